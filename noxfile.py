@@ -1,0 +1,248 @@
+"""Build, test and check all of flowkit, on a machine that has only Python 3.11+ and a package index.
+
+    python3 noxfile.py            every check there is, several at a time
+    python3 noxfile.py -s demo    the main example, on this machine's own standard library
+    python3 noxfile.py -l         what else there is
+
+The first call puts nox and uv into ``.nox/tools`` and hands over to them; a nox of your own does as well.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - the newcomer's Python is not ours to choose
+    sys.exit(f"flowkit needs Python 3.11 or newer and this is {sys.version.split()[0]}: try python3.12 noxfile.py")
+
+import itertools
+import os
+import re
+import subprocess
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+WHEELHOUSE = ROOT / ".nox" / "wheelhouse"
+TOOLS = ROOT / ".nox" / "tools"
+
+
+def bootstrap(arguments: list[str]) -> int:
+    """Run nox from an environment of its own, made on first use, and return its exit code."""
+    python = str(TOOLS / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    backend = TOOLS / f"backend-on-{sys.version_info.major}.{sys.version_info.minor}"
+    if not backend.exists():
+        print(f"Putting nox and uv into {TOOLS} (once) ...", flush=True)
+        install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        try:
+            venv.create(TOOLS, clear=True, with_pip=True)
+            subprocess.run([*install, "nox>=2026.10.20"], check=True)
+        except subprocess.CalledProcessError as error:
+            print(
+                f"Could not set up nox: {error}\nThis needs a package index that pip can reach, and the venv module"
+                " (on Debian and Ubuntu: apt install python3-venv).",
+                file=sys.stderr,
+            )
+            return 1
+        # uv is much faster than pip, but is not everywhere, and has its own idea of where the package index is.
+        probe = [python, "-m", "uv", "pip", "install", "--dry-run", f"--python={python}", "pytest"]
+        attempts = (
+            subprocess.run(command, capture_output=True, check=False) for command in ([*install, "uv>=0.8"], probe)
+        )
+        uv = all(attempt.returncode == 0 for attempt in attempts)
+        backend.write_text("uv" if uv else "virtualenv", "utf-8")
+        if not uv:
+            print(
+                "uv is not to be had here, or does not reach the package index: pip will do, more slowly.", flush=True
+            )
+    everything = [f"--parallel={os.cpu_count() or 1}"]
+    nox = [python, "-m", "nox", f"--noxfile={__file__}", f"--default-venv-backend={backend.read_text('utf-8')}"]
+    return subprocess.call([*nox, *(arguments or everything)])
+
+
+if __name__ == "__main__":
+    sys.exit(bootstrap(sys.argv[1:]))
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = False
+
+# Those of the classifiers, and the one at hand if that is newer: a newcomer's Python is never left out.
+PYTHONS = sorted({"3.11", "3.12", "3.13", f"3.{sys.version_info.minor}"})
+META = "flowkit"
+
+# Versions of the checkers are fixed: a new rule of theirs must not break a commit that did not change.
+RUFF = "ruff==0.17.6"
+MYPY = "mypy==2.4.1"
+IMPORT_LINTER = "import-linter==2.16"
+MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.8"]
+PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
+
+# Sixty environments start pytest sooner when what is in them is compiled once, at the installation.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
+
+
+def show_pyenv_pythons() -> None:
+    """Let nox see each Python that pyenv has installed: pyenv shows only those that are switched on, usually one."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    on = [name for name in os.environ.get("PYENV_VERSION", "").split(":") if name]
+    for python in PYTHONS:
+        installed = [path.name for path in root.glob(f"versions/{python}.*") if path.suffix[1:].isdecimal()]
+        if installed and not any(name.startswith(f"{python}.") for name in on):
+            on.append(max(installed, key=lambda name: int(name.rpartition(".")[2])))
+    if on:
+        os.environ.update(PYENV_ROOT=str(root), PYENV_VERSION=":".join(on))
+
+
+def needs() -> dict[str, set[str]]:
+    """Map each distribution in ``packages/`` to the siblings it requires."""
+    paths = sorted(ROOT.glob("packages/*/pyproject.toml"))
+    projects = [tomllib.loads(path.read_text("utf-8"))["project"] for path in paths]
+    names = {project["name"] for project in projects}
+    return {
+        project["name"]: {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in project["dependencies"]} & names
+        for project in projects
+    }
+
+
+def combinations() -> list[str]:
+    """List the sets of distributions that are closed under their requirements, smallest first."""
+    graph = needs()
+    return [
+        " ".join(chosen)
+        for size in range(1, len(graph) + 1)
+        for chosen in itertools.combinations(graph, size)
+        if all(graph[name] <= set(chosen) for name in chosen)
+    ]
+
+
+def label(names: str) -> str:
+    """Shorten a combination for a session's name: ``flowkit-core flowkit-exec`` is ``core+exec``."""
+    return META if META in names.split() else names.replace(f"{META}-", "").replace(" ", "+")
+
+
+def is_minimal(names: str) -> bool:
+    """Tell whether a combination is one distribution with just what that requires."""
+    graph = needs()
+    return any({name} | graph[name] == set(names.split()) for name in graph)
+
+
+def folders(names: str) -> list[str]:
+    """List the test folders of a combination: those of its layers, and the whole house's for the meta-package."""
+    of_layers = [f"tests/{name.removeprefix(f'{META}-')}" for name in names.split() if name != META]
+    return [*of_layers, "tests/meta", "tests/docs"] if META in names.split() else of_layers
+
+
+def wheel(name: str) -> Path:
+    """Return the path of the one wheel that was built of a distribution."""
+    (path,) = WHEELHOUSE.glob(f"{name.replace('-', '_')}-*.whl")
+    return path.relative_to(ROOT)
+
+
+def install(session: nox.Session, names: str) -> None:
+    """Install wheels by path and without an index: no source tree, no stale copy and no namesake can slip in."""
+    pip, yes = (["uv", "pip"], []) if session.venv_backend == "uv" else (["python", "-m", "pip"], ["--yes"])
+    session.run(*pip, "uninstall", "--quiet", *yes, *needs(), silent=True, log=False)
+    session.run(*pip, "install", "--quiet", "--no-index", *map(wheel, names.split()))
+
+
+def run_pytest(session: nox.Session, names: str, *arguments: str) -> None:
+    """Run pytest, which checks that exactly these distributions are installed and lets no test skip silently."""
+    session.run("pytest", "-q", "-p", "no:cacheprovider", f"--installed={names.replace(' ', ',')}", *arguments)
+
+
+show_pyenv_pythons()
+ALL = " ".join(needs())
+
+
+@nox.session(allow_parallel=False)
+def build(session: nox.Session) -> None:
+    """Build each distribution once: an sdist, and from it the wheel that every other session installs."""
+    session.install("build", "hatchling")
+    for stale in WHEELHOUSE.glob("*"):
+        stale.unlink()
+    for name in needs():
+        session.run(
+            "python",
+            "-m",
+            "build",
+            "--no-isolation",
+            f"-o{WHEELHOUSE.relative_to(ROOT)}",
+            f"packages/{name}",
+            silent=True,
+        )
+
+
+@nox.session(python=PYTHONS, requires=["build"], allow_parallel=True)
+def tests(session: nox.Session) -> None:
+    """Test every combination of distributions, installed from the wheels.
+
+    ``-- core+exec flowkit -k retry`` picks combinations; what is not the name of one goes to pytest.
+    """
+    by_label = {label(names): names for names in combinations()}
+    picked = [word for word in session.posargs if word in by_label]
+    arguments = [word for word in session.posargs if word not in by_label]
+    session.install(*PYTEST)
+    failed = []
+    for number, combination in enumerate(picked or by_label, 1):
+        names = by_label[combination]
+        session.log(f"{combination}: combination {number} of {len(picked or by_label)} on Python {session.python}")
+        install(session, names)
+        # Hypothesis digs deep where a layer has just what it requires, and where it has everything. In between, a few
+        # examples show what is asked there: that no layer leans on an absent one, or stumbles over a present one.
+        depth = "full" if is_minimal(names) or META in names.split() else "brief"
+        try:
+            run_pytest(session, names, f"--hypothesis-profile={depth}", *folders(names), *arguments)
+        except nox.command.CommandFailed:
+            failed.append(combination)
+    if failed:
+        session.error(f"on Python {session.python}, tests failed with {', '.join(failed)}")
+
+
+@nox.session(allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Check style and layout with ruff."""
+    session.install(RUFF)
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(requires=["build"], allow_parallel=True)
+def types(session: nox.Session) -> None:
+    """Check the types of the sources, and of users' code against the installed wheels, with mypy --strict."""
+    session.install(MYPY, "nox", *PYTEST)
+    install(session, ALL)
+    sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
+    for python in PYTHONS:
+        session.run("mypy", f"--python-version={python}", *sources, "noxfile.py")
+        session.run("mypy", f"--python-version={python}", "tests/typing")
+
+
+@nox.session(requires=["build"], allow_parallel=True)
+def layers(session: nox.Session) -> None:
+    """Check with import-linter that the layers form a star around the core."""
+    session.install(IMPORT_LINTER)
+    install(session, ALL)
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session(requires=["build"], allow_parallel=True)
+def docs(session: nox.Session) -> None:
+    """Build the site with warnings as errors, and run every code block of the README and the docs."""
+    session.install(*MKDOCS, RUFF, *PYTEST)  # ruff lays out the signatures in the reference
+    install(session, ALL)
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", "build", "--strict", "--quiet", "--config-file=docs/mkdocs.yml", env=quiet)
+    run_pytest(session, ALL, "tests/docs")
+
+
+@nox.session(requires=["build"], allow_parallel=False)
+def demo(session: nox.Session) -> None:
+    """Run the main example: a report on the standard library of the Python that runs it."""
+    install(session, ALL)
+    session.run("python", "docs/examples/stdlib_report.py", *session.posargs)

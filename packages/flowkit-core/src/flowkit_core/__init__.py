@@ -1,0 +1,83 @@
+"""flowkit's core: tasks, graphs, runs and the serial executor, without a single dependency.
+
+>>> from flowkit_core import DAG, task
+>>> @task
+... def extract(): return [3, 1, 2]
+>>> @task
+... def transform(rows): return sorted(rows)
+>>> _ = extract >> transform
+>>> DAG("etl", tasks=[transform]).run()
+{'extract': [3, 1, 2], 'transform': [1, 2, 3]}
+"""
+
+from .dag import DAG
+from .errors import (
+    BindingError,
+    DAGCycleError,
+    DuplicateTaskError,
+    ExecutorError,
+    FlowkitError,
+    RemoteTaskError,
+    SerializationError,
+    TaskOptionError,
+    TaskOptionTypeError,
+    UnknownExecutorError,
+    WorkerDiedError,
+)
+from .events import (
+    Event,
+    Observer,
+    RunFinished,
+    RunStarted,
+    TaskFailed,
+    TaskNotRun,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+)
+from .executor import Executor, SerialExecutor, register_executor
+from .graph import Graph, Node
+from .pipeline import Pipeline
+from .results import Results
+from .retry import RetryPolicy
+from .run import Call, Ending, Later, Run
+from .task import Group, Task, task
+
+__all__ = [
+    "DAG",
+    "BindingError",
+    "Call",
+    "DAGCycleError",
+    "DuplicateTaskError",
+    "Ending",
+    "Event",
+    "Executor",
+    "ExecutorError",
+    "FlowkitError",
+    "Graph",
+    "Group",
+    "Later",
+    "Node",
+    "Observer",
+    "Pipeline",
+    "RemoteTaskError",
+    "Results",
+    "RetryPolicy",
+    "Run",
+    "RunFinished",
+    "RunStarted",
+    "SerialExecutor",
+    "SerializationError",
+    "Task",
+    "TaskFailed",
+    "TaskNotRun",
+    "TaskOptionError",
+    "TaskOptionTypeError",
+    "TaskRetrying",
+    "TaskStarted",
+    "TaskSucceeded",
+    "UnknownExecutorError",
+    "WorkerDiedError",
+    "register_executor",
+    "task",
+]

@@ -1,0 +1,254 @@
+"""Which upstream result becomes which parameter: by name, by position.
+
+Decided once, when a graph is built. A :class:`Parameters` is what a function takes; a :class:`Binding` says, for one
+node, where each of its arguments comes from. Two rules are known: that of a DAG (by name, then by position, from the
+direct upstreams) and that of a Flow (by name from any ancestor, and one to one what is left).
+"""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+from .errors import BindingError, near, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ._typing import Any
+    from .task import Task
+
+# inspect.CO_VARARGS, CO_VARKEYWORDS and CO_COROUTINE, without importing inspect
+_VAR_POSITIONAL, _VAR_KEYWORD, _COROUTINE = 0x04, 0x08, 0x80
+
+
+class Parameters:
+    """What a function takes.
+
+    Attributes:
+        positional: names of the parameters that may be given by position.
+        keyword_only: names of those that may not.
+        positional_only: how many of the positional ones may be given by position alone.
+        defaults: the parameters that have a default, and it.
+        rest: whether there is an ``*args``.
+        named_rest: whether there is a ``**kwargs``.
+        is_async: whether it is an ``async def``, also one inside a partial or behind ``__call__``.
+    """
+
+    __slots__ = ("defaults", "is_async", "keyword_only", "named_rest", "positional", "positional_only", "rest")
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.is_async = is_coroutine_function(func)
+        code = getattr(func, "__code__", None)
+        if code is None or type(func).__name__ != "function" or "__wrapped__" in func.__dict__ or "__signature__" in func.__dict__:
+            self._inspect(func)
+            return
+        names, count = code.co_varnames, code.co_argcount
+        self.positional: tuple[str, ...] = names[:count]
+        self.keyword_only: tuple[str, ...] = names[count : count + code.co_kwonlyargcount]
+        self.positional_only: int = code.co_posonlyargcount
+        defaults = func.__defaults__ or ()  # type: ignore[attr-defined]
+        self.defaults: dict[str, Any] = dict(zip(names[count - len(defaults) : count], defaults, strict=True))
+        if func.__kwdefaults__:  # type: ignore[attr-defined]
+            self.defaults |= func.__kwdefaults__  # type: ignore[attr-defined]
+        self.rest: bool = bool(code.co_flags & _VAR_POSITIONAL)
+        self.named_rest: bool = bool(code.co_flags & _VAR_KEYWORD)
+
+    def _inspect(self, func: Callable[..., Any]) -> None:
+        """Ask :mod:`inspect` about what is not a plain function; what cannot be known is taken as ``*args``."""
+        import inspect
+
+        try:
+            parameters = inspect.signature(func).parameters.values()
+        except (ValueError, TypeError):  # a builtin that keeps its signature to itself
+            self.positional, self.keyword_only, self.positional_only = (), (), 0
+            self.defaults, self.rest, self.named_rest = {}, True, False
+            return
+        kinds = inspect.Parameter
+        self.positional = tuple(p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD))
+        self.keyword_only = tuple(p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY)
+        self.positional_only = sum(p.kind is kinds.POSITIONAL_ONLY for p in parameters)
+        self.defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
+        self.rest = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+        self.named_rest = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named parameters, in order."""
+        return self.positional + self.keyword_only
+
+    def __str__(self) -> str:
+        shown = [name + ("=..." if name in self.defaults else "") for name in self.positional]
+        if self.positional_only:
+            shown.insert(self.positional_only, "/")
+        if self.rest:
+            shown.append("*args")
+        elif self.keyword_only:
+            shown.append("*")
+        shown += [name + ("=..." if name in self.defaults else "") for name in self.keyword_only]
+        if self.named_rest:
+            shown.append("**kwargs")
+        return f"({', '.join(shown)})"
+
+
+def is_coroutine_function(func: Any) -> bool:
+    """Say whether calling a function gives a coroutine, also for a partial of one, or an object with such a ``__call__``."""
+    while hasattr(func, "func") and not hasattr(func, "__code__"):  # functools.partial
+        func = func.func
+    code = getattr(func, "__code__", None) or getattr(getattr(type(func), "__call__", None), "__code__", None)
+    return code is not None and bool(code.co_flags & _COROUTINE)
+
+
+class Binding:
+    """Where the arguments of one node come from; sources are indices of nodes.
+
+    Attributes:
+        named: parameter -> source.
+        rest: sources of ``*args``.
+        named_rest: key -> source, for ``**kwargs``.
+        open: parameters that no upstream fills: they take ``run(params=...)``, then their default.
+    """
+
+    __slots__ = ("named", "named_rest", "open", "rest")
+
+    def __init__(
+        self, named: dict[str, int], rest: Sequence[int] = (), named_rest: Mapping[str, int] | None = None, open: Iterable[str] = ()  # noqa: A002
+    ) -> None:
+        self.named = named
+        self.rest = tuple(rest)
+        self.named_rest = named_rest or {}
+        self.open = tuple(open)
+
+    def in_order(self, parameters: Parameters) -> tuple[int, ...] | None:
+        """Return the sources if they are the leading positional arguments in order, and that is all there is; else None."""
+        if self.named_rest:
+            return None
+        count = len(self.named)
+        if tuple(self.named) != parameters.positional[:count]:
+            if set(self.named) != set(parameters.positional[:count]):
+                return None
+            leading = tuple(self.named[name] for name in parameters.positional[:count])
+        else:
+            leading = tuple(self.named.values())
+        if self.rest and count != len(parameters.positional):
+            return None
+        return leading + self.rest
+
+
+def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], _ancestors: Any = None) -> Binding:
+    """Bind as a DAG does: by name from the direct upstreams, the others by position; a task without parameters only waits.
+
+    Args:
+        task: the task whose arguments are to be found.
+        parameters: what its function takes.
+        upstream: the direct upstreams, name -> index, in order of declaration.
+
+    Raises:
+        BindingError: if more results arrive than the function has parameters.
+    """
+    names = parameters.names
+    if not names and not parameters.rest and not parameters.named_rest:
+        return Binding({})
+    named = {name: upstream[name] for name in names if name in upstream}
+    others = [(name, index) for name, index in upstream.items() if name not in named]
+    if others:
+        by_place = parameters.positional if parameters.rest else names  # after *args, only a name can tell
+        free = [name for name in by_place if name not in named and (name in parameters.positional or name not in parameters.defaults)]
+        for parameter, (_, index) in zip(free, others, strict=False):
+            named[parameter] = index
+        others = others[len(free) :]
+    rest: list[int] = []
+    named_rest: dict[str, int] = {}
+    if others:
+        if parameters.rest:
+            rest = [index for _, index in others]
+        elif parameters.named_rest:
+            named_rest = dict(others)
+        elif not all(name in upstream for name in names):
+            raise _too_many(task, parameters, upstream, others)
+    return Binding(named, rest, named_rest, [name for name in names if name not in named])
+
+
+def bind_by_name(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], ancestors: Callable[[], Mapping[str, int]]) -> Binding:
+    """Bind as a Flow does: by name from any earlier task, and one required parameter to one upstream that is left over.
+
+    Args:
+        task: the task whose arguments are to be found.
+        parameters: what its function takes.
+        upstream: the direct upstreams, name -> index, in order of declaration.
+        ancestors: returns all earlier tasks, name -> index; asked only where the direct upstreams do not do.
+    """
+    names = parameters.names
+    named = {name: upstream[name] for name in names if name in upstream}
+    if len(named) < len(names):
+        earlier = ancestors()
+        named |= {name: earlier[name] for name in names if name not in named and name in earlier}
+    required = [name for name in names if name not in named and name not in parameters.defaults]
+    others = {name: index for name, index in upstream.items() if name not in named}
+    rest: list[int] = []
+    named_rest: dict[str, int] = {}
+    if len(required) == 1 and len(others) == 1:
+        named[required[0]] = next(iter(others.values()))
+    elif parameters.rest:
+        rest = list(others.values())
+    elif parameters.named_rest:
+        named_rest = others
+    return Binding(named, rest, named_rest, [name for name in names if name not in named])
+
+
+def check_open(
+    open_parameters: Iterable[tuple[Task[..., Any], Parameters, Binding, Sequence[str]]], params: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """Check that ``run(params=...)`` fills every parameter without default, and that each of its names is wanted.
+
+    Args:
+        open_parameters: for each node with open parameters: task, parameters, binding, and names of its upstreams.
+        params: what the run was given.
+        names: all task names, for near misses.
+
+    Raises:
+        BindingError: if something is missing or left over.
+    """
+    if odd := [name for name in params if not isinstance(name, str)]:
+        raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
+    wanted: set[str] = set()
+    for task, parameters, binding, upstream in open_parameters:
+        wanted.update(binding.open)
+        for parameter in binding.open:
+            if parameter not in params and parameter not in parameters.defaults:
+                raise _missing(task, parameters, parameter, upstream, names)
+    if unknown := [name for name in params if name not in wanted]:
+        takers = f"parameters that can be given: {', '.join(sorted(wanted))}" if wanted else "no task has a parameter left to give"
+        raise BindingError(
+            f"run(params=...) has {unknown[0]!r}, but no task takes it from there{near(unknown[0], wanted)}; {takers}", None, unknown[0], sorted(wanted)
+        )
+
+
+def _too_many(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]) -> BindingError:
+    left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")  # noqa: PLR2004
+    count = len(parameters.names)
+    return BindingError(
+        f"task {task.name!r} takes {count} argument{'s' * (count != 1)}, {parameters}, but {len(upstream)} upstream result{'s arrive' * (len(upstream) != 1) or ' arrives'}: "
+        f"{_listed(upstream)}; no parameter is left for {left}: add one, or *args, or name every parameter after the upstream it wants",
+        task.name,
+        None,
+        list(upstream),
+    )
+
+
+def _missing(task: Task[..., Any], parameters: Parameters, parameter: str, upstream: Sequence[str], names: Sequence[str]) -> BindingError:
+    guess = near(parameter, [name for name in names if name != task.name and name not in parameters.names])
+    if upstream:
+        use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
+    else:
+        use = f"it has no upstream{guess}"
+    return BindingError(
+        f"task {task.name!r} takes {parameter!r}, but {use}; its signature is {task.name}{parameters}: "
+        f"wire a task to it with '>>', give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
+        task.name,
+        parameter,
+        upstream,
+    )
+
+
+def _listed(names: Iterable[str], most: int = 12) -> str:
+    shown = list(names)
+    return ", ".join(shown[:most]) + (f", ... ({len(shown) - most} more)" if len(shown) > most else "")

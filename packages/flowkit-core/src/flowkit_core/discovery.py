@@ -1,0 +1,270 @@
+"""Which tasks a bare ``DAG("name")`` means.
+
+Every task is filed under the *scope* whose code made it: the top level of a module, or one function of it. Defining a
+task again in its scope (same qualified name, same task name) replaces the first: a notebook cell that is run again, a
+module that is reloaded. A function that builds a pipeline may be called twice, and each call gets tasks of its own: a
+scope starts anew when its code runs again after a DAG was made in it.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+from contextvars import ContextVar
+from itertools import count
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType, TracebackType
+
+    from ._typing import Any
+    from .task import Task
+
+    AnyTask = Task[..., Any]
+
+_FUNCTION = 0x1  # inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body
+_TOP = ""
+
+_serials = count()
+_scopes: dict[tuple[int, str, int], Scope] = {}
+_version = object()
+_block: ContextVar[list[AnyTask] | None] = ContextVar("flowkit_block", default=None)
+_hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
+
+
+class Scope:
+    """The tasks that one run through the code of a scope has made."""
+
+    __slots__ = ("globals", "key", "sealed", "tasks", "wired")
+
+    def __init__(self, key: tuple[int, str, int], module: dict[str, Any]) -> None:
+        self.key = key
+        self.globals = module  # held, so that its id() stays its own
+        self.tasks: dict[tuple[str, str, bool], AnyTask] = {}
+        self.wired: dict[AnyTask, None] = {}  # tasks of other modules that the code of this scope wired
+        self.sealed = 0  # the line of the last DAG made here; 0: none yet
+
+    def defined(self, task: AnyTask) -> None:
+        """File a task, in the place of the one that it replaces; a copy of the same name stands beside its original."""
+        key = (task.__qualname__, task.name, task._is_copy)
+        old = self.tasks.pop(key, None)
+        self.tasks[key] = task
+        if old is not None and self.key[1] == _TOP:
+            from .task import unlink
+
+            unlink(old)
+
+
+def _outside(frame: FrameType | None) -> FrameType | None:
+    """Return the first frame that is not flowkit's own."""
+    while frame is not None and frame.f_globals.get("__package__") == __package__:
+        frame = frame.f_back
+    return frame
+
+
+def _scope(frame: FrameType | None) -> tuple[Scope, int]:
+    """Return the scope whose code a frame runs, and the line where it stands."""
+    while frame is not None and frame.f_code.co_name != "<module>":
+        code = frame.f_code
+        if code.co_flags & _FUNCTION and not code.co_name.startswith("<"):
+            break
+        frame = frame.f_back  # a class body, a comprehension, a lambda: part of what is around it
+    if frame is None:
+        return _filed((0, _TOP, 0), {}, 0), 0
+    name = _TOP if frame.f_code.co_name == "<module>" else frame.f_code.co_qualname
+    key = (id(frame.f_globals), name, get_ident() if name else 0)
+    return _filed(key, frame.f_globals, frame.f_lineno), frame.f_lineno
+
+
+def _filed(key: tuple[int, str, int], module: dict[str, Any], line: int) -> Scope:
+    scope = _scopes.get(key)
+    if scope is None or (key[1] and scope.sealed and line <= scope.sealed):
+        scope = _scopes[key] = Scope(key, module)
+    return scope
+
+
+def register(task: AnyTask, frame: FrameType | None) -> None:
+    """File a new task under the scope that made it.
+
+    A decorator of somebody's library may stand between a function and ``@task``; then the scope is that of the code
+    which the function belongs to, found on the stack.
+    """
+    global _version  # noqa: PLW0603 - a token that is new whenever a graph may have changed
+    task._serial = next(_serials)
+    frame = _outside(frame)
+    home = getattr(task.func, "__globals__", None)
+    candidate = frame
+    while candidate is not None and home is not None and candidate.f_globals is not home:
+        candidate = candidate.f_back
+    frame = candidate or frame
+    scope, line = _scope(frame)
+    task._home, task._line = scope, line
+    if _hidden.get():
+        return
+    scope.defined(task)
+    block = _block.get()
+    if block is not None:
+        block.append(task)
+    _version = object()
+
+
+def wired(upstream: Any, downstream: Any) -> None:
+    """Take note of an edge."""
+    global _version  # noqa: PLW0603
+    _version = object()
+    frame = _outside(sys._getframe(2))
+    if frame is not None:
+        for task in (upstream, downstream):
+            if task._home.globals is not frame.f_globals:
+                _scope(frame)[0].wired[task] = None
+    block = _block.get()
+    if block is not None:
+        block += (upstream, downstream)
+
+
+def version() -> object:
+    """Return a token that is another one after every change to tasks or wiring."""
+    return _version
+
+
+def place(task: AnyTask) -> str:
+    """Return where a task was made, as ``file:line``."""
+    code = getattr(task.func, "__code__", None)
+    if code is not None and not task._is_copy:
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    return f"{task._home.globals.get('__file__', '<interactive>')}:{task._line}"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two tasks are the same definition, made twice."""
+    return _definition(one) == _definition(other)
+
+
+def here(frame: FrameType | None) -> Scope:
+    """Return the scope in which a DAG is being made, and remember that one was."""
+    scope, line = _scope(frame)
+    scope.sealed = line
+    return scope
+
+
+def discovered(scope: Scope) -> list[AnyTask]:
+    """Return the tasks that a DAG made in a scope means, in order of definition."""
+    module, name, thread = scope.key
+    if not name:
+        scope = _scopes.get(scope.key, scope)  # the registry may have been cleared since
+    found: list[AnyTask] = [*scope.tasks.values(), *scope.wired]
+    for key, other in list(_scopes.items()):
+        if key[0] != module or other is scope or (name and key[2] not in (0, thread)):
+            continue
+        if not name or key[1] == _TOP or key[1].startswith(f"{name}.<locals>."):
+            found += other.tasks.values()
+            found += other.wired
+    return connected(found)
+
+
+def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:
+    """Return tasks and all that is wired to them, but no template, and of a definition made twice only the root's."""
+    from .task import DOWNSTREAM, UPSTREAM, neighbors
+
+    seen = dict.fromkeys(roots)
+    known = {_definition(task) for task in seen}
+    queue = list(seen)
+    for task in queue:
+        if task._links is None:
+            continue
+        for other in neighbors(task, UPSTREAM | DOWNSTREAM):
+            if other not in seen and _definition(other) not in known:
+                seen[other] = None
+                queue.append(other)
+    return sorted((task for task in seen if not is_template(task)), key=serial)
+
+
+def _definition(task: AnyTask) -> tuple[Any, ...]:
+    return (*task._home.key, task.__qualname__, task.name, task._is_copy)
+
+
+def upstream_closure(roots: Iterable[AnyTask]) -> list[AnyTask]:
+    """Return tasks and everything upstream of them, in order of definition."""
+    from .task import UPSTREAM, neighbors
+
+    seen = dict.fromkeys(roots)
+    queue = list(seen)
+    for task in queue:
+        for other in neighbors(task, UPSTREAM):
+            if other not in seen:
+                seen[other] = None
+                queue.append(other)
+    return sorted(seen, key=serial)
+
+
+def newest(tasks: Iterable[AnyTask]) -> list[AnyTask]:
+    """Return tasks without those that a later definition among them replaces, and without templates."""
+    return [task for task in {_definition(task): task for task in tasks}.values() if not is_template(task)]
+
+
+def is_template(task: AnyTask) -> bool:
+    """Say whether a task only serves its copies: it has some, and is wired to nothing."""
+    return task._has_copies and not task._links
+
+
+def serial(task: AnyTask) -> int:
+    """Return a number that grows with each task made."""
+    return task._serial
+
+
+def clear() -> None:
+    """Forget every task that discovery would find."""
+    global _version  # noqa: PLW0603
+    for scope in _scopes.values():
+        scope.tasks.clear()
+        scope.wired.clear()
+    _scopes.clear()
+    _version = object()
+
+
+def snapshot() -> list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int, dict[AnyTask, dict[str, Any]]]]:
+    """Return what is known now, wiring included, for :func:`restore`."""
+    return [
+        (scope, dict(scope.tasks), dict(scope.wired), scope.sealed, {task: _wiring(task) for task in (*scope.tasks.values(), *scope.wired)})
+        for scope in _scopes.values()
+    ]
+
+
+def _wiring(task: AnyTask) -> dict[str, Any]:
+    links = task._links
+    return {"_links": None if links is None else dict(links), "_ghosts": task._ghosts, "_has_copies": task._has_copies}
+
+
+def restore(known: list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int, dict[AnyTask, dict[str, Any]]]]) -> None:
+    """Forget what was defined or wired since a :func:`snapshot`."""
+    clear()
+    for scope, tasks, wired_, sealed, wiring in known:
+        scope.tasks, scope.wired, scope.sealed = tasks, wired_, sealed
+        _scopes[scope.key] = scope
+        for task, facts in wiring.items():
+            vars(task).update(facts)
+
+
+class collecting:  # noqa: N801 - used as a function, in a with statement
+    """Collect the tasks that are defined or wired in a block."""
+
+    def __init__(self, into: list[AnyTask]) -> None:
+        self._into = into
+
+    def __enter__(self) -> None:
+        self._token = _block.set(self._into)
+
+    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        _block.reset(self._token)
+
+
+class unseen:  # noqa: N801 - used as a function, in a with statement
+    """Make tasks that discovery does not find: copies that were unpickled."""
+
+    def __enter__(self) -> None:
+        self._token = _hidden.set(True)  # noqa: FBT003
+
+    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        _hidden.reset(self._token)

@@ -1,0 +1,216 @@
+"""Every exception of flowkit, in one place.
+
+Each has :class:`FlowkitError` as its root and a familiar built-in class as second parent, builds its sentence from
+facts, keeps the facts as attributes, and survives pickling (it may cross a process boundary).
+"""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._typing import Any
+
+
+class FlowkitError(Exception):
+    """The root of every error that flowkit itself raises.
+
+    Errors raised by your own tasks are never wrapped in it: they reach you as they are.
+    """
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(self.describe(*facts))
+        self._facts = facts
+
+    def describe(self, *facts: Any) -> str:
+        """Return the sentence for these facts."""
+        return " ".join(map(str, facts))
+
+    def __reduce__(self) -> tuple[Callable[..., FlowkitError], tuple[Any, ...], dict[str, Any]]:
+        return type(self), self._facts, self.__dict__
+
+
+class TaskOptionError(FlowkitError, ValueError):
+    """A task option has a value outside its range. Raised where the option is written.
+
+    Attributes:
+        task: name of the task.
+        option: name of the option.
+        value: what was given.
+        allowed: what would be accepted.
+    """
+
+    def __init__(self, task: str, option: str, value: Any, allowed: str) -> None:
+        self.task, self.option, self.value, self.allowed = task, option, value, allowed
+        super().__init__(task, option, value, allowed)
+
+    def describe(self, task: str, option: str, value: Any, allowed: str) -> str:
+        """Return the sentence for these facts."""
+        return f"task {task!r}: {option} is {shown(value)}, but must be {allowed}"
+
+
+class TaskOptionTypeError(TaskOptionError, TypeError):
+    """A task option has a value of the wrong type. Raised where the option is written."""
+
+
+class DAGCycleError(FlowkitError, ValueError):
+    """The wiring runs in a circle, so no task of it could ever be first. Raised when the graph is built.
+
+    Attributes:
+        cycle: the names along the circle; the first is repeated at the end.
+    """
+
+    def __init__(self, cycle: Sequence[str]) -> None:
+        self.cycle = tuple(cycle)
+        super().__init__(self.cycle)
+
+    def describe(self, cycle: Sequence[str]) -> str:
+        """Return the sentence for these facts."""
+        road = list(cycle) if len(cycle) <= 12 else [*cycle[:6], f"({len(cycle) - 10} more)", *cycle[-4:]]
+        return f"the tasks wait for each other in a circle: {' → '.join(road)}; take one of these edges away"
+
+
+class DuplicateTaskError(FlowkitError, ValueError):
+    """Two different tasks of one graph have the same name, so one result would hide the other.
+
+    Attributes:
+        name: the name they share.
+        places: where each was made, as ``file:line``.
+    """
+
+    def __init__(self, name: str, places: Sequence[str], pipeline: str) -> None:
+        self.name, self.places, self.pipeline = name, tuple(places), pipeline
+        super().__init__(name, self.places, pipeline)
+
+    def describe(self, name: str, places: Sequence[str], pipeline: str) -> str:
+        """Return the sentence for these facts."""
+        return (
+            f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one another "
+            f"name, with @task(name=...), or with with_options(name=...) where one function is used twice; or say which "
+            f"tasks are meant, with DAG(tasks=[...]) or 'with DAG(...):'"
+        )
+
+
+class BindingError(FlowkitError, TypeError):
+    """The results that reach a task do not fit the parameters of its function. Raised before anything runs.
+
+    Attributes:
+        task: name of the task, or None where the fault is in ``run(params=...)`` as a whole.
+        parameter: the parameter concerned, or None.
+        available: the upstream names that were to be used.
+    """
+
+    def __init__(self, message: str, task: str | None = None, parameter: str | None = None, available: Sequence[str] = ()) -> None:
+        self.task, self.parameter, self.available = task, parameter, tuple(available)
+        super().__init__(message, task, parameter, self.available)
+
+    def describe(self, message: str, *facts: Any) -> str:
+        """Return the sentence for these facts."""
+        return message
+
+
+class UnknownExecutorError(FlowkitError, ValueError):
+    """No executor of that name is installed.
+
+    Attributes:
+        name: what was asked for.
+        available: the names there are.
+    """
+
+    def __init__(self, name: str, available: Sequence[str], hint: str = "") -> None:
+        self.name, self.available, self.hint = name, tuple(available), hint
+        super().__init__(name, self.available, hint)
+
+    def describe(self, name: str, available: Sequence[str], hint: str) -> str:
+        """Return the sentence for these facts."""
+        names = ", ".join(map(repr, available))
+        return f"there is no executor named {name!r}; installed: {names}. {hint}".rstrip()
+
+
+class SerializationError(FlowkitError, TypeError):
+    """Something that has to travel between processes cannot be pickled, or cannot be rebuilt where it arrives.
+
+    Attributes:
+        task: name of the task.
+        what: which part: "function", "argument" or "result".
+        reason: why it cannot travel.
+    """
+
+    def __init__(self, task: str, what: str, reason: str, hint: str) -> None:
+        self.task, self.what, self.reason, self.hint = task, what, reason, hint
+        super().__init__(task, what, reason, hint)
+
+    def describe(self, task: str, what: str, reason: str, hint: str) -> str:
+        """Return the sentence for these facts."""
+        return f"task {task!r}: its {what} {reason}; {hint}"
+
+
+class WorkerDiedError(FlowkitError, RuntimeError):
+    """The worker process that ran a task is gone: killed, crashed or ended by the task itself.
+
+    Only the task it held is concerned. It counts as one failed attempt, so ``retries`` apply.
+
+    Attributes:
+        task: name of the task.
+        pid: process id of the dead worker.
+        exitcode: its exit code, negative for a signal.
+        signal: name of the signal, such as ``"SIGKILL"``, or None.
+    """
+
+    def __init__(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> None:
+        self.task, self.pid, self.exitcode, self.signal = task, pid, exitcode, signal
+        super().__init__(task, pid, exitcode, signal)
+
+    def describe(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> str:
+        """Return the sentence for these facts."""
+        how = f"was ended by {signal}" if signal else f"exited with code {exitcode}"
+        hint = ""
+        if signal == "SIGKILL":
+            hint = "; if nobody killed it, the machine probably ran out of memory: use fewer workers or smaller pieces"
+        elif signal:
+            hint = "; the standard error output of the worker may show where"
+        return f"task {task!r}: its worker process {pid} {how} while it ran{hint}"
+
+
+class RemoteTaskError(FlowkitError, RuntimeError):
+    """Stands for an exception of a task that could not be brought back from a worker process as it was.
+
+    Attributes:
+        task: name of the task.
+        type_name: the qualified name of the original's type.
+        text: the original's message.
+        traceback_text: the original's traceback.
+    """
+
+    def __init__(self, task: str, type_name: str, text: str, traceback_text: str, reason: str = "") -> None:
+        self.task, self.type_name, self.text = task, type_name, text
+        self.traceback_text, self.reason = traceback_text, reason
+        super().__init__(task, type_name, text, traceback_text, reason)
+
+    def describe(self, task: str, type_name: str, text: str, traceback_text: str, reason: str) -> str:
+        """Return the sentence for these facts."""
+        because = f" (the exception itself could not travel: {reason})" if reason else ""
+        return f"task {task!r} raised {type_name}: {text}{because}\n\n{traceback_text}".rstrip()
+
+
+class ExecutorError(FlowkitError, RuntimeError):
+    """An executor cannot do its work, through no fault of a task: no worker starts, or it was closed."""
+
+
+def shown(value: Any, limit: int = 80) -> str:
+    """Return ``repr(value)``, shortened, and never fail."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a broken repr must not hide the error that is being described
+        text = f"<unprintable {type(value).__name__}>"
+    return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}"
+
+
+def near(name: str, candidates: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(candidates), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -1,0 +1,287 @@
+"""Who needs whom: the immutable graph that every builder makes and every run starts from."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+from ._typing import TYPE_CHECKING
+from .binding import Parameters, bind_by_position, check_open
+from .errors import DAGCycleError, DuplicateTaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ._typing import Any
+    from .binding import Binding
+    from .task import Task
+
+    AnyTask = Task[..., Any]
+    Bind = Callable[[AnyTask, Parameters, Mapping[str, int], Callable[[], Mapping[str, int]]], Binding]
+
+
+class Node:
+    """One task in its place in a graph. Immutable, and shared by all runs of the graph.
+
+    Attributes:
+        index: position in topological order; the place of this node in the lists of a run.
+        task: the task.
+        name: its name.
+        func: what is called: the task's function, or for an ``async def`` a function that awaits it.
+        parameters: what the function takes.
+        upstream: indices of the nodes it waits for, in order of declaration.
+        downstream: the nodes that wait for it.
+        sources: indices of the nodes whose values are its positional arguments, where that is all there is to it; else None.
+        pick: takes the values of two or more sources out of a run's list, as a tuple; None for fewer.
+        binding: the whole of the binding, where ``sources`` does not say it all; else None.
+        height: how many tasks follow one another on the longest road from here to an end; 0 until :meth:`Graph.rank`.
+        plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger.
+    """
+
+    __slots__ = ("binding", "downstream", "func", "height", "index", "name", "parameters", "pick", "plain", "sources", "task", "upstream")
+
+    def __init__(self, index: int, task: AnyTask, parameters: Parameters, upstream: tuple[int, ...]) -> None:
+        self.index = index
+        self.task = task
+        self.name = task.name
+        self.func: Callable[..., Any] = task.func
+        self.parameters = parameters
+        self.upstream = upstream
+        self.downstream: tuple[Node, ...] = ()
+        self.sources: tuple[int, ...] | None = None
+        self.pick: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        self.binding: Binding | None = None
+        self.plain = False
+        self.height = 0
+
+    def __repr__(self) -> str:
+        return f"<Node {self.index} {self.name}>"
+
+
+class Graph:
+    """Tasks and their order, checked and bound, ready to run any number of times.
+
+    Args:
+        name: name of the pipeline.
+        tasks: the tasks, in order of declaration.
+        upstream: for each of them the positions of those it waits for, in order of declaration.
+        bind: the rule that decides which result becomes which parameter.
+
+    Raises:
+        DAGCycleError: the tasks wait for each other in a circle.
+        DuplicateTaskError: two tasks have one name.
+        BindingError: results and parameters do not fit.
+
+    Attributes:
+        name: name of the pipeline.
+        nodes: the nodes in topological order; among equals, in order of declaration.
+        names: their names.
+    """
+
+    __slots__ = ("_graded", "_open", "name", "names", "nodes")
+
+    def __init__(self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position) -> None:
+        self.name = name
+        _check_names(name, tasks)
+        order, position = _topological(tasks, upstream)
+        known: dict[int, Parameters] = {}
+        nodes: list[Node] = []
+        for index, place in enumerate(order):
+            task = tasks[place]
+            func = task.func
+            parameters = known.get(id(func))
+            if parameters is None:
+                parameters = known[id(func)] = Parameters(func)
+            sources = upstream[place]
+            nodes.append(Node(index, task, parameters, tuple([position[other] for other in sources]) if sources else ()))
+        self.nodes = tuple(nodes)
+        self.names: tuple[str, ...] = tuple([node.name for node in nodes])
+        self._connect()
+        self._open: list[Node] = []
+        self._graded: bool | None = None
+        self._bind(bind)
+
+    def _connect(self) -> None:
+        downstream: list[list[Node] | None] = [None] * len(self.nodes)
+        for node in self.nodes:
+            for index in node.upstream:
+                after = downstream[index]
+                if after is None:
+                    downstream[index] = [node]
+                else:
+                    after.append(node)
+        for node, after in zip(self.nodes, downstream, strict=True):
+            if after is not None:
+                node.downstream = tuple(after)
+
+    def _bind(self, bind: Bind) -> None:
+        names = self.names
+        simple = bind is bind_by_position
+        for node in self.nodes:
+            task, parameters, upstream = node.task, node.parameters, node.upstream
+            count = len(parameters.positional)
+            if simple and not parameters.keyword_only and not parameters.named_rest and (
+                (count == 0 or (count == 1 == len(upstream))) and (not parameters.rest or count == 0)
+            ):
+                # what nearly every task is: nothing, one for one, or everything in order
+                node.sources = upstream if count or parameters.rest else ()
+            else:
+                binding = bind(task, parameters, {names[index]: index for index in upstream}, lambda node=node: self._earlier(node))  # type: ignore[misc]
+                node.sources = binding.in_order(parameters)
+                if node.sources is None or binding.open:
+                    node.binding = binding
+                if binding.open:
+                    self._open.append(node)
+            if task.when is not None or task.trigger != "none_failed":
+                node.plain = node.sources is not None and task.when is None and task.trigger != "one_failed"
+            else:
+                node.plain = node.sources is not None
+            if node.plain and node.sources and len(node.sources) > 1:
+                node.pick = itemgetter(*node.sources)
+            if parameters.is_async:
+                node.func = Awaited(task.func)
+
+    def _earlier(self, node: Node) -> dict[str, int]:
+        return {self.names[index]: index for index in sorted(self.ancestors(node))}
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.nodes)} tasks>"
+
+    def ancestors(self, node: Node) -> set[int]:
+        """Return the indices of everything upstream of a node, near and far."""
+        seen: set[int] = set()
+        stack = list(node.upstream)
+        while stack:
+            index = stack.pop()
+            if index not in seen:
+                seen.add(index)
+                stack += self.nodes[index].upstream
+        return seen
+
+    def rank(self) -> bool:
+        """Give every node its height, so that parallel executors can start the longest road first. Costs once.
+
+        Returns:
+            Whether the graph is graded: all roads from a node to an end are of one length, and all start at one height. Then
+            nodes in the order in which they become ready are in order of height as well.
+        """
+        if self._graded is None:
+            graded = True
+            top = 0
+            for node in reversed(self.nodes):
+                if node.downstream:
+                    heights = [after.height for after in node.downstream]
+                    node.height = 1 + max(heights)
+                    graded = graded and min(heights) == node.height - 1
+                else:
+                    node.height = 1
+                if not node.upstream:
+                    graded = graded and top in (0, node.height)
+                    top = node.height
+            self._graded = graded
+        return self._graded
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        """Check that ``run(params=...)`` gives every parameter that has no other source, and no more.
+
+        Raises:
+            BindingError: if something is missing or left over.
+        """
+        if params or self._open:
+            rows = [(node.task, node.parameters, node.binding, [self.names[i] for i in node.upstream]) for node in self._open if node.binding]
+            check_open(rows, params, self.names)
+
+
+class Awaited:
+    """A plain function around an ``async def``: runs it to its end in an event loop of its own."""
+
+    __slots__ = ("func",)
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.func(*args, **kwargs))
+        return self._aside(args, kwargs)
+
+    def _aside(self, args: Any, kwargs: Any) -> Any:
+        """Use another thread where this one already runs an event loop, which cannot be entered twice."""
+        import asyncio
+        from contextvars import copy_context
+        from threading import Thread
+
+        outcome: list[Any] = []
+
+        def work() -> None:
+            try:
+                outcome.append(asyncio.run(self.func(*args, **kwargs)))
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+                outcome.extend((None, error))
+
+        thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async")
+        thread.start()
+        thread.join()
+        if len(outcome) == 2:  # noqa: PLR2004 - a value, or nothing and an error
+            raise outcome[1]
+        return outcome[0]
+
+
+def _check_names(pipeline: str, tasks: Sequence[AnyTask]) -> None:
+    if len({task.name for task in tasks}) == len(tasks):
+        return
+    seen: dict[str, AnyTask] = {}
+    for task in tasks:
+        other = seen.setdefault(task.name, task)
+        if other is not task:
+            raise DuplicateTaskError(task.name, (other.place, task.place), pipeline)
+
+
+def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return the order of the tasks, as positions, and its inverse. Among tasks that are free, declaration decides."""
+    waiting = [len(sources) for sources in upstream]
+    downstream: list[list[int]] = [[] for _ in tasks]
+    for place, sources in enumerate(upstream):
+        for source in sources:
+            downstream[source].append(place)
+    order = [place for place, count in enumerate(waiting) if not count]
+    for place in order:  # grows while it is read
+        for after in downstream[place]:
+            waiting[after] -= 1
+            if not waiting[after]:
+                order.append(after)
+    if len(order) < len(waiting):
+        raise DAGCycleError([tasks[place].name for place in _cycle(waiting, upstream)])
+    position = [0] * len(order)
+    for index, place in enumerate(order):
+        position[place] = index
+    return order, position
+
+
+def _cycle(waiting: Sequence[int], upstream: Sequence[Sequence[int]]) -> list[int]:
+    """Return one cycle among the tasks that still wait, in the direction of the edges, its first member repeated."""
+    place = next(place for place, count in enumerate(waiting) if count)
+    road: dict[int, None] = {}
+    while place not in road:
+        road[place] = None
+        place = next(source for source in upstream[place] if waiting[source])
+    members = list(road)
+    members = members[members.index(place) :][::-1]
+    first = members.index(min(members))
+    members = members[first:] + members[:first]
+    return [*members, members[0]]

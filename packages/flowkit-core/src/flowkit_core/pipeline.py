@@ -1,0 +1,174 @@
+"""What a DAG and a Flow share: running and drawing."""
+
+from __future__ import annotations
+
+import os
+from time import perf_counter
+
+from ._typing import TYPE_CHECKING
+from .errors import BindingError, shown
+from .events import RunFinished, RunStarted
+from .executor import checked_workers, resolve_executor
+from .logs import log_observer, warn_empty
+from .results import Results
+from .run import Run
+from .task import own_random
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ._typing import Any
+    from .events import Observer
+    from .executor import Executor
+    from .graph import Graph
+
+halt_import: BaseException | None = None
+"""Set in a worker process while it imports the user's script: the script's own run() ends the import by raising it."""
+
+
+class Pipeline:
+    """The base of every builder: something that makes a :class:`~flowkit_core.Graph`, and can run and draw it.
+
+    A builder of your own needs a ``graph()`` method, and gets the rest.
+
+    Args:
+        name: name of the pipeline, in logs, errors and pictures.
+        max_workers: how many workers an executor named in :meth:`run` uses at most, at least 1; None leaves it to the executor.
+
+    Raises:
+        TypeError: ``name`` is no text, or ``max_workers`` no integer.
+        ValueError: ``max_workers`` is less than 1.
+    """
+
+    def __init__(self, name: str, max_workers: int | None = None) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {type(self).__name__} is {shown(name)}, but must be a text")
+        self.name = name
+        self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
+
+    def graph(self) -> Graph:
+        """Return the graph as it stands now: checked, bound, immutable."""
+        raise NotImplementedError(f"{type(self).__name__} has to say what its graph() is")
+
+    def run(  # noqa: PLR0913 - each is a choice of the user's, all but one by name
+        self,
+        executor: str | Executor | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        fail_fast: bool = True,
+        raise_on_failure: bool = True,
+        observers: Iterable[Observer] = (),
+    ) -> Results:
+        """Run all tasks, each as soon as what it needs is there, and return the results.
+
+        Args:
+            executor: where tasks run: ``"serial"``, ``"thread"``, ``"process"``, another installed name, or an executor
+                object; None means threads where ``flowkit-exec`` is installed, else serial.
+            params: values for parameters that no upstream task fills, by parameter name.
+            fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
+                branches go on.
+            raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
+            observers: callables that are told what happens, event by event.
+
+        Returns:
+            The :class:`~flowkit_core.Results`: task name -> value in topological order.
+
+        Raises:
+            DAGCycleError, DuplicateTaskError, BindingError: the wiring is wrong; nothing ran.
+            UnknownExecutorError: there is no such executor; nothing ran.
+            Exception: whatever a task raised, the very object, with a note on circumstances; ``error.flowkit_results``
+                has what succeeded.
+            ExceptionGroup: all failures, with ``fail_fast=False``.
+
+        Example:
+            >>> from flowkit_core import DAG, task
+            >>> @task
+            ... def hello(name): return f"Hello, {name}!"
+            >>> DAG("greet", tasks=[hello]).run("serial", params={"name": "Ada"})
+            {'hello': 'Hello, Ada!'}
+        """
+        if halt_import is not None:
+            raise halt_import
+        graph = self.graph()
+        if params is not None and not hasattr(params, "keys"):
+            raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")
+        graph.check_params(params or {})
+        driver, owned = resolve_executor(executor, self.max_workers)
+        listeners = [*observers, *log_observer()]
+        run = Run(graph, params=params, fail_fast=fail_fast, observers=listeners, run_id=os.urandom(8).hex(), random=lambda: own_random()())
+        if not graph.nodes:
+            warn_empty(run)
+        _drive(run, driver, owned=owned)
+        results = Results.of(run)
+        error = run.error()
+        if error is None or not raise_on_failure:
+            return results
+        _attach(error, results)
+        try:
+            raise error
+        finally:
+            del error, run  # the traceback holds this frame, and the frame would hold the error: a cycle
+
+    def visualize(self, format: str = "text") -> str:  # noqa: A002
+        """Return a picture of the graph.
+
+        Args:
+            format: ``"text"`` for a terminal, ``"mermaid"`` or ``"dot"`` for other tools.
+
+        Raises:
+            ValueError: there is no such format.
+            DAGCycleError, DuplicateTaskError, BindingError: the wiring is wrong.
+        """
+        from .draw import draw
+
+        graph = self.graph()
+        return draw(self.name, graph.names, [node.upstream for node in graph.nodes], format=format, notes=[_remark(node.task) for node in graph.nodes])
+
+    def _repr_html_(self) -> str:
+        """Show the picture in a notebook; a graph that is wrong shows what is wrong with it."""
+        from .draw import html
+        from .errors import FlowkitError
+
+        try:
+            return html(self.visualize())
+        except FlowkitError as error:
+            return html(f"{self!r}\n{error}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
+    run.executor_name = getattr(executor, "name", type(executor).__name__)
+    if run.wants(RunStarted):
+        run.tell(RunStarted, tasks=len(run.graph), executor=run.executor_name)
+    began = perf_counter()
+    try:
+        executor.execute(run)
+    except BaseException as error:
+        run.abandon()
+        _attach(error, Results.of(run))
+        raise
+    finally:
+        if owned:
+            executor.close()
+        if run.wants(RunFinished):
+            run.tell(RunFinished, counts=run.counts(), duration=perf_counter() - began)
+
+
+def _attach(error: BaseException, results: Results) -> None:
+    try:
+        error.flowkit_results = results  # type: ignore[attr-defined]
+    except AttributeError:  # an exception class with __slots__ has no room for it
+        pass
+
+
+def _remark(task: Any) -> str:
+    remarks = []
+    if task.retries:
+        remarks.append(f"retries {task.retries}")
+    if task.when is not None:
+        remarks.append("when")
+    if task.trigger != "none_failed":
+        remarks.append(task.trigger)
+    return ", ".join(remarks)

@@ -1,0 +1,85 @@
+"""What a run returns."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .run import Run
+
+
+class Results(dict[str, Any]):
+    """The values of the tasks that succeeded, by name, in topological order: a real dict that knows more.
+
+    Attributes:
+        run_id: a text that no other run has.
+
+    Example:
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def one(): return 1
+        >>> results = DAG("numbers", tasks=[one]).run()
+        >>> results, results.states
+        ({'one': 1}, {'one': 'succeeded'})
+    """
+
+    run_id: str = ""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._run: Run | None = None
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def of(cls, run: Run) -> Results:
+        """Return the results of a run; the facts beside the values are put together only when they are asked for."""
+        results = cls(run.succeeded())
+        results.run_id = run.run_id
+        results._run = run
+        return results
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Task name -> "succeeded", "failed", "skipped", "upstream_failed" or "cancelled"."""
+        return self._fact("states")
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Name of each skipped task -> why."""
+        return self._fact("skipped")
+
+    @property
+    def failed(self) -> dict[str, BaseException]:
+        """Name of each failed task -> what it raised."""
+        return self._fact("failed")
+
+    @property
+    def durations(self) -> dict[str, float]:
+        """Name of each task that ran -> seconds its last attempt took."""
+        return self._fact("durations")
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """Name of each task that ran -> how many attempts it took."""
+        return self._fact("attempts")
+
+    def _fact(self, name: str) -> dict[str, Any]:
+        if name not in self._facts:
+            self._facts[name] = getattr(self._run, name)() if self._run is not None else {}
+        return self._facts[name]
+
+    def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:
+        facts = {name: self._fact(name) for name in ("states", "skipped", "failed", "durations", "attempts")}
+        return _restore, (dict(self), self.run_id, facts)
+
+    def copy(self) -> Results:
+        """Return a copy with the same facts."""
+        return _restore(dict(self), self.run_id, {name: dict(self._fact(name)) for name in self.__reduce__()[1][2]})
+
+
+def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:
+    results = Results(values)
+    results.run_id, results._facts = run_id, facts
+    return results

@@ -1,0 +1,120 @@
+"""How often to try, and how long to wait in between."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+from .errors import TaskOptionError, TaskOptionTypeError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._typing import Any
+
+
+class RetryPolicy:
+    """When a failed task is tried again, and after how long.
+
+    Before retry *k* (from 1) the wait is ``delay * backoff**(k - 1)`` seconds, at most ``max_delay``, times a random
+    factor in ``[1 - jitter, 1 + jitter]``.
+
+    Args:
+        retries: how many more tries after the first, 0 or more.
+        delay: wait before the first retry, in seconds, 0 or more.
+        backoff: factor from one wait to the next, 0 or more; 1 keeps the wait constant.
+        max_delay: the longest wait in seconds, before jitter.
+        jitter: width of the random factor, from 0 (none) to 1.
+        retry_on: an exception class, several, or a function of the exception that says whether to try again; None
+            means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit`` and cancellation are never retried.
+        task: the task that error messages name.
+
+    Raises:
+        TaskOptionError: if a number is out of range; it is a :class:`ValueError`.
+        TaskOptionTypeError: if a value has the wrong type; it is a :class:`TypeError`.
+
+    Example:
+        >>> policy = RetryPolicy(retries=5, jitter=0)
+        >>> [policy.wait(retry) for retry in (1, 2, 3, 4, 5)]
+        [1.0, 2.0, 4.0, 8.0, 16.0]
+    """
+
+    __slots__ = ("backoff", "delay", "jitter", "max_delay", "retries", "retry_on")
+
+    def __init__(  # noqa: PLR0913 - one parameter for each of the field's usual knobs
+        self,
+        retries: int = 0,
+        delay: float = 1.0,
+        backoff: float = 2.0,
+        max_delay: float = 3600.0,
+        jitter: float = 0.1,
+        retry_on: Any = None,
+        *,
+        task: str = "?",
+    ) -> None:
+        if type(retries) is not int:
+            raise TaskOptionTypeError(task, "retries", retries, "an integer of at least 0")
+        if retries < 0:
+            raise TaskOptionError(task, "retries", retries, "an integer of at least 0")
+        self.retries = retries
+        self.delay = _number(task, "delay", delay, "a number of seconds, 0 or more")
+        self.backoff = _number(task, "backoff", backoff, "a number, 0 or more")
+        self.max_delay = _number(task, "max_delay", max_delay, "a number of seconds, 0 or more")
+        self.jitter = _number(task, "jitter", jitter, "a number from 0 to 1", most=1.0)
+        self.retry_on = _filter(task, retry_on)
+
+    def wait(self, retry: int, random: Callable[[], float] | None = None) -> float:
+        """Return the seconds to wait before a retry.
+
+        Args:
+            retry: which retry, from 1.
+            random: returns a number in [0, 1) for the jitter; None leaves the jitter out.
+        """
+        try:
+            seconds = min(self.delay * self.backoff ** (retry - 1), self.max_delay)
+        except OverflowError:
+            seconds = self.max_delay if self.delay else 0.0
+        if random is not None:
+            seconds *= 1 + self.jitter * (2 * random() - 1)
+        return seconds
+
+    def covers(self, error: BaseException) -> bool:
+        """Say whether this error is one to try again after; errors raised by a ``retry_on`` function pass through."""
+        if not isinstance(error, Exception):
+            return False
+        rule = self.retry_on
+        if rule is None:
+            return True
+        if isinstance(rule, (type, tuple)):
+            return isinstance(error, rule)
+        return bool(rule(error))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RetryPolicy) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.retries, self.delay, self.backoff, self.max_delay, self.jitter))
+
+    def __repr__(self) -> str:
+        return f"RetryPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
+
+
+def _number(task: str, option: str, value: Any, allowed: str, most: float = float("inf")) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TaskOptionTypeError(task, option, value, allowed)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if not 0 <= number <= most or number == float("inf"):
+        raise TaskOptionError(task, option, value, allowed)
+    return number
+
+
+def _filter(task: str, rule: Any) -> Any:
+    kinds = rule if isinstance(rule, (tuple, list, set, frozenset)) else (rule,)
+    if all(isinstance(kind, type) for kind in kinds):
+        if wrong := [kind for kind in kinds if not issubclass(kind, BaseException)]:
+            raise TaskOptionTypeError(task, "retry_on", wrong[0], "an exception class, several, or a function of the exception")
+        return rule if isinstance(rule, type) else tuple(kinds)
+    if rule is None or (callable(rule) and not isinstance(rule, type)):
+        return rule
+    raise TaskOptionTypeError(task, "retry_on", rule, f"an exception class, several, or a function of the exception, not {shown(type(rule))}")

@@ -1,0 +1,636 @@
+"""One execution of a graph, as a state machine without threads, clock, files or sleep.
+
+An executor asks which nodes may start (:meth:`Run.start`), what to call for each (:meth:`Run.call`), carries the call to
+where it runs, and tells how it ended (:meth:`Run.finish`), which answers with the nodes that became ready. Everything
+that a run *means* — conditions, skips, triggers, retries, failure policy — is decided here, once, for every executor.
+
+A node's life: its upstreams end one by one; with the last of them it is ready; ``call`` judges it, and it either runs
+or ends at once (skipped, upstream-failed, cancelled); ``finish`` makes its state final and counts down its
+downstreams. So every node passes through ``call`` and ``finish`` exactly once per attempt, also after a failure.
+
+While nothing was skipped, failed or cancelled and nobody listens, the run is *smooth*, and a plain node needs no
+judging: that is the common path, and it is kept to a few operations that are atomic under the GIL. Everything else
+takes the lock.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import RLock, allocate_lock
+from itertools import repeat
+
+from ._typing import TYPE_CHECKING
+from .binding import Parameters
+from .errors import shown
+from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextvars import Context
+
+    from ._typing import Any
+    from .events import Event, Observer
+    from .graph import Graph, Node
+
+STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
+PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
+BAD = (FAILED, UPSTREAM_FAILED, CANCELLED)
+CLEAN_UP = ("all_done", "one_failed")
+NOTHING: tuple[Node, ...] = ()
+_ABSENT = object()
+
+
+class Ending:
+    """An outcome other than a value: how a node ended, or one attempt at it failed.
+
+    Attributes:
+        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED.
+        reason: why, in words.
+        error: what was raised, for FAILED.
+        final: whether not even a retry may change it.
+    """
+
+    __slots__ = ("error", "final", "reason", "state")
+
+    def __init__(self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False) -> None:
+        self.state = state
+        self.reason = reason
+        self.error = error
+        self.final = final
+
+    def __repr__(self) -> str:
+        return f"<Ending {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
+
+
+def failure(error: BaseException) -> Ending:
+    """Return the outcome of a call that raised."""
+    return Ending(FAILED, error=error)
+
+
+class Later:
+    """The answer of :meth:`Run.finish` to a failed attempt: hand out this node again after so many seconds."""
+
+    __slots__ = ("delay", "node")
+
+    def __init__(self, node: Node, delay: float) -> None:
+        self.node = node
+        self.delay = delay
+
+    def __repr__(self) -> str:
+        return f"<Later {self.node.name} {self.delay:.3g} s>"
+
+
+class Call:
+    """A bound call: what to do for one attempt at one node.
+
+    Attributes:
+        node: the node.
+        func: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`judge`.
+        attempt: which attempt this is, from 1.
+    """
+
+    __slots__ = ("args", "attempt", "func", "kwargs", "node", "when")
+
+    def __init__(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int) -> None:
+        self.node = node
+        self.func = node.func
+        self.args = args
+        self.kwargs = kwargs
+        self.when = when
+        self.attempt = attempt
+
+    def judge(self) -> Ending | None:
+        """Evaluate the condition, here and now; return None to go on, or how the node ends."""
+        if self.when is None:
+            return None
+        try:
+            if self.when():
+                return None
+        except BaseException as error:  # noqa: BLE001 - whatever a condition raises is the task's failure
+            return Ending(FAILED, error=error, final=True)
+        return Ending(SKIPPED, "its condition was false")
+
+    def perform(self) -> Any:
+        """Make the call, here and now; return the value or an :class:`Ending`."""
+        try:
+            return self.func(*self.args, **self.kwargs)
+        except BaseException as error:  # noqa: BLE001 - an outcome travels as a value until the run decides
+            return Ending(FAILED, error=error)
+
+
+class Run:
+    """One execution of a graph.
+
+    Args:
+        graph: what to run.
+        params: values for parameters that no upstream fills.
+        fail_fast: whether the first failure stops all new starts but those of clean-up tasks.
+        observers: who is told what happens.
+        run_id: a text that no other run has.
+        random: returns numbers in [0, 1) for the jitter of retries; None leaves the jitter out.
+
+    Attributes:
+        graph: what is run.
+        smooth: whether nothing but success has happened so far and nobody wants to hear of each task.
+
+    Example:
+        >>> from flowkit_core import DAG, Run, task
+        >>> @task
+        ... def one(): return 1
+        >>> @task
+        ... def two(one): return one + 1
+        >>> _ = one >> two
+        >>> run = Run(DAG("by hand", tasks=[two]).graph())
+        >>> ready = list(run.start())
+        >>> while ready:
+        ...     node = ready.pop()
+        ...     ready += run.finish(node, run.call(node).perform())
+        >>> run.done, run.succeeded()
+        (True, {'one': 1, 'two': 2})
+    """
+
+    def __init__(  # noqa: PLR0913 - the whole of a run's surroundings, by name
+        self,
+        graph: Graph,
+        *,
+        params: Mapping[str, Any] | None = None,
+        fail_fast: bool = True,
+        observers: Iterable[Observer] = (),
+        run_id: str = "",
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        count = len(graph.nodes)
+        self.graph = graph
+        self.params = dict(params or {})
+        self.fail_fast = fail_fast
+        self.run_id = run_id
+        self.values: list[Any] = [_ABSENT] * count
+        self.seconds = [0.0] * count
+        self._states = bytearray(count)
+        self._waiting = _countdowns(graph)
+        self._random = random
+        self._lock = RLock()
+        self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
+        self._attempts: dict[int, int] = {}
+        self._reasons: dict[int, str] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._halted = False
+        self._cancelled: str | None = None
+        self._abandoned = False
+        self._at_failure: tuple[int, int] | None = None
+        self._begun_late: set[int] = set()
+        self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
+        self.smooth = not self.watched and not self.params
+
+    # ---- what a driver calls -------------------------------------------------------------------------------------
+
+    def start(self) -> Sequence[Node]:
+        """Return the nodes that are ready at once, in topological order."""
+        return [node for node in self.graph.nodes if not node.upstream]
+
+    def call(self, node: Node) -> Call | Ending:
+        """Return the call for a ready node; or how it ends without one, to be handed to :meth:`finish` as it is."""
+        with self._lock:
+            ending = self._judge(node)
+            if ending is not None:
+                return ending
+            bound = self._arguments(node)
+            if isinstance(bound, Ending):
+                return bound
+            if self._halted:
+                self._begun_late.add(node.index)
+            attempt = self._attempts.get(node.index, 1)
+        args, kwargs, when = bound
+        return Call(node, args, kwargs, when if attempt == 1 else None, attempt)
+
+    def begun(self, node: Node) -> None:
+        """Take note that a call begins to run; only needed when the run is ``watched``."""
+        if self.wants(TaskStarted):
+            attempt = self._attempts.get(node.index, 1)
+            self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
+
+    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> Sequence[Node] | Later:
+        """Take the outcome of a call, and return the nodes that became ready.
+
+        May be called from any thread.
+
+        Args:
+            node: the node, as it was handed out.
+            outcome: what the function returned, or an :class:`Ending`.
+            seconds: how long the call took.
+
+        Returns:
+            The nodes that are ready now; or a :class:`Later` for an attempt that failed and is to be repeated.
+        """
+        if not self.smooth or type(outcome) is Ending:
+            later = self._settle(node, outcome, seconds)
+            if later is not None:
+                return later
+        else:
+            index = node.index
+            self.values[index] = outcome
+            self.seconds[index] = seconds
+            self._states[index] = SUCCEEDED
+        downstream = node.downstream
+        if not downstream:
+            return NOTHING
+        waiting = self._waiting
+        if len(downstream) == 1:
+            return downstream if next(waiting[downstream[0].index], 1) else NOTHING
+        return [after for after in downstream if next(waiting[after.index], 1)]
+
+    def sprint(  # noqa: PLR0913 - the surroundings of a loop, spelled out because it is hot
+        self,
+        take: Callable[[], Node],
+        put: Callable[[Node], object],
+        context: Context,
+        clock: Callable[[], float],
+        slow: float = 1e9,
+        relief: Callable[[float], float] | None = None,
+    ) -> Node | Later | None:
+        """Make calls of plain nodes in this thread as long as the run is smooth: ``call`` and ``finish`` in one loop.
+
+        This is the common path of executors that run calls in their own process, with nothing in it that a smooth run
+        does not need. Several threads may be in it at once, on one queue.
+
+        Args:
+            take: returns the next node in hand; raises :class:`IndexError` when there is none.
+            put: takes a node that became ready.
+            context: each call runs in a copy of this context, or in one that no call before has changed.
+            clock: returns seconds.
+            slow: a call that took more seconds than this is told to ``relief``.
+            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``.
+
+        Returns:
+            A node that needs more than this, taken from the queue; a :class:`Later` for an attempt that failed and is to
+            be repeated; None when the queue is empty.
+        """
+        values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
+        inherited = bool(context)
+        own = context.copy()
+        began = clock()
+        while True:
+            try:
+                node = take()
+            except IndexError:
+                return None
+            if not (self.smooth and node.plain):
+                return node
+            index = node.index
+            try:
+                pick = node.pick
+                if pick is not None:
+                    values[index] = own.run(node.func, *pick(values))
+                elif sources := node.sources:
+                    values[index] = own.run(node.func, values[sources[0]])
+                else:
+                    values[index] = own.run(node.func)
+            except BaseException as error:  # noqa: BLE001 - an outcome; finish decides what it means
+                ended = self.finish(node, Ending(FAILED, error=error), clock() - began)
+                if isinstance(ended, Later):
+                    return ended
+                for after in ended:
+                    put(after)
+                return None
+            now = clock()
+            spent = seconds[index] = now - began
+            began = now
+            states[index] = SUCCEEDED
+            for after in node.downstream:
+                if next(waiting[after.index], 1):
+                    put(after)
+            if inherited or own:
+                own = context.copy()
+            if spent > slow and relief is not None:
+                slow = relief(spent)
+                began = clock()
+
+    def cancel(self, reason: str) -> None:
+        """Start nothing more, not even clean-up tasks; what waits ends as cancelled, as soon as the driver hands it in."""
+        with self._lock:
+            self._halt()
+            if self._cancelled is None:
+                self._cancelled = reason
+
+    def abandon(self) -> None:
+        """Give up: every node without a final state ends as cancelled, and outcomes that arrive later are ignored."""
+        with self._lock:
+            self.cancel("the run was abandoned")
+            self._abandoned = True
+            for index, state in enumerate(self._states):
+                if state == PENDING:
+                    self._states[index] = CANCELLED
+                    self._reasons[index] = self._cancelled or ""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing at all is started any more."""
+        return self._cancelled is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether every node has its final state."""
+        return PENDING not in self._states
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing but clean-up tasks is started any more."""
+        return self._halted
+
+    # ---- judging -------------------------------------------------------------------------------------------------
+
+    def _judge(self, node: Node) -> Ending | None:
+        """Return how a ready node ends without running, or None if it may run."""
+        states, trigger = self._states, node.task.trigger
+        if self._cancelled is not None:
+            return Ending(CANCELLED, self._cancelled)
+        if self.smooth and trigger != "one_failed":
+            return None
+        upstream = [states[index] for index in node.upstream]
+        if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
+            for wanted in (FAILED, UPSTREAM_FAILED, CANCELLED):
+                if wanted in upstream:
+                    name = self.graph.names[node.upstream[upstream.index(wanted)]]
+                    state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
+                    how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
+                    return Ending(state, f"upstream {name!r} {how}")
+        if self._halted and trigger not in CLEAN_UP:
+            return Ending(CANCELLED, "another task failed before it could start")
+        if trigger == "all_success" and SKIPPED in upstream:
+            return Ending(SKIPPED, f"upstream {self.graph.names[node.upstream[upstream.index(SKIPPED)]]!r} was skipped")
+        if trigger == "one_success" and SUCCEEDED not in upstream:
+            bad = any(state in BAD for state in upstream)
+            return Ending(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
+        if trigger == "one_failed" and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
+            return Ending(SKIPPED, "no upstream failed")
+        return None
+
+    def _arguments(self, node: Node) -> Ending | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
+        """Return the arguments of a node and its bound condition; or an ending, if it cannot do without one that is absent."""
+        values, states, parameters, binding = self.values, self._states, node.parameters, node.binding
+        if binding is None:
+            sources = node.sources or ()
+            count = len(parameters.positional)
+            named: Iterable[tuple[str, int]] = zip(parameters.positional, sources, strict=False)
+            rest: Sequence[int] = sources[count:]
+            named_rest: Mapping[str, int] = {}
+            fixed = bool(sources) and count > 0
+        else:
+            named, rest, named_rest = binding.named.items(), binding.rest, binding.named_rest
+            fixed = bool(binding.named)
+        given: dict[str, Any] = {}
+        for name, source in named:
+            if states[source] == SUCCEEDED:
+                given[name] = values[source]
+            elif name not in parameters.defaults:
+                return self._without(node, name, source)
+        upstream = node.upstream
+        if not fixed and upstream and node.task.trigger == "none_failed" and all(states[index] == SKIPPED for index in upstream):
+            return Ending(SKIPPED, "everything upstream was skipped")
+        if binding is not None and self.params:
+            given |= {name: self.params[name] for name in binding.open if name in self.params}
+        others = [values[source] for source in rest if states[source] == SUCCEEDED]
+        extra = {name: values[source] for name, source in named_rest.items() if states[source] == SUCCEEDED}
+        args, kwargs = _assembled(parameters, given, others)
+        kwargs |= extra
+        when = node.task.when
+        if when is None:
+            return args, kwargs, None
+        everything = [given.get(name, parameters.defaults.get(name)) for name in parameters.positional]
+        everything += others
+        everything += [given.get(name, parameters.defaults.get(name)) for name in parameters.keyword_only]
+        everything += extra.values()
+        accepts = Parameters(when)
+        if not accepts.rest:
+            everything = everything[: len(accepts.positional)]
+        return args, kwargs, lambda: when(*everything)
+
+    def _without(self, node: Node, name: str, source: int) -> Ending:
+        upstream = self.graph.names[source]
+        state = self._states[source]
+        how = STATES[state].replace("_", " ")
+        end = SKIPPED if state == SKIPPED else CANCELLED if state == CANCELLED else UPSTREAM_FAILED
+        return Ending(end, f"its parameter {name!r} has no default, and upstream {upstream!r} ended as {how}")
+
+    # ---- settling ------------------------------------------------------------------------------------------------
+
+    def _settle(self, node: Node, outcome: Any, seconds: float) -> Later | None:
+        """Make the state of a node final, with all that follows from it; or return when to try again."""
+        index = node.index
+        with self._lock:
+            if self._abandoned:
+                return None
+            if self._states[index] != PENDING:
+                raise RuntimeError(f"{node!r} was finished before: it is {STATES[self._states[index]]}")
+            attempt = self._attempts.get(index, 1)
+            if type(outcome) is not Ending:
+                self.values[index] = outcome
+                self.seconds[index] = seconds
+                self._states[index] = SUCCEEDED
+                if self.wants(TaskSucceeded):
+                    self._tell_task(TaskSucceeded, node, attempt=attempt, duration=seconds)
+                return None
+            self.smooth = False
+            if outcome.state != FAILED:
+                self._reasons[index] = outcome.reason
+                self._states[index] = outcome.state
+                if self.wants(TaskNotRun):
+                    self._tell_task(TaskNotRun, node, state=STATES[outcome.state], reason=outcome.reason)
+                return None
+            error = outcome.error
+            assert error is not None
+            if not outcome.final and self._retries(node, attempt, error):
+                return self._again(node, attempt, error)
+            self._failed(node, error, attempt, seconds)
+            return None
+
+    def _retries(self, node: Node, attempt: int, error: BaseException) -> bool:
+        if self._halted or attempt > node.task.retry.retries:
+            return False
+        try:
+            return node.task.retry.covers(error)
+        except Exception as broken:  # noqa: BLE001 - the user's function; the task's own error matters more
+            error.add_note(f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
+            return False
+
+    def _again(self, node: Node, attempt: int, error: BaseException) -> Later:
+        self._attempts[node.index] = attempt + 1
+        delay = node.task.retry.wait(attempt, self._random)
+        if self.wants(TaskRetrying):
+            most = 1 + node.task.retry.retries
+            self._tell_task(TaskRetrying, node, attempt=attempt, max_attempts=most, delay=delay, error=error)
+        return Later(node, delay)
+
+    def _failed(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
+        self.seconds[node.index] = seconds
+        self._errors[node.index] = error
+        if self._at_failure is None:
+            self._at_failure = (self._states.count(SUCCEEDED), self._states.count(FAILED))
+        self._states[node.index] = FAILED
+        if self.wants(TaskFailed):
+            self._tell_task(TaskFailed, node, attempt=attempt, duration=seconds, error=error)
+        if isinstance(error, KeyboardInterrupt):
+            self.cancel("the run was interrupted")
+        elif self.fail_fast or not isinstance(error, Exception):
+            self._halt()
+
+    def _halt(self) -> None:
+        self.smooth = False
+        self._halted = True
+
+    # ---- telling -------------------------------------------------------------------------------------------------
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Say whether any observer wants events of this class."""
+        return any(events is None or kind in events for _, events in self._observers)
+
+    def tell(self, kind: type[Event], **facts: Any) -> None:
+        """Make an event and hand it to the observers that want it, one thread at a time."""
+        event = kind(self.run_id, self.graph.name, **facts)
+        with self._lock:
+            for observer, events in self._observers:
+                if events is None or kind in events:
+                    try:
+                        observer(event)
+                    except Exception as error:  # noqa: BLE001 - who listens cannot make a run fail
+                        import warnings
+
+                        warnings.warn(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}", RuntimeWarning, stacklevel=2)
+
+    def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
+        self.tell(kind, task=node.name, **facts)
+
+    # ---- afterwards ----------------------------------------------------------------------------------------------
+
+    def succeeded(self) -> dict[str, Any]:
+        """Return the values of the tasks that succeeded, by name, in topological order."""
+        names, states = self.graph.names, self._states
+        if states.count(SUCCEEDED) == len(names):
+            return dict(zip(names, self.values, strict=True))
+        return {name: value for name, state, value in zip(names, states, self.values, strict=True) if state == SUCCEEDED}
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every task, by name."""
+        return {name: STATES[state] for name, state in zip(self.graph.names, self._states, strict=True)}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many tasks are in each state that occurs."""
+        return {name: count for code, name in enumerate(STATES) if (count := self._states.count(code))}
+
+    def skipped(self) -> dict[str, str]:
+        """Return why each skipped task was, by name."""
+        return {self.graph.names[index]: self._reasons[index] for index, state in enumerate(self._states) if state == SKIPPED}
+
+    def failed(self) -> dict[str, BaseException]:
+        """Return what each failed task raised, by name, in the order of failing."""
+        return {self.graph.names[index]: error for index, error in self._errors.items()}
+
+    def durations(self) -> dict[str, float]:
+        """Return the seconds that each task which ran took, by name."""
+        ran = (SUCCEEDED, FAILED)
+        return {n: s for n, state, s in zip(self.graph.names, self._states, self.seconds, strict=True) if state in ran}
+
+    def attempts(self) -> dict[str, int]:
+        """Return how many attempts each task which ran took, by name."""
+        ran = (SUCCEEDED, FAILED)
+        return {n: self._attempts.get(i, 1) for i, (n, state) in enumerate(zip(self.graph.names, self._states, strict=True)) if state in ran}
+
+    def error(self) -> BaseException | None:
+        """Return what the run should raise: the first failure, or a group of all, with notes; None if nothing failed."""
+        if not self._errors:
+            return None
+        failures = list(self._errors.items())
+        interrupts = [item for item in failures if not isinstance(item[1], Exception)]
+        if self.fail_fast or interrupts:
+            first, error = (interrupts or failures)[0]
+            _note(error, f"{self._blame(first)}; {self._circumstances()}")
+            for index, other in failures:
+                if index != first:
+                    _note(error, f"{self._blame(index)} too: {described(other)}")
+            return error
+        for index, error in failures:
+            _note(error, self._blame(index))
+        names = [repr(self.graph.names[index]) for index, _ in failures]
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004
+        count = f"{len(names)} task{'s' * (len(names) != 1)}"
+        errors = [error for _, error in failures if isinstance(error, Exception)]
+        return ExceptionGroup(f"{count} of {self.graph.name!r} failed: {listed}", errors)
+
+    def _blame(self, index: int) -> str:
+        attempts = self._attempts.get(index, 1)
+        after = f"after {attempts} attempts" if attempts > 1 else "on its only attempt"
+        if attempts == 1 and self.graph.nodes[index].task.retry.retries:
+            after = "on its first attempt"
+        return f"flowkit: task {self.graph.names[index]!r} of {self.graph.name!r} failed {after}"
+
+    def _circumstances(self) -> str:
+        succeeded, failed = self._at_failure or (0, 0)
+        late = sum(self._states[index] in (SUCCEEDED, FAILED) for index in self._begun_late)
+        ended = self._states.count(SUCCEEDED) + self._states.count(FAILED)
+        running = max(0, ended - late - succeeded - failed - 1)
+        idle = len(self._states) - ended
+        text = f"{_tasks(succeeded)} had succeeded, {running} {'was' if running == 1 else 'were'} running, {idle} did not start"
+        return f"{text}; {late} clean-up {'task' if late == 1 else 'tasks'} ran" if late else text
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task" if count == 1 else f"{count} tasks"
+
+
+def _note(error: BaseException, note: str) -> None:
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def described(error: BaseException) -> str:
+    """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error that is being described
+        text = "<unprintable>"
+    if len(text) > 500:  # noqa: PLR2004
+        text = f"{text[:400]}...{text[-80:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _assembled(parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return positional and keyword arguments; a parameter that is left out before one that is given takes its default here."""
+    positional = parameters.positional
+    last = len(positional) if rest else max((place for place, name in enumerate(positional, 1) if name in given), default=0)
+    args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
+    args += rest
+    return args, {name: given[name] for name in parameters.keyword_only if name in given}
+
+
+class _Countdown:
+    """Counts down under a lock, for builds of Python without a GIL, where ``next()`` on a shared iterator is not atomic."""
+
+    __slots__ = ("_left", "_lock")
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._lock = allocate_lock()
+
+    def __iter__(self) -> Iterator[None]:
+        return self
+
+    def __next__(self) -> None:
+        with self._lock:
+            if not self._left:
+                raise StopIteration
+            self._left -= 1
+
+
+def _countdowns(graph: Graph) -> list[Iterator[None]]:
+    """Return, for each node, an iterator with one item fewer than it has upstreams.
+
+    ``next(countdown, 1)`` is 1 for exactly one caller, the last upstream to end, whatever thread it is in: one call into
+    C, so no lock is needed under the GIL.
+    """
+    at_once: Iterator[None] = iter(())
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return [repeat(None, len(node.upstream) - 1) if len(node.upstream) > 1 else at_once for node in graph.nodes]
+    return [_Countdown(max(0, len(node.upstream) - 1)) for node in graph.nodes]

@@ -1,0 +1,29 @@
+"""Executors of flowkit: threads and processes.
+
+``DAG(...).run(executor="thread")`` and ``executor="process"`` find them by name; make one yourself to choose its options
+or to keep process workers warm between runs.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._thread import ThreadExecutor
+
+if TYPE_CHECKING:
+    from ._process import ProcessExecutor
+else:
+
+    def __getattr__(name):
+        """Import the process executor when it is first asked for: it needs more of the standard library than all else."""
+        if name != "ProcessExecutor":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._process import ProcessExecutor
+
+        globals()[name] = ProcessExecutor
+        return ProcessExecutor
+
+
+__all__ = ["ProcessExecutor", "ThreadExecutor"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

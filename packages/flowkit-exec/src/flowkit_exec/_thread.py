@@ -1,0 +1,307 @@
+"""Threads: every worker, the calling thread among them, takes ready nodes from one queue and adds what they make ready.
+
+No thread hands out work, and nothing is signaled per task, so a task costs about a microsecond. Helpers are started,
+and woken, only when there is reason to think that they pay:
+
+* a worker that has just spent more than :data:`SLOW` on one task, while others wait, calls as many as can be of use;
+* one idle thread is the *lookout*: it naps, and when a node has not moved from the head of the queue for a nap, every
+  worker must be busy with something long, and the lookout takes it. When nothing happens at all it stops napping and
+  sleeps, until a slow task ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from contextvars import copy_context
+from threading import Lock, Thread
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
+
+from flowkit_core import Later, Node
+from flowkit_core.executor import Timers, carry, checked_workers
+
+from ._ranked import Ranked
+
+if TYPE_CHECKING:
+    from flowkit_core import Run
+
+SLOW = 50e-6
+NAP = 200e-6
+LONGEST_NAP = 5e-3
+PATIENCE = 50e-3
+GRACE = 5.0
+_SLICE = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
+
+
+class ThreadExecutor:
+    """Runs tasks in threads of this process, the calling thread among them.
+
+    Threads start when a run needs them and have ended when it returns.
+
+    Args:
+        max_workers: how many tasks run at once at most, at least 1; None means 4 more than there are processors, and 32 at most.
+
+    Raises:
+        TypeError: ``max_workers`` is no integer.
+        ValueError: it is less than 1.
+
+    Example:
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def one(): return 1
+        >>> DAG("numbers", tasks=[one]).run(executor=ThreadExecutor(max_workers=2))
+        {'one': 1}
+    """
+
+    name = "thread"
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        self.max_workers = checked_workers(max_workers) or min(32, (os.cpu_count() or 1) + 4)
+
+    def execute(self, run: Run) -> None:
+        """Drive a run to its end."""
+        _Team(run, self.max_workers).work()
+
+    def close(self) -> None:
+        """Do nothing: nothing is kept between runs."""
+
+    def __enter__(self) -> ThreadExecutor:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ThreadExecutor(max_workers={self.max_workers})"
+
+
+class _Worker:
+    """One thread of a team: a bell to be woken by, and the thread itself, unless it is the caller's."""
+
+    __slots__ = ("_bell", "thread")
+
+    def __init__(self) -> None:
+        self._bell = Lock()
+        self._bell.acquire()
+        self.thread: Thread | None = None
+
+    def ring(self) -> None:
+        """Wake the worker, now or when it next waits."""
+        with suppress(RuntimeError):  # it was rung already and has not woken yet
+            self._bell.release()
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait for the bell, at most so long. Ctrl-C gets through."""
+        if seconds is not None:
+            self._bell.acquire(timeout=seconds)
+        elif _SLICE is None:
+            self._bell.acquire()
+        else:
+            while not self._bell.acquire(timeout=_SLICE):
+                pass
+
+
+class _Team:
+    """The threads of one run.
+
+    The lock protects who is idle, who is the lookout, how many are active, and the timers. The queue and the run look
+    after themselves. Names that end in ``_locked`` want the lock to be held.
+    """
+
+    def __init__(self, run: Run, size: int) -> None:
+        self._run = run
+        self._size = size
+        self._ready = Ranked(run.start(), graded=run.graph.rank())
+        self._timers = Timers()
+        self._context = copy_context()
+        self._lock = Lock()
+        self._crew: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._lookout: _Worker | None = None
+        self._asleep = False  # whether the lookout does without naps
+        self._stirred = 0  # grows with every slow task that ends
+        self._active = 1
+        self._over = False
+        self._broken: BaseException | None = None
+
+    def work(self) -> None:
+        """Take part in the run from the calling thread, until all is done and every helper has ended."""
+        try:
+            if len(self._ready) > 1 and self._size > 1:
+                with self._lock:
+                    self._appoint_locked()
+            self._labor(_Worker())
+        except BaseException:  # Ctrl-C outside of a task
+            self._run.cancel("the run was interrupted")
+            self._dismiss()
+            raise
+        self._dismiss()
+        if self._broken is not None:
+            raise self._broken
+
+    def _dismiss(self) -> None:
+        """End the helpers and wait for them; after an interrupt, only for a grace: a thread cannot be stopped from outside."""
+        with self._lock:
+            self._end_locked()
+        until = monotonic() + GRACE
+        for worker in self._crew:
+            if worker.thread is not None:
+                worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
+        if self._run.cancelled:
+            self._run.abandon()
+
+    # ---- a worker's day ------------------------------------------------------------------------------------------
+
+    def _labor(self, me: _Worker) -> None:
+        run, take, put = self._run, self._ready.take, self._ready.put
+        slow = SLOW if self._crew or self._size == 1 else -1.0
+        while not self._over and not run.cancelled:
+            step = run.sprint(take, put, self._context, perf_counter, slow, self._relief)
+            slow = SLOW
+            if isinstance(step, Node):
+                began = perf_counter()
+                step = carry(run, step, self._context)
+                spent = perf_counter() - began
+                if not isinstance(step, Later):
+                    for node in step:
+                        put(node)
+                self._relief(spent)
+            if isinstance(step, Later):
+                self._delay(step)
+            elif self._timers:
+                with self._lock:
+                    self._put_due_locked()
+            if not self._ready and not self._rest(me):
+                return
+
+    def _help(self, me: _Worker, *, active: bool) -> None:
+        """The life of a helper thread."""
+        try:
+            if active or self._rest(me, was_active=False):
+                self._labor(me)
+        except BaseException as error:  # noqa: BLE001 - a defect of ours: end the run rather than hang
+            self._broken = error
+            self._run.cancel("a worker thread failed")
+            with self._lock:
+                self._end_locked()
+
+    def _rest(self, me: _Worker, *, was_active: bool = True) -> bool:
+        """Be idle until there is something to do; return False when the run is over."""
+        with self._lock:
+            self._active -= was_active
+            if self._over or self._finished_locked():
+                return False
+            self._idle.append(me)
+            if self._lookout is None:
+                self._lookout = me
+        nap, quiet_since, head, stirred = NAP, monotonic(), self._ready.head(), self._stirred
+        while True:
+            me.wait(self._how_long(me, nap, quiet_since, stirred))
+            with self._lock:
+                if self._timers:
+                    self._put_due_locked()
+                if self._over or self._finished_locked():
+                    return False
+                current = self._ready.head()
+                if me not in self._idle:  # somebody called
+                    self._active += 1
+                    return True
+                if me is self._lookout and current is not None and (current is head or not self._active):
+                    self._idle.remove(me)
+                    self._active += 1
+                    self._lookout = None
+                    self._call_up_locked(len(self._ready) - 1)
+                    return True
+            if current is not head or stirred != self._stirred:
+                nap, quiet_since, stirred = NAP, monotonic(), self._stirred
+            else:
+                nap = min(2 * nap, LONGEST_NAP)
+            head = current
+
+    def _how_long(self, me: _Worker, nap: float, quiet_since: float, stirred: int) -> float | None:
+        """Return how long an idle worker waits: the lookout naps, the others sleep until they are called."""
+        with self._lock:
+            if me is not self._lookout:
+                return None
+            due = self._timers.wait() if self._timers else None
+            self._asleep = monotonic() - quiet_since > PATIENCE and not self._ready
+            if self._asleep and stirred == self._stirred:
+                return due
+            self._asleep = False
+            return nap if due is None else min(nap, due)
+
+    # ---- what workers do for each other --------------------------------------------------------------------------
+
+    def _relief(self, spent: float) -> float:
+        """After a task of so many seconds, call helpers for what waits; return after how long a task to ask again."""
+        surplus = len(self._ready) - 1  # this worker takes one itself
+        if spent <= SLOW:
+            if self._crew or self._size == 1:
+                return SLOW
+            if surplus <= 0:
+                return -1.0
+            with self._lock:
+                self._appoint_locked()
+            return SLOW
+        self._stirred += 1
+        if self._asleep or (surplus > 0 and (self._idle or len(self._crew) + 1 < self._size)):
+            with self._lock:
+                self._call_up_locked(surplus)
+                self._wake_lookout_locked()
+        return SLOW
+
+    def _call_up_locked(self, count: int) -> None:
+        """Let so many more workers begin to work, as far as there are any, and see to it that one is left on lookout."""
+        for worker in sorted(self._idle, key=lambda worker: worker is self._lookout)[: max(0, count)]:
+            self._idle.remove(worker)
+            if worker is self._lookout:
+                self._lookout, self._asleep = None, False
+            worker.ring()
+            count -= 1
+        while count > 0 and len(self._crew) + 1 < self._size:
+            self._active += 1
+            self._hire_locked(active=True)
+            count -= 1
+        self._appoint_locked()
+
+    def _appoint_locked(self) -> None:
+        """See to it that there is a lookout, as long as another worker may be of use."""
+        if self._lookout is None and self._idle:
+            self._lookout = self._idle[-1]
+            self._lookout.ring()  # to begin its watch
+        elif self._lookout is None and len(self._crew) + 1 < self._size:
+            self._lookout = self._hire_locked(active=False)
+
+    def _hire_locked(self, *, active: bool) -> _Worker:
+        worker = _Worker()
+        worker.thread = Thread(target=self._help, args=(worker,), kwargs={"active": active}, name=f"flowkit-{len(self._crew) + 1}", daemon=True)
+        self._crew.append(worker)
+        worker.thread.start()
+        return worker
+
+    def _wake_lookout_locked(self) -> None:
+        if self._asleep and self._lookout is not None:
+            self._asleep = False
+            self._lookout.ring()
+
+    def _delay(self, later: Later) -> None:
+        with self._lock:
+            self._timers.add(later)
+            self._wake_lookout_locked()
+
+    def _put_due_locked(self) -> None:
+        for node in self._timers.due(all=self._run.halted):
+            self._ready.put(node)
+
+    def _finished_locked(self) -> bool:
+        """Say whether nothing is left to do or to wait for; if so, end the day for everybody."""
+        if self._run.cancelled or not (self._active or self._ready or self._timers):
+            self._end_locked()
+        return self._over
+
+    def _end_locked(self) -> None:
+        self._over = True
+        for worker in self._idle:
+            worker.ring()

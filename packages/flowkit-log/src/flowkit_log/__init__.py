@@ -1,0 +1,35 @@
+"""Log lines that people like to read, JSON lines that machines can, and progress bars, on the standard `logging` tree.
+
+Everything happens below the standard logger `flowkit`: handlers people already have receive the records, the root
+logger is never changed, and nothing is printed until [`configure_logging`][flowkit_log.configure_logging] is called.
+
+```python
+from flowkit_log import configure_logging, get_logger
+
+configure_logging()
+logger = get_logger()
+logger.info("Received %d records.", 14502)
+logger.success("Output written.", size_mb=45)
+```
+"""
+
+from __future__ import annotations
+
+from ._configure import configure_logging
+from ._console import ConsoleHandler
+from ._json import JsonFormatter
+from ._levels import LogLevel
+from ._logger import FlowkitLogger, get_logger
+from ._progress import Progress
+from ._text import TextFormatter
+
+__all__ = [
+    "ConsoleHandler",
+    "FlowkitLogger",
+    "JsonFormatter",
+    "LogLevel",
+    "Progress",
+    "TextFormatter",
+    "configure_logging",
+    "get_logger",
+]

@@ -1,0 +1,58 @@
+"""flowkit-state: a crash-safe key-value store with expiry, and a decorator that remembers results.
+
+`StateManager` keeps values in memory, in a JSON file or in a SQLite database. `TaskCache` remembers what a function
+returned, by its arguments. Nothing here needs the rest of flowkit.
+
+    >>> from flowkit_state import StateManager
+    >>> state = StateManager()
+    >>> state.set("rows", (1, 2, 3))
+    >>> state.get("rows")
+    (1, 2, 3)
+"""
+
+from __future__ import annotations
+
+from flowkit_state.cache import TaskCache
+from flowkit_state.errors import (
+    DamagedStateWarning,
+    RestoreError,
+    StateClosedError,
+    StateError,
+    StateFileError,
+    StateLockedError,
+    StateOptionError,
+    StateOptionTypeError,
+    StateVersionError,
+    UnsupportedValueError,
+    UntrustedPickleError,
+)
+from flowkit_state.manager import StateManager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name):
+        if name == "__version__":  # reading the metadata costs more than the whole package: only when asked for
+            from importlib.metadata import version
+
+            return version("flowkit-state")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "DamagedStateWarning",
+    "RestoreError",
+    "StateClosedError",
+    "StateError",
+    "StateFileError",
+    "StateLockedError",
+    "StateManager",
+    "StateOptionError",
+    "StateOptionTypeError",
+    "StateVersionError",
+    "TaskCache",
+    "UnsupportedValueError",
+    "UntrustedPickleError",
+]

@@ -1,0 +1,164 @@
+"""Enums, named tuples and dataclasses by reference: `"shop.models:Order"`.
+
+Files name classes, so care is taken that a file cannot run code: a class is looked up only among the modules that the
+program has imported itself, without module `__getattr__`, and is filled without calling its `__init__`.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum, Flag
+from types import MemberDescriptorType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class RefusedError(Exception):
+    """A value or a class that cannot be kept; `args` are the reason and the way out."""
+
+
+class NotFoundError(Exception):
+    """A stored reference that leads nowhere in this process; the only argument says why."""
+
+
+def reference(cls: type) -> str:
+    """Return the reference of `cls`. Raises `RefusedError` where it would not lead back to `cls`."""
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    try:
+        found = resolve(name)
+    except NotFoundError:
+        found = None
+    if found is not cls:
+        raise RefusedError("a class that cannot be found again by its name", "Define it at the top level of a module.")
+    return name
+
+
+def resolve(name: str) -> type:
+    """Return the class that `name` refers to. Raises `NotFoundError`; imports nothing and calls nothing."""
+    module_name, _, qualname = name.partition(":")
+    module = sys.modules.get(module_name)
+    if module is None:
+        raise NotFoundError(f"its class is {name}, and the module {module_name} is not imported here; import it first.")
+    found: object = module
+    for part in qualname.split("."):
+        found = vars(found).get(part) if found is module or isinstance(found, type) else None
+    if not isinstance(found, type):
+        raise NotFoundError(f"its class is {name}, but the module {module_name} has no such class (any more).")
+    return found
+
+
+def is_namedtuple(cls: type) -> bool:
+    return issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple)
+
+
+def is_dataclass(cls: type) -> bool:
+    return hasattr(cls, "__dataclass_fields__")
+
+
+def enum_parts(value: Enum) -> list[Any]:
+    """Return the reference and the member names: one name, or those that make up a combined flag."""
+    cls = type(value)
+    names = [member.name for member in value] if isinstance(value, Flag) and not _is_member(value) else [value.name]
+    parts = [reference(cls), *names]
+    if enum_from(parts) is not value:
+        raise RefusedError("an enum value that its member names do not describe", "Keep its .value instead.")
+    return parts
+
+
+def enum_from(parts: list[Any]) -> Enum:
+    """Undo `enum_parts`."""
+    cls = resolve(parts[0])
+    if not issubclass(cls, Enum):
+        raise NotFoundError(f"{parts[0]} is not an enum (any more).")
+    missing = [name for name in parts[1:] if name not in cls.__members__]
+    if missing:
+        raise NotFoundError(f"the enum {parts[0]} has no member {missing[0]} (any more).")
+    members = [cls.__members__[name] for name in parts[1:]]
+    if len(members) == 1:
+        return members[0]
+    if not issubclass(cls, Flag):
+        raise NotFoundError(f"the enum {parts[0]} is not a flag (any more).")
+    combined: Any = cls(0)
+    for member in members:
+        combined |= member
+    found: Enum = combined
+    return found
+
+
+def _is_member(value: Enum) -> bool:
+    name: str | None = value.name  # None: a flag with bits that no member has
+    return name is not None and type(value).__members__.get(name) is value
+
+
+def namedtuple_fields(value: Any) -> tuple[str, ...]:
+    """Return the field names of a named tuple. Raises `RefusedError` where it holds more than its fields."""
+    cls = type(value)
+    if len(cls._fields) != len(value) or getattr(value, "__dict__", None):
+        raise RefusedError("a named tuple that holds more than its fields", "Keep a plain tuple or a dict.")
+    return tuple(cls._fields)
+
+
+def namedtuple_from(name: str, fields: list[str], items: list[Any]) -> Any:
+    """Make the named tuple that `name` refers to."""
+    cls = resolve(name)
+    if not is_namedtuple(cls) or list(cls._fields) != fields:  # type: ignore[attr-defined]
+        raise NotFoundError(f"{name} is no longer a named tuple with the fields {', '.join(fields)}.")
+    return tuple.__new__(cls, items)
+
+
+def dataclass_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass object. Raises `RefusedError` where its fields are not all there is to it."""
+    cls = type(value)
+    try:
+        object.__new__(cls)
+    except TypeError:
+        raise RefusedError("a dataclass built on another type", "Convert it to a dict first.") from None
+    stored = {name: slot.__get__(value, cls) for name, slot in _slots(cls).items() if _is_filled(slot, value)}
+    stored.update(getattr(value, "__dict__", {}))
+    names = _field_names(cls)
+    for name in names:
+        if name not in stored:
+            reason = f"a dataclass whose field {name} is not stored in the object"
+            raise RefusedError(reason, "Convert it to a dict first.")
+    extra = [name for name in stored if name not in names]
+    if extra:
+        raise RefusedError(f"a dataclass that holds more than its fields: {extra[0]}", "Make it a field.")
+    return {name: stored[name] for name in names}
+
+
+def dataclass_from(name: str, fields: dict[str, Any]) -> Any:
+    """Make the dataclass object that `name` refers to, without calling any method of its own."""
+    cls = resolve(name)
+    if not is_dataclass(cls) or set(_field_names(cls)) != set(fields):
+        raise NotFoundError(f"{name} is no longer a dataclass with the fields {', '.join(fields) or '(none)'}.")
+    made: Any = object.__new__(cls)
+    slots = _slots(cls)
+    for field, value in fields.items():
+        if field in slots:
+            slots[field].__set__(made, value)
+        else:
+            made.__dict__[field] = value
+    return made
+
+
+def _field_names(cls: Any) -> list[str]:
+    from dataclasses import fields
+
+    return [field.name for field in fields(cls)]
+
+
+def _is_filled(slot: MemberDescriptorType, value: object) -> bool:
+    try:
+        slot.__get__(value, type(value))
+    except AttributeError:
+        return False
+    return True
+
+
+def _slots(cls: type) -> dict[str, MemberDescriptorType]:
+    found: dict[str, MemberDescriptorType] = {}
+    for base in reversed(cls.__mro__):
+        found.update((name, item) for name, item in vars(base).items() if isinstance(item, MemberDescriptorType))
+    return found

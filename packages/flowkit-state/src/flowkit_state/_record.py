@@ -1,0 +1,69 @@
+"""What a store keeps under a key, and what every store can do."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Store(Protocol):
+        """Where records live. Every single change is all or nothing; `begin` to `commit` makes several changes one.
+
+        Batches nest: the outermost decides. Times are seconds since the epoch, as the manager's clock tells them.
+        """
+
+        def get(self, key: str) -> Record | None: ...
+        def items(self) -> list[tuple[str, Record]]: ...
+        def put(self, key: str, record: Record) -> None: ...
+        def remove(self, key: str) -> bool: ...
+        def clear(self) -> None: ...
+        def purge(self, now: float) -> int:
+            """Remove what has expired by `now`, and return how many entries that were."""
+
+        def rebase(self, now: float) -> None:
+            """Count the time to live of entries that claim to be from the future from `now` on."""
+
+        def begin(self) -> None: ...
+        def commit(self) -> None: ...
+        def rollback(self) -> None: ...
+        def close(self) -> None: ...
+
+
+class Record:
+    """One entry: JSON text or the bytes of a pickle, when it was stored, when it expires (None: never), metadata."""
+
+    __slots__ = ("expires", "line", "metadata", "payload", "stored")
+
+    def __init__(self, payload: str | bytes, stored: float, expires: float | None, metadata: str | None) -> None:
+        self.payload = payload
+        self.stored = stored
+        self.expires = expires
+        self.metadata = metadata
+        self.line: str | None = None  # as the JSON file has it, once that was needed
+
+    def expired(self, now: float) -> bool:
+        return self.expires is not None and now >= self.expires
+
+    def rebased(self, now: float) -> Record:
+        """Return this record as if it had been stored `now`, if its time to live counts from later than that."""
+        if self.expires is None or self.stored <= now:
+            return self
+        return Record(self.payload, now, now + (self.expires - self.stored), self.metadata)
+
+
+class Batch:
+    """`with Batch(store): ...` makes every change inside it one: all of it, or none."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> None:
+        self._store.begin()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._store.commit()
+        else:
+            self._store.rollback()

@@ -1,0 +1,145 @@
+"""Every exception of flowkit-state, in one place. All derive from `StateError`, most also from a familiar builtin."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a short `repr` that never raises, for use in a message."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<unprintable {type(value).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class StateError(Exception):
+    """The root of everything flowkit-state raises: `except StateError` catches all of it.
+
+    The facts of each error are attributes as well as words in its message, and every error survives pickling.
+    """
+
+    def __init__(self, *facts: Any) -> None:
+        self.args = self._facts = facts  # not super().__init__(): OSError would read its own meaning into them
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._facts
+
+
+class StateOptionError(StateError, ValueError):
+    """An option has a value that cannot be meant: a negative ttl, a file name with an unknown suffix.
+
+    Attributes: `option` (its name), `value` (what was given), `allowed` (what would do).
+    """
+
+    def __init__(self, option: str, value: object, allowed: str) -> None:
+        super().__init__(option, value, allowed)
+        self.option, self.value, self.allowed = option, value, allowed
+
+    def __str__(self) -> str:
+        return f"{self.option} is {shown(self.value)}, but must be {self.allowed}."
+
+
+class StateOptionTypeError(StateError, TypeError):
+    """An option, a key or a decorated object has the wrong type.
+
+    Attributes: `option` (its name), `value` (what was given), `allowed` (what would do).
+    """
+
+    def __init__(self, option: str, value: object, allowed: str) -> None:
+        super().__init__(option, value, allowed)
+        self.option, self.value, self.allowed = option, value, allowed
+
+    def __str__(self) -> str:
+        return f"{self.option} is {shown(self.value)}, a {type(self.value).__name__}, but must be {self.allowed}."
+
+
+class UnsupportedValueError(StateError, TypeError):
+    """A value cannot be kept so that it comes back as it was, so nothing was stored.
+
+    Attributes: `key`, `path` (where inside the value, such as `value["rows"][3]`), `type_name`, `reason`, `hint`.
+    """
+
+    def __init__(self, key: str | None, path: str, type_name: str, reason: str, hint: str) -> None:
+        super().__init__(key, path, type_name, reason, hint)
+        self.key, self.path, self.type_name, self.reason, self.hint = key, path, type_name, reason, hint
+
+    def __str__(self) -> str:
+        subject = "cannot keep this value" if self.key is None else f"cannot keep the value of key {shown(self.key)}"
+        return f"{subject}: {self.path} is of type {self.type_name}, {self.reason}. {self.hint}"
+
+
+class RestoreError(StateError, ValueError):
+    """A stored value cannot be brought back here: its class is not imported or has changed, or the entry is damaged.
+
+    Attributes: `key`, `reason`.
+    """
+
+    def __init__(self, key: str | None, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key, self.reason = key, reason
+
+    def __str__(self) -> str:
+        subject = "a value" if self.key is None else f"the value of key {shown(self.key)}"
+        return f"cannot restore {subject}: {self.reason}"
+
+
+class StateClosedError(StateError, ValueError):
+    """The `StateManager` was used after its `close()` (or after its `with` block).
+
+    Attributes: `location` (the path of the file, or `None` for a store in memory).
+    """
+
+    def __init__(self, location: str | None) -> None:
+        super().__init__(location)
+        self.location = location
+
+    def __str__(self) -> str:
+        place = "in memory" if self.location is None else f"over {self.location}"
+        return f"this StateManager {place} is closed; make a new one, or use it before close()."
+
+
+class StateFileError(StateError, OSError):
+    """The file behind a `StateManager` cannot be read or written. What it held is untouched.
+
+    Attributes: `path`, `reason`, and `errno` where the operating system gave one.
+    """
+
+    def __init__(self, path: str, reason: str, errno: int | None = None) -> None:
+        super().__init__(path, reason, errno)
+        self.path, self.reason, self.errno = path, reason, errno
+        self.filename, self.strerror = path, reason
+
+    def __str__(self) -> str:
+        return f"state file {self.path}: {self.reason}"
+
+
+class StateLockedError(StateFileError, TimeoutError):
+    """Another thread or process kept the file locked for longer than `lock_timeout` seconds. Nothing was changed."""
+
+
+class StateVersionError(StateFileError):
+    """The file was written by a newer flowkit-state than this one. It is left untouched.
+
+    Attributes: `path`, `found` (the version of the file), `supported` (the newest this flowkit-state knows).
+    """
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        super().__init__(
+            path,
+            f"it has format version {found}, and this flowkit-state knows versions up to {supported}; "
+            "update flowkit-state, or use another file.",
+        )
+        self.found, self.supported = found, supported
+        self._facts = (path, found, supported)
+
+
+class UntrustedPickleError(StateFileError, PermissionError):
+    """A pickle was not loaded, because another user could have written it: loading a pickle can run any code."""
+
+
+class DamagedStateWarning(UserWarning):
+    """A damaged state file was set aside under a new name, and the store starts empty. The message names both."""

@@ -1,0 +1,153 @@
+"""Small workflows in plain Python: everything that flowkit's layers make public, under one name.
+
+Tasks, DAGs and runs come from `flowkit_core`, threads and processes from `flowkit_exec`, the chainable `Flow` from
+`flowkit_flow`, logs and progress from `flowkit_log`, stored state and cached results from `flowkit_state`.
+
+    >>> from flowkit import DAG, task
+    >>> @task
+    ... def extract():
+    ...     return [1, 2, 3]
+    >>> @task
+    ... def total(rows):
+    ...     return sum(rows)
+    >>> extract >> total
+    <Task total>
+    >>> DAG("sums", tasks=[total]).run()
+    {'extract': [1, 2, 3], 'total': 6}
+"""
+
+from __future__ import annotations
+
+from flowkit_core import (
+    DAG,
+    BindingError,
+    Call,
+    DAGCycleError,
+    DuplicateTaskError,
+    Ending,
+    Event,
+    Executor,
+    ExecutorError,
+    FlowkitError,
+    Graph,
+    Group,
+    Later,
+    Node,
+    Observer,
+    Pipeline,
+    RemoteTaskError,
+    Results,
+    RetryPolicy,
+    Run,
+    RunFinished,
+    RunStarted,
+    SerialExecutor,
+    SerializationError,
+    Task,
+    TaskFailed,
+    TaskNotRun,
+    TaskOptionError,
+    TaskOptionTypeError,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+    UnknownExecutorError,
+    WorkerDiedError,
+    register_executor,
+    task,
+)
+from flowkit_exec import (
+    ProcessExecutor,
+    ThreadExecutor,
+)
+from flowkit_flow import (
+    Flow,
+)
+from flowkit_log import (
+    ConsoleHandler,
+    FlowkitLogger,
+    JsonFormatter,
+    LogLevel,
+    Progress,
+    TextFormatter,
+    configure_logging,
+    get_logger,
+)
+from flowkit_state import (
+    DamagedStateWarning,
+    RestoreError,
+    StateClosedError,
+    StateError,
+    StateFileError,
+    StateLockedError,
+    StateManager,
+    StateOptionError,
+    StateOptionTypeError,
+    StateVersionError,
+    TaskCache,
+    UnsupportedValueError,
+    UntrustedPickleError,
+)
+
+__all__ = [
+    "DAG",
+    "BindingError",
+    "Call",
+    "ConsoleHandler",
+    "DAGCycleError",
+    "DamagedStateWarning",
+    "DuplicateTaskError",
+    "Ending",
+    "Event",
+    "Executor",
+    "ExecutorError",
+    "Flow",
+    "FlowkitError",
+    "FlowkitLogger",
+    "Graph",
+    "Group",
+    "JsonFormatter",
+    "Later",
+    "LogLevel",
+    "Node",
+    "Observer",
+    "Pipeline",
+    "ProcessExecutor",
+    "Progress",
+    "RemoteTaskError",
+    "RestoreError",
+    "Results",
+    "RetryPolicy",
+    "Run",
+    "RunFinished",
+    "RunStarted",
+    "SerialExecutor",
+    "SerializationError",
+    "StateClosedError",
+    "StateError",
+    "StateFileError",
+    "StateLockedError",
+    "StateManager",
+    "StateOptionError",
+    "StateOptionTypeError",
+    "StateVersionError",
+    "Task",
+    "TaskCache",
+    "TaskFailed",
+    "TaskNotRun",
+    "TaskOptionError",
+    "TaskOptionTypeError",
+    "TaskRetrying",
+    "TaskStarted",
+    "TaskSucceeded",
+    "TextFormatter",
+    "ThreadExecutor",
+    "UnknownExecutorError",
+    "UnsupportedValueError",
+    "UntrustedPickleError",
+    "WorkerDiedError",
+    "configure_logging",
+    "get_logger",
+    "register_executor",
+    "task",
+]

@@ -1,0 +1,383 @@
+"""Binding in a DAG: which result becomes which parameter, and the words of the error when none does."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+
+import pytest
+
+from flowkit_core import DAG, BindingError, FlowkitError, Task, task
+
+
+def sources(names):
+    """Return a task for each letter, which returns its own name."""
+    return [Task(lambda name=name: name, name=name) for name in names]
+
+
+def bound(func, upstream, params=None, name="sink"):
+    """Return what a function is called with, when it stands after the named upstreams."""
+    sink = Task(func, name=name)
+    sources(upstream) >> sink
+    return DAG("binding", tasks=[sink]).run(params=params)[name]
+
+
+def refused(func, upstream, params=None, name="sink", others=()):
+    """Return the error about a function that does not fit, having made sure that nothing ran."""
+    ran = []
+    sink = Task(func, name=name)
+    [Task(lambda: ran.append(1), name=upstream_name) for upstream_name in upstream] >> sink
+    dag = DAG("binding", tasks=[*(Task(lambda: ran.append(1), name=other) for other in others), sink])
+    with pytest.raises(BindingError) as caught:
+        dag.run(params=params)
+    assert ran == []
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, FlowkitError)
+    return caught.value
+
+
+# Rule 1: a parameter named like a direct upstream task gets that task's result
+
+
+@pytest.mark.parametrize(
+    ("func", "upstream", "expected"),
+    [
+        (lambda a: a, "a", "a"),
+        (lambda a, b: (a, b), "ab", ("a", "b")),
+        (lambda b, a: (b, a), "ab", ("b", "a")),
+        (lambda c, a, b: (c, a, b), "abc", ("c", "a", "b")),
+        (lambda *, b, a: (b, a), "ab", ("b", "a")),
+        (lambda a, *, b: (a, b), "ba", ("a", "b")),
+        (lambda a, b=0: (a, b), "ba", ("a", "b")),
+        (lambda a=0, b=0: (a, b), "b", (0, "b")),
+        (lambda b, /, a: (b, a), "ab", ("b", "a")),
+    ],
+)
+def test_a_parameter_named_like_an_upstream_gets_its_result(func, upstream, expected):
+    """Names beat the order of declaration."""
+    assert bound(func, upstream) == expected
+
+
+# Rule 2: the other upstream results fill the other parameters in order of declaration
+
+
+@pytest.mark.parametrize(
+    ("func", "upstream", "expected"),
+    [
+        (lambda x: x, "a", "a"),
+        (lambda x, y: (x, y), "ba", ("b", "a")),
+        (lambda x, a: (x, a), "ab", ("b", "a")),
+        (lambda x, b, y: (x, b, y), "abc", ("a", "b", "c")),
+        (lambda x, y=0: (x, y), "a", ("a", 0)),
+        (lambda x, y=0: (x, y), "ab", ("a", "b")),
+        (lambda x=1, b=2: (x, b), "b", (1, "b")),
+        (lambda x, /, y: (x, y), "ab", ("a", "b")),
+        (lambda *, x: x, "a", "a"),
+        (lambda a, *, x: (a, x), "ba", ("a", "b")),
+    ],
+)
+def test_the_other_results_fill_the_other_parameters_in_order(func, upstream, expected):
+    """What has no namesake goes by position."""
+    assert bound(func, upstream) == expected
+
+
+@pytest.mark.parametrize(
+    ("func", "upstream", "expected"),
+    [
+        (lambda *args: args, "", ()),
+        (lambda *args: args, "cab", ("c", "a", "b")),
+        (lambda x, *args: (x, args), "cab", ("c", ("a", "b"))),
+        (lambda a, *args: (a, args), "cab", ("a", ("c", "b"))),
+        (lambda x, *args: (x, args), "a", ("a", ())),
+        (lambda x=0, *args: (x, args), "abc", ("a", ("b", "c"))),
+        (lambda *args, b: (args, b), "abc", (("a", "c"), "b")),
+    ],
+)
+def test_star_args_take_the_rest(func, upstream, expected):
+    """*args takes what the parameters leave, in order."""
+    assert bound(func, upstream) == expected
+
+
+@pytest.mark.parametrize(
+    ("func", "upstream", "expected"),
+    [
+        (lambda **kwargs: kwargs, "ab", {"a": "a", "b": "b"}),
+        (lambda a, **kwargs: (a, kwargs), "bac", ("a", {"b": "b", "c": "c"})),
+        (lambda **kwargs: kwargs, "", {}),
+    ],
+)
+def test_star_star_kwargs_take_the_rest_by_name(func, upstream, expected):
+    """**kwargs takes what the parameters leave, under the names of the tasks."""
+    assert bound(func, upstream) == expected
+
+
+# Rule 3: a task without parameters is only ordered after its upstreams
+
+
+def test_a_task_without_parameters_only_waits():
+    """However many upstreams it has."""
+    seen = []
+    first = Task(lambda: seen.append("first"), name="first")
+    second = Task(lambda: seen.append("second"), name="second")
+    last = Task(lambda: seen.append("last"), name="last")
+    [first, second] >> last
+    assert DAG("order", tasks=[last]).run() == {"first": None, "second": None, "last": None}
+    assert seen == ["first", "second", "last"]
+
+
+# The seed's examples
+
+
+def test_the_examples_of_the_promise_bind():
+    """transform(data), aggregate(data, b1, b2, b3) and load(result, manual=None, auto=None)."""
+    assert bound(lambda data: data, ["extract"]) == "extract"
+    upstream = ["fetch_data", "process_a", "process_b", "process_c"]
+    assert bound(lambda data, result_a, result_b, result_c: (data, result_a, result_b, result_c), upstream) == tuple(upstream)
+    upstream = ["transform", "require_manual_approval", "auto_approve"]
+    assert bound(lambda transform_result, manual=None, auto=None: (transform_result, manual, auto), upstream) == tuple(upstream)
+
+
+# Values
+
+
+@pytest.mark.parametrize("value", [None, 0, "", [], False, NotImplemented, ...], ids=repr)
+def test_every_value_is_passed_on_as_it_is(value):
+    """None and other false values are values."""
+    source = Task(lambda: value, name="source")
+    sink = Task(lambda x: [x], name="sink")
+    source >> sink
+    results = DAG("values", tasks=[sink]).run()
+    assert results["source"] is value
+    assert results["sink"][0] is value
+
+
+class Touchy:
+    """An array-like value: neither its truth nor its equality can be asked for."""
+
+    __hash__ = None
+
+    def __bool__(self):
+        raise ValueError("the truth value of an array is ambiguous")
+
+    def __eq__(self, other):
+        raise ValueError("cannot compare")
+
+
+def test_values_are_never_compared_or_judged():
+    """Arrays and data frames pass through untouched."""
+    value = Touchy()
+    source = Task(lambda: value, name="source")
+    sink = Task(lambda x, y=0: x, name="sink")
+    source >> sink
+    results = DAG("values", tasks=[sink]).run()
+    assert results["sink"] is value
+    assert results.states == {"source": "succeeded", "sink": "succeeded"}
+
+
+# params and defaults
+
+
+@pytest.mark.parametrize(
+    ("func", "upstream", "params", "expected"),
+    [
+        (lambda path: path, "", {"path": "x.csv"}, "x.csv"),
+        (lambda path="y.csv": path, "", {"path": "x.csv"}, "x.csv"),
+        (lambda path="y.csv": path, "", None, "y.csv"),
+        (lambda path="y.csv": path, "", {}, "y.csv"),
+        (lambda a, path: (a, path), "a", {"path": "x"}, ("a", "x")),
+        (lambda x, *, limit: (x, limit), "a", {"limit": 3}, ("a", 3)),
+        (lambda a, *, limit=9: (a, limit), "a", {"limit": 3}, ("a", 3)),
+        (lambda a, *, limit=9: (a, limit), "a", None, ("a", 9)),
+        (lambda a, x=1, y=2: (a, x, y), "a", {"y": 5}, ("a", 1, 5)),
+        (lambda path: path, "", {"path": None}, None),
+        (lambda p, /: p, "", {"p": 1}, 1),
+        (lambda p=1, q=2, /: (p, q), "", {"q": 5}, (1, 5)),
+    ],
+)
+def test_open_parameters_take_params_then_their_default(func, upstream, params, expected):
+    """run(params={...}) by name, then the default."""
+    assert bound(func, upstream, params) == expected
+
+
+def test_params_reach_every_task_that_has_the_parameter_open():
+    """One name, one value, wherever it is asked for."""
+    one, two = Task(lambda day: day, name="one"), Task(lambda one, day=0: (one, day), name="two")
+    one >> two
+    assert DAG("params", tasks=[two]).run(params={"day": 7}) == {"one": 7, "two": (7, 7)}
+
+
+def test_params_belong_to_one_run():
+    """The next run starts without them."""
+    dag = DAG("params", tasks=[Task(lambda day=1: day, name="show")])
+    assert dag.run(params={"day": 2}) == {"show": 2}
+    assert dag.run() == {"show": 1}
+
+
+def test_params_stay_the_callers():
+    """The mapping is neither changed nor kept."""
+    given = {"day": 2}
+    dag = DAG("params", tasks=[Task(lambda day: day, name="show")])
+    assert dag.run(params=given) == {"show": 2}
+    assert given == {"day": 2}
+
+
+def test_visualize_needs_no_params():
+    """A pipeline that waits for params can be drawn."""
+    assert "show" in DAG("params", tasks=[Task(lambda day: day, name="show")]).visualize()
+
+
+# The words of the errors
+
+
+def test_a_parameter_that_nothing_fills():
+    """The error names the task and the parameter, shows the signature and the upstreams, and says the ways out."""
+
+    def load(rows, table):
+        return rows, table
+
+    error = refused(load, ["extract"], name="load")
+    text = str(error)
+    assert "'load'" in text
+    assert "'table'" in text
+    assert "(rows, table)" in text
+    assert "extract" in text
+    assert "default" in text
+    assert "params" in text
+    assert (error.task, error.parameter, error.available) == ("load", "table", ("extract",))
+
+
+def test_a_parameter_of_a_task_without_upstreams():
+    """Nothing upstream is said in words."""
+    text = str(refused(lambda rows: rows, [], name="load"))
+    assert "'load'" in text
+    assert "'rows'" in text
+    assert "no upstream" in text
+    assert "(rows)" in text
+
+
+def test_a_parameter_that_nearly_names_an_upstream_gets_a_suggestion():
+    """A misspelled task name is answered by the right one."""
+    error = refused(lambda fetch_users, fetch_ordres: 0, ["fetch_users"], name="report", others=["fetch_orders"])
+    assert "'fetch_ordres'" in str(error)
+    assert "did you mean 'fetch_orders'" in str(error)
+
+
+def test_more_results_than_parameters():
+    """The error shows how many arrive, what the signature takes, and which are left over."""
+
+    def load(rows):
+        return rows
+
+    error = refused(load, ["extract", "transform"], name="load")
+    text = str(error)
+    assert "'load'" in text
+    assert "(rows)" in text
+    assert "extract, transform" in text
+    assert "'transform'" in text
+    assert "*args" in text
+    assert error.task == "load"
+
+
+def test_a_param_that_nobody_takes():
+    """An unknown name in params is an error, with what there is."""
+    text = str(refused(lambda path: path, [], {"path": 1, "depth": 2}))
+    assert "'depth'" in text
+    assert "path" in text
+
+
+def test_a_misspelled_param_gets_a_suggestion():
+    """The near miss is named."""
+    assert "did you mean 'start_date'" in str(refused(lambda start_date=1: 0, [], {"start_dat": 2}))
+
+
+def test_a_param_for_a_parameter_that_an_upstream_fills():
+    """params cannot overrule a wire: the error says that nobody takes it from there."""
+    error = refused(lambda rows: rows, ["rows"], {"rows": 3})
+    assert "'rows'" in str(error)
+
+
+@pytest.mark.parametrize("wrong", [["day"], "day", 3, {1: 2}], ids=repr)
+def test_params_that_are_no_mapping_of_names(wrong):
+    """A list of names, a text, a number: the error shows it."""
+    text = str(refused(lambda day=1: day, [], wrong))
+    assert "params" in text
+    assert repr(wrong) in text or "1" in text
+
+
+@pytest.mark.parametrize("use", [lambda dag: dag.visualize(), lambda dag: dag.graph(), lambda dag: dag.run()], ids=["visualize", "graph", "run"])
+def test_results_that_do_not_fit_are_found_when_the_graph_is_built(use):
+    """Not when the task is about to run."""
+    sink = Task(lambda x: x, name="sink")
+    sources("ab") >> sink
+    with pytest.raises(BindingError):
+        use(DAG("early", tasks=[sink]))
+
+
+def test_binding_errors_survive_pickling():
+    """Words and facts arrive."""
+    error = refused(lambda rows, table: 0, ["extract"], name="load")
+    back = pickle.loads(pickle.dumps(error))
+    assert (str(back), back.task, back.parameter, tuple(back.available)) == (str(error), "load", "table", ("extract",))
+
+
+# Signatures that are not plain
+
+
+def test_a_wrapped_function_binds_by_the_signature_it_shows():
+    """functools.wraps passes the signature on, and the names in it count."""
+
+    def logged(func):
+        @functools.wraps(func)
+        def wrapper(*args, **kwargs):
+            return func(*args, **kwargs)
+
+        return wrapper
+
+    @logged
+    def join(b, a):
+        return b + a
+
+    assert bound(join, "ab") == "ba"
+
+
+def test_a_method_does_not_count_self():
+    """A bound method takes what is left."""
+
+    class Store:
+        def save(self, rows, table="t"):
+            return rows, table
+
+    assert bound(Store().save, ["extract"]) == ("extract", "t")
+
+
+def test_a_class_can_be_a_task():
+    """The parameters are those of its constructor."""
+
+    class Pair:
+        def __init__(self, left, right):
+            self.both = left, right
+
+    assert bound(Pair, "ab").both == ("a", "b")
+
+
+def test_a_keyword_partial_can_be_overridden_by_nobody_but_params():
+    """What a partial sets by keyword acts as a default."""
+
+    def scale(x, factor):
+        return x * factor
+
+    made = functools.partial(scale, factor=2)
+    assert bound(made, "a") == "aa"
+    assert bound(made, "a", {"factor": 3}) == "aaa"
+
+
+def test_two_runs_of_one_graph_bind_alike():
+    """Binding is decided once, from the signature, and never from values."""
+
+    @task
+    def join(x, y, *rest, sep="-"):
+        return sep.join([x, y, *rest])
+
+    sources("abcd") >> join
+    dag = DAG("again", tasks=[join])
+    assert dag.run()["join"] == dag.run()["join"] == "a-b-c-d"

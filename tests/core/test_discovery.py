@@ -1,0 +1,708 @@
+"""Discovery: which tasks a DAG means, at the top of a module, in a function, in a notebook, in a test."""
+
+from __future__ import annotations
+
+import importlib
+import linecache
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from flowkit_core import DAG, BindingError, DuplicateTaskError, FlowkitError, Task, task
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Return a function that runs a source as the module of that name, and gives the module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    names = []
+
+    def write(source, name="script"):
+        (tmp_path / f"{name}.py").write_text(f"from flowkit_core import DAG, Task, task\n{textwrap.dedent(source)}")
+        names.append(name)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+    linecache.clearcache()
+
+
+class Notebook:
+    """Cells that run one after the other in one namespace, as in IPython."""
+
+    def __init__(self):
+        self.names = {"__name__": "__main__"}
+        self.cells = 0
+        self.run("from flowkit_core import DAG, Task, task")
+
+    def run(self, source):
+        self.cells += 1
+        exec(compile(textwrap.dedent(source), f"<cell {self.cells}>", "exec"), self.names)
+
+    def __getitem__(self, name):
+        return self.names[name]
+
+
+ETL = """
+@task
+def extract():
+    return [3, 1, 2]
+
+@task
+def transform(rows):
+    return sorted(rows)
+
+@task
+def load(rows):
+    return f"{len(rows)} rows"
+"""
+
+
+# At the top level of a module
+
+
+def test_a_module_gets_all_its_tasks(script):
+    """DAG("name") at the top of a module: every task of that module."""
+    module = script(f"{ETL}\nextract >> transform >> load\nresults = DAG('etl').run()")
+    assert module.results == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
+
+
+def test_a_module_gets_what_its_helper_functions_make(script):
+    """A helper that makes tasks works for the module that calls it."""
+    module = script(
+        """
+        def fetch(page):
+            @task(name=f"page_{page}")
+            def fetcher():
+                return page
+            return fetcher
+
+        @task
+        def total(*pages):
+            return sum(pages)
+
+        [fetch(page) for page in (1, 2, 3)] >> total
+        fetch(9)
+        results = DAG("pages").run()
+        """
+    )
+    assert module.results == {"page_1": 1, "page_2": 2, "page_3": 3, "total": 6, "page_9": 9}
+
+
+def test_a_module_gets_the_tasks_of_its_classes(script):
+    """A class body is part of what is around it."""
+    module = script(
+        """
+        class Steps:
+            @task
+            def first():
+                return 1
+
+        results = DAG("steps").run()
+        """
+    )
+    assert module.results == {"first": 1}
+
+
+def test_a_module_does_not_get_the_tasks_of_another(script):
+    """An import alone brings nothing in."""
+    script("@task\ndef elsewhere(): return 0", name="other")
+    module = script("import other\n@task\ndef here(): return 1\nresults = DAG('one').run()")
+    assert module.results == {"here": 1}
+
+
+def test_a_module_gets_what_is_wired_to_its_tasks_wherever_it_was_defined(script):
+    """A wire brings in a task of another module, and whatever that is wired to."""
+    script("@task\ndef a(): return 'a'\n@task\ndef b(a): return a + 'b'\na >> b", name="other")
+    module = script("from other import b\n@task\ndef c(b): return b + 'c'\nb >> c\nresults = DAG('all').run()")
+    assert module.results == {"a": "a", "b": "ab", "c": "abc"}
+
+
+def test_a_module_that_only_wires_imported_tasks_gets_them(script):
+    """Tasks in one file, the pipeline in another: the wiring in a module makes the tasks its own."""
+    script(ETL, name="steps")
+    module = script("from steps import extract, load, transform\nextract >> transform >> load\nresults = DAG('etl').run()")
+    assert module.results == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
+
+
+def test_a_task_that_is_wired_to_nothing_runs_too(script):
+    """Wires say what comes first, not what belongs."""
+    module = script("@task\ndef a(): return 1\n@task\ndef b(): return 2\nresults = DAG('two').run()")
+    assert module.results == {"a": 1, "b": 2}
+
+
+def test_tasks_below_the_dag_are_found_when_it_runs(script):
+    """Discovery happens at each run, not when the DAG is made."""
+    module = script("dag = DAG('late')\n@task\ndef a(): return 1\nresults = dag.run()")
+    assert module.results == {"a": 1}
+
+
+def test_a_dag_of_a_module_finds_the_same_tasks_wherever_it_is_run(script):
+    """What counts is where DAG(...) is written, not who calls run()."""
+    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')\ndef main():\n    return dag.run()")
+
+    @task
+    def local():
+        return 0
+
+    assert set(module.main()) == set(module.dag.run()) == {"extract", "transform", "load"}
+
+
+@pytest.mark.parametrize("where", ["top level", "helper"])
+def test_a_dag_of_a_module_finds_the_same_tasks_in_another_thread(script, where):
+    """The thread that runs a DAG need not be the one that defined its tasks."""
+    body = "@task\ndef a(): return 1\n" if where == "top level" else "def make():\n    @task\n    def a(): return 1\n    return a\nmake()\n"
+    module = script(f"{body}dag = DAG('threads')")
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(module.dag.run("serial")))
+    thread.start()
+    thread.join(30)
+    assert seen == [{"a": 1}]
+
+
+def test_nothing_found_is_an_empty_run_with_a_warning(script, caplog):
+    """No task, no results, and the log says so."""
+    caplog.set_level("WARNING", logger="flowkit")
+    module = script("results = DAG('nothing').run()\npicture = DAG('nothing').visualize()")
+    assert module.results == {}
+    assert isinstance(module.picture, str)
+    assert module.picture
+    (record,) = caplog.records
+    assert (record.levelname, record.event, record.pipeline) == ("WARNING", "empty_run", "nothing")
+    assert '"nothing" found no tasks' in record.getMessage()
+
+
+def test_a_reloaded_module_replaces_its_tasks(script):
+    """importlib.reload gives the new definitions, once."""
+    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')")
+    again = importlib.reload(module)
+    assert again.dag.run() == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
+
+
+# Inside a function
+
+
+@task
+def of_the_module():
+    return "module"
+
+
+def test_a_function_gets_its_own_tasks_and_those_of_the_module():
+    """DAG("name") inside a function: its tasks and those at the top level."""
+
+    @task
+    def own():
+        return "own"
+
+    assert DAG("here").run() == {"of_the_module": "module", "own": "own"}
+
+
+def test_a_function_does_not_get_the_tasks_of_another():
+    """Another function's tasks are none of its business."""
+
+    def other():
+        @task
+        def stranger():
+            return 0
+
+        return DAG("other")
+
+    assert set(other().run()) == {"of_the_module", "stranger"}
+
+
+def test_a_function_without_tasks_gets_those_of_the_module():
+    """main() with nothing but DAG(...).run() runs the module's pipeline."""
+    assert DAG("main").run() == {"of_the_module": "module"}
+
+
+@pytest.mark.parametrize("order", ["one after the other", "both first"])
+def test_a_builder_function_called_twice_gives_two_independent_dags(order):
+    """Each call has tasks of its own, and the first DAG keeps working."""
+
+    def build(number):
+        @task
+        def start():
+            return number
+
+        @task
+        def double(start):
+            return start * 2
+
+        start >> double
+        return DAG(f"build_{number}", tasks=None)
+
+    if order == "both first":
+        one, two = build(1), build(2)
+        results = one.run(), two.run()
+    else:
+        results = (one := build(1)).run(), build(2).run()
+    module = {"of_the_module": "module"}
+    assert results == ({"start": 1, "double": 2} | module, {"start": 2, "double": 4} | module)
+    assert one.run() == {"start": 1, "double": 2} | module
+
+
+def test_a_builder_called_twice_that_wires_a_task_of_the_module_gives_each_dag_its_own(script):
+    """The shared source feeds both; neither DAG sees the other's tasks."""
+    module = script(
+        """
+        @task
+        def source():
+            return 10
+
+        def build(number):
+            @task
+            def scaled(source):
+                return source * number
+            source >> scaled
+            return DAG("scaled")
+
+        one, two = build(1), build(2)
+        """
+    )
+    assert module.two.run() == {"source": 10, "scaled": 20}
+    assert module.one.run() == {"source": 10, "scaled": 10}
+
+
+def test_a_builder_may_be_called_in_a_loop_and_in_threads():
+    """Many builders at once do not mix their tasks."""
+    barrier = threading.Barrier(4, timeout=30)
+    seen = {}
+
+    def build(number):
+        @task
+        def value():
+            return number
+
+        barrier.wait()
+
+        @task
+        def text(value):
+            return str(value)
+
+        value >> text
+        barrier.wait()
+        return DAG("threads")
+
+    def work(number):
+        for round_ in range(5):
+            seen[number, round_] = build(number * 100 + round_).run("serial")["text"]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seen == {(number, round_): str(number * 100 + round_) for number in range(4) for round_ in range(5)}
+
+
+def test_a_function_may_make_several_dags_in_a_loop():
+    """Each round of a loop redefines the tasks, and each DAG runs those of its round."""
+    seen = []
+    for number in range(3):
+
+        @task
+        def value(number=number):
+            return number
+
+        seen.append(DAG("loop").run()["value"])
+    assert seen == [0, 1, 2]
+
+
+def test_a_recursive_builder_gives_each_level_its_own_tasks():
+    """A builder that calls itself does not lose its tasks to the inner call."""
+
+    def build(depth):
+        @task
+        def level():
+            return depth
+
+        inner = build(depth - 1) if depth else {}
+        return {**inner, depth: DAG(f"level_{depth}", tasks=[level]).run()["level"]}
+
+    assert build(3) == {0: 0, 1: 1, 2: 2, 3: 3}
+
+
+# tasks=[...]
+
+
+def test_given_tasks_bring_everything_upstream_of_them_and_nothing_else():
+    """DAG(tasks=[load]): load and all it needs."""
+    first, second, third, after, beside = (Task(lambda *_: 1, name=name) for name in ("first", "second", "third", "after", "beside"))
+    first >> second >> third >> after
+    second >> beside
+    assert list(DAG("part", tasks=[third]).run()) == ["first", "second", "third"]
+
+
+def test_given_tasks_may_be_named_twice():
+    """Naming a task twice is naming it once."""
+    alone = Task(lambda: 1, name="alone")
+    assert DAG("twice", tasks=[alone, alone]).run() == {"alone": 1}
+
+
+def test_an_empty_list_of_tasks_is_an_empty_run():
+    """No tasks means none, not discovery."""
+
+    @task
+    def around():
+        return 1
+
+    assert DAG("none", tasks=[]).run() == {}
+
+
+def test_upstream_of_given_tasks_is_looked_up_at_each_run():
+    """An edge that is added later counts in the next run."""
+    first, second = Task(lambda: 1, name="first"), Task(lambda *_: 2, name="second")
+    dag = DAG("growing", tasks=[second])
+    assert dag.run() == {"second": 2}
+    first >> second
+    assert dag.run() == {"first": 1, "second": 2}
+
+
+# with DAG(...)
+
+
+def test_a_with_block_holds_what_is_defined_in_it():
+    """with DAG("etl") as etl: the tasks defined in the block, not those around it."""
+
+    @task
+    def outside():
+        return 0
+
+    with DAG("block") as dag:
+
+        @task
+        def inside():
+            return 1
+
+    @task
+    def after():
+        return 2
+
+    assert dag.run() == {"inside": 1}
+
+
+def test_a_with_block_holds_what_is_wired_in_it():
+    """A task from anywhere joins when it is wired in the block."""
+
+    @task
+    def start():
+        return 1
+
+    @task
+    def unrelated():
+        return 0
+
+    with DAG("block") as dag:
+
+        @task
+        def end(start):
+            return start + 1
+
+        start >> end
+
+    assert dag.run() == {"start": 1, "end": 2}
+
+
+def test_a_with_block_holds_what_a_function_called_in_it_defines():
+    """Helpers work in a block too."""
+
+    def make(name):
+        return Task(lambda: name, name=name)
+
+    with DAG("block") as dag:
+        make("a")
+        make("b")
+    assert dag.run() == {"a": "a", "b": "b"}
+
+
+def test_with_blocks_do_not_mix():
+    """Two blocks, two pipelines, also one inside the other."""
+    with DAG("outer") as outer:
+        Task(lambda: 1, name="one")
+        with DAG("inner") as inner:
+            Task(lambda: 2, name="two")
+        Task(lambda: 3, name="three")
+    assert inner.run() == {"two": 2}
+    assert outer.run() == {"one": 1, "three": 3}
+
+
+def test_a_with_block_may_run_its_dag():
+    """Inside the block the DAG runs what there is so far."""
+    with DAG("block") as dag:
+        Task(lambda: 1, name="one")
+        assert dag.run() == {"one": 1}
+        Task(lambda: 2, name="two")
+    assert dag.run() == {"one": 1, "two": 2}
+
+
+def test_an_error_in_a_with_block_leaves_nothing_open():
+    """After an exception, tasks belong to no block any more."""
+    dag = DAG("block")
+    with pytest.raises(ZeroDivisionError), dag:
+        Task(lambda: 1, name="one")
+        1 / 0  # noqa: B018
+    Task(lambda: 2, name="two")
+    assert dag.run() == {"one": 1}
+
+
+def test_an_empty_with_block_is_an_empty_run():
+    """A block means the block, not discovery."""
+    with DAG("block") as dag:
+        pass
+    assert dag.run() == {}
+
+
+def test_the_same_name_in_two_blocks_is_no_conflict():
+    """Names are unique in one graph, not in the world."""
+    with DAG("one") as one:
+        Task(lambda: 1, name="step")
+    with DAG("two") as two:
+        Task(lambda: 2, name="step")
+    assert (one.run(), two.run()) == ({"step": 1}, {"step": 2})
+
+
+# Copies and templates
+
+
+def test_copies_are_discovered_and_their_template_is_not(script):
+    """An original that is wired to nothing and has copies only serves them."""
+    module = script(
+        """
+        @task
+        def fetch(page=0):
+            return page
+
+        first = fetch.with_options(name="first")
+        second = fetch.with_options(name="second", retries=1)
+        results = DAG("copies").run()
+        """
+    )
+    assert module.results == {"first": 0, "second": 0}
+
+
+def test_an_original_that_is_wired_is_no_template(script):
+    """Once wired, the original is a task like others."""
+    module = script(
+        """
+        @task
+        def start():
+            return 1
+
+        @task
+        def step(x):
+            return x + 1
+
+        start >> step >> step.with_options(name="again")
+        results = DAG("copies").run()
+        """
+    )
+    assert module.results == {"start": 1, "step": 2, "again": 3}
+
+
+def test_one_function_twice_in_a_pipeline():
+    """That is how one function is used twice."""
+
+    @task
+    def source():
+        return 5
+
+    @task
+    def add(x, y=1):
+        return x + y
+
+    with DAG("twice") as dag:
+        source >> add.with_options(name="once") >> add.with_options(name="twice")
+    assert dag.run() == {"source": 5, "once": 6, "twice": 7}
+
+
+def test_a_copy_of_the_same_name_takes_the_place_of_its_template(script):
+    """extract = extract.with_options(retries=3) means the changed one."""
+    module = script("@task\ndef extract(): return 1\nextract = extract.with_options(retries=3)\ndag = DAG('one')\nresults = dag.run()")
+    assert module.results == {"extract": 1}
+    assert module.dag.graph()["extract"].task.retries == 3
+
+
+# Notebooks
+
+
+def test_a_pipeline_grows_cell_by_cell():
+    """Each run() sees what has been defined since."""
+    notebook = Notebook()
+    notebook.run("@task\ndef extract(): return [1, 2]")
+    notebook.run("dag = DAG('notebook')\nresults = dag.run()")
+    assert notebook["results"] == {"extract": [1, 2]}
+    notebook.run("@task\ndef load(rows): return len(rows)\nextract >> load")
+    notebook.run("results = dag.run()")
+    assert notebook["results"] == {"extract": [1, 2], "load": 2}
+
+
+def test_running_every_cell_again_changes_nothing():
+    """Run all, run all: the same pipeline."""
+    notebook = Notebook()
+    for _ in range(3):
+        notebook.run(ETL)
+        notebook.run("extract >> transform >> load")
+        notebook.run("results = DAG('notebook').run()")
+        assert notebook["results"] == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
+
+
+def test_running_a_cell_again_replaces_the_task_and_its_edges():
+    """The old definition is gone, with its wires, and the new one starts unwired."""
+    notebook = Notebook()
+    notebook.run("@task\ndef a(): return 1\n@task\ndef b(x=0): return x + 1")
+    notebook.run("a >> b\ndag = DAG('notebook')")
+    assert notebook["dag"].run() == {"a": 1, "b": 2}
+    notebook.run("@task\ndef a(): return 10")
+    assert notebook["dag"].run() == {"a": 10, "b": 1}
+    notebook.run("a >> b")
+    assert notebook["dag"].run() == {"a": 10, "b": 11}
+
+
+def test_a_replaced_task_that_is_wired_again_keeps_the_order_of_arguments():
+    """Re-running the cell of the first upstream does not swap the arguments."""
+    notebook = Notebook()
+    notebook.run("@task\ndef a(): return 'a'\n@task\ndef b(): return 'b'\n@task\ndef join(x, y): return x + y")
+    notebook.run("[a, b] >> join\ndag = DAG('notebook')")
+    notebook.run("@task\ndef a(): return 'A'")
+    notebook.run("[a, b] >> join")
+    assert notebook["dag"].run()["join"] == "Ab"
+
+
+def test_a_changed_cell_changes_the_result():
+    """The new body runs, with the wires of the cell that is run again with it."""
+    notebook = Notebook()
+    notebook.run(f"{ETL}\nextract >> transform >> load\ndag = DAG('notebook')")
+    notebook.run(f"{ETL.replace('[3, 1, 2]', '[2, 1]')}\nextract >> transform >> load")
+    assert notebook["dag"].run() == {"extract": [2, 1], "transform": [1, 2], "load": "2 rows"}
+
+
+def test_a_cell_with_a_mistake_does_not_harm_the_next_run():
+    """An error in the wiring is told, and gone when the wiring is made right."""
+    notebook = Notebook()
+    notebook.run("@task\ndef load(rows): return len(rows)\ndag = DAG('notebook')")
+    with pytest.raises(BindingError):
+        notebook["dag"].run()
+    notebook.run("@task\ndef extract(): return [1]\nextract >> load")
+    assert notebook["dag"].run() == {"extract": [1], "load": 1}
+
+
+# Duplicates
+
+
+@pytest.mark.parametrize("use", [lambda dag: dag.run(), lambda dag: dag.visualize(), lambda dag: dag.graph()], ids=["run", "visualize", "graph"])
+def test_two_tasks_of_one_name_are_an_error_that_names_both_places(script, use):
+    """The error gives file and line of each, and the ways out."""
+    module = script(
+        """
+        @task(name="step")
+        def first():
+            return 1
+
+        @task(name="step")
+        def second():
+            return 2
+
+        dag = DAG("etl")
+        """
+    )
+    with pytest.raises(DuplicateTaskError) as caught:
+        use(module.dag)
+    text = str(caught.value)
+    assert "'step'" in text
+    assert f"{module.__file__}:3" in text
+    assert f"{module.__file__}:7" in text
+    assert "with_options(name=" in text
+    assert "@task(name=" in text
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, FlowkitError)
+    assert caught.value.name == "step"
+
+
+def test_two_modules_that_both_have_an_extract_are_told_apart(script):
+    """Both places are named when a wire brings in a namesake."""
+    other = script("@task\ndef extract(): return 1", name="other")
+    module = script("import other\n@task\ndef extract(): return 2\n@task\ndef load(*rows): return rows\n[other.extract, extract] >> load\ndag = DAG('etl')")
+    with pytest.raises(DuplicateTaskError) as caught:
+        module.dag.run()
+    assert other.__file__ in str(caught.value)
+    assert module.__file__ in str(caught.value)
+
+
+def test_a_copy_without_a_new_name_beside_its_wired_original_is_a_duplicate():
+    """with_options without a name, next to the original: the error says what to do."""
+
+    @task
+    def step(x=0):
+        return x
+
+    with pytest.raises(DuplicateTaskError, match="with_options"):
+        DAG("twice", tasks=[step >> step.with_options(retries=1)]).run()
+
+
+# Forgetting
+
+
+def test_clear_registry_forgets_every_task(script):
+    """After clear_registry() discovery finds nothing, and what is defined next is found."""
+    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')\ndef late():\n    exec('@task\\ndef new(): return 1', globals())")
+    assert len(module.dag.run()) == 3
+    Task.clear_registry()
+    assert module.dag.run() == {}
+    module.late()
+    assert module.dag.run() == {"new": 1}
+
+
+def test_tasks_that_were_forgotten_still_run_when_they_are_given():
+    """Forgetting concerns discovery; a task in hand is a task."""
+    first, second = Task(lambda: 1, name="first"), Task(lambda first: first + 1, name="second")
+    first >> second
+    Task.clear_registry()
+    assert DAG("given", tasks=[second]).run() == {"first": 1, "second": 2}
+
+
+PLUGIN_TESTS = """
+from flowkit_core import DAG, Task, task
+
+@task
+def of_the_module():
+    return 0
+
+def define(source):
+    exec(source, globals())
+
+def test_one_defines_at_the_top_level():
+    define("@task\\ndef stray(): return 1")
+    assert set(DAG("one").run()) == {"of_the_module", "stray"}
+
+def test_two_finds_none_of_it():
+    assert set(DAG("two").run()) == {"of_the_module"}
+
+def test_three_wires_a_task_of_the_module():
+    @task
+    def local(of_the_module):
+        return 1
+    of_the_module >> local
+    assert set(DAG("three").run()) == {"of_the_module", "local"}
+
+def test_four_finds_none_of_that():
+    assert set(DAG("four").run()) == {"of_the_module"}
+
+def test_five_forgets_everything():
+    Task.clear_registry()
+    assert DAG("five").run() == {}
+
+def test_six_has_the_module_again():
+    assert set(DAG("six").run()) == {"of_the_module"}
+"""
+
+
+def test_under_pytest_the_tasks_of_a_test_are_forgotten_when_it_ends(pytester):
+    """The plugin comes with the core and needs no setting."""
+    pytester.makepyfile(PLUGIN_TESTS)
+    pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest").assert_outcomes(passed=6)

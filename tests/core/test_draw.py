@@ -1,0 +1,343 @@
+"""Pictures: they look right, they are true, and nothing in a name can break them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit_core.draw import draw, html
+
+
+def graph(wiring: str) -> tuple[list[str], list[list[int]]]:
+    """Names and upstreams from ``"a > b c > d; a > d"``: a name stands where it is first seen."""
+    names: list[str] = []
+    edges: list[tuple[str, str]] = []
+    for chain in wiring.split(";"):
+        steps = [step.split() for step in chain.split(">")]
+        names += [name for step in steps for name in step if name not in names]
+        edges += [(u, v) for left, right in pairwise(steps) for v in right for u in left]
+    ordered: list[str] = []
+    while len(ordered) < len(names):
+        ordered.append(
+            next(v for v in names if v not in ordered and all(u in ordered for u, down in edges if down == v))
+        )
+    return ordered, [[ordered.index(u) for u, down in edges if down == v] for v in ordered]
+
+
+def picture(wiring: str) -> str:
+    """The picture without its header."""
+    header, empty, *lines = draw("it", *graph(wiring)).split("\n")
+    assert header.startswith("it: ")
+    assert not empty
+    return "\n".join(lines)
+
+
+# --- the pictures people see first ------------------------------------------------------------------------------------
+
+GOLDEN = {
+    "extract > transform > load": """
+extract → transform → load
+""",
+    "task1 > task2 task3 task4": """
+       ╭─→ task2
+task1 ─┼─→ task3
+       ╰─→ task4
+""",
+    "task1 task2 > task3": """
+task1 ─┬─→ task3
+task2 ─╯
+""",
+    "extract > transform > validate enrich > load > notify": """
+extract ─→ transform ─┬─→ validate ─┬─→ load ─→ notify
+                      ╰─→ enrich ───╯
+""",
+    "a > b c > d e > f": """
+a ─┬─→ b ─┬─→ d ─┬─→ f
+   ╰─→ c ─┴─→ e ─╯
+""",
+    "extract > transform > manual_approval auto_approve; transform manual_approval auto_approve > load": """
+                      ╭─→ manual_approval ─╮
+extract ─→ transform ─┼─→ auto_approve ────┼─→ load
+                      ╰────────────────────╯
+""",
+    "a > b > c > d > report; a b c > report": """
+a ─┬─→ b ─┬───→ c ─┬───→ d ─┬─→ report
+   │      ╰─╮      ╰─╮      │
+   ╰────────┴────────┴──────╯
+""",
+    "one > two; three > four five > six; seven; eight": """
+one → two
+
+three ─┬─→ four ─┬─→ six
+       ╰─→ five ─╯
+
+seven   eight
+""",
+}
+
+
+@pytest.mark.parametrize("wiring", GOLDEN)
+def test_golden(wiring: str) -> None:
+    """What the README's pipelines look like."""
+    assert picture(wiring) == GOLDEN[wiring].strip("\n")
+
+
+def test_long_chain_wraps() -> None:
+    """A chain is one line, and goes on in the next where it is long."""
+    lines = picture(" > ".join(f"task_number_{i}" for i in range(20))).split("\n")
+    assert len(lines) > 1
+    assert all(line.startswith("  → task_number_") for line in lines[1:])
+    assert max(map(len, lines)) <= 100
+
+
+def test_deep_graph_flows_down() -> None:
+    """What would be too wide from left to right is drawn from top to bottom."""
+    layers = [f"the_first_of_layer_{i} the_second_of_layer_{i} > the_join_of_layer_{i}" for i in range(4)]
+    text = picture(" > ".join(layers))
+    assert "↓" in text
+    assert "→" not in text
+    assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_header_counts() -> None:
+    """The header names the pipeline and counts its tasks."""
+    assert draw("etl", ["a"], [[]]) == "etl: 1 task\n\na"
+    assert draw("etl", ["a", "b"], [[], [0]]).startswith("etl: 2 tasks\n\n")
+
+
+def test_empty() -> None:
+    """An empty graph is a sentence in text, and valid elsewhere."""
+    assert draw("etl", [], []) == "etl: no tasks, so there is nothing to draw."
+    assert draw("etl", [], [], format="mermaid") == "flowchart TD"
+    assert draw("etl", [], [], format="dot").startswith('digraph "etl" {')
+
+
+def test_notes() -> None:
+    """A remark follows the name of its task; there may be fewer remarks than tasks."""
+    text = draw("etl", ["a", "b", "c"], [[], [0], [1]], notes=["retries 3", ""])
+    assert text.endswith("a (retries 3) → b → c")
+
+
+def test_repeated_edge_is_one() -> None:
+    """An edge declared twice is drawn once."""
+    assert draw("etl", ["a", "b"], [[], [0, 0]]).endswith("a → b")
+    assert draw("etl", ["a", "b"], [[], [0, 0]], format="dot").count("->") == 1
+
+
+def test_unknown_format() -> None:
+    """The error names what there is, for an empty graph too."""
+    with pytest.raises(ValueError, match="has no format 'svg': use one of 'text', 'mermaid', 'dot'"):
+        draw("etl", [], [], format="svg")
+
+
+def test_html() -> None:
+    """In a notebook the picture is escaped, and its lines stay lines."""
+    assert html("<b> & →") == (
+        '<pre style="line-height: 1.2; white-space: pre; overflow-x: auto">&lt;b&gt; &amp; →</pre>'
+    )
+
+
+# --- a picture is true ------------------------------------------------------------------------------------------------
+
+UP, DOWN, LEFT, RIGHT = (-1, 0), (1, 0), (0, -1), (0, 1)
+ARMS = {
+    "│": {UP, DOWN}, "─": {LEFT, RIGHT}, "╯": {UP, LEFT}, "╮": {DOWN, LEFT}, "╰": {UP, RIGHT}, "╭": {DOWN, RIGHT},
+    "┤": {UP, DOWN, LEFT}, "├": {UP, DOWN, RIGHT}, "┴": {UP, LEFT, RIGHT}, "┬": {DOWN, LEFT, RIGHT},
+    "┼": {UP, DOWN, LEFT, RIGHT},
+}  # fmt: skip
+NAME = re.compile(r"t\d+x*")
+
+
+def traced(text: str) -> set[tuple[str, str]]:
+    """The edges that a reader sees who follows the lines with a finger, never against the flow."""
+    lines = text.replace("\n  → ", " → ").split("\n")[2:]  # a chain may go on in the next line
+    width = max(map(len, lines))
+    grid = [line.ljust(width) for line in lines]
+    names = {(r, c): m.group() for r, line in enumerate(grid) for m in NAME.finditer(line) for c in range(*m.span())}
+
+    def at(r: int, c: int) -> str:
+        return grid[r][c] if 0 <= r < len(grid) and 0 <= c < width else " "
+
+    edges = set()
+    for (r, c), name in names.items():
+        down = any("↓" in line for line in block_of(grid, r))
+        back = UP if down else LEFT
+        begin = (r + 1, c, DOWN) if down else (r, c + 2, RIGHT)
+        attached = at(*begin[:2]) == "↓" or UP in ARMS.get(at(*begin[:2]), ()) if down else at(r, c + 1) == " "
+        starts = [begin] if attached and at(*begin[:2]) != " " else []
+        seen = set()
+        while starts:
+            state = starts.pop()
+            if state in seen:
+                continue
+            seen.add(state)
+            row, column, way = state
+            sign = at(row, column)
+            if sign in "→↓":
+                target = names[row, column + 2] if sign == "→" else names[row + 1, column]
+                edges.add((name, target))
+            elif sign == "│" and way in (LEFT, RIGHT):  # passes under
+                starts.append((row + way[0], column + way[1], way))
+            else:
+                assert (-way[0], -way[1]) in ARMS[sign], f"a line ends in the void at {row}, {column}"
+                arms = ARMS[sign] - {back, (-way[0], -way[1])}
+                starts += [(row + arm[0], column + arm[1], arm) for arm in arms]
+    return edges
+
+
+def block_of(grid: list[str], row: int) -> list[str]:
+    """The lines around *row* up to an empty one."""
+    first = last = row
+    while first and grid[first - 1].strip():
+        first -= 1
+    while last + 1 < len(grid) and grid[last + 1].strip():
+        last += 1
+    return grid[first : last + 1]
+
+
+@st.composite
+def dags(draw_from: st.DrawFn, most: int = 12) -> list[list[int]]:
+    """Upstreams of a random graph."""
+    size = draw_from(st.integers(1, most))
+    return [sorted(draw_from(st.sets(st.integers(0, v - 1), max_size=3))) if v else [] for v in range(size)]
+
+
+@given(dags(), st.integers(0, 25))
+def test_lines_are_the_edges(upstreams: list[list[int]], padding: int) -> None:
+    """Following the lines of a picture gives the edges of the graph: all of them, and no others."""
+    tasks = [f"t{v}" + "x" * (padding * v % 26) for v in range(len(upstreams))]
+    text = draw("it", tasks, upstreams)
+    if "level" not in text:
+        assert sorted(NAME.findall(text)) == sorted(tasks)
+        assert traced(text) == {(tasks[u], tasks[v]) for v, ups in enumerate(upstreams) for u in ups}, text
+
+
+@given(dags(most=20))
+def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None:
+    """Mermaid and dot hold every task and edge; the same graph gives the same drawing; text stays narrow."""
+    tasks = [f"t{v}" for v in range(len(upstreams))]
+    edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
+    mermaid = draw("it", tasks, upstreams, format="mermaid").split("\n")
+    assert mermaid[0] == "flowchart TD"
+    assert [line.strip() for line in mermaid[1:]] == [
+        *(f'n{v}["{task}"]' for v, task in enumerate(tasks)),
+        *(f"n{u} --> n{v}" for u, v in edges),
+    ]
+    dot = draw("it", tasks, upstreams, format="dot")
+    assert re.findall(r"n(\d+) -> n(\d+);", dot) == [(str(u), str(v)) for u, v in edges]
+    assert re.findall(r'n\d+ \[label="(\w+)"\];', dot) == tasks
+    text = draw("it", tasks, upstreams)
+    assert draw("it", tuple(tasks), tuple(map(tuple, upstreams))) == text
+    assert max(map(len, text.split("\n"))) <= 120
+
+
+# --- large graphs -----------------------------------------------------------------------------------------------------
+
+
+def test_long_chain_in_bounded_length() -> None:
+    """A chain of 100 000 tasks is a line, and complete in the other formats."""
+    size = 100_000
+    names, upstreams = [f"t{i}" for i in range(size)], [[i - 1] if i else [] for i in range(size)]
+    text = draw("deep", names, upstreams)
+    assert text.split("\n")[0] == "deep: 100 000 tasks, 99 999 edges, 100 000 levels (the widest has 1 task)"
+    assert text.split("\n")[2].strip() == "1  t0 → t1 → t2 → t3 → … 99 995 more … → t99999"
+    assert draw("deep", names, upstreams, format="mermaid").count("-->") == size - 1
+    assert draw("deep", names, upstreams, format="dot").count("->") == size - 1
+
+
+def test_wide_graph_in_bounded_length() -> None:
+    """A fan of 10 000 says how many there are, and whom they wait for."""
+    upstreams = [[], *[[0]] * 10_000, [*range(10_001)]]
+    text = draw("wide", [f"t{i}" for i in range(10_002)], upstreams)
+    assert text.split("\n") == [
+        "wide: 10 002 tasks, 20 001 edges, 3 levels (the widest has 10 000 tasks)",
+        "",
+        "1  t0",
+        "2  t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, … and 9 990 more ← t0",
+        "3  t10001 ← t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, … and 9 991 more",
+        "",
+        'Too large for a picture: format="mermaid" and format="dot" hold every edge.',
+    ]
+
+
+def test_summary_of_a_tangle() -> None:
+    """However many levels and however different their tasks, the summary stays short and says what it leaves out."""
+    upstreams = [sorted({max(0, v - 2 - v % 7), max(0, v - 1 - v % 5)}) if v else [] for v in range(5_000)]
+    lines = draw("tangle", [f"t{v}" for v in range(5_000)], upstreams).split("\n")
+    assert len(lines) < 160
+    assert max(map(len, lines)) <= 120
+    assert any(re.fullmatch(r" +⋮  [\d ]+ more levels", line) for line in lines)
+    assert lines[2].split() == ["1", "t0"]
+
+
+def test_too_tangled_for_lines() -> None:
+    """Where lines would only confuse, the levels say who waits for whom."""
+    text = draw("all", [f"t{v}" for v in range(20)], [[*range(v)] for v in range(20)])
+    assert "\n 3  t2 ← t0, t1\n" in text
+
+
+# --- names are data ---------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "", " ", "a b", "a  b", "line\nbreak", "\r", "nul\0", "\x1b[31mred\x1b[0m", "bell\a", "\u202eevil", "%s{}{0}",
+    "x" * 10_000, "日本語" * 30, "e\u0301", "\u0301", "z\u0301" * 5_000, "\ud800", "a → b", "│", "../../etc/passwd",
+    '"]; n0 --> n9', "%%{init: {}}%%", "`code`", "#quot;", "fa:fa-car", "1. item", "end", "\\",
+    "\\N", "&amp;", "<b>x</b>",
+    '\\"];', "ä", "🦀", "קובץ", "\u3000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
+@pytest.mark.parametrize("name", HOSTILE, ids=[str(i) for i in range(len(HOSTILE))])
+def test_hostile_name(name: str, format: str) -> None:
+    """A name cannot break a line, steer a terminal, turn the text around or grow without bound."""
+    plain = draw("it", ["first", "x", "y", "last"], [[], [0], [0], [1, 2]], format=format)
+    text = draw(name, ["first", name, "y", "last"], [[], [0], [0], [1, 2]], format=format)
+    assert text.count("\n") == plain.count("\n")
+    assert text.replace("\n", "").isprintable()
+    assert len(text) < 2_500
+
+
+@given(st.lists(st.text(), min_size=1, max_size=6), st.sampled_from(["text", "mermaid", "dot"]))
+def test_any_name(names: list[str], format: str) -> None:
+    """No name raises or leaks anything unprintable, in any format."""
+    upstreams = [[0] if v else [] for v in range(len(names))]
+    text = draw(names[0], names, upstreams, format=format, notes=names)
+    assert text.replace("\n", "").isprintable()
+    text.encode()
+
+
+def test_escapes_are_readable() -> None:
+    """What cannot be shown is written as Python would write it; what could be mistaken for the picture is quoted."""
+    assert draw("a\nb", ["x\x1b[0m"], [[]]) == "a\\nb: 1 task\n\nx\\x1b[0m"
+    assert draw("it", ["a → b", "c"], [[], [0]]).endswith('\n"a → b" → c')
+    assert draw("it", [""], [[]]).endswith('\n""')
+
+
+def test_long_names_are_shortened_in_the_middle() -> None:
+    """The beginning and the end of a long name stay."""
+    text = draw("it", ["extract_" + "x" * 200 + "_daily"], [[]]).split("\n")[2]
+    assert text.startswith("extract_xxx")
+    assert text.endswith("xxx_daily")
+    assert len(text) == 40
+    assert "…" in text
+
+
+def test_wide_characters_keep_lines_together() -> None:
+    """Characters that take two cells count for two, marks for none."""
+    assert draw("it", ["a", "日本", "e\u0301\u0301", "d"], [[], [0], [0], [1, 2]]).endswith(
+        "a ─┬─→ 日本 ─┬─→ d\n   ╰─→ e\u0301\u0301 ────╯"
+    )
+
+
+def test_mermaid_and_dot_escapes() -> None:
+    """Quotes, entities, escapes and directives stay text."""
+    name = 'a"b`#%%{\\N&<'
+    assert draw("it", [name], [[]], format="mermaid") == (
+        'flowchart TD\n    n0["a#34;b#96;#35;#37;#37;#123;#92;N#38;#60;"]'
+    )
+    assert 'label="a\\"b`#%%{\\\\N&amp;<"' in draw("it", [name], [[]], format="dot")

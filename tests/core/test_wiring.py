@@ -1,0 +1,331 @@
+"""Wiring: what >> declares, in which order, and which circles are refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from flowkit_core import DAG, DAGCycleError, FlowkitError, Group, Task, task
+
+
+def make(*names):
+    """Return one task for each name; each returns the names of what it was given and its own."""
+    return [Task(lambda *args, name=name: "".join(args) + name, name=name) for name in names]
+
+
+def edges(*tasks):
+    """Return the edges among everything upstream of these tasks, as pairs of names."""
+    graph = DAG("wiring", tasks=tasks).graph()
+    return [(graph.names[index], node.name) for node in graph for index in node.upstream]
+
+
+# The forms of >>
+
+
+def test_a_then_b():
+    """a >> b: b waits for a."""
+    a, b = make("a", "b")
+    a >> b
+    assert edges(b) == [("a", "b")]
+
+
+def test_a_then_several():
+    """a >> [b, c]: both wait for a."""
+    a, b, c = make("a", "b", "c")
+    a >> [b, c]
+    assert edges(b, c) == [("a", "b"), ("a", "c")]
+
+
+def test_several_then_c():
+    """[a, b] >> c: c waits for both, in this order."""
+    a, b, c = make("a", "b", "c")
+    [a, b] >> c
+    assert edges(c) == [("a", "c"), ("b", "c")]
+
+
+def test_a_diamond_in_one_line():
+    """a >> [b, c] >> d: out and in again."""
+    a, b, c, d = make("a", "b", "c", "d")
+    a >> [b, c] >> d
+    assert edges(d) == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
+
+
+def test_every_one_to_every_one():
+    """a >> [b, c] >> [d, e]: d and e wait for b and c both."""
+    a, b, c, d, e = make("a", "b", "c", "d", "e")
+    a >> [b, c] >> [d, e]
+    assert sorted(edges(d, e)) == [("a", "b"), ("a", "c"), ("b", "d"), ("b", "e"), ("c", "d"), ("c", "e")]
+
+
+def test_the_pipeline_of_the_promise():
+    """extract >> transform >> [validate, enrich] >> load >> notify."""
+    extract, transform, validate, enrich, load, notify = make("extract", "transform", "validate", "enrich", "load", "notify")
+    extract >> transform >> [validate, enrich] >> load >> notify
+    names = [("extract", "transform"), ("transform", "validate"), ("transform", "enrich")]
+    assert edges(notify) == [*names, ("validate", "load"), ("enrich", "load"), ("load", "notify")]
+
+
+@pytest.mark.parametrize("several", [list, tuple, Group, iter, lambda tasks: dict.fromkeys(tasks)], ids=["list", "tuple", "Group", "iterator", "dict"])
+def test_several_tasks_come_in_any_iterable(several):
+    """A list is the usual way to say it, not the only one."""
+    a, b, c, d = make("a", "b", "c", "d")
+    a >> several([b, c])
+    several([b, c]) >> d
+    assert edges(d) == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
+
+
+def test_a_list_wired_to_a_list_with_group():
+    """Two lists have no >> of their own; Group gives them one."""
+    a, b, c, d = make("a", "b", "c", "d")
+    Group([a, b]) >> [c, d]
+    assert edges(c, d) == [("a", "c"), ("b", "c"), ("a", "d"), ("b", "d")]
+    assert list(Group([a, b])) == [a, b]
+
+
+def test_the_value_is_the_right_side():
+    """Chains read left to right because >> gives what stands on its right."""
+    a, b, c, d = make("a", "b", "c", "d")
+    assert (a >> b) is b
+    assert list(a >> [b, c]) == [b, c]
+    assert ([b, c] >> d) is d
+
+
+def test_empty_lists_wire_nothing():
+    """Nothing on one side is no edge, and no error."""
+    a, b = make("a", "b")
+    a >> []
+    [] >> b
+    assert edges(a, b) == []
+
+
+# Order and repetition
+
+
+def test_an_edge_declared_twice_is_declared_once():
+    """However often and however it is said."""
+    a, b = make("a", "b")
+    a >> b
+    a >> b
+    a >> [b, b]
+    [a, a] >> b
+    assert edges(b) == [("a", "b")]
+    assert DAG("twice", tasks=[b]).run() == {"a": "a", "b": "ab"}
+
+
+def test_declaring_an_edge_again_keeps_its_first_place():
+    """The order of arguments is that of the first declaration."""
+    a, b, c = make("a", "b", "c")
+    [b, a] >> c
+    a >> c
+    b >> c
+    assert DAG("order", tasks=[c]).run()["c"] == "bac"
+
+
+@pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
+def test_arguments_come_in_order_of_declaration(order):
+    """Not in order of definition, of name or of completion."""
+    tasks = dict(zip("abc", make("a", "b", "c"), strict=True))
+    (end,) = make("!")
+    [tasks[name] for name in order] >> end
+    assert DAG("order", tasks=[end]).run()["!"] == f"{order}!"
+
+
+def test_results_keep_the_order_of_declaration_among_equals():
+    """Independent tasks stand in the results as they were written."""
+    names = [f"task_{number}" for number in (5, 3, 9, 1)]
+    assert list(DAG("order", tasks=make(*names)).run()) == names
+
+
+def test_results_are_in_topological_order():
+    """What comes first runs first and stands first."""
+    a, b, c, d = make("a", "b", "c", "d")
+    d >> c >> b >> a
+    assert list(DAG("order", tasks=[a, b, c, d]).run()) == ["d", "c", "b", "a"]
+
+
+def test_a_later_edge_does_not_touch_a_graph_that_was_taken():
+    """graph() is a snapshot."""
+    a, b, c = make("a", "b", "c")
+    a >> b
+    dag = DAG("snapshot", tasks=[b])
+    graph = dag.graph()
+    c >> b
+    assert graph.names == ("a", "b")
+    assert set(dag.graph().names) == {"a", "b", "c"}
+
+
+def test_a_task_that_wires_others_while_it_runs_does_not_disturb_the_run():
+    """A run works on its own snapshot, and the next one sees the change."""
+    late, end = make("late", "end")
+    start = Task(lambda: str(late >> end)[:0], name="start")
+    start >> end
+    dag = DAG("moving", tasks=[end])
+    assert dag.run() == {"start": "", "end": "end"}
+    assert dag.run() == {"start": "", "late": "late", "end": "lateend"}
+
+
+# What cannot stand next to >>
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"), [(len, "builtin_function_or_method"), ("extract", "str"), (3, "int"), (None, "NoneType"), (lambda: 1, "function")], ids=repr
+)
+@pytest.mark.parametrize("side", ["alone", "in a list on the right", "in a list on the left"])
+def test_something_else_next_to_the_operator_is_an_error_that_shows_it(wrong, word, side):
+    """A function that was never decorated is the usual slip; the error names it and says what to do."""
+    (a,) = make("a")
+    with pytest.raises(TypeError) as caught:
+        if side == "alone":
+            a >> wrong
+        elif side == "in a list on the right":
+            a >> [a, wrong]
+        else:
+            [a, wrong] >> a
+    text = str(caught.value)
+    assert word in text
+    assert "not a task" in text
+    assert "@task" in text
+    if side != "alone":
+        assert "item 1" in text
+
+
+def test_a_refused_list_wires_nothing():
+    """An error leaves no half of the edges behind."""
+    a, b = make("a", "b")
+    with pytest.raises(TypeError):
+        a >> [b, "c"]
+    with pytest.raises(TypeError):
+        [a, "c"] >> b
+    assert edges(a, b) == []
+
+
+# Circles
+
+
+def test_a_cycle_is_shown():
+    """The message and .cycle show the way round."""
+    extract, transform = make("extract", "transform")
+    extract >> transform >> extract
+    with pytest.raises(DAGCycleError) as caught:
+        DAG("etl", tasks=[transform]).run()
+    assert "extract → transform → extract" in str(caught.value)
+    assert tuple(caught.value.cycle) == ("extract", "transform", "extract")
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, FlowkitError)
+
+
+def test_an_edge_to_oneself_is_a_cycle():
+    """The smallest circle has one task."""
+    (extract,) = make("extract")
+    with pytest.raises(DAGCycleError) as caught:
+        extract >> extract
+        DAG("etl", tasks=[extract]).run()
+    assert "extract → extract" in str(caught.value)
+    assert tuple(caught.value.cycle) == ("extract", "extract")
+
+
+@pytest.mark.parametrize("use", [lambda dag: dag.run(), lambda dag: dag.visualize(), lambda dag: dag.graph()], ids=["run", "visualize", "graph"])
+def test_a_cycle_is_found_when_the_graph_is_built_and_nothing_runs(use):
+    """Not half a pipeline later."""
+    ran = []
+    before = Task(lambda: ran.append(1), name="before")
+    a, b = make("a", "b")
+    before >> a >> b >> a
+    with pytest.raises(DAGCycleError):
+        use(DAG("etl", tasks=[b]))
+    assert ran == []
+
+
+def test_the_cycle_leaves_out_what_is_not_in_it():
+    """Neither the way into the circle nor the way out of it is part of it."""
+    before, a, b, c, after = make("before", "a", "b", "c", "after")
+    before >> a >> b >> c >> a
+    c >> after
+    with pytest.raises(DAGCycleError) as caught:
+        DAG("etl", tasks=[after]).graph()
+    assert tuple(caught.value.cycle) == ("a", "b", "c", "a")
+    assert "a → b → c → a" in str(caught.value)
+
+
+def test_a_long_cycle_is_shortened_in_the_message_only():
+    """A person reads the message; a program reads .cycle."""
+    tasks = make(*(f"task_{number}" for number in range(1000)))
+    for one, following in zip(tasks, tasks[1:], strict=False):
+        one >> following
+    tasks[-1] >> tasks[0]
+    with pytest.raises(DAGCycleError) as caught:
+        DAG("round", tasks=tasks).graph()
+    assert len(caught.value.cycle) == 1001
+    assert caught.value.cycle[0] == caught.value.cycle[-1]
+    assert len(str(caught.value)) < 500
+
+
+def test_a_cycle_error_survives_pickling():
+    """Message and .cycle arrive."""
+    error = DAGCycleError(["a", "b", "a"])
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), tuple(back.cycle)) == (DAGCycleError, str(error), ("a", "b", "a"))
+
+
+def test_two_paths_between_two_tasks_are_no_cycle():
+    """A diamond with a shortcut is a proper graph."""
+    a, b, c = make("a", "b", "c")
+    a >> b >> c
+    a >> c
+    assert DAG("shortcut", tasks=[c]).run() == {"a": "a", "b": "ab", "c": "abac"}
+
+
+# The graph as a value
+
+
+def test_a_graph_can_be_read():
+    """len, iteration, names and lookup by name."""
+    a, b, c = make("a", "b", "c")
+    a >> [b, c]
+    graph = DAG("readable", tasks=[b, c]).graph()
+    assert len(graph) == 3
+    assert graph.names == ("a", "b", "c")
+    assert [node.name for node in graph] == ["a", "b", "c"]
+    assert graph["b"].task is b
+    with pytest.raises(KeyError):
+        graph["d"]
+
+
+@pytest.mark.parametrize("name", [None, 3, ["etl"]])
+def test_the_name_of_a_dag_is_text(name):
+    """DAG([a, b]) is the usual slip: the error shows what was given as a name."""
+    with pytest.raises(TypeError, match="name") as caught:
+        DAG(name)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)])
+def test_max_workers_is_an_integer_of_at_least_one_or_none(workers, kind):
+    """A wrong number of workers is refused where it is written, with the value and what is allowed."""
+    with pytest.raises(kind) as caught:
+        DAG("etl", max_workers=workers)
+    assert "max_workers" in str(caught.value)
+    assert repr(workers) in str(caught.value)
+    assert "at least 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [None, 1, 64])
+def test_max_workers_that_are_allowed(workers):
+    """None means a sensible default."""
+    (a,) = make("a")
+    assert DAG("etl", max_workers=workers, tasks=[a]).run() == {"a": "a"}
+
+
+@pytest.mark.parametrize("wrong", ["extract", len, 3])
+def test_tasks_must_be_tasks(wrong):
+    """DAG(tasks=[...]) with something else says what it got."""
+    with pytest.raises(TypeError, match="task"):
+        DAG("etl", tasks=[wrong]).run()
+
+
+def test_tasks_must_be_several():
+    """DAG(tasks=extract) lacks the brackets, and is told so."""
+    (extract,) = make("extract")
+    with pytest.raises(TypeError, match="list|iterable"):
+        DAG("etl", tasks=extract).run()

@@ -1,0 +1,169 @@
+"""Run what the README and the pages of the docs show.
+
+The python blocks of a page are one script, in order, run in an empty folder; a comment on the line before a block,
+<!-- new script -->, begins another. What a block prints is compared where the page shows it: in the next block, fenced
+as ```text title="Output". There a line that is ``...`` stands for any lines, and times of day, durations and addresses
+match any others. A python block that is not run has a comment before it that says why: <!-- not run: no server -->.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/pages/**/*.md"))]
+SOURCES = [path for path in sorted(ROOT.glob("packages/*/src/**/*.py")) if "```python" in path.read_text("utf-8")]
+SECONDS = 120
+MARK = "--- the end of a block ---"
+
+FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,}|~{3,}) *(?P<language>[\w+-]*) *(?P<rest>.*)")
+NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
+NEW_SCRIPT = "<!-- new script -->"
+VOLATILE = [
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "00:00:00"),
+    (re.compile(r"\b\d+(\.\d+)? ?(s|ms)\b"), "0 s"),
+    (re.compile(r"\b0x[0-9a-f]+\b"), "0x0"),
+]
+
+
+@dataclass
+class Block:
+    """One fenced block: where its first line stands, what it is and what it says."""
+
+    line: int
+    language: str
+    rest: str
+    indent: int
+    before: str
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> bool:
+        return self.language == "python" and not NOT_RUN.fullmatch(self.before)
+
+    @property
+    def is_output(self) -> bool:
+        return self.language == "text" and self.rest == 'title="Output"'
+
+
+def read_blocks(text: str) -> list[Block]:
+    """Find the fenced blocks of a page; a fence is closed by one as long, of the same kind and indentation."""
+    blocks: list[Block] = []
+    closing = before = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if closing:
+            if line.rstrip() == closing:
+                closing = before = ""
+            else:
+                blocks[-1].lines.append(line[blocks[-1].indent :])
+        elif match := FENCE.fullmatch(line.rstrip()):
+            closing = match["indent"] + match["ticks"]
+            blocks.append(Block(number + 1, match["language"], match["rest"], len(match["indent"]), before))
+        elif line.strip():
+            before = line.strip()
+    assert not closing, f"the block at line {blocks[-1].line} is never closed"
+    return blocks
+
+
+def split_scripts(blocks: list[Block]) -> list[list[Block]]:
+    """Part the blocks of a page into scripts, each with the outputs that are shown for it."""
+    scripts: list[list[Block]] = [[]]
+    for block in blocks:
+        if block.before == NEW_SCRIPT:
+            scripts.append([])
+        scripts[-1].append(block)
+    return scripts
+
+
+def to_source(blocks: list[Block]) -> str:
+    """Put each block on the lines where the page has it, so that a traceback's numbers are the page's."""
+    lines: list[str] = []
+    for block in blocks:
+        lines += [""] * (block.line - 1 - len(lines))
+        lines += [*block.lines, f"print({MARK!r}, flush=True)"]
+    return "\n".join(lines) + "\n"
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Tell whether what a page shows is what its script printed."""
+    for volatile, stand_in in VOLATILE:
+        shown, printed = volatile.sub(stand_in, shown), volatile.sub(stand_in, printed)
+    anything = r"(?:.*\n)*?"
+    lines = shown.strip("\n").splitlines()
+    pattern = "".join(anything if line.strip() == "..." else re.escape(line.rstrip()) + r" *\n" for line in lines)
+    return re.fullmatch(pattern, printed.strip("\n") + "\n") is not None
+
+
+def title(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
+    """Run blocks of a page as one script and return what each printed; fail with the page's own line numbers."""
+    script = folder / f"{page.stem.lower()}.py"
+    script.write_text(to_source(blocks), "utf-8")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", script.name],
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+    *printed, rest = run.stdout.split(f"{MARK}\n")
+    if run.returncode or len(printed) != len(blocks):
+        at = f"{title(page)}:{blocks[min(len(printed), len(blocks) - 1)].line}"
+        message = rest.replace(str(script), title(page)).replace(f'"{script.name}"', f'"{title(page)}"')
+        pytest.fail(f"{at}: this block ended the script with code {run.returncode}:\n{message}", pytrace=False)
+    return printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title)
+def test_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
+    for number, script in enumerate(split_scripts(read_blocks(page.read_text("utf-8")))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        code = [block for block in script if block.runs]
+        printed = iter(run_script(page, code, folder) if code else [])
+        since = ""
+        for block in script:
+            if block.runs:
+                since += next(printed)
+            elif block.is_output:
+                shown, at = "\n".join(block.lines), f"{title(page)}:{block.line}"
+                if not matches(shown, since):
+                    pytest.fail(f"{at}: the page shows\n\n{shown}\n\nbut its script printed\n\n{since}", pytrace=False)
+                since = ""
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=title)
+def test_blocks_in_docstrings_run(source: Path, tmp_path: Path) -> None:
+    """Each on its own, unlike those of a page."""
+    for number, block in enumerate(read_blocks(source.read_text("utf-8"))):
+        if block.runs:
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            run_script(source, [block], folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title)
+def test_fences_are_spelled_in_the_known_ways(page: Path) -> None:
+    """A misspelt fence would be neither run nor compared, and nobody would notice."""
+    for block in read_blocks(page.read_text("utf-8")):
+        where = f"{title(page)}:{block.line - 1}"
+        assert block.language, f"{where}: say the language of the block: python, bash, text ..."
+        assert block.language not in {"py", "python3", "Python", "pycon"}, f"{where}: write python, which is run"
+        if block.language == "text" and block.rest:
+            assert block.is_output, f'{where}: the mark of output is title="Output"'
+        if block.before.startswith("<!-- not"):
+            assert NOT_RUN.fullmatch(block.before), f"{where}: say why, as in <!-- not run: needs a server -->"

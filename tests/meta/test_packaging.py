@@ -1,0 +1,97 @@
+"""The six distributions belong together, and the meta-package is ours."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+
+import pytest
+
+LAYERS = ["flowkit-core", "flowkit-exec", "flowkit-flow", "flowkit-log", "flowkit-state"]
+DISTRIBUTIONS = ["flowkit", *LAYERS]
+
+
+def module_name(distribution: str) -> str:
+    return distribution.replace("-", "_")
+
+
+def required(distribution: str) -> list[str]:
+    """Return what a distribution requires without any extra."""
+    return [line for line in importlib.metadata.requires(distribution) or [] if "extra ==" not in line]
+
+
+def test_flowkit_is_this_project_and_not_its_namesake() -> None:
+    about = importlib.metadata.metadata("flowkit")
+    if [re.split(r"[=<>]", line)[0] for line in required("flowkit")] != LAYERS:
+        pytest.fail(
+            f"the installed flowkit {about['Version']} ({about['Summary']}) is an unrelated package from the index:"
+            " uninstall it, and install this project's from its repository",
+            pytrace=False,
+        )
+
+
+def test_all_distributions_have_one_version() -> None:
+    versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+    assert len(set(versions.values())) == 1, versions
+
+
+def test_the_meta_package_pins_every_layer_to_its_own_version() -> None:
+    version = importlib.metadata.version("flowkit")
+    assert sorted(required("flowkit")) == [f"{name}=={version}" for name in LAYERS]
+
+
+def test_the_extra_of_the_meta_package_is_pinned_too() -> None:
+    version = importlib.metadata.version("flowkit")
+    extras = [line for line in importlib.metadata.requires("flowkit") or [] if "extra ==" in line]
+    assert [line.split(";")[0].strip() for line in extras] == [f"flowkit-exec[cloudpickle]=={version}"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "requirements"),
+    [
+        ("flowkit-core", []),
+        ("flowkit-exec", ["flowkit-core"]),
+        ("flowkit-flow", ["flowkit-core"]),
+        ("flowkit-log", []),
+        ("flowkit-state", []),
+    ],
+)
+def test_a_layer_requires_the_core_or_nothing(layer: str, requirements: list[str]) -> None:
+    assert [re.split(r"[=<>]", line)[0] for line in required(layer)] == requirements
+
+
+@pytest.mark.parametrize("layer", ["flowkit-exec", "flowkit-flow"])
+def test_a_layer_takes_any_core_of_its_series(layer: str) -> None:
+    major, minor = map(int, importlib.metadata.version("flowkit-core").split(".")[:2])
+    (line,) = required(layer)
+    assert set(line.removeprefix("flowkit-core").split(",")) == {f">={major}.{minor}", f"<{major}.{minor + 1}"}
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_distribution_brings_its_types_its_license_and_its_readme(distribution: str) -> None:
+    names = {str(path) for path in importlib.metadata.files(distribution) or []}
+    version = importlib.metadata.version(distribution)
+    assert f"{module_name(distribution)}/py.typed" in names
+    assert f"{module_name(distribution)}-{version}.dist-info/licenses/LICENSE" in names
+    assert len(importlib.metadata.metadata(distribution).get_payload()) > 200
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_distribution_holds_one_package_and_nothing_else(distribution: str) -> None:
+    tops = {path.parts[0] for path in importlib.metadata.files(distribution) or []}
+    version = importlib.metadata.version(distribution)
+    assert tops == {module_name(distribution), f"{module_name(distribution)}-{version}.dist-info"}
+
+
+def test_the_meta_package_must_not_reach_the_public_index() -> None:
+    assert "Private :: Do Not Upload" in importlib.metadata.metadata("flowkit").get_all("Classifier", [])
+
+
+def test_every_executor_that_is_announced_can_be_loaded() -> None:
+    found = {point.name: point.load() for point in importlib.metadata.entry_points(group="flowkit.executors")}
+    assert sorted(found) == ["process", "serial", "thread"]
+    assert {name: factory.__name__ for name, factory in found.items()} == {
+        "process": "ProcessExecutor",
+        "serial": "SerialExecutor",
+        "thread": "ThreadExecutor",
+    }

@@ -1,0 +1,448 @@
+"""What comes back equals what went in, type included; what cannot be kept is refused, with a way out."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import json
+import math
+import pathlib
+import sys
+import types
+import typing
+import uuid
+import zoneinfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit_state import RestoreError, StateManager, UnsupportedValueError
+
+
+class Color(enum.Enum):
+    RED = 1
+    CRIMSON = 1
+    BLUE = "blue"
+
+
+class Outer:
+    class Inner(enum.Enum):
+        X = 1
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Access(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+    BOTH = READ | WRITE
+
+
+Point = collections.namedtuple("Point", "x y")  # noqa: PYI024 (both kinds are meant)
+
+
+class Place(typing.NamedTuple):
+    name: str
+    at: Point
+
+
+@dataclasses.dataclass
+class Order:
+    number: int
+    lines: list[str] = dataclasses.field(default_factory=list)
+    limit: typing.ClassVar[int] = 3
+
+    def __post_init__(self):
+        if self.number < 0:
+            raise ValueError("negative")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    part: str
+    made: int = dataclasses.field(init=False, default=0)
+
+
+def same(a, b):
+    """Tell whether two values are equal in value, type and sign, all the way down."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
+    if isinstance(a, complex):
+        return same(a.real, b.real) and same(a.imag, b.imag)
+    if isinstance(a, decimal.Decimal):
+        return a.as_tuple() == b.as_tuple()
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return same(list(a.items()), list(b.items()))
+    if isinstance(a, (set, frozenset)):
+        return sorted(map(exact, a)) == sorted(map(exact, b))
+    if isinstance(a, (dt.datetime, dt.time)):
+        return a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.fold == b.fold and same(a.tzinfo, b.tzinfo)
+    if isinstance(a, dt.timezone):
+        return a == b and repr(a) == repr(b)
+    if isinstance(a, zoneinfo.ZoneInfo):
+        return a is b
+    if isinstance(a, range):
+        return (a.start, a.stop, a.step) == (b.start, b.stop, b.step)
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return bool(a == b)
+
+
+def exact(value):
+    return f"{type(value).__name__} {value!r}"
+
+
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+VALUES = [
+    None, True, False, 0, 1, -1, 2**53 + 1, 2**64, -(10**5000), 0.1, -0.0, 1e308, math.inf, -math.inf, math.nan, -math.nan,
+    "", "text", "nul\0", "\ud800", "\udc00\ud800", "\ud83d\ude00", "😀", "$tuple",
+    b"", b"\x00\xff", bytearray(b"abc"), 1j, complex(-0.0, math.nan), range(0), range(10, 0, -3), range(5, 5),
+    (), (1,), ((1, [2]),), [], [[]], set(), {1, "1", 1.5, None}, frozenset({(1, 2), frozenset()}),
+    {}, {"a": {"b": [1]}}, {1: "int", "1": "str", 1.5: "float", None: "none", (1, 2): "tuple"}, {True: "bool"}, {1.0: 1},
+    {"$tuple": [1]}, {"$unknown": 1}, {"$": 0, "a": 1}, {"\ud83d\ude00": 1, "😀": 2}, {math.nan: 1},
+    dt.date.min, dt.date.max, dt.datetime.min, dt.datetime.max, dt.datetime(2024, 2, 29, 12, 30, 15, 999999),
+    dt.datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN), dt.datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN, fold=1),
+    dt.datetime(2024, 1, 1, tzinfo=dt.UTC), dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(seconds=-1, microseconds=5), "odd")),
+    dt.time(1, 2, 3, 4), dt.time(1, fold=1, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))), dt.timedelta.min, dt.timedelta.max,
+    dt.UTC, dt.timezone(dt.timedelta(0), "Zero"), dt.timezone(dt.timedelta(hours=1), "\ud83d\ude00"), BERLIN,
+    decimal.Decimal("1.00"), decimal.Decimal("-0"), decimal.Decimal("NaN123"), decimal.Decimal("-Infinity"), decimal.Decimal("1E+999999"),
+    fractions.Fraction(-1, 3), fractions.Fraction(10**400, 7), uuid.UUID(int=7),
+    pathlib.Path("a/../b"), pathlib.Path("/tmp/\udcff"), pathlib.PurePosixPath("x"), pathlib.PureWindowsPath("c:\\x"),  # noqa: S108
+    Color.RED, Color.CRIMSON, Color.BLUE, Outer.Inner.X, Level.LOW, Access.READ, Access(0), Access.BOTH, ~Access.READ,
+    Point(1, [2]), Place("home", Point(0, -0.0)), Order(1, ["a"]), Key("k"), {Key("a"): {Color.RED: Point(1, 2)}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__} {ascii(value)[:40]}")
+def test_every_supported_value_comes_back(path, value):
+    with StateManager(path) as state:
+        state.set("key", value)
+        assert same(state.get("key"), value)
+        state.set("key", [value], metadata={"it": value})
+    with StateManager(path) as state:
+        assert same(state.get("key"), [value])
+        assert same(state.get_metadata("key"), {"it": value})
+
+
+def test_the_json_file_is_strict_ascii_json(tmp_path):
+    with StateManager(tmp_path / "state.json") as state, state.batch():
+        for number, value in enumerate(VALUES):
+            if not (isinstance(value, int) and abs(value) > 10**4000):
+                state.set(f"\ud800{number}", value)
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    text = (tmp_path / "state.json").read_bytes().decode("ascii")
+    assert len(json.loads(text, parse_constant=refuse)["entries"]) == len(VALUES) - 1
+
+
+floats = st.floats() | st.just(-0.0)
+texts = st.text(st.characters(exclude_categories=[])) | st.sampled_from(["$x", "\ud83d\ude00"])
+zones = st.timezones() | st.builds(dt.timezone, st.timedeltas(dt.timedelta(hours=-23), dt.timedelta(hours=23))) | st.none()
+hashables = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), floats, texts, st.binary(), st.complex_numbers(), st.dates(),
+        st.datetimes(timezones=zones), st.times(), st.timedeltas(), st.decimals(), st.fractions(), st.uuids(),
+    ),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+values = st.recursive(
+    hashables | st.binary().map(bytearray),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hashables, inner, max_size=4) | st.sets(hashables, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_any_value_comes_back(value):
+    state = StateManager()
+    state.set("key", value)
+    assert same(state.get("key"), value)
+
+
+@given(st.sets(hashables, max_size=6))
+def test_equal_sets_are_written_the_same(members):
+    one, two = list(members), list(reversed(list(members)))
+    state = StateManager()
+    state.set("one", set(one))
+    state.set("two", set(two))
+    assert same(state.get("one"), state.get("two"))
+
+
+# Depth and sharing
+
+DEEP = 200_000
+
+
+def nested(wrap):
+    value = "bottom"
+    for _ in range(DEEP):
+        value = wrap(value)
+    return value
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: {1: v}], ids=["list", "tuple", "dict", "keys"])
+def test_no_value_is_too_deep(path, wrap):
+    with StateManager(path) as state:
+        state.set("deep", nested(wrap))
+        state.set("other", 1)
+    with StateManager(path) as state:
+        value, depth = state.get("deep"), 0
+        while value != "bottom":
+            value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+            depth += 1
+        assert depth == DEEP
+        assert state.get("other") == 1
+
+
+def test_a_refusal_from_the_deep_is_short():
+    with pytest.raises(UnsupportedValueError) as caught:
+        StateManager().set("deep", [nested(lambda v: [v]), object()])
+    assert caught.value.path == "value[1]"
+    deep = object()
+    for _ in range(DEEP):
+        deep = [deep]
+    with pytest.raises(UnsupportedValueError) as caught:
+        StateManager().set("deep", deep)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_circle_is_refused():
+    state = StateManager()
+    circle = [1]
+    circle.append({"again": circle})
+    with pytest.raises(UnsupportedValueError, match=r"value\[1\]\['again'\] is of type list, and contains itself"):
+        state.set("a", circle)
+    order = Order(1)
+    order.lines.append(order)
+    with pytest.raises(UnsupportedValueError, match="contains itself"):
+        state.set("a", order)
+
+
+def test_shared_objects_come_back_equal():
+    state = StateManager()
+    row = [1]
+    state.set("a", [row, row, (row,)])
+    assert state.get("a") == [[1], [1], ([1],)]
+
+
+def test_a_value_that_would_grow_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("flowkit_state._codec._MAX_REPEATS", 1000)
+    value = []
+    for _ in range(60):
+        value = [value, value]
+    with pytest.raises(UnsupportedValueError, match="millions of ways"):
+        StateManager().set("a", value)
+
+
+# Refusals
+
+
+class MyDict(dict):
+    pass
+
+
+class MyInt(int):
+    pass
+
+
+class Stamp(dt.datetime):
+    pass
+
+
+class Place3(Place):
+    pass
+
+
+@dataclasses.dataclass
+class Listing(list):
+    name: str = ""
+
+
+def with_attribute(value, **attributes):
+    vars(value).update(attributes)
+    return value
+
+
+def local_class():
+    @dataclasses.dataclass
+    class Local:
+        x: int = 1
+
+    return Local()
+
+
+def generator():
+    yield 1
+
+
+REFUSED = {
+    "object": (object(), "object", "cannot be kept faithfully"),
+    "function": (generator, "function", "cannot be kept faithfully"),
+    "generator": (generator(), "generator", "cannot be kept faithfully"),
+    "class": (Order, "type", "cannot be kept faithfully"),
+    "module": (json, "module", "cannot be kept faithfully"),
+    "exception": (ValueError("x"), "ValueError", "cannot be kept faithfully"),
+    "ordered dict": (collections.OrderedDict(a=1), "collections.OrderedDict", "a subclass of dict"),
+    "counter": (collections.Counter("a"), "collections.Counter", "a subclass of dict"),
+    "my dict": (MyDict(), "MyDict", "a subclass of dict"),
+    "my int": (MyInt(1), "MyInt", "a subclass of int"),
+    "stamp": (Stamp(2024, 1, 1), "Stamp", "cannot be kept faithfully"),
+    "zone without a name": (zoneinfo.ZoneInfo.from_file, "method", ""),
+    "local class": (local_class(), "Local", "cannot be found again by its name"),
+    "dataclass on a list": (Listing("a"), "Listing", "built on another type"),
+    "dataclass with more": (with_attribute(Order(1), extra=1), "Order", "holds more than its fields: extra"),
+    "named tuple with more": (with_attribute(Place3("a", Point(1, 2)), extra=1), "Place3", "more than its fields"),
+    "memoryview": (memoryview(b"a"), "memoryview", "cannot be kept faithfully"),
+    "ellipsis": (..., "ellipsis", "cannot be kept faithfully"),
+}
+
+
+@pytest.mark.parametrize(("value", "type_name", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_kept_is_refused_and_leaves_no_trace(make_state, value, type_name, reason):
+    state = make_state()
+    state.set("key", "old")
+    with pytest.raises(UnsupportedValueError) as caught:
+        state.set("key", {"rows": [1, (value,)]})
+    error = caught.value
+    assert error.key == "key"
+    assert error.path == "value['rows'][1][0]"
+    assert error.type_name.endswith(type_name)
+    assert reason in error.reason
+    assert str(error).startswith(f"cannot keep the value of key 'key': value['rows'][1][0] is of type {error.type_name}, ")
+    assert str(error).endswith(error.hint)
+    assert isinstance(error, TypeError)
+    assert state.get_all() == {"key": "old"}
+    state.set("next", 1)
+    assert state.get("next") == 1
+
+
+def test_refused_places_are_named():
+    state = StateManager()
+    cases = {
+        "value key (1, <": {(1, object()): 2},
+        "value.lines[0]": Order(1, [object()]),
+        "value.at[1]": None,
+    }
+    for start, value in cases.items():
+        if value is not None:
+            with pytest.raises(UnsupportedValueError) as caught:
+                state.set("a", value)
+            assert caught.value.path.startswith(start)
+    with pytest.raises(UnsupportedValueError) as caught:
+        state.set("a", 1, metadata={"conn": object()})
+    assert caught.value.path == "metadata['conn']"
+
+
+def test_numpy_gets_a_hint():
+    array = type("ndarray", (), {"__module__": "numpy"})()
+    with pytest.raises(UnsupportedValueError, match=r"numpy\.ndarray, .*\.tolist\(\)"):
+        StateManager().set("a", array)
+
+
+# References to classes
+
+
+@pytest.fixture
+def shop():
+    """A module that can be taken away and changed."""
+    module = types.ModuleType("shop_of_the_test")
+    sys.modules[module.__name__] = module
+    yield module
+    sys.modules.pop(module.__name__, None)
+
+
+def define(module, source):
+    exec(f"import dataclasses, enum, collections\n{source}", module.__dict__)  # noqa: S102
+
+
+ITEM = "@dataclasses.dataclass\nclass Item:\n    name: str\n    def __post_init__(self): raise RuntimeError('ran')\n"
+
+
+def item(module, name):
+    made = object.__new__(module.Item)
+    made.name = name
+    return made
+
+
+def test_no_code_of_the_class_runs(shop):
+    define(shop, ITEM)
+    state = StateManager()
+    state.set("a", item(shop, "x"))
+    assert state.get("a").name == "x"
+
+
+def test_a_class_that_is_not_imported_is_named(shop, path):
+    define(shop, ITEM)
+    with StateManager(path) as state:
+        state.set("a", item(shop, "x"))
+        del sys.modules[shop.__name__]
+        assert state.has("a")
+        with pytest.raises(RestoreError, match="shop_of_the_test is not imported here; import it first"):
+            state.get("a")
+        sys.modules[shop.__name__] = shop
+        assert state.get("a").name == "x"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (ITEM, ITEM.replace("name: str", "name: str\n    price: int"), "no longer a dataclass with the fields name"),
+        (ITEM, "", "has no such class"),
+        (ITEM, "class Item: pass", "no longer a dataclass"),
+        (ITEM, "Item = 7", "has no such class"),
+        ("class Item(enum.Enum):\n    A = 1", "class Item(enum.Enum):\n    B = 1", "has no member A"),
+        ("class Item(enum.Enum):\n    A = 1", ITEM, "is not an enum"),
+        ("Item = collections.namedtuple('Item', 'a b')", "Item = collections.namedtuple('Item', 'b a')", "no longer a named tuple"),
+    ],
+)
+def test_a_class_that_has_changed_is_named(shop, before, after, words):
+    define(shop, before)
+    Item = shop.Item  # noqa: N806
+    value = Item.A if issubclass(Item, enum.Enum) else Item(1, 2) if issubclass(Item, tuple) else item(shop, "x")
+    state = StateManager()
+    state.set("a", value)
+    del shop.Item
+    define(shop, after)
+    with pytest.raises(RestoreError, match=words):
+        state.get("a")
+
+
+def test_a_file_cannot_make_us_import_or_call(tmp_path):
+    path = tmp_path / "state.json"
+    with StateManager(path) as state:
+        state.set("a", "HERE")
+    text = path.read_text()
+    for evil in (
+        '{"$dataclass": ["antigravity:x", {}]}',
+        '{"$enum": ["os:system", "true"]}',
+        '{"$namedtuple": ["os:_exit", [], [1]]}',
+        '{"$dataclass": ["subprocess:Popen", {"args": "true"}]}',
+        '{"$dataclass": [7, 7]}',
+        '{"$enum": []}',
+        '{"$zoneinfo": "../../etc/passwd"}',
+        '{"$path": ["__builtins__", "x"]}',
+        '{"$range": [1, 2, 0]}',
+        '{"$bytes": "*"}',
+        '{"$tuple": null}',
+        '{"$set": [[1]]}',
+        '{"$dict": [[1]]}',
+        '{"$nothing": 1}',
+    ):
+        path.write_text(text.replace('"HERE"', evil))
+        with StateManager(path) as state, pytest.raises(RestoreError, match="cannot restore the value of key 'a': "):
+            state.get("a")
+    assert "antigravity" not in sys.modules

@@ -1,0 +1,213 @@
+"""What users write, as their type checkers see it: checked by ``mypy --strict`` against the installed wheels, never run.
+
+``assert_type`` says what must hold. ``type: ignore[code]`` says what must be refused: under ``--strict``, one that is
+not needed is an error, so a signature that grows too lax is found here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+
+import flowkit_core
+import flowkit_log
+import flowkit_state
+
+from flowkit import (
+    DAG,
+    DAGCycleError,
+    Flow,
+    FlowkitError,
+    FlowkitLogger,
+    Group,
+    LogLevel,
+    ProcessExecutor,
+    Results,
+    RetryPolicy,
+    SerialExecutor,
+    StateManager,
+    Task,
+    TaskCache,
+    ThreadExecutor,
+    configure_logging,
+    get_logger,
+    task,
+)
+
+
+# A task keeps the types of its function, however it is decorated.
+
+
+@task
+def extract() -> list[int]:
+    return [1, 2, 3]
+
+
+@task()
+def enrich(rows: list[int], *, lang: str = "en") -> bytes:
+    return lang.encode() * len(rows)
+
+
+@task(name="check", retries=3, delay=0.5, backoff=2.0, max_delay=60.0, jitter=0.1, retry_on=(OSError, ValueError))
+def validate(rows: list[int]) -> bool:
+    return bool(rows)
+
+
+@task(when=lambda ok, text: ok and text, trigger="all_success")
+def load(ok: bool, text: bytes) -> None:  # noqa: FBT001
+    print(ok, text)
+
+
+assert_type(extract, Task[[], list[int]])
+assert_type(extract(), list[int])
+assert_type(validate([1]), bool)
+assert_type(enrich([1], lang="de"), bytes)
+assert_type(extract.name, str)
+assert_type(extract.func(), list[int])
+assert_type(validate.with_options(name="again", retries=1), Task[[list[int]], bool])
+assert_type(Task(len, name="size")([1]), int)
+
+validate("text")  # type: ignore[arg-type]
+validate([1], 2)  # type: ignore[call-arg]
+enrich([1], language="de")  # type: ignore[call-arg]
+extract.nmae  # type: ignore[attr-defined]
+
+
+@task(retry=3)  # type: ignore[call-overload, untyped-decorator]
+def misspelt() -> None: ...
+
+
+@task(retries="three")  # type: ignore[call-overload, untyped-decorator]
+def mistyped() -> None: ...
+
+
+# A chain of >> has the type of its right side; a list makes a group.
+
+assert_type(extract >> validate, Task[[list[int]], bool])
+assert_type(extract >> [validate, enrich], Group)
+assert_type([validate, enrich] >> load, Task[[bool, bytes], None])
+assert_type((validate, enrich) >> load, Task[[bool, bytes], None])
+extract >> [validate, enrich] >> load
+extract >> [validate, enrich] >> Group([load])
+Group([validate, enrich]) >> [load, load]
+
+extract >> print  # type: ignore[operator]
+extract >> [validate, print]  # type: ignore[list-item]
+[extract] >> [load]  # type: ignore[operator]
+
+
+# Both kinds of pipeline run, draw themselves and give the same results.
+
+dag = DAG("etl", max_workers=4, tasks=[load])
+flow = Flow("etl", max_workers=4).add(extract).branch(validate, enrich).merge(load)
+assert_type(flow, Flow)
+
+with DAG("block") as block:
+    extract >> validate
+assert_type(block, DAG)
+
+results = dag.run()
+assert_type(results, Results)
+assert_type(flow.run("process", params={"rows": [1]}, fail_fast=False, raise_on_failure=False), Results)
+assert_type(dag.run(executor=ThreadExecutor(max_workers=2)), Results)
+assert_type(dag.run(executor=SerialExecutor()), Results)
+assert_type(dag.visualize(), str)
+assert_type(flow.visualize(format="mermaid"), str)
+with ProcessExecutor(max_workers=2) as executor:
+    dag.run(executor)
+
+dag.run(workers=4)  # type: ignore[call-arg]
+dag.run(executor=4)  # type: ignore[arg-type]
+DAG("etl", max_workers="four")  # type: ignore[arg-type]
+flow.add("extract")  # type: ignore[arg-type]
+flow.branch(extract, print)  # type: ignore[arg-type]
+
+whole: dict[str, Any] = results
+assert_type(results["load"], Any)
+assert_type(results.states["load"], str)
+assert_type(results.skipped["load"], str)
+assert_type(results.durations["load"], float)
+assert_type(results.run_id, str)
+failure: BaseException = results.failed["load"]
+
+try:
+    dag.run()
+except DAGCycleError as error:
+    assert_type(error.cycle, tuple[str, ...])
+except FlowkitError:
+    pass
+
+
+# State.
+
+
+def store(path: Path, when: datetime) -> None:
+    state = StateManager(storage_path=path, default_ttl=3600)
+    state.set("rows", (1, 2, 3), ttl=60.0, metadata={"made": when})
+    assert_type(state.has("rows"), bool)
+    assert_type(state.delete("rows"), bool)
+    assert_type(state.get_all(), dict[str, Any])
+    StateManager(default_ttl="soon")  # type: ignore[arg-type]
+    state.set(1, "rows")  # type: ignore[arg-type]
+
+
+@TaskCache()
+def measured(path: str, *, scale: float = 1.0) -> float:
+    return len(path) * scale
+
+
+assert_type(measured("a", scale=2.0), float)
+measured(1)  # type: ignore[arg-type]
+
+
+# Logs.
+
+logger = configure_logging(level=LogLevel.DEBUG, use_colors=None, json_output=False)
+assert_type(logger, FlowkitLogger)
+assert_type(get_logger(), FlowkitLogger)
+logger.info("Received %d records.", 14502)
+logger.success("Task completed.")
+logger.system("Worker released.")
+configure_logging(level="loud", colour=True)  # type: ignore[call-arg, arg-type]
+
+
+# What the core asks of executors, observers and stores is a protocol that others satisfy without importing it.
+
+serial: flowkit_core.Executor = SerialExecutor()
+threads: flowkit_core.Executor = ThreadExecutor()
+processes: flowkit_core.Executor = ProcessExecutor()
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.seen: list[flowkit_core.Event] = []
+
+    def __call__(self, event: flowkit_core.Event) -> None:
+        self.seen.append(event)
+
+
+dag.run(observers=[Recorder(), print])
+dag.run(observers=[len])  # type: ignore[list-item]
+
+
+# flowkit gives the layers' own objects.
+
+assert_type(task(extract.func), Task[[], list[int]])
+same_state: type[flowkit_state.StateManager] = StateManager
+same_level: type[flowkit_log.LogLevel] = LogLevel
+policy = RetryPolicy(retries=3, delay=1.0)
+assert_type(policy.retries, int)
+
+
+@contextmanager
+def only_here() -> Iterator[DAG]:
+    """Keep a pipeline's tasks out of a bare ``DAG("name")``."""
+    with DAG("only here") as only:
+        yield only
+    Task.clear_registry()
+
+
+import flowkit  # noqa: E402
+
+flowkit.tsak  # type: ignore[attr-defined]
