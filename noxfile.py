@@ -193,11 +193,12 @@ def tests(session: nox.Session) -> None:
         names = by_label[combination]
         session.log(f"{combination}: combination {number} of {len(picked or by_label)} on Python {session.python}")
         install(session, names)
-        # Hypothesis digs deep where a layer has just what it requires, and where it has everything. In between, a few
-        # examples show what is asked there: that no layer leans on an absent one, or stumbles over a present one.
-        depth = "full" if is_minimal(names) or META in names.split() else "brief"
+        # A layer is tested in depth where it has just what it requires, and where it has everything. In between, less
+        # shows what is asked there: that no layer leans on an absent one, or stumbles over a present one.
+        deep = is_minimal(names) or META in names.split()
+        depth = ["--hypothesis-profile=full"] if deep else ["--hypothesis-profile=brief", "-m", "not slow"]
         try:
-            run_pytest(session, names, f"--hypothesis-profile={depth}", *folders(names), *arguments)
+            run_pytest(session, names, *depth, *folders(names), *arguments)
         except nox.command.CommandFailed:
             failed.append(combination)
     if failed:

@@ -216,7 +216,7 @@ def test_lines_are_the_edges(upstreams: list[list[int]], padding: int) -> None:
         assert traced(text) == {(tasks[u], tasks[v]) for v, ups in enumerate(upstreams) for u in ups}, text
 
 
-@given(dags(most=20))
+@given(dags(most=14))
 def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None:
     """Mermaid and dot hold every task and edge; the same graph gives the same drawing; text stays narrow."""
     tasks = [f"t{v}" for v in range(len(upstreams))]
@@ -260,7 +260,7 @@ def test_wide_graph_in_bounded_length() -> None:
         "2  t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, … and 9 990 more ← t0",
         "3  t10001 ← t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, … and 9 991 more",
         "",
-        'Too large for a picture: format="mermaid" and format="dot" hold every edge.',
+        'Too large or too tangled for a picture: format="mermaid" and format="dot" hold every edge.',
     ]
 
 

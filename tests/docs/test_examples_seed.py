@@ -206,10 +206,14 @@ aggregate_results  Total: {sum(range(1000))}
 def test_flow_puts_the_profile_together(tmp_path: Path, executor: str, customer: int, profile: str) -> None:
     done = run(tmp_path, "flow_user_profile.py", customer, "--executor", executor)
     assert (done.returncode, done.stderr) == (0, "")
-    picture, _, printed = done.stdout.rpartition("\n\n")
-    assert printed == profile
-    assert picture.startswith("user_pipeline: 4 tasks\n")
-    assert all(name in picture for name in ("fetch_user", "fetch_orders", "fetch_recommendations", "combine"))
+    expected = f"""\
+user_pipeline: 4 tasks
+
+fetch_user ─┬─→ fetch_orders ──────────┬─→ combine
+            ╰─→ fetch_recommendations ─╯
+
+{profile}"""
+    assert done.stdout == expected
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

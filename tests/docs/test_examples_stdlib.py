@@ -8,7 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,10 +149,14 @@ def environment(scratch: Path) -> dict[str, str]:
     return inherited | {"TMPDIR": str(scratch), "TEMP": str(scratch), "PYTHONIOENCODING": "utf-8"}
 
 
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
 def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the script in a folder of its own."""
     return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
+        command(*arguments),
         cwd=folder,
         env=environment(folder / "scratch"),
         capture_output=True,
@@ -245,20 +249,30 @@ def test_without_a_database_to_keep_nothing_is_left_behind(tmp_path: Path, tree:
 
 def test_a_terminal_gets_colors(tmp_path: Path, tree: Path) -> None:
     ours, theirs = os.openpty()
-    command = [sys.executable, SCRIPT, "--root", tree, "--executor", "serial", "--quiet"]
-    with open(ours, encoding="utf-8") as screen:
-        done = subprocess.run(command, stdout=theirs, env=environment(tmp_path / "scratch"), timeout=60, check=False)
-        print("that was all", file=os.fdopen(theirs, "w", encoding="utf-8"))
-        shown = "".join(iter(screen.readline, "that was all\n"))
-    assert done.returncode == 0
-    assert "\x1b[1mLargest modules (lines of code)\x1b[0m\n" in shown
-    assert "      17  \x1b[36m████████████████████\x1b[0m  pkg.core\n" in shown
+    with subprocess.Popen(
+        command("--root", tree, "--executor", "serial", "--quiet"), stdout=theirs, env=environment(tmp_path / "scratch")
+    ) as script:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+    assert script.returncode == 0
+    lines = shown.decode().splitlines()
+    assert "\x1b[1mLargest modules (lines of code)\x1b[0m" in lines
+    assert "      17  \x1b[36m████████████████████\x1b[0m  pkg.core" in lines
 
 
 def test_where_bars_cannot_be_printed_the_figures_are(tmp_path: Path, tree: Path) -> None:
-    command = [sys.executable, SCRIPT, "--root", tree, "--executor", "serial", "--quiet"]
-    ascii_only = environment(tmp_path / "scratch") | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=ascii_only, capture_output=True, encoding="ascii", timeout=60, check=False)
+    done = subprocess.run(
+        command("--root", tree, "--executor", "serial", "--quiet"),
+        env=environment(tmp_path / "scratch") | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        encoding="ascii",
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "      17  ????????????????????  pkg.core\n" in done.stdout
 
@@ -272,11 +286,10 @@ def test_a_tree_without_python_is_reported_too(tmp_path: Path) -> None:
 
 def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path, tree: Path) -> None:
     database = tmp_path / "tree.sqlite3"
-    command = [sys.executable, SCRIPT, "--root", tree, "--executor", "thread", "--database", database, "--json-logs"]
     with closing(sqlite3.connect(database, isolation_level=None)) as somebody:
         somebody.execute("BEGIN EXCLUSIVE")
         script = subprocess.Popen(
-            command,
+            command("--root", tree, "--executor", "thread", "--database", database, "--json-logs"),
             cwd=tmp_path,
             env=environment(tmp_path / "scratch"),
             stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import collections
-import datetime
+import datetime as dt
 import enum
 import io
 import json
@@ -140,6 +140,8 @@ class Color(enum.Enum):
 
 
 class Lying(str):
+    __slots__ = ()
+
     def __str__(self):
         return self
 
@@ -169,7 +171,7 @@ class Lying(str):
         ({1: "a", "1": "b", None: "c"}, {"1": "a", "1_": "b", "None": "c"}),
         ((1, (2, {3})), [1, [2, [3]]]),
         (collections.OrderedDict(a=1), {"a": 1}),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (dt.date(2026, 1, 2), "2026-01-02"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         ("\udc80", "\\udc80"),
         (Lying("a\nb"), "a\nb"),
@@ -204,25 +206,28 @@ def test_exceptions_are_fields_of_text():
     stream = io.StringIO()
     logger = configure_logging(json_output=True, stream=stream)
     try:
-        raise ValueError("boom\nbang")
+        int("boom\nbang")
     except ValueError:
         logger.exception("failed", stack_info=True)
         logger.exception("failed", error="known already")
     first, second = (parse(line + "\n") for line in stream.getvalue().splitlines())
-    assert (first["error"], second["error"]) == ("ValueError: boom\nbang", "known already")
+    assert (first["error"], second["error"]) == (
+        "ValueError: invalid literal for int() with base 10: 'boom\\nbang'",
+        "known already",
+    )
     assert first["traceback"].startswith("Traceback (most recent call last):\n")
     assert first["stack"].startswith("Stack (most recent call last):\n")
 
 
 def test_an_exception_that_cannot_be_shown_breaks_nothing():
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self):
             raise RuntimeError
 
     for json_output in (False, True):
         stream = io.StringIO()
-        configure_logging(json_output=json_output, stream=stream).error("failed", exc_info=Mute())
-        assert "Mute" in stream.getvalue()
+        configure_logging(json_output=json_output, stream=stream).error("failed", exc_info=MuteError())
+        assert "MuteError" in stream.getvalue()
 
 
 TAGS = [

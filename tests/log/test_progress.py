@@ -27,7 +27,7 @@ def plain():
 
 @pytest.fixture
 def facts():
-    """The JSON lines, without time, level, logger, message and number."""
+    """The facts of the JSON lines."""
     stream = io.StringIO()
     configure_logging(json_output=True, stream=stream)
     known = {"timestamp", "level", "logger", "message", "progress_id"}
@@ -164,7 +164,7 @@ def test_leaving_the_loop_early_ends_the_bar(plain):
 def test_an_exception_in_the_loop_ends_the_bar(plain):
     with pytest.raises(ZeroDivisionError):
         for _ in get_logger().progress("p", "abcd"):
-            1 / 0  # noqa: B018
+            1 / 0
     gc.collect()
     assert plain()[-1] == "p: [                    ] 0% (0 of 4)"
 
@@ -174,13 +174,13 @@ def test_an_exception_of_the_items_is_said(plain):
         yield 1
         raise OSError
 
-    with pytest.raises(OSError):  # noqa: PT011
+    with pytest.raises(OSError):
         list(get_logger().progress("p", items()))
     assert plain()[-1] == "p: 1 (stopped by OSError)"
 
 
 def test_iterating_inside_a_block_ends_with_the_block(plain):
-    with pytest.raises(ValueError), get_logger().progress("p", "abcd") as bar:  # noqa: PT012
+    with pytest.raises(ValueError), get_logger().progress("p", "abcd") as bar:
         for letter in bar:
             if letter == "c":
                 raise ValueError
@@ -338,7 +338,7 @@ def test_it_is_not_redrawn_more_often_than_anybody_can_see(console, terminal, cl
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
-        (80, "漢字 is a long label that does not...: [                    ] 0%"),
+        (80, "漢字 is a long label that does n...: [                    ] 0%"),
         (50, "漢...: [                    ] 0%"),
         (30, ": [        ..."[:9] + "..."),
         (20, ": "),

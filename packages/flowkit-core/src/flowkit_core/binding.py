@@ -133,7 +133,7 @@ class Binding:
         return leading + self.rest
 
 
-def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], _ancestors: Any = None) -> Binding:
+def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
     """Bind as a DAG does: by name from the direct upstreams, the others by position; a task without parameters only waits.
 
     Args:
@@ -167,20 +167,25 @@ def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Map
     return Binding(named, rest, named_rest, [name for name in names if name not in named])
 
 
-def bind_by_name(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], ancestors: Callable[[], Mapping[str, int]]) -> Binding:
+def bind_by_name(
+    task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], earlier: Callable[[str], int | None]
+) -> Binding:
     """Bind as a Flow does: by name from any earlier task, and one required parameter to one upstream that is left over.
 
     Args:
         task: the task whose arguments are to be found.
         parameters: what its function takes.
         upstream: the direct upstreams, name -> index, in order of declaration.
-        ancestors: returns all earlier tasks, name -> index; asked only where the direct upstreams do not do.
+        earlier: returns the index of the earlier task of a name, or None.
     """
     names = parameters.names
-    named = {name: upstream[name] for name in names if name in upstream}
-    if len(named) < len(names):
-        earlier = ancestors()
-        named |= {name: earlier[name] for name in names if name not in named and name in earlier}
+    named: dict[str, int] = {}
+    for name in names:
+        index = upstream.get(name)
+        if index is None:
+            index = earlier(name)
+        if index is not None:
+            named[name] = index
     required = [name for name in names if name not in named and name not in parameters.defaults]
     others = {name: index for name, index in upstream.items() if name not in named}
     rest: list[int] = []

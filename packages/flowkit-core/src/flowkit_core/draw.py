@@ -241,7 +241,7 @@ def _summary(title: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
         levels[where[i]].append(i)
     rows: list[list[int]] = []  # one task that waits for a whole level, and for nothing else, stands behind it
     for level, members in enumerate(levels):
-        if level and len(members) == 1 and parents[members[0]] == levels[level - 1]:
+        if level and len(members) == 1 and sorted(parents[members[0]]) == levels[level - 1]:
             rows[-1].append(level)
         else:
             rows.append([level])
@@ -259,14 +259,15 @@ def _summary(title: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
         for text in _members(tasks, parents, levels[row[0]], [tasks[levels[level][0]] for level in row[1:]]):
             lines.append(f"{head:>{margin}}  {text}")
             head = ""
-    return "\n".join([*lines, "", 'Too large for a picture: format="mermaid" and format="dot" hold every edge.'])
+    why = 'Too large or too tangled for a picture: format="mermaid" and format="dot" hold every edge.'
+    return "\n".join([*lines, "", why])
 
 
 def _members(tasks: Sequence[str], parents: list[list[int]], level: list[int], behind: list[str]) -> list[str]:
     """One level's tasks in groups that wait for the same ones, and the chain of tasks *behind* all of them."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in level:
-        groups.setdefault(tuple(parents[i]), []).append(i)
+        groups.setdefault(tuple(sorted(parents[i])), []).append(i)
     lines = [_few(tasks, group) + (f" ← {_few(tasks, ups)}" if ups else "") for ups, group in groups.items()]
     if len(lines) > _GROUPS:
         rest = sum(map(len, list(groups.values())[_GROUPS:]))

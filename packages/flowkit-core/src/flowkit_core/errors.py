@@ -73,11 +73,12 @@ class DAGCycleError(FlowkitError, ValueError):
 
 
 class DuplicateTaskError(FlowkitError, ValueError):
-    """Two different tasks of one graph have the same name, so one result would hide the other.
+    """Two tasks of one graph have the same name, so one result would hide the other; or one task is in it twice.
 
     Attributes:
         name: the name they share.
-        places: where each was made, as ``file:line``.
+        places: where each was made, as ``file:line``; one place only, where it is one task.
+        pipeline: name of the pipeline.
     """
 
     def __init__(self, name: str, places: Sequence[str], pipeline: str) -> None:
@@ -86,6 +87,11 @@ class DuplicateTaskError(FlowkitError, ValueError):
 
     def describe(self, name: str, places: Sequence[str], pipeline: str) -> str:
         """Return the sentence for these facts."""
+        if len(places) == 1:
+            return (
+                f"{pipeline!r} has the task {name!r} already (from {places[0]}), and a task stands only once in a pipeline: "
+                f"to use its function again, add {name}.with_options(name='...')"
+            )
         return (
             f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one another "
             f"name, with @task(name=...), or with with_options(name=...) where one function is used twice; or say which "

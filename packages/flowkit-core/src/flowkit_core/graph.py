@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .task import Task
 
     AnyTask = Task[..., Any]
-    Bind = Callable[[AnyTask, Parameters, Mapping[str, int], Callable[[], Mapping[str, int]]], Binding]
+    Bind = Callable[[AnyTask, Parameters, Mapping[str, int]], Binding]
 
 
 class Node:
@@ -125,7 +125,7 @@ class Graph:
                 # what nearly every task is: nothing, one for one, or everything in order
                 node.sources = upstream if count or parameters.rest else ()
             else:
-                binding = bind(task, parameters, {names[index]: index for index in upstream}, lambda node=node: self._earlier(node))  # type: ignore[misc]
+                binding = bind(task, parameters, {names[index]: index for index in upstream})
                 node.sources = binding.in_order(parameters)
                 if node.sources is None or binding.open:
                     node.binding = binding
@@ -139,9 +139,6 @@ class Graph:
                 node.pick = itemgetter(*node.sources)
             if parameters.is_async:
                 node.func = Awaited(task.func)
-
-    def _earlier(self, node: Node) -> dict[str, int]:
-        return {self.names[index]: index for index in sorted(self.ancestors(node))}
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -1,1 +1,717 @@
-from ._thread import ThreadExecutor as ProcessExecutor
+"""Processes: every worker has a pipe of its own, and the run knows at any time what each of them holds.
+
+One thread, the caller's, drives: it sends calls in batches, as deep as tasks are short, sends a linear chain of tasks as
+one piece so that values need not come back before they are used, and takes back what a worker has not begun when another
+is idle. A worker that dies takes only the one task with it that it had begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import weakref
+from contextvars import copy_context
+from io import BytesIO
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
+from flowkit_core.executor import Timers, checked_workers
+from flowkit_core.run import CANCELLED, FAILED
+
+from . import _wire as wire
+from ._child import DEPTH, Child
+from ._ranked import Ranked
+from ._reference import by_value, fork_is_safe, reference
+from ._script import describe_main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from flowkit_core import Node, Run
+
+AHEAD = 2e-3
+"""How many seconds of work a worker is given in advance."""
+DEEPEST = 1024
+"""How many calls a worker is given in advance at most."""
+UNKNOWN_DEPTH = 4
+GRACE = 0.5
+"""Seconds that running tasks have to end by themselves when a run is stopped."""
+STILLBORN = 3
+"""How many workers in a row may die before they come to life."""
+
+
+class ProcessExecutor:
+    """Runs tasks in worker processes.
+
+    An executor object keeps its workers warm from one run to the next, until it is closed; ``run(executor="process")``
+    makes one for a single run. Functions of modules and of the script itself go to workers by reference. Others (lambdas,
+    closures, notebook cells) go by value where ``cloudpickle`` is installed (``flowkit-exec[cloudpickle]``), or with a
+    fork of this process where that is safe: on Linux, while it has one thread. Conditions (``when``) are evaluated in
+    this process.
+
+    Needs a POSIX system (Linux, macOS).
+
+    Args:
+        max_workers: how many processes at most, at least 1; None means one for each processor that this process may use.
+
+    Raises:
+        TypeError: ``max_workers`` is no integer.
+        ValueError: it is less than 1.
+        ExecutorError: the system is not a POSIX system.
+
+    Example:
+        >>> from math import sqrt
+        >>> from flowkit_core import DAG, Task
+        >>> root = Task(sqrt, name="root")
+        >>> start = Task(int, name="start")
+        >>> with ProcessExecutor(max_workers=2) as executor:
+        ...     DAG("numbers", tasks=[start]).run(executor)
+        {'start': 0}
+    """
+
+    name = "process"
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        self.max_workers = checked_workers(max_workers) or _processors()
+        if os.name != "posix":
+            raise ExecutorError("the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here")
+        self._idle: list[Child] = []
+        self._lock = threading.Lock()
+        self._numbers: dict[int, tuple[int, Any]] = {}
+        self._counter = count(1)
+        self._closed = False
+        self._finalizer = weakref.finalize(self, _bury_all, self._idle)
+
+    def execute(self, run: Run) -> None:
+        """Drive a run to its end.
+
+        Raises:
+            SerializationError: a function cannot get to a worker; nothing ran.
+            ExecutorError: no worker can be started, or this executor is closed.
+        """
+        if self._closed:
+            raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
+        if run.graph.nodes:
+            _Crew(self, run).work()
+
+    def close(self) -> None:
+        """End the workers. Calling it twice is fine."""
+        self._closed = True
+        with self._lock:
+            idle, self._idle[:] = list(self._idle), []
+        _bury_all(idle)
+
+    def __enter__(self) -> ProcessExecutor:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"ProcessExecutor(max_workers={self.max_workers})"
+
+    # ---- what a run borrows --------------------------------------------------------------------------------------
+
+    def number(self, func: Any) -> int:
+        """Return the number by which workers know a function."""
+        with self._lock:
+            if id(func) not in self._numbers:
+                self._numbers[id(func)] = next(self._counter), func  # held, so that its id() stays its own
+            return self._numbers[id(func)][0]
+
+    def borrow(self) -> Child | None:
+        """Return a warm worker, if there is one."""
+        with self._lock:
+            while self._idle:
+                child = self._idle.pop()
+                if child.fate() is None:
+                    return child
+                child.kill()
+        return None
+
+    def give_back(self, child: Child) -> None:
+        """Keep a worker warm for the next run."""
+        with self._lock:
+            if not self._closed and len(self._idle) < self.max_workers:
+                self._idle.append(child)
+                return
+        _bury_all([child])
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def _bury_all(children: list[Child]) -> None:
+    for child in children:
+        child.dismiss()
+    for child in children:
+        child.bury()
+    children.clear()
+
+
+class _Crew:
+    """The workers of one run, and the loop that drives them."""
+
+    def __init__(self, executor: ProcessExecutor, run: Run) -> None:
+        self._executor = executor
+        self._run = run
+        self._size = executor.max_workers
+        self._children: list[Child] = []
+        self._ready = Ranked((), graded=run.graph.rank())
+        self._timers = Timers()
+        self._tickets = count(1)
+        self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
+        self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
+        self._most_segments = _descriptor_budget()
+        self._pace: float | None = None  # seconds per task, lately
+        self._stillborn = 0
+        self._stopped_at: float | None = None
+        self._poll = select.poll()
+        self._by_descriptor: dict[int, Child] = {}
+        self._context = copy_context()
+        self._dumps: Callable[[Any], bytes] = _plain_dumps
+        self._functions: dict[int, tuple[int, tuple[str, Any]]] = {}  # id of a function -> its number, its reference
+        self._forked: dict[int, Callable[..., Any]] | None = None
+        self._refer()
+        self._facts = _surroundings(run)
+
+    def work(self) -> None:
+        """Drive the run to its end."""
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name of the script in workers
+        self._put(self._run.start())
+        try:
+            self._drive()
+        except BaseException:
+            self._run.cancel("the run was interrupted")
+            self._wind_up()
+            raise
+        finally:
+            self._part()
+
+    # ---- functions -----------------------------------------------------------------------------------------------
+
+    def _refer(self) -> None:
+        """Find out how every function gets to a worker, before anything runs."""
+        local: list[tuple[Node, str]] = []
+        seen: set[int] = set()
+        for node in self._run.graph.nodes:
+            func = node.task.func
+            if id(func) in seen:
+                continue
+            seen.add(id(func))
+            how = reference(func)
+            if isinstance(how, str):
+                local.append((node, how))
+            else:
+                self._functions[id(func)] = self._executor.number(func), how
+        if describe_main() is None and (interactive := _cloudpickle()) is not None:
+            self._dumps = interactive  # classes of an interactive session go by value
+        if not local:
+            return
+        if _cloudpickle() is not None:
+            for node, reason in local:
+                self._functions[id(node.task.func)] = self._executor.number(node.task.func), ("pickle", self._pickled(node, reason))
+        elif fork_is_safe():
+            self._forked = {self._executor.number(node.task.func): node.func for node in self._run.graph.nodes}
+            for number, func in list(self._forked.items()):
+                self._functions[id(getattr(func, "func", func)) if type(func).__name__ == "Awaited" else id(func)] = number, ("here", None)
+        else:
+            node, reason = local[0]
+            raise SerializationError(
+                node.name,
+                "function",
+                reason,
+                "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle]), or use executor='thread'",
+            )
+
+    def _pickled(self, node: Node, reason: str) -> bytes:
+        try:
+            return by_value(node.task.func) or b""
+        except Exception as error:
+            raise SerializationError(
+                node.name,
+                "function",
+                f"{reason}, and cloudpickle cannot carry it either ({type(error).__name__}: {error})",
+                "move it to the top level of a module, or use executor='thread'",
+            ) from error
+
+    # ---- the loop ------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        run = self._run
+        while not run.cancelled:
+            if run.halted and self._stopped_at is None:
+                self._stop()
+            if self._timers:
+                self._put(self._timers.due(all=run.halted))
+            self._dispatch()
+            busy = [child for child in self._children if child.held]
+            if not busy and not self._ready:
+                if not self._timers:
+                    return
+                self._poll.poll(max(1.0, self._timers.wait() * 1000))
+                continue
+            self._listen(self._patience(busy))
+            if self._stopped_at is not None and monotonic() - self._stopped_at > GRACE:
+                self._cut_short()
+        self._wind_up()
+
+    def _patience(self, busy: Sequence[Child]) -> float | None:
+        """Return how many seconds to wait for news."""
+        waits = []
+        if self._timers:
+            waits.append(self._timers.wait())
+        if self._stopped_at is not None and any(child.held for child in busy):
+            waits.append(max(0.0, self._stopped_at + GRACE - monotonic()) + 0.001)
+        if len(busy) < self._size and any(self._surplus(child) for child in busy):
+            waits.append(0.001)
+        if any(child.pidfd is None for child in self._children):
+            waits.append(0.5)  # no descriptor tells of the end of a worker whose own children keep its socket open
+        return min(waits) if waits else None
+
+    def _listen(self, patience: float | None) -> None:
+        """Wait for news from workers, and take it in."""
+        for child in self._children:
+            self._poll.modify(child.socket, select.POLLIN | (select.POLLOUT if child.wants_to_send else 0))
+        news = self._poll.poll(None if patience is None else max(0.0, patience * 1000))
+        if not news:
+            if patience is not None and not self._ready:
+                self._share()
+            for child in [child for child in self._children if child.pidfd is None and child.fate() is not None]:
+                self._lost(child)
+            return
+        for child in {id(child): child for descriptor, _ in news if (child := self._by_descriptor.get(descriptor))}.values():
+            if child.wants_to_send:
+                child.flush()
+            heard = child.receive()
+            self._take_in(child)
+            if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
+                self._lost(child)
+
+    # ---- giving --------------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Give workers what is ready."""
+        ready = self._ready
+        while ready:
+            child = self._roomiest()
+            if child is None:
+                return
+            depth = self._depth()
+            room = max(1, depth - len(child.held))
+            share = -(-len(ready) // self._width())
+            self._give(child, min(room, share), depth)
+
+    def _depth(self) -> int:
+        if self._pace is None:
+            return UNKNOWN_DEPTH
+        return max(1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
+
+    def _width(self) -> int:
+        return max(1, min(self._size, len(self._children)))
+
+    def _roomiest(self) -> Child | None:
+        """Return the worker that should get more, a new one if need be; None when all have enough."""
+        best = min(self._children, key=lambda child: len(child.held), default=None)
+        if best is not None and not best.held:
+            return best
+        if len(self._children) < self._size:
+            wanted = min(self._size - len(self._children), len(self._ready))
+            for _ in range(wanted):
+                self._hire()
+            return self._children[-wanted]
+        if best is not None and 2 * len(best.held) <= self._depth() - 1:
+            return best
+        return None
+
+    def _hire(self) -> None:
+        child = None if self._forked is not None else self._executor.borrow()
+        if child is None:
+            child = Child(self._forked)
+        child.tell(self._facts)
+        self._children.append(child)
+        for descriptor in (child.socket.fileno(), child.pidfd):
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
+                self._by_descriptor[descriptor] = child
+
+    def _give(self, child: Child, most: int, depth: int) -> None:
+        """Send a worker up to so many ready nodes, and the chains that hang on them."""
+        items: list[tuple[int, int, int, Any, Any]] = []
+        alone: list[tuple[tuple[int, int, int, Any, Any], tuple[int, ...]]] = []
+        tickets: list[int] = []
+        for _ in range(most):
+            try:
+                node = self._ready.take()
+            except IndexError:
+                break
+            ticket = next(self._tickets)
+            item = self._item(node, ticket)
+            if item is None:
+                continue
+            self._teach(child, node)
+            tickets.append(ticket)
+            child.held[ticket] = node
+            if item[2] == wire.SHARED:
+                used = item[4]
+                layouts = [segment.layout for segment in used]
+                alone.append(((*item[:4], layouts), tuple(segment.descriptor for segment in used)))
+            else:
+                items.append(item)
+            if self._run.smooth and node.plain:
+                self._follow(child, node, ticket, items, tickets, depth)
+        if not tickets:
+            return
+        child.give(tickets)
+        for lone, descriptors in alone:
+            child.send(wire.frame(wire.BATCH, pickle.dumps([lone], wire.PROTOCOL), descriptors=len(descriptors)), descriptors)
+        if items:
+            child.send(wire.frame(wire.BATCH, pickle.dumps(items, wire.PROTOCOL)))
+
+    def _follow(self, child: Child, node: Node, ticket: int, items: list[Any], tickets: list[int], depth: int) -> None:
+        """Send on the chain that hangs on a node: tasks that need nothing but the one before."""
+        while len(node.downstream) == 1 and len(child.held) < depth:
+            after = node.downstream[0]
+            if not after.plain or len(after.upstream) != 1 or len(after.sources or ()) > 1:
+                return
+            before, ticket = ticket, next(self._tickets)
+            self._teach(child, after)
+            mode = wire.PREVIOUS if after.sources else wire.AFTER
+            items.append((ticket, self._functions[id(after.task.func)][0], mode, before, None))
+            tickets.append(ticket)
+            child.held[ticket] = after
+            self._ahead.add(after.index)
+            node = after
+
+    def _teach(self, child: Child, node: Node) -> None:
+        number, (how, what) = self._functions[id(node.task.func)]
+        if number not in child.known:
+            child.known.add(number)
+            child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
+
+    def _item(self, node: Node, ticket: int) -> tuple[int, int, int, Any, Any] | None:
+        """Return what to send for a node; None if it ends without being sent."""
+        run = self._run
+        number = self._functions[id(node.task.func)][0]
+        args: Sequence[Any]
+        kwargs: dict[str, Any] = {}
+        if run.smooth and node.plain:
+            pick, sources = node.pick, node.sources
+            args = pick(run.values) if pick is not None else (run.values[sources[0]],) if sources else ()
+        else:
+            call = run.call(node)
+            ending = call if isinstance(call, Ending) else self._context.copy().run(call.judge)
+            if ending is not None:
+                self._finish(node, ending)
+                return None
+            assert not isinstance(call, Ending)
+            args, kwargs = call.args, call.kwargs
+        try:
+            if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
+                file = BytesIO()
+                pickler = wire.SharingPickler(file, self._segments)
+                pickler.dump((tuple(args), kwargs))
+                return ticket, number, wire.SHARED, file.getvalue(), pickler.used
+            if kwargs:
+                return ticket, number, wire.BY_NAME, self._dumps((args, kwargs)), None
+            return ticket, number, wire.BY_POSITION, self._dumps(tuple(args)), None
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._finish(node, Ending(FAILED, error=_bad_argument(node, args, kwargs, error), final=True))
+            return None
+
+    # ---- taking --------------------------------------------------------------------------------------------------
+
+    def _take_in(self, child: Child) -> None:
+        """Take in what a worker has sent."""
+        held, finish, loads = child.held, self._finish, pickle.loads
+        spent, tasks = 0.0, 0
+        for kind, ticket, seconds, payload, descriptors in child.frames():
+            if kind == wire.VALUE:
+                spent += seconds
+                tasks += 1
+                node = held.pop(ticket)
+                if node is None:
+                    continue
+                try:
+                    value = loads(payload)
+                except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+                    self._garbled(child, node, error)
+                else:
+                    finish(node, value, seconds)
+            else:
+                self._take_in_rare(child, kind, ticket, seconds, payload, descriptors)
+                if kind in (wire.SEGMENT, wire.ERROR):
+                    spent += seconds
+                    tasks += 1
+        if tasks:
+            pace = spent / tasks
+            self._pace = pace if self._pace is None else (self._pace + pace) / 2
+
+    def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes, descriptors: list[int]) -> None:
+        if kind == wire.READY:
+            child.started = True
+            self._stillborn = 0
+        elif kind == wire.LOG:
+            from ._records import handle
+
+            handle(payload)
+        elif kind == wire.STARTED:
+            if (node := child.held.get(ticket)) is not None:
+                self._run.begun(node)
+        else:
+            node = child.held.pop(ticket)
+            if kind == wire.SEGMENT:
+                self._take_in_segment(child, node, payload, descriptors[0], seconds)
+            elif node is None:
+                return
+            elif kind == wire.ERROR:
+                self._finish(node, Ending(FAILED, error=wire.unpack_error(payload, node.name)), seconds)
+            elif kind == wire.UNFIT:
+                what, value_type, reason = pickle.loads(payload)
+                self._finish(node, Ending(FAILED, error=_unfit(node, what, value_type, reason), final=True), seconds)
+            elif node.index in self._ahead:  # VOID: the one before it did not succeed
+                self._ahead.discard(node.index)
+            else:
+                self._ready.put(node)
+
+    def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, descriptor: int, seconds: float) -> None:
+        segment = _Segment(descriptor, pickle.loads(payload))
+        if node is None:
+            segment.close()
+            return
+        try:
+            value = wire.read_segment(descriptor, segment.layout)
+        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+            segment.close()
+            self._garbled(child, node, error)
+            return
+        if node.downstream and len(self._segments) < self._most_segments:
+            self._segments[id(value)] = segment
+        else:
+            segment.close()
+        self._finish(node, value, seconds)
+
+    def _garbled(self, child: Child, node: Node, error: BaseException) -> None:
+        """A result arrived that cannot be unpickled here: the task fails, and what the worker makes of it is not wanted."""
+        for ticket, other in child.held.items():
+            if other is not None and other.index in self._ahead:
+                self._ahead.discard(other.index)
+                child.held[ticket] = None
+        reason = f"cannot be unpickled in this process ({type(error).__name__}: {error})"
+        hint = "return plain data, or a class that unpickles wherever it is imported"
+        self._finish(node, Ending(FAILED, error=SerializationError(node.name, "result", reason, hint), final=True))
+
+    def _finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
+        after = self._run.finish(node, outcome, seconds)
+        if type(after) is Later:
+            self._timers.add(after)
+        else:
+            self._put(after)  # type: ignore[arg-type]
+
+    def _put(self, nodes: Iterable[Node]) -> None:
+        ahead, put = self._ahead, self._ready.put
+        for node in nodes:
+            if node.index in ahead:
+                ahead.discard(node.index)  # it is with a worker already
+            else:
+                put(node)
+
+    # ---- moving and ending ---------------------------------------------------------------------------------------
+
+    def _surplus(self, child: Child) -> bool:
+        """Say whether a worker holds more than it is at, of what another could do now."""
+        return sum(node is not None and node.index not in self._ahead for node in child.held.values()) > 1
+
+    def _share(self) -> None:
+        """Take back what busy workers have not begun, for those that are idle."""
+        if len(self._children) < self._size or any(not child.held for child in self._children):
+            for child in self._children:
+                if self._surplus(child):
+                    self._take_back(child)
+
+    def _take_back(self, child: Child) -> None:
+        for ticket in child.take_back():
+            node = child.held.pop(ticket)
+            if node is None:
+                continue
+            if node.index in self._ahead:
+                self._ahead.discard(node.index)
+            else:
+                self._ready.put(node)
+
+    def _stop(self) -> None:
+        """Let nothing begin any more that is with a worker already, and give what runs a short time to end."""
+        self._stopped_at = monotonic()
+        for child in self._children:
+            self._take_back(child)
+
+    def _cut_short(self) -> None:
+        """End the workers that still run something which began before the run was stopped."""
+        assert self._stopped_at is not None
+        self._stopped_at = float("inf")  # clean-up tasks, which begin from now on, have all the time they need
+        for child in [child for child in self._children if child.held]:
+            nodes = [node for node in child.held.values() if node is not None]
+            if any(node.task.trigger in ("all_done", "one_failed") for node in nodes):
+                continue
+            self._remove(child)
+            child.kill()
+            for node in nodes:
+                if node.index in self._ahead:
+                    self._ahead.discard(node.index)
+                else:
+                    self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed"))
+
+    def _lost(self, child: Child) -> None:
+        """Find out what became of a worker that is gone, and what of its tasks."""
+        if child not in self._children:
+            return
+        self._remove(child)
+        code = child.fate(0.5)
+        child.receive()
+        self._take_in(child)
+        self._take_back(child)
+        pid = child.pid
+        child.kill()
+        begun = [node for node in child.held.values() if node is not None]
+        if not child.started and not begun:
+            self._stillborn += 1
+            if self._stillborn >= STILLBORN:
+                raise ExecutorError(
+                    f"{STILLBORN} worker processes in a row ended before they came to life, the last with exit code {code}: "
+                    f"their standard error output may say why"
+                )
+        name = None
+        if code is not None and code < 0:
+            with contextlib.suppress(ValueError):
+                name = signal.Signals(-code).name
+        for node in begun:
+            if node.index in self._ahead:
+                self._ahead.discard(node.index)
+            else:
+                self._finish(node, Ending(FAILED, error=WorkerDiedError(node.name, pid, code, name)))
+
+    def _remove(self, child: Child) -> None:
+        self._children.remove(child)
+        for descriptor in (child.socket.fileno(), child.pidfd):
+            if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
+
+    def _wind_up(self) -> None:
+        """After an interrupt: nothing begins any more, and what runs has a short time to end."""
+        for child in self._children:
+            self._take_back(child)
+        until = monotonic() + GRACE
+        while any(child.held for child in self._children) and monotonic() < until:
+            self._listen(max(0.0, until - monotonic()))
+            self._ready = Ranked(())
+
+    def _part(self) -> None:
+        """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
+        gone = []
+        for child in list(self._children):
+            self._remove(child)
+            if child.held or self._forked is not None or self._run.cancelled:
+                gone.append(child)
+            else:
+                self._executor.give_back(child)
+        for child in gone:
+            child.kill()
+        for segment in self._segments.values():
+            segment.close()
+        self._segments.clear()
+        if self._run.cancelled:
+            self._run.abandon()
+
+
+class _Segment:
+    """A large value in shared memory: the descriptor that keeps it, and what lies where."""
+
+    __slots__ = ("descriptor", "layout")
+
+    def __init__(self, descriptor: int, layout: wire.Layout) -> None:
+        self.descriptor = descriptor
+        self.layout = layout
+
+    def close(self) -> None:
+        """Let go of it; values that were read from it stay."""
+        os.close(self.descriptor)
+
+
+def _descriptor_budget() -> int:
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
+
+
+def _plain_dumps(value: Any) -> bytes:
+    return pickle.dumps(value, wire.PROTOCOL)
+
+
+def _cloudpickle() -> Callable[[Any], bytes] | None:
+    try:
+        import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ModuleNotFoundError:
+        return None
+    return lambda value: bytes(cloudpickle.dumps(value, wire.PROTOCOL))
+
+
+def _surroundings(run: Run) -> dict[str, Any]:
+    """Return what a worker should know of this process and this run."""
+    from ._records import levels
+
+    try:
+        cwd = os.getcwd()
+    except OSError:  # it was removed
+        cwd = None
+    return {
+        "watched": run.watched,
+        "cwd": cwd,
+        "path": [entry for entry in sys.path if isinstance(entry, str)],
+        "environment": {name: value for name, value in os.environ.items() if name != DEPTH},
+        "argv": list(sys.argv),
+        "levels": levels(),
+    }
+
+
+def _bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error: BaseException) -> SerializationError:
+    """Return an error that names the argument which cannot be pickled."""
+    named = {**dict(zip(node.parameters.positional, args, strict=False)), **kwargs}
+    for name, value in named.items():
+        try:
+            pickle.dumps(value, wire.PROTOCOL)
+        except BaseException as own:  # noqa: BLE001 - pickling runs the user's code
+            reason = f"{name!r} is a {type(value).__name__}, which cannot be pickled ({type(own).__name__}: {own})"
+            break
+    else:
+        reason = f"cannot be pickled ({type(error).__name__}: {error})"
+    return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
+
+
+def _unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationError:
+    if what == "result":
+        return SerializationError(
+            node.name, what, f"is a {value_type}, which cannot be pickled ({reason})", "return plain data, or use executor='thread'"
+        )
+    if what == "argument":
+        return SerializationError(
+            node.name, what, f"could not be rebuilt in the worker ({reason})", "pass plain data, or a class that workers can import"
+        )
+    return SerializationError(
+        node.name,
+        what,
+        f"could not be found in the worker ({reason})",
+        "define it at the top level of a module, or of the script before its first run(); or use executor='thread'",
+    )

@@ -31,17 +31,17 @@ class _RootHandlers(logging.Handler):
         super().__init__()
         self._console = console
 
-    def createLock(self) -> None:  # noqa: N802
-        """Have none: the handlers it calls have their own, and two locks at once can block each other."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Pass the record on, unless somebody has turned propagation on again.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass the record on, unless somebody has turned propagation on again."""
-        if logging.getLogger(ROOT_NAME).propagate:
-            return
-        for handler in logging.getLogger().handlers:
-            if record.levelno >= handler.level and not self._console.shares_terminal(handler):
-                handler.handle(record)
+        This is `handle` and not `emit`, which is called with a lock held: the handlers have their own, and two locks at
+        once can block each other.
+        """
+        if not logging.getLogger(ROOT_NAME).propagate:
+            for handler in logging.getLogger().handlers:
+                if record.levelno >= handler.level and not self._console.shares_terminal(handler):
+                    handler.handle(record)
+        return True
 
 
 def configure_logging(

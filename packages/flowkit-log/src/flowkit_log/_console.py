@@ -87,19 +87,33 @@ class ConsoleHandler(logging.Handler):
             return self.formatter.render(record, self.colored)
         return super().format(record)
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Print the record, if the handler's filters let it pass.
+
+        The lock is taken later, in `emit`: an argument whose text is made by code that logs could otherwise block two
+        threads, each holding the lock of the handler that the other one wants.
+        """
+        kept: object = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record, above the progress bars. Called with the handler's lock held."""
+        """Print the record, above the progress bars."""
         try:
-            bar = _bar_of(record)
-            if bar is not None and self.live:
-                if getattr(record, "status", None) == "running":
-                    if bar not in self._bars:
+            text = self.format(record) + "\n"
+            self.acquire()
+            try:
+                bar = _bar_of(record)
+                if bar is not None and self.live:
+                    if bar in self._bars:
+                        self._bars.remove(bar)
+                    if getattr(record, "status", None) == "running":
                         self._bars.append(bar)
-                    self._print("")
-                    return
-                if bar in self._bars:
-                    self._bars.remove(bar)
-            self._print(self.format(record) + "\n")
+                        text = ""
+                self._print(text)
+            finally:
+                self.release()
         except RecursionError:
             raise
         except Exception:

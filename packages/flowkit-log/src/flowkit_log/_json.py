@@ -62,7 +62,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _timestamp(created: float) -> str:
-    seconds, milliseconds = divmod(int(created * 1000), 1000)
+    seconds, milliseconds = divmod(round(created * 1000), 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
 
 

@@ -175,10 +175,11 @@ class FileLock:
 
     def release(self) -> None:
         fd, self._fd = self._fd, -1
-        try:
-            _oscalls.unlock(fd)
-        finally:
-            _oscalls.close(fd)
+        for step in (_oscalls.unlock, _oscalls.close):
+            try:
+                step(fd)
+            except OSError:
+                pass  # what was written is written, and either step alone sets the lock free
 
 
 def locked(path: str, timeout: float) -> StateLockedError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from hashlib import sha256
+from threading import Lock
 from types import CodeType, FunctionType
 
 from flowkit_state._codec import encode
@@ -78,11 +79,32 @@ def _values(values: Iterable[object], outer: list[FunctionType]) -> list[Any]:
         function = getattr(value, "__flowkit_cached__", value)
         if isinstance(function, FunctionType):
             tree.append(_function(function, outer))
+        elif type(value) in _MUTABLE:
+            tree.append(_as_first_seen(value))
         else:
-            try:
-                tree.append(encode(value))
-            except UnsupportedValueError:
-                tree.append(["of this process", os.urandom(16).hex()])
+            tree.append(_content(value))
+    return tree
+
+
+def _content(value: object) -> Any:
+    try:
+        return encode(value)
+    except UnsupportedValueError:
+        return ["of this process", os.urandom(16).hex()]
+
+
+def _as_first_seen(container: object) -> Any:
+    """Return what a captured container held when it was first seen.
+
+    Many are there to be changed, like a list of what has been done: a function that captures one stays the same
+    function. The last few are kept alive, so that no new container is taken for an old one at the same address.
+    """
+    with _seen_lock:
+        _, tree = _seen.pop(id(container), (None, None))
+        tree = _content(container) if tree is None else tree
+        _seen[id(container)] = (container, tree)
+        if len(_seen) > _MOST_SEEN:
+            del _seen[next(iter(_seen))]
     return tree
 
 
@@ -104,5 +126,9 @@ def _constant(constant: object) -> Any:
         return ["literal", repr(constant)]
 
 
+_MUTABLE = (list, dict, set, bytearray)
+_MOST_SEEN = 64
+_seen: dict[int, tuple[object, Any]] = {}
+_seen_lock = Lock()
 _UNSET = object()
 _EMPTY: dict[str, Any] = {"VAR_POSITIONAL": (), "VAR_KEYWORD": {}}

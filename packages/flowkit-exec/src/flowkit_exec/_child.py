@@ -1,0 +1,264 @@
+"""A worker process, as the run sees it: how it starts, what it holds, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import ExecutorError
+
+from . import _wire as wire
+from ._script import describe_main
+from ._worker import DEPTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from flowkit_core import Node
+
+DEEPEST = 10
+FAREWELL = 2.0
+
+_alive: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+class Child:
+    """One worker process.
+
+    Attributes:
+        held: the nodes it was given and has not reported, by ticket, in the order of giving.
+        known: numbers of the functions it knows.
+        started: whether it has come to life.
+    """
+
+    def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
+        """Start a process: a fresh interpreter; or, if it is given functions, a fork of this one that has them."""
+        depth = int(os.environ.get(DEPTH, "0"))
+        if depth >= DEEPEST:
+            raise ExecutorError(f"process workers start process workers {depth} deep: use executor='thread' or 'serial' in the inner pipelines")
+        self.held: dict[int, Node | None] = {}
+        self.known: set[int] = set(functions or ())
+        self.started = False
+        self.exitcode: int | None = None
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+        self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._told: dict[str, Any] | None = None
+        self._popen: subprocess.Popen[bytes] | None = None
+        self.pidfd: int | None = None
+        self.socket, theirs = socket.socketpair()
+        self._tickets, self._ticket_source = os.pipe()
+        os.set_blocking(self._tickets, False)
+        their_lifeline, self._lifeline = os.pipe()
+        try:
+            if functions is None:
+                self.pid = self._spawn(theirs.fileno(), their_lifeline, depth)
+            else:
+                self.pid = self._fork(theirs, their_lifeline, functions, depth)
+        except OSError as error:
+            self._hang_up()
+            raise ExecutorError(f"no worker process could be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(their_lifeline)
+        self.socket.setblocking(False)
+        with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
+            self.pidfd = os.pidfd_open(self.pid)
+        _alive.add(self)
+
+    def _spawn(self, channel: int, lifeline: int, depth: int) -> int:
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        code = (
+            f"import sys; sys.path[:] = {path!r}; from flowkit_exec._worker import main; "
+            f"main({channel}, {self._tickets}, {lifeline}, {describe_main()!r})"
+        )
+        command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+        self._popen = subprocess.Popen(  # noqa: S603 - our own interpreter
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(channel, self._tickets, lifeline),
+            env={**os.environ, DEPTH: str(depth + 1)},
+            process_group=0,
+        )
+        return self._popen.pid
+
+    def _fork(self, theirs: socket.socket, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        pid = os.fork()
+        if pid:
+            with contextlib.suppress(OSError):  # it does the same; whoever is first
+                os.setpgid(pid, pid)
+            return pid
+        try:
+            os.setpgid(0, 0)
+            os.environ[DEPTH] = str(depth + 1)
+            tickets = os.dup(self._tickets)
+            for other in (*_alive, self):
+                other._hang_up()
+            from ._worker import Worker, _settle_in
+
+            _settle_in()
+            Worker(theirs.detach(), tickets, lifeline, dict(functions)).serve()
+        finally:
+            os._exit(1)
+
+    # ---- talking -------------------------------------------------------------------------------------------------
+
+    def tell(self, facts: dict[str, Any]) -> None:
+        """Say what the surroundings of a run are, if that is news."""
+        if facts != self._told:
+            self._told = facts
+            self.send(wire.frame(wire.RUN, pickle.dumps(facts, wire.PROTOCOL)))
+
+    def give(self, tickets: Iterable[int]) -> None:
+        """Put tickets where the worker takes them from. Call before sending what they are for."""
+        os.write(self._ticket_source, b"".join(map(wire.TICKET.pack, tickets)))
+
+    def take_back(self) -> list[int]:
+        """Return the tickets that the worker had not taken; they are no longer its."""
+        try:
+            data = os.read(self._tickets, 1 << 16)
+        except BlockingIOError:
+            return []
+        return [number for (number,) in wire.TICKET.iter_unpack(data)]
+
+    def send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Send a frame, or as much of it as goes now; the rest goes with :meth:`flush`."""
+        if self._unsent:
+            self._unsent.append((memoryview(data), tuple(map(os.dup, descriptors))))
+            return
+        sent = self._try(memoryview(data), descriptors)
+        if sent < len(data):
+            kept = () if sent else tuple(map(os.dup, descriptors))
+            self._unsent.append((memoryview(data)[sent:], kept))
+
+    def flush(self) -> None:
+        """Send what was left over."""
+        while self._unsent:
+            data, descriptors = self._unsent[0]
+            sent = self._try(data, descriptors)
+            if sent:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                descriptors = ()
+            if sent < len(data):
+                self._unsent[0] = data[sent:], descriptors
+                return
+            self._unsent.popleft()
+
+    def _try(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
+        try:
+            return socket.send_fds(self.socket, [data], descriptors) if descriptors else self.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # it died; whoever reads from it will find out
+            return len(data)
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether something was left over."""
+        return bool(self._unsent)
+
+    def receive(self) -> bool:
+        """Read what there is, without waiting; say whether the worker can still be heard."""
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 18, 64)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            self._descriptors += descriptors
+            if not data:
+                return False
+            self._buffer += data
+            if len(data) < 1 << 18:
+                return True
+
+    def frames(self) -> Iterator[tuple[int, int, float, bytes, list[int]]]:
+        """Yield the whole frames that were read: kind, ticket, seconds, payload, descriptors."""
+        buffer, header = self._buffer, wire.HEADER
+        start, size, end = 0, header.size, len(self._buffer)
+        try:
+            while end - start >= size:
+                length, kind, count, ticket, seconds = header.unpack_from(buffer, start)
+                if end - start - size < length:
+                    break
+                payload = bytes(buffer[start + size : start + size + length])
+                start += size + length
+                own: list[int] = []
+                if count:
+                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+                yield kind, ticket, seconds, payload, own
+        finally:
+            del buffer[:start]
+
+    # ---- ending --------------------------------------------------------------------------------------------------
+
+    def fate(self, seconds: float = 0.0) -> int | None:
+        """Return the exit code, negative for a signal, waiting for the end at most so long; None while it lives."""
+        until = monotonic() + seconds
+        pause = threading.Event()
+        while self.exitcode is None:
+            if self._popen is not None:
+                self.exitcode = self._popen.poll()
+            else:
+                with contextlib.suppress(ChildProcessError):
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                    self.exitcode = os.waitstatus_to_exitcode(status) if pid else None
+            if self.exitcode is not None or monotonic() >= until:
+                break
+            if self.pidfd is not None:
+                select.select([self.pidfd], [], [], max(0.0, until - monotonic()))
+            else:
+                pause.wait(0.002)
+        return self.exitcode
+
+    def kill(self) -> None:
+        """End the process, and whatever it has started, at once."""
+        if self.exitcode is None:  # not reaped yet, so the number is still its own
+            for end in (lambda: os.killpg(self.pid, signal.SIGKILL), lambda: os.kill(self.pid, signal.SIGKILL)):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    end()
+        self.fate(FAREWELL)
+        self._hang_up()
+
+    def dismiss(self) -> None:
+        """Let an idle process go."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def bury(self) -> None:
+        """Wait for a dismissed process, and end it and what it has started if it does not go."""
+        if self.pidfd is not None and self.exitcode is None:
+            select.select([self.pidfd], [], [], FAREWELL)
+        self.kill()
+
+    def _hang_up(self) -> None:
+        """Close the descriptors of this side."""
+        self.socket.close()
+        own = [self._lifeline, self._ticket_source, self._tickets, *self._descriptors]
+        own += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
+        if self.pidfd is not None:
+            own.append(self.pidfd)
+        for descriptor in own:
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._lifeline = self._ticket_source = self._tickets = -1
+        self.pidfd = None
+        self._descriptors = []
+        self._unsent.clear()

@@ -1,0 +1,280 @@
+"""What travels between a run and its worker processes: frames, values, large values in shared memory, exceptions.
+
+Everything here is used on both sides. Nothing that fails to pickle or to unpickle gets out as anything but the outcome
+of the one task that it belongs to.
+
+A large value goes into an anonymous segment of shared memory whose file descriptor is sent along. A segment has no name,
+so the operating system frees it with its last user, whatever way that one ended. It is mapped copy-on-write: every task
+sees a value of its own, and only the pages that a task changes are ever copied.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import struct
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROTOCOL = 5
+LARGE = 64 * 1024
+"""Values whose pickle has at least so many bytes travel in shared memory."""
+
+HEADER = struct.Struct("<IBBxxId")
+"""Length of what follows, kind, number of file descriptors, ticket, seconds."""
+
+TICKET = struct.Struct("<I")
+
+# to a worker
+RUN, FUNCTION, BATCH = range(3)
+# items of a batch: how the arguments are given
+BY_POSITION, BY_NAME, SHARED, PREVIOUS, AFTER = range(5)
+# from a worker
+READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG = range(10, 18)
+
+Layout = tuple[int, tuple[tuple[int, int], ...]]
+
+
+def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0, descriptors: int = 0) -> bytes:
+    """Return a frame."""
+    return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
+
+
+def encode(value: Any) -> bytes | tuple[int, Layout]:
+    """Return the pickle of a value; for a large one, the descriptor and layout of a segment that holds it."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+    if not buffers and len(data) < LARGE:
+        return data
+    try:
+        views = [buffer.raw() for buffer in buffers]
+    except BufferError:  # not contiguous: let pickle make a copy
+        data, views = pickle.dumps(value, PROTOCOL), []
+    if len(data) + sum(view.nbytes for view in views) < LARGE:
+        return pickle.dumps(value, PROTOCOL) if views else data
+    return write_segment(data, views)
+
+
+def write_segment(data: bytes, views: Sequence[memoryview] = ()) -> tuple[int, Layout]:
+    """Write a pickle and its buffers, each at a multiple of 64 bytes, into a new segment; return descriptor and layout."""
+    descriptor = _anonymous()
+    try:
+        spans = []
+        end = _write(descriptor, memoryview(data), 0)
+        for view in views:
+            start = (end + 63) & ~63
+            end = _write(descriptor, view, start)
+            spans.append((start, end))
+        os.ftruncate(descriptor, max(end, 1))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, (len(data), tuple(spans))
+
+
+def _anonymous() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("flowkit", os.MFD_CLOEXEC)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _write(descriptor: int, view: memoryview, start: int) -> int:
+    view = view.cast("B") if view.nbytes else view[:0]
+    done = 0
+    while done < view.nbytes:
+        done += os.pwrite(descriptor, view[done : done + (1 << 30)], start + done)
+    return start + done
+
+
+def read_segment(descriptor: int, layout: Layout) -> Any:
+    """Return the value in a segment, backed by a private mapping of it. The descriptor may be closed afterwards."""
+    length, spans = layout
+    size = max([length, *(end for _, end in spans), 1])
+    view = memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+    return pickle.loads(view[:length], buffers=[view[start:end] for start, end in spans])
+
+
+class SharingPickler(pickle.Pickler):
+    """Pickles arguments, and leaves out those that lie in segments: it notes which, for the descriptors to be sent along."""
+
+    def __init__(self, file: BytesIO, segments: dict[int, Any]) -> None:
+        super().__init__(file, PROTOCOL)
+        self._segments = segments
+        self.used: list[Any] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        """Return the number of the segment that a value lies in."""
+        segment = self._segments.get(id(value))
+        if segment is None:
+            return None
+        self.used.append(segment)
+        return len(self.used) - 1
+
+
+class SharingUnpickler(pickle.Unpickler):
+    """Unpickles arguments, some of which lie in segments."""
+
+    def __init__(self, data: bytes, descriptors: Sequence[int], layouts: Sequence[Layout]) -> None:
+        super().__init__(BytesIO(data))
+        self._shared = list(zip(descriptors, layouts, strict=True))
+
+    def persistent_load(self, number: int) -> Any:
+        """Return the value in the segment of that number."""
+        return read_segment(*self._shared[number])
+
+
+# ---- exceptions ------------------------------------------------------------------------------------------------------
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is shown as a cause, and names what it shows
+    """Shows, as the cause of an exception, the traceback that it had in the worker process."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+LONGEST_TEXT = 1 << 20
+
+
+def pack_error(error: BaseException) -> bytes:
+    """Return an exception as bytes that :func:`unpack_error` can surely read."""
+    chain: list[tuple[bytes | None, str]] = []
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen and len(chain) < 20:
+        seen.add(id(current))
+        packed = _packed(current)
+        follow = "cause" if current.__cause__ is not None else "context" if not current.__suppress_context__ else ""
+        chain.append((packed, follow))
+        current = current.__cause__ if follow == "cause" else current.__context__ if follow else None
+    kind = type(error)
+    kind_data = _verified(kind, lambda other: other is kind)
+    text = _safe(lambda: str(error))
+    return pickle.dumps((chain, kind_data, f"{kind.__module__}.{kind.__qualname__}", text, _traceback(error), _why(error)), PROTOCOL)
+
+
+def unpack_error(data: bytes, task: str) -> BaseException:
+    """Return the exception, as itself or, where that cannot be, as a :class:`RemoteTaskError`."""
+    from flowkit_core import RemoteTaskError
+
+    chain, kind_data, type_name, text, traceback_text, reason = pickle.loads(data)
+    errors: list[BaseException] = []
+    follows: list[str] = []
+    for packed, follow in chain:
+        try:
+            error = _rebuilt(packed)
+        except BaseException:  # noqa: BLE001 - what unpickles there need not unpickle here
+            error = None
+        if error is None:
+            if errors:
+                break
+            error = _stand_in(RemoteTaskError, kind_data, (task, type_name.removeprefix("builtins."), text, traceback_text, reason))
+        errors.append(error)
+        follows.append(follow)
+    for one, following, follow in zip(errors, errors[1:], follows, strict=False):
+        if follow == "cause":
+            one.__cause__ = following
+        else:
+            one.__context__ = following
+    if not isinstance(errors[0], RemoteTaskError):
+        errors[-1].__cause__ = RemoteTraceback(traceback_text)
+    return errors[0]
+
+
+def _packed(error: BaseException) -> bytes | None:
+    """Return the pickle of an exception if it unpickles to the same type and arguments; else its parts, else None."""
+    kind = type(error)
+
+    def same(other: Any) -> bool:
+        return type(other) is kind and len(other.args) == len(error.args)
+
+    whole = _verified(error, same)
+    if whole is not None:
+        return whole
+    # many exceptions have an __init__ that pickle cannot call again: put them together without it
+    parts = ("parts", kind, error.args, dict(vars(error)) if hasattr(error, "__dict__") else {})
+    return _verified(parts, lambda other: same(_assembled(other)))
+
+
+def _rebuilt(packed: bytes | None) -> BaseException | None:
+    if packed is None:
+        return None
+    found = pickle.loads(packed)
+    return found if isinstance(found, BaseException) else _assembled(found)
+
+
+def _assembled(parts: Any) -> BaseException:
+    _, kind, args, attributes = parts
+    error: BaseException = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
+    """Return the pickle of something if what it unpickles to passes a test."""
+    try:
+        data = pickle.dumps(thing, PROTOCOL)
+        return data if same(pickle.loads(data)) else None
+    except BaseException:  # noqa: BLE001 - pickling runs the user's code, which may do anything
+        return None
+
+
+def _why(error: BaseException) -> str:
+    try:
+        pickle.loads(pickle.dumps(error, PROTOCOL))
+    except BaseException as reason:  # noqa: BLE001
+        return _safe(lambda: f"{type(reason).__name__}: {reason}")[:500]
+    return ""
+
+
+def _stand_in(base: type[Any], kind_data: bytes | None, facts: tuple[Any, ...]) -> BaseException:
+    """Return a RemoteTaskError that is also of the original's type where that type allows it, so that ``except`` works."""
+    error: BaseException
+    try:
+        kind = pickle.loads(kind_data) if kind_data else None
+        if kind is not None and issubclass(kind, Exception):
+            both = type(base.__name__, (base, kind), {"__reduce__": lambda self: (base, facts), "__str__": lambda self: self.args[0]})
+            error = both.__new__(both)
+            error.task, error.type_name, error.text, error.traceback_text, error.reason = facts  # type: ignore[attr-defined]
+            error.args = (base.describe(error, *facts),)
+            return error
+    except BaseException:  # noqa: BLE001 - incompatible layouts, hostile metaclasses: the plain one will do
+        pass
+    error = base(*facts)
+    return error
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    try:
+        # the first frame is the worker's own
+        own = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        text = "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
+    except BaseException:  # noqa: BLE001 - a broken __str__ or __repr__
+        text = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: <unprintable>"
+    return _clipped(text)
+
+
+def _safe(text: Callable[[], str]) -> str:
+    try:
+        return _clipped(str(text()))
+    except BaseException:  # noqa: BLE001
+        return "<unprintable>"
+
+
+def _clipped(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return f"{text[: LONGEST_TEXT // 2]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-LONGEST_TEXT // 2 :]}"

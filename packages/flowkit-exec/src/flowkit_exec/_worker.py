@@ -1,0 +1,284 @@
+"""A worker process: takes batches of calls from its pipe, makes them one after the other, and sends each outcome at once.
+
+A call is begun only with its *ticket*. Tickets lie in a second pipe, which the worker and the run both may read: whoever
+takes a ticket out owns the call. So the run can take back, at any moment, whatever a worker has not begun: to give it to
+an idle worker, or because the run has failed, or because the worker died.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+from threading import Thread
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from . import _wire as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEPTH = "FLOWKIT_DEPTH"
+"""The environment variable that says how deep process workers are nested in one another."""
+_NO_VALUE = object()
+
+
+def main(channel: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
+    """Be a worker that was started as a fresh process."""
+    for descriptor in (channel, tickets, lifeline):
+        os.set_inheritable(descriptor, False)
+    from ._script import Script
+
+    # what is pickled by reference to either name is found in the script
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = Script(main_module)
+    _settle_in()
+    Worker(channel, tickets, lifeline, {}).serve()
+
+
+def _settle_in() -> None:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _ignore)  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
+    import faulthandler
+
+    try:
+        faulthandler.enable()
+    except (OSError, ValueError, AttributeError, RuntimeError):  # there is no standard error
+        return
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what a task prints is not lost when the worker ends
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing."""
+
+
+class Worker:
+    """The loop of one worker.
+
+    Args:
+        channel: descriptor of the socket to the run.
+        tickets: descriptor of the read end of the ticket pipe, which does not block.
+        lifeline: descriptor of a pipe that nobody writes to: it ends when the process that runs the pipeline does.
+        functions: functions that are here already, by number.
+    """
+
+    def __init__(self, channel: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]) -> None:
+        self._socket = socket.socket(fileno=channel)
+        self._socket.setblocking(True)
+        self._tickets = tickets
+        self._functions = functions
+        self._references: dict[int, tuple[str, Any]] = {}
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+        self._todo: dict[int, tuple[Any, ...]] = {}
+        self._watched = False
+        self._last: tuple[int, Any] = (0, _NO_VALUE)
+        self._told: dict[str, Any] = {"levels": {}}
+        Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
+
+    def serve(self) -> None:
+        """Work until the run hangs up."""
+        try:
+            self._send(wire.frame(wire.READY))
+            while True:
+                self._handle(*self._receive())
+                while (ticket := self._claim()) is not None:
+                    while ticket not in self._todo:  # its batch is still on the way
+                        self._handle(*self._receive())
+                    self._work(ticket, *self._todo.pop(ticket))
+                self._forget()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            leave(0)
+
+    # ---- frames --------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> tuple[int, memoryview, list[int]]:
+        buffer, header = self._buffer, wire.HEADER
+        need = header.size
+        while True:
+            if len(buffer) >= header.size:
+                length, kind, count, _, _ = header.unpack_from(buffer)
+                need = header.size + length
+                if len(buffer) >= need:
+                    payload = bytes(memoryview(buffer)[header.size : need])
+                    del buffer[:need]
+                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+                    return kind, memoryview(payload), own
+            data, descriptors, _, _ = socket.recv_fds(self._socket, max(65536, need - len(buffer)), 64)
+            if not data:
+                raise EOFError
+            buffer += data
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
+            self._descriptors += descriptors
+
+    def _send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        sent = 0
+        if descriptors:
+            sent = socket.send_fds(self._socket, [data], descriptors)
+        if sent < len(data):
+            self._socket.sendall(memoryview(data)[sent:] if sent else data)
+
+    def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
+        message = pickle.loads(payload)
+        if kind == wire.BATCH:
+            for ticket, *item in message:
+                self._todo[ticket] = (*item, descriptors)
+        elif kind == wire.FUNCTION:
+            number, how, what = message
+            self._references[number] = how, what
+            self._functions.pop(number, None)
+        elif kind == wire.RUN:
+            self._begin(message)
+
+    def _begin(self, facts: dict[str, Any]) -> None:
+        """Make the surroundings those of the process that runs the pipeline, where they have changed there."""
+        self._watched = facts["watched"]
+        told, self._told = self._told, facts
+        if facts["cwd"] != told.get("cwd") and facts["cwd"] is not None:
+            os.chdir(facts["cwd"])
+        sys.path[:] = facts["path"]
+        sys.argv[:] = facts["argv"]
+        environment = facts["environment"]
+        if environment != told.get("environment"):
+            for name in os.environ.keys() - environment.keys() - {DEPTH}:
+                del os.environ[name]
+            os.environ.update(environment)
+        self._tend_logs()
+
+    def _tend_logs(self) -> None:
+        """Send log records where they are heard; to be done again when the script may have set up handlers."""
+        if self._told["levels"] or "logging" in sys.modules:
+            from ._records import forward
+
+            forward(self._send, self._told["levels"])
+
+    # ---- work ----------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> int | None:
+        """Take the next ticket, if there is one."""
+        try:
+            data = os.read(self._tickets, wire.TICKET.size)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError
+        number: int = wire.TICKET.unpack(data)[0]
+        return number
+
+    def _work(self, ticket: int, number: int, mode: int, data: Any, extra: Any, descriptors: list[int]) -> None:
+        """Make one call and send its outcome."""
+        args: Any = ()
+        kwargs: Any = {}
+        try:
+            if mode >= wire.PREVIOUS:
+                before, value = self._last
+                if before != data or value is _NO_VALUE:
+                    self._send(wire.frame(wire.VOID, b"", ticket))
+                    return
+                if mode == wire.PREVIOUS:
+                    args = (value,)
+                del value
+            elif mode == wire.BY_POSITION:
+                args = pickle.loads(data)
+            elif mode == wire.BY_NAME:
+                args, kwargs = pickle.loads(data)
+            else:
+                args, kwargs = wire.SharingUnpickler(data, descriptors, extra).load()
+        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+            self._unfit(ticket, "argument", error)
+            return
+        finally:
+            self._last = (0, _NO_VALUE)
+            if mode == wire.SHARED:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+        func = self._functions.get(number)
+        if func is None:
+            func = self._find(ticket, number)
+            if func is None:
+                return
+        if self._watched:
+            self._send(wire.frame(wire.STARTED, b"", ticket))
+        began = perf_counter()
+        try:
+            value = func(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - an outcome; the run decides what it means
+            seconds = perf_counter() - began
+            self._send_large(wire.ERROR, wire.pack_error(error), ticket, seconds)
+            return
+        seconds = perf_counter() - began
+        del args, kwargs
+        try:
+            data = wire.encode(value)
+        except BaseException as error:  # noqa: BLE001 - pickling runs the user's code
+            self._unfit(ticket, "result", error, type(value).__name__)
+            return
+        if type(data) is bytes:
+            self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
+        else:
+            descriptor, layout = data
+            self._send(wire.frame(wire.SEGMENT, pickle.dumps(layout), ticket, seconds, 1), (descriptor,))
+            os.close(descriptor)
+        self._last = (ticket, value)
+
+    def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
+        from flowkit_core import pipeline
+
+        from ._reference import resolve
+        from ._script import StopImport
+
+        pipeline.halt_import = StopImport("importing its module runs a pipeline: put that under if __name__ == '__main__'")
+        try:
+            func: Callable[..., Any] = resolve(*self._references[number])
+        except BaseException as error:  # noqa: BLE001 - importing runs the user's code
+            self._unfit(ticket, "function", error)
+            return None
+        finally:
+            pipeline.halt_import = None
+            self._tend_logs()
+        self._functions[number] = func
+        return func
+
+    def _unfit(self, ticket: int, what: str, error: BaseException, kind: str = "") -> None:
+        reason = wire._safe(lambda: f"{type(error).__name__}: {error}")
+        self._send_large(wire.UNFIT, pickle.dumps((what, kind, reason)), ticket, 0.0)
+
+    def _send_large(self, kind: int, data: bytes, ticket: int, seconds: float) -> None:
+        self._send(wire.frame(kind, data, ticket, seconds))
+
+    def _forget(self) -> None:
+        """Drop the calls that were taken back."""
+        for *_, descriptors in self._todo.values():
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._todo.clear()
+        self._last = (0, _NO_VALUE)
+
+
+def _watch(lifeline: int) -> None:
+    """Wait for the end of the process that runs the pipeline, and end with it, and with whatever tasks have started."""
+    try:
+        while os.read(lifeline, 1):
+            pass
+    except OSError:
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def leave(code: int) -> None:
+    """End this process, without what an interpreter does at its end: handlers and threads of the user's might hang it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(code)

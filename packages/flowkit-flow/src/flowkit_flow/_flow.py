@@ -1,0 +1,153 @@
+"""The Flow builder.
+
+A flow is a list of stages. Each task of a stage follows every task of the stage before it, so whatever stands in an
+earlier stage is an ancestor: that is why a parameter may be named after any of them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
+from flowkit_core.binding import bind_by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowkit_core.binding import Binding, Parameters
+
+
+class Flow(Pipeline):
+    """A pipeline that is built by chaining: add a task, branch into several, merge them into one.
+
+    A parameter named like any earlier task gets that task's result. If exactly one required parameter and exactly one
+    direct upstream are left over, they belong together, whatever the parameter is called. Wiring with ``>>`` plays no
+    part in a flow.
+
+    Args:
+        name: name of the pipeline.
+        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves it to the executor.
+
+    Raises:
+        TypeError: a type is wrong.
+        ValueError: ``max_workers`` is less than 1.
+
+    Example:
+        >>> from flowkit_core import task
+        >>> @task
+        ... def user(): return "Ada"
+        >>> @task
+        ... def orders(): return [17, 4]
+        >>> @task
+        ... def visits(): return 3
+        >>> @task
+        ... def profile(user, orders, visits): return f"{user}: {len(orders)} orders, {visits} visits"
+        >>> Flow("profile").add(user).branch(orders, visits).merge(profile).run("serial")["profile"]
+        'Ada: 2 orders, 3 visits'
+    """
+
+    def __init__(self, name: str = "flow", max_workers: int | None = None) -> None:
+        super().__init__(name, max_workers)
+        self._stages: list[list[Task[..., Any]]] = []
+        self._place: dict[str, tuple[int, int]] = {}  # name -> index of the task, index of its stage
+        self._tasks: list[Task[..., Any]] = []
+        self._cached: Graph | None = None
+
+    @property
+    def tasks(self) -> tuple[Task[..., Any], ...]:
+        """The tasks, in the order in which they were added."""
+        return tuple(self._tasks)
+
+    def add(self, task: Task[..., Any]) -> Flow:
+        """Add a task after the last one; after an unmerged :meth:`branch`, it follows every branch.
+
+        Args:
+            task: the task.
+
+        Returns:
+            The flow itself, to go on chaining.
+
+        Raises:
+            DuplicateTaskError: the flow has it, or another task of its name, already.
+            TypeError: it is no task.
+        """
+        return self._stage("add", (task,))
+
+    def branch(self, *branch_tasks: Task[..., Any]) -> Flow:
+        """Add tasks side by side: each follows the last task, or every branch of an unmerged :meth:`branch` before.
+
+        Args:
+            *branch_tasks: one task or more.
+
+        Returns:
+            The flow itself, to go on chaining.
+
+        Raises:
+            DuplicateTaskError: the flow has one of them, or another task of its name, already.
+            TypeError: one is no task.
+            ValueError: there is none.
+        """
+        if not branch_tasks:
+            raise ValueError(f"flow {self.name!r}: branch() needs at least one task: write branch(task1, task2)")
+        return self._stage("branch", branch_tasks)
+
+    def merge(self, merge_task: Task[..., Any]) -> Flow:
+        """Add a task that follows every open branch.
+
+        Args:
+            merge_task: the task.
+
+        Returns:
+            The flow itself, to go on chaining.
+
+        Raises:
+            DuplicateTaskError: the flow has it, or another task of its name, already.
+            TypeError: it is no task.
+            ValueError: there is nothing yet to merge.
+        """
+        if not self._stages:
+            raise ValueError(f"flow {self.name!r}: there is nothing to merge yet: add() or branch() first")
+        return self._stage("merge", (merge_task,))
+
+    def graph(self) -> Graph:
+        """Return the graph as it stands now: checked, bound, immutable.
+
+        Raises:
+            BindingError: results and parameters do not fit.
+        """
+        if self._cached is None or self._cached.name != self.name:
+            upstream: list[range] = []
+            start = end = 0
+            for stage in self._stages:
+                upstream += [range(start, end)] * len(stage)
+                start, end = end, end + len(stage)
+            self._cached = Graph(self.name, self._tasks, upstream, self._bind)
+        return self._cached
+
+    def _bind(self, task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
+        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._place[task.name][1]))
+
+    def _earlier(self, stage: int, name: str) -> int | None:
+        index, its_stage = self._place.get(name, (0, stage))
+        return index if its_stage < stage else None
+
+    def _stage(self, verb: str, tasks: tuple[Task[..., Any], ...]) -> Flow:
+        for position, task in enumerate(tasks):
+            if not isinstance(task, Task):
+                hint = "unpack the list: branch(*tasks)" if isinstance(task, (list, tuple)) else "decorate it with @task"
+                raise TypeError(f"flow {self.name!r}: {verb}() got {task!r}, a {type(task).__name__}, not a task: {hint}")
+            others = [*(self._tasks[index] for index in self._place.get(task.name, ())[:1]), *tasks[:position]]
+            for other in others:
+                if other.name == task.name:
+                    places = (task.place,) if other is task else (other.place, task.place)
+                    raise DuplicateTaskError(task.name, places, self.name)
+        for task in tasks:
+            self._place[task.name] = len(self._tasks), len(self._stages)
+            self._tasks.append(task)
+        self._stages.append(list(tasks))
+        self._cached = None
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.name}: {len(self._tasks)} tasks in {len(self._stages)} stages>"

@@ -1,0 +1,427 @@
+"""Conditions, skips and triggers: which tasks run, with what, and what is said about those that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowkit_core import DAG, Task, task
+
+
+def value(name, result=None, **options):
+    """Return a task without parameters that returns a value, its name unless told otherwise."""
+    return Task(lambda: name if result is None else result, name=name, **options)
+
+
+def skipped(name):
+    """Return a task that is always skipped."""
+    return Task(lambda: name, name=name, when=lambda: False)
+
+
+def failing(name, error=None):
+    """Return a task that fails."""
+
+    def fail():
+        raise error or ValueError(name)
+
+    return Task(fail, name=name)
+
+
+def run(*tasks, **options):
+    """Run everything upstream of these tasks, one by one."""
+    return DAG("conditions", tasks=tasks).run("serial", **options)
+
+
+# when
+
+
+@pytest.mark.parametrize(
+    ("func", "when", "seen"),
+    [
+        (lambda x: x, lambda x: x, ("a",)),
+        (lambda x, y, z: 0, lambda x: x, ("a",)),
+        (lambda x, y, z: 0, lambda x, y: x, ("a", "b")),
+        (lambda x, y, z: 0, lambda *args: args, ("a", "b", "c")),
+        (lambda x, y, z: 0, lambda: 1, ()),
+        (lambda *args: 0, lambda *args: args, ("a", "b", "c")),
+        (lambda *args: 0, lambda first, second: first, ("a", "b")),
+        (lambda x, *args: 0, lambda x, y: x, ("a", "b")),
+        (lambda c, b, a: 0, lambda first, second, third: first, ("c", "b", "a")),
+        (lambda b, *args: 0, lambda *args: args, ("b", "a", "c")),
+        (lambda x, y, z, limit=5: 0, lambda x, y, z, limit: limit, ("a", "b", "c", 5)),
+    ],
+)
+def test_when_gets_the_tasks_own_arguments_as_many_as_it_accepts(func, when, seen):
+    """In the order of the task's parameters, whatever the order of the upstreams."""
+    import functools
+
+    calls = []
+
+    @functools.wraps(when)
+    def condition(*args):
+        calls.append(args)
+        return True
+
+    sink = Task(func, name="sink", when=condition)
+    count = func.__code__.co_argcount or 3
+    names = "abc"[:1] if count == 1 and not func.__code__.co_flags & 0x04 else "abc"
+    [value(name) for name in names] >> sink
+    run(sink)
+    assert calls == [seen]
+
+
+def test_when_sees_params_and_defaults():
+    """The arguments are those that the task would be called with."""
+    calls = []
+    made = Task(lambda day, limit=3: day, name="made", when=lambda day, limit: calls.append((day, limit)))
+    assert run(made, params={"day": "monday"}) == {}
+    assert calls == [("monday", 3)]
+
+
+def test_when_gets_a_default_in_place_of_what_was_skipped():
+    """The default that the task would get."""
+    calls = []
+    made = Task(lambda a=1, b=2: (a, b), name="made", when=lambda *args: calls.append(args) or True)
+    [skipped("a"), value("b")] >> made
+    assert run(made) == {"b": "b", "made": (1, "b")}
+    assert calls == [(1, "b")]
+
+
+@pytest.mark.parametrize(("answer", "runs"), [(True, True), (False, False), (None, False), (0, False), ([], False), (1, True), ("no", True)])
+def test_the_truth_of_the_answer_counts(answer, runs):
+    """when need not return a bool."""
+    results = run(Task(lambda: "ran", name="made", when=lambda: answer))
+    assert results == ({"made": "ran"} if runs else {})
+    assert results.states == {"made": "succeeded" if runs else "skipped"}
+
+
+def test_a_false_condition_skips_and_says_so():
+    """results.skipped has the reason in words."""
+    results = run(skipped("a"))
+    assert results.skipped == {"a": "its condition was false"}
+    assert "a" not in results
+    assert results.durations == {}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, TypeError])
+def test_an_exception_in_when_fails_the_task(error):
+    """It is the task's failure, the very exception, and the function does not run."""
+    ran = []
+    raised = error("in the condition")
+
+    def condition():
+        raise raised
+
+    made = Task(lambda: ran.append(1), name="made", when=condition)
+    with pytest.raises(error) as caught:
+        run(made)
+    assert caught.value is raised
+    assert ran == []
+    assert caught.value.flowkit_results.states == {"made": "failed"}
+
+
+def test_an_answer_whose_truth_is_an_error_fails_the_task():
+    """An array has no truth value, and the error says so."""
+
+    class Array:
+        def __bool__(self):
+            raise ValueError("the truth value of an array is ambiguous")
+
+    with pytest.raises(ValueError, match="ambiguous"):
+        run(Task(lambda: 1, name="made", when=Array))
+
+
+def test_when_that_wants_more_than_there_is_is_an_error():
+    """A condition with more parameters than the task has arguments cannot be called."""
+    with pytest.raises(TypeError):
+        run(Task(lambda: 1, name="made", when=lambda x: x))
+
+
+def test_when_is_evaluated_once_and_not_for_each_retry():
+    """The decision stands."""
+    asked, tries = [], []
+
+    def flaky():
+        tries.append(1)
+        if len(tries) < 3:
+            raise ValueError
+        return "done"
+
+    made = Task(flaky, name="made", when=lambda: asked.append(1) or True, retries=5, delay=0)
+    assert run(made) == {"made": "done"}
+    assert (len(asked), len(tries)) == (1, 3)
+
+
+def test_an_exception_in_when_is_not_retried():
+    """Retries are for the function."""
+    asked = []
+    made = Task(lambda: 1, name="made", when=lambda: asked.append(1) or 1 / 0, retries=3, delay=0)
+    with pytest.raises(ZeroDivisionError):
+        run(made)
+    assert len(asked) == 1
+
+
+def test_when_is_not_asked_of_a_task_that_cannot_run():
+    """No condition is judged below a failure, or without the arguments it would need."""
+    asked = []
+    made = Task(lambda x: x, name="made", when=lambda x: asked.append(x) or True)
+    skipped("a") >> made
+    assert run(made) == {}
+    failing("b") >> made.with_options(name="other")
+    assert asked == []
+
+
+def test_the_condition_of_the_promise():
+    """check_data >> [handle_large_data, handle_small_data]."""
+
+    @task
+    def check_data():
+        return 1500
+
+    @task(when=lambda x: x > 1000)
+    def handle_large_data(value):
+        return f"Processing large dataset: {value}"
+
+    @task(when=lambda x: x <= 1000)
+    def handle_small_data(value):
+        return f"Processing small dataset: {value}"
+
+    check_data >> [handle_large_data, handle_small_data]
+    results = run(handle_large_data, handle_small_data)
+    assert results == {"check_data": 1500, "handle_large_data": "Processing large dataset: 1500"}
+    assert list(results.skipped) == ["handle_small_data"]
+
+
+@pytest.mark.parametrize(("size", "approval"), [(1200, "MANUAL_APPROVAL"), (800, "AUTO_APPROVED")])
+def test_the_approval_workflow_of_the_promise(size, approval):
+    """One of two approvals is skipped, and load takes the default for it."""
+
+    @task()
+    def extract():
+        return size
+
+    @task()
+    def transform(data_size):
+        return data_size * 2
+
+    @task(when=lambda x: x > 2000)
+    def require_manual_approval(size):
+        return "MANUAL_APPROVAL"
+
+    @task(when=lambda x: x <= 2000)
+    def auto_approve(size):
+        return "AUTO_APPROVED"
+
+    @task()
+    def load(transform_result, manual=None, auto=None):
+        return f"LOADED_{transform_result}_{manual or auto}"
+
+    extract >> transform
+    transform >> [require_manual_approval, auto_approve]
+    [transform, require_manual_approval, auto_approve] >> load
+    results = run(load)
+    assert results["load"] == f"LOADED_{size * 2}_{approval}"
+    assert len(results) == 4
+
+
+# What a skip means downstream
+
+
+def test_none_is_a_result_and_a_skip_is_none():
+    """A task that returned None is there with None; a skipped one is not there."""
+    none, gone = Task(lambda: None, name="none"), skipped("gone")
+    results = run(none, gone)
+    assert results == {"none": None}
+    assert results.states == {"none": "succeeded", "gone": "skipped"}
+
+
+def test_none_is_passed_on_and_not_replaced_by_a_default():
+    """Somebody returned it."""
+    none, sink = Task(lambda: None, name="none"), Task(lambda x="default": [x], name="sink")
+    none >> sink
+    assert run(sink)["sink"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("func", "expected"),
+    [
+        (lambda a=1, b=2, c=3: (a, b, c), ("a", 2, "c")),
+        (lambda a, b=2, c=3: (a, b, c), ("a", 2, "c")),
+        (lambda a, b=2, *, c: (a, b, c), ("a", 2, "c")),
+        (lambda a, c, b=2: (a, c, b), ("a", "c", 2)),
+        (lambda a=1, b=2, c=3, /: (a, b, c), ("a", 2, "c")),
+        (lambda a, *, b=2, c: (a, b, c), ("a", 2, "c")),
+        (lambda a, b=2, *rest: (a, b, rest), ("a", 2, ("c",))),
+        (lambda *args: args, ("a", "c")),
+        (lambda a, *args: (a, args), ("a", ("c",))),
+        (lambda **kwargs: kwargs, {"a": "a", "c": "c"}),
+    ],
+)
+def test_a_default_stands_in_for_a_skipped_source(func, expected):
+    """The parameter takes its default, its neighbors keep their places, *args takes those that ran."""
+    sink = Task(func, name="sink")
+    [value("a"), skipped("b"), value("c")] >> sink
+    results = run(sink)
+    assert results["sink"] == expected
+    assert list(results.skipped) == ["b"]
+
+
+@pytest.mark.parametrize("func", [lambda a, b, c: 0, lambda a, b, c=1: 0, lambda b, *rest: 0, lambda a, *, b, c: 0, lambda a, b, /, c: 0])
+def test_a_parameter_without_default_cannot_do_without(func):
+    """The task is skipped too, and the reason names parameter and upstream."""
+    sink = Task(func, name="sink")
+    [value("a"), skipped("b"), value("c")] >> sink
+    results = run(sink)
+    assert results.states["sink"] == "skipped"
+    assert "'b'" in results.skipped["sink"]
+    assert "default" in results.skipped["sink"]
+
+
+def test_skips_travel_down_a_chain():
+    """Each task that cannot do without is skipped, with a reason that names its own upstream."""
+    a = skipped("a")
+    b, c = Task(lambda x: x, name="b"), Task(lambda x: x, name="c")
+    a >> b >> c
+    results = run(c)
+    assert results == {}
+    assert results.states == {"a": "skipped", "b": "skipped", "c": "skipped"}
+    assert "'a'" in results.skipped["b"]
+    assert "'b'" in results.skipped["c"]
+
+
+@pytest.mark.parametrize("func", [lambda *args: args, lambda: ()], ids=["only *args", "no inputs"])
+@pytest.mark.parametrize(("upstream", "runs"), [("ss", False), ("sv", True), ("vs", True), ("vv", True), ("s", False), ("", True)])
+def test_a_task_without_named_inputs_is_skipped_when_every_upstream_was(func, upstream, runs):
+    """One upstream that ran is enough, and a task without upstreams always runs."""
+    tasks = [skipped(f"t{i}") if kind == "s" else value(f"t{i}") for i, kind in enumerate(upstream)]
+    sink = Task(func, name="sink")
+    tasks >> sink
+    results = run(sink)
+    assert results.states["sink"] == ("succeeded" if runs else "skipped")
+    if runs and func.__code__.co_flags & 0x04:
+        assert results["sink"] == tuple(f"t{i}" for i, kind in enumerate(upstream) if kind == "v")
+    if not runs:
+        assert "skipped" in results.skipped["sink"]
+
+
+@pytest.mark.parametrize("func", [lambda a=1: a, lambda x=1: x, lambda *, a=1: a, lambda a=1, *rest: a])
+def test_a_task_whose_every_input_has_a_default_runs_without_any(func):
+    """A default says: I can run without this."""
+    sink = Task(func, name="sink")
+    skipped("a") >> sink
+    assert run(sink) == {"sink": 1}
+
+
+def test_params_do_not_stand_in_for_a_skipped_upstream():
+    """A wired parameter has one source; when that was skipped the default counts."""
+    sink = Task(lambda a="default", day=0: (a, day), name="sink")
+    skipped("a") >> sink
+    assert run(sink, params={"day": 3}) == {"sink": ("default", 3)}
+
+
+def test_nobody_receives_a_none_that_nobody_returned():
+    """Skipped, failed, cancelled: no task gets a None in place of a result."""
+    seen = []
+
+    def note(*args, **kwargs):
+        seen.extend(args)
+
+    cleaners = [Task(note, name=f"cleaner_{trigger}", trigger=trigger) for trigger in ("all_done", "one_success", "one_failed")]
+    [value("v"), skipped("s"), failing("f")] >> Task(lambda v, s=1, f=2: note(v, s, f), name="named", trigger="all_done")
+    with pytest.raises(ValueError):
+        run(*[(Task(lambda: "x", name=f"x{i}") >> cleaner) for i, cleaner in enumerate(cleaners)], failing("g"))
+    sink = Task(note, name="sink", trigger="all_done")
+    [value("a"), skipped("b"), failing("c")] >> sink
+    with pytest.raises(ValueError):
+        run(sink, fail_fast=True)
+    assert None not in seen
+
+
+# Triggers
+
+OUTCOMES = {"v": value, "s": skipped, "f": failing}
+
+RUNS = {
+    "none_failed": {"": 1, "v": 1, "s": 0, "f": 0, "vv": 1, "vs": 1, "ss": 0, "vf": 0, "sf": 0, "ff": 0},
+    "all_success": {"": 1, "v": 1, "s": 0, "f": 0, "vv": 1, "vs": 0, "ss": 0, "vf": 0, "sf": 0, "ff": 0},
+    "all_done": {"": 1, "v": 1, "s": 1, "f": 1, "vv": 1, "vs": 1, "ss": 1, "vf": 1, "sf": 1, "ff": 1},
+    "one_success": {"v": 1, "s": 0, "f": 0, "vv": 1, "vs": 1, "ss": 0, "vf": 1, "sf": 0, "ff": 0},
+    "one_failed": {"v": 0, "s": 0, "f": 1, "vv": 0, "vs": 0, "ss": 0, "vf": 1, "sf": 1, "ff": 1},
+}
+
+
+@pytest.mark.parametrize("func", [lambda: "ran", lambda *args: "ran"], ids=["no inputs", "only *args"])
+@pytest.mark.parametrize(("trigger", "upstream", "runs"), [(t, u, bool(r)) for t, row in RUNS.items() for u, r in row.items()])
+def test_triggers_decide_by_what_became_of_the_upstreams(trigger, upstream, runs, func):
+    """Every trigger over every mixture of succeeded (v), skipped (s) and failed (f) upstreams."""
+    tasks = [OUTCOMES[kind](f"{kind}{i}") for i, kind in enumerate(upstream)]
+    sink = Task(func, name="sink", trigger=trigger)
+    tasks >> sink
+    results = run(sink, fail_fast=False, raise_on_failure=False)
+    state = results.states["sink"]
+    assert (state == "succeeded") == runs, state
+    if not runs:
+        expected = {"skipped", "upstream_failed"} if trigger in ("one_success", "all_success") else {"upstream_failed" if "f" in upstream else "skipped"}
+        assert state in expected
+    if state == "skipped":
+        assert results.skipped["sink"]
+
+
+@pytest.mark.parametrize(("trigger", "state"), [("all_success", "succeeded"), ("all_done", "succeeded"), ("one_success", "succeeded"), ("one_failed", "skipped")])
+@pytest.mark.parametrize("first", [value, skipped, failing])
+def test_a_trigger_without_upstreams_asks_nothing(trigger, state, first):
+    """Whatever became of others, a task that waits for nobody runs; only an alert has nothing to tell."""
+    other = first("other")
+    root = Task(lambda: "ran", name="root", trigger=trigger)
+    results = run(other, root, fail_fast=False, raise_on_failure=False)
+    assert results.states["root"] == state
+
+
+@pytest.mark.parametrize("trigger", ["all_done", "one_failed"])
+def test_an_alert_behind_a_task_that_could_not_run_goes_off(trigger):
+    """A failure further up counts: its followers end as upstream-failed, and what watches them runs."""
+    first, second = failing("first"), Task(lambda x: x, name="second")
+    alert = Task(lambda: "rang", name="alert", trigger=trigger)
+    first >> second >> alert
+    results = run(alert, raise_on_failure=False)
+    assert results == {"alert": "rang"}
+    assert results.states == {"first": "failed", "second": "upstream_failed", "alert": "succeeded"}
+
+
+def test_a_trigger_does_not_give_arguments_that_are_not_there():
+    """all_done with a parameter whose source failed: its default, or the task does not run."""
+    broken = failing("broken")
+    with_default = Task(lambda x="default": x, name="with_default", trigger="all_done")
+    without = Task(lambda x: x, name="without", trigger="all_done")
+    broken >> [with_default, without]
+    results = run(with_default, without, raise_on_failure=False)
+    assert results == {"with_default": "default"}
+    assert results.states["without"] == "upstream_failed"
+
+
+def test_star_args_of_a_clean_up_task_take_what_succeeded():
+    """The results that there are, in order."""
+    sink = Task(lambda *args: args, name="sink", trigger="all_done")
+    [value("a"), failing("b"), skipped("c"), value("d")] >> sink
+    results = run(sink, fail_fast=False, raise_on_failure=False)
+    assert results["sink"] == ("a", "d")
+
+
+def test_a_trigger_and_a_condition_work_together():
+    """The trigger first, then the condition."""
+    asked = []
+    sink = Task(lambda: "ran", name="sink", trigger="one_failed", when=lambda: asked.append(1))
+    value("a") >> sink
+    other = sink.with_options(name="other")
+    failing("b") >> other
+    results = run(sink, other, fail_fast=False, raise_on_failure=False)
+    assert results.states["sink"] == results.states["other"] == "skipped"
+    assert results.skipped["sink"] != results.skipped["other"] == "its condition was false"
+    assert asked == [1]
+
+
+def test_what_stands_below_a_clean_up_task_follows_the_usual_rule():
+    """Below an alert that did not go off, a task that needs its result is skipped."""
+    alert = Task(lambda: "rang", name="alert", trigger="one_failed")
+    follow = Task(lambda alert: alert, name="follow")
+    value("fine") >> alert >> follow
+    assert run(follow).states == {"fine": "succeeded", "alert": "skipped", "follow": "skipped"}

@@ -1,0 +1,489 @@
+"""Failure: what stops, what still runs, what is raised, and the words around it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import weakref
+
+import pytest
+
+from flowkit_core import DAG, Results, SerialExecutor, Task, TaskFailed, UnknownExecutorError
+
+
+def failing(name, error, **options):
+    """Return a task that raises this very error."""
+
+    def fail(*_):
+        raise error
+
+    return Task(fail, name=name, **options)
+
+
+def recording(seen, name, **options):
+    """Return a task that notes that it ran, and takes anything."""
+    return Task(lambda *_: seen.append(name) or name, name=name, **options)
+
+
+def notes(error):
+    """Return all notes of an exception as one text."""
+    return "\n".join(getattr(error, "__notes__", ()))
+
+
+# Fail fast
+
+
+def test_the_very_exception_is_raised():
+    """A user's except ValueError catches the user's ValueError, the same object."""
+    error = ValueError("boom")
+    with pytest.raises(ValueError, match="boom") as caught:
+        DAG("etl", tasks=[failing("extract", error)]).run()
+    assert caught.value is error
+    assert caught.value.__cause__ is None
+
+
+def test_the_traceback_leads_to_the_users_line():
+    """The innermost frame is the user's."""
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[failing("extract", ValueError("boom"))]).run()
+    assert caught.traceback[-1].path.name == "test_failure.py"
+    assert caught.traceback[-1].name == "fail"
+
+
+def test_the_note_names_task_dag_and_attempts_and_counts_the_others():
+    """Who failed, where, after how many attempts; how many had succeeded, were running, did not start."""
+    a, b, c, d = (recording([], name) for name in "abcd")
+    extract = failing("extract", ValueError("boom"), retries=2, delay=0)
+    a >> b >> extract >> [c, d]
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[c, d]).run("serial")
+    text = notes(caught.value)
+    assert "task 'extract' of 'etl' failed after 3 attempts" in text
+    assert "2 tasks had succeeded" in text
+    assert "0 were running" in text
+    assert "2 did not start" in text
+
+
+def test_the_note_about_a_task_without_retries():
+    """One attempt is one attempt, and one task is no tasks."""
+    first = recording([], "first")
+    extract = failing("extract", ValueError("boom"))
+    first >> extract
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[extract]).run("serial")
+    assert "task 'extract' of 'etl' failed on its only attempt" in notes(caught.value)
+    assert "1 task had succeeded" in notes(caught.value)
+    assert "0 did not start" in notes(caught.value)
+
+
+def test_nothing_new_starts_after_the_first_failure():
+    """Independent tasks that wait their turn are cancelled, and what stands below does not run."""
+    seen = []
+    before, broken = recording(seen, "before"), failing("broken", ValueError("boom"))
+    independent, below = recording(seen, "independent"), recording(seen, "below")
+    broken >> below
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[before, broken, independent, below]).run("serial")
+    assert seen == ["before"]
+    results = caught.value.flowkit_results
+    assert isinstance(results, Results)
+    assert results == {"before": "before"}
+    assert results.states == {"before": "succeeded", "broken": "failed", "independent": "cancelled", "below": "upstream_failed"}
+    assert results.failed == {"broken": caught.value}
+
+
+def test_a_chain_below_a_failure_ends_as_upstream_failed():
+    """All the way down."""
+    seen = []
+    chain = [recording(seen, f"task_{number}") for number in range(5)]
+    broken = failing("broken", ValueError("boom"))
+    for one, following in zip([broken, *chain], chain, strict=False):
+        one >> following
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=chain).run()
+    states = caught.value.flowkit_results.states
+    assert set(states.values()) == {"failed", "upstream_failed"}
+    assert list(states.values()).count("upstream_failed") == 5
+    assert seen == []
+
+
+@pytest.mark.parametrize("trigger", ["all_done", "one_failed"])
+def test_clean_up_tasks_run_after_a_failure(trigger):
+    """Also when the run has stopped starting others, and what they return is in the results."""
+    seen = []
+    acquire = recording(seen, "acquire")
+    work = failing("work", ValueError("boom"))
+    release = recording(seen, "release", trigger=trigger)
+    independent = recording(seen, "independent")
+    acquire >> work >> release
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[release, independent]).run("serial")
+    assert "release" in seen
+    assert caught.value.flowkit_results["release"] == "release"
+    assert "1 clean-up task ran" in notes(caught.value)
+
+
+def test_clean_up_runs_after_what_was_cancelled():
+    """A clean-up task whose upstream was never started runs all the same."""
+    seen = []
+    broken = failing("broken", ValueError("boom"))
+    never = recording(seen, "never")
+    release = recording(seen, "release", trigger="all_done")
+    never >> release
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[broken, never, release]).run("serial")
+    assert seen == ["release"]
+    assert caught.value.flowkit_results.states == {"broken": "failed", "never": "cancelled", "release": "succeeded"}
+
+
+def test_clean_up_tasks_may_follow_each_other():
+    """Release the lock, then send the mail."""
+    seen = []
+    broken = failing("broken", ValueError("boom"))
+    first, second = (recording(seen, name, trigger="all_done") for name in ("first", "second"))
+    broken >> first >> second
+    with pytest.raises(ValueError):
+        DAG("etl", tasks=[second]).run()
+    assert seen == ["first", "second"]
+
+
+def test_a_clean_up_task_keeps_its_retries_after_a_failure():
+    """Releasing may need a second try, and then most of all."""
+    tries = []
+
+    def release():
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("not yet")
+        return "released"
+
+    broken = failing("broken", ValueError("boom"))
+    clean_up = Task(release, trigger="all_done", retries=2, delay=0)
+    broken >> clean_up
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[clean_up]).run()
+    assert caught.value.flowkit_results["release"] == "released"
+    assert len(tries) == 3
+
+
+def test_a_clean_up_task_that_fails_is_noted_and_does_not_hide_the_failure():
+    """The first failure is raised, the second is told."""
+    first, second = ValueError("boom"), OSError("cannot release")
+    broken, release = failing("broken", first), failing("release", second, trigger="all_done")
+    broken >> release
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[release]).run()
+    assert caught.value is first
+    assert "'release'" in notes(first)
+    assert "OSError: cannot release" in notes(first)
+    assert caught.value.flowkit_results.failed == {"broken": first, "release": second}
+
+
+@pytest.mark.parametrize("trigger", ["none_failed", "all_success", "one_success"])
+def test_other_tasks_below_a_clean_up_task_do_not_start_after_a_failure(trigger):
+    """A failed run starts nothing more but clean-up tasks."""
+    seen = []
+    broken = failing("broken", ValueError("boom"))
+    release = recording(seen, "release", trigger="all_done")
+    after = recording(seen, "after", trigger=trigger)
+    broken >> release >> after
+    with pytest.raises(ValueError) as caught:
+        DAG("etl", tasks=[after]).run()
+    assert seen == ["release"]
+    assert caught.value.flowkit_results.states["after"] == "cancelled"
+
+
+def test_the_next_run_starts_afresh():
+    """A failure leaves nothing behind in the DAG."""
+    outcomes = iter([ValueError("boom"), None])
+
+    def flaky():
+        if error := next(outcomes):
+            raise error
+        return "fine"
+
+    dag = DAG("etl", tasks=[Task(flaky)])
+    with pytest.raises(ValueError):
+        dag.run()
+    assert dag.run() == {"flaky": "fine"}
+
+
+# fail_fast=False
+
+
+def test_independent_branches_go_on_and_all_failures_are_raised_together():
+    """An ExceptionGroup holds the very exceptions, with a note on each."""
+    seen = []
+    one, two = ValueError("one"), OSError("two")
+    broken, other = failing("broken", one), failing("other", two, retries=1, delay=0)
+    below, independent, end = (recording(seen, name) for name in ("below", "independent", "end"))
+    broken >> below
+    independent >> end
+    with pytest.raises(ExceptionGroup) as caught:
+        DAG("etl", tasks=[below, other, end]).run("serial", fail_fast=False)
+    group = caught.value
+    assert group.exceptions == (one, two)
+    assert seen == ["independent", "end"]
+    assert "2 tasks of 'etl' failed" in str(group)
+    assert "'broken', 'other'" in str(group)
+    assert "task 'broken' of 'etl'" in notes(one)
+    assert "task 'other' of 'etl' failed after 2 attempts" in notes(two)
+    assert group.flowkit_results == {"independent": "independent", "end": "end"}
+    assert group.flowkit_results.states["below"] == "upstream_failed"
+
+
+def test_one_failure_is_a_group_too():
+    """except* works, however many there are."""
+    error = ValueError("one")
+    with pytest.raises(ExceptionGroup) as caught:
+        DAG("etl", tasks=[failing("broken", error)]).run(fail_fast=False)
+    assert caught.value.exceptions == (error,)
+    assert "1 task of 'etl' failed: 'broken'" in str(caught.value)
+
+
+def test_many_failures_make_a_short_message():
+    """The message lists a few; the group holds all."""
+    tasks = [failing(f"broken_{number}", ValueError(number)) for number in range(100)]
+    with pytest.raises(ExceptionGroup) as caught:
+        DAG("etl", tasks=tasks).run(fail_fast=False)
+    assert len(caught.value.exceptions) == 100
+    assert "100 tasks" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_no_failure_is_no_group():
+    """fail_fast=False changes nothing where nothing fails."""
+    assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(fail_fast=False) == {"one": 1}
+
+
+# raise_on_failure=False
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_failures_can_be_returned_instead_of_raised(fail_fast):
+    """The Results say what failed, and hold the very exceptions."""
+    error = ValueError("boom")
+    before, broken, below = recording([], "before"), failing("broken", error), recording([], "below")
+    [before, broken] >> below
+    results = DAG("etl", tasks=[below]).run("serial", fail_fast=fail_fast, raise_on_failure=False)
+    assert results == {"before": "before"}
+    assert results.failed == {"broken": error}
+    assert results.failed["broken"] is error
+    assert results.states == {"before": "succeeded", "broken": "failed", "below": "upstream_failed"}
+
+
+def test_a_failure_that_is_returned_carries_its_note_too():
+    """Whoever looks at .failed sees task, DAG and attempts."""
+    results = DAG("etl", tasks=[failing("broken", ValueError("boom"))]).run(raise_on_failure=False)
+    assert "task 'broken' of 'etl'" in notes(results.failed["broken"])
+
+
+# Interrupts
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, BaseException])
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_an_interrupt_ends_the_run_with_its_own_type(error, fail_fast):
+    """Not retried, not grouped; what stands below or waits does not start."""
+    seen = []
+    raised = error("stop")
+    tries = []
+
+    def stop():
+        tries.append(1)
+        raise raised
+
+    broken = Task(stop, name="broken", retries=3, delay=0)
+    waiting, below = recording(seen, "waiting"), recording(seen, "below")
+    broken >> below
+    with pytest.raises(error) as caught:
+        DAG("etl", tasks=[broken, waiting, below]).run("serial", fail_fast=fail_fast)
+    assert caught.value is raised
+    assert len(tries) == 1
+    assert seen == []
+    assert caught.value.flowkit_results.states == {"broken": "failed", "waiting": "cancelled", "below": "upstream_failed"} or (
+        error is KeyboardInterrupt and caught.value.flowkit_results.states["below"] in ("cancelled", "upstream_failed")
+    )
+
+
+def test_ctrl_c_is_never_swallowed():
+    """raise_on_failure=False is about failures of tasks; Ctrl-C is the user's."""
+    with pytest.raises(KeyboardInterrupt):
+        DAG("etl", tasks=[failing("broken", KeyboardInterrupt())]).run("serial", raise_on_failure=False)
+
+
+def test_an_interrupt_in_a_condition_ends_the_run():
+    """A condition is the user's code too."""
+    seen = []
+    stopped = recording(seen, "stopped", when=failing("stop", KeyboardInterrupt()).func)
+    with pytest.raises(KeyboardInterrupt):
+        DAG("etl", tasks=[stopped, recording(seen, "waiting")]).run("serial")
+    assert seen == []
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, TimeoutError, MemoryError, RecursionError, LookupError, EOFError])
+def test_exceptions_that_look_like_control_flow_are_plain_failures(error):
+    """They are retried, raised and noted like any other."""
+    tries = []
+
+    def stop():
+        tries.append(1)
+        raise error("stop")
+
+    with pytest.raises(error) as caught:
+        DAG("etl", tasks=[Task(stop, retries=1, delay=0)]).run()
+    assert len(tries) == 2
+    assert "task 'stop' of 'etl' failed after 2 attempts" in notes(caught.value)
+
+
+# Odd exceptions
+
+
+class Unprintable(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+    __repr__ = __str__
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """An exception that takes no attributes."""
+
+    code: int
+
+
+class Slotted(Exception):
+    """An exception that has its own ideas about attributes."""
+
+    def __setattr__(self, name, value):
+        raise RuntimeError(f"no {name}")
+
+
+class Grumpy(Exception):
+    """An exception that takes no notes."""
+
+    def add_note(self, note):
+        raise TypeError("no notes, please")
+
+
+@pytest.mark.parametrize("error", [Unprintable(), Frozen(7), Slotted(), Grumpy("x")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_an_odd_exception_is_raised_all_the_same(error, fail_fast):
+    """Neither notes nor attributes nor words may hide the very exception."""
+    broken = failing("broken", error)
+    release = failing("release", error, trigger="all_done")
+    broken >> release
+    with pytest.raises((type(error), ExceptionGroup)) as caught:
+        DAG("etl", tasks=[release]).run(fail_fast=fail_fast, observers=[lambda event: None])
+    assert caught.value is error if fail_fast else caught.value.exceptions[0] is error
+
+
+def test_a_shared_exception_object_does_not_collect_notes_forever():
+    """One exception object for all failures gets each note once."""
+    error = ValueError("shared")
+    dag = DAG("etl", tasks=[failing("broken", error)])
+    for _ in range(5):
+        with pytest.raises(ValueError):
+            dag.run()
+    assert len(error.__notes__) == 1
+
+
+def test_a_failed_run_does_not_keep_big_values_alive():
+    """When the error is dropped, so is what the run held: no reference cycles."""
+
+    class Big:
+        pass
+
+    seen = []
+
+    def make():
+        big = Big()
+        seen.append(weakref.ref(big))
+        return big
+
+    def use(big):
+        raise ValueError("boom")
+
+    made, used = Task(make), Task(use)
+    made >> used
+    gc.disable()
+    try:
+        with pytest.raises(ValueError) as caught:
+            DAG("etl", tasks=[used]).run("serial")
+        assert seen[0]() is not None
+        caught.value.__traceback__ = None
+        del caught.value.flowkit_results
+        del caught
+        gc.collect()
+        assert seen[0]() is None
+    finally:
+        gc.enable()
+
+
+# Executors and observers that are not there or do not work
+
+
+@pytest.mark.parametrize("name", ["threads", "proces", "celery"])
+def test_an_unknown_executor_lists_what_there_is(name):
+    """The error names what was asked for, lists what is there, and nothing runs."""
+    seen = []
+    with pytest.raises(UnknownExecutorError) as caught:
+        DAG("etl", tasks=[recording(seen, "never")]).run(executor=name)
+    text = str(caught.value)
+    assert repr(name) in text
+    assert "'serial'" in text
+    assert "install" in text.lower()
+    assert (caught.value.name, "serial" in caught.value.available) == (name, True)
+    assert isinstance(caught.value, ValueError)
+    assert seen == []
+
+
+def test_an_executor_that_is_not_installed_names_its_distribution():
+    """Asking for one that another distribution brings says which."""
+    with pytest.raises(UnknownExecutorError, match="flowkit-dask"):
+        DAG("etl", tasks=[]).run(executor="dask")
+
+
+@pytest.mark.parametrize("wrong", [3, SerialExecutor, object(), ["serial"]], ids=["3", "class", "object", "list"])
+def test_something_else_is_no_executor(wrong):
+    """Neither a name nor an object with execute(run)."""
+    with pytest.raises(TypeError, match="executor"):
+        DAG("etl", tasks=[]).run(executor=wrong)
+
+
+@pytest.mark.parametrize("executor", ["serial", SerialExecutor(), None])
+def test_the_ways_to_name_an_executor(executor):
+    """A name, an object, or nothing."""
+    assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) == {"one": 1}
+
+
+def test_an_executor_object_runs_many_times():
+    """It belongs to the caller, who closes it, once or twice."""
+    with SerialExecutor() as executor:
+        assert [DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) for _ in range(3)] == [{"one": 1}] * 3
+    executor.close()
+
+
+def test_an_observer_that_fails_changes_nothing():
+    """It is warned about, and the run goes on."""
+
+    def broken(event):
+        raise ValueError("observer")
+
+    with pytest.warns(RuntimeWarning, match="observer"):
+        assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=[broken]) == {"one": 1}
+
+
+def test_observers_hear_of_a_failure():
+    """The event carries the very exception."""
+    seen = []
+    error = ValueError("boom")
+    with pytest.raises(ValueError):
+        DAG("etl", tasks=[failing("broken", error)]).run(observers=[seen.append])
+    (event,) = [event for event in seen if isinstance(event, TaskFailed)]
+    assert (event.task, event.attempt, event.error, event.pipeline) == ("broken", 1, error, "etl")
+    assert event.run_id == error.flowkit_results.run_id

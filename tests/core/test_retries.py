@@ -1,0 +1,218 @@
+"""Retries under a virtual clock: a run has no clock of its own, so a test can be its clock."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from itertools import count
+
+import pytest
+
+from flowkit_core import DAG, Ending, Later, Run, RunFinished, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
+
+
+class Simulation:
+    """Drives a run by hand: every call takes no time, every delay passes at once, on a clock of its own."""
+
+    def __init__(self, *tasks, **options):
+        self.now = 0.0
+        self.starts = []
+        self.run = Run(DAG("simulated", tasks=tasks).graph(), **options)
+        order = count()
+        heap = [(0.0, next(order), node) for node in self.run.start()]
+        while heap:
+            self.now, _, node = heapq.heappop(heap)
+            call = self.run.call(node)
+            if isinstance(call, Ending):
+                answer = self.run.finish(node, call)
+            else:
+                ending = call.judge()
+                if ending is None:
+                    self.starts.append((self.now, node.name, call.attempt))
+                    ending = call.perform()
+                answer = self.run.finish(node, ending)
+            if isinstance(answer, Later):
+                heapq.heappush(heap, (self.now + answer.delay, next(order), answer.node))
+            else:
+                for following in answer:
+                    heapq.heappush(heap, (self.now, next(order), following))
+        assert self.run.done
+
+    def times(self, name):
+        """Return when each attempt of a task began."""
+        return [time for time, task, _ in self.starts if task == name]
+
+
+def flaky(times, error=ValueError, name="flaky", **options):
+    """Return a task that fails so many times, and then returns how many attempts it took."""
+    tries = count(1)
+
+    def attempt(*_):
+        number = next(tries)
+        if number <= times:
+            raise error(f"failure {number}")
+        return number
+
+    return Task(attempt, name=name, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [
+        ({"retries": 5}, [0, 1, 3, 7, 15, 31]),
+        ({"retries": 5, "delay": 0}, [0] * 6),
+        ({"retries": 3, "delay": 2.0, "backoff": 2.0}, [0, 2, 6, 14]),
+        ({"retries": 3, "backoff": 1}, [0, 1, 2, 3]),
+        ({"retries": 3, "backoff": 0}, [0, 1, 1, 1]),
+        ({"retries": 4, "delay": 10, "max_delay": 25}, [0, 10, 30, 55, 80]),
+        ({"retries": 0}, [0]),
+    ],
+)
+def test_the_schedule(options, times):
+    """Before retry k the wait is delay * backoff**(k-1), at most max_delay; after the last attempt there is none."""
+    simulation = Simulation(flaky(99, **options))
+    assert simulation.times("flaky") == times
+    assert simulation.now == times[-1]
+    assert simulation.run.states() == {"flaky": "failed"}
+    assert [attempt for _, _, attempt in simulation.starts] == list(range(1, len(times) + 1))
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2, 3])
+def test_retries_stop_at_the_first_success(failures):
+    """retries=3 is three more tries after the first, and no more than it takes."""
+    simulation = Simulation(flaky(failures, retries=3))
+    assert simulation.run.succeeded() == {"flaky": failures + 1}
+    assert len(simulation.starts) == failures + 1
+
+
+def test_one_failure_more_is_a_failure():
+    """Four attempts, and the last error counts."""
+    simulation = Simulation(flaky(4, retries=3))
+    assert len(simulation.starts) == 4
+    assert str(simulation.run.failed()["flaky"]) == "failure 4"
+
+
+@pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
+def test_jitter_keeps_every_wait_in_its_range(jitter):
+    """Each wait is its part of the schedule times a factor in [1 - jitter, 1 + jitter]."""
+    simulation = Simulation(flaky(99, retries=50, backoff=1, jitter=jitter), random=random.Random(5).random)
+    times = simulation.times("flaky")
+    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert all(1 - jitter - 1e-9 <= wait <= 1 + jitter + 1e-9 for wait in waits)
+    assert max(waits) - min(waits) > jitter
+
+
+def test_jitter_makes_no_two_tasks_wait_alike():
+    """That is what it is for."""
+    tasks = [flaky(1, name=f"task_{number}", retries=1) for number in range(20)]
+    simulation = Simulation(*tasks, random=random.Random(5).random)
+    assert len({simulation.times(task.name)[1] for task in tasks}) == 20
+
+
+def test_a_wait_holds_up_nothing_else():
+    """While one task waits for its retry, others run."""
+    slow, after = flaky(1, name="slow", retries=1, delay=100), Task(lambda x: x, name="after")
+    other, last = Task(lambda: 1, name="other"), Task(lambda x: x, name="last")
+    slow >> after
+    other >> last
+    simulation = Simulation(after, last)
+    assert [(time, name) for time, name, _ in simulation.starts] == [(0, "slow"), (0, "other"), (0, "last"), (100, "slow"), (100, "after")]
+
+
+@pytest.mark.parametrize(
+    ("retry_on", "tries"),
+    [(None, 4), (ValueError, 4), ((OSError, ValueError), 4), (OSError, 1), (lambda error: str(error) != "failure 2", 2), (lambda error: 0, 1)],
+)
+def test_retry_on_decides_after_each_attempt(retry_on, tries):
+    """Each error is judged for itself."""
+    simulation = Simulation(flaky(99, retries=3, retry_on=retry_on))
+    assert len(simulation.starts) == tries
+
+
+def test_a_retry_on_that_fails_does_not_hide_the_error():
+    """The task's own error is raised, with a note about the other one."""
+    error = Simulation(flaky(99, retries=3, retry_on=lambda error: 1 / 0)).run.failed()["flaky"]
+    assert str(error) == "failure 1"
+    assert any("retry_on" in note and "ZeroDivisionError" in note for note in error.__notes__)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("retry_on", [None, BaseException, lambda error: True])
+def test_interrupts_are_never_retried(error, retry_on):
+    """Whatever retry_on says."""
+    assert len(Simulation(flaky(99, error, retries=3, retry_on=retry_on)).starts) == 1
+
+
+def test_arguments_are_the_same_for_each_attempt():
+    """A retry is the same call again."""
+    seen = []
+
+    def attempt(x, y=2):
+        seen.append((x, y))
+        raise ValueError
+
+    source, sink = Task(lambda: 1, name="source"), Task(attempt, retries=2)
+    source >> sink
+    Simulation(sink)
+    assert seen == [(1, 2)] * 3
+
+
+def test_a_failure_elsewhere_ends_a_wait():
+    """A failed run starts nothing more, also not a retry that was promised before."""
+    waiting = flaky(1, name="waiting", retries=1, delay=100)
+    broken = Task(lambda: 1 / 0, name="broken")
+    simulation = Simulation(waiting, broken)
+    assert simulation.times("waiting") == [0]
+    assert simulation.run.states() == {"waiting": "cancelled", "broken": "failed"}
+
+
+def test_without_fail_fast_a_wait_goes_on():
+    """Independent branches keep their retries."""
+    waiting = flaky(1, name="waiting", retries=1, delay=100)
+    broken = Task(lambda: 1 / 0, name="broken")
+    simulation = Simulation(waiting, broken, fail_fast=False)
+    assert simulation.run.states() == {"waiting": "succeeded", "broken": "failed"}
+
+
+def test_observers_hear_of_every_attempt():
+    """Attempts, delays and errors are events, in order."""
+    seen = []
+    DAG("events", tasks=[flaky(2, retries=3, delay=0)]).run("serial", observers=[seen.append])
+    kinds = [type(event) for event in seen][1:]
+    assert kinds == [TaskStarted, TaskRetrying, TaskStarted, TaskRetrying, TaskStarted, TaskSucceeded, RunFinished]
+    started, retrying = seen[1], seen[2]
+    assert (started.task, started.attempt, started.max_attempts) == ("flaky", 1, 4)
+    assert (retrying.attempt, retrying.max_attempts, retrying.delay, str(retrying.error)) == (1, 4, 0, "failure 1")
+    assert [event.attempt for event in seen if isinstance(event, TaskStarted)] == [1, 2, 3]
+
+
+def test_a_task_that_gives_up_says_so_once():
+    """Each failed attempt but the last is a retry; the last is a failure."""
+    seen = []
+    DAG("events", tasks=[flaky(9, retries=2, delay=0)]).run("serial", observers=[seen.append], raise_on_failure=False)
+    assert [type(event) for event in seen if isinstance(event, (TaskRetrying, TaskFailed))] == [TaskRetrying, TaskRetrying, TaskFailed]
+
+
+def test_the_serial_executor_waits_in_real_time():
+    """A delay is at least as long as it says, by the monotonic clock."""
+    from time import monotonic
+
+    times = []
+
+    def attempt():
+        times.append(monotonic())
+        if len(times) < 3:
+            raise ValueError
+
+    DAG("real", tasks=[Task(attempt, retries=2, delay=0.02, jitter=0)]).run("serial")
+    assert times[1] - times[0] >= 0.02
+    assert times[2] - times[1] >= 0.04
+
+
+def test_runs_leave_the_random_sequence_of_the_user_alone():
+    """Jitter is drawn from flowkit's own generator."""
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    DAG("random", tasks=[flaky(3, retries=3, delay=1e-9)]).run("serial")
+    assert random.random() == expected

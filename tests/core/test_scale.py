@@ -1,0 +1,121 @@
+"""Size: nothing recurses over a graph, and nothing looks at every node for every edge."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from flowkit_core import DAG, DAGCycleError, Group, Task
+
+MANY = 100_000
+
+
+def increment(x=0):
+    return x + 1
+
+
+def chain(length):
+    """Return the tasks of a chain, first to last."""
+    tasks = [Task(increment, name=f"task_{number}") for number in range(length)]
+    for one, following in zip(tasks, tasks[1:], strict=False):
+        one >> following
+    return tasks
+
+
+@pytest.fixture(autouse=True)
+def shallow():
+    """Leave so little of the stack that any recursion over a graph is an error."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(400)
+    yield
+    sys.setrecursionlimit(limit)
+
+
+def test_a_chain_of_100_000_sorts_and_runs():
+    """The order is that of the chain, and each task gets the result of the one before it."""
+    dag = DAG("chain", tasks=chain(MANY)[-1:])
+    assert dag.graph().names == tuple(f"task_{number}" for number in range(MANY))
+    results = dag.run("serial")
+    assert len(results) == MANY
+    assert results[f"task_{MANY - 1}"] == MANY
+    assert set(results.states.values()) == {"succeeded"}
+
+
+def test_a_chain_of_100_000_draws():
+    """In every format."""
+    dag = DAG("chain", tasks=chain(MANY)[-1:])
+    for format in ("text", "mermaid", "dot"):
+        assert "task_0" in dag.visualize(format)
+
+
+def test_a_long_chain_fails_at_its_start():
+    """All of it ends as upstream-failed, one task after the other."""
+    tasks = chain(20_000)
+    broken = Task(lambda: 1 / 0, name="broken")
+    broken >> tasks[0]
+    results = DAG("chain", tasks=tasks[-1:]).run("serial", raise_on_failure=False)
+    assert list(results.states.values()) == ["failed"] + ["upstream_failed"] * 20_000
+
+
+def test_a_chain_of_10_000_is_skipped_from_its_start():
+    """A skip travels as far as it must."""
+    skipped = Task(lambda: 1, name="skipped", when=lambda: False)
+    tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
+    for one, following in zip([skipped, *tasks], tasks, strict=False):
+        one >> following
+    results = DAG("chain", tasks=tasks[-1:]).run("serial")
+    assert results == {}
+    assert len(results.skipped) == 10_001
+
+
+def test_a_long_ring_is_a_cycle():
+    """Found without recursion, and told in a short message."""
+    tasks = chain(20_000)
+    tasks[-1] >> tasks[0]
+    with pytest.raises(DAGCycleError) as caught:
+        DAG("ring", tasks=tasks[:1]).graph()
+    assert len(caught.value.cycle) == 20_001
+    assert len(str(caught.value)) < 500
+
+
+def test_a_fan_in_of_10_000():
+    """Every result arrives, in order."""
+    tasks = [Task(lambda number=number: number, name=f"task_{number}") for number in range(10_000)]
+    total = Task(lambda *args: args, name="total")
+    tasks >> total
+    assert DAG("fan", tasks=[total]).run("serial")["total"] == tuple(range(10_000))
+
+
+def test_a_fan_out_of_10_000():
+    """One result, ten thousand readers."""
+    start = Task(lambda: 7, name="start")
+    tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
+    start >> tasks
+    assert set(DAG("fan", tasks=tasks).run("serial").values()) == {7}
+
+
+def test_layers_that_are_wired_each_to_each():
+    """300 to 300 is 90 000 edges, and the order of arguments holds for each."""
+    above = [Task(lambda number=number: number, name=f"above_{number}") for number in range(300)]
+    below = [Task(lambda *args: args, name=f"below_{number}") for number in range(300)]
+    Group(above) >> below
+    results = DAG("layers", tasks=below).run("serial")
+    assert {results[task.name] for task in below} == {tuple(range(300))}
+
+
+def test_a_long_chain_is_discovered():
+    """Discovery follows the wires without recursion."""
+    with DAG("block") as dag:
+        chain(20_000)
+    assert len(dag.run("serial")) == 20_000
+
+
+def test_a_long_chain_goes_away_quietly():
+    """Dropping the last reference to a chain does not recurse either."""
+    tasks = chain(20_000)
+    DAG("chain", tasks=tasks[-1:]).run("serial")
+    Task.clear_registry()
+    del tasks
+    gc.collect()

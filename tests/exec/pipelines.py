@@ -1,0 +1,325 @@
+"""Tasks for the conformance suite, in a module that worker processes can import."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from contextvars import ContextVar
+from pathlib import Path
+
+from flowkit_core import DAG, Task, task
+
+setting: ContextVar[str] = ContextVar("setting", default="unset")
+
+
+# Values
+
+
+@task
+def one():
+    return 1
+
+
+@task
+def nothing():
+    return None
+
+
+@task
+def add_one(x):
+    return x + 1
+
+
+@task
+def collect(*args):
+    return args
+
+
+@task
+def name_of(*args, name="?"):
+    return name, args
+
+
+def node(*args):
+    """Return what it was given, one level deeper."""
+    return ["node", *args]
+
+
+@task
+def with_defaults(a="a?", b="b?", c="c?"):
+    return a, b, c
+
+
+@task
+def keyword_only(*, one, add_one=0):
+    return one, add_one
+
+
+@task
+async def awaited(one):
+    await asyncio.sleep(0)
+    return one + 1
+
+
+@task
+def params(day, limit=10):
+    return day, limit
+
+
+class Value:
+    """A value that can neither be judged nor compared, as an array."""
+
+    def __bool__(self):
+        raise ValueError("the truth value of this is ambiguous")
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("cannot be compared")
+
+    def __reduce__(self):
+        return Value, ()
+
+
+@task
+def touchy():
+    return Value()
+
+
+@task
+def kind(value):
+    return type(value).__name__
+
+
+@task
+def place():
+    return os.getpid(), threading.get_ident()
+
+
+# Failures
+
+
+class OwnError(Exception):
+    """An exception with two arguments."""
+
+    def __init__(self, code, text):
+        super().__init__(code, text)
+        self.code = code
+
+
+@task
+def fail():
+    raise OwnError(7, "boom")
+
+
+@task
+def fail_with_a_cause():
+    try:
+        {}["key"]  # noqa: B018
+    except KeyError as cause:
+        error = ValueError("with a cause")
+        error.add_note("a note of the user")
+        raise error from cause
+
+
+@task
+def fail_deep():
+    return fail_deep.func()
+
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (
+        SystemExit,
+        KeyboardInterrupt,
+        GeneratorExit,
+        asyncio.CancelledError,
+        StopIteration,
+        StopAsyncIteration,
+        TimeoutError,
+        BrokenPipeError,
+        EOFError,
+        MemoryError,
+        RecursionError,
+        OSError,
+        ImportError,
+        UnicodeError,
+        AssertionError,
+        ExceptionGroup,
+    )
+}
+
+
+def count(path):
+    """Count a call in a file, and return how many there have been."""
+    with Path(path).open("ab") as file:
+        file.write(b".")
+        return file.tell()
+
+
+@task
+def stop(kind, path):
+    count(path)
+    raise KINDS[kind](kind, [ValueError("inner")]) if kind == "ExceptionGroup" else KINDS[kind](kind)
+
+
+@task
+def flaky(path, failures):
+    tries = count(path)
+    if tries <= failures:
+        raise OwnError(tries, f"failure {tries}")
+    return tries
+
+
+@task(trigger="all_done")
+def clean_up():
+    return "cleaned"
+
+
+@task(trigger="one_failed")
+def alert():
+    return "rang"
+
+
+@task
+def after(*args):
+    return "after"
+
+
+# Conditions
+
+
+@task(when=lambda: False)
+def never():
+    return "never"
+
+
+@task(when=lambda x: x > 1)
+def large(x):
+    return f"large {x}"
+
+
+@task(when=lambda x: x <= 1)
+def small(x):
+    return f"small {x}"
+
+
+@task(when=lambda: 1 / 0)
+def bad_condition():
+    return "never"
+
+
+# Runs inside runs
+
+
+@task
+def nested():
+    inner = add_one.with_options(name="inner")
+    start = one.with_options(name="start")
+    start >> inner
+    return dict(DAG("inner", tasks=[inner]).run("serial"))
+
+
+@task
+def nested_threads():
+    start, end = one.with_options(name="start"), collect.with_options(name="end")
+    middle = [add_one.with_options(name=f"middle_{number}") for number in range(3)]
+    start >> middle >> end
+    return DAG("inner", max_workers=2, tasks=[end]).run("thread")["end"]
+
+
+# Two at once
+
+
+def meet(port):
+    """Tell the test that we have come, and wait until it says that all have."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        return connection.recv(1)
+
+
+left = Task(meet, name="left")
+right = Task(meet, name="right")
+
+
+# What the seed shows
+
+
+@task()
+def check_data():
+    return 1500
+
+
+@task(when=lambda x: x > 1000)
+def handle_large_data(value):
+    return f"Processing large dataset: {value}"
+
+
+@task(when=lambda x: x <= 1000)
+def handle_small_data(value):
+    return f"Processing small dataset: {value}"
+
+
+check_data >> [handle_large_data, handle_small_data]
+
+
+@task()
+def fetch_data():
+    return range(1000)
+
+
+@task()
+def process_batch_1(data):
+    return sum(list(data)[:333])
+
+
+@task()
+def process_batch_2(data):
+    return sum(list(data)[333:666])
+
+
+@task()
+def process_batch_3(data):
+    return sum(list(data)[666:])
+
+
+@task()
+def aggregate_results(data, b1, b2, b3):
+    total = b1 + b2 + b3
+    return f"Total: {total}"
+
+
+fetch_data >> [process_batch_1, process_batch_2, process_batch_3]
+[fetch_data, process_batch_1, process_batch_2, process_batch_3] >> aggregate_results
+
+
+@task()
+def extract(size):
+    return size
+
+
+@task()
+def transform(data_size):
+    return data_size * 2
+
+
+@task(when=lambda x: x > 2000)
+def require_manual_approval(size):
+    return "MANUAL_APPROVAL"
+
+
+@task(when=lambda x: x <= 2000)
+def auto_approve(size):
+    return "AUTO_APPROVED"
+
+
+@task()
+def load(transform_result, manual=None, auto=None):
+    approval = manual or auto
+    return f"LOADED_{transform_result}_{approval}"
+
+
+extract >> transform
+transform >> [require_manual_approval, auto_approve]
+[transform, require_manual_approval, auto_approve] >> load

@@ -1,0 +1,489 @@
+"""TaskCache: the same call is made once, and never is one call taken for another."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import logging
+import os
+import subprocess
+import sys
+import threading
+import typing
+
+import pytest
+
+from flowkit_state import (
+    StateClosedError,
+    StateManager,
+    StateOptionError,
+    StateOptionTypeError,
+    TaskCache,
+    UnsupportedValueError,
+    _oscalls,
+)
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+def double(x):
+    """Twice as much."""
+    return 2 * x
+
+
+def test_a_call_is_made_once(calls):
+    @TaskCache()
+    def add(a, b=2, *rest, scale=1, **more):
+        calls.append(a)
+        return a + b
+
+    assert add(1) == add(1, 2) == add(1, b=2) == add(a=1, b=2, scale=1) == 3
+    assert calls == [1]
+    for other in (
+        lambda: add(1, 3),
+        lambda: add(1, 2, 3),
+        lambda: add(1, scale=2),
+        lambda: add(1, x=1),
+        lambda: add(2),
+    ):
+        other()
+    assert len(calls) == 6
+
+
+def test_none_is_remembered(calls):
+    @TaskCache()
+    def nothing():
+        calls.append(1)
+
+    assert nothing() is None
+    assert nothing() is None
+    assert calls == [1]
+
+
+def test_types_count(calls):
+    @TaskCache()
+    def kind(x):
+        calls.append(x)
+        return type(x).__name__
+
+    values = [1, True, 1.0, "1", b"1", (1,), [1], {1}, {1: 1}, {"1": 1}, 0.0, -0.0, None]
+    for _ in range(2):
+        assert [kind(value) for value in values] == [type(value).__name__ for value in values]
+    assert len(calls) == len(values)
+
+
+def test_large_arguments_are_compared_by_content(calls):
+    @TaskCache()
+    def total(rows):
+        calls.append(len(rows))
+        return sum(rows)
+
+    assert total(list(range(10_000))) == total(list(range(10_000)))
+    total([*range(9_999), 0])
+    assert len(calls) == 2
+
+
+def test_exceptions_are_not_remembered(calls):
+    @TaskCache()
+    def fail():
+        calls.append(1)
+        raise ValueError(len(calls))
+
+    for number in (1, 2):
+        with pytest.raises(ValueError, match=str(number)):
+            fail()
+
+
+def test_it_looks_like_the_function():
+    cached = TaskCache()(double)
+    assert inspect.isfunction(cached)
+    assert (cached.__name__, cached.__doc__, cached.__wrapped__) == ("double", "Twice as much.", double)
+    assert inspect.signature(cached) == inspect.signature(double)
+    with pytest.raises(TypeError, match=r"double\(\) missing 1 required positional argument: 'x'"):
+        cached()
+
+
+def test_ttl(calls, clock):
+    state = StateManager(clock=clock)
+
+    @TaskCache(state, ttl=10)
+    def now():
+        calls.append(1)
+        return len(calls)
+
+    assert now() == now() == 1
+    clock.advance(10)
+    assert now() == 2
+
+
+def test_the_ttl_of_the_state_is_the_default(calls, clock):
+    @TaskCache(StateManager(default_ttl=5, clock=clock))
+    def now():
+        calls.append(1)
+
+    now()
+    clock.advance(5)
+    now()
+    assert len(calls) == 2
+
+
+def test_key_says_what_counts(calls):
+    @TaskCache(key=lambda connection, query: query)
+    def ask(connection, query):
+        calls.append(query)
+        return query.upper()
+
+    assert ask(object(), "a") == ask(object(), "a") == "A"
+    ask(object(), "b")
+    assert calls == ["a", "b"]
+
+
+def test_version_forgets(calls, path):
+    for version in (None, 1, 2, (2, "b"), 2):
+        with StateManager(path) as state:
+            TaskCache(state, version=version)(lambda x: calls.append(x) or x)(1)
+    with StateManager(path) as state:
+        assert len(state.keys()) == 4
+
+
+def test_results_last(path, calls):
+    def slow(x):
+        calls.append(x)
+        return (x, {x})
+
+    with StateManager(path) as state:
+        assert TaskCache(state)(slow)(1) == (1, {1})
+    cache = TaskCache(path)
+    assert cache(slow)(1) == (1, {1})
+    assert calls == [1]
+    cache.state.close()
+
+
+SCRIPT = """
+import sys
+from flowkit_state import TaskCache
+
+@TaskCache(sys.argv[1])
+def slow(x, tags=frozenset("abc")):
+    print("computing")
+    return {x: sorted(tags)}
+
+print(slow(1), slow(2, frozenset("cab")))
+"""
+
+
+def test_another_process_finds_the_result(path):
+    outputs = []
+    for seed in "12":
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed}
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, path], env=environment, capture_output=True, text=True, check=True
+        )
+        outputs.append(done.stdout)
+    assert outputs[0].count("computing") == 2
+    assert outputs[1] == "{1: ['a', 'b', 'c']} {2: ['a', 'b', 'c']}\n"
+
+
+def test_invalidate_and_clear(calls):
+    cache = TaskCache()
+
+    @cache
+    def f(x):
+        calls.append(x)
+
+    @cache
+    def g(x):
+        calls.append(-x)
+
+    for x in (1, 2, 3):
+        f(x)
+    g(1)
+    assert f.invalidate(x=1) is True
+    assert f.invalidate(1) is False
+    f(1)
+    assert calls == [1, 2, 3, -1, 1]
+    assert f.clear() == 3
+    assert f.clear() == 0
+    f(2)
+    g(1)
+    assert calls == [1, 2, 3, -1, 1, 2]
+    assert cache.clear() == 2
+    cache.state.set("mine", 1)
+    cache.clear()
+    assert cache.state.keys() == ["mine"]
+
+
+# One function is not taken for another
+
+
+def test_functions_of_one_name_are_told_apart_by_code_closure_and_defaults(path):
+    cache = TaskCache(path)
+
+    def scaled(by, offset):
+        @cache
+        def scale(x, plus=offset):
+            return by * x + plus
+
+        return scale
+
+    assert [scaled(2, 0)(3), scaled(3, 0)(3), scaled(3, 1)(3), scaled(2, 0)(3)] == [6, 9, 10, 6]
+    assert [cache(f)(3) for f in (lambda x: x + 1, lambda x: x + 2, lambda x: x - 1)] == [4, 5, 2]
+    assert [cache(f)(3) for f in (lambda x: x.real, lambda x: x.imag)] == [3, 0]
+    cache.state.close()
+
+
+def test_a_decorated_helper_in_the_closure_counts():
+    cache = TaskCache()
+
+    def shout(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            return function(*args)
+
+        return wrapper
+
+    def variant(constant):
+        @cache
+        @shout
+        def same_name(x):
+            return x + constant
+
+        return same_name
+
+    assert [variant(1)(1), variant(2)(1), variant(1)(1)] == [2, 3, 2]
+
+
+def test_an_opaque_closure_is_of_this_process_and_works():
+    cache = TaskCache()
+
+    def with_lock(lock, n):
+        @cache
+        def locked(x):
+            with lock:
+                return x + n
+
+        return locked
+
+    one, two = with_lock(threading.Lock(), 1), with_lock(threading.Lock(), 2)
+    assert [one(1), two(1), one(1)] == [2, 3, 2]
+    assert len(cache.state.keys()) == 2
+
+
+def test_recursion():
+    cache = TaskCache()
+
+    @cache
+    def fibonacci(n):
+        return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+    @cache
+    def even(n):
+        return n == 0 or odd(n - 1)
+
+    @cache
+    def odd(n):
+        return n != 0 and even(n - 1)
+
+    assert fibonacci(40) == 102334155
+    assert even(10)
+    assert len(cache.state.keys()) == 41 + 11
+
+
+def test_a_default_that_cannot_be_kept_is_still_a_default(calls):
+    missing = object()
+
+    @TaskCache()
+    def f(x, other=missing):
+        calls.append(x)
+        return x
+
+    assert f(1) == f(1, missing) == 1
+    assert calls == [1]
+
+
+def test_methods(calls):
+    class Size(enum.Enum):
+        ONE = 1
+
+    class Shop(typing.NamedTuple):
+        name: str
+
+        @staticmethod
+        @TaskCache()
+        def price(x):
+            calls.append(x)
+            return x
+
+    assert Shop.price(1) == Shop("a").price(1) == 1
+    assert calls == [1]
+
+
+# What cannot be cached
+
+
+def test_an_argument_without_a_fingerprint_is_not_cached_and_said_once(calls, caplog):
+    @TaskCache()
+    def ask(connection, query):
+        calls.append(query)
+        return query
+
+    with caplog.at_level(logging.WARNING, logger="flowkit.state"):
+        for _ in range(3):
+            assert ask({"db": object()}, 1) == 1
+    assert len(calls) == 3
+    assert len(caplog.records) == 1
+    text = caplog.records[0].getMessage()
+    assert caplog.records[0].name == "flowkit.state"
+    assert 'ask" is not cached: argument "connection"[\'db\'] is of type object, ' in text
+    assert "give TaskCache(key=...)" in text
+    assert ask.invalidate(object(), 1) is False
+
+
+def opaque():
+    return object()
+
+
+def test_a_result_that_cannot_be_kept_is_returned_and_said_once(caplog):
+    cache = TaskCache()
+    make = cache(opaque)
+    with caplog.at_level(logging.WARNING, logger="flowkit.state"):
+        assert make() is not make()
+    assert len(caplog.records) == 1
+    assert "its result is of type object, " in caplog.text
+    assert cache.state.keys() == []
+
+
+def test_work_is_not_lost_when_it_cannot_be_stored(tmp_path, monkeypatch, caplog):
+    cache = TaskCache(tmp_path / "cache.json")
+    cached = cache(double)
+
+    def full(fd, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_oscalls, "write", full)
+    with caplog.at_level(logging.WARNING, logger="flowkit.state"):
+        assert cached(2) == cached(2) == 4
+    assert caplog.text.count("the disk is full") == 1
+
+
+def test_an_entry_that_cannot_be_restored_is_computed_again(tmp_path, caplog):
+    path = tmp_path / "cache.json"
+    with StateManager(path) as state:
+        cached = TaskCache(state)(double)
+        cached(2)
+        path.write_text(path.read_text().replace('"value": 4', '"value": {"$future": 4}'))
+        assert cached(2) == 4
+        assert "unknown type $future" in caplog.text
+        assert len(state.get_all()) == 1
+
+
+def test_a_closed_state_is_an_error():
+    state = StateManager()
+    cached = TaskCache(state)(double)
+    state.close()
+    with pytest.raises(StateClosedError):
+        cached(1)
+
+
+async def coroutine():
+    pass
+
+
+def generator():
+    yield 1
+
+
+@pytest.mark.parametrize("target", [functools.partial(double, 1), len, int, 7, "".join])
+def test_only_plain_functions_are_decorated(target):
+    with pytest.raises(StateOptionTypeError, match="must be a plain function"):
+        TaskCache()(target)
+
+
+@pytest.mark.parametrize("target", [coroutine, generator])
+def test_functions_that_return_no_result_are_refused(target):
+    with pytest.raises(StateOptionError, match="neither async nor a generator"):
+        TaskCache()(target)
+
+
+def test_bad_options():
+    with pytest.raises(StateOptionTypeError, match=r"@TaskCache\(\)"):
+        TaskCache(double)
+    with pytest.raises(StateOptionTypeError, match="key is 7"):
+        TaskCache(key=7)
+    with pytest.raises(StateOptionError, match="ttl is -1"):
+        TaskCache(ttl=-1)
+    with pytest.raises(UnsupportedValueError, match="version is of type object"):
+        TaskCache(version=object())
+    assert repr(TaskCache(ttl=5)) == "TaskCache(StateManager(default_ttl=None), ttl=5)"
+
+
+# Threads
+
+
+def test_threads_that_want_one_result_wait_for_the_first(calls):
+    started, go_on = threading.Event(), threading.Event()
+
+    @TaskCache()
+    def slow(x):
+        calls.append(x)
+        started.set()
+        go_on.wait()
+        return [x]
+
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(slow(1))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert calls == [1]
+    assert results == [[1]] * 5
+
+
+def test_threads_that_want_different_results_do_not_wait(calls):
+    both = threading.Barrier(2, timeout=30)
+
+    @TaskCache()
+    def meet(x):
+        both.wait()
+        return x
+
+    threads = [threading.Thread(target=meet, args=(x,)) for x in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [meet(1), meet(2)] == [1, 2]
+
+
+def test_after_a_failure_the_next_thread_tries(calls):
+    started, go_on = threading.Event(), threading.Event()
+
+    @TaskCache()
+    def flaky():
+        calls.append(1)
+        if len(calls) == 1:
+            started.set()
+            go_on.wait()
+            raise ValueError
+        return "done"
+
+    def first():
+        with pytest.raises(ValueError):
+            flaky()
+
+    results = []
+    threads = [threading.Thread(target=first), threading.Thread(target=lambda: results.append(flaky()))]
+    threads[0].start()
+    started.wait()
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert results == ["done"]
