@@ -107,7 +107,7 @@ def title(page: Path) -> str:
 
 def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
     """Run blocks of a page as one script and return what each printed; fail with the page's own line numbers."""
-    script = folder / f"{page.stem.lower()}.py"
+    script = folder / f"{page.stem.lower()}_page.py"  # a page may be called logging
     script.write_text(to_source(blocks), "utf-8")
     run = subprocess.run(
         [sys.executable, "-W", "error", script.name],

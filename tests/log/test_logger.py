@@ -225,6 +225,26 @@ def test_threads_do_not_mix_their_lines():
     assert set(written) == expected
 
 
+def test_arguments_whose_text_is_made_by_code_that_logs_block_nobody(out):
+    inside, elsewhere = threading.Event(), threading.Event()
+
+    class Chatty:
+        def __str__(self):
+            inside.set()
+            elsewhere.wait(10)
+            get_logger().info("inner")
+            return "outer"
+
+    thread = threading.Thread(target=get_logger().info, args=("%s", Chatty()))
+    thread.start()
+    assert inside.wait(10)
+    # Were the console locked while it makes text, this line would wait for a thread that waits for this line.
+    get_logger().info("from another thread")
+    elsewhere.set()
+    thread.join()
+    assert [line[17:] for line in out.getvalue().splitlines()][:1] == ["from another thread"]
+
+
 def run(code, **options):
     """Run a script in a Python that finds what this one finds."""
     script = f"import sys; sys.path[:] = {sys.path!r}\nfrom flowkit_log import *\n{code}"

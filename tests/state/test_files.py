@@ -133,11 +133,11 @@ DAMAGE = {
     "key": one_entry(b'{"key": 1, "stored": 1, "expires": 1, "metadata": 1, "value": 1}'),
     "time": one_entry(b'{"key": "a", "stored": "", "expires": 1, "metadata": 1, "value": 1}'),
     "pickle": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": 1, "pickle": 1}'),
-    "deep list": b"[" * 200_000,
-    "deep object": b'{"a":' * 200_000,
-    "deep and closed": b"[" * 200_000 + b"]" * 200_000,
-    "deep and wrong": b"[" * 200_000 + b"}" * 200_000,
-    "deep and more": b"[" * 200_000 + b"tru",
+    "deep list": b"[" * 20_000,
+    "deep object": b'{"a":' * 20_000,
+    "deep and closed": b"[" * 20_000 + b"]" * 20_000,
+    "deep and wrong": b"[" * 20_000 + b"}" * 20_000,
+    "deep and more": b"[" * 20_000 + b"tru",
 }
 
 

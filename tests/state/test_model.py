@@ -107,4 +107,4 @@ class Model(RuleBasedStateMachine):
 @pytest.mark.parametrize("name", ["", "state.json", "state.db"], ids=["memory", "json", "sqlite"])
 def test_a_state_manager_is_a_dictionary_with_expiry(name):
     machine = type("Machine", (Model,), {"name": name})
-    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=15, deadline=None))

@@ -18,7 +18,7 @@ import uuid
 import zoneinfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit_state import RestoreError, StateManager, TaskCache, UnsupportedValueError
@@ -184,6 +184,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=60)
 @given(values)
 def test_any_value_comes_back(value):
     state = StateManager()
@@ -191,6 +192,7 @@ def test_any_value_comes_back(value):
     assert same(state.get("key"), value)
 
 
+@settings(max_examples=40)
 @given(st.sets(hashables, max_size=6))
 def test_equal_sets_are_written_the_same(members):
     asked = []
@@ -208,7 +210,7 @@ def test_equal_sets_are_written_the_same(members):
 # Depth and sharing
 
 DEEP = 200_000
-LESS_DEEP = 20_000  # still far beyond what recursion can do
+LESS_DEEP = 10_000  # still far beyond what recursion can do
 
 
 def nested(wrap, depth=LESS_DEEP):
@@ -403,7 +405,7 @@ def shop():
 
 
 def define(module, source):
-    exec(f"import dataclasses, enum, collections\n{source}", module.__dict__)  # noqa: S102
+    exec(f"import dataclasses, enum, collections\n{source}", module.__dict__)
 
 
 ITEM = "@dataclasses.dataclass\nclass Item:\n    name: str\n    def __post_init__(self): raise RuntimeError('ran')\n"

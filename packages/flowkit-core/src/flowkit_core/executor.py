@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic, perf_counter, sleep
 
@@ -94,11 +94,15 @@ class Timers:
         """Return the seconds until the first node is due; 0 if one is, or none waits."""
         return max(0.0, self._heap[0][0] - self._clock()) if self._heap else 0.0
 
-    def due(self, *, all: bool = False) -> list[Node]:  # noqa: A002
-        """Take out the nodes whose time has come; or all, when nothing is worth waiting for any more."""
+    def due(self, run: Run) -> list[Node]:
+        """Take out the nodes whose time has come, and those that the run would not let start any more anyway."""
         now = self._clock()
         nodes = []
-        while self._heap and (all or self._heap[0][0] <= now):
+        if run.halted and (idle := [entry for entry in self._heap if not run.allows(entry[2])]):
+            nodes = [entry[2] for entry in idle]
+            self._heap = [entry for entry in self._heap if run.allows(entry[2])]
+            heapify(self._heap)
+        while self._heap and self._heap[0][0] <= now:
             nodes.append(heappop(self._heap)[2])
         return nodes
 
@@ -135,7 +139,7 @@ class SerialExecutor:
             elif step:
                 ready.extend(step)
             if timers:
-                ready.extend(timers.due(all=run.halted))
+                ready.extend(timers.due(run))
                 if not ready:
                     sleep(timers.wait())
             elif not ready:

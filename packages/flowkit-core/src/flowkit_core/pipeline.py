@@ -68,6 +68,7 @@ class Pipeline:
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
+                ``KeyboardInterrupt`` is always raised.
             observers: callables that are told what happens, event by event.
 
         Returns:
@@ -101,7 +102,7 @@ class Pipeline:
         _drive(run, driver, owned=owned)
         results = Results.of(run)
         error = run.error()
-        if error is None or not raise_on_failure:
+        if error is None or not (raise_on_failure or isinstance(error, KeyboardInterrupt)):
             return results
         _attach(error, results)
         try:
@@ -159,7 +160,7 @@ def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
 def _attach(error: BaseException, results: Results) -> None:
     try:
         error.flowkit_results = results  # type: ignore[attr-defined]
-    except AttributeError:  # an exception class with __slots__ has no room for it
+    except Exception:  # noqa: BLE001, S110 - an exception that takes no attributes is raised all the same
         pass
 
 

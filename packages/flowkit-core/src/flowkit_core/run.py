@@ -21,7 +21,7 @@ from itertools import repeat
 
 from ._typing import TYPE_CHECKING
 from .binding import Parameters
-from .errors import shown
+from .errors import RemoteTaskError, shown
 from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
 
 if TYPE_CHECKING:
@@ -340,6 +340,10 @@ class Run:
         """Whether nothing but clean-up tasks is started any more."""
         return self._halted
 
+    def allows(self, node: Node) -> bool:
+        """Say whether a node may still start, as far as failures elsewhere are concerned: after one, only clean-up tasks may."""
+        return not self._halted or (self._cancelled is None and node.task.trigger in CLEAN_UP)
+
     # ---- judging -------------------------------------------------------------------------------------------------
 
     def _judge(self, node: Node) -> Ending | None:
@@ -349,6 +353,8 @@ class Run:
             return Ending(CANCELLED, self._cancelled)
         if self.smooth and trigger != "one_failed":
             return None
+        if not node.upstream and trigger != "one_failed" or self._attempts.get(node.index, 1) > 1:
+            return None if self.allows(node) else Ending(CANCELLED, "another task failed before it could start")
         upstream = [states[index] for index in node.upstream]
         if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
             for wanted in (FAILED, UPSTREAM_FAILED, CANCELLED):
@@ -357,7 +363,7 @@ class Run:
                     state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
                     how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
                     return Ending(state, f"upstream {name!r} {how}")
-        if self._halted and trigger not in CLEAN_UP:
+        if not self.allows(node):
             return Ending(CANCELLED, "another task failed before it could start")
         if trigger == "all_success" and SKIPPED in upstream:
             return Ending(SKIPPED, f"upstream {self.graph.names[node.upstream[upstream.index(SKIPPED)]]!r} was skipped")
@@ -448,12 +454,12 @@ class Run:
             return None
 
     def _retries(self, node: Node, attempt: int, error: BaseException) -> bool:
-        if self._halted or attempt > node.task.retry.retries:
+        if attempt > node.task.retry.retries or not self.allows(node):
             return False
         try:
             return node.task.retry.covers(error)
         except Exception as broken:  # noqa: BLE001 - the user's function; the task's own error matters more
-            error.add_note(f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
+            _note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
             return False
 
     def _again(self, node: Node, attempt: int, error: BaseException) -> Later:
@@ -581,19 +587,25 @@ def _tasks(count: int) -> str:
 
 
 def _note(error: BaseException, note: str) -> None:
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    try:
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
+    except Exception:  # noqa: BLE001, S110 - an exception that takes no notes is raised all the same
+        pass
 
 
 def described(error: BaseException) -> str:
     """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
+    name = type(error).__name__
     try:
         text = str(error)
+        if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
+            name, text = error.type_name.rpartition(".")[2], error.text
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error that is being described
         text = "<unprintable>"
     if len(text) > 500:  # noqa: PLR2004
         text = f"{text[:400]}...{text[-80:]}"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{name}: {text}" if text else name
 
 
 def _assembled(parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:

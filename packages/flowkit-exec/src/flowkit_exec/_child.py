@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import select
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DEEPEST = 10
 FAREWELL = 2.0
+_SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, where it is
 
 _alive: weakref.WeakSet[Child] = weakref.WeakSet()
 
@@ -52,7 +54,6 @@ class Child:
         self.started = False
         self.exitcode: int | None = None
         self._buffer = bytearray()
-        self._descriptors: list[int] = []
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._told: dict[str, Any] | None = None
         self._popen: subprocess.Popen[bytes] | None = None
@@ -60,40 +61,45 @@ class Child:
         self.socket, theirs = socket.socketpair()
         self._tickets, self._ticket_source = os.pipe()
         os.set_blocking(self._tickets, False)
+        self.outcomes, their_outcomes = os.pipe()
+        os.set_blocking(self.outcomes, False)
+        with contextlib.suppress(OSError):  # Linux only, and only up to a limit: a worker should not have to wait for its reader
+            fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
         their_lifeline, self._lifeline = os.pipe()
         try:
             if functions is None:
-                self.pid = self._spawn(theirs.fileno(), their_lifeline, depth)
+                self.pid = self._spawn(theirs.fileno(), their_outcomes, their_lifeline, depth)
             else:
-                self.pid = self._fork(theirs, their_lifeline, functions, depth)
+                self.pid = self._fork(theirs, their_outcomes, their_lifeline, functions, depth)
         except OSError as error:
             self._hang_up()
             raise ExecutorError(f"no worker process could be started: {error}") from error
         finally:
             theirs.close()
+            os.close(their_outcomes)
             os.close(their_lifeline)
         self.socket.setblocking(False)
         with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
             self.pidfd = os.pidfd_open(self.pid)
         _alive.add(self)
 
-    def _spawn(self, channel: int, lifeline: int, depth: int) -> int:
+    def _spawn(self, channel: int, outcomes: int, lifeline: int, depth: int) -> int:
         path = [entry for entry in sys.path if isinstance(entry, str)]
         code = (
             f"import sys; sys.path[:] = {path!r}; from flowkit_exec._worker import main; "
-            f"main({channel}, {self._tickets}, {lifeline}, {describe_main()!r})"
+            f"main({channel}, {outcomes}, {self._tickets}, {lifeline}, {describe_main()!r})"
         )
         command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
         self._popen = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             stdin=subprocess.DEVNULL,
-            pass_fds=(channel, self._tickets, lifeline),
+            pass_fds=(channel, outcomes, self._tickets, lifeline),
             env={**os.environ, DEPTH: str(depth + 1)},
             process_group=0,
         )
         return self._popen.pid
 
-    def _fork(self, theirs: socket.socket, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int) -> int:
+    def _fork(self, theirs: socket.socket, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int) -> int:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -111,7 +117,7 @@ class Child:
             from ._worker import Worker, _settle_in
 
             _settle_in()
-            Worker(theirs.detach(), tickets, lifeline, dict(functions)).serve()
+            Worker(theirs.detach(), outcomes, tickets, lifeline, dict(functions)).serve()
         finally:
             os._exit(1)
 
@@ -176,35 +182,36 @@ class Child:
         """Read what there is, without waiting; say whether the worker can still be heard."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 18, 64)
+                data = os.read(self.outcomes, 1 << 20)
             except BlockingIOError:
                 return True
-            except OSError:
-                return False
-            self._descriptors += descriptors
             if not data:
                 return False
             self._buffer += data
-            if len(data) < 1 << 18:
+            if len(data) < 1 << 16:
                 return True
 
-    def frames(self) -> Iterator[tuple[int, int, float, bytes, list[int]]]:
-        """Yield the whole frames that were read: kind, ticket, seconds, payload, descriptors."""
-        buffer, header = self._buffer, wire.HEADER
-        start, size, end = 0, header.size, len(self._buffer)
+    def receive_descriptor(self) -> int:
+        """Return the next file descriptor that the worker has sent."""
+        _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
+        return descriptors[0]
+
+    def frames(self) -> Iterator[tuple[int, int, float, bytes]]:
+        """Yield the whole frames that were read: kind, ticket, seconds, payload."""
+        data = bytes(self._buffer)
+        header = wire.HEADER
+        start, size, end = 0, header.size, len(data)
         try:
             while end - start >= size:
-                length, kind, count, ticket, seconds = header.unpack_from(buffer, start)
-                if end - start - size < length:
+                length, kind, _, ticket, seconds = header.unpack_from(data, start)
+                after = start + size + length
+                if after > end:
                     break
-                payload = bytes(buffer[start + size : start + size + length])
-                start += size + length
-                own: list[int] = []
-                if count:
-                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-                yield kind, ticket, seconds, payload, own
+                payload = data[start + size : after]
+                start = after
+                yield kind, ticket, seconds, payload
         finally:
-            del buffer[:start]
+            del self._buffer[:start]
 
     # ---- ending --------------------------------------------------------------------------------------------------
 
@@ -250,7 +257,7 @@ class Child:
     def _hang_up(self) -> None:
         """Close the descriptors of this side."""
         self.socket.close()
-        own = [self._lifeline, self._ticket_source, self._tickets, *self._descriptors]
+        own = [self._lifeline, self._ticket_source, self._tickets, self.outcomes]
         own += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
         if self.pidfd is not None:
             own.append(self.pidfd)
@@ -258,7 +265,6 @@ class Child:
             if descriptor >= 0:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-        self._lifeline = self._ticket_source = self._tickets = -1
+        self._lifeline = self._ticket_source = self._tickets = self.outcomes = -1
         self.pidfd = None
-        self._descriptors = []
         self._unsent.clear()

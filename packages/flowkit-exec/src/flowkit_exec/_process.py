@@ -253,7 +253,7 @@ class _Crew:
             if run.halted and self._stopped_at is None:
                 self._stop()
             if self._timers:
-                self._put(self._timers.due(all=run.halted))
+                self._put(self._timers.due(run))
             self._dispatch()
             busy = [child for child in self._children if child.held]
             if not busy and not self._ready:
@@ -282,7 +282,8 @@ class _Crew:
     def _listen(self, patience: float | None) -> None:
         """Wait for news from workers, and take it in."""
         for child in self._children:
-            self._poll.modify(child.socket, select.POLLIN | (select.POLLOUT if child.wants_to_send else 0))
+            if child.wants_to_send:
+                self._poll.modify(child.socket, select.POLLOUT)
         news = self._poll.poll(None if patience is None else max(0.0, patience * 1000))
         if not news:
             if patience is not None and not self._ready:
@@ -293,6 +294,8 @@ class _Crew:
         for child in {id(child): child for descriptor, _ in news if (child := self._by_descriptor.get(descriptor))}.values():
             if child.wants_to_send:
                 child.flush()
+                if not child.wants_to_send:
+                    self._poll.modify(child.socket, 0)
             heard = child.receive()
             self._take_in(child)
             if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
@@ -340,9 +343,9 @@ class _Crew:
             child = Child(self._forked)
         child.tell(self._facts)
         self._children.append(child)
-        for descriptor in (child.socket.fileno(), child.pidfd):
+        for descriptor, events in ((child.outcomes, select.POLLIN), (child.pidfd, select.POLLIN), (child.socket.fileno(), 0)):
             if descriptor is not None:
-                self._poll.register(descriptor, select.POLLIN)
+                self._poll.register(descriptor, events)
                 self._by_descriptor[descriptor] = child
 
     def _give(self, child: Child, most: int, depth: int) -> None:
@@ -359,7 +362,8 @@ class _Crew:
             item = self._item(node, ticket)
             if item is None:
                 continue
-            self._teach(child, node)
+            if item[1] not in child.known:
+                self._teach(child, node)
             tickets.append(ticket)
             child.held[ticket] = node
             if item[2] == wire.SHARED:
@@ -385,9 +389,10 @@ class _Crew:
             if not after.plain or len(after.upstream) != 1 or len(after.sources or ()) > 1:
                 return
             before, ticket = ticket, next(self._tickets)
-            self._teach(child, after)
-            mode = wire.PREVIOUS if after.sources else wire.AFTER
-            items.append((ticket, self._functions[id(after.task.func)][0], mode, before, None))
+            number = self._functions[id(after.task.func)][0]
+            if number not in child.known:
+                self._teach(child, after)
+            items.append((ticket, number, wire.PREVIOUS if after.sources else wire.AFTER, before, None))
             tickets.append(ticket)
             child.held[ticket] = after
             self._ahead.add(after.index)
@@ -395,9 +400,8 @@ class _Crew:
 
     def _teach(self, child: Child, node: Node) -> None:
         number, (how, what) = self._functions[id(node.task.func)]
-        if number not in child.known:
-            child.known.add(number)
-            child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
+        child.known.add(number)
+        child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
 
     def _item(self, node: Node, ticket: int) -> tuple[int, int, int, Any, Any] | None:
         """Return what to send for a node; None if it ends without being sent."""
@@ -437,7 +441,7 @@ class _Crew:
         """Take in what a worker has sent."""
         held, finish, loads = child.held, self._finish, pickle.loads
         spent, tasks = 0.0, 0
-        for kind, ticket, seconds, payload, descriptors in child.frames():
+        for kind, ticket, seconds, payload in child.frames():
             if kind == wire.VALUE:
                 spent += seconds
                 tasks += 1
@@ -451,7 +455,7 @@ class _Crew:
                 else:
                     finish(node, value, seconds)
             else:
-                self._take_in_rare(child, kind, ticket, seconds, payload, descriptors)
+                self._take_in_rare(child, kind, ticket, seconds, payload)
                 if kind in (wire.SEGMENT, wire.ERROR):
                     spent += seconds
                     tasks += 1
@@ -459,7 +463,7 @@ class _Crew:
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
 
-    def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes, descriptors: list[int]) -> None:
+    def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         if kind == wire.READY:
             child.started = True
             self._stillborn = 0
@@ -473,7 +477,7 @@ class _Crew:
         else:
             node = child.held.pop(ticket)
             if kind == wire.SEGMENT:
-                self._take_in_segment(child, node, payload, descriptors[0], seconds)
+                self._take_in_segment(child, node, payload, seconds)
             elif node is None:
                 return
             elif kind == wire.ERROR:
@@ -486,7 +490,8 @@ class _Crew:
             else:
                 self._ready.put(node)
 
-    def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, descriptor: int, seconds: float) -> None:
+    def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, seconds: float) -> None:
+        descriptor = child.receive_descriptor()
         segment = _Segment(descriptor, pickle.loads(payload))
         if node is None:
             segment.close()
@@ -604,7 +609,7 @@ class _Crew:
 
     def _remove(self, child: Child) -> None:
         self._children.remove(child)
-        for descriptor in (child.socket.fileno(), child.pidfd):
+        for descriptor in (child.outcomes, child.pidfd, child.socket.fileno()):
             if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
 

@@ -292,7 +292,7 @@ class _Team:
             self._wake_lookout_locked()
 
     def _put_due_locked(self) -> None:
-        for node in self._timers.due(all=self._run.halted):
+        for node in self._timers.due(self._run):
             self._ready.put(node)
 
     def _finished_locked(self) -> bool:

@@ -160,7 +160,9 @@ def pack_error(error: BaseException) -> bytes:
     kind = type(error)
     kind_data = _verified(kind, lambda other: other is kind)
     text = _safe(lambda: str(error))
-    return pickle.dumps((chain, kind_data, f"{kind.__module__}.{kind.__qualname__}", text, _traceback(error), _why(error)), PROTOCOL)
+    type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("__mp_")
+    type_name = f"__{type_name}" if type_name.startswith("main__.") else type_name
+    return pickle.dumps((chain, kind_data, type_name, text, _traceback(error), _why(error)), PROTOCOL)
 
 
 def unpack_error(data: bytes, task: str) -> BaseException:
@@ -201,8 +203,20 @@ def _packed(error: BaseException) -> bytes | None:
     whole = _verified(error, same)
     if whole is not None:
         return whole
-    # many exceptions have an __init__ that pickle cannot call again: put them together without it
-    parts = ("parts", kind, error.args, dict(vars(error)) if hasattr(error, "__dict__") else {})
+    # many exceptions have an __init__ that pickle cannot call again, or hold a lock or a socket: put them together
+    # without the one, and without the other
+    args, lost = [], []
+    for position, value in enumerate(error.args):
+        travels = _verified(value, lambda _: True) is not None
+        args.append(value if travels else _safe(lambda value=value: repr(value)))  # type: ignore[misc]
+        lost += [] if travels else [f"args[{position}]"]
+    attributes = {}
+    for name, value in getattr(error, "__dict__", {}).items():
+        if _verified(value, lambda _: True) is not None:
+            attributes[name] = value
+        else:
+            lost.append(name)
+    parts = ("parts", kind, tuple(args), attributes, tuple(lost))
     return _verified(parts, lambda other: same(_assembled(other)))
 
 
@@ -214,10 +228,12 @@ def _rebuilt(packed: bytes | None) -> BaseException | None:
 
 
 def _assembled(parts: Any) -> BaseException:
-    _, kind, args, attributes = parts
+    _, kind, args, attributes, lost = parts
     error: BaseException = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
+    if lost:
+        BaseException.add_note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
     return error
 
 

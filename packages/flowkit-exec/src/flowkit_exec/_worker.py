@@ -12,7 +12,7 @@ import pickle
 import signal
 import socket
 import sys
-from threading import Thread
+from threading import Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,16 @@ DEPTH = "FLOWKIT_DEPTH"
 _NO_VALUE = object()
 
 
-def main(channel: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
+def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
     """Be a worker that was started as a fresh process."""
-    for descriptor in (channel, tickets, lifeline):
+    for descriptor in (channel, outcomes, tickets, lifeline):
         os.set_inheritable(descriptor, False)
     from ._script import Script
 
     # what is pickled by reference to either name is found in the script
     sys.modules["__main__"] = sys.modules["__mp_main__"] = Script(main_module)
     _settle_in()
-    Worker(channel, tickets, lifeline, {}).serve()
+    Worker(channel, outcomes, tickets, lifeline, {}).serve()
 
 
 def _settle_in() -> None:
@@ -60,15 +60,18 @@ class Worker:
     """The loop of one worker.
 
     Args:
-        channel: descriptor of the socket to the run.
+        channel: descriptor of the socket on which batches arrive, and over which descriptors travel.
+        outcomes: descriptor of the write end of the pipe for outcomes: many small writes are cheaper there than on a socket.
         tickets: descriptor of the read end of the ticket pipe, which does not block.
         lifeline: descriptor of a pipe that nobody writes to: it ends when the process that runs the pipeline does.
         functions: functions that are here already, by number.
     """
 
-    def __init__(self, channel: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]) -> None:
+    def __init__(self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]) -> None:
         self._socket = socket.socket(fileno=channel)
         self._socket.setblocking(True)
+        self._outcomes = outcomes
+        self._sending = Lock()  # threads that a task has started may log
         self._tickets = tickets
         self._functions = functions
         self._references: dict[int, tuple[str, Any]] = {}
@@ -118,12 +121,11 @@ class Worker:
                 os.set_inheritable(descriptor, False)
             self._descriptors += descriptors
 
-    def _send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        sent = 0
-        if descriptors:
-            sent = socket.send_fds(self._socket, [data], descriptors)
-        if sent < len(data):
-            self._socket.sendall(memoryview(data)[sent:] if sent else data)
+    def _send(self, data: bytes) -> None:
+        with self._sending:
+            sent = os.write(self._outcomes, data)
+            while sent < len(data):
+                sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
 
     def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
         message = pickle.loads(payload)
@@ -211,7 +213,7 @@ class Worker:
             value = func(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - an outcome; the run decides what it means
             seconds = perf_counter() - began
-            self._send_large(wire.ERROR, wire.pack_error(error), ticket, seconds)
+            self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, seconds))
             return
         seconds = perf_counter() - began
         del args, kwargs
@@ -224,8 +226,9 @@ class Worker:
             self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
         else:
             descriptor, layout = data
-            self._send(wire.frame(wire.SEGMENT, pickle.dumps(layout), ticket, seconds, 1), (descriptor,))
+            socket.send_fds(self._socket, [b"."], (descriptor,))  # first, so that it is there when the frame is read
             os.close(descriptor)
+            self._send(wire.frame(wire.SEGMENT, pickle.dumps(layout), ticket, seconds))
         self._last = (ticket, value)
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
@@ -248,10 +251,7 @@ class Worker:
 
     def _unfit(self, ticket: int, what: str, error: BaseException, kind: str = "") -> None:
         reason = wire._safe(lambda: f"{type(error).__name__}: {error}")
-        self._send_large(wire.UNFIT, pickle.dumps((what, kind, reason)), ticket, 0.0)
-
-    def _send_large(self, kind: int, data: bytes, ticket: int, seconds: float) -> None:
-        self._send(wire.frame(kind, data, ticket, seconds))
+        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, reason)), ticket))
 
     def _forget(self) -> None:
         """Drop the calls that were taken back."""

@@ -106,11 +106,11 @@ class ConsoleHandler(logging.Handler):
             try:
                 bar = _bar_of(record)
                 if bar is not None and self.live:
-                    if bar in self._bars:
-                        self._bars.remove(bar)
-                    if getattr(record, "status", None) == "running":
-                        self._bars.append(bar)
+                    running = _says(record, status="running")
+                    if running:
                         text = ""
+                    if running != (bar in self._bars):
+                        (self._bars.append if running else self._bars.remove)(bar)
                 self._print(text)
             finally:
                 self.release()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "flowkit-state"
 _VERSION = 1
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put one in front of what they save
 _ABSENT = (0, 0, 0, 0)
 
 
@@ -172,7 +173,7 @@ def _render_line(key: str, record: Record) -> str:
 
 def _parse(path: str, data: bytes) -> dict[str, Record]:
     """Return the entries of a file. Raises `ValueError` where it is damaged."""
-    tree = loads(data.decode("utf-8-sig"))
+    tree = loads(data.removeprefix(_BYTE_ORDER_MARK).decode())
     if type(tree) is not dict or tree.get("format") != _FORMAT or type(tree.get("version")) is not int:
         raise ValueError("it is not a flowkit state file")
     if tree["version"] > _VERSION:
