@@ -62,7 +62,6 @@ def send_notification(result: str, *, outbox: str) -> str:
 # Build the pipeline.
 extract_from_api >> transform_data >> load_to_database >> send_notification
 
-
 ITEMS = [{"id": number, "value": None if number == 3 else number * 10} for number in range(1, 7)]
 
 
@@ -89,8 +88,10 @@ def flaky_api() -> Iterator[str]:
     """Serve the API on this machine, at a free port, and yield its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), FlakyAPI) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/data"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/data"
+        finally:
+            server.shutdown()
 
 
 def address_of(source: str) -> str:

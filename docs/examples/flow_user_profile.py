@@ -28,7 +28,7 @@ SHOP = """
 """
 
 
-def query(database: str, sql: str, *values: Any) -> list[Any]:
+def query(database: str, sql: str, **values: Any) -> list[Any]:
     """Return the rows of one query."""
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute(sql, values).fetchall()
@@ -37,7 +37,7 @@ def query(database: str, sql: str, *values: Any) -> list[Any]:
 @task()
 def fetch_user(*, database: str, customer: int) -> dict[str, Any]:
     """Find the customer; there must be one."""
-    rows = query(database, "SELECT id, name FROM users WHERE id = ?", customer)
+    rows = query(database, "SELECT id, name FROM users WHERE id = :customer", customer=customer)
     if not rows:
         raise LookupError(f"the shop has no customer {customer}")
     return {"id": rows[0][0], "name": rows[0][1]}
@@ -46,7 +46,8 @@ def fetch_user(*, database: str, customer: int) -> dict[str, Any]:
 @task()
 def fetch_orders(*, database: str, customer: int) -> list[str]:
     """List what the customer has bought."""
-    return [item for (item,) in query(database, "SELECT item FROM orders WHERE user_id = ? ORDER BY item", customer)]
+    rows = query(database, "SELECT item FROM orders WHERE user_id = :customer ORDER BY item", customer=customer)
+    return [item for (item,) in rows]
 
 
 @task()
@@ -56,11 +57,11 @@ def fetch_recommendations(*, database: str, customer: int) -> list[str]:
         database,
         """
         SELECT item FROM orders
-        WHERE item NOT IN (SELECT item FROM orders WHERE user_id = ?1)
-          AND user_id IN (SELECT user_id FROM orders WHERE item IN (SELECT item FROM orders WHERE user_id = ?1))
+        WHERE item NOT IN (SELECT item FROM orders WHERE user_id = :customer)
+          AND user_id IN (SELECT user_id FROM orders WHERE item IN (SELECT item FROM orders WHERE user_id = :customer))
         GROUP BY item ORDER BY COUNT(DISTINCT user_id) DESC, item
         """,
-        customer,
+        customer=customer,
     )
     return [item for (item,) in rows]
 

@@ -132,9 +132,13 @@ def test_the_examples_of_the_promise_bind():
     """transform(data), aggregate(data, b1, b2, b3) and load(result, manual=None, auto=None)."""
     assert bound(lambda data: data, ["extract"]) == "extract"
     upstream = ["fetch_data", "process_a", "process_b", "process_c"]
-    assert bound(lambda data, result_a, result_b, result_c: (data, result_a, result_b, result_c), upstream) == tuple(upstream)
+    assert bound(lambda data, result_a, result_b, result_c: (data, result_a, result_b, result_c), upstream) == tuple(
+        upstream
+    )
     upstream = ["transform", "require_manual_approval", "auto_approve"]
-    assert bound(lambda transform_result, manual=None, auto=None: (transform_result, manual, auto), upstream) == tuple(upstream)
+    assert bound(lambda transform_result, manual=None, auto=None: (transform_result, manual, auto), upstream) == tuple(
+        upstream
+    )
 
 
 # Values
@@ -304,7 +308,11 @@ def test_params_that_are_no_mapping_of_names(wrong):
     assert repr(wrong) in text or "1" in text
 
 
-@pytest.mark.parametrize("use", [lambda dag: dag.visualize(), lambda dag: dag.graph(), lambda dag: dag.run()], ids=["visualize", "graph", "run"])
+@pytest.mark.parametrize(
+    "use",
+    [lambda dag: dag.visualize(), lambda dag: dag.graph(), lambda dag: dag.run()],
+    ids=["visualize", "graph", "run"],
+)
 def test_results_that_do_not_fit_are_found_when_the_graph_is_built(use):
     """Not when the task is about to run."""
     sink = Task(lambda x: x, name="sink")

@@ -86,7 +86,9 @@ def test_when_gets_a_default_in_place_of_what_was_skipped():
     assert calls == [(1, "b")]
 
 
-@pytest.mark.parametrize(("answer", "runs"), [(True, True), (False, False), (None, False), (0, False), ([], False), (1, True), ("no", True)])
+@pytest.mark.parametrize(
+    ("answer", "runs"), [(True, True), (False, False), (None, False), (0, False), ([], False), (1, True), ("no", True)]
+)
 def test_the_truth_of_the_answer_counts(answer, runs):
     """when need not return a bool."""
     results = run(Task(lambda: "ran", name="made", when=lambda: answer))
@@ -265,14 +267,16 @@ def test_a_default_stands_in_for_a_skipped_source(func, expected):
     assert list(results.skipped) == ["b"]
 
 
-@pytest.mark.parametrize("func", [lambda a, b, c: 0, lambda a, b, c=1: 0, lambda b, *rest: 0, lambda a, *, b, c: 0, lambda a, b, /, c: 0])
+@pytest.mark.parametrize(
+    "func", [lambda a, b, c: 0, lambda a, b, c=1: 0, lambda b, *rest: 0, lambda a, *, b, c: 0, lambda a, b, /, c: 0]
+)
 def test_a_parameter_without_default_cannot_do_without(func):
     """The task is skipped too, and the reason names parameter and upstream."""
     sink = Task(func, name="sink")
     [value("a"), skipped("b"), value("c")] >> sink
     results = run(sink)
     assert results.states["sink"] == "skipped"
-    assert "'b'" in results.skipped["sink"]
+    assert '"b"' in results.skipped["sink"]
     assert "default" in results.skipped["sink"]
 
 
@@ -284,12 +288,14 @@ def test_skips_travel_down_a_chain():
     results = run(c)
     assert results == {}
     assert results.states == {"a": "skipped", "b": "skipped", "c": "skipped"}
-    assert "'a'" in results.skipped["b"]
-    assert "'b'" in results.skipped["c"]
+    assert '"a"' in results.skipped["b"]
+    assert '"b"' in results.skipped["c"]
 
 
 @pytest.mark.parametrize("func", [lambda *args: args, lambda: ()], ids=["only *args", "no inputs"])
-@pytest.mark.parametrize(("upstream", "runs"), [("ss", False), ("sv", True), ("vs", True), ("vv", True), ("s", False), ("", True)])
+@pytest.mark.parametrize(
+    ("upstream", "runs"), [("ss", False), ("sv", True), ("vs", True), ("vv", True), ("s", False), ("", True)]
+)
 def test_a_task_without_named_inputs_is_skipped_when_every_upstream_was(func, upstream, runs):
     """One upstream that ran is enough, and a task without upstreams always runs."""
     tasks = [skipped(f"t{i}") if kind == "s" else value(f"t{i}") for i, kind in enumerate(upstream)]
@@ -325,8 +331,12 @@ def test_nobody_receives_a_none_that_nobody_returned():
     def note(*args, **kwargs):
         seen.extend(args)
 
-    cleaners = [Task(note, name=f"cleaner_{trigger}", trigger=trigger) for trigger in ("all_done", "one_success", "one_failed")]
-    [value("v"), skipped("s"), failing("f")] >> Task(lambda v, s=1, f=2: note(v, s, f), name="named", trigger="all_done")
+    cleaners = [
+        Task(note, name=f"cleaner_{trigger}", trigger=trigger) for trigger in ("all_done", "one_success", "one_failed")
+    ]
+    [value("v"), skipped("s"), failing("f")] >> Task(
+        lambda v, s=1, f=2: note(v, s, f), name="named", trigger="all_done"
+    )
     with pytest.raises(ValueError):
         run(*[(Task(lambda: "x", name=f"x{i}") >> cleaner) for i, cleaner in enumerate(cleaners)], failing("g"))
     sink = Task(note, name="sink", trigger="all_done")
@@ -350,7 +360,9 @@ RUNS = {
 
 
 @pytest.mark.parametrize("func", [lambda: "ran", lambda *args: "ran"], ids=["no inputs", "only *args"])
-@pytest.mark.parametrize(("trigger", "upstream", "runs"), [(t, u, bool(r)) for t, row in RUNS.items() for u, r in row.items()])
+@pytest.mark.parametrize(
+    ("trigger", "upstream", "runs"), [(t, u, bool(r)) for t, row in RUNS.items() for u, r in row.items()]
+)
 def test_triggers_decide_by_what_became_of_the_upstreams(trigger, upstream, runs, func):
     """Every trigger over every mixture of succeeded (v), skipped (s) and failed (f) upstreams."""
     tasks = [OUTCOMES[kind](f"{kind}{i}") for i, kind in enumerate(upstream)]
@@ -360,13 +372,20 @@ def test_triggers_decide_by_what_became_of_the_upstreams(trigger, upstream, runs
     state = results.states["sink"]
     assert (state == "succeeded") == runs, state
     if not runs:
-        expected = {"skipped", "upstream_failed"} if trigger in ("one_success", "all_success") else {"upstream_failed" if "f" in upstream else "skipped"}
+        expected = (
+            {"skipped", "upstream_failed"}
+            if trigger in ("one_success", "all_success")
+            else {"upstream_failed" if "f" in upstream else "skipped"}
+        )
         assert state in expected
     if state == "skipped":
         assert results.skipped["sink"]
 
 
-@pytest.mark.parametrize(("trigger", "state"), [("all_success", "succeeded"), ("all_done", "succeeded"), ("one_success", "succeeded"), ("one_failed", "skipped")])
+@pytest.mark.parametrize(
+    ("trigger", "state"),
+    [("all_success", "succeeded"), ("all_done", "succeeded"), ("one_success", "succeeded"), ("one_failed", "skipped")],
+)
 @pytest.mark.parametrize("first", [value, skipped, failing])
 def test_a_trigger_without_upstreams_asks_nothing(trigger, state, first):
     """Whatever became of others, a task that waits for nobody runs; only an alert has nothing to tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import linecache
 import sys
@@ -34,19 +35,27 @@ def script(tmp_path, monkeypatch):
 
 
 class Notebook:
-    """Cells that run one after the other in one namespace, as in IPython."""
+    """Cells that run one after the other in one namespace, as in IPython, some versions of which name their code."""
 
-    def __init__(self):
+    def __init__(self, code_name):
         self.names = {"__name__": "__main__"}
+        self.code_name = code_name
         self.cells = 0
         self.run("from flowkit_core import DAG, Task, task")
 
     def run(self, source):
         self.cells += 1
-        exec(compile(textwrap.dedent(source), f"<cell {self.cells}>", "exec"), self.names)
+        code = compile(textwrap.dedent(source), f"<cell {self.cells}>", "exec")
+        exec(code.replace(co_name=self.code_name), self.names)
 
     def __getitem__(self, name):
         return self.names[name]
+
+
+@pytest.fixture(params=["<module>", "<cell line: 1>"])
+def notebook(request):
+    """An empty notebook."""
+    return Notebook(request.param)
 
 
 ETL = """
@@ -127,7 +136,9 @@ def test_a_module_gets_what_is_wired_to_its_tasks_wherever_it_was_defined(script
 def test_a_module_that_only_wires_imported_tasks_gets_them(script):
     """Tasks in one file, the pipeline in another: the wiring in a module makes the tasks its own."""
     script(ETL, name="steps")
-    module = script("from steps import extract, load, transform\nextract >> transform >> load\nresults = DAG('etl').run()")
+    module = script(
+        "from steps import extract, load, transform\nextract >> transform >> load\nresults = DAG('etl').run()"
+    )
     assert module.results == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
 
 
@@ -157,7 +168,11 @@ def test_a_dag_of_a_module_finds_the_same_tasks_wherever_it_is_run(script):
 @pytest.mark.parametrize("where", ["top level", "helper"])
 def test_a_dag_of_a_module_finds_the_same_tasks_in_another_thread(script, where):
     """The thread that runs a DAG need not be the one that defined its tasks."""
-    body = "@task\ndef a(): return 1\n" if where == "top level" else "def make():\n    @task\n    def a(): return 1\n    return a\nmake()\n"
+    body = (
+        "@task\ndef a(): return 1\n"
+        if where == "top level"
+        else "def make():\n    @task\n    def a(): return 1\n    return a\nmake()\n"
+    )
     module = script(f"{body}dag = DAG('threads')")
     seen = []
     thread = threading.Thread(target=lambda: seen.append(module.dag.run("serial")))
@@ -201,6 +216,22 @@ def test_a_function_gets_its_own_tasks_and_those_of_the_module():
         return "own"
 
     assert DAG("here").run() == {"of_the_module": "module", "own": "own"}
+
+
+def test_a_function_gets_what_helpers_made_for_the_module(script):
+    """What the top level made with a helper is the module's, also for main()."""
+    module = script(
+        """
+        def fetch(page):
+            return Task(lambda: page, name=f"page_{page}")
+
+        pages = [fetch(1), fetch(2)]
+
+        def main():
+            return DAG("main").run()
+        """
+    )
+    assert module.main() == {"page_1": 1, "page_2": 2}
 
 
 def test_a_function_does_not_get_the_tasks_of_another():
@@ -323,9 +354,34 @@ def test_a_recursive_builder_gives_each_level_its_own_tasks():
             return depth
 
         inner = build(depth - 1) if depth else {}
-        return {**inner, depth: DAG(f"level_{depth}", tasks=[level]).run()["level"]}
+        return {**inner, depth: DAG("level").run()["level"]}
 
     assert build(3) == {0: 0, 1: 1, 2: 2, 3: 3}
+
+
+def test_builders_that_take_turns_do_not_mix_their_tasks():
+    """Two coroutines of one function, each waiting for the other in the middle of its pipeline."""
+
+    async def build(number, here, there):
+        @task
+        def first():
+            return number
+
+        here.set()
+        await there.wait()
+
+        @task
+        def second(first):
+            return first * 10
+
+        first >> second
+        return DAG("turns").run("serial")["second"]
+
+    async def main():
+        one, two = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(build(1, one, two), build(2, two, one))
+
+    assert asyncio.run(main()) == [10, 20]
 
 
 # tasks=[...]
@@ -333,7 +389,9 @@ def test_a_recursive_builder_gives_each_level_its_own_tasks():
 
 def test_given_tasks_bring_everything_upstream_of_them_and_nothing_else():
     """DAG(tasks=[load]): load and all it needs."""
-    first, second, third, after, beside = (Task(lambda *_: 1, name=name) for name in ("first", "second", "third", "after", "beside"))
+    first, second, third, after, beside = (
+        Task(lambda *_: 1, name=name) for name in ("first", "second", "third", "after", "beside")
+    )
     first >> second >> third >> after
     second >> beside
     assert list(DAG("part", tasks=[third]).run()) == ["first", "second", "third"]
@@ -446,7 +504,7 @@ def test_an_error_in_a_with_block_leaves_nothing_open():
     dag = DAG("block")
     with pytest.raises(ZeroDivisionError), dag:
         Task(lambda: 1, name="one")
-        1 / 0  # noqa: B018
+        1 / 0
     Task(lambda: 2, name="two")
     assert dag.run() == {"one": 1}
 
@@ -523,7 +581,17 @@ def test_one_function_twice_in_a_pipeline():
 
 def test_a_copy_of_the_same_name_takes_the_place_of_its_template(script):
     """extract = extract.with_options(retries=3) means the changed one."""
-    module = script("@task\ndef extract(): return 1\nextract = extract.with_options(retries=3)\ndag = DAG('one')\nresults = dag.run()")
+    module = script(
+        """
+        @task
+        def extract():
+            return 1
+
+        extract = extract.with_options(retries=3)
+        dag = DAG("one")
+        results = dag.run()
+        """
+    )
     assert module.results == {"extract": 1}
     assert module.dag.graph()["extract"].task.retries == 3
 
@@ -531,9 +599,8 @@ def test_a_copy_of_the_same_name_takes_the_place_of_its_template(script):
 # Notebooks
 
 
-def test_a_pipeline_grows_cell_by_cell():
+def test_a_pipeline_grows_cell_by_cell(notebook):
     """Each run() sees what has been defined since."""
-    notebook = Notebook()
     notebook.run("@task\ndef extract(): return [1, 2]")
     notebook.run("dag = DAG('notebook')\nresults = dag.run()")
     assert notebook["results"] == {"extract": [1, 2]}
@@ -542,9 +609,8 @@ def test_a_pipeline_grows_cell_by_cell():
     assert notebook["results"] == {"extract": [1, 2], "load": 2}
 
 
-def test_running_every_cell_again_changes_nothing():
+def test_running_every_cell_again_changes_nothing(notebook):
     """Run all, run all: the same pipeline."""
-    notebook = Notebook()
     for _ in range(3):
         notebook.run(ETL)
         notebook.run("extract >> transform >> load")
@@ -552,9 +618,8 @@ def test_running_every_cell_again_changes_nothing():
         assert notebook["results"] == {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
 
 
-def test_running_a_cell_again_replaces_the_task_and_its_edges():
+def test_running_a_cell_again_replaces_the_task_and_its_edges(notebook):
     """The old definition is gone, with its wires, and the new one starts unwired."""
-    notebook = Notebook()
     notebook.run("@task\ndef a(): return 1\n@task\ndef b(x=0): return x + 1")
     notebook.run("a >> b\ndag = DAG('notebook')")
     assert notebook["dag"].run() == {"a": 1, "b": 2}
@@ -564,9 +629,8 @@ def test_running_a_cell_again_replaces_the_task_and_its_edges():
     assert notebook["dag"].run() == {"a": 10, "b": 11}
 
 
-def test_a_replaced_task_that_is_wired_again_keeps_the_order_of_arguments():
+def test_a_replaced_task_that_is_wired_again_keeps_the_order_of_arguments(notebook):
     """Re-running the cell of the first upstream does not swap the arguments."""
-    notebook = Notebook()
     notebook.run("@task\ndef a(): return 'a'\n@task\ndef b(): return 'b'\n@task\ndef join(x, y): return x + y")
     notebook.run("[a, b] >> join\ndag = DAG('notebook')")
     notebook.run("@task\ndef a(): return 'A'")
@@ -574,17 +638,15 @@ def test_a_replaced_task_that_is_wired_again_keeps_the_order_of_arguments():
     assert notebook["dag"].run()["join"] == "Ab"
 
 
-def test_a_changed_cell_changes_the_result():
+def test_a_changed_cell_changes_the_result(notebook):
     """The new body runs, with the wires of the cell that is run again with it."""
-    notebook = Notebook()
     notebook.run(f"{ETL}\nextract >> transform >> load\ndag = DAG('notebook')")
     notebook.run(f"{ETL.replace('[3, 1, 2]', '[2, 1]')}\nextract >> transform >> load")
     assert notebook["dag"].run() == {"extract": [2, 1], "transform": [1, 2], "load": "2 rows"}
 
 
-def test_a_cell_with_a_mistake_does_not_harm_the_next_run():
+def test_a_cell_with_a_mistake_does_not_harm_the_next_run(notebook):
     """An error in the wiring is told, and gone when the wiring is made right."""
-    notebook = Notebook()
     notebook.run("@task\ndef load(rows): return len(rows)\ndag = DAG('notebook')")
     with pytest.raises(BindingError):
         notebook["dag"].run()
@@ -592,10 +654,22 @@ def test_a_cell_with_a_mistake_does_not_harm_the_next_run():
     assert notebook["dag"].run() == {"extract": [1], "load": 1}
 
 
+def test_a_function_in_a_notebook_gets_the_tasks_of_the_notebook(notebook):
+    """A cell is the top level."""
+    notebook.run("@task\ndef of_the_notebook(): return 1")
+    notebook.run("def build():\n    @task\n    def own(): return 2\n    return DAG('own')")
+    notebook.run("results = build().run()\nresults = build().run()")
+    assert notebook["results"] == {"of_the_notebook": 1, "own": 2}
+
+
 # Duplicates
 
 
-@pytest.mark.parametrize("use", [lambda dag: dag.run(), lambda dag: dag.visualize(), lambda dag: dag.graph()], ids=["run", "visualize", "graph"])
+@pytest.mark.parametrize(
+    "use",
+    [lambda dag: dag.run(), lambda dag: dag.visualize(), lambda dag: dag.graph()],
+    ids=["run", "visualize", "graph"],
+)
 def test_two_tasks_of_one_name_are_an_error_that_names_both_places(script, use):
     """The error gives file and line of each, and the ways out."""
     module = script(
@@ -627,7 +701,22 @@ def test_two_tasks_of_one_name_are_an_error_that_names_both_places(script, use):
 def test_two_modules_that_both_have_an_extract_are_told_apart(script):
     """Both places are named when a wire brings in a namesake."""
     other = script("@task\ndef extract(): return 1", name="other")
-    module = script("import other\n@task\ndef extract(): return 2\n@task\ndef load(*rows): return rows\n[other.extract, extract] >> load\ndag = DAG('etl')")
+    module = script(
+        """
+        import other
+
+        @task
+        def extract():
+            return 2
+
+        @task
+        def load(*rows):
+            return rows
+
+        [other.extract, extract] >> load
+        dag = DAG("etl")
+        """
+    )
     with pytest.raises(DuplicateTaskError) as caught:
         module.dag.run()
     assert other.__file__ in str(caught.value)
@@ -650,7 +739,10 @@ def test_a_copy_without_a_new_name_beside_its_wired_original_is_a_duplicate():
 
 def test_clear_registry_forgets_every_task(script):
     """After clear_registry() discovery finds nothing, and what is defined next is found."""
-    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')\ndef late():\n    exec('@task\\ndef new(): return 1', globals())")
+    module = script(
+        f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')\n"
+        "def late():\n    exec('@task\\ndef new(): return 1', globals())"
+    )
     assert len(module.dag.run()) == 3
     Task.clear_registry()
     assert module.dag.run() == {}

@@ -89,7 +89,12 @@ def test_nothing_new_starts_after_the_first_failure():
     results = caught.value.flowkit_results
     assert isinstance(results, Results)
     assert results == {"before": "before"}
-    assert results.states == {"before": "succeeded", "broken": "failed", "independent": "cancelled", "below": "upstream_failed"}
+    assert results.states == {
+        "before": "succeeded",
+        "broken": "failed",
+        "independent": "cancelled",
+        "below": "upstream_failed",
+    }
     assert results.failed == {"broken": caught.value}
 
 
@@ -302,7 +307,11 @@ def test_an_interrupt_ends_the_run_with_its_own_type(error, fail_fast):
     assert caught.value is raised
     assert len(tries) == 1
     assert seen == []
-    assert caught.value.flowkit_results.states == {"broken": "failed", "waiting": "cancelled", "below": "upstream_failed"} or (
+    assert caught.value.flowkit_results.states == {
+        "broken": "failed",
+        "waiting": "cancelled",
+        "below": "upstream_failed",
+    } or (
         error is KeyboardInterrupt and caught.value.flowkit_results.states["below"] in ("cancelled", "upstream_failed")
     )
 
@@ -322,7 +331,9 @@ def test_an_interrupt_in_a_condition_ends_the_run():
     assert seen == []
 
 
-@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, TimeoutError, MemoryError, RecursionError, LookupError, EOFError])
+@pytest.mark.parametrize(
+    "error", [StopIteration, StopAsyncIteration, TimeoutError, MemoryError, RecursionError, LookupError, EOFError]
+)
 def test_exceptions_that_look_like_control_flow_are_plain_failures(error):
     """They are retried, raised and noted like any other."""
     tries = []
@@ -370,7 +381,9 @@ class Grumpy(Exception):
         raise TypeError("no notes, please")
 
 
-@pytest.mark.parametrize("error", [Unprintable(), Frozen(7), Slotted(), Grumpy("x")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [Unprintable(), Frozen(7), Slotted(), Grumpy("x")], ids=lambda error: type(error).__name__
+)
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_an_odd_exception_is_raised_all_the_same(error, fail_fast):
     """Neither notes nor attributes nor words may hide the very exception."""

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flowkit_core import DAG, Ending, Later, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
-from flowkit_core.run import STATES, failure
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 CLEAN_UP = ("all_done", "one_failed")
@@ -19,7 +18,8 @@ def shapes(draw, most=9):
     """Return the upstreams of each node, as positions of earlier nodes, in order of declaration."""
     count = draw(st.integers(1, most))
     return [
-        draw(st.permutations(draw(st.lists(st.sampled_from(range(node)), unique=True, max_size=4)))) if node else [] for node in range(count)
+        draw(st.permutations(draw(st.lists(st.sampled_from(range(node)), unique=True, max_size=4)))) if node else []
+        for node in range(count)
     ]
 
 
@@ -106,7 +106,13 @@ class Plan:
     """What a node of a random graph is and does."""
 
     def __init__(self, inputs, trigger, condition, failures, retries):
-        self.inputs, self.trigger, self.condition, self.failures, self.retries = inputs, trigger, condition, failures, retries
+        self.inputs, self.trigger, self.condition, self.failures, self.retries = (
+            inputs,
+            trigger,
+            condition,
+            failures,
+            retries,
+        )
 
     def __repr__(self):
         return f"Plan({self.inputs!r}, {self.trigger!r}, {self.condition}, {self.failures}, {self.retries})"
@@ -123,7 +129,7 @@ plans = st.builds(
 
 
 def reference(plan, upstream):
-    """Return the state of a node by the words of the contract, given (state, value) of each upstream; and its arguments."""
+    """Return the state of a node as the contract has it, and its arguments, given (state, value) of each upstream."""
     states = [state for state, _ in upstream]
     bad = [state for state in states if state in ("failed", "upstream_failed")]
     if plan.trigger in ("none_failed", "all_success") and bad:
@@ -144,7 +150,9 @@ def reference(plan, upstream):
     if plan.failures > plan.retries:
         return "failed", None
     ran = [(state, value) for state, value in upstream if state == "succeeded" or plan.inputs == "defaults"]
-    return "succeeded", () if plan.inputs == "nothing" else tuple(value if state == "succeeded" else "default" for state, value in ran)
+    return "succeeded", () if plan.inputs == "nothing" else tuple(
+        value if state == "succeeded" else "default" for state, value in ran
+    )
 
 
 def build(shape, wanted):
@@ -162,7 +170,14 @@ def build(shape, wanted):
         inputs = plan.inputs if upstream else "nothing"
         when = None if plan.condition is None else condition(plan)
         tasks.append(
-            Task(function(inputs, len(upstream), body), name=f"n{node}", when=when, trigger=plan.trigger, retries=plan.retries, delay=0)
+            Task(
+                function(inputs, len(upstream), body),
+                name=f"n{node}",
+                when=when,
+                trigger=plan.trigger,
+                retries=plan.retries,
+                delay=0,
+            )
         )
         [tasks[source] for source in upstream] >> tasks[node]
     return tasks, calls
@@ -195,7 +210,9 @@ def test_the_history_of_any_run_is_sound(shape, data, fail_fast):
     wanted = [data.draw(plans) for _ in shape]
     tasks, _ = build(shape, wanted)
     seen = []
-    results = DAG("random", tasks=tasks).run("serial", fail_fast=fail_fast, raise_on_failure=False, observers=[seen.append])
+    results = DAG("random", tasks=tasks).run(
+        "serial", fail_fast=fail_fast, raise_on_failure=False, observers=[seen.append]
+    )
     attempts, ended = {}, set()
     for event in seen[1:-1]:
         node = int(event.task[1:])
@@ -225,6 +242,7 @@ class RunMachine(RuleBasedStateMachine):
         self.ready, self.running, self.later, self.ended = [], [], [], {}
         self.handed_out, self.attempts = set(), {}
         self.failed = self.cancelled = False
+        self.raised = None
 
     @initialize(shape=shapes(), data=st.data(), fail_fast=st.booleans())
     def begin(self, shape, data, fail_fast):
@@ -235,13 +253,18 @@ class RunMachine(RuleBasedStateMachine):
             plan = self.plans[f"n{node}"]
             inputs = plan.inputs if upstream else "nothing"
             when = None if plan.condition is None else condition(plan)
-            func = function(inputs, len(upstream), lambda args: args)
+            func = function(inputs, len(upstream), self.body)
             tasks.append(Task(func, name=f"n{node}", trigger=plan.trigger, retries=plan.retries, when=when))
             [tasks[source] for source in upstream] >> tasks[node]
         self.graph = DAG("machine", tasks=tasks).graph()
         self.upstream = {f"n{node}": [f"n{source}" for source in upstream] for node, upstream in enumerate(shape)}
         self.run = Run(self.graph, fail_fast=fail_fast)
         self.hand_out(self.run.start())
+
+    def body(self, args):
+        if self.raised is not None:
+            raise self.raised
+        return args
 
     def hand_out(self, nodes):
         for node in nodes:
@@ -250,19 +273,20 @@ class RunMachine(RuleBasedStateMachine):
             assert set(self.upstream[node.name]) <= set(self.ended), "handed out before its upstreams ended"
             self.ready.append(node)
 
-    def finish(self, node, outcome, state):
+    def finish(self, node, outcome):
         answer = self.run.finish(node, outcome)
+        state = self.run.states()[node.name]
         if isinstance(answer, Later):
-            assert state == "failed"
+            assert state == "pending"
             assert answer.node is node
             assert answer.delay >= 0
             assert not self.cancelled
             self.later.append(node)
             return
         assert node.name not in self.ended, "ended twice"
+        assert state in FINAL
         self.ended[node.name] = state
-        if state == "failed":
-            self.failed = True
+        self.failed = self.failed or state == "failed"
         self.hand_out(answer)
 
     @precondition(lambda self: self.ready)
@@ -271,7 +295,7 @@ class RunMachine(RuleBasedStateMachine):
         node = self.ready.pop(data.draw(st.integers(0, len(self.ready) - 1)))
         call = self.run.call(node)
         if isinstance(call, Ending):
-            self.finish(node, call, self.state_of(call))
+            self.finish(node, call)
             return
         assert not self.cancelled, "started after the cancellation"
         if self.failed and self.fail_fast:
@@ -280,27 +304,21 @@ class RunMachine(RuleBasedStateMachine):
         ending = call.judge()
         if ending is not None:
             assert self.attempts.get(node.name, 0) == 0, "judged again for a retry"
-            self.finish(node, ending, self.state_of(ending))
+            self.finish(node, ending)
             return
         self.attempts[node.name] = self.attempts.get(node.name, 0) + 1
         assert call.attempt == self.attempts[node.name] <= 1 + self.plans[node.name].retries
         self.running.append((node, call))
 
-    @staticmethod
-    def state_of(ending):
-        return STATES[ending.state]
-
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), outcome=st.sampled_from(["value", "value", "value", "none", "error", "error", "interrupt"]))
-    def end(self, data, outcome):
+    @rule(data=st.data(), raised=st.sampled_from([None, None, None, ValueError, ValueError, SystemExit]))
+    def end(self, data, raised):
         node, call = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        if outcome in ("value", "none"):
-            self.finish(node, None if outcome == "none" else call.perform(), "succeeded")
-            return
-        error = ValueError("boom") if outcome == "error" else SystemExit(1)
-        waiting = len(self.later)
-        self.finish(node, failure(error), "failed")
-        if outcome == "interrupt":
+        self.raised, waiting = raised, len(self.later)
+        self.finish(node, call.perform())
+        self.raised = None
+        assert (self.ended.get(node.name) == "succeeded") == (raised is None)
+        if raised is SystemExit:
             assert len(self.later) == waiting, "an interrupt was retried"
             self.fail_fast = True
 
@@ -341,21 +359,17 @@ class RunMachine(RuleBasedStateMachine):
             self.later.clear()
             while self.running:
                 node, call = self.running.pop()
-                self.finish(node, call.perform(), "succeeded")
+                self.finish(node, call.perform())
             pending, self.ready = self.ready, []
             for node in pending:
                 call = self.run.call(node)
-                if isinstance(call, Ending):
-                    self.finish(node, call, self.state_of(call))
+                ending = call if isinstance(call, Ending) else call.judge()
+                if ending is not None:
+                    self.finish(node, ending)
                 else:
-                    ending = call.judge()
-                    if ending is not None:
-                        self.finish(node, ending, self.state_of(ending))
-                    else:
-                        self.running.append((node, call))
+                    self.running.append((node, call))
         self.over()
         assert set(self.ended) == set(self.upstream)
-        assert set(self.ended.values()) <= FINAL
         self.states_agree()
 
 

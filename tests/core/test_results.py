@@ -30,7 +30,7 @@ def test_results_are_a_dict():
     assert isinstance(results, dict)
     assert isinstance(results, Results)
     assert results == {"one": 1, "two": [1, None]}
-    assert {"one": 1, "two": [1, None]} == results
+    assert results == {"one": 1, "two": [1, None]}
     assert repr(results) == str(results) == f"{results}" == "{'one': 1, 'two': [1, None]}"
     assert json.loads(json.dumps(results)) == {"one": 1, "two": [1, None]}
     assert pprint.pformat(results) == "{'one': 1, 'two': [1, None]}"
@@ -43,7 +43,13 @@ def test_results_are_a_dict():
 def test_the_facts_of_a_run(results):
     """What became of each task, why, and how long it took."""
     assert results == {"ran": 1}
-    assert results.states == {"ran": "succeeded", "left_out": "skipped", "broken": "failed", "below": "upstream_failed", "never": "cancelled"}
+    assert results.states == {
+        "ran": "succeeded",
+        "left_out": "skipped",
+        "broken": "failed",
+        "below": "upstream_failed",
+        "never": "cancelled",
+    }
     assert list(results.skipped) == ["left_out"]
     assert list(results.failed) == ["broken"]
     assert isinstance(results.failed["broken"], KeyError)
@@ -84,14 +90,23 @@ def test_changing_the_dict_does_not_change_the_facts(results):
     assert "new" not in results.states
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, dict.copy, Results.copy, lambda r: pickle.loads(pickle.dumps(r))], ids=["copy", "dict.copy", "copy()", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, dict.copy, Results.copy, lambda r: pickle.loads(pickle.dumps(r))],
+    ids=["copy", "dict.copy", "copy()", "pickle"],
+)
 def test_a_copy_equals_the_original(results, duplicate):
     """Values at least; and everything where the copy is Results too."""
     copied = duplicate(results)
     assert copied == results
     assert copied is not results
     if isinstance(copied, Results):
-        assert (copied.states, copied.skipped, copied.durations, copied.run_id) == (results.states, results.skipped, results.durations, results.run_id)
+        assert (copied.states, copied.skipped, copied.durations, copied.run_id) == (
+            results.states,
+            results.skipped,
+            results.durations,
+            results.run_id,
+        )
         assert list(copied.failed) == ["broken"]
         copied["new"] = 1
         assert "new" not in results

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import heapq
 import random
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
-from flowkit_core import DAG, Ending, Later, Run, RunFinished, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
+from flowkit_core import (
+    DAG,
+    Ending,
+    Later,
+    Run,
+    RunFinished,
+    Task,
+    TaskFailed,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+)
 
 
 class Simulation:
@@ -97,7 +108,7 @@ def test_jitter_keeps_every_wait_in_its_range(jitter):
     """Each wait is its part of the schedule times a factor in [1 - jitter, 1 + jitter]."""
     simulation = Simulation(flaky(99, retries=50, backoff=1, jitter=jitter), random=random.Random(5).random)
     times = simulation.times("flaky")
-    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    waits = [after - before for before, after in pairwise(times)]
     assert all(1 - jitter - 1e-9 <= wait <= 1 + jitter + 1e-9 for wait in waits)
     assert max(waits) - min(waits) > jitter
 
@@ -116,12 +127,25 @@ def test_a_wait_holds_up_nothing_else():
     slow >> after
     other >> last
     simulation = Simulation(after, last)
-    assert [(time, name) for time, name, _ in simulation.starts] == [(0, "slow"), (0, "other"), (0, "last"), (100, "slow"), (100, "after")]
+    assert [(time, name) for time, name, _ in simulation.starts] == [
+        (0, "slow"),
+        (0, "other"),
+        (0, "last"),
+        (100, "slow"),
+        (100, "after"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("retry_on", "tries"),
-    [(None, 4), (ValueError, 4), ((OSError, ValueError), 4), (OSError, 1), (lambda error: str(error) != "failure 2", 2), (lambda error: 0, 1)],
+    [
+        (None, 4),
+        (ValueError, 4),
+        ((OSError, ValueError), 4),
+        (OSError, 1),
+        (lambda error: str(error) != "failure 2", 2),
+        (lambda error: 0, 1),
+    ],
 )
 def test_retry_on_decides_after_each_attempt(retry_on, tries):
     """Each error is judged for itself."""
@@ -190,7 +214,11 @@ def test_a_task_that_gives_up_says_so_once():
     """Each failed attempt but the last is a retry; the last is a failure."""
     seen = []
     DAG("events", tasks=[flaky(9, retries=2, delay=0)]).run("serial", observers=[seen.append], raise_on_failure=False)
-    assert [type(event) for event in seen if isinstance(event, (TaskRetrying, TaskFailed))] == [TaskRetrying, TaskRetrying, TaskFailed]
+    assert [type(event) for event in seen if isinstance(event, (TaskRetrying, TaskFailed))] == [
+        TaskRetrying,
+        TaskRetrying,
+        TaskFailed,
+    ]
 
 
 def test_the_serial_executor_waits_in_real_time():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -19,7 +20,7 @@ def increment(x=0):
 def chain(length):
     """Return the tasks of a chain, first to last."""
     tasks = [Task(increment, name=f"task_{number}") for number in range(length)]
-    for one, following in zip(tasks, tasks[1:], strict=False):
+    for one, following in pairwise(tasks):
         one >> following
     return tasks
 

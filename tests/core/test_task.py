@@ -112,7 +112,16 @@ def test_options_are_attributes():
         return x
 
     made = Task(
-        func, name="n", retries=3, delay=0.5, backoff=1.5, when=condition, max_delay=9, jitter=0, retry_on=OSError, trigger="all_done"
+        func,
+        name="n",
+        retries=3,
+        delay=0.5,
+        backoff=1.5,
+        when=condition,
+        max_delay=9,
+        jitter=0,
+        retry_on=OSError,
+        trigger="all_done",
     )
     assert (made.name, made.retries, made.delay, made.backoff, made.when) == ("n", 3, 0.5, 1.5, condition)
     assert (made.max_delay, made.jitter, made.retry_on, made.trigger) == (9, 0, OSError, "all_done")
@@ -182,7 +191,13 @@ def test_a_callable_object_can_be_a_task():
 
 @pytest.mark.parametrize(
     ("func", "values", "result"),
-    [(len, ["abc"], 3), (operator.add, [1, 2], 3), (max, [3, 9, 4], 9), (str.upper, ["abc"], "ABC"), (dict, [[("a", 1)]], {"a": 1})],
+    [
+        (len, ["abc"], 3),
+        (operator.add, [1, 2], 3),
+        (max, [3, 9, 4], 9),
+        (str.upper, ["abc"], "ABC"),
+        (dict, [[("a", 1)]], {"a": 1}),
+    ],
     ids=["len", "operator.add", "max", "str.upper", "dict"],
 )
 def test_a_builtin_can_be_a_task_even_without_a_signature(func, values, result):
@@ -316,7 +331,10 @@ def test_a_near_miss_in_with_options_gets_a_suggestion():
         plain.with_options(retires=3)
 
 
-@pytest.mark.parametrize("option", [{"delay": 0}, {"backoff": 0}, {"jitter": 0}, {"jitter": 1}, {"max_delay": 0}, {"retries": 0}, {"when": None}])
+@pytest.mark.parametrize(
+    "option",
+    [{"delay": 0}, {"backoff": 0}, {"jitter": 0}, {"jitter": 1}, {"max_delay": 0}, {"retries": 0}, {"when": None}],
+)
 def test_the_ends_of_the_ranges_are_allowed(option):
     """Zero is a value like others."""
     made = Task(len, **option)
@@ -677,7 +695,9 @@ def test_policies_are_values():
 # Names are data
 
 
-@pytest.mark.parametrize("name", ["ünïcödé 名前", "two\nlines", "nul\0byte", "\x1b[31mred", "%s %d {} {0}", "../../etc/passwd", "x" * 10_000])
+@pytest.mark.parametrize(
+    "name", ["ünïcödé 名前", "two\nlines", "nul\0byte", "\x1b[31mred", "%s %d {} {0}", "../../etc/passwd", "x" * 10_000]
+)
 def test_any_text_is_a_name(name):
     """Names are data: any text that is not empty works as a key of the results and in errors."""
     named = Task(lambda: 1, name=name)

@@ -202,6 +202,7 @@ aggregate_results  Total: {sum(range(1000))}
         (2, "Bob (customer 2)\n  has ordered   cups, honey, tea\n  may also like kettle\n"),
         (3, "Carol (customer 3)\n  has ordered   cups, kettle, kettle\n  may also like tea, honey\n"),
     ],
+    ids=["Alice", "Bob", "Carol"],
 )
 def test_flow_puts_the_profile_together(tmp_path: Path, executor: str, customer: int, profile: str) -> None:
     done = run(tmp_path, "flow_user_profile.py", customer, "--executor", executor)

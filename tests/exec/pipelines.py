@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 from contextvars import ContextVar
@@ -98,6 +99,12 @@ def place():
     return os.getpid(), threading.get_ident()
 
 
+@task
+def interrupt(pid):
+    """Press Ctrl-C, as seen by the process that runs the pipeline."""
+    os.kill(pid, signal.SIGINT)
+
+
 # Failures
 
 
@@ -117,7 +124,7 @@ def fail():
 @task
 def fail_with_a_cause():
     try:
-        {}["key"]  # noqa: B018
+        {}["key"]
     except KeyError as cause:
         error = ValueError("with a cause")
         error.add_note("a note of the user")

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowkit_core import DAG, RunFinished, RunStarted, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded, UnknownExecutorError
+from flowkit_core import (
+    DAG,
+    RunFinished,
+    RunStarted,
+    Task,
+    TaskFailed,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+    UnknownExecutorError,
+)
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 
 SECONDS = 60  # a guard against hanging, never a wait
@@ -136,6 +146,36 @@ def test_a_random_graph_equals_sequential_evaluation(executor, shape):
     assert DAG("random", tasks=tasks).run(executor) == expected
 
 
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shape=shapes(), data=st.data())
+def test_random_failures_end_as_the_contract_says(executor, shape, data):
+    """A task runs if and only if nothing above it failed; and everything is told once, in a sound order."""
+    broken = data.draw(st.sets(st.sampled_from(range(len(shape))), max_size=2))
+    tasks = [
+        p.fail.with_options(name=f"n{number}") if number in broken else Task(p.node, name=f"n{number}")
+        for number in range(len(shape))
+    ]
+    expected, seen = {}, []
+    for number, upstream in enumerate(shape):
+        if number not in broken:
+            [tasks[source] for source in upstream] >> tasks[number]
+        below = number not in broken and any(expected[f"n{source}"] != "succeeded" for source in upstream)
+        expected[f"n{number}"] = "failed" if number in broken else "upstream_failed" if below else "succeeded"
+    results = DAG("random", tasks=tasks).run(executor, fail_fast=False, raise_on_failure=False, observers=[seen.append])
+    assert {name: results.states[name] for name in expected} == expected
+    assert set(results) == {name for name, state in expected.items() if state == "succeeded"}
+    ended = set()
+    for event in seen[1:-1]:
+        assert event.task not in ended
+        if isinstance(event, TaskStarted):
+            assert expected[event.task] != "upstream_failed"
+            number = int(event.task[1:])
+            assert number in broken or {f"n{source}" for source in shape[number]} <= ended
+        else:
+            ended.add(event.task)
+    assert ended == set(expected)
+
+
 # Conditions and skips
 
 
@@ -163,7 +203,7 @@ def test_a_skip_travels_to_what_cannot_do_without(executor):
     results = DAG("skips", tasks=[end]).run(executor)
     assert results == {}
     assert set(results.states.values()) == {"skipped"}
-    assert "'middle'" in results.skipped["end"]
+    assert '"middle"' in results.skipped["end"]
 
 
 def test_an_error_in_a_condition_is_the_tasks_failure(executor):
@@ -180,7 +220,9 @@ def test_an_error_in_a_condition_is_the_tasks_failure(executor):
 def test_a_task_is_tried_again(executor, tmp_path, failures):
     """As often as it takes, within its retries."""
     path = tmp_path / "tries"
-    results = DAG("retries", tasks=copies(p.flaky, "flaky", retries=3, delay=0)).run(executor, params={"path": str(path), "failures": failures})
+    results = DAG("retries", tasks=copies(p.flaky, "flaky", retries=3, delay=0)).run(
+        executor, params={"path": str(path), "failures": failures}
+    )
     assert results == {"flaky": failures + 1}
     assert path.stat().st_size == failures + 1
 
@@ -189,7 +231,9 @@ def test_a_task_gives_up_after_its_retries(executor, tmp_path):
     """The last error is raised, and the note counts the attempts."""
     path = tmp_path / "tries"
     with pytest.raises(p.OwnError, match="failure 3") as caught:
-        DAG("retries", tasks=copies(p.flaky, "flaky", retries=2, delay=0)).run(executor, params={"path": str(path), "failures": 9})
+        DAG("retries", tasks=copies(p.flaky, "flaky", retries=2, delay=0)).run(
+            executor, params={"path": str(path), "failures": 9}
+        )
     assert path.stat().st_size == 3
     assert "task 'flaky' of 'retries' failed after 3 attempts" in notes(caught.value)
 
@@ -199,7 +243,9 @@ def test_a_delayed_retry_does_not_hold_up_the_others(executor, tmp_path):
     (flaky,), (start, end) = copies(p.flaky, "flaky", retries=1, delay=0.05), fresh(p.one, p.add_one)
     start >> end
     seen = []
-    DAG("retries", tasks=[flaky, end]).run(executor, params={"path": str(tmp_path / "tries"), "failures": 1}, observers=[seen.append])
+    DAG("retries", tasks=[flaky, end]).run(
+        executor, params={"path": str(tmp_path / "tries"), "failures": 1}, observers=[seen.append]
+    )
     ended = [event.task for event in seen if isinstance(event, TaskSucceeded)]
     assert ended == ["one", "add_one", "flaky"]
 
@@ -247,12 +293,22 @@ def test_fail_fast_starts_nothing_more(executor):
         DAG("etl", tasks=[below, rang, late]).run(executor)
     assert caught.value.flowkit_results == {"clean_up": "cleaned", "alert": "rang"}
     states = caught.value.flowkit_results.states
-    assert states == {"fail": "failed", "after": "upstream_failed", "clean_up": "succeeded", "alert": "succeeded", "late": "cancelled"}
+    assert states == {
+        "fail": "failed",
+        "after": "upstream_failed",
+        "clean_up": "succeeded",
+        "alert": "succeeded",
+        "late": "cancelled",
+    }
 
 
 def test_independent_branches_go_on_where_they_may(executor):
     """fail_fast=False: all failures in one group."""
-    broken, other, below, (start, end) = *copies(p.fail, "broken", "other"), *copies(p.after, "below"), fresh(p.one, p.add_one)
+    broken, other, below, (start, end) = (
+        *copies(p.fail, "broken", "other"),
+        *copies(p.after, "below"),
+        fresh(p.one, p.add_one),
+    )
     broken >> below
     start >> end
     with pytest.raises(ExceptionGroup) as caught:
@@ -283,12 +339,16 @@ def test_an_interrupt_ends_the_run_and_is_not_retried(executor, tmp_path, kind):
     assert caught.value.flowkit_results.states["after"] in ("upstream_failed", "cancelled")
 
 
-@pytest.mark.parametrize("kind", sorted(set(p.KINDS) - {"SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"}))
+@pytest.mark.parametrize(
+    "kind", sorted(set(p.KINDS) - {"SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"})
+)
 def test_whatever_else_a_task_raises_is_a_plain_failure(executor, tmp_path, kind):
     """Never mistaken for the runner's own control flow: retried, and raised with its own type."""
     path = tmp_path / "tries"
     with pytest.raises(p.KINDS[kind]) as caught:
-        DAG("etl", tasks=copies(p.stop, "stop", retries=1, delay=0)).run(executor, params={"kind": kind, "path": str(path)})
+        DAG("etl", tasks=copies(p.stop, "stop", retries=1, delay=0)).run(
+            executor, params={"kind": kind, "path": str(path)}
+        )
     assert type(caught.value) is p.KINDS[kind]
     assert path.stat().st_size == 2
     assert "task 'stop' of 'etl' failed after 2 attempts" in notes(caught.value)
@@ -319,6 +379,34 @@ def test_a_run_in_a_task(executor):
     assert results == {"nested": {"start": 1, "inner": 2}, "nested_threads": (2, 2, 2)}
 
 
+def test_a_dag_that_runs_itself(local_executor):
+    """A task may run the very DAG it belongs to."""
+    depth = itertools.count()
+
+    def again():
+        return ["deep"] if next(depth) == 3 else [*dag.run(local_executor)["again"], "up"]
+
+    dag = DAG("self", tasks=[Task(again)])
+    assert dag.run(local_executor) == {"again": ["deep", "up", "up", "up"]}
+
+
+def test_code_runs_where_the_name_says(executor):
+    """In this process, or in another one."""
+    pid, thread = DAG("where", tasks=fresh(p.place)).run(executor)["place"]
+    assert (pid == os.getpid()) == (executor.name != "process")
+    if executor.name == "serial":
+        assert thread == threading.get_ident()
+
+
+def test_ctrl_c_ends_a_run(executor):
+    """KeyboardInterrupt comes out of run(), and the executor can be used again."""
+    tasks = [*fresh(p.interrupt), *copies(p.one, *(f"task_{number}" for number in range(50)))]
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("etl", tasks=tasks).run(executor, params={"pid": os.getpid()})
+    assert set(caught.value.flowkit_results.states) == {task.name for task in tasks}
+    assert DAG("next", tasks=fresh(p.one)).run(executor) == {"one": 1}
+
+
 def test_two_runs_of_one_dag_at_once(executor):
     """Every run has a state of its own, also on one executor object."""
     start, end = fresh(p.one, p.add_one)
@@ -329,8 +417,7 @@ def test_two_runs_of_one_dag_at_once(executor):
 
     def work():
         barrier.wait()
-        for _ in range(5):
-            seen.append(dag.run(executor))
+        seen.extend(dag.run(executor) for _ in range(5))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -379,9 +466,25 @@ def test_tasks_run_at_the_same_time(wide_executor):
 
         thread = threading.Thread(target=host)
         thread.start()
-        results = DAG("meeting", tasks=fresh(p.left, p.right)).run(wide_executor, params={"port": server.getsockname()[1]})
+        results = DAG("meeting", tasks=fresh(p.left, p.right)).run(
+            wide_executor, params={"port": server.getsockname()[1]}
+        )
         thread.join(SECONDS)
     assert results == {"left": b"!", "right": b"!"}
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+def test_a_ready_task_starts_at_once(workers):
+    """There are no levels: a task does not wait for what merely stands beside it."""
+    reached = threading.Event()
+    beside = Task(lambda: reached.wait(SECONDS), name="beside")
+    chain = [Task(lambda *_: None, name=f"task_{number}") for number in range(5)] + [
+        Task(lambda _: reached.set(), name="last")
+    ]
+    for before, following in itertools.pairwise(chain):
+        before >> following
+    with ThreadExecutor(max_workers=workers) as executor:
+        assert DAG("levels", tasks=[beside, chain[-1]]).run(executor)["beside"] is True
 
 
 def test_no_more_tasks_run_at_once_than_there_are_workers(thread_executor):
@@ -393,7 +496,7 @@ def test_no_more_tasks_run_at_once_than_there_are_workers(thread_executor):
         with lock:
             running += 1
             peak = max(peak, running)
-        os.stat(__file__)
+        os.getpid()
         with lock:
             running -= 1
 
@@ -428,7 +531,9 @@ def test_what_runs_when_another_fails_may_end(name):
         below = Task(lambda x: x, name="below")
         tasks[0] >> below
         with pytest.raises(ValueError) as caught:
-            DAG("etl", tasks=[*tasks, below]).run(executor, observers=[lambda event: isinstance(event, TaskFailed) and failed.set()])
+            DAG("etl", tasks=[*tasks, below]).run(
+                executor, observers=[lambda event: isinstance(event, TaskFailed) and failed.set()]
+            )
     assert caught.value.flowkit_results == {"slow": True}
     assert caught.value.flowkit_results.states == {"slow": "succeeded", "broken": "failed", "below": "cancelled"}
     assert "0 tasks had succeeded, 1 was running, 1 did not start" in notes(caught.value)
@@ -481,7 +586,7 @@ def test_context_variables_do_not_leak_from_task_to_task(local_executor):
         return before
 
     tasks = [Task(change, name=f"task_{number}") for number in range(20)]
-    for before, following in zip(tasks[:10], tasks[1:10], strict=False):
+    for before, following in itertools.pairwise(tasks[:10]):
         before >> following
     assert set(DAG("context", tasks=tasks).run(local_executor).values()) == {"unset"}
     assert p.setting.get() == "unset"
@@ -498,7 +603,11 @@ def test_every_run_tells_the_same_story(executor, tmp_path):
     broken >> [below, cleaned]
     seen = []
     DAG("story", tasks=[end, flaky, below, cleaned]).run(
-        executor, params={"path": str(tmp_path / "tries"), "failures": 1}, fail_fast=False, raise_on_failure=False, observers=[seen.append]
+        executor,
+        params={"path": str(tmp_path / "tries"), "failures": 1},
+        fail_fast=False,
+        raise_on_failure=False,
+        observers=[seen.append],
     )
     assert isinstance(seen[0], RunStarted)
     assert seen[0].tasks == 8
@@ -551,7 +660,9 @@ def test_the_parallel_example(executor):
     assert list(results) == ["fetch_data", "process_batch_1", "process_batch_2", "process_batch_3", "aggregate_results"]
 
 
-@pytest.mark.parametrize(("size", "loaded"), [(1200, "LOADED_2400_MANUAL_APPROVAL"), (800, "LOADED_1600_AUTO_APPROVED")])
+@pytest.mark.parametrize(
+    ("size", "loaded"), [(1200, "LOADED_2400_MANUAL_APPROVAL"), (800, "LOADED_1600_AUTO_APPROVED")]
+)
 def test_the_approval_example(executor, size, loaded):
     """One of two approvals is skipped."""
     assert DAG("approval_workflow", tasks=[p.load]).run(executor, params={"size": size})["load"] == loaded
@@ -567,7 +678,9 @@ def test_an_executor_is_known_by_its_name(name):
     start, end = fresh(p.one, p.add_one)
     start >> end
     dag = DAG("names", max_workers=2, tasks=[end])
-    results = dag.run(executor=name, observers=[lambda event: started.append(event) if isinstance(event, RunStarted) else None])
+    results = dag.run(
+        executor=name, observers=[lambda event: started.append(event) if isinstance(event, RunStarted) else None]
+    )
     assert results == {"one": 1, "add_one": 2}
     assert started[0].executor == name
 
@@ -575,7 +688,9 @@ def test_an_executor_is_known_by_its_name(name):
 def test_threads_are_the_default():
     """run() means threads where they are installed."""
     started = []
-    DAG("default", tasks=fresh(p.one)).run(observers=[lambda event: started.append(event) if isinstance(event, RunStarted) else None])
+    DAG("default", tasks=fresh(p.one)).run(
+        observers=[lambda event: started.append(event) if isinstance(event, RunStarted) else None]
+    )
     assert started[0].executor == "thread"
 
 
@@ -589,7 +704,9 @@ def test_an_unknown_name_lists_all_there_are():
 
 
 @pytest.mark.parametrize("kind", [ThreadExecutor, ProcessExecutor])
-@pytest.mark.parametrize(("workers", "error"), [(0, ValueError), (-3, ValueError), (1.0, TypeError), ("2", TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("workers", "error"), [(0, ValueError), (-3, ValueError), (1.0, TypeError), ("2", TypeError), (True, TypeError)]
+)
 def test_max_workers_is_checked(kind, workers, error):
     """Where it is written, with the value and what is allowed."""
     with pytest.raises(error) as caught:

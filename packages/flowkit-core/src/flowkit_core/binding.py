@@ -38,17 +38,22 @@ class Parameters:
     def __init__(self, func: Callable[..., Any]) -> None:
         self.is_async = is_coroutine_function(func)
         code = getattr(func, "__code__", None)
-        if code is None or type(func).__name__ != "function" or "__wrapped__" in func.__dict__ or "__signature__" in func.__dict__:
+        if (
+            code is None
+            or type(func).__name__ != "function"
+            or "__wrapped__" in func.__dict__
+            or "__signature__" in func.__dict__
+        ):
             self._inspect(func)
             return
         names, count = code.co_varnames, code.co_argcount
         self.positional: tuple[str, ...] = names[:count]
         self.keyword_only: tuple[str, ...] = names[count : count + code.co_kwonlyargcount]
         self.positional_only: int = code.co_posonlyargcount
-        defaults = func.__defaults__ or ()  # type: ignore[attr-defined]
+        defaults = func.__defaults__ or ()
         self.defaults: dict[str, Any] = dict(zip(names[count - len(defaults) : count], defaults, strict=True))
-        if func.__kwdefaults__:  # type: ignore[attr-defined]
-            self.defaults |= func.__kwdefaults__  # type: ignore[attr-defined]
+        if func.__kwdefaults__:
+            self.defaults |= func.__kwdefaults__
         self.rest: bool = bool(code.co_flags & _VAR_POSITIONAL)
         self.named_rest: bool = bool(code.co_flags & _VAR_KEYWORD)
 
@@ -63,7 +68,9 @@ class Parameters:
             self.defaults, self.rest, self.named_rest = {}, True, False
             return
         kinds = inspect.Parameter
-        self.positional = tuple(p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD))
+        self.positional = tuple(
+            p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        )
         self.keyword_only = tuple(p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY)
         self.positional_only = sum(p.kind is kinds.POSITIONAL_ONLY for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
@@ -110,7 +117,11 @@ class Binding:
     __slots__ = ("named", "named_rest", "open", "rest")
 
     def __init__(
-        self, named: dict[str, int], rest: Sequence[int] = (), named_rest: Mapping[str, int] | None = None, open: Iterable[str] = ()  # noqa: A002
+        self,
+        named: dict[str, int],
+        rest: Sequence[int] = (),
+        named_rest: Mapping[str, int] | None = None,
+        open: Iterable[str] = (),
     ) -> None:
         self.named = named
         self.rest = tuple(rest)
@@ -151,7 +162,11 @@ def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Map
     others = [(name, index) for name, index in upstream.items() if name not in named]
     if others:
         by_place = parameters.positional if parameters.rest else names  # after *args, only a name can tell
-        free = [name for name in by_place if name not in named and (name in parameters.positional or name not in parameters.defaults)]
+        free = [
+            name
+            for name in by_place
+            if name not in named and (name in parameters.positional or name not in parameters.defaults)
+        ]
         for parameter, (_, index) in zip(free, others, strict=False):
             named[parameter] = index
         others = others[len(free) :]
@@ -200,7 +215,10 @@ def bind_by_name(
 
 
 def check_open(
-    open_parameters: Iterable[tuple[Task[..., Any], Parameters, Binding, Sequence[str]]], params: Mapping[str, Any], names: Sequence[str]
+    open_parameters: Iterable[tuple[Task[..., Any], Parameters, Binding, Sequence[str]]],
+    params: Mapping[str, Any],
+    names: Sequence[str],
+    remedy: str,
 ) -> None:
     """Check that ``run(params=...)`` fills every parameter without default, and that each of its names is wanted.
 
@@ -208,27 +226,38 @@ def check_open(
         open_parameters: for each node with open parameters: task, parameters, binding, and names of its upstreams.
         params: what the run was given.
         names: all task names, for near misses.
+        remedy: what to do about a parameter that is not filled, in the terms of the builder.
 
     Raises:
         BindingError: if something is missing or left over.
     """
-    if odd := [name for name in params if not isinstance(name, str)]:
+    keys: list[Any] = list(params)
+    if odd := [name for name in keys if not isinstance(name, str)]:
         raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
     wanted: set[str] = set()
     for task, parameters, binding, upstream in open_parameters:
         wanted.update(binding.open)
         for parameter in binding.open:
             if parameter not in params and parameter not in parameters.defaults:
-                raise _missing(task, parameters, parameter, upstream, names)
+                raise _missing(task, parameters, parameter, upstream, names, remedy)
     if unknown := [name for name in params if name not in wanted]:
-        takers = f"parameters that can be given: {', '.join(sorted(wanted))}" if wanted else "no task has a parameter left to give"
+        takers = (
+            f"parameters that can be given: {', '.join(sorted(wanted))}"
+            if wanted
+            else "no task has a parameter left to give"
+        )
         raise BindingError(
-            f"run(params=...) has {unknown[0]!r}, but no task takes it from there{near(unknown[0], wanted)}; {takers}", None, unknown[0], sorted(wanted)
+            f"run(params=...) has {unknown[0]!r}, but no task takes it from there{near(unknown[0], wanted)}; {takers}",
+            None,
+            unknown[0],
+            sorted(wanted),
         )
 
 
-def _too_many(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]) -> BindingError:
-    left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")  # noqa: PLR2004
+def _too_many(
+    task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
+) -> BindingError:
+    left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")
     count = len(parameters.names)
     return BindingError(
         f"task {task.name!r} takes {count} argument{'s' * (count != 1)}, {parameters}, but {len(upstream)} upstream result{'s arrive' * (len(upstream) != 1) or ' arrives'}: "
@@ -239,7 +268,18 @@ def _too_many(task: Task[..., Any], parameters: Parameters, upstream: Mapping[st
     )
 
 
-def _missing(task: Task[..., Any], parameters: Parameters, parameter: str, upstream: Sequence[str], names: Sequence[str]) -> BindingError:
+WIRE = "wire a task to it with '>>'"
+NAME = "name the parameter after an earlier task of the flow, add() such a task before it"
+
+
+def _missing(
+    task: Task[..., Any],
+    parameters: Parameters,
+    parameter: str,
+    upstream: Sequence[str],
+    names: Sequence[str],
+    remedy: str,
+) -> BindingError:
     guess = near(parameter, [name for name in names if name != task.name and name not in parameters.names])
     if upstream:
         use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
@@ -247,7 +287,7 @@ def _missing(task: Task[..., Any], parameters: Parameters, parameter: str, upstr
         use = f"it has no upstream{guess}"
     return BindingError(
         f"task {task.name!r} takes {parameter!r}, but {use}; its signature is {task.name}{parameters}: "
-        f"wire a task to it with '>>', give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
+        f"{remedy}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
         task.name,
         parameter,
         upstream,

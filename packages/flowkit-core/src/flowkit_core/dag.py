@@ -9,7 +9,7 @@ from ._typing import TYPE_CHECKING
 from .errors import shown
 from .graph import Graph
 from .pipeline import Pipeline
-from .task import UPSTREAM, Task, neighbors
+from .task import Task, present
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,9 @@ class DAG(Pipeline):
         {'extract': [1, 2, 3], 'load': '3 rows'}
     """
 
-    def __init__(self, name: str = "workflow", max_workers: int | None = None, *, tasks: Iterable[AnyTask] | None = None) -> None:
+    def __init__(
+        self, name: str = "workflow", max_workers: int | None = None, *, tasks: Iterable[AnyTask] | None = None
+    ) -> None:
         super().__init__(name, max_workers)
         self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
         self._block: list[AnyTask] | None = None
@@ -68,7 +70,7 @@ class DAG(Pipeline):
         self._collecting.append(block)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._collecting.pop().__exit__(*error)
 
     @property
@@ -95,7 +97,7 @@ class DAG(Pipeline):
         if self._cached is None or self._cached[0] is not version or self._cached[1].name != self.name:
             tasks = self._found()
             place = {task: index for index, task in enumerate(tasks)}
-            upstream = [[place[other] for other in neighbors(task, UPSTREAM) if other in place] for task in tasks]
+            upstream = [[place[other] for other in present(task, task._upstream) if other in place] for task in tasks]
             self._cached = version, Graph(self.name, tasks, upstream)
         return self._cached[1]
 

@@ -17,18 +17,19 @@ from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from ._typing import Any
     from .task import Task
 
     AnyTask = Task[..., Any]
+    Key = tuple[int, str, int, int]  # id of a module's globals, name of a function, thread, level of recursion
 
 _FUNCTION = 0x1  # inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body
 _TOP = ""
 
 _serials = count()
-_scopes: dict[tuple[int, str, int], Scope] = {}
+_scopes: dict[Key, Scope] = {}
 _version = object()
 _block: ContextVar[list[AnyTask] | None] = ContextVar("flowkit_block", default=None)
 _hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
@@ -37,24 +38,31 @@ _hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
 class Scope:
     """The tasks that one run through the code of a scope has made."""
 
-    __slots__ = ("globals", "key", "sealed", "tasks", "wired")
+    __slots__ = ("adopted", "globals", "key", "sealed", "tasks")
 
-    def __init__(self, key: tuple[int, str, int], module: dict[str, Any]) -> None:
+    def __init__(self, key: Key, module: dict[str, Any]) -> None:
         self.key = key
         self.globals = module  # held, so that its id() stays its own
-        self.tasks: dict[tuple[str, str, bool], AnyTask] = {}
-        self.wired: dict[AnyTask, None] = {}  # tasks of other modules that the code of this scope wired
+        self.tasks: dict[Any, AnyTask] = {}
+        # tasks of other modules that the code of this scope wired, and those that the top level made with a helper
+        self.adopted: dict[AnyTask, None] = {}
         self.sealed = 0  # the line of the last DAG made here; 0: none yet
 
     def defined(self, task: AnyTask) -> None:
         """File a task, in the place of the one that it replaces; a copy of the same name stands beside its original."""
-        key = (task.__qualname__, task.name, task._is_copy)
+        key = _key(task)
         old = self.tasks.pop(key, None)
         self.tasks[key] = task
         if old is not None and self.key[1] == _TOP:
             from .task import unlink
 
             unlink(old)
+
+
+def _key(task: AnyTask) -> Any:
+    """Return what a task is known by in its scope; the name alone where that says it all, because there may be many."""
+    name, qualname = task.name, task.__qualname__
+    return name if name == qualname and not task._is_copy else (name, qualname, task._is_copy)
 
 
 def _outside(frame: FrameType | None) -> FrameType | None:
@@ -64,21 +72,46 @@ def _outside(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
+def _is_top(frame: FrameType) -> bool:
+    """Say whether a frame runs the top level of a module, or a cell of a notebook."""
+    code = frame.f_code
+    return code.co_name == "<module>" or (not code.co_flags & _FUNCTION and frame.f_locals is frame.f_globals)
+
+
 def _scope(frame: FrameType | None) -> tuple[Scope, int]:
     """Return the scope whose code a frame runs, and the line where it stands."""
-    while frame is not None and frame.f_code.co_name != "<module>":
+    while frame is not None and not _is_top(frame):
         code = frame.f_code
         if code.co_flags & _FUNCTION and not code.co_name.startswith("<"):
-            break
+            key = (id(frame.f_globals), code.co_qualname, get_ident(), _level(frame))
+            return _filed(key, frame.f_globals, frame.f_lineno), frame.f_lineno
         frame = frame.f_back  # a class body, a comprehension, a lambda: part of what is around it
     if frame is None:
-        return _filed((0, _TOP, 0), {}, 0), 0
-    name = _TOP if frame.f_code.co_name == "<module>" else frame.f_code.co_qualname
-    key = (id(frame.f_globals), name, get_ident() if name else 0)
-    return _filed(key, frame.f_globals, frame.f_lineno), frame.f_lineno
+        return _filed((0, _TOP, 0, 0), {}, 0), 0
+    return _filed((id(frame.f_globals), _TOP, 0, 0), frame.f_globals, 0), frame.f_lineno
 
 
-def _filed(key: tuple[int, str, int], module: dict[str, Any], line: int) -> Scope:
+def _adopted_by_top(task: AnyTask, frame: FrameType | None) -> None:
+    """Let the top level of a module have what it makes with a helper function."""
+    home = task._home.globals
+    while frame is not None:
+        if frame.f_globals is home and _is_top(frame):
+            _scope(frame)[0].adopted[task] = None
+            return
+        frame = frame.f_back
+
+
+def _level(frame: FrameType) -> int:
+    """Return how many calls of the same function are under way, in a function that calls itself."""
+    level = 0
+    outer: FrameType | None = frame
+    while outer is not None:
+        level += outer.f_code is frame.f_code
+        outer = outer.f_back
+    return level
+
+
+def _filed(key: Key, module: dict[str, Any], line: int) -> Scope:
     scope = _scopes.get(key)
     if scope is None or (key[1] and scope.sealed and line <= scope.sealed):
         scope = _scopes[key] = Scope(key, module)
@@ -91,7 +124,7 @@ def register(task: AnyTask, frame: FrameType | None) -> None:
     A decorator of somebody's library may stand between a function and ``@task``; then the scope is that of the code
     which the function belongs to, found on the stack.
     """
-    global _version  # noqa: PLW0603 - a token that is new whenever a graph may have changed
+    global _version
     task._serial = next(_serials)
     frame = _outside(frame)
     home = getattr(task.func, "__globals__", None)
@@ -100,10 +133,14 @@ def register(task: AnyTask, frame: FrameType | None) -> None:
         candidate = candidate.f_back
     frame = candidate or frame
     scope, line = _scope(frame)
-    task._home, task._line = scope, line
+    task._home = scope
+    if task._is_copy or home is None:
+        task._line = line
     if _hidden.get():
         return
     scope.defined(task)
+    if scope.key[1] != _TOP:
+        _adopted_by_top(task, frame)
     block = _block.get()
     if block is not None:
         block.append(task)
@@ -112,13 +149,13 @@ def register(task: AnyTask, frame: FrameType | None) -> None:
 
 def wired(upstream: Any, downstream: Any) -> None:
     """Take note of an edge."""
-    global _version  # noqa: PLW0603
+    global _version
     _version = object()
     frame = _outside(sys._getframe(2))
     if frame is not None:
         for task in (upstream, downstream):
             if task._home.globals is not frame.f_globals:
-                _scope(frame)[0].wired[task] = None
+                _scope(frame)[0].adopted[task] = None
     block = _block.get()
     if block is not None:
         block += (upstream, downstream)
@@ -151,30 +188,29 @@ def here(frame: FrameType | None) -> Scope:
 
 def discovered(scope: Scope) -> list[AnyTask]:
     """Return the tasks that a DAG made in a scope means, in order of definition."""
-    module, name, thread = scope.key
+    module, name, thread, _ = scope.key
     if not name:
         scope = _scopes.get(scope.key, scope)  # the registry may have been cleared since
-    found: list[AnyTask] = [*scope.tasks.values(), *scope.wired]
+    found: list[AnyTask] = [*scope.tasks.values(), *scope.adopted]
     for key, other in list(_scopes.items()):
         if key[0] != module or other is scope or (name and key[2] not in (0, thread)):
             continue
         if not name or key[1] == _TOP or key[1].startswith(f"{name}.<locals>."):
             found += other.tasks.values()
-            found += other.wired
+            # what a function made for a DAG of its own is nobody else's
+            found += [task for task in other.adopted if not (name and task._home.sealed)]
     return connected(found)
 
 
 def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:
     """Return tasks and all that is wired to them, but no template, and of a definition made twice only the root's."""
-    from .task import DOWNSTREAM, UPSTREAM, neighbors
+    from .task import present
 
     seen = dict.fromkeys(roots)
     known = {_definition(task) for task in seen}
     queue = list(seen)
     for task in queue:
-        if task._links is None:
-            continue
-        for other in neighbors(task, UPSTREAM | DOWNSTREAM):
+        for other in (*present(task, task._upstream), *present(task, task._downstream)):
             if other not in seen and _definition(other) not in known:
                 seen[other] = None
                 queue.append(other)
@@ -182,17 +218,17 @@ def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:
 
 
 def _definition(task: AnyTask) -> tuple[Any, ...]:
-    return (*task._home.key, task.__qualname__, task.name, task._is_copy)
+    return (task._home.key, _key(task))
 
 
 def upstream_closure(roots: Iterable[AnyTask]) -> list[AnyTask]:
     """Return tasks and everything upstream of them, in order of definition."""
-    from .task import UPSTREAM, neighbors
+    from .task import present
 
-    seen = dict.fromkeys(roots)
+    seen: dict[Any, None] = dict.fromkeys(roots)
     queue = list(seen)
     for task in queue:
-        for other in neighbors(task, UPSTREAM):
+        for other in present(task, task._upstream):
             if other not in seen:
                 seen[other] = None
                 queue.append(other)
@@ -206,7 +242,7 @@ def newest(tasks: Iterable[AnyTask]) -> list[AnyTask]:
 
 def is_template(task: AnyTask) -> bool:
     """Say whether a task only serves its copies: it has some, and is wired to nothing."""
-    return task._has_copies and not task._links
+    return task._has_copies and not (task._upstream or task._downstream)
 
 
 def serial(task: AnyTask) -> int:
@@ -216,10 +252,10 @@ def serial(task: AnyTask) -> int:
 
 def clear() -> None:
     """Forget every task that discovery would find."""
-    global _version  # noqa: PLW0603
+    global _version
     for scope in _scopes.values():
         scope.tasks.clear()
-        scope.wired.clear()
+        scope.adopted.clear()
     _scopes.clear()
     _version = object()
 
@@ -227,21 +263,29 @@ def clear() -> None:
 def snapshot() -> list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int, dict[AnyTask, dict[str, Any]]]]:
     """Return what is known now, wiring included, for :func:`restore`."""
     return [
-        (scope, dict(scope.tasks), dict(scope.wired), scope.sealed, {task: _wiring(task) for task in (*scope.tasks.values(), *scope.wired)})
+        (
+            scope,
+            dict(scope.tasks),
+            dict(scope.adopted),
+            scope.sealed,
+            {task: _wiring(task) for task in (*scope.tasks.values(), *scope.adopted)},
+        )
         for scope in _scopes.values()
     ]
 
 
 def _wiring(task: AnyTask) -> dict[str, Any]:
-    links = task._links
-    return {"_links": None if links is None else dict(links), "_ghosts": task._ghosts, "_has_copies": task._has_copies}
+    up, down = (dict(known) if isinstance(known, dict) else known for known in (task._upstream, task._downstream))
+    return {"_upstream": up, "_downstream": down, "_ghosts": task._ghosts, "_has_copies": task._has_copies}
 
 
-def restore(known: list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int, dict[AnyTask, dict[str, Any]]]]) -> None:
+def restore(
+    known: list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int, dict[AnyTask, dict[str, Any]]]],
+) -> None:
     """Forget what was defined or wired since a :func:`snapshot`."""
     clear()
-    for scope, tasks, wired_, sealed, wiring in known:
-        scope.tasks, scope.wired, scope.sealed = tasks, wired_, sealed
+    for scope, tasks, adopted, sealed, wiring in known:
+        scope.tasks, scope.adopted, scope.sealed = tasks, adopted, sealed
         _scopes[scope.key] = scope
         for task, facts in wiring.items():
             vars(task).update(facts)
@@ -256,7 +300,7 @@ class collecting:  # noqa: N801 - used as a function, in a with statement
     def __enter__(self) -> None:
         self._token = _block.set(self._into)
 
-    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         _block.reset(self._token)
 
 
@@ -264,7 +308,7 @@ class unseen:  # noqa: N801 - used as a function, in a with statement
     """Make tasks that discovery does not find: copies that were unpickled."""
 
     def __enter__(self) -> None:
-        self._token = _hidden.set(True)  # noqa: FBT003
+        self._token = _hidden.set(True)
 
-    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         _hidden.reset(self._token)

@@ -108,7 +108,9 @@ class BindingError(FlowkitError, TypeError):
         available: the upstream names that were to be used.
     """
 
-    def __init__(self, message: str, task: str | None = None, parameter: str | None = None, available: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, task: str | None = None, parameter: str | None = None, available: Sequence[str] = ()
+    ) -> None:
         self.task, self.parameter, self.available = task, parameter, tuple(available)
         super().__init__(message, task, parameter, self.available)
 
@@ -209,7 +211,7 @@ def shown(value: Any, limit: int = 80) -> str:
     """Return ``repr(value)``, shortened, and never fail."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a broken repr must not hide the error that is being described
+    except Exception:
         text = f"<unprintable {type(value).__name__}>"
     return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}"
 

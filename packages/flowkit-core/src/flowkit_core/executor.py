@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
+from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic, perf_counter, sleep
@@ -131,9 +132,8 @@ class SerialExecutor:
         ready = deque(run.start())
         timers = Timers()
         while True:
-            step = run.sprint(ready.popleft, ready.append, context, perf_counter)
-            if isinstance(step, Node):
-                step = carry(run, step, context)
+            rest = run.sprint(ready.popleft, ready.append, context, perf_counter)
+            step = carry(run, rest, context) if isinstance(rest, Node) else rest
             if isinstance(step, Later):
                 timers.add(step)
             elif step:
@@ -168,9 +168,13 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
     if max_workers is None:
         return None
     if type(max_workers) is not int:
-        raise TypeError(f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default")
+        raise TypeError(
+            f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default"
+        )
     if max_workers < 1:
-        raise ValueError(f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default")
+        raise ValueError(
+            f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default"
+        )
     return max_workers
 
 
@@ -204,25 +208,23 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
     if isinstance(executor, str):
         found = _found(executor)
         if found is None:
+            _found("thread")
             raise UnknownExecutorError(executor, sorted({*_factories, *_advertised()}), _hint(executor))
         return found(max_workers=max_workers), True
     if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
         return executor, False
-    raise TypeError(f"executor is {executor!r}, but must be a name such as 'thread', or an executor object with execute(run)")
+    raise TypeError(
+        f"executor is {executor!r}, but must be a name such as 'thread', or an executor object with execute(run)"
+    )
 
 
 def _found(name: str) -> Callable[..., Executor] | None:
-    """Return the factory of that name; entry points are asked only for a name that is not known yet, once."""
+    """Return the factory of that name; what is installed is asked only for a name that is not known yet, once."""
+    if name not in _factories and name in SOLD_WITH:
+        _import(
+            SOLD_WITH[name]
+        )  # our own layers make themselves known, also where there is no metadata: frozen applications
     if name not in _factories:
-        if name in ("thread", "process"):
-            try:  # our own layer needs no metadata to be found, so frozen applications work
-                import flowkit_exec
-            except ModuleNotFoundError as error:
-                if error.name != "flowkit_exec":
-                    raise
-                return None
-            _factories["thread"], _factories["process"] = flowkit_exec.ThreadExecutor, flowkit_exec.ProcessExecutor
-            return _factories[name]
         points = _advertised().get(name, [])
         if not points:
             return None
@@ -233,8 +235,21 @@ def _found(name: str) -> Callable[..., Executor] | None:
     return _factories[name]
 
 
+@cache
+def _import(distribution: str) -> None:
+    from importlib import import_module
+
+    module = distribution.replace("-", "_")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+
+
+@cache
 def _advertised() -> dict[str, list[Any]]:
-    """Return the entry points of executors, by name."""
+    """Return the entry points of executors, by name: looked up once, because it reads every installed distribution."""
     from importlib.metadata import entry_points
 
     points: dict[str, list[Any]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
-from .binding import Parameters, bind_by_position, check_open
+from .binding import NAME, WIRE, Parameters, bind_by_position, check_open
 from .errors import DAGCycleError, DuplicateTaskError
 
 if TYPE_CHECKING:
@@ -37,7 +37,20 @@ class Node:
         plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger.
     """
 
-    __slots__ = ("binding", "downstream", "func", "height", "index", "name", "parameters", "pick", "plain", "sources", "task", "upstream")
+    __slots__ = (
+        "binding",
+        "downstream",
+        "func",
+        "height",
+        "index",
+        "name",
+        "parameters",
+        "pick",
+        "plain",
+        "sources",
+        "task",
+        "upstream",
+    )
 
     def __init__(self, index: int, task: AnyTask, parameters: Parameters, upstream: tuple[int, ...]) -> None:
         self.index = index
@@ -77,9 +90,11 @@ class Graph:
         names: their names.
     """
 
-    __slots__ = ("_graded", "_open", "name", "names", "nodes")
+    __slots__ = ("_by_position", "_graded", "_open", "name", "names", "nodes")
 
-    def __init__(self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position) -> None:
+    def __init__(
+        self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
+    ) -> None:
         self.name = name
         _check_names(name, tasks)
         order, position = _topological(tasks, upstream)
@@ -92,7 +107,9 @@ class Graph:
             if parameters is None:
                 parameters = known[id(func)] = Parameters(func)
             sources = upstream[place]
-            nodes.append(Node(index, task, parameters, tuple([position[other] for other in sources]) if sources else ()))
+            nodes.append(
+                Node(index, task, parameters, tuple([position[other] for other in sources]) if sources else ())
+            )
         self.nodes = tuple(nodes)
         self.names: tuple[str, ...] = tuple([node.name for node in nodes])
         self._connect()
@@ -115,18 +132,23 @@ class Graph:
 
     def _bind(self, bind: Bind) -> None:
         names = self.names
-        simple = bind is bind_by_position
+        simple = self._by_position = bind is bind_by_position
         for node in self.nodes:
             task, parameters, upstream = node.task, node.parameters, node.upstream
             count = len(parameters.positional)
-            if simple and not parameters.keyword_only and not parameters.named_rest and (
-                (count == 0 or (count == 1 == len(upstream))) and (not parameters.rest or count == 0)
+            if (
+                simple
+                and not parameters.keyword_only
+                and not parameters.named_rest
+                and ((count == 0 or (count == 1 == len(upstream))) and (not parameters.rest or count == 0))
             ):
                 # what nearly every task is: nothing, one for one, or everything in order
                 node.sources = upstream if count or parameters.rest else ()
             else:
                 binding = bind(task, parameters, {names[index]: index for index in upstream})
                 node.sources = binding.in_order(parameters)
+                if node.sources == upstream:
+                    node.sources = upstream  # one tuple does for both
                 if node.sources is None or binding.open:
                     node.binding = binding
                 if binding.open:
@@ -196,8 +218,12 @@ class Graph:
             BindingError: if something is missing or left over.
         """
         if params or self._open:
-            rows = [(node.task, node.parameters, node.binding, [self.names[i] for i in node.upstream]) for node in self._open if node.binding]
-            check_open(rows, params, self.names)
+            rows = [
+                (node.task, node.parameters, node.binding, [self.names[i] for i in node.upstream])
+                for node in self._open
+                if node.binding
+            ]
+            check_open(rows, params, self.names, WIRE if self._by_position else NAME)
 
 
 class Awaited:
@@ -228,13 +254,13 @@ class Awaited:
         def work() -> None:
             try:
                 outcome.append(asyncio.run(self.func(*args, **kwargs)))
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
+            except BaseException as error:
                 outcome.extend((None, error))
 
         thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async")
         thread.start()
         thread.join()
-        if len(outcome) == 2:  # noqa: PLR2004 - a value, or nothing and an error
+        if len(outcome) == 2:
             raise outcome[1]
         return outcome[0]
 

@@ -53,7 +53,11 @@ def log_observer() -> list[Callable[[Event], object]]:
     logger = _logger()
     if logger is None:
         return []
-    events = tuple(kind for kind, level in _LEVELS.items() if logger.isEnabledFor(level) or (kind is TaskNotRun and logger.isEnabledFor(INFO)))
+    events = tuple(
+        kind
+        for kind, level in _LEVELS.items()
+        if logger.isEnabledFor(level) or (kind is TaskNotRun and logger.isEnabledFor(INFO))
+    )
     return [_LogObserver(logger, events)] if events else []
 
 
@@ -61,7 +65,9 @@ def warn_empty(run: Run) -> None:
     """Say that a pipeline has no tasks."""
     logger = _logger()
     if logger is not None and logger.isEnabledFor(WARNING):
-        message = f'Run "{run.graph.name}" found no tasks: define tasks before run(), or name them with DAG(tasks=[...]).'
+        message = (
+            f'Run "{run.graph.name}" found no tasks: define tasks before run(), or name them with DAG(tasks=[...]).'
+        )
         logger.warning("%s", message, extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name})
 
 
@@ -86,7 +92,12 @@ class _LogObserver:
 
     def _RunStarted(self, event: RunStarted) -> tuple[int, str, str, dict[str, Any]]:
         count = f"{event.tasks} task{'s' * (event.tasks != 1)}"
-        return SYSTEM, "run_started", f'Run "{event.pipeline}" started: {count}, executor {event.executor}.', {"executor": event.executor}
+        return (
+            SYSTEM,
+            "run_started",
+            f'Run "{event.pipeline}" started: {count}, executor {event.executor}.',
+            {"executor": event.executor},
+        )
 
     def _TaskStarted(self, event: TaskStarted) -> tuple[int, str, str, dict[str, Any]]:
         facts = {"attempt": event.attempt, "max_attempts": event.max_attempts}
@@ -100,7 +111,12 @@ class _LogObserver:
 
     def _TaskSucceeded(self, event: TaskSucceeded) -> tuple[int, str, str, dict[str, Any]]:
         facts = {"attempt": event.attempt, "duration": event.duration}
-        return SUCCESS, "task_succeeded", f'Task "{event.task}" completed successfully in {event.duration:.2f} s.', facts
+        return (
+            SUCCESS,
+            "task_succeeded",
+            f'Task "{event.task}" completed successfully in {event.duration:.2f} s.',
+            facts,
+        )
 
     def _TaskFailed(self, event: TaskFailed) -> tuple[int, str, str, dict[str, Any]]:
         error = described(event.error)
@@ -111,9 +127,16 @@ class _LogObserver:
     def _TaskNotRun(self, event: TaskNotRun) -> tuple[int, str, str, dict[str, Any]]:
         if event.state == "skipped":
             return INFO, "task_skipped", f'Task "{event.task}" skipped: {event.reason}.', {"reason": event.reason}
-        return DEBUG, f"task_{event.state}", f'Task "{event.task}" did not run: {event.reason}.', {"reason": event.reason}
+        return (
+            DEBUG,
+            f"task_{event.state}",
+            f'Task "{event.task}" did not run: {event.reason}.',
+            {"reason": event.reason},
+        )
 
     def _RunFinished(self, event: RunFinished) -> tuple[int, str, str, dict[str, Any]]:
-        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items()) or "nothing to do"
+        counts = (
+            ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items()) or "nothing to do"
+        )
         facts = {"duration": event.duration, "counts": dict(event.counts)}
         return SYSTEM, "run_finished", f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts}.', facts

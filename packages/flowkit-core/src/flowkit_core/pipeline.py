@@ -50,7 +50,7 @@ class Pipeline:
         """Return the graph as it stands now: checked, bound, immutable."""
         raise NotImplementedError(f"{type(self).__name__} has to say what its graph() is")
 
-    def run(  # noqa: PLR0913 - each is a choice of the user's, all but one by name
+    def run(
         self,
         executor: str | Executor | None = None,
         *,
@@ -96,7 +96,14 @@ class Pipeline:
         graph.check_params(params or {})
         driver, owned = resolve_executor(executor, self.max_workers)
         listeners = [*observers, *log_observer()]
-        run = Run(graph, params=params, fail_fast=fail_fast, observers=listeners, run_id=os.urandom(8).hex(), random=lambda: own_random()())
+        run = Run(
+            graph,
+            params=params,
+            fail_fast=fail_fast,
+            observers=listeners,
+            run_id=os.urandom(8).hex(),
+            random=lambda: own_random()(),
+        )
         if not graph.nodes:
             warn_empty(run)
         _drive(run, driver, owned=owned)
@@ -110,7 +117,7 @@ class Pipeline:
         finally:
             del error, run  # the traceback holds this frame, and the frame would hold the error: a cycle
 
-    def visualize(self, format: str = "text") -> str:  # noqa: A002
+    def visualize(self, format: str = "text") -> str:
         """Return a picture of the graph.
 
         Args:
@@ -123,7 +130,13 @@ class Pipeline:
         from .draw import draw
 
         graph = self.graph()
-        return draw(self.name, graph.names, [node.upstream for node in graph.nodes], format=format, notes=[_remark(node.task) for node in graph.nodes])
+        return draw(
+            self.name,
+            graph.names,
+            [node.upstream for node in graph.nodes],
+            format=format,
+            notes=[_remark(node.task) for node in graph.nodes],
+        )
 
     def _repr_html_(self) -> str:
         """Show the picture in a notebook; a graph that is wrong shows what is wrong with it."""
@@ -140,9 +153,8 @@ class Pipeline:
 
 
 def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
-    run.executor_name = getattr(executor, "name", type(executor).__name__)
     if run.wants(RunStarted):
-        run.tell(RunStarted, tasks=len(run.graph), executor=run.executor_name)
+        run.tell(RunStarted, tasks=len(run.graph), executor=getattr(executor, "name", type(executor).__name__))
     began = perf_counter()
     try:
         executor.execute(run)
@@ -160,7 +172,7 @@ def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
 def _attach(error: BaseException, results: Results) -> None:
     try:
         error.flowkit_results = results  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001, S110 - an exception that takes no attributes is raised all the same
+    except Exception:  # noqa: S110 - an exception that takes no attributes is raised all the same
         pass
 
 

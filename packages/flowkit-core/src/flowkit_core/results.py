@@ -38,6 +38,7 @@ class Results(dict[str, Any]):
         results = cls(run.succeeded())
         results.run_id = run.run_id
         results._run = run
+        run.release()
         return results
 
     @property

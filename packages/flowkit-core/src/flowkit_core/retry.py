@@ -39,7 +39,7 @@ class RetryPolicy:
 
     __slots__ = ("backoff", "delay", "jitter", "max_delay", "retries", "retry_on")
 
-    def __init__(  # noqa: PLR0913 - one parameter for each of the field's usual knobs
+    def __init__(
         self,
         retries: int = 0,
         delay: float = 1.0,
@@ -88,7 +88,9 @@ class RetryPolicy:
         return bool(rule(error))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RetryPolicy) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return isinstance(other, RetryPolicy) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
 
     def __hash__(self) -> int:
         return hash((self.retries, self.delay, self.backoff, self.max_delay, self.jitter))
@@ -113,8 +115,12 @@ def _filter(task: str, rule: Any) -> Any:
     kinds = rule if isinstance(rule, (tuple, list, set, frozenset)) else (rule,)
     if all(isinstance(kind, type) for kind in kinds):
         if wrong := [kind for kind in kinds if not issubclass(kind, BaseException)]:
-            raise TaskOptionTypeError(task, "retry_on", wrong[0], "an exception class, several, or a function of the exception")
+            raise TaskOptionTypeError(
+                task, "retry_on", wrong[0], "an exception class, several, or a function of the exception"
+            )
         return rule if isinstance(rule, type) else tuple(kinds)
     if rule is None or (callable(rule) and not isinstance(rule, type)):
         return rule
-    raise TaskOptionTypeError(task, "retry_on", rule, f"an exception class, several, or a function of the exception, not {shown(type(rule))}")
+    raise TaskOptionTypeError(
+        task, "retry_on", rule, f"an exception class, several, or a function of the exception, not {shown(type(rule))}"
+    )

@@ -52,7 +52,9 @@ class Ending:
 
     __slots__ = ("error", "final", "reason", "state")
 
-    def __init__(self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False) -> None:
+    def __init__(
+        self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False
+    ) -> None:
         self.state = state
         self.reason = reason
         self.error = error
@@ -94,7 +96,9 @@ class Call:
 
     __slots__ = ("args", "attempt", "func", "kwargs", "node", "when")
 
-    def __init__(self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int) -> None:
+    def __init__(
+        self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int
+    ) -> None:
         self.node = node
         self.func = node.func
         self.args = args
@@ -109,7 +113,7 @@ class Call:
         try:
             if self.when():
                 return None
-        except BaseException as error:  # noqa: BLE001 - whatever a condition raises is the task's failure
+        except BaseException as error:
             return Ending(FAILED, error=error, final=True)
         return Ending(SKIPPED, "its condition was false")
 
@@ -117,7 +121,7 @@ class Call:
         """Make the call, here and now; return the value or an :class:`Ending`."""
         try:
             return self.func(*self.args, **self.kwargs)
-        except BaseException as error:  # noqa: BLE001 - an outcome travels as a value until the run decides
+        except BaseException as error:
             return Ending(FAILED, error=error)
 
 
@@ -152,7 +156,7 @@ class Run:
         (True, {'one': 1, 'two': 2})
     """
 
-    def __init__(  # noqa: PLR0913 - the whole of a run's surroundings, by name
+    def __init__(
         self,
         graph: Graph,
         *,
@@ -242,7 +246,7 @@ class Run:
             return downstream if next(waiting[downstream[0].index], 1) else NOTHING
         return [after for after in downstream if next(waiting[after.index], 1)]
 
-    def sprint(  # noqa: PLR0913 - the surroundings of a loop, spelled out because it is hot
+    def sprint(
         self,
         take: Callable[[], Node],
         put: Callable[[Node], object],
@@ -288,7 +292,7 @@ class Run:
                     values[index] = own.run(node.func, values[sources[0]])
                 else:
                     values[index] = own.run(node.func)
-            except BaseException as error:  # noqa: BLE001 - an outcome; finish decides what it means
+            except BaseException as error:
                 ended = self.finish(node, Ending(FAILED, error=error), clock() - began)
                 if isinstance(ended, Later):
                     return ended
@@ -353,7 +357,7 @@ class Run:
             return Ending(CANCELLED, self._cancelled)
         if self.smooth and trigger != "one_failed":
             return None
-        if not node.upstream and trigger != "one_failed" or self._attempts.get(node.index, 1) > 1:
+        if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
             return None if self.allows(node) else Ending(CANCELLED, "another task failed before it could start")
         upstream = [states[index] for index in node.upstream]
         if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
@@ -362,11 +366,11 @@ class Run:
                     name = self.graph.names[node.upstream[upstream.index(wanted)]]
                     state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
                     how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
-                    return Ending(state, f"upstream {name!r} {how}")
+                    return Ending(state, f'upstream "{name}" {how}')
         if not self.allows(node):
             return Ending(CANCELLED, "another task failed before it could start")
         if trigger == "all_success" and SKIPPED in upstream:
-            return Ending(SKIPPED, f"upstream {self.graph.names[node.upstream[upstream.index(SKIPPED)]]!r} was skipped")
+            return Ending(SKIPPED, f'upstream "{self.graph.names[node.upstream[upstream.index(SKIPPED)]]}" was skipped')
         if trigger == "one_success" and SUCCEEDED not in upstream:
             bad = any(state in BAD for state in upstream)
             return Ending(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
@@ -394,7 +398,12 @@ class Run:
             elif name not in parameters.defaults:
                 return self._without(node, name, source)
         upstream = node.upstream
-        if not fixed and upstream and node.task.trigger == "none_failed" and all(states[index] == SKIPPED for index in upstream):
+        if (
+            not fixed
+            and upstream
+            and node.task.trigger == "none_failed"
+            and all(states[index] == SKIPPED for index in upstream)
+        ):
             return Ending(SKIPPED, "everything upstream was skipped")
         if binding is not None and self.params:
             given |= {name: self.params[name] for name in binding.open if name in self.params}
@@ -419,7 +428,7 @@ class Run:
         state = self._states[source]
         how = STATES[state].replace("_", " ")
         end = SKIPPED if state == SKIPPED else CANCELLED if state == CANCELLED else UPSTREAM_FAILED
-        return Ending(end, f"its parameter {name!r} has no default, and upstream {upstream!r} ended as {how}")
+        return Ending(end, f'its parameter {name!r} has no default, and upstream "{upstream}" ended as {how}')
 
     # ---- settling ------------------------------------------------------------------------------------------------
 
@@ -458,7 +467,7 @@ class Run:
             return False
         try:
             return node.task.retry.covers(error)
-        except Exception as broken:  # noqa: BLE001 - the user's function; the task's own error matters more
+        except Exception as broken:
             _note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
             return False
 
@@ -501,10 +510,14 @@ class Run:
                 if events is None or kind in events:
                     try:
                         observer(event)
-                    except Exception as error:  # noqa: BLE001 - who listens cannot make a run fail
+                    except Exception as error:
                         import warnings
 
-                        warnings.warn(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}", RuntimeWarning, stacklevel=2)
+                        warnings.warn(
+                            f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}",
+                            RuntimeWarning,
+                            stacklevel=2,
+                        )
 
     def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
         self.tell(kind, task=node.name, **facts)
@@ -516,7 +529,13 @@ class Run:
         names, states = self.graph.names, self._states
         if states.count(SUCCEEDED) == len(names):
             return dict(zip(names, self.values, strict=True))
-        return {name: value for name, state, value in zip(names, states, self.values, strict=True) if state == SUCCEEDED}
+        return {
+            name: value for name, state, value in zip(names, states, self.values, strict=True) if state == SUCCEEDED
+        }
+
+    def release(self) -> None:
+        """Let go of the values, when they have been handed on."""
+        self.values, self._waiting = [], []
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, by name."""
@@ -528,7 +547,11 @@ class Run:
 
     def skipped(self) -> dict[str, str]:
         """Return why each skipped task was, by name."""
-        return {self.graph.names[index]: self._reasons[index] for index, state in enumerate(self._states) if state == SKIPPED}
+        return {
+            self.graph.names[index]: self._reasons[index]
+            for index, state in enumerate(self._states)
+            if state == SKIPPED
+        }
 
     def failed(self) -> dict[str, BaseException]:
         """Return what each failed task raised, by name, in the order of failing."""
@@ -542,7 +565,11 @@ class Run:
     def attempts(self) -> dict[str, int]:
         """Return how many attempts each task which ran took, by name."""
         ran = (SUCCEEDED, FAILED)
-        return {n: self._attempts.get(i, 1) for i, (n, state) in enumerate(zip(self.graph.names, self._states, strict=True)) if state in ran}
+        return {
+            n: self._attempts.get(i, 1)
+            for i, (n, state) in enumerate(zip(self.graph.names, self._states, strict=True))
+            if state in ran
+        }
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if nothing failed."""
@@ -560,7 +587,7 @@ class Run:
         for index, error in failures:
             _note(error, self._blame(index))
         names = [repr(self.graph.names[index]) for index, _ in failures]
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         count = f"{len(names)} task{'s' * (len(names) != 1)}"
         errors = [error for _, error in failures if isinstance(error, Exception)]
         return ExceptionGroup(f"{count} of {self.graph.name!r} failed: {listed}", errors)
@@ -590,7 +617,7 @@ def _note(error: BaseException, note: str) -> None:
     try:
         if note not in getattr(error, "__notes__", ()):
             BaseException.add_note(error, note)
-    except Exception:  # noqa: BLE001, S110 - an exception that takes no notes is raised all the same
+    except Exception:  # noqa: S110 - an exception that takes no notes is raised all the same
         pass
 
 
@@ -601,17 +628,23 @@ def described(error: BaseException) -> str:
         text = str(error)
         if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
             name, text = error.type_name.rpartition(".")[2], error.text
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the error that is being described
+    except Exception:
         text = "<unprintable>"
-    if len(text) > 500:  # noqa: PLR2004
+    if len(text) > 500:
         text = f"{text[:400]}...{text[-80:]}"
     return f"{name}: {text}" if text else name
 
 
-def _assembled(parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+def _assembled(
+    parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]
+) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and keyword arguments; a parameter that is left out before one that is given takes its default here."""
     positional = parameters.positional
-    last = len(positional) if rest else max((place for place, name in enumerate(positional, 1) if name in given), default=0)
+    last = (
+        len(positional)
+        if rest
+        else max((place for place, name in enumerate(positional, 1) if name in given), default=0)
+    )
     args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
     args += rest
     return args, {name: given[name] for name in parameters.keyword_only if name in given}

@@ -8,13 +8,15 @@ from time import sleep
 from . import discovery
 from ._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from .binding import is_coroutine_function
-from .errors import TaskOptionError, TaskOptionTypeError, shown
+from .errors import TaskOptionError, TaskOptionTypeError, near, shown
 from .retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from ._typing import Any
+
+    Neighbors = tuple["Vertex", ...] | dict["Vertex", None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,19 +27,20 @@ TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed
 OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger")
 
 DELAY, BACKOFF, MAX_DELAY, JITTER = 1.0, 2.0, 3600.0, 0.1
-UPSTREAM, DOWNSTREAM, GHOST = 1, 2, 4
+MANY = 8
 _NEVER = RetryPolicy()
 
 
 class Vertex:
     """A vertex of the wiring: knows its neighbors, not its types. Tasks are vertices; only tasks are meant to be.
 
-    Neighbors are kept in one ordered dictionary, because half a million small containers are what a large pipeline
-    weighs: ``neighbor -> UPSTREAM | DOWNSTREAM``, in order of declaration.
+    Neighbors are kept in order of declaration: in a tuple while they are few, which is nearly always and weighs little,
+    and in a dictionary when they are many.
     """
 
-    _links: dict[Vertex, int] | None = None
-    _ghosts = False
+    _upstream: Neighbors = ()
+    _downstream: Neighbors = ()
+    _ghosts: tuple[Vertex, ...] = ()  # neighbors that were defined anew, and have not been wired again since
 
     @overload
     def __rshift__(self, other: V) -> V: ...
@@ -97,53 +100,53 @@ class Group(tuple[Vertex, ...]):
 def _vertices(items: Iterable[object]) -> list[Vertex]:
     if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
         raise TypeError(
-            f"next to '>>' stands {shown(items)}, a {type(items).__name__}, not a task: decorate a function with @task"
+            f"next to '>>' stands {shown(items)}, of type {type(items).__name__}, not a task: decorate a function with "
+            f"@task, and write its name without parentheses"
         )
     vertices = []
     for position, item in enumerate(items):
         if not isinstance(item, Vertex):
             raise TypeError(
-                f"item {position} of the list next to '>>' is {shown(item)}, a {type(item).__name__}, not a task: "
-                f"decorate it with @task"
+                f"item {position} of the list next to '>>' is {shown(item)}, of type {type(item).__name__}, not a task: "
+                f"decorate a function with @task, and write its name without parentheses"
             )
         vertices.append(item)
     return vertices
 
 
 def _link(upstream: Vertex, downstream: Vertex) -> None:
-    for vertex, neighbor, direction in ((upstream, downstream, DOWNSTREAM), (downstream, upstream, UPSTREAM)):
-        links = vertex._links
-        if links is None:
-            vertex._links = {neighbor: direction}
-        elif vertex._ghosts and neighbor not in links:
-            vertex._links = _haunted(links, neighbor, direction)
-        else:
-            links[neighbor] = links.get(neighbor, 0) | direction
+    if downstream not in upstream._downstream:
+        upstream._downstream = _with(upstream, upstream._downstream, downstream)
+    if upstream not in downstream._upstream:
+        downstream._upstream = _with(downstream, downstream._upstream, upstream)
     discovery.wired(upstream, downstream)
 
 
-def _haunted(links: dict[Vertex, int], neighbor: Vertex, direction: int) -> dict[Vertex, int]:
-    """Wire a neighbor where the task that it replaces was wired, so that arguments keep their order in a notebook."""
-    ghost = next((other for other, bits in links.items() if bits == direction | GHOST and discovery.same(other, neighbor)), None)
-    if ghost is None:
-        return links | {neighbor: direction}
-    return {neighbor if other is ghost else other: direction if other is ghost else bits for other, bits in links.items()}
+def _with(vertex: Vertex, known: Neighbors, other: Vertex) -> Neighbors:
+    """Return neighbors and another one; one that is defined anew takes the place it had, so that arguments keep their order."""
+    if vertex._ghosts:
+        ghost = next((ghost for ghost in vertex._ghosts if ghost in known and discovery.same(ghost, other)), None)
+        if ghost is not None:
+            renewed = [other if each is ghost else each for each in known]
+            return tuple(renewed) if isinstance(known, tuple) else dict.fromkeys(renewed)
+    if isinstance(known, tuple):
+        if len(known) < MANY:
+            return (*known, other)
+        known = dict.fromkeys(known)
+    known[other] = None
+    return known
 
 
 def unlink(vertex: Vertex) -> None:
     """Take a replaced task out of the wiring; its neighbors remember the place it had."""
-    for neighbor in vertex._links or ():
-        links = neighbor._links
-        if links is not None and vertex in links:
-            links[vertex] |= GHOST
-            neighbor._ghosts = True
-    vertex._links = None
+    for neighbor in (*vertex._upstream, *vertex._downstream):
+        neighbor._ghosts = (*neighbor._ghosts, vertex)
+    vertex._upstream = vertex._downstream = ()
 
 
-def neighbors(vertex: Any, direction: int) -> list[Any]:
-    """Return the tasks directly upstream or downstream, in order of declaration."""
-    links = vertex._links
-    return [other for other, bits in links.items() if bits & direction and not bits & GHOST] if links else []
+def present(vertex: Any, known: Neighbors) -> Neighbors:
+    """Return neighbors of a vertex without those that were defined anew."""
+    return tuple([other for other in known if other not in vertex._ghosts]) if vertex._ghosts else known
 
 
 class Task(Vertex, Generic[P, R_co]):
@@ -175,12 +178,14 @@ class Task(Vertex, Generic[P, R_co]):
         42
     """
 
+    when: Callable[..., Any] | None = None
+    trigger: str = "none_failed"
     _is_copy = False
     _has_copies = False
     _home: Any = None
     _line = _serial = 0
 
-    def __init__(  # noqa: PLR0913 - one parameter for each option, all by name
+    def __init__(
         self,
         func: Callable[P, R_co],
         *,
@@ -197,17 +202,31 @@ class Task(Vertex, Generic[P, R_co]):
         natural = _natural_name(func)
         self.func = func
         self.name = name = natural if name is None else _checked_name(natural, name)
-        if type(retries) is int and not retries and delay is DELAY and backoff is BACKOFF and max_delay is MAX_DELAY and jitter is JITTER and retry_on is None:
+        if (
+            type(retries) is int
+            and not retries
+            and delay is DELAY
+            and backoff is BACKOFF
+            and max_delay is MAX_DELAY
+            and jitter is JITTER
+            and retry_on is None
+        ):
             self.retry = _NEVER
         else:
             self.retry = RetryPolicy(retries, delay, backoff, max_delay, jitter, retry_on, task=name)
-        if when is not None and not callable(when):
+        condition: Any = when
+        if condition is not None and not callable(condition):
             raise TaskOptionTypeError(name, "when", when, "a function of the task's arguments, or None")
-        self.when = when
-        if not isinstance(trigger, str) or trigger not in TRIGGERS:
-            kind = TaskOptionError if isinstance(trigger, str) else TaskOptionTypeError
+        if when is not None:
+            self.when = when
+        if trigger not in TRIGGERS:
+            kind = TaskOptionError if type(trigger) is str else TaskOptionTypeError
             raise kind(name, "trigger", trigger, f"one of {', '.join(map(repr, TRIGGERS))}")
-        self.trigger = trigger
+        if trigger != self.trigger:
+            self.trigger = trigger
+        self._upstream = (
+            self._downstream
+        ) = ()  # here, so that all tasks have their attributes in one order, and share the keys
         self.__wrapped__ = func
         self.__name__: str = getattr(func, "__name__", natural)
         self.__qualname__: str = getattr(func, "__qualname__", natural)
@@ -253,12 +272,12 @@ class Task(Vertex, Generic[P, R_co]):
     @property
     def upstream(self) -> tuple[Task[..., Any], ...]:
         """The tasks directly upstream of this one, in order of declaration."""
-        return tuple(neighbors(self, UPSTREAM))
+        return tuple(present(self, self._upstream))  # type: ignore[arg-type]
 
     @property
     def downstream(self) -> tuple[Task[..., Any], ...]:
         """The tasks directly downstream of this one, in order of declaration."""
-        return tuple(neighbors(self, DOWNSTREAM))
+        return tuple(present(self, self._downstream))  # type: ignore[arg-type]
 
     @property
     def place(self) -> str:
@@ -283,12 +302,7 @@ class Task(Vertex, Generic[P, R_co]):
             >>> fetch.with_options(name="fetch_again", retries=3)
             <Task fetch_again>
         """
-        if unknown := [option for option in changed if option not in OPTIONS]:
-            from .errors import near
-
-            raise TypeError(
-                f"task {self.name!r} has no option {unknown[0]!r}{near(unknown[0], OPTIONS)}; there are: {', '.join(OPTIONS)}"
-            )
+        _check_known(f"task {self.name!r}", changed)
         options = {option: getattr(self, option) for option in OPTIONS} | changed
         copy = type(self).__new__(type(self))
         copy._is_copy = self._has_copies = True
@@ -354,6 +368,13 @@ class Task(Vertex, Generic[P, R_co]):
         return f"<Task {self.name}>"
 
 
+def _check_known(owner: str, options: Iterable[str]) -> None:
+    if unknown := [option for option in options if option not in OPTIONS]:
+        raise TypeError(
+            f"{owner} has no option {unknown[0]!r}{near(unknown[0], OPTIONS)}; there are: {', '.join(OPTIONS)}"
+        )
+
+
 def _restore(func: Any, options: dict[str, Any]) -> Task[..., Any]:
     with discovery.unseen():
         return Task(func, **options)
@@ -365,7 +386,11 @@ def _restore_copy(original: Task[..., Any], options: dict[str, Any]) -> Task[...
 
 def _natural_name(func: Any) -> str:
     if isinstance(func, Task):
-        raise TaskOptionTypeError(func.name, "func", func, "a function: it is a task already, so use with_options(...) for a changed copy")
+        raise TaskOptionTypeError(
+            func.name, "func", func, "a function: it is a task already, so use with_options(...) for a changed copy"
+        )
+    if isinstance(func, str):
+        raise TypeError(f"@task got {func!r}, a text, not a callable: to name a task, write @task(name={func!r})")
     if not callable(func):
         raise TaskOptionTypeError(shown(func, 40), "func", func, "a function, or another callable")
     name = getattr(func, "__name__", None)
@@ -384,7 +409,7 @@ def _checked_name(natural: str, name: Any) -> str:
 
 def own_random() -> Callable[[], float]:
     """Return flowkit's own source of random numbers in [0, 1): the user's global ``random`` sequence is never touched."""
-    global _random  # noqa: PLW0603 - made once, at the first retry, because importing random is not free
+    global _random
     if _random is None:
         from random import Random
 
@@ -428,6 +453,7 @@ def task(func: Callable[P, R] | None = None, /, **options: Any) -> Task[P, R] | 
         >>> extract()
         [1, 2, 3]
     """
+    _check_known("@task", options)
     if func is None:
         return lambda function: Task(function, **options)
     return Task(func, **options)

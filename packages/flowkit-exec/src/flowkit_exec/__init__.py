@@ -6,6 +6,8 @@ or to keep process workers warm between runs.
 
 from typing import TYPE_CHECKING
 
+from flowkit_core import register_executor
+
 from ._thread import ThreadExecutor
 
 if TYPE_CHECKING:
@@ -21,6 +23,16 @@ else:
         globals()[name] = ProcessExecutor
         return ProcessExecutor
 
+
+def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
+    from ._process import ProcessExecutor
+
+    return ProcessExecutor(max_workers)
+
+
+# known by name from here on, without a look at the metadata of all that is installed
+register_executor("thread", ThreadExecutor)
+register_executor("process", _process_executor)
 
 __all__ = ["ProcessExecutor", "ThreadExecutor"]
 

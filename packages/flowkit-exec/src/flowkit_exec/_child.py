@@ -21,7 +21,7 @@ from flowkit_core import ExecutorError
 
 from . import _wire as wire
 from ._script import describe_main
-from ._worker import DEPTH
+from ._wire import DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 DEEPEST = 10
 FAREWELL = 2.0
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, where it is
+
+def import_path() -> list[str]:
+    """Return where modules are looked for, without the odd entries that only this process can use."""
+    entries: list[Any] = list(sys.path)
+    return [entry for entry in entries if isinstance(entry, str)]
+
 
 _alive: weakref.WeakSet[Child] = weakref.WeakSet()
 
@@ -84,7 +90,7 @@ class Child:
         _alive.add(self)
 
     def _spawn(self, channel: int, outcomes: int, lifeline: int, depth: int) -> int:
-        path = [entry for entry in sys.path if isinstance(entry, str)]
+        path = import_path()
         code = (
             f"import sys; sys.path[:] = {path!r}; from flowkit_exec._worker import main; "
             f"main({channel}, {outcomes}, {self._tickets}, {lifeline}, {describe_main()!r})"
@@ -151,8 +157,8 @@ class Child:
             kept = () if sent else tuple(map(os.dup, descriptors))
             self._unsent.append((memoryview(data)[sent:], kept))
 
-    def flush(self) -> None:
-        """Send what was left over."""
+    def flush(self) -> bool:
+        """Send what was left over; say whether that was all."""
         while self._unsent:
             data, descriptors = self._unsent[0]
             sent = self._try(data, descriptors)
@@ -162,8 +168,9 @@ class Child:
                 descriptors = ()
             if sent < len(data):
                 self._unsent[0] = data[sent:], descriptors
-                return
+                return False
             self._unsent.popleft()
+        return True
 
     def _try(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
         try:
@@ -199,17 +206,16 @@ class Child:
     def frames(self) -> Iterator[tuple[int, int, float, bytes]]:
         """Yield the whole frames that were read: kind, ticket, seconds, payload."""
         data = bytes(self._buffer)
-        header = wire.HEADER
-        start, size, end = 0, header.size, len(data)
+        unpack = wire.HEADER.unpack_from
+        start, size, end = 0, wire.HEADER.size, len(data)
         try:
             while end - start >= size:
-                length, kind, _, ticket, seconds = header.unpack_from(data, start)
-                after = start + size + length
-                if after > end:
+                length, kind, _, ticket, seconds = unpack(data, start)
+                payload_at = start + size
+                if payload_at + length > end:
                     break
-                payload = data[start + size : after]
-                start = after
-                yield kind, ticket, seconds, payload
+                start = payload_at + length
+                yield kind, ticket, seconds, data[payload_at:start]
         finally:
             del self._buffer[:start]
 
@@ -237,9 +243,10 @@ class Child:
     def kill(self) -> None:
         """End the process, and whatever it has started, at once."""
         if self.exitcode is None:  # not reaped yet, so the number is still its own
-            for end in (lambda: os.killpg(self.pid, signal.SIGKILL), lambda: os.kill(self.pid, signal.SIGKILL)):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    end()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)
         self.fate(FAREWELL)
         self._hang_up()
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import weakref
 from contextvars import copy_context
+from functools import partial
 from io import BytesIO
 from itertools import count
 from time import monotonic
@@ -26,7 +27,7 @@ from flowkit_core.executor import Timers, checked_workers
 from flowkit_core.run import CANCELLED, FAILED
 
 from . import _wire as wire
-from ._child import DEPTH, Child
+from ._child import Child, import_path
 from ._ranked import Ranked
 from ._reference import by_value, fork_is_safe, reference
 from ._script import describe_main
@@ -43,6 +44,8 @@ DEEPEST = 1024
 UNKNOWN_DEPTH = 4
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
+_NO_ARGUMENTS = pickle.dumps((), wire.PROTOCOL)
+_TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
 STILLBORN = 3
 """How many workers in a row may die before they come to life."""
 
@@ -169,7 +172,8 @@ class _Crew:
         self._children: list[Child] = []
         self._ready = Ranked((), graded=run.graph.rank())
         self._timers = Timers()
-        self._tickets = count(1)
+        self._next_ticket = 1
+        self._shared_tickets = count(1 << 31)
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
         self._most_segments = _descriptor_budget()
@@ -181,8 +185,10 @@ class _Crew:
         self._context = copy_context()
         self._dumps: Callable[[Any], bytes] = _plain_dumps
         self._functions: dict[int, tuple[int, tuple[str, Any]]] = {}  # id of a function -> its number, its reference
+        self._numbers: list[int] = []  # by node
         self._forked: dict[int, Callable[..., Any]] | None = None
         self._refer()
+        self._numbers = [self._functions[id(node.task.func)][0] for node in run.graph.nodes]
         self._facts = _surroundings(run)
 
     def work(self) -> None:
@@ -288,14 +294,14 @@ class _Crew:
         if not news:
             if patience is not None and not self._ready:
                 self._share()
-            for child in [child for child in self._children if child.pidfd is None and child.fate() is not None]:
-                self._lost(child)
+            for child in list(self._children):
+                if child.pidfd is None and child.fate() is not None:
+                    self._lost(child)
             return
-        for child in {id(child): child for descriptor, _ in news if (child := self._by_descriptor.get(descriptor))}.values():
-            if child.wants_to_send:
-                child.flush()
-                if not child.wants_to_send:
-                    self._poll.modify(child.socket, 0)
+        told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
+        for child in dict.fromkeys(told):
+            if child.wants_to_send and child.flush():
+                self._poll.modify(child.socket, 0)
             heard = child.receive()
             self._take_in(child)
             if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
@@ -350,88 +356,103 @@ class _Crew:
 
     def _give(self, child: Child, most: int, depth: int) -> None:
         """Send a worker up to so many ready nodes, and the chains that hang on them."""
-        items: list[tuple[int, int, int, Any, Any]] = []
-        alone: list[tuple[tuple[int, int, int, Any, Any], tuple[int, ...]]] = []
+        run, node_of, known, numbers, held = self._run, self._ready.take, child.known, self._numbers, child.held
+        values, dumps, first = run.values, self._dumps, self._next_ticket
+        items: list[tuple[int, Any]] = []
         tickets: list[int] = []
+        ticket = first
         for _ in range(most):
             try:
-                node = self._ready.take()
+                node = node_of()
             except IndexError:
                 break
-            ticket = next(self._tickets)
-            item = self._item(node, ticket)
-            if item is None:
-                continue
-            if item[1] not in child.known:
-                self._teach(child, node)
-            tickets.append(ticket)
-            child.held[ticket] = node
-            if item[2] == wire.SHARED:
-                used = item[4]
-                layouts = [segment.layout for segment in used]
-                alone.append(((*item[:4], layouts), tuple(segment.descriptor for segment in used)))
+            number = numbers[node.index]
+            if run.smooth and node.plain and not self._segments:
+                pick, sources = node.pick, node.sources
+                if not sources:
+                    data: Any = _NO_ARGUMENTS
+                else:
+                    try:
+                        data = dumps(pick(values) if pick is not None else (values[sources[0]],))
+                    except Exception:
+                        data = None
+                mode = wire.BY_POSITION
             else:
-                items.append(item)
-            if self._run.smooth and node.plain:
-                self._follow(child, node, ticket, items, tickets, depth)
-        if not tickets:
-            return
-        child.give(tickets)
-        for lone, descriptors in alone:
-            child.send(wire.frame(wire.BATCH, pickle.dumps([lone], wire.PROTOCOL), descriptors=len(descriptors)), descriptors)
-        if items:
-            child.send(wire.frame(wire.BATCH, pickle.dumps(items, wire.PROTOCOL)))
+                data = None
+            if data is None:
+                item = self._item(node)
+                if item is None:
+                    continue
+                mode, data, used = item
+                if used:
+                    self._give_shared(child, node, number, data, used)
+                    continue
+            if number not in known:
+                self._teach(child, node)
+            held[ticket] = node
+            items.append((number << 3 | mode, data))
+            tickets.append(ticket)
+            ticket += 1
+            if node.downstream and run.smooth and node.plain:
+                ticket = self._follow(child, node, ticket, items, tickets, depth)
+        if tickets:
+            self._next_ticket = ticket
+            child.give(tickets)
+            child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
 
-    def _follow(self, child: Child, node: Node, ticket: int, items: list[Any], tickets: list[int], depth: int) -> None:
-        """Send on the chain that hangs on a node: tasks that need nothing but the one before."""
-        while len(node.downstream) == 1 and len(child.held) < depth:
+    def _give_shared(self, child: Child, node: Node, number: int, data: bytes, used: list[_Segment]) -> None:
+        """Send a call whose arguments lie in shared memory, by itself, with the descriptors."""
+        if number not in child.known:
+            self._teach(child, node)
+        ticket = next(self._shared_tickets)
+        child.held[ticket] = node
+        child.give((ticket,))
+        item = number << 3 | wire.SHARED, (data, [segment.layout for segment in used])
+        descriptors = tuple(segment.descriptor for segment in used)
+        child.send(wire.frame(wire.BATCH, pickle.dumps((ticket, [item]), wire.PROTOCOL), descriptors=len(descriptors)), descriptors)
+
+    def _follow(self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], tickets: list[int], depth: int) -> int:
+        """Send on the chain that hangs on a node: tasks that need nothing but the one before. Return the next free ticket."""
+        held, numbers, known = child.held, self._numbers, child.known
+        while len(node.downstream) == 1 and len(held) < depth:
             after = node.downstream[0]
             if not after.plain or len(after.upstream) != 1 or len(after.sources or ()) > 1:
-                return
-            before, ticket = ticket, next(self._tickets)
-            number = self._functions[id(after.task.func)][0]
-            if number not in child.known:
+                break
+            number = numbers[after.index]
+            if number not in known:
                 self._teach(child, after)
-            items.append((ticket, number, wire.PREVIOUS if after.sources else wire.AFTER, before, None))
+            items.append((number << 3 | (wire.PREVIOUS if after.sources else wire.AFTER), ticket - 1))
             tickets.append(ticket)
-            child.held[ticket] = after
+            held[ticket] = after
             self._ahead.add(after.index)
+            ticket += 1
             node = after
+        return ticket
 
     def _teach(self, child: Child, node: Node) -> None:
         number, (how, what) = self._functions[id(node.task.func)]
         child.known.add(number)
         child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
 
-    def _item(self, node: Node, ticket: int) -> tuple[int, int, int, Any, Any] | None:
-        """Return what to send for a node; None if it ends without being sent."""
-        run = self._run
-        number = self._functions[id(node.task.func)][0]
-        args: Sequence[Any]
-        kwargs: dict[str, Any] = {}
-        if run.smooth and node.plain:
-            pick, sources = node.pick, node.sources
-            args = pick(run.values) if pick is not None else (run.values[sources[0]],) if sources else ()
-        else:
-            call = run.call(node)
-            ending = call if isinstance(call, Ending) else self._context.copy().run(call.judge)
-            if ending is not None:
-                self._finish(node, ending)
-                return None
-            assert not isinstance(call, Ending)
-            args, kwargs = call.args, call.kwargs
+    def _item(self, node: Node) -> tuple[int, bytes, list[_Segment]] | None:
+        """Return mode and arguments for a node, and the segments that the arguments lie in; None if it ends without being sent."""
+        call = self._run.call(node)
+        ending = call if isinstance(call, Ending) else self._context.copy().run(call.judge)
+        if ending is not None:
+            self._finish(node, ending)
+            return None
+        assert not isinstance(call, Ending)
+        args, kwargs = call.args, call.kwargs
         try:
             if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
                 file = BytesIO()
                 pickler = wire.SharingPickler(file, self._segments)
                 pickler.dump((tuple(args), kwargs))
-                return ticket, number, wire.SHARED, file.getvalue(), pickler.used
+                return wire.SHARED, file.getvalue(), pickler.used
             if kwargs:
-                return ticket, number, wire.BY_NAME, self._dumps((args, kwargs)), None
-            return ticket, number, wire.BY_POSITION, self._dumps(tuple(args)), None
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
+                return wire.BY_NAME, self._dumps((args, kwargs)), []
+            return wire.BY_POSITION, self._dumps(tuple(args)), []
+        except Exception as error:
             self._finish(node, Ending(FAILED, error=_bad_argument(node, args, kwargs, error), final=True))
             return None
 
@@ -439,26 +460,25 @@ class _Crew:
 
     def _take_in(self, child: Child) -> None:
         """Take in what a worker has sent."""
-        held, finish, loads = child.held, self._finish, pickle.loads
+        held, finish, loads = child.held, self._run.finish, pickle.loads
         spent, tasks = 0.0, 0
         for kind, ticket, seconds, payload in child.frames():
-            if kind == wire.VALUE:
+            if kind in _TASK_ENDED:
                 spent += seconds
                 tasks += 1
-                node = held.pop(ticket)
-                if node is None:
-                    continue
-                try:
-                    value = loads(payload)
-                except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-                    self._garbled(child, node, error)
-                else:
-                    finish(node, value, seconds)
-            else:
+            if kind != wire.VALUE:
                 self._take_in_rare(child, kind, ticket, seconds, payload)
-                if kind in (wire.SEGMENT, wire.ERROR):
-                    spent += seconds
-                    tasks += 1
+                continue
+            node = held.pop(ticket)
+            if node is None:
+                continue
+            try:
+                value = loads(payload)
+            except BaseException as error:
+                self._garbled(child, node, error)
+                continue
+            if after := finish(node, value, seconds):
+                self._put(after)  # type: ignore[arg-type]
         if tasks:
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
@@ -498,7 +518,7 @@ class _Crew:
             return
         try:
             value = wire.read_segment(descriptor, segment.layout)
-        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        except BaseException as error:
             segment.close()
             self._garbled(child, node, error)
             return
@@ -661,8 +681,7 @@ def _descriptor_budget() -> int:
     return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
 
 
-def _plain_dumps(value: Any) -> bytes:
-    return pickle.dumps(value, wire.PROTOCOL)
+_plain_dumps = partial(pickle.dumps, protocol=wire.PROTOCOL)
 
 
 def _cloudpickle() -> Callable[[Any], bytes] | None:
@@ -684,8 +703,8 @@ def _surroundings(run: Run) -> dict[str, Any]:
     return {
         "watched": run.watched,
         "cwd": cwd,
-        "path": [entry for entry in sys.path if isinstance(entry, str)],
-        "environment": {name: value for name, value in os.environ.items() if name != DEPTH},
+        "path": import_path(),
+        "environment": {name: value for name, value in os.environ.items() if name != wire.DEPTH},
         "argv": list(sys.argv),
         "levels": levels(),
     }
@@ -697,7 +716,7 @@ def _bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error
     for name, value in named.items():
         try:
             pickle.dumps(value, wire.PROTOCOL)
-        except BaseException as own:  # noqa: BLE001 - pickling runs the user's code
+        except BaseException as own:
             reason = f"{name!r} is a {type(value).__name__}, which cannot be pickled ({type(own).__name__}: {own})"
             break
     else:

@@ -43,21 +43,21 @@ class _Forwarder(logging.Handler):
                 facts["exc_info"] = None
             record._flowkit_sent = True
             self._send(wire.frame(wire.LOG, _pickled(facts)))
-        except Exception:  # noqa: BLE001 - logging never fails a task
+        except Exception:
             self.handleError(record)
 
 
 def _pickled(facts: dict[str, Any]) -> bytes:
     try:
         return pickle.dumps(facts, wire.PROTOCOL)
-    except Exception:  # noqa: BLE001 - some fact of the user's
+    except Exception:
         return pickle.dumps({name: value if _travels(value) else repr(value) for name, value in facts.items()}, wire.PROTOCOL)
 
 
 def _travels(value: Any) -> bool:
     try:
         pickle.dumps(value)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return False
     return True
 
@@ -77,7 +77,7 @@ def handle(data: bytes) -> None:
     """Hand a record from a worker to the handlers of this process."""
     try:
         record = logging.makeLogRecord(pickle.loads(data))
-    except Exception:  # noqa: BLE001 - a fact that does not unpickle here
+    except Exception:
         return
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):

@@ -51,7 +51,7 @@ def unwrapped(found: Any, func: Any) -> bool:
 def _by_pickle(func: Any) -> tuple[str, Any] | str:
     try:
         return "pickle", pickle.dumps(func, PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - pickling may raise anything
+    except Exception as error:
         return f"is a {type(func).__name__} that cannot be pickled ({type(error).__name__}: {error})"
 
 

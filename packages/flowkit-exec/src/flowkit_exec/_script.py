@@ -67,7 +67,7 @@ def execute(module: ModuleType, main: dict[str, Any]) -> str:
         exec(code, facts)  # noqa: S102 - the user's own script
     except (StopImport, SystemExit):
         pass
-    except BaseException as error:  # noqa: BLE001 - perhaps what is needed was defined before
+    except BaseException as error:
         return f"{type(error).__name__}: {error}"
     finally:
         pipeline.halt_import = None

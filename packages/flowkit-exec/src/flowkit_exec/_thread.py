@@ -158,19 +158,21 @@ class _Team:
         run, take, put = self._run, self._ready.take, self._ready.put
         slow = SLOW if self._crew or self._size == 1 else -1.0
         while not self._over and not run.cancelled:
-            step = run.sprint(take, put, self._context, perf_counter, slow, self._relief)
+            rest = run.sprint(take, put, self._context, perf_counter, slow, self._relief)
             slow = SLOW
-            if isinstance(step, Node):
+            if isinstance(rest, Node):
                 began = perf_counter()
-                step = carry(run, step, self._context)
+                step = carry(run, rest, self._context)
                 spent = perf_counter() - began
-                if not isinstance(step, Later):
+                if isinstance(step, Later):
+                    self._delay(step)
+                else:
                     for node in step:
                         put(node)
                 self._relief(spent)
-            if isinstance(step, Later):
-                self._delay(step)
-            elif self._timers:
+            elif isinstance(rest, Later):
+                self._delay(rest)
+            if self._timers:
                 with self._lock:
                     self._put_due_locked()
             if not self._ready and not self._rest(me):
@@ -181,7 +183,7 @@ class _Team:
         try:
             if active or self._rest(me, was_active=False):
                 self._labor(me)
-        except BaseException as error:  # noqa: BLE001 - a defect of ours: end the run rather than hang
+        except BaseException as error:
             self._broken = error
             self._run.cancel("a worker thread failed")
             with self._lock:
@@ -191,7 +193,7 @@ class _Team:
         """Be idle until there is something to do; return False when the run is over."""
         with self._lock:
             self._active -= was_active
-            if self._over or self._finished_locked():
+            if self._finished_locked():
                 return False
             self._idle.append(me)
             if self._lookout is None:
@@ -202,7 +204,7 @@ class _Team:
             with self._lock:
                 if self._timers:
                     self._put_due_locked()
-                if self._over or self._finished_locked():
+                if self._finished_locked():
                     return False
                 current = self._ready.head()
                 if me not in self._idle:  # somebody called
@@ -297,7 +299,7 @@ class _Team:
 
     def _finished_locked(self) -> bool:
         """Say whether nothing is left to do or to wait for; if so, end the day for everybody."""
-        if self._run.cancelled or not (self._active or self._ready or self._timers):
+        if self._over or self._run.cancelled or not (self._active or self._ready or self._timers):
             self._end_locked()
         return self._over
 

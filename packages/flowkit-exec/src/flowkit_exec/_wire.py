@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PROTOCOL = 5
+DEPTH = "FLOWKIT_DEPTH"
+"""The environment variable that says how deep process workers are nested in one another."""
+
 LARGE = 64 * 1024
 """Values whose pickle has at least so many bytes travel in shared memory."""
 
@@ -175,7 +178,7 @@ def unpack_error(data: bytes, task: str) -> BaseException:
     for packed, follow in chain:
         try:
             error = _rebuilt(packed)
-        except BaseException:  # noqa: BLE001 - what unpickles there need not unpickle here
+        except BaseException:
             error = None
         if error is None:
             if errors:
@@ -242,30 +245,30 @@ def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
     try:
         data = pickle.dumps(thing, PROTOCOL)
         return data if same(pickle.loads(data)) else None
-    except BaseException:  # noqa: BLE001 - pickling runs the user's code, which may do anything
+    except BaseException:
         return None
 
 
 def _why(error: BaseException) -> str:
     try:
         pickle.loads(pickle.dumps(error, PROTOCOL))
-    except BaseException as reason:  # noqa: BLE001
+    except BaseException:
         return _safe(lambda: f"{type(reason).__name__}: {reason}")[:500]
     return ""
 
 
-def _stand_in(base: type[Any], kind_data: bytes | None, facts: tuple[Any, ...]) -> BaseException:
+def _stand_in(base: Any, kind_data: bytes | None, facts: tuple[Any, ...]) -> BaseException:
     """Return a RemoteTaskError that is also of the original's type where that type allows it, so that ``except`` works."""
     error: BaseException
     try:
         kind = pickle.loads(kind_data) if kind_data else None
         if kind is not None and issubclass(kind, Exception):
             both = type(base.__name__, (base, kind), {"__reduce__": lambda self: (base, facts), "__str__": lambda self: self.args[0]})
-            error = both.__new__(both)
+            error = kind.__new__(both)
             error.task, error.type_name, error.text, error.traceback_text, error.reason = facts  # type: ignore[attr-defined]
             error.args = (base.describe(error, *facts),)
             return error
-    except BaseException:  # noqa: BLE001 - incompatible layouts, hostile metaclasses: the plain one will do
+    except BaseException:
         pass
     error = base(*facts)
     return error
@@ -278,7 +281,7 @@ def _traceback(error: BaseException) -> str:
         # the first frame is the worker's own
         own = error.__traceback__.tb_next if error.__traceback__ is not None else None
         text = "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
-    except BaseException:  # noqa: BLE001 - a broken __str__ or __repr__
+    except BaseException:
         text = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: <unprintable>"
     return _clipped(text)
 
@@ -286,7 +289,7 @@ def _traceback(error: BaseException) -> str:
 def _safe(text: Callable[[], str]) -> str:
     try:
         return _clipped(str(text()))
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         return "<unprintable>"
 
 

@@ -21,9 +21,7 @@ from . import _wire as wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEPTH = "FLOWKIT_DEPTH"
-"""The environment variable that says how deep process workers are nested in one another."""
-_NO_VALUE = object()
+_SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
 
 
 def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
@@ -77,9 +75,9 @@ class Worker:
         self._references: dict[int, tuple[str, Any]] = {}
         self._buffer = bytearray()
         self._descriptors: list[int] = []
-        self._todo: dict[int, tuple[Any, ...]] = {}
+        self._todo: dict[int, tuple[int, Any]] = {}
+        self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
         self._watched = False
-        self._last: tuple[int, Any] = (0, _NO_VALUE)
         self._told: dict[str, Any] = {"levels": {}}
         Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
 
@@ -89,10 +87,7 @@ class Worker:
             self._send(wire.frame(wire.READY))
             while True:
                 self._handle(*self._receive())
-                while (ticket := self._claim()) is not None:
-                    while ticket not in self._todo:  # its batch is still on the way
-                        self._handle(*self._receive())
-                    self._work(ticket, *self._todo.pop(ticket))
+                self._labor()
                 self._forget()
         except (EOFError, BrokenPipeError, ConnectionResetError):
             pass
@@ -130,8 +125,10 @@ class Worker:
     def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
         message = pickle.loads(payload)
         if kind == wire.BATCH:
-            for ticket, *item in message:
-                self._todo[ticket] = (*item, descriptors)
+            first, items = message
+            self._todo.update(zip(range(first, first + len(items)), items))
+            if descriptors:
+                self._shared[first] = descriptors
         elif kind == wire.FUNCTION:
             number, how, what = message
             self._references[number] = how, what
@@ -149,7 +146,7 @@ class Worker:
         sys.argv[:] = facts["argv"]
         environment = facts["environment"]
         if environment != told.get("environment"):
-            for name in os.environ.keys() - environment.keys() - {DEPTH}:
+            for name in os.environ.keys() - environment.keys() - {wire.DEPTH}:
                 del os.environ[name]
             os.environ.update(environment)
         self._tend_logs()
@@ -163,65 +160,78 @@ class Worker:
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
-    def _claim(self) -> int | None:
-        """Take the next ticket, if there is one."""
-        try:
-            data = os.read(self._tickets, wire.TICKET.size)
-        except BlockingIOError:
-            return None
-        if not data:
-            raise EOFError
-        number: int = wire.TICKET.unpack(data)[0]
-        return number
-
-    def _work(self, ticket: int, number: int, mode: int, data: Any, extra: Any, descriptors: list[int]) -> None:
-        """Make one call and send its outcome."""
-        args: Any = ()
-        kwargs: Any = {}
-        try:
-            if mode >= wire.PREVIOUS:
-                before, value = self._last
-                if before != data or value is _NO_VALUE:
-                    self._send(wire.frame(wire.VOID, b"", ticket))
-                    return
-                if mode == wire.PREVIOUS:
-                    args = (value,)
-                del value
-            elif mode == wire.BY_POSITION:
-                args = pickle.loads(data)
-            elif mode == wire.BY_NAME:
-                args, kwargs = pickle.loads(data)
-            else:
-                args, kwargs = wire.SharingUnpickler(data, descriptors, extra).load()
-        except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
-            self._unfit(ticket, "argument", error)
-            return
-        finally:
-            self._last = (0, _NO_VALUE)
-            if mode == wire.SHARED:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-        func = self._functions.get(number)
-        if func is None:
-            func = self._find(ticket, number)
-            if func is None:
+    def _labor(self) -> None:
+        """Make calls as long as there are tickets."""
+        tickets, todo, functions = self._tickets, self._todo, self._functions
+        read, loads, number_of, clock = os.read, pickle.loads, int.from_bytes, perf_counter
+        before, value = 0, None  # the last call, and what came of it, for the next one in a chain
+        while True:
+            try:
+                ticket = number_of(read(tickets, 4), "little")
+            except BlockingIOError:
                 return
-        if self._watched:
-            self._send(wire.frame(wire.STARTED, b"", ticket))
-        began = perf_counter()
+            if not ticket:  # end of file
+                raise EOFError
+            while ticket not in todo:  # its batch is still on the way
+                self._handle(*self._receive())
+            code, data = todo.pop(ticket)
+            mode = code & 7
+            args: Any = ()
+            kwargs: Any = None
+            try:
+                if mode == wire.BY_POSITION:
+                    args = loads(data)
+                elif mode >= wire.PREVIOUS:
+                    if before != data:  # the one before did not succeed
+                        self._send(wire.frame(wire.VOID, b"", ticket))
+                        continue
+                    args = (value,) if mode == wire.PREVIOUS else ()
+                else:
+                    args, kwargs = self._rare_arguments(ticket, mode, data)
+            except BaseException as error:
+                self._unfit(ticket, "argument", error)
+                continue
+            finally:
+                before, value = 0, None
+            func = functions.get(code >> 3) or self._find(ticket, code >> 3)
+            if func is None:
+                continue
+            if self._watched:
+                self._send(wire.frame(wire.STARTED, b"", ticket))
+            began = clock()
+            try:
+                value = func(*args, **kwargs) if kwargs else func(*args)
+            except BaseException as error:
+                self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, clock() - began))
+                continue
+            finally:
+                args = kwargs = None
+            if self._sent(ticket, value, clock() - began):
+                before = ticket
+            else:
+                value = None
+
+    def _rare_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
+        """Return the arguments of a call that is not made by position alone, or that has some in shared memory."""
+        if mode == wire.BY_NAME:
+            args, kwargs = pickle.loads(data)
+            return args, kwargs
+        pickled, layouts = data
+        descriptors = self._shared.pop(ticket)
         try:
-            value = func(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - an outcome; the run decides what it means
-            seconds = perf_counter() - began
-            self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, seconds))
-            return
-        seconds = perf_counter() - began
-        del args, kwargs
+            args, kwargs = wire.SharingUnpickler(pickled, descriptors, layouts).load()
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return args, kwargs
+
+    def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
+        """Send a result; say whether it could be sent."""
         try:
-            data = wire.encode(value)
-        except BaseException as error:  # noqa: BLE001 - pickling runs the user's code
+            data = pickle.dumps(value, wire.PROTOCOL) if type(value) in _SMALL else wire.encode(value)
+        except BaseException as error:
             self._unfit(ticket, "result", error, type(value).__name__)
-            return
+            return False
         if type(data) is bytes:
             self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
         else:
@@ -229,7 +239,7 @@ class Worker:
             socket.send_fds(self._socket, [b"."], (descriptor,))  # first, so that it is there when the frame is read
             os.close(descriptor)
             self._send(wire.frame(wire.SEGMENT, pickle.dumps(layout), ticket, seconds))
-        self._last = (ticket, value)
+        return True
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
         from flowkit_core import pipeline
@@ -240,7 +250,7 @@ class Worker:
         pipeline.halt_import = StopImport("importing its module runs a pipeline: put that under if __name__ == '__main__'")
         try:
             func: Callable[..., Any] = resolve(*self._references[number])
-        except BaseException as error:  # noqa: BLE001 - importing runs the user's code
+        except BaseException as error:
             self._unfit(ticket, "function", error)
             return None
         finally:
@@ -255,11 +265,11 @@ class Worker:
 
     def _forget(self) -> None:
         """Drop the calls that were taken back."""
-        for *_, descriptors in self._todo.values():
+        for descriptors in self._shared.values():
             for descriptor in descriptors:
                 os.close(descriptor)
+        self._shared.clear()
         self._todo.clear()
-        self._last = (0, _NO_VALUE)
 
 
 def _watch(lifeline: int) -> None:

@@ -132,11 +132,15 @@ class Flow(Pipeline):
         index, its_stage = self._place.get(name, (0, stage))
         return index if its_stage < stage else None
 
-    def _stage(self, verb: str, tasks: tuple[Task[..., Any], ...]) -> Flow:
+    def _stage(self, verb: str, tasks: tuple[Any, ...]) -> Flow:
         for position, task in enumerate(tasks):
             if not isinstance(task, Task):
-                hint = "unpack the list: branch(*tasks)" if isinstance(task, (list, tuple)) else "decorate it with @task"
-                raise TypeError(f"flow {self.name!r}: {verb}() got {task!r}, a {type(task).__name__}, not a task: {hint}")
+                hint = (
+                    "unpack the list: branch(*tasks)" if isinstance(task, (list, tuple)) else "decorate it with @task"
+                )
+                raise TypeError(
+                    f"flow {self.name!r}: {verb}() got {task!r}, a {type(task).__name__}, not a task: {hint}"
+                )
             others = [*(self._tasks[index] for index in self._place.get(task.name, ())[:1]), *tasks[:position]]
             for other in others:
                 if other.name == task.name:

@@ -1,0 +1,282 @@
+"""Everything that is measured, each in a process of its own: see cell.py.
+
+A measure is a context manager that takes texts, gets everything ready, and gives a function. Each call of that is one
+turn, and returns what was measured, by name: seconds mostly.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
+from itertools import count
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from arrays import KINDS, MIB
+from shapes import SHAPES, add, plain
+from systems import SYSTEMS, loop, make_tasks, pipeline, sorter_of, timed, wire
+from uneven import graph_of, naps
+
+from flowkit_core import DAG, SerialExecutor, Task
+from flowkit_exec import ProcessExecutor, ThreadExecutor
+from flowkit_log import configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
+
+    from shapes import Inputs
+
+    Laps = dict[str, float]
+    Turn = Callable[[], Laps]
+    Measure = Callable[..., AbstractContextManager[Turn]]
+
+
+@contextmanager
+def shape(system: str, name: str, size: str) -> Iterator[Turn]:
+    """Run a shape, and compare what comes out with the plain loop."""
+    inputs = SHAPES[name](int(size))
+    expected = plain(inputs)
+    with SYSTEMS[system](inputs) as run:
+
+        def turn() -> Laps:
+            seconds, values = run()
+            if values != expected:
+                raise AssertionError(f"{system} computed something else than the plain loop")
+            return {"run": seconds}
+
+        yield turn
+
+
+# ---- before the first result -----------------------------------------------------------------------------------------
+
+
+def build_flowkit(inputs: Inputs, names: list[str]) -> Laps:
+    """Time each step from functions to the second run, in this thread."""
+    Task.clear_registry()
+    tasking, tasks = timed(make_tasks, names)
+    wiring, _ = timed(wire, tasks, inputs)
+    dag = DAG("build", tasks=tasks)
+    graph, _ = timed(dag.graph)
+    first, _ = timed(dag.run, "serial")
+    later, _ = timed(dag.run, "serial")
+    return {"tasks": tasking, "wiring": wiring, "graph": graph, "first run": first, "later run": later}
+
+
+def build_graphlib(inputs: Inputs, _names: list[str]) -> Laps:
+    """Time each step of the plain loop over graphlib; ``prepare`` belongs to the run."""
+    wiring, sorter = timed(sorter_of, inputs)
+    first, _ = timed(loop, inputs, sorter)
+    again = sorter_of(inputs)
+    later, _ = timed(loop, inputs, again)
+    return {"wiring": wiring, "first run": first, "later run": later}
+
+
+def build_delayed(inputs: Inputs, _names: list[str]) -> Laps:
+    """Time each step of dask.delayed, which is what users of dask write, in this thread."""
+    library = import_module("dask")
+    step = library.delayed(add)
+
+    def wired() -> list[Any]:
+        values: list[Any] = []
+        for sources in inputs:
+            values.append(step(*[values[source] for source in sources]))
+        return values
+
+    wiring, values = timed(wired)
+    first, _ = timed(library.compute, *values, scheduler="synchronous")
+    later, _ = timed(library.compute, *values, scheduler="synchronous")
+    return {"wiring": wiring, "first run": first, "later run": later}
+
+
+BUILDERS = {"flowkit": build_flowkit, "graphlib": build_graphlib, "dask.delayed": build_delayed}
+
+
+@contextmanager
+def build(system: str, name: str, size: str) -> Iterator[Turn]:
+    """Time everything from functions to results."""
+    inputs = SHAPES[name](int(size))
+    yield partial(BUILDERS[system], inputs, [f"t{number}" for number in range(len(inputs))])
+
+
+@contextmanager
+def memory(name: str, size: str) -> Iterator[Turn]:
+    """Weigh, in bytes, what flowkit adds to the names and the values, which are the user's own."""
+    inputs = SHAPES[name](int(size))
+    names = [f"t{number}" for number in range(len(inputs))]
+
+    def turn() -> Laps:
+        Task.clear_registry()
+        gc.collect()
+        tracemalloc.start()
+        values = plain(inputs)
+        own = tracemalloc.get_traced_memory()[0]
+        del values
+        start = tracemalloc.get_traced_memory()[0]
+        tasks = make_tasks(names)
+        wire(tasks, inputs)
+        wired = tracemalloc.get_traced_memory()[0]
+        dag = DAG("memory", tasks=tasks)
+        dag.graph()
+        graph = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        results = dag.run("serial")
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        if len(results) != len(inputs):
+            raise AssertionError("results are missing")
+        return {
+            "tasks and wiring": wired - start,
+            "graph": graph - wired,
+            "results, without the values": kept - graph - own,
+            "everything at the peak": peak - start - own,
+        }
+
+    yield turn
+
+
+# ---- small runs ------------------------------------------------------------------------------------------------------
+
+THREE: Inputs = [[], [0], [0, 1]]
+IN_A_ROW = 20
+
+
+def run_three(pool: Executor) -> None:
+    """Run the three tasks as one would by hand."""
+    first = pool.submit(add).result()
+    second = pool.submit(add, first).result()
+    pool.submit(add, first, second).result()
+
+
+@contextmanager
+def three(system: str, warm: str) -> Iterator[Turn]:
+    """Run three tasks: with workers that are there already (``warm``), or with an executor made for each run (``cold``)."""
+    dag = pipeline(THREE)
+    makers: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+        "flowkit serial": (SerialExecutor, dag.run),
+        "flowkit thread": (ThreadExecutor, dag.run),
+        "flowkit process": (partial(ProcessExecutor, 2), dag.run),
+        "ThreadPoolExecutor": (partial(ThreadPoolExecutor, 2), run_three),
+        "ProcessPoolExecutor": (partial(ProcessPoolExecutor, 2), run_three),
+    }
+    make, run = makers[system]
+    repeats = 1 if warm == "cold" and "rocess" in system else IN_A_ROW
+
+    def often(executor: Any) -> None:
+        for _ in range(repeats):
+            if executor is not None:
+                run(executor)
+            else:
+                with make() as own:
+                    run(own)
+
+    with make() if warm == "warm" else nullcontext() as executor:
+        yield lambda: {"run": timed(often, executor)[0] / repeats}
+
+
+@contextmanager
+def logs(mode: str, name: str, size: str) -> Iterator[Turn]:
+    """Run a shape on two threads, with logs as ``mode`` says: nobody ``none``, ``flowkit`` or ``standard`` at WARNING."""
+    if mode == "flowkit":
+        configure_logging(level="WARNING")
+    elif mode == "standard":
+        logging.basicConfig(level=logging.WARNING)
+    with shape("flowkit thread 2", name, size) as turn:
+        yield turn
+
+
+# ---- large things ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def uneven(system: str, workers: str, kind: str, seed: str, size: str) -> Iterator[Turn]:
+    """Run naps of 10 ms to 1 s and time the whole."""
+    inputs, seconds = graph_of(kind, int(seed), int(size))
+    functions = naps(seconds)
+    tasks = [Task(function, name=f"t{number}") for number, function in enumerate(functions)]
+    wire(tasks, inputs)
+    dag = DAG("uneven", tasks=tasks)
+    dag.graph()
+    makers: dict[str, Callable[[int], Any]] = {
+        "flowkit thread": ThreadExecutor,
+        "flowkit process": ProcessExecutor,
+        "graphlib + threads": ThreadPoolExecutor,
+        "graphlib + processes": ProcessPoolExecutor,
+    }
+
+    def by_hand(pool: Any) -> None:
+        sorter = sorter_of(inputs)
+        sorter.prepare()
+        pending: dict[Any, int] = {}
+        futures = import_module("concurrent.futures")
+        while sorter.is_active():
+            for number in sorter.get_ready():
+                pending[pool.submit(functions[number])] = number
+            for future in futures.wait(pending, return_when=futures.FIRST_COMPLETED).done:
+                sorter.done(pending.pop(future))
+
+    with makers[system](int(workers)) as executor:
+        if system.startswith("flowkit"):
+            pipeline([[] for _ in range(8)]).run(executor)  # so that its workers are there
+            yield lambda: {"run": timed(dag.run, executor)[0]}
+        else:
+            list(executor.map(add, range(8)))
+            yield lambda: {"run": timed(by_hand, executor)[0]}
+
+
+@contextmanager
+def array(system: str, kind: str, readers: str) -> Iterator[Turn]:
+    """Hand 64 MiB from a task to one or two others, in two processes; taken off is what making and a small one cost."""
+    make, use = KINDS[kind]
+    wanted, sizes = int(readers), {"large": 64 * MIB, "small": 8}
+    places: set[int] = set()
+    fresh = count()
+
+    def by_flowkit(executor: ProcessExecutor, size: int) -> list[Any]:
+        return list(dags[size].run(executor).values())[1:]
+
+    def by_pool(pool: ProcessPoolExecutor, size: int) -> list[Any]:
+        value = pool.submit(make, size).result()
+        return [future.result() for future in [pool.submit(use, value) for _ in range(wanted)]]
+
+    def dag_of(size: int) -> DAG:
+        maker = Task(partial(make, size), name=f"make_{next(fresh)}")
+        maker >> [Task(use, name=f"use_{next(fresh)}") for _ in range(wanted)]
+        return DAG("array", tasks=maker.downstream)
+
+    dags = {size: dag_of(size) for size in sizes.values()}
+    ours = system == "flowkit process"
+    with ProcessExecutor(2) if ours else ProcessPoolExecutor(2) as executor:
+        run: Any = by_flowkit if ours else by_pool
+
+        def turn() -> Laps:
+            whole, read = timed(run, executor, sizes["large"])
+            if {value for _, value in read} != {use(make(sizes["large"]))[1]}:
+                raise AssertionError(f"{system} handed over something else")
+            places.update(place for place, _ in read)
+            del read
+            bare, _ = timed(run, executor, sizes["small"])
+            making, value = timed(make, sizes["large"])
+            began = perf_counter()
+            use(value)
+            using = perf_counter() - began
+            return {"whole": whole, "handing over": max(whole - bare - making - using, 1e-4)}
+
+        yield turn
+
+
+MEASURES: dict[str, Measure] = {
+    "shape": shape,
+    "build": build,
+    "memory": memory,
+    "three": three,
+    "logs": logs,
+    "uneven": uneven,
+    "array": array,
+}

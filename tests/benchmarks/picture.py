@@ -1,0 +1,92 @@
+"""Pictures as SVG, written by hand: dots on a logarithmic scale, readable in light and in dark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH, ROW, TOP, LEFT, RIGHT = 760, 26, 84, 250, 80
+
+STYLE = """
+  svg { font: 13px system-ui, sans-serif; }
+  .card { fill: #fff; } text { fill: #222; } .quiet { fill: #666; } .grid { stroke: #ddd; } .road { stroke: #bbb; }
+  .ours text { font-weight: 600; } .dot { fill: #8a8f98; } .ours .dot { fill: #d9480f; } .line { stroke: #2b8a3e; stroke-width: 2; }
+  .small { fill-opacity: .35; } .middle { fill-opacity: .65; }
+  @media (prefers-color-scheme: dark) {
+    .card { fill: #1e2129; } text { fill: #e6e6e6; } .quiet { fill: #a0a4ab; } .grid { stroke: #363b46; } .road { stroke: #555b66; }
+    .dot { fill: #9aa0aa; } .ours .dot { fill: #ff922b; } .line { stroke: #69db7c; }
+  }
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a picture.
+
+    Attributes:
+        label: what it is.
+        values: one for each dot, from the faintest to the strongest; None is no dot.
+        note: words at the end of the line.
+        ours: whether it is flowkit's.
+    """
+
+    label: str
+    values: tuple[float | None, ...]
+    note: str
+    ours: bool = False
+
+
+def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None = None) -> str:
+    """Draw a line of dots for each row.
+
+    Args:
+        title: the heading.
+        subtitle: what the scale means, and what the dots.
+        rows: what is drawn.
+        line: where to draw a line from top to bottom.
+    """
+    values = [value for row in rows for value in row.values if value] + [line or 1.0]
+    low, high = floor(log10(min(values))), max(ceil(log10(max(values))), floor(log10(min(values))) + 1)
+    height = TOP + ROW * len(rows) + 16
+
+    def x(value: float) -> float:
+        return round(LEFT + (log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">',
+        f"<style>{STYLE}</style>",
+        f'<rect class="card" width="{WIDTH}" height="{height}" rx="8"/>',
+        f'<text x="16" y="26" font-size="16" font-weight="600">{escape(title)}</text>',
+        f'<text class="quiet" x="16" y="46">{escape(subtitle)}</text>',
+    ]
+    for power in range(low, high + 1):
+        at = x(10.0**power)
+        parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{TOP - 6}" y2="{height - 12}"/>')
+        parts.append(f'<text class="quiet" x="{at}" y="{TOP - 12}" text-anchor="middle">{_plain(10.0**power)}</text>')
+    if line is not None:
+        parts.append(f'<line class="line" x1="{x(line)}" x2="{x(line)}" y1="{TOP - 6}" y2="{height - 12}"/>')
+    for number, row in enumerate(rows):
+        parts += _row(row, TOP + ROW * number + ROW / 2, [None if value is None else x(value) for value in row.values])
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _row(row: Row, y: float, places: Sequence[float | None]) -> list[str]:
+    parts = [f'<g class="{"ours" if row.ours else "other"}">', f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>']
+    there = [place for place in places if place is not None]
+    if len(there) > 1:
+        parts.append(f'<line class="road" x1="{min(there)}" x2="{max(there)}" y1="{y}" y2="{y}"/>')
+    shades = ("dot small", "dot middle", "dot")[-len(places) :]
+    parts += [f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>' for shade, place in zip(shades, places, strict=True) if place is not None]
+    if row.note:
+        at = max(there) + 10 if there else LEFT
+        parts.append(f'<text class="quiet" x="{at}" y="{y + 4}" font-size="12">{escape(row.note)}</text>')
+    return [*parts, "</g>"]
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}".replace(",", " ") if value >= 1 else f"{value:g}"

@@ -1,0 +1,172 @@
+"""What is measured, how often and how large: the groups of cells that take turns with each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rounds import Cell, take_turns
+from shapes import SHAPES
+from systems import OURS, SYSTEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Figures = dict[tuple[str, ...], Cell]
+
+IMPORTS = {
+    "nothing": "pass",
+    "flowkit_core": "import flowkit_core",
+    "flowkit": "import flowkit",
+    "graphlib and concurrent.futures": "import graphlib; from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor",
+    "joblib": "import joblib",
+    "dask": "import dask.threaded",
+    "prefect": "import prefect",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: tasks per shape, for flowkit and the peers.
+        our_sizes: more sizes, for flowkit and the two loops alone.
+        rounds: how many turns a cell takes at most.
+        patience: seconds after which a cell takes no more turns than two.
+        limit: seconds that a turn may take; a larger size that would take longer is not tried.
+        memory: tasks that are weighed.
+        prefect: tasks that Prefect runs.
+        naps: tasks of uneven length in a graph.
+        seeds: how many random graphs of them.
+        starts: how many times each import is timed.
+    """
+
+    sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
+    our_sizes: tuple[int, ...] = ()
+    rounds: int = 7
+    patience: float = 8.0
+    limit: float = 40.0
+    memory: int = 100_000
+    prefect: int = 100
+    naps: int = 40
+    seeds: int = 3
+    starts: int = 31
+
+    @property
+    def usual(self) -> int:
+        """The size for everything that has one size only."""
+        return min(10_000, self.sizes[-1])
+
+
+QUICK = Plan(sizes=(1_000,), our_sizes=(10_000,), rounds=2, patience=0.5, limit=5.0, memory=10_000, prefect=0, naps=10, seeds=1, starts=5)
+
+
+@dataclass
+class Bench:
+    """The measurement as it goes.
+
+    Attributes:
+        plan: how much is measured.
+        figures: every cell so far.
+        imports: what is imported -> seconds above a bare Python, the median; None where it is not installed.
+    """
+
+    plan: Plan
+    figures: Figures = field(default_factory=dict)
+    imports: dict[str, float | None] = field(default_factory=dict)
+
+    def all(self) -> None:
+        """Measure everything."""
+        self.measure_imports()
+        for name in SHAPES:
+            self.shape(name)
+            self.group(f"building {name}", [("build", who, name, str(self.plan.usual)) for who in ("flowkit", "graphlib", "dask.delayed")])
+            self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False)
+        for name in ("chain", "independent"):
+            self.group(f"logging, {name}", [("logs", mode, name, str(self.plan.usual)) for mode in ("none", "flowkit", "standard")])
+        who = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
+        self.group("three tasks", [("three", each, warm) for each in who for warm in ("warm", "cold")])
+        for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):
+            key = (kind, readers)
+            self.group(f"64 MiB, {kind}, {readers}", [("array", each, *key) for each in ("flowkit process", "ProcessPoolExecutor")])
+        self.uneven()
+
+    def group(self, title: str, keys: Iterable[tuple[str, ...]], rounds: int | None = None, *, warm_up: bool = True) -> None:
+        """Start some cells, and let them take turns."""
+        print(f"{title} ...", flush=True)
+        cells = [self.figures.setdefault(key, Cell(*key)) for key in keys]
+        for cell in cells:
+            cell.start(self.plan.limit, warm_up=warm_up)
+        take_turns(cells, rounds or self.plan.rounds, self.plan.patience, self.plan.limit)
+
+    def shape(self, name: str) -> None:
+        """Measure a shape in all its sizes at once: so growth is a ratio of neighboring turns as well."""
+        print(f"{name} ...", flush=True)
+        sizes = [*self.plan.sizes, *self.plan.our_sizes]
+        cells = []
+        for system in SYSTEMS:
+            few = system not in (*OURS, "plain loop", "graphlib loop")
+            earlier: list[tuple[int, Cell]] = []
+            for size in self.plan.sizes if few else sizes:
+                if system != "Prefect":
+                    cell = self._started(("shape", system, name, str(size)), size, earlier)
+                    earlier.append((size, cell))
+                    cells.append(cell)
+        take_turns(cells, self.plan.rounds, self.plan.patience, self.plan.limit)
+        if self.plan.prefect:
+            who = ("plain loop", "graphlib + threads, wait", "flowkit thread 2", "Prefect")
+            self.group(f"{name}, Prefect", [("shape", each, name, str(self.plan.prefect)) for each in who], rounds=3)
+
+    def _started(self, key: tuple[str, ...], size: int, earlier: list[tuple[int, Cell]]) -> Cell:
+        """Start a cell, unless a smaller one failed, or took so long that this one is hopeless."""
+        cell = self.figures[key] = Cell(*key)
+        if earlier:
+            before, last = earlier[-1]
+            if last.problem:
+                cell.problem = last.problem if last.problem.startswith("not ") else f"not tried, as it {last.problem}"
+                return cell
+            times = size / before
+            if len(earlier) > 1:
+                times = max(times, last.warm_up["run"] / earlier[-2][1].warm_up["run"])
+            if (expected := last.warm_up["run"] * times) > self.plan.limit:
+                cell.problem = f"not run: it would take about {expected:.0f} s"
+                return cell
+        cell.start(self.plan.limit)
+        return cell
+
+    def uneven(self) -> None:
+        """Measure makespans of uneven tasks: they sleep, so the noise of the machine is no part of it."""
+        for kind, seed in [("independent", 0), *(("random", seed) for seed in range(1, self.plan.seeds + 1))]:
+            rest = (kind, str(seed), str(self.plan.naps))
+            who = [("thread", "threads", "4"), ("process", "processes", "2")]
+            for ours, theirs, workers in who:
+                systems = (f"flowkit {ours}", f"graphlib + {theirs}")
+                self.group(f"uneven tasks, {ours}, {kind} {seed}", [("uneven", each, workers, *rest) for each in systems], rounds=2, warm_up=False)
+
+    def measure_imports(self) -> None:
+        """Time imports in turns with a bare Python."""
+        print("imports ...", flush=True)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        seconds: dict[str, list[float]] = {}
+        for number in range(self.plan.starts + 1):
+            for name, code in IMPORTS.items():
+                if number and name not in seconds:
+                    continue
+                began = perf_counter()
+                ended = subprocess.run(  # noqa: S603 - our own Python
+                    [sys.executable, "-c", code], check=False, stderr=subprocess.DEVNULL, env=environment
+                )
+                if ended.returncode == 0:
+                    seconds.setdefault(name, []).append(perf_counter() - began)
+        for name in IMPORTS:
+            times = seconds.get(name)
+            self.imports[name] = (
+                median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True)) if times else None
+            )
+

@@ -1,0 +1,153 @@
+"""What flowkit means to reach, and whether it does: each target is held against the worst case that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shapes import SHAPES
+from uneven import best_greedy, blind_greedy, graph_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from plan import Bench
+    from rounds import Cell
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measured ratio, or quantity, and where it was found."""
+
+    where: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target and the cases that decide about it.
+
+    Attributes:
+        what: what is divided by what.
+        bound: the target, in the same unit as the cases.
+        unit: how a number is written: ``ratio``, ``ms`` or ``B``.
+        cases: what was measured.
+        at_least: whether the bound is a lower one.
+    """
+
+    what: str
+    bound: float
+    cases: tuple[Case, ...]
+    unit: str = "ratio"
+    at_least: bool = False
+
+    @property
+    def worst(self) -> Case | None:
+        """The case that is furthest off."""
+        choose: Callable[..., Case] = min if self.at_least else max
+        return choose(self.cases, key=lambda case: case.value) if self.cases else None
+
+    @property
+    def met(self) -> int:
+        """In how many cases it is met."""
+        return sum(case.value >= self.bound if self.at_least else case.value <= self.bound for case in self.cases)
+
+    @property
+    def miss(self) -> float | None:
+        """How many times worse than the target the worst case is; less than 1 is better."""
+        if self.worst is None:
+            return None
+        return self.bound / self.worst.value if self.at_least else self.worst.value / self.bound
+
+
+def targets(bench: Bench) -> list[Target]:
+    """Hold every target against what was measured."""
+    plan, figures = bench.plan, bench.figures
+    sizes = sorted({*plan.sizes, *plan.our_sizes})
+
+    def against(ours: tuple[str, ...], theirs: str, shapes: tuple[str, ...] = tuple(SHAPES)) -> tuple[Case, ...]:
+        return tuple(
+            Case(f"{shape}, {size:,}, {us.removeprefix('flowkit ')}".replace(",000", " 000"), ratio)
+            for shape in shapes
+            for size in sizes
+            for us in ours
+            if (ratio := _ratio(figures.get(("shape", us, shape, str(size))), figures.get(("shape", theirs, shape, str(size)))))
+        )
+
+    threads = ("flowkit thread 2", "flowkit thread 8")
+    processes = ("flowkit process 2",)
+    others = ("fanout", "layers", "independent")
+    return [
+        Target("serial ÷ graphlib loop", 1.0, against(("flowkit serial",), "graphlib loop")),
+        Target("threads ÷ graphlib + threads with wait, chain", 1 / 20, against(threads, "graphlib + threads, wait", ("chain",))),
+        Target("threads ÷ graphlib + threads with wait, other shapes", 1 / 10, against(threads, "graphlib + threads, wait", others)),
+        Target("threads ÷ graphlib + threads with a queue, chain", 1 / 20, against(threads, "graphlib + threads, queue", ("chain",))),
+        Target("threads ÷ graphlib + threads with a queue, other shapes", 1 / 10, against(threads, "graphlib + threads, queue", others)),
+        Target("threads ÷ dask.threaded", 1 / 20, against(threads, "dask threaded")),
+        Target("processes ÷ graphlib + processes with wait", 1 / 20, against(processes, "graphlib + processes, wait")),
+        Target("processes ÷ graphlib + processes with a queue", 1 / 20, against(processes, "graphlib + processes, queue")),
+        Target("processes ÷ joblib loky, independent", 1.0, against(processes, "joblib loky", ("independent",))),
+        Target(f"growth per task, {sizes[0]:,} to {sizes[-1]:,}".replace(",", " "), 1.3, tuple(_growth(bench, sizes[0], sizes[-1]))),
+        Target("memory per task at the peak", 1024, tuple(_memory(bench)), "B"),
+        Target("uneven tasks ÷ greedy schedule that knows the durations", 1.05, tuple(_uneven(bench, best_greedy))),
+        Target("uneven tasks ÷ greedy schedule that knows the graph alone", 1.05, tuple(_uneven(bench, blind_greedy))),
+        Target("64 MiB to the next task: speed ÷ ProcessPoolExecutor", 5.0, tuple(_arrays(bench)), at_least=True),
+        Target("import flowkit_core", 15e-3, _imported(bench, "flowkit_core"), "ms"),
+        Target("import flowkit", 40e-3, _imported(bench, "flowkit"), "ms"),
+        Target("a run of three tasks, threads", 1e-3, tuple(_three(bench)), "ms"),
+        Target("logging at WARNING ÷ none", 1.2, tuple(_logs(bench))),
+    ]
+
+
+def _ratio(one: Cell | None, other: Cell | None, lap: str = "run") -> float | None:
+    return one.ratio(other, lap) if one is not None and other is not None else None
+
+
+def _growth(bench: Bench, small: int, large: int) -> Iterator[Case]:
+    for shape in SHAPES:
+        for system in ("flowkit serial", "flowkit thread 2", "flowkit process 2"):
+            one, other = (bench.figures.get(("shape", system, shape, str(size))) for size in (large, small))
+            if (ratio := _ratio(one, other)) is not None:
+                tasks = len(SHAPES[shape](large)) / len(SHAPES[shape](small))
+                yield Case(f"{shape}, {system.removeprefix('flowkit ')}", ratio / tasks)
+
+
+def _memory(bench: Bench) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "memory" and cell.best:
+            yield Case(key[1], cell.best["everything at the peak"] / len(SHAPES[key[1]](int(key[2]))))
+
+
+def _uneven(bench: Bench, schedule: Callable[..., float]) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "uneven" and key[1].startswith("flowkit") and (seconds := cell.median()):
+            _, system, workers, kind, seed, size = key
+            ideal = schedule(*graph_of(kind, int(seed), int(size)), int(workers))
+            yield Case(f"{system.removeprefix('flowkit ')}, {kind} {seed}", seconds / ideal)
+
+
+def _arrays(bench: Bench) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "array" and key[1] == "flowkit process":
+            ratio = _ratio(bench.figures.get(("array", "ProcessPoolExecutor", *key[2:])), cell, "handing over")
+            if ratio is not None:
+                yield Case(f"{key[2]}, {key[3]} {'reader' if key[3] == '1' else 'readers'}", ratio)
+
+
+def _imported(bench: Bench, name: str) -> tuple[Case, ...]:
+    seconds = bench.imports.get(name)
+    return (Case("median", seconds),) if seconds is not None else ()
+
+
+def _three(bench: Bench) -> Iterator[Case]:
+    cell = bench.figures.get(("three", "flowkit thread", "warm"))
+    if cell is not None and (seconds := cell.median()):
+        yield Case("median", seconds)
+
+
+def _logs(bench: Bench) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "logs" and key[1] != "none":
+            ratio = _ratio(cell, bench.figures.get(("logs", "none", *key[2:])))
+            if ratio is not None:
+                yield Case(f"{key[1]}, {key[2]}", ratio)

@@ -1,0 +1,161 @@
+"""The executor protocol: what somebody else's executor needs to do, and how it is found by name."""
+
+from __future__ import annotations
+
+import pytest
+
+import flowkit_core.executor as found
+from flowkit_core import DAG, Call, Ending, Executor, Later, RunStarted, Task, UnknownExecutorError, register_executor
+from flowkit_core.executor import carry
+
+
+class Backwards:
+    """The minimal executor that the protocol describes: last in, first out, and no wait before a retry."""
+
+    name = "backwards"
+
+    def __init__(self, max_workers=None):
+        self.max_workers = max_workers
+        self.order = []
+        self.closed = 0
+
+    def execute(self, run):
+        hand = list(run.start())
+        while hand:
+            node = hand.pop()
+            call = run.call(node)
+            if isinstance(call, Ending):
+                answer = run.finish(node, call)
+            else:
+                assert isinstance(call, Call)
+                outcome = call.judge()
+                if outcome is None:
+                    self.order.append(node.name)
+                    outcome = call.perform()
+                answer = run.finish(node, outcome, 0.5)
+            hand += [answer.node] if isinstance(answer, Later) else answer
+
+    def close(self):
+        self.closed += 1
+
+
+class Carrying(Backwards):
+    """The same with the helper that does one step."""
+
+    name = "carrying"
+
+    def execute(self, run):
+        from contextvars import copy_context
+
+        hand = list(run.start())
+        while hand:
+            answer = carry(run, hand.pop(), copy_context())
+            hand += [answer.node] if isinstance(answer, Later) else answer
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Leave the registered executors as they were."""
+    monkeypatch.setattr(found, "_factories", dict(found._factories))
+
+
+def etl():
+    """Return the last task of a pipeline with a bit of everything."""
+    tries = []
+
+    def flaky():
+        tries.append(1)
+        if len(tries) < 3:
+            raise ValueError
+        return len(tries)
+
+    start, skipped = Task(flaky, name="start", retries=2), Task(lambda x: x, name="skipped", when=lambda x: False)
+    side, end = Task(lambda x: x * 2, name="side"), Task(lambda *args: args, name="end")
+    start >> [skipped, side] >> end
+    return end
+
+
+@pytest.mark.parametrize("kind", [Backwards, Carrying])
+def test_a_minimal_executor_gives_the_same_results(kind):
+    """All meaning is in the run, so an executor of a few lines is complete."""
+    results = DAG("etl", tasks=[etl()]).run(kind())
+    assert results == {"start": 3, "side": 6, "end": (6,)}
+    assert results.states == {"start": "succeeded", "skipped": "skipped", "side": "succeeded", "end": "succeeded"}
+
+
+def test_durations_are_what_the_executor_says():
+    """Seconds are measured where the call is made."""
+    results = DAG("etl", tasks=[etl()]).run(Backwards())
+    assert results.durations == {"start": 0.5, "side": 0.5, "end": 0.5}
+
+
+def test_independent_tasks_run_in_the_executors_order_and_stand_in_the_graphs():
+    """Order of running is the executor's; order of results is not."""
+    executor = Backwards()
+    tasks = [Task(lambda: 1, name=name) for name in "abc"]
+    assert list(DAG("order", tasks=tasks).run(executor)) == ["a", "b", "c"]
+    assert executor.order == ["c", "b", "a"]
+
+
+def test_an_executor_object_is_the_callers_to_close():
+    """run() leaves it open."""
+    executor = Backwards()
+    DAG("etl", tasks=[etl()]).run(executor)
+    assert executor.closed == 0
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_registered_executor_is_known_by_name_made_for_each_run_and_closed(fails):
+    """With the pipeline's max_workers, whether the run succeeds or not."""
+    made = []
+    register_executor("backwards", lambda max_workers: made.append(Backwards(max_workers)) or made[-1])
+    seen = []
+    tasks = [Task((lambda: 1 / 0) if fails else (lambda: 1), name="one")]
+    DAG("etl", max_workers=3, tasks=tasks).run("backwards", raise_on_failure=False, observers=[seen.append])
+    assert [(executor.max_workers, executor.closed) for executor in made] == [(3, 1)]
+    assert [event.executor for event in seen if isinstance(event, RunStarted)] == ["backwards"]
+
+
+@pytest.mark.usefixtures("names")
+def test_a_registered_executor_is_listed_and_suggested():
+    """The error about an unknown name knows it."""
+    register_executor("backwards", Backwards)
+    with pytest.raises(UnknownExecutorError, match="did you mean 'backwards'") as caught:
+        DAG("etl", tasks=[]).run("backward")
+    assert {"backwards", "serial"} <= set(caught.value.available)
+
+
+def test_an_error_of_the_executor_itself_is_raised_with_what_there_is():
+    """A defect of an executor is no task's failure; the results so far come along, and it is closed."""
+
+    class Broken(Backwards):
+        def execute(self, run):
+            (node,) = run.start()
+            run.finish(node, 1)
+            raise OSError("no network")
+
+    start, end = Task(lambda: 1, name="start"), Task(lambda x: x, name="end")
+    start >> end
+    with pytest.raises(OSError, match="no network") as caught:
+        DAG("etl", tasks=[end]).run(Broken())
+    assert caught.value.flowkit_results == {"start": 1}
+
+
+def test_the_serial_executor_satisfies_the_protocol():
+    """Name, execute and close."""
+    from flowkit_core import SerialExecutor
+
+    executor: Executor = SerialExecutor()
+    assert executor.name == "serial"
+    assert callable(executor.execute)
+    executor.close()
+
+
+@pytest.mark.parametrize(("workers", "kind"), [(0, ValueError), ("2", TypeError), (True, TypeError)])
+def test_the_serial_executor_checks_max_workers_too(workers, kind):
+    """It takes what the others take."""
+    from flowkit_core import SerialExecutor
+
+    with pytest.raises(kind, match="at least 1"):
+        SerialExecutor(workers)

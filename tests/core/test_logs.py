@@ -1,0 +1,230 @@
+"""What a run says in the standard logging tree: levels, words, and facts as attributes of the records."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+
+from flowkit_core import DAG, Task
+
+SYSTEM, SUCCESS = 22, 25
+
+
+@pytest.fixture
+def story(caplog):
+    """Return a function that runs tasks and returns the records, down to DEBUG."""
+    caplog.set_level(logging.DEBUG, logger="flowkit")
+
+    def run(*tasks):
+        results = DAG("etl", tasks=tasks).run("serial", raise_on_failure=False)
+        assert {(record.name, record.run_id, record.pipeline) for record in caplog.records} == {
+            ("flowkit", results.run_id, "etl")
+        }
+        return caplog.records
+
+    return run
+
+
+def flaky(times, **options):
+    """Return a task that fails so many times."""
+    tries = []
+
+    def attempt():
+        tries.append(1)
+        if len(tries) <= times:
+            raise ValueError("boom")
+        return len(tries)
+
+    return Task(attempt, name="extract", **options)
+
+
+def words(record):
+    """Return level, event and message of a record, with its seconds replaced."""
+    return record.levelno, record.event, re.sub(r"\d+\.\d\d s", "0.00 s", record.getMessage())
+
+
+def test_a_run_that_succeeds(story):
+    """Start, task, task, end."""
+    one, two = Task(lambda: 1, name="one"), Task(lambda one: 2, name="two")
+    one >> two
+    assert [words(record) for record in story(two)] == [
+        (SYSTEM, "run_started", 'Run "etl" started: 2 tasks, executor serial.'),
+        (logging.INFO, "task_started", 'Starting task "one"...'),
+        (SUCCESS, "task_succeeded", 'Task "one" completed successfully in 0.00 s.'),
+        (logging.INFO, "task_started", 'Starting task "two"...'),
+        (SUCCESS, "task_succeeded", 'Task "two" completed successfully in 0.00 s.'),
+        (SYSTEM, "run_finished", 'Run "etl" finished in 0.00 s: 2 succeeded.'),
+    ]
+
+
+def test_a_task_that_is_tried_again_and_fails(story):
+    """Each retry is a warning that says why, which and when; the end is an error."""
+    told = story(flaky(9, retries=2, delay=0))
+    assert [words(record) for record in told[1:-1]] == [
+        (logging.INFO, "task_started", 'Starting task "extract"...'),
+        (logging.WARNING, "task_retrying", 'Task "extract" failed (ValueError: boom); retry 1 of 2 in 0.00 s.'),
+        (logging.INFO, "task_started", 'Starting task "extract"...'),
+        (logging.WARNING, "task_retrying", 'Task "extract" failed (ValueError: boom); retry 2 of 2 in 0.00 s.'),
+        (logging.INFO, "task_started", 'Starting task "extract"...'),
+        (logging.ERROR, "task_failed", 'Task "extract" failed after 3 attempts: ValueError: boom'),
+    ]
+    assert words(told[-1])[2] == 'Run "etl" finished in 0.00 s: 1 failed.'
+
+
+def test_what_did_not_run(story):
+    """Skipped, upstream-failed and cancelled, each with its reason."""
+    skipped = Task(lambda: 1, name="skipped", when=lambda: False)
+    broken, load = Task(lambda: 1 / 0, name="extract"), Task(lambda x: x, name="load")
+    late = Task(lambda: 1, name="late")
+    broken >> load
+    told = {record.event: words(record) for record in story(skipped, load, late)}
+    assert told["task_skipped"] == (logging.INFO, "task_skipped", 'Task "skipped" skipped: its condition was false.')
+    assert told["task_failed"][2] == 'Task "extract" failed after 1 attempt: ZeroDivisionError: division by zero'
+    assert told["task_upstream_failed"] == (
+        logging.DEBUG,
+        "task_upstream_failed",
+        'Task "load" did not run: upstream "extract" failed.',
+    )
+    assert told["task_cancelled"][:2] == (logging.DEBUG, "task_cancelled")
+    assert 'Task "late" did not run: ' in told["task_cancelled"][2]
+    assert (
+        told["run_finished"][2] == 'Run "etl" finished in 0.00 s: 1 failed, 1 skipped, 1 upstream failed, 1 cancelled.'
+    )
+
+
+def test_an_empty_run(story):
+    """A warning, because it is hardly ever meant."""
+    (warning,) = [record for record in story() if record.event == "empty_run"]
+    assert warning.levelno == logging.WARNING
+    assert 'Run "etl" found no tasks' in warning.getMessage()
+
+
+def test_the_facts_are_attributes(story):
+    """A handler need not read the words."""
+    told = {record.event: record for record in story(flaky(1, retries=3, delay=0))}
+    started, retrying, succeeded, finished = (
+        told[f"{name}"] for name in ("task_started", "task_retrying", "task_succeeded", "run_finished")
+    )
+    assert (started.task, started.attempt, started.max_attempts) == ("extract", 2, 4)
+    assert (retrying.task, retrying.attempt, retrying.max_attempts, retrying.delay, retrying.error) == (
+        "extract",
+        1,
+        4,
+        0,
+        "ValueError: boom",
+    )
+    assert (succeeded.task, succeeded.attempt) == ("extract", 2)
+    assert isinstance(succeeded.duration, float)
+    assert finished.counts == {"succeeded": 1}
+    assert isinstance(finished.duration, float)
+
+
+def test_the_facts_of_a_failure(story):
+    """Attempt, duration and error; and the reason of what did not run."""
+    broken, load = flaky(1), Task(lambda x: x, name="load")
+    broken >> load
+    told = {record.event: record for record in story(load)}
+    failed = told["task_failed"]
+    assert (failed.task, failed.attempt, failed.error) == ("extract", 1, "ValueError: boom")
+    assert isinstance(failed.duration, float)
+    assert "extract" in told["task_upstream_failed"].reason
+
+
+@pytest.mark.parametrize(
+    ("level", "events"),
+    [
+        (
+            logging.DEBUG,
+            {"run_started", "task_started", "task_failed", "task_upstream_failed", "task_skipped", "run_finished"},
+        ),
+        (logging.INFO, {"run_started", "task_started", "task_failed", "task_skipped", "run_finished"}),
+        (SYSTEM, {"run_started", "task_failed", "run_finished"}),
+        (logging.WARNING, {"task_failed"}),
+        (logging.CRITICAL, set()),
+    ],
+)
+def test_the_level_decides_what_is_told(caplog, level, events):
+    """And nothing below it is made."""
+    caplog.set_level(level, logger="flowkit")
+    skipped, broken, load = (
+        Task(lambda: 1, name="skipped", when=lambda: False),
+        flaky(1),
+        Task(lambda x: x, name="load"),
+    )
+    broken >> load
+    DAG("etl", tasks=[skipped, load]).run("serial", raise_on_failure=False)
+    assert {record.event for record in caplog.records} == events
+
+
+@pytest.mark.parametrize("name", ["100%s", "{name}", "%(task)s", 'say "hi"', "a\nb"])
+def test_a_name_is_never_a_format(story, name):
+    """Names and messages are data."""
+    told = story(Task(lambda: 1 / 0, name=name))
+    assert any(record.event == "task_failed" and name in record.getMessage() for record in told)
+    assert all(getattr(record, "task", name) == name for record in told)
+
+
+def test_an_error_that_cannot_be_printed_is_told_all_the_same(story):
+    """Its type at least."""
+
+    class Unprintable(Exception):
+        def __str__(self):
+            raise ZeroDivisionError
+
+    def fail():
+        raise Unprintable
+
+    (failed,) = [record for record in story(Task(fail)) if record.event == "task_failed"]
+    assert "Unprintable" in failed.getMessage()
+
+
+def test_a_handler_that_fails_does_not_fail_the_run(monkeypatch):
+    """What a handler raises is warned about, and the run goes on."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise OSError("disk full")
+
+    monkeypatch.setattr(logging.getLogger("flowkit"), "handlers", [Broken(logging.ERROR)])
+    with pytest.warns(RuntimeWarning, match="disk full"):
+        results = DAG("etl", tasks=[Task(lambda: 1 / 0, name="one")]).run("serial", raise_on_failure=False)
+    assert results.states == {"one": "failed"}
+
+
+def run_python(*lines):
+    """Run lines in a new Python, and return its standard output and error."""
+    source = "\n".join(lines)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("prelude", ["", "import logging", "import logging; logging.getLogger('mine')"])
+def test_nothing_is_printed_until_somebody_asks(prelude):
+    """Not even the last resort of logging prints the failures and warnings of a run."""
+    printed = run_python(
+        prelude,
+        "from flowkit_core import DAG, Task",
+        "DAG('empty', tasks=[]).run('serial')",
+        "DAG('x', tasks=[Task(lambda: 1 / 0, name='a')]).run('serial', raise_on_failure=False)",
+    )
+    assert printed == ("", "")
+
+
+def test_whoever_configures_logging_hears_of_runs():
+    """basicConfig is enough: the records go to the root logger, which is not touched."""
+    out, err = run_python(
+        "import logging",
+        "logging.basicConfig(level='INFO', format='%(levelname)s %(message)s')",
+        "from flowkit_core import DAG, Task",
+        "DAG('x', tasks=[Task(lambda: 1, name='a')]).run('serial')",
+    )
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0] == 'SYSTEM Run "x" started: 1 task, executor serial.'
+    assert lines[1] == 'INFO Starting task "a"...'
+    assert lines[2].startswith('SUCCESS Task "a" completed successfully in ')
+    assert lines[3].startswith('SYSTEM Run "x" finished in ')
