@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pickle
@@ -201,6 +202,8 @@ class Child:
     def receive_descriptor(self) -> int:
         """Return the next file descriptor that the worker has sent."""
         _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
+        if not descriptors:
+            raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
         return descriptors[0]
 
     def frames(self) -> Iterator[tuple[int, int, float, bytes]]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
 from flowkit_core.executor import Timers, checked_workers
-from flowkit_core.run import CANCELLED, FAILED
+from flowkit_core.run import CANCELLED, CLEAN_UP, FAILED
 
 from . import _wire as wire
 from ._child import Child, import_path
@@ -46,6 +46,8 @@ GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
 _NO_ARGUMENTS = pickle.dumps((), wire.PROTOCOL)
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
+LONGEST_WAIT = 3_600_000.0
+"""Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
 STILLBORN = 3
 """How many workers in a row may die before they come to life."""
 
@@ -176,10 +178,11 @@ class _Crew:
         self._shared_tickets = count(1 << 31)
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
-        self._most_segments = _descriptor_budget()
+        self._most_segments = wire.descriptor_budget()
         self._pace: float | None = None  # seconds per task, lately
         self._stillborn = 0
-        self._stopped_at: float | None = None
+        self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
+        self._stopped = False
         self._poll = select.poll()
         self._by_descriptor: dict[int, Child] = {}
         self._context = copy_context()
@@ -256,7 +259,7 @@ class _Crew:
     def _drive(self) -> None:
         run = self._run
         while not run.cancelled:
-            if run.halted and self._stopped_at is None:
+            if run.halted and not self._stopped:
                 self._stop()
             if self._timers:
                 self._put(self._timers.due(run))
@@ -265,10 +268,10 @@ class _Crew:
             if not busy and not self._ready:
                 if not self._timers:
                     return
-                self._poll.poll(max(1.0, self._timers.wait() * 1000))
+                self._poll.poll(min(max(1.0, self._timers.wait() * 1000), LONGEST_WAIT))
                 continue
             self._listen(self._patience(busy))
-            if self._stopped_at is not None and monotonic() - self._stopped_at > GRACE:
+            if self._grace_until is not None and monotonic() > self._grace_until:
                 self._cut_short()
         self._wind_up()
 
@@ -277,8 +280,8 @@ class _Crew:
         waits = []
         if self._timers:
             waits.append(self._timers.wait())
-        if self._stopped_at is not None and any(child.held for child in busy):
-            waits.append(max(0.0, self._stopped_at + GRACE - monotonic()) + 0.001)
+        if self._grace_until is not None and busy:
+            waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
         if len(busy) < self._size and any(self._surplus(child) for child in busy):
             waits.append(0.001)
         if any(child.pidfd is None for child in self._children):
@@ -290,7 +293,7 @@ class _Crew:
         for child in self._children:
             if child.wants_to_send:
                 self._poll.modify(child.socket, select.POLLOUT)
-        news = self._poll.poll(None if patience is None else max(0.0, patience * 1000))
+        news = self._poll.poll(None if patience is None else min(max(0.0, patience * 1000), LONGEST_WAIT))
         if not news:
             if patience is not None and not self._ready:
                 self._share()
@@ -511,14 +514,18 @@ class _Crew:
                 self._ready.put(node)
 
     def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, seconds: float) -> None:
-        descriptor = child.receive_descriptor()
-        segment = _Segment(descriptor, pickle.loads(payload))
+        try:
+            segment = _Segment(child.receive_descriptor(), pickle.loads(payload))
+        except OSError as error:  # this process may open no more files
+            if node is not None:
+                self._garbled(child, node, error)
+            return
         if node is None:
             segment.close()
             return
         try:
-            value = wire.read_segment(descriptor, segment.layout)
-        except BaseException as error:
+            value = wire.read_segment(segment.descriptor, segment.layout)
+        except BaseException as error:  # unpickling runs the user's code
             segment.close()
             self._garbled(child, node, error)
             return
@@ -578,17 +585,18 @@ class _Crew:
 
     def _stop(self) -> None:
         """Let nothing begin any more that is with a worker already, and give what runs a short time to end."""
-        self._stopped_at = monotonic()
+        self._stopped = True
+        self._grace_until = monotonic() + GRACE
         for child in self._children:
             self._take_back(child)
 
     def _cut_short(self) -> None:
         """End the workers that still run something which began before the run was stopped."""
-        assert self._stopped_at is not None
-        self._stopped_at = float("inf")  # clean-up tasks, which begin from now on, have all the time they need
-        for child in [child for child in self._children if child.held]:
-            nodes = [node for node in child.held.values() if node is not None]
-            if any(node.task.trigger in ("all_done", "one_failed") for node in nodes):
+        self._grace_until = None  # clean-up tasks have all the time they need
+        for child in list(self._children):
+            self._take_back(child)
+            nodes = [node for node in child.held.values() if node is not None]  # what it has begun
+            if not nodes or any(node.task.trigger in CLEAN_UP for node in nodes):
                 continue
             self._remove(child)
             child.kill()
@@ -672,13 +680,6 @@ class _Segment:
     def close(self) -> None:
         """Let go of it; values that were read from it stay."""
         os.close(self.descriptor)
-
-
-def _descriptor_budget() -> int:
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
 
 
 _plain_dumps = partial(pickle.dumps, protocol=wire.PROTOCOL)

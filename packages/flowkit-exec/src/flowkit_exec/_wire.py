@@ -14,6 +14,8 @@ import mmap
 import os
 import pickle
 import struct
+import sys
+import weakref
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,9 @@ RUN, FUNCTION, BATCH = range(3)
 BY_POSITION, BY_NAME, SHARED, PREVIOUS, AFTER = range(5)
 # from a worker
 READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG = range(10, 18)
+
+MOST_DESCRIPTORS = 64
+"""How many file descriptors are sent with one call; further large values go the ordinary way."""
 
 Layout = tuple[int, tuple[tuple[int, int], ...]]
 
@@ -100,8 +105,35 @@ def read_segment(descriptor: int, layout: Layout) -> Any:
     """Return the value in a segment, backed by a private mapping of it. The descriptor may be closed afterwards."""
     length, spans = layout
     size = max([length, *(end for _, end in spans), 1])
-    view = memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+    view = _mapped(descriptor, size)
     return pickle.loads(view[:length], buffers=[view[start:end] for start, end in spans])
+
+
+_mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def _mapped(descriptor: int, size: int) -> memoryview:
+    """Return the bytes of a segment: a private mapping, or a copy where every mapping would keep a descriptor open."""
+    private = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
+    if sys.version_info >= (3, 13):
+        return memoryview(mmap.mmap(descriptor, size, trackfd=False, **private))
+    if len(_mappings) < descriptor_budget():
+        mapping = mmap.mmap(descriptor, size, **private)
+        _mappings.add(mapping)
+        return memoryview(mapping)
+    copy = memoryview(bytearray(size))
+    done = 0
+    while done < size:
+        done += os.preadv(descriptor, [copy[done : done + (1 << 30)]], done) or size
+    return copy
+
+
+def descriptor_budget() -> int:
+    """Return how many file descriptors may be spent on large values: a quarter of what this process may have open."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
 
 
 class SharingPickler(pickle.Pickler):
@@ -115,7 +147,7 @@ class SharingPickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> int | None:
         """Return the number of the segment that a value lies in."""
         segment = self._segments.get(id(value))
-        if segment is None:
+        if segment is None or len(self.used) == MOST_DESCRIPTORS:
             return None
         self.used.append(segment)
         return len(self.used) - 1
@@ -252,8 +284,9 @@ def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
 def _why(error: BaseException) -> str:
     try:
         pickle.loads(pickle.dumps(error, PROTOCOL))
-    except BaseException:
-        return _safe(lambda: f"{type(reason).__name__}: {reason}")[:500]
+    except BaseException as reason:  # pickling runs the user's code
+        kind, text = type(reason).__name__, _safe(reason.__str__)
+        return f"{kind}: {text}"[:500]
     return ""
 
 

@@ -108,7 +108,7 @@ class Worker:
                     del buffer[:need]
                     own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
                     return kind, memoryview(payload), own
-            data, descriptors, _, _ = socket.recv_fds(self._socket, max(65536, need - len(buffer)), 64)
+            data, descriptors, _, _ = socket.recv_fds(self._socket, max(65536, need - len(buffer)), wire.MOST_DESCRIPTORS)
             if not data:
                 raise EOFError
             buffer += data

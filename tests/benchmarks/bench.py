@@ -1,0 +1,129 @@
+"""Measure flowkit against its targets and its peers, and write the page: ``nox -s bench``, or ``-- --quick`` for a taste.
+
+Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it. The
+taste goes to .nox/bench, so that the page never shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from plan import QUICK, Bench, Plan
+from report import pictures, tables
+from rounds import Cell
+from targets import targets
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "pages" / "benchmarks.md"
+PEERS = ("dask", "joblib", "numpy", "prefect")
+MARKS = re.compile(r"<!-- bench: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def machine() -> str:
+    """Say where it was measured, without names."""
+    model = platform.processor() or platform.machine()
+    facts = Path("/proc/cpuinfo")
+    if facts.exists() and (found := re.search(r"model name\s*: (.*)", facts.read_text("utf-8"))):
+        model = found[1]
+    try:
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        system = platform.system()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    release = ".".join(platform.release().split(".")[:2])
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{model}, {cores} cores, {system} ({platform.system()} {release}), {python}"
+
+
+def versions() -> str:
+    """Name the peers and their versions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    known = []
+    for name in PEERS:
+        try:
+            known.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            known.append(f"{name} not installed")
+    return ", ".join(known)
+
+
+def load() -> float | None:
+    """Return how many processes wanted a core lately."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+
+
+def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return everything that was measured."""
+    judged = [
+        {"what": target.what, "bound": target.bound, "at_least": target.at_least, "cases": [asdict(case) for case in target.cases]}
+        for target in targets(bench)
+    ]
+    return {
+        **facts,
+        "plan": asdict(bench.plan),
+        "targets": judged,
+        "imports": bench.imports,
+        "cells": [cell.as_json() for cell in bench.figures.values()],
+    }
+
+
+def from_json(content: dict[str, Any]) -> Bench:
+    """Return what was measured another time."""
+    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in content["plan"].items()})
+    bench = Bench(plan, imports=content["imports"])
+    for entry in content["cells"]:
+        cell = Cell(entry["measure"], *entry["of"])
+        cell.turns = dict(enumerate(entry.get("turns", [])))
+        cell.best, cell.problem = entry.get("best", {}), entry.get("problem")
+        bench.figures[cell.key] = cell
+    return bench
+
+
+def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
+    """Write the page, its pictures and the figures."""
+    beside = folder / PAGE.stem
+    beside.mkdir(parents=True, exist_ok=True)
+    (beside / "results.json").write_text(json.dumps(to_json(bench, facts), indent=1) + "\n", "utf-8")
+    for name, picture in pictures(bench).items():
+        (beside / f"{name}.svg").write_text(picture, "utf-8")
+    load_before, load_after = facts["load"]
+    about = f"Measured on {facts['machine']}; {facts['versions']}. It took {facts['minutes']} minutes"
+    about += f"; processes that wanted a core: {load_before} before, {load_after} after (the measurement itself is one or two)."
+    texts = {"machine": about, **tables(bench)}
+    page = MARKS.sub(lambda mark: f"<!-- bench: {mark['name']} -->\n{texts[mark['name']]}\n<!-- end -->", PAGE.read_text("utf-8"))
+    (folder / PAGE.name).write_text(page, "utf-8")
+    print(texts["targets"])
+    print(f"Written to {folder / PAGE.name} and {beside}")
+
+
+def main() -> None:
+    """Measure and write, or write once more."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="about a minute, into .nox/bench")
+    parser.add_argument("--rewrite", action="store_true", help="measure nothing: write the page from its results.json")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page and its folder go")
+    options = parser.parse_args()
+    folder = options.output or (ROOT / ".nox" / "bench" if options.quick else PAGE.parent)
+    if options.rewrite:
+        facts = json.loads((folder / PAGE.stem / "results.json").read_text("utf-8"))
+        write(from_json(facts), {name: facts[name] for name in ("machine", "versions", "load", "minutes")}, folder)
+        return
+    before, began = load(), perf_counter()
+    bench = Bench(QUICK if options.quick else Plan())
+    bench.all()
+    facts = {"machine": machine(), "versions": versions(), "load": (before, load()), "minutes": round((perf_counter() - began) / 60, 1)}
+    write(bench, facts, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
