@@ -16,8 +16,8 @@ class Block:
     def __init__(self, content: Any) -> None:
         self.content = content
 
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        return Block, (PickleBuffer(self.content),)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Block, (PickleBuffer(self.content) if protocol >= 5 else bytes(self.content),)
 
     def __len__(self) -> int:
         return memoryview(self.content).nbytes

@@ -16,6 +16,7 @@ from flowkit_core import (
     RunFinished,
     Task,
     TaskFailed,
+    TaskNotRun,
     TaskRetrying,
     TaskStarted,
     TaskSucceeded,
@@ -196,6 +197,25 @@ def test_without_fail_fast_a_wait_goes_on():
     broken = Task(lambda: 1 / 0, name="broken")
     simulation = Simulation(waiting, broken, fail_fast=False)
     assert simulation.run.states() == {"waiting": "succeeded", "broken": "failed"}
+
+
+@pytest.mark.parametrize("trigger", ["none_failed", "all_done", "one_failed"])
+def test_a_cancelled_run_starts_nothing_more_and_says_why(trigger):
+    """Not even a clean-up task; what waits ends as cancelled, with the reason that was given."""
+    start, waiting = Task(lambda: 1, name="start"), Task(lambda: 1, name="waiting", trigger=trigger)
+    end = Task(lambda *_: 1, name="end", trigger=trigger)
+    [start, waiting] >> end
+    seen = []
+    run = Run(DAG("cancelled", tasks=[end]).graph(), observers=[seen.append])
+    first, second = run.start()
+    call = run.call(first)
+    run.cancel("enough is enough")
+    assert list(run.finish(first, call.perform())) == []
+    (last,) = run.finish(second, run.call(second))
+    assert list(run.finish(last, run.call(last))) == []
+    assert run.done
+    assert run.states() == {"start": "succeeded", "waiting": "cancelled", "end": "cancelled"}
+    assert {event.reason for event in seen if isinstance(event, TaskNotRun)} == {"enough is enough"}
 
 
 def test_observers_hear_of_every_attempt():

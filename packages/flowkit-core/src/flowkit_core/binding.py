@@ -97,10 +97,11 @@ class Parameters:
 
 
 def is_coroutine_function(func: Any) -> bool:
-    """Say whether calling a function gives a coroutine, also for a partial of one, or an object with such a ``__call__``."""
+    """Say whether calling something gives a coroutine: an ``async def``, a partial of one, an object of that kind."""
     while hasattr(func, "func") and not hasattr(func, "__code__"):  # functools.partial
         func = func.func
-    code = getattr(func, "__code__", None) or getattr(getattr(type(func), "__call__", None), "__code__", None)
+    call = getattr(type(func), "__call__", None)  # noqa: B004 - the question is what the call does
+    code = getattr(func, "__code__", None) or getattr(call, "__code__", None)
     return code is not None and bool(code.co_flags & _COROUTINE)
 
 
@@ -129,7 +130,7 @@ class Binding:
         self.open = tuple(open)
 
     def in_order(self, parameters: Parameters) -> tuple[int, ...] | None:
-        """Return the sources if they are the leading positional arguments in order, and that is all there is; else None."""
+        """Return the sources if they are the leading positional arguments, in order and no others; else None."""
         if self.named_rest:
             return None
         count = len(self.named)
@@ -145,7 +146,9 @@ class Binding:
 
 
 def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-    """Bind as a DAG does: by name from the direct upstreams, the others by position; a task without parameters only waits.
+    """Bind as a DAG does: by name from the direct upstreams, the others by position.
+
+    A task without parameters only waits.
 
     Args:
         task: the task whose arguments are to be found.
@@ -258,10 +261,11 @@ def _too_many(
     task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
 ) -> BindingError:
     left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")
-    count = len(parameters.names)
+    takes = "1 argument" if len(parameters.names) == 1 else f"{len(parameters.names)} arguments"
+    arrive = "1 upstream result arrives" if len(upstream) == 1 else f"{len(upstream)} upstream results arrive"
     return BindingError(
-        f"task {task.name!r} takes {count} argument{'s' * (count != 1)}, {parameters}, but {len(upstream)} upstream result{'s arrive' * (len(upstream) != 1) or ' arrives'}: "
-        f"{_listed(upstream)}; no parameter is left for {left}: add one, or *args, or name every parameter after the upstream it wants",
+        f"task {task.name!r} takes {takes}, {parameters}, but {arrive}: {_listed(upstream)}; no parameter is left for "
+        f"{left}: add one, or *args, or name every parameter after the upstream it wants",
         task.name,
         None,
         list(upstream),
@@ -281,6 +285,8 @@ def _missing(
     remedy: str,
 ) -> BindingError:
     guess = near(parameter, [name for name in names if name != task.name and name not in parameters.names])
+    if parameter == "self":
+        remedy = f"a method is no task by itself: make one of a bound method, Task(something.{task.name})"
     if upstream:
         use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
     else:

@@ -31,14 +31,14 @@ class DAG(Pipeline):
 
     Args:
         name: name of the pipeline.
-        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves it to the executor.
+        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
         tasks: the tasks to run, with all upstream of them; None leaves it to discovery.
 
     Raises:
         TypeError: something in ``tasks`` is no task, or a type is wrong.
         ValueError: ``max_workers`` is less than 1.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, task
         >>> @task
         ... def extract(): return [1, 2, 3]
@@ -109,6 +109,7 @@ def _checked(name: str, tasks: Any) -> list[AnyTask]:
     for position, item in enumerate(checked):
         if not isinstance(item, Task):
             raise TypeError(
-                f"item {position} of DAG({name!r}, tasks=...) is {shown(item)}, a {type(item).__name__}, not a task: decorate it with @task"
+                f"item {position} of DAG({name!r}, tasks=...) is {shown(item)}, of type {type(item).__name__}, not a "
+                f"task: decorate a function with @task"
             )
     return checked

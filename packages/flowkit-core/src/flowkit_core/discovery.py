@@ -191,7 +191,7 @@ def discovered(scope: Scope) -> list[AnyTask]:
     module, name, thread, _ = scope.key
     if not name:
         scope = _scopes.get(scope.key, scope)  # the registry may have been cleared since
-    found: list[AnyTask] = [*scope.tasks.values(), *scope.adopted]
+    found: list[AnyTask] = [*scope.adopted]
     for key, other in list(_scopes.items()):
         if key[0] != module or other is scope or (name and key[2] not in (0, thread)):
             continue
@@ -199,7 +199,9 @@ def discovered(scope: Scope) -> list[AnyTask]:
             found += other.tasks.values()
             # what a function made for a DAG of its own is nobody else's
             found += [task for task in other.adopted if not (name and task._home.sealed)]
-    return connected(found)
+    # of a definition made several times, that of this scope counts, or else the last
+    found.sort(key=serial)
+    return connected({_definition(task): task for task in (*found, *scope.tasks.values())}.values())
 
 
 def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:

@@ -89,13 +89,13 @@ class DuplicateTaskError(FlowkitError, ValueError):
         """Return the sentence for these facts."""
         if len(places) == 1:
             return (
-                f"{pipeline!r} has the task {name!r} already (from {places[0]}), and a task stands only once in a pipeline: "
-                f"to use its function again, add {name}.with_options(name='...')"
+                f"{pipeline!r} has the task {name!r} already (from {places[0]}), and a task stands only once in a "
+                f"pipeline: to use its function again, add {name}.with_options(name='...')"
             )
         return (
-            f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one another "
-            f"name, with @task(name=...), or with with_options(name=...) where one function is used twice; or say which "
-            f"tasks are meant, with DAG(tasks=[...]) or 'with DAG(...):'"
+            f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one "
+            f"another name, with @task(name=...), or with with_options(name=...) where one function is used twice; or "
+            f"say which tasks are meant, with DAG(tasks=[...]) or 'with DAG(...):'"
         )
 
 

@@ -149,7 +149,7 @@ class Observer(Protocol):
     that it raises is reported through :mod:`warnings` and changes nothing for the run. An attribute ``events``, a tuple
     of event classes, limits what it is called with; asking for less costs less.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, task
         >>> @task
         ... def hello():

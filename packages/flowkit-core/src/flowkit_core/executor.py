@@ -73,7 +73,7 @@ def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
 class Timers:
     """Nodes that wait for a time to come: retries.
 
-    Example:
+    Examples:
         >>> timers = Timers(clock=lambda: 10.0)
         >>> timers.wait()
         0.0
@@ -113,7 +113,7 @@ class SerialExecutor:
 
     The simplest executor, the one that debuggers like, and the only one of ``flowkit-core``.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, task
         >>> @task
         ... def one(): return 1
@@ -262,4 +262,5 @@ def _hint(name: str) -> str:
     if name in SOLD_WITH:
         return f"It comes with the distribution {SOLD_WITH[name]!r}: install that"
     guess = near(name, [*_factories, *SOLD_WITH])
-    return f"Register one with register_executor(), or under the entry-point group {GROUP!r}, or pass an executor object{guess}"
+    ways = f"Register one with register_executor(), or under the entry-point group {GROUP!r}"
+    return f"{ways}, or pass an executor object{guess}"

@@ -30,7 +30,7 @@ class Node:
         parameters: what the function takes.
         upstream: indices of the nodes it waits for, in order of declaration.
         downstream: the nodes that wait for it.
-        sources: indices of the nodes whose values are its positional arguments, where that is all there is to it; else None.
+        sources: indices of the nodes whose values are its positional arguments, where that says it all; else None.
         pick: takes the values of two or more sources out of a run's list, as a tuple; None for fewer.
         binding: the whole of the binding, where ``sources`` does not say it all; else None.
         height: how many tasks follow one another on the longest road from here to an end; 0 until :meth:`Graph.rank`.
@@ -192,8 +192,8 @@ class Graph:
         """Give every node its height, so that parallel executors can start the longest road first. Costs once.
 
         Returns:
-            Whether the graph is graded: all roads from a node to an end are of one length, and all start at one height. Then
-            nodes in the order in which they become ready are in order of height as well.
+            Whether the graph is graded: all roads from a node to an end are of one length, and all start at one height.
+            Then nodes in the order in which they become ready are in order of height as well.
         """
         if self._graded is None:
             graded = True
@@ -235,6 +235,7 @@ class Awaited:
         self.func = func
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the coroutine to its end and return its result."""
         import asyncio
 
         try:

@@ -33,7 +33,7 @@ class Pipeline:
 
     Args:
         name: name of the pipeline, in logs, errors and pictures.
-        max_workers: how many workers an executor named in :meth:`run` uses at most, at least 1; None leaves it to the executor.
+        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
 
     Raises:
         TypeError: ``name`` is no text, or ``max_workers`` no integer.
@@ -81,7 +81,7 @@ class Pipeline:
                 has what succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
 
-        Example:
+        Examples:
             >>> from flowkit_core import DAG, task
             >>> @task
             ... def hello(name): return f"Hello, {name}!"
@@ -102,7 +102,7 @@ class Pipeline:
             fail_fast=fail_fast,
             observers=listeners,
             run_id=os.urandom(8).hex(),
-            random=lambda: own_random()(),
+            random=_random,
         )
         if not graph.nodes:
             warn_empty(run)
@@ -150,6 +150,10 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def _random() -> float:
+    return own_random()()
 
 
 def _drive(run: Run, executor: Executor, *, owned: bool) -> None:

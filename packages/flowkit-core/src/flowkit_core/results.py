@@ -16,7 +16,7 @@ class Results(dict[str, Any]):
     Attributes:
         run_id: a text that no other run has.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, task
         >>> @task
         ... def one(): return 1

@@ -31,7 +31,7 @@ class RetryPolicy:
         TaskOptionError: if a number is out of range; it is a :class:`ValueError`.
         TaskOptionTypeError: if a value has the wrong type; it is a :class:`TypeError`.
 
-    Example:
+    Examples:
         >>> policy = RetryPolicy(retries=5, jitter=0)
         >>> [policy.wait(retry) for retry in (1, 2, 3, 4, 5)]
         [1.0, 2.0, 4.0, 8.0, 16.0]

@@ -1,8 +1,8 @@
 """One execution of a graph, as a state machine without threads, clock, files or sleep.
 
-An executor asks which nodes may start (:meth:`Run.start`), what to call for each (:meth:`Run.call`), carries the call to
-where it runs, and tells how it ended (:meth:`Run.finish`), which answers with the nodes that became ready. Everything
-that a run *means* — conditions, skips, triggers, retries, failure policy — is decided here, once, for every executor.
+An executor asks which nodes may start (`Run.start`), what to call for each (`Run.call`), carries the call to where it
+runs, and tells how it ended (`Run.finish`), which answers with the nodes that became ready. Everything that a run
+*means* — conditions, skips, triggers, retries, failure policy — is decided here, once, for every executor.
 
 A node's life: its upstreams end one by one; with the last of them it is ready; ``call`` judges it, and it either runs
 or ends at once (skipped, upstream-failed, cancelled); ``finish`` makes its state final and counts down its
@@ -47,7 +47,7 @@ class Ending:
         state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED.
         reason: why, in words.
         error: what was raised, for FAILED.
-        final: whether not even a retry may change it.
+        final: whether not even a retry may change it; for CANCELLED, whether it had begun to run.
     """
 
     __slots__ = ("error", "final", "reason", "state")
@@ -140,7 +140,7 @@ class Run:
         graph: what is run.
         smooth: whether nothing but success has happened so far and nobody wants to hear of each task.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, Run, task
         >>> @task
         ... def one(): return 1
@@ -186,6 +186,7 @@ class Run:
         self._abandoned = False
         self._at_failure: tuple[int, int] | None = None
         self._begun_late: set[int] = set()
+        self._stopped = 0
         self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
         self.smooth = not self.watched and not self.params
 
@@ -269,8 +270,8 @@ class Run:
             relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``.
 
         Returns:
-            A node that needs more than this, taken from the queue; a :class:`Later` for an attempt that failed and is to
-            be repeated; None when the queue is empty.
+            A node that needs more than this, taken from the queue; a `Later` for an attempt that failed and is to be
+            repeated; None when the queue is empty.
         """
         values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
         inherited = bool(context)
@@ -313,7 +314,7 @@ class Run:
                 began = clock()
 
     def cancel(self, reason: str) -> None:
-        """Start nothing more, not even clean-up tasks; what waits ends as cancelled, as soon as the driver hands it in."""
+        """Start nothing more, not even clean-up tasks; what waits ends as cancelled when the driver hands it in."""
         with self._lock:
             self._halt()
             if self._cancelled is None:
@@ -345,7 +346,7 @@ class Run:
         return self._halted
 
     def allows(self, node: Node) -> bool:
-        """Say whether a node may still start, as far as failures elsewhere are concerned: after one, only clean-up tasks may."""
+        """Say whether a node may still start, as far as failures elsewhere go: after one, only clean-up tasks may."""
         return not self._halted or (self._cancelled is None and node.task.trigger in CLEAN_UP)
 
     # ---- judging -------------------------------------------------------------------------------------------------
@@ -379,7 +380,7 @@ class Run:
         return None
 
     def _arguments(self, node: Node) -> Ending | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
-        """Return the arguments of a node and its bound condition; or an ending, if it cannot do without one that is absent."""
+        """Return the arguments of a node and its bound condition; or an ending, if one that it needs is absent."""
         values, states, parameters, binding = self.values, self._states, node.parameters, node.binding
         if binding is None:
             sources = node.sources or ()
@@ -452,11 +453,11 @@ class Run:
             if outcome.state != FAILED:
                 self._reasons[index] = outcome.reason
                 self._states[index] = outcome.state
+                self._stopped += outcome.final
                 if self.wants(TaskNotRun):
                     self._tell_task(TaskNotRun, node, state=STATES[outcome.state], reason=outcome.reason)
                 return None
-            error = outcome.error
-            assert error is not None
+            error = outcome.error or RuntimeError("the executor did not say what was raised")
             if not outcome.final and self._retries(node, attempt, error):
                 return self._again(node, attempt, error)
             self._failed(node, error, attempt, seconds)
@@ -572,7 +573,7 @@ class Run:
         }
 
     def error(self) -> BaseException | None:
-        """Return what the run should raise: the first failure, or a group of all, with notes; None if nothing failed."""
+        """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
         if not self._errors:
             return None
         failures = list(self._errors.items())
@@ -603,9 +604,10 @@ class Run:
         succeeded, failed = self._at_failure or (0, 0)
         late = sum(self._states[index] in (SUCCEEDED, FAILED) for index in self._begun_late)
         ended = self._states.count(SUCCEEDED) + self._states.count(FAILED)
-        running = max(0, ended - late - succeeded - failed - 1)
-        idle = len(self._states) - ended
-        text = f"{_tasks(succeeded)} had succeeded, {running} {'was' if running == 1 else 'were'} running, {idle} did not start"
+        running = max(0, ended - late - succeeded - failed - 1) + self._stopped
+        idle = len(self._states) - ended - self._stopped
+        were = "was" if running == 1 else "were"
+        text = f"{_tasks(succeeded)} had succeeded, {running} {were} running, {idle} did not start"
         return f"{text}; {late} clean-up {'task' if late == 1 else 'tasks'} ran" if late else text
 
 
@@ -638,7 +640,7 @@ def described(error: BaseException) -> str:
 def _assembled(
     parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return positional and keyword arguments; a parameter that is left out before one that is given takes its default here."""
+    """Return positional and keyword arguments; one that is left out before one that is given takes its default here."""
     positional = parameters.positional
     last = (
         len(positional)
@@ -651,7 +653,7 @@ def _assembled(
 
 
 class _Countdown:
-    """Counts down under a lock, for builds of Python without a GIL, where ``next()`` on a shared iterator is not atomic."""
+    """Counts down under a lock, for a Python without a GIL, where ``next()`` on a shared iterator is not atomic."""
 
     __slots__ = ("_left", "_lock")
 
@@ -672,8 +674,8 @@ class _Countdown:
 def _countdowns(graph: Graph) -> list[Iterator[None]]:
     """Return, for each node, an iterator with one item fewer than it has upstreams.
 
-    ``next(countdown, 1)`` is 1 for exactly one caller, the last upstream to end, whatever thread it is in: one call into
-    C, so no lock is needed under the GIL.
+    ``next(countdown, 1)`` is 1 for exactly one caller, the last upstream to end, whatever thread it is in: one call
+    into C, so no lock is needed under the GIL.
     """
     at_once: Iterator[None] = iter(())
     if getattr(sys, "_is_gil_enabled", lambda: True)():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from time import sleep
+from types import MethodType
 
 from . import discovery
 from ._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
@@ -61,7 +62,7 @@ class Group(tuple[Vertex, ...]):
 
     Needed by name only to wire a list to a list, which Python cannot spell otherwise:
 
-    Example:
+    Examples:
         >>> @task
         ... def a(): return 1
         >>> @task
@@ -76,7 +77,7 @@ class Group(tuple[Vertex, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, tasks: Iterable[Vertex]) -> Group:
+    def __new__(cls, tasks: Iterable[Vertex]) -> Group:  # noqa: D102 - see the class
         return super().__new__(cls, _vertices(tasks))
 
     @overload
@@ -107,8 +108,8 @@ def _vertices(items: Iterable[object]) -> list[Vertex]:
     for position, item in enumerate(items):
         if not isinstance(item, Vertex):
             raise TypeError(
-                f"item {position} of the list next to '>>' is {shown(item)}, of type {type(item).__name__}, not a task: "
-                f"decorate a function with @task, and write its name without parentheses"
+                f"item {position} of the list next to '>>' is {shown(item)}, of type {type(item).__name__}, not a "
+                f"task: decorate a function with @task, and write its name without parentheses"
             )
         vertices.append(item)
     return vertices
@@ -123,7 +124,7 @@ def _link(upstream: Vertex, downstream: Vertex) -> None:
 
 
 def _with(vertex: Vertex, known: Neighbors, other: Vertex) -> Neighbors:
-    """Return neighbors and another one; one that is defined anew takes the place it had, so that arguments keep their order."""
+    """Return neighbors and another one; one defined anew takes its old place, to keep arguments in order."""
     if vertex._ghosts:
         ghost = next((ghost for ghost in vertex._ghosts if ghost in known and discovery.same(ghost, other)), None)
         if ghost is not None:
@@ -172,7 +173,7 @@ class Task(Vertex, Generic[P, R_co]):
         TaskOptionError: an option is out of range (a :class:`ValueError`).
         TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
 
-    Example:
+    Examples:
         >>> double = Task(lambda x: 2 * x, name="double")
         >>> double(21)
         42
@@ -296,7 +297,7 @@ class Task(Vertex, Generic[P, R_co]):
             TypeError: for an option there is not.
             TaskOptionError: for a value that is not allowed.
 
-        Example:
+        Examples:
             >>> @task
             ... def fetch(page=1): return f"page {page}"
             >>> fetch.with_options(name="fetch_again", retries=3)
@@ -315,6 +316,7 @@ class Task(Vertex, Generic[P, R_co]):
         discovery.clear()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the function, with its retries, and return what it returns; for an ``async def``, a coroutine of that."""
         if self.is_async:
             return self._call_async(args, kwargs)  # type: ignore[return-value]
         attempt = 1
@@ -325,6 +327,10 @@ class Task(Vertex, Generic[P, R_co]):
                 pause = self._pause(attempt, error)
             sleep(pause)
             attempt += 1
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function, so that a task in a class can be called as a method."""
+        return self if instance is None else MethodType(self, instance)
 
     async def _call_async(self, args: Any, kwargs: Any) -> Any:
         from asyncio import sleep as pause_for
@@ -408,7 +414,7 @@ def _checked_name(natural: str, name: Any) -> str:
 
 
 def own_random() -> Callable[[], float]:
-    """Return flowkit's own source of random numbers in [0, 1): the user's global ``random`` sequence is never touched."""
+    """Return flowkit's own source of random numbers in [0, 1): the user's ``random`` sequence is never touched."""
     global _random
     if _random is None:
         from random import Random
@@ -446,7 +452,7 @@ def task(func: Callable[P, R] | None = None, /, **options: Any) -> Task[P, R] | 
         TaskOptionError: an option is out of range (a :class:`ValueError`).
         TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
 
-    Example:
+    Examples:
         >>> @task(retries=3)
         ... def extract():
         ...     return [1, 2, 3]

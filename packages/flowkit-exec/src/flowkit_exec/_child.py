@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -25,13 +26,16 @@ from ._script import describe_main
 from ._wire import DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from flowkit_core import Node
 
 DEEPEST = 10
 FAREWELL = 2.0
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, where it is
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script that sets SIGPIPE back must not die with one of its workers
+_LAST_STANDARD = 2
+
 
 def import_path() -> list[str]:
     """Return where modules are looked for, without the odd entries that only this process can use."""
@@ -55,7 +59,9 @@ class Child:
         """Start a process: a fresh interpreter; or, if it is given functions, a fork of this one that has them."""
         depth = int(os.environ.get(DEPTH, "0"))
         if depth >= DEEPEST:
-            raise ExecutorError(f"process workers start process workers {depth} deep: use executor='thread' or 'serial' in the inner pipelines")
+            raise ExecutorError(
+                f"process workers start process workers {depth} deep: use executor='thread' or 'serial' in the inner pipelines"
+            )
         self.held: dict[int, Node | None] = {}
         self.known: set[int] = set(functions or ())
         self.started = False
@@ -64,28 +70,36 @@ class Child:
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._told: dict[str, Any] | None = None
         self._popen: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
         self.pidfd: int | None = None
-        self.socket, theirs = socket.socketpair()
-        self._tickets, self._ticket_source = os.pipe()
-        os.set_blocking(self._tickets, False)
-        self.outcomes, their_outcomes = os.pipe()
-        os.set_blocking(self.outcomes, False)
-        with contextlib.suppress(OSError):  # Linux only, and only up to a limit: a worker should not have to wait for its reader
-            fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
-        their_lifeline, self._lifeline = os.pipe()
+        if not sys.executable:
+            raise ExecutorError("sys.executable does not say which Python to start workers with: use executor='thread'")
         try:
+            (ours, theirs), tickets, outcomes, lifeline = _lines()
+        except OSError as error:
+            raise _no_start(error) from error
+        self.socket = socket.socket(fileno=ours)
+        self._tickets, self._ticket_source = tickets
+        self.outcomes, their_outcomes = outcomes
+        their_lifeline, self._lifeline = lifeline
+        try:
+            for descriptor in (ours, self._tickets, self.outcomes):
+                os.set_blocking(descriptor, False)
+            with contextlib.suppress(OSError):  # Linux only, and up to a limit: a worker should not wait for its reader
+                fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
             if functions is None:
-                self.pid = self._spawn(theirs.fileno(), their_outcomes, their_lifeline, depth)
+                self.pid = self._spawn(theirs, their_outcomes, their_lifeline, depth)
             else:
                 self.pid = self._fork(theirs, their_outcomes, their_lifeline, functions, depth)
         except OSError as error:
             self._hang_up()
-            raise ExecutorError(f"no worker process could be started: {error}") from error
+            raise _no_start(error) from error
+        except BaseException:  # Ctrl-C: a process that has started already ends with its lifeline
+            self._hang_up()
+            raise
         finally:
-            theirs.close()
-            os.close(their_outcomes)
-            os.close(their_lifeline)
-        self.socket.setblocking(False)
+            for descriptor in (theirs, their_outcomes, their_lifeline):
+                os.close(descriptor)
         with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
             self.pidfd = os.pidfd_open(self.pid)
         _alive.add(self)
@@ -106,7 +120,9 @@ class Child:
         )
         return self._popen.pid
 
-    def _fork(self, theirs: socket.socket, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int) -> int:
+    def _fork(
+        self, channel: int, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int
+    ) -> int:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -121,10 +137,12 @@ class Child:
             tickets = os.dup(self._tickets)
             for other in (*_alive, self):
                 other._hang_up()
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)  # as in a fresh process: what is typed is not for tasks
             from ._worker import Worker, _settle_in
 
             _settle_in()
-            Worker(theirs.detach(), outcomes, tickets, lifeline, dict(functions)).serve()
+            Worker(channel, outcomes, tickets, lifeline, dict(functions)).serve()
         finally:
             os._exit(1)
 
@@ -175,11 +193,16 @@ class Child:
 
     def _try(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
         try:
-            return socket.send_fds(self.socket, [data], descriptors) if descriptors else self.socket.send(data)
+            if not descriptors:
+                return self.socket.send(data, _NO_SIGNAL)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+            return self.socket.sendmsg([data], [rights], _NO_SIGNAL)  # socket.send_fds() forgets its flags
         except BlockingIOError:
             return 0
-        except OSError:  # it died; whoever reads from it will find out
-            return len(data)
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:  # too many descriptors are on their way: later
+                return 0
+            return len(data)  # it died; whoever reads from it will find out
 
     @property
     def wants_to_send(self) -> bool:
@@ -200,27 +223,34 @@ class Child:
                 return True
 
     def receive_descriptor(self) -> int:
-        """Return the next file descriptor that the worker has sent."""
-        _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
+        """Return the next file descriptor that the worker has sent.
+
+        Raises:
+            OSError: this process has as many open as it may have.
+        """
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
+        except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
+            _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
         if not descriptors:
             raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
         return descriptors[0]
 
-    def frames(self) -> Iterator[tuple[int, int, float, bytes]]:
-        """Yield the whole frames that were read: kind, ticket, seconds, payload."""
+    def frames(self) -> list[tuple[int, int, float, bytes]]:
+        """Return the whole frames that were read: kind, ticket, seconds, payload."""
         data = bytes(self._buffer)
-        unpack = wire.HEADER.unpack_from
-        start, size, end = 0, wire.HEADER.size, len(data)
-        try:
-            while end - start >= size:
-                length, kind, _, ticket, seconds = unpack(data, start)
-                payload_at = start + size
-                if payload_at + length > end:
-                    break
-                start = payload_at + length
-                yield kind, ticket, seconds, data[payload_at:start]
-        finally:
-            del self._buffer[:start]
+        unpack, size, end = wire.HEADER.unpack_from, wire.HEADER.size, len(data)
+        found = []
+        start = 0
+        while end - start >= size:
+            length, kind, _, ticket, seconds = unpack(data, start)
+            payload_at = start + size
+            if payload_at + length > end:
+                break
+            start = payload_at + length
+            found.append((kind, ticket, seconds, data[payload_at:start]))
+        del self._buffer[:start]
+        return found
 
     # ---- ending --------------------------------------------------------------------------------------------------
 
@@ -229,39 +259,54 @@ class Child:
         until = monotonic() + seconds
         pause = threading.Event()
         while self.exitcode is None:
-            if self._popen is not None:
-                self.exitcode = self._popen.poll()
-            else:
-                with contextlib.suppress(ChildProcessError):
-                    pid, status = os.waitpid(self.pid, os.WNOHANG)
-                    self.exitcode = os.waitstatus_to_exitcode(status) if pid else None
+            self.exitcode = self._reap()
             if self.exitcode is not None or monotonic() >= until:
                 break
             if self.pidfd is not None:
-                select.select([self.pidfd], [], [], max(0.0, until - monotonic()))
+                _await(self.pidfd, until - monotonic())
             else:
                 pause.wait(0.002)
         return self.exitcode
 
+    def _reap(self) -> int | None:
+        """Return the exit code if the process has ended; whatever it has started is ended first."""
+        if os.getpid() != self._owner:
+            return 0  # this process is a fork of the one that has workers: it has none
+        with contextlib.suppress(ChildProcessError, AttributeError):  # AttributeError: macOS before Python 3.13
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+            self._end()
+        if self._popen is not None:
+            return self._popen.poll()
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else has waited for it, or nobody may: how it ended is lost
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def _end(self) -> None:
+        """Kill the process and its group. Not to be called once it is reaped: the number might be another's by then."""
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """End the process, and whatever it has started, at once."""
-        if self.exitcode is None:  # not reaped yet, so the number is still its own
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self.fate() is None:
+            self._end()
         self.fate(FAREWELL)
         self._hang_up()
 
     def dismiss(self) -> None:
         """Let an idle process go."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
+        if self.fate() is None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
 
     def bury(self) -> None:
         """Wait for a dismissed process, and end it and what it has started if it does not go."""
         if self.pidfd is not None and self.exitcode is None:
-            select.select([self.pidfd], [], [], FAREWELL)
+            _await(self.pidfd, FAREWELL)
         self.kill()
 
     def _hang_up(self) -> None:
@@ -278,3 +323,39 @@ class Child:
         self._lifeline = self._ticket_source = self._tickets = self.outcomes = -1
         self.pidfd = None
         self._unsent.clear()
+
+
+def _lines() -> list[tuple[int, int]]:
+    """Return the descriptors of two connected sockets and of three pipes; all of them, or none."""
+    made: list[int] = []
+    try:
+        for pipe in (False, True, True, True):
+            made += os.pipe() if pipe else (end.detach() for end in socket.socketpair())
+            made[-2:] = map(_raised, made[-2:])
+    except BaseException:
+        for descriptor in made:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        raise
+    return list(zip(made[::2], made[1::2], strict=True))
+
+
+def _raised(descriptor: int) -> int:
+    """Return a descriptor that is no standard stream's: those may be closed here, and a worker would print there."""
+    if descriptor > _LAST_STANDARD:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD + 1)
+    finally:
+        os.close(descriptor)
+
+
+def _await(pidfd: int, seconds: float) -> None:
+    """Wait for the end of a process, at most so long."""
+    end = select.poll()  # select.select() takes no descriptor above 1023
+    end.register(pidfd, select.POLLIN)
+    end.poll(max(0.0, seconds * 1000))
+
+
+def _no_start(error: OSError) -> ExecutorError:
+    return ExecutorError(f"no worker process could be started: {error}")

@@ -44,7 +44,6 @@ DEEPEST = 1024
 UNKNOWN_DEPTH = 4
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
-_NO_ARGUMENTS = pickle.dumps((), wire.PROTOCOL)
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
 LONGEST_WAIT = 3_600_000.0
 """Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
@@ -71,7 +70,7 @@ class ProcessExecutor:
         ValueError: it is less than 1.
         ExecutorError: the system is not a POSIX system.
 
-    Example:
+    Examples:
         >>> from math import sqrt
         >>> from flowkit_core import DAG, Task
         >>> root = Task(sqrt, name="root")
@@ -92,6 +91,7 @@ class ProcessExecutor:
         self._numbers: dict[int, tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
+        self.pace: float | None = None  # seconds per task in the last run: a first guess for the next
         self._finalizer = weakref.finalize(self, _bury_all, self._idle)
 
     def execute(self, run: Run) -> None:
@@ -179,7 +179,7 @@ class _Crew:
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
         self._most_segments = wire.descriptor_budget()
-        self._pace: float | None = None  # seconds per task, lately
+        self._pace = executor.pace  # seconds per task, lately
         self._stillborn = 0
         self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
         self._stopped = False
@@ -315,22 +315,19 @@ class _Crew:
     def _dispatch(self) -> None:
         """Give workers what is ready."""
         ready = self._ready
+        share = 0
         while ready:
             child = self._roomiest()
             if child is None:
                 return
+            share = share or -(-len(ready) // len(self._children))
             depth = self._depth()
-            room = max(1, depth - len(child.held))
-            share = -(-len(ready) // self._width())
-            self._give(child, min(room, share), depth)
+            self._give(child, min(max(1, depth - len(child.held)), share), depth)
 
     def _depth(self) -> int:
         if self._pace is None:
             return UNKNOWN_DEPTH
         return max(1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
-
-    def _width(self) -> int:
-        return max(1, min(self._size, len(self._children)))
 
     def _roomiest(self) -> Child | None:
         """Return the worker that should get more, a new one if need be; None when all have enough."""
@@ -373,7 +370,7 @@ class _Crew:
             if run.smooth and node.plain and not self._segments:
                 pick, sources = node.pick, node.sources
                 if not sources:
-                    data: Any = _NO_ARGUMENTS
+                    data: Any = b""
                 else:
                     try:
                         data = dumps(pick(values) if pick is not None else (values[sources[0]],))
@@ -604,7 +601,7 @@ class _Crew:
                 if node.index in self._ahead:
                     self._ahead.discard(node.index)
                 else:
-                    self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed"))
+                    self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed", final=True))
 
     def _lost(self, child: Child) -> None:
         """Find out what became of a worker that is gone, and what of its tasks."""
@@ -652,6 +649,7 @@ class _Crew:
 
     def _part(self) -> None:
         """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
+        self._executor.pace = self._pace
         gone = []
         for child in list(self._children):
             self._remove(child)

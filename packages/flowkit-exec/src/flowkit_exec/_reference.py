@@ -33,8 +33,19 @@ def reference(func: Any) -> tuple[str, Any] | str:
     for part in name.split("."):
         found = getattr(found, part, None)
     if unwrapped(found, func):
-        return "name", (module_name, name)
+        return "name", (module_name, name, mark(func))
     return f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
+
+
+def mark(func: Any) -> tuple[Any, ...]:
+    """Return what tells a function from another of the same name: where it stands, and what it takes."""
+    code = func.__code__
+    return code.co_firstlineno, code.co_varnames[: code.co_argcount]
+
+
+def mark_of(func: Any) -> Any:
+    """Return the mark of a function, None for what is no plain function."""
+    return mark(func) if hasattr(func, "__code__") else None
 
 
 def unwrapped(found: Any, func: Any) -> bool:
@@ -80,12 +91,20 @@ def resolve(how: str, what: Any) -> Any:
     if how == "name":
         from importlib import import_module
 
-        module_name, name = what
+        module_name, name, marked = what
         found: Any = sys.modules["__main__"] if module_name == "__main__" else import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
         while hasattr(found, "__wrapped__") and type(found).__name__ == "Task":
             found = found.func
+        inner = found
+        while hasattr(inner, "__wrapped__") and mark_of(inner) != marked:
+            inner = inner.__wrapped__
+        if mark_of(inner) not in (None, marked):
+            raise LookupError(
+                f"{name} is another function there: it stands in line {mark_of(inner)[0]}, not in line {marked[0]}; perhaps it "
+                f"was defined again after the first run(), or its file has changed"
+            )
     else:
         found = pickle.loads(what)
     from flowkit_core.binding import is_coroutine_function

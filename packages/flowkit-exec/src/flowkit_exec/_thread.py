@@ -5,8 +5,8 @@ and woken, only when there is reason to think that they pay:
 
 * a worker that has just spent more than :data:`SLOW` on one task, while others wait, calls as many as can be of use;
 * one idle thread is the *lookout*: it naps, and when a node has not moved from the head of the queue for a nap, every
-  worker must be busy with something long, and the lookout takes it. When nothing happens at all it stops napping and
-  sleeps, until a slow task ends.
+  worker must be busy with something long, and the lookout takes it. The longer nothing happens the longer it dozes,
+  but only for a small share of the time that has passed, and not beyond the end of a slow task.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 SLOW = 50e-6
 NAP = 200e-6
 LONGEST_NAP = 5e-3
-PATIENCE = 50e-3
+DOZE = 1 / 32  # of the time in which nothing happened: by so much may a task start late
+LONGEST_DOZE = 0.25
 GRACE = 5.0
 _SLICE = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
 
@@ -47,7 +48,7 @@ class ThreadExecutor:
         TypeError: ``max_workers`` is no integer.
         ValueError: it is less than 1.
 
-    Example:
+    Examples:
         >>> from flowkit_core import DAG, task
         >>> @task
         ... def one(): return 1
@@ -120,8 +121,8 @@ class _Team:
         self._crew: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._lookout: _Worker | None = None
-        self._asleep = False  # whether the lookout does without naps
-        self._stirred = 0  # grows with every slow task that ends
+        self._dozing = False  # whether the lookout wants to be woken when something may follow
+        self._stirred = 0  # grows whenever something may follow: a slow task ended, a worker has nothing left
         self._active = 1
         self._over = False
         self._broken: BaseException | None = None
@@ -148,7 +149,8 @@ class _Team:
         until = monotonic() + GRACE
         for worker in self._crew:
             if worker.thread is not None:
-                worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
+                with suppress(RuntimeError):  # Ctrl-C came while it was being started
+                    worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._run.cancelled:
             self._run.abandon()
 
@@ -172,11 +174,15 @@ class _Team:
                 self._relief(spent)
             elif isinstance(rest, Later):
                 self._delay(rest)
+            else:
+                self._stir()
             if self._timers:
                 with self._lock:
                     self._put_due_locked()
             if not self._ready and not self._rest(me):
                 return
+        with self._lock:  # the run was called off: whoever rests must know
+            self._end_locked()
 
     def _help(self, me: _Worker, *, active: bool) -> None:
         """The life of a helper thread."""
@@ -200,7 +206,7 @@ class _Team:
                 self._lookout = me
         nap, quiet_since, head, stirred = NAP, monotonic(), self._ready.head(), self._stirred
         while True:
-            me.wait(self._how_long(me, nap, quiet_since, stirred))
+            me.wait(self._how_long(me, nap, monotonic() - quiet_since, stirred))
             with self._lock:
                 if self._timers:
                     self._put_due_locked()
@@ -222,17 +228,15 @@ class _Team:
                 nap = min(2 * nap, LONGEST_NAP)
             head = current
 
-    def _how_long(self, me: _Worker, nap: float, quiet_since: float, stirred: int) -> float | None:
-        """Return how long an idle worker waits: the lookout naps, the others sleep until they are called."""
+    def _how_long(self, me: _Worker, nap: float, quiet: float, stirred: int) -> float | None:
+        """Return how long an idle worker waits: the lookout naps or dozes, the others sleep until they are called."""
         with self._lock:
             if me is not self._lookout:
                 return None
-            due = self._timers.wait() if self._timers else None
-            self._asleep = monotonic() - quiet_since > PATIENCE and not self._ready
-            if self._asleep and stirred == self._stirred:
-                return due
-            self._asleep = False
-            return nap if due is None else min(nap, due)
+            self._dozing = quiet * DOZE > nap and not self._ready
+            if self._dozing and stirred == self._stirred:
+                nap = min(quiet * DOZE, LONGEST_DOZE)
+            return min(nap, self._timers.wait()) if self._timers else nap
 
     # ---- what workers do for each other --------------------------------------------------------------------------
 
@@ -247,23 +251,28 @@ class _Team:
             with self._lock:
                 self._appoint_locked()
             return SLOW
-        self._stirred += 1
-        if self._asleep or (surplus > 0 and (self._idle or len(self._crew) + 1 < self._size)):
+        self._stir()
+        if surplus > 0 and (self._idle or len(self._crew) + 1 < self._size):
             with self._lock:
                 self._call_up_locked(surplus)
-                self._wake_lookout_locked()
         return SLOW
+
+    def _stir(self) -> None:
+        """Have the lookout keep its eyes open."""
+        self._stirred += 1
+        if self._dozing:
+            with self._lock:
+                self._wake_lookout_locked()
 
     def _call_up_locked(self, count: int) -> None:
         """Let so many more workers begin to work, as far as there are any, and see to it that one is left on lookout."""
         for worker in sorted(self._idle, key=lambda worker: worker is self._lookout)[: max(0, count)]:
             self._idle.remove(worker)
             if worker is self._lookout:
-                self._lookout, self._asleep = None, False
+                self._lookout, self._dozing = None, False
             worker.ring()
             count -= 1
         while count > 0 and len(self._crew) + 1 < self._size:
-            self._active += 1
             self._hire_locked(active=True)
             count -= 1
         self._appoint_locked()
@@ -276,16 +285,25 @@ class _Team:
         elif self._lookout is None and len(self._crew) + 1 < self._size:
             self._lookout = self._hire_locked(active=False)
 
-    def _hire_locked(self, *, active: bool) -> _Worker:
+    def _hire_locked(self, *, active: bool) -> _Worker | None:
+        """Start a helper; where the system has no more threads to give, make do with those there are."""
         worker = _Worker()
-        worker.thread = Thread(target=self._help, args=(worker,), kwargs={"active": active}, name=f"flowkit-{len(self._crew) + 1}", daemon=True)
+        name = f"flowkit-{len(self._crew) + 1}"
+        worker.thread = Thread(target=self._help, args=(worker,), kwargs={"active": active}, name=name, daemon=True)
         self._crew.append(worker)
-        worker.thread.start()
+        self._active += active
+        try:
+            worker.thread.start()
+        except RuntimeError:
+            self._crew.remove(worker)
+            self._active -= active
+            self._size = len(self._crew) + 1
+            return None
         return worker
 
     def _wake_lookout_locked(self) -> None:
-        if self._asleep and self._lookout is not None:
-            self._asleep = False
+        if self._dozing and self._lookout is not None:
+            self._dozing = False
             self._lookout.ring()
 
     def _delay(self, later: Later) -> None:

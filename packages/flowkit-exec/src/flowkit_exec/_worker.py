@@ -7,11 +7,15 @@ an idle worker, or because the run has failed, or because the worker died.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
+from collections import deque
 from threading import Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ from . import _wire as wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FEW_BITS = 4096
 _SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
 
 
@@ -36,7 +41,20 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     Worker(channel, outcomes, tickets, lifeline, {}).serve()
 
 
+def _bind(lifeline: int) -> None:
+    """Let the kernel end this process and its group with the lifeline, also while a task holds the GIL: Linux only."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
 def _settle_in() -> None:
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: nothing else must get its number, or what a task prints would go there
+            os.open(os.devnull, os.O_RDWR)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _ignore)  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
     import faulthandler
@@ -70,6 +88,8 @@ class Worker:
         self._socket.setblocking(True)
         self._outcomes = outcomes
         self._sending = Lock()  # threads that a task has started may log
+        self._late: deque[bytes] = deque()  # so may signal handlers and __del__, also while something is being sent
+        self._copied = False
         self._tickets = tickets
         self._functions = functions
         self._references: dict[int, tuple[str, Any]] = {}
@@ -79,10 +99,13 @@ class Worker:
         self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
         self._watched = False
         self._told: dict[str, Any] = {"levels": {}}
+        _bind(lifeline)
         Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
+        os.register_at_fork(after_in_child=self._fall_silent)
 
     def serve(self) -> None:
         """Work until the run hangs up."""
+        code = 1
         try:
             self._send(wire.frame(wire.READY))
             while True:
@@ -90,9 +113,13 @@ class Worker:
                 self._labor()
                 self._forget()
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            pass
+            code = 0
+        except SystemExit as leaving:  # of a copy
+            code = leaving.code if isinstance(leaving.code, int) else leaving.code is not None
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
         finally:
-            leave(0)
+            leave(code)
 
     # ---- frames --------------------------------------------------------------------------------------------------
 
@@ -118,9 +145,40 @@ class Worker:
 
     def _send(self, data: bytes) -> None:
         with self._sending:
-            sent = os.write(self._outcomes, data)
-            while sent < len(data):
-                sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
+            self._write(data)
+        if self._late:
+            self._send_late()
+
+    def _send_soon(self, data: bytes) -> None:
+        """Send, now or as soon as what is being sent has gone: for who might interrupt the sender in its own thread."""
+        self._late.append(data)
+        self._send_late()
+
+    def _send_late(self) -> None:
+        while self._late and self._sending.acquire(blocking=False):
+            try:
+                while self._late:
+                    self._write(self._late.popleft())
+            finally:
+                self._sending.release()
+
+    def _write(self, data: bytes) -> None:
+        sent = os.write(self._outcomes, data)
+        while sent < len(data):
+            sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
+
+    def _fall_silent(self) -> None:
+        """In a fork of this process that a task has made: it must not speak for the worker, nor take its work."""
+        self._copied = True
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (self._socket.fileno(), self._outcomes, self._tickets):
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+        self._sending = Lock()
+        if "flowkit_exec._records" in sys.modules:
+            from ._records import forward
+
+            forward(self._send_soon, {})
 
     def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
         message = pickle.loads(payload)
@@ -156,7 +214,7 @@ class Worker:
         if self._told["levels"] or "logging" in sys.modules:
             from ._records import forward
 
-            forward(self._send, self._told["levels"])
+            forward(self._send_soon, self._told["levels"])
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +238,8 @@ class Worker:
             kwargs: Any = None
             try:
                 if mode == wire.BY_POSITION:
-                    args = loads(data)
+                    if data:
+                        args = loads(data)
                 elif mode >= wire.PREVIOUS:
                     if before != data:  # the one before did not succeed
                         self._send(wire.frame(wire.VOID, b"", ticket))
@@ -193,15 +252,19 @@ class Worker:
                 continue
             finally:
                 before, value = 0, None
-            func = functions.get(code >> 3) or self._find(ticket, code >> 3)
+            func = functions.get(code >> 3)
             if func is None:
-                continue
+                func = self._find(ticket, code >> 3)
+                if func is None:
+                    continue
             if self._watched:
                 self._send(wire.frame(wire.STARTED, b"", ticket))
             began = clock()
             try:
                 value = func(*args, **kwargs) if kwargs else func(*args)
             except BaseException as error:
+                if self._copied:
+                    raise
                 self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, clock() - began))
                 continue
             finally:
@@ -228,18 +291,34 @@ class Worker:
     def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
         """Send a result; say whether it could be sent."""
         try:
-            data = pickle.dumps(value, wire.PROTOCOL) if type(value) in _SMALL else wire.encode(value)
+            kind = type(value)
+            if kind in _SMALL or (kind is int and value.bit_length() < _FEW_BITS):
+                data: Any = pickle.dumps(value, wire.PROTOCOL)
+            else:
+                data = self._encoded(value)
         except BaseException as error:
             self._unfit(ticket, "result", error, type(value).__name__)
             return False
         if type(data) is bytes:
             self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
         else:
-            descriptor, layout = data
-            socket.send_fds(self._socket, [b"."], (descriptor,))  # first, so that it is there when the frame is read
-            os.close(descriptor)
-            self._send(wire.frame(wire.SEGMENT, pickle.dumps(layout), ticket, seconds))
+            self._send(wire.frame(wire.SEGMENT, pickle.dumps(data), ticket, seconds))
         return True
+
+    def _encoded(self, value: Any) -> bytes | wire.Layout:
+        """Return the pickle of a value; for a large one, the layout of a segment whose descriptor is sent already."""
+        try:
+            data = wire.encode(value)
+            if isinstance(data, bytes):
+                return data
+            descriptor, layout = data
+            try:  # before the frame, so that it is there when that is read
+                socket.send_fds(self._socket, [b"."], (descriptor,))
+            finally:
+                os.close(descriptor)
+        except OSError:  # no memory there, or no descriptors: the ordinary way
+            return pickle.dumps(value, wire.PROTOCOL)
+        return layout
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
         from flowkit_core import pipeline
@@ -274,11 +353,11 @@ class Worker:
 
 def _watch(lifeline: int) -> None:
     """Wait for the end of the process that runs the pipeline, and end with it, and with whatever tasks have started."""
-    try:
-        while os.read(lifeline, 1):
-            pass
-    except OSError:
-        pass
+    ends = select.poll()
+    ends.register(lifeline, select.POLLIN)
+    with contextlib.suppress(AttributeError, OSError):  # a fork of that process keeps the lifeline open: Linux only
+        ends.register(os.pidfd_open(os.getppid()), select.POLLIN)
+    ends.poll()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

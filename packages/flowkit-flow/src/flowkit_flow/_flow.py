@@ -27,13 +27,13 @@ class Flow(Pipeline):
 
     Args:
         name: name of the pipeline.
-        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves it to the executor.
+        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
 
     Raises:
         TypeError: a type is wrong.
         ValueError: ``max_workers`` is less than 1.
 
-    Example:
+    Examples:
         >>> from flowkit_core import task
         >>> @task
         ... def user(): return "Ada"
