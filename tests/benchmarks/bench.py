@@ -65,7 +65,12 @@ def load() -> float | None:
 def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
     """Return everything that was measured."""
     judged = [
-        {"what": target.what, "bound": target.bound, "at_least": target.at_least, "cases": [asdict(case) for case in target.cases]}
+        {
+            "what": target.what,
+            "bound": target.bound,
+            "at_least": target.at_least,
+            "cases": [asdict(case) for case in target.cases],
+        }
         for target in targets(bench)
     ]
     return {
@@ -100,7 +105,9 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
     about = f"Measured on {facts['machine']}; {facts['versions']}. It took {facts['minutes']} minutes"
     about += f"; processes that wanted a core: {load_before} before, {load_after} after (the measurement itself is one or two)."
     texts = {"machine": about, **tables(bench)}
-    page = MARKS.sub(lambda mark: f"<!-- bench: {mark['name']} -->\n{texts[mark['name']]}\n<!-- end -->", PAGE.read_text("utf-8"))
+    page = MARKS.sub(
+        lambda mark: f"<!-- bench: {mark['name']} -->\n{texts[mark['name']]}\n<!-- end -->", PAGE.read_text("utf-8")
+    )
     (folder / PAGE.name).write_text(page, "utf-8")
     print(texts["targets"])
     print(f"Written to {folder / PAGE.name} and {beside}")
@@ -121,7 +128,12 @@ def main() -> None:
     before, began = load(), perf_counter()
     bench = Bench(QUICK if options.quick else Plan())
     bench.all()
-    facts = {"machine": machine(), "versions": versions(), "load": (before, load()), "minutes": round((perf_counter() - began) / 60, 1)}
+    facts = {
+        "machine": machine(),
+        "versions": versions(),
+        "load": (before, load()),
+        "minutes": round((perf_counter() - began) / 60, 1),
+    }
     write(bench, facts, folder)
 
 

@@ -76,12 +76,19 @@ def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None =
 
 
 def _row(row: Row, y: float, places: Sequence[float | None]) -> list[str]:
-    parts = [f'<g class="{"ours" if row.ours else "other"}">', f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>']
+    parts = [
+        f'<g class="{"ours" if row.ours else "other"}">',
+        f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>',
+    ]
     there = [place for place in places if place is not None]
     if len(there) > 1:
         parts.append(f'<line class="road" x1="{min(there)}" x2="{max(there)}" y1="{y}" y2="{y}"/>')
     shades = ("dot small", "dot middle", "dot")[-len(places) :]
-    parts += [f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>' for shade, place in zip(shades, places, strict=True) if place is not None]
+    parts += [
+        f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>'
+        for shade, place in zip(shades, places, strict=True)
+        if place is not None
+    ]
     if row.note:
         at = max(there) + 10 if there else LEFT
         parts.append(f'<text class="quiet" x="{at}" y="{y + 4}" font-size="12">{escape(row.note)}</text>')

@@ -64,7 +64,18 @@ class Plan:
         return min(10_000, self.sizes[-1])
 
 
-QUICK = Plan(sizes=(1_000,), our_sizes=(10_000,), rounds=2, patience=0.5, limit=5.0, memory=10_000, prefect=0, naps=10, seeds=1, starts=5)
+QUICK = Plan(
+    sizes=(1_000,),
+    our_sizes=(10_000,),
+    rounds=2,
+    patience=0.5,
+    limit=5.0,
+    memory=10_000,
+    prefect=0,
+    naps=20,
+    seeds=1,
+    starts=5,
+)
 
 
 @dataclass
@@ -86,18 +97,29 @@ class Bench:
         self.measure_imports()
         for name in SHAPES:
             self.shape(name)
-            self.group(f"building {name}", [("build", who, name, str(self.plan.usual)) for who in ("flowkit", "graphlib", "dask.delayed")])
+            self.group(
+                f"building {name}",
+                [("build", who, name, str(self.plan.usual)) for who in ("flowkit", "graphlib", "dask.delayed")],
+            )
             self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False)
         for name in ("chain", "independent"):
-            self.group(f"logging, {name}", [("logs", mode, name, str(self.plan.usual)) for mode in ("none", "flowkit", "standard")])
+            self.group(
+                f"logging, {name}",
+                [("logs", mode, name, str(self.plan.usual)) for mode in ("none", "flowkit", "standard")],
+            )
         who = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
         self.group("three tasks", [("three", each, warm) for each in who for warm in ("warm", "cold")])
         for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):
             key = (kind, readers)
-            self.group(f"64 MiB, {kind}, {readers}", [("array", each, *key) for each in ("flowkit process", "ProcessPoolExecutor")])
+            self.group(
+                f"64 MiB, {kind}, {readers}",
+                [("array", each, *key) for each in ("flowkit process", "ProcessPoolExecutor")],
+            )
         self.uneven()
 
-    def group(self, title: str, keys: Iterable[tuple[str, ...]], rounds: int | None = None, *, warm_up: bool = True) -> None:
+    def group(
+        self, title: str, keys: Iterable[tuple[str, ...]], rounds: int | None = None, *, warm_up: bool = True
+    ) -> None:
         """Start some cells, and let them take turns."""
         print(f"{title} ...", flush=True)
         cells = [self.figures.setdefault(key, Cell(*key)) for key in keys]
@@ -147,7 +169,12 @@ class Bench:
             who = [("thread", "threads", "4"), ("process", "processes", "2")]
             for ours, theirs, workers in who:
                 systems = (f"flowkit {ours}", f"graphlib + {theirs}")
-                self.group(f"uneven tasks, {ours}, {kind} {seed}", [("uneven", each, workers, *rest) for each in systems], rounds=2, warm_up=False)
+                self.group(
+                    f"uneven tasks, {ours}, {kind} {seed}",
+                    [("uneven", each, workers, *rest) for each in systems],
+                    rounds=2,
+                    warm_up=False,
+                )
 
     def measure_imports(self) -> None:
         """Time imports in turns with a bare Python."""
@@ -167,6 +194,7 @@ class Bench:
         for name in IMPORTS:
             times = seconds.get(name)
             self.imports[name] = (
-                median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True)) if times else None
+                median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True))
+                if times
+                else None
             )
-

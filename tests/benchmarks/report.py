@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from picture import Row, dots
 from shapes import SHAPES
 from systems import SYSTEMS
-from targets import targets
+from targets import spaced, targets
 from uneven import best_greedy, blind_greedy, graph_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def pictures(bench: Bench) -> dict[str, str]:
         if target.miss is not None
     ]
     title = "The worst case of each target"
-    found = {"targets": dots(title, "times the target: left of the line is better; at the dot, how many cases meet it", rows, line=1.0)}
+    found = {
+        "targets": dots(
+            title, "times the target: left of the line is better; at the dot, how many cases meet it", rows, line=1.0
+        )
+    }
     sizes = _sizes(bench)
     for name in SHAPES:
         rows = []
@@ -50,29 +54,30 @@ def pictures(bench: Bench) -> dict[str, str]:
             cells = [bench.figures.get(("shape", system, name, str(size))) for size in sizes]
             values = tuple(_per_task(cell) for cell in cells)
             if any(values):
-                rows.append(Row(system, values, _micro(next(value for value in reversed(values) if value)), ours=system.startswith("flowkit")))
+                rows.append(
+                    Row(
+                        system,
+                        values,
+                        _digits(next(value for value in reversed(values) if value)),
+                        ours=system.startswith("flowkit"),
+                    )
+                )
         if rows:
-            which = ", ".join(_count(size) for size in sizes)
-            found[name] = dots(name.capitalize(), f"microseconds per task, median; a dot each for {which} tasks, faint to strong", rows)
+            which = ", ".join(spaced(size) for size in sizes)
+            found[name] = dots(
+                name.capitalize(), f"microseconds per task, median; a dot each for {which} tasks, faint to strong", rows
+            )
     return found
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
-
-
 def _digits(value: float) -> str:
     """Write a number so that the eye can compare it: three digits where they say something."""
     if value >= 100:
-        return _count(round(value))
+        return spaced(value)
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def _micro(value: float) -> str:
-    return _digits(value)
 
 
 def _milli(seconds: float | None) -> str:
@@ -113,8 +118,18 @@ def _targets(found: Sequence[Target]) -> str:
             rows.append([target.what, f"{sign} {_bound(target, target.bound)}", "", "", "not measured"])
             continue
         every = len(target.cases)
-        verdict = "met" if target.met == every else "**not met**" if not target.met else f"**met in {target.met} of {every}**"
-        rows.append([target.what, f"{sign} {_bound(target, target.bound)}", _bound(target, target.worst.value), target.worst.where, verdict])
+        verdict = (
+            "met" if target.met == every else "**not met**" if not target.met else f"**met in {target.met} of {every}**"
+        )
+        rows.append(
+            [
+                target.what,
+                f"{sign} {_bound(target, target.bound)}",
+                _bound(target, target.worst.value),
+                target.worst.where,
+                verdict,
+            ]
+        )
     return _table(["what", "target", "worst", "where", "verdict"], rows, left=5)
 
 
@@ -122,7 +137,7 @@ def _bound(target: Target, value: float) -> str:
     if target.unit == "ms":
         return f"{_milli(value)} ms"
     if target.unit == "B":
-        return f"{_count(round(value))} B"
+        return f"{spaced(value)} B"
     return f"1/{1 / value:.1f}" if value < 0.5 else f"{value:.2f}"
 
 
@@ -133,7 +148,7 @@ def _shape(bench: Bench, name: str) -> str:
         cells = [bench.figures.get(("shape", system, name, str(size))) for size in sizes]
         if any(cells):
             rows.append([_bold(system), *map(_both, cells)])
-    return _table(["microseconds per task", *(f"{_count(size)} tasks" for size in sizes)], rows)
+    return _table(["microseconds per task", *(f"{spaced(size)} tasks" for size in sizes)], rows)
 
 
 def _both(cell: Cell | None) -> str:
@@ -141,14 +156,24 @@ def _both(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     value = _per_task(cell)
-    return f"{_micro(value)} ({_micro(cell.best['run'] / _tasks(cell) * 1e6)})" if value is not None else cell.problem or "–"
+    return (
+        f"{_digits(value)} ({_digits(cell.best['run'] / _tasks(cell) * 1e6)})"
+        if value is not None
+        else cell.problem or "–"
+    )
 
 
 def _prefect(bench: Bench) -> str:
     if not bench.plan.prefect:
         return "Prefect was not measured."
     systems = [key[1] for key in bench.figures if key[0] == "shape" and key[2:] == ("chain", str(bench.plan.prefect))]
-    rows = [[_bold(system), *(_both(bench.figures.get(("shape", system, name, str(bench.plan.prefect)))) for name in SHAPES)] for system in systems]
+    rows = [
+        [
+            _bold(system),
+            *(_both(bench.figures.get(("shape", system, name, str(bench.plan.prefect)))) for name in SHAPES),
+        ]
+        for system in systems
+    ]
     return _table([f"microseconds per task, {bench.plan.prefect} tasks", *SHAPES], rows)
 
 
@@ -158,15 +183,19 @@ def _build(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "build":
             values = [_per_task(cell, lap) if lap in cell.best else None for lap in laps]
-            numbers = ["–" if value is None else _micro(value) for value in values] if cell.best else [cell.problem or "", "", "", "", ""]
+            numbers = (
+                ["–" if value is None else _digits(value) for value in values]
+                if cell.best
+                else [cell.problem or "", "", "", "", ""]
+            )
             rows.append([key[2], _bold(key[1]), *numbers])
-    return _table([f"microseconds per task, {_count(bench.plan.usual)} tasks", "", *laps], rows, left=2)
+    return _table([f"microseconds per task, {spaced(bench.plan.usual)} tasks", "", *laps], rows, left=2)
 
 
 def _memory(bench: Bench) -> str:
     cells = [cell for key, cell in bench.figures.items() if key[0] == "memory" and cell.best]
-    rows = [[cell.key[1], *(_count(round(value / _tasks(cell))) for value in cell.best.values())] for cell in cells]
-    return _table([f"bytes per task, {_count(bench.plan.memory)} tasks", *(cells[0].best if cells else ())], rows)
+    rows = [[cell.key[1], *(spaced(round(value / _tasks(cell))) for value in cell.best.values())] for cell in cells]
+    return _table([f"bytes per task, {spaced(bench.plan.memory)} tasks", *(cells[0].best if cells else ())], rows)
 
 
 def _three(bench: Bench) -> str:
@@ -186,8 +215,21 @@ def _uneven(bench: Bench) -> str:
             if seconds is None:
                 continue
             ratios = [seconds / schedule(*graph, int(workers)) for schedule in (best_greedy, blind_greedy)]
-            rows.append([f"{kind} {seed}, {workers} workers", _bold(system), f"{seconds:.2f}", *(f"{ratio:.3f}" for ratio in ratios)])
-    head = [f"{bench.plan.naps} tasks of 10 ms to 1 s", "", "makespan, s", "÷ greedy that knows durations", "÷ greedy that knows the graph"]
+            rows.append(
+                [
+                    f"{kind} {seed}, {workers} workers",
+                    _bold(system),
+                    f"{seconds:.2f}",
+                    *(f"{ratio:.3f}" for ratio in ratios),
+                ]
+            )
+    head = [
+        f"{bench.plan.naps} tasks of 10 ms to 1 s",
+        "",
+        "makespan, s",
+        "÷ greedy that knows durations",
+        "÷ greedy that knows the graph",
+    ]
     return _table(head, rows, left=2)
 
 
@@ -196,8 +238,16 @@ def _arrays(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "array":
             whole, handing = cell.median("whole"), cell.median("handing over")
-            speed = _count(round(64 / handing)) if handing else cell.problem or "–"
-            rows.append([f"{key[2]}, {key[3]} {'reader' if key[3] == '1' else 'readers'}", _bold(key[1]), _milli(whole), _milli(handing), speed])
+            speed = spaced(64 / handing) if handing else cell.problem or "–"
+            rows.append(
+                [
+                    f"{key[2]}, {key[3]} {'reader' if key[3] == '1' else 'readers'}",
+                    _bold(key[1]),
+                    _milli(whole),
+                    _milli(handing),
+                    speed,
+                ]
+            )
     return _table(["64 MiB", "", "everything, ms", "handing over, ms", "MiB/s"], rows, left=2)
 
 
@@ -215,6 +265,12 @@ def _logs(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "logs":
             ratio = cell.ratio(bench.figures["logs", "none", *key[2:]])
-            words = {"none": "nobody set up logging", "flowkit": "`configure_logging(level=WARNING)`", "standard": "`logging.basicConfig`"}
-            rows.append([key[2], words[key[1]], _micro(_per_task(cell) or 0), f"{ratio:.2f}" if ratio else "–"])
-    return _table([f"{_count(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ nobody"], rows, left=2)
+            words = {
+                "none": "nobody set up logging",
+                "flowkit": "`configure_logging(level=WARNING)`",
+                "standard": "`logging.basicConfig`",
+            }
+            rows.append([key[2], words[key[1]], _digits(_per_task(cell) or 0), f"{ratio:.2f}" if ratio else "–"])
+    return _table(
+        [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ nobody"], rows, left=2
+    )

@@ -33,7 +33,11 @@ def layers(count: int) -> Inputs:
     """Return a square: every task needs three of the layer before."""
     width = isqrt(count)
     first: Inputs = [[] for _ in range(width)]
-    rest = [[start + (place + step) % width for step in range(3)] for start in range(0, width * (width - 1), width) for place in range(width)]
+    rest = [
+        [start + (place + step) % width for step in range(3)]
+        for start in range(0, width * (width - 1), width)
+        for place in range(width)
+    ]
     return first + rest
 
 
@@ -42,7 +46,12 @@ def independent(count: int) -> Inputs:
     return [[] for _ in range(count)]
 
 
-SHAPES: dict[str, Callable[[int], Inputs]] = {"chain": chain, "fanout": fanout, "layers": layers, "independent": independent}
+SHAPES: dict[str, Callable[[int], Inputs]] = {
+    "chain": chain,
+    "fanout": fanout,
+    "layers": layers,
+    "independent": independent,
+}
 
 
 def plain(inputs: Inputs) -> list[int]:

@@ -62,7 +62,9 @@ def pipeline(inputs: Inputs) -> DAG:
 
 
 @contextmanager
-def flowkit(make_executor: Callable[[], SerialExecutor | ThreadExecutor | ProcessExecutor], inputs: Inputs) -> Iterator[Turn]:
+def flowkit(
+    make_executor: Callable[[], SerialExecutor | ThreadExecutor | ProcessExecutor], inputs: Inputs
+) -> Iterator[Turn]:
     """Run with an executor of flowkit's, kept from run to run."""
     dag = pipeline(inputs)
     names = dag.graph().names
@@ -141,7 +143,9 @@ def pool_with_queue(pool: Executor, inputs: Inputs, sorter: TopologicalSorter[in
 
 
 @contextmanager
-def by_hand(run: Callable[..., dict[int, int]], make_pool: Callable[[], Executor] | None, inputs: Inputs) -> Iterator[Turn]:
+def by_hand(
+    run: Callable[..., dict[int, int]], make_pool: Callable[[], Executor] | None, inputs: Inputs
+) -> Iterator[Turn]:
     """Run with graphlib, over a warm pool if there is one."""
     pool = None if make_pool is None else make_pool()
 

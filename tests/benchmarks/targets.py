@@ -60,6 +60,11 @@ class Target:
         return self.bound / self.worst.value if self.at_least else self.worst.value / self.bound
 
 
+def spaced(number: float) -> str:
+    """Write a whole number with spaces between the thousands."""
+    return f"{number:,.0f}".replace(",", " ")
+
+
 def targets(bench: Bench) -> list[Target]:
     """Hold every target against what was measured."""
     plan, figures = bench.plan, bench.figures
@@ -67,27 +72,55 @@ def targets(bench: Bench) -> list[Target]:
 
     def against(ours: tuple[str, ...], theirs: str, shapes: tuple[str, ...] = tuple(SHAPES)) -> tuple[Case, ...]:
         return tuple(
-            Case(f"{shape}, {size:,}, {us.removeprefix('flowkit ')}".replace(",000", " 000"), ratio)
+            Case(f"{shape}, {spaced(size)}, {us.removeprefix('flowkit ')}", ratio)
             for shape in shapes
             for size in sizes
             for us in ours
-            if (ratio := _ratio(figures.get(("shape", us, shape, str(size))), figures.get(("shape", theirs, shape, str(size)))))
+            if (
+                ratio := _ratio(
+                    figures.get(("shape", us, shape, str(size))), figures.get(("shape", theirs, shape, str(size)))
+                )
+            )
         )
 
+    span = f"{spaced(sizes[0])} to {spaced(sizes[-1])}"
     threads = ("flowkit thread 2", "flowkit thread 8")
     processes = ("flowkit process 2",)
     others = ("fanout", "layers", "independent")
     return [
         Target("serial ÷ graphlib loop", 1.0, against(("flowkit serial",), "graphlib loop")),
-        Target("threads ÷ graphlib + threads with wait, chain", 1 / 20, against(threads, "graphlib + threads, wait", ("chain",))),
-        Target("threads ÷ graphlib + threads with wait, other shapes", 1 / 10, against(threads, "graphlib + threads, wait", others)),
-        Target("threads ÷ graphlib + threads with a queue, chain", 1 / 20, against(threads, "graphlib + threads, queue", ("chain",))),
-        Target("threads ÷ graphlib + threads with a queue, other shapes", 1 / 10, against(threads, "graphlib + threads, queue", others)),
+        Target(
+            "threads ÷ graphlib + threads with wait, chain",
+            1 / 20,
+            against(threads, "graphlib + threads, wait", ("chain",)),
+        ),
+        Target(
+            "threads ÷ graphlib + threads with wait, other shapes",
+            1 / 10,
+            against(threads, "graphlib + threads, wait", others),
+        ),
+        Target(
+            "threads ÷ graphlib + threads with a queue, chain",
+            1 / 20,
+            against(threads, "graphlib + threads, queue", ("chain",)),
+        ),
+        Target(
+            "threads ÷ graphlib + threads with a queue, other shapes",
+            1 / 10,
+            against(threads, "graphlib + threads, queue", others),
+        ),
         Target("threads ÷ dask.threaded", 1 / 20, against(threads, "dask threaded")),
         Target("processes ÷ graphlib + processes with wait", 1 / 20, against(processes, "graphlib + processes, wait")),
-        Target("processes ÷ graphlib + processes with a queue", 1 / 20, against(processes, "graphlib + processes, queue")),
+        Target(
+            "processes ÷ graphlib + processes with a queue", 1 / 20, against(processes, "graphlib + processes, queue")
+        ),
         Target("processes ÷ joblib loky, independent", 1.0, against(processes, "joblib loky", ("independent",))),
-        Target(f"growth per task, {sizes[0]:,} to {sizes[-1]:,}".replace(",", " "), 1.3, tuple(_growth(bench, sizes[0], sizes[-1]))),
+        Target(f"growth per task, {span}", 1.3, tuple(_growth(bench, sizes[0], sizes[-1]))),
+        Target(
+            f"growth per task, {span}, without the plain loop's",
+            1.3,
+            tuple(_growth(bench, sizes[0], sizes[-1], own=True)),
+        ),
         Target("memory per task at the peak", 1024, tuple(_memory(bench)), "B"),
         Target("uneven tasks ÷ greedy schedule that knows the durations", 1.05, tuple(_uneven(bench, best_greedy))),
         Target("uneven tasks ÷ greedy schedule that knows the graph alone", 1.05, tuple(_uneven(bench, blind_greedy))),
@@ -103,13 +136,18 @@ def _ratio(one: Cell | None, other: Cell | None, lap: str = "run") -> float | No
     return one.ratio(other, lap) if one is not None and other is not None else None
 
 
-def _growth(bench: Bench, small: int, large: int) -> Iterator[Case]:
+def _growth(bench: Bench, small: int, large: int, *, own: bool = False) -> Iterator[Case]:
+    """Yield how much more a task costs in a large run; ``own`` takes off what the plain loop needs, whose numbers grow too."""
     for shape in SHAPES:
         for system in ("flowkit serial", "flowkit thread 2", "flowkit process 2"):
-            one, other = (bench.figures.get(("shape", system, shape, str(size))) for size in (large, small))
-            if (ratio := _ratio(one, other)) is not None:
-                tasks = len(SHAPES[shape](large)) / len(SHAPES[shape](small))
-                yield Case(f"{shape}, {system.removeprefix('flowkit ')}", ratio / tasks)
+            costs = []
+            for size in (large, small):
+                cell, bare = (bench.figures.get(("shape", name, shape, str(size))) for name in (system, "plain loop"))
+                cost, base = cell and cell.median(), bare and bare.median()
+                if cost and base:
+                    costs.append((cost - base * own) / len(SHAPES[shape](size)))
+            if len(costs) == 2:
+                yield Case(f"{shape}, {system.removeprefix('flowkit ')}", costs[0] / costs[1])
 
 
 def _memory(bench: Bench) -> Iterator[Case]:

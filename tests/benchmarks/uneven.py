@@ -27,7 +27,10 @@ def graph_of(kind: str, seed: int, count: int) -> tuple[Inputs, list[float]]:
     seconds = [SHORTEST * (LONGEST / SHORTEST) ** random.random() for _ in range(count)]
     if kind == "independent":
         return [[] for _ in seconds], seconds
-    inputs = [sorted(random.sample(range(max(0, number - 12), number), min(number, random.randint(0, 3)))) for number in range(count)]
+    inputs = [
+        sorted(random.sample(range(max(0, number - 12), number), min(number, random.randint(0, 3))))
+        for number in range(count)
+    ]
     return inputs, seconds
 
 

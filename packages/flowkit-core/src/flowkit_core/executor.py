@@ -64,7 +64,8 @@ def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
     began = perf_counter()
     outcome: Any = own.run(call.judge)
     if outcome is None:
-        run.begun(node)
+        outcome = run.begun(node)
+    if outcome is None:
         began = perf_counter()
         outcome = own.run(call.perform)
     return run.finish(node, outcome, perf_counter() - began)
@@ -92,8 +93,8 @@ class Timers:
         heappush(self._heap, (self._clock() + later.delay, next(self._order), later.node))
 
     def wait(self) -> float:
-        """Return the seconds until the first node is due; 0 if one is, or none waits."""
-        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else 0.0
+        """Return the seconds until the first node is due, an hour at most; 0 if one is, or none waits."""
+        return min(max(0.0, self._heap[0][0] - self._clock()), 3600.0) if self._heap else 0.0
 
     def due(self, run: Run) -> list[Node]:
         """Take out the nodes whose time has come, and those that the run would not let start any more anyway."""

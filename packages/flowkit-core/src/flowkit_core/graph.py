@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
+from operator import itemgetter, mul
 
 from ._typing import TYPE_CHECKING
 from .binding import NAME, WIRE, Parameters, bind_by_position, check_open
@@ -192,23 +192,19 @@ class Graph:
         """Give every node its height, so that parallel executors can start the longest road first. Costs once.
 
         Returns:
-            Whether the graph is graded: all roads from a node to an end are of one length, and all start at one height.
-            Then nodes in the order in which they become ready are in order of height as well.
+            Whether the graph is graded: every level waits for the whole of the level before it. Then nodes become ready
+            in order of height, however long they take.
         """
         if self._graded is None:
-            graded = True
-            top = 0
+            widths = [0]  # of the levels, by height
+            edges = 0
             for node in reversed(self.nodes):
-                if node.downstream:
-                    heights = [after.height for after in node.downstream]
-                    node.height = 1 + max(heights)
-                    graded = graded and min(heights) == node.height - 1
-                else:
-                    node.height = 1
-                if not node.upstream:
-                    graded = graded and top in (0, node.height)
-                    top = node.height
-            self._graded = graded
+                node.height = 1 + max([after.height for after in node.downstream], default=0)
+                if node.height == len(widths):
+                    widths.append(0)
+                widths[node.height] += 1
+                edges += len(node.upstream)
+            self._graded = edges == sum(map(mul, widths[1:], widths[2:]))
         return self._graded
 
     def check_params(self, params: Mapping[str, Any]) -> None:

@@ -211,11 +211,15 @@ class Run:
         args, kwargs, when = bound
         return Call(node, args, kwargs, when if attempt == 1 else None, attempt)
 
-    def begun(self, node: Node) -> None:
-        """Take note that a call begins to run; only needed when the run is ``watched``."""
-        if self.wants(TaskStarted):
-            attempt = self._attempts.get(node.index, 1)
-            self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
+    def begun(self, node: Node) -> Ending | None:
+        """Take note that a call begins to run; return how the node ends instead, if a failure has come between."""
+        with self._lock:
+            if not self.allows(node):
+                return Ending(CANCELLED, "another task failed before it could start")
+            if self.wants(TaskStarted):
+                attempt = self._attempts.get(node.index, 1)
+                self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
+        return None
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> Sequence[Node] | Later:
         """Take the outcome of a call, and return the nodes that became ready.
@@ -329,6 +333,8 @@ class Run:
                 if state == PENDING:
                     self._states[index] = CANCELLED
                     self._reasons[index] = self._cancelled or ""
+            # a sprint that is still under way in some thread writes into the old ones
+            self._states, self.values, self.seconds = bytearray(self._states), list(self.values), list(self.seconds)
 
     @property
     def cancelled(self) -> bool:

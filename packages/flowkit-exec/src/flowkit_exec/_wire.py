@@ -109,17 +109,16 @@ def read_segment(descriptor: int, layout: Layout) -> Any:
     return pickle.loads(view[:length], buffers=[view[start:end] for start, end in spans])
 
 
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 def _mapped(descriptor: int, size: int) -> memoryview:
     """Return the bytes of a segment: a private mapping, or a copy where every mapping would keep a descriptor open."""
-    private = {"flags": mmap.MAP_PRIVATE, "prot": mmap.PROT_READ | mmap.PROT_WRITE}
-    if sys.version_info >= (3, 13):
-        return memoryview(mmap.mmap(descriptor, size, trackfd=False, **private))
-    if len(_mappings) < descriptor_budget():
-        mapping = mmap.mmap(descriptor, size, **private)
-        _mappings.add(mapping)
+    if _UNTRACKED or len(_mappings) < descriptor_budget():
+        mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **_UNTRACKED)
+        if not _UNTRACKED:
+            _mappings.add(mapping)
         return memoryview(mapping)
     copy = memoryview(bytearray(size))
     done = 0
@@ -183,14 +182,22 @@ LONGEST_TEXT = 1 << 20
 
 def pack_error(error: BaseException) -> bytes:
     """Return an exception as bytes that :func:`unpack_error` can surely read."""
-    chain: list[tuple[bytes | None, str]] = []
+    try:
+        return _pack(error)
+    except BaseException:  # there is no end to what an exception's class may do, or memory is short
+        return pickle.dumps(([(None, "", ())], None, "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL)
+
+
+def _pack(error: BaseException) -> bytes:
+    chain: list[tuple[bytes | None, str, tuple[str, ...]]] = []
     current: BaseException | None = error
     seen: set[int] = set()
     while current is not None and id(current) not in seen and len(chain) < 20:
         seen.add(id(current))
         packed = _packed(current)
         follow = "cause" if current.__cause__ is not None else "context" if not current.__suppress_context__ else ""
-        chain.append((packed, follow))
+        notes = getattr(current, "__notes__", ())
+        chain.append((packed, follow, tuple(note for note in notes if type(note) is str)))
         current = current.__cause__ if follow == "cause" else current.__context__ if follow else None
     kind = type(error)
     kind_data = _verified(kind, lambda other: other is kind)
@@ -207,9 +214,9 @@ def unpack_error(data: bytes, task: str) -> BaseException:
     chain, kind_data, type_name, text, traceback_text, reason = pickle.loads(data)
     errors: list[BaseException] = []
     follows: list[str] = []
-    for packed, follow in chain:
+    for packed, follow, notes in chain:
         try:
-            error = _rebuilt(packed)
+            error = _rebuilt(packed, notes)
         except BaseException:
             error = None
         if error is None:
@@ -220,11 +227,11 @@ def unpack_error(data: bytes, task: str) -> BaseException:
         follows.append(follow)
     for one, following, follow in zip(errors, errors[1:], follows, strict=False):
         if follow == "cause":
-            one.__cause__ = following
+            _set(one, "__cause__", following)
         else:
-            one.__context__ = following
+            _set(one, "__context__", following)
     if not isinstance(errors[0], RemoteTaskError):
-        errors[-1].__cause__ = RemoteTraceback(traceback_text)
+        _set(errors[-1], "__cause__", RemoteTraceback(traceback_text))
     return errors[0]
 
 
@@ -235,7 +242,10 @@ def _packed(error: BaseException) -> bytes | None:
     def same(other: Any) -> bool:
         return type(other) is kind and len(other.args) == len(error.args)
 
-    whole = _verified(error, same)
+    def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again
+        return same(other) and pickle.dumps(other.args, PROTOCOL) == pickle.dumps(error.args, PROTOCOL)
+
+    whole = _verified(error, equal)
     if whole is not None:
         return whole
     # many exceptions have an __init__ that pickle cannot call again, or hold a lock or a socket: put them together
@@ -255,21 +265,31 @@ def _packed(error: BaseException) -> bytes | None:
     return _verified(parts, lambda other: same(_assembled(other)))
 
 
-def _rebuilt(packed: bytes | None) -> BaseException | None:
+def _rebuilt(packed: bytes | None, notes: Sequence[str]) -> BaseException | None:
     if packed is None:
         return None
     found = pickle.loads(packed)
-    return found if isinstance(found, BaseException) else _assembled(found)
+    error = found if isinstance(found, BaseException) else _assembled(found)
+    there = getattr(error, "__notes__", ())
+    for note in notes:
+        if note not in there:  # a __reduce__ of the user's leaves them out
+            BaseException.add_note(error, note)
+    return error
 
 
 def _assembled(parts: Any) -> BaseException:
     _, kind, args, attributes, lost = parts
     error: BaseException = kind.__new__(kind, *args)
-    error.args = args
+    _set(error, "args", args)
     error.__dict__.update(attributes)
     if lost:
         BaseException.add_note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
     return error
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    """Set an attribute of an exception, whatever its class thinks of that."""
+    BaseException.__setattr__(error, name, value)
 
 
 def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
