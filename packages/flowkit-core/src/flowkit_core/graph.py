@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import itemgetter, mul
+from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
 from .binding import NAME, WIRE, Parameters, bind_by_position, check_open
@@ -90,7 +90,7 @@ class Graph:
         names: their names.
     """
 
-    __slots__ = ("_by_position", "_graded", "_open", "name", "names", "nodes")
+    __slots__ = ("_by_position", "_open", "_ranked", "name", "names", "nodes")
 
     def __init__(
         self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
@@ -114,7 +114,7 @@ class Graph:
         self.names: tuple[str, ...] = tuple([node.name for node in nodes])
         self._connect()
         self._open: list[Node] = []
-        self._graded: bool | None = None
+        self._ranked = False
         self._bind(bind)
 
     def _connect(self) -> None:
@@ -188,24 +188,12 @@ class Graph:
                 stack += self.nodes[index].upstream
         return seen
 
-    def rank(self) -> bool:
-        """Give every node its height, so that parallel executors can start the longest road first. Costs once.
-
-        Returns:
-            Whether the graph is graded: every level waits for the whole of the level before it. Then nodes become ready
-            in order of height, however long they take.
-        """
-        if self._graded is None:
-            widths = [0]  # of the levels, by height
-            edges = 0
+    def rank(self) -> None:
+        """Give every node its height, so that parallel executors can start the longest road first. Costs once."""
+        if not self._ranked:
             for node in reversed(self.nodes):
                 node.height = 1 + max([after.height for after in node.downstream], default=0)
-                if node.height == len(widths):
-                    widths.append(0)
-                widths[node.height] += 1
-                edges += len(node.upstream)
-            self._graded = edges == sum(map(mul, widths[1:], widths[2:]))
-        return self._graded
+            self._ranked = True
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check that ``run(params=...)`` gives every parameter that has no other source, and no more.

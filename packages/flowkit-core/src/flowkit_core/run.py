@@ -258,7 +258,7 @@ class Run:
         context: Context,
         clock: Callable[[], float],
         slow: float = 1e9,
-        relief: Callable[[float], float] | None = None,
+        relief: Callable[[float], float | None] | None = None,
     ) -> Node | Later | None:
         """Make calls of plain nodes in this thread as long as the run is smooth: ``call`` and ``finish`` in one loop.
 
@@ -271,11 +271,12 @@ class Run:
             context: each call runs in a copy of this context, or in one that no call before has changed.
             clock: returns seconds.
             slow: a call that took more seconds than this is told to ``relief``.
-            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``.
+            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``, or None
+                to end the sprint there.
 
         Returns:
             A node that needs more than this, taken from the queue; a `Later` for an attempt that failed and is to be
-            repeated; None when the queue is empty.
+            repeated; None when the queue is empty, or ``relief`` wants it.
         """
         values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
         inherited = bool(context)
@@ -314,7 +315,10 @@ class Run:
             if inherited or own:
                 own = context.copy()
             if spent > slow and relief is not None:
-                slow = relief(spent)
+                again = relief(spent)
+                if again is None:
+                    return None
+                slow = again
                 began = clock()
 
     def cancel(self, reason: str) -> None:

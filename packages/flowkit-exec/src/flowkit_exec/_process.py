@@ -45,6 +45,8 @@ UNKNOWN_DEPTH = 4
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
+SLOW = 50e-6
+"""From how many seconds a task on, the order in which tasks start is worth keeping."""
 LONGEST_WAIT = 3_600_000.0
 """Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
 STILLBORN = 3
@@ -172,7 +174,8 @@ class _Crew:
         self._run = run
         self._size = executor.max_workers
         self._children: list[Child] = []
-        self._ready = Ranked((), graded=run.graph.rank())
+        run.graph.rank()
+        self._ready = Ranked(())
         self._timers = Timers()
         self._next_ticket = 1
         self._shared_tickets = count(1 << 31)
@@ -482,6 +485,8 @@ class _Crew:
         if tasks:
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
+            if self._pace > SLOW:
+                self._ready.strict()
 
     def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         if kind == wire.READY:

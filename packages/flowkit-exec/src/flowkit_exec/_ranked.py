@@ -14,53 +14,48 @@ if TYPE_CHECKING:
 
 
 class Ranked:
-    """A queue of ready nodes that hands out the one with the most tasks still to follow it, among equals the oldest.
+    """A queue of ready nodes, safe to use from several threads.
 
-    Where nodes become ready in falling order of height this is a plain deque; a node that is higher than the last in
-    line goes to a heap beside it. Safe to use from several threads.
+    It begins as a plain deque, first come first served, because as long as tasks are over in microseconds no order of
+    theirs is worth a microsecond. From :meth:`strict` on it hands out the node with the most tasks still to follow it,
+    among equals the first in topological order.
 
     Args:
-        nodes: the first nodes.
-        graded: whether first come is first served anyway, as :meth:`Graph.rank` says; then it costs next to nothing.
+        nodes: the first nodes; they are put in order.
+
+    Attributes:
+        take: removes and returns the next node; raises :class:`IndexError` when there is none.
+        put: adds a node.
     """
 
-    def __init__(self, nodes: Iterable[Node], *, graded: bool = False) -> None:
+    def __init__(self, nodes: Iterable[Node]) -> None:
         self._line = deque(sorted(nodes, key=lambda node: -node.height))
-        self._jumpers: list[tuple[int, int, Node]] = []
+        self._heap: list[tuple[int, int, Node]] = []
         self._lock = Lock()
-        self.take: Callable[[], Node] = self._line.popleft if graded else self._take
-        self.put: Callable[[Node], None] = self._line.append if graded else self._put
+        self.take: Callable[[], Node] = self._line.popleft
+        self.put: Callable[[Node], None] = self._line.append
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._jumpers)
+        return len(self._line) + len(self._heap)
 
-    def _put(self, node: Node) -> None:
-        """Add a node."""
-        try:
-            jumps = node.height > self._line[-1].height
-        except IndexError:
-            jumps = False
-        if jumps:
-            with self._lock:
-                heappush(self._jumpers, (-node.height, node.index, node))
-        else:
-            self._line.append(node)
-
-    def _take(self) -> Node:
-        """Remove and return the highest node.
-
-        Raises:
-            IndexError: there is none.
-        """
-        if self._jumpers:
-            with self._lock:
-                if self._jumpers and (not self._line or -self._jumpers[0][0] > self._line[0].height):
-                    return heappop(self._jumpers)[2]
-        return self._line.popleft()
+    def strict(self) -> None:
+        """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
+        self.take, self.put = self._take, self._put
 
     def head(self) -> Node | None:
-        """Return the node that was longest in line, without removing it; None when there is none."""
+        """Return a node that is next in line, without removing it; None when there is none."""
         try:
-            return self._line[0]
+            return self._line[0] if self._line else self._heap[0][2]
         except IndexError:
-            return self._jumpers[0][2] if self._jumpers else None
+            return None
+
+    def _put(self, node: Node) -> None:
+        with self._lock:
+            heappush(self._heap, (-node.height, node.index, node))
+
+    def _take(self) -> Node:
+        with self._lock:
+            while self._line:
+                node = self._line.popleft()
+                heappush(self._heap, (-node.height, node.index, node))
+            return heappop(self._heap)[2]

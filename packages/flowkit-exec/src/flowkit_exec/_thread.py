@@ -114,7 +114,8 @@ class _Team:
     def __init__(self, run: Run, size: int) -> None:
         self._run = run
         self._size = size
-        self._ready = Ranked(run.start(), graded=run.graph.rank())
+        run.graph.rank()
+        self._ready = Ranked(run.start())
         self._timers = Timers()
         self._context = copy_context()
         self._lock = Lock()
@@ -157,10 +158,10 @@ class _Team:
     # ---- a worker's day ------------------------------------------------------------------------------------------
 
     def _labor(self, me: _Worker) -> None:
-        run, take, put = self._run, self._ready.take, self._ready.put
+        run, ready = self._run, self._ready
         slow = SLOW if self._crew or self._size == 1 else -1.0
         while not self._over and not run.cancelled:
-            rest = run.sprint(take, put, self._context, perf_counter, slow, self._relief)
+            rest = run.sprint(ready.take, ready.put, self._context, perf_counter, slow, self._relief)
             slow = SLOW
             if isinstance(rest, Node):
                 began = perf_counter()
@@ -170,7 +171,7 @@ class _Team:
                     self._delay(step)
                 else:
                     for node in step:
-                        put(node)
+                        ready.put(node)
                 self._relief(spent)
             elif isinstance(rest, Later):
                 self._delay(rest)
@@ -179,7 +180,7 @@ class _Team:
             if self._timers:
                 with self._lock:
                     self._put_due_locked()
-            if not self._ready and not self._rest(me):
+            if not ready and not self._rest(me):
                 return
         with self._lock:  # the run was called off: whoever rests must know
             self._end_locked()
@@ -240,8 +241,11 @@ class _Team:
 
     # ---- what workers do for each other --------------------------------------------------------------------------
 
-    def _relief(self, spent: float) -> float:
-        """After a task of so many seconds, call helpers for what waits; return after how long a task to ask again."""
+    def _relief(self, spent: float) -> float | None:
+        """After a task of so many seconds, call helpers for what waits; return after how long a task to ask again.
+
+        After a slow one that is None: from then on the order of what is ready is worth keeping.
+        """
         surplus = len(self._ready) - 1  # this worker takes one itself
         if spent <= SLOW:
             if self._crew or self._size == 1:
@@ -255,7 +259,8 @@ class _Team:
         if surplus > 0 and (self._idle or len(self._crew) + 1 < self._size):
             with self._lock:
                 self._call_up_locked(surplus)
-        return SLOW
+        self._ready.strict()
+        return None
 
     def _stir(self) -> None:
         """Have the lookout keep its eyes open."""
