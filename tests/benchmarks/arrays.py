@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 class Block:
-    """Bytes that pickle as protocol 5 wants large things: as a buffer beside the stream. Like arrays and data frames do."""
+    """Bytes that pickle as arrays and data frames do with protocol 5: as a buffer beside the stream."""
 
     def __init__(self, content: Any) -> None:
         self.content = content

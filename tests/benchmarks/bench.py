@@ -1,7 +1,7 @@
-"""Measure flowkit against its targets and its peers, and write the page: ``nox -s bench``, or ``-- --quick`` for a taste.
+"""Measure flowkit against its targets and its peers, and write the page: ``nox -s bench [-- --quick]``.
 
-Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it. The
-taste goes to .nox/bench, so that the page never shows it.
+Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it. What
+``--quick`` finds goes to .nox/bench, so that the page never shows it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -84,7 +83,10 @@ def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
 
 def from_json(content: dict[str, Any]) -> Bench:
     """Return what was measured another time."""
-    plan = Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in content["plan"].items()})
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content["plan"].items()
+    }
+    plan = Plan(**options)
     bench = Bench(plan, imports=content["imports"])
     for entry in content["cells"]:
         cell = Cell(entry["measure"], *entry["of"])
@@ -103,7 +105,7 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
         (beside / f"{name}.svg").write_text(picture, "utf-8")
     load_before, load_after = facts["load"]
     about = f"Measured on {facts['machine']}; {facts['versions']}. It took {facts['minutes']} minutes"
-    about += f"; processes that wanted a core: {load_before} before, {load_after} after (the measurement itself is one or two)."
+    about += f"; load of the machine: {load_before} before and {load_after} at the end, with the measurement itself."
     texts = {"machine": about, **tables(bench)}
     page = MARKS.sub(
         lambda mark: f"<!-- bench: {mark['name']} -->\n{texts[mark['name']]}\n<!-- end -->", PAGE.read_text("utf-8")
@@ -138,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -156,7 +156,7 @@ def run_three(pool: Executor) -> None:
 
 @contextmanager
 def three(system: str, warm: str) -> Iterator[Turn]:
-    """Run three tasks: with workers that are there already (``warm``), or with an executor made for each run (``cold``)."""
+    """Run three tasks: with an executor that is there already (``warm``), or made for each run (``cold``)."""
     dag = pipeline(THREE)
     makers: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
         "flowkit serial": (SerialExecutor, dag.run),
@@ -182,7 +182,7 @@ def three(system: str, warm: str) -> Iterator[Turn]:
 
 @contextmanager
 def logs(mode: str, name: str, size: str) -> Iterator[Turn]:
-    """Run a shape on two threads, with logs as ``mode`` says: nobody ``none``, ``flowkit`` or ``standard`` at WARNING."""
+    """Run a shape on two threads; who set up logging, at WARNING: ``none``, ``flowkit`` or ``standard``."""
     if mode == "flowkit":
         configure_logging(level="WARNING")
     elif mode == "standard":

@@ -15,10 +15,12 @@ WIDTH, ROW, TOP, LEFT, RIGHT = 760, 26, 84, 250, 80
 STYLE = """
   svg { font: 13px system-ui, sans-serif; }
   .card { fill: #fff; } text { fill: #222; } .quiet { fill: #666; } .grid { stroke: #ddd; } .road { stroke: #bbb; }
-  .ours text { font-weight: 600; } .dot { fill: #8a8f98; } .ours .dot { fill: #d9480f; } .line { stroke: #2b8a3e; stroke-width: 2; }
+  .ours text { font-weight: 600; } .dot { fill: #8a8f98; } .ours .dot { fill: #d9480f; }
+  .line { stroke: #2b8a3e; stroke-width: 2; }
   .small { fill-opacity: .35; } .middle { fill-opacity: .65; }
   @media (prefers-color-scheme: dark) {
-    .card { fill: #1e2129; } text { fill: #e6e6e6; } .quiet { fill: #a0a4ab; } .grid { stroke: #363b46; } .road { stroke: #555b66; }
+    .card { fill: #1e2129; } text { fill: #e6e6e6; } .quiet { fill: #a0a4ab; }
+    .grid { stroke: #363b46; } .road { stroke: #555b66; }
     .dot { fill: #9aa0aa; } .ours .dot { fill: #ff922b; } .line { stroke: #69db7c; }
   }
 """
@@ -58,7 +60,8 @@ def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None =
         return round(LEFT + (log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+        f"<title>{escape(title)}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="card" width="{WIDTH}" height="{height}" rx="8"/>',
         f'<text x="16" y="26" font-size="16" font-weight="600">{escape(title)}</text>',

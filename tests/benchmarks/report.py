@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rounds import Cell
     from targets import Target
 
+NOTHING = "-"
+
 
 def tables(bench: Bench) -> dict[str, str]:
     """Return each table of the page, in Markdown, by name."""
@@ -81,7 +83,7 @@ def _digits(value: float) -> str:
 
 
 def _milli(seconds: float | None) -> str:
-    return "–" if seconds is None else _digits(seconds * 1e3)
+    return NOTHING if seconds is None else _digits(seconds * 1e3)
 
 
 def _sizes(bench: Bench) -> list[int]:
@@ -154,12 +156,12 @@ def _shape(bench: Bench, name: str) -> str:
 def _both(cell: Cell | None) -> str:
     """Write the median, and the best in brackets; or the problem."""
     if cell is None:
-        return "–"
+        return NOTHING
     value = _per_task(cell)
     return (
         f"{_digits(value)} ({_digits(cell.best['run'] / _tasks(cell) * 1e6)})"
         if value is not None
-        else cell.problem or "–"
+        else cell.problem or NOTHING
     )
 
 
@@ -184,7 +186,7 @@ def _build(bench: Bench) -> str:
         if key[0] == "build":
             values = [_per_task(cell, lap) if lap in cell.best else None for lap in laps]
             numbers = (
-                ["–" if value is None else _digits(value) for value in values]
+                [NOTHING if value is None else _digits(value) for value in values]
                 if cell.best
                 else [cell.problem or "", "", "", "", ""]
             )
@@ -238,7 +240,7 @@ def _arrays(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "array":
             whole, handing = cell.median("whole"), cell.median("handing over")
-            speed = spaced(64 / handing) if handing else cell.problem or "–"
+            speed = spaced(64 / handing) if handing else cell.problem or NOTHING
             rows.append(
                 [
                     f"{key[2]}, {key[3]} {'reader' if key[3] == '1' else 'readers'}",
@@ -270,7 +272,7 @@ def _logs(bench: Bench) -> str:
                 "flowkit": "`configure_logging(level=WARNING)`",
                 "standard": "`logging.basicConfig`",
             }
-            rows.append([key[2], words[key[1]], _digits(_per_task(cell) or 0), f"{ratio:.2f}" if ratio else "–"])
+            rows.append([key[2], words[key[1]], _digits(_per_task(cell) or 0), f"{ratio:.2f}" if ratio else NOTHING])
     return _table(
         [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ nobody"], rows, left=2
     )

@@ -1,4 +1,4 @@
-"""Fair comparison: every cell has a process of its own, all are there at once, and they take turns: A B C, C B A, A B C.
+"""Fair comparison: every cell has a process of its own, all are there at once, and they take turns: A B C, C B A.
 
 What the machine does meanwhile to one it does to its neighbors, and a ratio is that of turns which followed each other.
 """
@@ -49,7 +49,7 @@ class Cell:
         """Get ready, which may take ten times as long as a turn, and take a turn that does not count."""
         command = [sys.executable, str(SCRIPT), *self.key]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self._process = subprocess.Popen(  # noqa: S603 - our own script
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,7 +118,7 @@ class Cell:
         return median(turn[lap] for turn in self.turns.values()) if self.turns else None
 
     def ratio(self, other: Cell, lap: str = "run") -> float | None:
-        """Return the median, over the rounds, of this cell's turn divided by the other's; None without common rounds."""
+        """Return the median, over the rounds, of this cell's turn divided by the other's; None if there are none."""
         common = self.turns.keys() & other.turns.keys()
         return median(self.turns[number][lap] / other.turns[number][lap] for number in common) if common else None
 

@@ -137,7 +137,7 @@ def _ratio(one: Cell | None, other: Cell | None, lap: str = "run") -> float | No
 
 
 def _growth(bench: Bench, small: int, large: int, *, own: bool = False) -> Iterator[Case]:
-    """Yield how much more a task costs in a large run; ``own`` takes off what the plain loop needs, whose numbers grow too."""
+    """Yield how much more a task costs in a large run; ``own`` takes off what the plain loop needs for it."""
     for shape in SHAPES:
         for system in ("flowkit serial", "flowkit thread 2", "flowkit process 2"):
             costs = []

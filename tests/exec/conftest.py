@@ -41,3 +41,13 @@ executor = made(EVERY)
 local_executor = made(LOCAL)
 thread_executor = made({name: LOCAL[name] for name in LOCAL if name.startswith("thread")})
 wide_executor = made({name: EVERY[name] for name in ("thread-2", "thread-8", "process-2")})
+
+
+@pytest.fixture(scope="module")
+def guard(request):
+    """The process in which the guarded tests of a file run."""
+    from harness import Guard
+
+    guard = Guard(request.path)
+    yield guard
+    guard.close()

@@ -152,14 +152,6 @@ class Guard:
             self._program = None
 
 
-@pytest.fixture(scope="module")
-def guard(request):
-    """The process that guarded tests of this file run in."""
-    guard = Guard(request.path)
-    yield guard
-    guard.close()
-
-
 def serve(path, descriptor):
     """Be the process of guarded tests."""
     from flowkit_exec import ProcessExecutor

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 GROUP = "flowkit.executors"
-SOLD_WITH = {"thread": "flowkit-exec", "process": "flowkit-exec", "dask": "flowkit-dask"}
+SOLD_WITH = {"thread": "flowkit-exec", "process": "flowkit-exec"}
 
 
 class Executor(Protocol):

@@ -640,7 +640,7 @@ def described(error: BaseException) -> str:
         text = str(error)
         if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
             name, text = error.type_name.rpartition(".")[2], error.text
-    except Exception:
+    except BaseException:
         text = "<unprintable>"
     if len(text) > 500:
         text = f"{text[:400]}...{text[-80:]}"

@@ -4,12 +4,11 @@
 or to keep process workers warm between runs.
 """
 
-from typing import TYPE_CHECKING
-
 from flowkit_core import register_executor
 
 from ._thread import ThreadExecutor
 
+TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
     from ._process import ProcessExecutor
 else:

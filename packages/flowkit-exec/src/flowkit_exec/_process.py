@@ -42,6 +42,8 @@ AHEAD = 2e-3
 DEEPEST = 1024
 """How many calls a worker is given in advance at most."""
 UNKNOWN_DEPTH = 4
+FIRST = 64
+"""How many calls an idle worker is given at once at most."""
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
@@ -325,7 +327,8 @@ class _Crew:
                 return
             share = share or -(-len(ready) // len(self._children))
             depth = self._depth()
-            self._give(child, min(max(1, depth - len(child.held)), share), depth)
+            most = FIRST if not child.held else depth - len(child.held)  # who has nothing should not wait for much
+            self._give(child, min(max(1, most), share), depth)
 
     def _depth(self) -> int:
         if self._pace is None:
@@ -334,7 +337,8 @@ class _Crew:
 
     def _roomiest(self) -> Child | None:
         """Return the worker that should get more, a new one if need be; None when all have enough."""
-        best = min(self._children, key=lambda child: len(child.held), default=None)
+        keen = [child for child in self._children if not child.wants_to_send]  # the others have enough to read
+        best = min(keen, key=lambda child: len(child.held), default=None)
         if best is not None and not best.held:
             return best
         if len(self._children) < self._size:
@@ -389,6 +393,8 @@ class _Crew:
                 mode, data, used = item
                 if used:
                     self._give_shared(child, node, number, data, used)
+                    if child.wants_to_send:
+                        break
                     continue
             if number not in known:
                 self._teach(child, node)
@@ -477,7 +483,9 @@ class _Crew:
                 continue
             try:
                 value = loads(payload)
-            except BaseException as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # unpickling runs the user's code
                 self._garbled(child, node, error)
                 continue
             if after := finish(node, value, seconds):
@@ -527,6 +535,9 @@ class _Crew:
             return
         try:
             value = wire.read_segment(segment.descriptor, segment.layout)
+        except KeyboardInterrupt:
+            segment.close()
+            raise
         except BaseException as error:  # unpickling runs the user's code
             segment.close()
             self._garbled(child, node, error)
@@ -539,9 +550,13 @@ class _Crew:
 
     def _garbled(self, child: Child, node: Node, error: BaseException) -> None:
         """A result arrived that cannot be unpickled here: the task fails, and what the worker makes of it is not wanted."""
+        chain = set()
+        after = node
+        while len(after.downstream) == 1 and (after := after.downstream[0]).index in self._ahead:
+            self._ahead.discard(after.index)
+            chain.add(after.index)
         for ticket, other in child.held.items():
-            if other is not None and other.index in self._ahead:
-                self._ahead.discard(other.index)
+            if other is not None and other.index in chain:
                 child.held[ticket] = None
         reason = f"cannot be unpickled in this process ({type(error).__name__}: {error})"
         hint = "return plain data, or a class that unpickles wherever it is imported"

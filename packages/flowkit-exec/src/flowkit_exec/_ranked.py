@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from threading import Lock
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 

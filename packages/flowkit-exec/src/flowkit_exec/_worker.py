@@ -221,7 +221,8 @@ class Worker:
     def _labor(self) -> None:
         """Make calls as long as there are tickets."""
         tickets, todo, functions = self._tickets, self._todo, self._functions
-        read, loads, number_of, clock = os.read, pickle.loads, int.from_bytes, perf_counter
+        read, write, loads, dumps, pack = os.read, os.write, pickle.loads, pickle.dumps, wire.HEADER.pack
+        number_of, clock, outcomes, sending = int.from_bytes, perf_counter, self._outcomes, self._sending
         before, value = 0, None  # the last call, and what came of it, for the next one in a chain
         while True:
             try:
@@ -269,7 +270,14 @@ class Worker:
                 continue
             finally:
                 args = kwargs = None
-            if self._sent(ticket, value, clock() - began):
+            seconds = clock() - began
+            kind = type(value)
+            if kind in _SMALL or (kind is int and value.bit_length() < _FEW_BITS):  # what surely pickles into few bytes
+                data = dumps(value, wire.PROTOCOL)
+                with sending:
+                    write(outcomes, pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
+                before = ticket
+            elif self._sent(ticket, value, seconds):
                 before = ticket
             else:
                 value = None
@@ -291,11 +299,7 @@ class Worker:
     def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
         """Send a result; say whether it could be sent."""
         try:
-            kind = type(value)
-            if kind in _SMALL or (kind is int and value.bit_length() < _FEW_BITS):
-                data: Any = pickle.dumps(value, wire.PROTOCOL)
-            else:
-                data = self._encoded(value)
+            data = self._encoded(value)
         except BaseException as error:
             self._unfit(ticket, "result", error, type(value).__name__)
             return False

@@ -7,13 +7,14 @@ earlier stage is an ancestor: that is why a parameter may be named after any of 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core.binding import bind_by_name
 
+TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from flowkit_core.binding import Binding, Parameters
 

@@ -56,13 +56,8 @@ from flowkit_core import (
     register_executor,
     task,
 )
-from flowkit_exec import (
-    ProcessExecutor,
-    ThreadExecutor,
-)
-from flowkit_flow import (
-    Flow,
-)
+from flowkit_exec import ThreadExecutor
+from flowkit_flow import Flow
 from flowkit_log import (
     ConsoleHandler,
     FlowkitLogger,
@@ -88,6 +83,25 @@ from flowkit_state import (
     UnsupportedValueError,
     UntrustedPickleError,
 )
+
+TYPE_CHECKING = False  # what type checkers take for true
+if TYPE_CHECKING:
+    from flowkit_exec import ProcessExecutor
+else:
+
+    def __getattr__(name):
+        """Leave the process executor, which needs more of the standard library than all else, until it is asked for."""
+        if name != "ProcessExecutor":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from flowkit_exec import ProcessExecutor
+
+        globals()[name] = ProcessExecutor
+        return ProcessExecutor
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "DAG",

@@ -1,0 +1,476 @@
+"""Tasks and values that break things, in a module that worker processes can import."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import enum
+import faulthandler
+import logging
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from flowkit_core import DAG, Task
+
+LARGE = 200_000  # bytes, enough to travel in shared memory
+
+
+def count(path):
+    """Count a call in a file, and return how many there have been."""
+    with Path(path).open("ab") as file:
+        file.write(b".")
+        return file.tell()
+
+
+def wait_for(path, size=1, seconds=60):
+    """Wait until a file has so many bytes."""
+    end = time.monotonic() + seconds
+    while not (os.path.exists(path) and os.path.getsize(path) >= size):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{path} does not get to {size} bytes")
+        time.sleep(0.002)
+
+
+# Ends of a worker
+
+
+def crash(how):
+    """End this process."""
+    if how == "SIGSEGV":
+        faulthandler.disable()  # a stack for each would hide what matters in the output of the tests
+        ctypes.string_at(0)
+    if how == "SIGABRT":
+        faulthandler.disable()
+        os.abort()
+    if how.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, how))
+    os._exit(int(how))
+
+
+def victim(how):
+    crash(how)
+
+
+def ok(*_args):
+    return "ok"
+
+
+def tally(tallies, *_args):
+    return count(tallies)
+
+
+def mortal(tries, deaths):
+    """Die so many times, then live."""
+    number = count(tries)
+    if number <= deaths:
+        os._exit(9)
+    return number
+
+
+def pid(*_args):
+    return os.getpid()
+
+
+def sleep_for_ever(started):
+    count(started)
+    while True:
+        time.sleep(60)
+
+
+def fail_when(started):
+    wait_for(started)
+    raise ValueError("failed")
+
+
+def slow_clean_up(*_args):
+    time.sleep(0.7)  # more than the grace that running tasks have
+    return "clean"
+
+
+# Pickling
+
+
+class Trap:
+    """A value whose pickling or unpickling, here or elsewhere, does something bad."""
+
+    def __init__(self, place, fault):
+        self.place, self.fault, self.home = place, fault, os.getpid()
+
+    def __reduce__(self):
+        if self.place == "pickling":
+            spring(self.fault)
+        return rebuild, (self.place, self.fault, self.home)
+
+
+def rebuild(place, fault, home):
+    if place == "unpickling" and os.getpid() != home:
+        spring(fault)
+    trap = Trap(place, fault)
+    trap.home = home
+    return trap
+
+
+def spring(fault):
+    if fault == "raise":
+        raise RuntimeError("sprung")
+    if fault == "exit":
+        sys.exit("sprung")
+    if fault == "interrupt":
+        raise KeyboardInterrupt
+    crash(fault)
+
+
+def take(value):
+    return type(value).__name__
+
+
+def run_into(fault):
+    spring(fault)
+
+
+def make_trap(place, fault):
+    return Trap(place, fault)
+
+
+class Relic:
+    """What hangs or crashes when a worker's interpreter ends."""
+
+    def __del__(self):
+        crash("SIGKILL") if self.fault == "crash" else time.sleep(3600)
+
+
+def leave_relic(fault):
+    import atexit
+
+    relic = Relic()
+    relic.fault = fault
+    leave_relic.relic = relic
+    atexit.register(relic.__del__)
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    return fault
+
+
+# Exceptions
+
+
+class TwoArguments(Exception):
+    def __init__(self, code, text):
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class OwnMessage(Exception):
+    def __init__(self, name):
+        super().__init__(f"no such thing: {name}")
+        self.name = name
+
+
+class OwnReduce(Exception):
+    def __reduce__(self):
+        return OwnReduce, self.args
+
+
+class Holder(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+        self.number = 7
+
+
+class NoText(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class ExitText(NoText):
+    def __str__(self):
+        sys.exit("no text")
+
+    __repr__ = __str__
+
+
+class NoAttributes(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError(name)
+
+
+class NoState(Exception):
+    def __getstate__(self):
+        raise KeyboardInterrupt
+
+
+class NoReduce(Exception):
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+class Meta(type):
+    def __getattribute__(cls, name):
+        if name in ("__module__", "__qualname__"):
+            raise RuntimeError("no name")
+        return super().__getattribute__(name)
+
+
+class NoName(Exception, metaclass=Meta):
+    pass
+
+
+class FragileText(str):
+    __slots__ = ()
+
+    def __str__(self):
+        return self
+
+    def __reduce_ex__(self, protocol):
+        raise RuntimeError("no pickle")
+
+
+class OddText(Exception):
+    def __str__(self):
+        return FragileText("odd")
+
+
+class Dying(Exception):
+    def __reduce__(self):
+        os._exit(5)
+
+
+class Exotic(Exception):
+    """Unpickles in a worker, and not in the process that runs the pipeline."""
+
+    def __init__(self, home):
+        super().__init__(home)
+        if os.getpid() == home:
+            raise RuntimeError("not at home")
+
+
+def raise_it(kind, args):
+    error = globals()[kind](*args)
+    if kind == "OwnReduce":
+        error.add_note("a note of the user")
+    raise error
+
+
+def raise_local():
+    class Local(ValueError):
+        pass
+
+    raise Local("from a function")
+
+
+def raise_group():
+    class Local(Exception):
+        pass
+
+    raise ExceptionGroup("several", [ValueError("one"), Local("two")])
+
+
+def raise_locked():
+    raise ValueError("locked", threading.Lock())
+
+
+def raise_chain():
+    try:
+        try:
+            {}["key"]
+        except KeyError as error:
+            raise OwnMessage("cause") from error
+    except OwnMessage:
+        raise TypeError("context")  # noqa: B904
+
+
+def raise_circle():
+    one, two = ValueError("one"), KeyError("two")
+    one.__cause__, two.__cause__ = two, one
+    raise one
+
+
+def raise_long():
+    raise ValueError("x" * 20_000_000)
+
+
+def log_while_sending():
+    """Leave a timer behind whose handler logs, so that it does while the exception is on its way."""
+
+    def tick(*_):
+        logging.getLogger("flowkit").warning("tick")
+        count_down.append(1)
+        if len(count_down) > 20:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    count_down = []
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    raise ValueError("x" * 40_000_000)
+
+
+# Values
+
+
+class Buffer:
+    """A value with a large buffer that pickle takes out of band, as an array has."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce_ex__(self, protocol):
+        return Buffer, (pickle.PickleBuffer(self.data),)
+
+
+def buffer(fill=1):
+    return Buffer(bytearray([fill]) * LARGE)
+
+
+def spoil(value):
+    """Change the value that was given, and return what it had been."""
+    before = value.data[0]
+    value.data[:1000] = bytes(1000)
+    return before
+
+
+def total(*values):
+    return sum(value.data[0] for value in values)
+
+
+def double(data):
+    return data + data
+
+
+def echo(value):
+    return value
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Empty:
+    """A callable that is falsy."""
+
+    def __len__(self):
+        return 0
+
+    def __call__(self):
+        return "called"
+
+    def method(self):
+        return "method"
+
+    @classmethod
+    def of_class(cls):
+        return cls.__name__
+
+
+# Manners
+
+
+def close_streams():
+    sys.stdout.close()
+    sys.stderr.close()
+    return "closed"
+
+
+def close_descriptors():
+    sys.stderr = None  # the worker's last words about it would only look like a defect
+    os.closerange(3, 300)
+    return "closed"
+
+
+def move(folder):
+    os.chdir(folder)
+    os.environ["FLOWKIT_TEST_MOVED"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return os.getpid()
+
+
+def shout():
+    print("x" * 5_000_000)
+    print("y" * 1_000_000, file=sys.stderr)
+    return "shouted"
+
+
+def recurse():
+    return recurse()
+
+
+def limited(name, soft):
+    """Return a large value where a resource is short."""
+    which = getattr(resource, name)
+    old = resource.getrlimit(which)
+    resource.setrlimit(which, (soft if soft else max(map(int, os.listdir("/dev/fd"))), old[1]))
+    return bytes(LARGE) if name != "RLIMIT_AS" else len(bytearray(2 << 30))
+
+
+def fork_and_return():
+    child = os.fork()
+    if not child:
+        return "child"
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def fork_and_exit():
+    child = os.fork()
+    if not child:
+        sys.exit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def pool(method):
+    with multiprocessing.get_context(method).Pool(1) as workers:
+        return workers.map(abs, [-1, -2])
+
+
+def leave_child(path, how):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    Path(path).write_text(str(child.pid))
+    if how != "live":
+        crash(how)
+    return child.pid
+
+
+def nested(levels):
+    if not levels:
+        return [os.getpid()]
+    inner = Task(nested, name="inner")
+    return [os.getpid(), *DAG("inner", 1, tasks=[inner]).run("process", params={"levels": levels - 1})["inner"]]
+
+
+def speak(name, level, text):
+    logging.getLogger(name).log(level, text)
+    return "spoke"
+
+
+def wait_for_others(tallies, others):
+    """End when all the others have."""
+    wait_for(tallies, others)
+    return "last"
+
+
+def in_a_daemon(connection):
+    """Run a pipeline in a daemonic process of multiprocessing."""
+    connection.send(DAG("daemon", 1, tasks=[Task(ok)]).run("process")["ok"])
+
+
+def count_before(path, fails):
+    """Fail the first times, with an exception that retry_on may look at."""
+    number = count(path)
+    if number <= fails:
+        raise TwoArguments(number, "again")
+    return number

@@ -1,0 +1,779 @@
+"""Faults of tasks and their values in worker processes: each costs its own task, and nothing hangs or is left behind."""
+
+from __future__ import annotations
+
+import array
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from contextvars import ContextVar
+from pathlib import Path
+
+import faults
+import pytest
+from harness import guarded, until
+
+from flowkit_core import (
+    DAG,
+    ExecutorError,
+    RemoteTaskError,
+    SerializationError,
+    Task,
+    TaskFailed,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+    WorkerDiedError,
+)
+from flowkit_exec import ProcessExecutor
+
+
+def run(executor, *tasks, **options):
+    """Run these tasks, each with what is upstream of it."""
+    return DAG("faults", tasks=tasks).run(executor, **options)
+
+
+def outcome(executor, task, **options):
+    """Run a task among others, which must not suffer from it; return what it raised, or its result."""
+    others = [Task(faults.ok, name=f"other_{number}") for number in range(6)]
+    results = run(executor, *others[:3], task, *others[3:], fail_fast=False, raise_on_failure=False, **options)
+    assert {name: value for name, value in results.items() if name != task.name} == dict.fromkeys((other.name for other in others), "ok")
+    return results.failed.get(task.name, results.get(task.name))
+
+
+def gone(pid):
+    """Say whether a process has ended, whoever has to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def text_of(error):
+    return "".join(traceback.format_exception(error))
+
+
+# A worker that dies
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM", "0", "3"])
+@guarded
+def test_a_dying_worker_costs_its_own_task_only(executor, how):
+    """The error names the task, the process and what ended it; exit code 0 is no success."""
+    error = outcome(executor, Task(faults.victim), params={"how": how})
+    assert type(error) is WorkerDiedError
+    number = getattr(signal, how) if how.startswith("SIG") else None
+    assert (error.task, error.signal, error.exitcode) == ("victim", how if number else None, -number if number else int(how))
+    assert error.pid != os.getpid()
+    assert "'victim'" in str(error)
+    assert (how if number else f"code {how}") in str(error)
+    assert outcome(executor, Task(faults.pid)) != error.pid
+
+
+@guarded
+def test_results_that_were_sent_before_the_death_count():
+    """They are read before the worker is given up."""
+    before = [Task(faults.ok, name=f"before_{number}") for number in range(50)]
+    large = Task(faults.buffer, name="large")
+    after = [Task(faults.ok, name=f"after_{number}") for number in range(50)]
+    tasks = [*before, large, Task(faults.victim), *after]
+    with ProcessExecutor(max_workers=1) as executor:
+        results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL"})
+    assert list(results.failed) == ["victim"]
+    assert len(results) == 101
+
+
+@guarded
+def test_what_was_queued_behind_a_death_runs_once(executor, tmp_path):
+    """Elsewhere, and not twice."""
+    path = str(tmp_path / "tallies")
+    tasks = [Task(faults.tally, name=f"task_{number}") for number in range(40)]
+    deaths = [Task(faults.victim, name=f"victim_{number}") for number in range(3)]
+    tasks[10:10], tasks[20:20], tasks[30:30] = deaths[:1], deaths[1:2], deaths[2:]
+    results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL", "tallies": path})
+    assert set(results.failed) == {"victim_0", "victim_1", "victim_2"}
+    assert len(results) == 40
+    assert os.path.getsize(path) == 40
+
+
+@guarded
+def test_an_idle_worker_that_dies_is_replaced(executor):
+    """Silently: nobody is blamed."""
+    for _ in range(3):
+        os.kill(run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
+        assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_retries_apply_to_deaths(executor, tmp_path):
+    """A death is one failed attempt."""
+    task = Task(faults.mortal, retries=3, delay=0)
+    assert outcome(executor, task, params={"tries": str(tmp_path / "tries"), "deaths": 2}) == 3
+
+
+@guarded
+def test_an_endless_killer_stops_after_its_attempts(executor, tmp_path):
+    """And retry_on sees the death as any other error."""
+    path = tmp_path / "tries"
+    task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
+    error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
+    assert error.exitcode == 9
+    assert "failed after 3 attempts" in error.__notes__[0]
+    assert path.stat().st_size == 3
+
+
+# The six places
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
+@guarded
+def test_a_fault_while_a_call_is_unpickled(executor, fault):
+    """Or a death there: the task's own."""
+    error = outcome(executor, Task(faults.take), params={"value": faults.Trap("unpickling", fault)})
+    if fault in ("SIGKILL", "0"):
+        assert type(error) is WorkerDiedError
+    else:
+        assert type(error) is SerializationError
+        assert (error.task, error.what) == ("take", "argument")
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit"])
+@guarded
+def test_a_fault_while_a_call_is_pickled(executor, fault):
+    """The error names the task and the parameter."""
+    error = outcome(executor, Task(faults.take), params={"value": faults.Trap("pickling", fault)})
+    assert type(error) is SerializationError
+    assert (error.task, error.what) == ("take", "argument")
+    assert "'value' is a Trap" in str(error)
+    assert "sprung" in str(error)
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
+@guarded
+def test_a_fault_while_a_task_runs(executor, fault):
+    """An exit or an interrupt is the task's, and not the caller's; it ends the run all the same."""
+    kinds = {"raise": RuntimeError, "exit": SystemExit, "interrupt": KeyboardInterrupt}
+    try:
+        run(executor, Task(faults.run_into), params={"fault": fault})
+    except BaseException as error:
+        assert type(error) is kinds.get(fault, WorkerDiedError)
+        assert error.flowkit_results.states == {"run_into": "failed"}
+    else:
+        pytest.fail("nothing was raised")
+    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
+@guarded
+def test_a_fault_while_a_result_is_pickled(executor, fault):
+    """The error names the task and the type of the result."""
+    error = outcome(executor, Task(faults.make_trap), params={"place": "pickling", "fault": fault})
+    if fault in ("SIGKILL", "0"):
+        assert type(error) is WorkerDiedError
+    else:
+        assert type(error) is SerializationError
+        assert (error.task, error.what) == ("make_trap", "result")
+        assert "is a Trap" in str(error)
+
+
+@pytest.mark.parametrize("fault", ["raise", "exit"])
+@guarded
+def test_a_fault_while_a_result_is_unpickled(executor, fault):
+    """What came with it arrives, and what stands below it does not run, nor anything twice."""
+    start = Task(faults.make_trap)
+    below = Task(faults.take)
+    start >> below
+    error = outcome(executor, start, params={"place": "unpickling", "fault": fault})
+    assert type(error) is SerializationError
+    assert (error.task, error.what) == ("make_trap", "result")
+    assert "sprung" in str(error)
+    results = run(executor, below, raise_on_failure=False, params={"place": "unpickling", "fault": fault})
+    assert results.states == {"make_trap": "failed", "take": "upstream_failed"}
+
+
+@guarded
+def test_a_result_that_cannot_be_unpickled_leaves_other_chains_alone(tmp_path):
+    """Each of their tasks runs once."""
+    path = tmp_path / "tallies"
+    ends = []
+    for number in range(20):
+        start, middle, end = (Task(faults.tally, name=f"{place}_{number}") for place in ("start", "middle", "end"))
+        if number % 5 == 0:
+            start = Task(faults.make_trap, name=f"start_{number}")
+        start >> middle >> end
+        ends.append(end)
+    with ProcessExecutor(max_workers=1) as executor:
+        params = {"place": "unpickling", "fault": "raise", "tallies": str(path)}
+        results = run(executor, *ends, fail_fast=False, raise_on_failure=False, params=params)
+    assert sorted(results.failed) == ["start_0", "start_10", "start_15", "start_5"]
+    assert len(results) == 16 * 3
+    assert path.stat().st_size >= 16 * 3
+    assert max(value for name, value in results.items()) == path.stat().st_size
+
+
+@pytest.mark.parametrize("fault", ["crash", "hang"])
+@guarded
+def test_what_hangs_or_crashes_at_the_end_of_a_worker(fault):
+    """Handlers at exit, destructors and threads of a task do not hold up close()."""
+    with ProcessExecutor(max_workers=1) as executor:
+        assert run(executor, Task(faults.leave_relic), params={"fault": fault}) == {"leave_relic": fault}
+        worker = run(executor, Task(faults.pid))["pid"]
+    assert gone(worker)
+
+
+# Exceptions
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "expected"),
+    [
+        ("TwoArguments", (7, "boom"), ("7: boom",)),
+        ("OwnMessage", ("it",), ("no such thing: it",)),
+        ("OwnReduce", (1, 2), (1, 2)),
+        ("Holder", ("held",), ("held",)),
+        ("NoText", (1,), (1,)),
+        ("ExitText", (1,), (1,)),
+        ("NoAttributes", ("x", 1), ("x", 1)),
+        ("NoState", ("x",), ("x",)),
+        ("NoReduce", ("x",), ("x",)),
+    ],
+)
+@guarded
+def test_an_odd_exception_comes_back_as_itself(executor, kind, args, expected):
+    """Its type, its arguments, its attributes and its notes."""
+    error = outcome(executor, Task(faults.raise_it), params={"kind": kind, "args": args})
+    assert type(error) is getattr(faults, kind)
+    assert error.args == expected
+    if kind == "TwoArguments":
+        assert error.code == 7
+    if kind == "OwnMessage":
+        assert error.name == "it"
+    if kind == "OwnReduce":
+        assert "a note of the user" in error.__notes__
+    if kind == "Holder":
+        assert error.number == 7
+        assert "lock" in error.__notes__[0]
+    if kind not in ("NoText", "ExitText"):
+        assert "faults.py" in text_of(error)
+
+
+@pytest.mark.parametrize(
+    ("task", "params"),
+    [
+        (faults.raise_local, {}),
+        (faults.raise_group, {}),
+        (faults.raise_it, {"kind": "NoName", "args": ("x",)}),
+        (faults.raise_it, {"kind": "OddText", "args": ("x",)}),
+        (faults.raise_it, {"kind": "Exotic", "args": None}),
+    ],
+    ids=["local", "group", "no name", "odd text", "exotic"],
+)
+@guarded
+def test_an_exception_that_cannot_come_back_has_a_stand_in(executor, task, params):
+    """Of the original's type where that can be, with its text and traceback."""
+    if "args" in params:
+        params = params | {"args": params["args"] or (os.getpid(),)}
+    error = outcome(executor, Task(task), params=params)
+    assert isinstance(error, RemoteTaskError)
+    assert error.task == task.__name__
+    if task is faults.raise_local:
+        assert (error.type_name, error.text) == ("faults.raise_local.<locals>.Local", "from a function")
+        assert 'raise Local("from a function")' in error.traceback_text
+    if task is faults.raise_group:
+        assert "ValueError: one" in error.traceback_text
+        assert "Local: two" in error.traceback_text
+
+
+@guarded
+def test_an_exception_whose_pickling_ends_the_process(executor):
+    """Costs that task."""
+    error = outcome(executor, Task(faults.raise_it), params={"kind": "Dying", "args": ("x",)})
+    assert (type(error), error.exitcode) == (WorkerDiedError, 5)
+
+
+@guarded
+def test_what_of_an_exception_cannot_travel_is_told(executor):
+    """The rest arrives."""
+    error = outcome(executor, Task(faults.raise_locked))
+    assert type(error) is ValueError
+    assert error.args[0] == "locked"
+    assert "lock" in error.args[1]
+    assert "args[1]" in error.__notes__[0]
+
+
+@guarded
+def test_causes_and_contexts_come_back(executor):
+    """As exceptions, not only as text."""
+    error = outcome(executor, Task(faults.raise_chain))
+    assert type(error) is TypeError
+    assert type(error.__context__) is faults.OwnMessage
+    assert type(error.__context__.__cause__) is KeyError
+    circle = outcome(executor, Task(faults.raise_circle))
+    assert (type(circle), circle.args) == (ValueError, ("one",))
+
+
+@guarded
+def test_a_long_message(executor):
+    """It arrives whole."""
+    error = outcome(executor, Task(faults.raise_long))
+    assert type(error) is ValueError
+    assert len(str(error)) == 20_000_000
+
+
+@guarded
+def test_a_condition_that_leaves(executor):
+    """SystemExit out of when= is the task's failure."""
+    with pytest.raises(SystemExit):
+        run(executor, Task(faults.ok, when=lambda: sys.exit(3)))
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        0,
+        -(1 << 9000),
+        1.5,
+        "text",
+        "x" * 100_000,
+        b"x",
+        bytes(100_000),
+        bytearray(100_000),
+        array.array("d", range(20_000)),
+        (1, [2, {3: {4}}]),
+        range(5),
+        Ellipsis,
+        faults.Color.RED,
+        faults.Point(1, 2),
+        int,
+        faults.Point,
+        len,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@guarded
+def test_a_value_comes_back_as_it_went(executor, value):
+    """Equal and of its own type, small or large."""
+    found = run(executor, Task(faults.echo), params={"value": value})["echo"]
+    assert type(found) is type(value)
+    assert found == value
+
+
+@guarded
+def test_large_values_both_ways_at_once(executor):
+    """More than any pipe holds, to and from two workers that are both sending."""
+    tasks = [Task(faults.double, name=f"task_{number}") for number in range(4)]
+    data = bytes(range(256)) * 40_000
+    results = run(executor, *tasks, params={"data": data})
+    assert all(value == data + data for value in results.values())
+
+
+@guarded
+def test_a_shared_value_is_each_tasks_own(executor):
+    """What one changes, no other sees."""
+    start = Task(faults.buffer)
+    tasks = [Task(faults.spoil, name=f"task_{number}") for number in range(40)]
+    start >> tasks
+    results = run(executor, *tasks)
+    assert [results[task.name] for task in tasks] == [1] * 40
+    assert bytes(results["buffer"].data) == b"\1" * faults.LARGE
+
+
+@pytest.mark.parametrize("count", [70, 300])
+@guarded
+def test_many_large_values_into_one(executor, count):
+    """More than descriptors fit into a message."""
+    sources, end = [Task(faults.buffer, name=f"buffer_{number}") for number in range(count)], Task(faults.total)
+    sources >> end
+    assert run(executor, end)["total"] == count
+
+
+@guarded
+def test_many_large_values_and_few_descriptors(executor):
+    """All arrive, and all are kept."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, old[1]))
+    try:
+        sources, end = [Task(faults.buffer, name=f"buffer_{number}") for number in range(200)], Task(faults.total)
+        sources >> end
+        results = run(executor, end)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    assert results["total"] == 200
+    assert all(len(value.data) == faults.LARGE for name, value in results.items() if name != "total")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: limits mean other things elsewhere")
+@pytest.mark.parametrize(("name", "soft"), [("RLIMIT_FSIZE", 1), ("RLIMIT_NOFILE", 0), ("RLIMIT_AS", 1 << 30)])
+@guarded
+def test_resources_that_are_short_in_a_worker(name, soft):
+    """A large result takes another way; a MemoryError is the task's."""
+    with ProcessExecutor(max_workers=1) as executor:
+        result = outcome(executor, Task(faults.limited), params={"name": name, "soft": soft})
+    assert type(result) is MemoryError if name == "RLIMIT_AS" else result == bytes(faults.LARGE)
+
+
+# Manners
+
+
+@guarded
+def test_a_task_that_closes_the_streams(executor):
+    """The worker goes on."""
+    assert outcome(executor, Task(faults.close_streams)) == "closed"
+
+
+@guarded
+def test_a_task_that_closes_all_descriptors(executor):
+    """Its worker has lost the run, so that is the end of it."""
+    assert type(outcome(executor, Task(faults.close_descriptors))) is WorkerDiedError
+    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_a_task_that_moves(executor, tmp_path):
+    """Folder, environment and signal handlers are its worker's alone."""
+    here = os.getcwd()
+    outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})
+    assert os.getcwd() == here
+    assert "FLOWKIT_TEST_MOVED" not in os.environ
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@guarded
+def test_a_task_that_prints_megabytes(executor):
+    """Nothing waits for anybody."""
+    sys.stdout.flush()
+    keep = [os.dup(1), os.dup(2)]
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with ProcessExecutor(max_workers=2) as executor:
+                assert outcome(executor, Task(faults.shout)) == "shouted"
+        finally:
+            os.dup2(keep[0], 1)
+            os.dup2(keep[1], 2)
+
+
+@guarded
+def test_endless_recursion(executor):
+    """RecursionError, and the worker goes on."""
+    assert type(outcome(executor, Task(faults.recurse))) is RecursionError
+
+
+@pytest.mark.parametrize(("task", "code"), [(faults.fork_and_return, 0), (faults.fork_and_exit, 3)])
+@guarded
+def test_a_task_that_forks(executor, task, code):
+    """The copy does not speak for the task."""
+    assert outcome(executor, Task(task)) == code
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@guarded
+def test_a_task_with_a_pool_of_its_own(executor, method):
+    """Workers are not daemonic."""
+    assert outcome(executor, Task(faults.pool), params={"method": method}) == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["live", "SIGKILL", "0"])
+@guarded
+def test_what_a_task_has_started_ends_with_its_worker(tmp_path, how):
+    """Whether that leaves, or dies."""
+    path = tmp_path / "pid"
+    with ProcessExecutor(max_workers=1) as executor:
+        outcome(executor, Task(faults.leave_child), params={"path": str(path), "how": how})
+    pid = int(path.read_text())
+    until(lambda: gone(pid))
+
+
+@guarded
+def test_nested_runs(executor):
+    """Each level has workers of its own, up to a depth."""
+    pids = outcome(executor, Task(faults.nested), params={"levels": 2})
+    assert len(set(pids)) == 3
+    os.environ["FLOWKIT_DEPTH"] = "8"
+    try:
+        with ProcessExecutor(max_workers=1) as deep, pytest.raises(ExecutorError, match="10 deep"):
+            run(deep, Task(faults.nested), params={"levels": 2})
+    finally:
+        del os.environ["FLOWKIT_DEPTH"]
+
+
+@guarded
+def test_a_handler_that_logs_while_the_worker_sends(executor):
+    """No deadlock."""
+    logger = logging.getLogger("flowkit")
+    logger.addHandler(handler := Records())
+    try:
+        error = outcome(executor, Task(faults.log_while_sending))
+    finally:
+        logger.removeHandler(handler)
+    assert type(error) is ValueError
+
+
+@guarded
+def test_falsy_callables_and_methods(executor):
+    """Functions of all kinds get to a worker, also beside a second thread, where no fork helps."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        tasks = [Task(faults.Empty(), name="callable"), Task(faults.Empty().method, name="method"), Task(faults.Empty.of_class, name="of_class")]
+        assert run(executor, *tasks) == {"callable": "called", "method": "method", "of_class": "Empty"}
+    finally:
+        stop.set()
+        thread.join()
+
+
+@guarded
+def test_a_function_that_no_worker_can_have(executor):
+    """One error before anything runs: the task, the reason, the way out."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)  # no fork beside it
+    thread.start()
+    try:
+        sys.modules["cloudpickle"] = None
+        with pytest.raises(SerializationError) as caught:
+            run(executor, Task(faults.ok), Task(lambda: 1, name="local"))
+    finally:
+        del sys.modules["cloudpickle"]
+        stop.set()
+        thread.join()
+    assert (caught.value.task, caught.value.what) == ("local", "function")
+    assert "is a lambda" in str(caught.value)
+    assert "executor='thread'" in str(caught.value)
+    assert caught.value.flowkit_results == {}
+
+
+# Logs, contexts, observers
+
+
+class Records(logging.Handler):
+    """Keeps what arrives."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+
+@pytest.mark.parametrize("name", ["", "flowkit", "app", "app.part"])
+@guarded
+def test_a_log_record_arrives_once(executor, name):
+    """At the handlers of the process that runs the pipeline, by its levels, whichever logger they are on."""
+    logger = logging.getLogger(name or None)
+    logger.addHandler(handler := Records())
+    old = logger.level
+    logger.setLevel(logging.INFO)
+    spoken = "app.part" if name.startswith("app") else name
+    try:
+        tasks = [Task(faults.speak, name=f"speak_{number}") for number in range(3)]
+        run(executor, *tasks, params={"name": spoken, "level": logging.INFO, "text": "hello"})
+        run(executor, *tasks, params={"name": spoken, "level": logging.DEBUG, "text": "quiet"})
+    finally:
+        logger.setLevel(old)
+        logger.removeHandler(handler)
+    assert handler.texts.count("hello") == 3
+    assert handler.texts.count("quiet") == 0
+
+
+setting: ContextVar[str] = ContextVar("setting", default="unset")
+
+
+@guarded
+def test_conditions_and_retry_on_are_judged_by_the_caller(executor, tmp_path):
+    """Lambdas, with the caller's context, and with the exception itself."""
+    setting.set("set")
+    start = Task(faults.ok)
+    yes = Task(faults.pid, name="yes", when=lambda value: value == "ok" and setting.get() == "set")
+    no = Task(faults.pid, name="no", when=lambda: setting.get() == "unset")
+    again = Task(faults.count_before, retries=5, delay=0, retry_on=lambda error: error.code < 3)
+    start >> yes
+    results = run(executor, yes, no, again, raise_on_failure=False, params={"path": str(tmp_path / "tries"), "fails": 9})
+    assert results.states == {"ok": "succeeded", "yes": "succeeded", "no": "skipped", "count_before": "failed"}
+    assert results.failed["count_before"].code == 3
+
+
+@guarded
+def test_observers_hear_of_deaths_and_retries(executor, tmp_path):
+    """In order, with the attempt."""
+    heard = []
+    task = Task(faults.mortal, retries=1, delay=0)
+    params = {"tries": str(tmp_path / "tries"), "deaths": 9}
+    run(executor, task, raise_on_failure=False, params=params, observers=[heard.append])
+    kinds = [type(event) for event in heard if isinstance(event, (TaskStarted, TaskRetrying, TaskFailed, TaskSucceeded))]
+    assert kinds == [TaskStarted, TaskRetrying, TaskStarted, TaskFailed]
+
+
+# Sharing and stopping
+
+
+@guarded
+def test_uneven_tasks_are_shared_out(executor, tmp_path):
+    """An idle worker takes what another has been given and has not begun: else this one would wait for ever."""
+    path = str(tmp_path / "tallies")
+    pace = [Task(faults.ok, name=f"pace_{number}") for number in range(100)]
+    last = Task(faults.wait_for_others)
+    others = [Task(faults.tally, name=f"tally_{number}") for number in range(60)]
+    pace >> last
+    for other in others:
+        pace >> other
+    results = run(executor, last, *others, params={"tallies": path, "others": 60})
+    assert results["wait_for_others"] == "last"
+
+
+@guarded
+def test_a_failure_ends_what_else_runs(executor, tmp_path):
+    """Before run() raises; the next run works."""
+    path = str(tmp_path / "started")
+    with pytest.raises(ValueError, match="failed"):
+        run(executor, Task(faults.sleep_for_ever), Task(faults.fail_when), params={"started": path})
+    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_clean_up_has_all_the_time_it_needs(executor, tmp_path):
+    """More than running tasks have, which it does not save."""
+    path = str(tmp_path / "started")
+    pace = [Task(faults.ok, name=f"pace_{number}") for number in range(100)]
+    endless, broken = Task(faults.sleep_for_ever), Task(faults.fail_when)
+    clean = [Task(faults.slow_clean_up, name=f"clean_{number}", trigger="all_done") for number in range(2)]
+    pace >> endless
+    pace >> broken
+    broken >> clean
+    with pytest.raises(ValueError, match="failed") as caught:
+        run(executor, endless, *clean, params={"started": path})
+    states = caught.value.flowkit_results.states
+    assert (states["sleep_for_ever"], states["clean_0"], states["clean_1"]) == ("cancelled", "succeeded", "succeeded")
+
+
+@guarded
+def test_a_retry_far_away_is_no_overflow(executor):
+    """Its delay is waited for in pieces, and a failure elsewhere ends the wait."""
+    far = Task(faults.victim, name="far", retries=1, delay=1e8, max_delay=1e9)
+    broken = Task(faults.run_into, retries=1, delay=0.01)
+    with pytest.raises(RuntimeError, match="sprung"):
+        run(executor, far, broken, params={"how": "3", "fault": "raise"})
+
+
+# Executors
+
+
+@guarded
+def test_fifty_runs_leave_nothing_open():
+    """No descriptor, no thread, no process, whether they succeed or not."""
+    before = None
+    for number in range(50):
+        with ProcessExecutor(max_workers=1) as executor:
+            how = {"how": "3"} if number % 10 == 9 else None
+            run(executor, Task(faults.victim) if how else Task(faults.buffer), raise_on_failure=False, params=how)
+        if before is None:
+            before = len(os.listdir("/dev/fd")), threading.active_count()
+    assert (len(os.listdir("/dev/fd")), threading.active_count()) == before
+
+
+@guarded
+def test_a_closed_executor_says_so():
+    """And closing it twice is fine."""
+    executor = ProcessExecutor(max_workers=1)
+    executor.close()
+    executor.close()
+    with pytest.raises(ExecutorError, match="closed"):
+        run(executor, Task(faults.ok))
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false", "", None])
+@guarded
+def test_workers_that_cannot_start(program):
+    """One error, soon."""
+    python, sys.executable = sys.executable, program
+    try:
+        with ProcessExecutor(max_workers=2) as executor, pytest.raises(ExecutorError, match="worker"):
+            run(executor, Task(faults.ok))
+    finally:
+        sys.executable = python
+    assert run("process", Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_no_descriptors_for_a_worker():
+    """The error says so, and what was opened for it is closed."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = os.listdir("/dev/fd")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + 4, old[1]))
+    try:
+        with ProcessExecutor(max_workers=1) as executor, pytest.raises(ExecutorError, match="Too many open files"):
+            run(executor, Task(faults.ok))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+    assert len(os.listdir("/dev/fd")) == len(before)
+
+
+@guarded
+def test_more_descriptors_than_select_takes():
+    """A server may have thousands open."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (old[1] if old[1] != resource.RLIM_INFINITY else 4096, old[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        with ProcessExecutor(max_workers=2) as executor:
+            assert type(outcome(executor, Task(faults.victim), params={"how": "SIGKILL"})) is WorkerDiedError
+            assert len(run(executor, Task(faults.buffer))["buffer"].data) == faults.LARGE
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+@guarded
+def test_a_fork_of_the_process_has_no_workers_yet(executor):
+    """It starts its own, and the parent's stay the parent's."""
+    worker = run(executor, Task(faults.pid))["pid"]
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = run(executor, Task(faults.pid))["pid"] == worker
+            executor.close()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not gone(worker)
+    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_a_daemonic_process_of_multiprocessing():
+    """May run pipelines: workers are not processes of multiprocessing."""
+    mine, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=faults.in_a_daemon, args=(theirs,), daemon=True)
+    process.start()
+    assert mine.recv() == "ok"
+    process.join()
+
+
+@guarded
+def test_children_that_the_user_does_not_want_to_wait_for(executor):
+    """With SIGCHLD ignored nobody learns how a worker ended, but that it did."""
+    old = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with ProcessExecutor(max_workers=2) as executor:
+            assert type(outcome(executor, Task(faults.victim), params={"how": "3"})) is WorkerDiedError
+    finally:
+        signal.signal(signal.SIGCHLD, old)
