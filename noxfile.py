@@ -83,6 +83,9 @@ MYPY = "mypy==2.4.1"
 IMPORT_LINTER = "import-linter==2.16"
 MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.8"]
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
+# Peers are compared as they are today. Prefect does not start with the newest fastapi, and may fail to install.
+PEERS = ["dask", "joblib", "numpy"]
+PREFECT = ["prefect>=3.8,<4", "fastapi<0.140"]
 
 # Sixty environments start pytest sooner when what is in them is compiled once, at the installation.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -229,6 +232,7 @@ def types(session: nox.Session) -> None:
     for python in PYTHONS:
         session.run("mypy", f"--python-version={python}", *sources, "noxfile.py")
         session.run("mypy", f"--python-version={python}", "tests/typing")
+        session.run("mypy", f"--python-version={python}", "tests/benchmarks")
 
 
 @nox.session(requires=["build"], allow_parallel=True)
@@ -254,3 +258,13 @@ def demo(session: nox.Session) -> None:
     """Run the main example: a report on the standard library of the Python that runs it."""
     install(session, ALL)
     session.run("python", "docs/examples/stdlib_report.py", *session.posargs)
+
+
+@nox.session(requires=["build"], allow_parallel=False, default=False)
+def bench(session: nox.Session) -> None:
+    """Measure flowkit against its targets and peers, and write docs/pages/benchmarks.md; ``-- --quick`` for a taste."""
+    session.install(*PEERS)
+    if not session.posargs:
+        session.install(*PREFECT, success_codes=range(256))
+    install(session, ALL)
+    session.run("python", "tests/benchmarks/bench.py", *session.posargs)

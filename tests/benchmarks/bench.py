@@ -1,7 +1,7 @@
 """Measure flowkit against its targets and its peers, and write the page: ``nox -s bench [-- --quick]``.
 
-Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it. What
-``--quick`` finds goes to .nox/bench, so that the page never shows it.
+Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it.
+What ``--quick`` finds goes to .nox/bench, so that the page never shows it.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def ok(*_args):
     return "ok"
 
 
-def tally(tallies, *_args):
+def tally(*_args, tallies):
     return count(tallies)
 
 
@@ -79,13 +79,13 @@ def pid(*_args):
     return os.getpid()
 
 
-def sleep_for_ever(started):
+def sleep_for_ever(*_args, started):
     count(started)
     while True:
         time.sleep(60)
 
 
-def fail_when(started):
+def fail_when(*_args, started):
     wait_for(started)
     raise ValueError("failed")
 
@@ -457,7 +457,7 @@ def speak(name, level, text):
     return "spoke"
 
 
-def wait_for_others(tallies, others):
+def wait_for_others(*_args, tallies, others):
     """End when all the others have."""
     wait_for(tallies, others)
     return "last"

@@ -381,7 +381,9 @@ class _Crew:
                 else:
                     try:
                         data = dumps(pick(values) if pick is not None else (values[sources[0]],))
-                    except Exception:
+                    except KeyboardInterrupt:
+                        raise
+                    except BaseException:  # pickling runs the user's code
                         data = None
                 mode = wire.BY_POSITION
             else:
@@ -461,7 +463,9 @@ class _Crew:
             if kwargs:
                 return wire.BY_NAME, self._dumps((args, kwargs)), []
             return wire.BY_POSITION, self._dumps(tuple(args)), []
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # pickling runs the user's code
             self._finish(node, Ending(FAILED, error=_bad_argument(node, args, kwargs, error), final=True))
             return None
 

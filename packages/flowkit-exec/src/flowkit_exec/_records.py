@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def levels() -> dict[str, int]:
-    """Return the levels that records must reach to be heard in this process: of the root logger, and of flowkit's."""
-    found = sys.modules.get("logging")
-    if found is None or not hasattr(found, "getLogger"):
-        return {}
-    heard = {}
-    for name in ("", "flowkit"):
-        logger = logging.getLogger(name or None)
-        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            heard[name] = logger.getEffectiveLevel()
-    return heard
+def levels() -> dict[str, tuple[int, bool]]:
+    """Return, by name of logger, the level set on it, and whether it has handlers; nothing if no logger has any."""
+    heard = {
+        name: (logger.level, any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers))
+        for name, logger in _loggers().items()
+        if logger.level or logger.handlers
+    }
+    return heard if any(handled for _, handled in heard.values()) else {}
+
+
+def _loggers() -> dict[str, logging.Logger]:
+    known = {"": logging.root, **logging.root.manager.loggerDict}
+    return {name: logger for name, logger in known.items() if isinstance(logger, logging.Logger)}
 
 
 class _Forwarder(logging.Handler):
@@ -62,15 +64,19 @@ def _travels(value: Any) -> bool:
     return True
 
 
-def forward(send: Callable[[bytes], None], heard: dict[str, int]) -> None:
-    """Let the loggers of this worker send what is heard there, instead of whatever the script has set up."""
-    for name in ("", "flowkit"):
+def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -> None:
+    """Let the loggers of this worker send what is heard there, instead of whatever the script has set up here too."""
+    for name in {"", "flowkit", *heard}:
         logger = logging.getLogger(name or None)
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-        if name in heard:
-            logger.addHandler(_Forwarder(send))
-            logger.setLevel(heard[name])
+        level, handled = heard.get(name, (logger.level, True))
+        logger.setLevel(level)
+        if handled or not name:
+            logger.handlers.clear()
+    for name, logger in _loggers().items():
+        if not name or not logger.propagate:  # the ends of the roads that records take
+            logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _Forwarder)]
+            if heard:
+                logger.addHandler(_Forwarder(send))
 
 
 def handle(data: bytes) -> None:
