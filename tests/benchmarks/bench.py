@@ -108,7 +108,7 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
     about += f"; load of the machine: {load_before} before and {load_after} at the end, with the measurement itself."
     texts = {"machine": about, **tables(bench)}
     page = MARKS.sub(
-        lambda mark: f"<!-- bench: {mark['name']} -->\n{texts[mark['name']]}\n<!-- end -->", PAGE.read_text("utf-8")
+        lambda mark: f"<!-- bench: {mark['name']} -->\n\n{texts[mark['name']]}\n\n<!-- end -->", PAGE.read_text("utf-8")
     )
     (folder / PAGE.name).write_text(page, "utf-8")
     print(texts["targets"])

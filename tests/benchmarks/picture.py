@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDTH, ROW, TOP, LEFT, RIGHT = 760, 26, 84, 250, 80
+WIDTH, ROW, TOP, RIGHT = 900, 26, 84, 80
+PER_CHARACTER = 8.0
 
 STYLE = """
   svg { font: 13px system-ui, sans-serif; }
   .card { fill: #fff; } text { fill: #222; } .quiet { fill: #666; } .grid { stroke: #ddd; } .road { stroke: #bbb; }
-  .ours text { font-weight: 600; } .dot { fill: #8a8f98; } .ours .dot { fill: #d9480f; }
+  .strong text { font-weight: 600; } .dot { fill: #8a8f98; } .strong .dot { fill: #d9480f; }
   .line { stroke: #2b8a3e; stroke-width: 2; }
   .small { fill-opacity: .35; } .middle { fill-opacity: .65; }
   @media (prefers-color-scheme: dark) {
     .card { fill: #1e2129; } text { fill: #e6e6e6; } .quiet { fill: #a0a4ab; }
     .grid { stroke: #363b46; } .road { stroke: #555b66; }
-    .dot { fill: #9aa0aa; } .ours .dot { fill: #ff922b; } .line { stroke: #69db7c; }
+    .dot { fill: #9aa0aa; } .strong .dot { fill: #ff922b; } .line { stroke: #69db7c; }
   }
 """
 
@@ -34,13 +35,13 @@ class Row:
         label: what it is.
         values: one for each dot, from the faintest to the strongest; None is no dot.
         note: words at the end of the line.
-        ours: whether it is flowkit's.
+        strong: whether it stands out.
     """
 
     label: str
     values: tuple[float | None, ...]
     note: str
-    ours: bool = False
+    strong: bool = False
 
 
 def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None = None) -> str:
@@ -55,9 +56,10 @@ def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None =
     values = [value for row in rows for value in row.values if value] + [line or 1.0]
     low, high = floor(log10(min(values))), max(ceil(log10(max(values))), floor(log10(min(values))) + 1)
     height = TOP + ROW * len(rows) + 16
+    left = round(30 + PER_CHARACTER * max(len(row.label) for row in rows))
 
     def x(value: float) -> float:
-        return round(LEFT + (log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+        return round(left + (log10(value) - low) / (high - low) * (WIDTH - left - RIGHT), 1)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
@@ -74,27 +76,24 @@ def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None =
     if line is not None:
         parts.append(f'<line class="line" x1="{x(line)}" x2="{x(line)}" y1="{TOP - 6}" y2="{height - 12}"/>')
     for number, row in enumerate(rows):
-        parts += _row(row, TOP + ROW * number + ROW / 2, [None if value is None else x(value) for value in row.values])
+        places = [None if value is None else x(value) for value in row.values]
+        parts += _row(row, places, left, TOP + ROW * number + ROW / 2)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _row(row: Row, y: float, places: Sequence[float | None]) -> list[str]:
+def _row(row: Row, places: Sequence[float | None], left: int, y: float) -> list[str]:
     parts = [
-        f'<g class="{"ours" if row.ours else "other"}">',
-        f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>',
+        f'<g class="{"strong" if row.strong else "weak"}">',
+        f'<text x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>',
     ]
     there = [place for place in places if place is not None]
     if len(there) > 1:
         parts.append(f'<line class="road" x1="{min(there)}" x2="{max(there)}" y1="{y}" y2="{y}"/>')
-    shades = ("dot small", "dot middle", "dot")[-len(places) :]
-    parts += [
-        f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>'
-        for shade, place in zip(shades, places, strict=True)
-        if place is not None
-    ]
-    if row.note:
-        at = max(there) + 10 if there else LEFT
-        parts.append(f'<text class="quiet" x="{at}" y="{y + 4}" font-size="12">{escape(row.note)}</text>')
+    for shade, place in zip(("dot small", "dot middle", "dot")[-len(places) :], places, strict=True):
+        if place is not None:
+            parts.append(f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>')
+    at = max(there) + 10 if there else left
+    parts.append(f'<text class="quiet" x="{at}" y="{y + 4}" font-size="12">{escape(row.note)}</text>')
     return [*parts, "</g>"]
 
 

@@ -39,14 +39,14 @@ def tables(bench: Bench) -> dict[str, str]:
 def pictures(bench: Bench) -> dict[str, str]:
     """Return each picture of the page, as SVG, by name."""
     rows = [
-        Row(target.what, (target.miss,), f"{target.met} of {len(target.cases)}", ours=target.miss <= 1)
+        Row(target.what, (target.miss,), f"{target.met} of {len(target.cases)}", strong=target.miss > 1)
         for target in targets(bench)
         if target.miss is not None
     ]
     title = "The worst case of each target"
     found = {
         "targets": dots(
-            title, "times the target: left of the line is better; at the dot, how many cases meet it", rows, line=1.0
+            title, "times the target: left of the line it is met; at each dot, how many cases meet it", rows, line=1.0
         )
     }
     sizes = _sizes(bench)
@@ -61,7 +61,7 @@ def pictures(bench: Bench) -> dict[str, str]:
                         system,
                         values,
                         _digits(next(value for value in reversed(values) if value)),
-                        ours=system.startswith("flowkit"),
+                        strong=system.startswith("flowkit"),
                     )
                 )
         if rows:

@@ -17,6 +17,7 @@ from .errors import (
     DuplicateTaskError,
     ExecutorError,
     FlowkitError,
+    MissingResultError,
     RemoteTaskError,
     SerializationError,
     TaskOptionError,
@@ -37,11 +38,13 @@ from .events import (
 )
 from .executor import Executor, SerialExecutor, register_executor
 from .graph import Graph, Node
+from .outcome import Call, Ending, Later
 from .pipeline import Pipeline
 from .results import Results
 from .retry import RetryPolicy
-from .run import Call, Ending, Later, Run
-from .task import Group, Task, task
+from .run import Run
+from .task import Task, task
+from .wiring import Group
 
 __all__ = [
     "DAG",
@@ -57,6 +60,7 @@ __all__ = [
     "Graph",
     "Group",
     "Later",
+    "MissingResultError",
     "Node",
     "Observer",
     "Pipeline",

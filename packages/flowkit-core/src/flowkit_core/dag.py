@@ -8,8 +8,9 @@ from . import discovery
 from ._typing import TYPE_CHECKING
 from .errors import shown
 from .graph import Graph
+from .links import present
 from .pipeline import Pipeline
-from .task import Task, present
+from .task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from itertools import count
 
 from ._typing import TYPE_CHECKING
+from .links import present, unlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,8 +55,6 @@ class Scope:
         old = self.tasks.pop(key, None)
         self.tasks[key] = task
         if old is not None and self.key[1] == _TOP:
-            from .task import unlink
-
             unlink(old)
 
 
@@ -206,8 +205,6 @@ def discovered(scope: Scope) -> list[AnyTask]:
 
 def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:
     """Return tasks and all that is wired to them, but no template, and of a definition made twice only the root's."""
-    from .task import present
-
     seen = dict.fromkeys(roots)
     known = {_definition(task) for task in seen}
     queue = list(seen)
@@ -225,8 +222,6 @@ def _definition(task: AnyTask) -> tuple[Any, ...]:
 
 def upstream_closure(roots: Iterable[AnyTask]) -> list[AnyTask]:
     """Return tasks and everything upstream of them, in order of definition."""
-    from .task import present
-
     seen: dict[Any, None] = dict.fromkeys(roots)
     queue = list(seen)
     for task in queue:

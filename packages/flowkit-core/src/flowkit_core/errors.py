@@ -119,6 +119,26 @@ class BindingError(FlowkitError, TypeError):
         return message
 
 
+class MissingResultError(FlowkitError, KeyError):
+    """Results were asked for a task that has none: it was skipped, failed, or is not there.
+
+    Attributes:
+        name: the name asked for.
+        reason: why there is no result.
+    """
+
+    def __init__(self, name: Any, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(name, reason)
+
+    def describe(self, name: Any, reason: str) -> str:
+        """Return the sentence for these facts."""
+        return f"task {name!r} has no result: {reason}"
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnknownExecutorError(FlowkitError, ValueError):
     """No executor of that name is installed.
 

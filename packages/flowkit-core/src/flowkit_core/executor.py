@@ -12,7 +12,7 @@ from time import monotonic, perf_counter, sleep
 from ._typing import TYPE_CHECKING, Protocol
 from .errors import UnknownExecutorError, near
 from .graph import Node
-from .run import Ending, Later
+from .outcome import Ending, Later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,6 +262,8 @@ def _advertised() -> dict[str, list[Any]]:
 def _hint(name: str) -> str:
     if name in SOLD_WITH:
         return f"It comes with the distribution {SOLD_WITH[name]!r}: install that"
+    if name == "dask":
+        return "It is meant for a distribution of its own, 'flowkit-dask', which does not exist yet"
     guess = near(name, [*_factories, *SOLD_WITH])
     ways = f"Register one with register_executor(), or under the entry-point group {GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

@@ -10,7 +10,7 @@ import sys
 
 from ._typing import TYPE_CHECKING
 from .events import RunFinished, RunStarted, TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
-from .run import described
+from .failure import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable

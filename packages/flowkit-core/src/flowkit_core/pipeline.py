@@ -11,8 +11,8 @@ from .events import RunFinished, RunStarted
 from .executor import checked_workers, resolve_executor
 from .logs import log_observer, warn_empty
 from .results import Results
+from .retry import own_random
 from .run import Run
-from .task import own_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,6 +54,7 @@ class Pipeline:
         self,
         executor: str | Executor | None = None,
         *,
+        max_workers: int | None = None,
         params: Mapping[str, Any] | None = None,
         fail_fast: bool = True,
         raise_on_failure: bool = True,
@@ -64,6 +65,8 @@ class Pipeline:
         Args:
             executor: where tasks run: ``"serial"``, ``"thread"``, ``"process"``, another installed name, or an executor
                 object; None means threads where ``flowkit-exec`` is installed, else serial.
+            max_workers: how many workers a named executor uses at most, at least 1; None means as many as the pipeline
+                was made with.
             params: values for parameters that no upstream task fills, by parameter name.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
@@ -94,7 +97,8 @@ class Pipeline:
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")
         graph.check_params(params or {})
-        driver, owned = resolve_executor(executor, self.max_workers)
+        workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
+        driver, owned = resolve_executor(executor, workers)
         listeners = [*observers, *log_observer()]
         run = Run(
             graph,

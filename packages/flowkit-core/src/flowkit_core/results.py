@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING, Any
+from .errors import MissingResultError, near, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +67,21 @@ class Results(dict[str, Any]):
         """Name of each task that ran -> how many attempts it took."""
         return self._fact("attempts")
 
+    def __missing__(self, name: object) -> Any:
+        """Say why a task has no result; a `KeyError` all the same."""
+        state = self.states.get(name) if isinstance(name, str) else None
+        if state is None or not isinstance(name, str):
+            raise MissingResultError(name, f"no task of that name ran{near(str(name), self)}")
+        reason = self._fact("reasons").get(name) or shown(self.failed.get(name))
+        raise MissingResultError(name, f"it ended as {state.replace('_', ' ')} ({reason})")
+
     def _fact(self, name: str) -> dict[str, Any]:
         if name not in self._facts:
             self._facts[name] = getattr(self._run, name)() if self._run is not None else {}
         return self._facts[name]
 
     def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:
-        facts = {name: self._fact(name) for name in ("states", "skipped", "failed", "durations", "attempts")}
+        facts = {name: self._fact(name) for name in ("states", "reasons", "skipped", "failed", "durations", "attempts")}
         return _restore, (dict(self), self.run_id, facts)
 
     def copy(self) -> Results:

@@ -99,6 +99,19 @@ class RetryPolicy:
         return f"RetryPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in sorted(self.__slots__))})"
 
 
+def own_random() -> Callable[[], float]:
+    """Return flowkit's own source of random numbers in [0, 1): the user's ``random`` sequence is never touched."""
+    global _random
+    if _random is None:
+        from random import Random
+
+        _random = Random().random
+    return _random
+
+
+_random: Callable[[], float] | None = None
+
+
 def _number(task: str, option: str, value: Any, allowed: str, most: float = float("inf")) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TaskOptionTypeError(task, option, value, allowed)

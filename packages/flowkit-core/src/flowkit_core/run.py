@@ -21,8 +21,23 @@ from itertools import repeat
 
 from ._typing import TYPE_CHECKING
 from .binding import Parameters
-from .errors import RemoteTaskError, shown
+from .errors import shown
 from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
+from .failure import Failure, add_note, all_of, counted, described, first_of
+from .outcome import (
+    BAD,
+    CANCELLED,
+    CLEAN_UP,
+    FAILED,
+    PENDING,
+    SKIPPED,
+    STATES,
+    SUCCEEDED,
+    UPSTREAM_FAILED,
+    Call,
+    Ending,
+    Later,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,97 +47,8 @@ if TYPE_CHECKING:
     from .events import Event, Observer
     from .graph import Graph, Node
 
-STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
-PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
-BAD = (FAILED, UPSTREAM_FAILED, CANCELLED)
-CLEAN_UP = ("all_done", "one_failed")
 NOTHING: tuple[Node, ...] = ()
 _ABSENT = object()
-
-
-class Ending:
-    """An outcome other than a value: how a node ended, or one attempt at it failed.
-
-    Attributes:
-        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED.
-        reason: why, in words.
-        error: what was raised, for FAILED.
-        final: whether not even a retry may change it; for CANCELLED, whether it had begun to run.
-    """
-
-    __slots__ = ("error", "final", "reason", "state")
-
-    def __init__(
-        self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False
-    ) -> None:
-        self.state = state
-        self.reason = reason
-        self.error = error
-        self.final = final
-
-    def __repr__(self) -> str:
-        return f"<Ending {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
-
-
-def failure(error: BaseException) -> Ending:
-    """Return the outcome of a call that raised."""
-    return Ending(FAILED, error=error)
-
-
-class Later:
-    """The answer of :meth:`Run.finish` to a failed attempt: hand out this node again after so many seconds."""
-
-    __slots__ = ("delay", "node")
-
-    def __init__(self, node: Node, delay: float) -> None:
-        self.node = node
-        self.delay = delay
-
-    def __repr__(self) -> str:
-        return f"<Later {self.node.name} {self.delay:.3g} s>"
-
-
-class Call:
-    """A bound call: what to do for one attempt at one node.
-
-    Attributes:
-        node: the node.
-        func: the function.
-        args: positional arguments.
-        kwargs: keyword arguments.
-        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`judge`.
-        attempt: which attempt this is, from 1.
-    """
-
-    __slots__ = ("args", "attempt", "func", "kwargs", "node", "when")
-
-    def __init__(
-        self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int
-    ) -> None:
-        self.node = node
-        self.func = node.func
-        self.args = args
-        self.kwargs = kwargs
-        self.when = when
-        self.attempt = attempt
-
-    def judge(self) -> Ending | None:
-        """Evaluate the condition, here and now; return None to go on, or how the node ends."""
-        if self.when is None:
-            return None
-        try:
-            if self.when():
-                return None
-        except BaseException as error:
-            return Ending(FAILED, error=error, final=True)
-        return Ending(SKIPPED, "its condition was false")
-
-    def perform(self) -> Any:
-        """Make the call, here and now; return the value or an :class:`Ending`."""
-        try:
-            return self.func(*self.args, **self.kwargs)
-        except BaseException as error:
-            return Ending(FAILED, error=error)
 
 
 class Run:
@@ -271,8 +197,8 @@ class Run:
             context: each call runs in a copy of this context, or in one that no call before has changed.
             clock: returns seconds.
             slow: a call that took more seconds than this is told to ``relief``.
-            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``, or None
-                to end the sprint there.
+            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``, or
+                None to end the sprint there.
 
         Returns:
             A node that needs more than this, taken from the queue; a `Later` for an attempt that failed and is to be
@@ -479,7 +405,7 @@ class Run:
         try:
             return node.task.retry.covers(error)
         except Exception as broken:
-            _note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
+            add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
             return False
 
     def _again(self, node: Node, attempt: int, error: BaseException) -> Later:
@@ -564,6 +490,10 @@ class Run:
             if state == SKIPPED
         }
 
+    def reasons(self) -> dict[str, str]:
+        """Return why each task that ended without running did, by name."""
+        return {self.graph.names[index]: reason for index, reason in self._reasons.items()}
+
     def failed(self) -> dict[str, BaseException]:
         """Return what each failed task raised, by name, in the order of failing."""
         return {self.graph.names[index]: error for index, error in self._errors.items()}
@@ -586,65 +516,24 @@ class Run:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
         if not self._errors:
             return None
-        failures = list(self._errors.items())
-        interrupts = [item for item in failures if not isinstance(item[1], Exception)]
-        if self.fail_fast or interrupts:
-            first, error = (interrupts or failures)[0]
-            _note(error, f"{self._blame(first)}; {self._circumstances()}")
-            for index, other in failures:
-                if index != first:
-                    _note(error, f"{self._blame(index)} too: {described(other)}")
-            return error
-        for index, error in failures:
-            _note(error, self._blame(index))
-        names = [repr(self.graph.names[index]) for index, _ in failures]
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        count = f"{len(names)} task{'s' * (len(names) != 1)}"
-        errors = [error for _, error in failures if isinstance(error, Exception)]
-        return ExceptionGroup(f"{count} of {self.graph.name!r} failed: {listed}", errors)
-
-    def _blame(self, index: int) -> str:
-        attempts = self._attempts.get(index, 1)
-        after = f"after {attempts} attempts" if attempts > 1 else "on its only attempt"
-        if attempts == 1 and self.graph.nodes[index].task.retry.retries:
-            after = "on its first attempt"
-        return f"flowkit: task {self.graph.names[index]!r} of {self.graph.name!r} failed {after}"
+        failures = [
+            Failure(self.graph.names[index], error, self._attempts.get(index, 1), self.graph.nodes[index].task.retries)
+            for index, error in self._errors.items()
+        ]
+        if self.fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
+            return first_of(self.graph.name, failures, self._circumstances())
+        return all_of(self.graph.name, failures)
 
     def _circumstances(self) -> str:
+        """Return what had become of the other tasks when the first failed."""
         succeeded, failed = self._at_failure or (0, 0)
         late = sum(self._states[index] in (SUCCEEDED, FAILED) for index in self._begun_late)
         ended = self._states.count(SUCCEEDED) + self._states.count(FAILED)
         running = max(0, ended - late - succeeded - failed - 1) + self._stopped
         idle = len(self._states) - ended - self._stopped
         were = "was" if running == 1 else "were"
-        text = f"{_tasks(succeeded)} had succeeded, {running} {were} running, {idle} did not start"
-        return f"{text}; {late} clean-up {'task' if late == 1 else 'tasks'} ran" if late else text
-
-
-def _tasks(count: int) -> str:
-    return f"{count} task" if count == 1 else f"{count} tasks"
-
-
-def _note(error: BaseException, note: str) -> None:
-    try:
-        if note not in getattr(error, "__notes__", ()):
-            BaseException.add_note(error, note)
-    except Exception:  # noqa: S110 - an exception that takes no notes is raised all the same
-        pass
-
-
-def described(error: BaseException) -> str:
-    """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-        if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
-            name, text = error.type_name.rpartition(".")[2], error.text
-    except BaseException:
-        text = "<unprintable>"
-    if len(text) > 500:
-        text = f"{text[:400]}...{text[-80:]}"
-    return f"{name}: {text}" if text else name
+        text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
+        return f"{text}; {counted(late, 'clean-up task')} ran" if late else text
 
 
 def _assembled(

@@ -10,144 +10,24 @@ from . import discovery
 from ._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from .binding import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError, near, shown
-from .retry import RetryPolicy
+from .links import present
+from .retry import RetryPolicy, own_random
+from .wiring import Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from ._typing import Any
 
-    Neighbors = tuple["Vertex", ...] | dict["Vertex", None]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-V = TypeVar("V", bound="Vertex")
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger")
 
 DELAY, BACKOFF, MAX_DELAY, JITTER = 1.0, 2.0, 3600.0, 0.1
-MANY = 8
 _NEVER = RetryPolicy()
-
-
-class Vertex:
-    """A vertex of the wiring: knows its neighbors, not its types. Tasks are vertices; only tasks are meant to be.
-
-    Neighbors are kept in order of declaration: in a tuple while they are few, which is nearly always and weighs little,
-    and in a dictionary when they are many.
-    """
-
-    _upstream: Neighbors = ()
-    _downstream: Neighbors = ()
-    _ghosts: tuple[Vertex, ...] = ()  # neighbors that were defined anew, and have not been wired again since
-
-    @overload
-    def __rshift__(self, other: V) -> V: ...
-    @overload
-    def __rshift__(self, other: Iterable[Vertex]) -> Group: ...
-    def __rshift__(self, other: Vertex | Iterable[Vertex]) -> Vertex | Group:
-        if isinstance(other, Vertex):
-            _link(self, other)
-            return other
-        return Group((self,)) >> other
-
-    def __rrshift__(self: V, other: Iterable[object]) -> V:
-        return Group(_vertices(other)) >> self
-
-
-class Group(tuple[Vertex, ...]):
-    """Tasks side by side, as ``a >> [b, c]`` returns them.
-
-    Needed by name only to wire a list to a list, which Python cannot spell otherwise:
-
-    Examples:
-        >>> @task
-        ... def a(): return 1
-        >>> @task
-        ... def b(): return 2
-        >>> @task
-        ... def total(a, b): return a + b
-        >>> @task
-        ... def product(a, b): return a * b
-        >>> Group([a, b]) >> [total, product]
-        Group([total, product])
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, tasks: Iterable[Vertex]) -> Group:  # noqa: D102 - see the class
-        return super().__new__(cls, _vertices(tasks))
-
-    @overload
-    def __rshift__(self, other: V) -> V: ...
-    @overload
-    def __rshift__(self, other: Iterable[Vertex]) -> Group: ...
-    def __rshift__(self, other: Vertex | Iterable[Vertex]) -> Vertex | Group:
-        after = (other,) if isinstance(other, Vertex) else Group(other)
-        for downstream in after:
-            for upstream in self:
-                _link(upstream, downstream)
-        return other if isinstance(other, Vertex) else after  # type: ignore[return-value]
-
-    def __rrshift__(self, other: Iterable[object]) -> Group:
-        return Group(_vertices(other)) >> self
-
-    def __repr__(self) -> str:
-        return f"Group([{', '.join(getattr(item, 'name', '?') for item in self)}])"
-
-
-def _vertices(items: Iterable[object]) -> list[Vertex]:
-    if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
-        raise TypeError(
-            f"next to '>>' stands {shown(items)}, of type {type(items).__name__}, not a task: decorate a function with "
-            f"@task, and write its name without parentheses"
-        )
-    vertices = []
-    for position, item in enumerate(items):
-        if not isinstance(item, Vertex):
-            raise TypeError(
-                f"item {position} of the list next to '>>' is {shown(item)}, of type {type(item).__name__}, not a "
-                f"task: decorate a function with @task, and write its name without parentheses"
-            )
-        vertices.append(item)
-    return vertices
-
-
-def _link(upstream: Vertex, downstream: Vertex) -> None:
-    if downstream not in upstream._downstream:
-        upstream._downstream = _with(upstream, upstream._downstream, downstream)
-    if upstream not in downstream._upstream:
-        downstream._upstream = _with(downstream, downstream._upstream, upstream)
-    discovery.wired(upstream, downstream)
-
-
-def _with(vertex: Vertex, known: Neighbors, other: Vertex) -> Neighbors:
-    """Return neighbors and another one; one defined anew takes its old place, to keep arguments in order."""
-    if vertex._ghosts:
-        ghost = next((ghost for ghost in vertex._ghosts if ghost in known and discovery.same(ghost, other)), None)
-        if ghost is not None:
-            renewed = [other if each is ghost else each for each in known]
-            return tuple(renewed) if isinstance(known, tuple) else dict.fromkeys(renewed)
-    if isinstance(known, tuple):
-        if len(known) < MANY:
-            return (*known, other)
-        known = dict.fromkeys(known)
-    known[other] = None
-    return known
-
-
-def unlink(vertex: Vertex) -> None:
-    """Take a replaced task out of the wiring; its neighbors remember the place it had."""
-    for neighbor in (*vertex._upstream, *vertex._downstream):
-        neighbor._ghosts = (*neighbor._ghosts, vertex)
-    vertex._upstream = vertex._downstream = ()
-
-
-def present(vertex: Any, known: Neighbors) -> Neighbors:
-    """Return neighbors of a vertex without those that were defined anew."""
-    return tuple([other for other in known if other not in vertex._ghosts]) if vertex._ghosts else known
 
 
 class Task(Vertex, Generic[P, R_co]):
@@ -273,12 +153,12 @@ class Task(Vertex, Generic[P, R_co]):
     @property
     def upstream(self) -> tuple[Task[..., Any], ...]:
         """The tasks directly upstream of this one, in order of declaration."""
-        return tuple(present(self, self._upstream))  # type: ignore[arg-type]
+        return tuple(present(self, self._upstream))
 
     @property
     def downstream(self) -> tuple[Task[..., Any], ...]:
         """The tasks directly downstream of this one, in order of declaration."""
-        return tuple(present(self, self._downstream))  # type: ignore[arg-type]
+        return tuple(present(self, self._downstream))
 
     @property
     def place(self) -> str:
@@ -411,19 +291,6 @@ def _checked_name(natural: str, name: Any) -> str:
     if not name:
         raise TaskOptionError(natural, "name", name, "a text of at least one character")
     return name
-
-
-def own_random() -> Callable[[], float]:
-    """Return flowkit's own source of random numbers in [0, 1): the user's ``random`` sequence is never touched."""
-    global _random
-    if _random is None:
-        from random import Random
-
-        _random = Random().random
-    return _random
-
-
-_random: Callable[[], float] | None = None
 
 
 @overload

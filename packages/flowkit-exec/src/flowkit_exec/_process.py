@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
 from flowkit_core.executor import Timers, checked_workers
-from flowkit_core.run import CANCELLED, CLEAN_UP, FAILED
+from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
 
 from . import _wire as wire
 from ._child import Child, import_path

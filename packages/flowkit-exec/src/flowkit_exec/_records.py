@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _wire as wire

@@ -21,11 +21,11 @@ class StopImport(BaseException):
 def describe_main() -> dict[str, Any] | None:
     """Return how a worker can execute the script of this process; None for an interactive session."""
     main = sys.modules.get("__main__")
+    if isinstance(main, Script):  # in a worker: for the workers of a run inside a task
+        return vars(main)["_flowkit_origin"]  # type: ignore[no-any-return]
     spec = getattr(main, "__spec__", None)
     name = getattr(spec, "name", None)
-    if name is not None and name != "__main__" and not name.endswith(".__main__"):
-        return {"module": name}
-    if name is not None and name.endswith(".__main__"):
+    if name is not None and name != "__main__":
         return {"module": name}
     path = getattr(main, "__file__", None)
     if not path or not os.path.exists(path):
@@ -38,12 +38,12 @@ class Script(ModuleType):
 
     def __init__(self, main: dict[str, Any] | None) -> None:
         super().__init__("__mp_main__")
-        vars(self)["_flowkit_main"] = main
+        vars(self)["_flowkit_origin"] = vars(self)["_flowkit_main"] = main
         vars(self)["_flowkit_failure"] = ""
 
     def __getattr__(self, name: str) -> Any:
         facts = vars(self)
-        main = None if name.startswith("__") else facts.get("_flowkit_main")
+        main = None if name.startswith("__") and name.endswith("__") else facts.get("_flowkit_main")
         if main is not None:
             facts["_flowkit_main"] = None
             facts["_flowkit_failure"] = execute(self, main)
@@ -59,7 +59,7 @@ def execute(module: ModuleType, main: dict[str, Any]) -> str:
     from flowkit_core import pipeline
 
     facts = vars(module)
-    pipeline.halt_import = StopImport("a script that a worker process imports ends at its run()")
+    halted, pipeline.halt_import = pipeline.halt_import, StopImport("a script that a worker process imports ends at its run()")
     muted = _mute()
     try:
         code, more = _code(main)
@@ -70,7 +70,7 @@ def execute(module: ModuleType, main: dict[str, Any]) -> str:
     except BaseException as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        pipeline.halt_import = None
+        pipeline.halt_import = halted
         _unmute(muted)
     return ""
 

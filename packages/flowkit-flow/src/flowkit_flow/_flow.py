@@ -10,6 +10,7 @@ from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core.binding import bind_by_name
+from flowkit_core.failure import counted
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
@@ -155,4 +156,4 @@ class Flow(Pipeline):
         return self
 
     def __repr__(self) -> str:
-        return f"<Flow {self.name}: {len(self._tasks)} tasks in {len(self._stages)} stages>"
+        return f"<Flow {self.name}: {counted(len(self._tasks), 'task')} in {counted(len(self._stages), 'stage')}>"

@@ -1,0 +1,87 @@
+"""What a failed run raises, and what it says about it."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+from .errors import RemoteTaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Failure:
+    """One failed task of a run.
+
+    Attributes:
+        task: its name.
+        error: what it raised last.
+        attempts: how many attempts were made.
+        retries: how many retries it had.
+    """
+
+    __slots__ = ("attempts", "error", "retries", "task")
+
+    def __init__(self, task: str, error: BaseException, attempts: int, retries: int) -> None:
+        self.task = task
+        self.error = error
+        self.attempts = attempts
+        self.retries = retries
+
+    def blame(self, pipeline: str) -> str:
+        """Return who failed, where, and after how many attempts."""
+        if self.attempts > 1:
+            after = f"after {self.attempts} attempts"
+        else:
+            after = "on its first attempt" if self.retries else "on its only attempt"
+        return f"flowkit: task {self.task!r} of {pipeline!r} failed {after}"
+
+
+def first_of(pipeline: str, failures: Sequence[Failure], circumstances: str) -> BaseException:
+    """Return the exception to raise when a run stopped at its first failure: the very object, with notes on the rest.
+
+    An interrupt goes before everything else.
+    """
+    first = next((failure for failure in failures if not isinstance(failure.error, Exception)), failures[0])
+    add_note(first.error, f"{first.blame(pipeline)}; {circumstances}")
+    for other in failures:
+        if other is not first:
+            add_note(first.error, f"{other.blame(pipeline)} too: {described(other.error)}")
+    return first.error
+
+
+def all_of(pipeline: str, failures: Sequence[Failure]) -> ExceptionGroup:
+    """Return the exception to raise when independent branches went on: a group of every failure."""
+    for failure in failures:
+        add_note(failure.error, failure.blame(pipeline))
+    names = [repr(failure.task) for failure in failures]
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    errors = [failure.error for failure in failures if isinstance(failure.error, Exception)]
+    return ExceptionGroup(f"{counted(len(names), 'task')} of {pipeline!r} failed: {listed}", errors)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``"1 task"`` or ``"2 tasks"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an exception, once, if it takes any."""
+    try:
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
+    except Exception:  # noqa: S110 - an exception that takes no notes is raised all the same
+        pass
+
+
+def described(error: BaseException) -> str:
+    """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+        if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
+            name, text = error.type_name.rpartition(".")[2], error.text
+    except BaseException:
+        text = "<unprintable>"
+    if len(text) > 500:
+        text = f"{text[:400]}...{text[-80:]}"
+    return f"{name}: {text}" if text else name

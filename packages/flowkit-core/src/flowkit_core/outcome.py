@@ -1,0 +1,96 @@
+"""What a run hands out and takes back: calls, and how they end."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._typing import Any
+    from .graph import Node
+
+STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
+PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
+BAD = (FAILED, UPSTREAM_FAILED, CANCELLED)
+CLEAN_UP = ("all_done", "one_failed")
+
+
+class Ending:
+    """An outcome other than a value: how a node ended, or one attempt at it failed.
+
+    Attributes:
+        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED.
+        reason: why, in words.
+        error: what was raised, for FAILED.
+        final: whether not even a retry may change it; for CANCELLED, whether it had begun to run.
+    """
+
+    __slots__ = ("error", "final", "reason", "state")
+
+    def __init__(
+        self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False
+    ) -> None:
+        self.state = state
+        self.reason = reason
+        self.error = error
+        self.final = final
+
+    def __repr__(self) -> str:
+        return f"<Ending {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
+
+
+class Later:
+    """The answer of :meth:`Run.finish` to a failed attempt: hand out this node again after so many seconds."""
+
+    __slots__ = ("delay", "node")
+
+    def __init__(self, node: Node, delay: float) -> None:
+        self.node = node
+        self.delay = delay
+
+    def __repr__(self) -> str:
+        return f"<Later {self.node.name} {self.delay:.3g} s>"
+
+
+class Call:
+    """A bound call: what to do for one attempt at one node.
+
+    Attributes:
+        node: the node.
+        func: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`judge`.
+        attempt: which attempt this is, from 1.
+    """
+
+    __slots__ = ("args", "attempt", "func", "kwargs", "node", "when")
+
+    def __init__(
+        self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int
+    ) -> None:
+        self.node = node
+        self.func = node.func
+        self.args = args
+        self.kwargs = kwargs
+        self.when = when
+        self.attempt = attempt
+
+    def judge(self) -> Ending | None:
+        """Evaluate the condition, here and now; return None to go on, or how the node ends."""
+        if self.when is None:
+            return None
+        try:
+            if self.when():
+                return None
+        except BaseException as error:
+            return Ending(FAILED, error=error, final=True)
+        return Ending(SKIPPED, "its condition was false")
+
+    def perform(self) -> Any:
+        """Make the call, here and now; return the value or an :class:`Ending`."""
+        try:
+            return self.func(*self.args, **self.kwargs)
+        except BaseException as error:
+            return Ending(FAILED, error=error)
