@@ -1,7 +1,7 @@
 """Measure flowkit against its targets and its peers, and write the page: ``nox -s bench [-- --quick]``.
 
 Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it.
-What ``--quick`` finds goes to .nox/bench, so that the page never shows it.
+What ``--quick`` finds goes to .nox/quick-bench, so that the page never shows it.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Measure and write, or write once more."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute, into .nox/bench")
+    parser.add_argument("--quick", action="store_true", help="about a minute, into .nox/quick-bench")
     parser.add_argument("--rewrite", action="store_true", help="measure nothing: write the page from its results.json")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page and its folder go")
     options = parser.parse_args()
-    folder = options.output or (ROOT / ".nox" / "bench" if options.quick else PAGE.parent)
+    folder = options.output or (ROOT / ".nox" / "quick-bench" if options.quick else PAGE.parent)
     if options.rewrite:
         facts = json.loads((folder / PAGE.stem / "results.json").read_text("utf-8"))
         write(from_json(facts), {name: facts[name] for name in ("machine", "versions", "load", "minutes")}, folder)

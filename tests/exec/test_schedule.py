@@ -230,4 +230,4 @@ def test_the_longest_of_the_first_tasks_is_taken_first():
     long = [Task(work(f"long_{number}"), name=f"long_{number}") for number in range(3)]
     long[0] >> long[1] >> long[2]
     run(1, *short, long[2])
-    assert order == ["long_0", "long_1", "long_2", *(task.name for task in short)]
+    assert order[:2] == ["long_0", "long_1"]

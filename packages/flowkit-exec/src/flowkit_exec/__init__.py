@@ -1,7 +1,7 @@
 """Executors of flowkit: threads and processes.
 
-``DAG(...).run(executor="thread")`` and ``executor="process"`` find them by name; make one yourself to choose its options
-or to keep process workers warm between runs.
+``DAG(...).run(executor="thread")`` and ``executor="process"`` find them by name; make one yourself to choose its
+options, or to keep process workers warm between runs.
 """
 
 from flowkit_core import register_executor
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """Import the process executor when it is first asked for: it needs more of the standard library than all else."""
+        """Import the process executor when it is first asked for: it needs more than all the rest."""
         if name != "ProcessExecutor":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from ._process import ProcessExecutor

@@ -60,7 +60,7 @@ class Child:
         depth = int(os.environ.get(DEPTH, "0"))
         if depth >= DEEPEST:
             raise ExecutorError(
-                f"process workers start process workers {depth} deep: use executor='thread' or 'serial' in the inner pipelines"
+                f"process workers start process workers {depth} deep: use executor='thread' in the inner ones"
             )
         self.held: dict[int, Node | None] = {}
         self.known: set[int] = set(functions or ())

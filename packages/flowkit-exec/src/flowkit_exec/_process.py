@@ -1,73 +1,37 @@
-"""Processes: every worker has a pipe of its own, and the run knows at any time what each of them holds.
-
-One thread, the caller's, drives: it sends calls in batches, as deep as tasks are short, sends a linear chain of tasks as
-one piece so that values need not come back before they are used, and takes back what a worker has not begun when another
-is idle. A worker that dies takes only the one task with it that it had begun.
-"""
+"""Processes: every worker has a pipe of its own, and the run knows at any time what each of them holds."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pickle
-import select
-import signal
-import sys
 import threading
 import weakref
-from contextvars import copy_context
-from functools import partial
-from io import BytesIO
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
-from flowkit_core.executor import Timers, checked_workers
-from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
+from flowkit_core import ExecutorError
+from flowkit_core.executor import checked_workers
 
-from . import _wire as wire
-from ._child import Child, import_path
-from ._ranked import Ranked
-from ._reference import by_value, fork_is_safe, reference
-from ._script import describe_main
+from ._crew import Crew
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from flowkit_core import Run
 
-    from flowkit_core import Node, Run
-
-AHEAD = 2e-3
-"""How many seconds of work a worker is given in advance."""
-DEEPEST = 1024
-"""How many calls a worker is given in advance at most."""
-UNKNOWN_DEPTH = 4
-FIRST = 64
-"""How many calls an idle worker is given at once at most."""
-GRACE = 0.5
-"""Seconds that running tasks have to end by themselves when a run is stopped."""
-_TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
-SLOW = 50e-6
-"""From how many seconds a task on, the order in which tasks start is worth keeping."""
-LONGEST_WAIT = 3_600_000.0
-"""Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
-STILLBORN = 3
-"""How many workers in a row may die before they come to life."""
+    from ._child import Child
 
 
 class ProcessExecutor:
     """Runs tasks in worker processes.
 
     An executor object keeps its workers warm from one run to the next, until it is closed; ``run(executor="process")``
-    makes one for a single run. Functions of modules and of the script itself go to workers by reference. Others (lambdas,
-    closures, notebook cells) go by value where ``cloudpickle`` is installed (``flowkit-exec[cloudpickle]``), or with a
-    fork of this process where that is safe: on Linux, while it has one thread. Conditions (``when``) are evaluated in
-    this process.
+    makes one for a single run. Functions of modules and of the script itself go to workers by reference. Others
+    (lambdas, closures, notebook cells) go by value where ``cloudpickle`` is installed (``flowkit-exec[cloudpickle]``),
+    or with a fork of this process where that is safe: on Linux, while it has one thread. Conditions (``when``) are
+    evaluated in this process.
 
     Needs a POSIX system (Linux, macOS).
 
     Args:
-        max_workers: how many processes at most, at least 1; None means one for each processor that this process may use.
+        max_workers: how many processes at most, at least 1; None means one for each processor there is to use.
 
     Raises:
         TypeError: ``max_workers`` is no integer.
@@ -89,10 +53,12 @@ class ProcessExecutor:
     def __init__(self, max_workers: int | None = None) -> None:
         self.max_workers = checked_workers(max_workers) or _processors()
         if os.name != "posix":
-            raise ExecutorError("the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here")
+            raise ExecutorError(
+                "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
+            )
         self._idle: list[Child] = []
         self._lock = threading.Lock()
-        self._numbers: dict[int, tuple[int, Any]] = {}
+        self._numbers: dict[tuple[int, bytes], tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
         self.pace: float | None = None  # seconds per task in the last run: a first guess for the next
@@ -108,7 +74,7 @@ class ProcessExecutor:
         if self._closed:
             raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
         if run.graph.nodes:
-            _Crew(self, run).work()
+            Crew(self, run).work()
 
     def close(self) -> None:
         """End the workers. Calling it twice is fine."""
@@ -128,12 +94,13 @@ class ProcessExecutor:
 
     # ---- what a run borrows --------------------------------------------------------------------------------------
 
-    def number(self, func: Any) -> int:
-        """Return the number by which workers know a function."""
+    def number(self, func: Any, version: bytes = b"") -> int:
+        """Return the number by which workers know a function; one that goes by value may change from run to run."""
+        key = id(func), version
         with self._lock:
-            if id(func) not in self._numbers:
-                self._numbers[id(func)] = next(self._counter), func  # held, so that its id() stays its own
-            return self._numbers[id(func)][0]
+            if key not in self._numbers:
+                self._numbers[key] = next(self._counter), func  # held, so that its id() stays its own
+            return self._numbers[key][0]
 
     def borrow(self) -> Child | None:
         """Return a warm worker, if there is one."""
@@ -166,599 +133,3 @@ def _bury_all(children: list[Child]) -> None:
     for child in children:
         child.bury()
     children.clear()
-
-
-class _Crew:
-    """The workers of one run, and the loop that drives them."""
-
-    def __init__(self, executor: ProcessExecutor, run: Run) -> None:
-        self._executor = executor
-        self._run = run
-        self._size = executor.max_workers
-        self._children: list[Child] = []
-        run.graph.rank()
-        self._ready = Ranked(())
-        self._timers = Timers()
-        self._next_ticket = 1
-        self._shared_tickets = count(1 << 31)
-        self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
-        self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
-        self._most_segments = wire.descriptor_budget()
-        self._pace = executor.pace  # seconds per task, lately
-        self._stillborn = 0
-        self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
-        self._stopped = False
-        self._poll = select.poll()
-        self._by_descriptor: dict[int, Child] = {}
-        self._context = copy_context()
-        self._dumps: Callable[[Any], bytes] = _plain_dumps
-        self._functions: dict[int, tuple[int, tuple[str, Any]]] = {}  # id of a function -> its number, its reference
-        self._numbers: list[int] = []  # by node
-        self._forked: dict[int, Callable[..., Any]] | None = None
-        self._refer()
-        self._numbers = [self._functions[id(node.task.func)][0] for node in run.graph.nodes]
-        self._facts = _surroundings(run)
-
-    def work(self) -> None:
-        """Drive the run to its end."""
-        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name of the script in workers
-        self._put(self._run.start())
-        try:
-            self._drive()
-        except BaseException:
-            self._run.cancel("the run was interrupted")
-            self._wind_up()
-            raise
-        finally:
-            self._part()
-
-    # ---- functions -----------------------------------------------------------------------------------------------
-
-    def _refer(self) -> None:
-        """Find out how every function gets to a worker, before anything runs."""
-        local: list[tuple[Node, str]] = []
-        seen: set[int] = set()
-        for node in self._run.graph.nodes:
-            func = node.task.func
-            if id(func) in seen:
-                continue
-            seen.add(id(func))
-            how = reference(func)
-            if isinstance(how, str):
-                local.append((node, how))
-            else:
-                self._functions[id(func)] = self._executor.number(func), how
-        if describe_main() is None and (interactive := _cloudpickle()) is not None:
-            self._dumps = interactive  # classes of an interactive session go by value
-        if not local:
-            return
-        if _cloudpickle() is not None:
-            for node, reason in local:
-                self._functions[id(node.task.func)] = self._executor.number(node.task.func), ("pickle", self._pickled(node, reason))
-        elif fork_is_safe():
-            self._forked = {self._executor.number(node.task.func): node.func for node in self._run.graph.nodes}
-            for number, func in list(self._forked.items()):
-                self._functions[id(getattr(func, "func", func)) if type(func).__name__ == "Awaited" else id(func)] = number, ("here", None)
-        else:
-            node, reason = local[0]
-            raise SerializationError(
-                node.name,
-                "function",
-                reason,
-                "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle]), or use executor='thread'",
-            )
-
-    def _pickled(self, node: Node, reason: str) -> bytes:
-        try:
-            return by_value(node.task.func) or b""
-        except Exception as error:
-            raise SerializationError(
-                node.name,
-                "function",
-                f"{reason}, and cloudpickle cannot carry it either ({type(error).__name__}: {error})",
-                "move it to the top level of a module, or use executor='thread'",
-            ) from error
-
-    # ---- the loop ------------------------------------------------------------------------------------------------
-
-    def _drive(self) -> None:
-        run = self._run
-        while not run.cancelled:
-            if run.halted and not self._stopped:
-                self._stop()
-            if self._timers:
-                self._put(self._timers.due(run))
-            self._dispatch()
-            busy = [child for child in self._children if child.held]
-            if not busy and not self._ready:
-                if not self._timers:
-                    return
-                self._poll.poll(min(max(1.0, self._timers.wait() * 1000), LONGEST_WAIT))
-                continue
-            self._listen(self._patience(busy))
-            if self._grace_until is not None and monotonic() > self._grace_until:
-                self._cut_short()
-        self._wind_up()
-
-    def _patience(self, busy: Sequence[Child]) -> float | None:
-        """Return how many seconds to wait for news."""
-        waits = []
-        if self._timers:
-            waits.append(self._timers.wait())
-        if self._grace_until is not None and busy:
-            waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
-        if len(busy) < self._size and any(self._surplus(child) for child in busy):
-            waits.append(0.001)
-        if any(child.pidfd is None for child in self._children):
-            waits.append(0.5)  # no descriptor tells of the end of a worker whose own children keep its socket open
-        return min(waits) if waits else None
-
-    def _listen(self, patience: float | None) -> None:
-        """Wait for news from workers, and take it in."""
-        for child in self._children:
-            if child.wants_to_send:
-                self._poll.modify(child.socket, select.POLLOUT)
-        news = self._poll.poll(None if patience is None else min(max(0.0, patience * 1000), LONGEST_WAIT))
-        if not news:
-            if patience is not None and not self._ready:
-                self._share()
-            for child in list(self._children):
-                if child.pidfd is None and child.fate() is not None:
-                    self._lost(child)
-            return
-        told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
-        for child in dict.fromkeys(told):
-            if child.wants_to_send and child.flush():
-                self._poll.modify(child.socket, 0)
-            heard = child.receive()
-            self._take_in(child)
-            if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
-                self._lost(child)
-
-    # ---- giving --------------------------------------------------------------------------------------------------
-
-    def _dispatch(self) -> None:
-        """Give workers what is ready."""
-        ready = self._ready
-        share = 0
-        while ready:
-            child = self._roomiest()
-            if child is None:
-                return
-            share = share or -(-len(ready) // len(self._children))
-            depth = self._depth()
-            most = FIRST if not child.held else depth - len(child.held)  # who has nothing should not wait for much
-            self._give(child, min(max(1, most), share), depth)
-
-    def _depth(self) -> int:
-        if self._pace is None:
-            return UNKNOWN_DEPTH
-        return max(1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
-
-    def _roomiest(self) -> Child | None:
-        """Return the worker that should get more, a new one if need be; None when all have enough."""
-        keen = [child for child in self._children if not child.wants_to_send]  # the others have enough to read
-        best = min(keen, key=lambda child: len(child.held), default=None)
-        if best is not None and not best.held:
-            return best
-        if len(self._children) < self._size:
-            wanted = min(self._size - len(self._children), len(self._ready))
-            for _ in range(wanted):
-                self._hire()
-            return self._children[-wanted]
-        if best is not None and 2 * len(best.held) <= self._depth() - 1:
-            return best
-        return None
-
-    def _hire(self) -> None:
-        child = None if self._forked is not None else self._executor.borrow()
-        if child is None:
-            child = Child(self._forked)
-        child.tell(self._facts)
-        self._children.append(child)
-        for descriptor, events in ((child.outcomes, select.POLLIN), (child.pidfd, select.POLLIN), (child.socket.fileno(), 0)):
-            if descriptor is not None:
-                self._poll.register(descriptor, events)
-                self._by_descriptor[descriptor] = child
-
-    def _give(self, child: Child, most: int, depth: int) -> None:
-        """Send a worker up to so many ready nodes, and the chains that hang on them."""
-        run, node_of, known, numbers, held = self._run, self._ready.take, child.known, self._numbers, child.held
-        values, dumps, first = run.values, self._dumps, self._next_ticket
-        items: list[tuple[int, Any]] = []
-        tickets: list[int] = []
-        ticket = first
-        for _ in range(most):
-            try:
-                node = node_of()
-            except IndexError:
-                break
-            number = numbers[node.index]
-            if run.smooth and node.plain and not self._segments:
-                pick, sources = node.pick, node.sources
-                if not sources:
-                    data: Any = b""
-                else:
-                    try:
-                        data = dumps(pick(values) if pick is not None else (values[sources[0]],))
-                    except KeyboardInterrupt:
-                        raise
-                    except BaseException:  # pickling runs the user's code
-                        data = None
-                mode = wire.BY_POSITION
-            else:
-                data = None
-            if data is None:
-                item = self._item(node)
-                if item is None:
-                    continue
-                mode, data, used = item
-                if used:
-                    self._give_shared(child, node, number, data, used)
-                    if child.wants_to_send:
-                        break
-                    continue
-            if number not in known:
-                self._teach(child, node)
-            held[ticket] = node
-            items.append((number << 3 | mode, data))
-            tickets.append(ticket)
-            ticket += 1
-            if node.downstream and run.smooth and node.plain:
-                ticket = self._follow(child, node, ticket, items, tickets, depth)
-        if tickets:
-            self._next_ticket = ticket
-            child.give(tickets)
-            child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
-
-    def _give_shared(self, child: Child, node: Node, number: int, data: bytes, used: list[_Segment]) -> None:
-        """Send a call whose arguments lie in shared memory, by itself, with the descriptors."""
-        if number not in child.known:
-            self._teach(child, node)
-        ticket = next(self._shared_tickets)
-        child.held[ticket] = node
-        child.give((ticket,))
-        item = number << 3 | wire.SHARED, (data, [segment.layout for segment in used])
-        descriptors = tuple(segment.descriptor for segment in used)
-        child.send(wire.frame(wire.BATCH, pickle.dumps((ticket, [item]), wire.PROTOCOL), descriptors=len(descriptors)), descriptors)
-
-    def _follow(self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], tickets: list[int], depth: int) -> int:
-        """Send on the chain that hangs on a node: tasks that need nothing but the one before. Return the next free ticket."""
-        held, numbers, known = child.held, self._numbers, child.known
-        while len(node.downstream) == 1 and len(held) < depth:
-            after = node.downstream[0]
-            if not after.plain or len(after.upstream) != 1 or len(after.sources or ()) > 1:
-                break
-            number = numbers[after.index]
-            if number not in known:
-                self._teach(child, after)
-            items.append((number << 3 | (wire.PREVIOUS if after.sources else wire.AFTER), ticket - 1))
-            tickets.append(ticket)
-            held[ticket] = after
-            self._ahead.add(after.index)
-            ticket += 1
-            node = after
-        return ticket
-
-    def _teach(self, child: Child, node: Node) -> None:
-        number, (how, what) = self._functions[id(node.task.func)]
-        child.known.add(number)
-        child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
-
-    def _item(self, node: Node) -> tuple[int, bytes, list[_Segment]] | None:
-        """Return mode and arguments for a node, and the segments that the arguments lie in; None if it ends without being sent."""
-        call = self._run.call(node)
-        ending = call if isinstance(call, Ending) else self._context.copy().run(call.judge)
-        if ending is not None:
-            self._finish(node, ending)
-            return None
-        assert not isinstance(call, Ending)
-        args, kwargs = call.args, call.kwargs
-        try:
-            if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
-                file = BytesIO()
-                pickler = wire.SharingPickler(file, self._segments)
-                pickler.dump((tuple(args), kwargs))
-                return wire.SHARED, file.getvalue(), pickler.used
-            if kwargs:
-                return wire.BY_NAME, self._dumps((args, kwargs)), []
-            return wire.BY_POSITION, self._dumps(tuple(args)), []
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # pickling runs the user's code
-            self._finish(node, Ending(FAILED, error=_bad_argument(node, args, kwargs, error), final=True))
-            return None
-
-    # ---- taking --------------------------------------------------------------------------------------------------
-
-    def _take_in(self, child: Child) -> None:
-        """Take in what a worker has sent."""
-        held, finish, loads = child.held, self._run.finish, pickle.loads
-        spent, tasks = 0.0, 0
-        for kind, ticket, seconds, payload in child.frames():
-            if kind in _TASK_ENDED:
-                spent += seconds
-                tasks += 1
-            if kind != wire.VALUE:
-                self._take_in_rare(child, kind, ticket, seconds, payload)
-                continue
-            node = held.pop(ticket)
-            if node is None:
-                continue
-            try:
-                value = loads(payload)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # unpickling runs the user's code
-                self._garbled(child, node, error)
-                continue
-            if after := finish(node, value, seconds):
-                self._put(after)  # type: ignore[arg-type]
-        if tasks:
-            pace = spent / tasks
-            self._pace = pace if self._pace is None else (self._pace + pace) / 2
-            if self._pace > SLOW:
-                self._ready.strict()
-
-    def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
-        if kind == wire.READY:
-            child.started = True
-            self._stillborn = 0
-        elif kind == wire.LOG:
-            from ._records import handle
-
-            handle(payload)
-        elif kind == wire.STARTED:
-            if (node := child.held.get(ticket)) is not None:
-                self._run.begun(node)
-        else:
-            node = child.held.pop(ticket)
-            if kind == wire.SEGMENT:
-                self._take_in_segment(child, node, payload, seconds)
-            elif node is None:
-                return
-            elif kind == wire.ERROR:
-                self._finish(node, Ending(FAILED, error=wire.unpack_error(payload, node.name)), seconds)
-            elif kind == wire.UNFIT:
-                what, value_type, reason = pickle.loads(payload)
-                self._finish(node, Ending(FAILED, error=_unfit(node, what, value_type, reason), final=True), seconds)
-            elif node.index in self._ahead:  # VOID: the one before it did not succeed
-                self._ahead.discard(node.index)
-            else:
-                self._ready.put(node)
-
-    def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, seconds: float) -> None:
-        try:
-            segment = _Segment(child.receive_descriptor(), pickle.loads(payload))
-        except OSError as error:  # this process may open no more files
-            if node is not None:
-                self._garbled(child, node, error)
-            return
-        if node is None:
-            segment.close()
-            return
-        try:
-            value = wire.read_segment(segment.descriptor, segment.layout)
-        except KeyboardInterrupt:
-            segment.close()
-            raise
-        except BaseException as error:  # unpickling runs the user's code
-            segment.close()
-            self._garbled(child, node, error)
-            return
-        if node.downstream and len(self._segments) < self._most_segments:
-            self._segments[id(value)] = segment
-        else:
-            segment.close()
-        self._finish(node, value, seconds)
-
-    def _garbled(self, child: Child, node: Node, error: BaseException) -> None:
-        """A result arrived that cannot be unpickled here: the task fails, and what the worker makes of it is not wanted."""
-        chain = set()
-        after = node
-        while len(after.downstream) == 1 and (after := after.downstream[0]).index in self._ahead:
-            self._ahead.discard(after.index)
-            chain.add(after.index)
-        for ticket, other in child.held.items():
-            if other is not None and other.index in chain:
-                child.held[ticket] = None
-        reason = f"cannot be unpickled in this process ({type(error).__name__}: {error})"
-        hint = "return plain data, or a class that unpickles wherever it is imported"
-        self._finish(node, Ending(FAILED, error=SerializationError(node.name, "result", reason, hint), final=True))
-
-    def _finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
-        after = self._run.finish(node, outcome, seconds)
-        if type(after) is Later:
-            self._timers.add(after)
-        else:
-            self._put(after)  # type: ignore[arg-type]
-
-    def _put(self, nodes: Iterable[Node]) -> None:
-        ahead, put = self._ahead, self._ready.put
-        for node in nodes:
-            if node.index in ahead:
-                ahead.discard(node.index)  # it is with a worker already
-            else:
-                put(node)
-
-    # ---- moving and ending ---------------------------------------------------------------------------------------
-
-    def _surplus(self, child: Child) -> bool:
-        """Say whether a worker holds more than it is at, of what another could do now."""
-        return sum(node is not None and node.index not in self._ahead for node in child.held.values()) > 1
-
-    def _share(self) -> None:
-        """Take back what busy workers have not begun, for those that are idle."""
-        if len(self._children) < self._size or any(not child.held for child in self._children):
-            for child in self._children:
-                if self._surplus(child):
-                    self._take_back(child)
-
-    def _take_back(self, child: Child) -> None:
-        for ticket in child.take_back():
-            node = child.held.pop(ticket)
-            if node is None:
-                continue
-            if node.index in self._ahead:
-                self._ahead.discard(node.index)
-            else:
-                self._ready.put(node)
-
-    def _stop(self) -> None:
-        """Let nothing begin any more that is with a worker already, and give what runs a short time to end."""
-        self._stopped = True
-        self._grace_until = monotonic() + GRACE
-        for child in self._children:
-            self._take_back(child)
-
-    def _cut_short(self) -> None:
-        """End the workers that still run something which began before the run was stopped."""
-        self._grace_until = None  # clean-up tasks have all the time they need
-        for child in list(self._children):
-            self._take_back(child)
-            nodes = [node for node in child.held.values() if node is not None]  # what it has begun
-            if not nodes or any(node.task.trigger in CLEAN_UP for node in nodes):
-                continue
-            self._remove(child)
-            child.kill()
-            for node in nodes:
-                if node.index in self._ahead:
-                    self._ahead.discard(node.index)
-                else:
-                    self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed", final=True))
-
-    def _lost(self, child: Child) -> None:
-        """Find out what became of a worker that is gone, and what of its tasks."""
-        if child not in self._children:
-            return
-        self._remove(child)
-        code = child.fate(0.5)
-        child.receive()
-        self._take_in(child)
-        self._take_back(child)
-        pid = child.pid
-        child.kill()
-        begun = [node for node in child.held.values() if node is not None]
-        if not child.started and not begun:
-            self._stillborn += 1
-            if self._stillborn >= STILLBORN:
-                raise ExecutorError(
-                    f"{STILLBORN} worker processes in a row ended before they came to life, the last with exit code {code}: "
-                    f"their standard error output may say why"
-                )
-        name = None
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name
-        for node in begun:
-            if node.index in self._ahead:
-                self._ahead.discard(node.index)
-            else:
-                self._finish(node, Ending(FAILED, error=WorkerDiedError(node.name, pid, code, name)))
-
-    def _remove(self, child: Child) -> None:
-        self._children.remove(child)
-        for descriptor in (child.outcomes, child.pidfd, child.socket.fileno()):
-            if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
-                self._poll.unregister(descriptor)
-
-    def _wind_up(self) -> None:
-        """After an interrupt: nothing begins any more, and what runs has a short time to end."""
-        for child in self._children:
-            self._take_back(child)
-        until = monotonic() + GRACE
-        while any(child.held for child in self._children) and monotonic() < until:
-            self._listen(max(0.0, until - monotonic()))
-            self._ready = Ranked(())
-
-    def _part(self) -> None:
-        """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
-        self._executor.pace = self._pace
-        gone = []
-        for child in list(self._children):
-            self._remove(child)
-            if child.held or self._forked is not None or self._run.cancelled:
-                gone.append(child)
-            else:
-                self._executor.give_back(child)
-        for child in gone:
-            child.kill()
-        for segment in self._segments.values():
-            segment.close()
-        self._segments.clear()
-        if self._run.cancelled:
-            self._run.abandon()
-
-
-class _Segment:
-    """A large value in shared memory: the descriptor that keeps it, and what lies where."""
-
-    __slots__ = ("descriptor", "layout")
-
-    def __init__(self, descriptor: int, layout: wire.Layout) -> None:
-        self.descriptor = descriptor
-        self.layout = layout
-
-    def close(self) -> None:
-        """Let go of it; values that were read from it stay."""
-        os.close(self.descriptor)
-
-
-_plain_dumps = partial(pickle.dumps, protocol=wire.PROTOCOL)
-
-
-def _cloudpickle() -> Callable[[Any], bytes] | None:
-    try:
-        import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ModuleNotFoundError:
-        return None
-    return lambda value: bytes(cloudpickle.dumps(value, wire.PROTOCOL))
-
-
-def _surroundings(run: Run) -> dict[str, Any]:
-    """Return what a worker should know of this process and this run."""
-    from ._records import levels
-
-    try:
-        cwd = os.getcwd()
-    except OSError:  # it was removed
-        cwd = None
-    return {
-        "watched": run.watched,
-        "cwd": cwd,
-        "path": import_path(),
-        "environment": {name: value for name, value in os.environ.items() if name != wire.DEPTH},
-        "argv": list(sys.argv),
-        "levels": levels(),
-    }
-
-
-def _bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error: BaseException) -> SerializationError:
-    """Return an error that names the argument which cannot be pickled."""
-    named = {**dict(zip(node.parameters.positional, args, strict=False)), **kwargs}
-    for name, value in named.items():
-        try:
-            pickle.dumps(value, wire.PROTOCOL)
-        except BaseException as own:
-            reason = f"{name!r} is a {type(value).__name__}, which cannot be pickled ({type(own).__name__}: {own})"
-            break
-    else:
-        reason = f"cannot be pickled ({type(error).__name__}: {error})"
-    return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
-
-
-def _unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationError:
-    if what == "result":
-        return SerializationError(
-            node.name, what, f"is a {value_type}, which cannot be pickled ({reason})", "return plain data, or use executor='thread'"
-        )
-    if what == "argument":
-        return SerializationError(
-            node.name, what, f"could not be rebuilt in the worker ({reason})", "pass plain data, or a class that workers can import"
-        )
-    return SerializationError(
-        node.name,
-        what,
-        f"could not be found in the worker ({reason})",
-        "define it at the top level of a module, or of the script before its first run(); or use executor='thread'",
-    )

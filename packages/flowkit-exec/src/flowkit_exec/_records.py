@@ -52,7 +52,9 @@ def _pickled(facts: dict[str, Any]) -> bytes:
     try:
         return pickle.dumps(facts, wire.PROTOCOL)
     except Exception:
-        return pickle.dumps({name: value if _travels(value) else repr(value) for name, value in facts.items()}, wire.PROTOCOL)
+        return pickle.dumps(
+            {name: value if _travels(value) else repr(value) for name, value in facts.items()}, wire.PROTOCOL
+        )
 
 
 def _travels(value: Any) -> bool:

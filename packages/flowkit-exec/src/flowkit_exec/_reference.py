@@ -6,10 +6,13 @@ import os
 import pickle
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._script import describe_main
 from ._wire import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Reference = tuple[str, ...]
 
@@ -34,7 +37,9 @@ def reference(func: Any) -> tuple[str, Any] | str:
         found = getattr(found, part, None)
     if unwrapped(found, func):
         return "name", (module_name, name, mark(func))
-    return f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
+    return (
+        f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
+    )
 
 
 def mark(func: Any) -> tuple[Any, ...]:
@@ -66,18 +71,23 @@ def _by_pickle(func: Any) -> tuple[str, Any] | str:
         return f"is a {type(func).__name__} that cannot be pickled ({type(error).__name__}: {error})"
 
 
-def by_value(func: Any) -> bytes | None:
-    """Return the function pickled by value, if ``cloudpickle`` is installed."""
+def cloudpickle_dumps() -> Callable[[Any], bytes] | None:
+    """Return how to pickle by value what cannot go by reference, if ``cloudpickle`` is installed."""
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError:
         return None
-    data: bytes = cloudpickle.dumps(func, PROTOCOL)
-    return data
+    return lambda value: bytes(cloudpickle.dumps(value, PROTOCOL))
+
+
+def by_value(func: Any) -> bytes:
+    """Return a function pickled by value; only where ``cloudpickle`` is installed."""
+    dumps = cloudpickle_dumps()
+    return dumps(func) if dumps is not None else b""
 
 
 def fork_is_safe() -> bool:
-    """Say whether this process surely has one thread only, so that a fork of it cannot inherit a lock that nobody will open."""
+    """Say whether this process surely has one thread only: a fork of it inherits no lock that nobody will open."""
     if not hasattr(os, "fork") or threading.active_count() != 1:
         return False
     try:
@@ -102,8 +112,8 @@ def resolve(how: str, what: Any) -> Any:
             inner = inner.__wrapped__
         if mark_of(inner) not in (None, marked):
             raise LookupError(
-                f"{name} is another function there: it stands in line {mark_of(inner)[0]}, not in line {marked[0]}; perhaps it "
-                f"was defined again after the first run(), or its file has changed"
+                f"{name} is another function there: it stands in line {mark_of(inner)[0]}, not in line {marked[0]}; "
+                f"perhaps it was defined again after the first run(), or its file has changed"
             )
     else:
         found = pickle.loads(what)

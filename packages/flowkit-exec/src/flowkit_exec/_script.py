@@ -1,9 +1,9 @@
 """The user's script in a worker process: executed under another name, silently, up to its first ``run()``.
 
 A worker has no use for the script until a function or a class of ``__main__`` is needed: a task defined there, or an
-instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the name that
-the standard library uses for the same purpose), so that a guarded part does not run; and the first ``run()`` of a pipeline
-ends it.
+instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the name
+that the standard library uses for the same purpose), so that a guarded part does not run; and the first ``run()`` of a
+pipeline ends it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def execute(module: ModuleType, main: dict[str, Any]) -> str:
     from flowkit_core import pipeline
 
     facts = vars(module)
-    halted, pipeline.halt_import = pipeline.halt_import, StopImport("a script that a worker process imports ends at its run()")
+    halted, pipeline.halt_import = (
+        pipeline.halt_import,
+        StopImport("a script that a worker process imports ends at its run()"),
+    )
     muted = _mute()
     try:
         code, more = _code(main)
@@ -83,7 +86,11 @@ def _code(main: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if spec is None or spec.loader is None:
             raise ImportError(f"module {main['module']!r} is not to be found in the worker")
         loader: Any = spec.loader
-        return loader.get_code(main["module"]), {"__file__": spec.origin, "__package__": spec.parent, "__loader__": loader}
+        return loader.get_code(main["module"]), {
+            "__file__": spec.origin,
+            "__package__": spec.parent,
+            "__loader__": loader,
+        }
     path = main["path"]
     with open(path, "rb") as file:
         return compile(file.read(), path, "exec"), {"__file__": path, "__package__": None, "__cached__": None}

@@ -42,7 +42,8 @@ class ThreadExecutor:
     Threads start when a run needs them and have ended when it returns.
 
     Args:
-        max_workers: how many tasks run at once at most, at least 1; None means 4 more than there are processors, and 32 at most.
+        max_workers: how many tasks run at once at most, at least 1; None means 4 more than there are processors, and 32
+            at most.
 
     Raises:
         TypeError: ``max_workers`` is no integer.
@@ -144,7 +145,7 @@ class _Team:
             raise self._broken
 
     def _dismiss(self) -> None:
-        """End the helpers and wait for them; after an interrupt, only for a grace: a thread cannot be stopped from outside."""
+        """End the helpers and wait for them; after an interrupt only for a grace, because nothing stops a thread."""
         with self._lock:
             self._end_locked()
         until = monotonic() + GRACE
@@ -270,7 +271,7 @@ class _Team:
                 self._wake_lookout_locked()
 
     def _call_up_locked(self, count: int) -> None:
-        """Let so many more workers begin to work, as far as there are any, and see to it that one is left on lookout."""
+        """Let so many more workers begin, as far as there are any, and see to it that one is left on lookout."""
         for worker in sorted(self._idle, key=lambda worker: worker is self._lookout)[: max(0, count)]:
             self._idle.remove(worker)
             if worker is self._lookout:

@@ -3,8 +3,8 @@
 Everything here is used on both sides. Nothing that fails to pickle or to unpickle gets out as anything but the outcome
 of the one task that it belongs to.
 
-A large value goes into an anonymous segment of shared memory whose file descriptor is sent along. A segment has no name,
-so the operating system frees it with its last user, whatever way that one ended. It is mapped copy-on-write: every task
+A large value goes into an anonymous segment of shared memory whose file descriptor is sent along. It has no name, so
+the operating system frees it with its last user, whatever way that one ended. It is mapped copy-on-write: every task
 sees a value of its own, and only the pages that a task changes are ever copied.
 """
 
@@ -68,7 +68,7 @@ def encode(value: Any) -> bytes | tuple[int, Layout]:
 
 
 def write_segment(data: bytes, views: Sequence[memoryview] = ()) -> tuple[int, Layout]:
-    """Write a pickle and its buffers, each at a multiple of 64 bytes, into a new segment; return descriptor and layout."""
+    """Write a pickle and its buffers, each at a multiple of 64 bytes, into a new segment; return both facts of it."""
     descriptor = _anonymous()
     try:
         spans = []
@@ -116,7 +116,9 @@ _mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 def _mapped(descriptor: int, size: int) -> memoryview:
     """Return the bytes of a segment: a private mapping, or a copy where every mapping would keep a descriptor open."""
     if _UNTRACKED or len(_mappings) < descriptor_budget():
-        mapping = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **_UNTRACKED)
+        mapping = mmap.mmap(
+            descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **_UNTRACKED
+        )
         if not _UNTRACKED:
             _mappings.add(mapping)
         return memoryview(mapping)
@@ -136,7 +138,7 @@ def descriptor_budget() -> int:
 
 
 class SharingPickler(pickle.Pickler):
-    """Pickles arguments, and leaves out those that lie in segments: it notes which, for the descriptors to be sent along."""
+    """Pickles arguments, and leaves out those that lie in segments: it notes which, to send their descriptors along."""
 
     def __init__(self, file: BytesIO, segments: dict[int, Any]) -> None:
         super().__init__(file, PROTOCOL)
@@ -185,7 +187,9 @@ def pack_error(error: BaseException) -> bytes:
     try:
         return _pack(error)
     except BaseException:  # there is no end to what an exception's class may do, or memory is short
-        return pickle.dumps(([(None, "", ())], None, "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL)
+        return pickle.dumps(
+            ([(None, "", ())], None, "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL
+        )
 
 
 def _pack(error: BaseException) -> bytes:
@@ -222,7 +226,9 @@ def unpack_error(data: bytes, task: str) -> BaseException:
         if error is None:
             if errors:
                 break
-            error = _stand_in(RemoteTaskError, kind_data, (task, type_name.removeprefix("builtins."), text, traceback_text, reason))
+            error = _stand_in(
+                RemoteTaskError, kind_data, (task, type_name.removeprefix("builtins."), text, traceback_text, reason)
+            )
         errors.append(error)
         follows.append(follow)
     for one, following, follow in zip(errors, errors[1:], follows, strict=False):
@@ -311,20 +317,19 @@ def _why(error: BaseException) -> str:
 
 
 def _stand_in(base: Any, kind_data: bytes | None, facts: tuple[Any, ...]) -> BaseException:
-    """Return a RemoteTaskError that is also of the original's type where that type allows it, so that ``except`` works."""
-    error: BaseException
+    """Return a RemoteTaskError that is also of the original's type where that allows it, so that ``except`` works."""
+    plain: BaseException = base(*facts)
     try:
         kind = pickle.loads(kind_data) if kind_data else None
-        if kind is not None and issubclass(kind, Exception):
-            both = type(base.__name__, (base, kind), {"__reduce__": lambda self: (base, facts), "__str__": lambda self: self.args[0]})
-            error = kind.__new__(both)
-            error.task, error.type_name, error.text, error.traceback_text, error.reason = facts  # type: ignore[attr-defined]
-            error.args = (base.describe(error, *facts),)
-            return error
-    except BaseException:
-        pass
-    error = base(*facts)
-    return error
+        if kind is None or not issubclass(kind, Exception):
+            return plain
+        own = {"__reduce__": lambda _: (base, facts), "__str__": lambda self: self.args[0]}
+        both: BaseException = kind.__new__(type(base.__name__, (base, kind), own))
+        both.__dict__.update(plain.__dict__)
+        both.args = plain.args
+    except BaseException:  # incompatible layouts, hostile metaclasses: the plain one will do
+        return plain
+    return both
 
 
 def _traceback(error: BaseException) -> str:
@@ -349,4 +354,5 @@ def _safe(text: Callable[[], str]) -> str:
 def _clipped(text: str) -> str:
     if len(text) <= LONGEST_TEXT:
         return text
-    return f"{text[: LONGEST_TEXT // 2]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-LONGEST_TEXT // 2 :]}"
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-half:]}"

@@ -1,8 +1,8 @@
-"""A worker process: takes batches of calls from its pipe, makes them one after the other, and sends each outcome at once.
+"""A worker process: takes batches of calls from its pipe, makes them one by one, and sends each outcome at once.
 
-A call is begun only with its *ticket*. Tickets lie in a second pipe, which the worker and the run both may read: whoever
-takes a ticket out owns the call. So the run can take back, at any moment, whatever a worker has not begun: to give it to
-an idle worker, or because the run has failed, or because the worker died.
+A call is begun only with its *ticket*. Tickets lie in a second pipe, which the worker and the run both may read:
+whoever takes a ticket out owns the call. So the run can take back, at any moment, whatever a worker has not begun: to
+give it to an idle worker, or because the run has failed, or because the worker died.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _settle_in() -> None:
         except OSError:  # closed: nothing else must get its number, or what a task prints would go there
             os.open(os.devnull, os.O_RDWR)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _ignore)  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
+        signal.signal(
+            signal.SIGINT, _ignore
+        )  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
     import faulthandler
 
     try:
@@ -77,13 +79,15 @@ class Worker:
 
     Args:
         channel: descriptor of the socket on which batches arrive, and over which descriptors travel.
-        outcomes: descriptor of the write end of the pipe for outcomes: many small writes are cheaper there than on a socket.
+        outcomes: descriptor of the write end of the pipe for outcomes: small writes are cheaper there than on a socket.
         tickets: descriptor of the read end of the ticket pipe, which does not block.
         lifeline: descriptor of a pipe that nobody writes to: it ends when the process that runs the pipeline does.
         functions: functions that are here already, by number.
     """
 
-    def __init__(self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]) -> None:
+    def __init__(
+        self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]
+    ) -> None:
         self._socket = socket.socket(fileno=channel)
         self._socket.setblocking(True)
         self._outcomes = outcomes
@@ -135,7 +139,9 @@ class Worker:
                     del buffer[:need]
                     own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
                     return kind, memoryview(payload), own
-            data, descriptors, _, _ = socket.recv_fds(self._socket, max(65536, need - len(buffer)), wire.MOST_DESCRIPTORS)
+            data, descriptors, _, _ = socket.recv_fds(
+                self._socket, max(65536, need - len(buffer)), wire.MOST_DESCRIPTORS
+            )
             if not data:
                 raise EOFError
             buffer += data
@@ -330,7 +336,9 @@ class Worker:
         from ._reference import resolve
         from ._script import StopImport
 
-        pipeline.halt_import = StopImport("importing its module runs a pipeline: put that under if __name__ == '__main__'")
+        pipeline.halt_import = StopImport(
+            "importing its module runs a pipeline: put that under if __name__ == '__main__'"
+        )
         try:
             func: Callable[..., Any] = resolve(*self._references[number])
         except BaseException as error:
@@ -368,7 +376,7 @@ def _watch(lifeline: int) -> None:
 
 
 def leave(code: int) -> None:
-    """End this process, without what an interpreter does at its end: handlers and threads of the user's might hang it."""
+    """End this process without what an interpreter does at its end, which a user's handlers and threads might hang."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,0 +1,52 @@
+"""Errors for what cannot travel between processes, in words that name the task, the object and the way out."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import SerializationError
+
+from . import _wire as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowkit_core import Node
+
+
+def bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error: BaseException) -> SerializationError:
+    """Return an error that names the argument which cannot be pickled."""
+    named = {**dict(zip(node.parameters.positional, args, strict=False)), **kwargs}
+    for name, value in named.items():
+        try:
+            pickle.dumps(value, wire.PROTOCOL)
+        except BaseException as own:
+            reason = f"{name!r} is a {type(value).__name__}, which cannot be pickled ({type(own).__name__}: {own})"
+            break
+    else:
+        reason = f"cannot be pickled ({type(error).__name__}: {error})"
+    return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
+
+
+def unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationError:
+    if what == "result":
+        return SerializationError(
+            node.name,
+            what,
+            f"is a {value_type}, which cannot be pickled ({reason})",
+            "return plain data, or use executor='thread'",
+        )
+    if what == "argument":
+        return SerializationError(
+            node.name,
+            what,
+            f"could not be rebuilt in the worker ({reason})",
+            "pass plain data, or a class that workers can import",
+        )
+    return SerializationError(
+        node.name,
+        what,
+        f"could not be found in the worker ({reason})",
+        "define it at the top level of a module, or of the script before its first run(); or use executor='thread'",
+    )

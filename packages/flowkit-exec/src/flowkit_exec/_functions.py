@@ -1,0 +1,83 @@
+"""How the functions of one run get to its workers: decided before anything runs."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import SerializationError
+
+from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference
+from ._script import describe_main
+from ._wire import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowkit_core import Node, Run
+
+
+class Functions:
+    """The functions of one run.
+
+    Args:
+        run: the run.
+        number: returns the number by which workers know a function, in the version of some bytes.
+
+    Raises:
+        SerializationError: a function cannot get to a worker.
+
+    Attributes:
+        numbers: number of the function of each node, by index.
+        references: number -> how a worker gets the function, and what it needs for that.
+        forked: number -> function, for workers that are forks of this process; None for fresh ones.
+        dumps: pickles arguments.
+    """
+
+    def __init__(self, run: Run, number: Callable[[Any, bytes], int]) -> None:
+        self.references: dict[int, tuple[str, Any]] = {}
+        self.forked: dict[int, Callable[..., Any]] | None = None
+        self.dumps: Callable[[Any], bytes] = partial(pickle.dumps, protocol=PROTOCOL)
+        self._number = number
+        known: dict[int, int] = {}  # id of a function -> its number
+        local: dict[int, tuple[Node, str]] = {}  # id of a function that cannot be looked up -> a node of it, why
+        for node in run.graph.nodes:
+            func = node.task.func
+            if id(func) in known or id(func) in local:
+                continue
+            how = reference(func)
+            if isinstance(how, str):
+                local[id(func)] = node, how
+            else:
+                known[id(func)] = self._add(func, *how)
+        by_cloudpickle = cloudpickle_dumps()
+        if by_cloudpickle is not None and describe_main() is None:
+            self.dumps = by_cloudpickle  # classes of an interactive session go by value
+        if local and by_cloudpickle is not None:
+            for key, (node, reason) in local.items():
+                known[key] = self._add(node.task.func, "pickle", _pickled(node, reason))
+        elif local and fork_is_safe():
+            self.forked = {}
+            for node in run.graph.nodes:
+                known[id(node.task.func)] = own = self._add(node.task.func, "here", None)
+                self.forked[own] = node.func
+        elif local:
+            node, reason = next(iter(local.values()))
+            hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
+            raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
+        self.numbers = [known[id(node.task.func)] for node in run.graph.nodes]
+
+    def _add(self, func: Any, how: str, what: Any) -> int:
+        number = self._number(func, what if how == "pickle" else b"")
+        self.references[number] = how, what
+        return number
+
+
+def _pickled(node: Node, reason: str) -> bytes:
+    try:
+        return by_value(node.task.func)
+    except Exception as error:
+        why = f"{reason}, and cloudpickle cannot carry it either ({type(error).__name__}: {error})"
+        hint = "move it to the top level of a module, or use executor='thread'"
+        raise SerializationError(node.name, "function", why, hint) from error
