@@ -1,8 +1,8 @@
 """Every block of code that was promised to users runs as it stands and does what was said of it.
 
-The blocks are in promise/blocks.txt, word for word; promise/helpers.py stands in for what they use and do not define. Each
-runs with every executor, as a script and as cells of a notebook. Where a block runs its pipeline, that call is the one thing
-which is changed for an executor; "thread" is what the blocks say themselves, so there nothing is.
+The blocks are in promise/blocks.txt, word for word; promise/helpers.py stands in for what they use and do not define.
+Each runs with every executor, as a script and as cells of a notebook. Where a block runs its pipeline, that call is the
+one thing which is changed for an executor; "thread" is what the blocks say themselves, so there nothing is.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ PROMISE = Path(__file__).parent / "promise"
 END = "--- the end of a case ---"
 SECONDS = 120  # a guard against hanging, never a wait
 EXECUTORS = ["serial", "thread", "process"]
-# With a second thread there is no fork that could help: workers import the script, as they do on a Mac.
-PLACES = [*EXECUTORS, "process beside a thread"]
-A_THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-SHELLS = ["prompt", "cell"]
+SHELLS = ["prompt", "cell", *(["ipython"] if importlib.util.find_spec("IPython") else [])]
 
 _, *_parts = re.split(r"^=== (.+)\n", (PROMISE / "blocks.txt").read_text("utf-8"), flags=re.MULTILINE)
 BLOCKS = {name: text.rstrip() + "\n" for name, text in zip(_parts[::2], _parts[1::2], strict=True)}
@@ -132,18 +129,18 @@ CASES = [
         "operators",
         before=SHOWING,
         block=BLOCKS["operators"],
-        after='results = DAG("operators").run(executor)\nfor value in results.values():\n    print(value)\n',
+        after='results = DAG("operators").run(executor)\nfor name in sorted(results):\n    print(results[name])\n',
         prints="""\
+enrich(transform(extract()))
+extract()
+load(validate(transform(extract())), enrich(transform(extract())))
+notify(load(validate(transform(extract())), enrich(transform(extract()))))
 task1()
 task2(task1())
 task3(task2(task1()), task1())
 task4(task1())
-extract()
 transform(extract())
 validate(transform(extract()))
-enrich(transform(extract()))
-load(validate(transform(extract())), enrich(transform(extract())))
-notify(load(validate(transform(extract())), enrich(transform(extract()))))
 """,
     ),
     Case(
@@ -176,7 +173,8 @@ notify(load(validate(transform(extract())), enrich(transform(extract()))))
         "branches",
         block=BLOCKS["branching"],
         after=NO_RUN,
-        prints="{'fetch_data': [4, 5, 6], 'process_a': 15, 'process_b': 6, 'process_c': 3, 'aggregate': '15, 6 and 3'}\n",
+        prints="{'fetch_data': [4, 5, 6], 'process_a': 15, 'process_b': 6, 'process_c': 3, "
+        "'aggregate': '15, 6 and 3'}\n",
     ),
     Case(
         "ETL",
@@ -226,10 +224,26 @@ Loading 2000 with AUTO_APPROVED
     ),
 ]
 
-# What readers do next. As scripts, and in a session in the same folder.
+ONE_AFTER_THE_OTHER = Case(
+    "one executor after the other",
+    block=BLOCKS["quick dag"],
+    after='for other in ["thread", "process", "serial", "process", "thread"]:\n'
+    "    again = dag.run(executor=other)\n"
+    '    print(again["load"], again == results, again)\n',
+    prints=QUICK + f"Success True {QUICK}" * 5,
+    leaves={"db": "[1, 2, 3]\n" * 6},
+)
+STATE = Case(
+    "state",
+    block=BLOCKS["state"],
+    after='print(cached == data, state.get("nothing", "default"), Path(".flowkit/state.json").exists())\n',
+    prints="True default True\n",
+)
+
+# What readers of a notebook do next. In a script, workers do not know what is defined after the first run().
 AGAIN = [
     Case(
-        "the same twice",
+        "the same cell twice",
         before=BLOCKS["quick dag"].replace(".run()", ".run(executor)"),
         block=BLOCKS["quick dag"],
         after='print(results["load"])\n',
@@ -237,22 +251,22 @@ AGAIN = [
         leaves={"db": "[1, 2, 3]\n" * 2},
     ),
     Case(
-        "the same flow twice",
+        "a cell that was changed",
         before=BLOCKS["quick flow"].replace(".run()", ".run(executor)"),
-        block=BLOCKS["quick flow"],
-        after=run_on("process", "print(pipeline.run())\n"),
-        prints=QUICK * 3,
+        block=BLOCKS["quick flow"].replace("fetch_data()", "[9, 8]"),
+        after="print(pipeline.run(executor))\n",
+        prints=QUICK + "{'extract': [9, 8], 'transform': [8, 9], 'load': 'Success'}\n" * 2,
+        leaves={"db": "[1, 2, 3]\n[8, 9]\n[8, 9]\n"},
     ),
     Case(
-        "one executor after the other",
-        block=BLOCKS["quick dag"],
-        after='for other in ["thread", "process", "serial", "process", "thread"]:\n'
-        "    again = dag.run(executor=other)\n"
-        '    print(again["load"], again == results, again)\n',
-        prints=QUICK + f"Success True {QUICK}" * 5,
-        leaves={"db": "[1, 2, 3]\n" * 6},
+        "logging",
+        block=BLOCKS["logging"],
+        after='@task\ndef one():\n    return 1\n\nprint(DAG("logs").run(executor))\n',
+        prints="{'one': 1}\n",
     ),
 ]
+
+SCRIPTS = [*CASES, ONE_AFTER_THE_OTHER, STATE]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -281,42 +295,55 @@ def run_script(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def plain_source(case: Case, place: str) -> str:
-    executor = place.partition(" ")[0]
-    return A_THREAD * (place != executor) + "\n".join(case.cells(executor))
+def check_script(case: Case, folder: Path, before: str = "") -> None:
+    case.prepare(folder)
+    done = run_script(before + "\n".join(case.cells("process")), folder)
+    assert (done.stdout, done.stderr) == (case.prints, "")
+    assert case.left(folder) == case.leaves
+
+
+def run_session(how: str, executor: str, cases: list[Case], folder: Path) -> str:
+    """Run cases in one process, and return what it printed on standard error."""
+    folders = [case.prepare(folder / case.name) for case in cases]
+    pairs = [(str(folder), case.cells(executor)) for folder, case in zip(folders, cases, strict=True)]
+    done = run_python("-c", "import session; session.main()", how, folder=folder, stdin=json.dumps(pairs))
+    *printed, rest = done.stdout.split(f"{END}\n")
+    assert (done.returncode, rest) == (0, ""), rest + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    for case, text, place in zip(cases, printed, folders, strict=True):
+        assert (case.name, text, case.left(place)) == (case.name, case.prints, case.leaves)
+    return done.stderr
 
 
 # --- the blocks run ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES + AGAIN, ids=lambda case: case.name)
-@pytest.mark.parametrize("place", PLACES)
-def test_as_a_script(tmp_path: Path, case: Case, place: str) -> None:
-    """No guard, nothing printed twice, and nothing on standard error."""
-    case.prepare(tmp_path)
-    done = run_script(plain_source(case, place), tmp_path)
-    assert (done.stdout, done.stderr) == (case.prints, "")
-    assert case.left(tmp_path) == case.leaves
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_as_scripts(tmp_path: Path, executor: str) -> None:
+    """One process runs them all, each with a module and a folder of its own, to be done soon."""
+    assert run_session("script", executor, SCRIPTS, tmp_path) == ""
+
+
+@pytest.mark.parametrize("case", SCRIPTS, ids=lambda case: case.name)
+def test_as_a_script_with_processes(tmp_path: Path, case: Case) -> None:
+    """A script per block, because workers execute it: no guard, nothing printed twice, nothing on standard error."""
+    check_script(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", [CASES[0], ONE_AFTER_THE_OTHER], ids=lambda case: case.name)
+def test_as_a_script_with_processes_and_a_thread(tmp_path: Path, case: Case) -> None:
+    """There is no fork that could help, as on a Mac."""
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    check_script(case, tmp_path, thread)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-@pytest.mark.parametrize("shell", [*SHELLS, *(["ipython"] if importlib.util.find_spec("IPython") else [])])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_cell_by_cell(tmp_path: Path, executor: str, shell: str) -> None:
     """All in one session, in which names are defined again and again; as statements at a prompt, and as whole cells."""
     if executor == "process" and sys.platform != "linux":
         pytest.skip("platform: without cloudpickle, a session can be forked on Linux only")
-    cases = CASES + AGAIN
-    folders = [case.prepare(tmp_path / case.name) for case in cases]
-    pairs = [(str(folder), case.cells(executor)) for folder, case in zip(folders, cases, strict=True)]
-    start = "import session; session.main()"
-    done = run_python("-c", start, shell, folder=tmp_path, stdin=json.dumps(pairs))
-    *printed, rest = done.stdout.split(f"{END}\n")
-    assert (done.returncode, rest) == (0, ""), rest + done.stderr
-    assert "Traceback" not in done.stderr
-    assert [(case.name, text) for case, text in zip(cases, printed, strict=True)] == [
-        (case.name, case.prints) for case in cases
-    ]
-    assert [case.left(folder) for case, folder in zip(cases, folders, strict=True)] == [case.leaves for case in cases]
+    run_session(shell, executor, [*SCRIPTS, *AGAIN], tmp_path)
 
 
 # --- and keep their promises ------------------------------------------------------------------------------------
@@ -392,7 +419,7 @@ def test_pictures_name_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_no_executor_means_threads() -> None:
     events: list[Any] = []
-    DAG("default", tasks=[Task(lambda: 1, name="one")]).run(observers=[events.append])
+    DAG("default", tasks=[Task(str, name="one")]).run(observers=[events.append])
     assert [event.executor for event in events if isinstance(event, RunStarted)] == ["thread"]
 
 
@@ -523,6 +550,7 @@ def check(real: Any, promise: Any, *, inserted: tuple[str, ...] = (), defaults: 
     known = {each.name: each for each in parameters(real) if each.name not in inserted}
     for each in wanted:
         default = (defaults or {}).get(each.name, each.default)
+        assert each.name in known, f"{each.name} is not in {inspect.signature(real)}"
         found = known[each.name]
         assert (found.kind, found.default) == (each.kind, default), each.name
     order = [name for name in known if name in {each.name for each in wanted}]
@@ -561,7 +589,7 @@ def test_signature_of_the_decorator() -> None:
 def test_signature_of_configure_logging() -> None:
     """The blocks give use_colors as a keyword; the reference leaves it out."""
     check(flowkit.configure_logging, promised("configure_logging"), inserted=("use_colors",))
-    assert flowkit.configure_logging.__annotations__["return"] == promised("configure_logging").__annotations__["return"].__name__
+    assert flowkit.configure_logging.__annotations__["return"] == "FlowkitLogger"
 
 
 def test_what_methods_return() -> None:
@@ -571,8 +599,8 @@ def test_what_methods_return() -> None:
     assert type(results) is Results
     flow = flowkit.Flow()
     assert flow.add(one) is flow
-    assert flow.branch(Task(lambda x: x, name="two")) is flow
-    assert flow.merge(Task(lambda x: x, name="three")) is flow
-    assert flow.run() == {"one": 1, "two": 1, "three": 1}
+    assert flow.branch(one.with_options(name="two"), one.with_options(name="three")) is flow
+    assert flow.merge(one.with_options(name="four")) is flow
+    assert flow.run() == {"one": 1, "two": 1, "three": 1, "four": 1}
     assert isinstance(task(retries=1)(lambda: 1), Task)
     assert (DAG().name, flow.name) == ("workflow", "flow")

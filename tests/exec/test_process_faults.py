@@ -42,7 +42,9 @@ def outcome(executor, task, **options):
     """Run a task among others, which must not suffer from it; return what it raised, or its result."""
     others = [Task(faults.ok, name=f"other_{number}") for number in range(6)]
     results = run(executor, *others[:3], task, *others[3:], fail_fast=False, raise_on_failure=False, **options)
-    assert {name: value for name, value in results.items() if name != task.name} == dict.fromkeys((other.name for other in others), "ok")
+    assert {name: value for name, value in results.items() if name != task.name} == dict.fromkeys(
+        (other.name for other in others), "ok"
+    )
     return results.failed.get(task.name, results.get(task.name))
 
 
@@ -73,7 +75,11 @@ def test_a_dying_worker_costs_its_own_task_only(executor, how):
     error = outcome(executor, Task(faults.victim), params={"how": how})
     assert type(error) is WorkerDiedError
     number = getattr(signal, how) if how.startswith("SIG") else None
-    assert (error.task, error.signal, error.exitcode) == ("victim", how if number else None, -number if number else int(how))
+    assert (error.task, error.signal, error.exitcode) == (
+        "victim",
+        how if number else None,
+        -number if number else int(how),
+    )
     assert error.pid != os.getpid()
     assert "'victim'" in str(error)
     assert (how if number else f"code {how}") in str(error)
@@ -532,7 +538,11 @@ def test_falsy_callables_and_methods(executor):
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        tasks = [Task(faults.Empty(), name="callable"), Task(faults.Empty().method, name="method"), Task(faults.Empty.of_class, name="of_class")]
+        tasks = [
+            Task(faults.Empty(), name="callable"),
+            Task(faults.Empty().method, name="method"),
+            Task(faults.Empty.of_class, name="of_class"),
+        ]
         assert run(executor, *tasks) == {"callable": "called", "method": "method", "of_class": "Empty"}
     finally:
         stop.set()
@@ -605,7 +615,9 @@ def test_conditions_and_retry_on_are_judged_by_the_caller(executor, tmp_path):
     no = Task(faults.pid, name="no", when=lambda: setting.get() == "unset")
     again = Task(faults.count_before, retries=5, delay=0, retry_on=lambda error: error.code < 3)
     start >> yes
-    results = run(executor, yes, no, again, raise_on_failure=False, params={"path": str(tmp_path / "tries"), "fails": 9})
+    results = run(
+        executor, yes, no, again, raise_on_failure=False, params={"path": str(tmp_path / "tries"), "fails": 9}
+    )
     assert results.states == {"ok": "succeeded", "yes": "succeeded", "no": "skipped", "count_before": "failed"}
     assert results.failed["count_before"].code == 3
 
@@ -617,7 +629,9 @@ def test_observers_hear_of_deaths_and_retries(executor, tmp_path):
     task = Task(faults.mortal, retries=1, delay=0)
     params = {"tries": str(tmp_path / "tries"), "deaths": 9}
     run(executor, task, raise_on_failure=False, params=params, observers=[heard.append])
-    kinds = [type(event) for event in heard if isinstance(event, (TaskStarted, TaskRetrying, TaskFailed, TaskSucceeded))]
+    kinds = [
+        type(event) for event in heard if isinstance(event, (TaskStarted, TaskRetrying, TaskFailed, TaskSucceeded))
+    ]
     assert kinds == [TaskStarted, TaskRetrying, TaskStarted, TaskFailed]
 
 

@@ -65,8 +65,10 @@ def script(tmp_path):
         TASKS + "if __name__ == '__main__':\n    print(dag.run('process'))\n",
         TASKS + "def main():\n    print(dag.run('process'))\nif __name__ == '__main__':\n    main()\n",
         "import sys\nprint(end='')\n" + TASKS + "sys.stdout.write(str(dag.run('process')) + chr(10))\nsys.exit(0)\n",
-        TASKS + "import threading\nthread = threading.Thread(target=lambda: print(dag.run('process')))\nthread.start()\nthread.join()\n",
-        TASKS + "from flowkit_exec import ProcessExecutor\nwith ProcessExecutor(2) as executor:\n    dag.run(executor)\n    print(dag.run(executor))\n",
+        TASKS
+        + "import threading\nthread = threading.Thread(target=lambda: print(dag.run('process')))\nthread.start()\nthread.join()\n",
+        TASKS
+        + "from flowkit_exec import ProcessExecutor\nwith ProcessExecutor(2) as executor:\n    dag.run(executor)\n    print(dag.run(executor))\n",
     ],
     ids=["unguarded", "beside a thread", "guarded", "main()", "exits", "in a thread", "warm"],
 )
@@ -146,9 +148,18 @@ def test_classes_of_the_script(script, guard):
 @pytest.mark.parametrize(
     ("late", "words"),
     [
-        ("print(dag.run('process'))\n@task\ndef late():\n    return 1\nDAG('late', tasks=[late]).run('process')\n", "up to its first run()"),
-        ("if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n    DAG('late', tasks=[late]).run('process')\n", "__main__ guard"),
-        ("import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\nDAG('late', tasks=[late]).run('process')\n", "ZeroDivisionError"),
+        (
+            "print(dag.run('process'))\n@task\ndef late():\n    return 1\nDAG('late', tasks=[late]).run('process')\n",
+            "up to its first run()",
+        ),
+        (
+            "if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n    DAG('late', tasks=[late]).run('process')\n",
+            "__main__ guard",
+        ),
+        (
+            "import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\nDAG('late', tasks=[late]).run('process')\n",
+            "ZeroDivisionError",
+        ),
     ],
     ids=["after a run", "under the guard", "after an error"],
 )
@@ -183,12 +194,21 @@ def test_a_module_that_runs_as_a_program(tmp_path):
             assert program.wait() == "{'three': 3, 'nested': 3}\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="platform: only Linux tells how many threads there are, so only there is a fork safe")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="platform: only Linux tells how many threads there are, so only there is a fork safe",
+)
 @pytest.mark.parametrize("how", ["-c", "stdin", "cells", "interpreter"])
 def test_what_is_no_file(how):
     """python -c, a script on standard input, cells of a notebook: by a fork of the process, while it has one thread."""
-    cells = ["from flowkit_core import DAG, task\nclass Point:\n    x = 1\n", "@task\ndef point():\n    return Point()\n"]
-    cells += ["one = DAG('cells', tasks=[point]).run('process')\n", "@task\ndef use(p):\n    return type(p) is Point\npoint >> use\n"]
+    cells = [
+        "from flowkit_core import DAG, task\nclass Point:\n    x = 1\n",
+        "@task\ndef point():\n    return Point()\n",
+    ]
+    cells += [
+        "one = DAG('cells', tasks=[point]).run('process')\n",
+        "@task\ndef use(p):\n    return type(p) is Point\npoint >> use\n",
+    ]
     cells += ["print(DAG('cells', tasks=[use]).run('process')['use'])\n"]
     plain = "".join(cells)
     by_exec = f"import sys\nsys.modules['cloudpickle'] = None\nfor cell in {cells!r}:\n    exec(cell, vars(sys.modules['__main__']))\n"
@@ -196,7 +216,9 @@ def test_what_is_no_file(how):
         f"import code, sys\nsys.modules['cloudpickle'] = None\nshell = code.InteractiveInterpreter(vars(sys.modules['__main__']))\n"
         f"for cell in {cells!r}:\n    shell.runsource(cell, symbol='exec')\n"
     )
-    source = {"cells": by_exec, "interpreter": by_code}.get(how, "import sys\nsys.modules['cloudpickle'] = None\n" + plain)
+    source = {"cells": by_exec, "interpreter": by_code}.get(
+        how, "import sys\nsys.modules['cloudpickle'] = None\n" + plain
+    )
     with Program(*(["-"] if how == "stdin" else ["-c", source]), stdin=subprocess.PIPE) as program:
         program.process.stdin.write(source.encode() if how == "stdin" else b"")
         program.process.stdin.close()
@@ -234,14 +256,46 @@ def test_no_bomb(script):
 
 
 def test_a_run_that_begins_when_the_script_has_ended(script):
-    """In a thread that outlives it: workers do not begin it too."""
+    """In a thread that outlives it: the script is no longer there to be executed again, so it is as a session."""
     source = """
-    import threading
+    import sys, threading
+    sys.modules["cloudpickle"] = None
     def later():
-        print(dag.run("process"))
-    threading.Timer(0.2, later).start()
+        threading.main_thread().join()
+        try:
+            dag.run("process")
+        except TypeError as error:
+            print(error)
+    threading.Thread(target=later).start()
     """
-    assert script(TASKS + dedent(source)).wait() == RESULTS
+    assert "is defined in an interactive session" in script(TASKS + dedent(source)).wait()
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n    time.sleep(1)\n",
+        "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n    time.sleep(3600)\nforever()\n",
+    ],
+    ids=["loop", "call"],
+)
+def test_a_script_that_waits_for_the_right_time(script, when):
+    """Workers do not wait with it."""
+    assert script("import os, time\n" + TASKS + WITH_A_THREAD + when).wait() == RESULTS
+
+
+def test_a_script_is_compiled_as_it_is(script):
+    """With its own __future__ imports, and with no others."""
+    source = """
+    from flowkit_core import DAG, task
+    def typed(x: int): ...
+    @task
+    def kind():
+        return type(typed.__annotations__["x"]).__name__
+    print(DAG("future", tasks=[kind]).run("process")["kind"])
+    """
+    assert script(source).wait() == "type\n"
+    assert script("from __future__ import annotations\n" + dedent(source)).wait() == "str\n"
 
 
 @pytest.mark.parametrize("redirection", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
@@ -259,7 +313,11 @@ def test_closed_standard_streams(tmp_path, redirection):
     open("done", "w").write(str(len(results)))
     """
     (tmp_path / "script.py").write_text(dedent(source))
-    with Program("-c", f"import os; os.execv('/bin/sh', ['sh', '-c', {f'exec {sys.executable} script.py {redirection}'!r}])", cwd=tmp_path) as program:
+    with Program(
+        "-c",
+        f"import os; os.execv('/bin/sh', ['sh', '-c', {f'exec {sys.executable} script.py {redirection}'!r}])",
+        cwd=tmp_path,
+    ) as program:
         program.wait()
     assert (tmp_path / "done").read_text() == "3"
 
@@ -403,7 +461,9 @@ def test_a_killed_program(script, number):
     until(lambda: not program.descendants())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="platform: elsewhere a worker that holds the GIL ends when it lets go of it")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="platform: elsewhere a worker that holds the GIL ends when it lets go of it"
+)
 def test_a_killed_program_whose_workers_hold_the_gil(script):
     """The kernel ends them."""
     source = """
@@ -422,7 +482,9 @@ def test_a_killed_program_whose_workers_hold_the_gil(script):
     until(lambda: not program.descendants())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="platform: elsewhere workers end when the last copy of their lifeline is closed")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="platform: elsewhere workers end when the last copy of their lifeline is closed"
+)
 def test_a_killed_program_that_has_forked(script):
     """A child of its own, which lives on, does not keep the workers alive."""
     source = """

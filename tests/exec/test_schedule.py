@@ -215,7 +215,7 @@ def test_a_chain_that_fell_behind_comes_first():
     for letter in "abc":
         tasks[f"{letter}1"] >> tasks[f"{letter}2"] >> tasks[f"{letter}3"] >> tasks[f"{letter}4"]
     run(2, *tasks.values())
-    assert order[order.index("c2") + 1] == "a2", order
+    assert order[order.index("c2") + 1] == "a2", f"{order}"
 
 
 @guarded

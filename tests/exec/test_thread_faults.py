@@ -6,7 +6,6 @@ import contextvars
 import decimal
 import gc
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -51,7 +50,7 @@ PHASES = {
             both.wait()
             if threading.current_thread() is not threading.main_thread():
                 say("ready")
-                os.read(0, 1)
+                stopping.wait()
         tasks = [Task(part, name="one"), Task(part, name="two")]
     """,
     "while all wait for a retry": """
@@ -83,7 +82,13 @@ from flowkit_exec import ThreadExecutor, _thread
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
-observers = []
+join, stopping, observers = threading.Thread.join, threading.Event(), []
+
+def stop(thread, timeout=None):
+    stopping.set()
+    join(thread, timeout)
+
+threading.Thread.join = stop
 {phase}
 below = Task(lambda: say("a task started after the stop"), name="below")
 tasks >> below
@@ -103,12 +108,9 @@ say("next", DAG("next", tasks=[Task(lambda: 1, name=name) for name in "ab"]).run
 def test_one_ctrl_c_ends_the_run(phase):
     """Nothing new starts, KeyboardInterrupt comes out, no thread is left, and the next run works."""
     script = SCRIPT.format(phase=textwrap.dedent(PHASES[phase]))
-    with Program("-c", script, stdin=subprocess.PIPE) as program:
-        with program.process.stdin:
-            program.says("ready")
-            program.signal(signal.SIGINT)
-            if "rests" not in phase:
-                program.wait()
+    with Program("-c", script) as program:
+        program.says("ready")
+        program.signal(signal.SIGINT)
         output = program.wait()
     assert "interrupted" in output
     assert "left []" in output
@@ -120,8 +122,9 @@ def test_one_ctrl_c_ends_the_run(phase):
 def test_a_second_ctrl_c_ends_the_wait_for_a_task_that_goes_on():
     """It need not be waited for; a thread that cannot be stopped does not keep the process alive either."""
     phase = "_thread.GRACE = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
-    script = SCRIPT.format(phase=phase).replace('say("left"', 'sys.exit(7); say("left"')
-    with Program("-c", script, stdin=subprocess.PIPE) as program:
+    script = SCRIPT.format(phase=phase.replace("stopping.wait()", "threading.Event().wait()"))
+    script = script.replace('say("left"', 'sys.exit(7); say("left"')
+    with Program("-c", script) as program:
         program.says("ready")
 
         def ended():
@@ -129,8 +132,7 @@ def test_a_second_ctrl_c_ends_the_wait_for_a_task_that_goes_on():
                 program.signal(signal.SIGINT)
             return program.process.poll() is not None
 
-        with program.process.stdin:
-            until(ended)
+        until(ended)
         assert program.process.returncode in (7, 1, -signal.SIGINT), program.output
         assert "Fatal" not in program.output
 
@@ -247,6 +249,31 @@ def test_what_an_abandoned_task_does_later_changes_no_result():
     assert len(results.durations) == 1
 
 
+@guarded
+def test_a_task_whose_condition_held_does_not_start_after_a_failure():
+    """Another one fails while its condition is judged."""
+    judging, failed, started = threading.Event(), threading.Event(), []
+
+    def fail():
+        judging.wait(SECONDS)
+        raise ValueError("boom")
+
+    def condition():
+        judging.set()
+        return failed.wait(SECONDS)
+
+    def observer(event):
+        if isinstance(event, TaskFailed):
+            failed.set()
+        elif isinstance(event, TaskStarted):
+            started.append(event.task)
+
+    with pytest.raises(ValueError) as caught:
+        run(2, Task(fail), Task(lambda: started.append("ran"), name="other", when=condition), observers=[observer])
+    assert started == ["fail"]
+    assert caught.value.flowkit_results.states == {"fail": "failed", "other": "cancelled"}
+
+
 # ---- stopping a run from outside --------------------------------------------------------------------------------------
 
 
@@ -258,7 +285,13 @@ def test_a_run_is_canceled_while_all_wait_for_a_retry(workers):
     tasks = [Task(lambda: 1 / 0, name=name, retries=1, delay=3600) for name in "ab"]
     graph = DAG("canceled", tasks=tasks).graph()
     canceled = Run(graph, observers=[lambda event: isinstance(event, TaskRetrying) and waiting.set()])
-    other = threading.Thread(target=lambda: waiting.wait(SECONDS) and canceled.cancel("enough"))
+
+    def cancel():
+        waiting.wait(SECONDS)
+        threading.Event().wait(0.3)  # until they look up but rarely
+        canceled.cancel("enough")
+
+    other = threading.Thread(target=cancel)
     other.start()
     ThreadExecutor(workers).execute(canceled)
     other.join()

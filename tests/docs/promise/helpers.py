@@ -1,7 +1,7 @@
 """Small real stand-ins for what the blocks of the promise use and do not define; worker processes import them too.
 
-The world outside is the current folder: a file ``busy`` says how many more times the server fails, ``size`` how large the
-data is, and what is stored or sent ends up in files.
+The world outside is the current folder: a file ``busy`` says how many more times the server fails, ``size`` how large
+the data is, and what is stored or sent ends up in files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A session as in a notebook: cells run one after another in an interactive ``__main__``, each case in its own folder.
+"""Cases one after another in one process, each in its own folder: as scripts, or as cells in an interactive session.
 
-Started as ``python -c "import session; session.main()"``, so that ``__main__`` is no file and empty, with a list of pairs
-on standard input as JSON: a folder, and cells of source.
+Started as ``python -c "import session; session.main()"``, so that ``__main__`` is no file and empty, with a list of
+pairs on standard input as JSON: a folder, and cells of source.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import ast
 import json
 import os
+import runpy
 import sys
 from code import InteractiveInterpreter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 from flowkit import Task
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 END = "--- the end of a case ---"
 
@@ -40,24 +38,32 @@ def as_a_cell(cell: str) -> None:
     _interpreter().runsource(cell, "<cell>", "exec")
 
 
+def as_a_script(cells: list[str]) -> None:
+    Path("script.py").write_text("\n".join(cells), "utf-8")
+    runpy.run_path("script.py", run_name="__main__")
+
+
 def _interpreter() -> InteractiveInterpreter:
     return InteractiveInterpreter(vars(sys.modules["__main__"]))
 
 
-def _ipython() -> Callable[[str], object]:
+def in_ipython(cell: str) -> None:
     from IPython.core.interactiveshell import InteractiveShell  # type: ignore[import-not-found, unused-ignore]
 
-    shell: Any = InteractiveShell.instance(ast_node_interactivity="none", colors="NoColor")
-    return lambda cell: shell.run_cell(cell, store_history=True).raise_error()
+    shell = InteractiveShell.instance(ast_node_interactivity="none", xmode="Plain")
+    shell.run_cell(cell, store_history=True).raise_error()
 
 
 def main() -> None:
     how = sys.argv[1]
-    run = {"prompt": at_the_prompt, "cell": as_a_cell}.get(how) or _ipython()
     sys.displayhook = lambda value: print(repr(value), file=sys.stderr)
+    run = {"prompt": at_the_prompt, "cell": as_a_cell, "ipython": in_ipython}.get(how)
     for folder, cells in json.load(sys.stdin):
         os.chdir(folder)
         Task.clear_registry()
-        for cell in cells:
-            run(cell)
+        if run is None:
+            as_a_script(cells)
+        else:
+            for cell in cells:
+                run(cell)
         print(END, flush=True)

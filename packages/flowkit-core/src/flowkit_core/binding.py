@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ._typing import Any
+    from .graph import Node
     from .task import Task
 
 # inspect.CO_VARARGS, CO_VARKEYWORDS and CO_COROUTINE, without importing inspect
@@ -218,18 +219,18 @@ def bind_by_name(
 
 
 def check_open(
-    open_parameters: Iterable[tuple[Task[..., Any], Parameters, Binding, Sequence[str]]],
+    open_parameters: Iterable[tuple[Node, Sequence[str]]],
     params: Mapping[str, Any],
     names: Sequence[str],
-    remedy: str,
+    remedy: Callable[[Node, str], str],
 ) -> None:
     """Check that ``run(params=...)`` fills every parameter without default, and that each of its names is wanted.
 
     Args:
-        open_parameters: for each node with open parameters: task, parameters, binding, and names of its upstreams.
+        open_parameters: each node with open parameters, and the names of its upstreams.
         params: what the run was given.
         names: all task names, for near misses.
-        remedy: what to do about a parameter that is not filled, in the terms of the builder.
+        remedy: says what to do about a parameter of a node that is not filled, in the terms of the builder.
 
     Raises:
         BindingError: if something is missing or left over.
@@ -238,11 +239,12 @@ def check_open(
     if odd := [name for name in keys if not isinstance(name, str)]:
         raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
     wanted: set[str] = set()
-    for task, parameters, binding, upstream in open_parameters:
-        wanted.update(binding.open)
-        for parameter in binding.open:
-            if parameter not in params and parameter not in parameters.defaults:
-                raise _missing(task, parameters, parameter, upstream, names, remedy)
+    for node, upstream in open_parameters:
+        open_ = node.binding.open if node.binding is not None else ()
+        wanted.update(open_)
+        for parameter in open_:
+            if parameter not in params and parameter not in node.parameters.defaults:
+                raise _missing(node.task, node.parameters, parameter, upstream, names, remedy(node, parameter))
     if unknown := [name for name in params if name not in wanted]:
         takers = (
             f"parameters that can be given: {', '.join(sorted(wanted))}"
@@ -270,10 +272,6 @@ def _too_many(
         None,
         list(upstream),
     )
-
-
-WIRE = "wire a task to it with '>>'"
-NAME = "name the parameter after an earlier task of the flow, add() such a task before it"
 
 
 def _missing(

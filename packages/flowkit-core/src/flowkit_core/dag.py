@@ -81,7 +81,7 @@ class DAG(Pipeline):
 
     def _found(self) -> list[AnyTask]:
         if self._block is not None:
-            return discovery.upstream_closure(discovery.newest([*(self._tasks or ()), *self._block]))
+            return discovery.upstream_closure(discovery.current([*(self._tasks or ()), *self._block]))
         if self._tasks is not None:
             return discovery.upstream_closure(self._tasks)
         return discovery.discovered(self._scope)

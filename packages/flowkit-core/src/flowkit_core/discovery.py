@@ -54,8 +54,10 @@ class Scope:
         key = _key(task)
         old = self.tasks.pop(key, None)
         self.tasks[key] = task
-        if old is not None and self.key[1] == _TOP:
-            unlink(old)
+        if old is not None:
+            old._replaced = True
+            if self.key[1] == _TOP:
+                unlink(old)
 
 
 def _key(task: AnyTask) -> Any:
@@ -150,6 +152,7 @@ def wired(upstream: Any, downstream: Any) -> None:
     """Take note of an edge."""
     global _version
     _version = object()
+    upstream._replaced = downstream._replaced = False  # who wires a task means it
     frame = _outside(sys._getframe(2))
     if frame is not None:
         for task in (upstream, downstream):
@@ -204,13 +207,17 @@ def discovered(scope: Scope) -> list[AnyTask]:
 
 
 def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:
-    """Return tasks and all that is wired to them, but no template, and of a definition made twice only the root's."""
+    """Return tasks and all that is wired to them, without templates.
+
+    What was defined anew is left out, unless it was wired after that; and so is a root's counterpart from another call
+    of the same function. Other tasks of one name are for the graph to refuse.
+    """
     seen = dict.fromkeys(roots)
-    known = {_definition(task) for task in seen}
+    homes = {_definition(task): task._home for task in seen}
     queue = list(seen)
     for task in queue:
         for other in (*present(task, task._upstream), *present(task, task._downstream)):
-            if other not in seen and _definition(other) not in known:
+            if other not in seen and not other._replaced and homes.get(_definition(other), other._home) is other._home:
                 seen[other] = None
                 queue.append(other)
     return sorted((task for task in seen if not is_template(task)), key=serial)
@@ -232,9 +239,11 @@ def upstream_closure(roots: Iterable[AnyTask]) -> list[AnyTask]:
     return sorted(seen, key=serial)
 
 
-def newest(tasks: Iterable[AnyTask]) -> list[AnyTask]:
-    """Return tasks without those that a later definition among them replaces, and without templates."""
-    return [task for task in {_definition(task): task for task in tasks}.values() if not is_template(task)]
+def current(tasks: Iterable[AnyTask]) -> list[AnyTask]:
+    """Return tasks, each once, without templates and without what was defined anew among them, and not wired since."""
+    once = dict.fromkeys(tasks)
+    last = {_definition(task): task for task in once}
+    return [task for task in once if not is_template(task) and (not task._replaced or last[_definition(task)] is task)]
 
 
 def is_template(task: AnyTask) -> bool:

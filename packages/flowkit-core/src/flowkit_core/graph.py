@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
-from .binding import NAME, WIRE, Parameters, bind_by_position, check_open
+from .binding import Parameters, bind_by_position, check_open
 from .errors import DAGCycleError, DuplicateTaskError
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     AnyTask = Task[..., Any]
     Bind = Callable[[AnyTask, Parameters, Mapping[str, int]], Binding]
+
+
+SMALL = 1000
 
 
 class Node:
@@ -96,7 +100,21 @@ class Graph:
         self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
     ) -> None:
         self.name = name
-        _check_names(name, tasks)
+        self._open: list[Node] = []
+        self._ranked = False
+        self._by_position = bind is bind_by_position
+        # nothing that is made here can be garbage before it is finished, but looking for it costs half of the time
+        suspended = len(tasks) > SMALL and gc.isenabled()
+        if suspended:
+            gc.disable()
+        try:
+            self._make(tasks, upstream, bind)
+        finally:
+            if suspended:
+                gc.enable()
+
+    def _make(self, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind) -> None:
+        _check_names(self.name, tasks)
         order, position = _topological(tasks, upstream)
         known: dict[int, Parameters] = {}
         nodes: list[Node] = []
@@ -113,8 +131,6 @@ class Graph:
         self.nodes = tuple(nodes)
         self.names: tuple[str, ...] = tuple([node.name for node in nodes])
         self._connect()
-        self._open: list[Node] = []
-        self._ranked = False
         self._bind(bind)
 
     def _connect(self) -> None:
@@ -132,7 +148,7 @@ class Graph:
 
     def _bind(self, bind: Bind) -> None:
         names = self.names
-        simple = self._by_position = bind is bind_by_position
+        simple = self._by_position
         for node in self.nodes:
             task, parameters, upstream = node.task, node.parameters, node.upstream
             count = len(parameters.positional)
@@ -202,12 +218,22 @@ class Graph:
             BindingError: if something is missing or left over.
         """
         if params or self._open:
-            rows = [
-                (node.task, node.parameters, node.binding, [self.names[i] for i in node.upstream])
-                for node in self._open
-                if node.binding
-            ]
-            check_open(rows, params, self.names, WIRE if self._by_position else NAME)
+            rows = [(node, [self.names[index] for index in node.upstream]) for node in self._open]
+            check_open(rows, params, self.names, self._remedy)
+
+    def _remedy(self, node: Node, parameter: str) -> str:
+        """Return what to do about a parameter that nothing fills, in the terms of the builder."""
+        if not self._by_position:
+            return "name the parameter after an earlier task of the flow, add() such a task before it"
+        if any(self.names[index] == parameter for index in self.ancestors(node)):
+            return (
+                f"{parameter!r} comes before it only by way of others, and a DAG passes results of direct upstreams: "
+                f"add '{parameter} >> {node.name}'"
+            )
+        wire = "wire a task to it with '>>'"
+        if node.upstream or node.downstream:
+            return wire
+        return f"if it is no part of the pipeline, name the tasks that are with DAG(tasks=[...]); or {wire}"
 
 
 class Awaited:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock, allocate_lock
-from itertools import repeat
 
 from ._typing import TYPE_CHECKING
 from .binding import Parameters
@@ -137,10 +136,15 @@ class Run:
         args, kwargs, when = bound
         return Call(node, args, kwargs, when if attempt == 1 else None, attempt)
 
-    def begun(self, node: Node) -> Ending | None:
-        """Take note that a call begins to run; return how the node ends instead, if a failure has come between."""
+    def begun(self, node: Node, *, already: bool = False) -> Ending | None:
+        """Take note that a call begins to run; return how the node ends instead, if a failure has come between.
+
+        Args:
+            node: the node.
+            already: whether it has begun in any case, somewhere else.
+        """
         with self._lock:
-            if not self.allows(node):
+            if not already and not self.allows(node):
                 return Ending(CANCELLED, "another task failed before it could start")
             if self.wants(TaskStarted):
                 attempt = self._attempts.get(node.index, 1)
@@ -174,8 +178,8 @@ class Run:
             return NOTHING
         waiting = self._waiting
         if len(downstream) == 1:
-            return downstream if next(waiting[downstream[0].index], 1) else NOTHING
-        return [after for after in downstream if next(waiting[after.index], 1)]
+            return downstream if next(waiting[downstream[0].index], None) is None else NOTHING
+        return [after for after in downstream if next(waiting[after.index], None) is None]
 
     def sprint(
         self,
@@ -236,7 +240,7 @@ class Run:
             began = now
             states[index] = SUCCEEDED
             for after in node.downstream:
-                if next(waiting[after.index], 1):
+                if next(waiting[after.index], None) is None:
                     put(after)
             if inherited or own:
                 own = context.copy()
@@ -560,23 +564,24 @@ class _Countdown:
         self._left = count
         self._lock = allocate_lock()
 
-    def __iter__(self) -> Iterator[None]:
+    def __iter__(self) -> Iterator[int]:
         return self
 
-    def __next__(self) -> None:
+    def __next__(self) -> int:
         with self._lock:
             if not self._left:
                 raise StopIteration
             self._left -= 1
+            return self._left
 
 
-def _countdowns(graph: Graph) -> list[Iterator[None]]:
+def _countdowns(graph: Graph) -> list[Iterator[int]]:
     """Return, for each node, an iterator with one item fewer than it has upstreams.
 
-    ``next(countdown, 1)`` is 1 for exactly one caller, the last upstream to end, whatever thread it is in: one call
-    into C, so no lock is needed under the GIL.
+    ``next(countdown, None)`` is None for exactly one caller, the last upstream to end, whatever thread it is in: one
+    call into C, so no lock is needed under the GIL. (Of a range, because that is nothing for the garbage collector.)
     """
-    at_once: Iterator[None] = iter(())
     if getattr(sys, "_is_gil_enabled", lambda: True)():
-        return [repeat(None, len(node.upstream) - 1) if len(node.upstream) > 1 else at_once for node in graph.nodes]
+        at_once = iter(range(0))
+        return [iter(range(len(node.upstream) - 1)) if len(node.upstream) > 1 else at_once for node in graph.nodes]
     return [_Countdown(max(0, len(node.upstream) - 1)) for node in graph.nodes]

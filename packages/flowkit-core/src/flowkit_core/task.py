@@ -64,6 +64,7 @@ class Task(Vertex, Generic[P, R_co]):
     _is_copy = False
     _has_copies = False
     _home: Any = None
+    _replaced = False
     _line = _serial = 0
 
     def __init__(

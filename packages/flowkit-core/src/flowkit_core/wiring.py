@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import discovery
 from ._typing import TYPE_CHECKING, TypeVar, overload
 from .errors import shown
-from .links import joined
+from .links import MANY, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,6 +100,12 @@ def _vertices(items: Iterable[object]) -> list[Vertex]:
 
 
 def _link(upstream: Vertex, downstream: Vertex) -> None:
+    down, up = upstream._downstream, downstream._upstream
+    if type(down) is type(up) is tuple and len(down) < MANY > len(up) and not (upstream._ghosts or downstream._ghosts):
+        if downstream not in down:  # what nearly every edge is
+            upstream._downstream, downstream._upstream = (*down, downstream), (*up, upstream)
+        discovery.wired(upstream, downstream)
+        return
     if downstream not in upstream._downstream:
         upstream._downstream = joined(upstream, upstream._downstream, downstream, discovery.same)
     if upstream not in downstream._upstream:

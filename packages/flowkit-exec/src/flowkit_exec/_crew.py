@@ -50,13 +50,13 @@ AHEAD = 2e-3
 """How many seconds of work a worker is given in advance."""
 DEEPEST = 1024
 """How many calls a worker is given in advance at most."""
-UNKNOWN_DEPTH = 4
+UNKNOWN_DEPTH = 1
 FIRST = 64
 """How many calls an idle worker is given at once at most."""
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
-SLOW = 50e-6
+LONG = 1e-3
 """From how many seconds a task on, the order in which tasks start is worth keeping."""
 LONGEST_WAIT = 3_600_000.0
 """Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
@@ -358,7 +358,7 @@ class Crew:
         if tasks:
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
-            if self._pace > SLOW:
+            if self._pace > LONG:
                 self._ready.strict()
 
     def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
@@ -371,7 +371,7 @@ class Crew:
             handle(payload)
         elif kind == wire.STARTED:
             if (node := child.held.get(ticket)) is not None:
-                self._run.begun(node)
+                self._run.begun(node, already=True)
         else:
             node = child.held.pop(ticket)
             if kind == wire.SEGMENT:
@@ -567,8 +567,11 @@ class _Segment:
 
 def _surroundings(run: Run) -> dict[str, Any]:
     """Return what a worker should know of this process and this run."""
-    from ._records import levels
+    heard = {}
+    if "logging" in sys.modules:
+        from ._records import levels
 
+        heard = levels()
     try:
         cwd = os.getcwd()
     except OSError:  # it was removed
@@ -579,5 +582,6 @@ def _surroundings(run: Run) -> dict[str, Any]:
         "path": import_path(),
         "environment": {name: value for name, value in os.environ.items() if name != wire.DEPTH},
         "argv": list(sys.argv),
-        "levels": levels(),
+        "levels": heard,
+        "fail_fast": run.fail_fast,
     }

@@ -73,6 +73,8 @@ def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -
         logger.setLevel(level)
         if handled or not name:
             logger.handlers.clear()
+        if not logger.handlers and not heard:
+            logger.addHandler(logging.NullHandler())  # nobody listens there, so nothing is printed here
     for name, logger in _loggers().items():
         if not name or not logger.propagate:  # the ends of the roads that records take
             logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _Forwarder)]

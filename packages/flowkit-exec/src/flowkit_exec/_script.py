@@ -3,15 +3,22 @@
 A worker has no use for the script until a function or a class of ``__main__`` is needed: a task defined there, or an
 instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the name
 that the standard library uses for the same purpose), so that a guarded part does not run; and the first ``run()`` of a
-pipeline ends it.
+pipeline ends it. The statement that the script is at in the process that runs the pipeline may be a loop, or a call
+that serves for ever: such a one is executed only if a name is still missing.
 """
 
 from __future__ import annotations
+import __future__
 
 import os
 import sys
+from _ast import Module, PyCF_ONLY_AST
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, FrameType
 
 
 class StopImport(BaseException):
@@ -22,15 +29,27 @@ def describe_main() -> dict[str, Any] | None:
     """Return how a worker can execute the script of this process; None for an interactive session."""
     main = sys.modules.get("__main__")
     if isinstance(main, Script):  # in a worker: for the workers of a run inside a task
-        return vars(main)["_flowkit_origin"]  # type: ignore[no-any-return]
+        return main._flowkit_main
     spec = getattr(main, "__spec__", None)
     name = getattr(spec, "name", None)
     if name is not None and name != "__main__":
-        return {"module": name}
+        return {"module": name, "line": _line(main)}
     path = getattr(main, "__file__", None)
     if not path or not os.path.exists(path):
         return None
-    return {"path": os.path.abspath(path)}
+    return {"path": os.path.abspath(path), "line": _line(main)}
+
+
+def _line(main: ModuleType | None) -> int | None:
+    """Return the line that the script is at, in whatever thread; None if it has ended."""
+    found = None
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
+                found = frame.f_lineno  # the outermost: there may be an exec() in the script
+            frame = frame.f_back
+    return found
 
 
 class Script(ModuleType):
@@ -38,47 +57,45 @@ class Script(ModuleType):
 
     def __init__(self, main: dict[str, Any] | None) -> None:
         super().__init__("__mp_main__")
-        vars(self)["_flowkit_origin"] = vars(self)["_flowkit_main"] = main
-        vars(self)["_flowkit_failure"] = ""
+        self._flowkit_main = main
+        self._flowkit_parts = _parts(main, vars(self)) if main is not None else iter(())
+        self._flowkit_failure = ""
 
     def __getattr__(self, name: str) -> Any:
         facts = vars(self)
-        main = None if name.startswith("__") and name.endswith("__") else facts.get("_flowkit_main")
-        if main is not None:
-            facts["_flowkit_main"] = None
-            facts["_flowkit_failure"] = execute(self, main)
-            if name in facts:
-                return facts[name]
-        reason = facts.get("_flowkit_failure")
+        if not (name.startswith("__") and name.endswith("__")):
+            while not facts["_flowkit_failure"] and execute(self):
+                if name in facts:
+                    return facts[name]
+        reason = facts["_flowkit_failure"]
         where = "the script, as a worker sees it (up to its first run(), without what stands under the __main__ guard),"
         raise AttributeError(f"{where} has no {name!r}{f'; it ended early with {reason}' if reason else ''}")
 
 
-def execute(module: ModuleType, main: dict[str, Any]) -> str:
-    """Execute the script in a module; return what ended it early, in words, if anything did."""
+def execute(script: Script) -> bool:
+    """Execute the next part of the script; say whether there was one."""
     from flowkit_core import pipeline
 
-    facts = vars(module)
-    halted, pipeline.halt_import = (
-        pipeline.halt_import,
-        StopImport("a script that a worker process imports ends at its run()"),
-    )
+    halted, pipeline.halt_import = pipeline.halt_import, StopImport("in a worker process, a script ends at its run()")
     muted = _mute()
     try:
-        code, more = _code(main)
-        facts.update(more)
-        exec(code, facts)  # noqa: S102 - the user's own script
+        part = next(script._flowkit_parts, None)
+        if part is not None:
+            exec(part, vars(script))  # noqa: S102 - the user's own script
     except (StopImport, SystemExit):
-        pass
+        script._flowkit_parts = iter(())
     except BaseException as error:
-        return f"{type(error).__name__}: {error}"
+        script._flowkit_failure = f"{type(error).__name__}: {error}"
+    else:
+        return part is not None
     finally:
         pipeline.halt_import = halted
         _unmute(muted)
-    return ""
+    return True
 
 
-def _code(main: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
+    """Yield the script as far as it can be executed without fear, then the statement that may never end, if any."""
     if "module" in main:
         from importlib.util import find_spec
 
@@ -86,14 +103,27 @@ def _code(main: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if spec is None or spec.loader is None:
             raise ImportError(f"module {main['module']!r} is not to be found in the worker")
         loader: Any = spec.loader
-        return loader.get_code(main["module"]), {
-            "__file__": spec.origin,
-            "__package__": spec.parent,
-            "__loader__": loader,
-        }
-    path = main["path"]
-    with open(path, "rb") as file:
-        return compile(file.read(), path, "exec"), {"__file__": path, "__package__": None, "__cached__": None}
+        facts.update(__file__=spec.origin, __package__=spec.parent, __loader__=loader)
+        path, source = spec.origin or main["module"], loader.get_source(main["module"])
+        if source is None:  # compiled only
+            yield loader.get_code(main["module"])
+            return
+    else:
+        path = main["path"]
+        facts.update(__file__=path, __package__=None, __cached__=None)
+        with open(path, "rb") as file:
+            source = file.read()
+    tree: Any = compile(source, path, "exec", PyCF_ONLY_AST, dont_inherit=True)
+    line = main["line"] or 0
+    until = len(tree.body)
+    for place, statement in enumerate(tree.body):
+        if statement.lineno <= line <= statement.end_lineno and type(statement).__name__ in ("Expr", "While"):
+            until = place
+    code: CodeType = compile(Module(tree.body[:until], []), path, "exec", dont_inherit=True)
+    yield code
+    if until < len(tree.body):
+        flags = code.co_flags & __future__.annotations.compiler_flag
+        yield compile(Module(tree.body[until : until + 1], []), path, "exec", flags, dont_inherit=True)
 
 
 def _mute() -> list[tuple[int, int]]:

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from flowkit_core import Run
 
 SLOW = 50e-6
+LONG = 1e-3
 NAP = 200e-6
 LONGEST_NAP = 5e-3
 DOZE = 1 / 32  # of the time in which nothing happened: by so much may a task start late
 LONGEST_DOZE = 0.25
-GRACE = 5.0
+GRACE = 2.0
 _SLICE = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
 
 
@@ -245,7 +246,7 @@ class _Team:
     def _relief(self, spent: float) -> float | None:
         """After a task of so many seconds, call helpers for what waits; return after how long a task to ask again.
 
-        After a slow one that is None: from then on the order of what is ready is worth keeping.
+        After a long one that is None: from then on the order of what is ready is worth keeping.
         """
         surplus = len(self._ready) - 1  # this worker takes one itself
         if spent <= SLOW:
@@ -259,7 +260,10 @@ class _Team:
         self._stir()
         if surplus > 0 and (self._idle or len(self._crew) + 1 < self._size):
             with self._lock:
-                self._call_up_locked(surplus)
+                # trivial tasks are interrupted now and then: one helper will do, until something is really slow
+                self._call_up_locked(surplus if spent > LONG else min(surplus, 1))
+        if spent <= LONG:
+            return SLOW
         self._ready.strict()
         return None
 

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
 from threading import Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ class Worker:
         self._todo: dict[int, tuple[int, Any]] = {}
         self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
         self._watched = False
+        self._fail_fast = True
         self._told: dict[str, Any] = {"levels": {}}
         _bind(lifeline)
         Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
@@ -203,6 +205,7 @@ class Worker:
     def _begin(self, facts: dict[str, Any]) -> None:
         """Make the surroundings those of the process that runs the pipeline, where they have changed there."""
         self._watched = facts["watched"]
+        self._fail_fast = facts["fail_fast"]
         told, self._told = self._told, facts
         if facts["cwd"] != told.get("cwd") and facts["cwd"] is not None:
             os.chdir(facts["cwd"])
@@ -273,6 +276,8 @@ class Worker:
                 if self._copied:
                     raise
                 self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, clock() - began))
+                if self._fail_fast:
+                    self._decline()
                 continue
             finally:
                 args = kwargs = None
@@ -287,6 +292,12 @@ class Worker:
                 before = ticket
             else:
                 value = None
+
+    def _decline(self) -> None:
+        """After a failure that may stop the run, hand back what was not begun: the run says what is to become of it."""
+        with suppress(BlockingIOError):
+            for (ticket,) in wire.TICKET.iter_unpack(os.read(self._tickets, 1 << 16)):
+                self._send(wire.frame(wire.VOID, b"", ticket))
 
     def _rare_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
         """Return the arguments of a call that is not made by position alone, or that has some in shared memory."""
