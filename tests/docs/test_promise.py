@@ -28,7 +28,10 @@ PROMISE = Path(__file__).parent / "promise"
 END = "--- the end of a case ---"
 SECONDS = 120  # a guard against hanging, never a wait
 EXECUTORS = ["serial", "thread", "process"]
-SHELLS = ["prompt", "cell", *(["ipython"] if importlib.util.find_spec("IPython") else [])]
+# IPython has threads, so that its cells get to processes with the help of cloudpickle only.
+IPYTHON = all(map(importlib.util.find_spec, ["IPython", "cloudpickle"]))
+FORKED = "platform: without cloudpickle, processes get what is typed by a fork, which is safe on Linux only"
+SHELLS = ["prompt", "cell", *(["ipython"] if IPYTHON else [])]
 
 _, *_parts = re.split(r"^=== (.+)\n", (PROMISE / "blocks.txt").read_text("utf-8"), flags=re.MULTILINE)
 BLOCKS = {name: text.rstrip() + "\n" for name, text in zip(_parts[::2], _parts[1::2], strict=True)}
@@ -302,11 +305,12 @@ def check_script(case: Case, folder: Path, before: str = "") -> None:
     assert case.left(folder) == case.leaves
 
 
-def run_session(how: str, executor: str, cases: list[Case], folder: Path) -> str:
+def run_session(how: str, executor: str, cases: list[Case], folder: Path, *, module: bool = False) -> str:
     """Run cases in one process, and return what it printed on standard error."""
+    start = ["-m", "session"] if module else ["-c", "import session; session.main()"]
     folders = [case.prepare(folder / case.name) for case in cases]
     pairs = [(str(folder), case.cells(executor)) for folder, case in zip(folders, cases, strict=True)]
-    done = run_python("-c", "import session; session.main()", how, folder=folder, stdin=json.dumps(pairs))
+    done = run_python(*start, how, folder=folder, stdin=json.dumps(pairs))
     *printed, rest = done.stdout.split(f"{END}\n")
     assert (done.returncode, rest) == (0, ""), rest + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -342,8 +346,14 @@ def test_as_a_script_with_processes_and_a_thread(tmp_path: Path, case: Case) -> 
 def test_cell_by_cell(tmp_path: Path, executor: str, shell: str) -> None:
     """All in one session, in which names are defined again and again; as statements at a prompt, and as whole cells."""
     if executor == "process" and sys.platform != "linux":
-        pytest.skip("platform: without cloudpickle, a session can be forked on Linux only")
-    run_session(shell, executor, [*SCRIPTS, *AGAIN], tmp_path)
+        pytest.skip(FORKED)
+    run_session(shell, executor, SCRIPTS if shell == "prompt" else [*SCRIPTS, *AGAIN], tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason=FORKED)
+def test_at_a_prompt_that_is_a_module(tmp_path: Path) -> None:
+    """As Python's own is from 3.13 on: __main__ has a file and a spec, but what is typed is not in there."""
+    run_session("prompt", "process", [CASES[0], ONE_AFTER_THE_OTHER], tmp_path, module=True)
 
 
 # --- and keep their promises ------------------------------------------------------------------------------------

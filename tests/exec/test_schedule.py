@@ -203,6 +203,7 @@ def test_a_chain_that_fell_behind_comes_first():
             order.append(name)
             if name == "a1":  # held until the others are two tasks ahead
                 behind.wait(SECONDS)
+                pause()
             elif name == "c2":  # holds the second worker until the first has chosen
                 behind.set()
                 over.wait(SECONDS)

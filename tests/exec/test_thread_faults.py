@@ -32,7 +32,7 @@ def run(workers, *tasks, **options):
 
 def helpers():
     """Return the threads of ours that are alive."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.ident]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.is_alive()]
 
 
 # ---- Ctrl-C -----------------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_ctrl_c_at_any_moment():
                 assert len(results) == 20
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         end = time.monotonic() + 20
-        while [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.ident]:
+        while [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.is_alive()]:
             assert time.monotonic() < end, threading.enumerate()
             time.sleep(0.001)
         print("interrupted" if interrupted else "never interrupted")

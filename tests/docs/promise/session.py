@@ -1,7 +1,8 @@
 """Cases one after another in one process, each in its own folder: as scripts, or as cells in an interactive session.
 
-Started as ``python -c "import session; session.main()"``, so that ``__main__`` is no file and empty, with a list of
-pairs on standard input as JSON: a folder, and cells of source.
+Started as ``python -c "import session; session.main()"``, so that ``__main__`` is no file and empty, or as ``python -m
+session``, so that it is a file that knows nothing of the cells. Takes a list of pairs on standard input, as JSON: a
+folder, and cells of source.
 """
 
 from __future__ import annotations
@@ -67,3 +68,7 @@ def main() -> None:
             for cell in cells:
                 run(cell)
         print(END, flush=True)
+
+
+if __name__ == "__main__":
+    main()

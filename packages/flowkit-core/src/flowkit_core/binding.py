@@ -219,7 +219,7 @@ def bind_by_name(
 
 
 def check_open(
-    open_parameters: Iterable[tuple[Node, Sequence[str]]],
+    open_parameters: Sequence[tuple[Node, Sequence[str]]],
     params: Mapping[str, Any],
     names: Sequence[str],
     remedy: Callable[[Node, str], str],
@@ -238,18 +238,10 @@ def check_open(
     keys: list[Any] = list(params)
     if odd := [name for name in keys if not isinstance(name, str)]:
         raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
-    wanted: set[str] = set()
-    for node, upstream in open_parameters:
-        open_ = node.binding.open if node.binding is not None else ()
-        wanted.update(open_)
-        for parameter in open_:
-            if parameter not in params and parameter not in node.parameters.defaults:
-                raise _missing(node.task, node.parameters, parameter, upstream, names, remedy(node, parameter))
+    wanted = {parameter for node, _ in open_parameters if node.binding is not None for parameter in node.binding.open}
     if unknown := [name for name in params if name not in wanted]:
         takers = (
-            f"parameters that can be given: {', '.join(sorted(wanted))}"
-            if wanted
-            else "no task has a parameter left to give"
+            f"parameters that can be given: {', '.join(sorted(wanted))}" if wanted else "no task has one left to give"
         )
         raise BindingError(
             f"run(params=...) has {unknown[0]!r}, but no task takes it from there{near(unknown[0], wanted)}; {takers}",
@@ -257,6 +249,10 @@ def check_open(
             unknown[0],
             sorted(wanted),
         )
+    for node, upstream in open_parameters:
+        for parameter in node.binding.open if node.binding is not None else ():
+            if parameter not in params and parameter not in node.parameters.defaults:
+                raise _missing(node.task, node.parameters, parameter, upstream, names, remedy(node, parameter))
 
 
 def _too_many(

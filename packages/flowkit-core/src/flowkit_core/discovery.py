@@ -201,9 +201,18 @@ def discovered(scope: Scope) -> list[AnyTask]:
             found += other.tasks.values()
             # what a function made for a DAG of its own is nobody else's
             found += [task for task in other.adopted if not (name and task._home.sealed)]
+    if not found and not scope.tasks:
+        found += _imported(scope)
     # of a definition made several times, that of this scope counts, or else the last
     found.sort(key=serial)
     return connected({_definition(task): task for task in (*found, *scope.tasks.values())}.values())
+
+
+def _imported(scope: Scope) -> list[AnyTask]:
+    """Return the tasks that a module without tasks of its own has names for: it has imported its pipeline."""
+    values: list[Any] = list(scope.globals.values())
+    found = [value for value in values if getattr(type(value), "_is_flowkit_task", False)]
+    return [task for task in found if task._home.globals is not scope.globals]
 
 
 def connected(roots: Iterable[AnyTask]) -> list[AnyTask]:

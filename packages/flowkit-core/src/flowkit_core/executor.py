@@ -214,8 +214,9 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         return found(max_workers=max_workers), True
     if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
         return executor, False
+    hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
     raise TypeError(
-        f"executor is {executor!r}, but must be a name such as 'thread', or an executor object with execute(run)"
+        f"executor is {executor!r}, but must be a name such as 'thread', or an executor object with execute(run){hint}"
     )
 
 

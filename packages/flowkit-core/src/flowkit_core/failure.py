@@ -29,10 +29,10 @@ class Failure:
 
     def blame(self, pipeline: str) -> str:
         """Return who failed, where, and after how many attempts."""
-        if self.attempts > 1:
-            after = f"after {self.attempts} attempts"
+        if self.attempts <= self.retries:
+            after = f"on attempt {self.attempts} of {self.retries + 1}"
         else:
-            after = "on its first attempt" if self.retries else "on its only attempt"
+            after = f"after {self.attempts} attempts" if self.retries else "on its only attempt"
         return f"flowkit: task {self.task!r} of {pipeline!r} failed {after}"
 
 

@@ -230,6 +230,9 @@ class Graph:
                 f"{parameter!r} comes before it only by way of others, and a DAG passes results of direct upstreams: "
                 f"add '{parameter} >> {node.name}'"
             )
+        if node.task._ghosts:
+            again = ", ".join(repr(ghost.name) for ghost in node.task._ghosts)  # type: ignore[attr-defined]
+            return f"{again} was defined again after it had been wired to it: wire it again with '>>'"
         wire = "wire a task to it with '>>'"
         if node.upstream or node.downstream:
             return wire

@@ -10,6 +10,7 @@ from . import discovery
 from ._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from .binding import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError, near, shown
+from .failure import add_note
 from .links import present
 from .retry import RetryPolicy, own_random
 from .wiring import Vertex
@@ -26,6 +27,13 @@ R_co = TypeVar("R_co", covariant=True)
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger")
 
+ELSEWHERE = {
+    "retry": "retries",
+    "max_retries": "retries",
+    "retry_delay": "delay",
+    "condition": "when",
+    "trigger_rule": "trigger",
+}
 DELAY, BACKOFF, MAX_DELAY, JITTER = 1.0, 2.0, 3600.0, 0.1
 _NEVER = RetryPolicy()
 
@@ -61,6 +69,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     when: Callable[..., Any] | None = None
     trigger: str = "none_failed"
+    _is_flowkit_task = True
     _is_copy = False
     _has_copies = False
     _home: Any = None
@@ -205,6 +214,12 @@ class Task(Vertex, Generic[P, R_co]):
             try:
                 return self.func(*args, **kwargs)
             except Exception as error:
+                for value in (*args, *kwargs.values()):
+                    if isinstance(value, Task):
+                        hint = f"wire them, {value.name} >> {self.name}, or pass its result, {value.name}()"
+                        add_note(
+                            error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}"
+                        )
                 pause = self._pause(attempt, error)
             sleep(pause)
             attempt += 1
@@ -257,9 +272,9 @@ class Task(Vertex, Generic[P, R_co]):
 
 def _check_known(owner: str, options: Iterable[str]) -> None:
     if unknown := [option for option in options if option not in OPTIONS]:
-        raise TypeError(
-            f"{owner} has no option {unknown[0]!r}{near(unknown[0], OPTIONS)}; there are: {', '.join(OPTIONS)}"
-        )
+        name = unknown[0]
+        guess = f" (did you mean {ELSEWHERE[name]!r}?)" if name in ELSEWHERE else near(name, OPTIONS)
+        raise TypeError(f"{owner} has no option {name!r}{guess}; there are: {', '.join(OPTIONS)}")
 
 
 def _restore(func: Any, options: dict[str, Any]) -> Task[..., Any]:

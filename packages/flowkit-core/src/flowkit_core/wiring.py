@@ -9,6 +9,7 @@ from .links import MANY, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NoReturn
 
     from .links import Neighbors
 
@@ -38,6 +39,9 @@ class Vertex:
 
     def __rrshift__(self: V, other: Iterable[object]) -> V:
         return Group(_vertices(other)) >> self
+
+    def __lshift__(self, other: object) -> NoReturn:
+        raise TypeError("tasks are wired with '>>', in the direction in which results go: write upstream >> downstream")
 
 
 class Group(tuple[Vertex, ...]):

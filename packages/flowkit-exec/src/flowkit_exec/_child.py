@@ -52,6 +52,8 @@ class Child:
     Attributes:
         held: the nodes it was given and has not reported, by ticket, in the order of giving.
         known: numbers of the functions it knows.
+        next_ticket: the ticket for the next call that it is given.
+        next_shared_ticket: the same for a call with arguments in shared memory, which travels by itself.
         started: whether it has come to life.
     """
 
@@ -63,6 +65,8 @@ class Child:
                 f"process workers start process workers {depth} deep: use executor='thread' in the inner ones"
             )
         self.held: dict[int, Node | None] = {}
+        # no ticket of a worker's is ever used twice: it may still be at the last ones of the run before
+        self.next_ticket, self.next_shared_ticket = 1, 1 << 62
         self.known: set[int] = set(functions or ())
         self.started = False
         self.exitcode: int | None = None

@@ -15,7 +15,6 @@ import signal
 import sys
 from contextvars import copy_context
 from io import BytesIO
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +74,6 @@ class Crew:
         run.graph.rank()
         self._ready = Ranked(())
         self._timers = Timers()
-        self._next_ticket = 1
-        self._shared_tickets = count(1 << 31)
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
         self._most_segments = wire.descriptor_budget()
@@ -218,7 +215,7 @@ class Crew:
             self._functions.numbers,
             child.held,
         )
-        values, dumps, first = run.values, self._functions.dumps, self._next_ticket
+        values, dumps, first = run.values, self._functions.dumps, child.next_ticket
         items: list[tuple[int, Any]] = []
         tickets: list[int] = []
         ticket = first
@@ -261,7 +258,7 @@ class Crew:
             if node.downstream and run.smooth and node.plain:
                 ticket = self._follow(child, node, ticket, items, tickets, depth)
         if tickets:
-            self._next_ticket = ticket
+            child.next_ticket = ticket
             child.give(tickets)
             child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
 
@@ -269,7 +266,8 @@ class Crew:
         """Send a call whose arguments lie in shared memory, by itself, with the descriptors."""
         if number not in child.known:
             self._teach(child, node)
-        ticket = next(self._shared_tickets)
+        ticket = child.next_shared_ticket
+        child.next_shared_ticket += 1
         child.held[ticket] = node
         child.give((ticket,))
         item = number << 3 | wire.SHARED, (data, [segment.layout for segment in used])

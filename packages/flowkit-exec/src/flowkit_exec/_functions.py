@@ -64,6 +64,7 @@ class Functions:
                 self.forked[own] = node.func
         elif local:
             node, reason = next(iter(local.values()))
+            reason += ", and this process cannot be forked safely: it is not known to have one thread only"
             hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
             raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
         self.numbers = [known[id(node.task.func)] for node in run.graph.nodes]

@@ -3,8 +3,8 @@
 A worker has no use for the script until a function or a class of ``__main__`` is needed: a task defined there, or an
 instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the name
 that the standard library uses for the same purpose), so that a guarded part does not run; and the first ``run()`` of a
-pipeline ends it. The statement that the script is at in the process that runs the pipeline may be a loop, or a call
-that serves for ever: such a one is executed only if a name is still missing.
+pipeline ends it. The statement that calls ``run()`` may be a loop that waits for the right time, or call a function that
+does: such a statement is executed only if a name is still missing.
 """
 
 from __future__ import annotations
@@ -41,15 +41,14 @@ def describe_main() -> dict[str, Any] | None:
 
 
 def _line(main: ModuleType | None) -> int | None:
-    """Return the line that the script is at, in whatever thread; None if it has ended."""
-    found = None
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
-                found = frame.f_lineno  # the outermost: there may be an exec() in the script
-            frame = frame.f_back
-    return found
+    """Return the line that the script is at, if it is what called; None if another thread did."""
+    frame: FrameType | None = sys._getframe()
+    line = None
+    while frame is not None:
+        if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
+            line = frame.f_lineno  # the outermost: there may be an exec() in the script
+        frame = frame.f_back
+    return line
 
 
 class Script(ModuleType):

@@ -151,9 +151,8 @@ class _Team:
             self._end_locked()
         until = monotonic() + GRACE
         for worker in self._crew:
-            if worker.thread is not None:
-                with suppress(RuntimeError):  # Ctrl-C came while it was being started
-                    worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
+            if worker.thread is not None and worker.thread.is_alive():
+                worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._run.cancelled:
             self._run.abandon()
 
@@ -302,9 +301,13 @@ class _Team:
         worker.thread = Thread(target=self._help, args=(worker,), kwargs={"active": active}, name=name, daemon=True)
         self._crew.append(worker)
         self._active += active
+        handled = sys.exception()
         try:
             worker.thread.start()
-        except RuntimeError:
+        except RuntimeError as error:
+            interrupt = error.__context__
+            if interrupt is not None and interrupt is not handled:  # Ctrl-C came upon the locks in Thread.start()
+                raise interrupt from None
             self._crew.remove(worker)
             self._active -= active
             self._size = len(self._crew) + 1

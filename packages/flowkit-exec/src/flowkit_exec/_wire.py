@@ -29,10 +29,10 @@ DEPTH = "FLOWKIT_DEPTH"
 LARGE = 64 * 1024
 """Values whose pickle has at least so many bytes travel in shared memory."""
 
-HEADER = struct.Struct("<IBBxxId")
+HEADER = struct.Struct("<IBBxxQd")
 """Length of what follows, kind, number of file descriptors, ticket, seconds."""
 
-TICKET = struct.Struct("<I")
+TICKET = struct.Struct("<Q")
 
 # to a worker
 RUN, FUNCTION, BATCH = range(3)
@@ -52,18 +52,44 @@ def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0
     return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
 
 
+interactive = False
+"""Whether this is a worker of an interactive session: there is no script to import the session's classes from."""
+
+
+def dumps(value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
+    """Return the pickle of a value: by value, where it needs to be and can be."""
+    try:
+        return pickle.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
+    except Exception:
+        if not interactive or (by_value := _cloudpickle()) is None:
+            raise
+    if buffers is None:
+        return by_value(value, PROTOCOL)
+    buffers.clear()
+    return by_value(value, PROTOCOL, buffers.append)
+
+
+def _cloudpickle() -> Callable[..., bytes] | None:
+    try:
+        import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ModuleNotFoundError:
+        return None
+    found: Callable[..., bytes] = cloudpickle.dumps
+    return found
+
+
 def encode(value: Any) -> bytes | tuple[int, Layout]:
     """Return the pickle of a value; for a large one, the descriptor and layout of a segment that holds it."""
     buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+    data = dumps(value, buffers)
     if not buffers and len(data) < LARGE:
         return data
     try:
         views = [buffer.raw() for buffer in buffers]
     except BufferError:  # not contiguous: let pickle make a copy
-        data, views = pickle.dumps(value, PROTOCOL), []
+        data, views = dumps(value), []
     if len(data) + sum(view.nbytes for view in views) < LARGE:
-        return pickle.dumps(value, PROTOCOL) if views else data
+        return dumps(value) if views else data
     return write_segment(data, views)
 
 
@@ -301,7 +327,7 @@ def _set(error: BaseException, name: str, value: Any) -> None:
 def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
     """Return the pickle of something if what it unpickles to passes a test."""
     try:
-        data = pickle.dumps(thing, PROTOCOL)
+        data = dumps(thing)
         return data if same(pickle.loads(data)) else None
     except BaseException:
         return None

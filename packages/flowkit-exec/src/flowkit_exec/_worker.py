@@ -38,6 +38,7 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
 
     # what is pickled by reference to either name is found in the script
     sys.modules["__main__"] = sys.modules["__mp_main__"] = Script(main_module)
+    wire.interactive = main_module is None
     _settle_in()
     Worker(channel, outcomes, tickets, lifeline, {}).serve()
 
@@ -235,7 +236,7 @@ class Worker:
         before, value = 0, None  # the last call, and what came of it, for the next one in a chain
         while True:
             try:
-                ticket = number_of(read(tickets, 4), "little")
+                ticket = number_of(read(tickets, 8), "little")
             except BlockingIOError:
                 return
             if not ticket:  # end of file
@@ -338,7 +339,7 @@ class Worker:
             finally:
                 os.close(descriptor)
         except OSError:  # no memory there, or no descriptors: the ordinary way
-            return pickle.dumps(value, wire.PROTOCOL)
+            return wire.dumps(value)
         return layout
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:

@@ -1,0 +1,116 @@
+"""What has no name to find it by goes to workers by value, where cloudpickle is installed: collected only there."""
+
+from __future__ import annotations
+
+import subprocess
+from textwrap import dedent
+
+import pytest
+from harness import Program
+
+SESSION = """
+import dataclasses, enum, pickle, threading, time
+from flowkit_core import DAG, Task, task
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # no fork beside it
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+class Color(enum.Enum):
+    RED = 1
+
+class Wrong(Exception):
+    pass
+
+class Large:
+    def __init__(self, data):
+        self.data = data
+    def __reduce_ex__(self, protocol):
+        return Large, (pickle.PickleBuffer(self.data),)
+
+def show(*tasks):
+    results = DAG("session", max_workers=2, tasks=tasks).run("process", raise_on_failure=False)
+    return dict(results) | results.failed
+"""
+
+
+def session(cells):
+    """Run code as a session does, and return what it prints."""
+    with Program("-", stdin=subprocess.PIPE) as program:
+        program.process.stdin.write((SESSION + dedent(cells)).encode())
+        program.process.stdin.close()
+        return program.wait()
+
+
+def test_closures_and_lambdas():
+    """With what they close over."""
+    cells = """
+    offset = 3
+    def make(number):
+        return Task(lambda: number + offset, name="lambda"), Task(lambda: (lambda: number)(), name="nested")
+    print(show(*make(4)))
+    """
+    assert session(cells) == "{'lambda': 7, 'nested': 4}\n"
+
+
+def test_classes_of_the_session():
+    """As arguments, results and exceptions: what comes back is of the session's own classes."""
+    cells = """
+    @task
+    def point(): return Point(1)
+    @task
+    def use(point):
+        if point != Point(1) or type(point) is not Point: raise TypeError(point)
+        return Color.RED
+    @task
+    def wrong(): raise Wrong("no")
+    point >> use
+    found = show(use, wrong)
+    print(found["point"] == Point(1), found["use"] is Color.RED, type(found["wrong"]) is Wrong)
+    """
+    assert session(cells) == "True True True\n"
+
+
+def test_large_values_beside_classes_of_the_session():
+    """In shared memory the one, by value the other, also in one call."""
+    cells = """
+    @task
+    def point(): return Point(1)
+    @task
+    def large(): return Large(bytearray(200_000))
+    @task
+    def both(large, point): return len(large.data), point.x
+    [large, point] >> both
+    print(show(both)["both"])
+    """
+    assert session(cells) == "(200000, 1)\n"
+
+
+def test_a_cell_that_is_run_again():
+    """Workers that are kept warm get the new function."""
+    cells = """
+    from flowkit_exec import ProcessExecutor
+    with ProcessExecutor(1) as executor:
+        for number in range(3):
+            @task
+            def again(n=number): return n
+            print(DAG("again", tasks=[again]).run(executor)["again"])
+    """
+    assert session(cells) == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("value", ["lock", "generator"])
+def test_what_cloudpickle_cannot_carry_either(value):
+    """The error names the task and the reason."""
+    cells = f"""
+    thing = threading.Lock() if {value!r} == "lock" else (n for n in [])
+    holder = Task(lambda: thing, name="holder")
+    try:
+        print(show(holder))
+    except TypeError as error:
+        print(type(error).__name__, error)
+    """
+    output = session(cells)
+    assert output.startswith("SerializationError task 'holder'")
+    assert f"cannot pickle '{'_thread.lock' if value == 'lock' else 'generator'}' object" in output
