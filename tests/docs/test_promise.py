@@ -568,7 +568,7 @@ def check(real: Any, promise: Any, *, inserted: tuple[str, ...] = (), defaults: 
     positions = [each.name for each in wanted if each.kind in by_position]
     assert [name for name, each in known.items() if each.kind in by_position][: len(positions)] == positions
     for each in parameters(real):
-        if each.name not in order:
+        if each.name not in order and each.kind is not inspect.Parameter.VAR_KEYWORD:
             assert each.default is not inspect.Parameter.empty, f"{each.name} would have to be given"
 
 

@@ -30,7 +30,7 @@ class Large:
         return Large, (pickle.PickleBuffer(self.data),)
 
 def show(*tasks):
-    results = DAG("session", max_workers=2, tasks=tasks).run("process", raise_on_failure=False)
+    results = DAG("session", max_workers=2, tasks=tasks).run("process", fail_fast=False, raise_on_failure=False)
     return dict(results) | results.failed
 """
 

@@ -14,7 +14,7 @@ import weakref
 import pytest
 from harness import Program, guarded, until
 
-from flowkit_core import DAG, Run, RunFinished, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
+from flowkit_core import DAG, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
 from flowkit_exec import ThreadExecutor
 
 SECONDS = 30  # a guard against hanging, never a wait
@@ -35,7 +35,7 @@ def helpers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.is_alive()]
 
 
-# ---- Ctrl-C -----------------------------------------------------------------------------------------------------------
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 PHASES = {
     "in a task of the calling thread": """
@@ -146,8 +146,10 @@ def test_ctrl_c_at_any_moment():
         from flowkit_exec import ThreadExecutor
 
         sys.setswitchinterval(1e-6)
+        armed = False
         def interrupt(*_):
-            raise KeyboardInterrupt
+            if armed:
+                raise KeyboardInterrupt
         signal.signal(signal.SIGALRM, interrupt)
         sys.unraisablehook = lambda _: None  # some arrive while Python cleans up, and are lost there
         def nap(*_):
@@ -163,13 +165,16 @@ def test_ctrl_c_at_any_moment():
             dag = DAG("interrupted", tasks=tasks)
             dag.graph()
             try:
+                armed = True
                 signal.setitimer(signal.ITIMER_REAL, chosen.uniform(1e-5, 2e-3))
                 results = dag.run(ThreadExecutor(chosen.choice((1, 2, 4))))
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                armed = False
             except KeyboardInterrupt:
                 interrupted += 1
             else:
                 assert len(results) == 20
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
         end = time.monotonic() + 20
         while [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.is_alive()]:
@@ -274,7 +279,7 @@ def test_a_task_whose_condition_held_does_not_start_after_a_failure():
     assert caught.value.flowkit_results.states == {"fail": "failed", "other": "cancelled"}
 
 
-# ---- stopping a run from outside --------------------------------------------------------------------------------------
+# ---- stopping a run from outside -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -322,7 +327,7 @@ def test_an_observer_cancels_the_run(workers):
     assert 10 <= states.count("succeeded") < 10 + workers
 
 
-# ---- threads that do not start ----------------------------------------------------------------------------------------
+# ---- threads that do not start ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("available", [0, 1, 3])
@@ -364,7 +369,7 @@ def test_a_run_at_the_exit_of_the_interpreter():
         assert program.wait() == "20\n"
 
 
-# ---- guests -----------------------------------------------------------------------------------------------------------
+# ---- guests ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -447,7 +452,7 @@ def test_one_worker_runs_runs_in_runs():
     assert nested(15) == 15
 
 
-# ---- what a task may change -------------------------------------------------------------------------------------------
+# ---- what a task may change ------------------------------------------------------------------------------------------
 
 
 def clean(*_inputs):
@@ -501,7 +506,7 @@ def test_no_task_sees_the_context_of_another(inherited, watched, workers):
     contextvars.Context().run(go)
 
 
-# ---- what is left -----------------------------------------------------------------------------------------------------
+# ---- what is left ----------------------------------------------------------------------------------------------------
 
 
 class Value:
@@ -589,7 +594,7 @@ def test_threads_have_names_and_end_with_the_run(workers):
     assert not any(reference() for reference in kept)
 
 
-# ---- size -------------------------------------------------------------------------------------------------------------
+# ---- size ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -616,9 +621,9 @@ def test_several_runs_of_one_executor_at_once():
 
     def work():
         for _ in range(10):
-            ended = []
-            results = dag.run(executor, observers=[lambda event, ended=ended: isinstance(event, RunFinished) and ended.append(event)])
-            outcomes.append(results == expected and ended[0].counts == {"succeeded": 60})
+            told = []
+            results = dag.run(executor, observers=[told.append])
+            outcomes.append(results == expected and told[-1].counts == {"succeeded": 60})
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:

@@ -67,6 +67,15 @@ class Results(dict[str, Any]):
         """Name of each task that ran -> how many attempts it took."""
         return self._fact("attempts")
 
+    @staticmethod
+    def from_error(error: BaseException) -> Results | None:
+        """Return the results of the run that raised an error: what had succeeded, and what became of the rest.
+
+        None for an error that no run raised, and for an exception that takes no attributes.
+        """
+        results = getattr(error, "flowkit_results", None)
+        return results if isinstance(results, Results) else None
+
     def __missing__(self, name: object) -> Any:
         """Say why a task has no result; a `KeyError` all the same."""
         state = self.states.get(name) if isinstance(name, str) else None

@@ -16,9 +16,27 @@ from .retry import RetryPolicy, own_random
 from .wiring import Vertex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import Literal, TypedDict, Unpack
 
     from ._typing import Any
+
+    Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
+    RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
+
+    class TaskOptions(TypedDict, total=False):
+        """The options of a task, for type checkers."""
+
+        name: str
+        retries: int
+        delay: float
+        backoff: float
+        when: Callable[..., Any] | None
+        max_delay: float
+        jitter: float
+        retry_on: RetryOn
+        trigger: Trigger
+
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,7 +86,7 @@ class Task(Vertex, Generic[P, R_co]):
     """
 
     when: Callable[..., Any] | None = None
-    trigger: str = "none_failed"
+    trigger: Trigger = "none_failed"
     _is_flowkit_task = True
     _is_copy = False
     _has_copies = False
@@ -87,8 +105,8 @@ class Task(Vertex, Generic[P, R_co]):
         when: Callable[..., Any] | None = None,
         max_delay: float = MAX_DELAY,
         jitter: float = JITTER,
-        retry_on: Any = None,
-        trigger: str = "none_failed",
+        retry_on: RetryOn = None,
+        trigger: Trigger = "none_failed",
     ) -> None:
         natural = _natural_name(func)
         self.func = func
@@ -110,8 +128,9 @@ class Task(Vertex, Generic[P, R_co]):
             raise TaskOptionTypeError(name, "when", when, "a function of the task's arguments, or None")
         if when is not None:
             self.when = when
-        if trigger not in TRIGGERS:
-            kind = TaskOptionError if type(trigger) is str else TaskOptionTypeError
+        asked: Any = trigger
+        if asked not in TRIGGERS:
+            kind = TaskOptionError if type(asked) is str else TaskOptionTypeError
             raise kind(name, "trigger", trigger, f"one of {', '.join(map(repr, TRIGGERS))}")
         if trigger != self.trigger:
             self.trigger = trigger
@@ -175,7 +194,7 @@ class Task(Vertex, Generic[P, R_co]):
         """Where the task was made, as ``file:line``."""
         return discovery.place(self)
 
-    def with_options(self, **changed: Any) -> Task[P, R_co]:
+    def with_options(self, **changed: Unpack[TaskOptions]) -> Task[P, R_co]:
         """Return a copy of this task with some options changed, wired to nothing.
 
         That is how one function is used twice in a pipeline.
@@ -321,15 +340,38 @@ def task(
     when: Callable[..., Any] | None = ...,
     max_delay: float = ...,
     jitter: float = ...,
-    retry_on: Any = ...,
-    trigger: str = ...,
+    retry_on: RetryOn = ...,
+    trigger: Trigger = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(func: Callable[P, R] | None = None, /, **options: Any) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+def task(
+    func: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retries: int = 0,
+    delay: float = DELAY,
+    backoff: float = BACKOFF,
+    when: Callable[..., Any] | None = None,
+    max_delay: float = MAX_DELAY,
+    jitter: float = JITTER,
+    retry_on: RetryOn = None,
+    trigger: Trigger = "none_failed",
+    **unknown: Any,
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
 
     Args:
         func: the function, where the decorator is written without parentheses.
-        **options: the options of :class:`Task`.
+        name: the task's name; by default the function's.
+        retries: how many more tries after a failed first, 0 or more.
+        delay: seconds to wait before the first retry.
+        backoff: factor from one wait to the next.
+        when: condition on the task's own arguments; a false answer skips the task.
+        max_delay: longest wait between two tries, in seconds.
+        jitter: width of the random factor on each wait, 0 to 1.
+        retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
+        trigger: what must have become of the upstream tasks, as for :class:`Task`.
+        **unknown: none; they are refused with a word on what was meant.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -342,7 +384,20 @@ def task(func: Callable[P, R] | None = None, /, **options: Any) -> Task[P, R] | 
         >>> extract()
         [1, 2, 3]
     """
-    _check_known("@task", options)
-    if func is None:
-        return lambda function: Task(function, **options)
-    return Task(func, **options)
+    _check_known("@task", unknown)
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return Task(
+            function,
+            name=name,
+            retries=retries,
+            delay=delay,
+            backoff=backoff,
+            when=when,
+            max_delay=max_delay,
+            jitter=jitter,
+            retry_on=retry_on,
+            trigger=trigger,
+        )
+
+    return make if func is None else make(func)

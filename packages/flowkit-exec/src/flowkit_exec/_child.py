@@ -55,6 +55,7 @@ class Child:
         next_ticket: the ticket for the next call that it is given.
         next_shared_ticket: the same for a call with arguments in shared memory, which travels by itself.
         started: whether it has come to life.
+        born: when its process was started, in seconds of the monotonic clock.
     """
 
     def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
@@ -69,6 +70,7 @@ class Child:
         self.next_ticket, self.next_shared_ticket = 1, 1 << 62
         self.known: set[int] = set(functions or ())
         self.started = False
+        self.born = monotonic()
         self.exitcode: int | None = None
         self._buffer = bytearray()
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()

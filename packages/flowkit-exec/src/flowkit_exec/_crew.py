@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         """What a crew needs of the executor that it works for."""
 
         max_workers: int
-        pace: float | None
 
         def number(self, func: Any, version: bytes) -> int: ...
         def borrow(self) -> Child | None: ...
@@ -59,6 +58,8 @@ LONG = 1e-3
 """From how many seconds a task on, the order in which tasks start is worth keeping."""
 LONGEST_WAIT = 3_600_000.0
 """Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
+INFANCY = 60.0
+"""Seconds that a worker process has to come to life."""
 STILLBORN = 3
 """How many workers in a row may die before they come to life."""
 
@@ -77,7 +78,7 @@ class Crew:
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
         self._most_segments = wire.descriptor_budget()
-        self._pace = pool.pace  # seconds per task, lately
+        self._pace: float | None = None  # seconds per task, lately
         self._stillborn = 0
         self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
         self._stopped = False
@@ -130,6 +131,8 @@ class Crew:
             waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
         if len(busy) < self._size and any(self._surplus(child) for child in busy):
             waits.append(0.001)
+        if any(not child.started for child in self._children):
+            waits.append(1.0)  # to see whether it ever will be
         if any(child.pidfd is None for child in self._children):
             waits.append(0.5)  # no descriptor tells of the end of a worker whose own children keep its socket open
         return min(waits) if waits else None
@@ -144,7 +147,10 @@ class Crew:
             if patience is not None and not self._ready:
                 self._share()
             for child in list(self._children):
-                if child.pidfd is None and child.fate() is not None:
+                if not child.started and monotonic() - child.born > INFANCY:
+                    child.kill()
+                    self._lost(child)
+                elif child.pidfd is None and child.fate() is not None:
                     self._lost(child)
             return
         told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
@@ -316,7 +322,7 @@ class Crew:
         try:
             if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
                 file = BytesIO()
-                pickler = wire.SharingPickler(file, self._segments)
+                pickler = self._functions.pickler(file, self._segments)
                 pickler.dump((tuple(args), kwargs))
                 return wire.SHARED, file.getvalue(), pickler.used
             if kwargs:
@@ -532,7 +538,6 @@ class Crew:
 
     def _part(self) -> None:
         """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
-        self._pool.pace = self._pace
         gone = []
         for child in list(self._children):
             self._remove(child)

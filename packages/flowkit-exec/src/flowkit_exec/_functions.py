@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
 
-from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference
+from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
 from ._script import describe_main
-from ._wire import PROTOCOL
+from ._wire import PROTOCOL, SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ class Functions:
         references: number -> how a worker gets the function, and what it needs for that.
         forked: number -> function, for workers that are forks of this process; None for fresh ones.
         dumps: pickles arguments.
+        pickler: pickles those that lie in shared memory in part.
     """
 
     def __init__(self, run: Run, number: Callable[[Any, bytes], int]) -> None:
@@ -51,9 +52,11 @@ class Functions:
                 local[id(func)] = node, how
             else:
                 known[id(func)] = self._add(func, *how)
-        by_cloudpickle = cloudpickle_dumps()
-        if by_cloudpickle is not None and describe_main() is None:
-            self.dumps = by_cloudpickle  # classes of an interactive session go by value
+        interactive = describe_main() is None
+        by_cloudpickle = cloudpickle_dumps() if interactive or local else None
+        self.pickler: type[SharingPickler] = SharingPickler
+        if by_cloudpickle is not None and interactive:  # classes of an interactive session go by value
+            self.dumps, self.pickler = by_cloudpickle, sharing_cloudpickler()
         if local and by_cloudpickle is not None:
             for key, (node, reason) in local.items():
                 known[key] = self._add(node.task.func, "pickle", _pickled(node, reason))

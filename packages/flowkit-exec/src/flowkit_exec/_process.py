@@ -61,7 +61,6 @@ class ProcessExecutor:
         self._numbers: dict[tuple[int, bytes], tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
-        self.pace: float | None = None  # seconds per task in the last run: a first guess for the next
         self._finalizer = weakref.finalize(self, _bury_all, self._idle)
 
     def execute(self, run: Run) -> None:

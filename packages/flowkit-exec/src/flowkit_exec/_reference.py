@@ -6,10 +6,11 @@ import os
 import pickle
 import sys
 import threading
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._script import describe_main
-from ._wire import PROTOCOL
+from ._wire import PROTOCOL, SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +24,14 @@ def reference(func: Any) -> tuple[str, Any] | str:
     ``("name", (module, qualified name))`` is looked up; ``("pickle", bytes)`` is unpickled.
     """
     module_name, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if module_name is None or name is None or not hasattr(func, "__code__"):
+    if module_name is None or name is None or not isinstance(func, FunctionType):
         return _by_pickle(func)
     if "<lambda>" in name:
         return "is a lambda, which has no name to find it by"
     if "<locals>" in name:
         return f"is defined inside a function ({name}), where a worker cannot look it up"
     module = sys.modules.get(module_name)
-    if module_name == "__main__" and describe_main() is None:
+    if module_name == "__main__" and (describe_main() is None or func.__code__.co_filename.startswith("<")):
         return "is defined in an interactive session, which a worker cannot import"
     found: Any = module
     for part in name.split("."):
@@ -66,9 +67,12 @@ def unwrapped(found: Any, func: Any) -> bool:
 
 def _by_pickle(func: Any) -> tuple[str, Any] | str:
     try:
-        return "pickle", pickle.dumps(func, PROTOCOL)
+        data = pickle.dumps(func, PROTOCOL)
     except Exception as error:
         return f"is a {type(func).__name__} that cannot be pickled ({type(error).__name__}: {error})"
+    if b"__main__" in data and describe_main() is None:
+        return f"is a {type(func).__name__} of an interactive session, which a worker cannot import"
+    return "pickle", data
 
 
 def cloudpickle_dumps() -> Callable[[Any], bytes] | None:
@@ -78,6 +82,13 @@ def cloudpickle_dumps() -> Callable[[Any], bytes] | None:
     except ModuleNotFoundError:
         return None
     return lambda value: bytes(cloudpickle.dumps(value, PROTOCOL))
+
+
+def sharing_cloudpickler() -> type[SharingPickler]:
+    """Return a pickler that leaves out what lies in shared memory, and pickles by value what cannot go by reference."""
+    import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    return type("SharingCloudpickler", (SharingPickler, cloudpickle.Pickler), {})
 
 
 def by_value(func: Any) -> bytes:

@@ -1,10 +1,10 @@
 """The user's script in a worker process: executed under another name, silently, up to its first ``run()``.
 
 A worker has no use for the script until a function or a class of ``__main__`` is needed: a task defined there, or an
-instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the name
-that the standard library uses for the same purpose), so that a guarded part does not run; and the first ``run()`` of a
-pipeline ends it. The statement that calls ``run()`` may be a loop that waits for the right time, or call a function that
-does: such a statement is executed only if a name is still missing.
+instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the
+name that the standard library uses for the same purpose), so that a guarded part does not run; and the first
+``run()`` of a pipeline ends it. The statement that calls ``run()`` may be a loop that waits for the right time, or
+call a function that does: such a statement is executed only if a name is still missing.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import os
 import sys
 from contextlib import suppress
 from contextvars import copy_context
-from threading import Lock, Thread
+from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import Later, Node
@@ -125,6 +125,8 @@ class _Team:
         self._idle: list[_Worker] = []
         self._lookout: _Worker | None = None
         self._dozing = False  # whether the lookout wants to be woken when something may follow
+        self._began = perf_counter()
+        self._slow_ended: dict[int, float] = {}  # thread -> when its last slow task ended
         self._stirred = 0  # grows whenever something may follow: a slow task ended, a worker has nothing left
         self._active = 1
         self._over = False
@@ -245,7 +247,7 @@ class _Team:
     def _relief(self, spent: float) -> float | None:
         """After a task of so many seconds, call helpers for what waits; return after how long a task to ask again.
 
-        After a long one that is None: from then on the order of what is ready is worth keeping.
+        After two long ones in a row that is None: from then on the order of what is ready is worth keeping.
         """
         surplus = len(self._ready) - 1  # this worker takes one itself
         if spent <= SLOW:
@@ -261,8 +263,11 @@ class _Team:
             with self._lock:
                 # trivial tasks are interrupted now and then: one helper will do, until something is really slow
                 self._call_up_locked(surplus if spent > LONG else min(surplus, 1))
-        if spent <= LONG:
-            return SLOW
+        now, thread = perf_counter(), get_ident()
+        idle = now - spent - self._slow_ended.get(thread, self._began)
+        self._slow_ended[thread] = now
+        if spent <= LONG or idle > LONG:
+            return SLOW  # it may only have been waiting for its turn to run Python; two in a row were not
         self._ready.strict()
         return None
 
@@ -336,5 +341,5 @@ class _Team:
 
     def _end_locked(self) -> None:
         self._over = True
-        for worker in self._idle:
+        for worker in (*self._crew, *self._idle):  # also one that Ctrl-C kept from being rung when it was called
             worker.ring()
