@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter, defaultdict
+from pathlib import Path
 
 from flowkit_core import DAG, Run, Task, TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
 
@@ -25,9 +26,8 @@ def work(path, name, failures, *_inputs):
     """Record its beginning and its end, and fail so many times before it succeeds."""
     note(path, "begin", name)
     try:
-        with open(path, encoding="utf-8") as lines:
-            if sum(line == f"begin {name}\n" for line in lines) <= failures:
-                raise ValueError(name)
+        if Path(path).read_text("utf-8").splitlines().count(f"begin {name}") <= failures:
+            raise ValueError(name)
         return name
     finally:
         note(path, "end", name)
@@ -61,7 +61,7 @@ class History:
 
 
 def pipeline(path, plan):
-    """Make the tasks of a plan: for each its upstreams, how often it fails, its retries, trigger, and if it is skipped."""
+    """Make the tasks of a plan: for each its upstreams, how often it fails, retries, trigger, and if it is skipped."""
     path.unlink(missing_ok=True)
     path.touch()
     tasks = []

@@ -1,4 +1,4 @@
-"""Who runs when, in threads: the longest road first, and nobody idle while something is ready. Events decide, not clocks."""
+"""Who runs when, in threads: the longest road first, and nobody idle while something is ready. No clock decides."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def test_a_chain_that_fell_behind_comes_first():
 
         return function
 
-    tasks = {name: Task(work(name), name=name) for name in ("a1", "b1", "c1", "a2", "b2", "c2", "a3", "b3", "c3", "a4", "b4", "c4")}
+    names = [f"{letter}{number}" for number in range(1, 5) for letter in "abc"]
+    tasks = {name: Task(work(name), name=name) for name in names}
     for letter in "abc":
         tasks[f"{letter}1"] >> tasks[f"{letter}2"] >> tasks[f"{letter}3"] >> tasks[f"{letter}4"]
     run(2, *tasks.values())

@@ -1,4 +1,4 @@
-"""What may go wrong in and around threads: interrupts in every phase, starts that fail, strange guests, what is left."""
+"""What may go wrong in and around threads: interrupts in every phase, starts that fail, guests, and what is left."""
 
 from __future__ import annotations
 
