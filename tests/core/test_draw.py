@@ -238,6 +238,7 @@ def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None
 # --- large graphs -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_long_chain_in_bounded_length() -> None:
     """A chain of 100 000 tasks is a line, and complete in the other formats."""
     size = 100_000

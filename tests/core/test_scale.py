@@ -10,6 +10,8 @@ import pytest
 
 from flowkit_core import DAG, DAGCycleError, Group, Task
 
+pytestmark = pytest.mark.slow
+
 MANY = 100_000
 
 

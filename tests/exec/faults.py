@@ -33,7 +33,7 @@ def count(path):
 def wait_for(path, size=1, seconds=60):
     """Wait until a file has so many bytes."""
     end = time.monotonic() + seconds
-    while not (os.path.exists(path) and os.path.getsize(path) >= size):
+    while not (Path(path).exists() and Path(path).stat().st_size >= size):
         if time.monotonic() > end:
             raise TimeoutError(f"{path} does not get to {size} bytes")
         time.sleep(0.002)
@@ -193,7 +193,7 @@ class NoText(Exception):
 
 
 class ExitText(NoText):
-    def __str__(self):
+    def __str__(self):  # noqa: PLE0307 - it never returns
         sys.exit("no text")
 
     __repr__ = __str__
@@ -414,7 +414,7 @@ def limited(name, soft):
     """Return a large value where a resource is short."""
     which = getattr(resource, name)
     old = resource.getrlimit(which)
-    resource.setrlimit(which, (soft if soft else max(map(int, os.listdir("/dev/fd"))), old[1]))
+    resource.setrlimit(which, (soft or max(int(path.name) for path in Path("/dev/fd").iterdir()), old[1]))
     return bytes(LARGE) if name != "RLIMIT_AS" else len(bytearray(2 << 30))
 
 

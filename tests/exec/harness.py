@@ -1,7 +1,7 @@
 """Runs what may hang, or take its process with it, in processes that end after a time limit and show where they were.
 
-As a program, this is the process that ``guarded`` tests run in: it imports the file of the tests and calls those that it
-is told to call, on a warm executor.
+As a program, this is the process that ``guarded`` tests run in: it imports the file of the
+tests and calls those that it is told to call, on a warm executor.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def until(condition, seconds=SECONDS):
     return value
 
 
-# ---- programs ---------------------------------------------------------------------------------------------------------
+# ---- programs --------------------------------------------------------------------------------------------------------
 
 
 class Program:
@@ -49,7 +49,7 @@ class Program:
         self.mark = uuid.uuid4().hex
         path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", MARK: self.mark}
-        self._output = tempfile.TemporaryFile("w+")
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
         options = {"stdout": self._output, "stderr": subprocess.STDOUT, "start_new_session": True} | options
         command = [sys.executable, *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=stdin, env=environment, **options)
@@ -104,11 +104,11 @@ class Program:
         self._output.close()
 
 
-# ---- guarded tests ----------------------------------------------------------------------------------------------------
+# ---- guarded tests ---------------------------------------------------------------------------------------------------
 
 
 def guarded(function):
-    """Make a test of a function of ``executor`` (and parameters): it is called in another process, with a time limit."""
+    """Make a test of a function of ``executor`` and parameters: it is called in another process, with a time limit."""
     parameters = [name for name in inspect.signature(function).parameters if name != "executor"]
 
     @functools.wraps(function)

@@ -116,8 +116,9 @@ def _attempts(history):
         count = counts[name]
         if count["begin"] > 1 + task.retries:
             yield f"{name} ran {count['begin']} times"
-        if not count["begin"] == count["end"] == count[TaskStarted.__name__]:
-            yield f"{name} began {count['begin']} and ended {count['end']} times, told {count[TaskStarted.__name__]} times"
+        told = count[TaskStarted.__name__]
+        if not count["begin"] == count["end"] == told:
+            yield f"{name} began {count['begin']} and ended {count['end']} times, told {told} times"
 
 
 def _order(history):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from flowkit_core import SerialExecutor
 
+pytestmark = pytest.mark.slow
+
 TRIGGERS = ("none_failed",) * 6 + ("all_success", "all_done", "one_success", "one_failed")
 STEPS = st.tuples(
     st.lists(st.integers(0, 30), max_size=4),
@@ -75,17 +77,19 @@ def sound(tmp_path):
         (lambda lines: lines.extend([("begin", "task_1"), ("end", "task_1")]), "task_1 ran 2 times"),
         (lambda lines: lines.insert(0, ("begin", "task_1")), "task_1 began before ['task_0'] was left"),
         (lambda lines: lines.insert(0, ("TaskStarted", "task_1")), "task_1 started before ['task_0'] ended"),
-        (lambda lines: lines.insert(lines.index(("end", "task_0")), ("begin", "task_1")), "2 tasks ran at once when task_1 began"),
+        (lambda lines: lines.insert(1, ("begin", "task_1")), "task_1 began before ['task_0'] was left"),
+        (lambda lines: lines.insert(-1, ("begin", "task_0")), "task_0 began 3 and ended 2 times, told 2 times"),
+        (lambda lines: lines.insert(lines.index(("end", "task_0")), ("begin", "task_1")), "2 tasks ran at once"),
         (lambda lines: lines.append(("TaskStarted", "task_1")), "task_1 started after task_2 had failed"),
         (lambda lines: lines.insert(0, ("TaskRetrying", "task_0")), "task_0 was to be repeated without having failed"),
-        (lambda lines: lines.append(("begin", "task_0")) or lines.append(("begin", "task_0")), "task_0 began while it was running"),
+        (lambda lines: lines.extend([("begin", "task_0")] * 2), "task_0 began while it was running"),
         (lambda lines: lines.append(("TaskFailed", "task_1")), "task_1 failed, but its state is succeeded"),
     ],
-)  # fmt: skip
+)
 def test_the_checker_finds_what_is_wrong(sound, spoil, complaint):
     history, run = sound
     spoil(history.lines)
-    assert complaint in list(check(history, run, 1, fail_fast=True))
+    assert any(found.startswith(complaint) for found in check(history, run, 1, fail_fast=True))
 
 
 def test_a_note_is_one_line_in_the_order_of_writing(tmp_path):

@@ -1,4 +1,4 @@
-"""Faults of tasks and their values in worker processes: each costs its own task, and nothing hangs or is left behind."""
+"""Faults of tasks and values in worker processes: each costs its own task; nothing hangs or is left behind."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ from flowkit_core import (
 )
 from flowkit_exec import ProcessExecutor
 
+pytestmark = pytest.mark.slow
+
 
 def run(executor, *tasks, **options):
     """Run these tasks, each with what is upstream of it."""
@@ -59,6 +61,11 @@ def gone(pid):
     except ProcessLookupError:
         return True
     return False
+
+
+def descriptors():
+    """Return how many descriptors are open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def text_of(error):
@@ -109,7 +116,7 @@ def test_what_was_queued_behind_a_death_runs_once(executor, tmp_path):
     results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL", "tallies": path})
     assert set(results.failed) == {"victim_0", "victim_1", "victim_2"}
     assert len(results) == 40
-    assert os.path.getsize(path) == 40
+    assert Path(path).stat().st_size == 40
 
 
 @guarded
@@ -452,24 +459,24 @@ def test_a_task_that_closes_all_descriptors(executor):
 @guarded
 def test_a_task_that_moves(executor, tmp_path):
     """Folder, environment and signal handlers are its worker's alone."""
-    here = os.getcwd()
+    here = Path.cwd()
     outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})
-    assert os.getcwd() == here
+    assert Path.cwd() == here
     assert "FLOWKIT_TEST_MOVED" not in os.environ
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @guarded
-def test_a_task_that_prints_megabytes(executor):
+def test_a_task_that_prints_megabytes():
     """Nothing waits for anybody."""
     sys.stdout.flush()
     keep = [os.dup(1), os.dup(2)]
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
         try:
-            with ProcessExecutor(max_workers=2) as executor:
-                assert outcome(executor, Task(faults.shout)) == "shouted"
+            with ProcessExecutor(max_workers=2) as fresh:
+                assert outcome(fresh, Task(faults.shout)) == "shouted"
         finally:
             os.dup2(keep[0], 1)
             os.dup2(keep[1], 2)
@@ -698,8 +705,8 @@ def test_fifty_runs_leave_nothing_open():
             how = {"how": "3"} if number % 10 == 9 else None
             run(executor, Task(faults.victim) if how else Task(faults.buffer), raise_on_failure=False, params=how)
         if before is None:
-            before = len(os.listdir("/dev/fd")), threading.active_count()
-    assert (len(os.listdir("/dev/fd")), threading.active_count()) == before
+            before = descriptors(), threading.active_count()
+    assert (descriptors(), threading.active_count()) == before
 
 
 @guarded
@@ -729,14 +736,14 @@ def test_workers_that_cannot_start(program):
 def test_no_descriptors_for_a_worker():
     """The error says so, and what was opened for it is closed."""
     old = resource.getrlimit(resource.RLIMIT_NOFILE)
-    before = os.listdir("/dev/fd")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + 4, old[1]))
+    before = descriptors()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 4, old[1]))
     try:
         with ProcessExecutor(max_workers=1) as executor, pytest.raises(ExecutorError, match="Too many open files"):
             run(executor, Task(faults.ok))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
-    assert len(os.listdir("/dev/fd")) == len(before)
+    assert descriptors() == before
 
 
 @guarded
@@ -783,7 +790,7 @@ def test_a_daemonic_process_of_multiprocessing():
 
 
 @guarded
-def test_children_that_the_user_does_not_want_to_wait_for(executor):
+def test_children_that_the_user_does_not_want_to_wait_for():
     """With SIGCHLD ignored nobody learns how a worker ended, but that it did."""
     old = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:

@@ -1,15 +1,17 @@
-"""Programs that use process workers: how they are started, how they are interrupted, and that nothing is left of them."""
+"""Programs that use process workers: how they begin, how they are interrupted, and that nothing is left of them."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from harness import Program, until
+
+pytestmark = pytest.mark.slow
 
 TASKS = """
 from flowkit_core import DAG, task
@@ -35,6 +37,9 @@ WITH_A_THREAD = """
 import threading, time
 threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 """
+
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not used
 
 
 @pytest.fixture
@@ -66,9 +71,11 @@ def script(tmp_path):
         TASKS + "def main():\n    print(dag.run('process'))\nif __name__ == '__main__':\n    main()\n",
         "import sys\nprint(end='')\n" + TASKS + "sys.stdout.write(str(dag.run('process')) + chr(10))\nsys.exit(0)\n",
         TASKS
-        + "import threading\nthread = threading.Thread(target=lambda: print(dag.run('process')))\nthread.start()\nthread.join()\n",
+        + "import threading\nthread = threading.Thread(target=lambda: print(dag.run('process')))\n"
+        + "thread.start()\nthread.join()\n",
         TASKS
-        + "from flowkit_exec import ProcessExecutor\nwith ProcessExecutor(2) as executor:\n    dag.run(executor)\n    print(dag.run(executor))\n",
+        + "from flowkit_exec import ProcessExecutor\nwith ProcessExecutor(2) as executor:\n"
+        + "    dag.run(executor)\n    print(dag.run(executor))\n",
     ],
     ids=["unguarded", "beside a thread", "guarded", "main()", "exits", "in a thread", "warm"],
 )
@@ -153,11 +160,13 @@ def test_classes_of_the_script(script, guard):
             "up to its first run()",
         ),
         (
-            "if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n    DAG('late', tasks=[late]).run('process')\n",
+            "if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n"
+            "    DAG('late', tasks=[late]).run('process')\n",
             "__main__ guard",
         ),
         (
-            "import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\nDAG('late', tasks=[late]).run('process')\n",
+            "import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\n"
+            "DAG('late', tasks=[late]).run('process')\n",
             "ZeroDivisionError",
         ),
     ],
@@ -211,9 +220,10 @@ def test_what_is_no_file(how):
     ]
     cells += ["print(DAG('cells', tasks=[use]).run('process')['use'])\n"]
     plain = "".join(cells)
-    by_exec = f"import sys\nsys.modules['cloudpickle'] = None\nfor cell in {cells!r}:\n    exec(cell, vars(sys.modules['__main__']))\n"
+    alone = "import code, sys\nsys.modules['cloudpickle'] = None\n"
+    by_exec = f"{alone}for cell in {cells!r}:\n    exec(cell, vars(sys.modules['__main__']))\n"
     by_code = (
-        f"import code, sys\nsys.modules['cloudpickle'] = None\nshell = code.InteractiveInterpreter(vars(sys.modules['__main__']))\n"
+        f"{alone}shell = code.InteractiveInterpreter(vars(sys.modules['__main__']))\n"
         f"for cell in {cells!r}:\n    shell.runsource(cell, symbol='exec')\n"
     )
     source = {"cells": by_exec, "interpreter": by_code}.get(
@@ -274,8 +284,10 @@ def test_a_run_that_begins_when_the_script_has_ended(script):
 @pytest.mark.parametrize(
     "when",
     [
-        "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n    time.sleep(1)\n",
-        "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n    time.sleep(3600)\nforever()\n",
+        "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n"
+        "    time.sleep(1)\n",
+        "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n"
+        "    time.sleep(3600)\nforever()\n",
     ],
     ids=["loop", "call"],
 )
@@ -503,12 +515,14 @@ def test_a_killed_program_that_has_forked(script):
     until(lambda: len(program.descendants()) == 1)
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="platform: shared memory has no folder here")
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="platform: shared memory has no folder here")
 def test_shared_memory_is_freed(script):
     """Also when the program is killed: segments have no names."""
-    before = set(os.listdir("/dev/shm"))
+    before = set(SHARED_MEMORY.iterdir())
     program = busy(script, BUSY + "dag.run('process')\n")
-    assert {name for name in set(os.listdir("/dev/shm")) - before if "flowkit" in name or "psm" in name} == set()
+    assert {
+        name for name in set(SHARED_MEMORY.iterdir()) - before if "flowkit" in name.name or "psm" in name.name
+    } == set()
     program.signal(signal.SIGKILL)
     program.wait(code=-signal.SIGKILL)
 

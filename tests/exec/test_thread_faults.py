@@ -17,6 +17,8 @@ from harness import Program, guarded, until
 from flowkit_core import DAG, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
 from flowkit_exec import ThreadExecutor
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30  # a guard against hanging, never a wait
 variable = contextvars.ContextVar("variable", default="untouched")
 

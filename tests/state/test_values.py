@@ -236,6 +236,7 @@ def test_no_value_is_too_deep(path, wrap):
         assert state.get("other") == 1
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_deep():
     state = StateManager()
     state.set("deep", nested(lambda v: [v], DEEP))

@@ -271,7 +271,7 @@ class Awaited:
             except BaseException as error:
                 outcome.extend((None, error))
 
-        thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async")
+        thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async", daemon=True)
         thread.start()
         thread.join()
         if len(outcome) == 2:

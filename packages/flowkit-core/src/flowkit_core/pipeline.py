@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 
 from ._typing import TYPE_CHECKING
-from .errors import BindingError, shown
+from .errors import BindingError, ExecutorError, shown
 from .events import RunFinished, RunStarted
 from .executor import checked_workers, resolve_executor
 from .logs import log_observer, warn_empty
@@ -166,6 +166,11 @@ def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
     began = perf_counter()
     try:
         executor.execute(run)
+        if not run.done:
+            name = getattr(executor, "name", type(executor).__name__)
+            raise ExecutorError(
+                f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor"
+            )
     except BaseException as error:
         run.abandon()
         _attach(error, Results.of(run))

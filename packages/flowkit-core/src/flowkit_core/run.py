@@ -452,13 +452,7 @@ class Run:
                     try:
                         observer(event)
                     except Exception as error:
-                        import warnings
-
-                        warnings.warn(
-                            f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}",
-                            RuntimeWarning,
-                            stacklevel=2,
-                        )
+                        _report(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}")
 
     def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
         self.tell(kind, task=node.name, **facts)
@@ -553,6 +547,16 @@ def _assembled(
     args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
     args += rest
     return args, {name: given[name] for name in parameters.keyword_only if name in given}
+
+
+def _report(message: str) -> None:
+    """Warn, and where warnings are made errors print one: who listens cannot make a run fail."""
+    import warnings
+
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+    except RuntimeWarning as warning:
+        sys.excepthook(RuntimeWarning, warning, None)
 
 
 class _Countdown:
