@@ -344,7 +344,8 @@ def main() -> None:
     library = Path(os.__file__).parent
     parser = argparse.ArgumentParser(description="Measure the source code of the Python standard library.")
     parser.add_argument("--root", type=folder, default=library, help="measure the Python files below this")
-    parser.add_argument("--executor", choices=["serial", "thread", "process"], default="process" if os.name == "posix" else "thread")
+    usual = "process" if os.name == "posix" else "thread"
+    parser.add_argument("--executor", choices=["serial", "thread", "process"], default=usual)
     parser.add_argument("--workers", type=at_least_one, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--database", metavar="FILE", help="keep the database here, with its list of unparsable files")
     parser.add_argument("--top", type=at_least_one, default=5, metavar="N", help="length of the rankings")

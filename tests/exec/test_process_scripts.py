@@ -160,13 +160,17 @@ def test_classes_of_the_script(script, guard):
             "up to its first run()",
         ),
         (
-            "if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n"
-            "    DAG('late', tasks=[late]).run('process')\n",
+            (
+                "if __name__ == '__main__':\n    @task\n    def late():\n        return 1\n"
+                "    DAG('late', tasks=[late]).run('process')\n"
+            ),
             "__main__ guard",
         ),
         (
-            "import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\n"
-            "DAG('late', tasks=[late]).run('process')\n",
+            (
+                "import os\nif os.environ.get('FLOWKIT_DEPTH'):\n    1 / 0\n@task\ndef late():\n    return 1\n"
+                "DAG('late', tasks=[late]).run('process')\n"
+            ),
             "ZeroDivisionError",
         ),
     ],
@@ -284,10 +288,14 @@ def test_a_run_that_begins_when_the_script_has_ended(script):
 @pytest.mark.parametrize(
     "when",
     [
-        "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n"
-        "    time.sleep(1)\n",
-        "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n"
-        "    time.sleep(3600)\nforever()\n",
+        (
+            "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n"
+            "    time.sleep(1)\n"
+        ),
+        (
+            "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n"
+            "    time.sleep(3600)\nforever()\n"
+        ),
     ],
     ids=["loop", "call"],
 )
