@@ -289,8 +289,8 @@ def test_a_run_that_begins_when_the_script_has_ended(script):
     "when",
     [
         (
-            "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n        break\n"
-            "    time.sleep(1)\n"
+            "while True:\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        print(dag.run('process'))\n"
+            "        break\n    time.sleep(1)\n"
         ),
         (
             "def forever():\n    if not os.environ.get('FLOWKIT_DEPTH'):\n        return print(dag.run('process'))\n"

@@ -49,6 +49,7 @@ AHEAD = 2e-3
 DEEPEST = 1024
 """How many calls a worker is given in advance at most."""
 UNKNOWN_DEPTH = 1
+"""The same, as long as nothing is known of how long tasks take."""
 FIRST = 64
 """How many calls an idle worker is given at once at most."""
 GRACE = 0.5
@@ -73,7 +74,7 @@ class Crew:
         self._size = pool.max_workers
         self._children: list[Child] = []
         run.graph.rank()
-        self._ready = Ranked(())
+        self._ready = Ranked(run.start())
         self._timers = Timers()
         self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
@@ -91,7 +92,6 @@ class Crew:
     def work(self) -> None:
         """Drive the run to its end."""
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name of the script in workers
-        self._put(self._run.start())
         try:
             self._drive()
         except BaseException:
