@@ -457,10 +457,12 @@ def test_a_task_that_closes_all_descriptors(executor):
 
 
 @guarded
-def test_a_task_that_moves(executor, tmp_path):
-    """Folder, environment and signal handlers are its worker's alone."""
+def test_a_task_that_moves(tmp_path):
+    """Folder, environment and signal handlers are its worker's alone; one that ignores SIGTERM is ended all the same."""
     here = Path.cwd()
-    outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})
+    with ProcessExecutor(max_workers=1) as executor:
+        worker = outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})
+    assert gone(worker)
     assert Path.cwd() == here
     assert "FLOWKIT_TEST_MOVED" not in os.environ
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

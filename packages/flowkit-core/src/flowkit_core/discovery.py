@@ -58,6 +58,8 @@ class Scope:
             old._replaced = True
             if self.key[1] == _TOP:
                 unlink(old)
+            else:
+                _let_go(self.key, [old])
 
 
 def _key(task: AnyTask) -> Any:
@@ -102,6 +104,14 @@ def _adopted_by_top(task: AnyTask, frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
+def _let_go(key: Key, tasks: Iterable[AnyTask]) -> None:
+    """Let the top level of a module forget what it made with a helper before: a server may do so for ever."""
+    top = _scopes.get((key[0], _TOP, 0, 0))
+    if top is not None:
+        for task in tasks:
+            top.adopted.pop(task, None)
+
+
 def _level(frame: FrameType) -> int:
     """Return how many calls of the same function are under way, in a function that calls itself."""
     level = 0
@@ -115,6 +125,8 @@ def _level(frame: FrameType) -> int:
 def _filed(key: Key, module: dict[str, Any], line: int) -> Scope:
     scope = _scopes.get(key)
     if scope is None or (key[1] and scope.sealed and line <= scope.sealed):
+        if scope is not None:
+            _let_go(key, scope.tasks.values())
         scope = _scopes[key] = Scope(key, module)
     return scope
 
