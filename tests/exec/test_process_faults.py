@@ -458,7 +458,7 @@ def test_a_task_that_closes_all_descriptors(executor):
 
 @guarded
 def test_a_task_that_moves(tmp_path):
-    """Folder, environment and signal handlers are its worker's alone; one that ignores SIGTERM is ended all the same."""
+    """Folder, environment and signal handlers are its worker's alone; that it ignores SIGTERM does not save it."""
     here = Path.cwd()
     with ProcessExecutor(max_workers=1) as executor:
         worker = outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})

@@ -395,7 +395,7 @@ def busy(script, source, **options):
     program = script(source, **options)
     until(lambda: program.output.count("at work") == 2 or program.process.poll() is not None)
     assert program.process.poll() is None, program.output
-    assert len(program.descendants()) == 5
+    until(lambda: len(program.descendants()) == 5)
     return program
 
 
@@ -405,7 +405,9 @@ def test_ctrl_c(script, group):
     program = busy(script, BUSY + CAUGHT)
     program.signal(signal.SIGINT, group=group)
     output = program.wait()
-    assert output.endswith(f"interrupted succeeded cancelled {output.count('began')}\n")
+    began, ended = output.count("began"), int(output.split()[-1])
+    assert output.endswith(f"interrupted succeeded cancelled {ended}\n")
+    assert began - 1 <= ended <= began  # the interrupt may come while one result is being taken in
     assert program.descendants() == []
 
 

@@ -29,7 +29,7 @@ DEPTH = "FLOWKIT_DEPTH"
 LARGE = 64 * 1024
 """Values whose pickle has at least so many bytes travel in shared memory."""
 
-HEADER = struct.Struct("<IBBxxQd")
+HEADER = struct.Struct("<QBBxxQd")
 """Length of what follows, kind, number of file descriptors, ticket, seconds."""
 
 TICKET = struct.Struct("<Q")
