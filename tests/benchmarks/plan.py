@@ -49,14 +49,14 @@ class Plan:
 
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
     our_sizes: tuple[int, ...] = ()
-    rounds: int = 7
-    patience: float = 8.0
-    limit: float = 40.0
+    rounds: int = 4
+    patience: float = 4.0
+    limit: float = 15.0
     memory: int = 100_000
-    prefect: int = 100
+    prefect: int = 50
     naps: int = 40
-    seeds: int = 3
-    starts: int = 31
+    seeds: int = 2
+    starts: int = 21
 
     @property
     def usual(self) -> int:
