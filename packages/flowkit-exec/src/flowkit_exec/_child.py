@@ -73,6 +73,7 @@ class Child:
         self.born = monotonic()
         self.exitcode: int | None = None
         self._buffer = bytearray()
+        self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._told: dict[str, Any] | None = None
         self._popen: subprocess.Popen[bytes] | None = None
@@ -242,11 +243,11 @@ class Child:
             raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
         return descriptors[0]
 
-    def frames(self) -> list[tuple[int, int, float, bytes]]:
-        """Return the whole frames that were read: kind, ticket, seconds, payload."""
+    def frames(self) -> deque[tuple[int, int, float, bytes]]:
+        """Return the whole frames that were read: kind, ticket, seconds, payload. Who takes one in takes it out."""
         data = bytes(self._buffer)
         unpack, size, end = wire.HEADER.unpack_from, wire.HEADER.size, len(data)
-        found = []
+        found = self._frames
         start = 0
         while end - start >= size:
             length, kind, _, ticket, seconds = unpack(data, start)

@@ -340,7 +340,9 @@ class Crew:
         """Take in what a worker has sent."""
         held, finish, loads = child.held, self._run.finish, pickle.loads
         spent, tasks = 0.0, 0
-        for kind, ticket, seconds, payload in child.frames():
+        frames = child.frames()
+        while frames:
+            kind, ticket, seconds, payload = frames.popleft()
             if kind in _TASK_ENDED:
                 spent += seconds
                 tasks += 1
@@ -531,6 +533,7 @@ class Crew:
         """After an interrupt: nothing begins any more, and what runs has a short time to end."""
         for child in self._children:
             self._take_back(child)
+            self._take_in(child)
         until = monotonic() + GRACE
         while any(child.held for child in self._children) and monotonic() < until:
             self._listen(max(0.0, until - monotonic()))
