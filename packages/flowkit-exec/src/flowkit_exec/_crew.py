@@ -349,7 +349,7 @@ class Crew:
             if kind != wire.VALUE:
                 self._take_in_rare(child, kind, ticket, seconds, payload)
                 continue
-            node = held.pop(ticket)
+            node = held.pop(ticket, None)
             if node is None:
                 continue
             try:
@@ -379,7 +379,7 @@ class Crew:
             if (node := child.held.get(ticket)) is not None:
                 self._run.begun(node, already=True)
         else:
-            node = child.held.pop(ticket)
+            node = child.held.pop(ticket, None)
             if kind == wire.SEGMENT:
                 self._take_in_segment(child, node, payload, seconds)
             elif node is None:
@@ -463,7 +463,7 @@ class Crew:
 
     def _take_back(self, child: Child) -> None:
         for ticket in child.take_back():
-            node = child.held.pop(ticket)
+            node = child.held.pop(ticket, None)
             if node is None:
                 continue
             if node.index in self._ahead:
