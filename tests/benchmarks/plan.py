@@ -49,14 +49,14 @@ class Plan:
 
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
     our_sizes: tuple[int, ...] = ()
-    rounds: int = 4
-    patience: float = 4.0
-    limit: float = 15.0
+    rounds: int = 3
+    patience: float = 1.5
+    limit: float = 4.0
     memory: int = 100_000
-    prefect: int = 50
-    naps: int = 40
-    seeds: int = 2
-    starts: int = 21
+    prefect: int = 20
+    naps: int = 30
+    seeds: int = 1
+    starts: int = 15
 
     @property
     def usual(self) -> int:
