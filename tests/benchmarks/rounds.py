@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -56,6 +58,7 @@ class Cell:
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            process_group=0,
         )
         if self._answer(10 * limit) is not None and warm_up:
             answer = self._ask(limit)
@@ -95,7 +98,7 @@ class Cell:
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], limit)[0]:
             self.problem = f"not within {limit:.0f} s"
-            self._process.kill()
+            self._kill()
             return None
         line = self._process.stdout.readline()
         answer = json.loads(line) if line else {"problem": f"fails: its process ended with code {self._process.wait()}"}
@@ -109,9 +112,15 @@ class Cell:
         try:
             self._process.communicate(timeout=TO_END)
         except (subprocess.TimeoutExpired, BrokenPipeError):
-            self._process.kill()
+            self._kill()
             self._process.communicate()
         self._process = None
+
+    def _kill(self) -> None:
+        """End the process with all it has started: the workers of a pool would hold its output open for ever."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def median(self, lap: str = "run") -> float | None:
         """Return the median of all turns, or None."""
