@@ -407,7 +407,7 @@ def test_ctrl_c(script, group):
     output = program.wait()
     began, ended = output.count("began"), int(output.split()[-1])
     assert output.endswith(f"interrupted succeeded cancelled {ended}\n")
-    assert began - 2 <= ended <= began  # the interrupt may come while a result of a worker is being taken in
+    assert began // 2 <= ended <= began  # what is being read at the moment of the interrupt may be lost
     assert program.descendants() == []
 
 
