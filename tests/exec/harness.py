@@ -49,7 +49,7 @@ class Program:
         self.mark = uuid.uuid4().hex
         path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", MARK: self.mark}
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by __exit__
         options = {"stdout": self._output, "stderr": subprocess.STDOUT, "start_new_session": True} | options
         command = [sys.executable, *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=stdin, env=environment, **options)
@@ -57,8 +57,8 @@ class Program:
     @property
     def output(self):
         """What it and its workers have printed so far."""
-        self._output.seek(0)
-        return self._output.read()
+        # opened anew: reading must not move the position that the program writes at
+        return Path(self._output.name).read_text(errors="replace")
 
     def wait(self, code=0, seconds=SECONDS):
         """Wait for its end and return what it printed; a hang, or another exit code, is a failure."""

@@ -72,7 +72,7 @@ class Child:
         self.started = False
         self.born = monotonic()
         self.exitcode: int | None = None
-        self._buffer = bytearray()
+        self._unread: list[bytes] = []
         self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._told: dict[str, Any] | None = None
@@ -218,15 +218,15 @@ class Child:
 
     def receive(self) -> bool:
         """Read what there is, without waiting; say whether the worker can still be heard."""
+        unread = self._unread
         while True:
             try:
-                data = os.read(self.outcomes, 1 << 20)
+                unread.extend(map(os.read, (self.outcomes,), (1 << 20,)))  # in one piece: Ctrl-C must not lose it
             except BlockingIOError:
                 return True
-            if not data:
+            if not unread[-1]:
                 return False
-            self._buffer += data
-            if len(data) < 1 << 16:
+            if len(unread[-1]) < 1 << 16:
                 return True
 
     def receive_descriptor(self) -> int:
@@ -245,7 +245,7 @@ class Child:
 
     def frames(self) -> deque[tuple[int, int, float, bytes]]:
         """Return the whole frames that were read: kind, ticket, seconds, payload. Who takes one in takes it out."""
-        data = bytes(self._buffer)
+        data = b"".join(self._unread)
         unpack, size, end = wire.HEADER.unpack_from, wire.HEADER.size, len(data)
         found = self._frames
         start = 0
@@ -256,7 +256,7 @@ class Child:
                 break
             start = payload_at + length
             found.append((kind, ticket, seconds, data[payload_at:start]))
-        del self._buffer[:start]
+        self._unread = [data[start:]] if start < end else []
         return found
 
     # ---- ending --------------------------------------------------------------------------------------------------
