@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
+import itertools
 import logging
 import os
 import subprocess
@@ -28,6 +28,10 @@ from flowkit_state import (
 @pytest.fixture
 def calls():
     return []
+
+
+def results(state):
+    return [key for key in state.keys() if key.startswith("flowkit.cache:")]  # noqa: SIM118
 
 
 def double(x):
@@ -147,7 +151,7 @@ def test_version_forgets(calls, path):
         with StateManager(path) as state:
             TaskCache(state, version=version)(lambda x: calls.append(x) or x)(1)
     with StateManager(path) as state:
-        assert len(state.keys()) == 4
+        assert len(results(state)) == 4
 
 
 def test_results_last(path, calls):
@@ -257,7 +261,7 @@ def test_a_decorated_helper_in_the_closure_counts():
     assert [variant(1)(1), variant(2)(1), variant(1)(1)] == [2, 3, 2]
 
 
-def test_an_opaque_closure_is_of_this_process_and_works():
+def test_a_lock_in_a_closure_does_not_count():
     cache = TaskCache()
 
     def with_lock(lock, n):
@@ -270,7 +274,8 @@ def test_an_opaque_closure_is_of_this_process_and_works():
 
     one, two = with_lock(threading.Lock(), 1), with_lock(threading.Lock(), 2)
     assert [one(1), two(1), one(1)] == [2, 3, 2]
-    assert len(cache.state.keys()) == 2
+    assert with_lock(threading.Lock(), 2).explain(1).startswith("remembered")
+    assert len(results(cache.state)) == 2
 
 
 def test_recursion():
@@ -290,7 +295,7 @@ def test_recursion():
 
     assert fibonacci(40) == 102334155
     assert even(10)
-    assert len(cache.state.keys()) == 41 + 11
+    assert len(results(cache.state)) == 41 + 11
 
 
 def test_a_default_that_cannot_be_kept_is_still_a_default(calls):
@@ -306,9 +311,6 @@ def test_a_default_that_cannot_be_kept_is_still_a_default(calls):
 
 
 def test_methods(calls):
-    class Size(enum.Enum):
-        ONE = 1
-
     class Shop(typing.NamedTuple):
         name: str
 
@@ -320,6 +322,169 @@ def test_methods(calls):
 
     assert Shop.price(1) == Shop("a").price(1) == 1
     assert calls == [1]
+
+
+# What a function uses
+
+
+RATE = 2
+CLIENT = itertools.count()
+seen = []
+
+
+def rated(x):
+    return x * RATE
+
+
+def test_what_a_function_uses_counts(monkeypatch):
+    cached = TaskCache()(lambda x: rated(x) + 1)
+    assert cached(2) == 5
+    assert cached.explain(2).startswith("remembered since ")
+    monkeypatch.setattr(sys.modules[__name__], "RATE", 3)
+    assert cached.explain(2) == f"constant {__name__}.RATE has changed"
+    assert cached(2) == 7
+    monkeypatch.setattr(sys.modules[__name__], "RATE", 2)
+    assert cached(2) == 5
+
+
+def test_what_it_changes_does_not(calls):
+    def note(x):
+        seen.append(x)
+        return len(seen)
+
+    @TaskCache()
+    def f(x):
+        calls.append(x)
+        return note(x)
+
+    assert f(1) == f(1)
+    assert calls == [1]
+
+
+def use_client():
+    return next(CLIENT)
+
+
+def test_a_constant_without_content_is_not_cached_and_said_once(caplog):
+    cached = TaskCache()(use_client)
+    with caplog.at_level(logging.WARNING, logger="flowkit.state"):
+        assert cached() + 1 == cached()
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert f"is not cached: constant {__name__}.CLIENT is of type itertools.count, " in text
+    assert "give TaskCache(version=...)" in text
+    assert cached.explain().startswith(f"it cannot be cached: constant {__name__}.CLIENT")
+
+
+def test_with_a_version_it_is_cached():
+    cached = TaskCache(version=1)(use_client)
+    assert cached() == cached()
+
+
+def test_explain(clock, monkeypatch):
+    state = StateManager(clock=clock)
+
+    @TaskCache(state, ttl=10)
+    def f(x, y=0):
+        return x * RATE
+
+    assert f.explain(1) == "never computed before"
+    f(1)
+    assert f.explain(1) == "remembered since 2023-11-14 22:13:20+00:00"
+    assert f.explain(2) == "input 'x' has changed"
+    assert f.explain("a", y=2) == "input 'x' has changed; input 'y' has changed"
+    clock.advance(10)
+    assert f.explain(1) == "expired"
+    assert f.explain(2) == "expired, or never computed with these inputs"
+    f(1)
+    assert f.invalidate(1)
+    assert f.explain(1) == "it was forgotten"
+    f.clear()
+    assert f.explain(1) == "never computed before"
+    assert state.keys() == []
+    assert f.explain(1, 2, 3) == "it cannot be cached: too many positional arguments"
+    assert f.explain(object()).startswith('it cannot be cached: argument "x" is of type object')
+
+
+def test_explain_other_versions_and_keys():
+    cache = TaskCache(version=1, key=abs)
+    state = cache.state
+    cached = cache(double)
+    cached(-1)
+    assert cached.explain(1).startswith("remembered")
+    assert cached.explain(2) == "result of key() has changed"
+    assert TaskCache(state, version=2, key=abs)(double).explain(1) == "version of the cache has changed"
+
+
+# For pipelines
+
+
+async def fetch(x):
+    return x
+
+
+def test_find_and_keep():
+    cache = TaskCache()
+    found = cache.find(fetch, (1,), {}, name="load")
+    assert (found.known, found.value, found.why) == (False, None, "never computed before")
+    cache.keep(found.token, [1])
+    found = cache.find(fetch, (), {"x": 1}, name="load")
+    assert (found.known, found.value, found.token) == (True, [1], None)
+    assert found.why == "its code and its inputs are the same"
+    assert repr(found) == "<Found known=True why='its code and its inputs are the same'>"
+    assert cache.find(fetch, (1,), {}, name="other").why == "never computed before"
+    assert cache.find(fetch, (1,), {}).why == "never computed before"
+    again = cache.find(fetch, (1,), {}, name="load", refresh=True)
+    assert (again.known, again.why) == (False, "refresh was asked for")
+    cache.keep(again.token, [2])
+    assert cache.find(fetch, (1,), {}, name="load").value == [2]
+    assert cache.find(fetch, (2,), {}, name="load").why == "input 'x' has changed"
+
+
+def test_find_what_cannot_be_cached(caplog):
+    cache = TaskCache()
+    found = cache.find(fetch, (object(),), {})
+    assert (found.known, found.token) == (False, None)
+    assert found.why.startswith('it cannot be cached: argument "x" is of type object')
+    cache.keep(found.token, 1)
+    assert cache.state.keys() == []
+    assert cache.find(fetch, (), {}).why == "it cannot be cached: missing a required argument: 'x'"
+    token = cache.find(fetch, (1,), {}).token
+    cache.keep(token, object())
+    assert "its result is of type object" in caplog.text
+    assert cache.state.keys() == []
+
+
+def test_find_ignores_what_does_not_count():
+    def f(rows, idempotency_key): ...
+
+    cache = TaskCache()
+    cache.keep(cache.find(f, (1, "a"), {}, ignore=("idempotency_key",)).token, 1)
+    assert cache.find(f, (1, "b"), {}, ignore=("idempotency_key",)).known
+    assert not cache.find(f, (1, "b"), {}).known
+
+
+def test_over():
+    state = StateManager()
+    own = TaskCache(StateManager(), ttl=5)
+    assert own.over(state) is own
+    shared = TaskCache(ttl=5, version=1, key=abs).over(state)
+    assert shared.state is state
+    shared.keep(shared.find(double, (-1,), {}).token, 1)
+    assert TaskCache(version=1, key=abs).over(state).find(double, (1,), {}).known
+    assert not TaskCache(version=2, key=abs).over(state).find(double, (1,), {}).known
+
+
+def test_what_an_entry_was_made_of_is_beside_it():
+    cache = TaskCache()
+    cache(rated)(1)
+    (key,) = results(cache.state)
+    assert sorted(cache.state.get_metadata(key)["components"]) == [
+        f"constant {__name__}.RATE",
+        f"function {__name__}.rated",
+        "input x",
+        "python",
+    ]
 
 
 # What cannot be cached
@@ -378,7 +543,7 @@ def test_an_entry_that_cannot_be_restored_is_computed_again(tmp_path, caplog):
         path.write_text(path.read_text().replace('"value": 4', '"value": {"$future": 4}'))
         assert cached(2) == 4
         assert "unknown type $future" in caplog.text
-        assert len(state.get_all()) == 1
+        assert state.get_all()[results(state)[0]] == 4
 
 
 def test_a_closed_state_is_an_error():

@@ -21,17 +21,22 @@ from flowkit import (
     Group,
     LogLevel,
     ProcessExecutor,
+    Reclaimed,
     Results,
     RetryPolicy,
+    RunRecord,
     SerialExecutor,
     StateManager,
     Task,
     TaskCache,
+    TaskError,
     ThreadExecutor,
     configure_logging,
     get_logger,
     task,
 )
+from flowkit.testing import Verified, verify_resume
+from flowkit_core.durable import Cache, Store
 
 # A task keeps the types of its function, however it is decorated.
 
@@ -159,6 +164,60 @@ assert_type(measured("a", scale=2.0), float)
 measured(1)  # type: ignore[arg-type]
 
 
+# Durable runs.
+
+
+@task(cache=True)
+def cached() -> int:
+    return 1
+
+
+@task(cache=TaskCache(ttl=60, key=lambda rows: len(rows), version=2))
+def cached_by_key(rows: list[int]) -> int:
+    return sum(rows)
+
+
+assert_type(cached, Task[[], int])
+assert_type(cached_by_key([1]), int)
+task(cache="yes")  # type: ignore[call-overload]
+
+
+class Money:
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+
+class MoneySerializer:
+    name = "money"
+    type = Money
+
+    def dump(self, value: Money) -> bytes:
+        return str(value.cents).encode()
+
+    def load(self, data: bytes) -> Money:
+        return Money(int(data))
+
+
+def durable(path: Path) -> None:
+    state = StateManager(path, serializer=MoneySerializer())
+    StateManager(path, serializer=[MoneySerializer()])
+    StateManager(path, serializer="yaml")  # type: ignore[arg-type]
+    dag.run(state=path)
+    dag.run(state="runs.db", resume=True, refresh={"cached"}, state_errors="warn")
+    results = dag.run(state=state, resume="force", refresh=True)
+    assert_type(results.resumed, tuple[str, ...])
+    assert_type(results.cached, tuple[str, ...])
+    dag.run(resume="perhaps")  # type: ignore[arg-type]
+    dag.run(state=7)  # type: ignore[arg-type]
+    assert_type(state.runs("etl"), list[RunRecord])
+    record = state.run(results.run_id)
+    assert_type(record.tasks["cached"].error, TaskError | None)
+    assert_type(record.counts, dict[str, int])
+    assert_type(state.explain(), dict[str, str])
+    assert_type(state.gc(keep=3), Reclaimed)
+    assert_type(verify_resume(dag), Verified)
+
+
 # Logs.
 
 logger = configure_logging(level=LogLevel.DEBUG, use_colors=None, json_output=False)
@@ -175,6 +234,8 @@ configure_logging(colour=True)  # type: ignore[call-arg]
 serial: flowkit_core.Executor = SerialExecutor()
 threads: flowkit_core.Executor = ThreadExecutor()
 processes: flowkit_core.Executor = ProcessExecutor()
+runs: Store = StateManager("runs.db")
+cache: Cache = TaskCache()
 
 
 class Recorder:

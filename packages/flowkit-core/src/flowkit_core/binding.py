@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .graph import Node
     from .task import Task
 
+KEY = "idempotency_key"
+"""The parameter that gets a text which is the same in every attempt at a task of a run, also after it is resumed."""
+
 # inspect.CO_VARARGS, CO_VARKEYWORDS and CO_COROUTINE, without importing inspect
 _VAR_POSITIONAL, _VAR_KEYWORD, _COROUTINE = 0x04, 0x08, 0x80
 
@@ -32,9 +35,10 @@ class Parameters:
         rest: whether there is an ``*args``.
         named_rest: whether there is a ``**kwargs``.
         is_async: whether it is an ``async def``, also one inside a partial or behind ``__call__``.
+        keyed: whether it takes an ``idempotency_key``, which the run gives it unless somebody else does.
     """
 
-    __slots__ = ("defaults", "is_async", "keyword_only", "named_rest", "positional", "positional_only", "rest")
+    __slots__ = ("defaults", "is_async", "keyed", "keyword_only", "named_rest", "positional", "positional_only", "rest")
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.is_async = is_coroutine_function(func)
@@ -57,6 +61,7 @@ class Parameters:
             self.defaults |= func.__kwdefaults__
         self.rest: bool = bool(code.co_flags & _VAR_POSITIONAL)
         self.named_rest: bool = bool(code.co_flags & _VAR_KEYWORD)
+        self.keyed: bool = KEY in self.names
 
     def _inspect(self, func: Callable[..., Any]) -> None:
         """Ask :mod:`inspect` about what is not a plain function; what cannot be known is taken as ``*args``."""
@@ -66,7 +71,7 @@ class Parameters:
             parameters = inspect.signature(func).parameters.values()
         except (ValueError, TypeError):  # a builtin that keeps its signature to itself
             self.positional, self.keyword_only, self.positional_only = (), (), 0
-            self.defaults, self.rest, self.named_rest = {}, True, False
+            self.defaults, self.rest, self.named_rest, self.keyed = {}, True, False, False
             return
         kinds = inspect.Parameter
         self.positional = tuple(
@@ -77,6 +82,7 @@ class Parameters:
         self.defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
         self.rest = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
         self.named_rest = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+        self.keyed = KEY in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,7 +175,7 @@ def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Map
         free = [
             name
             for name in by_place
-            if name not in named and (name in parameters.positional or name not in parameters.defaults)
+            if name not in named and name != KEY and (name in parameters.positional or name not in parameters.defaults)
         ]
         for parameter, (_, index) in zip(free, others, strict=False):
             named[parameter] = index
@@ -205,7 +211,7 @@ def bind_by_name(
             index = earlier(name)
         if index is not None:
             named[name] = index
-    required = [name for name in names if name not in named and name not in parameters.defaults]
+    required = [name for name in names if name not in named and name not in parameters.defaults and name != KEY]
     others = {name: index for name, index in upstream.items() if name not in named}
     rest: list[int] = []
     named_rest: dict[str, int] = {}
@@ -251,7 +257,7 @@ def check_open(
         )
     for node, upstream in open_parameters:
         for parameter in node.binding.open if node.binding is not None else ():
-            if parameter not in params and parameter not in node.parameters.defaults:
+            if parameter not in params and parameter not in node.parameters.defaults and parameter != KEY:
                 raise _missing(node.task, node.parameters, parameter, upstream, names, remedy(node, parameter))
 
 

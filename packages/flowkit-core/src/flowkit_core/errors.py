@@ -223,6 +223,23 @@ class RemoteTaskError(FlowkitError, RuntimeError):
         return f"task {task!r} raised {type_name}: {text}{because}\n\n{traceback_text}".rstrip()
 
 
+class MissingDistributionError(FlowkitError, ImportError):
+    """Something was asked for that a distribution brings which is not installed.
+
+    Attributes:
+        wanted: what was asked for.
+        distribution: what to install.
+    """
+
+    def __init__(self, wanted: str, distribution: str) -> None:
+        self.wanted, self.distribution = wanted, distribution
+        super().__init__(wanted, distribution)
+
+    def describe(self, wanted: str, distribution: str) -> str:
+        """Return the sentence for these facts."""
+        return f"{wanted} needs the distribution {distribution!r}, which is not installed: install that"
+
+
 class ExecutorError(FlowkitError, RuntimeError):
     """An executor cannot do its work, through no fault of a task: no worker starts, or it was closed."""
 

@@ -40,11 +40,13 @@ class RunStarted(Event):
     Attributes:
         tasks: how many tasks it has.
         executor: name of the executor.
+        done: how many of its tasks were done before, in the part of the run that is resumed.
     """
 
-    __slots__ = ("executor", "tasks")
+    __slots__ = ("done", "executor", "tasks")
     tasks: int
     executor: str
+    done: int
 
 
 class RunFinished(Event):
@@ -95,6 +97,17 @@ class TaskSucceeded(TaskEvent):
     __slots__ = ("attempt", "duration")
     attempt: int
     duration: float
+
+
+class TaskReused(TaskEvent):
+    """A task did not run, because its result was known.
+
+    Attributes:
+        source: "cache", or "resume" for what was recorded before the run was resumed.
+    """
+
+    __slots__ = ("source",)
+    source: str
 
 
 class TaskRetrying(TaskEvent):

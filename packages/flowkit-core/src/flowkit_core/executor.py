@@ -62,7 +62,7 @@ def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
         return run.finish(node, call)
     own = context.copy()
     began = perf_counter()
-    outcome: Any = own.run(call.judge)
+    outcome: Any = own.run(call.judge) if call.when is not None or call.recall is not None else None
     if outcome is None:
         outcome = run.begun(node)
     if outcome is None:

@@ -38,7 +38,8 @@ class Node:
         pick: takes the values of two or more sources out of a run's list, as a tuple; None for fewer.
         binding: the whole of the binding, where ``sources`` does not say it all; else None.
         height: how many tasks follow one another on the longest road from here to an end; 0 until :meth:`Graph.rank`.
-        plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger.
+        plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger,
+            no cache.
     """
 
     __slots__ = (
@@ -92,14 +93,16 @@ class Graph:
         name: name of the pipeline.
         nodes: the nodes in topological order; among equals, in order of declaration.
         names: their names.
+        cached: the nodes whose tasks have a cache.
     """
 
-    __slots__ = ("_by_position", "_open", "_ranked", "name", "names", "nodes")
+    __slots__ = ("_by_position", "_open", "_ranked", "cached", "name", "names", "nodes")
 
     def __init__(
         self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
     ) -> None:
         self.name = name
+        self.cached: list[Node] = []
         self._open: list[Node] = []
         self._ranked = False
         self._by_position = bind is bind_by_position
@@ -156,6 +159,7 @@ class Graph:
                 simple
                 and not parameters.keyword_only
                 and not parameters.named_rest
+                and not parameters.keyed
                 and ((count == 0 or (count == 1 == len(upstream))) and (not parameters.rest or count == 0))
             ):
                 # what nearly every task is: nothing, one for one, or everything in order
@@ -165,6 +169,8 @@ class Graph:
                 node.sources = binding.in_order(parameters)
                 if node.sources == upstream:
                     node.sources = upstream  # one tuple does for both
+                if parameters.keyed:
+                    node.sources = None
                 if node.sources is None or binding.open:
                     node.binding = binding
                 if binding.open:
@@ -173,6 +179,9 @@ class Graph:
                 node.plain = node.sources is not None and task.when is None and task.trigger != "one_failed"
             else:
                 node.plain = node.sources is not None
+            if task.cache is not None:
+                node.plain = False
+                self.cached.append(node)
             if node.plain and node.sources and len(node.sources) > 1:
                 node.pick = itemgetter(*node.sources)
             if parameters.is_async:

@@ -9,7 +9,16 @@ from __future__ import annotations
 import sys
 
 from ._typing import TYPE_CHECKING
-from .events import RunFinished, RunStarted, TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
+from .events import (
+    RunFinished,
+    RunStarted,
+    TaskFailed,
+    TaskNotRun,
+    TaskRetrying,
+    TaskReused,
+    TaskStarted,
+    TaskSucceeded,
+)
 from .failure import described
 
 if TYPE_CHECKING:
@@ -26,6 +35,7 @@ _LEVELS: dict[type[Event], int] = {
     TaskStarted: INFO,
     TaskRetrying: WARNING,
     TaskSucceeded: SUCCESS,
+    TaskReused: INFO,
     TaskNotRun: DEBUG,
     TaskFailed: ERROR,
     RunFinished: SYSTEM,
@@ -92,12 +102,9 @@ class _LogObserver:
 
     def _RunStarted(self, event: RunStarted) -> tuple[int, str, str, dict[str, Any]]:
         count = f"{event.tasks} task{'s' * (event.tasks != 1)}"
-        return (
-            SYSTEM,
-            "run_started",
-            f'Run "{event.pipeline}" started: {count}, executor {event.executor}.',
-            {"executor": event.executor},
-        )
+        how = f"resumed: {count}, {event.done} of them done before" if event.done else f"started: {count}"
+        message = f'Run "{event.pipeline}" {how}, executor {event.executor}.'
+        return SYSTEM, "run_started", message, {"executor": event.executor, "done": event.done}
 
     def _TaskStarted(self, event: TaskStarted) -> tuple[int, str, str, dict[str, Any]]:
         facts = {"attempt": event.attempt, "max_attempts": event.max_attempts}
@@ -117,6 +124,11 @@ class _LogObserver:
             f'Task "{event.task}" completed successfully in {event.duration:.2f} s.',
             facts,
         )
+
+    def _TaskReused(self, event: TaskReused) -> tuple[int, str, str, dict[str, Any]]:
+        place = "the cache" if event.source == "cache" else "the record of this run"
+        message = f'Task "{event.task}" not run: its result is known from {place}.'
+        return INFO, "task_reused", message, {"source": event.source}
 
     def _TaskFailed(self, event: TaskFailed) -> tuple[int, str, str, dict[str, Any]]:
         error = described(event.error)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
 PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
+DONE = (SUCCEEDED, SKIPPED)
 BAD = (FAILED, UPSTREAM_FAILED, CANCELLED)
 CLEAN_UP = ("all_done", "one_failed")
 
@@ -20,21 +21,29 @@ class Ending:
     """An outcome other than a value: how a node ended, or one attempt at it failed.
 
     Attributes:
-        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED.
+        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED; SUCCEEDED for a result that was known before.
         reason: why, in words.
         error: what was raised, for FAILED.
         final: whether not even a retry may change it; for CANCELLED, whether it had begun to run.
+        value: the result that was known before, for SUCCEEDED.
     """
 
-    __slots__ = ("error", "final", "reason", "state")
+    __slots__ = ("error", "final", "reason", "state", "value")
 
     def __init__(
-        self, state: int, reason: str = "", error: BaseException | None = None, *, final: bool = False
+        self,
+        state: int,
+        reason: str = "",
+        error: BaseException | None = None,
+        *,
+        final: bool = False,
+        value: Any = None,
     ) -> None:
         self.state = state
         self.reason = reason
         self.error = error
         self.final = final
+        self.value = value
 
     def __repr__(self) -> str:
         return f"<Ending {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
@@ -63,12 +72,19 @@ class Call:
         kwargs: keyword arguments.
         when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`judge`.
         attempt: which attempt this is, from 1.
+        recall: looks the result of the call up in a cache; None where there is none.
     """
 
-    __slots__ = ("args", "attempt", "func", "kwargs", "node", "when")
+    __slots__ = ("args", "attempt", "func", "kwargs", "node", "recall", "when")
 
     def __init__(
-        self, node: Node, args: Sequence[Any], kwargs: dict[str, Any], when: Callable[[], object] | None, attempt: int
+        self,
+        node: Node,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        when: Callable[[], object] | None,
+        attempt: int,
+        recall: Callable[[Node, Sequence[Any], dict[str, Any]], Ending | None] | None = None,
     ) -> None:
         self.node = node
         self.func = node.func
@@ -76,17 +92,18 @@ class Call:
         self.kwargs = kwargs
         self.when = when
         self.attempt = attempt
+        self.recall = recall
 
     def judge(self) -> Ending | None:
-        """Evaluate the condition, here and now; return None to go on, or how the node ends."""
-        if self.when is None:
+        """Evaluate the condition, here and now, and look for a cached result; return None to go on, or how it ends."""
+        if self.when is None and self.recall is None:
             return None
         try:
-            if self.when():
-                return None
+            if self.when is not None and not self.when():
+                return Ending(SKIPPED, "its condition was false")
+            return self.recall(self.node, self.args, self.kwargs) if self.recall is not None else None
         except BaseException as error:
             return Ending(FAILED, error=error, final=True)
-        return Ending(SKIPPED, "its condition was false")
 
     def perform(self) -> Any:
         """Make the call, here and now; return the value or an :class:`Ending`."""

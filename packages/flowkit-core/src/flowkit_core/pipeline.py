@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ._typing import Any
+    from .durable import Book, Refresh, Resume, StateErrors, Store
     from .events import Observer
     from .executor import Executor
     from .graph import Graph
@@ -59,6 +60,10 @@ class Pipeline:
         fail_fast: bool = True,
         raise_on_failure: bool = True,
         observers: Iterable[Observer] = (),
+        state: str | os.PathLike[str] | Store | None = None,
+        resume: Resume = False,
+        refresh: Refresh = False,
+        state_errors: StateErrors = "raise",
     ) -> Results:
         """Run all tasks, each as soon as what it needs is there, and return the results.
 
@@ -73,6 +78,15 @@ class Pipeline:
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
                 ``KeyboardInterrupt`` is always raised.
             observers: callables that are told what happens, event by event.
+            state: where the run is recorded as it goes: a ``StateManager`` of ``flowkit-state``, or the path of one,
+                such as ``"runs.db"``; None for no record, which costs nothing.
+            resume: whether to go on with the last run of this pipeline in ``state``, if that did not finish: what
+                succeeded or was skipped in it is not run again. A pipeline that has changed since is refused, except
+                with ``"force"``, which takes over what still fits.
+            refresh: whose cached results are computed anew: True for all, or names of tasks.
+            state_errors: what becomes of the run when something cannot be recorded, a result that cannot be kept or a
+                disk that is full: ``"raise"`` stops it like a failure and raises the error of the store; ``"warn"``
+                goes on without.
 
         Returns:
             The :class:`~flowkit_core.Results`: task name -> value in topological order.
@@ -83,6 +97,9 @@ class Pipeline:
             Exception: whatever a task raised, the very object, with a note on circumstances; ``error.flowkit_results``
                 has what succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
+            ValueError: ``resume``, ``refresh`` or ``state_errors`` cannot be meant; nothing ran.
+            StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
+                changed; nothing ran. Or something could not be recorded; ``error.flowkit_results`` has what there is.
 
         Examples:
             >>> from flowkit_core import DAG, task
@@ -99,21 +116,35 @@ class Pipeline:
         graph.check_params(params or {})
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         driver, owned = resolve_executor(executor, workers)
-        listeners = [*observers, *log_observer()]
-        run = Run(
-            graph,
-            params=params,
-            fail_fast=fail_fast,
-            observers=listeners,
-            run_id=os.urandom(8).hex(),
-            random=_random,
-        )
-        if not graph.nodes:
-            warn_empty(run)
-        _drive(run, driver, owned=owned)
+        run_id = os.urandom(8).hex()
+        book: Book | None = None
+        try:
+            if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
+                from .durable import open_book
+
+                book = open_book(graph, state, run_id, params or {}, resume, refresh, state_errors)
+                run_id = book.run_id
+            run = Run(
+                graph,
+                params=params,
+                fail_fast=fail_fast,
+                observers=[*observers, *log_observer()],
+                run_id=run_id,
+                random=_random,
+                book=book,
+            )
+            if not graph.nodes:
+                warn_empty(run)
+            error = _drive(run, driver)
+        except BaseException as trouble:
+            if book is not None:
+                book.close("interrupted", (), trouble)  # unless the run has done so
+            raise
+        finally:
+            if owned:
+                driver.close()
         results = Results.of(run)
-        error = run.error()
-        if error is None or not (raise_on_failure or isinstance(error, KeyboardInterrupt)):
+        if error is None or not (raise_on_failure or isinstance(error, KeyboardInterrupt) or run.unrecorded):
             return results
         _attach(error, results)
         try:
@@ -160,24 +191,25 @@ def _random() -> float:
     return own_random()()
 
 
-def _drive(run: Run, executor: Executor, *, owned: bool) -> None:
+def _drive(run: Run, executor: Executor) -> BaseException | None:
+    """Have an executor drive a run to its end, and return what the run should raise."""
+    name = getattr(executor, "name", type(executor).__name__)
     if run.wants(RunStarted):
-        run.tell(RunStarted, tasks=len(run.graph), executor=getattr(executor, "name", type(executor).__name__))
+        run.tell(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
     began = perf_counter()
     try:
         executor.execute(run)
         if not run.done:
-            name = getattr(executor, "name", type(executor).__name__)
             raise ExecutorError(
                 f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor"
             )
+        return run.close(run.error())
     except BaseException as error:
         run.abandon()
+        run.close(error)
         _attach(error, Results.of(run))
         raise
     finally:
-        if owned:
-            executor.close()
         if run.wants(RunFinished):
             run.tell(RunFinished, counts=run.counts(), duration=perf_counter() - began)
 

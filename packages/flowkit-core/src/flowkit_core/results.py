@@ -67,6 +67,16 @@ class Results(dict[str, Any]):
         """Name of each task that ran -> how many attempts it took."""
         return self._fact("attempts")
 
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """Names of the tasks whose results came from a cache."""
+        return tuple(name for name, source in self._fact("sources").items() if source == "cache")
+
+    @property
+    def resumed(self) -> tuple[str, ...]:
+        """Names of the tasks that were done before the run was resumed."""
+        return tuple(name for name, source in self._fact("sources").items() if source == "resume")
+
     @staticmethod
     def from_error(error: BaseException) -> Results | None:
         """Return the results of the run that raised an error: what had succeeded, and what became of the rest.
@@ -90,12 +100,15 @@ class Results(dict[str, Any]):
         return self._facts[name]
 
     def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:
-        facts = {name: self._fact(name) for name in ("states", "reasons", "skipped", "failed", "durations", "attempts")}
+        facts = {name: self._fact(name) for name in _FACTS}
         return _restore, (dict(self), self.run_id, facts)
 
     def copy(self) -> Results:
         """Return a copy with the same facts."""
         return _restore(dict(self), self.run_id, {name: dict(self._fact(name)) for name in self.__reduce__()[1][2]})
+
+
+_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources")
 
 
 def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock, allocate_lock
+from itertools import repeat
 
 from ._typing import TYPE_CHECKING
-from .binding import Parameters
+from .binding import KEY, Parameters
 from .errors import shown
-from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
+from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
 from .failure import Failure, add_note, all_of, counted, described, first_of
 from .outcome import (
     BAD,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ._typing import Any
+    from .durable import Book
     from .events import Event, Observer
     from .graph import Graph, Node
 
@@ -60,10 +62,11 @@ class Run:
         observers: who is told what happens.
         run_id: a text that no other run has.
         random: returns numbers in [0, 1) for the jitter of retries; None leaves the jitter out.
+        book: where the run is recorded, and what was recorded before, if it is resumed; None for neither.
 
     Attributes:
         graph: what is run.
-        smooth: whether nothing but success has happened so far and nobody wants to hear of each task.
+        smooth: whether nothing but success has happened so far, and nobody wants to hear of each task.
 
     Examples:
         >>> from flowkit_core import DAG, Run, task
@@ -90,6 +93,7 @@ class Run:
         observers: Iterable[Observer] = (),
         run_id: str = "",
         random: Callable[[], float] | None = None,
+        book: Book | None = None,
     ) -> None:
         count = len(graph.nodes)
         self.graph = graph
@@ -112,17 +116,50 @@ class Run:
         self._at_failure: tuple[int, int] | None = None
         self._begun_late: set[int] = set()
         self._stopped = 0
+        self._book = book
+        self._unrecorded: Exception | None = None
+        self._obstacle = "another task failed before it could start"
         self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
-        self.smooth = not self.watched and not self.params
+        self._clean = not self.params  # nothing but success has happened so far: plain nodes need no judging
+        self.smooth = self._clean and not self.watched and book is None
 
     # ---- what a driver calls -------------------------------------------------------------------------------------
 
     def start(self) -> Sequence[Node]:
         """Return the nodes that are ready at once, in topological order."""
+        if self._book is not None and self._book.done:
+            return self._go_on(self._book)
         return [node for node in self.graph.nodes if not node.upstream]
+
+    def _go_on(self, book: Book) -> Sequence[Node]:
+        """Take over what was done before, and return the nodes that are ready now."""
+        nodes, states, waiting = self.graph.nodes, self._states, self._waiting
+        for index, done in book.done.items():
+            states[index] = STATES.index(done.state)
+            self.seconds[index], self._attempts[index] = done.seconds, done.attempts
+            if states[index] == SUCCEEDED:
+                self.values[index] = done.value
+            else:
+                self._reasons[index] = done.reason
+                self._clean = False
+            waiting[index] = repeat(0)  # whatever its upstreams do, it is not handed out again
+            if self.wants(TaskReused):
+                self._tell_task(TaskReused, nodes[index], source="resume")
+        for index in book.done:
+            for after in nodes[index].downstream:
+                next(waiting[after.index], None)
+        return [
+            node
+            for node in nodes
+            if states[node.index] == PENDING and all(states[index] != PENDING for index in node.upstream)
+        ]
 
     def call(self, node: Node) -> Call | Ending:
         """Return the call for a ready node; or how it ends without one, to be handed to :meth:`finish` as it is."""
+        if self._clean and node.plain:
+            values, pick, sources = self.values, node.pick, node.sources
+            args: Any = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
+            return Call(node, args, {}, None, 1)
         with self._lock:
             ending = self._judge(node)
             if ending is not None:
@@ -134,7 +171,10 @@ class Run:
                 self._begun_late.add(node.index)
             attempt = self._attempts.get(node.index, 1)
         args, kwargs, when = bound
-        return Call(node, args, kwargs, when if attempt == 1 else None, attempt)
+        if attempt > 1:
+            return Call(node, args, kwargs, None, attempt)
+        recall = self._book.recall if self._book is not None and node.task.cache is not None else None
+        return Call(node, args, kwargs, when, attempt, recall)
 
     def begun(self, node: Node, *, already: bool = False) -> Ending | None:
         """Take note that a call begins to run; return how the node ends instead, if a failure has come between.
@@ -143,9 +183,11 @@ class Run:
             node: the node.
             already: whether it has begun in any case, somewhere else.
         """
+        if not self.watched and not self._halted:
+            return None
         with self._lock:
             if not already and not self.allows(node):
-                return Ending(CANCELLED, "another task failed before it could start")
+                return Ending(CANCELLED, self._obstacle)
             if self.wants(TaskStarted):
                 attempt = self._attempts.get(node.index, 1)
                 self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
@@ -296,10 +338,10 @@ class Run:
         states, trigger = self._states, node.task.trigger
         if self._cancelled is not None:
             return Ending(CANCELLED, self._cancelled)
-        if self.smooth and trigger != "one_failed":
+        if self._clean and trigger != "one_failed":
             return None
         if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
-            return None if self.allows(node) else Ending(CANCELLED, "another task failed before it could start")
+            return None if self.allows(node) else Ending(CANCELLED, self._obstacle)
         upstream = [states[index] for index in node.upstream]
         if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
             for wanted in (FAILED, UPSTREAM_FAILED, CANCELLED):
@@ -309,7 +351,7 @@ class Run:
                     how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
                     return Ending(state, f'upstream "{name}" {how}')
         if not self.allows(node):
-            return Ending(CANCELLED, "another task failed before it could start")
+            return Ending(CANCELLED, self._obstacle)
         if trigger == "all_success" and SKIPPED in upstream:
             return Ending(SKIPPED, f'upstream "{self.graph.names[node.upstream[upstream.index(SKIPPED)]]}" was skipped')
         if trigger == "one_success" and SUCCEEDED not in upstream:
@@ -348,6 +390,10 @@ class Run:
             return Ending(SKIPPED, "everything upstream was skipped")
         if binding is not None and self.params:
             given |= {name: self.params[name] for name in binding.open if name in self.params}
+        if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
+            from .durable import idempotency_key
+
+            given[KEY] = idempotency_key(self.run_id, node.name)
         others = [values[source] for source in rest if states[source] == SUCCEEDED]
         extra = {name: values[source] for name, source in named_rest.items() if states[source] == SUCCEEDED}
         args, kwargs = _assembled(parameters, given, others)
@@ -376,29 +422,40 @@ class Run:
     def _settle(self, node: Node, outcome: Any, seconds: float) -> Later | None:
         """Make the state of a node final, with all that follows from it; or return when to try again."""
         index = node.index
+        known = type(outcome) is Ending and outcome.state == SUCCEEDED
+        value = outcome.value if known else outcome
+        book = self._book
+        stored = self._prepared(book, node, value) if book and (known or type(outcome) is not Ending) else None
         with self._lock:
             if self._abandoned:
                 return None
             if self._states[index] != PENDING:
                 raise RuntimeError(f"{node!r} was finished before: it is {STATES[self._states[index]]}")
             attempt = self._attempts.get(index, 1)
-            if type(outcome) is not Ending:
-                self.values[index] = outcome
+            if known or type(outcome) is not Ending:
+                self.values[index] = value
                 self.seconds[index] = seconds
                 self._states[index] = SUCCEEDED
-                if self.wants(TaskSucceeded):
+                if stored is not None:
+                    self._record(node, SUCCEEDED, stored, seconds=seconds)
+                if known and self.wants(TaskReused):
+                    self._tell_task(TaskReused, node, source="cache")
+                elif not known and self.wants(TaskSucceeded):
                     self._tell_task(TaskSucceeded, node, attempt=attempt, duration=seconds)
                 return None
-            self.smooth = False
+            self.smooth = self._clean = False
             if outcome.state != FAILED:
                 self._reasons[index] = outcome.reason
                 self._states[index] = outcome.state
                 self._stopped += outcome.final
+                if outcome.state == SKIPPED:
+                    self._record(node, SKIPPED)
                 if self.wants(TaskNotRun):
                     self._tell_task(TaskNotRun, node, state=STATES[outcome.state], reason=outcome.reason)
                 return None
             error = outcome.error or RuntimeError("the executor did not say what was raised")
             if not outcome.final and self._retries(node, attempt, error):
+                self.seconds[index] = seconds
                 return self._again(node, attempt, error)
             self._failed(node, error, attempt, seconds)
             return None
@@ -426,6 +483,7 @@ class Run:
         if self._at_failure is None:
             self._at_failure = (self._states.count(SUCCEEDED), self._states.count(FAILED))
         self._states[node.index] = FAILED
+        self._record(node, FAILED, seconds=seconds, error=error)
         if self.wants(TaskFailed):
             self._tell_task(TaskFailed, node, attempt=attempt, duration=seconds, error=error)
         if isinstance(error, KeyboardInterrupt):
@@ -434,8 +492,52 @@ class Run:
             self._halt()
 
     def _halt(self) -> None:
-        self.smooth = False
+        self.smooth = self._clean = False
         self._halted = True
+
+    # ---- recording -----------------------------------------------------------------------------------------------
+
+    def _prepared(self, book: Book, node: Node, value: Any) -> Any:
+        """Return the stored form of a result; None where it has none."""
+        try:
+            return book.prepare(node, value)
+        except Exception as error:
+            with self._lock:
+                self._lament(node, error)
+            return None
+
+    def _record(
+        self,
+        node: Node,
+        state: int,
+        stored: Any = None,
+        *,
+        seconds: float = 0.0,
+        error: BaseException | None = None,
+    ) -> None:
+        """Commit how a node ended; where that is impossible, what it returned is kept at least in this process."""
+        if self._book is None:
+            return
+        attempts = 0 if state == SKIPPED or self._book.sources.get(node.index) else self._attempts.get(node.index, 1)
+        try:
+            self._book.record(
+                node,
+                state,
+                stored,
+                attempts=attempts,
+                seconds=seconds,
+                reason=self._reasons.get(node.index, ""),
+                error=error,
+            )
+        except Exception as trouble:
+            self._lament(node, trouble)
+
+    def _lament(self, node: Node, error: Exception) -> None:
+        """Stop the run because it cannot be recorded, unless that is to be put up with."""
+        if self._unrecorded is None and self._book is not None and not self._book.excuse(node, error):
+            self._unrecorded = error
+            self._obstacle = "the run could not be recorded"
+            self._halt()
 
     # ---- telling -------------------------------------------------------------------------------------------------
 
@@ -492,6 +594,11 @@ class Run:
         """Return why each task that ended without running did, by name."""
         return {self.graph.names[index]: reason for index, reason in self._reasons.items()}
 
+    def sources(self) -> dict[str, str]:
+        """Return where the results came from that were not made in this run, by name: "cache" or "resume"."""
+        found = self._book.sources if self._book is not None else {}
+        return {self.graph.names[index]: found[index] for index in sorted(found)}
+
     def failed(self) -> dict[str, BaseException]:
         """Return what each failed task raised, by name, in the order of failing."""
         return {self.graph.names[index]: error for index, error in self._errors.items()}
@@ -512,6 +619,10 @@ class Run:
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
+        if self._unrecorded is not None:
+            for index, error in self._errors.items():
+                add_note(self._unrecorded, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
+            return self._unrecorded
         if not self._errors:
             return None
         failures = [
@@ -521,6 +632,45 @@ class Run:
         if self.fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
             return first_of(self.graph.name, failures, self._circumstances())
         return all_of(self.graph.name, failures)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether how each node ends is committed somewhere, one at a time."""
+        return self._book is not None and self._book.records
+
+    @property
+    def unrecorded(self) -> Exception | None:
+        """What stopped the run because it could not be recorded."""
+        return self._unrecorded
+
+    @property
+    def done_before(self) -> int:
+        """How many tasks were done before the run was resumed."""
+        return len(self._book.done) if self._book is not None else 0
+
+    def close(self, error: BaseException | None) -> BaseException | None:
+        """Commit how the run ended, with the error that it is to raise; return that, or what kept it from recording."""
+        if self._book is None:
+            return error
+        ended = (SUCCEEDED, SKIPPED, FAILED)
+        rest = [
+            (index, state, self._reasons.get(index, ""))
+            for index, state in enumerate(self._states)
+            if state not in ended and state != PENDING
+        ]
+        if self._cancelled is not None:
+            status = "interrupted"
+        else:
+            status = "failed" if rest or self._errors or error is not None else "succeeded"
+        try:
+            self._book.close(status, rest, error)
+        except Exception as trouble:
+            if error is not None:
+                add_note(error, f"flowkit: how the run ended could not be recorded: {described(trouble)}")
+                return error
+            self._unrecorded = trouble
+            return trouble
+        return error
 
     def _circumstances(self) -> str:
         """Return what had become of the other tasks when the first failed."""

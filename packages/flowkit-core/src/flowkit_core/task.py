@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal, TypedDict, Unpack
 
     from ._typing import Any
+    from .durable import Cache
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         jitter: float
         retry_on: RetryOn
         trigger: Trigger
+        cache: bool | Cache | None
 
 
 P = ParamSpec("P")
@@ -43,7 +45,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
-OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger")
+OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger", "cache")
 
 ELSEWHERE = {
     "retry": "retries",
@@ -74,6 +76,9 @@ class Task(Vertex, Generic[P, R_co]):
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
         trigger: what must have become of the upstream tasks: ``"none_failed"``, ``"all_success"``, ``"all_done"``,
             ``"one_success"`` or ``"one_failed"``.
+        cache: whether pipelines use a result again when the code of the task and its inputs are the same: True, which
+            keeps it in what ``run(state=...)`` is given, else in the memory of this process; or a ``TaskCache`` of
+            ``flowkit-state``.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -87,6 +92,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     when: Callable[..., Any] | None = None
     trigger: Trigger = "none_failed"
+    cache: bool | Cache | None = None
     _is_flowkit_task = True
     _is_copy = False
     _has_copies = False
@@ -107,6 +113,7 @@ class Task(Vertex, Generic[P, R_co]):
         jitter: float = JITTER,
         retry_on: RetryOn = None,
         trigger: Trigger = "none_failed",
+        cache: bool | Cache | None = None,
     ) -> None:
         natural = _natural_name(func)
         self.func = func
@@ -134,6 +141,8 @@ class Task(Vertex, Generic[P, R_co]):
             raise kind(name, "trigger", trigger, f"one of {', '.join(map(repr, TRIGGERS))}")
         if trigger != self.trigger:
             self.trigger = trigger
+        if cache is not None and cache is not False:
+            self.cache = _checked_cache(name, cache)
         self._upstream = (
             self._downstream
         ) = ()  # here, so that all tasks have their attributes in one order, and share the keys
@@ -320,6 +329,15 @@ def _natural_name(func: Any) -> str:
     return name if isinstance(name, str) and name else type(func).__name__
 
 
+def _checked_cache(task: str, cache: Any) -> bool | Cache:
+    if cache is True or (
+        not isinstance(cache, type) and all(hasattr(cache, part) for part in ("over", "find", "keep"))
+    ):
+        found: bool | Cache = cache
+        return found
+    raise TaskOptionTypeError(task, "cache", cache, "True, a TaskCache such as TaskCache(ttl=3600), or None")
+
+
 def _checked_name(natural: str, name: Any) -> str:
     if not isinstance(name, str):
         raise TaskOptionTypeError(natural, "name", name, "a text of at least one character")
@@ -342,6 +360,7 @@ def task(
     jitter: float = ...,
     retry_on: RetryOn = ...,
     trigger: Trigger = ...,
+    cache: bool | Cache | None = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     func: Callable[P, R] | None = None,
@@ -356,6 +375,7 @@ def task(
     jitter: float = JITTER,
     retry_on: RetryOn = None,
     trigger: Trigger = "none_failed",
+    cache: bool | Cache | None = None,
     **unknown: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
@@ -371,6 +391,7 @@ def task(
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
         trigger: what must have become of the upstream tasks, as for :class:`Task`.
+        cache: whether pipelines use a result again, as for :class:`Task`.
         **unknown: none; they are refused with a word on what was meant.
 
     Raises:
@@ -398,6 +419,7 @@ def task(
             jitter=jitter,
             retry_on=retry_on,
             trigger=trigger,
+            cache=cache,
         )
 
     return make if func is None else make(func)

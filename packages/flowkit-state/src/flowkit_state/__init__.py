@@ -16,6 +16,8 @@ from flowkit_state.cache import TaskCache
 from flowkit_state.errors import (
     DamagedStateWarning,
     RestoreError,
+    ResumeError,
+    RunInUseError,
     StateClosedError,
     StateError,
     StateFileError,
@@ -23,10 +25,12 @@ from flowkit_state.errors import (
     StateOptionError,
     StateOptionTypeError,
     StateVersionError,
+    UnknownRunError,
     UnsupportedValueError,
     UntrustedPickleError,
 )
 from flowkit_state.manager import StateManager
+from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +47,11 @@ else:
 
 __all__ = [
     "DamagedStateWarning",
+    "Reclaimed",
     "RestoreError",
+    "ResumeError",
+    "RunInUseError",
+    "RunRecord",
     "StateClosedError",
     "StateError",
     "StateFileError",
@@ -53,6 +61,9 @@ __all__ = [
     "StateOptionTypeError",
     "StateVersionError",
     "TaskCache",
+    "TaskError",
+    "TaskRecord",
+    "UnknownRunError",
     "UnsupportedValueError",
     "UntrustedPickleError",
 ]

@@ -20,12 +20,15 @@ from flowkit_state.errors import RestoreError, UnsupportedValueError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from flowkit_state._serializers import Serializer
     from flowkit_state._walk import Steps
 
-_HINT = 'Convert it to a supported type first, or use StateManager(..., serializer="pickle").'
+_HINT = (
+    'Convert it to a supported type first, or use StateManager(..., serializer="pickle"), or a serializer for its type.'
+)
 _BUILTINS = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
 _PLAIN_INT_BITS = 1024  # longer ones are written in hexadecimal: decimal is quadratic, and Python limits it
 _MAX_REPEATS = 5_000_000  # an object reached again by another way is written again: [a, a] sixty deep has no end
@@ -34,9 +37,12 @@ _MAX_REPEATS = 5_000_000  # an object reached again by another way is written ag
 _joins_up = re.compile("[\ud800-\udbff][\udc00-\udfff]").search
 
 
-def encode(value: object, *, key: str | None = None, root: str = "value") -> Any:
-    """Return the JSON tree of `value`. Raises `UnsupportedValueError`, which says where inside `root` and why."""
-    encoder = _Encoder(root)
+def encode(value: object, *, key: str | None = None, root: str = "value", own: Sequence[Serializer] = ()) -> Any:
+    """Return the JSON tree of `value`. Raises `UnsupportedValueError`, which says where inside `root` and why.
+
+    `own` are the user's serializers, for types that have no form of their own.
+    """
+    encoder = _Encoder(root, own)
     try:
         return walk(encoder.expand, value)
     except _classes.RefusedError as refused:
@@ -48,10 +54,16 @@ def encode(value: object, *, key: str | None = None, root: str = "value") -> Any
         raise UnsupportedValueError(key, "".join(path), name, reason, hint) from None
 
 
-def decode(tree: Any, *, key: str | None = None) -> Any:
-    """Return the value of a JSON tree, made anew. Raises `RestoreError`."""
+def decode(tree: Any, *, key: str | None = None, own: Mapping[str, Serializer] | None = None) -> Any:
+    """Return the value of a JSON tree, made anew. Raises `RestoreError`. `own` are the user's serializers, by name."""
+
+    def expand(part: Any) -> Any:
+        if type(part) is dict and len(part) == 1 and "$own" in part:
+            return _read_own(part["$own"], own or {})
+        return _expand_tree(part)
+
     try:
-        return walk(_expand_tree, tree)
+        return walk(expand, tree)
     except _classes.NotFoundError as error:
         raise RestoreError(key, str(error)) from None
     except Exception as error:  # whatever a damaged entry makes of the constructors below
@@ -96,7 +108,8 @@ _LEAVES: dict[type, Callable[[Any], Any]] = {
 class _Encoder:
     """One walk over one value: where it is (`path`), and what it is inside of (`_open`)."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, own: Sequence[Serializer]) -> None:
+        self._own = own
         self.path = [root]
         self.culprit: object = None
         self._open: set[int] = set()
@@ -186,6 +199,9 @@ class _Encoder:
 
     def _other(self, value: Any) -> Any:
         cls = type(value)
+        for serializer in self._own:
+            if isinstance(value, serializer.type):
+                return _own(value, serializer)
         library = _library_encoder(cls)
         if library is not None:
             return library(value)
@@ -221,6 +237,31 @@ class _Encoder:
             out[field] = yield from self._child(f".{field}", item)
         self._open.discard(id(value))
         return {"$dataclass": [name, out]}
+
+
+def _own(value: Any, serializer: Serializer) -> Any:
+    """Return the form of a value whose type the user has a serializer for."""
+    try:
+        data = serializer.dump(value)
+    except Exception as error:
+        reason = f"which its serializer {serializer.name!r} failed to dump ({type(error).__name__}: {error})"
+        raise _classes.RefusedError(reason, "Mend the serializer.") from error
+    if type(data) is not bytes:
+        reason = f"and its serializer {serializer.name!r} made a {type(data).__name__} of it"
+        raise _classes.RefusedError(reason, "A serializer's dump() has to return bytes.")
+    return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
+
+
+def _read_own(parts: list[str], own: Mapping[str, Serializer]) -> Any:
+    name, text = parts
+    if name not in own:
+        way = "open the file with StateManager(..., serializer=...) that has it."
+        raise _classes.NotFoundError(f"it was kept by the serializer {shown(name)}, which is not here; {way}")
+    try:
+        return own[name].load(b64decode(text, validate=True))
+    except Exception as error:
+        reason = f"its serializer {shown(name)} cannot load it ({type(error).__name__}: {error})."
+        raise _classes.NotFoundError(reason) from error
 
 
 # Types of the standard library. Who holds such a value has imported its module, so encoding imports nothing.

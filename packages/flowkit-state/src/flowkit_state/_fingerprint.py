@@ -1,134 +1,143 @@
-"""What a function is, and what it was called with, as text that is the same in every process.
+"""What a function is and what it was called with, by label, the same in every process.
 
-A function is its module, its qualified name, its own code, its defaults and what its closure held when it was first
-called. What cannot be written down faithfully makes the identity good for this process only, never a guess.
+`changes(components(f), components(g))` says what makes one function different from another.
 """
 
 from __future__ import annotations
 
-import os
 import weakref
-from hashlib import sha256
-from threading import Lock
-from types import CodeType, FunctionType
+from contextlib import suppress
+from types import FunctionType
 
-from flowkit_state._codec import encode
-from flowkit_state._json import dumps
-from flowkit_state.errors import UnsupportedValueError
+from flowkit_state._code import shape
+from flowkit_state._components import PYTHON, Walk, digest
+from flowkit_state._content import FIXED, LENIENT, NORMAL
+from flowkit_state._origin import module_label, of_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping
     from inspect import Signature
     from typing import Any
 
-_identities: weakref.WeakKeyDictionary[FunctionType, str] = weakref.WeakKeyDictionary()
+__all__ = [
+    "LENIENT",
+    "NORMAL",
+    "changes",
+    "components",
+    "digest",
+    "inputs",
+    "key",
+    "observed",
+    "short",
+    "signature",
+    "whole",
+]
+
+_signatures: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictionary()
+_SHORT = 16  # hexadecimal digits that are kept for comparison
 
 
-def digest(*parts: Any) -> str:
-    """Return a digest of JSON trees."""
-    return sha256(dumps(parts).encode()).hexdigest()
+def components(function: object, mode: int = NORMAL) -> dict[str, str]:
+    """Return what `function` does depends on: a digest for each thing, by label.
+
+    Args:
+        function: anything that can be called.
+        mode: `NORMAL`; `LENIENT` to count what has no content (a client, a connection) by its type alone, instead of
+            refusing it; `FIXED` to count so what a program may change as it goes, too.
+
+    Raises:
+        UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
+    """
+    if type(function) is FunctionType and function.__closure__ is None and not vars(function):
+        code, namespace = function.__code__, function.__globals__
+        known = shape(code)
+        if function.__defaults__ is None and function.__kwdefaults__ is None:
+            for path in known.loads:
+                if path[0] != "global" or path[1] in namespace:
+                    break
+            else:
+                if of_code(code.co_filename, namespace.get("__name__")) is None:  # the whole of it is its code
+                    return {"python": PYTHON, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
+    walk = Walk(mode)
+    walk.function(function)
+    return walk.finish()
 
 
-def identity(function: FunctionType) -> str:
-    """Return the identity of `function`, the same each time it is asked for."""
-    known = _identities.get(function)
+def observed(function: object) -> dict[str, str]:
+    """Return the components of `function` that are there when a program is written: code, and constants that stay."""
+    return components(function, FIXED)
+
+
+def inputs(signature: Signature, given: Mapping[str, object], ignore: Collection[str] = ()) -> dict[str, str]:
+    """Return a digest of each argument `given` by name, with defaults filled in, and the classes that they are of.
+
+    Raises `UnsupportedValueError` where an argument cannot be written down faithfully.
+    """
+    walk = Walk()
+    walk.inputs(signature, given, frozenset(ignore))
+    return walk.finish()
+
+
+def whole(
+    function: object,
+    signature: Signature,
+    given: Mapping[str, object],
+    ignore: Collection[str] = (),
+    *,
+    mode: int = NORMAL,
+) -> dict[str, str]:
+    """Return the components of `function` and its `inputs`, which may share some."""
+    walk = Walk(mode)
+    walk.function(function)
+    walk.inputs(signature, given, frozenset(ignore))
+    return walk.finish()
+
+
+def signature(function: Any) -> Signature:
+    """Return the signature of `function`, worked out once. Raises `ValueError` or `TypeError` where it has none."""
+    try:
+        known = _signatures.get(function)
+    except TypeError:  # it cannot be hashed, or not be referred to weakly
+        known = None
     if known is None:
-        # Only the first thread's answer counts: what a closure holds may change, and identities may not.
-        known = _identities.setdefault(function, digest(_function(function, [])))
+        import inspect
+
+        known = inspect.signature(function)
+        with suppress(TypeError):
+            _signatures[function] = known
     return known
 
 
-def arguments(signature: Signature, given: dict[str, Any]) -> Any:
-    """Return the tree of the arguments `given` by name, with defaults filled in. Raises `UnsupportedValueError`."""
-    tree = []
-    for name, parameter in signature.parameters.items():
-        value = given.get(name, _EMPTY.get(parameter.kind.name, parameter.default))
-        try:
-            tree.append([name, encode(value, root=f'argument "{name}"')])
-        except UnsupportedValueError:
-            if value is not parameter.default:
-                raise
-            tree.append([name])  # the identity of the function tells which default that is
-    return tree
+def key(parts: Mapping[str, str]) -> str:
+    """Return one digest of all components."""
+    return digest(sorted(parts.items()))
 
 
-def _function(function: FunctionType, outer: list[FunctionType]) -> Any:
-    if function in outer:
-        return ["itself", outer.index(function)]
-    inside = [*outer, function]
-    cells: list[object] = []
-    for cell in function.__closure__ or ():
-        try:
-            cells.append(cell.cell_contents)
-        except ValueError:  # the variable has no value yet
-            cells.append(_UNSET)
-    return [
-        function.__module__,
-        function.__qualname__,
-        _code(function.__code__),
-        _values(function.__defaults__ or (), inside),
-        _values((function.__kwdefaults__ or {}).values(), inside),
-        _values(cells, inside),
-    ]
+def short(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return the components with digests just long enough to compare."""
+    return {label: text if _is_text(label) else text[:_SHORT] for label, text in parts.items()}
 
 
-def _values(values: Iterable[object], outer: list[FunctionType]) -> list[Any]:
-    tree = []
-    for value in values:
-        function = getattr(value, "__flowkit_cached__", value)
-        if isinstance(function, FunctionType):
-            tree.append(_function(function, outer))
-        elif type(value) in _MUTABLE:
-            tree.append(_as_first_seen(value))
-        else:
-            tree.append(_content(value))
-    return tree
+def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """Return what makes `new` components different from `old` ones, a sentence each; digests may be short."""
+    told = []
+    for label, text in new.items():
+        before = old.get(label)
+        if before is None:
+            told.append(f"{_shown(label)} is new")
+        elif _is_text(label):
+            if text != before:
+                told.append(f"{label} is {text}, was {before}")
+        elif text[:_SHORT] != before[:_SHORT]:
+            told.append(f"{_shown(label)} has changed")
+    return [*told, *(f"{_shown(label)} is gone" for label in old if label not in new)]
 
 
-def _content(value: object) -> Any:
-    try:
-        return encode(value)
-    except UnsupportedValueError:
-        return ["of this process", os.urandom(16).hex()]
+def _is_text(label: str) -> bool:
+    return label == "python" or label.startswith("package ")
 
 
-def _as_first_seen(container: object) -> Any:
-    """Return what a captured container held when it was first seen.
-
-    Many are there to be changed, like a list of what has been done: a function that captures one stays the same
-    function. The last few are kept alive, so that no new container is taken for an old one at the same address.
-    """
-    with _seen_lock:
-        _, tree = _seen.pop(id(container), (None, None))
-        tree = _content(container) if tree is None else tree
-        _seen[id(container)] = (container, tree)
-        if len(_seen) > _MOST_SEEN:
-            del _seen[next(iter(_seen))]
-    return tree
-
-
-def _code(code: CodeType) -> Any:
-    """Return what code does: not where it stands, so that comments and formatting change nothing."""
-    return [
-        code.co_code.hex(),
-        code.co_exceptiontable.hex(),
-        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags],
-        [list(code.co_names), list(code.co_varnames), list(code.co_freevars), list(code.co_cellvars)],
-        [_code(constant) if isinstance(constant, CodeType) else _constant(constant) for constant in code.co_consts],
-    ]
-
-
-def _constant(constant: object) -> Any:
-    try:
-        return encode(constant)
-    except UnsupportedValueError:  # an Ellipsis, alone or in a tuple: its repr is what was written
-        return ["literal", repr(constant)]
-
-
-_MUTABLE = (list, dict, set, bytearray)
-_MOST_SEEN = 64
-_seen: dict[int, tuple[object, Any]] = {}
-_seen_lock = Lock()
-_UNSET = object()
-_EMPTY: dict[str, Any] = {"VAR_POSITIONAL": (), "VAR_KEYWORD": {}}
+def _shown(label: str) -> str:
+    kind, _, name = label.partition(" ")
+    return f"input {name!r}" if kind == "input" else label

@@ -6,6 +6,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    class Changeable(Protocol):
+        """What a batch works on."""
+
+        def begin(self) -> None: ...
+        def commit(self) -> None: ...
+        def rollback(self) -> None: ...
+
     class Store(Protocol):
         """Where records live. Every single change is all or nothing; `begin` to `commit` makes several changes one.
 
@@ -26,19 +33,30 @@ if TYPE_CHECKING:
         def begin(self) -> None: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
+        def fetch(self, value: str | bytes, beside: str | None) -> str | bytes:
+            """Return a payload that may lie in a file of its own."""
+
         def close(self) -> None: ...
 
 
 class Record:
     """One entry: JSON text or the bytes of a pickle, when it was stored, when it expires (None: never), metadata."""
 
-    __slots__ = ("expires", "line", "metadata", "payload", "stored")
+    __slots__ = ("beside", "expires", "line", "metadata", "payload", "stored")
 
-    def __init__(self, payload: str | bytes, stored: float, expires: float | None, metadata: str | None) -> None:
+    def __init__(
+        self,
+        payload: str | bytes,
+        stored: float,
+        expires: float | None,
+        metadata: str | None,
+        beside: str | None = None,
+    ) -> None:
         self.payload = payload
         self.stored = stored
         self.expires = expires
         self.metadata = metadata
+        self.beside = beside  # the name of the file that has the payload in truth
         self.line: str | None = None  # as the JSON file has it, once that was needed
 
     def expired(self, now: float) -> bool:
@@ -56,7 +74,7 @@ class Batch:
 
     __slots__ = ("_store",)
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Changeable) -> None:
         self._store = store
 
     def __enter__(self) -> None:

@@ -6,30 +6,27 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 import weakref
 
 from flowkit_state import _files, _oscalls
-from flowkit_state._record import Record
-from flowkit_state.errors import StateFileError, StateVersionError
+from flowkit_state._beside import COMFORT, Beside
+from flowkit_state._database import APPLICATION, MIGRATIONS, VERSION, from_sql, to_sql
+from flowkit_state._lease import Claim, holder
+from flowkit_state._record import Batch, Record
+from flowkit_state.errors import StateClosedError, StateFileError, StateVersionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_APPLICATION = 0x666C6F77  # "flow": tells our databases from those of other programs
-_VERSION = 1
 _COMPANIONS = ("-wal", "-shm", "-journal")
-_COLUMNS = "key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, stored REAL NOT NULL, expires REAL, metadata TEXT"
-_SCHEMA = (
-    f"CREATE TABLE IF NOT EXISTS entries ({_COLUMNS})",
-    "CREATE INDEX IF NOT EXISTS entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL",
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
-)
+_ROOMY = "flowkit.cache:"  # results of tasks may be large: those go into files, and `gc` reclaims them
 _PUT = (
-    "INSERT INTO entries (key, value, stored, expires, metadata) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE "
-    "SET value = excluded.value, stored = excluded.stored, expires = excluded.expires, metadata = excluded.metadata"
+    "INSERT INTO entries (key, value, stored, expires, metadata, beside) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET value = excluded.value, stored = excluded.stored, expires = excluded.expires, "
+    "metadata = excluded.metadata, beside = excluded.beside"
 )
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again.",
@@ -39,6 +36,8 @@ _REASONS = {
     sqlite3.SQLITE_TOOBIG: "the value is too large for SQLite; keep it in a file of its own, and its path here.",
 }
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_PAUSE = 0.005  # seconds
 
 _abandoned: list[sqlite3.Connection] = []
 
@@ -63,10 +62,17 @@ class SQLiteStore:
 
     def __init__(self, path: str, lock_timeout: float) -> None:
         self._path = path
+        self._beside = Beside(path)
         self._timeout = lock_timeout
+        self._closed = False
         self._local = threading.local()
         self._handles: weakref.WeakSet[_Handle] = weakref.WeakSet()
         self._handle()
+
+    @property
+    def path(self) -> str:
+        """Where the database is."""
+        return self._path
 
     def _handle(self) -> _Handle:
         handle: _Handle | None = getattr(self._local, "handle", None)
@@ -83,12 +89,17 @@ class SQLiteStore:
             self._create_private()
         except OSError as error:
             raise _files.failure(self._path, "create it", error) from error
-        try:
-            return self._connect()
-        except sqlite3.Error as error:
-            if _code(error) not in _DAMAGED or not self._set_aside():
-                raise self._failure("open it", error) from error
-        return self._open()
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.Error as error:
+                if _code(error) in _LOCKED and time.monotonic() < deadline:
+                    time.sleep(_PAUSE)  # SQLite does not wait for who makes the file a database, or changes its journal
+                    continue
+                if _code(error) not in _DAMAGED or not self._set_aside():
+                    raise self._failure("open it", error) from error
+            return self._open()
 
     def _create_private(self) -> None:
         """Create an empty file of mode 0600, for SQLite would use the umask.
@@ -112,18 +123,21 @@ class SQLiteStore:
         handle = _Handle(_oscalls.connect(self._path, self._timeout))
         connection = handle.connection
         try:
-            if self._version(connection) == 0:
+            if self._version(connection) < VERSION:
+                _oscalls.execute(connection, "PRAGMA page_size = 1024")  # of a new file: a commit writes whole pages
                 _oscalls.execute(connection, "PRAGMA journal_mode = WAL")
                 _oscalls.execute(connection, "BEGIN IMMEDIATE")
                 try:
-                    if self._version(connection) == 0:
-                        for statement in _SCHEMA:
+                    for statements in MIGRATIONS[self._version(connection) :]:
+                        for statement in statements:
                             _oscalls.execute(connection, statement)
+                    _oscalls.execute(connection, f"PRAGMA user_version = {VERSION}")
                     _oscalls.execute(connection, "COMMIT")
                 except BaseException:
                     _undo(connection)
                     raise
             _oscalls.execute(connection, "PRAGMA synchronous = NORMAL")
+            _oscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
         except BaseException:
             connection.close()
             raise
@@ -131,13 +145,21 @@ class SQLiteStore:
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """Return the version of the database, 0 if it is new. Refuses what is newer, and what is not ours."""
-        version = int(_oscalls.execute(connection, "PRAGMA user_version").fetchone()[0])
-        application = int(_oscalls.execute(connection, "PRAGMA application_id").fetchone()[0])
-        tables = int(_oscalls.execute(connection, "SELECT count(*) FROM sqlite_master").fetchone()[0])
-        if application != _APPLICATION and (tables or version or application):
+        alone = not connection.in_transaction
+        if alone:
+            _oscalls.execute(connection, "BEGIN")  # or another process might fill the file between the questions
+        try:
+            tables, version, application = (
+                int(_oscalls.execute(connection, question).fetchone()[0])
+                for question in ("SELECT count(*) FROM sqlite_master", "PRAGMA user_version", "PRAGMA application_id")
+            )
+        finally:
+            if alone:
+                _undo(connection)
+        if application != APPLICATION and (tables or version or application):
             raise StateFileError(self._path, "it is a SQLite database of another program; use another path.")
-        if version > _VERSION:
-            raise StateVersionError(self._path, version, _VERSION)
+        if version > VERSION:
+            raise StateVersionError(self._path, version, VERSION)
         return version
 
     def _set_aside(self) -> bool:
@@ -173,56 +195,124 @@ class SQLiteStore:
 
     def _failure(self, doing: str, error: sqlite3.Error) -> StateFileError:
         code = _code(error)
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if code in _LOCKED:
             return _files.locked(self._path, self._timeout)
         return StateFileError(self._path, f"cannot {doing}: {_REASONS.get(code, f'SQLite says: {error}.')}")
 
-    def _run(self, doing: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
+    def run(self, doing: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
         """Run one statement, which is one change of its own outside a batch. Returns its rows and their number."""
+        if self._closed:
+            raise StateClosedError(self._path)
         connection = self._handle().connection
         try:
             cursor = _oscalls.execute(connection, sql, values)
             return cursor.fetchall(), cursor.rowcount
-        except (sqlite3.Error, OverflowError) as error:
-            problem = error if isinstance(error, sqlite3.Error) else sqlite3.DataError(str(error))
-            raise self._failure(doing, problem) from error
+        except sqlite3.Error as error:
+            raise self._failure(doing, error) from error
+        except OverflowError as error:
+            raise self._failure(doing, sqlite3.DataError(str(error))) from error
 
     def get(self, key: str) -> Record | None:
-        rows, _ = self._run("read it", f"{_SELECT} WHERE key = ?", (_key(key),))
+        rows, _ = self.run("read it", f"{_SELECT} WHERE key = ?", (to_sql(key),))
         return Record(*rows[0][1:]) if rows else None
 
     def items(self) -> list[tuple[str, Record]]:
-        rows, _ = self._run("read it", f"{_SELECT} ORDER BY rowid")
-        return [(_text(row[0]), Record(*row[1:])) for row in rows]
+        rows, _ = self.run("read it", f"{_SELECT} ORDER BY rowid")
+        return [(from_sql(row[0]), Record(*row[1:])) for row in rows]
 
     def put(self, key: str, record: Record) -> None:
-        row = (_key(key), record.payload, record.stored, record.expires, record.metadata)
-        self._run("write it", _PUT, row)
+        if not key.startswith(_ROOMY) or len(record.payload) <= COMFORT:
+            self._put(key, record, record.payload, None)
+            return
+        claim = Claim()
+        try:
+            value, beside = self.set_down(record.payload, claim)
+            with Batch(self):
+                self._put(key, record, value, beside)
+                if beside is not None:
+                    self.unpin(beside, claim)
+        finally:
+            claim.let_go()
+
+    def _put(self, key: str, record: Record, value: str | bytes, beside: str | None) -> None:
+        self.run("write it", _PUT, (to_sql(key), value, record.stored, record.expires, record.metadata, beside))
+
+    def set_down(self, stored: str | bytes, claim: Claim) -> tuple[str | bytes, str | None]:
+        """Write a large value into a file beside, pinned until `unpin`, and return what goes into the row."""
+        if len(stored) <= COMFORT:
+            return stored, None
+        data = stored if isinstance(stored, bytes) else stored.encode()
+        name = self._beside.name_of(data)
+        pin = "INSERT OR IGNORE INTO pins (name, token, owner) VALUES (?, ?, ?)"
+        self.run("write it", pin, (name, claim.token, claim.text()))  # before the file: it is never unneeded
+        self._beside.write(name, data)
+        return (b"" if isinstance(stored, bytes) else ""), name
+
+    def fetch(self, value: str | bytes, beside: str | None) -> str | bytes:
+        """Return a value from what was in its row."""
+        if beside is None:
+            return value
+        data = self._beside.read(beside)
+        return data if isinstance(value, bytes) else data.decode()
+
+    def unpin(self, beside: str, claim: Claim) -> None:
+        """Let a file go that a row names by now."""
+        self.run("write it", "DELETE FROM pins WHERE name = ? AND token = ?", (beside, claim.token))
+
+    def sweep(self) -> tuple[int, int]:
+        """Delete the files beside that neither a row nor a writer at work needs. Returns how many, and their bytes."""
+        files = size = 0
+        with Batch(self):  # no writer can pin a file meanwhile
+            pins, _ = self.run("read it", "SELECT DISTINCT token, owner FROM pins")
+            for token, owner in pins:
+                if holder(owner) is None:
+                    self.run("write it", "DELETE FROM pins WHERE token = ?", (token,))
+            needed, _ = self.run(
+                "read it",
+                "SELECT beside FROM tasks WHERE beside IS NOT NULL UNION "
+                "SELECT beside FROM entries WHERE beside IS NOT NULL UNION SELECT name FROM pins",
+            )
+            needs = {name for (name,) in needed}
+            try:
+                for name, length in list(self._beside.sizes()):
+                    if name[:64] not in needs:  # also what a writer at work has not renamed yet
+                        self._beside.remove(name)
+                        files, size = files + 1, size + length
+            except OSError as error:
+                raise _files.failure(self._beside.folder, "clear it", error) from error
+        return files, size
 
     def remove(self, key: str) -> bool:
-        return self._run("write it", "DELETE FROM entries WHERE key = ?", (_key(key),))[1] > 0
+        return self.run("write it", "DELETE FROM entries WHERE key = ?", (to_sql(key),))[1] > 0
 
     def clear(self) -> None:
-        self._run("write it", "DELETE FROM entries")
+        self.run("write it", "DELETE FROM entries")
 
     def purge(self, now: float) -> int:
-        return self._run("write it", "DELETE FROM entries WHERE expires <= ?", (now,))[1]
+        return self.run("write it", "DELETE FROM entries WHERE expires <= ?", (now,))[1]
 
     def rebase(self, now: float) -> None:
         sql = "UPDATE entries SET expires = ? + (expires - stored), stored = ? WHERE expires IS NOT NULL AND stored > ?"
-        self._run("write it", sql, (now, now, now))
+        self.run("write it", sql, (now, now, now))
 
     def begin(self) -> None:
         handle = self._handle()
-        if handle.depth == 0:
-            self._run("lock it", "BEGIN IMMEDIATE")
-        handle.depth += 1
+        if not handle.connection.in_transaction:
+            handle.depth = 0  # Ctrl-C may have come upon the end of the last one
+        try:
+            if handle.depth == 0:
+                self.run("lock it", "BEGIN IMMEDIATE")
+            handle.depth += 1
+        except BaseException:
+            if handle.depth == 0:
+                _undo(handle.connection)
+            raise
 
     def commit(self) -> None:
         handle = self._handle()
         if handle.depth == 1:
             try:
-                self._run("write it", "COMMIT")
+                self.run("write it", "COMMIT")
             except BaseException:
                 self.rollback()
                 raise
@@ -237,15 +327,16 @@ class SQLiteStore:
     def close(self) -> None:
         """Move the write-ahead log into the database, and close the connections of every thread."""
         try:
-            self._run("close it", "PRAGMA wal_checkpoint(TRUNCATE)")
-        except StateFileError:
+            self.run("close it", "PRAGMA wal_checkpoint(TRUNCATE)")
+        except (StateFileError, StateClosedError):
             pass  # everything is in the log, and the next process that opens the file takes it in
+        self._closed = True
         for handle in list(self._handles):
             if handle.pid == os.getpid():
                 handle.connection.close()
 
 
-_SELECT = "SELECT key, value, stored, expires, metadata FROM entries"
+_SELECT = "SELECT key, value, stored, expires, metadata, beside FROM entries"
 
 
 def _undo(connection: sqlite3.Connection) -> bool:
@@ -261,16 +352,3 @@ def _undo(connection: sqlite3.Connection) -> bool:
 
 def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _key(key: str) -> str | bytes:
-    """Return the key as SQLite can hold it: text, or bytes where it has lone surrogates, which UTF-8 does not."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return key.encode("utf-8", "surrogatepass")
-    return key
-
-
-def _text(key: str | bytes) -> str:
-    return key if isinstance(key, str) else key.decode("utf-8", "surrogatepass")

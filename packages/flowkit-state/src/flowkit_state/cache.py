@@ -1,9 +1,8 @@
-"""`TaskCache`: a decorator that remembers what a function returned, by its arguments."""
+"""`TaskCache`: remembers what functions returned, by their code and their arguments."""
 
 from __future__ import annotations
 
-import os
-
+from flowkit_state._flights import Flights
 from flowkit_state._options import seconds
 from flowkit_state.errors import (
     StateClosedError,
@@ -16,7 +15,8 @@ from flowkit_state.manager import StateManager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import os
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import FunctionType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
             """Return the remembered result, or call the function and remember it."""
 
+        def explain(self, *args: P.args, **kwargs: P.kwargs) -> str:
+            """Return since when the result of a call is remembered, or why it is not."""
+
         def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
             """Forget the result of one call. Returns whether it was remembered."""
 
@@ -42,30 +45,61 @@ if TYPE_CHECKING:
 
 
 _PREFIX = "flowkit.cache"
+_LAST = "flowkit.cache.last"  # what the last result of each function was made of, also when that has expired
 _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asynchronous generators
 _MISSING: Any = object()
 
 
+class Found:
+    """The answer of `TaskCache.find`.
+
+    Attributes:
+        known: whether there is a result.
+        value: it.
+        token: for `TaskCache.keep`, with the new result; `None` where that cannot be kept.
+        why: in words, why there is one or none.
+    """
+
+    __slots__ = ("known", "token", "value", "why")
+
+    def __init__(self, known: bool, value: Any, token: Any, why: str) -> None:
+        self.known, self.value, self.token, self.why = known, value, token, why
+
+    def __repr__(self) -> str:
+        return f"<Found known={self.known} why={self.why!r}>"
+
+
+class _Call:
+    """A call that can be remembered: `prefix` of the function, `key` of the call, and its components."""
+
+    __slots__ = ("components", "key", "prefix")
+
+    def __init__(self, prefix: str, key: str, components: dict[str, str]) -> None:
+        self.prefix, self.key, self.components = prefix, key, components
+
+
 class TaskCache:
-    """Remembers the results of functions, by their arguments.
+    """Remembers the results of functions, by their code and their arguments.
 
     Args:
         state: where the results are kept: a `StateManager`, the path of one (`.json`, `.db`), or `None` for memory.
         ttl: for how many seconds a result is good. `None`: the `default_ttl` of the state; infinity: for ever.
         key: a function that takes the same arguments and returns what counts of them, for arguments that cannot be
             compared by content (a connection) or should not be (a logger).
-        version: any value; results of another version are not used. Change it when something that the function calls
-            has changed its meaning.
+        version: any value; results of another version are not used. Where it is given, what the function uses and has
+            no content to compare (a client at the top of the module) is left to it: change it when that changes.
 
     Raises:
         StateOptionError, StateOptionTypeError: an argument cannot be meant.
         StateFileError: the file of the state cannot be opened.
 
     Calls are the same if their arguments, bound to the parameters, are the same by content and type: `f(1, b=2)` is
-    `f(1, 2)`, but not `f(True, 2)`. A function is its module and name, its own code, and what its closure held at its
-    first call; what it calls and what it reads from its module do not count (see `version`). A call whose arguments or
-    result cannot be kept faithfully is made each time, and the logger "flowkit.state" says so once. Exceptions are not
-    remembered. Threads that ask for one result at once wait for the first of them.
+    `f(1, 2)`, but not `f(True, 2)`; and if the function is: its code without comments, docstrings and formatting, its
+    defaults, what its closure holds, and all of that for the code of the project that it uses, with the constants of
+    its modules. Packages count by version. What the code itself changes (a counter, a list of what was seen) does not
+    count. A call that cannot be compared or whose result cannot be kept is made each time, and the logger
+    "flowkit.state" says so once. Exceptions are not remembered. Threads that ask for one result at once wait for the
+    first of them.
 
         >>> cache = TaskCache(ttl=60)
         >>> @cache
@@ -77,6 +111,8 @@ class TaskCache:
         6
         >>> area(width=2, height=3)
         6
+        >>> area.explain(2, 4)
+        "input 'height' has changed"
     """
 
     def __init__(
@@ -87,6 +123,8 @@ class TaskCache:
         key: Callable[..., Any] | None = None,
         version: object = None,
     ) -> None:
+        import os
+
         from flowkit_state._codec import encode
 
         seconds("ttl", ttl)
@@ -96,112 +134,239 @@ class TaskCache:
         if given is not None and not isinstance(given, (StateManager, str, os.PathLike)):
             allowed = "a StateManager, a path, or None (and the decorator is written with parentheses: @TaskCache())"
             raise StateOptionTypeError("state", given, allowed)
-        self._version = encode(version, root="version")
-        self._state = state if isinstance(state, StateManager) else StateManager(state)
+        encode(version, root="version")
+        self._version = version
+        self._state = state if state is None or isinstance(state, StateManager) else StateManager(state)
+        self._memory: dict[str, StateManager] = {}
         self._ttl = ttl
         self._key = key
-        self._flights = _Flights()
+        self._flights = Flights()
         self._prefixes: set[str] = set()
         self._told: set[tuple[str, str]] = set()
 
     @property
     def state(self) -> StateManager:
         """Where the results are kept."""
-        return self._state
+        if self._state is not None:
+            return self._state
+        return self._memory.get("state") or self._memory.setdefault("state", StateManager())
 
     def __repr__(self) -> str:
-        return f"TaskCache({self._state!r}, ttl={self._ttl})"
+        return f"TaskCache({self.state!r}, ttl={self._ttl})"
+
+    def over(self, state: StateManager) -> TaskCache:
+        """Return this cache if it was given a state of its own, else one with the same options over `state`."""
+        if self._state is not None:
+            return self
+        other = TaskCache(state, ttl=self._ttl, key=self._key, version=self._version)
+        other._told = self._told
+        return other
+
+    def find(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        ignore: Collection[str] = (),
+        refresh: bool = False,
+    ) -> Found:
+        """Look for the result of a call, without making it.
+
+        Args:
+            function: what would be called. It may be `async`: then results are what awaiting it gives.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            name: under which name results are kept; `None`: that of the function.
+            ignore: names of parameters that do not count.
+            refresh: whether to look at all: the call is to be made in any case.
+
+        Returns:
+            what there is, why, and the token under which `keep` will remember a new result.
+
+            >>> cache = TaskCache()
+            >>> found = cache.find(len, ["abc"], {})
+            >>> found.known, found.why
+            (False, 'never computed before')
+            >>> cache.keep(found.token, len("abc"))
+            >>> cache.find(len, ["abc"], {}).value
+            3
+        """
+        call = self._call(function, args, kwargs, name, ignore)
+        if isinstance(call, str):
+            return Found(False, None, None, f"it cannot be cached: {call}")
+        if refresh:
+            return Found(False, None, call, "refresh was asked for")
+        value = self._look_up(call)
+        if value is not _MISSING:
+            return Found(True, value, None, "its code and its inputs are the same")
+        return Found(False, None, call, self._why(call))
+
+    def keep(self, token: Any, value: object) -> None:
+        """Remember the result of a call that `find` gave the `token` for. What goes wrong is logged, never raised."""
+        if token is None:
+            return
+        state, now = self.state, self._now()
+        made_of = {"components": token.components}
+        ttl = self._ttl if self._ttl is not None else state.default_ttl
+        last = {"key": token.key, "expires": None if ttl is None or ttl == float("inf") else now + ttl}
+        try:
+            with state.batch():
+                state.set(token.key, value, ttl=self._ttl, metadata={**made_of, "since": now})
+                state.set(_last(token.prefix), last, ttl=float("inf"), metadata=made_of)
+        except UnsupportedValueError as error:
+            reason = f"its result is of type {error.type_name}, {error.reason}. {error.hint}"
+            self._tell_once(token.prefix, "result", reason)
+        except StateError as error:  # the work is done: that it could not be kept is no reason to lose it
+            self._tell_once(token.prefix, "store", str(error))
 
     def __call__(self, function: Callable[P, R]) -> CachedFunction[P, R]:
         """Return `function` with a memory, the same in name, signature and documentation."""
         import functools
-        import inspect
         from typing import cast
 
         plain = _plain(function)
-        signature = inspect.signature(plain)
-        prefix = f"{_PREFIX}:{plain.__module__}:{plain.__qualname__}:"
-        self._prefixes.add(prefix)
+        self._prefixes.add(_prefix(plain, None))
 
         @functools.wraps(function)
         def cached(*args: P.args, **kwargs: P.kwargs) -> R:
-            key = self._key_of(plain, signature, prefix, args, kwargs)
-            if key is None:
+            call = self._call(plain, args, kwargs)
+            if isinstance(call, str):
                 return function(*args, **kwargs)
-            found = self._look_up(key, prefix)
+            found = self._look_up(call)
             if found is _MISSING:
-                with self._flights.only_one(key):
-                    found = self._look_up(key, prefix)
+                with self._flights.only_one(call.key):
+                    found = self._look_up(call)
                     if found is _MISSING:
                         found = function(*args, **kwargs)
-                        self._remember(key, prefix, found)
+                        self.keep(call, found)
             return cast("R", found)
 
+        def explain(*args: P.args, **kwargs: P.kwargs) -> str:
+            call = self._call(plain, args, kwargs)
+            if isinstance(call, str):
+                return f"it cannot be cached: {call}"
+            since = (self.state.get_metadata(call.key) or {}).get("since")
+            return self._why(call) if since is None else f"remembered since {_moment(since)}"
+
         def invalidate(*args: P.args, **kwargs: P.kwargs) -> bool:
-            key = self._key_of(plain, signature, prefix, args, kwargs)
-            return key is not None and self._state.delete(key)
+            call = self._call(plain, args, kwargs)
+            return not isinstance(call, str) and self.state.delete(call.key)
 
         def clear() -> int:
-            return self._forget((prefix,))
+            return self._forget({_prefix(plain, None)})
 
-        vars(cached).update(invalidate=invalidate, clear=clear, __flowkit_cached__=plain)
+        vars(cached).update(explain=explain, invalidate=invalidate, clear=clear, __flowkit_cached__=plain)
         return cast("CachedFunction[P, R]", cached)
 
     def clear(self) -> int:
         """Forget every result of the functions that this cache decorates. Returns how many there were."""
-        return self._forget(tuple(self._prefixes))
+        return self._forget(self._prefixes)
 
-    def _forget(self, prefixes: tuple[str, ...]) -> int:
-        with self._state.batch():
-            ours = [key for key in self._state.keys() if key.startswith(prefixes)]  # noqa: SIM118
-            return sum(map(self._state.delete, ours))
+    def _forget(self, prefixes: set[str]) -> int:
+        state = self.state
+        with state.batch():
+            ours = [key for key in state.keys() if key.startswith(tuple(prefixes))]  # noqa: SIM118
+            for prefix in prefixes:
+                state.delete(_last(prefix))
+            return sum(map(state.delete, ours))
 
-    def _key_of(
-        self, function: FunctionType, signature: Any, prefix: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> str | None:
-        """Return the key of a call, or None if there can be none."""
+    def _call(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        name: str | None = None,
+        ignore: Collection[str] = (),
+    ) -> _Call | str:
+        """Return what a call is remembered by, or why there is nothing to remember it by."""
         from flowkit_state import _fingerprint
         from flowkit_state._codec import encode
 
+        prefix = _prefix(function, name)
+        mode = _fingerprint.NORMAL if self._version is None else _fingerprint.LENIENT
         try:
+            signature = _fingerprint.signature(function)
             given = signature.bind(*args, **kwargs).arguments
-        except TypeError:
-            return None  # the call itself says what is wrong with it
+        except (TypeError, ValueError) as error:
+            return str(error)  # the call itself says what is wrong with it
         try:
             if self._key is None:
-                content = _fingerprint.arguments(signature, given)
+                parts = _fingerprint.whole(function, signature, given, ignore, mode=mode)
             else:
+                parts = _fingerprint.components(function, mode)
                 content = encode(self._key(*args, **kwargs), root="the result of key()")
+                parts["result of key()"] = _fingerprint.digest(content)
         except UnsupportedValueError as error:
-            fact = f"{error.path} is of type {error.type_name}, {error.reason}"
-            self._tell_once(prefix, "arguments", f"{fact}; give TaskCache(key=...) a function of what counts")
-            return None
-        return prefix + _fingerprint.digest(_fingerprint.identity(function), self._version, content)
+            way = error.hint[:1].lower() + error.hint[1:]
+            reason = f"{error.path} is of type {error.type_name}, {error.reason}; {way}"
+            self._tell_once(prefix, "arguments", reason)
+            return reason
+        if self._version is not None:
+            parts["version of the cache"] = _fingerprint.digest(encode(self._version))
+        return _Call(prefix, prefix + _fingerprint.key(parts), _fingerprint.short(parts))
 
-    def _look_up(self, key: str, prefix: str) -> Any:
+    def _look_up(self, call: _Call) -> Any:
         try:
-            return self._state.get(key, _MISSING)
+            return self.state.get(call.key, _MISSING)
         except StateClosedError:
             raise
         except StateError as error:
-            self._tell_once(prefix, "look-up", str(error))
+            self._tell_once(call.prefix, "look-up", str(error))
             return _MISSING
 
-    def _remember(self, key: str, prefix: str, result: object) -> None:
+    def _why(self, call: _Call) -> str:
+        """Return why there is no result of a call: what has changed since the last one of the same function."""
+        from flowkit_state._fingerprint import changes
+
+        key = _last(call.prefix)
         try:
-            self._state.set(key, result, ttl=self._ttl)
-        except UnsupportedValueError as error:
-            self._tell_once(prefix, "result", f"its result is of type {error.type_name}, {error.reason}. {error.hint}")
-        except StateError as error:  # the work is done: that it could not be kept is no reason to lose it
-            self._tell_once(prefix, "store", str(error))
+            last, metadata = self.state.get(key), self.state.get_metadata(key)
+        except StateClosedError:
+            raise
+        except StateError as error:
+            return str(error)
+        if last is None or not metadata:
+            return "never computed before"
+        expired = last["expires"] is not None and last["expires"] <= self._now()
+        told = changes(metadata["components"], call.components)
+        if not told:
+            return "expired" if expired else "it was forgotten"
+        if expired and all(sentence.startswith("input ") for sentence in told):
+            return "expired, or never computed with these inputs"
+        return "; ".join(told)
+
+    def _now(self) -> float:
+        return float(self.state._clock())
 
     def _tell_once(self, prefix: str, subject: str, reason: str) -> None:
         if (prefix, subject) not in self._told:
             self._told.add((prefix, subject))
             import logging
 
-            name = prefix[len(_PREFIX) + 1 : -1].replace(":", ".")
+            name = prefix[len(_PREFIX) + 1 : -1].lstrip(":").replace(":", ".")
             logging.getLogger("flowkit.state").warning('A call of "%s" is not cached: %s', name, reason)
+
+
+def _prefix(function: Any, name: str | None) -> str:
+    """Return what the keys of all results of a function begin with; nothing else begins with it."""
+    from flowkit_state._origin import named_label
+
+    if name is not None:
+        return f"{_PREFIX}::{name}:"
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name}:"
+
+
+def _last(prefix: str) -> str:
+    return _LAST + prefix[len(_PREFIX) :]
+
+
+def _moment(since: float) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(since, UTC).isoformat(" ", "seconds")
 
 
 def _plain(function: Any) -> FunctionType:
@@ -214,53 +379,3 @@ def _plain(function: Any) -> FunctionType:
         allowed = "a function that returns its result, neither async nor a generator"
         raise StateOptionError("what TaskCache decorates", function, allowed)
     return function
-
-
-class _Flights:
-    """Lets one thread at a time work on a key. A forked child starts with none: its threads are gone."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        from threading import Lock
-
-        self._lock = Lock()
-        self._under_way: dict[str, _Flight] = {}
-        self._pid = os.getpid()
-
-    def only_one(self, key: str) -> _Flight:
-        """Return the context manager to compute `key` in, shared by all who want to."""
-        if self._pid != os.getpid():
-            self._reset()
-        with self._lock:
-            flight = self._under_way.setdefault(key, _Flight(self, key))
-            flight.wanted += 1
-            return flight
-
-    def leave(self, flight: _Flight) -> None:
-        with self._lock:
-            flight.wanted -= 1
-            if not flight.wanted:
-                self._under_way.pop(flight.key, None)
-
-
-class _Flight:
-    """One computation, and how many threads want it."""
-
-    __slots__ = ("_flights", "_turn", "key", "wanted")
-
-    def __init__(self, flights: _Flights, key: str) -> None:
-        from threading import RLock
-
-        self._flights = flights
-        self._turn = RLock()
-        self.key = key
-        self.wanted = 0
-
-    def __enter__(self) -> None:
-        self._turn.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._turn.release()
-        self._flights.leave(self)

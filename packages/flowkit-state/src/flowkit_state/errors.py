@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
     from typing import Any
 
 
@@ -75,15 +77,17 @@ class UnsupportedValueError(StateError, TypeError):
 class RestoreError(StateError, ValueError):
     """A stored value cannot be brought back here: its class is not imported or has changed, or the entry is damaged.
 
-    Attributes: `key`, `reason`.
+    Attributes: `key`, `reason`, and `task`, the name of the task, where it is the recorded result of one.
     """
 
-    def __init__(self, key: str | None, reason: str) -> None:
-        super().__init__(key, reason)
-        self.key, self.reason = key, reason
+    def __init__(self, key: str | None, reason: str, task: str | None = None) -> None:
+        super().__init__(key, reason, task)
+        self.key, self.reason, self.task = key, reason, task
 
     def __str__(self) -> str:
         subject = "a value" if self.key is None else f"the value of key {shown(self.key)}"
+        if self.task is not None:
+            subject = f"the result of task {shown(self.task)}"
         return f"cannot restore {subject}: {self.reason}"
 
 
@@ -143,3 +147,93 @@ class UntrustedPickleError(StateFileError, PermissionError):
 
 class DamagedStateWarning(UserWarning):
     """A damaged state file was set aside under a new name, and the store starts empty. The message names both."""
+
+
+class ResumeError(StateError, ValueError):
+    """A run cannot be resumed, because the pipeline is not the same any more. What was recorded is untouched.
+
+    Attributes: `run_id`, `pipeline`, `added`, `removed` and `rewired` (names of tasks), `changed` (task -> what has
+    changed in it, such as `("function etl.clean has changed",)`), `params` (names of run parameters whose values
+    differ), `keeps` (how many of the recorded tasks `resume="force"` would take over), `recorded` (of how many).
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        pipeline: str,
+        added: Sequence[str],
+        removed: Sequence[str],
+        rewired: Sequence[str],
+        changed: dict[str, tuple[str, ...]],
+        params: Sequence[str],
+        keeps: int,
+        recorded: int,
+    ) -> None:
+        super().__init__(run_id, pipeline, added, removed, rewired, changed, params, keeps, recorded)
+        self.run_id, self.pipeline, self.changed = run_id, pipeline, changed
+        self.added, self.removed, self.rewired, self.params = map(tuple, (added, removed, rewired, params))
+        self.keeps, self.recorded = keeps, recorded
+
+    def __str__(self) -> str:
+        news = [
+            f"{what}: {_listed([shown(name) for name in names])}"
+            for what, names in (
+                ("tasks added", self.added),
+                ("tasks removed", self.removed),
+                ("tasks wired to others than before", self.rewired),
+                ("run parameters with other values", self.params),
+            )
+            if names
+        ]
+        news += [f"task {shown(name)}: {_listed(whys)}" for name, whys in list(self.changed.items())[:8]]
+        if len(self.changed) > 8:
+            news.append(f"and {len(self.changed) - 8} more tasks have changed")
+        fits = (
+            f"{self.keeps} of the {self.recorded} recorded tasks"
+            if self.recorded
+            else "nothing, as nothing is recorded"
+        )
+        return (
+            f"run {self.run_id} of {shown(self.pipeline)} cannot be resumed, because the pipeline has changed ("
+            f'{"; ".join(news)}). Undo that; or take over what still fits ({fits}) with run(resume="force"); or start '
+            "anew with resume=False."
+        )
+
+
+class RunInUseError(StateError, RuntimeError):
+    """A process that is alive has the run, so no other may go on with it.
+
+    Attributes: `run_id`, `pipeline`, `pid` (its process id), `started` (when that process started, a datetime in UTC),
+    `host` (the name of its machine).
+    """
+
+    def __init__(self, run_id: str, pipeline: str, pid: int, started: datetime, host: str) -> None:
+        super().__init__(run_id, pipeline, pid, started, host)
+        self.run_id, self.pipeline, self.pid, self.started, self.host = run_id, pipeline, pid, started, host
+
+    def __str__(self) -> str:
+        when = f"{self.started:%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            f"run {self.run_id} of {shown(self.pipeline)} is in the hands of process {self.pid} on {shown(self.host)}, "
+            f"started {when}: wait until it ends, or end it; if it is gone, and cannot be seen from here, release the "
+            f"run with StateManager.release({self.run_id!r})."
+        )
+
+
+class UnknownRunError(StateError, KeyError):
+    """There is no record of that run.
+
+    Attributes: `run_id`, `location` (the path of the file, or `None` for a store in memory).
+    """
+
+    def __init__(self, run_id: str, location: str | None) -> None:
+        super().__init__(run_id, location)
+        self.run_id, self.location = run_id, location
+
+    def __str__(self) -> str:
+        place = "in memory" if self.location is None else f"in {self.location}"
+        return f"there is no run {shown(self.run_id)} {place}; state.runs() lists those there are."
+
+
+def _listed(words: Sequence[str], most: int = 6) -> str:
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -6,16 +6,23 @@ import time
 
 from flowkit_state._options import SQLITE_SUFFIXES, seconds, state_path, text
 from flowkit_state._record import Batch
-from flowkit_state.errors import StateClosedError, StateFileError, StateOptionError, StateOptionTypeError
+from flowkit_state.errors import StateClosedError, StateFileError, StateOptionError, StateOptionTypeError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Literal, Self
 
+    from flowkit_state._database import Database
+    from flowkit_state._history import History
+    from flowkit_state._journal import Journal
+    from flowkit_state._plan import PlannedTask
     from flowkit_state._record import Record, Store
+    from flowkit_state._serializers import Choice
+    from flowkit_state.cache import TaskCache
+    from flowkit_state.runs import Reclaimed, RunRecord
 
 _CLOCK_SLACK = 5.0  # seconds by which an entry may come from the future before the clock is taken to have been set back
 
@@ -31,6 +38,8 @@ class StateManager:
             0: expired at once.
         serializer: `"json"` keeps the types listed in the documentation and refuses all others. `"pickle"` keeps what
             pickle can; loading a pickle can run any code, so one that another user could have written is refused.
+            An object with `name`, `type`, `dump(value)` and `load(data)`, or several, keep types that JSON has no form
+            for.
         lock_timeout: how many seconds to wait for another thread or process that is writing the file.
         clock: what tells the time, in seconds since the epoch; tests pass their own.
 
@@ -53,20 +62,21 @@ class StateManager:
         storage_path: str | os.PathLike[str] | None = None,
         default_ttl: float | None = None,
         *,
-        serializer: Literal["json", "pickle"] = "json",
+        serializer: Choice = "json",
         lock_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if serializer not in ("json", "pickle"):
-            raise StateOptionError("serializer", serializer, '"json" or "pickle"')
+        from flowkit_state._serializers import Serialization
+
+        self._serialization = Serialization(serializer)
         timeout = seconds("lock_timeout", lock_timeout)
         self._default_ttl = seconds("default_ttl", default_ttl)
-        self._pickled = serializer == "pickle"
         self._timeout = 1e6 if timeout is None else min(timeout, 1e6)  # SQLite counts milliseconds in 32 bits
         self._clock = clock
         self._path: str | None = None
         self._closed = False
         self._store: Store
+        self._runs: Database | None = None
         if storage_path is None:
             from flowkit_state._memory import MemoryStore
 
@@ -76,7 +86,7 @@ class StateManager:
         if suffix in SQLITE_SUFFIXES:
             from flowkit_state._sqlite import SQLiteStore
 
-            self._store = SQLiteStore(self._path, self._timeout)
+            self._store = self._runs = SQLiteStore(self._path, self._timeout)
         else:
             from flowkit_state._jsonfile import JSONStore
 
@@ -115,11 +125,11 @@ class StateManager:
         lifetime = self._default_ttl if ttl is None else seconds("ttl", ttl)
         if metadata is not None and type(metadata) is not dict:
             raise StateOptionTypeError("metadata", metadata, "a dict, or None")
-        from flowkit_state import _serializers
         from flowkit_state._record import Record
+        from flowkit_state._serializers import to_json
 
-        payload = _serializers.to_pickle(key, value) if self._pickled else _serializers.to_json(key, value)
-        notes = None if not metadata else _serializers.to_json(key, metadata, root="metadata")
+        payload = self._serialization.dump(key, value)
+        notes = None if not metadata else to_json(key, metadata, root="metadata")
         now = float(self._clock())
         if lifetime == 0:
             self._store.remove(key)
@@ -163,9 +173,10 @@ class StateManager:
             return None
         if record.metadata is None:
             return {}
-        from flowkit_state import _serializers
+        from flowkit_state._codec import decode
+        from flowkit_state._json import loads
 
-        found: dict[str, Any] = _serializers.restore(key, record.metadata, None, pickled=False)
+        found: dict[str, Any] = decode(loads(record.metadata), key=key)
         return found
 
     def invalidate_expired(self) -> int:
@@ -190,11 +201,137 @@ class StateManager:
         self._check_open()
         return Batch(self._store)
 
+    # ---- runs of pipelines ---------------------------------------------------------------------------------------
+
+    def runs(self, pipeline: str | None = None, limit: int | None = None) -> list[RunRecord]:
+        """Return what was recorded of runs, newest first.
+
+        Args:
+            pipeline: only the runs of the pipeline of this name; `None`: of all.
+            limit: how many at most, 0 or more; `None`: all.
+
+        Raises:
+            StateOptionError, StateOptionTypeError: `limit` cannot be meant.
+
+            >>> StateManager().runs()
+            []
+        """
+        return self._history().runs(pipeline, _count("limit", limit))
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return what was recorded of one run. Raises `UnknownRunError` if there is no such run."""
+        return self._history().run(run_id)
+
+    def explain(self, run_id: str | None = None) -> dict[str, str]:
+        """Return, for each task with a cache, where its result came from or why it was computed again.
+
+        Args:
+            run_id: which run; `None`: the last.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        return self._history().explain(run_id)
+
+    def forget(self, run_id: str) -> None:
+        """Remove the record of a run. Its large results go with the next `gc`.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            RunInUseError: a process that is alive has it.
+        """
+        self._history().forget(run_id)
+
+    def release(self, run_id: str) -> None:
+        """Take a run from the process that has it, so that it can be resumed here.
+
+        A process of this machine that has ended does not need this. It is for one that cannot be seen from here, on
+        another machine or in another container: be sure that it is gone, or the run is run twice at once.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        self._history().release(run_id)
+
+    def gc(self, keep: int | None = None) -> Reclaimed:
+        """Delete the files of large results that no run and no cache entry needs, and forget old runs if asked to.
+
+        Args:
+            keep: how many runs of each pipeline to keep, the newest, 0 or more; `None`: all. A run in progress is kept.
+
+        Raises:
+            StateOptionError, StateOptionTypeError: `keep` cannot be meant.
+            StateFileError: the file or a file beside it cannot be written.
+
+            >>> StateManager().gc(keep=10)
+            Reclaimed(runs=0, files=0, bytes=0)
+        """
+        _count("keep", keep)
+        self.invalidate_expired()
+        return self._history().gc(keep)
+
+    def open_run(
+        self,
+        run_id: str,
+        pipeline: str,
+        tasks: Sequence[PlannedTask],
+        upstream: Sequence[Sequence[int]],
+        params: Mapping[str, Any],
+        resume: bool | Literal["force"],
+    ) -> Journal:
+        """Begin the record of a run, or go on with the last of the pipeline. `pipeline.run(state=...)` calls this.
+
+        Args:
+            run_id: a text that no other run has, for a run that is begun.
+            pipeline: name of the pipeline.
+            tasks: its tasks in topological order; of each the name, the function, the condition and the trigger count.
+            upstream: for each task the positions of those it waits for.
+            params: values for parameters that no task fills.
+            resume: whether to go on with the last run of the pipeline, if that has not finished; `"force"`: even if the
+                pipeline is not the same any more.
+
+        Raises:
+            ResumeError: the pipeline is not the same any more.
+            RunInUseError: a process that is alive has the run.
+            RestoreError: a recorded result cannot be made here.
+            UnsupportedValueError: an annotation tells that a result cannot be kept.
+            StateFileError: the file cannot be read or written.
+        """
+        from flowkit_state._journal import open_run
+
+        database = self._database()
+        return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
+
+    def cache(self) -> TaskCache:
+        """Return the cache that keeps the results of tasks with `cache=True` in this state."""
+        from flowkit_state.cache import TaskCache
+
+        return TaskCache(self)
+
+    def _history(self) -> History:
+        from flowkit_state._history import History
+
+        return History(self._database(), self._serialization)
+
+    def _database(self) -> Database:
+        """Return the database that runs are recorded in: the store itself, or one in memory beside a store there."""
+        self._check_open()
+        if self._runs is None:
+            from flowkit_state._database import MemoryDatabase
+
+            if self._path is not None:
+                allowed = f"a path that ends in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
+                raise StateOptionError("the state of runs", self._path, allowed)
+            self._runs = MemoryDatabase()
+        return self._runs
+
     def close(self) -> None:
         """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`."""
         if not self._closed:
             self._closed = True
             self._store.close()
+            if self._runs is not None:
+                self._runs.close()
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -207,18 +344,19 @@ class StateManager:
 
     def __repr__(self) -> str:
         place = "" if self._path is None else f"{self._path!r}, "
-        serializer = ', serializer="pickle"' if self._pickled else ""
+        choice = self._serialization.choice
+        serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={shown(choice)}"
+        serializer = "" if choice == "json" else serializer
         closed = " (closed)" if self._closed else ""
         return f"StateManager({place}default_ttl={self._default_ttl}{serializer}){closed}"
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
             raise StateOptionTypeError("what is pickled", self, "a StateManager over a file, which others can open too")
-        serializer = "pickle" if self._pickled else "json"
         return {
             "storage_path": self._path,
             "default_ttl": self._default_ttl,
-            "serializer": serializer,
+            "serializer": self._serialization.choice,
             "lock_timeout": self._timeout,
             "clock": self._clock,
         }
@@ -263,6 +401,13 @@ class StateManager:
             pass  # the answer is right without it, also where the file cannot be written
 
     def _restore(self, key: str, record: Record) -> Any:
-        from flowkit_state import _serializers
+        payload = record.payload if record.beside is None else self._store.fetch(record.payload, record.beside)
+        return self._serialization.load(key, payload, self._path)
 
-        return _serializers.restore(key, record.payload, self._path, pickled=self._pickled)
+
+def _count(option: str, value: Any) -> int | None:
+    if value is not None and type(value) is not int:
+        raise StateOptionTypeError(option, value, "a number of runs, or None for all")
+    if value is not None and value < 0:
+        raise StateOptionError(option, value, "0 or more runs, or None for all")
+    return value

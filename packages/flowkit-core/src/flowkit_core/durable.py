@@ -1,0 +1,448 @@
+"""What makes a run durable: the protocols of a store of runs and of a cache, and the book that one run keeps in them.
+
+The core knows no file and no format. ``run(state=...)`` takes anything that satisfies :class:`Store`; a path is
+resolved by ``flowkit-state`` where that is installed. What recording *means* is decided by :class:`~flowkit_core.Run`,
+so it means the same with every executor: the value is put into its stored form in the thread that brings it, and is
+committed before the node counts as ended, so before anything that depends on it is handed out.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from ._typing import TYPE_CHECKING, Protocol
+from .binding import KEY
+from .errors import MissingDistributionError, near, shown
+from .failure import add_note, described
+from .outcome import STATES, SUCCEEDED, Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from typing import Literal
+
+    from ._typing import Any
+    from .graph import Graph, Node
+
+    Resume = bool | Literal["force"]
+    Refresh = bool | str | Collection[str]
+    StateErrors = Literal["raise", "warn"]
+
+
+class PlannedTask(Protocol):
+    """What a store is told of a task before a run, to know it again."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """Its function."""
+
+    @property
+    def when(self) -> Callable[..., Any] | None:
+        """Its condition."""
+
+    @property
+    def trigger(self) -> str:
+        """What must have become of its upstreams."""
+
+
+class Done(Protocol):
+    """How a task ended in the part of a run that was recorded before."""
+
+    @property
+    def state(self) -> str:
+        """Its final state, ``"succeeded"`` or ``"skipped"``."""
+
+    @property
+    def value(self) -> Any:
+        """What it returned."""
+
+    @property
+    def reason(self) -> str:
+        """Why it was skipped."""
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts it took."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the last of them took."""
+
+
+class Journal(Protocol):
+    """The record of one run, which this process alone may write.
+
+    Attributes:
+        run_id: which run; that of an earlier process, if it is resumed.
+        done: what was recorded before, by position of the task; empty for a fresh run.
+    """
+
+    @property
+    def run_id(self) -> str:
+        """Which run."""
+
+    @property
+    def done(self) -> Mapping[int, Done]:
+        """What was recorded before."""
+
+    def prepare(self, place: int, value: Any) -> Any:
+        """Return the stored form of a task's result. Called from any thread; raises what :meth:`record` cannot keep."""
+
+    def record(
+        self,
+        place: int,
+        state: str,
+        stored: Any,
+        *,
+        attempts: int,
+        seconds: float,
+        reason: str,
+        error: BaseException | None,
+        source: str,
+        why: str,
+    ) -> None:
+        """Commit how a task ended. When this returns, killing the process does not undo it."""
+
+    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:
+        """Commit how the run ended, with position, state and reason of what did not run, and let go of the run."""
+
+
+class Store(Protocol):
+    """Where runs are recorded: what ``run(state=...)`` takes."""
+
+    def open_run(
+        self,
+        run_id: str,
+        pipeline: str,
+        tasks: Sequence[PlannedTask],
+        upstream: Sequence[Sequence[int]],
+        params: Mapping[str, Any],
+        resume: Resume,
+    ) -> Journal:
+        """Begin the record of a run; or go on with that of the last run of the pipeline, if it did not finish."""
+
+    def cache(self) -> Cache:
+        """Return the cache for tasks with ``cache=True``."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Found(Protocol):
+    """The answer to a look-up in a cache.
+
+    Attributes:
+        known: whether there is a result to be used again.
+        value: it.
+        token: to be handed to :meth:`Cache.keep` with the new result; None if that cannot be kept.
+        why: in words, where it is from, or why there is none.
+    """
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a result."""
+
+    @property
+    def value(self) -> Any:
+        """The result."""
+
+    @property
+    def token(self) -> Any:
+        """What the new result is to be kept under."""
+
+    @property
+    def why(self) -> str:
+        """Where the result is from, or why there is none."""
+
+
+class Cache(Protocol):
+    """What ``@task(cache=...)`` takes: ``flowkit_state.TaskCache`` is one."""
+
+    def over(self, state: Any, /) -> Cache:
+        """Return this cache if it has a store of its own, else one with the same options over ``state``."""
+
+    def find(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        /,
+        *,
+        name: str,
+        ignore: Collection[str],
+        refresh: bool,
+    ) -> Found:
+        """Look for the result of a call, unless it is to be computed anew in any case (``refresh``)."""
+
+    def keep(self, token: Any, value: Any, /) -> None:
+        """Keep a result for the next time; what goes wrong there is logged, and is nothing for the run."""
+
+
+class Book:
+    """What one run has to do with stores: its record, and the caches of its tasks.
+
+    Args:
+        graph: what is run.
+        store: where it is recorded, or None.
+        owned: whether the store is to be closed with the book.
+        run_id: a text that no other run has.
+        params: values for open parameters.
+        resume: whether to go on with the last run of the pipeline.
+        refresh: whose cached results are to be computed anew.
+        state_errors: ``"raise"``, or ``"warn"`` to go on without a record of what cannot be recorded.
+
+    Attributes:
+        run_id: which run this is, after all.
+        done: what was recorded before, by position.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store | None,
+        *,
+        owned: bool = False,
+        run_id: str = "",
+        params: Mapping[str, Any],
+        resume: Resume = False,
+        refresh: Refresh = False,
+        state_errors: StateErrors = "raise",
+    ) -> None:
+        self._graph = graph
+        self._store = store if owned else None
+        self._refresh = _refreshed(graph, refresh)
+        self._warn = state_errors == "warn"
+        self._tokens: dict[int, Any] = {}
+        self._why: dict[int, str] = {}
+        self._caches: dict[int, Cache] = {}
+        self._broken = False
+        self.sources: dict[int, str] = {}
+        for node in graph.cached:
+            own: Any = node.task.cache
+            if own is not True:
+                self._caches[node.index] = own if store is None else own.over(store)
+            elif (shared := store.cache() if store is not None else _memory()) is not None:
+                self._caches[node.index] = shared
+        self._journal: Journal | None = None
+        self.run_id = run_id
+        self.done: Mapping[int, Done] = {}
+        if store is not None:
+            tasks = [node.task for node in graph.nodes]
+            upstream = [node.upstream for node in graph.nodes]
+            self._journal = store.open_run(run_id, graph.name, tasks, upstream, params, resume)
+            self.run_id = self._journal.run_id
+            self.done = self._journal.done
+            self.sources = dict.fromkeys(self.done, "resume")
+
+    @property
+    def records(self) -> bool:
+        """Whether the run is recorded."""
+        return self._journal is not None and not self._broken
+
+    def recall(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ending | None:
+        """Return the cached result of a call as an ending; None if it is to be made."""
+        cache = self._caches.get(node.index)
+        if cache is None:
+            self._why[node.index] = "results are kept by flowkit-state, which is not installed"
+            return None
+        found = cache.find(
+            node.task.func, args, kwargs, name=node.name, ignore=(KEY,), refresh=node.index in self._refresh
+        )
+        self._why[node.index] = f"reused: {found.why}" if found.known else found.why
+        if found.known:
+            self.sources[node.index] = "cache"
+            return Ending(SUCCEEDED, value=found.value)
+        if found.token is not None:
+            self._tokens[node.index] = found.token
+        return None
+
+    def prepare(self, node: Node, value: Any) -> Any:
+        """Keep a result in the cache that wants it, and return its stored form for :meth:`record`."""
+        token = self._tokens.pop(node.index, None)
+        if token is not None:
+            self._caches[node.index].keep(token, value)
+        return self._journal.prepare(node.index, value) if self.records and self._journal is not None else None
+
+    def record(
+        self,
+        node: Node,
+        state: int,
+        stored: Any = None,
+        *,
+        attempts: int = 0,
+        seconds: float = 0.0,
+        reason: str = "",
+        error: BaseException | None = None,
+    ) -> None:
+        """Commit how a node ended."""
+        if self.records and self._journal is not None:
+            self._journal.record(
+                node.index,
+                STATES[state],
+                stored,
+                attempts=attempts,
+                seconds=seconds,
+                reason=reason,
+                error=error,
+                source=self.sources.get(node.index, "run"),
+                why=self._why.get(node.index, ""),
+            )
+
+    def excuse(self, node: Node, error: Exception) -> bool:
+        """Take note that a node could not be recorded; say whether the run is to go on all the same."""
+        note = f"the end of task {node.name!r} in {self._graph.name!r} could not be recorded"
+        if not self._warn:
+            add_note(error, f"flowkit: {note}, so the run was stopped; error.flowkit_results has what was computed")
+            return False
+        lost = isinstance(error, OSError)
+        more = "; nothing more of this run will be" if lost else ""
+        if not self._broken:
+            self._broken = lost
+            _warn(f"{note}{more}: {described(error)}")
+        return True
+
+    def close(self, status: str, rest: Iterable[tuple[int, int, str]], error: BaseException | None) -> None:
+        """Commit how the run ended, and let go of it."""
+        journal, self._journal = self._journal, None
+        store, self._store = self._store, None
+        try:
+            if journal is not None:
+                journal.close(status, [(place, STATES[state], reason) for place, state, reason in rest], error)
+        except Exception as trouble:
+            if not self._warn:
+                raise
+            if not self._broken:
+                _warn(f"how {self._graph.name!r} ended could not be recorded: {described(trouble)}")
+        finally:
+            if store is not None:
+                store.close()
+
+
+def open_book(
+    graph: Graph,
+    state: Any,
+    run_id: str,
+    params: Mapping[str, Any],
+    resume: Resume,
+    refresh: Refresh,
+    state_errors: StateErrors,
+) -> Book:
+    """Return the book of a run, for what a user has given to ``run()``.
+
+    Raises:
+        ValueError: an option cannot be meant.
+        TypeError: ``state`` is neither a path nor a store.
+        MissingDistributionError: ``state`` is a path, and flowkit-state is not installed.
+        Exception: whatever the store raises, when the file cannot be used, or the run cannot be resumed.
+    """
+    check_options(state, resume, state_errors)
+    store, owned = open_store(state)
+    try:
+        return Book(
+            graph,
+            store,
+            owned=owned,
+            run_id=run_id,
+            params=params,
+            resume=resume,
+            refresh=refresh,
+            state_errors=state_errors,
+        )
+    except BaseException:
+        if owned and store is not None:
+            store.close()
+        raise
+
+
+def open_store(state: Any) -> tuple[Store | None, bool]:
+    """Return the store that a user means, and whether it was opened here and is the caller's to close.
+
+    Raises:
+        MissingDistributionError: it is a path, and flowkit-state is not installed.
+        TypeError: it is neither a path nor a store.
+    """
+    if state is None:
+        return None, False
+    if isinstance(state, (str, os.PathLike)):
+        store: Store = state_manager("run(state=<a path>)")(state)
+        return store, True
+    if callable(getattr(state, "open_run", None)) and not isinstance(state, type):
+        return state, False
+    raise TypeError(f"state is {shown(state)}, but must be a path such as 'runs.db', a StateManager, or None")
+
+
+def state_manager(wanted: str) -> Callable[..., Any]:
+    """Return ``flowkit_state.StateManager``, without which ``wanted`` cannot be had.
+
+    Raises:
+        MissingDistributionError: flowkit-state is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        module: Any = import_module("flowkit_state")
+    except ModuleNotFoundError as error:
+        if error.name != "flowkit_state":
+            raise
+        raise MissingDistributionError(wanted, "flowkit-state") from None
+    found: Callable[..., Any] = module.StateManager
+    return found
+
+
+@cache
+def _memory() -> Cache | None:
+    """Return the cache in the memory of this process, for runs without a state; None without flowkit-state."""
+    try:
+        found: Cache = state_manager("@task(cache=True)")().cache()
+    except MissingDistributionError:
+        return None
+    return found
+
+
+def check_options(state: Any, resume: Any, state_errors: Any) -> None:
+    """Check what does not depend on the graph.
+
+    Raises:
+        ValueError: an option has a value that cannot be meant, or ``resume`` has nothing to resume from.
+    """
+    if type(resume) is not bool and resume != "force":
+        raise ValueError(f"run(resume=...) is {shown(resume)}, but must be True, False or 'force'")
+    if resume and state is None:
+        raise ValueError(
+            f"run(resume={resume!r}) has nothing to resume from: say where runs are recorded, with run(state=...)"
+        )
+    if state_errors not in ("raise", "warn"):
+        raise ValueError(f"run(state_errors=...) is {shown(state_errors)}, but must be 'raise' or 'warn'")
+
+
+def idempotency_key(run_id: str, task: str) -> str:
+    """Return a text that is the same for a run and a task in every attempt, and different for any other."""
+    from hashlib import sha256
+
+    return sha256(f"{run_id}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
+    if not isinstance(refresh, (bool, str, set, frozenset, list, tuple, dict)):
+        raise TypeError(f"run(refresh=...) is {shown(refresh)}, but must be True, False, or a set of names of tasks")
+    if isinstance(refresh, bool):
+        return {node.index for node in graph.cached} if refresh else set()
+    names = [refresh] if isinstance(refresh, str) else list(refresh)
+    cached = {node.name: node.index for node in graph.cached}
+    for name in names:
+        if name not in graph.names:
+            guess = near(str(name), graph.names)
+            raise ValueError(f"run(refresh=...) names {shown(name)}, but {graph.name!r} has no such task{guess}")
+        if name not in cached:
+            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached: it is computed in any case")
+    return {cached[name] for name in names}
+
+
+def _warn(message: str) -> None:
+    import warnings
+
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -1,0 +1,76 @@
+"""What a class statement of the project has written down: methods and constants, not what Python made of them."""
+
+from __future__ import annotations
+
+from enum import EnumMeta
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
+
+from flowkit_state import _classes
+from flowkit_state._resolve import unwrapped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_CODE = (FunctionType, staticmethod, classmethod, property)
+_PARTS = {
+    "property": ("fget", "fset", "fdel"),
+    "staticmethod": ("__func__",),
+    "classmethod": ("__func__",),
+    "cached_property": ("func",),
+}
+_MAKERS = frozenset(["abc", "collections", "dataclasses", "enum", "typing"])
+_INTERNAL = frozenset(["_abc_impl", "_fields", "_field_defaults"])
+
+
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the members of `cls` that say what it does."""
+    values = (
+        {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None
+    )
+    enum = values is not None
+    generated = _classes.is_dataclass(cls) or _classes.is_namedtuple(cls)
+    for name, value in list(vars(cls).items()):
+        if isinstance(value, (GetSetDescriptorType, MemberDescriptorType)) or name in _INTERNAL:
+            continue
+        code = isinstance(unwrapped(value), _CODE)
+        special = name.startswith("_") and name.endswith("_")
+        if special and not code and (enum or name.startswith("__")):
+            continue
+        if values is not None and name in values:
+            continue
+        if _is_generated(value, generated):
+            continue
+        parts = _PARTS.get(type(value).__qualname__)
+        if parts is None:
+            yield name, value
+            continue
+        for part in parts:
+            if getattr(value, part) is not None:
+                yield f"{name}.{type(value).__qualname__}.{part}", getattr(value, part)
+    if values is not None:
+        yield "__members__", values
+    if _classes.is_namedtuple(cls):
+        yield "_fields", cls._fields  # type: ignore[attr-defined]
+        yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
+    if "__dataclass_fields__" in vars(cls):
+        yield "__dataclass_params__", repr(vars(cls)["__dataclass_params__"])
+        yield "__dataclass_fields__", [_field(field) for field in vars(cls)["__dataclass_fields__"].values()]
+
+
+def _is_generated(value: Any, from_fields: bool) -> bool:
+    """Return whether the standard library made this, from fields where the class has any: they tell all about it."""
+    function = getattr(value, "__func__", value)
+    function = getattr(function, "__wrapped__", function)
+    if type(function).__qualname__ == "_tuplegetter":
+        return True
+    if not isinstance(function, FunctionType):
+        return False
+    text = from_fields and function.__code__.co_filename == "<string>"
+    return text or function.__globals__.get("__name__") in _MAKERS
+
+
+def _field(field: Any) -> list[Any]:
+    flags = [field.init, field.repr, field.hash, field.compare, field.kw_only, field._field_type.name]
+    return [field.name, flags, field.default, field.default_factory]

@@ -1,0 +1,119 @@
+"""Whose code it is: the project's, or that of the standard library or of an installed package, which have versions.
+
+What is foreign is described by a dictionary of components: empty for the standard library, which comes with Python,
+else `{"package requests": "2.32.3"}`. `None` stands for the project.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    Foreign = dict[str, str] | None
+
+OURS = frozenset(["flowkit", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowkit_state"])
+_MAIN = ("__main__", "__mp_main__")  # the second is what worker processes call the first
+_INSTALLED = ("site-packages", "dist-packages")
+_STANDARD = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
+
+
+def module_label(namespace: Mapping[str, Any]) -> str:
+    """Return the name of the module with these globals, the same if it runs as a script or is imported."""
+    name = namespace.get("__name__")
+    if name not in _MAIN:
+        return name if isinstance(name, str) else "?"
+    spec = namespace.get("__spec__")
+    if spec is not None:
+        return str(spec.name)
+    file = namespace.get("__file__")
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
+
+
+def named_label(module: object) -> str:
+    """Return the label of a module by its name."""
+    if module in _MAIN and module in sys.modules:
+        return module_label(vars(sys.modules[module]))
+    return str(module)
+
+
+def of_code(file: str, module: object) -> Foreign:
+    """Return whose code of the file `file` is, or where it was made from text, of the module called `module`."""
+    if file.startswith("<"):
+        return {} if file.startswith("<frozen ") else of_module(module)
+    if isinstance(module, str) and module.partition(".")[0] in OURS:
+        return of_module(module)
+    return _of_file(file)
+
+
+@cache
+def of_module(name: object) -> Foreign:
+    """Return whose the module called `name` is; it need not be imported."""
+    if not isinstance(name, str):
+        return None
+    top = name.partition(".")[0]
+    if top in OURS:
+        return _version(top.replace("_", "-"))
+    if top in sys.builtin_module_names:
+        return {}
+    origin = _file_of(name)
+    if origin in ("built-in", "frozen"):
+        return {}
+    return None if origin is None else _of_file(origin)
+
+
+def _file_of(name: str) -> str | None:
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if isinstance(file, str):
+        return file
+    spec = getattr(module, "__spec__", None)
+    if module is None:
+        from importlib.util import find_spec
+
+        try:
+            spec = find_spec(name.partition(".")[0])  # of the top alone: for a part of it, that would be imported
+        except (ImportError, ValueError):
+            return None
+    places = getattr(spec, "submodule_search_locations", None)
+    return getattr(spec, "origin", None) or next((os.path.join(place, "?") for place in places or ()), None)
+
+
+@cache
+def _of_file(file: str) -> Foreign:
+    path = os.path.realpath(file)
+    parts = path.split(os.sep)
+    for place in _INSTALLED:
+        if place in parts[:-1]:
+            return _of_package(parts[parts.index(place) + 1].partition(".")[0])
+    return {} if path.startswith(_STANDARD) else None
+
+
+def _of_package(name: str) -> Foreign:
+    """Return what provides the package, by version. Without one, its code is all there is to go by."""
+    found: dict[str, str] = {}
+    for distribution in _distributions().get(name, ()):
+        found.update(_version(distribution))
+    return found or None
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    from importlib.metadata import packages_distributions
+
+    return {name: sorted(set(found)) for name, found in packages_distributions().items()}
+
+
+@cache
+def _version(distribution: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return {f"package {distribution}": version(distribution)}
+    except PackageNotFoundError:  # flowkit itself, run from its source
+        return {f"package {distribution}": "unknown"}

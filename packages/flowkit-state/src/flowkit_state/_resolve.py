@@ -1,0 +1,154 @@
+"""Names to objects, as the interpreter does it, but without running anything of the objects themselves."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, ModuleType
+
+from flowkit_state._origin import module_label, of_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flowkit_state._effects import Path
+
+    Slot = tuple[int, str]  # where a name is bound: the address of its namespace (or cell, or function), and the name
+
+_ABOUT_MODULES = frozenset(["__name__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__"])
+UNSET: Any = type("Unset", (), {"__repr__": lambda self: "<unset>"})()
+
+
+class Scope:
+    """What the names in a function mean."""
+
+    __slots__ = ("cells", "function", "globals", "owner")
+
+    def __init__(self, function: FunctionType, owner: str) -> None:
+        self.function, self.globals, self.owner = function, function.__globals__, owner
+        self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+
+    def slot(self, path: Path) -> Slot:
+        """Return where the name that a path begins with is bound, or would be."""
+        kind, name = path[:2]
+        return (id(self.cells.get(name)), "") if kind == "cell" else (id(self.globals), name)
+
+    def start(self, path: Path) -> tuple[Any, str, Slot] | None:
+        """Return what a path begins with, the label of that if it is a constant, and where it is bound; None: nowhere.
+
+        An import inside the function gives the module; one of the project is imported for that.
+        """
+        kind, name = path[:2]
+        if kind == "global":
+            if name not in self.globals or name in _ABOUT_MODULES:
+                return None
+            return self.globals[name], f"constant {module_label(self.globals)}.{name}", self.slot(path)
+        if kind == "cell":
+            cell = self.cells.get(name)
+            try:
+                return (
+                    None if cell is None else (cell.cell_contents, f"closure {name} of {self.owner}", self.slot(path))
+                )
+            except ValueError:  # the variable has no value yet
+                return None
+        module = imported(kind, name, self.globals)
+        return None if module is None else (module, "", (id(module), ""))
+
+    def value(self, path: Path) -> Any:
+        """Return what a path leads to, as far as that can be seen without running anything; or `UNSET`."""
+        found = self.start(path)
+        value = UNSET if found is None else found[0]
+        for name in path[2:]:
+            if is_a(value, ModuleType) and of_module(value.__name__) is not None:
+                return UNSET
+            inner = attribute(value, name)
+            if inner is UNSET:
+                return UNSET if is_a(value, (ModuleType, type)) else value
+            value = inner
+        return value
+
+
+def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """Return whether `value` is an instance, without asking itself: a proxy says what it stands for, or fails."""
+    return issubclass(type(value), kinds)
+
+
+def attribute(holder: Any, name: str) -> Any:
+    """Return the attribute of a module, class or instance (also a dotted one), or `UNSET`."""
+    for part in name.split("."):
+        places: list[Any] = [holder]
+        if is_a(holder, type):
+            places = list(holder.__mro__)
+        elif not is_a(holder, (ModuleType, FunctionType)):
+            places += type(holder).__mro__
+        for place in places:
+            found = _held(place).get(part, UNSET)
+            if found is not UNSET:
+                break
+        else:
+            found = _late(holder, part) if is_a(holder, ModuleType) else UNSET
+        holder = found
+    return holder
+
+
+def _held(place: Any) -> dict[str, Any]:
+    try:
+        return place.__dict__  # type: ignore[no-any-return]
+    except Exception:  # it has slots, or is a proxy of nothing yet
+        return {}
+
+
+def _late(module: ModuleType, name: str) -> Any:
+    """Return a part of a package, or what a module makes when it is asked for."""
+    part = sys.modules.get(f"{module.__name__}.{name}")
+    if part is not None:
+        return part
+    try:
+        return getattr(module, name)
+    except Exception:
+        return UNSET
+
+
+def imported(kind: str, name: str, namespace: dict[str, Any]) -> ModuleType | None:
+    """Return the module that an import gives; for a foreign one, which need not be loaded, one of the same name.
+
+    None where it cannot be imported.
+    """
+    from importlib import import_module
+    from importlib.util import resolve_name
+
+    try:
+        full = resolve_name(name, namespace.get("__package__") or namespace.get("__name__"))
+        if of_module(full) is not None:
+            return sys.modules.get(full) or ModuleType(full)
+        module = import_module(full)
+    except Exception:  # what the function would meet as well, and may have an answer to
+        return None
+    return sys.modules[full.partition(".")[0]] if kind == "package" else module
+
+
+def public_name(value: Any) -> str | None:
+    """Return the name by which anybody finds a foreign thing, as `module:name`; None for all else."""
+    try:
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        module = getattr(value, "__module__", None) or type(value).__module__
+    except Exception:  # a proxy of nothing yet
+        return None
+    if not isinstance(name, str) or not isinstance(module, str) or module not in sys.modules:
+        return None
+    if attribute(sys.modules[module], name) is not value or of_module(module) is None:
+        return None
+    return f"{module}:{name}"
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the function inside a task, a cached function, a `functools.lru_cache`; anything else as it is."""
+    while True:
+        if is_a(value, FunctionType) and "__flowkit_cached__" in vars(value):
+            value = vars(value)["__flowkit_cached__"]
+        elif getattr(type(value), "_is_flowkit_task", False):
+            value = value.func
+        elif type(value).__qualname__ == "_lru_cache_wrapper":
+            value = value.__wrapped__
+        else:
+            return value

@@ -1,0 +1,5 @@
+"""Tools to test pipelines of your own, from `flowkit_core.testing`."""
+
+from flowkit_core.testing import Verified, verify_resume
+
+__all__ = ["Verified", "verify_resume"]

@@ -1,0 +1,108 @@
+"""The nightly job is killed and goes on: the report is that of an undisturbed night, and no part is read twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flowkit import StateManager
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "nightly.py"
+EXECUTORS = ["serial", "thread", "process"]
+PARTS = {f"part {number}" for number in range(1, 9)}
+SECONDS = 120
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Make a folder of forty files, of which nine are copies of others, and eight are not to be looked at."""
+    for number in range(40):
+        path = tmp_path / "tree" / f"{number % 3}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"line\n" * (number if number < 31 else number - 31 + 20))
+    for number in range(8):
+        path = tmp_path / "tree" / ("__pycache__" if number % 2 else "site-packages") / f"{number}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"skip")
+    return tmp_path / "tree"
+
+
+def night(folder: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), "--root", str(root), *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def parts(log: str, words: str) -> list[str]:
+    """Return the parts of which the log says so."""
+    return re.findall(rf'Task "(part \d+)" {words}', log)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_killed_and_resumed(tmp_path: Path, root: Path, executor: str) -> None:
+    if executor == "process" and os.name != "posix":
+        pytest.skip("processes need POSIX")
+    undisturbed = night(tmp_path / "undisturbed", root, "--executor", executor)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+
+    killed = night(tmp_path / "killed", root, "--executor", executor, "--crash-after", "3")
+    assert killed.returncode == (-signal.SIGKILL if os.name == "posix" else 9), killed.stderr
+    assert killed.stdout == ""
+    with StateManager(tmp_path / "killed" / "nightly.db") as state:
+        (run,) = state.runs()
+        known = {name for name, task in run.tasks.items() if task.state == "succeeded"} & PARTS
+        assert run.status == "interrupted"
+    assert len(known) == 3
+
+    resumed = night(tmp_path / "killed", root, "--executor", executor, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == undisturbed.stdout
+    assert set(parts(resumed.stderr, "not run")) == known
+    assert Counter(parts(resumed.stderr, "completed")) == dict.fromkeys(PARTS - known, 1)
+    with StateManager(tmp_path / "killed" / "nightly.db") as state:
+        (again,) = state.runs()
+        assert (again.run_id, again.status, again.resumes) == (run.run_id, "succeeded", 1)
+
+
+def test_the_report_is_right(tmp_path: Path, root: Path) -> None:
+    size = sum(path.stat().st_size for path in root.rglob("*.txt"))
+    copies = sum(5 * (number - 11) for number in range(31, 40))
+    assert night(tmp_path / "job", root).stdout.splitlines()[:3] == [
+        f"Night 1: 40 files (+0), {size:,} bytes (+0).",
+        f"There more than once: 9 files, with {copies:,} bytes to spare.",
+        "   2 times       140 bytes  0/39.txt",
+    ]
+    (root / "0" / "0.txt").unlink()
+    (root / "new.txt").write_text("new")
+    (root / "newer.txt").write_text("newer")
+    assert night(tmp_path / "job", root, "--resume").stdout.startswith(
+        f"Night 2: 41 files (+1), {size + 8:,} bytes (+8)."
+    )
+    with closing(sqlite3.connect(tmp_path / "job" / "inventory.db")) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM files").fetchone() == (41,)
+
+
+def test_a_resume_of_another_job_is_refused_in_a_sentence(tmp_path: Path, root: Path) -> None:
+    night(tmp_path / "job", root, "--crash-after", "1")
+    refused = night(tmp_path / "job", root / "0", "--resume")
+    assert refused.returncode == 1
+    assert "run parameters with other values: 'root'" in refused.stderr.splitlines()[-1]
+    assert night(tmp_path / "job", root, "--resume").returncode == 0

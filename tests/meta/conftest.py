@@ -1,0 +1,68 @@
+"""What tests of several layers share: a folder to run in, modules made of text, every executor."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+# Worker processes and scripts inherit sys.path, so they find resumable.py here as the tests do.
+sys.path.insert(0, str(HERE))
+
+
+@pytest.fixture
+def box(tmp_path):
+    from resumable import Box
+
+    box = Box(tmp_path)
+    yield box
+    box.close()
+
+
+@pytest.fixture(scope="module", params=["serial", "thread", "process"])
+def executor(request):
+    """Each executor, kept for all tests of a module."""
+    from flowkit import ProcessExecutor, SerialExecutor, ThreadExecutor
+
+    make = {"serial": SerialExecutor, "thread": ThreadExecutor, "process": ProcessExecutor}[request.param]
+    with make() if request.param == "serial" else make(max_workers=2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Return a function that makes a module of a source, as importing it in a new process would."""
+
+    def load(source, name="etl"):
+        path = tmp_path / f"{name}.py"
+        path.write_text(source)
+        module = types.ModuleType(name)
+        module.__file__ = str(path)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(compile(source, path, "exec"), vars(module))
+        return module
+
+    return load
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Return a function that runs a script in ``tmp_path`` in a process of its own, and returns what it printed."""
+    import subprocess
+
+    def run(source, *arguments, code=0, name="script.py", **variables):
+        path = tmp_path / name
+        path.write_text(source)
+        search = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+        command = [sys.executable, str(path), *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,636 @@
+"""Whatever happens to the process, the disk or the file: what was recorded is there, right, and not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from resumable import RESULTS, SECONDS, Box, numbers, until
+
+from flowkit import (
+    DAG,
+    DamagedStateWarning,
+    StateFileError,
+    StateLockedError,
+    StateManager,
+    StateVersionError,
+    TaskStarted,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def start(path, *arguments):
+    """Start a script, in a session of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(path), *map(str, arguments)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process):
+    """Wait for the end of a process, and return its exit code and what it printed."""
+    out, problem = process.communicate(timeout=SECONDS)
+    return process.returncode, out, problem
+
+
+def recorded(state):
+    """Return the last run of a file, and what it has of each task that succeeded."""
+    runs = state.runs()
+    if not runs:
+        return None, {}
+    return runs[0], {name: item.result() for name, item in runs[0].tasks.items() if item.state == "succeeded"}
+
+
+# Killed at any instant
+
+
+SHAPES = {
+    "chain": {f"t{number}": [f"t{number - 1}"] if number else [] for number in range(8)},
+    "fan": {"t0": [], **{f"t{number}": ["t0"] for number in range(1, 9)}, "t9": [f"t{n}" for n in range(1, 9)]},
+}
+HEAD = """
+import sys
+from flowkit import DAG, task
+from resumable import tally
+
+FOLDER = {folder!r}
+SIZE = {size}
+
+def value(number):
+    return [number, str(number % 10) * SIZE * (number % 2)]
+"""
+TASK = """
+@task
+def {name}({parameters}):
+    tally(FOLDER, "{name}")
+    return value({number} + sum([{numbers}]))
+"""
+TAIL = """
+def never():
+    return False
+
+@task(when=never)
+def unwanted():
+    tally(FOLDER, "unwanted")
+
+results = DAG("killed", max_workers=2, tasks=[{last}, unwanted]).run(sys.argv[1], state={db!r}, resume=True)
+print({{name: value[0] for name, value in results.items()}})
+"""
+
+
+def written(box, shape, size):
+    """Write the script of a pipeline, and return its path and the number that each task should give."""
+    source, expected = HEAD.format(folder=box.folder, size=size), {}
+    for name, upstream in shape.items():
+        number = int(name[1:]) + 1
+        expected[name] = number + sum(expected[other] for other in upstream)
+        numbers = ", ".join(f"{other}[0]" for other in upstream)
+        source += TASK.format(name=name, parameters=", ".join(upstream), number=number, numbers=numbers)
+        source += f"{upstream} >> {name}\n".replace("'", "") if upstream else ""
+    path = Path(box.folder, "killed.py")
+    path.write_text(source + TAIL.format(last=name, db=box.db))
+    return path, expected
+
+
+@pytest.mark.parametrize("size", [1, 2_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_killed_at_any_instant(tmp_path, executor, shape, size):
+    """A hundred times in all; it comes to its end all the same, with the right results and nothing done twice."""
+    seed = os.urandom(4).hex()
+    dice = random.Random(seed)
+    began = time.monotonic()
+    kills = undisturbed = number = 0
+    while kills < 13:
+        box = Box(tmp_path / str(number))
+        Path(box.folder).mkdir()
+        path, expected = written(box, SHAPES[shape], size)
+        process = start(path, executor)
+        if number:  # the first is left in peace, to see how long it takes
+            kills += kill_until_done(process, path, executor, box, expected, size, dice, undisturbed, seed)
+        else:
+            assert ended(process) == (0, f"{expected}\n", "")
+            undisturbed = time.monotonic() - began
+        shutil.rmtree(box.folder)
+        number += 1
+
+
+def kill_until_done(process, path, executor, box, expected, size, dice, undisturbed, seed):
+    """Kill a run again and again until one comes to its end. Returns how often."""
+    kills, known, place = 0, {}, 0
+    while True:
+        wait_for_the_moment(process, box, place, len(expected), dice, undisturbed)
+        process.kill()
+        code, out, problem = ended(process)
+        assert code in (0, -9), f"seed {seed}:\n{problem}"
+        lines = box.ran
+        again = set(lines[place:]) & set(known)
+        assert not again, f"seed {seed}: {again} ran again, though recorded"
+        place = len(lines)
+        with StateManager(box.db) as state:
+            run, values = recorded(state)
+            assert len(state.runs()) <= 1, f"seed {seed}"
+        assert known.keys() <= values.keys(), f"seed {seed}: what was recorded is gone"
+        known = {name: value[0] for name, value in values.items()}
+        assert known == {name: expected[name] for name in known}, f"seed {seed}"
+        assert all(value[1] == str(value[0] % 10) * size * (value[0] % 2) for value in values.values()), f"seed {seed}"
+        if code == 0 or (run is not None and run.status == "succeeded"):
+            assert known == expected, f"seed {seed}"
+            assert code or out == f"{expected}\n", f"seed {seed}"
+            return kills
+        assert run is None or run.status == "interrupted", f"seed {seed}"
+        kills += 1
+        process = start(path, executor)
+
+
+def wait_for_the_moment(process, box, place, tasks, dice, undisturbed):
+    """Return at a random instant: at a time, or a little after some task has begun."""
+    if dice.random() < 0.3:
+        time.sleep(dice.random() * undisturbed)
+        return
+    lines = place + dice.randint(1, tasks)
+    until(lambda: len(box.ran) >= lines or process.poll() is not None)
+    time.sleep(dice.choice([0, 0.001, 0.01, 0.03]) * dice.random())
+
+
+# Called off at any instant
+
+
+INTERRUPTED = """
+import random, signal, sys
+from flowkit import DAG, StateManager
+from resumable import Box
+
+box, executor, seed = Box(sys.argv[1]), sys.argv[2], sys.argv[3]
+dice = random.Random(seed)
+armed = False
+
+def interrupt(*_):
+    if armed:
+        raise KeyboardInterrupt
+
+def pipeline():
+    tasks = [box.task(f"t{number}", value=str(number) * (300_000 if number == 5 else 1)) for number in range(12)]
+    for number in range(1, 12):
+        tasks[number - 1 if number % 3 else 0] >> tasks[number]
+    return DAG("interrupted", max_workers=2, tasks=tasks)
+
+signal.signal(signal.SIGALRM, interrupt)
+known, place, count = set(), 0, 0
+with StateManager(box.db) as state:
+    while True:
+        seconds = 1e-6 + dice.random() * dice.choice([0.005, 0.02, 0.06]) * 1.1**count
+        try:
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            results = pipeline().run(executor, state=state, resume=True)
+            armed = False
+        except KeyboardInterrupt:
+            armed, results = False, None
+            count += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        ran = box.ran
+        assert not known & set(ran[place:]), ("ran again", known & set(ran[place:]))
+        place = len(ran)
+        runs = state.runs()
+        if runs:
+            assert len(runs) == 1
+            assert runs[0].status in ("interrupted", "succeeded"), runs
+            known = {name for name, item in runs[0].tasks.items() if item.state == "succeeded"}
+            if runs[0].status == "succeeded":
+                break
+assert len(known) == 12
+print(count)
+"""
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_interrupted_at_any_instant(tmp_path, script, executor):
+    """By Ctrl-C, in a process that lives on with its state: it can always go on, and nothing is done twice."""
+    interrupts = 0
+    for number in range(8):
+        box = Box(tmp_path / str(number))
+        Path(box.folder).mkdir()
+        interrupts += int(script(INTERRUPTED, box.folder, executor, os.urandom(4).hex()))
+    assert interrupts
+
+
+# Cut at any place
+
+
+RECORD = """
+import os, sys
+from flowkit import StateManager
+from resumable import Box, numbers
+
+box = Box(sys.argv[1])
+if sys.argv[2] == "used":
+    numbers().run("serial", state=box.db, params=box.params)
+state = StateManager(box.db)
+numbers().run("serial", state=state, params=box.params)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("before", ["new", "used"])
+def test_a_log_that_was_cut_anywhere(box, tmp_path, script, before):
+    """Between any two writes and within each: the file opens, knows so much and no more, and the run goes on."""
+    script(RECORD, box.folder, before)
+    log = Path(box.db + "-wal").read_bytes()
+    (page,) = struct.unpack(">I", log[8:12])
+    boundaries = range(32, len(log) + 1, page + 24)
+    assert len(boundaries) > 5
+    cuts = sorted({0, 16, *boundaries, *(cut + page // 2 for cut in boundaries[:-1])})
+    known = 0
+    finished = before == "used"
+    for cut in cuts:
+        copy = tmp_path / f"cut {cut}"
+        copy.mkdir()
+        shutil.copy(box.db, copy / "runs.db")
+        (copy / "runs.db-wal").write_bytes(log[:cut])
+        ran = len(box.ran)
+        with StateManager(copy / "runs.db") as state:
+            run, values = recorded(state)
+            assert values == {name: RESULTS[name] for name in values}
+            if run is not None and not (finished and len(state.runs()) == 1):
+                assert len(values) >= known, f"cut at {cut}: less is known than before"
+                known = len(values)
+                assert run.status == ("succeeded" if run.ended else "interrupted")
+            results = numbers().run("serial", state=state, params=box.params, resume=True)
+            assert results == RESULTS, f"cut at {cut}"
+            expected = set(RESULTS) if run is None or run.status == "succeeded" else set(RESULTS) - set(values)
+            assert Counter(box.ran[ran:]) == dict.fromkeys(expected, 1), f"cut at {cut}"
+            assert state.runs()[0].status == "succeeded"
+        shutil.rmtree(copy)
+    assert known == len(RESULTS)
+
+
+# Several that want one run
+
+
+RESUME = """
+import sys
+from pathlib import Path
+from flowkit import RunInUseError
+from resumable import Box, numbers
+
+box, me = Box(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    results = numbers().run("thread", state=box.db, params=box.params, resume=True)
+    print(dict(results))
+except RunInUseError as error:
+    print(error.pid)
+    Path(box.folder, f"refused-{me}").touch()
+"""
+
+
+def test_processes_that_resume_one_run_at_once(box, tmp_path):
+    """One does it, the others learn who has it."""
+    box.tell("report", "fail")
+    numbers().run("serial", state=box.db, params=box.params, raise_on_failure=False)
+    box.tell("report", "wait")
+    path = tmp_path / "resume.py"
+    path.write_text(RESUME)
+    processes = [start(path, box.folder, number) for number in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    until(lambda: len(list(Path(box.folder).glob("refused-*"))) == 3 or all(p.poll() is not None for p in processes))
+    box.mend("report")
+    outputs = {process.pid: ended(process) for process in processes}
+    assert all(code == 0 for code, _, _ in outputs.values()), outputs
+    (winner,) = [pid for pid, (_, out, _) in outputs.items() if out == f"{RESULTS}\n"]
+    assert {out for pid, (_, out, _) in outputs.items() if pid != winner} == {f"{winner}\n"}
+    assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
+
+
+def test_a_run_can_be_taken_over_as_soon_as_its_process_is_dead(box, tmp_path):
+    """However many have died of it."""
+    path = tmp_path / "resume.py"
+    path.write_text(RESUME)
+    for name in ("extract", "double", "report"):
+        box.tell(name, "wait")
+        before = len(box.ran)
+        process = start(path, box.folder, name)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        until(lambda: name in box.ran[before:] or process.poll() is not None)  # noqa: B023 - called at once
+        process.kill()
+        assert ended(process)[0] == -9
+        box.mend(name)
+    results = numbers().run("serial", state=box.db, params=box.params, resume=True)
+    assert results == RESULTS
+    with StateManager(box.db) as state:
+        (record,) = state.runs()
+    assert (record.status, record.resumes) == ("succeeded", 3)
+
+
+# Files that cannot be used
+
+
+@pytest.fixture
+def failed(box):
+    """A file with a run that failed in its last task, which is mended."""
+    box.tell("report", "fail")
+    numbers().run("serial", state=box.db, params=box.params, raise_on_failure=False)
+    box.mend("report")
+    return box
+
+
+def resumed(box, state=None):
+    """Resume the run of ``failed``: nothing that it had recorded was lost."""
+    results = numbers().run("serial", state=state or box.db, params=box.params, resume=True)
+    assert results == RESULTS
+    assert set(results.resumed) == {"extract", "double", "count"}
+    assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_place_where_nothing_can_be_written(box, resume):
+    """Is found before anything runs."""
+    file, folder = Path(box.folder, "file"), Path(box.folder, "folder.db")
+    file.touch()
+    folder.mkdir()
+    for path in (file / "runs.db", folder, *([Path("/proc/flowkit/runs.db")] if Path("/proc/self").exists() else [])):
+        with pytest.raises(StateFileError) as caught:
+            numbers().run("serial", state=path, params=box.params, resume=resume)
+        assert str(path) in str(caught.value)
+    assert box.ran == []
+
+
+def test_a_folder_that_is_read_only(failed):
+    if os.geteuid() == 0:
+        pytest.skip("platform: root may write everywhere")
+    folder = Path(failed.folder)
+    state = folder / "closed"
+    state.mkdir()
+    for path in folder.glob("runs.db*"):
+        shutil.move(path, state / path.name)
+    state.chmod(0o500)
+    try:
+        with pytest.raises(StateFileError, match=r"runs\.db"):
+            numbers().run("serial", state=state / "runs.db", params=failed.params, resume=True)
+    finally:
+        state.chmod(0o700)
+    resumed(failed, state / "runs.db")
+
+
+@pytest.mark.parametrize("content", [b"this is no database, only text. " * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_file_that_is_no_database(box, content):
+    """An error, or a warning that names the place where it was put aside; it is never written over."""
+    Path(box.db).write_bytes(content)
+    try:
+        with pytest.warns(DamagedStateWarning, match=r"runs\.db"):
+            results = numbers().run("serial", state=box.db, params=box.params, resume=True)
+    except StateFileError:
+        assert box.ran == []
+    else:
+        assert results == RESULTS
+    assert content in [path.read_bytes() for path in Path(box.folder).iterdir() if path.is_file()]
+
+
+def test_a_database_of_another_program(box):
+    connection = sqlite3.connect(box.db)
+    connection.execute("CREATE TABLE runs (run_id TEXT)")
+    connection.commit()
+    connection.close()
+    before = Path(box.db).read_bytes()
+    with pytest.raises(StateFileError, match="another program"):
+        numbers().run("serial", state=box.db, params=box.params)
+    assert Path(box.db).read_bytes() == before
+    assert box.ran == []
+
+
+def test_a_file_of_a_newer_version(failed):
+    connection = sqlite3.connect(failed.db)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    ran = failed.ran
+    for resume in (False, True, "force"):
+        with pytest.raises(StateVersionError) as caught:
+            numbers().run("serial", state=failed.db, params=failed.params, resume=resume)
+        assert (caught.value.found, caught.value.supported) == (99, version)
+    assert failed.ran == ran
+    connection = sqlite3.connect(failed.db)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    resumed(failed)
+
+
+@pytest.mark.parametrize("days", [-10_000, -1, 10_000])
+def test_a_clock_that_was_set(failed, days):
+    with StateManager(failed.db, clock=lambda: time.time() + days * 86_400) as state:
+        resumed(failed, state)
+        (record,) = state.runs()
+        assert record.duration >= 0
+        fresh = numbers().run("serial", state=state, params=failed.params)
+        assert state.runs()[0].run_id == fresh.run_id
+
+
+# A file that another process has locked
+
+
+LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("ROLLBACK")
+"""
+
+
+@pytest.fixture
+def locker(box):
+    """A process that locks the file, and lets it go at the latest when the test is over."""
+    locker = Locker(box)
+    yield locker
+    if locker.process is not None:
+        locker.unlock()
+
+
+class Locker:
+    """An observer that lets another process lock the file when a task starts."""
+
+    events = (TaskStarted,)
+
+    def __init__(self, box):
+        self.path = Path(box.folder, "lock.py")
+        self.path.write_text(LOCK)
+        self.db = box.db
+        self.task = None
+        self.process = None
+
+    def __call__(self, event):
+        if event.task == self.task and self.process is None:
+            self.lock()
+
+    def lock(self):
+        self.process = start(self.path, self.db)
+        assert self.process.stdout.readline() == "locked\n"
+
+    def unlock(self):
+        process, self.process, self.task = self.process, None, None
+        assert ended(process)[0] == 0
+
+
+def test_a_file_that_is_locked_from_the_start(failed, locker):
+    locker.lock()
+    ran = failed.ran
+    with StateManager(failed.db, lock_timeout=0.05) as state, pytest.raises(StateLockedError, match=r"runs\.db"):
+        numbers().run("serial", state=state, params=failed.params, resume=True)
+    locker.unlock()
+    assert failed.ran == ran
+    resumed(failed)
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_a_file_that_is_locked_while_a_task_runs(box, locker, executor):
+    """Its work is not thrown away, and what had been recorded is there."""
+    locker.task = "report"
+    with StateManager(box.db, lock_timeout=0.05) as state:
+        with pytest.raises(StateLockedError) as caught:
+            numbers().run(executor, state=state, params=box.params, observers=[locker])
+        assert any("report" in note for note in caught.value.__notes__)
+        assert caught.value.flowkit_results == RESULTS
+        locker.unlock()
+        assert Counter(box.ran) == dict.fromkeys(RESULTS, 1)
+        resumed(box, state)
+
+
+def test_a_cleanup_runs_though_the_file_is_locked(box, locker):
+    work, after, tidy = box.task("work"), box.task("after"), box.task("tidy", trigger="all_done")
+    work >> after >> tidy
+    pipeline = DAG("cleanup", tasks=[tidy])
+    locker.task = "work"
+    with StateManager(box.db, lock_timeout=0.05) as state:
+        with pytest.raises(StateLockedError) as caught:
+            pipeline.run("serial", state=state, observers=[locker])
+        locker.unlock()
+        assert box.ran == ["work", "tidy"]
+        assert caught.value.flowkit_results["work"] == "work"
+        results = pipeline.run("serial", state=state, resume=True)
+    assert {"work", "after"} <= set(results)
+    assert Counter(box.ran) == {"work": 2, "after": 1, "tidy": 2}
+
+
+def test_a_run_that_may_go_on_without_its_file(box, locker):
+    """It warns, names a task, and returns what it should."""
+    locker.task = "double"
+    with StateManager(box.db, lock_timeout=0.05) as state:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            results = numbers().run("serial", state=state, params=box.params, observers=[locker], state_errors="warn")
+        assert {warning.category for warning in warned} == {RuntimeWarning}
+        assert "'double'" in str(warned[0].message)
+        assert "locked" in str(warned[0].message)
+        assert results == RESULTS
+        assert results.states == dict.fromkeys(RESULTS, "succeeded")
+        locker.unlock()
+        assert Counter(box.ran) == dict.fromkeys(RESULTS, 1)
+        assert numbers().run("serial", state=state, params=box.params, resume=True) == RESULTS
+    assert box.ran.count("extract") == 1
+
+
+def test_a_task_that_may_go_unrecorded_is_run_again_on_resume(box, locker):
+    """Though the file is free again when the run ends, and all that it has recorded is taken."""
+
+    def unlock(event):
+        if event.task == "count" and locker.process is not None:
+            locker.unlock()
+
+    unlock.events = (TaskStarted,)
+    locker.task = "double"
+    box.tell("report", "fail")
+    with StateManager(box.db, lock_timeout=0.05) as state:
+        with pytest.warns(RuntimeWarning, match="'double'"):
+            numbers().run(
+                "serial",
+                state=state,
+                params=box.params,
+                observers=[locker, unlock],
+                state_errors="warn",
+                raise_on_failure=False,
+            )
+        box.mend("report")
+        known = {name for name, item in state.runs()[0].tasks.items() if item.state == "succeeded"}
+        assert "extract" in known
+        assert "double" not in known
+        results = numbers().run("serial", state=state, params=box.params, resume=True)
+    assert results == RESULTS
+    assert set(results.resumed) == known
+    assert all(box.ran.count(name) == 1 for name in known)
+    assert box.ran.count("double") == 2
+
+
+# A disk that is full
+
+
+FILL = """
+import json, resource, sys
+from flowkit import StateError
+from resumable import Box
+from filling import pipeline
+
+box = Box(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    pipeline(box, int(sys.argv[2])).run("thread", state=box.db)
+except StateError as error:
+    print(json.dumps([type(error).__name__, str(error), error.__notes__, list(error.flowkit_results)]))
+"""
+PIPELINE = """
+from flowkit import DAG
+
+def pipeline(box, size):
+    tasks = [box.task(f"t{number}", value=str(number) * size) for number in range(20)]
+    for before, after in zip(tasks, tasks[1:]):
+        before >> after
+    return DAG("filling", max_workers=1, tasks=tasks[-1:])
+"""
+
+
+@pytest.mark.parametrize(("size", "limit"), [(40_000, 500_000), (300_000, 400_000)], ids=["database", "files"])
+def test_a_disk_that_is_full(box, tmp_path, script, load, size, limit):
+    """The limit of a file's size stands for it: writing fails as there, once there is so much."""
+    pytest.importorskip("resource", reason="platform: there are no limits for a process")
+    pipeline = load(PIPELINE, "filling").pipeline
+    out = script(FILL, box.folder, size, limit)
+    kind, text, notes, results = json.loads(out)
+    ran = box.ran
+    assert kind == "StateFileError"
+    assert "runs.db" in text
+    assert any(ran[-1] in note for note in notes)
+    assert results == ran, "also what could not be recorded"
+    assert 1 <= len(ran) < 20
+    with StateManager(box.db) as state:
+        _, known = recorded(state)
+        assert list(known) == ran[:-1]
+        results = pipeline(box, size).run("serial", state=state, resume=True)
+    assert results == {f"t{number}": str(number) * size for number in range(20)}
+    assert set(results.resumed) == set(known)
+    assert Counter(box.ran) == {name: 1 + (name == ran[-1]) for name in results}
+    assert not list(Path(box.folder).rglob("*.tmp"))

@@ -1,0 +1,154 @@
+"""The tool with which users test that their own pipelines can be resumed."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import resumable
+from resumable import Box, numbers, step, tally
+
+from flowkit import DAG, Flow, StateManager, Task
+from flowkit.testing import verify_resume
+
+
+def amount(number_or_names):
+    """Return how many, whether that was counted or listed."""
+    return number_or_names if isinstance(number_or_names, int) else len(number_or_names)
+
+
+# Pipelines that can be resumed
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_a_pipeline_that_can_be_resumed(box, executor):
+    verified = verify_resume(numbers(), executor=executor, params=box.params)
+    assert amount(verified.tasks) == 4
+    assert amount(verified.points) >= 4
+
+
+def test_it_crashes_after_every_point(box):
+    """So the last task runs once for each of them, and once undisturbed."""
+    tasks = [box.task(name) for name in "abcd"]
+    for before, after in itertools.pairwise(tasks):
+        before >> after
+    verified = verify_resume(DAG("chain", tasks=tasks[3:]))
+    assert amount(verified.tasks) == 4
+    assert amount(verified.points) >= 4
+    assert set(box.ran) == set("abcd")
+    assert box.ran.count("d") >= 4
+
+
+def test_a_flow(box):
+    flow = Flow("numbers").add(Task(resumable.extract)).add(Task(resumable.double))
+    assert amount(verify_resume(flow, params=box.params).tasks) == 2
+
+
+def test_a_pipeline_without_tasks():
+    assert amount(verify_resume(DAG("empty", tasks=[])).tasks) == 0
+
+
+def test_skips_retries_triggers_and_large_results(box):
+    folder = box.folder
+
+    def flaky():
+        tally(folder, "flaky")
+        if Box(folder).ran.count("flaky") % 2:
+            raise ValueError("every other time")
+        return "x" * 2**20
+
+    def use(flaky, optional="none"):
+        return step(folder, "use", (len(flaky), optional))
+
+    first, optional = Task(flaky, retries=1, delay=0), box.task("optional", when=lambda: False)
+    second, tidy = Task(use), box.task("tidy", trigger="all_done")
+    alarm = box.task("alarm", trigger="one_failed")
+    first >> second
+    optional >> second >> tidy
+    second >> alarm
+    verified = verify_resume(DAG("mixed", tasks=[tidy, alarm]))
+    assert amount(verified.tasks) == 5
+
+
+def test_cached_tasks(box):
+    verified = verify_resume(numbers(cache=True), params=box.params)
+    assert amount(verified.tasks) == 4
+
+
+def test_what_json_does_not_keep_needs_another_serializer(box):
+    first, second = Task(resumable.point), Task(resumable.shift)
+    first >> second
+    assert amount(verify_resume(DAG("points", tasks=[second]), params=box.params, serializer="pickle").tasks) == 2
+
+
+def test_it_leaves_nothing_behind(box, monkeypatch):
+    """No file where it was called, and no trace in the temporary folder."""
+    temporary, here = Path(box.folder, "temporary"), Path(box.folder, "here")
+    temporary.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(here)
+    verify_resume(numbers(), params=box.params)
+    assert list(temporary.iterdir()) == []
+    assert list(here.iterdir()) == []
+
+
+def test_its_result_can_be_read(box):
+    verified = verify_resume(numbers(), params=box.params)
+    assert "4" in repr(verified)
+
+
+# Pipelines that cannot
+
+
+def test_a_result_that_depends_on_hidden_state(box):
+    """What a task gives depends on how often it was asked: resuming gives something else than running through."""
+    folder = box.folder
+
+    def first():
+        return step(folder, "first", 1)
+
+    def second(first):
+        tally(folder, "second")
+        return first + len(Box(folder).ran)
+
+    tasks = Task(first), Task(second)
+    tasks[0] >> tasks[1]
+    with pytest.raises(AssertionError) as caught:
+        verify_resume(DAG("hidden", tasks=tasks[1:]))
+    sentence = str(caught.value)
+    assert "second" in sentence
+    assert len(sentence.split()) > 5
+
+
+def test_a_result_that_differs_each_time(box):
+    def random():
+        import secrets
+
+        return secrets.token_hex()
+
+    with pytest.raises(AssertionError, match="random"):
+        verify_resume(DAG("random", tasks=[Task(random), box.task("other")]))
+
+
+def test_a_result_that_cannot_be_kept_is_found(box):
+    first, second = Task(resumable.point), Task(resumable.shift)
+    first >> second
+    with pytest.raises((AssertionError, TypeError), match="point"):
+        verify_resume(DAG("points", tasks=[second]), params=box.params)
+
+
+def test_a_pipeline_that_fails_anyway_says_so(box):
+    box.tell("double", "fail")
+    with pytest.raises((AssertionError, ValueError), match="double is broken"):
+        verify_resume(numbers(), params=box.params)
+
+
+def test_users_state_is_left_alone(box):
+    """It works in a place of its own."""
+    with StateManager(box.db) as state:
+        numbers().run("serial", state=state, params=box.params)
+        verify_resume(numbers(), params=box.params)
+        assert len(state.runs()) == 1
