@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import logging
 import tracemalloc
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from itertools import count
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -180,14 +182,57 @@ def three(system: str, warm: str) -> Iterator[Turn]:
         yield lambda: {"run": timed(often, executor)[0] / repeats}
 
 
+def forget_logging() -> None:
+    """Undo what anybody has set up."""
+    for logger, level in ((logging.getLogger(), logging.WARNING), (logging.getLogger("flowkit"), logging.NOTSET)):
+        for handler in logger.handlers[:]:
+            if not isinstance(handler, logging.NullHandler):
+                logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = True
+
+
 @contextmanager
-def logs(mode: str, name: str, size: str) -> Iterator[Turn]:
-    """Run a shape on two threads; who set up logging, at WARNING: ``none``, ``flowkit`` or ``standard``."""
-    if mode == "flowkit":
-        configure_logging(level="WARNING")
-    elif mode == "standard":
-        logging.basicConfig(level=logging.WARNING)
-    with shape("flowkit thread 2", name, size) as turn:
+def logs(name: str, size: str) -> Iterator[Turn]:
+    """Run a shape on two threads, and time it with logging set up, at WARNING, by nobody, flowkit and the standard way.
+
+    They take turns in one process, run by run: two processes that do the same differ by more than what is measured.
+    """
+    setups: dict[str, Callable[[], object]] = {
+        "none": lambda: None,
+        "flowkit": partial(configure_logging, level="WARNING"),
+        "standard": partial(logging.basicConfig, level=logging.WARNING),
+    }
+    order = deque(setups)
+    with shape("flowkit thread 2", name, size) as run:
+
+        def turn() -> Laps:
+            order.rotate()
+            laps = {}
+            for who in order:
+                forget_logging()
+                setups[who]()
+                laps[who] = run()["run"]
+            return laps
+
+        yield turn
+
+
+@contextmanager
+def recording(workers: str, name: str, size: str) -> Iterator[Turn]:
+    """Run a shape on threads, without a record and with one, which goes into a new SQLite file each time."""
+    inputs = SHAPES[name](int(size))
+    dag = pipeline(inputs)
+    files = count()
+    with ThreadExecutor(int(workers)) as executor, TemporaryDirectory() as folder:
+
+        def turn() -> Laps:
+            bare, expected = timed(dag.run, executor)
+            recorded, results = timed(partial(dag.run, state=f"{folder}/{next(files)}.db"), executor)
+            if results != expected:
+                raise AssertionError("a recorded run computed something else")
+            return {"bare": bare, "recorded": recorded, "record": max(recorded - bare, 0.0)}
+
         yield turn
 
 
@@ -277,6 +322,7 @@ MEASURES: dict[str, Measure] = {
     "memory": memory,
     "three": three,
     "logs": logs,
+    "recording": recording,
     "uneven": uneven,
     "array": array,
 }

@@ -105,8 +105,11 @@ class Bench:
         for name in ("chain", "independent"):
             self.group(
                 f"logging, {name}",
-                [("logs", mode, name, str(self.plan.usual)) for mode in ("none", "flowkit", "standard")],
+                [("logs", name, str(self.plan.usual))],
+                rounds=5,
             )
+        for name in SHAPES:
+            self.group(f"recording, {name}", [("recording", each, name, str(self.plan.usual)) for each in ("2", "8")])
         who = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
         self.group("three tasks", [("three", each, warm) for each in who for warm in ("warm", "cold")])
         for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):

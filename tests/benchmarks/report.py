@@ -33,6 +33,7 @@ def tables(bench: Bench) -> dict[str, str]:
         "array": _arrays(bench),
         "imports": _imports(bench),
         "logs": _logs(bench),
+        "recording": _recording(bench),
     }
 
 
@@ -138,6 +139,8 @@ def _targets(found: Sequence[Target]) -> str:
 def _bound(target: Target, value: float) -> str:
     if target.unit == "ms":
         return f"{_milli(value)} ms"
+    if target.unit == "µs":
+        return f"{value * 1e6:.1f} µs"
     if target.unit == "B":
         return f"{spaced(value)} B"
     return f"1/{1 / value:.1f}" if value < 0.5 else f"{value:.2f}"
@@ -262,17 +265,27 @@ def _imports(bench: Bench) -> str:
     return _table(["import", "milliseconds above a bare Python"], rows)
 
 
+def _recording(bench: Bench) -> str:
+    rows = [
+        [key[2], f"{key[1]} workers", *[_digits(_per_task(cell, lap) or 0) for lap in ("bare", "recorded", "record")]]
+        for key, cell in bench.figures.items()
+        if key[0] == "recording"
+    ]
+    heads = [f"{spaced(bench.plan.usual)} tasks, microseconds per task", "", "without a record", "with", "added"]
+    return _table(heads, rows, left=2)
+
+
 def _logs(bench: Bench) -> str:
     rows = []
     for key, cell in bench.figures.items():
         if key[0] == "logs":
-            ratio = cell.ratio(bench.figures["logs", "none", *key[2:]])
-            words = {
-                "none": "nobody set up logging",
-                "flowkit": "`configure_logging(level=WARNING)`",
-                "standard": "`logging.basicConfig`",
-            }
-            rows.append([key[2], words[key[1]], _digits(_per_task(cell) or 0), f"{ratio:.2f}" if ratio else NOTHING])
+            for who, words in (
+                ("none", "nobody set up logging"),
+                ("flowkit", "`configure_logging(level=WARNING)`"),
+                ("standard", "`logging.basicConfig`"),
+            ):
+                ratio = cell.ratio(cell, who, "none")
+                rows.append([key[1], words, _digits(_per_task(cell, who) or 0), f"{ratio:.2f}" if ratio else NOTHING])
     return _table(
         [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ nobody"], rows, left=2
     )

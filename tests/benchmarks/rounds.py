@@ -126,10 +126,11 @@ class Cell:
         """Return the median of all turns, or None."""
         return median(turn[lap] for turn in self.turns.values()) if self.turns else None
 
-    def ratio(self, other: Cell, lap: str = "run") -> float | None:
+    def ratio(self, other: Cell, lap: str = "run", other_lap: str | None = None) -> float | None:
         """Return the median, over the rounds, of this cell's turn divided by the other's; None if there are none."""
         common = self.turns.keys() & other.turns.keys()
-        return median(self.turns[number][lap] / other.turns[number][lap] for number in common) if common else None
+        below = other_lap or lap
+        return median(self.turns[number][lap] / other.turns[number][below] for number in common) if common else None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything that was measured."""

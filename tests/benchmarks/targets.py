@@ -129,6 +129,7 @@ def targets(bench: Bench) -> list[Target]:
         Target("import flowkit", 40e-3, _imported(bench, "flowkit"), "ms"),
         Target("a run of three tasks, threads", 1e-3, tuple(_three(bench)), "ms"),
         Target("logging at WARNING ÷ none", 1.2, tuple(_logs(bench))),
+        Target("recording a task in SQLite, threads", 30e-6, tuple(_recording(bench)), "µs"),
     ]
 
 
@@ -183,9 +184,17 @@ def _three(bench: Bench) -> Iterator[Case]:
         yield Case("median", seconds)
 
 
+def _recording(bench: Bench) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "recording" and (seconds := cell.median("record")) is not None:
+            _, workers, name, size = key
+            yield Case(f"{name}, thread {workers}", seconds / len(SHAPES[name](int(size))))
+
+
 def _logs(bench: Bench) -> Iterator[Case]:
     for key, cell in bench.figures.items():
-        if key[0] == "logs" and key[1] != "none":
-            ratio = _ratio(cell, bench.figures.get(("logs", "none", *key[2:])))
-            if ratio is not None:
-                yield Case(f"{key[1]}, {key[2]}", ratio)
+        if key[0] == "logs":
+            for who in ("flowkit", "standard"):
+                ratio = cell.ratio(cell, who, "none")
+                if ratio is not None:
+                    yield Case(f"{who}, {key[1]}", ratio)

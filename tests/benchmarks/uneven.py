@@ -44,26 +44,45 @@ def road(inputs: Inputs, lengths: list[float]) -> list[float]:
 
 
 def greedy(inputs: Inputs, seconds: list[float], workers: int, rank: list[float]) -> float:
-    """Return the makespan when no worker idles while a task is ready, and the ready task of highest rank goes first."""
-    waiting = [len(sources) for sources in inputs]
+    """Return the makespan when no worker idles while a task is ready, and the ready task of highest rank goes first.
+
+    Among equals that is the first in topological order: no rule for ties is better than another over many graphs.
+    """
     after: Inputs = [[] for _ in inputs]
     for number, sources in enumerate(inputs):
         for source in sources:
             after[source].append(number)
-    ready = [(-rank[number], number) for number, count in enumerate(waiting) if not count]
+    place = _places(inputs, after)
+    waiting = [len(sources) for sources in inputs]
+    ready = [(-rank[number], place[number], number) for number, count in enumerate(waiting) if not count]
     heapify(ready)
     running: list[tuple[float, int]] = []
     now = 0.0
     while ready or running:
         while ready and len(running) < workers:
-            _, number = heappop(ready)
+            *_, number = heappop(ready)
             heappush(running, (now + seconds[number], number))
         now, ended = heappop(running)
         for number in after[ended]:
             waiting[number] -= 1
             if not waiting[number]:
-                heappush(ready, (-rank[number], number))
+                heappush(ready, (-rank[number], place[number], number))
     return now
+
+
+def _places(inputs: Inputs, after: Inputs) -> list[int]:
+    """Return the place of each task in topological order; among those that are free, by number."""
+    waiting = [len(sources) for sources in inputs]
+    order = [number for number, count in enumerate(waiting) if not count]
+    for number in order:  # grows while it is read
+        for other in after[number]:
+            waiting[other] -= 1
+            if not waiting[other]:
+                order.append(other)
+    places = [0] * len(order)
+    for place, number in enumerate(order):
+        places[number] = place
+    return places
 
 
 def best_greedy(inputs: Inputs, seconds: list[float], workers: int) -> float:

@@ -463,6 +463,13 @@ def wait_for_others(*_args, tallies, others):
     return "last"
 
 
+def meet(*_args, path, mark="."):
+    """Leave a mark, and end when there are two."""
+    with Path(path).open("a") as file:
+        file.write(mark)
+    wait_for(path, 2)
+
+
 def in_a_daemon(connection):
     """Run a pipeline in a daemonic process of multiprocessing."""
     connection.send(DAG("daemon", 1, tasks=[Task(ok)]).run("process")["ok"])

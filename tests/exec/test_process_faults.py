@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 
 import faults
@@ -659,6 +660,31 @@ def test_uneven_tasks_are_shared_out(executor, tmp_path):
         pace >> other
     results = run(executor, last, *others, params={"tallies": path, "others": 60})
     assert results["wait_for_others"] == "last"
+
+
+@guarded
+def test_tasks_run_at_once_after_any_number_of_trivial_ones(executor, tmp_path):
+    """Although trivial ones are best left to one worker: each of these would wait for ever behind the other."""
+    last = Task(faults.ok, name="start")
+    for layer in range(12):
+        before, last = last, Task(faults.ok, name=f"end_{layer}")
+        for number in range(30):
+            before >> Task(faults.ok, name=f"trivial_{layer}_{number}") >> last
+    meeting = [Task(faults.meet, name=f"meet_{number}") for number in range(2)]
+    last >> meeting
+    assert run(executor, *meeting, params={"path": str(tmp_path / "met")})["meet_1"] is None
+
+
+@guarded
+def test_the_longest_roads_begin_first(executor, tmp_path):
+    """Also when nothing is known yet of how long tasks take."""
+    path = tmp_path / "met"
+    tasks = [Task(partial(faults.meet, mark="s"), name=f"short_{number}") for number in range(20)]
+    for number in (6, 13):
+        tasks[number] = Task(partial(faults.meet, mark="L"), name=f"long_{number}")
+        tasks[number] >> Task(faults.ok, name=f"end_{number}")
+    run(executor, *tasks, *(after for task in tasks for after in task.downstream), params={"path": str(path)})
+    assert path.read_text()[:2] == "LL"
 
 
 @guarded

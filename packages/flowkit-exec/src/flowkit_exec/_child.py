@@ -35,6 +35,7 @@ FAREWELL = 2.0
 _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, where it is
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script that sets SIGPIPE back must not die with one of its workers
 _LAST_STANDARD = 2
+_GULP = 1 << 16  # bytes that are read at once: room for more would be mapped and unmapped again each time
 
 
 def import_path() -> list[str]:
@@ -221,12 +222,12 @@ class Child:
         unread = self._unread
         while True:
             try:
-                unread.extend(map(os.read, (self.outcomes,), (1 << 20,)))  # in one piece: Ctrl-C must not lose it
+                unread.extend(map(os.read, (self.outcomes,), (_GULP,)))  # in one piece: Ctrl-C must not lose it
             except BlockingIOError:
                 return True
             if not unread[-1]:
                 return False
-            if len(unread[-1]) < 1 << 16:
+            if len(unread[-1]) < _GULP:
                 return True
 
     def receive_descriptor(self) -> int:

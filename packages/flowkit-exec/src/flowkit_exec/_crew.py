@@ -48,19 +48,27 @@ AHEAD = 2e-3
 """How many seconds of work a worker is given in advance."""
 DEEPEST = 1024
 """How many calls a worker is given in advance at most."""
-UNKNOWN_DEPTH = 1
-"""The same, as long as nothing is known of how long tasks take."""
 FIRST = 64
-"""How many calls an idle worker is given at once at most."""
+"""How many calls an idle worker is given at once at most, and any worker as long as nothing is known of how long they
+take."""
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
 _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
+CHEAP = 1.5e-6
+"""Up to how many seconds a task is cheap: this process needs as long to give it out and take it in as one worker to do
+it, and longer to wake another worker."""
+STREAK = 100
+"""After how many cheap tasks in a row the next ones are taken for cheap."""
 LONG = 1e-3
 """From how many seconds a task on, the order in which tasks start is worth keeping."""
 LONGEST_WAIT = 3_600_000.0
 """Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
 INFANCY = 60.0
 """Seconds that a worker process has to come to life."""
+SHORT = 5e-3
+"""Up to how many seconds per task a worker is given the next one in advance: fetching it would take a tenth of that."""
+SILENCE = 1e-3
+"""After how many seconds without news what workers hold in advance is taken back: they are at something long."""
 STILLBORN = 3
 """How many workers in a row may die before they come to life."""
 
@@ -80,6 +88,9 @@ class Crew:
         self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
         self._most_segments = wire.descriptor_budget()
         self._pace: float | None = None  # seconds per task, lately
+        self._heard = monotonic()  # when there was news from a worker
+        self._cheap = 0  # how many cheap tasks there were in a row
+        self._brisk: Child | None = None  # while tasks are cheap, the worker that ended the last: it is awake
         self._stillborn = 0
         self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
         self._stopped = False
@@ -129,8 +140,8 @@ class Crew:
             waits.append(self._timers.wait())
         if self._grace_until is not None and busy:
             waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
-        if len(busy) < self._size and any(self._surplus(child) for child in busy):
-            waits.append(0.001)
+        if any(self._surplus(child) for child in busy):
+            waits.append(SILENCE if len(busy) < self._size else SILENCE + 4 * min(self._pace or 0.0, SHORT))
         if any(not child.started for child in self._children):
             waits.append(1.0)  # to see whether it ever will be
         if any(child.pidfd is None for child in self._children):
@@ -144,8 +155,11 @@ class Crew:
                 self._poll.modify(child.socket, select.POLLOUT)
         news = self._poll.poll(None if patience is None else min(max(0.0, patience * 1000), LONGEST_WAIT))
         if not news:
-            if patience is not None and not self._ready:
+            silent = monotonic() - self._heard >= SILENCE
+            if silent and any(self._surplus(child) for child in self._children):
                 self._share()
+                self._pace = max(self._pace or 0.0, SHORT)
+                self._ready.strict()
             for child in list(self._children):
                 if not child.started and monotonic() - child.born > INFANCY:
                     child.kill()
@@ -153,6 +167,7 @@ class Crew:
                 elif child.pidfd is None and child.fate() is not None:
                     self._lost(child)
             return
+        self._heard = monotonic()
         told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
         for child in dict.fromkeys(told):
             if child.wants_to_send and child.flush():
@@ -172,19 +187,26 @@ class Crew:
             child = self._roomiest()
             if child is None:
                 return
-            share = share or -(-len(ready) // len(self._children))
+            share = share or -(-len(ready) // (1 if child is self._brisk else len(self._children)))
             depth = self._depth()
-            most = FIRST if not child.held else depth - len(child.held)  # who has nothing should not wait for much
-            self._give(child, min(max(1, most), share), depth)
+            most = max(1, depth - len(child.held))
+            if not child.held:  # as long as nothing is known, what matters most goes first, to one worker each
+                most = min(most, FIRST) if self._pace is not None else 1
+            self._give(child, min(most, share), depth)
 
     def _depth(self) -> int:
+        if self._run.recorded:
+            return 1  # what ends here is recorded before its worker goes on, so a crash costs each only what it is at
         if self._pace is None:
-            return UNKNOWN_DEPTH
-        return max(1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
+            return FIRST
+        return max(2 if self._pace < SHORT else 1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
 
     def _roomiest(self) -> Child | None:
         """Return the worker that should get more, a new one if need be; None when all have enough."""
         keen = [child for child in self._children if not child.wants_to_send]  # the others have enough to read
+        half = self._depth() // 2
+        if (brisk := self._brisk) in keen and len(brisk.held) <= half:
+            return brisk
         best = min(keen, key=lambda child: len(child.held), default=None)
         if best is not None and not best.held:
             return best
@@ -193,7 +215,7 @@ class Crew:
             for _ in range(wanted):
                 self._hire()
             return self._children[-wanted]
-        if best is not None and 2 * len(best.held) <= self._depth() - 1:
+        if best is not None and len(best.held) <= half:
             return best
         return None
 
@@ -223,7 +245,6 @@ class Crew:
         )
         values, dumps, first = run.values, self._functions.dumps, child.next_ticket
         items: list[tuple[int, Any]] = []
-        tickets: list[int] = []
         ticket = first
         for _ in range(most):
             try:
@@ -237,7 +258,7 @@ class Crew:
                     data: Any = b""
                 else:
                     try:
-                        data = dumps(pick(values) if pick is not None else (values[sources[0]],))
+                        data = dumps(pick(values) if pick is not None else (values[sources[0]],), wire.PROTOCOL)
                     except KeyboardInterrupt:
                         raise
                     except BaseException:  # pickling runs the user's code
@@ -259,13 +280,12 @@ class Crew:
                 self._teach(child, node)
             held[ticket] = node
             items.append((number << 3 | mode, data))
-            tickets.append(ticket)
             ticket += 1
-            if node.downstream and run.smooth and node.plain:
-                ticket = self._follow(child, node, ticket, items, tickets, depth)
-        if tickets:
+            if len(node.downstream) == 1 and run.smooth and node.plain:
+                ticket = self._follow(child, node, ticket, items, depth)
+        if items:
             child.next_ticket = ticket
-            child.give(tickets)
+            child.give(range(first, ticket))
             child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
 
     def _give_shared(self, child: Child, node: Node, number: int, data: bytes, used: list[_Segment]) -> None:
@@ -283,9 +303,7 @@ class Crew:
             descriptors,
         )
 
-    def _follow(
-        self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], tickets: list[int], depth: int
-    ) -> int:
+    def _follow(self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], depth: int) -> int:
         """Send on the chain that hangs on a node, tasks that need only the one before; return the next free ticket."""
         held, numbers, known = child.held, self._functions.numbers, child.known
         while len(node.downstream) == 1 and len(held) < depth:
@@ -296,7 +314,6 @@ class Crew:
             if number not in known:
                 self._teach(child, after)
             items.append((number << 3 | (wire.PREVIOUS if after.sources else wire.AFTER), ticket - 1))
-            tickets.append(ticket)
             held[ticket] = after
             self._ahead.add(after.index)
             ticket += 1
@@ -326,8 +343,8 @@ class Crew:
                 pickler.dump((tuple(args), kwargs))
                 return wire.SHARED, file.getvalue(), pickler.used
             if kwargs:
-                return wire.BY_NAME, self._functions.dumps((args, kwargs)), []
-            return wire.BY_POSITION, self._functions.dumps(tuple(args)), []
+                return wire.BY_NAME, self._functions.dumps((args, kwargs), wire.PROTOCOL), []
+            return wire.BY_POSITION, self._functions.dumps(tuple(args), wire.PROTOCOL), []
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # pickling runs the user's code
@@ -339,6 +356,7 @@ class Crew:
     def _take_in(self, child: Child) -> None:
         """Take in what a worker has sent."""
         held, finish, loads = child.held, self._run.finish, pickle.loads
+        ahead, extend = self._ahead, self._ready.extend
         spent, tasks = 0.0, 0
         frames = child.frames()
         while frames:
@@ -360,12 +378,20 @@ class Crew:
                 self._garbled(child, node, error)
                 continue
             if after := finish(node, value, seconds):
-                self._put(after)  # type: ignore[arg-type]
+                if ahead:
+                    self._put(after)  # type: ignore[arg-type]
+                else:
+                    extend(after)  # type: ignore[arg-type]
         if tasks:
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
             if self._pace > LONG:
                 self._ready.strict()
+            self._cheap = self._cheap + tasks if pace <= CHEAP else 0
+            if self._cheap >= STREAK:
+                self._brisk = child
+            elif self._brisk is not None:
+                self._share()
 
     def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         if kind == wire.READY:
@@ -452,14 +478,16 @@ class Crew:
 
     def _surplus(self, child: Child) -> bool:
         """Say whether a worker holds more than it is at, of what another could do now."""
-        return sum(node is not None and node.index not in self._ahead for node in child.held.values()) > 1
+        others = (node for node in child.held.values() if node is not None and node.index not in self._ahead)
+        next(others, None)
+        return next(others, None) is not None
 
     def _share(self) -> None:
-        """Take back what busy workers have not begun, for those that are idle."""
-        if len(self._children) < self._size or any(not child.held for child in self._children):
-            for child in self._children:
-                if self._surplus(child):
-                    self._take_back(child)
+        """Take back what workers have not begun, to be given out anew: in order, and to those that are idle first."""
+        self._brisk = None
+        for child in self._children:
+            if self._surplus(child):
+                self._take_back(child)
 
     def _take_back(self, child: Child) -> None:
         for ticket in child.take_back():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
 
 from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler
+from ._wire import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,26 +31,26 @@ class Functions:
         numbers: number of the function of each node, by index.
         references: number -> how a worker gets the function, and what it needs for that.
         forked: number -> function, for workers that are forks of this process; None for fresh ones.
-        dumps: pickles arguments.
+        dumps: pickles arguments, in the protocol that it is given.
         pickler: pickles those that lie in shared memory in part.
     """
 
     def __init__(self, run: Run, number: Callable[[Any, bytes], int]) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
         self.forked: dict[int, Callable[..., Any]] | None = None
-        self.dumps: Callable[[Any], bytes] = partial(pickle.dumps, protocol=PROTOCOL)
+        self.dumps: Callable[[Any, int], bytes] = pickle.dumps
         self._number = number
         known: dict[int, int] = {}  # id of a function -> its number
         local: dict[int, tuple[Node, str]] = {}  # id of a function that cannot be looked up -> a node of it, why
-        for node in run.graph.nodes:
-            func = node.task.func
-            if id(func) in known or id(func) in local:
+        functions = [id(node.task.func) for node in run.graph.nodes]
+        for key, node in zip(functions, run.graph.nodes):
+            if key in known or key in local:
                 continue
-            how = reference(func)
+            how = reference(node.task.func)
             if isinstance(how, str):
-                local[id(func)] = node, how
+                local[key] = node, how
             else:
-                known[id(func)] = self._add(func, *how)
+                known[key] = self._add(node.task.func, *how)
         interactive = describe_main() is None
         by_cloudpickle = cloudpickle_dumps() if interactive or local else None
         self.pickler: type[SharingPickler] = SharingPickler
@@ -70,7 +69,7 @@ class Functions:
             reason += ", and this process cannot be forked safely: it is not known to have one thread only"
             hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
             raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
-        self.numbers = [known[id(node.task.func)] for node in run.graph.nodes]
+        self.numbers = [known[key] for key in functions]
 
     def _add(self, func: Any, how: str, what: Any) -> int:
         number = self._number(func, what if how == "pickle" else b"")

@@ -26,6 +26,7 @@ class Ranked:
     Attributes:
         take: removes and returns the next node; raises :class:`IndexError` when there is none.
         put: adds a node.
+        extend: adds several.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -34,13 +35,14 @@ class Ranked:
         self._lock = Lock()
         self.take: Callable[[], Node] = self._line.popleft
         self.put: Callable[[Node], None] = self._line.append
+        self.extend: Callable[[Iterable[Node]], None] = self._line.extend
 
     def __len__(self) -> int:
         return len(self._line) + len(self._heap)
 
     def strict(self) -> None:
         """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
-        self.take, self.put = self._take, self._put
+        self.take, self.put, self.extend = self._take, self._put, self._extend
 
     def head(self) -> Node | None:
         """Return a node that is next in line, without removing it; None when there is none."""
@@ -52,6 +54,10 @@ class Ranked:
     def _put(self, node: Node) -> None:
         with self._lock:
             heappush(self._heap, (-node.height, node.index, node))
+
+    def _extend(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            self._put(node)
 
     def _take(self) -> Node:
         with self._lock:

@@ -75,13 +75,13 @@ def _by_pickle(func: Any) -> tuple[str, Any] | str:
     return "pickle", data
 
 
-def cloudpickle_dumps() -> Callable[[Any], bytes] | None:
+def cloudpickle_dumps() -> Callable[[Any, int], bytes] | None:
     """Return how to pickle by value what cannot go by reference, if ``cloudpickle`` is installed."""
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError:
         return None
-    return lambda value: bytes(cloudpickle.dumps(value, PROTOCOL))
+    return lambda value, protocol: bytes(cloudpickle.dumps(value, protocol))
 
 
 def sharing_cloudpickler() -> type[SharingPickler]:
@@ -94,7 +94,7 @@ def sharing_cloudpickler() -> type[SharingPickler]:
 def by_value(func: Any) -> bytes:
     """Return a function pickled by value; only where ``cloudpickle`` is installed."""
     dumps = cloudpickle_dumps()
-    return dumps(func) if dumps is not None else b""
+    return dumps(func, PROTOCOL) if dumps is not None else b""
 
 
 def fork_is_safe() -> bool:

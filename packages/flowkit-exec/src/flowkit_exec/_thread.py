@@ -167,15 +167,16 @@ class _Team:
             rest = run.sprint(ready.take, ready.put, self._context, perf_counter, slow, self._relief)
             slow = SLOW
             if isinstance(rest, Node):
-                began = perf_counter()
                 step = carry(run, rest, self._context)
-                spent = perf_counter() - began
+                spent = run.seconds[rest.index]  # of the task alone: what it takes to record it, no helper could do
                 if isinstance(step, Later):
                     self._delay(step)
                 else:
                     for node in step:
                         ready.put(node)
                 self._relief(spent)
+                if run.recorded and spent <= SLOW and me.thread is not None and not self._rest(me, needed=False):
+                    return  # recording goes one at a time, and trivial tasks would only queue for it
             elif isinstance(rest, Later):
                 self._delay(rest)
             else:
@@ -199,9 +200,14 @@ class _Team:
             with self._lock:
                 self._end_locked()
 
-    def _rest(self, me: _Worker, *, was_active: bool = True) -> bool:
-        """Be idle until there is something to do; return False when the run is over."""
+    def _rest(self, me: _Worker, *, was_active: bool = True, needed: bool = True) -> bool:
+        """Be idle until there is something to do; return False when the run is over.
+
+        A worker that is not needed rests only if others go on.
+        """
         with self._lock:
+            if not needed and self._active == 1:
+                return True
             self._active -= was_active
             if self._finished_locked():
                 return False

@@ -14,6 +14,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import sys
 from collections import deque
 from contextlib import suppress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FEW_BITS = 4096
+_CONTROL = socket.CMSG_SPACE(4 * wire.MOST_DESCRIPTORS)
 _SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
 
 
@@ -142,15 +144,14 @@ class Worker:
                     del buffer[:need]
                     own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
                     return kind, memoryview(payload), own
-            data, descriptors, _, _ = socket.recv_fds(
-                self._socket, max(65536, need - len(buffer)), wire.MOST_DESCRIPTORS
-            )
+            data, control, _, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL)
             if not data:
                 raise EOFError
             buffer += data
-            for descriptor in descriptors:
-                os.set_inheritable(descriptor, False)
-            self._descriptors += descriptors
+            for _, _, descriptors in control:
+                for (descriptor,) in struct.iter_unpack("i", descriptors):
+                    os.set_inheritable(descriptor, False)
+                    self._descriptors.append(descriptor)
 
     def _send(self, data: bytes) -> None:
         with self._sending:
