@@ -48,6 +48,7 @@ _PREFIX = "flowkit.cache"
 _LAST = "flowkit.cache.last"  # what the last result of each function was made of, also when that has expired
 _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asynchronous generators
 _MISSING: Any = object()
+_told: dict[str, set[tuple[str, str]]] = {}  # path of a state -> what the log has been told of functions, once
 
 
 class Found:
@@ -142,7 +143,8 @@ class TaskCache:
         self._key = key
         self._flights = Flights()
         self._prefixes: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
+        path = None if self._state is None else self._state.path
+        self._told: set[tuple[str, str]] = set() if path is None else _told.setdefault(path, set())
 
     @property
     def state(self) -> StateManager:

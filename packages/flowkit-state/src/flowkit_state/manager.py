@@ -257,7 +257,8 @@ class StateManager:
         """Delete the files of large results that no run and no cache entry needs, and forget old runs if asked to.
 
         Args:
-            keep: how many runs of each pipeline to keep, the newest, 0 or more; `None`: all. A run in progress is kept.
+            keep: how many finished runs of each pipeline to keep, the newest, 0 or more; what is older is forgotten,
+                also if it did not finish. `None`: all runs are kept. A run in progress always is.
 
         Raises:
             StateOptionError, StateOptionTypeError: `keep` cannot be meant.
