@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from conftest import EVERY, LOCAL, PROCESS, made
 from histories import check, note, recorded
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from variants import EVERY, LOCAL, PROCESS, made
 
 from flowkit_core import SerialExecutor
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -18,15 +21,19 @@ from pathlib import Path
 import pytest
 from resumable import RESULTS, SECONDS, Box, numbers, until
 
+import flowkit_core
+import flowkit_state
 from flowkit import (
     DAG,
     DamagedStateWarning,
+    Results,
     StateFileError,
     StateLockedError,
     StateManager,
     StateVersionError,
     TaskStarted,
 )
+from flowkit_state import _oscalls
 
 pytestmark = pytest.mark.slow
 
@@ -115,32 +122,47 @@ def written(box, shape, size):
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_killed_at_any_instant(tmp_path, executor, shape, size):
     """A hundred times in all; it comes to its end all the same, with the right results and nothing done twice."""
+    kill_often(13, signal.SIGKILL, tmp_path, executor, shape, size)
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_ended_at_any_instant(tmp_path, executor, number):
+    """As a terminal and a service manager do it: the whole group, and with a chance to say goodbye."""
+    kill_often(4, getattr(signal, number), tmp_path, executor, "fan", 300_000)
+
+
+def kill_often(times, number, tmp_path, executor, shape, size):
     seed = os.urandom(4).hex()
     dice = random.Random(seed)
     began = time.monotonic()
-    kills = undisturbed = number = 0
-    while kills < 13:
-        box = Box(tmp_path / str(number))
+    kills = undisturbed = round_ = 0
+    while kills < times:
+        box = Box(tmp_path / str(round_))
         Path(box.folder).mkdir()
         path, expected = written(box, SHAPES[shape], size)
         process = start(path, executor)
-        if number:  # the first is left in peace, to see how long it takes
-            kills += kill_until_done(process, path, executor, box, expected, size, dice, undisturbed, seed)
+        if round_:  # the first is left in peace, to see how long it takes
+            kills += kill_until_done(process, number, path, executor, box, expected, size, dice, undisturbed, seed)
         else:
             assert ended(process) == (0, f"{expected}\n", "")
             undisturbed = time.monotonic() - began
         shutil.rmtree(box.folder)
-        number += 1
+        round_ += 1
 
 
-def kill_until_done(process, path, executor, box, expected, size, dice, undisturbed, seed):
+def kill_until_done(process, number, path, executor, box, expected, size, dice, undisturbed, seed):
     """Kill a run again and again until one comes to its end. Returns how often."""
     kills, known, place = 0, {}, 0
     while True:
         wait_for_the_moment(process, box, place, len(expected), dice, undisturbed)
-        process.kill()
+        if number == signal.SIGKILL:
+            process.kill()
+        elif process.poll() is None:
+            os.killpg(process.pid, number)
         code, out, problem = ended(process)
-        assert code in (0, -9), f"seed {seed}:\n{problem}"
+        called_off = number == signal.SIGINT and "KeyboardInterrupt" in problem
+        assert called_off or code in (0, -number), f"seed {seed}:\n{problem}"
         lines = box.ran
         again = set(lines[place:]) & set(known)
         assert not again, f"seed {seed}: {again} ran again, though recorded"
@@ -231,6 +253,62 @@ def test_interrupted_at_any_instant(tmp_path, script, executor):
         Path(box.folder).mkdir()
         interrupts += int(script(INTERRUPTED, box.folder, executor, os.urandom(4).hex()))
     assert interrupts
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at the n-th line, or return, of flowkit's own code: wherever Ctrl-C may come."""
+
+    folders = tuple(str(Path(module.__file__).parent) for module in (flowkit_core, flowkit_state))
+
+    def __init__(self, place):
+        self.left = place
+        self.where = None
+
+    def __call__(self, frame, event, argument):
+        ours = frame.f_code.co_filename.startswith(self.folders) and frame.f_code.co_name != "__del__"
+        return self.local if ours else None
+
+    def local(self, frame, event, argument):
+        self.left -= event in ("line", "return")
+        if self.left == 0:
+            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}, {event}"
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self.local
+
+
+def test_interrupted_at_any_line(tmp_path):
+    """The state can be used as before, by this process and by others."""
+    place, step = random.randint(1, 5), 5
+    while True:
+        box = Box(tmp_path / str(place))
+        Path(box.folder).mkdir()
+        pipeline = DAG("lines", tasks=[box.task("only")])
+        with StateManager(box.db) as state, StateManager(box.db, lock_timeout=0.05) as other:
+            interrupt, before = Interrupt(place), sys.gettrace()
+            sys.settrace(interrupt)
+            try:
+                pipeline.run("serial", state=state)
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(before)
+            if interrupt.where is None:
+                break
+            run, values = recorded(other)
+            assert run is None or run.status in ("interrupted", "succeeded"), interrupt.where
+            ran = len(box.ran)
+            try:
+                other.set("mine", place)
+                assert pipeline.run("serial", state=state, resume=True) == {"only": "only"}, interrupt.where
+            except StateFileError as error:
+                pytest.fail(f"interrupted at {interrupt.where}: {error}")
+            assert other.runs()[0].status == "succeeded", interrupt.where
+            again = run is None or run.status == "succeeded" or not values
+            assert len(box.ran) - ran == again, interrupt.where
+        shutil.rmtree(box.folder)
+        place += step
+    assert place > 500
 
 
 # Cut at any place
@@ -584,6 +662,82 @@ def test_a_task_that_may_go_unrecorded_is_run_again_on_resume(box, locker):
     assert set(results.resumed) == known
     assert all(box.ran.count(name) == 1 for name in known)
     assert box.ran.count("double") == 2
+
+
+# The n-th call to the operating system fails
+
+
+class Faults:
+    """Fails the n-th call to the operating system: once, or from then on."""
+
+    def __init__(self, monkeypatch):
+        self.left = None
+        for name, call in vars(_oscalls).copy().items():
+            if callable(call) and call.__module__ == _oscalls.__name__:
+                monkeypatch.setattr(_oscalls, name, self.wrap(name, call))
+
+    def wrap(self, name, call):
+        def wrapped(*arguments):
+            if self.left is not None:
+                self.left -= 1
+                if self.left == 0 or (self.lasting and self.left < 0):
+                    if name == "close":
+                        call(*arguments)  # the descriptor is gone, whatever close() says
+                    if name in ("connect", "execute"):
+                        raise sqlite3.OperationalError("disk I/O error")
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            return call(*arguments)
+
+        return wrapped
+
+    def arm(self, place, *, lasting):
+        self.left, self.lasting = place, lasting
+
+    def disarm(self):
+        hit, self.left = self.left <= 0, None
+        return hit
+
+
+@pytest.mark.parametrize("state_errors", ["raise", "warn"])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_nth_call_to_the_system_fails(tmp_path, monkeypatch, executor, lasting, state_errors):
+    """Nothing recorded is lost or done again, nothing computed is thrown away, and the error names the file."""
+    faults = Faults(monkeypatch)
+    expected = {"large": "x" * 300_000, "cached": 2, "last": 4}
+    for place in itertools.count(1):
+        box = Box(tmp_path / str(place))
+        Path(box.folder).mkdir()
+        large, cached = box.task("large", value=expected["large"]), box.task("cached", value=2, cache=True)
+        skipped, last = box.task("skipped", when=lambda: False), box.task("last", value=4)
+        large >> cached >> last
+        pipeline = DAG("faults", tasks=[last, skipped])
+        faults.arm(place, lasting=lasting)
+        try:
+            results = pipeline.run(executor, state=box.db, state_errors=state_errors)
+        except StateFileError as error:
+            results = Results.from_error(error) or {}
+            failed = True
+            assert box.folder in str(error)
+        else:
+            failed = False
+            assert results == expected
+        hit = faults.disarm()
+        assert set(results) == set(box.ran), f"call {place}"
+        with StateManager(box.db) as state:
+            run, values = recorded(state)
+            assert values == {name: expected[name] for name in values}, f"call {place}"
+            assert run is None or run.status != "running", f"call {place}"
+            finished = run is not None and run.status == "succeeded"
+            assert not (failed and finished), f"call {place}"
+            ran = len(box.ran)
+            assert pipeline.run(executor, state=state, resume=True) == expected, f"call {place}"
+            assert finished or not set(values) & set(box.ran[ran:]), f"call {place}"
+        shutil.rmtree(box.folder)
+        if not hit:
+            break
+    assert place > 10
 
 
 # A disk that is full

@@ -746,6 +746,13 @@ def test_a_json_file_is_refused(box, make):
     assert box.ran == []
 
 
+def test_a_run_within_a_batch_is_refused(box):
+    """Nothing of it would be committed before the batch ends, and a crash would lose all."""
+    with StateManager(box.db) as state, state.batch(), pytest.raises(StateError, match="batch"):
+        chain(box).run("serial", state=state)
+    assert box.ran == []
+
+
 def test_a_closed_state_is_refused(box):
     state = StateManager(box.db)
     state.close()
@@ -1388,6 +1395,24 @@ def test_a_large_result_that_was_damaged_is_never_taken_for_the_real_one(box, da
     else:
         assert results["first"] == "x" * 2**20
         assert box.ran.count("first") == 2
+
+
+def test_a_damaged_result_can_be_made_anew(box):
+    """As the error says, by force; what is made then is whole."""
+    first, second = box.task("first", value="x" * 2**20), box.task("second")
+    first >> second
+    pipeline = DAG("large", tasks=[second])
+    box.tell("second", "fail")
+    broken_run(pipeline, box)
+    (file,) = large_files(box)
+    file.write_bytes(file.read_bytes().replace(b"xxxx", b"xxyx", 1))
+    with pytest.raises(StateError, match='resume="force"'):
+        pipeline.run("serial", state=box.db, resume=True)
+    broken_run(pipeline, box, resume="force")
+    box.mend("second")
+    results = pipeline.run("serial", state=box.db, resume=True)
+    assert set(results.resumed) == {"first"}
+    assert records(box)[0].tasks["first"].result() == "x" * 2**20
 
 
 def test_a_file_and_what_lies_beside_it_can_move_together(box, tmp_path):

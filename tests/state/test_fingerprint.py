@@ -176,6 +176,16 @@ CHANGED = {
         "def f(x):\n    try: x()\n    except IndexError: pass",
         ["function etl.f has changed"],
     ),
+    "names of keywords": (
+        "def f(x): return x(low=1, high=2)",
+        "def f(x): return x(high=1, low=2)",
+        ["function etl.f has changed"],
+    ),
+    "part of a package that is imported inside": (
+        {"etl": "def f():\n    from pkg import mod\n    return mod.A", "pkg__mod": "A = 1"},
+        {"etl": "def f():\n    from pkg import mod\n    return mod.A", "pkg__mod": "A = 2"},
+        ["constant pkg.mod.A has changed"],
+    ),
     "signature": ("def f(x): return 1", "def f(x, y): return 1", ["function etl.f has changed"]),
     "async": ("def f(x): return 1", "async def f(x): return 1", ["function etl.f has changed"]),
     "types of literals": ("def f(): return 1", "def f(): return 1.0", ["function etl.f has changed"]),

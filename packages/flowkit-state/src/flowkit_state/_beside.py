@@ -38,10 +38,11 @@ class Beside:
         """Make the file `name` with its content `data`, unless it is there."""
         path = self._path(name)
         try:
-            if _oscalls.stat(path).st_size == len(data):
-                return
-        except FileNotFoundError:
-            pass
+            self.read(name)
+        except RestoreError:
+            pass  # it is not there, or damaged
+        else:
+            return
         try:
             _files.make_folder(path)
             _files.write_file(path, data, None)

@@ -111,8 +111,10 @@ def _steps(code: CodeType) -> tuple[list[Instruction], dict[int, tuple[int, int,
         elif raw.opcode in _JUMP:
             steps.append(Instruction(raw.opname, raw.opcode, raw.arg, None, raw.argval))
         else:
-            named = raw.opcode in _BY_VALUE or raw.opcode in _CONSTANT
-            steps.append(Instruction(raw.opname, raw.opcode, raw.arg, raw.argval if named else raw.arg))
+            value = raw.argval if raw.opcode in _BY_VALUE else raw.arg
+            if raw.opcode in _CONSTANT and raw.arg is not None:
+                value = code.co_consts[raw.arg]  # dis does not know all of them: Python 3.11, names of keywords
+            steps.append(Instruction(raw.opname, raw.opcode, raw.arg, value))
     for step in steps:
         if step.target is not None:
             step.target = number[step.target]

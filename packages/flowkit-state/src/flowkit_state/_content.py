@@ -7,9 +7,9 @@ has no content to write down is refused, never guessed.
 from __future__ import annotations
 
 import sys
-from collections import deque
 from enum import Enum
 from math import isfinite
+from threading import Lock
 
 from flowkit_state import _classes
 from flowkit_state._codec import encode
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 STRICT, NORMAL, LENIENT, FIXED = range(4)
 """How much of a value counts. STRICT: all, as for inputs. NORMAL: not what has no content, such as a lock. LENIENT:
-what cannot be written down counts by its type. FIXED: so does what a program may change as it goes, lists and objects.
+what cannot be written down counts by its type. FIXED: and what a program may change as it goes, lists and objects,
+counts as it was when this process first looked at it.
 """
 
-_CHANGEABLE = (list, dict, set, deque)
+_MOST_SEEN = 1024
 _MOST_REPEATS = 5_000_000  # [a, a] sixty deep has no end
 _SIMPLE = frozenset([type(None), bool, int, float, complex, str, bytes])
 _PLAIN: dict[type, Callable[[Any], Any]] = {  # what an instance of a subclass is without that
@@ -99,12 +100,9 @@ class Content:
         self._culprit = value
         if id(value) in self._changed and self._mode != STRICT:
             return {"state": self._class(cls)}
-        if self._mode == FIXED and isinstance(value, _CHANGEABLE):
-            items = value.values() if isinstance(value, dict) else value
-            return {"of type": self._class(cls), "code": sorted(filter(None, map(self._refer, items)))}
         flat = _flat(cls, value)
         if flat is not None:
-            return flat
+            return _as_first_seen(value, flat) if self._mode == FIXED and cls is not tuple else flat
         label = self._refer(value)
         if label is not None:
             return {"code": label}
@@ -121,7 +119,7 @@ class Content:
         self._open[id(value)] = len(self._open)
         out = written if not hasattr(written, "send") else (yield from written)
         del self._open[id(value)]
-        return out
+        return _as_first_seen(value, out) if self._mode == FIXED else out
 
     def _write(self, cls: type, value: Any) -> Any:
         name = f"{cls.__module__}.{cls.__qualname__}"
@@ -163,8 +161,6 @@ class Content:
         """
         if self._mode == STRICT and not (_classes.is_dataclass(cls) or _classes.is_namedtuple(cls)):
             return self._refuse("a class that is neither a dataclass nor a named tuple nor an enum")
-        if self._mode == FIXED and not _classes.is_namedtuple(cls):
-            return {"of type": self._class(cls)}
         base = next((base for base in _PLAIN if isinstance(value, base)), None)
         for parent in cls.__mro__:
             foreign = of_module(parent.__module__) is not None and vars(parent).get("__slots__") != ()
@@ -236,6 +232,23 @@ class Content:
         if self._mode in (LENIENT, FIXED):
             return {"of type": type_name(type(self._culprit))}
         raise _classes.RefusedError(reason)
+
+
+_seen: dict[int, tuple[object, Any]] = {}
+_seen_guard = Lock()
+
+
+def _as_first_seen(value: object, tree: Any) -> Any:
+    """Return what was written down of `value` when it was first seen in this process, of the last objects that were.
+
+    They are kept alive, so that no new object is taken for an old one at its address.
+    """
+    with _seen_guard:
+        known = _seen.pop(id(value), (value, tree))
+        _seen[id(value)] = known
+        if len(_seen) > _MOST_SEEN:
+            del _seen[next(iter(_seen))]
+        return known[1]
 
 
 def _simple(value: Any) -> Any:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         def run(self, doing: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
             """Run one statement. Returns its rows and their number. Raises `StateFileError`."""
 
+        @property
+        def in_batch(self) -> bool:
+            """Whether this thread has begun a change and not ended it."""
+
         def begin(self) -> None: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
@@ -106,6 +110,11 @@ class MemoryDatabase:
                 return cursor.fetchall(), cursor.rowcount
             except sqlite3.Error as error:
                 raise StateFileError("(in memory)", f"cannot {doing}: SQLite says: {error}.") from error
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether a change is under way: never one of the user's, whose batches are of the store."""
+        return False
 
     def begin(self) -> None:
         """Begin a change of several statements; other threads wait."""

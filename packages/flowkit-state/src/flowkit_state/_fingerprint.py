@@ -44,7 +44,7 @@ def components(function: object, mode: int = NORMAL) -> dict[str, str]:
     Args:
         function: anything that can be called.
         mode: `NORMAL`; `LENIENT` to count what has no content (a client, a connection) by its type alone, instead of
-            refusing it; `FIXED` to count so what a program may change as it goes, too.
+            refusing it; `FIXED` to do so, and to count what a program may change as it goes as it was first seen.
 
     Raises:
         UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
@@ -65,7 +65,7 @@ def components(function: object, mode: int = NORMAL) -> dict[str, str]:
 
 
 def observed(function: object) -> dict[str, str]:
-    """Return the components of `function` that are there when a program is written: code, and constants that stay."""
+    """Return the components of `function` as the program is written, not as it has changed its lists and objects."""
     return components(function, FIXED)
 
 

@@ -99,11 +99,17 @@ def _held(place: Any) -> dict[str, Any]:
 
 
 def _late(module: ModuleType, name: str) -> Any:
-    """Return a part of a package, or what a module makes when it is asked for."""
-    part = sys.modules.get(f"{module.__name__}.{name}")
+    """Return a part of a package, imported for that if it is the project's, or what a module makes when asked for."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    full = f"{module.__name__}.{name}"
+    part = sys.modules.get(full)
     if part is not None:
         return part
     try:
+        if "__path__" in vars(module) and of_module(full) is None and find_spec(full) is not None:
+            return import_module(full)
         return getattr(module, name)
     except Exception:
         return UNSET

@@ -295,6 +295,12 @@ class SQLiteStore:
         sql = "UPDATE entries SET expires = ? + (expires - stored), stored = ? WHERE expires IS NOT NULL AND stored > ?"
         self.run("write it", sql, (now, now, now))
 
+    @property
+    def in_batch(self) -> bool:
+        """Whether this thread is in a batch."""
+        handle = self._handle()
+        return handle.depth > 0 and handle.connection.in_transaction
+
     def begin(self) -> None:
         handle = self._handle()
         if not handle.connection.in_transaction:

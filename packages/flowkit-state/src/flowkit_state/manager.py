@@ -301,6 +301,11 @@ class StateManager:
         from flowkit_state._journal import open_run
 
         database = self._database()
+        if database.in_batch:
+            reason = (
+                "a run cannot be recorded inside a batch(), which commits nothing before it ends; call run() outside."
+            )
+            raise StateFileError(self._path or "", reason)
         return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
 
     def cache(self) -> TaskCache:
