@@ -798,3 +798,23 @@ def test_under_pytest_the_tasks_of_a_test_are_forgotten_when_it_ends(pytester):
     """The plugin comes with the core and needs no setting."""
     pytester.makepyfile(PLUGIN_TESTS)
     pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest").assert_outcomes(passed=6)
+
+
+def test_a_named_task_that_was_defined_again_is_not_run_without_its_upstreams():
+    """As when a loop at the top level of a script builds two pipelines of the same names."""
+    source = """
+        from flowkit_core import DAG, Task
+
+        dags = []
+        for number in range(2):
+            source = Task(lambda number=number: number, name="source")
+            count = Task(lambda *rows: len(rows), name="count")
+            source >> count
+            dags.append(DAG(f"number {number}", tasks=[count]))
+        """
+    namespace = {"__name__": "a script"}
+    exec(textwrap.dedent(source), namespace)
+    first, second = namespace["dags"]
+    assert second.run("serial")["count"] == 1
+    with pytest.raises(BindingError, match=r"'count'.*was defined again since"):
+        first.run("serial")

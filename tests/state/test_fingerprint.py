@@ -176,6 +176,29 @@ CHANGED = {
         "def f(x):\n    try: x()\n    except IndexError: pass",
         ["function etl.f has changed"],
     ),
+    "what a module re-exports, used as a value": (
+        {
+            "etl": "import helpers\ndef f():\n    q = helpers\n    return q.run()",
+            "helpers": "from pkg.h import run",
+            "pkg__h": "def run(): return 1",
+        },
+        {
+            "etl": "import helpers\ndef f():\n    q = helpers\n    return q.run()",
+            "helpers": "from pkg.h import run",
+            "pkg__h": "def run(): return 2",
+        },
+        ["function pkg.h.run has changed"],
+    ),
+    "constants of a class with odd names": (
+        "class A:\n    __tablename__ = 'a'\ndef f(): return A.__tablename__",
+        "class A:\n    __tablename__ = 'b'\ndef f(): return A.__tablename__",
+        ["constant etl.A.__tablename__ has changed"],
+    ),
+    "what the code changes, as it is in the beginning": (
+        "C = {'rate': 1, 'seen': []}\ndef f():\n    C['seen'].append(1)\n    return C['rate']",
+        "C = {'rate': 2, 'seen': []}\ndef f():\n    C['seen'].append(1)\n    return C['rate']",
+        ["constant etl.C has changed"],
+    ),
     "names of keywords": (
         "def f(x): return x(low=1, high=2)",
         "def f(x): return x(high=1, low=2)",
@@ -427,6 +450,7 @@ def test_what_counts_and_what_it_is_called(load, name):
 # What the code itself changes
 
 STATE = {
+    "an object by its own method": "class C:\n    n = 0\n    def hit(self): self.n += 1\nc = C()\ndef f(): c.hit()",
     "append": "calls = []\ndef f(): calls.append(1)",
     "add": "seen = set()\ndef f(): seen.add(len(seen))",
     "item": "counter = {'n': 0}\ndef f(): counter['n'] += 1",

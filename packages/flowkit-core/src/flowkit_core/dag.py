@@ -6,7 +6,7 @@ import sys
 
 from . import discovery
 from ._typing import TYPE_CHECKING
-from .errors import shown
+from .errors import BindingError, shown
 from .graph import Graph
 from .links import present
 from .pipeline import Pipeline
@@ -97,10 +97,21 @@ class DAG(Pipeline):
         version = discovery.version()
         if self._cached is None or self._cached[0] is not version or self._cached[1].name != self.name:
             tasks = self._found()
+            for task in self._tasks or ():
+                if task._bereft:
+                    raise BindingError(_bereft(self.name, task.name), task.name)
             place = {task: index for index, task in enumerate(tasks)}
             upstream = [[place[other] for other in present(task, task._upstream) if other in place] for task in tasks]
             self._cached = version, Graph(self.name, tasks, upstream)
         return self._cached[1]
+
+
+def _bereft(pipeline: str, task: str) -> str:
+    return (
+        f"task {task!r}, which DAG({pipeline!r}, tasks=...) names, was defined again since, and its upstreams went "
+        "with that: make the DAG anew, from the new task; or, where both are meant, give them names of their own, or "
+        "make each pipeline in a call of a function"
+    )
 
 
 def _checked(name: str, tasks: Any) -> list[AnyTask]:

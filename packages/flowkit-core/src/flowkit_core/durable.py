@@ -125,8 +125,8 @@ class Store(Protocol):
     ) -> Journal:
         """Begin the record of a run; or go on with that of the last run of the pipeline, if it did not finish."""
 
-    def cache(self) -> Cache:
-        """Return the cache for tasks with ``cache=True``."""
+    def cache(self, own: Cache | None = None) -> Cache:
+        """Return the cache for tasks with ``cache=True``, or for those with a cache of their own."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -224,7 +224,7 @@ class Book:
         for node in graph.cached:
             own: Any = node.task.cache
             if own is not True:
-                self._caches[node.index] = own if store is None else own.over(store)
+                self._caches[node.index] = own if store is None else store.cache(own)
             elif (shared := store.cache() if store is not None else _memory()) is not None:
                 self._caches[node.index] = shared
         self._journal: Journal | None = None

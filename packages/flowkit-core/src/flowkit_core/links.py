@@ -33,6 +33,8 @@ def unlink(vertex: Any) -> None:
     """Take a replaced task out of the wiring; its neighbors remember the place it had."""
     for neighbor in (*vertex._upstream, *vertex._downstream):
         neighbor._ghosts = (*neighbor._ghosts, vertex)
+    if vertex._upstream:
+        vertex._bereft = True
     vertex._upstream = vertex._downstream = ()
 
 

@@ -152,8 +152,8 @@ class _Store:
         self.run_id = journal.run_id
         return _Journal(journal, self, [task.name for task in tasks])
 
-    def cache(self) -> Cache:
-        return self._store.cache()
+    def cache(self, own: Cache | None = None) -> Cache:
+        return self._store.cache(own)
 
     def close(self) -> None:
         """Keep the store open: it is needed to resume."""

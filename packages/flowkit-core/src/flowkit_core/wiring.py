@@ -26,6 +26,7 @@ class Vertex:
     _upstream: Neighbors = ()
     _downstream: Neighbors = ()
     _ghosts: tuple[Vertex, ...] = ()  # neighbors that were defined anew, and have not been wired again since
+    _bereft = False  # whether it was defined anew itself, and lost its upstreams with that
 
     @overload
     def __rshift__(self, other: V) -> V: ...

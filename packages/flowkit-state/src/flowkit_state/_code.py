@@ -12,7 +12,7 @@ import weakref
 from hashlib import sha256
 from types import CodeType
 
-from flowkit_state._effects import effects
+from flowkit_state._effects import MUTATORS, effects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _IDLE = frozenset(["CACHE", "NOP", "RESUME", "EXTENDED_ARG"])
 _LAST = frozenset(["RETURN_VALUE", "RAISE_VARARGS", "RERAISE"])
 _BY_VALUE = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 _CONSTANT = frozenset(dis.hasconst)
+_ALTERING = frozenset(["STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"])
 _JUMP = frozenset([*dis.hasjrel, *dis.hasjabs])
 # What a class statement writes down about itself: where it stands and how it is documented.
 _ABOUT_CLASSES = frozenset(["__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"])
@@ -34,15 +35,15 @@ class Shape:
     """What there is to know of a code object, and never changes.
 
     Attributes: `digest`; `loads`, the paths that it and the code inside it read from outside; `rebinds`, those that it
-    gives new values; `changes`, those whose values it changes in place.
+    gives new values; `changes`, those whose values it changes in place; `alters`, whether it changes anything at all.
     """
 
-    __slots__ = ("changes", "digest", "loads", "rebinds")
+    __slots__ = ("alters", "changes", "digest", "loads", "rebinds")
 
     def __init__(
-        self, digest: str, loads: tuple[Path, ...], rebinds: tuple[Path, ...], changes: tuple[Path, ...]
+        self, digest: str, loads: tuple[Path, ...], rebinds: tuple[Path, ...], changes: tuple[Path, ...], alters: bool
     ) -> None:
-        self.digest, self.loads, self.rebinds, self.changes = digest, loads, rebinds, changes
+        self.digest, self.loads, self.rebinds, self.changes, self.alters = digest, loads, rebinds, changes, alters
 
 
 class Instruction:
@@ -87,7 +88,8 @@ def _shape(code: CodeType) -> Shape:
     loads, rebinds, changes = (tuple(path for path in paths if path[:2] not in own) for paths in found)
     if "__class__" in code.co_freevars:  # super() finds it without an instruction that names it
         loads = (*loads, ("cell", "__class__"))
-    return Shape(digest, tuple(dict.fromkeys(loads)), rebinds, changes)
+    alters = any(step.name in _ALTERING or (type(step.value) is str and step.value in MUTATORS) for step in steps)
+    return Shape(digest, tuple(dict.fromkeys(loads)), rebinds, changes, alters)
 
 
 def _steps(code: CodeType) -> tuple[list[Instruction], dict[int, tuple[int, int, bool]]]:

@@ -174,6 +174,8 @@ class Walk:
         known = shape(function.__code__)
         self._writes(known, scope)
         bound = [[".".join(path[1:]), label] for path in known.loads for label in self._follow(path, scope)]
+        for path in known.loads:
+            self._note_method(path, scope)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         defaults = dict(zip(names[::-1], (function.__defaults__ or ())[::-1]))
         for name, value in (defaults | (function.__kwdefaults__ or {})).items():
@@ -204,12 +206,7 @@ class Walk:
         name, bound = module_label(vars(module)), []
         for key, value in list(vars(module).items()):
             plain = unwrapped(value)
-            code = is_a(plain, (FunctionType, type))
-            if (
-                is_a(plain, ModuleType)
-                or key.startswith("__")
-                or (code and sys.modules.get(plain.__module__) is not module)
-            ):
+            if key.startswith("__") or (is_a(plain, ModuleType) and of_module(plain.__name__) is not None):
                 continue
             bound.append([key, self._bind(value, f"constant {name}.{key}", (id(vars(module)), key))])
         return digest(sorted(bound))
@@ -254,6 +251,15 @@ class Walk:
                 self._mark(holder)
         for path in known.changes:
             self._mark(scope.value(path))
+
+    def _note_method(self, path: Path, scope: Scope) -> None:
+        """Note that an object of the project is state if a method of it is used that changes something."""
+        if len(path) > 2:
+            holder = scope.value(path[:-1])
+            if holder is not UNSET and not is_a(holder, _NEVER_CHANGED) and of_module(type(holder).__module__) is None:
+                method = unwrapped(attribute(type(holder), path[-1]))
+                if is_a(method, FunctionType) and shape(method.__code__).alters:
+                    self._mark(holder)
 
     def _mark(self, value: object) -> None:
         if not is_a(value, _NEVER_CHANGED) and value is not UNSET:

@@ -63,7 +63,7 @@ class Content:
         refer: returns the label of a function, a class or a module, and sees to it that it is described; None for
             anything else.
         note: is told of foreign code that a value belongs to.
-        changed: addresses of objects that count by their type alone.
+        changed: addresses of objects that count as they were when this process first looked at them.
     """
 
     def __init__(
@@ -78,10 +78,11 @@ class Content:
         self._open: dict[int, int] = {}
         self._seen: set[int] = set()
         self._repeats = 0
+        self._lenient = 0
 
     def tree(self, value: object, root: str, mode: int, hint: str) -> Any:
         """Return the tree of `value`. Raises `UnsupportedValueError`, which says where inside `root`, and the hint."""
-        self._path, self._mode, self._open, self._seen, self._repeats = [root], mode, {}, set(), 0
+        self._path, self._mode, self._open, self._seen, self._repeats, self._lenient = [root], mode, {}, set(), 0, 0
         try:
             return walk(self._expand, value)
         except _classes.RefusedError as refused:
@@ -98,11 +99,10 @@ class Content:
         if cls in _SIMPLE:
             return _simple(value)
         self._culprit = value
-        if id(value) in self._changed and self._mode != STRICT:
-            return {"state": self._class(cls)}
+        state = self._mode == FIXED or (id(value) in self._changed and self._mode != STRICT)
         flat = _flat(cls, value)
         if flat is not None:
-            return _as_first_seen(value, flat) if self._mode == FIXED and cls is not tuple else flat
+            return _as_first_seen(value, flat) if state and cls is not tuple else flat
         label = self._refer(value)
         if label is not None:
             return {"code": label}
@@ -112,14 +112,17 @@ class Content:
         if self._repeats > _MOST_REPEATS:
             raise _classes.RefusedError("and is reached by millions of ways")
         self._seen.add(id(value))
-        return self._inside(value, self._write(cls, value))
+        return self._inside(cls, value, state)
 
-    def _inside(self, value: object, written: Any) -> Steps:
-        """Write `value` down, and know meanwhile that this is where we are."""
+    def _inside(self, cls: type, value: object, state: bool) -> Steps:
+        """Write `value` down, and know meanwhile that this is where we are; what is in a `state` is never refused."""
         self._open[id(value)] = len(self._open)
+        self._lenient += state
+        written = self._write(cls, value)
         out = written if not hasattr(written, "send") else (yield from written)
+        self._lenient -= state
         del self._open[id(value)]
-        return _as_first_seen(value, out) if self._mode == FIXED else out
+        return _as_first_seen(value, out) if state else out
 
     def _write(self, cls: type, value: Any) -> Any:
         name = f"{cls.__module__}.{cls.__qualname__}"
@@ -229,7 +232,7 @@ class Content:
         return self._items([getattr(value, "__origin__", None), *parts], {"kind": type(value).__name__})
 
     def _refuse(self, reason: str) -> Any:
-        if self._mode in (LENIENT, FIXED):
+        if self._mode in (LENIENT, FIXED) or self._lenient:
             return {"of type": type_name(type(self._culprit))}
         raise _classes.RefusedError(reason)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         def begin(self) -> None: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
+        def abort(self) -> None: ...
         def set_down(self, stored: str | bytes, claim: Claim) -> tuple[str | bytes, str | None]:
             """Write a large value into a file beside, and pin that until `unpin`. Returns what goes into the row."""
 
@@ -130,6 +131,11 @@ class MemoryDatabase:
     def rollback(self) -> None:
         """Undo it."""
         self._end("ROLLBACK")
+
+    def abort(self) -> None:
+        """Undo it, whoever was to."""
+        while self._depth:
+            self._end("ROLLBACK")
 
     def _end(self, statement: str) -> None:
         try:

@@ -21,6 +21,8 @@ _PARTS = {
     "cached_property": ("func",),
 }
 _MAKERS = frozenset(["abc", "collections", "dataclasses", "enum", "typing"])
+_ABOUT_CLASSES = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
+_PLAIN = (str, bytes, int, float)  # what a dunder that a person writes is bound to; others are Python's or a library's
 _INTERNAL = frozenset(["_abc_impl", "_fields", "_field_defaults"])
 
 
@@ -35,8 +37,8 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         if isinstance(value, (GetSetDescriptorType, MemberDescriptorType)) or name in _INTERNAL:
             continue
         code = isinstance(unwrapped(value), _CODE)
-        special = name.startswith("_") and name.endswith("_")
-        if special and not code and (enum or name.startswith("__")):
+        special = name.startswith("_" if enum else "__") and name.endswith("_")
+        if special and not code and (enum or generated or name in _ABOUT_CLASSES or not isinstance(value, _PLAIN)):
             continue
         if values is not None and name in values:
             continue

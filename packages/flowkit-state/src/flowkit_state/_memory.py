@@ -125,6 +125,14 @@ class MemoryStore:
             self._entries, self._before = self._before, {}
         self._lock.release()
 
+    def abort(self) -> None:
+        """Undo everything that this thread has begun."""
+        try:
+            while self._in_batch():
+                self.rollback()
+        except RuntimeError:
+            pass  # it is another thread that is in a batch
+
     def fetch(self, value: str | bytes, _beside: str | None) -> str | bytes:
         return value
 

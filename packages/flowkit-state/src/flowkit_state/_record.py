@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         def begin(self) -> None: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
+        def abort(self) -> None:
+            """Undo everything that this thread has begun."""
 
     class Store(Protocol):
         """Where records live. Every single change is all or nothing; `begin` to `commit` makes several changes one.
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         def begin(self) -> None: ...
         def commit(self) -> None: ...
         def rollback(self) -> None: ...
+        def abort(self) -> None: ...
         def fetch(self, value: str | bytes, beside: str | None) -> str | bytes:
             """Return a payload that may lie in a file of its own."""
 
@@ -72,16 +75,31 @@ class Record:
 class Batch:
     """`with Batch(store): ...` makes every change inside it one: all of it, or none."""
 
-    __slots__ = ("_store",)
+    __slots__ = ("_open", "_store")
 
     def __init__(self, store: Changeable) -> None:
         self._store = store
+        self._open = False
 
     def __enter__(self) -> None:
-        self._store.begin()
+        self._open = True
+        try:
+            self._store.begin()
+        except Exception:
+            self._open = False
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._store.commit()
-        else:
-            self._store.rollback()
+        try:
+            if kind is None:
+                self._store.commit()
+            else:
+                self._store.rollback()
+        except Exception:
+            self._open = False  # the store has undone it
+            raise
+        self._open = False
+
+    def __del__(self) -> None:
+        if self._open:  # Ctrl-C came upon the end of it
+            self._store.abort()

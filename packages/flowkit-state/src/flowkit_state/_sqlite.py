@@ -330,6 +330,14 @@ class SQLiteStore:
             self._local.handle = None
         handle.depth = max(handle.depth - 1, 0)
 
+    def abort(self) -> None:
+        """Undo everything that this thread has begun."""
+        handle: _Handle | None = getattr(self._local, "handle", None)
+        if handle is not None and handle.pid == os.getpid() and not self._closed:
+            handle.depth = 0
+            if not _undo(handle.connection):
+                self._local.handle = None
+
     def close(self) -> None:
         """Move the write-ahead log into the database, and close the connections of every thread."""
         try:
