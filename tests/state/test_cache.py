@@ -652,3 +652,28 @@ def test_after_a_failure_the_next_thread_tries(calls):
     for thread in threads:
         thread.join()
     assert results == ["done"]
+
+
+def test_a_serializer_tells_the_content_of_arguments():
+    class Frame:
+        def __init__(self, rows):
+            self.rows = rows
+
+    class FrameSerializer:
+        name, type = "frame", Frame
+
+        def dump(self, value):
+            return repr(value.rows).encode()
+
+        def load(self, data):
+            return Frame(eval(data))
+
+    calls = []
+
+    @TaskCache(StateManager(serializer=FrameSerializer()))
+    def total(frame):
+        calls.append(1)
+        return sum(frame.rows)
+
+    assert [total(Frame([1, 2])), total(Frame([1, 2])), total(Frame([3]))] == [3, 3, 3]
+    assert len(calls) == 2

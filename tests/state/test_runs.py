@@ -26,6 +26,7 @@ from flowkit_state import (
     TaskCache,
     UnknownRunError,
     UnsupportedValueError,
+    UntrustedPickleError,
 )
 
 LARGE = bytes(range(256)) * 2000
@@ -369,6 +370,47 @@ def test_pickled_results(path):
         journal.close("failed", [], None)
         assert state.run("a").tasks["extract"].result() == Money(7)
         assert len(state.run("a").tasks["transform"].result()) == 100_000
+
+
+def test_pickles_that_could_not_be_loaded_again_are_refused_before_the_run(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with StateManager(folder / "runs.db", serializer="pickle") as state:
+        with pytest.raises(UntrustedPickleError, match="can be written by other users"):
+            begin(state)
+        folder.chmod(0o700)
+        begin(state).close("succeeded", [], None)
+
+
+def test_classes_of_a_script_are_those_of_its_module(tmp_path):
+    """What a script has recorded, a program that imports it can read, and the other way round."""
+    (tmp_path / "shop.py").write_text(
+        """
+import sys
+from dataclasses import dataclass
+from flowkit_state import StateManager
+
+@dataclass
+class Order:
+    number: int
+
+def main():
+    with StateManager("shop.db") as state:
+        print(state.get("order"))
+        state.set("order", Order(7))
+
+if __name__ == "__main__":
+    main()
+"""
+    )
+    commands = [["shop.py"], ["-c", "import shop; shop.main()"], ["shop.py"]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    told = [
+        subprocess.check_output([sys.executable, *command], cwd=tmp_path, env=environment, text=True)
+        for command in commands
+    ]
+    assert told == ["None\n", "Order(number=7)\n", "Order(number=7)\n"]
 
 
 # Large results

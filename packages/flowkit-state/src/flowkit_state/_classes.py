@@ -10,6 +10,8 @@ import sys
 from enum import Enum, Flag
 from types import MemberDescriptorType
 
+from flowkit_state._origin import named_label
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -24,8 +26,12 @@ class NotFoundError(Exception):
 
 
 def reference(cls: type) -> str:
-    """Return the reference of `cls`. Raises `RefusedError` where it would not lead back to `cls`."""
-    name = f"{cls.__module__}:{cls.__qualname__}"
+    """Return the reference of `cls`. Raises `RefusedError` where it would not lead back to `cls`.
+
+    A class of a script goes by the name that importing the script would give it: scripts have one name for all of them.
+    """
+    label = named_label(cls.__module__)
+    name = f"{cls.__module__ if label in sys.modules else label}:{cls.__qualname__}"
     try:
         found = resolve(name)
     except NotFoundError:
@@ -39,6 +45,8 @@ def resolve(name: str) -> type:
     """Return the class that `name` refers to. Raises `NotFoundError`; imports nothing and calls nothing."""
     module_name, _, qualname = name.partition(":")
     module = sys.modules.get(module_name)
+    if module is None and module_name == named_label("__main__"):
+        module = sys.modules["__main__"]
     if module is None:
         raise NotFoundError(f"its class is {name}, and the module {module_name} is not imported here; import it first.")
     found: object = module

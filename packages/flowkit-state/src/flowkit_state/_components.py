@@ -21,7 +21,7 @@ from flowkit_state.errors import UnsupportedValueError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from inspect import Signature
     from typing import Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowkit_state._effects import Path
     from flowkit_state._origin import Foreign
     from flowkit_state._resolve import Slot
+    from flowkit_state._serializers import Serializer
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEVER_CHANGED = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)
@@ -47,9 +48,10 @@ class Walk:
 
     Args:
         mode: how much of the values counts that the code refers to.
+        own: the user's serializers, for values that have no form of their own.
     """
 
-    def __init__(self, mode: int = NORMAL) -> None:
+    def __init__(self, mode: int = NORMAL, own: Sequence[Serializer] = ()) -> None:
         self._components: dict[str, str] = {"python": PYTHON}
         self._mode = mode
         self._labels: dict[object, str] = {}
@@ -60,7 +62,7 @@ class Walk:
         self._rebound: set[Slot] = set()
         self._changed: set[int] = set()
         self._alive: list[object] = []  # what is known by its address
-        self._content = Content(self._refer, self._note, self._changed)
+        self._content = Content(self._refer, self._note, self._changed, own)
 
     def function(self, function: object) -> None:
         """Add whatever can be called."""

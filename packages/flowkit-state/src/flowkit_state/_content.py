@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
+from hashlib import sha256
 from math import isfinite
 from threading import Lock
 
@@ -20,10 +21,11 @@ from flowkit_state.errors import UnsupportedValueError, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from flowkit_state._origin import Foreign
+    from flowkit_state._serializers import Serializer
     from flowkit_state._walk import Steps
 
 STRICT, NORMAL, LENIENT, FIXED = range(4)
@@ -64,14 +66,20 @@ class Content:
             anything else.
         note: is told of foreign code that a value belongs to.
         changed: addresses of objects that count as they were when this process first looked at them.
+        own: the user's serializers: what they make of a value is its content.
     """
 
     def __init__(
-        self, refer: Callable[[object], str | None], note: Callable[[Foreign], None], changed: set[int]
+        self,
+        refer: Callable[[object], str | None],
+        note: Callable[[Foreign], None],
+        changed: set[int],
+        own: Sequence[Serializer] = (),
     ) -> None:
         self._refer = refer
         self._note = note
         self._changed = changed
+        self._own = own
         self._path: list[str] = []
         self._mode = NORMAL
         self._culprit: object = None
@@ -125,6 +133,9 @@ class Content:
         return _as_first_seen(value, out) if state else out
 
     def _write(self, cls: type, value: Any) -> Any:
+        for serializer in self._own:
+            if isinstance(value, serializer.type):
+                return self._serialized(serializer, value)
         name = f"{cls.__module__}.{cls.__qualname__}"
         writer = _WRITERS.get(name)
         if writer is not None:
@@ -137,6 +148,12 @@ class Content:
         if foreign is None or _classes.is_namedtuple(cls):
             return self._object(cls, value)
         return self._foreign(cls, value)
+
+    def _serialized(self, serializer: Serializer, value: Any) -> Any:
+        try:
+            return {"own": [serializer.name, sha256(serializer.dump(value)).hexdigest()]}
+        except Exception as error:
+            return self._refuse(f"which its serializer {serializer.name!r} failed to dump ({error})")
 
     def _foreign(self, cls: type, value: Any) -> Any:
         """Write down what is of a class of the standard library or of a package."""
@@ -291,8 +308,6 @@ def _by_library(value: Any, mode: int) -> Any:
     if isinstance(value, numpy.dtype):
         return {"dtype": repr(value.descr if value.names else value.str)}
     if (type(value) is numpy.ndarray or isinstance(value, numpy.generic)) and not value.dtype.hasobject:
-        from hashlib import sha256
-
         kind = repr(value.dtype.descr if value.dtype.names else value.dtype.str)
         return {"numpy": [type(value).__name__, kind, list(value.shape), sha256(value.tobytes()).hexdigest()]}
     return None

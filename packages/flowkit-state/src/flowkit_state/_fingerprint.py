@@ -16,9 +16,11 @@ from flowkit_state._origin import module_label, of_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from inspect import Signature
     from typing import Any
+
+    from flowkit_state._serializers import Serializer
 
 __all__ = [
     "LENIENT",
@@ -38,13 +40,14 @@ _signatures: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictiona
 _SHORT = 16  # hexadecimal digits that are kept for comparison
 
 
-def components(function: object, mode: int = NORMAL) -> dict[str, str]:
+def components(function: object, mode: int = NORMAL, own: Sequence[Serializer] = ()) -> dict[str, str]:
     """Return what `function` does depends on: a digest for each thing, by label.
 
     Args:
         function: anything that can be called.
         mode: `NORMAL`; `LENIENT` to count what has no content (a client, a connection) by its type alone, instead of
             refusing it; `FIXED` to do so, and to count what a program may change as it goes as it was first seen.
+        own: the user's serializers, for values that have no form of their own.
 
     Raises:
         UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
@@ -59,7 +62,7 @@ def components(function: object, mode: int = NORMAL) -> dict[str, str]:
             else:
                 if of_code(code.co_filename, namespace.get("__name__")) is None:  # the whole of it is its code
                     return {"python": PYTHON, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
-    walk = Walk(mode)
+    walk = Walk(mode, own)
     walk.function(function)
     return walk.finish()
 
@@ -86,9 +89,10 @@ def whole(
     ignore: Collection[str] = (),
     *,
     mode: int = NORMAL,
+    own: Sequence[Serializer] = (),
 ) -> dict[str, str]:
     """Return the components of `function` and its `inputs`, which may share some."""
-    walk = Walk(mode)
+    walk = Walk(mode, own)
     walk.function(function)
     walk.inputs(signature, given, frozenset(ignore))
     return walk.finish()

@@ -172,8 +172,10 @@ def open_run(
         ResumeError: the pipeline is not the same any more.
         RestoreError: a recorded result cannot be made here.
         UnsupportedValueError: it is known beforehand that the result of a task cannot be kept.
+        UntrustedPickleError: results are to be pickled, and could not be loaded again.
         StateFileError: the file cannot be read or written.
     """
+    serialization.check_trust(database.path)
     plan = Plan.of(tasks, upstream)
     names = plan.names()
     for task in tasks:

@@ -65,9 +65,9 @@ class Serialization:
                 raise StateOptionError("serializer", choice, '"json" or "pickle", or serializer objects')
         else:
             own = choice if isinstance(choice, (list, tuple)) else (choice,)
-        self._own = tuple(_checked(serializer) for serializer in own)
-        self._named = {serializer.name: serializer for serializer in self._own}
-        if len(self._named) < len(self._own):
+        self.own = tuple(_checked(serializer) for serializer in own)
+        self._named = {serializer.name: serializer for serializer in self.own}
+        if len(self._named) < len(self.own):
             raise StateOptionError("serializer", choice, "serializers of different names")
 
     def dump(self, key: str | None, value: Any, root: str = "value") -> str | bytes:
@@ -79,7 +79,7 @@ class Serialization:
             return _WORDS[value]
         if kind is int and -_SHORT < value < _SHORT:
             return str(value)
-        return dumps(encode(value, key=key, root=root, own=self._own))
+        return dumps(encode(value, key=key, root=root, own=self.own))
 
     def load(self, key: str | None, payload: str | bytes, path: str | None) -> Any:
         """Return the value kept as `payload` in the file `path` (None: in memory).
@@ -91,17 +91,21 @@ class Serialization:
         if not self.pickled:
             way = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
             raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {way}")
-        danger = None if path is None else foreign_writer(path)
-        if path is not None and danger is not None:
-            way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
-            reason = f"its pickles are not loaded, for {danger}, and a pickle can run any code; {way}"
-            raise UntrustedPickleError(path, reason)
+        self.check_trust(path)
         import pickle
 
         try:
             return pickle.loads(payload)
         except Exception as error:
             raise RestoreError(key, f"its pickle cannot be loaded here ({type(error).__name__}: {error}).") from error
+
+    def check_trust(self, path: str | None) -> None:
+        """Raise `UntrustedPickleError` if another user could have written the pickles in the file `path`."""
+        danger = None if path is None or not self.pickled else foreign_writer(path)
+        if path is not None and danger is not None:
+            way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
+            reason = f"its pickles are not loaded, for {danger}, and a pickle can run any code; {way}"
+            raise UntrustedPickleError(path, reason)
 
     def check_result(self, task: str, function: Callable[..., Any]) -> None:
         """Raise `UnsupportedValueError` if the annotation of a function tells that its result cannot be kept."""
@@ -111,7 +115,7 @@ class Serialization:
         root = f'the result of task "{task}"'
         for found in _classes_in(annotation, function):
             name = f"{found.__module__}.{found.__qualname__}"
-            if any(issubclass(found, serializer.type) for serializer in self._own):
+            if any(issubclass(found, serializer.type) for serializer in self.own):
                 continue
             if name.startswith(_LAZY):
                 reason = "as its annotation says, which nothing can keep"

@@ -287,6 +287,7 @@ class TaskCache:
         from flowkit_state._codec import encode
 
         prefix = _prefix(function, name)
+        own = self.state._serialization.own
         mode = _fingerprint.NORMAL if self._version is None else _fingerprint.LENIENT
         try:
             signature = _fingerprint.signature(function)
@@ -295,9 +296,9 @@ class TaskCache:
             return str(error)  # the call itself says what is wrong with it
         try:
             if self._key is None:
-                parts = _fingerprint.whole(function, signature, given, ignore, mode=mode)
+                parts = _fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
             else:
-                parts = _fingerprint.components(function, mode)
+                parts = _fingerprint.components(function, mode, own)
                 content = encode(self._key(*args, **kwargs), root="the result of key()")
                 parts["result of key()"] = _fingerprint.digest(content)
         except UnsupportedValueError as error:
