@@ -493,6 +493,30 @@ def test_gc_takes_what_a_dead_run_has_set_down(path):
         assert state.gc().files == 1
 
 
+def test_gc_by_age(path):
+    now = 1_800_000_000.0
+    with StateManager(path, clock=lambda: now) as state:
+        begin(state, "old").close("succeeded", [], None)
+        cached = TaskCache(state)(lambda: 1)
+        cached()
+        assert state.gc(older_than=10**9).runs == 0
+        now += 100
+        state.set("mine", 1)
+        assert state.gc(older_than=50).runs == 1
+        assert state.keys() == ["mine"]
+
+
+def test_gc_takes_what_a_dead_writer_had_not_renamed(path):
+    with StateManager(path) as state:
+        journal = begin(state)
+        record(journal, 0, LARGE)
+        (found,) = files(path)
+        found.with_name(f"{found.name}.123-abc.tmp").write_bytes(b"half")
+        assert state.gc().files == 1
+        assert files(path) == [found]
+        journal.close("succeeded", [], None)
+
+
 def test_gc_is_checked(state):
     with pytest.raises(StateOptionError):
         state.gc(keep=-1)

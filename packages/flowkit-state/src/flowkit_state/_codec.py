@@ -30,6 +30,7 @@ _HINT = (
     'Convert it to a supported type first, or use StateManager(..., serializer="pickle"), or a serializer for its type.'
 )
 _BUILTINS = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
+_SHORT = 1 << 63
 _PLAIN_INT_BITS = 1024  # longer ones are written in hexadecimal: decimal is quadratic, and Python limits it
 _MAX_REPEATS = 5_000_000  # an object reached again by another way is written again: [a, a] sixty deep has no end
 
@@ -105,6 +106,26 @@ _LEAVES: dict[type, Callable[[Any], Any]] = {
 }
 
 
+def _is_plain_row(row: dict[Any, Any]) -> bool:
+    """Return whether JSON writes a dictionary as it is, as it does nearly all rows of data."""
+    for key in row:
+        if type(key) is not str or not key.isascii() or key.startswith("$"):
+            return False
+    for value in row.values():
+        kind = type(value)
+        if kind is str:
+            plain = value.isascii()
+        elif kind is float:
+            plain = isfinite(value)
+        elif kind is int:
+            plain = -_SHORT < value < _SHORT
+        else:
+            plain = value is None or kind is bool
+        if not plain:
+            return False
+    return True
+
+
 class _Encoder:
     """One walk over one value: where it is (`path`), and what it is inside of (`_open`)."""
 
@@ -151,6 +172,9 @@ class _Encoder:
             leaf = _LEAVES.get(type(item))
             if leaf is not None:
                 out.append(leaf(item))
+                continue
+            if type(item) is dict and _is_plain_row(item):
+                out.append(item)
                 continue
             self.path.append(f"[{index}]")
             out.append((yield item))

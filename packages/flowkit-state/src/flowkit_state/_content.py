@@ -212,6 +212,10 @@ class Content:
             if type(item) in _SIMPLE:
                 out.append(_simple(item))
                 continue
+            flat = _flat(type(item), item) if self._mode == STRICT else None
+            if flat is not None:
+                out.append(flat)
+                continue
             self._path.append(f"[{index}]" if steps is None else steps[index])
             out.append((yield item))
             self._path.pop()

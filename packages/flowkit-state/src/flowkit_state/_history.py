@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from flowkit_state._database import from_sql, to_sql
 from flowkit_state._journal import refuse_if_held
 from flowkit_state._json import loads
-from flowkit_state._lease import holder, let_go
+from flowkit_state._lease import holder, is_here, let_go
 from flowkit_state._plan import Plan
 from flowkit_state._record import Batch
 from flowkit_state.errors import RestoreError, UnknownRunError
@@ -65,8 +66,11 @@ class History:
         return {name: task.why for name, task in record.tasks.items() if task.why}
 
     def release(self, run_id: str) -> None:
-        """Take a run from the process that has it."""
+        """Take a run from a process that has it and cannot be seen."""
         row = self._row(run_id)
+        claim = holder(row[11])
+        if claim is not None and is_here(claim) and claim["pid"] != os.getpid():
+            refuse_if_held(row[11], run_id, from_sql(row[2]))
         self._database.run("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row[0],))
         if row[11] is not None:
             let_go(row[11])
@@ -78,16 +82,22 @@ class History:
             refuse_if_held(row[11], run_id, from_sql(row[2]))
             self._remove([row[0]])
 
-    def gc(self, keep: int | None) -> Reclaimed:
-        """Forget what is older than the newest finished runs of each pipeline, and delete files that nothing needs."""
+    def gc(self, keep: int | None, before: float | None) -> Reclaimed:
+        """Forget what is older than the newest finished runs of each pipeline, or began before a time.
+
+        Then delete the files that nothing needs.
+        """
         gone = []
-        if keep is not None:
+        if keep is not None or before is not None:
             with Batch(self._database):
                 seen: dict[str, int] = {}
-                rows = self._ask("SELECT id, pipeline, status, owner FROM runs ORDER BY id DESC")
-                for row, pipeline, status, owner in rows:
+                rows = self._ask("SELECT id, pipeline, status, owner, started FROM runs ORDER BY id DESC")
+                for row, pipeline, status, owner, started in rows:
                     seen[pipeline] = seen.get(pipeline, 0) + (status == "succeeded")
-                    old = seen[pipeline] > keep if status == "succeeded" else seen[pipeline] >= max(keep, 1)
+                    old = before is not None and started < before
+                    if keep is not None:
+                        count = seen[pipeline]
+                        old = old or (count > keep if status == "succeeded" else count >= max(keep, 1))
                     if old and holder(owner) is None:
                         gone.append(row)
                 self._remove(gone)

@@ -58,11 +58,17 @@ def holder(text: str | None) -> dict[str, Any] | None:
     return claim if _holds(claim) else None
 
 
+def is_here(claim: dict[str, Any]) -> bool:
+    """Say whether the process of a claim can be seen from here."""
+    realm = _realm()
+    return (claim["boot"], claim["space"]) == (realm["boot"], realm["space"])
+
+
 def _holds(claim: dict[str, Any]) -> bool:
     realm = _realm()
     if claim["host"] == realm["host"] and claim["boot"] != realm["boot"]:
         return False  # this machine has been started anew since
-    if (claim["boot"], claim["space"]) != (realm["boot"], realm["space"]):
+    if not is_here(claim):
         return True
     pid = claim["pid"]
     if pid == os.getpid() and claim["ticks"] == _ticks(pid):

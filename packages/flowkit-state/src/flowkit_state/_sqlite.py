@@ -273,9 +273,10 @@ class SQLiteStore:
                 "SELECT beside FROM entries WHERE beside IS NOT NULL UNION SELECT name FROM pins",
             )
             needs = {name for (name,) in needed}
+            pinned = {name for (name,) in self.run("read it", "SELECT name FROM pins")[0]}
             try:
                 for name, length in list(self._beside.sizes()):
-                    if name[:64] not in needs:  # also what a writer at work has not renamed yet
+                    if name not in needs and name[:64] not in pinned:  # what a writer at work has not renamed yet
                         self._beside.remove(name)
                         files, size = files + 1, size + length
             except OSError as error:
@@ -344,10 +345,11 @@ class SQLiteStore:
             self.run("close it", "PRAGMA wal_checkpoint(TRUNCATE)")
         except (StateFileError, StateClosedError):
             pass  # everything is in the log, and the next process that opens the file takes it in
-        self._closed = True
-        for handle in list(self._handles):
-            if handle.pid == os.getpid():
-                handle.connection.close()
+        finally:
+            self._closed = True
+            for handle in list(self._handles):
+                if handle.pid == os.getpid():
+                    handle.connection.close()
 
 
 _SELECT = "SELECT key, value, stored, expires, metadata, beside FROM entries"

@@ -220,7 +220,7 @@ class StateManager:
 
     def run(self, run_id: str) -> RunRecord:
         """Return what was recorded of one run. Raises `UnknownRunError` if there is no such run."""
-        return self._history().run(run_id)
+        return self._history().run(text("run_id", run_id))
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
         """Return, for each task with a cache, where its result came from or why it was computed again.
@@ -231,7 +231,7 @@ class StateManager:
         Raises:
             UnknownRunError: there is no such run.
         """
-        return self._history().explain(run_id)
+        return self._history().explain(None if run_id is None else text("run_id", run_id))
 
     def forget(self, run_id: str) -> None:
         """Remove the record of a run. Its large results go with the next `gc`.
@@ -240,7 +240,7 @@ class StateManager:
             UnknownRunError: there is no such run.
             RunInUseError: a process that is alive has it.
         """
-        self._history().forget(run_id)
+        self._history().forget(text("run_id", run_id))
 
     def release(self, run_id: str) -> None:
         """Take a run from the process that has it, so that it can be resumed here.
@@ -250,26 +250,37 @@ class StateManager:
 
         Raises:
             UnknownRunError: there is no such run.
+            RunInUseError: another process of this machine has it, and is alive.
         """
-        self._history().release(run_id)
+        self._history().release(text("run_id", run_id))
 
-    def gc(self, keep: int | None = None) -> Reclaimed:
-        """Delete the files of large results that no run and no cache entry needs, and forget old runs if asked to.
+    def gc(self, keep: int | None = None, older_than: float | None = None) -> Reclaimed:
+        """Delete the files of large results that no run and no cache needs; forget old runs and results if asked to.
 
         Args:
             keep: how many finished runs of each pipeline to keep, the newest, 0 or more; what is older is forgotten,
                 also if it did not finish. `None`: all runs are kept. A run in progress always is.
+            older_than: seconds; runs that began earlier than so long ago are forgotten, and what caches have kept for
+                longer. `None`: neither.
 
         Raises:
-            StateOptionError, StateOptionTypeError: `keep` cannot be meant.
+            StateOptionError, StateOptionTypeError: an argument cannot be meant.
             StateFileError: the file or a file beside it cannot be written.
 
             >>> StateManager().gc(keep=10)
             Reclaimed(runs=0, files=0, bytes=0)
         """
         _count("keep", keep)
+        age = seconds("older_than", older_than)
+        before = None if age is None else float(self._clock()) - age
+        self._check_open()
+        if before is not None:
+            with self.batch():
+                for key, record in self._store.items():
+                    if key.startswith("flowkit.cache") and record.stored < before:
+                        self._store.remove(key)
         self.invalidate_expired()
-        return self._history().gc(keep)
+        return self._history().gc(keep, before)
 
     def open_run(
         self,
