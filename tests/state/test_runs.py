@@ -568,6 +568,46 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(path):
         state.close()
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_is_gone_when_the_run_ends(path, replaced):
+    with StateManager(path) as state:
+        journal = begin(state)
+        record(journal, 0, [1])
+        path.rename(path.with_name("elsewhere.db"))
+        if replaced:
+            path.write_bytes(b"")
+        with pytest.raises(StateFileError, match="moved, removed or replaced"):
+            journal.close("succeeded", [], None)
+
+
+def test_a_batch_that_a_task_leaves_open_is_an_error(path):
+    with StateManager(path) as state:
+        journal = begin(state)
+        batch = state.batch()
+        batch.__enter__()
+        with pytest.raises(StateFileError, match="left a batch"):
+            record(journal, 0, [1])
+        batch.__exit__(None, None, None)
+        record(journal, 0, [1])
+        journal.close("failed", [], None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="platform: there is no fork")
+def test_a_copy_of_the_process_records_nothing(path):
+    with StateManager(path) as state:
+        journal = begin(state)
+        child = os.fork()
+        if not child:
+            try:
+                record(journal, 0, "by the child")
+            except StateFileError:
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert state.run("a").tasks["extract"].state == "pending"
+        journal.close("failed", [], None)
+
+
 def test_threads_that_open_a_new_file_at_once(path):
     problems = []
 

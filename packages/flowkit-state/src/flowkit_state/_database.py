@@ -42,6 +42,9 @@ if TYPE_CHECKING:
             """Let a file go that a row names by now."""
 
         def close(self) -> None: ...
+        def check_place(self) -> None:
+            """Raise `StateFileError` if the file is not where it was opened any more."""
+
         def sweep(self) -> tuple[int, int]:
             """Delete the files that nothing needs. Returns how many, and how many bytes."""
 
@@ -155,6 +158,9 @@ class MemoryDatabase:
 
     def unpin(self, beside: str, claim: Claim) -> None:
         """Do nothing: there are no files."""
+
+    def check_place(self) -> None:
+        """Do nothing: memory stays where it is."""
 
     def sweep(self) -> tuple[int, int]:
         """Do nothing: there are no files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from flowkit_state import _fingerprint
@@ -10,7 +11,15 @@ from flowkit_state._json import dumps, loads
 from flowkit_state._lease import Claim, holder
 from flowkit_state._plan import Difference, Plan
 from flowkit_state._record import Batch
-from flowkit_state.errors import RestoreError, ResumeError, RunInUseError, StateError, UnsupportedValueError, shown
+from flowkit_state.errors import (
+    RestoreError,
+    ResumeError,
+    RunInUseError,
+    StateError,
+    StateFileError,
+    UnsupportedValueError,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +114,12 @@ class Journal:
         source: str,
         why: str,
     ) -> None:
-        """Commit how a task ended. When this returns, killing the process does not undo it."""
+        """Commit how a task ended. When this returns, killing the process does not undo it.
+
+        Raises:
+            StateFileError: it cannot be committed.
+        """
+        self._check()
         value, beside = (None, None) if stored is None else stored
         row = (
             self._row,
@@ -130,9 +144,15 @@ class Journal:
             self._database.unpin(beside, self._claim)
 
     def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:
-        """Commit how the run ended, with position, state and reason of what did not run, and let go of the run."""
+        """Commit how the run ended, with position, state and reason of what did not run, and let go of the run.
+
+        Raises:
+            StateFileError: it cannot be committed, or the file is not the one any more that the run was begun in.
+        """
         now = time.time()
         try:
+            self._check()
+            self._database.check_place()
             with Batch(self._database):
                 for place, state, reason in rest:
                     row = (
@@ -153,6 +173,15 @@ class Journal:
                 self._database.run("record a run in it", _END, (status, now, spent, words, self._row))
         finally:
             self._claim.let_go()
+
+    def _check(self) -> None:
+        """Refuse to record what would not be committed, or not by who has the run."""
+        if not self._claim.is_of(os.getpid()):
+            reason = "this process is a copy (os.fork) of the one that has the run, and may not record it."
+            raise StateFileError(self._database.path or "(in memory)", reason)
+        if self._database.in_batch:
+            reason = "a task has left a batch() open, so that nothing would be committed; end it in the task."
+            raise StateFileError(self._database.path or "(in memory)", reason)
 
 
 def open_run(

@@ -47,6 +47,7 @@ class _Handle:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self.place: tuple[int, int] | None = None  # device and number of the file
         self.depth = 0
         self.pid = os.getpid()
 
@@ -138,6 +139,7 @@ class SQLiteStore:
                     raise
             _oscalls.execute(connection, "PRAGMA synchronous = NORMAL")
             _oscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
+            handle.place = self._place()
         except BaseException:
             connection.close()
             raise
@@ -258,6 +260,23 @@ class SQLiteStore:
     def unpin(self, beside: str, claim: Claim) -> None:
         """Let a file go that a row names by now."""
         self.run("write it", "DELETE FROM pins WHERE name = ? AND token = ?", (beside, claim.token))
+
+    def _place(self) -> tuple[int, int] | None:
+        try:
+            status = _oscalls.stat(self._path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _files.failure(self._path, "look at it", error) from error
+        return status.st_dev, status.st_ino
+
+    def check_place(self) -> None:
+        """Raise `StateFileError` if the file was moved, removed or replaced since it was opened."""
+        if self._place() != self._handle().place:
+            reason = (
+                "it was moved, removed or replaced by another while it was in use: what was kept since is not in it."
+            )
+            raise StateFileError(self._path, reason)
 
     def sweep(self) -> tuple[int, int]:
         """Delete the files beside that neither a row nor a writer at work needs. Returns how many, and their bytes."""
