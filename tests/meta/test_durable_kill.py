@@ -277,6 +277,8 @@ class Interrupt:
         return self.local
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a file between open() and its with block
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # or in a generator that is let go
 def test_interrupted_at_any_line(tmp_path):
     """The state can be used as before, by this process and by others."""
     place, step = random.randint(1, 5), 5

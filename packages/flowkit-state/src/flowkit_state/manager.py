@@ -319,15 +319,16 @@ class StateManager:
             raise StateFileError(self._path or "", reason)
         return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
 
-    def cache(self, own: TaskCache | None = None) -> TaskCache:
+    def cache(self, own: Any = None) -> TaskCache:
         """Return the cache that keeps the results of tasks in this state.
 
         Args:
-            own: the cache of the task: it is used itself if it has a state of its own; `None`: for `cache=True`.
+            own: the `TaskCache` of the task, used itself if it has a state of its own; `None`: for `cache=True`.
         """
         from flowkit_state.cache import TaskCache
 
-        return TaskCache(self) if own is None else own.over(self)
+        found: TaskCache = TaskCache(self) if own is None else own.over(self)
+        return found
 
     def _history(self) -> History:
         from flowkit_state._history import History
