@@ -1,0 +1,284 @@
+"""What a run does with a store: any object that keeps the protocol, here a dictionary."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit_core import DAG, MissingDistributionError, Task, TaskReused, TaskStarted, task
+from flowkit_core.durable import idempotency_key
+
+
+class Store:
+    """Keeps records of the last run; fails to prepare what is in `refused`, and to record after `limit` records."""
+
+    def __init__(self, refused=(), limit=None):
+        self.run_id = None
+        self.records = {}
+        self.order = []
+        self.status = None
+        self.rest = None
+        self.kept = {}
+        self.refused = refused
+        self.limit = limit
+        self.names = []
+        self.closed = 0
+
+    def open_run(self, run_id, pipeline, tasks, upstream, params, resume):
+        go_on = resume and self.status != "succeeded" and self.run_id is not None
+        if not go_on:
+            self.run_id, self.records = run_id, {}
+        self.names, self.status = [task.name for task in tasks], "running"
+        done = {
+            place: SimpleNamespace(**self.records[name])
+            for place, name in enumerate(self.names)
+            if go_on and self.records.get(name, {}).get("state") in ("succeeded", "skipped")
+        }
+        return SimpleNamespace(
+            run_id=self.run_id, done=done, prepare=self.prepare, record=self.record, close=self.close_run
+        )
+
+    def prepare(self, place, value):
+        if self.names[place] in self.refused:
+            raise TypeError(f"cannot keep {self.names[place]}")
+        return [value]
+
+    def record(self, place, state, stored, **facts):
+        if self.limit is not None and len(self.order) >= self.limit:
+            raise OSError("the disk is full")
+        name = self.names[place]
+        self.order.append(name)
+        self.records[name] = {"state": state, "value": stored and stored[0], **facts}
+
+    def close_run(self, status, rest, error):
+        self.status, self.rest = status, {self.names[place]: state for place, state, _ in rest}
+
+    def cache(self, own=None):
+        return Cache(self.kept)
+
+    def close(self):
+        self.closed += 1
+
+
+class Cache:
+    """Knows a call by its task and its arguments."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def over(self, _state):
+        return self
+
+    def find(self, function, args, kwargs, *, name, ignore, refresh):
+        key = name, tuple(args), tuple(sorted((k, v) for k, v in kwargs.items() if k not in ignore))
+        known = key in self.kept and not refresh
+        return SimpleNamespace(known=known, value=self.kept.get(key), token=key, why="the same" if known else "new")
+
+    def keep(self, token, value):
+        self.kept[token] = value
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+def pipeline(ran, **behavior):
+    """Return a pipeline a -> b -> c, whose tasks do as they are told."""
+
+    def make(name):
+        def body(*inputs):
+            ran.append(name)
+            return behavior.get(name, lambda *_: name)(*inputs)
+
+        return body
+
+    a, b, c = (Task(make(name), name=name) for name in "abc")
+    a >> b >> c
+    return DAG("letters", tasks=[c])
+
+
+def fail(*_inputs):
+    raise ValueError("no")
+
+
+def test_each_end_is_recorded_before_the_next_begins(ran):
+    store = Store()
+    dag = pipeline(ran, b=lambda _: store.order.copy(), c=lambda _: store.order.copy())
+    assert dag.run("serial", state=store) == {"a": "a", "b": ["a"], "c": ["a", "b"]}
+    assert (store.order, store.status, store.rest, store.closed) == (["a", "b", "c"], "succeeded", {}, 0)
+
+
+def test_a_failed_run_goes_on(ran):
+    store = Store()
+    with pytest.raises(ValueError, match="no"):
+        pipeline(ran, b=fail).run("serial", state=store)
+    assert (store.status, store.rest) == ("failed", {"c": "upstream_failed"})
+    run_id = store.run_id
+    ran.clear()
+    events = []
+    results = pipeline(ran).run("serial", state=store, resume=True, observers=[events.append])
+    assert results == {"a": "a", "b": "b", "c": "c"}
+    assert (ran, results.resumed, results.run_id) == (["b", "c"], ("a",), run_id)
+    assert [event.task for event in events if isinstance(event, TaskReused)] == ["a"]
+    assert [event.task for event in events if isinstance(event, TaskStarted)] == ["b", "c"]
+    ran.clear()
+    assert pipeline(ran).run("serial", state=store, resume=True).resumed == ()
+    assert ran == ["a", "b", "c"]
+
+
+def test_an_interrupted_run_goes_on(ran):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    store = Store()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline(ran, c=interrupt).run("serial", state=store)
+    assert store.status == "interrupted"
+    assert pipeline(ran).run("serial", state=store, resume=True).resumed == ("a", "b")
+
+
+def test_a_result_that_cannot_be_kept_stops_the_run_and_is_not_lost(ran):
+    store = Store(refused="b")
+    with pytest.raises(TypeError, match="cannot keep b") as caught:
+        pipeline(ran).run("serial", state=store)
+    assert caught.value.flowkit_results == {"a": "a", "b": "b"}
+    assert "'b' in 'letters' could not be recorded" in caught.value.__notes__[0]
+    assert ran == ["a", "b"]
+    with pytest.raises(TypeError):
+        pipeline(ran).run("serial", state=store, raise_on_failure=False)
+
+
+def test_a_run_may_go_on_without_its_record(ran):
+    store = Store(refused="b")
+    with pytest.warns(RuntimeWarning, match="'b'"):
+        assert pipeline(ran).run("serial", state=store, state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
+    assert store.order == ["a", "c"]
+    full = Store(limit=1)
+    with pytest.warns(RuntimeWarning, match="nothing more of this run"):
+        pipeline(ran).run("serial", state=full, state_errors="warn")
+    assert full.order == ["a"]
+
+
+def test_cached_tasks_are_not_run_again(ran):
+    @task
+    def numbers():
+        return 3
+
+    @task(cache=True)
+    def total(numbers, *, idempotency_key):
+        ran.append("total")
+        return numbers * 2
+
+    numbers >> total
+    dag, store = DAG("sums", tasks=[total]), Store()
+    assert dag.run("serial", state=store).cached == ()
+    again = dag.run("serial", state=store)
+    assert (again, again.cached, again.states) == (
+        {"numbers": 3, "total": 6},
+        ("total",),
+        {"numbers": "succeeded", "total": "succeeded"},
+    )
+    assert store.records["total"]["source"] == "cache"
+    assert store.records["total"]["why"] == "reused: the same"
+    dag.run("serial", state=store, refresh={"total"})
+    dag.run("serial", state=store, refresh=True)
+    assert len(ran) == 3
+
+
+def test_a_key_for_side_effects(ran):
+    @task
+    def one(idempotency_key):
+        ran.append(idempotency_key)
+        if len(ran) == 1:
+            raise ValueError("again")
+        return idempotency_key
+
+    @task
+    def other(one, *, idempotency_key):
+        return idempotency_key
+
+    one >> other
+    store = Store()
+    dag = DAG("keys", tasks=[other])
+    with pytest.raises(ValueError, match="again"):
+        dag.run("serial", state=store)
+    results = dag.run("serial", state=store, resume=True)
+    assert ran[0] == ran[1] == idempotency_key(store.run_id, "one")
+    assert len({*ran, results["other"], *dag.run("serial").values()}) == 4
+    assert dag.run("serial", params={"idempotency_key": "mine"}) == {"one": "mine", "other": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "run(resume=True) has nothing to resume from: say where"),
+        ({"resume": 1}, "run(resume=...) is 1, but must be True, False or 'force'"),
+        ({"resume": "yes"}, "run(resume=...) is 'yes'"),
+        ({"state": 7}, "state is 7, but must be a path"),
+        ({"state": Store}, "but must be a path"),
+        ({"state_errors": "ignore"}, "run(state_errors=...) is 'ignore', but must be 'raise' or 'warn'"),
+        ({"refresh": 1.5}, "run(refresh=...) is 1.5, but must be True"),
+        ({"refresh": {"d"}}, "run(refresh=...) names 'd', but 'letters' has no such task"),
+        ({"refresh": "a"}, "run(refresh=...) names 'a', which is not cached"),
+    ],
+)
+def test_options_that_cannot_be_meant(ran, options, message):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        pipeline(ran).run("serial", **options)
+    assert ran == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flowkit_state") is not None, reason="what is tested needs it not to be")
+def test_a_path_needs_flowkit_state(ran):
+    with pytest.raises(MissingDistributionError, match="needs the distribution 'flowkit-state'") as caught:
+        pipeline(ran).run("serial", state="runs.db")
+    assert caught.value.distribution == "flowkit-state"
+    assert ran == []
+
+
+TRIGGERS = st.sampled_from(["none_failed", "all_success", "all_done", "one_success", "one_failed"])
+
+
+@given(st.data())
+def test_however_a_run_is_cut_short_it_goes_on_to_the_same_end(data):
+    """Any graph, any triggers and skips, cut by any failure that is mended: what was recorded never runs again."""
+    count = data.draw(st.integers(1, 8))
+    upstream = [
+        sorted(data.draw(st.sets(st.integers(0, number - 1), max_size=3))) if number else [] for number in range(count)
+    ]
+    triggers = [data.draw(TRIGGERS) for _ in range(count)]
+    skipped = data.draw(st.sets(st.integers(0, count - 1), max_size=2))
+    bad, ran = data.draw(st.sets(st.integers(0, count - 1), max_size=2)), []
+
+    def make(number):
+        def body(*inputs):
+            ran.append(number)
+            if number in bad:
+                raise ValueError(number)
+            return number
+
+        return Task(body, name=f"t{number}", trigger=triggers[number], when=lambda *_: number not in skipped)
+
+    tasks = [make(number) for number in range(count)]
+    for number, sources in enumerate(upstream):
+        for source in sources:
+            tasks[source] >> tasks[number]
+    dag, store = DAG("random", tasks=tasks), Store()
+    options = {"state": store, "raise_on_failure": False, "fail_fast": data.draw(st.booleans())}
+    dag.run("serial", **options)
+    recorded = {name for name, record in store.records.items() if record["state"] in ("succeeded", "skipped")}
+    finished = store.status == "succeeded"
+    bad.clear()
+    ran.clear()
+    results = dag.run("serial", resume=True, **options)
+    assert store.status == "succeeded"
+    assert set(results.states.values()) <= {"succeeded", "skipped"}
+    if not finished:
+        assert recorded.isdisjoint(f"t{number}" for number in ran)
+        assert set(results.resumed) == recorded
