@@ -132,6 +132,28 @@ def test_a_failed_run_goes_on(ran):
     assert ran == ["a", "b", "c"]
 
 
+def test_a_resume_that_comes_to_nothing_takes_nothing_away(ran):
+    """Whenever it breaks off: here the executor cannot start."""
+
+    class Broken:
+        name = "broken"
+
+        def execute(self, run):
+            raise OSError("no more processes")
+
+        def close(self):
+            pass
+
+    store = Store()
+    with pytest.raises(ValueError, match="no"):
+        pipeline(ran, c=fail).run("serial", state=store)
+    with pytest.raises(OSError, match="no more processes") as caught:
+        pipeline(ran).run(Broken(), state=store, resume=True)
+    assert (store.status, store.rest) == ("interrupted", {"c": "cancelled"})
+    assert caught.value.flowkit_results == {"a": "a", "b": "b"}
+    assert pipeline(ran).run("serial", state=store, resume=True).resumed == ("a", "b")
+
+
 def test_an_interrupted_run_goes_on(ran):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -115,6 +115,16 @@ def test_the_last_run_goes_on_unless_it_has_finished(state):
     assert state.runs("another") == []
 
 
+def test_what_did_not_run_never_replaces_what_did(state):
+    journal = begin(state)
+    record(journal, 0, [1])
+    journal.close("interrupted", [(0, "cancelled", "called off"), (1, "cancelled", "called off")], None)
+    assert {name: task.state for name, task in state.run("a").tasks.items()} == {
+        "extract": "succeeded",
+        "transform": "cancelled",
+    }
+
+
 def test_a_run_that_is_in_hand_is_refused(state):
     journal = begin(state)
     with pytest.raises(RunInUseError) as caught:

@@ -122,17 +122,27 @@ class Run:
         self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
         self._clean = not self.params  # nothing but success has happened so far: plain nodes need no judging
         self.smooth = self._clean and not self.watched and book is None
+        if book is not None and book.done:
+            self._take_over(book)
 
     # ---- what a driver calls -------------------------------------------------------------------------------------
 
     def start(self) -> Sequence[Node]:
         """Return the nodes that are ready at once, in topological order."""
-        if self._book is not None and self._book.done:
-            return self._go_on(self._book)
-        return [node for node in self.graph.nodes if not node.upstream]
+        nodes, states = self.graph.nodes, self._states
+        if self._book is None or not self._book.done:
+            return [node for node in nodes if not node.upstream]
+        if self.wants(TaskReused):
+            for index in self._book.done:
+                self._tell_task(TaskReused, nodes[index], source="resume")
+        return [
+            node
+            for node in nodes
+            if states[node.index] == PENDING and all(states[index] != PENDING for index in node.upstream)
+        ]
 
-    def _go_on(self, book: Book) -> Sequence[Node]:
-        """Take over what was done before, and return the nodes that are ready now."""
+    def _take_over(self, book: Book) -> None:
+        """Make what was done before a part of this run, before anything can go wrong with it."""
         nodes, states, waiting = self.graph.nodes, self._states, self._waiting
         for index, done in book.done.items():
             states[index] = STATES.index(done.state)
@@ -143,16 +153,9 @@ class Run:
                 self._reasons[index] = done.reason
                 self._clean = False
             waiting[index] = repeat(0)  # whatever its upstreams do, it is not handed out again
-            if self.wants(TaskReused):
-                self._tell_task(TaskReused, nodes[index], source="resume")
         for index in book.done:
             for after in nodes[index].downstream:
                 next(waiting[after.index], None)
-        return [
-            node
-            for node in nodes
-            if states[node.index] == PENDING and all(states[index] != PENDING for index in node.upstream)
-        ]
 
     def call(self, node: Node) -> Call | Ending:
         """Return the call for a ready node; or how it ends without one, to be handed to :meth:`finish` as it is."""

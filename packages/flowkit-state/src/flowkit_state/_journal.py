@@ -47,6 +47,7 @@ _RECORD = (
     "INSERT OR REPLACE INTO tasks (run, place, name, state, attempts, ended, seconds, value, beside, reason, error, "
     "source, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_NOT_RUN = _RECORD.replace("OR REPLACE", "OR IGNORE")  # what has ended is never overwritten by what did not run
 _END = "UPDATE runs SET status = ?, ended = ?, seconds = coalesce(seconds, 0) + ?, error = ?, owner = NULL WHERE id = ?"
 
 
@@ -167,7 +168,7 @@ class Journal:
                         None,
                         _readable(reason),
                     )
-                    self._database.run("record a task in it", _RECORD, (*row, None, "run", None))
+                    self._database.run("record a task in it", _NOT_RUN, (*row, None, "run", None))
                 spent = time.monotonic() - self._began
                 words = None if error is None else _readable(_in_words(error))
                 self._database.run("record a run in it", _END, (status, now, spent, words, self._row))
