@@ -109,7 +109,7 @@ class Bench:
                 rounds=5,
             )
         for name in SHAPES:
-            self.group(f"recording, {name}", [("recording", each, name, str(self.plan.usual)) for each in ("2", "8")])
+            self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
         who = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
         self.group("three tasks", [("three", each, warm) for each in who for warm in ("warm", "cold")])
         for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):

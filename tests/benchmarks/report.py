@@ -271,7 +271,7 @@ def _recording(bench: Bench) -> str:
         for key, cell in bench.figures.items()
         if key[0] == "recording"
     ]
-    heads = [f"{spaced(bench.plan.usual)} tasks, microseconds per task", "", "without a record", "with", "added"]
+    heads = ["10 000 tasks, microseconds per task", "", "without a record", "with", "added"]
     return _table(heads, rows, left=2)
 
 

@@ -164,7 +164,9 @@ def wired(upstream: Any, downstream: Any) -> None:
     """Take note of an edge."""
     global _version
     _version = object()
-    upstream._replaced = downstream._replaced = downstream._bereft = False  # who wires a task means it
+    upstream._replaced = downstream._replaced = False  # who wires a task means it
+    if downstream._bereft:
+        downstream._bereft = False
     frame = _outside(sys._getframe(2))
     if frame is not None:
         for task in (upstream, downstream):
