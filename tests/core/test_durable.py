@@ -187,6 +187,17 @@ def test_a_run_may_go_on_without_its_record(ran):
     assert full.order == ["a"]
 
 
+def test_a_warning_that_is_made_an_error_does_not_stop_the_run(ran, capsys):
+    assert pipeline(ran).run("serial", state=Store(refused="b"), state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
+    assert "RuntimeWarning: the end of task 'b'" in capsys.readouterr().err
+
+
+def test_a_warning_points_at_who_called_run(ran):
+    with pytest.warns(RuntimeWarning) as caught:
+        pipeline(ran).run("serial", state=Store(refused="b"), state_errors="warn")
+    assert caught[0].filename == __file__
+
+
 def test_cached_tasks_are_not_run_again(ran):
     @task
     def numbers():

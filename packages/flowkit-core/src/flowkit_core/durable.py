@@ -14,7 +14,7 @@ from functools import cache
 from ._typing import TYPE_CHECKING, Protocol
 from .binding import KEY
 from .errors import MissingDistributionError, near, shown
-from .failure import add_note, described
+from .failure import add_note, described, report
 from .outcome import STATES, SUCCEEDED, Ending
 
 if TYPE_CHECKING:
@@ -187,56 +187,74 @@ class Book:
 
     Args:
         graph: what is run.
-        store: where it is recorded, or None.
-        owned: whether the store is to be closed with the book.
+        state: where it is recorded, as it was given to ``run()``: a store, the path of one, or None.
         run_id: a text that no other run has.
         params: values for open parameters.
         resume: whether to go on with the last run of the pipeline.
         refresh: whose cached results are to be computed anew.
         state_errors: ``"raise"``, or ``"warn"`` to go on without a record of what cannot be recorded.
 
+    Raises:
+        ValueError: an option cannot be meant.
+        TypeError: ``state`` is neither a path nor a store, or ``refresh`` no names.
+        MissingDistributionError: ``state`` is a path, and flowkit-state is not installed.
+        Exception: whatever the store raises, when the file cannot be used, or the run cannot be resumed.
+
     Attributes:
         run_id: which run this is, after all.
         done: what was recorded before, by position.
+        sources: where results came from that were not made in this run, by position: ``"cache"`` or ``"resume"``.
     """
 
     def __init__(
         self,
         graph: Graph,
-        store: Store | None,
+        state: Any,
         *,
-        owned: bool = False,
-        run_id: str = "",
+        run_id: str,
         params: Mapping[str, Any],
-        resume: Resume = False,
-        refresh: Refresh = False,
-        state_errors: StateErrors = "raise",
+        resume: Resume,
+        refresh: Refresh,
+        state_errors: StateErrors,
     ) -> None:
+        check_options(state, resume, state_errors)
         self._graph = graph
-        self._store = store if owned else None
         self._refresh = _refreshed(graph, refresh)
         self._warn = state_errors == "warn"
+        self._broken = False  # whether the store has failed, and is not asked any more
         self._tokens: dict[int, Any] = {}
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
-        self._broken = False
+        self._journal: Journal | None = None
+        self.run_id = run_id
+        self.done: Mapping[int, Done] = {}
         self.sources: dict[int, str] = {}
-        for node in graph.cached:
+        store, owned = open_store(state)
+        self._owned = store if owned else None
+        try:
+            self._find_caches(store)
+            if store is not None:
+                self._open(store, params, resume)
+        except BaseException:
+            if self._owned is not None:
+                self._owned.close()
+            raise
+
+    def _find_caches(self, store: Store | None) -> None:
+        for node in self._graph.cached:
             own: Any = node.task.cache
             if own is not True:
                 self._caches[node.index] = own if store is None else store.cache(own)
             elif (shared := store.cache() if store is not None else _memory()) is not None:
                 self._caches[node.index] = shared
-        self._journal: Journal | None = None
-        self.run_id = run_id
-        self.done: Mapping[int, Done] = {}
-        if store is not None:
-            tasks = [node.task for node in graph.nodes]
-            upstream = [node.upstream for node in graph.nodes]
-            self._journal = store.open_run(run_id, graph.name, tasks, upstream, params, resume)
-            self.run_id = self._journal.run_id
-            self.done = self._journal.done
-            self.sources = dict.fromkeys(self.done, "resume")
+
+    def _open(self, store: Store, params: Mapping[str, Any], resume: Resume) -> None:
+        nodes = self._graph.nodes
+        tasks, upstream = [node.task for node in nodes], [node.upstream for node in nodes]
+        self._journal = store.open_run(self.run_id, self._graph.name, tasks, upstream, params, resume)
+        self.run_id = self._journal.run_id
+        self.done = self._journal.done
+        self.sources = dict.fromkeys(self.done, "resume")
 
     @property
     def records(self) -> bool:
@@ -265,7 +283,7 @@ class Book:
         token = self._tokens.pop(node.index, None)
         if token is not None:
             self._caches[node.index].keep(token, value)
-        return self._journal.prepare(node.index, value) if self.records and self._journal is not None else None
+        return self._journal.prepare(node.index, value) if self._journal is not None and not self._broken else None
 
     def record(
         self,
@@ -279,7 +297,7 @@ class Book:
         error: BaseException | None = None,
     ) -> None:
         """Commit how a node ended."""
-        if self.records and self._journal is not None:
+        if self._journal is not None and not self._broken:
             self._journal.record(
                 node.index,
                 STATES[state],
@@ -302,13 +320,13 @@ class Book:
         more = "; nothing more of this run will be" if lost else ""
         if not self._broken:
             self._broken = lost
-            _warn(f"{note}{more}: {described(error)}")
+            report(f"{note}{more}: {described(error)}")
         return True
 
     def close(self, status: str, rest: Iterable[tuple[int, int, str]], error: BaseException | None) -> None:
         """Commit how the run ended, and let go of it."""
         journal, self._journal = self._journal, None
-        store, self._store = self._store, None
+        store, self._owned = self._owned, None
         try:
             if journal is not None:
                 journal.close(status, [(place, STATES[state], reason) for place, state, reason in rest], error)
@@ -316,46 +334,10 @@ class Book:
             if not self._warn:
                 raise
             if not self._broken:
-                _warn(f"how {self._graph.name!r} ended could not be recorded: {described(trouble)}")
+                report(f"how {self._graph.name!r} ended could not be recorded: {described(trouble)}")
         finally:
             if store is not None:
                 store.close()
-
-
-def open_book(
-    graph: Graph,
-    state: Any,
-    run_id: str,
-    params: Mapping[str, Any],
-    resume: Resume,
-    refresh: Refresh,
-    state_errors: StateErrors,
-) -> Book:
-    """Return the book of a run, for what a user has given to ``run()``.
-
-    Raises:
-        ValueError: an option cannot be meant.
-        TypeError: ``state`` is neither a path nor a store.
-        MissingDistributionError: ``state`` is a path, and flowkit-state is not installed.
-        Exception: whatever the store raises, when the file cannot be used, or the run cannot be resumed.
-    """
-    check_options(state, resume, state_errors)
-    store, owned = open_store(state)
-    try:
-        return Book(
-            graph,
-            store,
-            owned=owned,
-            run_id=run_id,
-            params=params,
-            resume=resume,
-            refresh=refresh,
-            state_errors=state_errors,
-        )
-    except BaseException:
-        if owned and store is not None:
-            store.close()
-        raise
 
 
 def open_store(state: Any) -> tuple[Store | None, bool]:
@@ -440,9 +422,3 @@ def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached: it is computed in any case")
     return {cached[name] for name in names}
-
-
-def _warn(message: str) -> None:
-    import warnings
-
-    warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -31,7 +31,9 @@ class Executor(Protocol):
     A minimal executor takes the nodes of ``run.start()``, and for each node in hand: asks ``run.call(node)``; makes the
     call, unless the answer is an :class:`~flowkit_core.Ending`; hands the outcome to ``run.finish(node, outcome,
     seconds)``; and adds the nodes that this returns to those in hand. A :class:`~flowkit_core.Later` asks for its node
-    to be taken in hand again after a delay. :func:`carry` does one such step in the calling thread.
+    to be taken in hand again after a delay. :func:`carry` does one such step in the calling thread. As long as a run is
+    ``recorded``, a worker should be given its next call when the outcome of the last was handed in: so a crash leaves
+    no more than one task per worker in doubt.
 
     Attributes:
         name: what logs call it.

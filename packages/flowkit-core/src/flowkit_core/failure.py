@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ._typing import TYPE_CHECKING
 from .errors import RemoteTaskError
 
@@ -71,6 +73,19 @@ def add_note(error: BaseException, note: str) -> None:
             BaseException.add_note(error, note)
     except Exception:  # noqa: S110 - an exception that takes no notes is raised all the same
         pass
+
+
+def report(message: str) -> None:
+    """Warn whoever called ``run()``; where warnings are made errors print one, for it must not make the run fail."""
+    import warnings
+
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_"):
+        level, frame = level + 1, frame.f_back
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=level)
+    except RuntimeWarning as warning:
+        sys.excepthook(RuntimeWarning, warning, None)
 
 
 def described(error: BaseException) -> str:

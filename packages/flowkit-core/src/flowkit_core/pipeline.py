@@ -120,9 +120,17 @@ class Pipeline:
         book: Book | None = None
         try:
             if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
-                from .durable import open_book
+                from .durable import Book
 
-                book = open_book(graph, state, run_id, params or {}, resume, refresh, state_errors)
+                book = Book(
+                    graph,
+                    state,
+                    run_id=run_id,
+                    params=params or {},
+                    resume=resume,
+                    refresh=refresh,
+                    state_errors=state_errors,
+                )
                 run_id = book.run_id
             run = Run(
                 graph,

@@ -23,7 +23,7 @@ from ._typing import TYPE_CHECKING
 from .binding import KEY, Parameters
 from .errors import shown
 from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from .failure import Failure, add_note, all_of, counted, described, first_of
+from .failure import Failure, add_note, all_of, counted, described, first_of, report
 from .outcome import (
     BAD,
     CANCELLED,
@@ -67,6 +67,7 @@ class Run:
     Attributes:
         graph: what is run.
         smooth: whether nothing but success has happened so far, and nobody wants to hear of each task.
+        unrecorded: what stopped the run because it could not be recorded; None as long as nothing has.
 
     Examples:
         >>> from flowkit_core import DAG, Run, task
@@ -117,7 +118,7 @@ class Run:
         self._begun_late: set[int] = set()
         self._stopped = 0
         self._book = book
-        self._unrecorded: Exception | None = None
+        self.unrecorded: Exception | None = None
         self._obstacle = "another task failed before it could start"
         self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
         self._clean = not self.params  # nothing but success has happened so far: plain nodes need no judging
@@ -426,16 +427,16 @@ class Run:
         """Make the state of a node final, with all that follows from it; or return when to try again."""
         index = node.index
         known = type(outcome) is Ending and outcome.state == SUCCEEDED
+        succeeded = known or type(outcome) is not Ending
         value = outcome.value if known else outcome
-        book = self._book
-        stored = self._prepared(book, node, value) if book and (known or type(outcome) is not Ending) else None
+        stored = self._prepared(self._book, node, value) if succeeded and self._book is not None else None
         with self._lock:
             if self._abandoned:
                 return None
             if self._states[index] != PENDING:
                 raise RuntimeError(f"{node!r} was finished before: it is {STATES[self._states[index]]}")
             attempt = self._attempts.get(index, 1)
-            if known or type(outcome) is not Ending:
+            if succeeded:
                 self.values[index] = value
                 self.seconds[index] = seconds
                 self._states[index] = SUCCEEDED
@@ -537,8 +538,8 @@ class Run:
 
     def _lament(self, node: Node, error: Exception) -> None:
         """Stop the run because it cannot be recorded, unless that is to be put up with."""
-        if self._unrecorded is None and self._book is not None and not self._book.excuse(node, error):
-            self._unrecorded = error
+        if self.unrecorded is None and self._book is not None and not self._book.excuse(node, error):
+            self.unrecorded = error
             self._obstacle = "the run could not be recorded"
             self._halt()
 
@@ -557,7 +558,7 @@ class Run:
                     try:
                         observer(event)
                     except Exception as error:
-                        _report(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}")
+                        report(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}")
 
     def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
         self.tell(kind, task=node.name, **facts)
@@ -622,10 +623,10 @@ class Run:
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
-        if self._unrecorded is not None:
+        if self.unrecorded is not None:
             for index, error in self._errors.items():
-                add_note(self._unrecorded, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
-            return self._unrecorded
+                add_note(self.unrecorded, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
+            return self.unrecorded
         if not self._errors:
             return None
         failures = [
@@ -642,11 +643,6 @@ class Run:
         return self._book is not None and self._book.records
 
     @property
-    def unrecorded(self) -> Exception | None:
-        """What stopped the run because it could not be recorded."""
-        return self._unrecorded
-
-    @property
     def done_before(self) -> int:
         """How many tasks were done before the run was resumed."""
         return len(self._book.done) if self._book is not None else 0
@@ -655,11 +651,10 @@ class Run:
         """Commit how the run ended, with the error that it is to raise; return that, or what kept it from recording."""
         if self._book is None:
             return error
-        ended = (SUCCEEDED, SKIPPED, FAILED)
         rest = [
             (index, state, self._reasons.get(index, ""))
             for index, state in enumerate(self._states)
-            if state not in ended and state != PENDING
+            if state in (UPSTREAM_FAILED, CANCELLED)
         ]
         if self._cancelled is not None:
             status = "interrupted"
@@ -671,7 +666,7 @@ class Run:
             if error is not None:
                 add_note(error, f"flowkit: how the run ended could not be recorded: {described(trouble)}")
                 return error
-            self._unrecorded = trouble
+            self.unrecorded = trouble
             return trouble
         return error
 
@@ -700,16 +695,6 @@ def _assembled(
     args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
     args += rest
     return args, {name: given[name] for name in parameters.keyword_only if name in given}
-
-
-def _report(message: str) -> None:
-    """Warn, and where warnings are made errors print one: who listens cannot make a run fail."""
-    import warnings
-
-    try:
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
-    except RuntimeWarning as warning:
-        sys.excepthook(RuntimeWarning, warning, None)
 
 
 class _Countdown:

@@ -47,7 +47,10 @@ _RECORD = (
     "INSERT OR REPLACE INTO tasks (run, place, name, state, attempts, ended, seconds, value, beside, reason, error, "
     "source, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_NOT_RUN = _RECORD.replace("OR REPLACE", "OR IGNORE")  # what has ended is never overwritten by what did not run
+_NOT_RUN = (  # never in the place of what has ended
+    "INSERT OR IGNORE INTO tasks (run, place, name, state, attempts, ended, seconds, reason, source) "
+    "VALUES (?, ?, ?, ?, 0, ?, 0, ?, 'run')"
+)
 _END = "UPDATE runs SET status = ?, ended = ?, seconds = coalesce(seconds, 0) + ?, error = ?, owner = NULL WHERE id = ?"
 
 
@@ -156,19 +159,8 @@ class Journal:
             self._database.check_place()
             with Batch(self._database):
                 for place, state, reason in rest:
-                    row = (
-                        self._row,
-                        place,
-                        to_sql(self._names[place]),
-                        state,
-                        0,
-                        now,
-                        0.0,
-                        None,
-                        None,
-                        _readable(reason),
-                    )
-                    self._database.run("record a task in it", _NOT_RUN, (*row, None, "run", None))
+                    row = (self._row, place, to_sql(self._names[place]), state, now, _readable(reason))
+                    self._database.run("record a task in it", _NOT_RUN, row)
                 spent = time.monotonic() - self._began
                 words = None if error is None else _readable(_in_words(error))
                 self._database.run("record a run in it", _END, (status, now, spent, words, self._row))
@@ -195,16 +187,7 @@ def open_run(
     params: Mapping[str, Any],
     resume: bool | Literal["force"],
 ) -> Journal:
-    """Begin the record of a run, or go on with that of the last run of the pipeline, if it did not finish.
-
-    Raises:
-        RunInUseError: a process that is alive has that run.
-        ResumeError: the pipeline is not the same any more.
-        RestoreError: a recorded result cannot be made here.
-        UnsupportedValueError: it is known beforehand that the result of a task cannot be kept.
-        UntrustedPickleError: results are to be pickled, and could not be loaded again.
-        StateFileError: the file cannot be read or written.
-    """
+    """Do what `StateManager.open_run` says."""
     serialization.check_trust(database.path)
     plan = Plan.of(tasks, upstream)
     names = plan.names()
@@ -248,7 +231,8 @@ def _take_up(
     force: bool,
 ) -> dict[int, Done]:
     """Return what was recorded of the last run and is to be taken over, by its place in the pipeline as it is now."""
-    row, run_id, key = last[:3]
+    row, run_id, key, *_ = last
+    names = plan.names()
     (text,) = database.run("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
     before = Plan.from_text(text)
     names_before = before.names()
@@ -269,9 +253,9 @@ def _take_up(
             len(difference.fits),
             len(recorded),
         )
-    fits = difference.fits if difference else recorded.keys()
+    fits = difference.fits if difference else recorded.keys()  # also what ran although an upstream had failed
     done: dict[int, Done] = {}
-    for place, name in enumerate(plan.names()):
+    for place, name in enumerate(names):
         if name in fits:
             _, state, attempts, _, seconds, value, beside, reason, *_ = recorded[name]
             try:
@@ -292,8 +276,7 @@ def _take_up(
         if new_key != key or len(done) < len(recorded):
             database.run("record a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
             for place in done:
-                line = recorded[plan.names()[place]]
-                database.run("record a run in it", _RECORD, (row, place, *line))
+                database.run("record a run in it", _RECORD, (row, place, *recorded[names[place]]))
         database.run("record a run in it", _TAKE_UP, (new_key, dumps(dict(given)), row))
     return done
 

@@ -149,6 +149,10 @@ class JSONStore(MemoryStore):
         with Batch(self):
             return super().purge(now)
 
+    def prune(self, prefix: str, before: float) -> None:
+        with Batch(self):
+            super().prune(prefix, before)
+
     def rebase(self, now: float) -> None:
         with Batch(self):
             super().rebase(now)

@@ -6,6 +6,8 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flowkit_state._record import Record
 
 
@@ -78,9 +80,15 @@ class MemoryStore:
             self._lock.release()
 
     def purge(self, now: float) -> int:
+        return self._remove_if(lambda _, record: record.expired(now))
+
+    def prune(self, prefix: str, before: float) -> None:
+        self._remove_if(lambda key, record: key.startswith(prefix) and record.stored < before)
+
+    def _remove_if(self, condition: Callable[[str, Record], bool]) -> int:
         self._guard()
         try:
-            gone = [key for key, record in self._entries.items() if record.expired(now)]
+            gone = [key for key, record in self._entries.items() if condition(key, record)]
             for key in gone:
                 del self._entries[key]
             self._changed |= bool(gone)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         def purge(self, now: float) -> int:
             """Remove what has expired by `now`, and return how many entries that were."""
 
+        def prune(self, prefix: str, before: float) -> None:
+            """Remove the entries whose keys begin with `prefix` that were stored before a time."""
+
         def rebase(self, now: float) -> None:
             """Count the time to live of entries that claim to be from the future from `now` on."""
 
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
             """Return a payload that may lie in a file of its own."""
 
         def close(self) -> None: ...
+
+
+CACHED = "flowkit.cache"
+"""What the keys of cached results begin with."""
 
 
 class Record:

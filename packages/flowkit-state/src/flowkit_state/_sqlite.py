@@ -13,7 +13,7 @@ from flowkit_state import _files, _oscalls
 from flowkit_state._beside import COMFORT, Beside
 from flowkit_state._database import APPLICATION, MIGRATIONS, VERSION, from_sql, to_sql
 from flowkit_state._lease import Claim, holder
-from flowkit_state._record import Batch, Record
+from flowkit_state._record import CACHED, Batch, Record
 from flowkit_state.errors import StateClosedError, StateFileError, StateVersionError
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _COMPANIONS = ("-wal", "-shm", "-journal")
-_ROOMY = "flowkit.cache:"  # results of tasks may be large: those go into files, and `gc` reclaims them
+_ROOMY = f"{CACHED}:"  # results of tasks may be large: those go into files, and `gc` reclaims them
 _PUT = (
     "INSERT INTO entries (key, value, stored, expires, metadata, beside) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value, stored = excluded.stored, expires = excluded.expires, "
@@ -310,6 +310,10 @@ class SQLiteStore:
 
     def purge(self, now: float) -> int:
         return self.run("write it", "DELETE FROM entries WHERE expires <= ?", (now,))[1]
+
+    def prune(self, prefix: str, before: float) -> None:
+        sql = "DELETE FROM entries WHERE substr(key, 1, ?) = ? AND stored < ?"
+        self.run("write it", sql, (len(prefix), prefix, before))
 
     def rebase(self, now: float) -> None:
         sql = "UPDATE entries SET expires = ? + (expires - stored), stored = ? WHERE expires IS NOT NULL AND stored > ?"

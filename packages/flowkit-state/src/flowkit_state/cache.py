@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowkit_state._flights import Flights
 from flowkit_state._options import seconds
+from flowkit_state._record import CACHED
 from flowkit_state.errors import (
     StateClosedError,
     StateError,
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
             """Forget every result of the function. Returns how many there were."""
 
 
-_PREFIX = "flowkit.cache"
-_LAST = "flowkit.cache.last"  # what the last result of each function was made of, also when that has expired
+_LAST = f"{CACHED}.last"  # what the last result of each function was made of, also when that has expired
 _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asynchronous generators
 _MISSING: Any = object()
 _told: dict[str, set[tuple[str, str]]] = {}  # path of a state -> what the log has been told of functions, once
@@ -348,7 +348,7 @@ class TaskCache:
             self._told.add((prefix, subject))
             import logging
 
-            name = prefix[len(_PREFIX) + 1 : -1].lstrip(":").replace(":", ".")
+            name = prefix[len(CACHED) + 1 : -1].lstrip(":").replace(":", ".")
             logging.getLogger("flowkit.state").warning('A call of "%s" is not cached: %s', name, reason)
 
 
@@ -357,13 +357,13 @@ def _prefix(function: Any, name: str | None) -> str:
     from flowkit_state._origin import named_label
 
     if name is not None:
-        return f"{_PREFIX}::{name}:"
+        return f"{CACHED}::{name}:"
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return f"{_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name}:"
+    return f"{CACHED}:{named_label(getattr(function, '__module__', None))}:{name}:"
 
 
 def _last(prefix: str) -> str:
-    return _LAST + prefix[len(_PREFIX) :]
+    return _LAST + prefix[len(CACHED) :]
 
 
 def _moment(since: float) -> str:

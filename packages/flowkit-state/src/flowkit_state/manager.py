@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from flowkit_state._options import SQLITE_SUFFIXES, seconds, state_path, text
-from flowkit_state._record import Batch
+from flowkit_state._record import CACHED, Batch
 from flowkit_state.errors import StateClosedError, StateFileError, StateOptionError, StateOptionTypeError, shown
 
 TYPE_CHECKING = False
@@ -219,7 +219,17 @@ class StateManager:
         return self._history().runs(pipeline, _count("limit", limit))
 
     def run(self, run_id: str) -> RunRecord:
-        """Return what was recorded of one run. Raises `UnknownRunError` if there is no such run."""
+        """Return what was recorded of one run.
+
+        Raises:
+            UnknownRunError: there is no such run.
+
+            >>> try:
+            ...     StateManager().run("8f3a0c51d2e94b67")
+            ... except LookupError as error:
+            ...     print(error)
+            there is no run '8f3a0c51d2e94b67' in memory; state.runs() lists those there are.
+        """
         return self._history().run(text("run_id", run_id))
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
@@ -230,6 +240,9 @@ class StateManager:
 
         Raises:
             UnknownRunError: there is no such run.
+
+            >>> StateManager().explain()  # no run yet
+            {}
         """
         return self._history().explain(None if run_id is None else text("run_id", run_id))
 
@@ -239,6 +252,10 @@ class StateManager:
         Raises:
             UnknownRunError: there is no such run.
             RunInUseError: a process that is alive has it.
+
+            >>> state = StateManager()
+            >>> for run in state.runs("nightly")[30:]:
+            ...     state.forget(run.run_id)
         """
         self._history().forget(text("run_id", run_id))
 
@@ -251,6 +268,10 @@ class StateManager:
         Raises:
             UnknownRunError: there is no such run.
             RunInUseError: another process of this machine has it, and is alive.
+
+            >>> state = StateManager()
+            >>> for run in state.runs("nightly", limit=1):
+            ...     state.release(run.run_id)
         """
         self._history().release(text("run_id", run_id))
 
@@ -273,14 +294,11 @@ class StateManager:
         _count("keep", keep)
         age = seconds("older_than", older_than)
         before = None if age is None else float(self._clock()) - age
-        self._check_open()
+        history = self._history()
         if before is not None:
-            with self.batch():
-                for key, record in self._store.items():
-                    if key.startswith("flowkit.cache") and record.stored < before:
-                        self._store.remove(key)
+            self._store.prune(CACHED, before)
         self.invalidate_expired()
-        return self._history().gc(keep, before)
+        return history.gc(keep, before)
 
     def open_run(
         self,
@@ -307,6 +325,7 @@ class StateManager:
             RunInUseError: a process that is alive has the run.
             RestoreError: a recorded result cannot be made here.
             UnsupportedValueError: an annotation tells that a result cannot be kept.
+            UntrustedPickleError: results are to be pickled, and could not be loaded again.
             StateFileError: the file cannot be read or written.
         """
         from flowkit_state._journal import open_run
