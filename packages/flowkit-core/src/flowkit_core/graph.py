@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 SMALL = 1000
+WIDE = 250
+"""From how many downstreams on, handing them out takes so long that it must not count as time of the next task."""
 
 
 class Node:
@@ -39,7 +41,7 @@ class Node:
         binding: the whole of the binding, where ``sources`` does not say it all; else None.
         height: how many tasks follow one another on the longest road from here to an end; 0 until :meth:`Graph.rank`.
         plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger,
-            no cache.
+            no cache, and not too many downstreams.
     """
 
     __slots__ = (
@@ -94,9 +96,11 @@ class Graph:
         nodes: the nodes in topological order; among equals, in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
+        first: the nodes that wait for nothing.
+        countdowns: for each node a range that is as long as the number of its upstreams but the last to end.
     """
 
-    __slots__ = ("_by_position", "_open", "_ranked", "cached", "name", "names", "nodes")
+    __slots__ = ("_by_position", "_open", "_ranked", "cached", "countdowns", "first", "name", "names", "nodes")
 
     def __init__(
         self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
@@ -148,6 +152,10 @@ class Graph:
         for node, after in zip(self.nodes, downstream, strict=True):
             if after is not None:
                 node.downstream = tuple(after)
+        self.first = tuple([node for node in self.nodes if not node.upstream])
+        counts = [len(node.upstream) for node in self.nodes]
+        ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # few, for many nodes
+        self.countdowns = tuple([ranges[count] for count in counts])
 
     def _bind(self, bind: Bind) -> None:
         names = self.names
@@ -175,10 +183,9 @@ class Graph:
                     node.binding = binding
                 if binding.open:
                     self._open.append(node)
-            if task.when is not None or task.trigger != "none_failed":
-                node.plain = node.sources is not None and task.when is None and task.trigger != "one_failed"
-            else:
-                node.plain = node.sources is not None
+            node.plain = node.sources is not None and len(node.downstream) < WIDE
+            if task.when is not None or task.trigger == "one_failed":
+                node.plain = False
             if task.cache is not None:
                 node.plain = False
                 self.cached.append(node)

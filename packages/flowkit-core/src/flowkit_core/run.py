@@ -15,10 +15,10 @@ takes the lock.
 
 from __future__ import annotations
 
-import sys
 from _thread import RLock, allocate_lock
 from itertools import repeat
 
+from ._gil import GIL
 from ._typing import TYPE_CHECKING
 from .binding import KEY, Parameters
 from .errors import shown
@@ -132,7 +132,7 @@ class Run:
         """Return the nodes that are ready at once, in topological order."""
         nodes, states = self.graph.nodes, self._states
         if self._book is None or not self._book.done:
-            return [node for node in nodes if not node.upstream]
+            return self.graph.first
         if self.wants(TaskReused):
             for index in self._book.done:
                 self._tell_task(TaskReused, nodes[index], source="resume")
@@ -254,9 +254,24 @@ class Run:
             A node that needs more than this, taken from the queue; a `Later` for an attempt that failed and is to be
             repeated; None when the queue is empty, or ``relief`` wants it.
         """
+        while True:
+            own = context.copy()
+            rest = own.run(self._sprint, own, take, put, clock, float(slow), relief)
+            if not isinstance(rest, float):
+                return rest
+            slow = rest
+
+    def _sprint(
+        self,
+        own: Context,
+        take: Callable[[], Node],
+        put: Callable[[Node], object],
+        clock: Callable[[], float],
+        slow: float,
+        relief: Callable[[float], float | None] | None,
+    ) -> Node | Later | float | None:
+        """Do what :meth:`sprint` says, within a context; once a call has left something in it, return ``slow``."""
         values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
-        inherited = bool(context)
-        own = context.copy()
         began = clock()
         while True:
             try:
@@ -269,11 +284,11 @@ class Run:
             try:
                 pick = node.pick
                 if pick is not None:
-                    values[index] = own.run(node.func, *pick(values))
+                    values[index] = node.func(*pick(values))
                 elif sources := node.sources:
-                    values[index] = own.run(node.func, values[sources[0]])
+                    values[index] = node.func(values[sources[0]])
                 else:
-                    values[index] = own.run(node.func)
+                    values[index] = node.func()
             except BaseException as error:
                 ended = self.finish(node, Ending(FAILED, error=error), clock() - began)
                 if isinstance(ended, Later):
@@ -288,14 +303,14 @@ class Run:
             for after in node.downstream:
                 if next(waiting[after.index], None) is None:
                     put(after)
-            if inherited or own:
-                own = context.copy()
             if spent > slow and relief is not None:
                 again = relief(spent)
                 if again is None:
                     return None
                 slow = again
                 began = clock()
+            if own:
+                return slow
 
     def cancel(self, reason: str) -> None:
         """Start nothing more, not even clean-up tasks; what waits ends as cancelled when the driver hands it in."""
@@ -702,8 +717,8 @@ class _Countdown:
 
     __slots__ = ("_left", "_lock")
 
-    def __init__(self, count: int) -> None:
-        self._left = count
+    def __init__(self, items: range) -> None:
+        self._left = len(items)
         self._lock = allocate_lock()
 
     def __iter__(self) -> Iterator[int]:
@@ -723,7 +738,4 @@ def _countdowns(graph: Graph) -> list[Iterator[int]]:
     ``next(countdown, None)`` is None for exactly one caller, the last upstream to end, whatever thread it is in: one
     call into C, so no lock is needed under the GIL. (Of a range, because that is nothing for the garbage collector.)
     """
-    if getattr(sys, "_is_gil_enabled", lambda: True)():
-        at_once = iter(range(0))
-        return [iter(range(len(node.upstream) - 1)) if len(node.upstream) > 1 else at_once for node in graph.nodes]
-    return [_Countdown(max(0, len(node.upstream) - 1)) for node in graph.nodes]
+    return list(map(iter if GIL else _Countdown, graph.countdowns))

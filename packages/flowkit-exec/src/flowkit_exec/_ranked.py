@@ -6,9 +6,13 @@ from collections import deque
 from heapq import heappop, heappush
 from threading import Lock
 
+from flowkit_core._gil import GIL
+
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+    from typing import Any
 
     from flowkit_core import Node
 
@@ -32,7 +36,9 @@ class Ranked:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._line = deque(sorted(nodes, key=lambda node: -node.height))
         self._heap: list[tuple[int, int, Node]] = []
-        self._lock = Lock()
+        lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
+        self._push: Callable[..., Any] = heappush if GIL else _guarded(heappush, lock)
+        self._pop: Callable[..., Any] = heappop if GIL else _guarded(heappop, lock)
         self.take: Callable[[], Node] = self._line.popleft
         self.put: Callable[[Node], None] = self._line.append
         self.extend: Callable[[Iterable[Node]], None] = self._line.extend
@@ -52,16 +58,28 @@ class Ranked:
             return None
 
     def _put(self, node: Node) -> None:
-        with self._lock:
-            heappush(self._heap, (-node.height, node.index, node))
+        self._push(self._heap, (-node.height, node.index, node))
 
     def _extend(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             self._put(node)
 
     def _take(self) -> Node:
-        with self._lock:
-            while self._line:
-                node = self._line.popleft()
-                heappush(self._heap, (-node.height, node.index, node))
-            return heappop(self._heap)[2]
+        line = self._line
+        while line:
+            try:
+                self._put(line.popleft())
+            except IndexError:  # another thread was quicker
+                break
+        node: Node = self._pop(self._heap)[2]
+        return node
+
+
+def _guarded(operation: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:
+    """Return an operation that waits for a lock: for a Python where a call into C is not atomic."""
+
+    def guarded(*args: Any) -> Any:
+        with lock:
+            return operation(*args)
+
+    return guarded

@@ -126,7 +126,7 @@ class _Team:
         self._lookout: _Worker | None = None
         self._dozing = False  # whether the lookout wants to be woken when something may follow
         self._began = perf_counter()
-        self._slow_ended: dict[int, float] = {}  # thread -> when its last slow task ended
+        self._long_ended: dict[int, float] = {}  # thread -> when its last long task ended
         self._stirred = 0  # grows whenever something may follow: a slow task ended, a worker has nothing left
         self._active = 1
         self._over = False
@@ -269,10 +269,12 @@ class _Team:
             with self._lock:
                 # trivial tasks are interrupted now and then: one helper will do, until something is really slow
                 self._call_up_locked(surplus if spent > LONG else min(surplus, 1))
+        if spent <= LONG:
+            return SLOW
         now, thread = perf_counter(), get_ident()
-        idle = now - spent - self._slow_ended.get(thread, self._began)
-        self._slow_ended[thread] = now
-        if spent <= LONG or idle > LONG:
+        idle = now - spent - self._long_ended.get(thread, self._began)
+        self._long_ended[thread] = now
+        if idle > LONG:
             return SLOW  # it may only have been waiting for its turn to run Python; two in a row were not
         self._ready.strict()
         return None
