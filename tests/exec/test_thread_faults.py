@@ -207,6 +207,48 @@ def test_an_ignored_ctrl_c_stays_ignored(workers):
         assert program.wait() == "all ran\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="platform: SIGTERM cannot be handled")
+def test_a_handler_that_exits_leaves_other_threads_a_grace():
+    """The usual handler of SIGTERM raises SystemExit in the task of the calling thread, and another task never ends."""
+    script = """
+        import os, signal, sys, threading, time
+        from flowkit_core import DAG, Task
+        from flowkit_exec import ThreadExecutor, _thread
+
+        _thread.GRACE = 0.2
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+        both = threading.Barrier(2)
+
+        def part():
+            both.wait()
+            if threading.current_thread() is threading.main_thread():
+                os.write(1, b"ready\\n")
+            time.sleep(3600)
+
+        def clean_up():
+            time.sleep(0.5)  # more than the grace that running tasks have
+            print("cleaned up")
+
+        parts = [Task(part, name=name) for name in ("one", "two")]
+        after = Task(lambda *_: print("a task started after the stop"), name="after")
+        parts >> after
+        for one in parts:
+            one >> Task(clean_up, name=f"clean up after {one.name}", trigger="all_done")
+        try:
+            DAG("terminated").run(ThreadExecutor(2))
+        except SystemExit as error:
+            print(sorted(error.flowkit_results.states.values()))
+            raise
+    """
+    with Program("-c", textwrap.dedent(script)) as program:
+        program.says("ready")
+        program.signal(signal.SIGTERM)
+        output = program.wait(3)
+    assert "after the stop" not in output
+    assert output.count("cleaned up") == 1
+    assert "['cancelled', 'cancelled', 'cancelled', 'failed', 'succeeded']" in output
+
+
 @guarded
 def test_a_task_that_interrupts_from_a_helper_ends_a_caller_that_rests():
     """The caller has been idle for long when it happens, and something waits downstream."""

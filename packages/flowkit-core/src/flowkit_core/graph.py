@@ -97,10 +97,22 @@ class Graph:
         names: their names.
         cached: the nodes whose tasks have a cache.
         first: the nodes that wait for nothing.
+        linear: whether it is one row, so that there is never more than one node to run.
         countdowns: for each node a range that is as long as the number of its upstreams but the last to end.
     """
 
-    __slots__ = ("_by_position", "_open", "_ranked", "cached", "countdowns", "first", "name", "names", "nodes")
+    __slots__ = (
+        "_by_position",
+        "_open",
+        "_ranked",
+        "cached",
+        "countdowns",
+        "first",
+        "linear",
+        "name",
+        "names",
+        "nodes",
+    )
 
     def __init__(
         self, name: str, tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]], bind: Bind = bind_by_position
@@ -153,6 +165,7 @@ class Graph:
             if after is not None:
                 node.downstream = tuple(after)
         self.first = tuple([node for node in self.nodes if not node.upstream])
+        self.linear = len(self.first) <= 1 and all(after is None or len(after) == 1 for after in downstream)
         counts = [len(node.upstream) for node in self.nodes]
         ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # few, for many nodes
         self.countdowns = tuple([ranges[count] for count in counts])

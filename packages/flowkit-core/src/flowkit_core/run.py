@@ -68,6 +68,8 @@ class Run:
         graph: what is run.
         smooth: whether nothing but success has happened so far, and nobody wants to hear of each task.
         unrecorded: what stopped the run because it could not be recorded; None as long as nothing has.
+        leaving: whether a task raised what is meant to end the program, SystemExit for one: what runs elsewhere should
+            be given a short time to end, and no more.
 
     Examples:
         >>> from flowkit_core import DAG, Run, task
@@ -112,6 +114,7 @@ class Run:
         self._reasons: dict[int, str] = {}
         self._errors: dict[int, BaseException] = {}
         self._halted = False
+        self.leaving = False
         self._cancelled: str | None = None
         self._abandoned = False
         self._at_failure: tuple[int, int] | None = None
@@ -346,6 +349,11 @@ class Run:
         """Whether nothing but clean-up tasks is started any more."""
         return self._halted
 
+    @property
+    def cleaning(self) -> bool:
+        """Whether a clean-up task runs that began after a failure."""
+        return any(self._states[index] == PENDING for index in self._begun_late)
+
     def allows(self, node: Node) -> bool:
         """Say whether a node may still start, as far as failures elsewhere go: after one, only clean-up tasks may."""
         return not self._halted or (self._cancelled is None and node.task.trigger in CLEAN_UP)
@@ -508,6 +516,7 @@ class Run:
         if isinstance(error, KeyboardInterrupt):
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
+            self.leaving |= not isinstance(error, Exception)
             self._halt()
 
     def _halt(self) -> None:

@@ -1,18 +1,19 @@
 """Threads: every worker, the calling thread among them, takes ready nodes from one queue and adds what they make ready.
 
-No thread hands out work, and nothing is signaled per task, so a task costs about a microsecond. Helpers are started,
-and woken, only when there is reason to think that they pay:
+No thread hands out work, and nothing is signaled per task, so a task costs less than a microsecond. Helpers are
+started, and woken, only when there is reason to think that they pay:
 
 * a worker that has just spent more than :data:`SLOW` on one task, while others wait, calls as many as can be of use;
-* one idle thread is the *lookout*: it naps, and when a node has not moved from the head of the queue for a nap, every
-  worker must be busy with something long, and the lookout takes it. The longer nothing happens the longer it dozes,
-  but only for a small share of the time that has passed, and not beyond the end of a slow task.
+* somebody is *on watch*: a thread that runs no tasks naps, and when a node has not moved from the head of the queue for
+  a nap, every worker must be busy with something long, and it calls others. The longer nothing happens the longer it
+  dozes, but only for a small share of the time that has passed, and not beyond the end of a slow task.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from _thread import start_new_thread
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, Thread, get_ident
@@ -80,42 +81,51 @@ class ThreadExecutor:
         return f"ThreadExecutor(max_workers={self.max_workers})"
 
 
-class _Worker:
-    """One thread of a team: a bell to be woken by, and the thread itself, unless it is the caller's."""
+class _Bell:
+    """What a thread waits for, and another rings."""
 
-    __slots__ = ("_bell", "thread")
+    __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._bell = Lock()
-        self._bell.acquire()
-        self.thread: Thread | None = None
+        self._lock = Lock()
+        self._lock.acquire()
 
     def ring(self) -> None:
-        """Wake the worker, now or when it next waits."""
-        with suppress(RuntimeError):  # it was rung already and has not woken yet
-            self._bell.release()
+        """Wake who waits, now or when it next does."""
+        with suppress(RuntimeError):  # it was rung already and nobody has woken yet
+            self._lock.release()
 
-    def wait(self, seconds: float | None) -> None:
+    def wait(self, seconds: float | None = None) -> None:
         """Wait for the bell, at most so long. Ctrl-C gets through."""
         if seconds is not None:
-            self._bell.acquire(timeout=seconds)
+            self._lock.acquire(timeout=seconds)
         elif _SLICE is None:
-            self._bell.acquire()
+            self._lock.acquire()
         else:
-            while not self._bell.acquire(timeout=_SLICE):
+            while not self._lock.acquire(timeout=_SLICE):
                 pass
+
+
+class _Worker(_Bell):
+    """One thread of a team that runs tasks; ``thread`` is None for the caller's."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread: Thread | None = None
 
 
 class _Team:
     """The threads of one run.
 
-    The lock protects who is idle, who is the lookout, how many are active, and the timers. The queue and the run look
+    The lock protects who is idle, who is on watch, how many are active, and the timers. The queue and the run look
     after themselves. Names that end in ``_locked`` want the lock to be held.
     """
 
     def __init__(self, run: Run, size: int) -> None:
         self._run = run
-        self._size = size
+        self._size = 1 if run.graph.linear else size
         run.graph.rank()
         self._ready = Ranked(run.start())
         self._timers = Timers()
@@ -123,21 +133,20 @@ class _Team:
         self._lock = Lock()
         self._crew: list[_Worker] = []
         self._idle: list[_Worker] = []
-        self._lookout: _Worker | None = None
-        self._dozing = False  # whether the lookout wants to be woken when something may follow
+        self._watch: _Bell | None = None
+        self._watch_ended = Lock()
+        self._dozing = False  # whether who is on watch wants to be woken when something may follow
         self._began = perf_counter()
         self._long_ended: dict[int, float] = {}  # thread -> when its last long task ended
         self._stirred = 0  # grows whenever something may follow: a slow task ended, a worker has nothing left
         self._active = 1
+        self._leave_by: float | None = None  # when running tasks are left alone, because one wants to end the program
         self._over = False
         self._broken: BaseException | None = None
 
     def work(self) -> None:
         """Take part in the run from the calling thread, until all is done and every helper has ended."""
         try:
-            if len(self._ready) > 1 and self._size > 1:
-                with self._lock:
-                    self._appoint_locked()
             self._labor(_Worker())
         except BaseException:  # Ctrl-C outside of a task
             self._run.cancel("the run was interrupted")
@@ -151,10 +160,12 @@ class _Team:
         """End the helpers and wait for them; after an interrupt only for a grace, because nothing stops a thread."""
         with self._lock:
             self._end_locked()
-        until = monotonic() + GRACE
+        until = self._leave_by or monotonic() + GRACE
         for worker in self._crew:
             if worker.thread is not None and worker.thread.is_alive():
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
+        if self._watch is not None:
+            self._watch_ended.acquire(timeout=GRACE)  # it runs nobody's code, and is there at once
         if self._run.cancelled:
             self._run.abandon()
 
@@ -162,11 +173,12 @@ class _Team:
 
     def _labor(self, me: _Worker) -> None:
         run, ready = self._run, self._ready
-        slow = SLOW if self._crew or self._size == 1 else -1.0
         while not self._over and not run.cancelled:
+            self._have_watched(len(ready) - 1)
+            slow = SLOW if self._watch is not None or self._size == 1 else -1.0
             rest = run.sprint(ready.take, ready.put, self._context, perf_counter, slow, self._relief)
-            slow = SLOW
             if isinstance(rest, Node):
+                self._have_watched(len(ready))
                 step = carry(run, rest, self._context)
                 spent = run.seconds[rest.index]  # of the task alone: what it takes to record it, no helper could do
                 if isinstance(step, Later):
@@ -189,18 +201,20 @@ class _Team:
         with self._lock:  # the run was called off: whoever rests must know
             self._end_locked()
 
-    def _help(self, me: _Worker, *, active: bool) -> None:
+    def _help(self, me: _Worker) -> None:
         """The life of a helper thread."""
         try:
-            if active or self._rest(me, was_active=False):
-                self._labor(me)
+            self._labor(me)
         except BaseException as error:
-            self._broken = error
-            self._run.cancel("a worker thread failed")
-            with self._lock:
-                self._end_locked()
+            self._fail(error)
 
-    def _rest(self, me: _Worker, *, was_active: bool = True, needed: bool = True) -> bool:
+    def _fail(self, error: BaseException) -> None:
+        self._broken = error
+        self._run.cancel("a worker thread failed")
+        with self._lock:
+            self._end_locked()
+
+    def _rest(self, me: _Worker, *, needed: bool = True) -> bool:
         """Be idle until there is something to do; return False when the run is over.
 
         A worker that is not needed rests only if others go on.
@@ -208,45 +222,84 @@ class _Team:
         with self._lock:
             if not needed and self._active == 1:
                 return True
-            self._active -= was_active
+            self._active -= 1
             if self._finished_locked():
                 return False
             self._idle.append(me)
-            if self._lookout is None:
-                self._lookout = me
+        if self._watch is None:
+            self._look_out(me, me)
+        else:
+            while me in self._idle and not self._over:
+                me.wait()
+        return not self._over
+
+    # ---- being on watch ------------------------------------------------------------------------------------------
+
+    def _have_watched(self, waiting: int) -> None:
+        """See to it that somebody is on watch while nodes wait, as long as another worker may be of use."""
+        if waiting > 0 and self._watch is None and self._size > 1:
+            with self._lock:
+                self._post_locked()
+
+    def _post_locked(self) -> None:
+        """Put somebody on watch: without a ``Thread``, whose start waits for the other thread to come to life."""
+        if self._watch is not None or self._over:
+            return
+        self._watch = _Bell()
+        self._watch_ended.acquire()
+        try:
+            start_new_thread(self._keep_watch, (self._watch,))
+        except RuntimeError:  # the system has no more threads to give
+            self._watch = None
+            self._watch_ended.release()
+            self._size = len(self._crew) + 1
+
+    def _keep_watch(self, bell: _Bell) -> None:
+        """The life of who is on watch."""
+        try:
+            self._look_out(bell)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._watch_ended.release()
+
+    def _look_out(self, bell: _Bell, me: _Worker | None = None) -> None:
+        """Call workers for what does not move, until the run is over; or until ``me``, who is idle, is called."""
         nap, quiet_since, head, stirred = NAP, monotonic(), self._ready.head(), self._stirred
         while True:
-            me.wait(self._how_long(me, nap, monotonic() - quiet_since, stirred))
+            bell.wait(self._how_long(nap, monotonic() - quiet_since, stirred))
             with self._lock:
                 if self._timers:
                     self._put_due_locked()
+                if self._run.leaving:
+                    self._lose_patience()
                 if self._finished_locked():
-                    return False
+                    return
                 current = self._ready.head()
-                if me not in self._idle:  # somebody called
-                    self._active += 1
-                    return True
-                if me is self._lookout and current is not None and (current is head or not self._active):
-                    self._idle.remove(me)
-                    self._active += 1
-                    self._lookout = None
-                    self._call_up_locked(len(self._ready) - 1)
-                    return True
+                if current is not None and (current is head or not self._active):
+                    self._call_up_locked(len(self._ready))
+                if me is not None and me not in self._idle:
+                    return
             if current is not head or stirred != self._stirred:
                 nap, quiet_since, stirred = NAP, monotonic(), self._stirred
             else:
                 nap = min(2 * nap, LONGEST_NAP)
             head = current
 
-    def _how_long(self, me: _Worker, nap: float, quiet: float, stirred: int) -> float | None:
-        """Return how long an idle worker waits: the lookout naps or dozes, the others sleep until they are called."""
+    def _how_long(self, nap: float, quiet: float, stirred: int) -> float:
+        """Return how long to sleep on watch: a nap, or a doze when it has been quiet for long."""
         with self._lock:
-            if me is not self._lookout:
-                return None
             self._dozing = quiet * DOZE > nap and not self._ready
             if self._dozing and stirred == self._stirred:
                 nap = min(quiet * DOZE, LONGEST_DOZE)
             return min(nap, self._timers.wait()) if self._timers else nap
+
+    def _lose_patience(self) -> None:
+        """After SystemExit, leave what runs alone when its grace is over; but clean-up tasks may end."""
+        if self._leave_by is None:
+            self._leave_by = monotonic() + GRACE
+        if monotonic() >= self._leave_by and not self._run.cleaning:
+            self._run.cancel("the program was asked to end")
 
     # ---- what workers do for each other --------------------------------------------------------------------------
 
@@ -257,13 +310,8 @@ class _Team:
         """
         surplus = len(self._ready) - 1  # this worker takes one itself
         if spent <= SLOW:
-            if self._crew or self._size == 1:
-                return SLOW
-            if surplus <= 0:
-                return -1.0
-            with self._lock:
-                self._appoint_locked()
-            return SLOW
+            self._have_watched(surplus)
+            return SLOW if self._watch is not None or self._size == 1 else -1.0
         self._stir()
         if surplus > 0 and (self._idle or len(self._crew) + 1 < self._size):
             with self._lock:
@@ -280,40 +328,31 @@ class _Team:
         return None
 
     def _stir(self) -> None:
-        """Have the lookout keep its eyes open."""
+        """Have who is on watch keep its eyes open."""
         self._stirred += 1
         if self._dozing:
             with self._lock:
-                self._wake_lookout_locked()
+                self._wake_locked()
 
     def _call_up_locked(self, count: int) -> None:
-        """Let so many more workers begin, as far as there are any, and see to it that one is left on lookout."""
-        for worker in sorted(self._idle, key=lambda worker: worker is self._lookout)[: max(0, count)]:
-            self._idle.remove(worker)
-            if worker is self._lookout:
-                self._lookout, self._dozing = None, False
+        """Let so many more workers begin, as far as there are any, and see to it that the rest is watched."""
+        while count > 0 and self._idle:
+            worker = self._idle.pop()
+            self._active += 1
             worker.ring()
             count -= 1
-        while count > 0 and len(self._crew) + 1 < self._size:
-            self._hire_locked(active=True)
+        while count > 0 and len(self._crew) + 1 < self._size and self._hired_locked():
             count -= 1
-        self._appoint_locked()
+        if self._crew or len(self._ready) > 1:
+            self._post_locked()
 
-    def _appoint_locked(self) -> None:
-        """See to it that there is a lookout, as long as another worker may be of use."""
-        if self._lookout is None and self._idle:
-            self._lookout = self._idle[-1]
-            self._lookout.ring()  # to begin its watch
-        elif self._lookout is None and len(self._crew) + 1 < self._size:
-            self._lookout = self._hire_locked(active=False)
-
-    def _hire_locked(self, *, active: bool) -> _Worker | None:
+    def _hired_locked(self) -> bool:
         """Start a helper; where the system has no more threads to give, make do with those there are."""
         worker = _Worker()
         name = f"flowkit-{len(self._crew) + 1}"
-        worker.thread = Thread(target=self._help, args=(worker,), kwargs={"active": active}, name=name, daemon=True)
+        worker.thread = Thread(target=self._help, args=(worker,), name=name, daemon=True)
         self._crew.append(worker)
-        self._active += active
+        self._active += 1
         handled = sys.exception()
         try:
             worker.thread.start()
@@ -322,20 +361,22 @@ class _Team:
             if interrupt is not None and interrupt is not handled:  # Ctrl-C came upon the locks in Thread.start()
                 raise interrupt from None
             self._crew.remove(worker)
-            self._active -= active
+            self._active -= 1
             self._size = len(self._crew) + 1
-            return None
-        return worker
+            return False
+        return True
 
-    def _wake_lookout_locked(self) -> None:
-        if self._dozing and self._lookout is not None:
-            self._dozing = False
-            self._lookout.ring()
+    def _wake_locked(self) -> None:
+        """Wake who is on watch from a doze."""
+        self._dozing = False
+        for bell in self._idle if self._watch is None else (self._watch,):
+            bell.ring()
 
     def _delay(self, later: Later) -> None:
         with self._lock:
             self._timers.add(later)
-            self._wake_lookout_locked()
+            if self._dozing:
+                self._wake_locked()
 
     def _put_due_locked(self) -> None:
         for node in self._timers.due(self._run):
@@ -349,5 +390,6 @@ class _Team:
 
     def _end_locked(self) -> None:
         self._over = True
-        for worker in (*self._crew, *self._idle):  # also one that Ctrl-C kept from being rung when it was called
-            worker.ring()
+        for bell in (*self._crew, *self._idle, self._watch):  # also one that Ctrl-C kept from being rung when called
+            if bell is not None:
+                bell.ring()
