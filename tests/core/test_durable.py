@@ -114,6 +114,14 @@ def test_each_end_is_recorded_before_the_next_begins(ran):
     assert (store.order, store.status, store.rest, store.closed) == (["a", "b", "c"], "succeeded", {}, 0)
 
 
+def test_the_stored_form_may_be_none(ran):
+    """It is the store's business what a result looks like there."""
+    store = Store()
+    store.prepare = lambda _place, value: value
+    pipeline(ran, a=lambda: None).run("serial", state=store)
+    assert store.order == ["a", "b", "c"]
+
+
 def test_a_failed_run_goes_on(ran):
     store = Store()
     with pytest.raises(ValueError, match="no"):

@@ -43,6 +43,21 @@ def test_the_very_exception_is_raised():
     assert caught.value.__cause__ is None
 
 
+class Problems(Exception):
+    """A collection of problems, and there may be none in it."""
+
+    def __len__(self):
+        return 0
+
+
+def test_an_exception_may_be_false():
+    """What is raised is asked for its type alone."""
+    error = Problems("the table is gone")
+    with pytest.raises(Problems) as caught:
+        DAG("etl", tasks=[failing("extract", error)]).run()
+    assert caught.value is error
+
+
 def test_the_traceback_leads_to_the_users_line():
     """The innermost frame is the user's."""
     with pytest.raises(ValueError) as caught:

@@ -1,7 +1,8 @@
 """Every exception of flowkit, in one place.
 
 Each has :class:`FlowkitError` as its root and a familiar built-in class as second parent, builds its sentence from
-facts, keeps the facts as attributes, and survives pickling (it may cross a process boundary).
+facts, keeps the facts as attributes, and survives pickling (it may cross a process boundary). A sentence is one line,
+whatever a name in it contains: see :func:`plain`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class FlowkitError(Exception):
     """
 
     def __init__(self, *facts: Any) -> None:
-        super().__init__(self.describe(*facts))
+        super().__init__(plain(self.describe(*facts)))
         self._facts = facts
 
     def describe(self, *facts: Any) -> str:
@@ -216,11 +217,12 @@ class RemoteTaskError(FlowkitError, RuntimeError):
         self.task, self.type_name, self.text = task, type_name, text
         self.traceback_text, self.reason = traceback_text, reason
         super().__init__(task, type_name, text, traceback_text, reason)
+        self.args = (self.describe(*self._facts),)  # what the original says is shown as Python would have shown it
 
     def describe(self, task: str, type_name: str, text: str, traceback_text: str, reason: str) -> str:
-        """Return the sentence for these facts."""
-        because = f" (the exception itself could not travel: {reason})" if reason else ""
-        return f"task {task!r} raised {type_name}: {text}{because}\n\n{traceback_text}".rstrip()
+        """Return the sentence for these facts, and the traceback."""
+        because = f" (the exception itself could not travel: {plain(reason)})" if reason else ""
+        return f"task {task!r} raised {plain(type_name)}: {text}{because}\n\n{traceback_text}".rstrip()
 
 
 class MissingDistributionError(FlowkitError, ImportError):
@@ -244,13 +246,33 @@ class ExecutorError(FlowkitError, RuntimeError):
     """An executor cannot do its work, through no fault of a task: no worker starts, or it was closed."""
 
 
+def plain(text: str) -> str:
+    r"""Return a name as it is to be shown: on one line, and with nothing that drives a terminal or turns the writing.
+
+    Names are data, and come from anywhere. Nearly all are printable, and come back as they are; in others what is not
+    to be obeyed is escaped, as ``\n``, ``\x1b`` or ``\u202e``.
+    """
+    if text.isprintable():
+        return text
+    from unicodedata import category
+
+    return "".join(
+        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
+        for char in text
+    )
+
+
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them
+
+
 def shown(value: Any, limit: int = 80) -> str:
-    """Return ``repr(value)``, shortened, and never fail."""
+    """Return ``repr(value)``, on one line and shortened, and never fail."""
     try:
         text = repr(value)
     except Exception:
         text = f"<unprintable {type(value).__name__}>"
-    return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}"
+    return plain(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
 
 
 def near(name: str, candidates: Iterable[str]) -> str:

@@ -15,15 +15,16 @@ takes the lock.
 
 from __future__ import annotations
 
-from _thread import RLock, allocate_lock
+from _thread import RLock
 from itertools import repeat
 
-from ._gil import GIL
+from ._gil import countdowns
 from ._typing import TYPE_CHECKING
 from .binding import KEY, Parameters
-from .errors import shown
+from .errors import plain, shown
 from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
 from .failure import Failure, add_note, all_of, counted, described, first_of, report
+from .ledger import ABSENT, Ledger
 from .outcome import (
     BAD,
     CANCELLED,
@@ -40,7 +41,7 @@ from .outcome import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextvars import Context
 
     from ._typing import Any
@@ -49,10 +50,9 @@ if TYPE_CHECKING:
     from .graph import Graph, Node
 
 NOTHING: tuple[Node, ...] = ()
-_ABSENT = object()
 
 
-class Run:
+class Run(Ledger):
     """One execution of a graph.
 
     Args:
@@ -98,21 +98,14 @@ class Run:
         random: Callable[[], float] | None = None,
         book: Book | None = None,
     ) -> None:
-        count = len(graph.nodes)
-        self.graph = graph
+        super().__init__(graph)
         self.params = dict(params or {})
         self.fail_fast = fail_fast
         self.run_id = run_id
-        self.values: list[Any] = [_ABSENT] * count
-        self.seconds = [0.0] * count
-        self._states = bytearray(count)
-        self._waiting = _countdowns(graph)
+        self._waiting = countdowns(graph.countdowns)
         self._random = random
         self._lock = RLock()
         self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
-        self._attempts: dict[int, int] = {}
-        self._reasons: dict[int, str] = {}
-        self._errors: dict[int, BaseException] = {}
         self._halted = False
         self.leaving = False
         self._cancelled: str | None = None
@@ -352,7 +345,8 @@ class Run:
     @property
     def cleaning(self) -> bool:
         """Whether a clean-up task runs that began after a failure."""
-        return any(self._states[index] == PENDING for index in self._begun_late)
+        with self._lock:
+            return any(self._states[index] == PENDING for index in self._begun_late)
 
     def allows(self, node: Node) -> bool:
         """Say whether a node may still start, as far as failures elsewhere go: after one, only clean-up tasks may."""
@@ -376,11 +370,12 @@ class Run:
                     name = self.graph.names[node.upstream[upstream.index(wanted)]]
                     state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
                     how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
-                    return Ending(state, f'upstream "{name}" {how}')
+                    return Ending(state, f'upstream "{plain(name)}" {how}')
         if not self.allows(node):
             return Ending(CANCELLED, self._obstacle)
         if trigger == "all_success" and SKIPPED in upstream:
-            return Ending(SKIPPED, f'upstream "{self.graph.names[node.upstream[upstream.index(SKIPPED)]]}" was skipped')
+            name = self.graph.names[node.upstream[upstream.index(SKIPPED)]]
+            return Ending(SKIPPED, f'upstream "{plain(name)}" was skipped')
         if trigger == "one_success" and SUCCEEDED not in upstream:
             bad = any(state in BAD for state in upstream)
             return Ending(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
@@ -442,7 +437,7 @@ class Run:
         state = self._states[source]
         how = STATES[state].replace("_", " ")
         end = SKIPPED if state == SKIPPED else CANCELLED if state == CANCELLED else UPSTREAM_FAILED
-        return Ending(end, f'its parameter {name!r} has no default, and upstream "{upstream}" ended as {how}')
+        return Ending(end, f'its parameter {name!r} has no default, and upstream "{plain(upstream)}" ended as {how}')
 
     # ---- settling ------------------------------------------------------------------------------------------------
 
@@ -452,7 +447,7 @@ class Run:
         known = type(outcome) is Ending and outcome.state == SUCCEEDED
         succeeded = known or type(outcome) is not Ending
         value = outcome.value if known else outcome
-        stored = self._prepared(self._book, node, value) if succeeded and self._book is not None else None
+        stored = self._prepared(self._book, node, value) if succeeded and self._book is not None else ABSENT
         with self._lock:
             if self._abandoned:
                 return None
@@ -463,7 +458,7 @@ class Run:
                 self.values[index] = value
                 self.seconds[index] = seconds
                 self._states[index] = SUCCEEDED
-                if stored is not None:
+                if stored is not ABSENT:
                     self._record(node, SUCCEEDED, stored, seconds=seconds)
                 if known and self.wants(TaskReused):
                     self._tell_task(TaskReused, node, source="cache")
@@ -480,7 +475,9 @@ class Run:
                 if self.wants(TaskNotRun):
                     self._tell_task(TaskNotRun, node, state=STATES[outcome.state], reason=outcome.reason)
                 return None
-            error = outcome.error or RuntimeError("the executor did not say what was raised")
+            error = outcome.error
+            if error is None:
+                error = RuntimeError("the executor did not say what was raised")
             if not outcome.final and self._retries(node, attempt, error):
                 self.seconds[index] = seconds
                 return self._again(node, attempt, error)
@@ -526,13 +523,13 @@ class Run:
     # ---- recording -----------------------------------------------------------------------------------------------
 
     def _prepared(self, book: Book, node: Node, value: Any) -> Any:
-        """Return the stored form of a result; None where it has none."""
+        """Return the stored form of a result; ABSENT where it has none."""
         try:
             return book.prepare(node, value)
         except Exception as error:
             with self._lock:
                 self._lament(node, error)
-            return None
+            return ABSENT
 
     def _record(
         self,
@@ -589,61 +586,15 @@ class Run:
 
     # ---- afterwards ----------------------------------------------------------------------------------------------
 
-    def succeeded(self) -> dict[str, Any]:
-        """Return the values of the tasks that succeeded, by name, in topological order."""
-        names, states = self.graph.names, self._states
-        if states.count(SUCCEEDED) == len(names):
-            return dict(zip(names, self.values, strict=True))
-        return {
-            name: value for name, state, value in zip(names, states, self.values, strict=True) if state == SUCCEEDED
-        }
-
     def release(self) -> None:
-        """Let go of the values, when they have been handed on."""
-        self.values, self._waiting = [], []
-
-    def states(self) -> dict[str, str]:
-        """Return the state of every task, by name."""
-        return {name: STATES[state] for name, state in zip(self.graph.names, self._states, strict=True)}
-
-    def counts(self) -> dict[str, int]:
-        """Return how many tasks are in each state that occurs."""
-        return {name: count for code, name in enumerate(STATES) if (count := self._states.count(code))}
-
-    def skipped(self) -> dict[str, str]:
-        """Return why each skipped task was, by name."""
-        return {
-            self.graph.names[index]: self._reasons[index]
-            for index, state in enumerate(self._states)
-            if state == SKIPPED
-        }
-
-    def reasons(self) -> dict[str, str]:
-        """Return why each task that ended without running did, by name."""
-        return {self.graph.names[index]: reason for index, reason in self._reasons.items()}
+        """Let go of the values, when they have been handed on, and of what only a run under way needs."""
+        super().release()
+        self._waiting = []
 
     def sources(self) -> dict[str, str]:
         """Return where the results came from that were not made in this run, by name: "cache" or "resume"."""
         found = self._book.sources if self._book is not None else {}
         return {self.graph.names[index]: found[index] for index in sorted(found)}
-
-    def failed(self) -> dict[str, BaseException]:
-        """Return what each failed task raised, by name, in the order of failing."""
-        return {self.graph.names[index]: error for index, error in self._errors.items()}
-
-    def durations(self) -> dict[str, float]:
-        """Return the seconds that each task which ran took, by name."""
-        ran = (SUCCEEDED, FAILED)
-        return {n: s for n, state, s in zip(self.graph.names, self._states, self.seconds, strict=True) if state in ran}
-
-    def attempts(self) -> dict[str, int]:
-        """Return how many attempts each task which ran took, by name."""
-        ran = (SUCCEEDED, FAILED)
-        return {
-            n: self._attempts.get(i, 1)
-            for i, (n, state) in enumerate(zip(self.graph.names, self._states, strict=True))
-            if state in ran
-        }
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
@@ -719,32 +670,3 @@ def _assembled(
     args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
     args += rest
     return args, {name: given[name] for name in parameters.keyword_only if name in given}
-
-
-class _Countdown:
-    """Counts down under a lock, for a Python without a GIL, where ``next()`` on a shared iterator is not atomic."""
-
-    __slots__ = ("_left", "_lock")
-
-    def __init__(self, items: range) -> None:
-        self._left = len(items)
-        self._lock = allocate_lock()
-
-    def __iter__(self) -> Iterator[int]:
-        return self
-
-    def __next__(self) -> int:
-        with self._lock:
-            if not self._left:
-                raise StopIteration
-            self._left -= 1
-            return self._left
-
-
-def _countdowns(graph: Graph) -> list[Iterator[int]]:
-    """Return, for each node, an iterator with one item fewer than it has upstreams.
-
-    ``next(countdown, None)`` is None for exactly one caller, the last upstream to end, whatever thread it is in: one
-    call into C, so no lock is needed under the GIL. (Of a range, because that is nothing for the garbage collector.)
-    """
-    return list(map(iter if GIL else _Countdown, graph.countdowns))
