@@ -265,7 +265,8 @@ class _Team:
 
     def _look_out(self, bell: _Bell, me: _Worker | None = None) -> None:
         """Call workers for what does not move, until the run is over; or until ``me``, who is idle, is called."""
-        nap, quiet_since, head, stirred = NAP, monotonic(), self._ready.head(), self._stirred
+        nap, head, stirred = NAP, self._ready.head(), self._stirred
+        calm_since = quiet_since = monotonic()  # nobody had to be called; nothing happened at all
         while True:
             bell.wait(self._how_long(nap, monotonic() - quiet_since, stirred))
             with self._lock:
@@ -276,14 +277,19 @@ class _Team:
                 if self._finished_locked():
                     return
                 current = self._ready.head()
-                if current is not None and (current is head or not self._active):
+                stuck = current is not None and (current is head or not self._active)
+                if stuck:
                     self._call_up_locked(len(self._ready))
                 if me is not None and me not in self._idle:
                     return
+            now = monotonic()
+            if stuck:
+                calm_since = now
             if current is not head or stirred != self._stirred:
-                nap, quiet_since, stirred = NAP, monotonic(), self._stirred
+                nap, quiet_since, stirred = max(NAP, (now - calm_since) * DOZE), now, self._stirred
             else:
-                nap = min(2 * nap, LONGEST_NAP)
+                nap *= 2
+            nap = min(nap, LONGEST_NAP)
             head = current
 
     def _how_long(self, nap: float, quiet: float, stirred: int) -> float:

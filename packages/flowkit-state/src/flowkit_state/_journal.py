@@ -191,7 +191,7 @@ def open_run(
     serialization.check_trust(database.path)
     plan = Plan.of(tasks, upstream)
     names = plan.names()
-    for task in tasks:
+    for task in {id(task.func): task for task in reversed(tasks)}.values():  # one function may make many tasks
         serialization.check_result(task.name, task.func)
     given = {name: (_digest(value), shown(value, 200)) for name, value in params.items()}
     claim = Claim()

@@ -170,7 +170,11 @@ def _classes_in(annotation: Any, function: Any) -> Iterator[type]:
     """Yield the classes that are named in an annotation, as far as that can be told."""
     if isinstance(annotation, str):
         try:
-            annotation = eval(annotation, getattr(function, "__globals__", {}))  # noqa: S307 - the program's own text
+            names = getattr(function, "__globals__", {})
+            if annotation in names:  # as most are: a name alone
+                annotation = names[annotation]
+            else:
+                annotation = eval(annotation, names)  # noqa: S307 - the program's own text
         except Exception:  # a name for type checkers only, or a newer syntax
             return
     todo = [annotation]
