@@ -171,10 +171,8 @@ def _classes_in(annotation: Any, function: Any) -> Iterator[type]:
     if isinstance(annotation, str):
         try:
             names = getattr(function, "__globals__", {})
-            if annotation in names:  # as most are: a name alone
-                annotation = names[annotation]
-            else:
-                annotation = eval(annotation, names)  # noqa: S307 - the program's own text
+            # most are a name alone; the others are the program's own text
+            annotation = names[annotation] if annotation in names else eval(annotation, names)  # noqa: S307
         except Exception:  # a name for type checkers only, or a newer syntax
             return
     todo = [annotation]
