@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
+import sys
 import tracemalloc
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -139,6 +141,23 @@ def memory(name: str, size: str) -> Iterator[Turn]:
             "results, without the values": kept - graph - own,
             "everything at the peak": peak - start - own,
         }
+
+    yield turn
+
+
+@contextmanager
+def huge(name: str, size: str) -> Iterator[Turn]:
+    """Build a graph and run it on two threads, from nothing, once; the peak is that of the whole process, in bytes."""
+    inputs = SHAPES[name](int(size))
+
+    def turn() -> Laps:
+        build, dag = timed(pipeline, inputs)
+        graph, _ = timed(dag.graph)
+        run, results = timed(dag.run, ThreadExecutor(2))
+        if list(results.values()) != plain(inputs):
+            raise AssertionError("flowkit computed something else than the plain loop")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {"tasks and wiring": build, "graph": graph, "run": run, "peak": float(peak)}
 
     yield turn
 
@@ -320,6 +339,7 @@ MEASURES: dict[str, Measure] = {
     "shape": shape,
     "build": build,
     "memory": memory,
+    "huge": huge,
     "three": three,
     "logs": logs,
     "recording": recording,

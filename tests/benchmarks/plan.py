@@ -41,6 +41,7 @@ class Plan:
         patience: seconds after which a cell takes no more turns than two.
         limit: seconds that a turn may take; a larger size that would take longer is not tried.
         memory: tasks that are weighed.
+        huge: tasks of a graph that is built and run once, to see that it can be; 0 for none.
         prefect: tasks that Prefect runs.
         naps: tasks of uneven length in a graph.
         seeds: how many random graphs of them.
@@ -53,6 +54,7 @@ class Plan:
     patience: float = 1.5
     limit: float = 4.0
     memory: int = 100_000
+    huge: int = 1_000_000
     prefect: int = 20
     naps: int = 30
     seeds: int = 1
@@ -71,6 +73,7 @@ QUICK = Plan(
     patience=0.5,
     limit=5.0,
     memory=10_000,
+    huge=0,
     prefect=0,
     naps=20,
     seeds=1,
@@ -101,7 +104,10 @@ class Bench:
                 f"building {name}",
                 [("build", who, name, str(self.plan.usual)) for who in ("flowkit", "graphlib", "dask.delayed")],
             )
-            self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False)
+            self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False, times=10)
+        if self.plan.huge:
+            keys = [("huge", name, str(self.plan.huge)) for name in ("layers", "independent")]
+            self.group("a huge graph", keys, rounds=1, warm_up=False, times=20)
         for name in ("chain", "independent"):
             self.group(
                 f"logging, {name}",
@@ -121,14 +127,20 @@ class Bench:
         self.uneven()
 
     def group(
-        self, title: str, keys: Iterable[tuple[str, ...]], rounds: int | None = None, *, warm_up: bool = True
+        self,
+        title: str,
+        keys: Iterable[tuple[str, ...]],
+        rounds: int | None = None,
+        *,
+        warm_up: bool = True,
+        times: float = 1,
     ) -> None:
-        """Start some cells, and let them take turns."""
+        """Start some cells, and let them take turns, so many times as long as usual at most."""
         print(f"{title} ...", flush=True)
         cells = [self.figures.setdefault(key, Cell(*key)) for key in keys]
         for cell in cells:
-            cell.start(self.plan.limit, warm_up=warm_up)
-        take_turns(cells, rounds or self.plan.rounds, self.plan.patience, self.plan.limit)
+            cell.start(self.plan.limit * times, warm_up=warm_up)
+        take_turns(cells, rounds or self.plan.rounds, self.plan.patience, self.plan.limit * times)
 
     def shape(self, name: str) -> None:
         """Measure a shape in all its sizes at once: so growth is a ratio of neighboring turns as well."""

@@ -28,6 +28,7 @@ def tables(bench: Bench) -> dict[str, str]:
         "prefect": _prefect(bench),
         "build": _build(bench),
         "memory": _memory(bench),
+        "huge": _huge(bench),
         "three": _three(bench),
         "uneven": _uneven(bench),
         "array": _arrays(bench),
@@ -201,6 +202,19 @@ def _memory(bench: Bench) -> str:
     cells = [cell for key, cell in bench.figures.items() if key[0] == "memory" and cell.best]
     rows = [[cell.key[1], *(spaced(round(value / _tasks(cell))) for value in cell.best.values())] for cell in cells]
     return _table([f"bytes per task, {spaced(bench.plan.memory)} tasks", *(cells[0].best if cells else ())], rows)
+
+
+def _huge(bench: Bench) -> str:
+    rows = []
+    for key, cell in bench.figures.items():
+        if key[0] == "huge":
+            seconds = [_digits(cell.best[lap]) if cell.best else "" for lap in ("tasks and wiring", "graph", "run")]
+            peak = _digits(cell.best["peak"] / 2**30) if cell.best else cell.problem or NOTHING
+            rows.append([key[1], *seconds, peak])
+    if not rows:
+        return "It was not measured."
+    head = [f"seconds, {spaced(bench.plan.huge)} tasks", "tasks and wiring", "graph", "run", "process at its peak, GiB"]
+    return _table(head, rows)
 
 
 def _three(bench: Bench) -> str:
