@@ -83,6 +83,8 @@ MYPY = "mypy==2.4.1"
 IMPORT_LINTER = "import-linter==2.16"
 MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.8"]
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
+# Nothing of flowkit needs these, but some of it is to work beside them.
+COMPANIONS = ["cloudpickle>=3", "ipython>=8"]
 # Peers are compared as they are today. Prefect does not start with the newest fastapi, and may fail to install.
 PEERS = ["dask", "joblib", "numpy"]
 PREFECT = ["prefect>=3.8,<4", "fastapi<0.140"]
@@ -131,16 +133,24 @@ def label(names: str) -> str:
     return META if META in names.split() else names.replace(f"{META}-", "").replace(" ", "+")
 
 
-def is_minimal(names: str) -> bool:
-    """Tell whether a combination is one distribution with just what that requires."""
+def folder(name: str) -> list[str]:
+    """List the test folders of a distribution: that of its layer, or the whole house's for the meta-package."""
+    return ["tests/meta", "tests/docs"] if name == META else [f"tests/{name.removeprefix(f'{META}-')}"]
+
+
+def folders(names: str) -> tuple[list[str], list[str]]:
+    """List the test folders of a combination: those to test in depth, and the others.
+
+    A layer is tested in depth where it has just what it requires. Elsewhere, less shows what is asked there: that no
+    layer leans on an absent one, or stumbles over a present one.
+    """
     graph = needs()
-    return any({name} | graph[name] == set(names.split()) for name in graph)
-
-
-def folders(names: str) -> list[str]:
-    """List the test folders of a combination: those of its layers, and the whole house's for the meta-package."""
-    of_layers = [f"tests/{name.removeprefix(f'{META}-')}" for name in names.split() if name != META]
-    return [*of_layers, "tests/meta", "tests/docs"] if META in names.split() else of_layers
+    deep: list[str] = []
+    rest: list[str] = []
+    for name in names.split():
+        alone = {name} | graph[name] == set(names.split())
+        (deep if alone else rest).extend(folder(name))
+    return deep, rest
 
 
 def wheel(name: str) -> Path:
@@ -203,16 +213,24 @@ def tests(session: nox.Session) -> None:
         names = by_label[combination]
         session.log(f"{combination}: combination {number} of {len(picked or by_label)} on Python {session.python}")
         install(session, names)
-        # A layer is tested in depth where it has just what it requires, and where it has everything. In between, less
-        # shows what is asked there: that no layer leans on an absent one, or stumbles over a present one.
-        deep = is_minimal(names) or META in names.split()
-        depth = ["--hypothesis-profile=full"] if deep else ["--hypothesis-profile=brief", "-m", "not slow"]
-        try:
-            run_pytest(session, names, *depth, *folders(names), *arguments)
-        except nox.command.CommandFailed:
-            failed.append(combination)
+        deep, rest = folders(names)
+        for where, *depth in (deep, "full", "-m", "not whole"), (rest, "brief", "-m", "not slow and not whole"):
+            try:
+                if where:
+                    run_pytest(session, names, "--hypothesis-profile", *depth, *where, *arguments)
+            except nox.command.CommandFailed:
+                failed.append(combination)
     if failed:
-        session.error(f"on Python {session.python}, tests failed with {', '.join(failed)}")
+        session.error(f"on Python {session.python}, tests failed with {', '.join(dict.fromkeys(failed))}")
+
+
+@nox.session(requires=["build"], allow_parallel=True)
+def extras(session: nox.Session) -> None:
+    """Test what there is only beside optional companions: cloudpickle, and IPython."""
+    session.install(*PYTEST, *COMPANIONS)
+    install(session, ALL)
+    run_pytest(session, ALL, "tests/exec/test_process_cloudpickle.py")
+    run_pytest(session, ALL, "tests/docs/test_promise.py", "-k", "ipython")
 
 
 @nox.session(allow_parallel=True)
@@ -264,7 +282,7 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure flowkit against its targets and peers, and write docs/pages/benchmarks.md; ``-- --quick`` for a taste."""
     session.install(*PEERS)
-    if not session.posargs:
+    if "--quick" not in session.posargs:
         session.install(*PREFECT, success_codes=range(256))
     install(session, ALL)
     session.run("python", "tests/benchmarks/bench.py", *session.posargs)

@@ -46,9 +46,9 @@ def test_a_chain_of_100_000_sorts_and_runs():
     assert set(results.states.values()) == {"succeeded"}
 
 
-def test_a_chain_of_100_000_draws():
+def test_a_long_chain_draws():
     """In every format."""
-    dag = DAG("chain", tasks=chain(MANY)[-1:])
+    dag = DAG("chain", tasks=chain(20_000)[-1:])
     for format in ("text", "mermaid", "dot"):
         assert "task_0" in dag.visualize(format)
 
@@ -97,6 +97,99 @@ def test_a_fan_out_of_10_000():
     tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
     start >> tasks
     assert set(DAG("fan", tasks=tasks).run("serial").values()) == {7}
+
+
+class CountedName(str):
+    """A name that is seen to be compared."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str.__eq__(self, other)
+
+    def __hash__(self):
+        return str.__hash__(self)
+
+
+class CountedTask(Task):
+    """A task that is seen to be compared."""
+
+    def __eq__(self, other):
+        return self is other
+
+    def __hash__(self):
+        return object.__hash__(self)
+
+
+def steps(act, *args):
+    """Return how many functions are called in an act; to compare `CountedTask` and `CountedName` is to call one."""
+    calls = 0
+
+    def count(frame, event, function):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        act(*args)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def fan_in(tasks, end):
+    tasks >> end
+    return [end]
+
+
+def fan_in_one_by_one(tasks, end):
+    for task in tasks:
+        task >> end
+    return [end]
+
+
+def fan_in_twice(tasks, end):
+    return fan_in(tasks, end) and fan_in_one_by_one(tasks, end)
+
+
+def fan_out(tasks, start):
+    start >> tasks
+    return tasks
+
+
+def fan_out_one_by_one(tasks, start):
+    for task in tasks:
+        start >> task
+    return tasks
+
+
+def side_by_side(tasks, other):
+    return [*tasks, other]
+
+
+@pytest.mark.parametrize(
+    "wire", [fan_in, fan_in_one_by_one, fan_in_twice, fan_out, fan_out_one_by_one, side_by_side, None]
+)
+def test_ten_times_as_many_take_ten_times_the_steps(wire):
+    """To define, wire, find, check, bind, run, ask for what became of them: for none a look at each of the others."""
+
+    def act(many):
+        tasks = [CountedTask(lambda *_: 1, name=CountedName(f"task_{number}")) for number in range(many)]
+        one = CountedTask(lambda *args: len(args), name=CountedName("one"))
+        if wire is None:
+            with DAG("block") as dag:
+                fan_in(tasks, one)
+        else:
+            dag = DAG("fan", tasks=wire(tasks, one))
+        results = dag.run("serial")
+        assert len(results) == len(results.states) == len(results.durations) == many + 1
+        results = dag.run("serial", params={})
+        assert results["one"] in (0, many)
+        dag.visualize()
+
+    steps(act, 10)  # what is imported at first use is
+    assert steps(act, 2_000) < 10.5 * steps(act, 200)
 
 
 def test_layers_that_are_wired_each_to_each():

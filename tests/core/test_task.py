@@ -263,6 +263,7 @@ WRONG_OPTIONS = [
     ("backoff", "2", TypeError, "number"),
     ("max_delay", -1, ValueError, "0 or more"),
     ("max_delay", math.nan, ValueError, "0 or more"),
+    ("max_delay", math.inf, ValueError, "0 or more"),
     ("max_delay", "60", TypeError, "number"),
     ("jitter", -0.1, ValueError, "0 to 1"),
     ("jitter", 1.1, ValueError, "0 to 1"),

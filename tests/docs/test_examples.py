@@ -11,10 +11,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(ROOT.glob("docs/examples/[!_]*.py"))
+WHOLE = {"nightly.py", "stdlib_report.py"}  # without arguments, these read the standard library
 SECONDS = 240
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=[pytest.mark.whole] * (path.name in WHOLE)) for path in EXAMPLES],
+    ids=lambda path: path.name,
+)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "error", str(example)],

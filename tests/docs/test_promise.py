@@ -282,7 +282,7 @@ def run_python(*arguments: str, folder: Path, stdin: str = "") -> subprocess.Com
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment(IPYTHONDIR=str(folder / ".ipython")),  # not the home of whoever runs the tests
         input=stdin,
         capture_output=True,
         encoding="utf-8",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from flowkit_core import DAG, BindingError, DuplicateTaskError, FlowkitError, Task, task
@@ -486,3 +489,86 @@ def test_a_deep_flow_is_linear_and_does_not_recurse(func):
     for number in range(20_000):
         flow.add(Task(func, name=f"task_{number}"))
     assert flow.run("serial")["task_19999"] == 20_000
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "\r", "\a\0", "\u202e"], ids=ascii)
+def test_a_name_cannot_drive_a_terminal_or_forge_a_line(name):
+    """Of a flow, or of a task in it: not in errors, not in pictures, not in what it calls itself."""
+    one, two = Task(lambda: 1, name=name), Task(lambda x, y: x, name=f"{name}2")
+    flow = Flow(name).add(one)
+    words = [repr(flow), *flow.visualize().splitlines()]
+    for act, kind in (
+        (lambda: flow.add(one), DuplicateTaskError),
+        (lambda: Flow(name).add(one).add(two).run(), BindingError),
+        (lambda: flow.add([one]), TypeError),
+        (lambda: flow.branch(), ValueError),
+        (lambda: Flow(name).merge(one), ValueError),
+    ):
+        with pytest.raises(kind) as caught:
+            act()
+        words.append(str(caught.value))
+    assert [text for text in words if not text.isprintable()] == []
+
+
+# The package itself
+
+
+def test_importing_it_is_cheap_and_silent():
+    """It costs what the core costs: the same modules, and its own."""
+    code = (
+        "import _thread, sys, flowkit_core\n"
+        "before = set(sys.modules)\n"
+        "import flowkit_flow\n"
+        "print(sorted(set(sys.modules) - before), _thread._count())"
+    )
+    # -S: the site packages of a test environment import modules themselves.
+    command = [sys.executable, "-S", "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("['flowkit_flow', 'flowkit_flow._flow'] 0\n", "")
+
+
+# Size
+
+
+def counted(act):
+    """Return how many calls of functions an act makes; a comparison of names is one, where names are `Counted`."""
+    calls = 0
+
+    def count(frame, event, function):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+class Counted(str):
+    """A name that is seen to be compared."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str.__eq__(self, other)
+
+    def __hash__(self):
+        return str.__hash__(self)
+
+
+def test_branches_and_a_merge_are_linear():
+    """Ten times as many branches take ten times as many steps: none of them looks at each of the others."""
+
+    def steps(branches):
+        one = Task(lambda: 1, name="one")
+        tasks = [Task(lambda one: one, name=Counted(f"task {number}")) for number in range(branches)]
+        merge = Task(lambda *args: len(args), name="merge")
+        results = {}
+        steps = counted(lambda: results.update(Flow().add(one).branch(*tasks).merge(merge).run("serial")))
+        assert results["merge"] == branches
+        return steps
+
+    assert steps(10_000) < 11 * steps(1_000)

@@ -12,12 +12,12 @@ from flowkit import DAG, StateManager, Task
 SECONDS = 60  # a guard against hanging, never a wait
 
 
-def until(condition, seconds=SECONDS):
+def until(condition, seconds=SECONDS, pause=0.005):
     """Poll until a condition holds, and return its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, f"it did not come true in {seconds} s"
-        time.sleep(0.005)
+        time.sleep(pause)
     return value
 
 

@@ -121,15 +121,15 @@ def written(box, shape, size):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_killed_at_any_instant(tmp_path, executor, shape, size):
-    """A hundred times in all; it comes to its end all the same, with the right results and nothing done twice."""
-    kill_often(13, signal.SIGKILL, tmp_path, executor, shape, size)
+    """It comes to its end all the same, with the right results and nothing done twice: forty times on each Python."""
+    kill_often(5, signal.SIGKILL, tmp_path, executor, shape, size)
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_ended_at_any_instant(tmp_path, executor, number):
     """As a terminal and a service manager do it: the whole group, and with a chance to say goodbye."""
-    kill_often(4, getattr(signal, number), tmp_path, executor, "fan", 300_000)
+    kill_often(3, getattr(signal, number), tmp_path, executor, "fan", 300_000)
 
 
 def kill_often(times, number, tmp_path, executor, shape, size):
@@ -155,7 +155,7 @@ def kill_until_done(process, number, path, executor, box, expected, size, dice, 
     """Kill a run again and again until one comes to its end. Returns how often."""
     kills, known, place = 0, {}, 0
     while True:
-        wait_for_the_moment(process, box, place, len(expected), dice, undisturbed)
+        wait_for_the_moment(process, box, place, len(expected) - len(known), dice, undisturbed)
         if number == signal.SIGKILL:
             process.kill()
         elif process.poll() is None:
@@ -184,13 +184,14 @@ def kill_until_done(process, number, path, executor, box, expected, size, dice, 
 
 
 def wait_for_the_moment(process, box, place, tasks, dice, undisturbed):
-    """Return at a random instant: at a time, or a little after some task has begun."""
+    """Return at a random instant: at a time, or a little after some of the tasks that are left has begun."""
     if dice.random() < 0.3:
         time.sleep(dice.random() * undisturbed)
         return
-    lines = place + dice.randint(1, tasks)
-    until(lambda: len(box.ran) >= lines or process.poll() is not None)
-    time.sleep(dice.choice([0, 0.001, 0.01, 0.03]) * dice.random())
+    lines = place + dice.randint(1, max(1, tasks))
+    # A task takes less than a millisecond: who looks less often comes too late.
+    until(lambda: len(box.ran) >= lines or process.poll() is not None, pause=0.0002)
+    time.sleep(dice.choice([0, 0.0003, 0.001, 0.003, 0.01]) * dice.random())
 
 
 # Called off at any instant
@@ -281,7 +282,7 @@ class Interrupt:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # or in a generator that is let go
 def test_interrupted_at_any_line(tmp_path):
     """The state can be used as before, by this process and by others."""
-    place, step = random.randint(1, 5), 5
+    place, step = random.randint(1, 8), 8
     while True:
         box = Box(tmp_path / str(place))
         Path(box.folder).mkdir()
@@ -708,7 +709,9 @@ def test_the_nth_call_to_the_system_fails(tmp_path, monkeypatch, executor, lasti
     """Nothing recorded is lost or done again, nothing computed is thrown away, and the error names the file."""
     faults = Faults(monkeypatch)
     expected = {"large": "x" * 300_000, "cached": 2, "last": 4}
-    for place in itertools.count(1):
+    # In threads the calls are the same, and it is those after a failure that matter: every third will do.
+    step = 1 if executor == "serial" else 3
+    for place in itertools.count(random.randint(1, step), step):
         box = Box(tmp_path / str(place))
         Path(box.folder).mkdir()
         large, cached = box.task("large", value=expected["large"]), box.task("cached", value=2, cache=True)

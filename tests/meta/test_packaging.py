@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -95,3 +97,25 @@ def test_every_executor_that_is_announced_can_be_loaded() -> None:
         "serial": "SerialExecutor",
         "thread": "ThreadExecutor",
     }
+
+
+def test_importing_all_of_it_is_cheap_and_silent() -> None:
+    """No thread, not a word, nothing but the standard library, and of that nothing that a first run may never need."""
+    costly = set(
+        """
+        asyncio concurrent ctypes dataclasses datetime hashlib importlib.metadata inspect json multiprocessing pickle
+        random signal socket sqlite3 subprocess tempfile typing unicodedata uuid
+        """.split()  # noqa: SIM905 - a list would be a line for each
+    )
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "import _thread, flowkit\n"
+        f"print(sorted(sys.modules.keys() & {costly!r}), _thread._count())\n"
+        "print(*{name.split('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    # -S: the site packages of a test environment import some of these themselves.
+    command = [sys.executable, "-S", "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    first, second = done.stdout.splitlines()
+    assert (first, done.stderr) == ("[] 0", "")
+    assert set(second.split()) <= {"__main__", *map(module_name, DISTRIBUTIONS)}

@@ -629,7 +629,7 @@ def test_circles(load):
 
 
 def test_deep_values(load):
-    source = "A = []\nfor _ in range(100_000): A = [A]\ndef f(): return A"
+    source = "A = []\nfor _ in range(20_000): A = [A]\ndef f(): return A"
     assert diff(load, source, source) == []
 
 
@@ -856,7 +856,7 @@ def test_sharing_does_not_count():
     row, same = [1], [1]
     assert given_to(helper, [row, row]) == given_to(helper, [row, same])
     deep = [1]
-    for _ in range(15):
+    for _ in range(12):
         deep = [deep, deep]
     assert given_to(helper, deep) == given_to(helper, deep)
 

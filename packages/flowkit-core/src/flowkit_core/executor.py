@@ -10,7 +10,7 @@ from itertools import count
 from time import monotonic, perf_counter, sleep
 
 from ._typing import TYPE_CHECKING, Protocol
-from .errors import UnknownExecutorError, near
+from .errors import UnknownExecutorError, near, shown
 from .graph import Node
 from .outcome import Ending, Later
 
@@ -70,7 +70,10 @@ def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
     if outcome is None:
         began = perf_counter()
         outcome = own.run(call.perform)
-    return run.finish(node, outcome, perf_counter() - began)
+    try:
+        return run.finish(node, outcome, perf_counter() - began)
+    finally:
+        del outcome  # the traceback of an error leads to this frame, which would lead to the error: a cycle
 
 
 class Timers:
@@ -172,11 +175,11 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
         return None
     if type(max_workers) is not int:
         raise TypeError(
-            f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default"
+            f"{owner} is {shown(max_workers)}, but must be an integer of at least 1, or None for a sensible default"
         )
     if max_workers < 1:
         raise ValueError(
-            f"{owner} is {max_workers!r}, but must be an integer of at least 1, or None for a sensible default"
+            f"{owner} is {shown(max_workers)}, but must be an integer of at least 1, or None for a sensible default"
         )
     return max_workers
 
@@ -218,7 +221,8 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         return executor, False
     hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
     raise TypeError(
-        f"executor is {executor!r}, but must be a name such as 'thread', or an executor object with execute(run){hint}"
+        f"executor is {shown(executor)}, but must be a name such as 'thread', or an executor object with "
+        f"execute(run){hint}"
     )
 
 

@@ -83,9 +83,12 @@ def report(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_"):
         level, frame = level + 1, frame.f_back
     try:
-        warnings.warn(message, RuntimeWarning, stacklevel=level)
-    except RuntimeWarning as warning:
-        sys.excepthook(RuntimeWarning, warning, None)
+        try:
+            warnings.warn(message, RuntimeWarning, stacklevel=level)
+        except RuntimeWarning as warning:
+            sys.excepthook(RuntimeWarning, warning, None)
+    except Exception:  # noqa: S110 - nobody can be told: a task has closed standard error, say
+        pass
 
 
 def described(error: BaseException) -> str:

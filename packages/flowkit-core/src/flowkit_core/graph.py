@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
 from .binding import Parameters, bind_by_position, check_open
-from .errors import DAGCycleError, DuplicateTaskError
+from .errors import DAGCycleError, DuplicateTaskError, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ class Node:
         self.height = 0
 
     def __repr__(self) -> str:
-        return f"<Node {self.index} {self.name}>"
+        return f"<Node {self.index} {plain(self.name)}>"
 
 
 class Graph:
@@ -220,7 +220,7 @@ class Graph:
         raise KeyError(name)
 
     def __repr__(self) -> str:
-        return f"<Graph {self.name}: {len(self.nodes)} tasks>"
+        return f"<Graph {plain(self.name)}: {len(self.nodes)} tasks>"
 
     def ancestors(self, node: Node) -> set[int]:
         """Return the indices of everything upstream of a node, near and far."""

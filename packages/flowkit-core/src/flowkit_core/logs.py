@@ -1,5 +1,7 @@
 """The core's voice in the standard ``logging`` tree: logger ``flowkit``, with the facts of a run as record attributes.
 
+A message is one line, whatever a name or an error in it contains, for any handler; the facts are what they are.
+
 Nothing is imported and nothing is made unless somebody listens: a program in which no one imported :mod:`logging`
 cannot have a handler.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import sys
 
 from ._typing import TYPE_CHECKING
+from .errors import plain
 from .events import (
     RunFinished,
     RunStarted,
@@ -78,7 +81,9 @@ def warn_empty(run: Run) -> None:
         message = (
             f'Run "{run.graph.name}" found no tasks: define tasks before run(), or name them with DAG(tasks=[...]).'
         )
-        logger.warning("%s", message, extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name})
+        logger.warning(
+            "%s", plain(message), extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name}
+        )
 
 
 class _LogObserver:
@@ -98,7 +103,7 @@ class _LogObserver:
             facts |= {"event": name, "run_id": event.run_id, "pipeline": event.pipeline}
             if hasattr(event, "task"):
                 facts["task"] = event.task
-            self._logger.log(level, "%s", message, extra=facts)
+            self._logger.log(level, "%s", plain(message), extra=facts)
 
     def _RunStarted(self, event: RunStarted) -> tuple[int, str, str, dict[str, Any]]:
         count = f"{event.tasks} task{'s' * (event.tasks != 1)}"

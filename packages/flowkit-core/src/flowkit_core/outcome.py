@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
+from .errors import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,7 +60,7 @@ class Later:
         self.delay = delay
 
     def __repr__(self) -> str:
-        return f"<Later {self.node.name} {self.delay:.3g} s>"
+        return f"<Later {plain(self.node.name)} {self.delay:.3g} s>"
 
 
 class Call:

@@ -6,7 +6,7 @@ import os
 from time import perf_counter
 
 from ._typing import TYPE_CHECKING
-from .errors import BindingError, ExecutorError, shown
+from .errors import BindingError, ExecutorError, plain, shown
 from .events import RunFinished, RunStarted
 from .executor import checked_workers, resolve_executor
 from .logs import log_observer, warn_empty
@@ -192,7 +192,7 @@ class Pipeline:
             return html(f"{self!r}\n{error}")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
+        return f"<{type(self).__name__} {plain(self.name)}>"
 
 
 def _random() -> float:

@@ -9,7 +9,7 @@ from types import MethodType
 from . import discovery
 from ._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from .binding import is_coroutine_function
-from .errors import TaskOptionError, TaskOptionTypeError, near, shown
+from .errors import TaskOptionError, TaskOptionTypeError, near, plain, shown
 from .failure import add_note
 from .links import present
 from .retry import RetryPolicy, own_random
@@ -244,7 +244,8 @@ class Task(Vertex, Generic[P, R_co]):
             except Exception as error:
                 for value in (*args, *kwargs.values()):
                     if isinstance(value, Task):
-                        hint = f"wire them, {value.name} >> {self.name}, or pass its result, {value.name}()"
+                        other, own = plain(value.name), plain(self.name)
+                        hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
                         add_note(
                             error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}"
                         )
@@ -295,7 +296,7 @@ class Task(Vertex, Generic[P, R_co]):
         return self
 
     def __repr__(self) -> str:
-        return f"<Task {self.name}>"
+        return f"<Task {plain(self.name)}>"
 
 
 def _check_known(owner: str, options: Iterable[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import discovery
 from ._typing import TYPE_CHECKING, TypeVar, overload
-from .errors import shown
+from .errors import plain, shown
 from .links import MANY, joined
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Group(tuple[Vertex, ...]):
         return Group(_vertices(other)) >> self
 
     def __repr__(self) -> str:
-        return f"Group([{', '.join(getattr(item, 'name', '?') for item in self)}])"
+        return f"Group([{', '.join(plain(getattr(item, 'name', '?')) for item in self)}])"
 
 
 def _vertices(items: Iterable[object]) -> list[Vertex]:

@@ -10,6 +10,7 @@ from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core.binding import bind_by_name
+from flowkit_core.errors import plain, shown
 from flowkit_core.failure import counted
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
@@ -135,19 +136,21 @@ class Flow(Pipeline):
         return index if its_stage < stage else None
 
     def _stage(self, verb: str, tasks: tuple[Any, ...]) -> Flow:
-        for position, task in enumerate(tasks):
+        stage: dict[str, Task[..., Any]] = {}
+        for task in tasks:
             if not isinstance(task, Task):
                 hint = (
                     "unpack the list: branch(*tasks)" if isinstance(task, (list, tuple)) else "decorate it with @task"
                 )
                 raise TypeError(
-                    f"flow {self.name!r}: {verb}() got {task!r}, a {type(task).__name__}, not a task: {hint}"
+                    f"flow {self.name!r}: {verb}() got {shown(task)}, a {type(task).__name__}, not a task: {hint}"
                 )
-            others = [*(self._tasks[index] for index in self._place.get(task.name, ())[:1]), *tasks[:position]]
-            for other in others:
-                if other.name == task.name:
-                    places = (task.place,) if other is task else (other.place, task.place)
-                    raise DuplicateTaskError(task.name, places, self.name)
+            place = self._place.get(task.name)
+            other = stage.get(task.name) if place is None else self._tasks[place[0]]
+            if other is not None:
+                places = (task.place,) if other is task else (other.place, task.place)
+                raise DuplicateTaskError(task.name, places, self.name)
+            stage[task.name] = task
         for task in tasks:
             self._place[task.name] = len(self._tasks), len(self._stages)
             self._tasks.append(task)
@@ -156,4 +159,6 @@ class Flow(Pipeline):
         return self
 
     def __repr__(self) -> str:
-        return f"<Flow {self.name}: {counted(len(self._tasks), 'task')} in {counted(len(self._stages), 'stage')}>"
+        return (
+            f"<Flow {plain(self.name)}: {counted(len(self._tasks), 'task')} in {counted(len(self._stages), 'stage')}>"
+        )

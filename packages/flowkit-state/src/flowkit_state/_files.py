@@ -10,7 +10,7 @@ import time
 import warnings
 
 from flowkit_state import _oscalls
-from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError
+from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
             path, f"it is damaged ({reason}), and cannot be set aside: {error.strerror or error}.", error.errno
         ) from error
     message = f"state file {path} is damaged ({reason}). It was kept as {kept}, and the store starts empty."
-    warnings.warn(message, DamagedStateWarning, stacklevel=_depth_of_caller())
+    warnings.warn(plain(message), DamagedStateWarning, stacklevel=_depth_of_caller())
 
 
 def _depth_of_caller() -> int:

@@ -9,6 +9,22 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them
+
+
+def plain(text: str) -> str:
+    r"""Return a text on one line, with nothing that drives a terminal: what would is escaped, as ``\n`` or ``\x1b``."""
+    if text.isprintable():
+        return text
+    from unicodedata import category
+
+    return "".join(
+        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
+        for char in text
+    )
+
+
 def shown(value: object, limit: int = 80) -> str:
     """Return a short `repr` that never raises, for use in a message."""
     try:
@@ -27,6 +43,12 @@ class StateError(Exception):
     def __init__(self, *facts: Any) -> None:
         self.args = self._facts = facts  # not super().__init__(): OSError would read its own meaning into them
 
+    def __str__(self) -> str:
+        return plain(self._sentence())
+
+    def _sentence(self) -> str:
+        return " ".join(map(str, self.args))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._facts
 
@@ -41,7 +63,7 @@ class StateOptionError(StateError, ValueError):
         super().__init__(option, value, allowed)
         self.option, self.value, self.allowed = option, value, allowed
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         return f"{self.option} is {shown(self.value)}, but must be {self.allowed}."
 
 
@@ -55,7 +77,7 @@ class StateOptionTypeError(StateError, TypeError):
         super().__init__(option, value, allowed)
         self.option, self.value, self.allowed = option, value, allowed
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         return f"{self.option} is {shown(self.value)}, a {type(self.value).__name__}, but must be {self.allowed}."
 
 
@@ -69,7 +91,7 @@ class UnsupportedValueError(StateError, TypeError):
         super().__init__(key, path, type_name, reason, hint)
         self.key, self.path, self.type_name, self.reason, self.hint = key, path, type_name, reason, hint
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         subject = "cannot keep this value" if self.key is None else f"cannot keep the value of key {shown(self.key)}"
         return f"{subject}: {self.path} is of type {self.type_name}, {self.reason}. {self.hint}"
 
@@ -84,7 +106,7 @@ class RestoreError(StateError, ValueError):
         super().__init__(key, reason, task)
         self.key, self.reason, self.task = key, reason, task
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         subject = "a value" if self.key is None else f"the value of key {shown(self.key)}"
         if self.task is not None:
             subject = f"the result of task {shown(self.task)}"
@@ -101,7 +123,7 @@ class StateClosedError(StateError, ValueError):
         super().__init__(location)
         self.location = location
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         place = "in memory" if self.location is None else f"over {self.location}"
         return f"this StateManager {place} is closed; make a new one, or use it before close()."
 
@@ -117,7 +139,7 @@ class StateFileError(StateError, OSError):
         self.path, self.reason, self.errno = path, reason, errno
         self.filename, self.strerror = path, reason
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         return f"state file {self.path}: {self.reason}"
 
 
@@ -174,7 +196,7 @@ class ResumeError(StateError, ValueError):
         self.added, self.removed, self.rewired, self.params = map(tuple, (added, removed, rewired, params))
         self.keeps, self.recorded = keeps, recorded
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         news = [
             f"{what}: {_listed([shown(name) for name in names])}"
             for what, names in (
@@ -211,7 +233,7 @@ class RunInUseError(StateError, RuntimeError):
         super().__init__(run_id, pipeline, pid, started, host)
         self.run_id, self.pipeline, self.pid, self.started, self.host = run_id, pipeline, pid, started, host
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         when = f"{self.started:%Y-%m-%d %H:%M:%S} UTC"
         return (
             f"run {self.run_id} of {shown(self.pipeline)} is in the hands of process {self.pid} on {shown(self.host)}, "
@@ -230,7 +252,7 @@ class UnknownRunError(StateError, KeyError):
         super().__init__(run_id, location)
         self.run_id, self.location = run_id, location
 
-    def __str__(self) -> str:
+    def _sentence(self) -> str:
         place = "in memory" if self.location is None else f"in {self.location}"
         return f"there is no run {shown(self.run_id)} {place}; state.runs() lists those there are."
 

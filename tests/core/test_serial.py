@@ -1,0 +1,311 @@
+"""The serial executor: what tasks raise, what they leave behind, and what they do to the process that they share."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+import weakref
+from itertools import pairwise
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from flowkit_core import DAG, RunFinished, Task, TaskFailed, TaskRetrying, TaskSucceeded
+
+# Each test in both ways that the executor has: in a sprint, and call by call because somebody listens.
+ways = pytest.mark.parametrize("observers", [[], [lambda event: None]], ids=["sprint", "watched"])
+
+
+def serial(*tasks, **options):
+    return DAG("etl", tasks=tasks).run("serial", **options)
+
+
+# What tasks raise
+
+
+def recurse():
+    return recurse()
+
+
+def exhaust():
+    return [0] * (sys.maxsize // 8)
+
+
+def empty_queue():
+    import queue
+
+    queue.SimpleQueue().get_nowait()
+
+
+@ways
+@pytest.mark.parametrize("func", [recurse, exhaust, empty_queue, lambda: next(iter([])), lambda: [].pop()])
+def test_what_ends_loops_elsewhere_is_a_plain_failure(func, observers):
+    """Tried again, raised, and noted; others run when they may."""
+    tries = []
+
+    def fail():
+        tries.append(1)
+        func()
+
+    broken, other = Task(fail, name="broken", retries=1, delay=0), Task(lambda: 1, name="other")
+    results = serial(broken, other, fail_fast=False, raise_on_failure=False, observers=observers)
+    assert len(tries) == 2
+    assert results == {"other": 1}
+    with pytest.raises(Exception) as expected:
+        func()
+    error = results.failed["broken"]
+    assert type(error) is type(expected.value)
+    assert any("task 'broken' of 'etl' failed after 2 attempts" in note for note in error.__notes__)
+    with pytest.raises(type(error)):
+        serial(broken, observers=observers)
+
+
+@ways
+@pytest.mark.parametrize(
+    "kind",
+    [StopIteration, StopAsyncIteration, TimeoutError, BlockingIOError, BrokenPipeError, IndexError],
+)
+@pytest.mark.parametrize("where", ["when", "retry_on"])
+def test_what_conditions_and_filters_raise(kind, where, observers):
+    """It is never taken for something of the executor's own."""
+
+    def refuse(*_):
+        raise kind("no")
+
+    error = ValueError("boom")
+
+    def fail():
+        raise error
+
+    broken, other = Task(fail, name="broken", retries=2, delay=0, **{where: refuse}), Task(lambda: 1, name="other")
+    results = serial(broken, other, fail_fast=False, raise_on_failure=False, observers=observers)
+    if where == "when":
+        assert type(results.failed["broken"]) is kind
+    else:
+        assert results.failed["broken"] is error
+    assert results.attempts["broken"] == 1
+
+
+# What is left
+
+
+class Value:
+    """Something that can be referred to weakly."""
+
+
+@ways
+def test_results_live_as_long_as_somebody_holds_them(observers):
+    """Not a moment longer, and without the help of the collector of garbage."""
+    seen = []
+
+    def make(*_inputs):
+        value = Value()
+        seen.append(weakref.ref(value))
+        return value
+
+    gc.collect()
+    gc.disable()
+    try:
+        first = Task(make, name="first")
+        tasks = [Task(make, name=f"task_{number}") for number in range(20)]
+        first >> tasks
+        results = serial(*tasks, observers=observers)
+        kept = results["first"]
+        assert sum(reference() is not None for reference in seen) == 21
+        results.clear()
+        assert [reference() for reference in seen if reference() is not None] == [kept]
+    finally:
+        gc.enable()
+
+
+@ways
+def test_what_a_task_used_is_gone_when_it_returns(observers):
+    """No frame of an attempt outlives it."""
+    seen = []
+
+    def use():
+        value = Value()
+        seen.append(weakref.ref(value))
+
+    def look(_):
+        return [reference() for reference in seen]
+
+    gc.disable()
+    try:
+        user, looker = Task(use), Task(look)
+        user >> looker
+        assert serial(looker, observers=observers)["look"] == [None]
+    finally:
+        gc.enable()
+
+
+class OwnError(Exception):
+    """An exception that can be referred to weakly."""
+
+
+def failing(seen, **options):
+    """Return a task of which each attempt fails, and leaves weak references to its error and to what its frame held."""
+
+    def fail():
+        value, error = Value(), OwnError("boom")
+        seen[:] = [*seen, (weakref.ref(value), weakref.ref(error))]
+        try:
+            raise error
+        finally:
+            del error
+
+    return Task(fail, delay=0, **options)
+
+
+def alive(seen):
+    return [sum(reference() is not None for reference in references) for references in zip(*seen, strict=True)]
+
+
+@pytest.fixture
+def frozen():
+    """Leave to the collector of garbage only what is made from now on, so that it is quick."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@ways
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_the_last_error_goes_with_whoever_caught_it(fail_fast, observers):
+    """With its frames, and what those hold; those of attempts that were repeated have gone before."""
+    seen = []
+    with pytest.raises((OwnError, ExceptionGroup)) as caught:
+        serial(failing(seen, retries=3), fail_fast=fail_fast, observers=observers)
+    gc.collect()
+    assert (len(seen), alive(seen)) == (4, [1, 1])
+    del caught
+    gc.collect()
+    assert alive(seen) == [0, 0]
+
+
+def test_errors_of_attempts_that_were_repeated_are_let_go_at_once():
+    """Without the help of the collector of garbage."""
+    seen, counts = [], []
+
+    def observer(event):
+        if isinstance(event, (TaskRetrying, TaskFailed)):
+            counts.append(alive(seen))
+
+    gc.disable()
+    try:
+        serial(failing(seen, retries=3), observers=[observer], raise_on_failure=False)
+    finally:
+        gc.enable()
+    assert counts == [[1, 1]] * 4
+
+
+# The clock
+
+
+@pytest.mark.parametrize("jump", [10.0**9, -(10.0**9), float("nan")])
+def test_a_clock_that_jumps_changes_neither_durations_nor_waits(monkeypatch, jump):
+    """Somebody sets it, forth or back, while tasks run and while a retry waits."""
+    shift, attempts, events = [0.0], [], []
+    real, real_ns = time.time, time.time_ns
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + (int(shift[0] * 1e9) if jump == jump else 0))
+
+    def flaky():
+        attempts.append(time.monotonic())
+        shift[0] += jump
+        if len(attempts) < 3:
+            raise ValueError
+
+    def observer(event):
+        shift[0] -= jump / 2
+        events.append(event)
+
+    began = time.perf_counter()
+    results = serial(Task(flaky, retries=2, delay=0.02, backoff=1, jitter=0), observers=[observer])
+    spent = time.perf_counter() - began
+    assert [after - before >= 0.02 for before, after in pairwise(attempts)] == [True, True]
+    assert [event.delay for event in events if isinstance(event, TaskRetrying)] == [0.02, 0.02]
+    told = [event.duration for event in events if isinstance(event, (TaskSucceeded, RunFinished))]
+    assert len(told) == 2
+    assert all(0 <= seconds <= spent for seconds in (*told, *results.durations.values()))
+
+
+# The process that they share
+
+
+def run_python(source, *arguments):
+    """Run a script in a new Python, and return what it wrote to its standard output, as bytes."""
+    command = [sys.executable, "-c", dedent(source), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=True).stdout
+
+
+CLOSED = """
+import os, sys
+{prelude}
+from flowkit_core import DAG, Task
+
+def close():
+    sys.stdout.close()
+    sys.stderr.close()
+    return "closed"
+
+first, second, third = Task(close), Task(lambda x: print("lost"), name="prints"), Task(lambda x: x, name="silent")
+first >> [second, third]
+results = DAG("streams", tasks=[second, third]).run({how})
+os.write(1, repr((results, results.failed)).encode())
+"""
+CLOSED_ENDS = "({'close': 'closed', 'silent': 'closed'}, {'prints': ValueError('I/O operation on closed file.')})"
+
+
+def test_a_task_that_closes_the_streams():
+    """They are closed for the tasks after it; the run goes on, and only who writes to them fails."""
+    output = run_python(CLOSED.format(prelude="", how="'serial', fail_fast=False, raise_on_failure=False"))
+    assert output.decode() == CLOSED_ENDS
+
+
+@pytest.mark.parametrize(
+    "prelude",
+    [
+        "import logging; logging.basicConfig(level='INFO')",
+        "import warnings; warnings.simplefilter('always')",
+        "import warnings; warnings.simplefilter('error')",
+    ],
+)
+def test_a_task_that_closes_the_streams_that_somebody_writes_to(prelude):
+    """Loggers and observers: a warning about those cannot be seen any more, and fails nothing."""
+    how = "'serial', fail_fast=False, raise_on_failure=False, observers=[lambda event: print(end='')]"
+    output = run_python(CLOSED.format(prelude=prelude, how=how)).decode()
+    assert output.endswith(CLOSED_ENDS)
+
+
+def test_a_task_that_prints_megabytes():
+    """They are printed, and nothing of them is kept."""
+    output = run_python("""
+    from flowkit_core import DAG, Task
+    def shout(): print("x" * 5_000_000)
+    print(DAG("loud", tasks=[Task(shout)]).run("serial"))
+    """)
+    assert len(output) == 5_000_001 + len("{'shout': None}\n")
+    assert output.endswith(b"x\n{'shout': None}\n")
+
+
+def test_a_task_that_moves(tmp_path, monkeypatch):
+    """The folder, and the environment, are those of the process: of the tasks after it, and of whoever called run()."""
+    monkeypatch.chdir(Path.cwd())
+    monkeypatch.setenv("FLOWKIT_TEST_MOVED", "0")
+
+    def move():
+        os.chdir(tmp_path)
+        os.environ["FLOWKIT_TEST_MOVED"] = "1"
+
+    mover = Task(move)
+    after = Task(lambda _: (Path.cwd(), os.environ["FLOWKIT_TEST_MOVED"]), name="after")
+    mover >> after
+    assert serial(after)["after"] == (tmp_path, "1")
+    assert (Path.cwd(), os.environ["FLOWKIT_TEST_MOVED"]) == (tmp_path, "1")

@@ -1,0 +1,37 @@
+"""A clock that is set while a pipeline runs: it tells when something was, never how long it took or has to wait."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from resumable import RESULTS, numbers
+
+from flowkit import RunFinished, TaskRetrying, TaskStarted, TaskSucceeded
+
+
+@pytest.mark.parametrize("jump", [10.0**9, -(10.0**9)])
+def test_a_clock_that_jumps_changes_neither_durations_nor_waits(box, executor, monkeypatch, jump):
+    shift, real = [0.0], time.time
+    monkeypatch.setattr(time, "time", lambda: real() + shift[0])
+    monkeypatch.setattr(time, "time_ns", lambda: int((real() + shift[0]) * 1e9))
+    heard = []
+
+    def observer(event):
+        heard.append((event, time.perf_counter()))
+        shift[0] += jump if len(heard) % 3 else -2 * jump
+        if isinstance(event, TaskRetrying):
+            box.mend("extract")
+
+    box.tell("extract", "fail")
+    pipeline = numbers(retries=1, delay=0.02, backoff=1, jitter=0)
+    began = time.perf_counter()
+    results = pipeline.run(executor, params=box.params, observers=[observer])
+    spent = time.perf_counter() - began
+    assert results == RESULTS
+    (failed,) = [at for event, at in heard if isinstance(event, TaskRetrying)]
+    again = next(at for event, at in heard if isinstance(event, TaskStarted) and at > failed)
+    assert again - failed >= 0.02
+    told = [event.duration for event, _ in heard if isinstance(event, (TaskSucceeded, RunFinished))]
+    assert len(told) == 5
+    assert all(0 <= seconds <= spent for seconds in (*told, *results.durations.values()))
