@@ -297,6 +297,18 @@ def test_a_folder_is_no_file(path):
 
 
 @posix
+@pytest.mark.parametrize("suffix", [".json", ".db"])
+def test_a_path_is_shown_on_one_line_and_drives_no_terminal(tmp_path, suffix):
+    """The attribute has it as it is."""
+    path = tmp_path / f"red\x1b[31m\nforged\u202e{suffix}"
+    path.mkdir()
+    with pytest.raises(StateFileError) as caught:
+        StateManager(path).set("key", 1)
+    assert str(caught.value).isprintable()
+    assert r"red\x1b[31m\nforged\u202e" in str(caught.value)
+    assert caught.value.path == str(path)
+
+
 def test_a_pipe_is_no_file_and_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "state.json")
     with pytest.raises(StateFileError, match="not a regular file"):
