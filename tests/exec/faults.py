@@ -63,6 +63,13 @@ def ok(*_args):
     return "ok"
 
 
+def end_with(_value, *, large, deadly):
+    """Die, or do not, with large values in hand."""
+    if deadly:
+        os._exit(3)
+    return len(large.data)
+
+
 def tally(*_args, tallies):
     return count(tallies)
 
@@ -80,6 +87,7 @@ def pid(*_args):
 
 
 def sleep_for_ever(*_args, started):
+    Path(f"{started}.pid").write_text(str(os.getpid()))
     count(started)
     while True:
         time.sleep(60)
@@ -125,6 +133,8 @@ def spring(fault):
         sys.exit("sprung")
     if fault == "interrupt":
         raise KeyboardInterrupt
+    if fault == "mute":
+        raise NoText
     crash(fault)
 
 
@@ -138,6 +148,31 @@ def run_into(fault):
 
 def make_trap(place, fault):
     return Trap(place, fault)
+
+
+class Counted:
+    """A large value that counts how often this process pickles it."""
+
+    pickled = 0
+
+    def __init__(self, size=LARGE):
+        self.data = bytes(size)
+
+    def __reduce__(self):
+        Counted.pickled += 1
+        return Counted, (len(self.data),), {"data": self.data}
+
+
+def size(*args, **kwargs):
+    return sum(len(value.data) for value in (*args, *kwargs.values()))
+
+
+def sizes(large, same, small):
+    return [len(value.data) for value in (large, same, small)]
+
+
+def size_of(*, value):
+    return len(value.data)
 
 
 class Relic:
@@ -225,6 +260,23 @@ class NoName(Exception, metaclass=Meta):
     pass
 
 
+class NamelessMeta(type):
+    @property
+    def __name__(cls):
+        raise RuntimeError("no name")
+
+
+class Nameless(metaclass=NamelessMeta):
+    """A value that cannot be pickled, and whose type has no name to say so by."""
+
+    def __reduce__(self):
+        raise NoText
+
+
+def make_nameless():
+    return Nameless()
+
+
 class FragileText(str):
     __slots__ = ()
 
@@ -254,6 +306,25 @@ class Exotic(Exception):
             raise RuntimeError("not at home")
 
 
+class Slotted(Exception):
+    __slots__ = ("__private", "code", "lock", "unset")
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.code, self.__private = 7, 8
+
+    def private(self):
+        return self.__private
+
+
+def raise_slotted(*, locked):
+    error = Slotted("slotted")
+    error.code, error.note = 9, "in the dict"
+    if locked:
+        error.lock = threading.Lock()
+    raise error
+
+
 def raise_it(kind, args):
     error = globals()[kind](*args)
     if kind == "OwnReduce":
@@ -268,11 +339,34 @@ def raise_local():
     raise Local("from a function")
 
 
+def raise_local_until(path, failures):
+    """Fail the first times."""
+    if (number := count(path)) <= failures:
+        raise_local()
+    return number
+
+
+def raise_local_mixed():
+    """Raise what is of two importable kinds, and has an importable class above it that is no exception."""
+
+    class Local(Point, OwnMessage, KeyError):
+        def __init__(self):
+            Exception.__init__(self, "mixed")
+
+    raise Local
+
+
 def raise_group():
-    class Local(Exception):
+    """Raise a group, with members that are odd, that have notes and causes, and that are groups."""
+
+    class Local(LookupError):
         pass
 
-    raise ExceptionGroup("several", [ValueError("one"), Local("two")])
+    members = [TwoArguments(7, "odd"), ValueError("plain")]
+    for error in members:
+        error.__cause__ = KeyError("reason")
+        error.add_note(f"a note on {type(error).__name__}")
+    raise ExceptionGroup("several", [*members, ExceptionGroup("inner", [Local("local")])])
 
 
 def raise_locked():
@@ -392,6 +486,27 @@ def close_descriptors():
     return "closed"
 
 
+def surroundings():
+    return str(Path.cwd()), dict(os.environ), list(sys.path), list(sys.argv)
+
+
+def move_away(*_args, path):
+    """Change what a worker has of the process that runs the pipeline; its folder is gone afterwards."""
+    Path(path).mkdir()
+    os.chdir(path)
+    Path(path).rmdir()
+    os.environ["FLOWKIT_TEST_MOVED"] = "1"
+    os.environ["FLOWKIT_DEPTH"] = "9"
+    del os.environ["PATH"]
+    sys.path.insert(0, path)
+    sys.argv.append(path)
+    return os.getpid()
+
+
+def is_moved(*_args):
+    return os.environ.get("FLOWKIT_TEST_MOVED")
+
+
 def move(folder):
     os.chdir(folder)
     os.environ["FLOWKIT_TEST_MOVED"] = "1"
@@ -454,6 +569,11 @@ def nested(levels):
 
 def speak(name, level, text):
     logging.getLogger(name).log(level, text)
+    return "spoke"
+
+
+def speak_of_a_trap(place, fault):
+    logging.getLogger("app").error("hello", extra={"trap": Trap(place, fault)})
     return "spoke"
 
 

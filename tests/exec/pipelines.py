@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import socket
@@ -31,6 +32,21 @@ def nothing():
 @task
 def add_one(x):
     return x + 1
+
+
+@task
+def ten(one):
+    return one * 10
+
+
+@task
+def add_hundred_to_one(one):
+    return one + 100
+
+
+@task
+def ten_and_one(ten, one):
+    return ten, one
 
 
 @task
@@ -178,6 +194,49 @@ def flaky(path, failures):
     if tries <= failures:
         raise OwnError(tries, f"failure {tries}")
     return tries
+
+
+class Problems(Exception):
+    """A collection of problems, and there may be none in it."""
+
+    def __len__(self):
+        return 0
+
+
+@task
+def no_problems():
+    raise Problems("the table is gone")
+
+
+def shifted(function):
+    """Return a function that adds one to what another returns."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args) + 1
+
+    return wrapper
+
+
+@shifted
+@task
+def shifted_one():
+    return 1
+
+
+plain_one = shifted_one.__wrapped__
+
+
+class Stubborn(Task):
+    """A user's own kind of task."""
+
+
+def _stubborn(path):
+    raise OwnError(count(path), "no")
+
+
+stubborn = Stubborn(_stubborn, name="stubborn", retries=2, delay=0)
+_stubborn = stubborn
 
 
 @task(trigger="all_done")

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from flowkit_core import (
     DAG,
+    Graph,
+    Pipeline,
     RunFinished,
     RunStarted,
     Task,
@@ -27,6 +29,7 @@ from flowkit_core import (
     TaskSucceeded,
     UnknownExecutorError,
 )
+from flowkit_core.binding import bind_by_name
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 
 SECONDS = 60  # a guard against hanging, never a wait
@@ -65,6 +68,25 @@ def test_a_diamond(executor):
     results = DAG("diamond", tasks=[end]).run(executor)
     assert results == {"one": 1, "right": 2, "left": 2, "collect": (2, 2, 1)}
     assert list(results) == ["one", "right", "left", "collect"]
+
+
+class ByName(Pipeline):
+    """A builder of one row, in which a parameter may be named like any earlier task, as in a Flow."""
+
+    def __init__(self, name, *tasks):
+        super().__init__(name)
+        self._tasks = tasks
+
+    def graph(self):
+        upstream = [[place - 1] if place else [] for place in range(len(self._tasks))]
+        places = {task.name: place for place, task in enumerate(self._tasks)}
+        return Graph(self.name, self._tasks, upstream, lambda *facts: bind_by_name(*facts, places.get))
+
+
+def test_a_value_from_further_up_than_the_upstream(executor):
+    """Also where all of a row is sent to one worker at once."""
+    row = ByName("row", *fresh(p.one, p.ten, p.add_hundred_to_one, p.ten_and_one))
+    assert row.run(executor) == {"one": 1, "ten": 10, "add_hundred_to_one": 101, "ten_and_one": (10, 1)}
 
 
 def test_independent_tasks_keep_their_order(executor):
@@ -267,6 +289,23 @@ def test_the_tasks_own_exception_is_raised(executor):
     assert "1 task had succeeded, 0 were running, 1 did not start" in notes(error)
     assert error.flowkit_results == {"one": 1}
     assert error.flowkit_results.states == {"one": "succeeded", "fail": "failed", "after": "upstream_failed"}
+
+
+def test_an_exception_that_is_false_is_raised_all_the_same(executor):
+    """What is raised is never asked whether it is true."""
+    (problems,) = fresh(p.no_problems)
+    with pytest.raises(p.Problems, match="the table is gone"):
+        DAG("false", tasks=[problems]).run(executor)
+
+
+def test_what_is_called_is_what_was_decorated(executor, tmp_path):
+    """A decorator above @task, or a task of a class of its own, stands in the module under the function's name."""
+    (plain,) = fresh(p.plain_one)
+    assert DAG("wrapped", tasks=[plain]).run(executor) == {"shifted_one": 1}
+    path = tmp_path / "tries"
+    with pytest.raises(p.OwnError):
+        DAG("own", tasks=fresh(p.stubborn)).run(executor, params={"path": str(path)})
+    assert path.stat().st_size == 3
 
 
 def test_the_traceback_shows_the_users_line(executor):

@@ -29,8 +29,9 @@ class Large:
     def __reduce_ex__(self, protocol):
         return Large, (pickle.PickleBuffer(self.data),)
 
-def show(*tasks):
-    results = DAG("session", max_workers=2, tasks=tasks).run("process", fail_fast=False, raise_on_failure=False)
+def show(*tasks, **params):
+    dag = DAG("session", max_workers=2, tasks=tasks)
+    results = dag.run("process", fail_fast=False, raise_on_failure=False, params=params)
     return dict(results) | results.failed
 """
 
@@ -87,6 +88,34 @@ def test_large_values_beside_classes_of_the_session():
     assert session(cells) == "(200000, 1)\n"
 
 
+def test_a_large_value_of_the_session_itself():
+    """In shared memory too, when it comes from run(params=...): written once, its class by value."""
+    cells = """
+    pickled = []
+    class Counted(Large):
+        def __reduce_ex__(self, protocol):
+            pickled.append(1)
+            return Counted, (pickle.PickleBuffer(self.data),)
+    def size(large): return len(large.data)
+    found = show(*[Task(size, name=f"size_{number}") for number in range(20)], large=Counted(bytearray(200_000)))
+    print(set(found.values()), len(pickled) <= 3)
+    """
+    assert session(cells) == "{200000} True\n"
+
+
+def test_exceptions_of_a_cell():
+    """Of classes that stand in a function, too: they are what they are derived from."""
+    cells = """
+    @task
+    def local():
+        class Local(Wrong, ValueError): pass
+        raise Local("no")
+    error = show(local)["local"]
+    print(isinstance(error, Wrong), isinstance(error, ValueError), "no" in str(error))
+    """
+    assert session(cells) == "True True True\n"
+
+
 def test_a_cell_that_is_run_again():
     """Workers that are kept warm get the new function."""
     cells = """
@@ -100,11 +129,23 @@ def test_a_cell_that_is_run_again():
     assert session(cells) == "0\n1\n2\n"
 
 
-@pytest.mark.parametrize("value", ["lock", "generator"])
-def test_what_cloudpickle_cannot_carry_either(value):
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("threading.Lock()", "cannot pickle '_thread.lock' object"),
+        ("(n for n in [])", "cannot pickle 'generator' object"),
+        ("Mute()", "cannot carry it either (NoText: <unprintable>)"),
+    ],
+    ids=["lock", "generator", "error without a text"],
+)
+def test_what_cloudpickle_cannot_carry_either(value, words):
     """The error names the task and the reason."""
     cells = f"""
-    thing = threading.Lock() if {value!r} == "lock" else (n for n in [])
+    class NoText(Exception):
+        def __str__(self): raise self
+    class Mute:
+        def __reduce__(self): raise NoText
+    thing = {value}
     holder = Task(lambda: thing, name="holder")
     try:
         print(show(holder))
@@ -113,4 +154,4 @@ def test_what_cloudpickle_cannot_carry_either(value):
     """
     output = session(cells)
     assert output.startswith("SerializationError task 'holder'")
-    assert f"cannot pickle '{'_thread.lock' if value == 'lock' else 'generator'}' object" in output
+    assert words in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -14,10 +15,11 @@ import traceback
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import faults
 import pytest
-from harness import guarded, until
+from harness import PROC, guarded, until
 
 from flowkit_core import (
     DAG,
@@ -31,7 +33,7 @@ from flowkit_core import (
     TaskSucceeded,
     WorkerDiedError,
 )
-from flowkit_exec import ProcessExecutor
+from flowkit_exec import ProcessExecutor, _crew
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,19 @@ def gone(pid):
 def descriptors():
     """Return how many descriptors are open."""
     return len(list(Path("/dev/fd").iterdir()))
+
+
+def children():
+    """Return the ids of the child processes of this one, those included that nobody has waited for."""
+    if not PROC.is_dir():
+        pytest.skip("platform: processes are found in /proc")
+    found = []
+    for path in PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            facts = path.read_text()
+            if int(facts.rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def text_of(error):
@@ -122,10 +137,20 @@ def test_what_was_queued_behind_a_death_runs_once(executor, tmp_path):
 
 @guarded
 def test_an_idle_worker_that_dies_is_replaced(executor):
-    """Silently: nobody is blamed."""
-    for _ in range(3):
-        os.kill(run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
-        assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    """Silently: nobody is blamed, and the log tells who listens."""
+    logger = logging.getLogger("flowkit")
+    logger.addHandler(handler := Records())
+    logger.setLevel(logging.INFO)
+    try:
+        for _ in range(3):
+            handler.texts.clear()
+            os.kill(worker := run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
+            assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            text = f"Idle worker process {worker} was ended by SIGKILL: another takes its place."
+            assert handler.texts.count(text) == 1
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
 
 
 @guarded
@@ -142,14 +167,15 @@ def test_an_endless_killer_stops_after_its_attempts(executor, tmp_path):
     task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
     error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
     assert error.exitcode == 9
-    assert "failed after 3 attempts" in error.__notes__[0]
+    assert "flowkit: task 'mortal' has taken 3 workers with it" in error.__notes__
+    assert "failed after 3 attempts" in error.__notes__[-1]
     assert path.stat().st_size == 3
 
 
 # The six places
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
+@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "mute", "SIGKILL", "0"])
 @guarded
 def test_a_fault_while_a_call_is_unpickled(executor, fault):
     """Or a death there: the task's own."""
@@ -161,7 +187,11 @@ def test_a_fault_while_a_call_is_unpickled(executor, fault):
         assert (error.task, error.what) == ("take", "argument")
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit"])
+# An exception without a text must not take more with it than any other.
+SPRUNG = {"raise": "RuntimeError: sprung", "exit": "SystemExit: sprung", "mute": "NoText: <unprintable>"}
+
+
+@pytest.mark.parametrize("fault", SPRUNG)
 @guarded
 def test_a_fault_while_a_call_is_pickled(executor, fault):
     """The error names the task and the parameter."""
@@ -169,7 +199,7 @@ def test_a_fault_while_a_call_is_pickled(executor, fault):
     assert type(error) is SerializationError
     assert (error.task, error.what) == ("take", "argument")
     assert "'value' is a Trap" in str(error)
-    assert "sprung" in str(error)
+    assert SPRUNG[fault] in str(error)
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
@@ -187,7 +217,7 @@ def test_a_fault_while_a_task_runs(executor, fault):
     assert run(executor, Task(faults.ok)) == {"ok": "ok"}
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "SIGKILL", "0"])
+@pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "mute", "SIGKILL", "0"])
 @guarded
 def test_a_fault_while_a_result_is_pickled(executor, fault):
     """The error names the task and the type of the result."""
@@ -200,7 +230,7 @@ def test_a_fault_while_a_result_is_pickled(executor, fault):
         assert "is a Trap" in str(error)
 
 
-@pytest.mark.parametrize("fault", ["raise", "exit"])
+@pytest.mark.parametrize("fault", SPRUNG)
 @guarded
 def test_a_fault_while_a_result_is_unpickled(executor, fault):
     """What came with it arrives, and what stands below it does not run, nor anything twice."""
@@ -210,9 +240,18 @@ def test_a_fault_while_a_result_is_unpickled(executor, fault):
     error = outcome(executor, start, params={"place": "unpickling", "fault": fault})
     assert type(error) is SerializationError
     assert (error.task, error.what) == ("make_trap", "result")
-    assert "sprung" in str(error)
+    assert SPRUNG[fault] in str(error)
     results = run(executor, below, raise_on_failure=False, params={"place": "unpickling", "fault": fault})
     assert results.states == {"make_trap": "failed", "take": "upstream_failed"}
+
+
+@guarded
+def test_a_value_whose_type_has_no_name(executor):
+    """As an argument and as a result: the error says what can be said."""
+    error = outcome(executor, Task(faults.take), params={"value": faults.Nameless()})
+    assert "'value' is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
+    error = outcome(executor, Task(faults.make_nameless))
+    assert "is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
 
 
 @guarded
@@ -285,12 +324,11 @@ def test_an_odd_exception_comes_back_as_itself(executor, kind, args, expected):
     ("task", "params"),
     [
         (faults.raise_local, {}),
-        (faults.raise_group, {}),
         (faults.raise_it, {"kind": "NoName", "args": ("x",)}),
         (faults.raise_it, {"kind": "OddText", "args": ("x",)}),
         (faults.raise_it, {"kind": "Exotic", "args": None}),
     ],
-    ids=["local", "group", "no name", "odd text", "exotic"],
+    ids=["local", "no name", "odd text", "exotic"],
 )
 @guarded
 def test_an_exception_that_cannot_come_back_has_a_stand_in(executor, task, params):
@@ -301,11 +339,39 @@ def test_an_exception_that_cannot_come_back_has_a_stand_in(executor, task, param
     assert isinstance(error, RemoteTaskError)
     assert error.task == task.__name__
     if task is faults.raise_local:
+        assert isinstance(error, ValueError)
         assert (error.type_name, error.text) == ("faults.raise_local.<locals>.Local", "from a function")
         assert 'raise Local("from a function")' in error.traceback_text
-    if task is faults.raise_group:
-        assert "ValueError: one" in error.traceback_text
-        assert "Local: two" in error.traceback_text
+
+
+@guarded
+def test_a_stand_in_is_caught_by_what_is_above_the_original(executor, tmp_path):
+    """By except and by retry_on, as in threads: by the nearest class that can be imported and is an exception."""
+    params = {"path": str(tmp_path / "tries"), "failures": 2}
+    task = Task(faults.raise_local_until, retries=2, delay=0, retry_on=ValueError)
+    assert outcome(executor, task, params=params) == 3
+    params["path"] += "_not"
+    error = outcome(executor, task.with_options(retry_on=KeyError), params=params)
+    assert isinstance(error, ValueError)
+    assert Path(params["path"]).stat().st_size == 1
+    error = outcome(executor, Task(faults.raise_local_mixed))
+    assert isinstance(error, RemoteTaskError)
+    assert isinstance(error, faults.OwnMessage)
+    assert not isinstance(error, faults.Point)
+
+
+@guarded
+def test_an_exception_with_slots(executor):
+    """What is in them arrives, or a note says that it could not."""
+    error = outcome(executor, Task(faults.raise_slotted), params={"locked": False})
+    assert type(error) is faults.Slotted
+    assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
+    assert not hasattr(error, "unset")
+    assert not any("could not travel" in note for note in error.__notes__)
+    error = outcome(executor, Task(faults.raise_slotted), params={"locked": True})
+    assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
+    assert not hasattr(error, "lock")
+    assert "could not travel from the worker process: lock" in error.__notes__[0]
 
 
 @guarded
@@ -334,6 +400,22 @@ def test_causes_and_contexts_come_back(executor):
     assert type(error.__context__.__cause__) is KeyError
     circle = outcome(executor, Task(faults.raise_circle))
     assert (type(circle), circle.args) == (ValueError, ("one",))
+
+
+@guarded
+def test_the_members_of_a_group(executor):
+    """Come back as any exception does: as themselves, with notes and causes; or with a stand-in."""
+    error = outcome(executor, Task(faults.raise_group))
+    assert (type(error), error.message) == (ExceptionGroup, "several")
+    odd, plain, (local,) = *error.exceptions[:2], error.exceptions[2].exceptions
+    assert (type(odd), str(odd), odd.code) == (faults.TwoArguments, "7: odd", 7)
+    assert (type(plain), str(plain)) == (ValueError, "plain")
+    assert [type(member.__cause__) for member in (odd, plain)] == [KeyError, KeyError]
+    assert [member.__notes__ for member in (odd, plain)] == [["a note on TwoArguments"], ["a note on ValueError"]]
+    assert isinstance(local, RemoteTaskError)
+    assert isinstance(local, LookupError)
+    assert (local.task, local.text) == ("raise_group", "local")
+    assert "faults.py" in str(error.__cause__)
 
 
 @guarded
@@ -396,6 +478,39 @@ def test_large_values_both_ways_at_once(executor):
     assert all(value == data + data for value in results.values())
 
 
+class Known:
+    """A cache that knows one result."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def over(self, _state):
+        return self
+
+    def find(self, *_args, **_options):
+        return SimpleNamespace(known=True, value=self.value, why="known", token=None)
+
+    def keep(self, _token, _value):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("task", [faults.size, faults.size_of])
+@guarded
+def test_a_large_value_of_the_caller_is_pickled_once(executor, task):
+    """However many tasks it goes to, by position or by name: they find it in shared memory."""
+    pickled = []
+    for count in (2, 40):
+        faults.Counted.pickled = 0
+        tasks = [Task(task, name=f"task_{number}") for number in range(count)]
+        value = faults.Counted()
+        if task is faults.size:
+            Task(faults.ok, cache=Known(value)) >> tasks
+        results = run(executor, *tasks, params={} if task is faults.size else {"value": value})
+        assert {results[task.name] for task in tasks} == {faults.LARGE}
+        pickled.append(faults.Counted.pickled)
+    assert pickled[0] == pickled[1] <= 3
+
+
 @guarded
 def test_a_shared_value_is_each_tasks_own(executor):
     """What one changes, no other sees."""
@@ -405,6 +520,17 @@ def test_a_shared_value_is_each_tasks_own(executor):
     results = run(executor, *tasks)
     assert [results[task.name] for task in tasks] == [1] * 40
     assert bytes(results["buffer"].data) == b"\1" * faults.LARGE
+
+
+@guarded
+def test_the_same_large_value_twice(executor):
+    """In one call: it is put into shared memory once, and nothing of it stays open."""
+    value = faults.Counted()
+    params = {"large": value, "same": value, "small": faults.Counted(1)}
+    run(executor, Task(faults.ok))
+    before = descriptors()
+    assert run(executor, Task(faults.sizes), params=params) == {"sizes": [faults.LARGE, faults.LARGE, 1]}
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("count", [70, 300])
@@ -467,6 +593,66 @@ def test_a_task_that_moves(tmp_path):
     assert Path.cwd() == here
     assert "FLOWKIT_TEST_MOVED" not in os.environ
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@guarded
+def test_a_warm_worker_is_where_the_caller_is(tmp_path):
+    """Whatever a task has changed: the next of the same run shares that, the next run does not."""
+    first, second = Task(faults.move_away), Task(faults.is_moved)
+    first >> second
+    here = Path.cwd()
+    with ProcessExecutor(max_workers=1) as executor:
+        before = run(executor, Task(faults.surroundings))["surroundings"]
+        results = run(executor, second, params={"path": str(tmp_path / "gone")})
+        assert results["is_moved"] == "1"
+        assert run(executor, Task(faults.surroundings))["surroundings"] == before
+        assert before == (str(here), {**os.environ, "FLOWKIT_DEPTH": "1"}, sys.path, sys.argv)
+        try:
+            os.chdir(tmp_path)
+            os.environ["FLOWKIT_TEST_HERE"] = "1"
+            sys.argv.append("more")
+            found = run(executor, Task(faults.surroundings))["surroundings"]
+            assert found == (str(Path.cwd()), {**os.environ, "FLOWKIT_DEPTH": "1"}, sys.path, sys.argv)
+        finally:
+            os.chdir(here)
+            del os.environ["FLOWKIT_TEST_HERE"], sys.argv[-1]
+        assert run(executor, Task(faults.pid))["pid"] == results["move_away"]
+
+
+@guarded
+def test_a_folder_that_a_worker_cannot_enter(tmp_path):
+    """Because its path is too long for the system: one error, and nothing runs elsewhere."""
+    here, ran = Path.cwd(), tmp_path / "ran"
+    params = {"tallies": str(ran)}
+    with ProcessExecutor(max_workers=1) as executor:
+        run(executor, Task(faults.ok))
+        try:
+            os.chdir(tmp_path)
+            while len(str(Path.cwd())) <= os.pathconf("/", "PC_PATH_MAX"):
+                Path("x" * 200).mkdir()
+                os.chdir("x" * 200)
+            with pytest.raises(ExecutorError, match="cannot enter the current folder"):
+                run(executor, Task(faults.tally), params=params)
+            assert not ran.exists()
+        finally:
+            os.chdir(here)
+        assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_a_folder_that_was_removed(executor, tmp_path):
+    """No worker can get there: one error, and nothing runs elsewhere."""
+    here, folder, ran = Path.cwd(), tmp_path / "folder", tmp_path / "ran"
+    folder.mkdir()
+    run(executor, Task(faults.ok))
+    try:
+        os.chdir(folder)
+        folder.rmdir()
+        with pytest.raises(ExecutorError, match="folder of this process was removed"):
+            run(executor, Task(faults.tally), params={"tallies": str(ran)})
+        assert not ran.exists()
+    finally:
+        os.chdir(here)
 
 
 @guarded
@@ -567,16 +753,20 @@ def test_a_function_that_no_worker_can_have(executor):
     thread.start()
     try:
         sys.modules["cloudpickle"] = None
-        with pytest.raises(SerializationError) as caught:
-            run(executor, Task(faults.ok), Task(lambda: 1, name="local"))
+        for function, words in (
+            (lambda: 1, "is a lambda"),
+            (partial(faults.ok, faults.Trap("pickling", "mute")), "that cannot be pickled (NoText: <unprintable>)"),
+        ):
+            with pytest.raises(SerializationError) as caught:
+                run(executor, Task(faults.ok), Task(function, name="local"))
+            assert (caught.value.task, caught.value.what) == ("local", "function")
+            assert words in str(caught.value)
+            assert "executor='thread'" in str(caught.value)
+            assert caught.value.flowkit_results == {}
     finally:
         del sys.modules["cloudpickle"]
         stop.set()
         thread.join()
-    assert (caught.value.task, caught.value.what) == ("local", "function")
-    assert "is a lambda" in str(caught.value)
-    assert "executor='thread'" in str(caught.value)
-    assert caught.value.flowkit_results == {}
 
 
 # Logs, contexts, observers
@@ -611,6 +801,35 @@ def test_a_log_record_arrives_once(executor, name):
         logger.removeHandler(handler)
     assert handler.texts.count("hello") == 3
     assert handler.texts.count("quiet") == 0
+
+
+@guarded
+def test_a_log_handler_that_fails(executor):
+    """Is warned of, and costs nobody anything."""
+    logger = logging.getLogger("app")
+    logger.addHandler(handler := Records())
+    handler.emit = lambda record: 1 / 0
+    try:
+        with pytest.warns(RuntimeWarning, match="a log handler failed: ZeroDivisionError"):
+            assert outcome(
+                executor, Task(faults.speak), params={"name": "app", "level": logging.ERROR, "text": "hello"}
+            )
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("place", ["pickling", "unpickling"])
+@guarded
+def test_a_log_record_with_a_value_that_cannot_travel(executor, place):
+    """Arrives without it, or costs only itself."""
+    logger = logging.getLogger("app")
+    logger.addHandler(handler := Records())
+    try:
+        for fault in ("raise", "exit", "mute"):
+            assert outcome(executor, Task(faults.speak_of_a_trap), params={"place": place, "fault": fault}) == "spoke"
+    finally:
+        logger.removeHandler(handler)
+    assert handler.texts == (["hello"] * 3 if place == "pickling" else [])
 
 
 setting: ContextVar[str] = ContextVar("setting", default="unset")
@@ -689,10 +908,11 @@ def test_the_longest_roads_begin_first(executor, tmp_path):
 
 @guarded
 def test_a_failure_ends_what_else_runs(executor, tmp_path):
-    """Before run() raises; the next run works."""
+    """Before run() raises: its process is gone by then; the next run works."""
     path = str(tmp_path / "started")
     with pytest.raises(ValueError, match="failed"):
         run(executor, Task(faults.sleep_for_ever), Task(faults.fail_when), params={"started": path})
+    assert gone(int(Path(f"{path}.pid").read_text()))
     assert run(executor, Task(faults.ok)) == {"ok": "ok"}
 
 
@@ -726,15 +946,19 @@ def test_a_retry_far_away_is_no_overflow(executor):
 
 @guarded
 def test_fifty_runs_leave_nothing_open():
-    """No descriptor, no thread, no process, whether they succeed or not."""
+    """No descriptor, no thread, no process, whether they succeed or not; nor what lay in shared memory at a death."""
     before = None
     for number in range(50):
+        source = Task(faults.buffer)
+        ends = [Task(faults.total), Task(partial(faults.end_with, deadly=number % 5 == 4), name="end")]
+        source >> ends
         with ProcessExecutor(max_workers=1) as executor:
-            how = {"how": "3"} if number % 10 == 9 else None
-            run(executor, Task(faults.victim) if how else Task(faults.buffer), raise_on_failure=False, params=how)
+            results = run(executor, *ends, raise_on_failure=False, params={"large": faults.Counted()})
+            assert list(results.failed) == (["end"] if number % 5 == 4 else [])
+            del results
         if before is None:
-            before = descriptors(), threading.active_count()
-    assert (descriptors(), threading.active_count()) == before
+            before = descriptors(), threading.active_count(), children()
+    assert (descriptors(), threading.active_count(), children()) == before
 
 
 @guarded
@@ -758,6 +982,40 @@ def test_workers_that_cannot_start(program):
     finally:
         sys.executable = python
     assert run("process", Task(faults.ok)) == {"ok": "ok"}
+
+
+@pytest.mark.parametrize("silent", [1, 99])
+@guarded
+def test_workers_that_never_come_to_life(tmp_path, silent):
+    """Are ended after a time, and replaced; after some in a row there is one error. Nothing is left open."""
+    python, infancy, before = sys.executable, _crew.INFANCY, (descriptors(), children())
+    starts, program = tmp_path / "starts", tmp_path / "python"
+    starts.touch()
+    program.write_text(
+        f"#!/bin/sh\nprintf . >>{starts}\n"
+        f'if [ $(wc -c <{starts}) -le {silent} ]; then exec sleep 3600; fi\nexec {python} "$@"\n'
+    )
+    program.chmod(0o755)
+    sys.executable, _crew.INFANCY = str(program), 0.1
+
+    def be_patient():  # with the first that is not silent, however slow the machine is
+        until(lambda: starts.stat().st_size > min(silent, _crew.STILLBORN - 1))
+        _crew.INFANCY = infancy if silent == 1 else 0.1
+
+    thread = threading.Thread(target=be_patient)
+    thread.start()
+    try:
+        with ProcessExecutor(max_workers=1) as executor:
+            if silent == 1:
+                assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            else:
+                with pytest.raises(ExecutorError, match=r"did not come to life, and the last was silent for 0.1 s"):
+                    run(executor, Task(faults.ok))
+                assert starts.stat().st_size == _crew.STILLBORN
+    finally:
+        thread.join()
+        sys.executable, _crew.INFANCY = python, infancy
+    assert (descriptors(), children()) == before
 
 
 @guarded

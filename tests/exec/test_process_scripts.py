@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from harness import Program, until
+from harness import PROC, Program, until
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,10 @@ threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 """
 
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, not used
+FORKS = pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="platform: only Linux tells how many threads there are, so only there is a fork safe",
+)
 
 
 @pytest.fixture
@@ -173,8 +176,16 @@ def test_classes_of_the_script(script, guard):
             ),
             "ZeroDivisionError",
         ),
+        (
+            (
+                "import os\nclass Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
+                "if os.environ.get('FLOWKIT_DEPTH'):\n    raise Mute\n@task\ndef late():\n    return 1\n"
+                "DAG('late', tasks=[late]).run('process')\n"
+            ),
+            "it ended early with Mute: <unprintable>",
+        ),
     ],
-    ids=["after a run", "under the guard", "after an error"],
+    ids=["after a run", "under the guard", "after an error", "after an error without a text"],
 )
 def test_what_a_worker_cannot_see_of_a_script(script, late, words):
     """The error names the task and says why, beside threads, where no fork helps."""
@@ -207,10 +218,7 @@ def test_a_module_that_runs_as_a_program(tmp_path):
             assert program.wait() == "{'three': 3, 'nested': 3}\n"
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux",
-    reason="platform: only Linux tells how many threads there are, so only there is a fork safe",
-)
+@FORKS
 @pytest.mark.parametrize("how", ["-c", "stdin", "cells", "interpreter"])
 def test_what_is_no_file(how):
     """python -c, a script on standard input, cells of a notebook: by a fork of the process, while it has one thread."""
@@ -267,6 +275,39 @@ def test_no_bomb(script):
     output = script(source).wait()
     assert output.count("imported") <= 2
     assert output.endswith("}\n")
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_module_that_runs_a_pipeline_when_it_is_imported(script, tmp_path, executor):
+    """Workers do not run it again: they say what is to be done about it, and that is all."""
+    count = "with open('imports', 'a') as file:\n    file.write('.')\n"
+    module = count + TASKS + f"try:\n    print(dag.run({executor!r}))\nexcept TypeError as error:\n    print(error)\n"
+    (tmp_path / "jobs.py").write_text(module)
+    source = "import jobs\nprint(jobs.dag.run('process', raise_on_failure=False).failed['start'])\n"
+    lines = script(WITH_A_THREAD + source, cwd=tmp_path).wait().splitlines()
+    words = "could not be found in the worker (StopImport: importing its module runs a pipeline: put that under if"
+    assert words in lines[1]
+    assert lines[0] == RESULTS.strip() if executor == "thread" else words in lines[0]
+    assert (tmp_path / "imports").stat().st_size <= 1 + 2 * (1 + (executor == "process"))
+
+
+def test_a_system_that_is_not_posix(script):
+    """One error, where the executor is made; importing it is fine, and so are threads."""
+    source = """
+    import sys
+    sys.modules["fcntl"] = sys.modules["resource"] = None
+    from flowkit_core import DAG, ExecutorError, Task
+    from flowkit_exec import ProcessExecutor
+    dag = DAG("windows", tasks=[Task(int, name="zero")])
+    for attempt in (ProcessExecutor, lambda: dag.run("process")):
+        try:
+            attempt()
+        except ExecutorError as error:
+            print(error)
+    print(dag.run("thread"))
+    """
+    sentence = "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here\n"
+    assert script(source).wait() == 2 * sentence + "{'zero': 0}\n"
 
 
 def test_a_run_that_begins_when_the_script_has_ended(script):
@@ -342,6 +383,43 @@ def test_closed_standard_streams(tmp_path, redirection):
     assert (tmp_path / "done").read_text() == "3"
 
 
+def test_a_broken_standard_output(script, tmp_path):
+    """What a task prints fails in that task, as Python says; nothing else does."""
+    source = """
+    import sys
+    from flowkit_core import DAG, Task
+    def loud():
+        print("x" * 100_000)
+    def quiet():
+        return bytes(200_000)
+    tasks = [Task(loud), *[Task(quiet, name=f"quiet_{number}") for number in range(6)]]
+    sys.stdin.read()
+    results = DAG("broken", max_workers=2, tasks=tasks).run("process", fail_fast=False, raise_on_failure=False)
+    open("done", "w").write(f"{len(results)} {results.failed!r}")
+    """
+    program = script(source, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    program.process.stdout.close()
+    program.process.stdin.close()
+    program.wait()
+    assert (tmp_path / "done").read_text() == "6 {'loud': BrokenPipeError(32, 'Broken pipe')}"
+
+
+def test_a_crash_shows_its_stack(script):
+    """Once, on standard error, with the line of the task."""
+    source = """
+    import ctypes, os
+    os.environ.pop("PYTHONFAULTHANDLER", None)
+    from flowkit_core import DAG, Task
+    def crash():
+        ctypes.string_at(0)
+    print(DAG("crash", tasks=[Task(crash)]).run("process", raise_on_failure=False).failed["crash"].signal)
+    """
+    output = script(source).wait()
+    assert output.count("Fatal Python error: Segmentation fault") == 1
+    assert output.count(" in crash\n") == 1
+    assert output.endswith("SIGSEGV\n")
+
+
 def test_a_broken_pipe_is_not_the_end_of_the_caller(script):
     """A script that has set SIGPIPE back to its default survives a worker that dies while it is being sent to."""
     source = """
@@ -380,6 +458,12 @@ big = Task(large)
 tasks = [Task(busy, name="one"), Task(busy, name="two"), *[Task(queued, name=f"queued_{n}") for n in range(100)]]
 dag = DAG("busy", max_workers=2, tasks=[big, *tasks])
 """
+# As lambdas, which get to workers with a fork of the program.
+FORKED = (
+    BUSY.replace("Task(busy,", "Task(lambda: busy(),").replace("Task(large)", "Task(lambda: large(), name='large')")
+    + "sys.modules['cloudpickle'] = None\n"
+)
+BOTH = pytest.mark.parametrize("busily", [BUSY, pytest.param(FORKED, marks=FORKS)], ids=["fresh", "forked"])
 CAUGHT = """
 try:
     dag.run("process")
@@ -399,10 +483,11 @@ def busy(script, source, **options):
     return program
 
 
+@BOTH
 @pytest.mark.parametrize("group", [True, False], ids=["group", "alone"])
-def test_ctrl_c(script, group):
+def test_ctrl_c(script, busily, group):
     """From a terminal, or sent to the process alone: one KeyboardInterrupt, nothing queued begins, nothing is left."""
-    program = busy(script, BUSY + CAUGHT)
+    program = busy(script, busily + CAUGHT)
     program.signal(signal.SIGINT, group=group)
     output = program.wait()
     began, ended = output.count("began"), int(output.split()[-1])
@@ -474,13 +559,81 @@ def test_an_executor_survives_an_interrupt(script):
     assert program.wait().endswith("1000000\n")
 
 
+@BOTH
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_a_killed_program(script, number):
+def test_a_killed_program(script, busily, number):
     """Its workers go with it, and so does what their tasks have started."""
-    program = busy(script, BUSY + "dag.run('process')\n")
+    program = busy(script, busily + "dag.run('process')\n")
     program.signal(number)
     program.wait(code=-number)
     until(lambda: not program.descendants())
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("handler", "code", "said"),
+    [("signal.default_int_handler", 0, "interrupted"), ("lambda *_: sys.exit(7)", 7, "")],
+    ids=["interrupt", "exit"],
+)
+def test_sigterm_with_a_handler(script, busily, handler, code, said):
+    """The program ends as the handler says, and nothing is left."""
+    program = busy(script, f"{busily}signal.signal(signal.SIGTERM, {handler})\n{CAUGHT}")
+    program.signal(signal.SIGTERM)
+    output = program.wait(code=code)
+    assert ("interrupted" in output) == bool(said)
+    assert "Traceback" not in output
+    assert program.descendants() == []
+
+
+def test_a_killed_program_whose_task_runs_a_pipeline(script):
+    """The workers of its workers go too."""
+    source = """
+    def outer():
+        DAG("inner", max_workers=1, tasks=[Task(busy, name="inner")]).run("process")
+    dag = DAG("outer", max_workers=2, tasks=[Task(outer, name=f"outer_{number}") for number in range(2)])
+    dag.run("process")
+    """
+    program = busy(script, BUSY + dedent(source))
+    assert len(program.descendants()) >= 1 + 2 + 2 + 2
+    program.signal(signal.SIGKILL)
+    program.wait(code=-signal.SIGKILL)
+    until(lambda: not program.descendants())
+
+
+@FORKS
+def test_a_fork_that_dies(script, tmp_path):
+    """Costs its own task, and its retries; after a failure, what else runs is ended before run() raises."""
+    source = """
+    import contextlib, os, pathlib, sys, time
+    from flowkit_core import DAG, Task, WorkerDiedError
+    sys.modules["cloudpickle"] = None
+    def die():
+        with open("tries", "ab") as file:
+            file.write(b".")
+        os._exit(3)
+    def wait():
+        pathlib.Path("pid").write_text(str(os.getpid()))
+        time.sleep(3600)
+    def fail():
+        while not pathlib.Path("pid").exists() or not pathlib.Path("pid").read_text():
+            time.sleep(0.005)
+        1 / 0
+    others = [Task(lambda: "ok", name=f"other_{number}") for number in range(20)]
+    dying = Task(lambda: die(), name="dying", retries=1, delay=0)
+    dag = DAG("deaths", max_workers=2, tasks=[*others[:10], dying, *others[10:]])
+    results = dag.run("process", fail_fast=False, raise_on_failure=False)
+    print(len(results), results.failed["dying"].exitcode, len(open("tries").read()))
+    try:
+        ends = [Task(lambda: wait(), name="w"), Task(lambda: fail(), name="f")]
+        DAG("stop", max_workers=2, tasks=ends).run("process")
+    except ZeroDivisionError as error:
+        print(error.flowkit_results.states["w"])
+    try:
+        os.kill(int(open("pid").read()), 0)
+    except ProcessLookupError:
+        print("gone")
+    """
+    assert script(source, cwd=tmp_path).wait() == "20 3 2\ncancelled\ngone\n"
 
 
 @pytest.mark.skipif(
@@ -525,16 +678,47 @@ def test_a_killed_program_that_has_forked(script):
     until(lambda: len(program.descendants()) == 1)
 
 
-@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="platform: shared memory has no folder here")
-def test_shared_memory_is_freed(script):
-    """Also when the program is killed: segments have no names."""
-    before = set(SHARED_MEMORY.iterdir())
-    program = busy(script, BUSY + "dag.run('process')\n")
-    assert {
-        name for name in set(SHARED_MEMORY.iterdir()) - before if "flowkit" in name.name or "psm" in name.name
-    } == set()
-    program.signal(signal.SIGKILL)
-    program.wait(code=-signal.SIGKILL)
+def segments(processes="[0-9]*"):
+    """Return what identifies the segments of shared memory that processes have open or mapped."""
+    found = set()
+    for folder in PROC.glob(str(processes)):
+        with contextlib.suppress(OSError):
+            paths = list((folder / "fd").iterdir())
+            found |= {path.stat().st_ino for path in paths if "memfd:flowkit" in str(path.readlink())}
+        with contextlib.suppress(OSError):
+            maps = (folder / "maps").read_text().splitlines()
+            found |= {int(line.split()[4]) for line in maps if "memfd:flowkit" in line}
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="platform: segments of shared memory are found in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_shared_memory_is_freed(script, number):
+    """With the last process that uses it, however that ends; and when a run has ended, before the program does."""
+    source = """
+    def hold(large, param):
+        print("at work", flush=True)
+        time.sleep(3600)
+    def use(large, param):
+        return len(large) + len(param)
+    params = {"param": bytes(1_000_000)}
+    user, holders = Task(use), [Task(hold, name=f"hold_{number}") for number in range(2)]
+    big >> [user, *holders]
+    print(DAG("over", tasks=[user]).run("process", params=params)["use"], flush=True)
+    sys.stdin.readline()
+    DAG("under way", max_workers=2, tasks=holders).run("process", params=params)
+    """
+    program = script(BUSY + dedent(source), stdin=subprocess.PIPE)
+    program.says("2000000")
+    assert segments(program.process.pid) == set()
+    program.process.stdin.write(b"\n")
+    program.process.stdin.close()
+    until(lambda: program.output.count("at work") == 2)
+    held = segments(program.process.pid)
+    assert len(held) == 2
+    program.signal(number)
+    program.wait(code=-number)
+    until(lambda: not held & segments())
 
 
 def test_an_executor_that_is_never_closed(script):

@@ -38,6 +38,19 @@ _LAST_STANDARD = 2
 _GULP = 1 << 16  # bytes that are read at once: room for more would be mapped and unmapped again each time
 
 
+def depth() -> int:
+    """Return how deep this process is nested in process workers."""
+    return int(os.environ.get(DEPTH, "0"))
+
+
+def signal_name(exitcode: int | None) -> str | None:
+    """Return the name of the signal that ended a process, if one did."""
+    try:
+        return signal.Signals(-(exitcode or 0)).name
+    except ValueError:
+        return None
+
+
 def import_path() -> list[str]:
     """Return where modules are looked for, without the odd entries that only this process can use."""
     entries: list[Any] = list(sys.path)
@@ -61,10 +74,9 @@ class Child:
 
     def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
         """Start a process: a fresh interpreter; or, if it is given functions, a fork of this one that has them."""
-        depth = int(os.environ.get(DEPTH, "0"))
-        if depth >= DEEPEST:
+        if depth() >= DEEPEST:
             raise ExecutorError(
-                f"process workers start process workers {depth} deep: use executor='thread' in the inner ones"
+                f"process workers start process workers {depth()} deep: use executor='thread' in the inner ones"
             )
         self.held: dict[int, Node | None] = {}
         # no ticket of a worker's is ever used twice: it may still be at the last ones of the run before
@@ -77,6 +89,7 @@ class Child:
         self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._told: dict[str, Any] | None = None
+        self._greeting = b""  # goes with what is sent next: to be woken twice would take a worker longer
         self._popen: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self.pidfd: int | None = None
@@ -96,9 +109,9 @@ class Child:
             with contextlib.suppress(OSError):  # Linux only, and up to a limit: a worker should not wait for its reader
                 fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
             if functions is None:
-                self.pid = self._spawn(theirs, their_outcomes, their_lifeline, depth)
+                self.pid = self._spawn(theirs, their_outcomes, their_lifeline)
             else:
-                self.pid = self._fork(theirs, their_outcomes, their_lifeline, functions, depth)
+                self.pid = self._fork(theirs, their_outcomes, their_lifeline, functions)
         except OSError as error:
             self._hang_up()
             raise _no_start(error) from error
@@ -112,7 +125,7 @@ class Child:
             self.pidfd = os.pidfd_open(self.pid)
         _alive.add(self)
 
-    def _spawn(self, channel: int, outcomes: int, lifeline: int, depth: int) -> int:
+    def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
         path = import_path()
         code = (
             f"import sys; sys.path[:] = {path!r}; from flowkit_exec._worker import main; "
@@ -123,14 +136,12 @@ class Child:
             command,
             stdin=subprocess.DEVNULL,
             pass_fds=(channel, outcomes, self._tickets, lifeline),
-            env={**os.environ, DEPTH: str(depth + 1)},
+            env={**os.environ, DEPTH: str(depth() + 1)},
             process_group=0,
         )
         return self._popen.pid
 
-    def _fork(
-        self, channel: int, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]], depth: int
-    ) -> int:
+    def _fork(self, channel: int, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]]) -> int:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -141,7 +152,7 @@ class Child:
             return pid
         try:
             os.setpgid(0, 0)
-            os.environ[DEPTH] = str(depth + 1)
+            os.environ[DEPTH] = str(depth() + 1)
             tickets = os.dup(self._tickets)
             for other in (*_alive, self):
                 other._hang_up()
@@ -157,10 +168,10 @@ class Child:
     # ---- talking -------------------------------------------------------------------------------------------------
 
     def tell(self, facts: dict[str, Any]) -> None:
-        """Say what the surroundings of a run are, if that is news."""
-        if facts != self._told:
-            self._told = facts
-            self.send(wire.frame(wire.RUN, pickle.dumps(facts, wire.PROTOCOL)))
+        """Say that a run begins, and what its surroundings are, if that is news."""
+        news = facts if facts != self._told or self._greeting else None  # what was not sent yet is news too
+        self._told = facts
+        self._greeting = wire.frame(wire.RUN, pickle.dumps(news, wire.PROTOCOL))
 
     def give(self, tickets: Iterable[int]) -> None:
         """Put tickets where the worker takes them from. Call before sending what they are for."""
@@ -176,6 +187,8 @@ class Child:
 
     def send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
         """Send a frame, or as much of it as goes now; the rest goes with :meth:`flush`."""
+        if self._greeting:
+            data, self._greeting = self._greeting + data, b""
         if self._unsent:
             self._unsent.append((memoryview(data), tuple(map(os.dup, descriptors))))
             return
@@ -283,7 +296,7 @@ class Child:
         with contextlib.suppress(ChildProcessError, AttributeError):  # AttributeError: macOS before Python 3.13
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return None
-            self._end()
+            self._kill_group()
         if self._popen is not None:
             return self._popen.poll()
         try:
@@ -292,18 +305,36 @@ class Child:
             return 0
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def _end(self) -> None:
+    def _kill_group(self) -> None:
         """Kill the process and its group. Not to be called once it is reaped: the number might be another's by then."""
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
 
-    def kill(self) -> None:
-        """End the process, and whatever it has started, at once."""
+    def end(self) -> None:
+        """End the process, and whatever it has started, at once; what it has sent can still be read."""
         if self.fate() is None:
-            self._end()
+            self._kill_group()
+
+    def kill(self) -> None:
+        """End the process, and whatever it has started, at once, and let go of it."""
+        self.end()
         self.fate(FAREWELL)
         self._hang_up()
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        name = signal_name(self.exitcode)
+        return f"was ended by {name}" if name is not None else f"ended with exit code {self.exitcode}"
+
+    def mourn(self) -> None:
+        """Log that it ended while it had nothing to do: nobody is to blame, and another takes its place."""
+        if "logging" in sys.modules:  # where nobody has imported it, nobody listens
+            from ._records import tell
+
+            facts = {"event": "worker_replaced", "pid": self.pid, "exitcode": self.exitcode}
+            tell(f"Idle worker process {self.pid} {self.how}: another takes its place.", facts)
 
     def dismiss(self) -> None:
         """Let an idle process go."""

@@ -7,11 +7,9 @@ another is idle. A worker that dies takes only the one task with it that it had 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import select
-import signal
 import sys
 from contextvars import copy_context
 from io import BytesIO
@@ -23,7 +21,7 @@ from flowkit_core.executor import Timers
 from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
 
 from . import _wire as wire
-from ._child import Child, import_path
+from ._child import Child, depth, import_path, signal_name
 from ._faults import bad_argument, unfit
 from ._functions import Functions
 from ._ranked import Ranked
@@ -99,6 +97,12 @@ class Crew:
         self._context = copy_context()
         self._functions = Functions(run, pool.number)
         self._facts = _surroundings(run)
+        self._deaths: dict[int, int] = {}  # index of a node -> how many workers it has taken with it
+        if self._facts["cwd"] is None and self._functions.forked is None:
+            raise ExecutorError(
+                "the current folder of this process was removed, and no worker process can get there: change to "
+                "another folder before run(), or use executor='thread'"
+            )
 
     def work(self) -> None:
         """Drive the run to its end."""
@@ -162,8 +166,8 @@ class Crew:
                 self._ready.strict()
             for child in list(self._children):
                 if not child.started and monotonic() - child.born > INFANCY:
-                    child.kill()
-                    self._lost(child)
+                    child.end()
+                    self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
                 elif child.pidfd is None and child.fate() is not None:
                     self._lost(child)
             return
@@ -220,7 +224,7 @@ class Crew:
         return None
 
     def _hire(self) -> None:
-        child = None if self._functions.forked is not None else self._pool.borrow()
+        child = self._pool.borrow() if self._functions.forked is None else None
         if child is None:
             child = Child(self._functions.forked)
         child.tell(self._facts)
@@ -308,12 +312,13 @@ class Crew:
         held, numbers, known = child.held, self._functions.numbers, child.known
         while len(node.downstream) == 1 and len(held) < depth:
             after = node.downstream[0]
-            if not after.plain or len(after.upstream) != 1 or len(after.sources or ()) > 1:
+            sources = after.sources
+            if not after.plain or len(after.upstream) != 1 or (sources and sources != (node.index,)):
                 break
             number = numbers[after.index]
             if number not in known:
                 self._teach(child, after)
-            items.append((number << 3 | (wire.PREVIOUS if after.sources else wire.AFTER), ticket - 1))
+            items.append((number << 3 | (wire.PREVIOUS if sources else wire.AFTER), ticket - 1))
             held[ticket] = after
             self._ahead.add(after.index)
             ticket += 1
@@ -337,19 +342,45 @@ class Crew:
             return None
         args, kwargs = call.args, call.kwargs
         try:
-            if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
-                file = BytesIO()
-                pickler = self._functions.pickler(file, self._segments)
-                pickler.dump((tuple(args), kwargs))
-                return wire.SHARED, file.getvalue(), pickler.used
-            if kwargs:
-                return wire.BY_NAME, self._functions.dumps((args, kwargs), wire.PROTOCOL), []
-            return wire.BY_POSITION, self._functions.dumps(tuple(args), wire.PROTOCOL), []
+            item = self._pickled(args, kwargs)
+            if len(item[1]) >= wire.LARGE and self._share_large(args, kwargs, len(item[1])):
+                item = self._pickled(args, kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # pickling runs the user's code
             self._finish(node, Ending(FAILED, error=bad_argument(node, args, kwargs, error), final=True))
             return None
+        return item
+
+    def _pickled(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, bytes, list[_Segment]]:
+        if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
+            file = BytesIO()
+            pickler = self._functions.pickler(file, self._segments)
+            pickler.dump((tuple(args), kwargs))
+            return wire.SHARED, file.getvalue(), pickler.used
+        if kwargs:
+            return wire.BY_NAME, self._functions.dumps((args, kwargs), wire.PROTOCOL), []
+        return wire.BY_POSITION, self._functions.dumps(tuple(args), wire.PROTOCOL), []
+
+    def _share_large(self, args: Sequence[Any], kwargs: dict[str, Any], size: int) -> bool:
+        """Put what is large among arguments of this size into shared memory; say whether anything was.
+
+        Results of workers are there already. These come from ``run(params=...)``, from the cache or from a record.
+        """
+        values = {id(value): value for value in (*args, *kwargs.values()) if id(value) not in self._segments}
+        if size < wire.LARGE * len(values):  # many small ones: not worth looking at each
+            return False
+        before = len(self._segments)
+        for key, value in values.items():
+            if len(self._segments) == self._most_segments:
+                break
+            try:
+                encoded = wire.encode(value, self._functions.pickled)
+            except OSError:  # no memory there, or no descriptors: the ordinary way
+                break
+            if not isinstance(encoded, bytes):
+                self._segments[key] = _Segment(*encoded, value)
+        return len(self._segments) > before
 
     # ---- taking --------------------------------------------------------------------------------------------------
 
@@ -397,6 +428,11 @@ class Crew:
         if kind == wire.READY:
             child.started = True
             self._stillborn = 0
+        elif kind == wire.ASTRAY:
+            raise ExecutorError(
+                f"worker process {child.pid} cannot enter the current folder of this process ({payload.decode()}): "
+                f"change to another folder before run(), or use executor='thread'"
+            )
         elif kind == wire.LOG:
             from ._records import handle
 
@@ -455,7 +491,7 @@ class Crew:
         for ticket, other in child.held.items():
             if other is not None and other.index in chain:
                 child.held[ticket] = None
-        reason = f"cannot be unpickled in this process ({type(error).__name__}: {error})"
+        reason = f"cannot be unpickled in this process ({wire.described(error)})"
         hint = "return plain data, or a class that unpickles wherever it is imported"
         self._finish(node, Ending(FAILED, error=SerializationError(node.name, "result", reason, hint), final=True))
 
@@ -522,7 +558,7 @@ class Crew:
                 else:
                     self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed", final=True))
 
-    def _lost(self, child: Child) -> None:
+    def _lost(self, child: Child, why: str = "") -> None:
         """Find out what became of a worker that is gone, and what of its tasks."""
         if child not in self._children:
             return
@@ -531,25 +567,27 @@ class Crew:
         child.receive()
         self._take_in(child)
         self._take_back(child)
-        pid = child.pid
         child.kill()
         begun = [node for node in child.held.values() if node is not None]
         if not child.started and not begun:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
                 raise ExecutorError(
-                    f"{STILLBORN} worker processes in a row ended before they came to life, the last with exit code "
-                    f"{code}: their standard error output may say why"
+                    f"{STILLBORN} worker processes in a row did not come to life, and the last {why or child.how}: "
+                    f"their standard error output may say why, or what Python does when it starts (sitecustomize, .pth "
+                    f"files)"
                 )
-        name = None
-        if code is not None and code < 0:
-            with contextlib.suppress(ValueError):
-                name = signal.Signals(-code).name
+        elif not begun:
+            child.mourn()
         for node in begun:
             if node.index in self._ahead:
                 self._ahead.discard(node.index)
             else:
-                self._finish(node, Ending(FAILED, error=WorkerDiedError(node.name, pid, code, name)))
+                error = WorkerDiedError(node.name, child.pid, code, signal_name(code))
+                self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
+                if deaths > 1:
+                    error.add_note(f"flowkit: task {node.name!r} has taken {deaths} workers with it")
+                self._finish(node, Ending(FAILED, error=error))
 
     def _remove(self, child: Child) -> None:
         self._children.remove(child)
@@ -588,11 +626,12 @@ class Crew:
 class _Segment:
     """A large value in shared memory: the descriptor that keeps it, and what lies where."""
 
-    __slots__ = ("descriptor", "layout")
+    __slots__ = ("descriptor", "layout", "value")
 
-    def __init__(self, descriptor: int, layout: wire.Layout) -> None:
+    def __init__(self, descriptor: int, layout: wire.Layout, value: Any = None) -> None:
         self.descriptor = descriptor
         self.layout = layout
+        self.value = value  # held where nothing else surely does, so that its id() stays its own
 
     def close(self) -> None:
         """Let go of it; values that were read from it stay."""
@@ -606,15 +645,11 @@ def _surroundings(run: Run) -> dict[str, Any]:
         from ._records import levels
 
         heard = levels()
-    try:
-        cwd = os.getcwd()
-    except OSError:  # it was removed
-        cwd = None
     return {
         "watched": run.watched,
-        "cwd": cwd,
+        "cwd": wire.folder(),
         "path": import_path(),
-        "environment": {name: value for name, value in os.environ.items() if name != wire.DEPTH},
+        "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},
         "argv": list(sys.argv),
         "levels": heard,
         "fail_fast": run.fail_fast,

@@ -22,10 +22,10 @@ def bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error:
         try:
             pickle.dumps(value, wire.PROTOCOL)
         except BaseException as own:
-            reason = f"{name!r} is a {type(value).__name__}, which cannot be pickled ({type(own).__name__}: {own})"
+            reason = f"{name!r} is a {wire.kind_of(value)}, which cannot be pickled ({wire.described(own)})"
             break
     else:
-        reason = f"cannot be pickled ({type(error).__name__}: {error})"
+        reason = f"cannot be pickled ({wire.described(error)})"
     return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
 
 

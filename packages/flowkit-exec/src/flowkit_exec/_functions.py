@@ -9,7 +9,7 @@ from flowkit_core import SerializationError
 
 from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
 from ._script import describe_main
-from ._wire import SharingPickler
+from ._wire import PROTOCOL, SharingPickler, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +31,14 @@ class Functions:
         numbers: number of the function of each node, by index.
         references: number -> how a worker gets the function, and what it needs for that.
         forked: number -> function, for workers that are forks of this process; None for fresh ones.
-        dumps: pickles arguments, in the protocol that it is given.
+        dumps: pickles arguments, in the protocol that it is given, with the options of :func:`pickle.dumps`.
         pickler: pickles those that lie in shared memory in part.
     """
 
     def __init__(self, run: Run, number: Callable[[Any, bytes], int]) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
         self.forked: dict[int, Callable[..., Any]] | None = None
-        self.dumps: Callable[[Any, int], bytes] = pickle.dumps
+        self.dumps: Callable[..., bytes] = pickle.dumps
         self._number = number
         known: dict[int, int] = {}  # id of a function -> its number
         local: dict[int, tuple[Node, str]] = {}  # id of a function that cannot be looked up -> a node of it, why
@@ -71,6 +71,10 @@ class Functions:
             raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
         self.numbers = [known[key] for key in functions]
 
+    def pickled(self, value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
+        """Return the pickle of one argument, without what goes into the buffers."""
+        return self.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
+
     def _add(self, func: Any, how: str, what: Any) -> int:
         number = self._number(func, what if how == "pickle" else b"")
         self.references[number] = how, what
@@ -80,7 +84,9 @@ class Functions:
 def _pickled(node: Node, reason: str) -> bytes:
     try:
         return by_value(node.task.func)
-    except Exception as error:
-        why = f"{reason}, and cloudpickle cannot carry it either ({type(error).__name__}: {error})"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # pickling runs the user's code
+        why = f"{reason}, and cloudpickle cannot carry it either ({described(error)})"
         hint = "move it to the top level of a module, or use executor='thread'"
         raise SerializationError(node.name, "function", why, hint) from error

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import ExecutorError
 from flowkit_core.executor import checked_workers
 
-from ._crew import Crew
-
 if TYPE_CHECKING:
     from flowkit_core import Run
 
@@ -52,10 +50,13 @@ class ProcessExecutor:
 
     def __init__(self, max_workers: int | None = None) -> None:
         self.max_workers = checked_workers(max_workers) or _processors()
-        if os.name != "posix":
+        try:
+            import fcntl  # noqa: F401 - what workers and their runs cannot do without
+            import resource  # noqa: F401
+        except ModuleNotFoundError as error:
             raise ExecutorError(
                 "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
-            )
+            ) from error
         self._idle: list[Child] = []
         self._lock = threading.Lock()
         self._numbers: dict[tuple[int, bytes], tuple[int, Any]] = {}
@@ -73,6 +74,8 @@ class ProcessExecutor:
         if self._closed:
             raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
         if run.graph.nodes:
+            from ._crew import Crew  # only where it can be imported: it needs a POSIX system
+
             Crew(self, run).work()
 
     def close(self) -> None:
@@ -103,13 +106,15 @@ class ProcessExecutor:
 
     def borrow(self) -> Child | None:
         """Return a warm worker, if there is one."""
-        with self._lock:
-            while self._idle:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
                 child = self._idle.pop()
-                if child.fate() is None:
-                    return child
-                child.kill()
-        return None
+            if child.fate() is None:
+                return child
+            child.kill()
+            child.mourn()
 
     def give_back(self, child: Child) -> None:
         """Keep a worker warm for the next run."""

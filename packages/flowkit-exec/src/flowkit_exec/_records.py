@@ -6,6 +6,8 @@ import logging
 import pickle
 from typing import TYPE_CHECKING, Any
 
+from flowkit_core import failure
+
 from . import _wire as wire
 
 if TYPE_CHECKING:
@@ -51,16 +53,16 @@ class _Forwarder(logging.Handler):
 def _pickled(facts: dict[str, Any]) -> bytes:
     try:
         return pickle.dumps(facts, wire.PROTOCOL)
-    except Exception:
+    except BaseException:  # pickling runs the user's code
         return pickle.dumps(
-            {name: value if _travels(value) else repr(value) for name, value in facts.items()}, wire.PROTOCOL
+            {name: value if _travels(value) else wire.shown(value) for name, value in facts.items()}, wire.PROTOCOL
         )
 
 
 def _travels(value: Any) -> bool:
     try:
-        pickle.dumps(value)
-    except Exception:
+        pickle.dumps(value, wire.PROTOCOL)
+    except BaseException:
         return False
     return True
 
@@ -86,8 +88,23 @@ def handle(data: bytes) -> None:
     """Hand a record from a worker to the handlers of this process."""
     try:
         record = logging.makeLogRecord(pickle.loads(data))
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # unpickling runs the user's code
         return
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+        _guarded(logger.handle, record)
+
+
+def tell(message: str, facts: dict[str, Any]) -> None:
+    """Say something in the voice of this executor."""
+    _guarded(logging.getLogger("flowkit").info, "%s", message, extra=facts)
+
+
+def _guarded(log: Callable[..., object], *args: Any, **options: Any) -> None:
+    """Call a logger: one of its handlers, which are the user's, may fail, and no task is to blame for that."""
+    try:
+        log(*args, **options)
+    except Exception as error:
+        failure.report(f"a log handler failed: {wire.described(error)}")

@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler
+from ._wire import PROTOCOL, SharingPickler, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,9 @@ def reference(func: Any) -> tuple[str, Any] | str:
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
-    if unwrapped(found, func):
-        return "name", (module_name, name, mark(func))
+    for depth, inner in enumerate(layers(found)):
+        if inner is func:
+            return "name", (module_name, name, depth, mark(func))
     return (
         f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
     )
@@ -54,34 +55,33 @@ def mark_of(func: Any) -> Any:
     return mark(func) if hasattr(func, "__code__") else None
 
 
-def unwrapped(found: Any, func: Any) -> bool:
-    """Say whether what a name stands for is a function, or a task or another wrapper around it."""
-    for _ in range(50):
-        if found is func:
-            return True
-        found = getattr(found, "__wrapped__", None)
-        if found is None:
-            return False
-    return False
+def layers(outermost: Any) -> list[Any]:
+    """Return what a name stands for, and what is within it if that is a task or another wrapper, from outside in."""
+    found = [outermost]
+    while len(found) < 50 and (inner := getattr(found[-1], "__wrapped__", None)) is not None:
+        found.append(inner)
+    return found
 
 
 def _by_pickle(func: Any) -> tuple[str, Any] | str:
     try:
         data = pickle.dumps(func, PROTOCOL)
-    except Exception as error:
-        return f"is a {type(func).__name__} that cannot be pickled ({type(error).__name__}: {error})"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # pickling runs the user's code
+        return f"is a {type(func).__name__} that cannot be pickled ({described(error)})"
     if b"__main__" in data and describe_main() is None:
         return f"is a {type(func).__name__} of an interactive session, which a worker cannot import"
     return "pickle", data
 
 
-def cloudpickle_dumps() -> Callable[[Any, int], bytes] | None:
+def cloudpickle_dumps() -> Callable[..., bytes] | None:
     """Return how to pickle by value what cannot go by reference, if ``cloudpickle`` is installed."""
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError:
         return None
-    return lambda value, protocol: bytes(cloudpickle.dumps(value, protocol))
+    return lambda value, protocol, **options: bytes(cloudpickle.dumps(value, protocol, **options))
 
 
 def sharing_cloudpickler() -> type[SharingPickler]:
@@ -112,20 +112,19 @@ def resolve(how: str, what: Any) -> Any:
     if how == "name":
         from importlib import import_module
 
-        module_name, name, marked = what
+        module_name, name, depth, marked = what
         found: Any = sys.modules["__main__"] if module_name == "__main__" else import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-        while hasattr(found, "__wrapped__") and type(found).__name__ == "Task":
-            found = found.func
-        inner = found
-        while hasattr(inner, "__wrapped__") and mark_of(inner) != marked:
-            inner = inner.__wrapped__
-        if mark_of(inner) not in (None, marked):
+        there = layers(found)
+        same = [inner for inner in (*there[depth : depth + 1], *there) if mark_of(inner) == marked]
+        if not same:
+            line = (mark_of(there[-1]) or "?")[0]
             raise LookupError(
-                f"{name} is another function there: it stands in line {mark_of(inner)[0]}, not in line {marked[0]}; "
+                f"{name} is another function there: it stands in line {line}, not in line {marked[0]}; "
                 f"perhaps it was defined again after the first run(), or its file has changed"
             )
+        found = same[0]
     else:
         found = pickle.loads(what)
     from flowkit_core.binding import is_coroutine_function

@@ -16,6 +16,8 @@ from _ast import Module, PyCF_ONLY_AST
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ._wire import described
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
@@ -84,7 +86,7 @@ def execute(script: Script) -> bool:
     except (StopImport, SystemExit):
         script._flowkit_parts = iter(())
     except BaseException as error:
-        script._flowkit_failure = f"{type(error).__name__}: {error}"
+        script._flowkit_failure = described(error)
     else:
         return part is not None
     finally:

@@ -10,6 +10,7 @@ sees a value of its own, and only the pages that a task changes are ever copied.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -19,8 +20,10 @@ import weakref
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from flowkit_core import failure
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PROTOCOL = 5
 DEPTH = "FLOWKIT_DEPTH"
@@ -39,7 +42,7 @@ RUN, FUNCTION, BATCH = range(3)
 # items of a batch: how the arguments are given
 BY_POSITION, BY_NAME, SHARED, PREVIOUS, AFTER = range(5)
 # from a worker
-READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG = range(10, 18)
+READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG, ASTRAY = range(10, 19)
 
 MOST_DESCRIPTORS = 64
 """How many file descriptors are sent with one call; further large values go the ordinary way."""
@@ -51,6 +54,25 @@ def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0
     """Return a frame."""
     return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
 
+
+# ---- surroundings ----------------------------------------------------------------------------------------------------
+
+
+def folder() -> str | None:
+    """Return the current folder; None if it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def environment() -> dict[bytes, bytes]:
+    """Return the environment variables, as they are kept: a copy of ``os.environ`` takes fifty times as long."""
+    kept: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    return kept
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
 
 interactive = False
 """Whether this is a worker of an interactive session: there is no script to import the session's classes from."""
@@ -78,7 +100,7 @@ def _cloudpickle() -> Callable[..., bytes] | None:
     return found
 
 
-def encode(value: Any) -> bytes | tuple[int, Layout]:
+def encode(value: Any, dumps: Callable[..., bytes] = dumps) -> bytes | tuple[int, Layout]:
     """Return the pickle of a value; for a large one, the descriptor and layout of a segment that holds it."""
     buffers: list[pickle.PickleBuffer] = []
     data = dumps(value, buffers)
@@ -214,7 +236,7 @@ def pack_error(error: BaseException) -> bytes:
         return _pack(error)
     except BaseException:  # there is no end to what an exception's class may do, or memory is short
         return pickle.dumps(
-            ([(None, "", ())], None, "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL
+            ([(None, "", ())], (), "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL
         )
 
 
@@ -230,30 +252,29 @@ def _pack(error: BaseException) -> bytes:
         chain.append((packed, follow, tuple(note for note in notes if type(note) is str)))
         current = current.__cause__ if follow == "cause" else current.__context__ if follow else None
     kind = type(error)
-    kind_data = _verified(kind, lambda other: other is kind)
     text = _safe(lambda: str(error))
     type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("__mp_")
     type_name = f"__{type_name}" if type_name.startswith("main__.") else type_name
-    return pickle.dumps((chain, kind_data, type_name, text, _traceback(error), _why(error)), PROTOCOL)
+    return pickle.dumps((chain, tuple(_kinds(kind)), type_name, text, _traceback(error), _why(error)), PROTOCOL)
 
 
 def unpack_error(data: bytes, task: str) -> BaseException:
     """Return the exception, as itself or, where that cannot be, as a :class:`RemoteTaskError`."""
     from flowkit_core import RemoteTaskError
 
-    chain, kind_data, type_name, text, traceback_text, reason = pickle.loads(data)
+    chain, kinds, type_name, text, traceback_text, reason = pickle.loads(data)
     errors: list[BaseException] = []
     follows: list[str] = []
     for packed, follow, notes in chain:
         try:
-            error = _rebuilt(packed, notes)
+            error = _rebuilt(packed, notes, task)
         except BaseException:
             error = None
         if error is None:
             if errors:
                 break
             error = _stand_in(
-                RemoteTaskError, kind_data, (task, type_name.removeprefix("builtins."), text, traceback_text, reason)
+                RemoteTaskError, kinds, (task, type_name.removeprefix("builtins."), text, traceback_text, reason)
             )
         errors.append(error)
         follows.append(follow)
@@ -267,41 +288,69 @@ def unpack_error(data: bytes, task: str) -> BaseException:
     return errors[0]
 
 
+def _kinds(kind: type[BaseException]) -> Iterator[bytes]:
+    """Yield the classes of an exception that can be found elsewhere, as pickles, its own or the nearest above first."""
+    for base in kind.__mro__:
+        if issubclass(base, Exception) and base is not Exception:
+            data = _verified(base, lambda other, base=base: other is base)  # type: ignore[misc]
+            if data is not None:
+                yield data
+
+
 def _packed(error: BaseException) -> bytes | None:
-    """Return the pickle of an exception if it unpickles to the same type and arguments; else its parts, else None."""
+    """Return the pickle of an exception if it unpickles to the same; else its parts, else None."""
     kind = type(error)
 
     def same(other: Any) -> bool:
         return type(other) is kind and len(other.args) == len(error.args)
 
-    def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again
-        return same(other) and pickle.dumps(other.args, PROTOCOL) == pickle.dumps(error.args, PROTOCOL)
+    def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again; slots may be lost
+        return same(other) and _contents(other) == _contents(error)
 
-    whole = _verified(error, equal)
-    if whole is not None:
+    group = isinstance(error, BaseExceptionGroup)
+    if not group and (whole := _verified(error, equal)) is not None:
         return whole
     # many exceptions have an __init__ that pickle cannot call again, or hold a lock or a socket: put them together
-    # without the one, and without the other
-    args, lost = [], []
+    # without the one, and without the other; and the members of a group are exceptions like any other
+    args: list[Any] = []
+    lost: list[str] = []
     for position, value in enumerate(error.args):
+        if isinstance(error, BaseExceptionGroup) and position == 1:
+            args.append(_Members(map(pack_error, error.exceptions)))
+            continue
         travels = _verified(value, lambda _: True) is not None
-        args.append(value if travels else _safe(lambda value=value: repr(value)))  # type: ignore[misc]
+        args.append(value if travels else shown(value))
         lost += [] if travels else [f"args[{position}]"]
-    attributes = {}
-    for name, value in getattr(error, "__dict__", {}).items():
-        if _verified(value, lambda _: True) is not None:
-            attributes[name] = value
-        else:
+    attributes, slots = _state(error)
+    for kept in (attributes, slots):
+        for name in [name for name, value in kept.items() if _verified(value, lambda _: True) is None]:
             lost.append(name)
-    parts = ("parts", kind, tuple(args), attributes, tuple(lost))
-    return _verified(parts, lambda other: same(_assembled(other)))
+            del kept[name]
+    parts = ("parts", kind, tuple(args), attributes, slots, tuple(lost))
+    return _verified(parts, lambda other: same(_assembled(other, ""))) or (_verified(error, equal) if group else None)
 
 
-def _rebuilt(packed: bytes | None, notes: Sequence[str]) -> BaseException | None:
+def _state(error: BaseException) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the attributes of an exception, and apart from them those in slots, which pickle leaves out."""
+    state: Any = object.__getstate__(error)
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    return dict(attributes or ()), dict(slots or ())
+
+
+def _contents(error: BaseException) -> bytes:
+    """Return what of an exception has to be the same in a copy."""
+    return pickle.dumps((error.args, _state(error)[1]), PROTOCOL)
+
+
+class _Members(list[bytes]):
+    """The members of an exception group, each packed by itself."""
+
+
+def _rebuilt(packed: bytes | None, notes: Sequence[str], task: str) -> BaseException | None:
     if packed is None:
         return None
     found = pickle.loads(packed)
-    error = found if isinstance(found, BaseException) else _assembled(found)
+    error = found if isinstance(found, BaseException) else _assembled(found, task)
     there = getattr(error, "__notes__", ())
     for note in notes:
         if note not in there:  # a __reduce__ of the user's leaves them out
@@ -309,11 +358,14 @@ def _rebuilt(packed: bytes | None, notes: Sequence[str]) -> BaseException | None
     return error
 
 
-def _assembled(parts: Any) -> BaseException:
-    _, kind, args, attributes, lost = parts
+def _assembled(parts: Any, task: str) -> BaseException:
+    _, kind, args, attributes, slots, lost = parts
+    args = tuple([unpack_error(data, task) for data in arg] if type(arg) is _Members else arg for arg in args)
     error: BaseException = kind.__new__(kind, *args)
     _set(error, "args", args)
     error.__dict__.update(attributes)
+    for name, value in slots.items():
+        _set(error, name, value)
     if lost:
         BaseException.add_note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
     return error
@@ -337,37 +389,50 @@ def _why(error: BaseException) -> str:
     try:
         pickle.loads(pickle.dumps(error, PROTOCOL))
     except BaseException as reason:  # pickling runs the user's code
-        kind, text = type(reason).__name__, _safe(reason.__str__)
-        return f"{kind}: {text}"[:500]
+        return described(reason)
     return ""
 
 
-def _stand_in(base: Any, kind_data: bytes | None, facts: tuple[Any, ...]) -> BaseException:
-    """Return a RemoteTaskError that is also of the original's type where that allows it, so that ``except`` works."""
+def _stand_in(base: Any, kinds: Sequence[bytes], facts: tuple[Any, ...]) -> BaseException:
+    """Return a RemoteTaskError that is also of the first type of these that allows it, so that ``except`` works."""
     plain: BaseException = base(*facts)
-    try:
-        kind = pickle.loads(kind_data) if kind_data else None
-        if kind is None or not issubclass(kind, Exception):
-            return plain
-        own = {"__reduce__": lambda _: (base, facts), "__str__": lambda self: self.args[0]}
-        both: BaseException = kind.__new__(type(base.__name__, (base, kind), own))
-        both.__dict__.update(plain.__dict__)
-        both.args = plain.args
-    except BaseException:  # incompatible layouts, hostile metaclasses: the plain one will do
-        return plain
-    return both
+    own = {"__reduce__": lambda _: (base, facts), "__str__": lambda self: self.args[0]}
+    for data in kinds:
+        with contextlib.suppress(BaseException):  # incompatible layouts, hostile metaclasses, a class that is not here
+            kind = pickle.loads(data)
+            both: BaseException = kind.__new__(type(base.__name__, (base, kind), own))
+            both.__dict__.update(plain.__dict__)
+            both.args = plain.args
+            return both
+    return plain
 
 
 def _traceback(error: BaseException) -> str:
     import traceback
 
     try:
-        # the first frame is the worker's own
-        own = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        own = error.__traceback__
+        if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec._worker":
+            own = own.tb_next  # the first frame is the worker's own, but for members of a group
         text = "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
     except BaseException:
         text = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: <unprintable>"
     return _clipped(text)
+
+
+def described(error: BaseException) -> str:
+    """Return the type and the message of an exception, whatever its class does when it is asked."""
+    return _safe(lambda: failure.described(error))
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of the type of a value, whatever that does when it is asked."""
+    return _safe(lambda: type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """Return ``repr(value)``, whatever it does."""
+    return _safe(lambda: repr(value))
 
 
 def _safe(text: Callable[[], str]) -> str:

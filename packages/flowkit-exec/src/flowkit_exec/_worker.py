@@ -202,23 +202,27 @@ class Worker:
             self._references[number] = how, what
             self._functions.pop(number, None)
         elif kind == wire.RUN:
-            self._begin(message)
+            if message is not None:  # else they are as for the run before
+                self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
+                self._tend_logs()
+            self._settle()
 
-    def _begin(self, facts: dict[str, Any]) -> None:
-        """Make the surroundings those of the process that runs the pipeline, where they have changed there."""
-        self._watched = facts["watched"]
-        self._fail_fast = facts["fail_fast"]
-        told, self._told = self._told, facts
-        if facts["cwd"] != told.get("cwd") and facts["cwd"] is not None:
-            os.chdir(facts["cwd"])
-        sys.path[:] = facts["path"]
-        sys.argv[:] = facts["argv"]
-        environment = facts["environment"]
-        if environment != told.get("environment"):
-            for name in os.environ.keys() - environment.keys() - {wire.DEPTH}:
-                del os.environ[name]
-            os.environ.update(environment)
-        self._tend_logs()
+    def _settle(self) -> None:
+        """Make the surroundings those of the process that runs the pipeline, whatever tasks have made of them here."""
+        told = self._told
+        sys.path[:] = told["path"]
+        sys.argv[:] = told["argv"]
+        environment = told["environment"]
+        if wire.environment() != environment:
+            for name in wire.environment().keys() - environment.keys():
+                del os.environb[name]
+            os.environb.update(environment)
+        if told["cwd"] not in (None, wire.folder()):
+            try:
+                os.chdir(told["cwd"])
+            except OSError as error:  # nothing may run here that was meant to run there
+                self._send(wire.frame(wire.ASTRAY, wire.described(error).encode(errors="backslashreplace")))
+                raise EOFError from error
 
     def _tend_logs(self) -> None:
         """Send log records where they are heard; to be done again when the script may have set up handlers."""
@@ -320,7 +324,7 @@ class Worker:
         try:
             data = self._encoded(value)
         except BaseException as error:
-            self._unfit(ticket, "result", error, type(value).__name__)
+            self._unfit(ticket, "result", error, wire.kind_of(value))
             return False
         if type(data) is bytes:
             self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
@@ -364,8 +368,7 @@ class Worker:
         return func
 
     def _unfit(self, ticket: int, what: str, error: BaseException, kind: str = "") -> None:
-        reason = wire._safe(lambda: f"{type(error).__name__}: {error}")
-        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, reason)), ticket))
+        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, wire.described(error))), ticket))
 
     def _forget(self) -> None:
         """Drop the calls that were taken back."""
