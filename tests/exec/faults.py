@@ -601,3 +601,48 @@ def count_before(path, fails):
     if number <= fails:
         raise TwoArguments(number, "again")
     return number
+
+
+def hand_over_trap():
+    """Return what cannot be unpickled by the caller."""
+    return Trap("unpickling", "raise")
+
+
+def endless(_value):
+    time.sleep(3600)
+
+
+def count_arguments(*args):
+    return len(args)
+
+
+class Shared:
+    """There is one in each process, and its pickle is large."""
+
+    def __reduce__(self):
+        return the_shared, (bytes(LARGE),)
+
+
+def the_shared(_ballast):
+    return _SHARED
+
+
+_SHARED = Shared()
+
+
+def flyweight():
+    return _SHARED
+
+
+def large():
+    return bytes(LARGE)
+
+
+def log_until(_first, *, path, size):
+    """Log all the time until a file has so many bytes."""
+    end = time.monotonic() + 60
+    while not (Path(path).exists() and Path(path).stat().st_size >= size):
+        logging.getLogger("faults").info("still here")
+        if time.monotonic() > end:
+            raise TimeoutError("nobody else was let in")
+    return "heard"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
+import io
 import logging
 import multiprocessing
 import os
@@ -12,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+import weakref
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -252,6 +255,16 @@ def test_a_value_whose_type_has_no_name(executor):
     assert "'value' is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
     error = outcome(executor, Task(faults.make_nameless))
     assert "is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
+
+
+@guarded
+def test_what_follows_a_result_that_cannot_be_unpickled_is_ended(executor):
+    """It was sent along as one chain, may have begun, and would never end: nobody wants it any more."""
+    bad, endless = Task(faults.hand_over_trap), Task(faults.endless)
+    bad >> endless
+    results = run(executor, endless, fail_fast=False, raise_on_failure=False)
+    assert results.states == {"hand_over_trap": "failed", "endless": "upstream_failed"}
+    assert outcome(executor, Task(faults.pid)) != os.getpid()
 
 
 @guarded
@@ -959,6 +972,101 @@ def test_fifty_runs_leave_nothing_open():
         if before is None:
             before = descriptors(), threading.active_count(), children()
     assert (descriptors(), threading.active_count(), children()) == before
+
+
+@guarded
+def test_a_warm_executor_forgets_what_went_by_value(executor):
+    """A callable object and its data live for one run, here and in the workers."""
+    seen = []
+    for number in range(3):
+        call = partial(faults.echo, faults.Point(number, 0))
+        seen.append(weakref.ref(call))
+        assert run(executor, Task(call, name="call"))["call"] == faults.Point(number, 0)
+        del call
+    Task.clear_registry()
+    gc.collect()
+    assert [ref() for ref in seen] == [None] * 3
+
+
+@guarded
+def test_a_large_result_that_is_an_object_of_ours(executor):
+    """Unpickling gives the same object each time: only one of its segments is kept, and none after the run."""
+    run(executor, *[Task(faults.ok, name=f"ok_{number}") for number in range(9)])  # so that its workers are there
+    before = descriptors()
+    makers = [Task(faults.flyweight, name=f"maker_{number}") for number in range(8)]
+    use = Task(faults.count_arguments, name="use", when=lambda *all_: len(set(map(id, all_))) == 1)
+    makers >> use
+    assert run(executor, use)["use"] == 8
+    assert descriptors() == before
+
+
+@guarded
+def test_large_results_are_not_handed_on_to_other_programs(executor):
+    """Their descriptors are closed in what this process starts."""
+    inheritable = []
+
+    def look(_value):
+        inheritable.extend(number for number in range(3, 256) if _inheritable(number))
+        return True
+
+    large, use = Task(faults.large), Task(faults.ok, when=look)
+    large >> use
+    already = [number for number in range(3, 256) if _inheritable(number)]
+    assert run(executor, use)["ok"] == "ok"
+    assert set(inheritable) <= set(already)
+
+
+def _inheritable(number):
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+@guarded
+def test_a_task_that_logs_all_the_time_keeps_no_other_waiting(executor, tmp_path):
+    """What waits behind it goes to the idle worker, although there is always news."""
+    path = str(tmp_path / "tally")
+    first = Task(faults.ok, name="first")
+    chatty = Task(faults.log_until, name="chatty")
+    quick = [Task(faults.tally, name=f"quick_{number}") for number in range(40)]
+    first >> [chatty, *quick]
+    logger = logging.getLogger("faults")
+    logger.addHandler(logging.StreamHandler(io.StringIO()))
+    logger.setLevel(logging.INFO)
+    results = run(executor, chatty, *quick, params={"path": path, "tallies": path, "size": 40})
+    assert results["chatty"] == "heard"
+
+
+@guarded
+def test_where_no_more_workers_can_start_the_run_makes_do(executor):
+    """With those that there are."""
+    real, started = _crew.Child, []
+
+    def scarce(functions=None):
+        if started:
+            raise ExecutorError("no worker process could be started (Too many open files): use fewer max_workers")
+        started.append(real(functions))
+        return started[-1]
+
+    _crew.Child = scarce
+    try:
+        with ProcessExecutor(4) as own:
+            results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
+    finally:
+        _crew.Child = real
+    assert len(set(results.values())) == 1
+
+
+@guarded
+def test_a_frozen_application_says_so():
+    """Its own program is no Python that workers could be started with."""
+    sys.frozen = True
+    try:
+        with pytest.raises(ExecutorError, match="use executor='thread'"), ProcessExecutor(1) as own:
+            run(own, Task(faults.ok))
+    finally:
+        del sys.frozen
 
 
 @guarded

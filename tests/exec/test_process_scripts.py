@@ -77,10 +77,13 @@ def script(tmp_path):
         + "import threading\nthread = threading.Thread(target=lambda: print(dag.run('process')))\n"
         + "thread.start()\nthread.join()\n",
         TASKS
+        + "import threading\ndone = threading.Event()\n"
+        + "threading.Thread(target=lambda: (print(dag.run('process')), done.set())).start()\ndone.wait()\n",
+        TASKS
         + "from flowkit_exec import ProcessExecutor\nwith ProcessExecutor(2) as executor:\n"
         + "    dag.run(executor)\n    print(dag.run(executor))\n",
     ],
-    ids=["unguarded", "beside a thread", "guarded", "main()", "exits", "in a thread", "warm"],
+    ids=["unguarded", "beside a thread", "guarded", "main()", "exits", "in a thread", "waits for a thread", "warm"],
 )
 def test_a_script(script, source):
     """With and without a guard; what it prints is printed once."""
@@ -275,6 +278,98 @@ def test_no_bomb(script):
     output = script(source).wait()
     assert output.count("imported") <= 2
     assert output.endswith("}\n")
+
+
+def test_text_without_an_end_of_line_is_not_lost(script):
+    """Neither in a fresh worker, nor in one that was forked for a lambda."""
+    source = """
+    import sys
+    from flowkit_core import DAG, Task
+    def say(): sys.stdout.write("fresh ")
+    DAG("fresh", tasks=[Task(say)]).run("process", max_workers=1)
+    DAG("fork", tasks=[Task(lambda: sys.stdout.write("fork "), name="say")]).run("process", max_workers=1)
+    """
+    assert script(source).wait() == "fresh fork "
+
+
+def test_a_fork_right_after_threads_have_ended(script):
+    """The system may still list a thread that was joined; it is not in the way."""
+    source = """
+    from flowkit_core import DAG, Task
+    quick = [Task(lambda: None, name=f"quick_{number}") for number in range(3)]
+    for _ in range(10):
+        DAG("threads", tasks=quick).run("thread", max_workers=8)
+        DAG("forks", tasks=quick[:1]).run("process", max_workers=1)
+    print("none was refused")
+    """
+    assert script(source).wait() == "none was refused\n"
+
+
+def test_no_fork_once_there_are_threads(script):
+    """The run was begun without; a worker has died since, and its place cannot be taken safely."""
+    source = """
+    import os, threading
+    from flowkit_core import DAG, ExecutorError, Task
+    done = threading.Event()
+    start = Task(lambda: None, name="start")
+    def condition(_):
+        threading.Thread(target=done.wait).start()
+        return True
+    dies = Task(lambda _: os._exit(3), name="dies", when=condition, retries=1, delay=0)
+    start >> dies
+    try:
+        DAG("forks", tasks=[dies]).run("process", max_workers=1)
+    except ExecutorError as error:
+        print(error)
+    finally:
+        done.set()
+    """
+    output = script(source).wait()
+    assert "has started threads since the run began" in output
+    assert "or use executor='thread'" in output
+
+
+def test_ticket_pipes_that_hold_little(script):
+    """As the system gives them to a user who has many; long chains and many of them."""
+    source = """
+    import fcntl, os
+    make = os.pipe
+    def small():
+        ends = make()
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 4096)
+        return ends
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        small = make
+    os.pipe = small
+    from flowkit_core import DAG, Task
+    ends = []
+    for number in range(2000):
+        chain = [Task(kind, name=f"{kind.__name__}_{number}") for kind in (int, float, abs)]
+        chain[0] >> chain[1] >> chain[2]
+        ends.append(chain[2])
+    print(len(DAG("chains", tasks=ends).run("process", max_workers=1)))
+    """
+    assert script(source).wait() == "6000\n"
+
+
+def test_a_default_timeout_of_sockets(script, tmp_path):
+    """As programs set it that talk to the network: it is none of the connections to workers."""
+    source = """
+    import socket, time
+    from flowkit_core import DAG, Task
+    socket.setdefaulttimeout(0.05)
+    def seed(): return ["x" * 40, 3] * 900
+    def work(rows, *, number=0):
+        if number == 20: time.sleep(0.5)
+        return len(rows)
+    def make(number):
+        def call(rows): return work(rows, number=number)
+        return call
+    seed, rest = Task(seed), [Task(make(number), name=f"work_{number}") for number in range(200)]
+    seed >> rest
+    print(len(DAG("timeout", tasks=rest).run("process", max_workers=1)))
+    """
+    assert script(source).wait() == "201\n"
 
 
 @pytest.mark.parametrize("executor", ["thread", "process"])

@@ -195,6 +195,8 @@ class WorkerDiedError(FlowkitError, RuntimeError):
     def describe(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> str:
         """Return the sentence for these facts."""
         how = f"was ended by {signal}" if signal else f"exited with code {exitcode}"
+        if exitcode is None:  # it lives, or whoever waited for it has not said how it ended
+            how = "closed its connection, as a task does that closes all file descriptors,"
         hint = ""
         if signal == "SIGKILL":
             hint = "; if nobody killed it, the machine probably ran out of memory: use fewer workers or smaller pieces"

@@ -15,7 +15,7 @@ from .retry import own_random
 from .run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ._typing import Any
     from .durable import Book, Refresh, Resume, StateErrors, Store
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .executor import Executor
     from .graph import Graph
 
-halt_import: BaseException | None = None
-"""Set in a worker process while it imports the user's script: the script's own run() ends the import by raising it."""
+forbidden: Callable[[], BaseException | None] | None = None
+"""Set in a worker process that has to import what the user wrote: returns what ``run()`` is to raise, if anything."""
 
 
 class Pipeline:
@@ -108,8 +108,8 @@ class Pipeline:
             >>> DAG("greet", tasks=[hello]).run("serial", params={"name": "Ada"})
             {'hello': 'Hello, Ada!'}
         """
-        if halt_import is not None:
-            raise halt_import
+        if forbidden is not None and (refusal := forbidden()) is not None:
+            raise refusal
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")

@@ -11,6 +11,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -32,15 +33,20 @@ if TYPE_CHECKING:
 
 DEEPEST = 10
 FAREWELL = 2.0
-_SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, where it is
+MOST = 1024
+"""How many calls a worker is given in advance at most."""
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
+_GET_PIPE_SIZE = getattr(fcntl, "F_GETPIPE_SZ", None)
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # a script that sets SIGPIPE back must not die with one of its workers
+_NOT_INHERITED = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _LAST_STANDARD = 2
 _GULP = 1 << 16  # bytes that are read at once: room for more would be mapped and unmapped again each time
 
 
 def depth() -> int:
     """Return how deep this process is nested in process workers."""
-    return int(os.environ.get(DEPTH, "0"))
+    found = os.environ.get(DEPTH, "")
+    return int(found) if found.isdecimal() else 0
 
 
 def signal_name(exitcode: int | None) -> str | None:
@@ -68,8 +74,11 @@ class Child:
         known: numbers of the functions it knows.
         next_ticket: the ticket for the next call that it is given.
         next_shared_ticket: the same for a call with arguments in shared memory, which travels by itself.
+        room: how many calls it can be given at once: their tickets have to fit into a pipe.
         started: whether it has come to life.
         born: when its process was started, in seconds of the monotonic clock.
+        since: since when it has been at one task, as far as is known, by the same clock.
+        unwanted: whether it may be at something that nobody wants any more; that is None in ``held``.
     """
 
     def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
@@ -82,8 +91,8 @@ class Child:
         # no ticket of a worker's is ever used twice: it may still be at the last ones of the run before
         self.next_ticket, self.next_shared_ticket = 1, 1 << 62
         self.known: set[int] = set(functions or ())
-        self.started = False
-        self.born = monotonic()
+        self.started = self.unwanted = False
+        self.born = self.since = monotonic()
         self.exitcode: int | None = None
         self._unread: list[bytes] = []
         self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
@@ -93,8 +102,8 @@ class Child:
         self._popen: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self.pidfd: int | None = None
-        if not sys.executable:
-            raise ExecutorError("sys.executable does not say which Python to start workers with: use executor='thread'")
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise ExecutorError("there is no Python program here to start workers with: use executor='thread'")
         try:
             (ours, theirs), tickets, outcomes, lifeline = _lines()
         except OSError as error:
@@ -103,11 +112,16 @@ class Child:
         self._tickets, self._ticket_source = tickets
         self.outcomes, their_outcomes = outcomes
         their_lifeline, self._lifeline = lifeline
+        self._own = [*tickets, self.outcomes, self._lifeline]
+        weakref.finalize(self, _close_all, self.socket, self._own).atexit = False  # a worker ends with its lifeline
+        self.room = min(MOST, _pipe_size(self._tickets) // wire.TICKET.size // 2)  # a chain may double what it holds
         try:
-            for descriptor in (ours, self._tickets, self.outcomes):
+            self.socket.setblocking(False)  # not of the descriptor alone: the default timeout of sockets may be set
+            for descriptor in (self._tickets, self.outcomes):
                 os.set_blocking(descriptor, False)
-            with contextlib.suppress(OSError):  # Linux only, and up to a limit: a worker should not wait for its reader
-                fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
+            if _SET_PIPE_SIZE is not None:  # Linux only, and up to a limit: a worker should not wait for its reader
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
             if functions is None:
                 self.pid = self._spawn(theirs, their_outcomes, their_lifeline)
             else:
@@ -123,6 +137,7 @@ class Child:
                 os.close(descriptor)
         with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
             self.pidfd = os.pidfd_open(self.pid)
+            self._own.append(self.pidfd)
         _alive.add(self)
 
     def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
@@ -220,10 +235,12 @@ class Child:
             return self.socket.sendmsg([data], [rights], _NO_SIGNAL)  # socket.send_fds() forgets its flags
         except BlockingIOError:
             return 0
-        except OSError as error:
-            if error.errno == errno.ETOOMANYREFS:  # too many descriptors are on their way: later
-                return 0
+        except (BrokenPipeError, ConnectionError):
             return len(data)  # it died; whoever reads from it will find out
+        except OSError as error:
+            if error.errno in (errno.ETOOMANYREFS, errno.ENOBUFS):  # too many descriptors are on their way: later
+                return 0
+            raise
 
     @property
     def wants_to_send(self) -> bool:
@@ -249,13 +266,18 @@ class Child:
         Raises:
             OSError: this process has as many open as it may have.
         """
-        try:
-            _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
-        except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
-            _, descriptors, _, _ = socket.recv_fds(self.socket, 1, 1)
-        if not descriptors:
+        for last in (False, True):
+            try:  # socket.recv_fds() forgets its flags
+                _, control, _, _ = self.socket.recvmsg(1, socket.CMSG_SPACE(4), _NOT_INHERITED)
+                break
+            except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
+                if last:
+                    raise
+        if not control:
             raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
-        return descriptors[0]
+        (descriptor,) = struct.unpack("i", control[0][2][:4])
+        os.set_inheritable(descriptor, False)  # where there is no flag for it
+        return int(descriptor)
 
     def frames(self) -> deque[tuple[int, int, float, bytes]]:
         """Return the whole frames that were read: kind, ticket, seconds, payload. Who takes one in takes it out."""
@@ -350,18 +372,34 @@ class Child:
 
     def _hang_up(self) -> None:
         """Close the descriptors of this side."""
-        self.socket.close()
-        own = [self._lifeline, self._ticket_source, self._tickets, self.outcomes]
-        own += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
-        if self.pidfd is not None:
-            own.append(self.pidfd)
-        for descriptor in own:
-            if descriptor >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+        self._own += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
+        self._unsent.clear()
+        _close_all(self.socket, self._own)
         self._lifeline = self._ticket_source = self._tickets = self.outcomes = -1
         self.pidfd = None
-        self._unsent.clear()
+
+
+def bury_all(children: list[Child]) -> None:
+    """Let idle processes go, and wait until they are gone."""
+    for child in children:
+        child.dismiss()
+    for child in children:
+        child.bury()
+    children.clear()
+
+
+def _close_all(channel: socket.socket, descriptors: list[int]) -> None:
+    channel.close()
+    while descriptors:
+        wire.close(descriptors.pop())
+
+
+def _pipe_size(descriptor: int) -> int:
+    """Return how many bytes surely fit into a pipe: it is small where a user has many."""
+    try:
+        return fcntl.fcntl(descriptor, _GET_PIPE_SIZE) if _GET_PIPE_SIZE is not None else 1 << 14
+    except OSError:
+        return 1 << 12
 
 
 def _lines() -> list[tuple[int, int]]:
@@ -397,4 +435,9 @@ def _await(pidfd: int, seconds: float) -> None:
 
 
 def _no_start(error: OSError) -> ExecutorError:
-    return ExecutorError(f"no worker process could be started: {error}")
+    way = "use fewer max_workers"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        way += ", or let this process open more files (ulimit -n)"
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
+        way += ", or let this user have more processes or memory (ulimit -u, -v)"
+    return ExecutorError(f"no worker process could be started ({error}): {way}")

@@ -1,8 +1,8 @@
 """The workers of one run, and the loop that drives them.
 
-One thread, the caller's, drives: it sends calls in batches, as deep as tasks are short, sends a linear chain of tasks
-as one piece so that values need not come back before they are used, and takes back what a worker has not begun when
-another is idle. A worker that dies takes only the one task with it that it had begun.
+One thread, the caller's, drives: it decides who gets how much, sends batches that are as deep as tasks are short, takes
+in what comes back, and takes back what a worker has not begun when another is idle. A worker that dies takes only the
+one task with it that it had begun.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import pickle
 import select
 import sys
-from contextvars import copy_context
-from io import BytesIO
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +19,14 @@ from flowkit_core.executor import Timers
 from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
 
 from . import _wire as wire
-from ._child import Child, depth, import_path, signal_name
-from ._faults import bad_argument, unfit
+from ._child import Child, bury_all, depth, import_path, signal_name
+from ._exceptions import unpack_error
+from ._faults import unfit
 from ._functions import Functions
 from ._ranked import Ranked
+from ._reference import fork_is_safe
+from ._sending import Sender
+from ._words import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,15 +39,13 @@ if TYPE_CHECKING:
 
         max_workers: int
 
-        def number(self, func: Any, version: bytes) -> int: ...
+        def number(self, func: Any = None) -> int: ...
         def borrow(self) -> Child | None: ...
         def give_back(self, child: Child) -> None: ...
 
 
 AHEAD = 2e-3
 """How many seconds of work a worker is given in advance."""
-DEEPEST = 1024
-"""How many calls a worker is given in advance at most."""
 FIRST = 64
 """How many calls an idle worker is given at once at most, and any worker as long as nothing is known of how long they
 take."""
@@ -66,7 +66,7 @@ INFANCY = 60.0
 SHORT = 5e-3
 """Up to how many seconds per task a worker is given the next one in advance: fetching it would take a tenth of that."""
 SILENCE = 1e-3
-"""After how many seconds without news what workers hold in advance is taken back: they are at something long."""
+"""After how many seconds at one task what a worker holds in advance is taken back, if another is idle."""
 STILLBORN = 3
 """How many workers in a row may die before they come to life."""
 
@@ -82,22 +82,19 @@ class Crew:
         run.graph.rank()
         self._ready = Ranked(run.start())
         self._timers = Timers()
-        self._ahead: set[int] = set()  # nodes in a chain that was sent before they were ready
-        self._segments: dict[int, _Segment] = {}  # id of a large value -> where it lies in shared memory
-        self._most_segments = wire.descriptor_budget()
         self._pace: float | None = None  # seconds per task, lately
-        self._heard = monotonic()  # when there was news from a worker
         self._cheap = 0  # how many cheap tasks there were in a row
         self._brisk: Child | None = None  # while tasks are cheap, the worker that ended the last: it is awake
         self._stillborn = 0
+        self._deaths: dict[int, int] = {}  # index of a node -> how many workers it has taken with it
         self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
         self._stopped = False
         self._poll = select.poll()
         self._by_descriptor: dict[int, Child] = {}
-        self._context = copy_context()
         self._functions = Functions(run, pool.number)
+        self._sender = Sender(run, self._ready, self._functions, self._finish)
+        self._ahead, self._segments = self._sender.ahead, self._sender.segments
         self._facts = _surroundings(run)
-        self._deaths: dict[int, int] = {}  # index of a node -> how many workers it has taken with it
         if self._facts["cwd"] is None and self._functions.forked is None:
             raise ExecutorError(
                 "the current folder of this process was removed, and no worker process can get there: change to "
@@ -127,11 +124,8 @@ class Crew:
                 self._put(self._timers.due(run))
             self._dispatch()
             busy = [child for child in self._children if child.held]
-            if not busy and not self._ready:
-                if not self._timers:
-                    return
-                self._poll.poll(min(max(1.0, self._timers.wait() * 1000), LONGEST_WAIT))
-                continue
+            if not (busy or self._ready or self._timers):
+                return
             self._listen(self._patience(busy))
             if self._grace_until is not None and monotonic() > self._grace_until:
                 self._cut_short()
@@ -144,34 +138,26 @@ class Crew:
             waits.append(self._timers.wait())
         if self._grace_until is not None and busy:
             waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
-        if any(self._surplus(child) for child in busy):
-            waits.append(SILENCE if len(busy) < self._size else SILENCE + 4 * min(self._pace or 0.0, SHORT))
+        since = [child.since for child in busy if self._surplus(child)]
+        if since:
+            waits.append(max(0.0, min(since) + self._limit() - monotonic()))
         if any(not child.started for child in self._children):
             waits.append(1.0)  # to see whether it ever will be
         if any(child.pidfd is None for child in self._children):
             waits.append(0.5)  # no descriptor tells of the end of a worker whose own children keep its socket open
         return min(waits) if waits else None
 
+    def _limit(self) -> float:
+        """Return how many seconds a worker may be at one task before what it holds in advance is taken back."""
+        idle = len(self._children) < self._size or any(not child.held for child in self._children)
+        return SILENCE if idle else SILENCE + 4 * min(self._pace or 0.0, SHORT)
+
     def _listen(self, patience: float | None) -> None:
-        """Wait for news from workers, and take it in."""
+        """Wait for news from workers, and take it in; look after those of whom there is none."""
         for child in self._children:
             if child.wants_to_send:
                 self._poll.modify(child.socket, select.POLLOUT)
         news = self._poll.poll(None if patience is None else min(max(0.0, patience * 1000), LONGEST_WAIT))
-        if not news:
-            silent = monotonic() - self._heard >= SILENCE
-            if silent and any(self._surplus(child) for child in self._children):
-                self._share()
-                self._pace = max(self._pace or 0.0, SHORT)
-                self._ready.strict()
-            for child in list(self._children):
-                if not child.started and monotonic() - child.born > INFANCY:
-                    child.end()
-                    self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
-                elif child.pidfd is None and child.fate() is not None:
-                    self._lost(child)
-            return
-        self._heard = monotonic()
         told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
         for child in dict.fromkeys(told):
             if child.wants_to_send and child.flush():
@@ -180,6 +166,20 @@ class Crew:
             self._take_in(child)
             if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
                 self._lost(child)
+            elif child.unwanted and not any(child.held.values()):
+                self._retire(child, kill=True)  # it goes on with what nobody wants
+        now = monotonic()
+        for child in list(self._children):
+            if not child.started and now - child.born > INFANCY:
+                child.end()
+                self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
+            elif not news and child.pidfd is None and child.fate() is not None:
+                self._lost(child)
+        limit = self._limit()
+        if any(now - child.since >= limit and self._surplus(child) for child in self._children):
+            self._share()
+            self._pace = max(self._pace or 0.0, SHORT)
+            self._ready.strict()
 
     # ---- giving --------------------------------------------------------------------------------------------------
 
@@ -192,41 +192,56 @@ class Crew:
             if child is None:
                 return
             share = share or -(-len(ready) // (1 if child is self._brisk else len(self._children)))
-            depth = self._depth()
+            depth = min(self._depth(), child.room)
             most = max(1, depth - len(child.held))
             if not child.held:  # as long as nothing is known, what matters most goes first, to one worker each
                 most = min(most, FIRST) if self._pace is not None else 1
-            self._give(child, min(most, share), depth)
+                child.since = monotonic()
+            self._sender.give(child, min(most, share), depth)
 
     def _depth(self) -> int:
         if self._run.recorded:
             return 1  # what ends here is recorded before its worker goes on, so a crash costs each only what it is at
         if self._pace is None:
             return FIRST
-        return max(2 if self._pace < SHORT else 1, min(DEEPEST, int(AHEAD / max(self._pace, 1e-6))))
+        return max(2 if self._pace < SHORT else 1, int(AHEAD / max(self._pace, 1e-6)))
 
     def _roomiest(self) -> Child | None:
         """Return the worker that should get more, a new one if need be; None when all have enough."""
         keen = [child for child in self._children if not child.wants_to_send]  # the others have enough to read
-        half = self._depth() // 2
-        if (brisk := self._brisk) in keen and len(brisk.held) <= half:
+        depth = self._depth()
+        if (brisk := self._brisk) in keen and len(brisk.held) <= min(depth, brisk.room) // 2:
             return brisk
         best = min(keen, key=lambda child: len(child.held), default=None)
         if best is not None and not best.held:
             return best
-        if len(self._children) < self._size:
-            wanted = min(self._size - len(self._children), len(self._ready))
-            for _ in range(wanted):
-                self._hire()
-            return self._children[-wanted]
-        if best is not None and len(best.held) <= half:
+        there = len(self._children)
+        if there < self._size:
+            for _ in range(min(self._size - there, len(self._ready))):
+                if not self._hired():
+                    break
+            else:
+                return self._children[there]
+        if best is not None and len(best.held) <= min(depth, best.room) // 2:
             return best
         return None
 
-    def _hire(self) -> None:
-        child = self._pool.borrow() if self._functions.forked is None else None
-        if child is None:
-            child = Child(self._functions.forked)
+    def _hired(self) -> bool:
+        """Get a worker, a warm one if there is one; where none can be had, make do with those there are."""
+        forked = self._functions.forked
+        try:
+            if forked is not None and not fork_is_safe():
+                raise ExecutorError(
+                    "a function that cannot be looked up gets to a worker by a fork of this process, which has started "
+                    "threads since the run began: move it to the top level of a module, or install cloudpickle "
+                    "(flowkit-exec[cloudpickle]), or use executor='thread'"
+                )
+            child = (self._pool.borrow() if forked is None else None) or Child(forked)
+        except ExecutorError:
+            if not self._children:
+                raise
+            self._size = len(self._children)
+            return False
         child.tell(self._facts)
         self._children.append(child)
         for descriptor, events in (
@@ -237,150 +252,7 @@ class Crew:
             if descriptor is not None:
                 self._poll.register(descriptor, events)
                 self._by_descriptor[descriptor] = child
-
-    def _give(self, child: Child, most: int, depth: int) -> None:
-        """Send a worker up to so many ready nodes, and the chains that hang on them."""
-        run, node_of, known, numbers, held = (
-            self._run,
-            self._ready.take,
-            child.known,
-            self._functions.numbers,
-            child.held,
-        )
-        values, dumps, first = run.values, self._functions.dumps, child.next_ticket
-        items: list[tuple[int, Any]] = []
-        ticket = first
-        for _ in range(most):
-            try:
-                node = node_of()
-            except IndexError:
-                break
-            number = numbers[node.index]
-            if run.smooth and node.plain and not self._segments:
-                pick, sources = node.pick, node.sources
-                if not sources:
-                    data: Any = b""
-                else:
-                    try:
-                        data = dumps(pick(values) if pick is not None else (values[sources[0]],), wire.PROTOCOL)
-                    except KeyboardInterrupt:
-                        raise
-                    except BaseException:  # pickling runs the user's code
-                        data = None
-                mode = wire.BY_POSITION
-            else:
-                data = None
-            if data is None:
-                item = self._item(node)
-                if item is None:
-                    continue
-                mode, data, used = item
-                if used:
-                    self._give_shared(child, node, number, data, used)
-                    if child.wants_to_send:
-                        break
-                    continue
-            if number not in known:
-                self._teach(child, node)
-            held[ticket] = node
-            items.append((number << 3 | mode, data))
-            ticket += 1
-            if len(node.downstream) == 1 and run.smooth and node.plain:
-                ticket = self._follow(child, node, ticket, items, depth)
-        if items:
-            child.next_ticket = ticket
-            child.give(range(first, ticket))
-            child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
-
-    def _give_shared(self, child: Child, node: Node, number: int, data: bytes, used: list[_Segment]) -> None:
-        """Send a call whose arguments lie in shared memory, by itself, with the descriptors."""
-        if number not in child.known:
-            self._teach(child, node)
-        ticket = child.next_shared_ticket
-        child.next_shared_ticket += 1
-        child.held[ticket] = node
-        child.give((ticket,))
-        item = number << 3 | wire.SHARED, (data, [segment.layout for segment in used])
-        descriptors = tuple(segment.descriptor for segment in used)
-        child.send(
-            wire.frame(wire.BATCH, pickle.dumps((ticket, [item]), wire.PROTOCOL), descriptors=len(descriptors)),
-            descriptors,
-        )
-
-    def _follow(self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], depth: int) -> int:
-        """Send on the chain that hangs on a node, tasks that need only the one before; return the next free ticket."""
-        held, numbers, known = child.held, self._functions.numbers, child.known
-        while len(node.downstream) == 1 and len(held) < depth:
-            after = node.downstream[0]
-            sources = after.sources
-            if not after.plain or len(after.upstream) != 1 or (sources and sources != (node.index,)):
-                break
-            number = numbers[after.index]
-            if number not in known:
-                self._teach(child, after)
-            items.append((number << 3 | (wire.PREVIOUS if sources else wire.AFTER), ticket - 1))
-            held[ticket] = after
-            self._ahead.add(after.index)
-            ticket += 1
-            node = after
-        return ticket
-
-    def _teach(self, child: Child, node: Node) -> None:
-        number = self._functions.numbers[node.index]
-        how, what = self._functions.references[number]
-        child.known.add(number)
-        child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
-
-    def _item(self, node: Node) -> tuple[int, bytes, list[_Segment]] | None:
-        """Return mode and arguments for a node, and the segments they lie in; None if it ends without being sent."""
-        call = self._run.call(node)
-        if isinstance(call, Ending):
-            self._finish(node, call)
-            return None
-        if (ending := self._context.copy().run(call.judge)) is not None:
-            self._finish(node, ending)
-            return None
-        args, kwargs = call.args, call.kwargs
-        try:
-            item = self._pickled(args, kwargs)
-            if len(item[1]) >= wire.LARGE and self._share_large(args, kwargs, len(item[1])):
-                item = self._pickled(args, kwargs)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # pickling runs the user's code
-            self._finish(node, Ending(FAILED, error=bad_argument(node, args, kwargs, error), final=True))
-            return None
-        return item
-
-    def _pickled(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, bytes, list[_Segment]]:
-        if self._segments and any(id(value) in self._segments for value in (*args, *kwargs.values())):
-            file = BytesIO()
-            pickler = self._functions.pickler(file, self._segments)
-            pickler.dump((tuple(args), kwargs))
-            return wire.SHARED, file.getvalue(), pickler.used
-        if kwargs:
-            return wire.BY_NAME, self._functions.dumps((args, kwargs), wire.PROTOCOL), []
-        return wire.BY_POSITION, self._functions.dumps(tuple(args), wire.PROTOCOL), []
-
-    def _share_large(self, args: Sequence[Any], kwargs: dict[str, Any], size: int) -> bool:
-        """Put what is large among arguments of this size into shared memory; say whether anything was.
-
-        Results of workers are there already. These come from ``run(params=...)``, from the cache or from a record.
-        """
-        values = {id(value): value for value in (*args, *kwargs.values()) if id(value) not in self._segments}
-        if size < wire.LARGE * len(values):  # many small ones: not worth looking at each
-            return False
-        before = len(self._segments)
-        for key, value in values.items():
-            if len(self._segments) == self._most_segments:
-                break
-            try:
-                encoded = wire.encode(value, self._functions.pickled)
-            except OSError:  # no memory there, or no descriptors: the ordinary way
-                break
-            if not isinstance(encoded, bytes):
-                self._segments[key] = _Segment(*encoded, value)
-        return len(self._segments) > before
+        return True
 
     # ---- taking --------------------------------------------------------------------------------------------------
 
@@ -414,6 +286,7 @@ class Crew:
                 else:
                     extend(after)  # type: ignore[arg-type]
         if tasks:
+            child.since = monotonic()
             pace = spent / tasks
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
             if self._pace > LONG:
@@ -447,7 +320,7 @@ class Crew:
             elif node is None:
                 return
             elif kind == wire.ERROR:
-                self._finish(node, Ending(FAILED, error=wire.unpack_error(payload, node.name)), seconds)
+                self._finish(node, Ending(FAILED, error=unpack_error(payload, node.name)), seconds)
             elif kind == wire.UNFIT:
                 what, value_type, reason = pickle.loads(payload)
                 self._finish(node, Ending(FAILED, error=unfit(node, what, value_type, reason), final=True), seconds)
@@ -458,31 +331,29 @@ class Crew:
 
     def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, seconds: float) -> None:
         try:
-            segment = _Segment(child.receive_descriptor(), pickle.loads(payload))
+            descriptor, layout = child.receive_descriptor(), pickle.loads(payload)
         except OSError as error:  # this process may open no more files
             if node is not None:
                 self._garbled(child, node, error)
             return
-        if node is None:
-            segment.close()
-            return
         try:
-            value = wire.read_segment(segment.descriptor, segment.layout)
-        except KeyboardInterrupt:
-            segment.close()
-            raise
+            value = wire.read_segment(descriptor, layout) if node is not None else None
         except BaseException as error:  # unpickling runs the user's code
-            segment.close()
-            self._garbled(child, node, error)
+            wire.close(descriptor)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._garbled(child, node, error)  # type: ignore[arg-type]
             return
-        if node.downstream and len(self._segments) < self._most_segments:
-            self._segments[id(value)] = segment
+        if node is None or not node.downstream:
+            wire.close(descriptor)
         else:
-            segment.close()
-        self._finish(node, value, seconds)
+            self._segments.keep(value, descriptor, layout)
+        if node is not None:
+            self._finish(node, value, seconds)
 
     def _garbled(self, child: Child, node: Node, error: BaseException) -> None:
         """Fail a task whose result cannot be unpickled here; what its worker goes on to make of it is not wanted."""
+        self._take_back(child)
         chain = set()
         after = node
         while len(after.downstream) == 1 and (after := after.downstream[0]).index in self._ahead:
@@ -491,7 +362,8 @@ class Crew:
         for ticket, other in child.held.items():
             if other is not None and other.index in chain:
                 child.held[ticket] = None
-        reason = f"cannot be unpickled in this process ({wire.described(error)})"
+                child.unwanted = True
+        reason = f"cannot be unpickled in this process ({described(error)})"
         hint = "return plain data, or a class that unpickles wherever it is imported"
         self._finish(node, Ending(FAILED, error=SerializationError(node.name, "result", reason, hint), final=True))
 
@@ -510,13 +382,16 @@ class Crew:
             else:
                 put(node)
 
-    # ---- moving and ending ---------------------------------------------------------------------------------------
+    # ---- moving --------------------------------------------------------------------------------------------------
 
     def _surplus(self, child: Child) -> bool:
         """Say whether a worker holds more than it is at, of what another could do now."""
-        others = (node for node in child.held.values() if node is not None and node.index not in self._ahead)
-        next(others, None)
-        return next(others, None) is not None
+        count = 0
+        for node in child.held.values():
+            count += node is not None and node.index not in self._ahead
+            if count == 2:
+                return True
+        return False
 
     def _share(self) -> None:
         """Take back what workers have not begun, to be given out anew: in order, and to those that are idle first."""
@@ -535,6 +410,8 @@ class Crew:
             else:
                 self._ready.put(node)
 
+    # ---- ending --------------------------------------------------------------------------------------------------
+
     def _stop(self) -> None:
         """Let nothing begin any more that is with a worker already, and give what runs a short time to end."""
         self._stopped = True
@@ -545,30 +422,19 @@ class Crew:
     def _cut_short(self) -> None:
         """End the workers that still run something which began before the run was stopped."""
         self._grace_until = None  # clean-up tasks have all the time they need
+        why = "the run could not be recorded" if self._run.unrecorded is not None else "another task failed"
         for child in list(self._children):
             self._take_back(child)
-            nodes = [node for node in child.held.values() if node is not None]  # what it has begun
-            if not nodes or any(node.task.trigger in CLEAN_UP for node in nodes):
-                continue
-            self._remove(child)
-            child.kill()
-            for node in nodes:
-                if node.index in self._ahead:
-                    self._ahead.discard(node.index)
-                else:
-                    self._finish(node, Ending(CANCELLED, "it was stopped, because another task failed", final=True))
+            if child.held and not any(node and node.task.trigger in CLEAN_UP for node in child.held.values()):
+                for node in self._retire(child, kill=True):
+                    self._finish(node, Ending(CANCELLED, f"it was stopped, because {why}", final=True))
 
     def _lost(self, child: Child, why: str = "") -> None:
         """Find out what became of a worker that is gone, and what of its tasks."""
         if child not in self._children:
             return
-        self._remove(child)
-        code = child.fate(0.5)
-        child.receive()
-        self._take_in(child)
-        self._take_back(child)
-        child.kill()
-        begun = [node for node in child.held.values() if node is not None]
+        code = child.fate(GRACE)  # None if it lives, and has only closed its connection
+        begun = self._retire(child)
         if not child.started and not begun:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
@@ -580,17 +446,32 @@ class Crew:
         elif not begun:
             child.mourn()
         for node in begun:
-            if node.index in self._ahead:
-                self._ahead.discard(node.index)
-            else:
-                error = WorkerDiedError(node.name, child.pid, code, signal_name(code))
-                self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
-                if deaths > 1:
-                    error.add_note(f"flowkit: task {node.name!r} has taken {deaths} workers with it")
-                self._finish(node, Ending(FAILED, error=error))
+            error = WorkerDiedError(node.name, child.pid, code, signal_name(code))
+            self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
+            if deaths > 1:
+                error.add_note(f"flowkit: task {node.name!r} has taken {deaths} workers with it")
+            self._finish(node, Ending(FAILED, error=error))
+
+    def _retire(self, child: Child, *, kill: bool = False) -> list[Node]:
+        """Part with a worker that ends, or is ended; return what it had begun of which there is no outcome."""
+        self._remove(child)
+        try:
+            if kill:
+                child.end()
+            child.fate(GRACE)
+            child.receive()
+            self._take_in(child)  # what it had sent counts
+            self._take_back(child)
+        finally:
+            child.kill()
+        begun = [node for node in child.held.values() if node is not None and node.index not in self._ahead]
+        self._ahead.difference_update([node.index for node in child.held.values() if node is not None])
+        return begun
 
     def _remove(self, child: Child) -> None:
         self._children.remove(child)
+        if child is self._brisk:
+            self._brisk = None
         for descriptor in (child.outcomes, child.pidfd, child.socket.fileno()):
             if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
@@ -603,39 +484,30 @@ class Crew:
         until = monotonic() + GRACE
         while any(child.held for child in self._children) and monotonic() < until:
             self._listen(max(0.0, until - monotonic()))
-            self._ready = Ranked(())
 
     def _part(self) -> None:
         """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
-        gone = []
-        for child in list(self._children):
-            self._remove(child)
-            if child.held or self._functions.forked is not None or self._run.cancelled:
-                gone.append(child)
-            else:
-                self._pool.give_back(child)
-        for child in gone:
-            child.kill()
-        for segment in self._segments.values():
-            segment.close()
-        self._segments.clear()
-        if self._run.cancelled:
-            self._run.abandon()
-
-
-class _Segment:
-    """A large value in shared memory: the descriptor that keeps it, and what lies where."""
-
-    __slots__ = ("descriptor", "layout", "value")
-
-    def __init__(self, descriptor: int, layout: wire.Layout, value: Any = None) -> None:
-        self.descriptor = descriptor
-        self.layout = layout
-        self.value = value  # held where nothing else surely does, so that its id() stays its own
-
-    def close(self) -> None:
-        """Let go of it; values that were read from it stay."""
-        os.close(self.descriptor)
+        resting: list[Child] = []
+        gone: list[Child] = []
+        try:
+            while self._children:
+                child = self._children[-1]
+                child.known -= self._functions.passing
+                busy = bool(child.held) or self._run.cancelled
+                (gone if busy else resting).append(child)
+                self._remove(child)
+            for child in gone:  # all of them, before one is waited for
+                child.end()
+            if self._functions.forked is not None:
+                bury_all(resting)
+            while resting:
+                self._pool.give_back(resting.pop())
+        finally:
+            for child in (*gone, *resting):
+                child.kill()
+            self._segments.close()
+            if self._run.cancelled:
+                self._run.abandon()
 
 
 def _surroundings(run: Run) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import SerializationError
 
 from . import _wire as wire
+from ._words import described, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +23,10 @@ def bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error:
         try:
             pickle.dumps(value, wire.PROTOCOL)
         except BaseException as own:
-            reason = f"{name!r} is a {wire.kind_of(value)}, which cannot be pickled ({wire.described(own)})"
+            reason = f"{name!r} is a {kind_of(value)}, which cannot be pickled ({described(own)})"
             break
     else:
-        reason = f"cannot be pickled ({wire.described(error)})"
+        reason = f"cannot be pickled ({described(error)})"
     return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
 
 

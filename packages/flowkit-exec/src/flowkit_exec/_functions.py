@@ -9,7 +9,8 @@ from flowkit_core import SerializationError
 
 from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler, described
+from ._wire import PROTOCOL, SharingPickler
+from ._words import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ class Functions:
 
     Args:
         run: the run.
-        number: returns the number by which workers know a function, in the version of some bytes.
+        number: returns the number by which workers know a function from run to run; a new number, if it is given none.
 
     Raises:
         SerializationError: a function cannot get to a worker.
@@ -30,13 +31,15 @@ class Functions:
     Attributes:
         numbers: number of the function of each node, by index.
         references: number -> how a worker gets the function, and what it needs for that.
+        passing: numbers of the functions that go by value: workers forget them after the run.
         forked: number -> function, for workers that are forks of this process; None for fresh ones.
         dumps: pickles arguments, in the protocol that it is given, with the options of :func:`pickle.dumps`.
         pickler: pickles those that lie in shared memory in part.
     """
 
-    def __init__(self, run: Run, number: Callable[[Any, bytes], int]) -> None:
+    def __init__(self, run: Run, number: Callable[[Any], int]) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
+        self.passing: set[int] = set()
         self.forked: dict[int, Callable[..., Any]] | None = None
         self.dumps: Callable[..., bytes] = pickle.dumps
         self._number = number
@@ -76,8 +79,10 @@ class Functions:
         return self.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
 
     def _add(self, func: Any, how: str, what: Any) -> int:
-        number = self._number(func, what if how == "pickle" else b"")
+        number = self._number(func if how == "name" else None)
         self.references[number] = how, what
+        if how == "pickle":
+            self.passing.add(number)
         return number
 
 

@@ -59,7 +59,7 @@ class ProcessExecutor:
             ) from error
         self._idle: list[Child] = []
         self._lock = threading.Lock()
-        self._numbers: dict[tuple[int, bytes], tuple[int, Any]] = {}
+        self._numbers: dict[int, tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
         self._finalizer = weakref.finalize(self, _bury_all, self._idle)
@@ -96,13 +96,14 @@ class ProcessExecutor:
 
     # ---- what a run borrows --------------------------------------------------------------------------------------
 
-    def number(self, func: Any, version: bytes = b"") -> int:
-        """Return the number by which workers know a function; one that goes by value may change from run to run."""
-        key = id(func), version
+    def number(self, func: Any = None) -> int:
+        """Return the number by which workers know a function, the same in every run; a new number for none."""
         with self._lock:
-            if key not in self._numbers:
-                self._numbers[key] = next(self._counter), func  # held, so that its id() stays its own
-            return self._numbers[key][0]
+            if func is None:
+                return next(self._counter)
+            if id(func) not in self._numbers:
+                self._numbers[id(func)] = next(self._counter), func  # held, so that its id() stays its own
+            return self._numbers[id(func)][0]
 
     def borrow(self) -> Child | None:
         """Return a warm worker, if there is one."""
@@ -132,8 +133,7 @@ def _processors() -> int:
 
 
 def _bury_all(children: list[Child]) -> None:
-    for child in children:
-        child.dismiss()
-    for child in children:
-        child.bury()
-    children.clear()
+    if children:  # else there is no POSIX system, perhaps
+        from ._child import bury_all
+
+        bury_all(children)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import failure
 
 from . import _wire as wire
+from ._words import described, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def _pickled(facts: dict[str, Any]) -> bytes:
         return pickle.dumps(facts, wire.PROTOCOL)
     except BaseException:  # pickling runs the user's code
         return pickle.dumps(
-            {name: value if _travels(value) else wire.shown(value) for name, value in facts.items()}, wire.PROTOCOL
+            {name: value if _travels(value) else shown(value) for name, value in facts.items()}, wire.PROTOCOL
         )
 
 
@@ -107,4 +108,4 @@ def _guarded(log: Callable[..., object], *args: Any, **options: Any) -> None:
     try:
         log(*args, **options)
     except Exception as error:
-        failure.report(f"a log handler failed: {wire.described(error)}")
+        failure.report(f"a log handler failed: {described(error)}")

@@ -6,16 +6,21 @@ import os
 import pickle
 import sys
 import threading
+from time import monotonic, sleep
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler, described
+from ._wire import PROTOCOL, SharingPickler
+from ._words import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Reference = tuple[str, ...]
+
+LINGER = 0.03
+"""Seconds that the system may need to clear away a thread that was joined."""
 
 
 def reference(func: Any) -> tuple[str, Any] | str:
@@ -99,12 +104,19 @@ def by_value(func: Any) -> bytes:
 
 def fork_is_safe() -> bool:
     """Say whether this process surely has one thread only: a fork of it inherits no lock that nobody will open."""
-    if not hasattr(os, "fork") or threading.active_count() != 1:
+    if not hasattr(os, "fork"):
         return False
-    try:
-        return len(os.listdir("/proc/self/task")) == 1
-    except OSError:  # no way to know about threads that are not Python's
-        return False
+    until = monotonic() + LINGER
+    while threading.active_count() == 1:
+        try:
+            if len(os.listdir("/proc/self/task")) == 1:
+                return True
+        except OSError:  # no way to know about threads that are not Python's
+            return False
+        if monotonic() > until:
+            return False
+        sleep(0.001)
+    return False
 
 
 def resolve(how: str, what: Any) -> Any:

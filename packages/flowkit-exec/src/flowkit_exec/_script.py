@@ -12,19 +12,47 @@ import __future__
 
 import os
 import sys
+import threading
 from _ast import Module, PyCF_ONLY_AST
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from ._wire import described
+from flowkit_core import pipeline
+
+from ._words import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
 
 
 class StopImport(BaseException):
     """Raised by ``run()`` to end the execution of a script in a worker process."""
+
+
+_strays: WeakSet[threading.Thread] = WeakSet()
+
+
+@contextmanager
+def importing(reason: str) -> Iterator[None]:
+    """Let no pipeline run, in this worker, while the user's code is imported; nor later in a thread that it starts."""
+    before, outer = set(threading.enumerate()), pipeline.forbidden
+    pipeline.forbidden = lambda: StopImport(reason)
+    hook, threading.excepthook = threading.excepthook, _quiet(threading.excepthook)
+    try:
+        yield
+    finally:
+        _strays.update(set(threading.enumerate()) - before)
+        pipeline.forbidden = outer or (lambda: StopImport(reason) if threading.current_thread() in _strays else None)
+        if not _strays:
+            threading.excepthook = hook
+
+
+def _quiet(hook: Callable[[threading.ExceptHookArgs], object]) -> Callable[[threading.ExceptHookArgs], object]:
+    """Return a hook that says nothing of a thread which ended at its ``run()``, as it was to."""
+    return lambda facts: None if facts.exc_type is StopImport else hook(facts)
 
 
 def describe_main() -> dict[str, Any] | None:
@@ -43,8 +71,8 @@ def describe_main() -> dict[str, Any] | None:
 
 
 def _line(main: ModuleType | None) -> int | None:
-    """Return the line that the script is at, if it is what called; None if another thread did."""
-    frame: FrameType | None = sys._getframe()
+    """Return the line that the script is at, whatever thread asks; None if it is at its end."""
+    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
     line = None
     while frame is not None:
         if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
@@ -75,14 +103,12 @@ class Script(ModuleType):
 
 def execute(script: Script) -> bool:
     """Execute the next part of the script; say whether there was one."""
-    from flowkit_core import pipeline
-
-    halted, pipeline.halt_import = pipeline.halt_import, StopImport("in a worker process, a script ends at its run()")
     muted = _mute()
     try:
         part = next(script._flowkit_parts, None)
         if part is not None:
-            exec(part, vars(script))  # noqa: S102 - the user's own script
+            with importing("in a worker process, a script ends at its run()"):
+                exec(part, vars(script))  # noqa: S102 - the user's own script
     except (StopImport, SystemExit):
         script._flowkit_parts = iter(())
     except BaseException as error:
@@ -90,7 +116,6 @@ def execute(script: Script) -> bool:
     else:
         return part is not None
     finally:
-        pipeline.halt_import = halted
         _unmute(muted)
     return True
 

@@ -23,6 +23,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from . import _wire as wire
+from ._exceptions import pack_error
+from ._words import described, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,6 +208,9 @@ class Worker:
                 self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
                 self._tend_logs()
             self._settle()
+            for number in [number for number, (how, _) in self._references.items() if how == "pickle"]:
+                del self._references[number]  # it went by value, for one run
+                self._functions.pop(number, None)
 
     def _settle(self) -> None:
         """Make the surroundings those of the process that runs the pipeline, whatever tasks have made of them here."""
@@ -221,7 +226,7 @@ class Worker:
             try:
                 os.chdir(told["cwd"])
             except OSError as error:  # nothing may run here that was meant to run there
-                self._send(wire.frame(wire.ASTRAY, wire.described(error).encode(errors="backslashreplace")))
+                self._send(wire.frame(wire.ASTRAY, described(error).encode(errors="backslashreplace")))
                 raise EOFError from error
 
     def _tend_logs(self) -> None:
@@ -253,9 +258,10 @@ class Worker:
             args: Any = ()
             kwargs: Any = None
             try:
-                if mode == wire.BY_POSITION:
-                    if data:
-                        args = loads(data)
+                if mode == wire.AS_IT_IS:
+                    args = data
+                elif mode == wire.BY_POSITION:
+                    args = loads(data)
                 elif mode >= wire.PREVIOUS:
                     if before != data:  # the one before did not succeed
                         self._send(wire.frame(wire.VOID, b"", ticket))
@@ -281,7 +287,7 @@ class Worker:
             except BaseException as error:
                 if self._copied:
                     raise
-                self._send(wire.frame(wire.ERROR, wire.pack_error(error), ticket, clock() - began))
+                self._send(wire.frame(wire.ERROR, pack_error(error), ticket, clock() - began))
                 if self._fail_fast:
                     self._decline()
                 continue
@@ -324,7 +330,7 @@ class Worker:
         try:
             data = self._encoded(value)
         except BaseException as error:
-            self._unfit(ticket, "result", error, wire.kind_of(value))
+            self._unfit(ticket, "result", error, kind_of(value))
             return False
         if type(data) is bytes:
             self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
@@ -348,27 +354,22 @@ class Worker:
         return layout
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
-        from flowkit_core import pipeline
-
         from ._reference import resolve
-        from ._script import StopImport
+        from ._script import importing
 
-        pipeline.halt_import = StopImport(
-            "importing its module runs a pipeline: put that under if __name__ == '__main__'"
-        )
         try:
-            func: Callable[..., Any] = resolve(*self._references[number])
+            with importing("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
+                func: Callable[..., Any] = resolve(*self._references[number])
         except BaseException as error:
             self._unfit(ticket, "function", error)
             return None
         finally:
-            pipeline.halt_import = None
             self._tend_logs()
         self._functions[number] = func
         return func
 
     def _unfit(self, ticket: int, what: str, error: BaseException, kind: str = "") -> None:
-        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, wire.described(error))), ticket))
+        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, described(error))), ticket))
 
     def _forget(self) -> None:
         """Drop the calls that were taken back."""

@@ -1,0 +1,41 @@
+"""Foreign exceptions and values in words: whatever their classes do when they are asked, these functions never fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LONGEST_TEXT = 1 << 20
+
+
+def described(error: BaseException) -> str:
+    """Return the type and the message of an exception, whatever its class does when it is asked."""
+    return safe(lambda: failure.described(error))
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of the type of a value, whatever that does when it is asked."""
+    return safe(lambda: type(value).__name__)
+
+
+def shown(value: Any) -> str:
+    """Return ``repr(value)``, whatever it does."""
+    return safe(lambda: repr(value))
+
+
+def safe(text: Callable[[], str]) -> str:
+    try:
+        return clipped(str(text()))
+    except BaseException:
+        return "<unprintable>"
+
+
+def clipped(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-half:]}"
