@@ -11,7 +11,7 @@ import os
 import pickle
 import select
 import sys
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
@@ -57,6 +57,10 @@ CHEAP = 1.5e-6
 it, and longer to wake another worker."""
 STREAK = 100
 """After how many cheap tasks in a row the next ones are taken for cheap."""
+MANY = 32
+"""From how many cheap tasks in hand on a worker has enough to do for a nap of this process."""
+NAP = 0.5e-6
+"""Seconds of that nap for each of them: less than the worker needs."""
 LONG = 1e-3
 """From how many seconds a task on, the order in which tasks start is worth keeping."""
 LONGEST_WAIT = 3_600_000.0
@@ -154,6 +158,8 @@ class Crew:
 
     def _listen(self, patience: float | None) -> None:
         """Wait for news from workers, and take it in; look after those of whom there is none."""
+        if self._brisk is not None and len(self._brisk.held) >= MANY:
+            sleep(len(self._brisk.held) * NAP)  # to be woken for each outcome would cost both sides more
         for child in self._children:
             if child.wants_to_send:
                 self._poll.modify(child.socket, select.POLLOUT)
