@@ -93,13 +93,15 @@ def report(message: str) -> None:
 
 def described(error: BaseException) -> str:
     """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
-    name = type(error).__name__
+    name, text = "an exception", "<unprintable>"
     try:
-        text = str(error)
+        name = type(error).__name__
         if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
             name, text = error.type_name.rpartition(".")[2], error.text
-    except BaseException:
-        text = "<unprintable>"
-    if len(text) > 500:
-        text = f"{text[:400]}...{text[-80:]}"
+        else:
+            text = str.__str__(str(error))  # which may be of a class of its own
+        if len(text) > 500:
+            text = f"{text[:400]}...{text[-80:]}"
+    except BaseException:  # noqa: S110 - a metaclass, a __str__ or whatever else is the user's: so much is known
+        pass
     return f"{name}: {text}" if text else name

@@ -29,7 +29,7 @@ from ._sending import Sender
 from ._words import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from typing import Protocol
 
     from flowkit_core import Node, Run
@@ -57,7 +57,7 @@ CHEAP = 1.5e-6
 it, and longer to wake another worker."""
 STREAK = 100
 """After how many cheap tasks in a row the next ones are taken for cheap."""
-MANY = 32
+MANY = 64
 """From how many cheap tasks in hand on a worker has enough to do for a nap of this process."""
 NAP = 0.5e-6
 """Seconds of that nap for each of them: less than the worker needs."""
@@ -127,34 +127,38 @@ class Crew:
             if self._timers:
                 self._put(self._timers.due(run))
             self._dispatch()
-            busy = [child for child in self._children if child.held]
-            if not (busy or self._ready or self._timers):
+            if not (self._ready or self._timers or any(child.held for child in self._children)):
                 return
-            self._listen(self._patience(busy))
+            self._listen(self._patience())
             if self._grace_until is not None and monotonic() > self._grace_until:
                 self._cut_short()
         self._wind_up()
 
-    def _patience(self, busy: Sequence[Child]) -> float | None:
+    def _patience(self) -> float | None:
         """Return how many seconds to wait for news."""
-        waits = []
-        if self._timers:
-            waits.append(self._timers.wait())
-        if self._grace_until is not None and busy:
-            waits.append(max(0.0, self._grace_until - monotonic()) + 0.001)
-        since = [child.since for child in busy if self._surplus(child)]
-        if since:
-            waits.append(max(0.0, min(since) + self._limit() - monotonic()))
-        if any(not child.started for child in self._children):
-            waits.append(1.0)  # to see whether it ever will be
-        if any(child.pidfd is None for child in self._children):
-            waits.append(0.5)  # no descriptor tells of the end of a worker whose own children keep its socket open
-        return min(waits) if waits else None
+        most = self._timers.wait() if self._timers else None
+        until = self._grace_until
+        for child in self._children:
+            if child.held and self._surplus(child):
+                taken_back = child.since + self._limit()
+                until = taken_back if until is None else min(until, taken_back)
+            if not child.started:  # to see whether it ever will be
+                most = 1.0 if most is None else min(most, 1.0)
+            elif child.pidfd is None:  # the socket does not tell of its end while its own children keep that open
+                most = 0.5 if most is None else min(most, 0.5)
+        if until is not None:
+            left = max(0.0, until - monotonic())
+            most = left if most is None else min(most, left)
+        return most
 
     def _limit(self) -> float:
         """Return how many seconds a worker may be at one task before what it holds in advance is taken back."""
-        idle = len(self._children) < self._size or any(not child.held for child in self._children)
-        return SILENCE if idle else SILENCE + 4 * min(self._pace or 0.0, SHORT)
+        if len(self._children) < self._size:
+            return SILENCE
+        for child in self._children:
+            if not child.held:
+                return SILENCE
+        return SILENCE + 4 * min(self._pace or 0.0, SHORT)
 
     def _listen(self, patience: float | None) -> None:
         """Wait for news from workers, and take it in; look after those of whom there is none."""
@@ -163,26 +167,29 @@ class Crew:
         for child in self._children:
             if child.wants_to_send:
                 self._poll.modify(child.socket, select.POLLOUT)
-        news = self._poll.poll(None if patience is None else min(max(0.0, patience * 1000), LONGEST_WAIT))
-        told = [self._by_descriptor[descriptor] for descriptor, _ in news if descriptor in self._by_descriptor]
-        for child in dict.fromkeys(told):
+        news = self._poll.poll(None if patience is None else min(patience * 1000, LONGEST_WAIT))
+        descriptors = [descriptor for descriptor, _ in news]
+        told = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
+        for child in told if len(told) == 1 else dict.fromkeys(told):
             if child.wants_to_send and child.flush():
                 self._poll.modify(child.socket, 0)
             heard = child.receive()
             self._take_in(child)
-            if not heard or (child.pidfd is not None and any(descriptor == child.pidfd for descriptor, _ in news)):
+            if not heard or child.pidfd in descriptors:
                 self._lost(child)
             elif child.unwanted and not any(child.held.values()):
                 self._retire(child, kill=True)  # it goes on with what nobody wants
-        now = monotonic()
-        for child in list(self._children):
+        now, limit = monotonic(), self._limit()
+        stuck = False
+        for child in tuple(self._children):
             if not child.started and now - child.born > INFANCY:
                 child.end()
                 self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
             elif not news and child.pidfd is None and child.fate() is not None:
                 self._lost(child)
-        limit = self._limit()
-        if any(now - child.since >= limit and self._surplus(child) for child in self._children):
+            elif now - child.since >= limit and self._surplus(child):
+                stuck = True
+        if stuck:
             self._share()
             self._pace = max(self._pace or 0.0, SHORT)
             self._ready.strict()
@@ -300,6 +307,7 @@ class Crew:
             self._cheap = self._cheap + tasks if pace <= CHEAP else 0
             if self._cheap >= STREAK:
                 self._brisk = child
+                self._ready.relax()
             elif self._brisk is not None:
                 self._share()
 

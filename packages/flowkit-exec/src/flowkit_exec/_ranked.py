@@ -50,6 +50,13 @@ class Ranked:
         """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
         self.take, self.put, self.extend = self._take, self._put, self._extend
 
+    def relax(self) -> None:
+        """Be a plain queue again, which begins in order. Only where one thread uses it."""
+        if self.take != self._line.popleft:
+            self._line.extend(entry[2] for entry in sorted(self._heap))
+            self._heap.clear()
+            self.take, self.put, self.extend = self._line.popleft, self._line.append, self._line.extend
+
     def head(self) -> Node | None:
         """Return a node that is next in line, without removing it; None when there is none."""
         try:

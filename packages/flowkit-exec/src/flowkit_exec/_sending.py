@@ -61,6 +61,7 @@ class Sender:
         items: list[tuple[int, Any]] = []
         first = ticket = child.next_ticket
         weight = 0
+        shared = bool(segments)
         while most and weight < HEAVY:
             most -= 1
             try:
@@ -69,7 +70,7 @@ class Sender:
                 break
             number = numbers[node.index]
             data: Any = None
-            if run.smooth and node.plain and not segments:
+            if run.smooth and node.plain and not shared:
                 pick, sources = node.pick, node.sources
                 data = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
                 if _SIMPLE.issuperset(map(type, data)):
@@ -85,6 +86,7 @@ class Sender:
                         data = None
             if data is None:
                 item = self._item(node)
+                shared = bool(segments)
                 if item is None:
                     continue
                 mode, data, used = item
