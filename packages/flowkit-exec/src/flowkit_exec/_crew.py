@@ -25,6 +25,7 @@ from ._faults import unfit
 from ._functions import Functions
 from ._ranked import Ranked
 from ._reference import fork_is_safe
+from ._segments import read_segment
 from ._sending import Sender
 from ._words import described
 
@@ -351,7 +352,7 @@ class Crew:
                 self._garbled(child, node, error)
             return
         try:
-            value = wire.read_segment(descriptor, layout) if node is not None else None
+            value = read_segment(descriptor, layout) if node is not None else None
         except BaseException as error:  # unpickling runs the user's code
             wire.close(descriptor)
             if isinstance(error, KeyboardInterrupt):

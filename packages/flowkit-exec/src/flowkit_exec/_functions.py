@@ -9,7 +9,8 @@ from flowkit_core import SerializationError
 
 from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler
+from ._segments import SharingPickler
+from ._wire import PROTOCOL
 from ._words import described
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ._script import describe_main
-from ._wire import PROTOCOL, SharingPickler
+from ._segments import SharingPickler
+from ._wire import PROTOCOL
 from ._words import described
 
 if TYPE_CHECKING:

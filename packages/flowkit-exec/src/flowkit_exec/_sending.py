@@ -12,7 +12,7 @@ from flowkit_core.outcome import FAILED
 
 from . import _wire as wire
 from ._faults import bad_argument
-from ._segments import Segments
+from ._segments import LARGE, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,7 @@ class Sender:
         try:
             item = self._pickled(args, kwargs)
             size = len(item[1])
-            if size >= wire.LARGE and self.segments.share((*args, *kwargs.values()), size, self._functions.pickled):
+            if size >= LARGE and self.segments.share((*args, *kwargs.values()), size, self._functions.pickled):
                 item = self._pickled(args, kwargs)
         except KeyboardInterrupt:
             raise

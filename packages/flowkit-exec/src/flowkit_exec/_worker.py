@@ -24,13 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import _wire as wire
 from ._exceptions import pack_error
+from ._segments import MOST_DESCRIPTORS, SharingUnpickler, encode
 from ._words import described, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._segments import Layout
+
 _FEW_BITS = 4096
-_CONTROL = socket.CMSG_SPACE(4 * wire.MOST_DESCRIPTORS)
+_CONTROL = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
 _SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
 
 
@@ -319,7 +322,7 @@ class Worker:
         pickled, layouts = data
         descriptors = self._shared.pop(ticket)
         try:
-            args, kwargs = wire.SharingUnpickler(pickled, descriptors, layouts).load()
+            args, kwargs = SharingUnpickler(pickled, descriptors, layouts).load()
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -338,10 +341,10 @@ class Worker:
             self._send(wire.frame(wire.SEGMENT, pickle.dumps(data), ticket, seconds))
         return True
 
-    def _encoded(self, value: Any) -> bytes | wire.Layout:
+    def _encoded(self, value: Any) -> bytes | Layout:
         """Return the pickle of a value; for a large one, the layout of a segment whose descriptor is sent already."""
         try:
-            data = wire.encode(value)
+            data = encode(value)
             if isinstance(data, bytes):
                 return data
             descriptor, layout = data
