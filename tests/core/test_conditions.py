@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowkit_core import DAG, Task, task
+from flowkit_core import DAG, BindingError, Task, task
 
 
 def value(name, result=None, **options):
@@ -444,3 +444,49 @@ def test_what_stands_below_a_clean_up_task_follows_the_usual_rule():
     follow = Task(lambda alert: alert, name="follow")
     value("fine") >> alert >> follow
     assert run(follow).states == {"fine": "succeeded", "alert": "skipped", "follow": "skipped"}
+
+
+# Conditions that cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("func", "when", "most"),
+    [
+        (lambda slow: slow, lambda a, b: a > b, 1),
+        (lambda: 1, lambda a: a, 0),
+        (lambda slow, *, fast=1: slow, lambda a, b, c: a, 2),
+    ],
+    ids=["one more", "of a task without parameters", "with one by keyword"],
+)
+def test_a_condition_that_takes_too_much_is_found_before_anything_runs(func, when, most):
+    ran = []
+    slow, then = Task(lambda: ran.append("slow"), name="slow"), Task(func, name="then", when=when)
+    slow >> then
+    with pytest.raises(BindingError, match=f"the condition .* of task 'then' takes .* let it take {most} at most"):
+        run(then)
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("func", "when"),
+    [
+        (lambda *all_: all_, lambda a, b: True),
+        (lambda slow: slow, lambda a, b=2: True),
+        (lambda slow: slow, lambda *all_: True),
+        (lambda slow: slow, max),
+        (lambda slow, **others: slow, lambda a, b: True),
+    ],
+)
+def test_a_condition_that_may_fit_is_taken(func, when):
+    sources, then = [value(name) for name in ("slow", "fast")], Task(func, name="then", when=when)
+    sources[: 2 if func.__code__.co_flags & 0x0C else 1] >> then
+    assert "then" in run(then)
+
+
+def test_an_error_of_a_condition_says_that_it_is_one():
+    def when():
+        raise ValueError("the truth of an array is ambiguous")
+
+    with pytest.raises(ValueError, match="ambiguous") as caught:
+        run(value("a", when=when))
+    assert caught.value.__notes__[0] == "flowkit: the condition (when=) of task 'a' raised this"

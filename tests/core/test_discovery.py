@@ -193,6 +193,36 @@ def test_nothing_found_is_an_empty_run_with_a_warning(script, caplog):
     assert '"nothing" found no tasks' in record.getMessage()
 
 
+COPIED = """
+@task
+def extract(): return [1]
+@task
+def load(rows): return "warehouse"
+extract >> load
+@task
+def orders(): return [2]
+@task
+def load(rows): return "mart"
+orders >> load
+for number in range(3):
+    @task
+    def part(): return number
+"""
+
+
+def test_a_copy_that_was_not_renamed_is_told(script):
+    """It took the place of a task that was wired, and nobody means that in a file."""
+    module = script(COPIED)
+    with pytest.warns(RuntimeWarning, match="task 'extract' was wired to 'load' of .*:5, which was defined again"):
+        assert DAG("etl", tasks=[module.load, module.extract]).run("serial")["load"] == "mart"
+
+
+def test_a_copy_that_is_wired_again_is_meant(script):
+    """As a page does that shows how a pipeline is changed."""
+    module = script(COPIED.replace("orders >> load", "extract >> load"))
+    assert DAG("etl", tasks=[module.load]).run("serial") == {"extract": [1], "load": "mart"}
+
+
 def test_a_reloaded_module_replaces_its_tasks(script):
     """importlib.reload gives the new definitions, once."""
     module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')")

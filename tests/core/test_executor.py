@@ -159,3 +159,13 @@ def test_the_serial_executor_checks_max_workers_too(workers, kind):
 
     with pytest.raises(kind, match="at least 1"):
         SerialExecutor(workers)
+
+
+def test_one_observer_has_to_be_in_a_list():
+    with pytest.raises(TypeError, match=r"but must be a list: write observers=\[\.\.\.\] also for one"):
+        DAG("one", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=print)
+
+
+def test_tasks_in_the_place_of_the_name():
+    with pytest.raises(TypeError, match=r"if these are its tasks, name them by keyword, tasks=\[\.\.\.\]"):
+        DAG([Task(lambda: 1, name="one")])

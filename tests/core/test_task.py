@@ -241,7 +241,14 @@ def test_the_decorator_takes_no_options_by_position():
 
 # Options are checked where they are written
 
+
+async def _async(*_):
+    return False
+
+
 WRONG_OPTIONS = [
+    ("when", _async, TypeError, "a plain function"),
+    ("retry_on", _async, TypeError, "a plain function"),
     ("retries", -1, ValueError, "at least 0"),
     ("retries", 1.5, TypeError, "integer"),
     ("retries", 3.0, TypeError, "integer"),
@@ -520,6 +527,15 @@ def test_an_async_task_is_awaited():
 
     fetch >> add >> show
     assert DAG("async", tasks=[show]).run() == {"fetch": 20, "add": 21, "show": "21"}
+
+
+def test_the_error_of_an_async_task_has_no_context_of_ours():
+    async def fail():
+        raise ValueError("in async")
+
+    with pytest.raises(ValueError, match="in async") as caught:
+        DAG("async", tasks=[Task(fail)]).run("serial")
+    assert caught.value.__context__ is None
 
 
 def test_an_async_task_retries_and_fails_like_any_other():

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from pathlib import Path
 
 from flowkit_core import DAG, Task
@@ -646,3 +647,8 @@ def log_until(_first, *, path, size):
         if time.monotonic() > end:
             raise TimeoutError("nobody else was let in")
     return "heard"
+
+
+def raise_http():
+    with Path(os.devnull).open("rb") as body:
+        raise urllib.error.HTTPError("http://localhost", 503, "busy", {}, body)

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import HTTPError
 
 import faults
 import pytest
@@ -383,7 +384,7 @@ def test_an_exception_with_slots(executor):
     assert not any("could not travel" in note for note in error.__notes__)
     error = outcome(executor, Task(faults.raise_slotted), params={"locked": True})
     assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
-    assert not hasattr(error, "lock")
+    assert error.lock is None
     assert "could not travel from the worker process: lock" in error.__notes__[0]
 
 
@@ -392,6 +393,18 @@ def test_an_exception_whose_pickling_ends_the_process(executor):
     """Costs that task."""
     error = outcome(executor, Task(faults.raise_it), params={"kind": "Dying", "args": ("x",)})
     assert (type(error), error.exitcode) == (WorkerDiedError, 5)
+
+
+@guarded
+def test_an_exception_that_counts_on_what_cannot_travel(executor):
+    """As the HTTPError of the standard library: it can be shown, asked, and judged by retry_on."""
+    task = Task(faults.raise_http, retries=2, delay=0, retry_on=lambda error: error.code >= 500)
+    results = run(executor, task, raise_on_failure=False)
+    error = results.failed["raise_http"]
+    assert type(error) is HTTPError
+    assert (error.code, error.url, error.reason, hasattr(error, "nothing")) == (503, "http://localhost", "busy", False)
+    assert results.attempts == {"raise_http": 3}
+    assert "HTTP Error 503: busy\nflowkit: what could not travel from the worker process: " in text_of(error)
 
 
 @guarded

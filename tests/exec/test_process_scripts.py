@@ -185,7 +185,7 @@ def test_classes_of_the_script(script, guard):
                 "if os.environ.get('FLOWKIT_DEPTH'):\n    raise Mute\n@task\ndef late():\n    return 1\n"
                 "DAG('late', tasks=[late]).run('process')\n"
             ),
-            "it ended early with Mute: <unprintable>",
+            "ended with Mute: <unprintable> in line",
         ),
     ],
     ids=["after a run", "under the guard", "after an error", "after an error without a text"],
@@ -195,6 +195,41 @@ def test_what_a_worker_cannot_see_of_a_script(script, late, words):
     output = script(TASKS + WITH_A_THREAD + "import sys\nsys.modules['cloudpickle'] = None\n" + late).wait(code=1)
     assert "SerializationError: task 'late': its function could not be found in the worker" in output
     assert words in output
+
+
+@pytest.mark.parametrize(
+    ("once", "why"),
+    [
+        ("os.mkdir('made once')", "FileExistsError"),
+        ("sys.exit(0) if os.path.exists('here') else open('here', 'x')", "SystemExit"),
+    ],
+    ids=["an error", "an exit"],
+)
+def test_half_a_script_is_not_taken_for_the_whole(script, tmp_path, once, why):
+    """What fails when it is executed once more stands above what a task reads: an error, which says the line."""
+    source = f"""
+    import os, sys
+    from flowkit_core import DAG, task
+    factor = 1
+    def scale(number):
+        return number * factor
+    @task
+    def scaled():
+        return scale(10)
+    {once}
+    factor = 5
+    print(DAG("half").run(sys.argv[1]))
+    """
+    assert script(source, "thread", cwd=tmp_path).wait() == "{'scaled': 50}\n"
+    for path in (tmp_path / "made once", tmp_path / "here"):
+        if path.is_dir():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+    output = script(source, "process", cwd=tmp_path).wait(code=1)
+    assert "task 'scaled': its function could not be found in the worker" in output
+    assert f"executed once more in a worker, ended with {why}" in output
+    assert "in line 10, before 'factor' was made" in output
+    assert "under if __name__ == '__main__', into a task, or after run()" in output
 
 
 def test_a_module_that_runs_as_a_program(tmp_path):

@@ -270,6 +270,52 @@ def test_a_task_that_interrupts_from_a_helper_ends_a_caller_that_rests():
     assert not helpers()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="platform: Ctrl-C cannot be sent to one process")
+@pytest.mark.parametrize("workers", ["ThreadExecutor(2)", "ProcessExecutor(2)"])
+def test_an_interrupt_says_what_was_running(workers):
+    """In a note, in the states, and in the events: how else would one find what hangs?"""
+    script = f"""
+        import os, sys, time
+        from flowkit_core import DAG, Task, TaskNotRun, TaskStarted
+        from flowkit_exec import ProcessExecutor, ThreadExecutor, _thread
+
+        _thread.GRACE = 0.2
+        def first():
+            return 1
+        def stuck(_):
+            os.write(1, b"stuck\\n")
+            time.sleep(3600)
+        def after(_):
+            return 2
+        ends, started = {{}}, []
+        def listen(event):
+            if isinstance(event, TaskNotRun):
+                ends[event.task] = event.begun
+            elif isinstance(event, TaskStarted):
+                started.append(event.task)
+        first, stucks = Task(first), [Task(stuck, name=name) for name in ("stuck", "stuck too", "stuck three")]
+        first >> stucks
+        for one in stucks:
+            one >> Task(after, name="after " + one.name)
+        if __name__ == "__main__":
+            try:
+                DAG("h").run({workers}, observers=[listen])
+            except KeyboardInterrupt as error:
+                print(*error.__notes__)
+                states = error.flowkit_results.states
+                print({{states[name] for name in states if name.startswith("after")}})
+                print(sorted(name for name in started if name not in (*ends, "first", *error.flowkit_results.failed)))
+    """
+    with Program("-c", textwrap.dedent(script)) as program:
+        until(lambda: program.output.count("stuck") == 2)
+        program.signal(signal.SIGINT)
+        output = program.wait()
+    assert "1 task had succeeded" in output
+    assert "did not start; 'stuck" in output
+    assert ("left alone" if "Thread" in workers else "were ended") in output
+    assert "{{'cancelled'}}\n[]".format() in output
+
+
 @guarded
 def test_what_an_abandoned_task_does_later_changes_no_result():
     """The facts beside the results are those of the moment when the run was given up."""

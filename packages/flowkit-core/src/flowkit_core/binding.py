@@ -224,6 +224,23 @@ def bind_by_name(
     return Binding(named, rest, named_rest, [name for name in names if name not in named])
 
 
+def check_condition(task: Task[..., Any], parameters: Parameters, upstream: int) -> None:
+    """Check that the condition of a task asks for no more arguments than the task can have.
+
+    Raises:
+        BindingError: it does.
+    """
+    accepts = Parameters(task.when) if task.when is not None else parameters
+    needed = [name for name in accepts.positional if name not in accepts.defaults]
+    most = len(parameters.names) + (upstream if parameters.rest or parameters.named_rest else 0)
+    if len(needed) > most:
+        raise BindingError(
+            f"the condition (when=) of task {task.name!r} takes {accepts}, but is called with the task's own arguments,"
+            f" which are {parameters}: let it take {most} at most",
+            task.name,
+        )
+
+
 def check_open(
     open_parameters: Sequence[tuple[Node, Sequence[str]]],
     params: Mapping[str, Any],

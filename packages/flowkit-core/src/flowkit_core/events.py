@@ -143,16 +143,18 @@ class TaskFailed(TaskEvent):
 
 
 class TaskNotRun(TaskEvent):
-    """A task ended without running.
+    """A task ended without running, or without running to its end.
 
     Attributes:
         state: "skipped", "upstream_failed" or "cancelled".
         reason: why.
+        begun: whether it had begun to run, and was stopped.
     """
 
-    __slots__ = ("reason", "state")
+    __slots__ = ("begun", "reason", "state")
     state: str
     reason: str
+    begun: bool
 
 
 class Observer(Protocol):

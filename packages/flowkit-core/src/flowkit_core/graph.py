@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import sys
 from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
-from .binding import Parameters, bind_by_position, check_open
+from .binding import Parameters, bind_by_position, check_condition, check_open
 from .errors import DAGCycleError, DuplicateTaskError, plain
+from .failure import report
+from .links import lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,6 +143,8 @@ class Graph:
         for index, place in enumerate(order):
             task = tasks[place]
             func = task.func
+            if task._ghosts:
+                _warn_of_ghosts(task)
             parameters = known.get(id(func))
             if parameters is None:
                 parameters = known[id(func)] = Parameters(func)
@@ -197,6 +202,8 @@ class Graph:
                 if binding.open:
                     self._open.append(node)
             node.plain = node.sources is not None and len(node.downstream) < WIDE
+            if task.when is not None:
+                check_condition(task, parameters, len(upstream))
             if task.when is not None or task.trigger == "one_failed":
                 node.plain = False
             if task.cache is not None:
@@ -259,8 +266,8 @@ class Graph:
                 f"{parameter!r} comes before it only by way of others, and a DAG passes results of direct upstreams: "
                 f"add '{parameter} >> {node.name}'"
             )
-        if node.task._ghosts:
-            again = ", ".join(repr(ghost.name) for ghost in node.task._ghosts)  # type: ignore[attr-defined]
+        if ghosts := lost(node.task):
+            again = ", ".join(repr(ghost.name) for ghost in ghosts)
             return f"{again} was defined again after it had been wired to it: wire it again with '>>'"
         wire = "wire a task to it with '>>'"
         if node.upstream or node.downstream:
@@ -280,11 +287,9 @@ class Awaited:
         """Run the coroutine to its end and return its result."""
         import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self.func(*args, **kwargs))
-        return self._aside(args, kwargs)
+        if asyncio._get_running_loop() is not None:
+            return self._aside(args, kwargs)
+        return asyncio.run(self.func(*args, **kwargs))
 
     def _aside(self, args: Any, kwargs: Any) -> Any:
         """Use another thread where this one already runs an event loop, which cannot be entered twice."""
@@ -306,6 +311,16 @@ class Awaited:
         if len(outcome) == 2:
             raise outcome[1]
         return outcome[0]
+
+
+def _warn_of_ghosts(task: AnyTask) -> None:
+    """Warn of wiring that was lost because a neighbor was defined once more in a file; in a session that is usual."""
+    for ghost in lost(task):
+        if not (ghost.place.startswith("<") or hasattr(sys, "ps1") or "IPython" in sys.modules):
+            report(
+                f"task {task.name!r} was wired to {ghost.name!r} of {ghost.place}, which was defined again since, and has "
+                f"not been wired again: give one of the two another name"
+            )
 
 
 def _check_names(pipeline: str, tasks: Sequence[AnyTask]) -> None:

@@ -38,6 +38,11 @@ def unlink(vertex: Any) -> None:
     vertex._upstream = vertex._downstream = ()
 
 
+def lost(vertex: Any) -> list[Any]:
+    """Return the neighbors of a vertex that were defined anew, and have not been wired to it again since."""
+    return [ghost for ghost in vertex._ghosts if ghost in vertex._upstream or ghost in vertex._downstream]
+
+
 def present(vertex: Any, known: Neighbors) -> Neighbors:
     """Return neighbors of a vertex without those that were defined anew."""
     return tuple([other for other in known if other not in vertex._ghosts]) if vertex._ghosts else known

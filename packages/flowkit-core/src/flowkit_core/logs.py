@@ -144,12 +144,10 @@ class _LogObserver:
     def _TaskNotRun(self, event: TaskNotRun) -> tuple[int, str, str, dict[str, Any]]:
         if event.state == "skipped":
             return INFO, "task_skipped", f'Task "{event.task}" skipped: {event.reason}.', {"reason": event.reason}
-        return (
-            DEBUG,
-            f"task_{event.state}",
-            f'Task "{event.task}" did not run: {event.reason}.',
-            {"reason": event.reason},
-        )
+        how = "was stopped" if event.begun else "did not run"
+        level = INFO if event.begun else DEBUG
+        text = f'Task "{event.task}" {how}: {event.reason}.'
+        return level, f"task_{event.state}", text, {"reason": event.reason}
 
     def _RunFinished(self, event: RunFinished) -> tuple[int, str, str, dict[str, Any]]:
         counts = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
 from .errors import plain
+from .failure import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,6 +103,10 @@ class Call:
         try:
             if self.when is not None and not self.when():
                 return Ending(SKIPPED, "its condition was false")
+        except BaseException as error:
+            add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
+            return Ending(FAILED, error=error, final=True)
+        try:
             return self.recall(self.node, self.args, self.kwargs) if self.recall is not None else None
         except BaseException as error:
             return Ending(FAILED, error=error, final=True)

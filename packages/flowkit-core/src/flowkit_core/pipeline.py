@@ -9,6 +9,7 @@ from ._typing import TYPE_CHECKING
 from .errors import BindingError, ExecutorError, plain, shown
 from .events import RunFinished, RunStarted
 from .executor import checked_workers, resolve_executor
+from .failure import add_note
 from .logs import log_observer, warn_empty
 from .results import Results
 from .retry import own_random
@@ -43,7 +44,10 @@ class Pipeline:
 
     def __init__(self, name: str, max_workers: int | None = None) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a {type(self).__name__} is {shown(name)}, but must be a text")
+            hint = (
+                ": if these are its tasks, name them by keyword, tasks=[...]" if isinstance(name, (list, tuple)) else ""
+            )
+            raise TypeError(f"the name of a {type(self).__name__} is {shown(name)}, but must be a text{hint}")
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
 
@@ -114,6 +118,8 @@ class Pipeline:
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")
         graph.check_params(params or {})
+        if callable(observers) and not hasattr(observers, "__iter__"):
+            raise TypeError(f"observers is {shown(observers)}, but must be a list: write observers=[...] also for one")
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         driver, owned = resolve_executor(executor, workers)
         run_id = os.urandom(8).hex()
@@ -214,6 +220,8 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
         return run.close(run.error())
     except BaseException as error:
         run.abandon()
+        if not isinstance(error, Exception):
+            add_note(error, run.interruption())
         run.close(error)
         _attach(error, Results.of(run))
         raise

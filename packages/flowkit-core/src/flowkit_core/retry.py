@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
+from .binding import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError, shown
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ def _filter(task: str, rule: Any) -> Any:
                 task, "retry_on", wrong[0], "an exception class, several, or a function of the exception"
             )
         return rule if isinstance(rule, type) else tuple(kinds)
+    if rule is not None and is_coroutine_function(rule):
+        raise TaskOptionTypeError(task, "retry_on", rule, "a plain function: what is async is never awaited there")
     if rule is None or (callable(rule) and not isinstance(rule, type)):
         return rule
     raise TaskOptionTypeError(

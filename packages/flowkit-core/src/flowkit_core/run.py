@@ -112,7 +112,9 @@ class Run(Ledger):
         self._abandoned = False
         self._at_failure: tuple[int, int] | None = None
         self._begun_late: set[int] = set()
-        self._stopped = 0
+        self._stopped = 0  # tasks that had begun, and did not come to an end
+        self._left: list[str] = []  # their names, as far as the end of the run was not waited for
+        self._fate = ""
         self._book = book
         self.unrecorded: Exception | None = None
         self._obstacle = "another task failed before it could start"
@@ -315,15 +317,29 @@ class Run(Ledger):
             if self._cancelled is None:
                 self._cancelled = reason
 
-    def abandon(self) -> None:
-        """Give up: every node without a final state ends as cancelled, and outcomes that arrive later are ignored."""
+    def abandon(self, running: Iterable[Node] = (), fate: str = "left alone") -> None:
+        """Give up: every node without a final state ends as cancelled, and outcomes that arrive later are ignored.
+
+        Args:
+            running: the nodes that are running.
+            fate: what becomes of those, in words.
+        """
         with self._lock:
             self.cancel("the run was abandoned")
             self._abandoned = True
-            for index, state in enumerate(self._states):
-                if state == PENDING:
-                    self._states[index] = CANCELLED
-                    self._reasons[index] = self._cancelled or ""
+            begun = {node.index for node in running}
+            for node in self.graph.nodes:
+                if self._states[node.index] == PENDING:
+                    self._states[node.index] = CANCELLED
+                    stopped = node.index in begun
+                    if stopped:
+                        self._left.append(node.name)
+                        self._stopped += 1
+                        self._fate = fate
+                    reason = f"it was running when the run ended, and was {fate}" if stopped else self._cancelled or ""
+                    self._reasons[node.index] = reason
+                    if self.wants(TaskNotRun):
+                        self._tell_not_run(node, reason, begun=stopped)
             # a sprint that is still under way in some thread writes into the old ones
             self._states, self.values, self.seconds = bytearray(self._states), list(self.values), list(self.seconds)
 
@@ -473,7 +489,8 @@ class Run(Ledger):
                 if outcome.state == SKIPPED:
                     self._record(node, SKIPPED)
                 if self.wants(TaskNotRun):
-                    self._tell_task(TaskNotRun, node, state=STATES[outcome.state], reason=outcome.reason)
+                    stopped = outcome.state == CANCELLED and outcome.final
+                    self._tell_not_run(node, outcome.reason, begun=stopped)
                 return None
             error = outcome.error
             if error is None:
@@ -581,6 +598,9 @@ class Run(Ledger):
                     except Exception as error:
                         report(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}")
 
+    def _tell_not_run(self, node: Node, reason: str, *, begun: bool) -> None:
+        self._tell_task(TaskNotRun, node, state=STATES[self._states[node.index]], reason=reason, begun=begun)
+
     def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
         self.tell(kind, task=node.name, **facts)
 
@@ -654,7 +674,22 @@ class Run(Ledger):
         idle = len(self._states) - ended - self._stopped
         were = "was" if running == 1 else "were"
         text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
-        return f"{text}; {counted(late, 'clean-up task')} ran" if late else text
+        return text + (f"; {counted(late, 'clean-up task')} ran" if late else "") + self._left_over()
+
+    def interruption(self) -> str:
+        """Return, for a note, what had become of the tasks when the run was interrupted."""
+        succeeded, running = self._states.count(SUCCEEDED), len(self._left)
+        idle = self._states.count(CANCELLED) - running
+        were = "was" if running == 1 else "were"
+        text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
+        return f"flowkit: {self.graph.name!r} was interrupted; {text}{self._left_over()}"
+
+    def _left_over(self) -> str:
+        if not self._left:
+            return ""
+        names = [repr(name) for name in self._left]
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self._fate}"
 
 
 def _assembled(

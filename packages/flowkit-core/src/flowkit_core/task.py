@@ -133,6 +133,8 @@ class Task(Vertex, Generic[P, R_co]):
         condition: Any = when
         if condition is not None and not callable(condition):
             raise TaskOptionTypeError(name, "when", when, "a function of the task's arguments, or None")
+        if condition is not None and is_coroutine_function(condition):
+            raise TaskOptionTypeError(name, "when", when, "a plain function: what is async is never awaited there")
         if when is not None:
             self.when = when
         asked: Any = trigger

@@ -522,7 +522,8 @@ class Crew:
                 child.kill()
             self._segments.close()
             if self._run.cancelled:
-                self._run.abandon()
+                held = [node for child in gone for node in child.held.values() if node is not None]
+                self._run.abandon([node for node in held if node.index not in self._ahead], "ended")
 
 
 def _surroundings(run: Run) -> dict[str, Any]:

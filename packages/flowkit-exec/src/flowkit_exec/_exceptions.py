@@ -98,7 +98,7 @@ def _packed(error: BaseException) -> bytes | None:
     kind = type(error)
 
     def same(other: Any) -> bool:
-        return type(other) is kind and len(other.args) == len(error.args)
+        return type(other) is kind and len(other.args) == len(error.args) and _sound(other)
 
     def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again; slots may be lost
         return same(other) and _contents(other) == _contents(error)
@@ -121,7 +121,7 @@ def _packed(error: BaseException) -> bytes | None:
     for kept in (attributes, slots):
         for name in [name for name, value in kept.items() if _verified(value, lambda _: True) is None]:
             lost.append(name)
-            del kept[name]
+            kept[name] = None  # not missing: a __getattr__ may count on it
     parts = ("parts", kind, tuple(args), attributes, slots, tuple(lost))
     return _verified(parts, lambda other: same(_assembled(other, ""))) or (_verified(error, equal) if group else None)
 
@@ -147,10 +147,8 @@ def _rebuilt(packed: bytes | None, notes: Sequence[str], task: str) -> BaseExcep
         return None
     found = pickle.loads(packed)
     error = found if isinstance(found, BaseException) else _assembled(found, task)
-    there = getattr(error, "__notes__", ())
-    for note in notes:
-        if note not in there:  # a __reduce__ of the user's leaves them out
-            BaseException.add_note(error, note)
+    for note in notes:  # a __reduce__ of the user's leaves them out
+        _note(error, note)
     return error
 
 
@@ -163,8 +161,23 @@ def _assembled(parts: Any, task: str) -> BaseException:
     for name, value in slots.items():
         _set(error, name, value)
     if lost:
-        BaseException.add_note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
+        _note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
     return error
+
+
+def _note(error: BaseException, note: str) -> None:
+    """Add a note to an exception, whatever its class thinks of attributes that are not there."""
+    notes = error.__dict__.setdefault("__notes__", [])
+    if note not in notes:
+        notes.append(note)
+
+
+def _sound(error: BaseException) -> bool:
+    """Say whether an exception can be shown, as it would be at the end of a program, and be asked for what it lacks."""
+    import traceback
+
+    traceback.format_exception_only(error)
+    return not hasattr(error, "__flowkit__")
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
@@ -199,7 +212,9 @@ def _stand_in(base: Any, kinds: Sequence[bytes], facts: tuple[Any, ...]) -> Base
             both: BaseException = kind.__new__(type(base.__name__, (base, kind), own))
             both.__dict__.update(plain.__dict__)
             both.args = plain.args
-            return both
+            both.__dict__.setdefault("__notes__", [])
+            if _sound(both):
+                return both
     return plain
 
 

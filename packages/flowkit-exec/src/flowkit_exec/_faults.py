@@ -45,9 +45,8 @@ def unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationE
             f"could not be rebuilt in the worker ({reason})",
             "pass plain data, or a class that workers can import",
         )
-    return SerializationError(
-        node.name,
-        what,
-        f"could not be found in the worker ({reason})",
-        "define it at the top level of a module, or of the script before its first run(); or use executor='thread'",
-    )
+    hint = "define it at the top level of a module, or of the script before its first run()"
+    if what == "script":
+        hint = "put what must happen once under if __name__ == '__main__', into a task, or after run()"
+    reason = f"could not be found in the worker ({reason})"
+    return SerializationError(node.name, "function", reason, f"{hint}; or use executor='thread'")

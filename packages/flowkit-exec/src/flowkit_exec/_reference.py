@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ._script import describe_main
+from ._script import Script, check, describe_main
 from ._segments import SharingPickler
 from ._wire import PROTOCOL
 from ._words import described
@@ -138,6 +138,8 @@ def resolve(how: str, what: Any) -> Any:
                 f"perhaps it was defined again after the first run(), or its file has changed"
             )
         found = same[0]
+        if isinstance(sys.modules["__main__"], Script) and module_name == "__main__":
+            check(sys.modules["__main__"], found)
     else:
         found = pickle.loads(what)
     from flowkit_core.binding import is_coroutine_function

@@ -81,14 +81,23 @@ def _line(main: ModuleType | None) -> int | None:
     return line
 
 
+class EndedEarlyError(AttributeError):
+    """The script cannot be executed once more as far as it was executed in the process that runs the pipeline."""
+
+    def __init__(self, name: str, failure: str) -> None:
+        super().__init__(f"the script, executed once more in a worker, ended with {failure}, before {name!r} was made")
+
+
 class Script(ModuleType):
     """Stands for ``__main__`` in a worker, and executes the script when something of it is first asked for."""
 
     def __init__(self, main: dict[str, Any] | None) -> None:
         super().__init__("__mp_main__")
         self._flowkit_main = main
+        self._flowkit_body: list[Any] = []  # the statements of the first part
         self._flowkit_parts = _parts(main, vars(self)) if main is not None else iter(())
         self._flowkit_failure = ""
+        self._flowkit_late: set[str] = set()  # what it would have made or changed, had it not failed
 
     def __getattr__(self, name: str) -> Any:
         facts = vars(self)
@@ -96,9 +105,21 @@ class Script(ModuleType):
             while not facts["_flowkit_failure"] and execute(self):
                 if name in facts:
                     return facts[name]
-        reason = facts["_flowkit_failure"]
-        where = "the script, as a worker sees it (up to its first run(), without what stands under the __main__ guard),"
-        raise AttributeError(f"{where} has no {name!r}{f'; it ended early with {reason}' if reason else ''}")
+        if facts["_flowkit_failure"]:
+            raise EndedEarlyError(name, facts["_flowkit_failure"])
+        raise AttributeError(
+            f"the script, as a worker sees it (up to its first run(), without what stands under the __main__ guard), "
+            f"has no {name!r}"
+        )
+
+
+def check(script: Script, function: Any) -> None:
+    """Refuse a function that reads what the script would have made or changed, had it not failed before."""
+    if script._flowkit_late:
+        from ._halves import read
+
+        for name in sorted(script._flowkit_late & read(function, vars(script))):
+            raise EndedEarlyError(name, script._flowkit_failure)
 
 
 def execute(script: Script) -> bool:
@@ -109,15 +130,33 @@ def execute(script: Script) -> bool:
         if part is not None:
             with importing("in a worker process, a script ends at its run()"):
                 exec(part, vars(script))  # noqa: S102 - the user's own script
-    except (StopImport, SystemExit):
+    except StopImport:
         script._flowkit_parts = iter(())
     except BaseException as error:
-        script._flowkit_failure = described(error)
+        main = script._flowkit_main or {}
+        if isinstance(error, SystemExit) and not main["line"]:  # the run began when the script had come to its end
+            script._flowkit_parts = iter(())
+        else:
+            _fail(script, error)
     else:
         return part is not None
     finally:
         _unmute(muted)
     return True
+
+
+def _fail(script: Script, error: BaseException) -> None:
+    """Take note of why the script ended early, and of what it lacks for that."""
+    from ._halves import changed
+
+    facts = vars(script)
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        at_top = trace.tb_frame.f_globals is facts and trace.tb_frame.f_code.co_name == "<module>"
+        line = trace.tb_lineno if at_top else line
+        trace = trace.tb_next
+    script._flowkit_failure = described(error) + (f" in line {line}" if line else "")
+    script._flowkit_late = changed([part for part in script._flowkit_body if part.end_lineno >= line], facts)
 
 
 def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
@@ -145,6 +184,7 @@ def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
     for place, statement in enumerate(tree.body):
         if statement.lineno <= line <= statement.end_lineno and type(statement).__name__ in ("Expr", "While"):
             until = place
+    facts["_flowkit_body"] = tree.body[:until]
     code: CodeType = compile(Module(tree.body[:until], []), path, "exec", dont_inherit=True)
     yield code
     if until < len(tree.body):

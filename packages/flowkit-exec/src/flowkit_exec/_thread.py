@@ -19,14 +19,10 @@ from contextvars import copy_context
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
-from flowkit_core import Later, Node
+from flowkit_core import Later, Node, Run
 from flowkit_core.executor import Timers, carry, checked_workers
 
 from ._ranked import Ranked
-
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
-if TYPE_CHECKING:
-    from flowkit_core import Run
 
 SLOW = 50e-6
 LONG = 1e-3
@@ -116,6 +112,20 @@ class _Worker(_Bell):
         self.thread: Thread | None = None
 
 
+_CALLERS = (Run._sprint.__code__, carry.__code__)
+
+
+def _node_of(thread: Thread) -> Node | None:
+    """Return the node that a helper is at: what it calls is not noted anywhere, but its stack tells."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    node: Node | None = None
+    while frame is not None:
+        if frame.f_code in _CALLERS:
+            node = frame.f_locals.get("node")  # the outermost: a task may run a pipeline
+        frame = frame.f_back
+    return node
+
+
 class _Team:
     """The threads of one run.
 
@@ -167,7 +177,8 @@ class _Team:
         if self._watch is not None:
             self._watch_ended.acquire(timeout=GRACE)  # it runs nobody's code, and is there at once
         if self._run.cancelled:
-            self._run.abandon()
+            threads = [worker.thread for worker in self._crew if worker.thread is not None]
+            self._run.abandon([node for thread in threads if (node := _node_of(thread)) is not None])
 
     # ---- a worker's day ------------------------------------------------------------------------------------------
 

@@ -358,13 +358,13 @@ class Worker:
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
         from ._reference import resolve
-        from ._script import importing
+        from ._script import EndedEarlyError, importing
 
         try:
             with importing("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
                 func: Callable[..., Any] = resolve(*self._references[number])
         except BaseException as error:
-            self._unfit(ticket, "function", error)
+            self._unfit(ticket, "script" if isinstance(error, EndedEarlyError) else "function", error)
             return None
         finally:
             self._tend_logs()
