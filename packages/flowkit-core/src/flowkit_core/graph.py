@@ -318,8 +318,8 @@ def _warn_of_ghosts(task: AnyTask) -> None:
     for ghost in lost(task):
         if not (ghost.place.startswith("<") or hasattr(sys, "ps1") or "IPython" in sys.modules):
             report(
-                f"task {task.name!r} was wired to {ghost.name!r} of {ghost.place}, which was defined again since, and has "
-                f"not been wired again: give one of the two another name"
+                f"task {task.name!r} was wired to {ghost.name!r} of {ghost.place}, which was defined again since, and "
+                f"has not been wired again: give one of the two another name"
             )
 
 
