@@ -391,6 +391,49 @@ def test_an_input_that_cannot_be_compared_is_not_guessed(box, caplog):
     assert "list_iterator" in said[0]
 
 
+OPTIONS = """
+import argparse
+from configparser import ConfigParser
+
+from flowkit import DAG, task
+
+args = argparse.Namespace(limit=LIMIT, verbose=VERBOSE)
+config = ConfigParser()
+config.read_string("[etl]\\nrate = RATE")
+
+
+@task(cache=True)
+def extract():
+    return args.limit
+
+
+@task(cache=True)
+def clean(extract):
+    return extract * config["etl"].getint("rate")
+
+
+extract >> clean
+etl = DAG("etl", tasks=[clean])
+"""
+
+
+def test_options_and_configurations_are_compared(box, load):
+    def run(**values):
+        source = OPTIONS
+        for name, value in values.items():
+            source = source.replace(name, str(value))
+        results = load(source).etl.run("serial", state=box.db)
+        with StateManager(box.db) as state:
+            return results["clean"], set(results.cached), state.explain()
+
+    assert run(LIMIT=10, VERBOSE=0, RATE=1)[:2] == (10, set())
+    assert run(LIMIT=10, VERBOSE=1, RATE=1)[:2] == (10, {"extract", "clean"})
+    value, cached, why = run(LIMIT=10, VERBOSE=0, RATE=2)
+    assert (value, cached, why["clean"]) == (20, {"extract"}, "constant etl.config has changed")
+    value, cached, why = run(LIMIT=20, VERBOSE=0, RATE=2)
+    assert (value, cached, why["extract"]) == (40, set(), "constant etl.args.limit has changed")
+
+
 def test_an_idempotency_key_is_no_input(box):
     """It is another one in each run, and would make every look-up a miss."""
     folder = box.folder

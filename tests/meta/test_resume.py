@@ -942,6 +942,57 @@ def test_a_changed_pipeline_is_refused(box, load, pairs, expected):
     assert box.ran == [*ran, "load"]
 
 
+OPTIONS = """
+import argparse
+import configparser
+
+from flowkit import DAG, ResumeError, task
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--fail", action="store_true")
+parser.add_argument("--limit", type=int)
+parser.add_argument("--rate", default="1")
+args = parser.parse_args()
+config = configparser.ConfigParser()
+config.read_string(f"[etl]\\nrate = {args.rate}")
+
+
+@task
+def extract():
+    return args.limit
+
+
+@task
+def clean(extract):
+    return extract * config["etl"].getint("rate")
+
+
+@task
+def load(clean):
+    if args.fail:
+        raise ConnectionError("no route")
+    return clean
+
+
+extract >> clean >> load
+try:
+    print(DAG("etl", tasks=[load]).run("serial", state="runs.db", resume=True))
+except ConnectionError as error:
+    print(error)
+except ResumeError as error:
+    print(error.changed)
+"""
+
+
+def test_a_script_with_another_command_line_is_refused(script, tmp_path, monkeypatch):
+    """Only where tasks that were done have read what differs; not even where there is a configuration between."""
+    monkeypatch.chdir(tmp_path)
+    assert script(OPTIONS, "--fail", "--limit", 10) == "no route\n"
+    assert script(OPTIONS, "--limit", 20) == "{'extract': ('constant script.args.limit has changed',)}\n"
+    assert script(OPTIONS, "--limit", 10, "--rate", 2) == "{'clean': ('constant script.config has changed',)}\n"
+    assert script(OPTIONS, "--limit", 10) == "{'extract': 10, 'clean': 10, 'load': 10}\n"
+
+
 def test_a_task_between_two_others_rewires_them(box):
     a, b = box.task("a"), box.task("b")
     a >> b
@@ -1629,6 +1680,62 @@ def test_the_log_says_what_was_taken(box, caplog):
     about = [record for record in caplog.records if getattr(record, "task", None) == "a"]
     assert [record.event for record in about] == ["task_reused"]
     assert {record.run_id for record in about} == {results.run_id}
+
+
+UNSEEN = """
+from flowkit import DAG, task
+from resumable import step
+
+rows, other, ours = iter([1]), iter([2]), None
+
+
+def source():
+    global ours
+    ours = ours or iter([3])
+    return rows
+
+
+@task
+def extract(folder):
+    return step(folder, "extract", source() is None)
+
+
+@task
+def clean(extract, folder):
+    return step(folder, "clean", rows is None)
+
+
+@task
+def load(clean, folder):
+    return step(folder, "load", other is None)
+
+
+extract >> clean >> load
+etl = DAG("etl", tasks=[load])
+"""
+
+
+def test_the_log_names_once_what_cannot_be_compared(box, load, caplog):
+    """Of the tasks that are taken over, and only then."""
+
+    def run(fails, **options):
+        box.tell(fails, "fail")
+        caplog.clear()
+        results = broken_run(load(UNSEEN).etl, box, params=box.params, **options)
+        box.mend(fails)
+        return results.run_id, [record.getMessage() for record in caplog.records if record.name == "flowkit.state"]
+
+    with caplog.at_level(logging.WARNING, "flowkit.state"):
+        assert run("extract", resume=True)[1] == []
+        assert run("load", resume=True)[1] == []
+        run_id, told = run("load", resume=True)
+        (sentence,) = told
+        assert sentence == (
+            f"Run {run_id} of 'etl' goes on with recorded results, though nothing tells whether all that their tasks "
+            "read is what it was: constant etl.rows is of type list_iterator. If that has changed, start anew with "
+            "resume=False."
+        )
+        assert run("load", resume=True)[1] == []
 
 
 def test_the_names_are_where_users_look_for_them():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import array
 import collections
+import configparser
 import dataclasses
 import enum
 import functools
 import importlib
 import inspect
+import io
+import itertools
 import os
+import string
 import subprocess
 import sys
 import textwrap
@@ -152,6 +157,27 @@ FORMATTED = {
     "the same of the standard library": (
         "import json\ndef f(x): return json.dumps(x)",
         "import json, os\ndef f(x): return json.dumps(x)",
+    ),
+}
+
+
+SECTION = (
+    "import configparser\nC = configparser.ConfigParser()\nC.read_string('[a]\\nb = 1\\n[c]\\nd = @')\n"
+    "A = C['a']\ndef f(): return A.getint('b')"
+)
+FORMATTED |= {
+    "options that are not read": (
+        "import argparse\nA = argparse.Namespace(a=1, b=1)\ndef f(): return A.a",
+        "import argparse\nA = argparse.Namespace(b=2, a=1, c=3)\ndef f(): return A.a",
+    ),
+    "the order of options": (
+        "import argparse\nA = argparse.Namespace(a=1, b=1)\ndef f(): return A",
+        "import argparse\nA = argparse.Namespace(b=1, a=1)\ndef f(): return A",
+    ),
+    "other sections": (SECTION.replace("@", "1"), SECTION.replace("@", "2")),
+    "what a function has found out": (
+        "import functools\n@functools.cache\ndef g(): return object()\ng()\ndef f(): return g()",
+        "import functools\n@functools.cache\ndef g(): return object()\ndef f(): return g()",
     ),
 }
 
@@ -413,6 +439,92 @@ CHANGED = {
         ["function etl.f has changed", "function etl.len is new"],
     ),
 }
+# Of the standard library: what differs, and what it is made with; "@" is that
+for _name, (_made, _old, _new) in {
+    "a command line": ("argparse.Namespace(limit=@)", "10", "20"),
+    "a command line in a command line": ("argparse.Namespace(db=argparse.Namespace(limit=@))", "1", "2"),
+    "a command line in a table": ("{'a': [argparse.Namespace(limit=@)]}", "1", "2"),
+    "a command line of a class of one's own": ("parser.parse_args(['--limit', '@'], namespace=Args())", "1", "2"),
+    "an old command line": ("optparse.Values({'limit': @})", "1", "2"),
+    "a configuration": ("config(configparser.ConfigParser(), '@')", "[a]\\nb = 1", "[a]\\nb = 2"),
+    "a raw configuration": ("config(configparser.RawConfigParser(), '@')", "[a]\\nb = 1", "[a]\\nb = 2"),
+    "a configuration of a class of one's own": ("config(Config(), '@')", "[a]\\nb = 1", "[a]\\nb = 2"),
+    "the defaults of a configuration": ("config(configparser.ConfigParser(), '[DEFAULT]\\nb = @')", "1", "2"),
+    "how a configuration is read": ("config(configparser.ConfigParser(interpolation=@), '')", "None", "Extended()"),
+    "a converter": ("config(configparser.ConfigParser(converters={'list': @}), '')", "str.split", "list"),
+    "a section": ("config(configparser.ConfigParser(), '[a]\\nb = @')['a']", "1", "2"),
+    "a default in a section": ("config(configparser.ConfigParser(), '[DEFAULT]\\nb = @\\n[a]')['a']", "1", "2"),
+    "what a section refers to": (
+        "config(configparser.ConfigParser(interpolation=Extended()), '[a]\\nb = ${c:d}\\n[c]\\nd = @')['a']",
+        "1",
+        "2",
+    ),
+    "a template": ("string.Template('@')", "$a", "$b"),
+    "a template of a class of one's own": ("Letter('@')", "%a", "%b"),
+    "a request": ("urllib.request.Request('http://localhost', headers={'a': '@'})", "b", "c"),
+    "a message": ("email.message_from_string('Subject: @')", "a", "b"),
+    "a view": ("types.MappingProxyType({'a': @})", "1", "2"),
+    "a chain": ("collections.ChainMap({}, {'a': @})", "1", "2"),
+    "a chain of a class of one's own": ("Chain({'a': @})", "1", "2"),
+    "a counter": ("collections.Counter('@')", "a", "b"),
+    "a counter of a class of one's own": ("Count('@')", "a", "b"),
+    "an order": ("collections.OrderedDict.fromkeys('@')", "ab", "ba"),
+    "an order of a class of one's own": ("Ordered.fromkeys('@')", "ab", "ba"),
+    "a factory of a class of one's own": ("Defaults(@)", "list", "dict"),
+    "a queue of a class of one's own": ("Deque([1], @)", "1", "2"),
+    "a dictionary": ("collections.UserDict(a=@)", "1", "2"),
+    "a list": ("collections.UserList([@])", "1", "2"),
+    "a string": ("collections.UserString('@')", "1", "2"),
+    "a dictionary of a class of one's own": ("Dictionary(a=@)", "1", "2"),
+    "a namespace": ("types.SimpleNamespace(a=@)", "1", "2"),
+    "a namespace of a class of one's own": ("Space(a=@)", "1", "2"),
+    "an encoder": ("json.JSONEncoder(indent=@)", "1", "2"),
+    "a decoder": ("json.JSONDecoder(parse_float=@)", "float", "str"),
+    "a record": ("struct.Struct('@')", "<I", "<H"),
+    "how to count": ("decimal.Context(prec=@)", "3", "4"),
+    "a network": ("ipaddress.ip_network('10.0.0.0/@')", "8", "16"),
+}.items():
+    CHANGED[f"of the standard library: {_name}"] = (
+        *(
+            f"""
+                import argparse, collections, configparser, decimal, email, ipaddress, json, optparse, string, struct
+                import types, urllib.request
+                class Args(argparse.Namespace): pass
+                class Config(configparser.ConfigParser): pass
+                class Letter(string.Template): delimiter = "%"
+                class Chain(collections.ChainMap): pass
+                class Count(collections.Counter): pass
+                class Ordered(collections.OrderedDict): pass
+                class Defaults(collections.defaultdict): pass
+                class Deque(collections.deque): pass
+                class Dictionary(collections.UserDict): pass
+                class Space(types.SimpleNamespace): pass
+                Extended = configparser.ExtendedInterpolation
+                parser = argparse.ArgumentParser()
+                parser.add_argument("--limit")
+                def config(parser, text):
+                    parser.read_string(text)
+                    return parser
+                A = {_made.replace("@", _value)}
+                def f(): return A
+            """
+            for _value in (_old, _new)
+        ),
+        ["constant etl.A has changed"],
+    )
+ARGS = "import argparse\nargs = argparse.Namespace(limit=@, verbose=0, db=argparse.Namespace(name='a', port=@))\n"
+for _name, (_tail, _told) in {
+    "an option": ("def f(): return args.limit", "constant etl.args.limit"),
+    "an option of a command": ("def f(): return args.db.port", "constant etl.args.db.port"),
+    "all options of a command": ("def f(): return args.db", "constant etl.args.db"),
+    "all options": ("def f(): return vars(args)", "constant etl.args"),
+    "an option in a closure": (
+        "def make(a):\n    def f(): return a.limit\n    return f\nf = make(args)",
+        "closure a.limit of etl.make.<locals>.f",
+    ),
+    "an option through a helper": ("def g(a): return a.limit\ndef f(): return g(args)", "constant etl.args"),
+}.items():
+    CHANGED[_name] = ARGS.replace("@", "1") + _tail, ARGS.replace("@", "2") + _tail, [f"{_told} has changed"]
 HEAD = "import functools, contextlib\n"
 G = "def g(x): return 1\n", "def g(x): return 2\n"
 for _name, _tail in {
@@ -591,6 +703,127 @@ def test_no_addresses(load):
         def f(): return A, B
     """
     assert diff(load, source, source) == []
+
+
+# What a resume makes of it
+
+
+def resumed(load, before, after):
+    """Return what has changed as a resume sees it, and what it does not see."""
+    missed: dict[str, str] = {}
+    old, new = (observed(load(source).f, missed) for source in (before, after))
+    return changes(old, new), [*missed.values()]
+
+
+@pytest.mark.parametrize(
+    ("made", "old", "new"),
+    [
+        ("itertools.count(@)", "1", "2"),
+        ("io.StringIO('@')", "a", "b"),
+        ("io.BytesIO(b'@')", "a", "b"),
+        ("opened('@')", "a.txt", "b.txt"),
+        ("opened('@', 'rb')", "a.txt", "b.txt"),
+        ("argparse.Namespace(a=opened('@'))", "a.txt", "b.txt"),
+        ("argparse.Namespace(a=[itertools.count(@)])", "1", "2"),
+    ],
+)
+def test_what_moves_on_counts_as_it_began(load, tmp_path, monkeypatch, made, old, new):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).touch()
+    source = f"""
+        import argparse, io, itertools
+        def opened(*where):
+            with open(*where) as file: return file
+        A = {made}
+        def f(): return A
+    """
+    before, after = source.replace("@", old), source.replace("@", new)
+    assert resumed(load, before, after) == (["constant etl.A has changed"], [])
+    assert resumed(load, before, before) == ([], [])
+
+
+def test_what_has_moved_on_is_the_same(load):
+    module = load("import io, itertools\nA = itertools.count(1)\nB = io.StringIO('ab')\ndef f(): return A, B")
+    before = observed(module.f)
+    next(module.A)
+    module.B.read(1)
+    assert changes(before, observed(module.f)) == []
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "threading.Lock()",
+        "threading.Thread(name='@')",
+        "concurrent.futures.ThreadPoolExecutor(thread_name_prefix='@')",
+        "logging.Formatter('%(message)s @')",
+        "logging.StreamHandler()",
+        "random.Random('@')",
+        "queue.Queue(@)",
+        "os.environ",
+        "sys.version_info",
+        "sys.stdout",
+        "io.StringIO()",
+        "itertools.count()",
+        "types.SimpleNamespace(a=[random.Random('@')])",
+        "argparse.Namespace(a=random.Random('@'))",
+    ],
+)
+def test_what_belongs_to_a_process_counts_by_type(load, made):
+    source = f"""
+        import argparse, concurrent.futures, io, itertools, logging, os, queue, random, sys, threading, types
+        A = {made}
+        def f(): return A
+    """
+    assert resumed(load, source.replace("@", "1"), source.replace("@", "2")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("made", "place", "type_name"),
+    [
+        ("iter([@])", "constant etl.A", "list_iterator"),
+        ("{'a': [iter([@])]}", "constant etl.A['a'][0]", "list_iterator"),
+        ("argparse.Namespace(a=iter([@]))", "constant etl.A.a", "list_iterator"),
+        ("C(iter([@]))", "constant etl.A.a", "list_iterator"),
+        ("[iter([@]), iter([])]", "constant etl.A[0]", "list_iterator"),
+        ("E(@)", "constant etl.A", "etl.E"),
+        ("T(name='@')", "constant etl.A", "etl.T"),
+        ("ValueError(@)", "constant etl.A", "ValueError"),
+        ("time.localtime(@)", "constant etl.A", "time.struct_time"),
+        ("http.client.HTTPConnection('@')", "constant etl.A", "http.client.HTTPConnection"),
+        ("unittest.mock.Mock(a=@)", "constant etl.A", "unittest.mock.Mock"),
+        ("P()", "constant etl.A", "etl.P"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(load, made, place, type_name):
+    source = f"""
+        import argparse, http.client, threading, time, unittest.mock
+        class E(Exception): pass
+        class T(threading.Thread): pass
+        class C:
+            def __init__(self, a): self.a = a
+        class P:
+            def __getattribute__(self, name): raise RuntimeError(name)
+        A = {made}
+        def f(): return A
+    """
+    changed, missed = resumed(load, source.replace("@", "1"), source.replace("@", "2"))
+    assert changed == []
+    assert missed == [f"{place} is of type {type_name}"]
+
+
+def test_what_the_code_itself_sets_is_not_missed(load):
+    source = "c = None\ndef g():\n    global c\n    c = c or iter([])\n    return c\ndef f(): return g()\nf()"
+    assert resumed(load, source, source) == ([], [])
+
+
+def test_options_count_for_a_resume_as_they_were_first_seen(load):
+    module = load("import argparse\nargs = argparse.Namespace(a=None)\ndef f(): return args.a")
+    before = observed(module.f), components(module.f)
+    module.args.a = 1
+    assert changes(before[0], observed(module.f)) == []
+    assert changes(before[1], components(module.f)) == ["constant etl.args.a has changed"]
 
 
 # Size and shape
@@ -814,6 +1047,12 @@ def helper(x):
     return x
 
 
+def parsed(text):
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    return parser
+
+
 def given_to(function, *args, **kwargs):
     signature = inspect.signature(function)
     return inputs(signature, signature.bind(*args, **kwargs).arguments)
@@ -871,6 +1110,13 @@ def test_sharing_does_not_count():
         (collections.defaultdict(list), collections.defaultdict(set)),
         (functools.partial(helper, 1), functools.partial(helper, 2)),
         (types.SimpleNamespace(a=1), types.SimpleNamespace(a=2)),
+        (argparse.Namespace(a=[argparse.Namespace(b=1)]), argparse.Namespace(a=[argparse.Namespace(b=2)])),
+        (argparse.Namespace(a=1), types.SimpleNamespace(a=1)),
+        (string.Template("$a"), string.Template("$b")),
+        (collections.UserDict(a=1), collections.UserDict(a=2)),
+        (collections.ChainMap({"a": 1}), collections.ChainMap({"a": 2})),
+        (parsed("[a]\nb = 1"), parsed("[a]\nb = 2")),
+        (parsed("[a]\nb = 1")["a"], parsed("[a]\nb = 2")["a"]),
         (Row(1), Row(True)),
         (Pair(1, 2), (1, 2)),
         (Color.RED, 1),
@@ -892,7 +1138,19 @@ def test_classes_of_inputs_are_components():
 
 
 @pytest.mark.parametrize(
-    "value", [object(), Handle(), threading.Lock(), sys.stdout, iter([]), (x for x in ()), threading.Thread()]
+    "value",
+    [
+        object(),
+        Handle(),
+        threading.Lock(),
+        sys.stdout,
+        iter([]),
+        (x for x in ()),
+        threading.Thread(),
+        argparse.ArgumentParser(),
+        io.StringIO(),
+        itertools.count(),
+    ],
 )
 def test_inputs_without_content_are_refused(value):
     with pytest.raises(UnsupportedValueError, match=r"argument \"x\"\['a'\]\[0\] is of type"):

@@ -12,11 +12,12 @@ from hashlib import sha256
 from types import FunctionType, ModuleType
 
 from flowkit_state._code import shape
-from flowkit_state._content import LENIENT, NORMAL, STRICT, Content
+from flowkit_state._content import FIXED, LENIENT, NORMAL, STRICT, Content, first_seen
 from flowkit_state._json import dumps
 from flowkit_state._members import members
 from flowkit_state._origin import module_label, named_label, of_code, of_module
 from flowkit_state._resolve import UNSET, Scope, attribute, is_a, public_name, unwrapped
+from flowkit_state._standard import is_options
 from flowkit_state.errors import UnsupportedValueError
 
 TYPE_CHECKING = False
@@ -49,9 +50,13 @@ class Walk:
     Args:
         mode: how much of the values counts that the code refers to.
         own: the user's serializers, for values that have no form of their own.
+
+    Attributes:
+        missed: what has been counted by its type alone, in words, by label of the component; in the mode `FIXED`.
     """
 
     def __init__(self, mode: int = NORMAL, own: Sequence[Serializer] = ()) -> None:
+        self.missed: dict[str, str] = {}
         self._components: dict[str, str] = {"python": PYTHON}
         self._mode = mode
         self._labels: dict[object, str] = {}
@@ -105,8 +110,11 @@ class Walk:
     def _evaluate(self, label: str) -> None:
         value, slot, mode = self._constants[label]
         self._components.pop(label, None)
+        self.missed.pop(label, None)
         if slot not in self._rebound:
             self._components[label] = digest(self._content.tree(value, label, mode, _BY_VERSION))
+            if self._content.missed:
+                self.missed[label] = self._content.missed
 
     # References
 
@@ -216,7 +224,10 @@ class Walk:
     # Names
 
     def _follow(self, path: Path, scope: Scope) -> Iterator[str]:
-        """Yield the labels of what a path leads to: a part of a module, or the object that it begins with."""
+        """Yield the labels of what a path leads to: a part of a module, or the object that it begins with.
+
+        Of a command line that was parsed it is the option: others may be given in a resume (`--verbose`).
+        """
         found = scope.start(path)
         if found is None or found[2] in self._rebound:  # its own variable may not even be there yet
             return
@@ -230,6 +241,12 @@ class Walk:
                 return
             label, slot = f"constant {module_label(vars(value))}.{rest[0]}", (id(vars(value)), rest[0])
             value, rest = attribute(value, rest[0]), rest[1:]
+        while rest and is_options(value) and rest[0] in vars(value):
+            held, name, rest = vars(value), rest[0], rest[1:]
+            self._alive.append(value)
+            what, _, owner = label.partition(" of ")  # of a closure
+            label, slot = f"{what}.{name}{owner and f' of {owner}'}", (id(held), name)
+            value = first_seen(value, name, held[name]) if self._mode == FIXED else held[name]
         if value is UNSET:
             return
         bound = self._bind(value, label, slot)

@@ -7,12 +7,13 @@ has no content to write down is refused, never guessed.
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict, defaultdict, deque
 from enum import Enum
 from hashlib import sha256
 from math import isfinite
 from threading import Lock
 
-from flowkit_state import _classes
+from flowkit_state import _classes, _standard
 from flowkit_state._codec import encode
 from flowkit_state._json import dumps
 from flowkit_state._origin import named_label, of_module
@@ -46,6 +47,9 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {  # what an instance of a subclass i
     complex: complex.__complex__,
     tuple: lambda value: tuple.__getitem__(value, slice(None)),
     list: list.copy,
+    OrderedDict: lambda value: OrderedDict(OrderedDict.items(value)),
+    defaultdict: lambda value: defaultdict(value.default_factory, dict.copy(value)),
+    deque: lambda value: deque(deque.__iter__(value), value.maxlen),
     dict: dict.copy,
     set: lambda value: {*set.__iter__(value)},
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
@@ -67,6 +71,9 @@ class Content:
         note: is told of foreign code that a value belongs to.
         changed: addresses of objects that count as they were when this process first looked at them.
         own: the user's serializers: what they make of a value is its content.
+
+    Attributes:
+        missed: what the last tree does not tell of, where that was asked for: the first place, and its type.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Content:
         self._note = note
         self._changed = changed
         self._own = own
+        self.missed = ""
         self._path: list[str] = []
         self._mode = NORMAL
         self._culprit: object = None
@@ -91,16 +99,25 @@ class Content:
     def tree(self, value: object, root: str, mode: int, hint: str) -> Any:
         """Return the tree of `value`. Raises `UnsupportedValueError`, which says where inside `root`, and the hint."""
         self._path, self._mode, self._open, self._seen, self._repeats, self._lenient = [root], mode, {}, set(), 0, 0
+        self.missed = ""
         try:
             return walk(self._expand, value)
         except _classes.RefusedError as refused:
             reason = refused.args[0]
         except Exception as error:  # a proxy of nothing yet, or what another thread is changing
             if mode in (LENIENT, FIXED):
+                self._miss()
                 return {"of type": type_name(type(value))}
             reason = f"and cannot be looked into ({type(error).__name__}: {error})"
-        path = self._path if len(self._path) <= 12 else [*self._path[:6], "...", *self._path[-6:]]
-        raise UnsupportedValueError(None, "".join(path), type_name(type(self._culprit)), reason, hint)
+        raise UnsupportedValueError(None, self._place(), type_name(type(self._culprit)), reason, hint)
+
+    def _place(self) -> str:
+        return "".join(self._path if len(self._path) <= 12 else [*self._path[:6], "...", *self._path[-6:]])
+
+    def _miss(self) -> None:
+        cls = type(self._culprit)
+        if self._mode == FIXED and not self.missed and not _standard.is_of_process(cls):
+            self.missed = f"{self._place()} is of type {type_name(cls)}"
 
     def _expand(self, value: Any) -> Any:
         cls = type(value)
@@ -136,12 +153,15 @@ class Content:
         for serializer in self._own:
             if isinstance(value, serializer.type):
                 return self._serialized(serializer, value)
-        name = f"{cls.__module__}.{cls.__qualname__}"
+        name = _standard.name_of(cls)
         writer = _WRITERS.get(name)
         if writer is not None:
             return writer(self, value)
         if self._mode != STRICT and (name in _WITHOUT_CONTENT or any(value is getattr(sys, s) for s in _STREAMS)):
             return {"of type": name}
+        if self._mode == FIXED and _standard.is_moving(cls):
+            content = _standard.moving(value)
+            return {"of type": name} if content is None else {"kind": name, "items": encode(content)}
         if isinstance(value, Enum):
             return self._parts(cls, [value.name, value.value])
         foreign = of_module(cls.__module__)
@@ -169,32 +189,45 @@ class Content:
         try:
             return encode(value)
         except UnsupportedValueError as error:
+            if self._may_be_data() and _standard.is_data(cls):
+                return self._object(cls, value, error.reason)
             return self._refuse(error.reason)
+
+    def _may_be_data(self) -> bool:
+        """Return whether what is built on the standard library is looked into.
+
+        Not as an input, where it may be a handle; nor where its type alone has always been enough.
+        """
+        return self._mode in (NORMAL, FIXED)
 
     def _method(self, value: Any) -> Steps:
         return self._items([value.__self__], {"method": value.__qualname__})
 
-    def _object(self, cls: type, value: Any) -> Any:
-        """Write down an instance of a class of the project: its class, and all that it holds.
+    def _object(self, cls: type, value: Any, reason: str = "") -> Any:
+        """Write down an instance of a class of the project, or of one like that: its class, and all that it holds.
 
         As an input, only one that is data: any other may be a handle, to something that is not seen in it.
         """
         if self._mode == STRICT and not (_classes.is_dataclass(cls) or _classes.is_namedtuple(cls)):
             return self._refuse("a class that is neither a dataclass nor a named tuple nor an enum")
-        base = next((base for base in _PLAIN if isinstance(value, base)), None)
-        for parent in cls.__mro__:
-            foreign = of_module(parent.__module__) is not None and vars(parent).get("__slots__") != ()
-            if foreign and parent not in (object, base):
-                return self._refuse(f"and built on {type_name(parent)}, which may hold more than can be seen")
-        slots = _classes._slots(cls).items()
-        held = {name: slot.__get__(value, cls) for name, slot in slots if _classes._is_filled(slot, value)}
-        held.update(getattr(value, "__dict__", {}))
+        base = next((base for base in _PLAIN if isinstance(value, base)), object)
+        slots = _classes._slots(cls)
+        slots.pop("__dict__", None)
+        foreign = [parent for parent in cls.__mro__ if parent not in (object, base) and _is_foreign(parent)]
+        for parent in foreign:
+            if not (self._may_be_data() and _standard.is_data(parent) and _standard.holds_all(cls, base, slots)):
+                return self._refuse(reason or f"and built on {type_name(parent)}, which may hold more than can be seen")
+        held = _standard.held(value, slots)
         for name in [name for name in held if _is_lazy(cls, name)]:
             del held[name]
+        if foreign:
+            held = dict(sorted(held.items()))
         parts, steps = [*held.values()], [f".{name}" for name in held]
-        if base is not None:
+        if base is not object:
             parts.append(_PLAIN[base](value))
             steps.append("")
+        if reason and not parts:
+            return {"of type": type_name(cls)}
         return self._parts(cls, parts, steps, list(held))
 
     def _parts(
@@ -246,6 +279,11 @@ class Content:
     def _reduced(self, value: Any) -> Steps:
         return self._items(value.__reduce__()[1:], {"kind": type(value).__name__})
 
+    def _attributes(self, value: Any) -> Steps:
+        held = dict(sorted(vars(value).items()))
+        head = {"kind": type(value).__name__, "names": [*held]}
+        return self._items(held.values(), head, [f".{name}" for name in held])
+
     def _typing(self, value: Any) -> Any:
         parts = getattr(value, "__args__", None)
         if parts is None:
@@ -254,11 +292,12 @@ class Content:
 
     def _refuse(self, reason: str) -> Any:
         if self._mode in (LENIENT, FIXED) or self._lenient:
+            self._miss()
             return {"of type": type_name(type(self._culprit))}
         raise _classes.RefusedError(reason)
 
 
-_seen: dict[int, tuple[object, Any]] = {}
+_seen: dict[tuple[int, str | None], tuple[object, Any]] = {}
 _seen_guard = Lock()
 
 
@@ -267,9 +306,14 @@ def _as_first_seen(value: object, tree: Any) -> Any:
 
     They are kept alive, so that no new object is taken for an old one at its address.
     """
+    return first_seen(value, None, tree)
+
+
+def first_seen(value: object, name: str | None, found: Any) -> Any:
+    """Return what was `found` of `value` under a name when that was looked at for the first time."""
     with _seen_guard:
-        known = _seen.pop(id(value), (value, tree))
-        _seen[id(value)] = known
+        known = _seen.pop((id(value), name), (value, found))
+        _seen[id(value), name] = known
         if len(_seen) > _MOST_SEEN:
             del _seen[next(iter(_seen))]
         return known[1]
@@ -295,6 +339,11 @@ def _flat(cls: type, value: Any) -> Any:
     elif (cls is list or cls is tuple) and _SIMPLE.issuperset(map(type, value)):
         return {cls.__name__: [*map(_simple, value)]}
     return None
+
+
+def _is_foreign(cls: type) -> bool:
+    """Return whether a class of others may hold something in the instances of its subclasses."""
+    return of_module(cls.__module__) is not None and vars(cls).get("__slots__") != ()
 
 
 def _is_lazy(cls: type, name: str) -> bool:
@@ -348,6 +397,10 @@ _WITHOUT_CONTENT = frozenset(
 )
 
 
+def _made_of(parts: Callable[[Any], list[Any]]) -> Callable[[Content, Any], Any]:
+    return lambda content, value: content._items(parts(value), {"kind": type(value).__name__})
+
+
 def _holding(*names: str) -> Callable[[Content, Any], Any]:
     def write(content: Content, value: Any) -> Steps:
         parts = [getattr(value, name) for name in names]
@@ -379,6 +432,20 @@ _WRITERS: dict[str, Callable[[Content, Any], Any]] = {
     "collections.deque": Content._deque,
     "collections.ChainMap": _holding("maps"),
     "types.SimpleNamespace": _holding("__dict__"),
+    "argparse.Namespace": Content._attributes,
+    "optparse.Values": Content._attributes,
+    "string.Template": Content._attributes,
+    "collections.UserDict": Content._attributes,
+    "collections.UserList": Content._attributes,
+    "collections.UserString": Content._attributes,
+    "configparser.ConfigParser": _made_of(_standard.parser),
+    "configparser.RawConfigParser": _made_of(_standard.parser),
+    "configparser.SectionProxy": _made_of(_standard.section),
+    "decimal.Context": _made_of(_standard.context),
+    "_json.Scanner": _holding(
+        "strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant"
+    ),
+    "_struct.Struct": _holding("format"),
     "array.array": _array,
     "re.Pattern": _holding("pattern", "flags"),
     "functools.partial": Content._partial,

@@ -40,7 +40,9 @@ _signatures: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictiona
 _SHORT = 16  # hexadecimal digits that are kept for comparison
 
 
-def components(function: object, mode: int = NORMAL, own: Sequence[Serializer] = ()) -> dict[str, str]:
+def components(
+    function: object, mode: int = NORMAL, own: Sequence[Serializer] = (), missed: dict[str, str] | None = None
+) -> dict[str, str]:
     """Return what `function` does depends on: a digest for each thing, by label.
 
     Args:
@@ -48,6 +50,7 @@ def components(function: object, mode: int = NORMAL, own: Sequence[Serializer] =
         mode: `NORMAL`; `LENIENT` to count what has no content (a client, a connection) by its type alone, instead of
             refusing it; `FIXED` to do so, and to count what a program may change as it goes as it was first seen.
         own: the user's serializers, for values that have no form of their own.
+        missed: takes what cannot be compared and is counted by its type, in words, in the mode `FIXED`.
 
     Raises:
         UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
@@ -64,12 +67,15 @@ def components(function: object, mode: int = NORMAL, own: Sequence[Serializer] =
                     return {"python": PYTHON, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
     walk = Walk(mode, own)
     walk.function(function)
-    return walk.finish()
+    found = walk.finish()
+    if missed is not None:
+        missed.update(walk.missed)
+    return found
 
 
-def observed(function: object) -> dict[str, str]:
+def observed(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
     """Return the components of `function` as the program is written, not as it has changed its lists and objects."""
-    return components(function, FIXED)
+    return components(function, FIXED, missed=missed)
 
 
 def inputs(signature: Signature, given: Mapping[str, object], ignore: Collection[str] = ()) -> dict[str, str]:

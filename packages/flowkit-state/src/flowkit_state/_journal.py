@@ -18,6 +18,8 @@ from flowkit_state.errors import (
     StateError,
     StateFileError,
     UnsupportedValueError,
+    listed,
+    plain,
     shown,
 )
 
@@ -52,6 +54,9 @@ _NOT_RUN = (  # never in the place of what has ended
     "VALUES (?, ?, ?, ?, 0, ?, 0, ?, 'run')"
 )
 _END = "UPDATE runs SET status = ?, ended = ?, seconds = coalesce(seconds, 0) + ?, error = ?, owner = NULL WHERE id = ?"
+
+
+_told: set[tuple[str | None, str, str]] = set()  # file, pipeline, and what the log has been told of it, once
 
 
 class Done:
@@ -213,6 +218,7 @@ def open_run(
         except BaseException:
             database.run("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row,))
             raise
+        _tell_missed(database, run_id, pipeline, plan.missed({names[place] for place in done}))
         return Journal(database, serialization, row, run_id, names, done, claim)
     except BaseException:
         claim.let_go()
@@ -279,6 +285,22 @@ def _take_up(
                 database.run("record a run in it", _RECORD, (row, place, *recorded[names[place]]))
         database.run("record a run in it", _TAKE_UP, (new_key, dumps(dict(given)), row))
     return done
+
+
+def _tell_missed(database: Database, run_id: str, pipeline: str, missed: Sequence[str]) -> None:
+    """Tell the log what may have changed without being noticed, as far as it has not been told."""
+    told = {words: (database.path, pipeline, words) for words in missed}
+    news = [words for words in missed if told[words] not in _told]
+    if not news:
+        return
+    import logging
+
+    _told.update(told.values())
+    words = (
+        f"Run {run_id} of {shown(pipeline)} goes on with recorded results, though nothing tells whether all that their "
+        f"tasks read is what it was: {listed(news)}. If that has changed, start anew with resume=False."
+    )
+    logging.getLogger("flowkit.state").warning("%s", plain(words))
 
 
 def refuse_if_held(owner: str | None, run_id: str, pipeline: str) -> None:

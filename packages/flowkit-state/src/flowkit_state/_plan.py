@@ -30,28 +30,36 @@ _CODE = ("function ", "class ", "module ", "registry ", "package ", "python")
 class Plan:
     """The tasks of a pipeline in order: of each its name, its upstreams, its trigger, and what its code consists of."""
 
-    def __init__(self, tasks: Sequence[Sequence[Any]], codes: Mapping[str, dict[str, str]]) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Sequence[Any]],
+        codes: Mapping[str, dict[str, str]],
+        missed: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         self.tasks = tasks  # name, places of upstreams, trigger, key in codes
         self.codes = codes
+        self._missed = missed or {}  # what codes read that cannot be compared; it is not stored
 
     @classmethod
     def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]]) -> Plan:
         """Return the plan of a pipeline as it is now."""
         known: dict[tuple[int, int], str] = {}
         codes: dict[str, dict[str, str]] = {}
+        missed: dict[str, Collection[str]] = {}
         rows = []
         for task, sources in zip(tasks, upstream, strict=True):
             pair = id(task.func), id(task.when)
             key = known.get(pair)
             if key is None:
-                parts = _fingerprint.observed(task.func)
+                unseen: dict[str, str] = {}
+                parts = _fingerprint.observed(task.func, unseen)
                 if task.when is not None:
-                    condition = _fingerprint.observed(task.when)
+                    condition = _fingerprint.observed(task.when, unseen)
                     parts |= {f"{label} (in its condition)": part for label, part in condition.items()}
                 key = known[pair] = _fingerprint.digest(parts)
-                codes[key] = parts
+                codes[key], missed[key] = parts, unseen.values()
             rows.append((task.name, sources, task.trigger, key))
-        return cls(rows, codes)
+        return cls(rows, codes, missed)
 
     @classmethod
     def from_text(cls, text: str) -> Plan:
@@ -75,6 +83,11 @@ class Plan:
     def code(self) -> dict[str, dict[str, str]]:
         """Return what the code of each task consists of."""
         return {row[0]: self.codes[row[3]] for row in self.tasks}
+
+    def missed(self, names: Collection[str]) -> list[str]:
+        """Return what the code of these tasks reads and cannot be compared, in words, each once."""
+        found = {words: None for name, _, _, key in self.tasks if name in names for words in self._missed.get(key, ())}
+        return [*found]
 
 
 class Difference:

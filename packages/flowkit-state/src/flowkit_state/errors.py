@@ -198,7 +198,7 @@ class ResumeError(StateError, ValueError):
 
     def _sentence(self) -> str:
         news = [
-            f"{what}: {_listed([shown(name) for name in names])}"
+            f"{what}: {listed([shown(name) for name in names])}"
             for what, names in (
                 ("tasks added", self.added),
                 ("tasks removed", self.removed),
@@ -207,7 +207,7 @@ class ResumeError(StateError, ValueError):
             )
             if names
         ]
-        news += [f"task {shown(name)}: {_listed(whys)}" for name, whys in list(self.changed.items())[:8]]
+        news += [f"task {shown(name)}: {listed(whys)}" for name, whys in list(self.changed.items())[:8]]
         if len(self.changed) > 8:
             news.append(f"and {len(self.changed) - 8} more tasks have changed")
         fits = (
@@ -257,5 +257,6 @@ class UnknownRunError(StateError, KeyError):
         return f"there is no run {shown(self.run_id)} {place}; state.runs() lists those there are."
 
 
-def _listed(words: Sequence[str], most: int = 6) -> str:
+def listed(words: Sequence[str], most: int = 6) -> str:
+    """Return a list in words, of the first so many."""
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
