@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import py_compile
+import select
 import signal
 import subprocess
 import sys
 from textwrap import dedent
 
 import pytest
-from harness import PROC, Program, until
+from harness import PROC, SECONDS, Program, until
 
 pytestmark = pytest.mark.slow
 
@@ -362,6 +365,143 @@ def test_no_fork_once_there_are_threads(script):
     output = script(source).wait()
     assert "has started threads since the run began" in output
     assert "or use executor='thread'" in output
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="platform: there are no pseudo-terminals")
+def test_a_task_that_talks_to_the_terminal(script):
+    """Workers are in the background of it: they must not be stopped for that, or nothing would go on."""
+    main, terminal = os.openpty()
+    source = """
+    import fcntl, subprocess, termios
+    if __name__ == "__main__":
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        subprocess.run(["stty", "tostop"], check=True)
+    from flowkit_core import DAG, task
+    @task
+    def talk():
+        print("from the task", flush=True)
+        subprocess.run(["stty", "-F", "/dev/tty", "sane"], check=False)
+        return 1
+    print(DAG("terminal", tasks=[talk]).run("process"), flush=True)
+    """
+    program = script(source, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of the program is the end of the terminal
+        while b"}" not in said and select.select([main], [], [], SECONDS)[0]:
+            said += os.read(main, 1024)
+    program.wait()
+    os.close(main)
+    assert b"from the task" in said
+    assert b"{'talk': 1}" in said
+
+
+def test_a_program_that_was_compiled(script, tmp_path):
+    """There is no source to be looked at."""
+    source = tmp_path / "source.py"
+    source.write_text(TASKS + RUN)
+    compiled = py_compile.compile(str(source), cfile=str(tmp_path / "compiled.pyc"))
+    source.unlink()
+    with Program(compiled) as program:
+        assert program.wait() == RESULTS
+
+
+@pytest.mark.parametrize("what", ["executor.close()", "DAG('inner', tasks=[one]).run(executor)"])
+def test_a_handler_of_a_signal_that_uses_the_executor(script, what):
+    """At any moment of a run of the same executor."""
+    source = f"""
+    import signal, sys
+    from flowkit_core import DAG, ExecutorError, Task
+    from flowkit_exec import ProcessExecutor
+    one = Task(int, name="one")
+    heard, within = [], []
+    def handler(*_):
+        heard.append(1)
+        if not within:
+            within.append(1)
+            {what}
+            within.clear()
+    signal.signal(signal.SIGALRM, handler)
+    while len(heard) < 100:
+        executor = ProcessExecutor(2)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.0007)
+        try:
+            for _ in range(100):
+                DAG("outer", tasks=[one]).run(executor)
+        except ExecutorError as error:
+            assert "is closed" in str(error), error
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        executor.close()
+    print("done")
+    """
+    assert script(source).wait() == "done\n"
+
+
+def test_a_handler_that_exits_while_results_are_taken_in(script):
+    """It means the program: no task is to blame for what its result seems to raise then."""
+    source = """
+    import os, signal, sys
+    from flowkit_core import DAG, Task
+    from flowkit_exec import ProcessExecutor
+    class Slow:
+        def __init__(self): self.home = os.getpid()
+        def __reduce__(self): return rebuild, (self.home,)
+    def rebuild(home):
+        if os.getpid() != home:
+            signal.raise_signal(signal.SIGTERM)
+        return "rebuilt"
+    def make(): return Slow()
+    if __name__ == "__main__":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        with ProcessExecutor(1) as executor:
+            DAG("exit", tasks=[Task(make)]).run(executor, fail_fast=False, raise_on_failure=False)
+        print("went on")
+    """
+    assert script(source).wait(code=7) == ""
+
+
+def test_large_results_under_fire(script):
+    """An interrupt at any moment loses results at most: what there is, is what its task returned."""
+    source = """
+    import random, signal
+    from flowkit_core import DAG, Task
+    from flowkit_exec import ProcessExecutor
+    def value(number): return (b"%05d" % number) * 14000
+    class Make:
+        def __init__(self, number): self.number = number
+        def __call__(self): return value(self.number)
+    if __name__ == "__main__":
+        tasks = [Task(Make(number), name=f"t{number}") for number in range(30)]
+        dag, chosen, interrupted = DAG("fire", tasks=tasks), random.Random(0), 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        with ProcessExecutor(2) as executor:
+            for _ in range(60):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chosen.uniform(0.001, 0.04))
+                    results = dag.run(executor)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except KeyboardInterrupt as error:
+                    interrupted += 1
+                    results = getattr(error, "flowkit_results", {})
+                for name, found in results.items():
+                    assert found == value(int(name[1:])), name
+        print("interrupted" if interrupted else "never")
+    """
+    assert script(source).wait() == "interrupted\n"
+
+
+def test_workers_leave_descriptors_for_results(script):
+    """No more of them start than this process may have files for."""
+    source = """
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    from flowkit_core import DAG, Task
+    def make(): return bytes(100_000)
+    if __name__ == "__main__":
+        tasks = [Task(make, name=f"make_{number}") for number in range(120)]
+        print(len(DAG("many", tasks=tasks).run("process", max_workers=16)))
+    """
+    assert script(source).wait() == "120\n"
 
 
 def test_ticket_pipes_that_hold_little(script):

@@ -43,11 +43,10 @@ class Pipeline:
     """
 
     def __init__(self, name: str, max_workers: int | None = None) -> None:
-        if not isinstance(name, str):
-            hint = (
-                ": if these are its tasks, name them by keyword, tasks=[...]" if isinstance(name, (list, tuple)) else ""
-            )
-            raise TypeError(f"the name of a {type(self).__name__} is {shown(name)}, but must be a text{hint}")
+        given: Any = name
+        if not isinstance(given, str):
+            hint = ": if these are its tasks, name them by keyword, tasks=[...]" if isinstance(given, list) else ""
+            raise TypeError(f"the name of a {type(self).__name__} is {shown(given)}, but must be a text{hint}")
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
 

@@ -97,6 +97,7 @@ class Child:
         self._unread: list[bytes] = []
         self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._arrived: dict[int, int] = {}  # ticket -> descriptor of a large value whose frame was not taken in yet
         self._told: dict[str, Any] | None = None
         self._greeting = b""  # goes with what is sent next: to be woken twice would take a worker longer
         self._popen: subprocess.Popen[bytes] | None = None
@@ -104,16 +105,20 @@ class Child:
         self.pidfd: int | None = None
         if not sys.executable or getattr(sys, "frozen", False):
             raise ExecutorError("there is no Python program here to start workers with: use executor='thread'")
+        self._own = _Belongings()
+        weakref.finalize(self, self._own.let_go).atexit = False  # at the end of the program, a lifeline is enough
         try:
-            (ours, theirs), tickets, outcomes, lifeline = _lines()
-        except OSError as error:
-            raise _no_start(error) from error
-        self.socket = socket.socket(fileno=ours)
+            (ours, theirs), tickets, outcomes, lifeline = _lines(self._own.descriptors)
+        except BaseException as error:
+            self._own.let_go()
+            if isinstance(error, OSError):
+                raise _no_start(error) from error
+            raise
+        self._own.descriptors.remove(ours)
+        self._own.socket = self.socket = socket.socket(fileno=ours)
         self._tickets, self._ticket_source = tickets
         self.outcomes, their_outcomes = outcomes
         their_lifeline, self._lifeline = lifeline
-        self._own = [*tickets, self.outcomes, self._lifeline]
-        weakref.finalize(self, _close_all, self.socket, self._own).atexit = False  # a worker ends with its lifeline
         self.room = min(MOST, _pipe_size(self._tickets) // wire.TICKET.size // 2)  # a chain may double what it holds
         try:
             self.socket.setblocking(False)  # not of the descriptor alone: the default timeout of sockets may be set
@@ -134,10 +139,12 @@ class Child:
             raise
         finally:
             for descriptor in (theirs, their_outcomes, their_lifeline):
-                os.close(descriptor)
+                if descriptor in self._own.descriptors:
+                    self._own.descriptors.remove(descriptor)
+                    os.close(descriptor)
         with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
             self.pidfd = os.pidfd_open(self.pid)
-            self._own.append(self.pidfd)
+            self._own.descriptors.append(self.pidfd)
         _alive.add(self)
 
     def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
@@ -154,21 +161,30 @@ class Child:
             env={**os.environ, DEPTH: str(depth() + 1)},
             process_group=0,
         )
+        self._own.pid = self._popen.pid
         return self._popen.pid
 
     def _fork(self, channel: int, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]]) -> int:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        pid = os.fork()
-        if pid:
-            with contextlib.suppress(OSError):  # it does the same; whoever is first
-                os.setpgid(pid, pid)
-            return pid
+        # what others have registered for a fork runs in it, and Python swallows an interrupt that comes upon that
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            pid = self._own.pid = os.fork()
+            if pid:
+                with contextlib.suppress(OSError):  # it does the same; whoever is first
+                    os.setpgid(pid, pid)
+                return pid
+        finally:
+            if os.getpid() == self._owner:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             os.setpgid(0, 0)
             os.environ[DEPTH] = str(depth() + 1)
             tickets = os.dup(self._tickets)
+            for descriptor in (channel, outcomes, lifeline):
+                self._own.descriptors.remove(descriptor)
             for other in (*_alive, self):
                 other._hang_up()
             nothing = os.open(os.devnull, os.O_RDONLY)
@@ -176,6 +192,7 @@ class Child:
             from ._worker import Worker, _settle_in
 
             _settle_in()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             Worker(channel, outcomes, tickets, lifeline, dict(functions)).serve()
         finally:
             os._exit(1)
@@ -260,24 +277,26 @@ class Child:
             if len(unread[-1]) < _GULP:
                 return True
 
-    def receive_descriptor(self) -> int:
-        """Return the next file descriptor that the worker has sent.
+    def receive_descriptor(self, ticket: int) -> int:
+        """Return the file descriptor that the worker has sent for a ticket; it travels apart from the frame.
 
         Raises:
             OSError: this process has as many open as it may have.
         """
-        for last in (False, True):
-            try:  # socket.recv_fds() forgets its flags
-                _, control, _, _ = self.socket.recvmsg(1, socket.CMSG_SPACE(4), _NOT_INHERITED)
-                break
-            except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
-                if last:
-                    raise
-        if not control:
-            raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
-        (descriptor,) = struct.unpack("i", control[0][2][:4])
-        os.set_inheritable(descriptor, False)  # where there is no flag for it
-        return int(descriptor)
+        while ticket not in self._arrived:
+            for last in (False, True):
+                try:  # socket.recv_fds() forgets its flags
+                    data, control, _, _ = self.socket.recvmsg(wire.TICKET.size, socket.CMSG_SPACE(4), _NOT_INHERITED)
+                    break
+                except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
+                    if last:
+                        raise
+            if not control:
+                raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
+            (descriptor,) = struct.unpack("i", control[0][2][:4])
+            self._arrived[wire.TICKET.unpack(data)[0]] = descriptor
+            os.set_inheritable(descriptor, False)  # where there is no flag for it
+        return self._arrived.pop(ticket)
 
     def frames(self) -> deque[tuple[int, int, float, bytes]]:
         """Return the whole frames that were read: kind, ticket, seconds, payload. Who takes one in takes it out."""
@@ -319,13 +338,16 @@ class Child:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return None
             self._kill_group()
+        code: int | None = 0  # somebody else has waited for it, or nobody may: how it ended is lost
         if self._popen is not None:
-            return self._popen.poll()
-        try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-        except ChildProcessError:  # somebody else has waited for it, or nobody may: how it ended is lost
-            return 0
-        return os.waitstatus_to_exitcode(status) if pid else None
+            code = self._popen.poll()
+        else:
+            with contextlib.suppress(ChildProcessError):
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                code = os.waitstatus_to_exitcode(status) if pid else None
+        if code is not None:
+            self._own.pid = None
+        return code
 
     def _kill_group(self) -> None:
         """Kill the process and its group. Not to be called once it is reaped: the number might be another's by then."""
@@ -372,26 +394,52 @@ class Child:
 
     def _hang_up(self) -> None:
         """Close the descriptors of this side."""
-        self._own += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
+        self._own.descriptors += [descriptor for _, descriptors in self._unsent for descriptor in descriptors]
+        self._own.descriptors += self._arrived.values()
         self._unsent.clear()
-        _close_all(self.socket, self._own)
+        self._arrived.clear()
+        self._own.close()
         self._lifeline = self._ticket_source = self._tickets = self.outcomes = -1
         self.pidfd = None
+
+
+class _Belongings:
+    """What one worker takes of the system, to be given back also when an interrupt has kept everybody else from it."""
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.descriptors: list[int] = []
+        self.pid: int | None = None  # None once it was waited for: the number might be another's by then
+        self.owner = os.getpid()
+
+    def close(self) -> None:
+        """Close all that is open."""
+        if self.socket is not None:
+            self.socket.close()
+        while self.descriptors:
+            wire.close(self.descriptors.pop())
+
+    def let_go(self) -> None:
+        """Close all that is open, and end the process."""
+        self.close()
+        pid, self.pid = self.pid, None
+        if pid is not None and self.owner == os.getpid():
+            for kill in (os.killpg, os.kill):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def bury_all(children: list[Child]) -> None:
     """Let idle processes go, and wait until they are gone."""
     for child in children:
         child.dismiss()
-    for child in children:
+    while children:
+        child = children[-1]
         child.bury()
-    children.clear()
-
-
-def _close_all(channel: socket.socket, descriptors: list[int]) -> None:
-    channel.close()
-    while descriptors:
-        wire.close(descriptors.pop())
+        if children and children[-1] is child:  # a handler of a signal may do the same meanwhile
+            children.pop()  # not before: an interrupt must not lose it
 
 
 def _pipe_size(descriptor: int) -> int:
@@ -402,18 +450,11 @@ def _pipe_size(descriptor: int) -> int:
         return 1 << 12
 
 
-def _lines() -> list[tuple[int, int]]:
-    """Return the descriptors of two connected sockets and of three pipes; all of them, or none."""
-    made: list[int] = []
-    try:
-        for pipe in (False, True, True, True):
-            made += os.pipe() if pipe else (end.detach() for end in socket.socketpair())
-            made[-2:] = map(_raised, made[-2:])
-    except BaseException:
-        for descriptor in made:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        raise
+def _lines(made: list[int]) -> list[tuple[int, int]]:
+    """Return the descriptors of two connected sockets and of three pipes, and add them to a list as they are made."""
+    for pipe in (False, True, True, True):
+        made += os.pipe() if pipe else (end.detach() for end in socket.socketpair())
+        made[-2:] = map(_raised, made[-2:])
     return list(zip(made[::2], made[1::2], strict=True))
 
 

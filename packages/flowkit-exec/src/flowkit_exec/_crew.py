@@ -25,9 +25,9 @@ from ._faults import unfit
 from ._functions import Functions
 from ._ranked import Ranked
 from ._reference import fork_is_safe
-from ._segments import read_segment
+from ._segments import read_segment, workers_within_limits
 from ._sending import Sender
-from ._words import described
+from ._words import described, is_for_the_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +82,7 @@ class Crew:
     def __init__(self, pool: Pool, run: Run) -> None:
         self._pool = pool
         self._run = run
-        self._size = pool.max_workers
+        self._size = min(pool.max_workers, workers_within_limits())
         self._children: list[Child] = []
         run.graph.rank()
         self._ready = Ranked(run.start())
@@ -289,9 +289,9 @@ class Crew:
                 continue
             try:
                 value = loads(payload)
-            except KeyboardInterrupt:
-                raise
             except BaseException as error:  # unpickling runs the user's code
+                if is_for_the_program(error):
+                    raise
                 self._garbled(child, node, error)
                 continue
             if after := finish(node, value, seconds):
@@ -331,7 +331,7 @@ class Crew:
         else:
             node = child.held.pop(ticket, None)
             if kind == wire.SEGMENT:
-                self._take_in_segment(child, node, payload, seconds)
+                self._take_in_segment(child, node, ticket, payload, seconds)
             elif node is None:
                 return
             elif kind == wire.ERROR:
@@ -344,9 +344,9 @@ class Crew:
             else:
                 self._ready.put(node)
 
-    def _take_in_segment(self, child: Child, node: Node | None, payload: bytes, seconds: float) -> None:
+    def _take_in_segment(self, child: Child, node: Node | None, ticket: int, payload: bytes, seconds: float) -> None:
         try:
-            descriptor, layout = child.receive_descriptor(), pickle.loads(payload)
+            descriptor, layout = child.receive_descriptor(ticket), pickle.loads(payload)
         except OSError as error:  # this process may open no more files
             if node is not None:
                 self._garbled(child, node, error)
@@ -355,7 +355,7 @@ class Crew:
             value = read_segment(descriptor, layout) if node is not None else None
         except BaseException as error:  # unpickling runs the user's code
             wire.close(descriptor)
-            if isinstance(error, KeyboardInterrupt):
+            if is_for_the_program(error):
                 raise
             self._garbled(child, node, error)  # type: ignore[arg-type]
             return

@@ -11,7 +11,7 @@ from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sh
 from ._script import describe_main
 from ._segments import SharingPickler
 from ._wire import PROTOCOL
-from ._words import described
+from ._words import described, is_for_the_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,9 +90,9 @@ class Functions:
 def _pickled(node: Node, reason: str) -> bytes:
     try:
         return by_value(node.task.func)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # pickling runs the user's code
+        if is_for_the_program(error):
+            raise
         why = f"{reason}, and cloudpickle cannot carry it either ({described(error)})"
         hint = "move it to the top level of a module, or use executor='thread'"
         raise SerializationError(node.name, "function", why, hint) from error

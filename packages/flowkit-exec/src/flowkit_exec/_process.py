@@ -58,7 +58,7 @@ class ProcessExecutor:
                 "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
             ) from error
         self._idle: list[Child] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of a signal may use the executor while its thread does
         self._numbers: dict[int, tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
@@ -81,9 +81,7 @@ class ProcessExecutor:
     def close(self) -> None:
         """End the workers. Calling it twice is fine."""
         self._closed = True
-        with self._lock:
-            idle, self._idle[:] = list(self._idle), []
-        _bury_all(idle)
+        _bury_all(self._idle)
 
     def __enter__(self) -> ProcessExecutor:
         return self

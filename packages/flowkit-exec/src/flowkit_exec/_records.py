@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import failure
 
 from . import _wire as wire
-from ._words import described, shown
+from ._words import described, is_for_the_program, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +89,9 @@ def handle(data: bytes) -> None:
     """Hand a record from a worker to the handlers of this process."""
     try:
         record = logging.makeLogRecord(pickle.loads(data))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # unpickling runs the user's code
+    except BaseException as error:  # unpickling runs the user's code
+        if is_for_the_program(error):
+            raise
         return
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ._script import Script, check, describe_main
 from ._segments import SharingPickler
 from ._wire import PROTOCOL
-from ._words import described
+from ._words import described, is_for_the_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +72,9 @@ def layers(outermost: Any) -> list[Any]:
 def _by_pickle(func: Any) -> tuple[str, Any] | str:
     try:
         data = pickle.dumps(func, PROTOCOL)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # pickling runs the user's code
+        if is_for_the_program(error):
+            raise
         return f"is a {type(func).__name__} that cannot be pickled ({described(error)})"
     if b"__main__" in data and describe_main() is None:
         return f"is a {type(func).__name__} of an interactive session, which a worker cannot import"

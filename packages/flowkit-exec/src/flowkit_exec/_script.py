@@ -176,6 +176,12 @@ def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
     else:
         path = main["path"]
         facts.update(__file__=path, __package__=None, __cached__=None)
+        if path.endswith(".pyc"):
+            from importlib.machinery import SourcelessFileLoader
+
+            compiled: Any = SourcelessFileLoader("__mp_main__", path).get_code("__mp_main__")
+            yield compiled
+            return
         with open(path, "rb") as file:
             source = file.read()
     tree: Any = compile(source, path, "exec", PyCF_ONLY_AST, dont_inherit=True)

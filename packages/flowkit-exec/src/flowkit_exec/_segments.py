@@ -106,6 +106,14 @@ def _mapped(descriptor: int, size: int) -> memoryview:
     return copy
 
 
+def workers_within_limits() -> int:
+    """Return how many workers may be had at most: their descriptors must leave some for large values."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 16 if soft == resource.RLIM_INFINITY else max(1, (soft - descriptor_budget() - 32) // 7)
+
+
 def descriptor_budget() -> int:
     """Return how many file descriptors may be spent on large values: a quarter of what this process may have open."""
     import resource

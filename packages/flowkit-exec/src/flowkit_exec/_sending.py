@@ -13,6 +13,7 @@ from flowkit_core.outcome import FAILED
 from . import _wire as wire
 from ._faults import bad_argument
 from ._segments import LARGE, Segments
+from ._words import is_for_the_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,9 +81,9 @@ class Sender:
                     try:
                         data = dumps(data, wire.PROTOCOL)
                         weight += len(data)
-                    except KeyboardInterrupt:
-                        raise
-                    except BaseException:  # pickling runs the user's code
+                    except BaseException as error:  # pickling runs the user's code
+                        if is_for_the_program(error):
+                            raise
                         data = None
             if data is None:
                 item = self._item(node)
@@ -161,9 +162,9 @@ class Sender:
             size = len(item[1])
             if size >= LARGE and self.segments.share((*args, *kwargs.values()), size, self._functions.pickled):
                 item = self._pickled(args, kwargs)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # pickling runs the user's code
+            if is_for_the_program(error):
+                raise
             self._finish(node, Ending(FAILED, error=bad_argument(node, args, kwargs, error), final=True))
             return None
         return item

@@ -39,3 +39,19 @@ def clipped(text: str) -> str:
         return text
     half = LONGEST_TEXT // 2
     return f"{text[:half]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-half:]}"
+
+
+def is_for_the_program(error: BaseException) -> bool:
+    """Say whether an exception came upon the user's code from outside: an interrupt, or out of a signal's handler."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    import signal
+
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False

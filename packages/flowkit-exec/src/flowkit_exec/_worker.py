@@ -50,12 +50,15 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     Worker(channel, outcomes, tickets, lifeline, {}).serve()
 
 
-def _bind(lifeline: int) -> None:
+def _bind(lifeline: int) -> bool:
     """Let the kernel end this process and its group with the lifeline, also while a task holds the GIL: Linux only."""
-    with contextlib.suppress(AttributeError, OSError):
+    try:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def _settle_in() -> None:
@@ -68,6 +71,8 @@ def _settle_in() -> None:
         signal.signal(
             signal.SIGINT, _ignore
         )  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
+    for number in (signal.SIGTTIN, signal.SIGTTOU):  # in a background group, the terminal would stop it, for ever
+        signal.signal(number, signal.SIG_IGN)
     import faulthandler
 
     try:
@@ -113,8 +118,12 @@ class Worker:
         self._watched = False
         self._fail_fast = True
         self._told: dict[str, Any] = {"levels": {}}
-        _bind(lifeline)
-        Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
+        bound = _bind(lifeline)
+        try:
+            Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
+        except RuntimeError:  # the system has no more threads to give
+            if not bound:
+                raise
         os.register_at_fork(after_in_child=self._fall_silent)
 
     def serve(self) -> None:
@@ -331,7 +340,7 @@ class Worker:
     def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
         """Send a result; say whether it could be sent."""
         try:
-            data = self._encoded(value)
+            data = self._encoded(value, ticket)
         except BaseException as error:
             self._unfit(ticket, "result", error, kind_of(value))
             return False
@@ -341,7 +350,7 @@ class Worker:
             self._send(wire.frame(wire.SEGMENT, pickle.dumps(data), ticket, seconds))
         return True
 
-    def _encoded(self, value: Any) -> bytes | Layout:
+    def _encoded(self, value: Any, ticket: int) -> bytes | Layout:
         """Return the pickle of a value; for a large one, the layout of a segment whose descriptor is sent already."""
         try:
             data = encode(value)
@@ -349,7 +358,7 @@ class Worker:
                 return data
             descriptor, layout = data
             try:  # before the frame, so that it is there when that is read
-                socket.send_fds(self._socket, [b"."], (descriptor,))
+                socket.send_fds(self._socket, [wire.TICKET.pack(ticket)], (descriptor,))
             finally:
                 os.close(descriptor)
         except OSError:  # no memory there, or no descriptors: the ordinary way
