@@ -158,7 +158,8 @@ class Bench:
         take_turns(cells, self.plan.rounds, self.plan.patience, self.plan.limit)
         if self.plan.prefect:
             who = ("plain loop", "graphlib + threads, wait", "flowkit thread 2", "Prefect")
-            self.group(f"{name}, Prefect", [("shape", each, name, str(self.plan.prefect)) for each in who], rounds=3)
+            keys = [("shape", each, name, str(self.plan.prefect)) for each in who]
+            self.group(f"{name}, Prefect", keys, rounds=3, times=10)
 
     def _started(self, key: tuple[str, ...], size: int, earlier: list[tuple[int, Cell]]) -> Cell:
         """Start a cell, unless a smaller one failed, or took so long that this one is hopeless."""

@@ -42,7 +42,6 @@ class Node:
         sources: indices of the nodes whose values are its positional arguments, where that says it all; else None.
         pick: takes the values of two or more sources out of a run's list, as a tuple; None for fewer.
         binding: the whole of the binding, where ``sources`` does not say it all; else None.
-        height: how many tasks follow one another on the longest road from here to an end; 0 until :meth:`Graph.rank`.
         plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger,
             no cache, and not too many downstreams.
     """
@@ -51,7 +50,6 @@ class Node:
         "binding",
         "downstream",
         "func",
-        "height",
         "index",
         "name",
         "parameters",
@@ -74,7 +72,6 @@ class Node:
         self.pick: Callable[[list[Any]], tuple[Any, ...]] | None = None
         self.binding: Binding | None = None
         self.plain = False
-        self.height = 0
 
     def __repr__(self) -> str:
         return f"<Node {self.index} {plain(self.name)}>"
@@ -106,8 +103,8 @@ class Graph:
 
     __slots__ = (
         "_by_position",
+        "_heights",
         "_open",
-        "_ranked",
         "cached",
         "countdowns",
         "first",
@@ -123,7 +120,7 @@ class Graph:
         self.name = name
         self.cached: list[Node] = []
         self._open: list[Node] = []
-        self._ranked = False
+        self._heights: list[int] | None = None
         self._by_position = bind is bind_by_position
         # nothing that is made here can be garbage before it is finished, but looking for it costs half of the time
         suspended = len(tasks) > SMALL and gc.isenabled()
@@ -240,12 +237,18 @@ class Graph:
                 stack += self.nodes[index].upstream
         return seen
 
-    def rank(self) -> None:
-        """Give every node its height, so that parallel executors can start the longest road first. Costs once."""
-        if not self._ranked:
+    def heights(self) -> list[int]:
+        """Return, for each node, how many tasks follow one another on the longest road from it to an end, itself too.
+
+        So parallel executors can start the longest road first.
+        """
+        if self._heights is None:
+            heights = [1] * len(self.nodes)
             for node in reversed(self.nodes):
-                node.height = 1 + max([after.height for after in node.downstream], default=0)
-            self._ranked = True
+                if node.downstream:
+                    heights[node.index] = 1 + max([heights[after.index] for after in node.downstream])
+            self._heights = heights
+        return self._heights
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check that ``run(params=...)`` gives every parameter that has no other source, and no more.

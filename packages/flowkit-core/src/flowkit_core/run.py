@@ -341,7 +341,7 @@ class Run(Ledger):
                     if self.wants(TaskNotRun):
                         self._tell_not_run(node, reason, begun=stopped)
             # a sprint that is still under way in some thread writes into the old ones
-            self._states, self.values, self.seconds = bytearray(self._states), list(self.values), list(self.seconds)
+            self._states, self.values, self.seconds = self._states[:], self.values[:], self.seconds[:]
 
     @property
     def cancelled(self) -> bool:

@@ -84,8 +84,7 @@ class Crew:
         self._run = run
         self._size = min(pool.max_workers, workers_within_limits())
         self._children: list[Child] = []
-        run.graph.rank()
-        self._ready = Ranked(run.start())
+        self._ready = Ranked(run.start(), run.graph.heights())
         self._timers = Timers()
         self._pace: float | None = None  # seconds per task, lately
         self._cheap = 0  # how many cheap tasks there were in a row
@@ -308,7 +307,6 @@ class Crew:
             self._cheap = self._cheap + tasks if pace <= CHEAP else 0
             if self._cheap >= STREAK:
                 self._brisk = child
-                self._ready.relax()
             elif self._brisk is not None:
                 self._share()
 

@@ -10,7 +10,7 @@ from flowkit_core._gil import GIL
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -26,6 +26,7 @@ class Ranked:
 
     Args:
         nodes: the first nodes; they are put in order.
+        heights: how many tasks follow one another from each node on, by its index.
 
     Attributes:
         take: removes and returns the next node; raises :class:`IndexError` when there is none.
@@ -33,8 +34,9 @@ class Ranked:
         extend: adds several.
     """
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._line = deque(sorted(nodes, key=lambda node: -node.height))
+    def __init__(self, nodes: Iterable[Node], heights: Sequence[int]) -> None:
+        self._heights = heights
+        self._line = deque(sorted(nodes, key=lambda node: -heights[node.index]))
         self._heap: list[tuple[int, int, Node]] = []
         lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
         self._push: Callable[..., Any] = heappush if GIL else _guarded(heappush, lock)
@@ -50,13 +52,6 @@ class Ranked:
         """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
         self.take, self.put, self.extend = self._take, self._put, self._extend
 
-    def relax(self) -> None:
-        """Be a plain queue again, which begins in order. Only where one thread uses it."""
-        if self.take != self._line.popleft:
-            self._line.extend(entry[2] for entry in sorted(self._heap))
-            self._heap.clear()
-            self.take, self.put, self.extend = self._line.popleft, self._line.append, self._line.extend
-
     def head(self) -> Node | None:
         """Return a node that is next in line, without removing it; None when there is none."""
         try:
@@ -65,7 +60,7 @@ class Ranked:
             return None
 
     def _put(self, node: Node) -> None:
-        self._push(self._heap, (-node.height, node.index, node))
+        self._push(self._heap, (-self._heights[node.index], node.index, node))
 
     def _extend(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
