@@ -56,6 +56,8 @@ _TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
 CHEAP = 1.5e-6
 """Up to how many seconds a task is cheap: this process needs as long to give it out and take it in as one worker to do
 it, and longer to wake another worker."""
+HICCUP = 10 * CHEAP
+"""Up to how many seconds per task they stay cheap: a busy machine stops a worker for a millisecond now and then."""
 STREAK = 100
 """After how many cheap tasks in a row the next ones are taken for cheap."""
 MANY = 64
@@ -153,11 +155,10 @@ class Crew:
 
     def _limit(self) -> float:
         """Return how many seconds a worker may be at one task before what it holds in advance is taken back."""
-        if len(self._children) < self._size:
+        if self._brisk is not None:
+            return 3 * SILENCE  # the others are idle by choice
+        if len(self._children) < self._size or not all(child.held for child in self._children):
             return SILENCE
-        for child in self._children:
-            if not child.held:
-                return SILENCE
         return SILENCE + 4 * min(self._pace or 0.0, SHORT)
 
     def _listen(self, patience: float | None) -> None:
@@ -304,7 +305,7 @@ class Crew:
             self._pace = pace if self._pace is None else (self._pace + pace) / 2
             if self._pace > LONG:
                 self._ready.strict()
-            self._cheap = self._cheap + tasks if pace <= CHEAP else 0
+            self._cheap = self._cheap + tasks if pace <= (CHEAP if self._brisk is None else HICCUP) else 0
             if self._cheap >= STREAK:
                 self._brisk = child
             elif self._brisk is not None:
