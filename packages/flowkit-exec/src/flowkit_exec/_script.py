@@ -156,7 +156,8 @@ def _fail(script: Script, error: BaseException) -> None:
         line = trace.tb_lineno if at_top else line
         trace = trace.tb_next
     script._flowkit_failure = described(error) + (f" in line {line}" if line else "")
-    script._flowkit_late = changed([part for part in script._flowkit_body if part.end_lineno >= line], facts)
+    rest = [part for part in script._flowkit_body if part.end_lineno >= line]
+    script._flowkit_late = changed(rest, facts) if script._flowkit_body else set(facts)  # compiled only: it may be any
 
 
 def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
