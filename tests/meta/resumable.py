@@ -30,11 +30,19 @@ def tally(folder, name):
         os.close(descriptor)
 
 
+def ordered(path):
+    """Return what a file orders, "" without one. It may be taken back at any moment."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def step(folder, name, value):
     """Be one execution of a task: note it, obey the order that lies in the folder, and return the value."""
     tally(folder, name)
     order = Path(folder, f"{name}.order")
-    what = order.read_text() if order.exists() else ""
+    what = ordered(order)
     if what == "fail":
         raise ValueError(f"{name} is broken")
     if what == "interrupt":
