@@ -86,7 +86,7 @@ class Crew:
         self._run = run
         self._size = min(pool.max_workers, workers_within_limits())
         self._children: list[Child] = []
-        self._ready = Ranked(run.start(), run.graph.heights())
+        self._ready = Ranked(run.start(), run.graph)
         self._timers = Timers()
         self._pace: float | None = None  # seconds per task, lately
         self._cheap = 0  # how many cheap tasks there were in a row

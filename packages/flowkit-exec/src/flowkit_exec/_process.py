@@ -51,18 +51,22 @@ class ProcessExecutor:
     def __init__(self, max_workers: int | None = None) -> None:
         self.max_workers = checked_workers(max_workers) or _processors()
         try:
-            import fcntl  # noqa: F401 - what workers and their runs cannot do without
-            import resource  # noqa: F401
+            # Not in a run: a handler of a signal may come upon that at any moment, and use the executor itself.
+            from ._child import bury_all
+            from ._crew import Crew
         except ModuleNotFoundError as error:
+            if error.name not in ("fcntl", "resource"):
+                raise
             raise ExecutorError(
                 "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
             ) from error
+        self._crew, self._bury_all = Crew, bury_all
         self._idle: list[Child] = []
         self._lock = threading.RLock()  # a handler of a signal may use the executor while its thread does
         self._numbers: dict[int, tuple[int, Any]] = {}
         self._counter = count(1)
         self._closed = False
-        self._finalizer = weakref.finalize(self, _bury_all, self._idle)
+        self._finalizer = weakref.finalize(self, bury_all, self._idle)
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end.
@@ -74,14 +78,12 @@ class ProcessExecutor:
         if self._closed:
             raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
         if run.graph.nodes:
-            from ._crew import Crew  # only where it can be imported: it needs a POSIX system
-
-            Crew(self, run).work()
+            self._crew(self, run).work()
 
     def close(self) -> None:
         """End the workers. Calling it twice is fine."""
         self._closed = True
-        _bury_all(self._idle)
+        self._bury_all(self._idle)
 
     def __enter__(self) -> ProcessExecutor:
         return self
@@ -121,17 +123,10 @@ class ProcessExecutor:
             if not self._closed and len(self._idle) < self.max_workers:
                 self._idle.append(child)
                 return
-        _bury_all([child])
+        self._bury_all([child])
 
 
 def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
-
-
-def _bury_all(children: list[Child]) -> None:
-    if children:  # else there is no POSIX system, perhaps
-        from ._child import bury_all
-
-        bury_all(children)

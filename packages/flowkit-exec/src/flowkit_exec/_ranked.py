@@ -10,11 +10,11 @@ from flowkit_core._gil import GIL
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from flowkit_core import Node
+    from flowkit_core import Graph, Node
 
 
 class Ranked:
@@ -26,7 +26,7 @@ class Ranked:
 
     Args:
         nodes: the first nodes; they are put in order.
-        heights: how many tasks follow one another from each node on, by its index.
+        graph: the graph that all nodes are of.
 
     Attributes:
         take: removes and returns the next node; raises :class:`IndexError` when there is none.
@@ -34,13 +34,15 @@ class Ranked:
         extend: adds several.
     """
 
-    def __init__(self, nodes: Iterable[Node], heights: Sequence[int]) -> None:
-        self._heights = heights
+    def __init__(self, nodes: Iterable[Node], graph: Graph) -> None:
+        self._nodes = graph.nodes
+        self._even = len(graph.first) == len(graph.nodes)  # nothing follows anything: one order is as good as another
+        self._heights = heights = graph.heights()
         self._line = deque(sorted(nodes, key=lambda node: -heights[node.index]))
-        self._heap: list[tuple[int, int, Node]] = []
+        self._heap: list[int] = []  # one number for both, height and index: half the cost of a pair in a large heap
         lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
-        self._push: Callable[..., Any] = heappush if GIL else _guarded(heappush, lock)
-        self._pop: Callable[..., Any] = heappop if GIL else _guarded(heappop, lock)
+        self._push: Callable[[list[int], int], object] = heappush if GIL else _guarded(heappush, lock)
+        self._pop: Callable[[list[int]], int] = heappop if GIL else _guarded(heappop, lock)
         self.take: Callable[[], Node] = self._line.popleft
         self.put: Callable[[Node], None] = self._line.append
         self.extend: Callable[[Iterable[Node]], None] = self._line.extend
@@ -50,17 +52,19 @@ class Ranked:
 
     def strict(self) -> None:
         """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
-        self.take, self.put, self.extend = self._take, self._put, self._extend
+        if not self._even:
+            self.take, self.put, self.extend = self._take, self._put, self._extend
 
     def head(self) -> Node | None:
         """Return a node that is next in line, without removing it; None when there is none."""
         try:
-            return self._line[0] if self._line else self._heap[0][2]
+            return self._line[0] if self._line else self._nodes[self._heap[0] % len(self._nodes)]
         except IndexError:
             return None
 
     def _put(self, node: Node) -> None:
-        self._push(self._heap, (-self._heights[node.index], node.index, node))
+        index = node.index
+        self._push(self._heap, index - self._heights[index] * len(self._nodes))
 
     def _extend(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
@@ -73,8 +77,7 @@ class Ranked:
                 self._put(line.popleft())
             except IndexError:  # another thread was quicker
                 break
-        node: Node = self._pop(self._heap)[2]
-        return node
+        return self._nodes[self._pop(self._heap) % len(self._nodes)]
 
 
 def _guarded(operation: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:

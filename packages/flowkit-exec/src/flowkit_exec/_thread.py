@@ -136,7 +136,7 @@ class _Team:
     def __init__(self, run: Run, size: int) -> None:
         self._run = run
         self._size = 1 if run.graph.linear else size
-        self._ready = Ranked(run.start(), run.graph.heights())
+        self._ready = Ranked(run.start(), run.graph)
         self._timers = Timers()
         self._context = copy_context()
         self._lock = Lock()
