@@ -368,15 +368,22 @@ def test_a_class_can_be_a_task():
     assert bound(Pair, "ab").both == ("a", "b")
 
 
-def test_a_keyword_partial_can_be_overridden_by_nobody_but_params():
-    """What a partial sets by keyword acts as a default."""
+def test_what_a_partial_has_bound_stays():
+    """Also where another task takes a parameter of that name from the run; what it has left open does not."""
 
-    def scale(x, factor):
-        return x * factor
+    def scale(x, factor, end=""):
+        return x * factor + end
 
     made = functools.partial(scale, factor=2)
     assert bound(made, "a") == "aa"
-    assert bound(made, "a", {"factor": 3}) == "aaa"
+    assert bound(made, "a", {"end": "!"}) == "aa!"
+    with pytest.raises(BindingError, match=r"has 'factor', but no task takes it from there; .* given: end, name$"):
+        bound(made, "a", {"factor": 3})
+    start, asks = Task(lambda: "a", name="start"), Task(lambda factor: factor, name="asks")
+    scaled = Task(made, name="scaled")
+    start >> scaled
+    results = DAG("scales", tasks=[scaled, asks]).run("serial", params={"factor": 3})
+    assert results == {"start": "a", "scaled": "aa", "asks": 3}
 
 
 def test_two_runs_of_one_graph_bind_alike():

@@ -8,6 +8,7 @@ import linecache
 import sys
 import textwrap
 import threading
+import warnings
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_a_dag_of_a_module_finds_the_same_tasks_in_another_thread(script, where)
     seen = []
     thread = threading.Thread(target=lambda: seen.append(module.dag.run("serial")))
     thread.start()
-    thread.join(30)
+    thread.join(60)
     assert seen == [{"a": 1}]
 
 
@@ -330,9 +331,36 @@ def test_a_builder_called_twice_that_wires_a_task_of_the_module_gives_each_dag_i
     assert module.one.run() == {"source": 10, "scaled": 10}
 
 
+def test_tasks_of_another_call_that_come_in_by_a_shared_task_are_told(script):
+    """What the calls of a builder share has the wiring of all of them; a copy made in the builder has its own."""
+    module = script(
+        """
+        @task
+        def merge(*parts):
+            return parts
+
+        def build(folder, target):
+            Task(lambda: folder, name=folder) >> target
+            return DAG(folder, tasks=[target])
+
+        def shared(folder):
+            return build(folder, merge)
+
+        def own(folder):
+            return build(folder, merge.with_options(name="own"))
+        """
+    )
+    assert module.own("a").run("serial") == {"a": "a", "own": ("a",)}
+    assert module.own("b").run("serial") == {"b": "b", "own": ("b",)}
+    assert module.shared("north").run("serial")["merge"] == ("north",)
+    dag = module.shared("south")
+    with pytest.warns(RuntimeWarning, match=r"'north' is of another call of build\(\), .* wired to 'merge', which all"):
+        assert dag.run("serial")["merge"] == ("north", "south")
+
+
 def test_a_builder_may_be_called_in_a_loop_and_in_threads():
     """Many builders at once do not mix their tasks."""
-    barrier = threading.Barrier(4, timeout=30)
+    barrier = threading.Barrier(4, timeout=60)
     seen = {}
 
     def build(number):
@@ -518,6 +546,40 @@ def test_with_blocks_do_not_mix():
         Task(lambda: 3, name="three")
     assert inner.run() == {"two": 2}
     assert outer.run() == {"one": 1, "three": 3}
+
+
+def test_blocks_that_share_tasks_have_each_its_own_wiring():
+    """What was wired in no block is everybody's, and what both have wired is of both."""
+    raw = Task(lambda: [2, 1], name="raw")
+    rows = Task(lambda raw: raw, name="rows")
+    tidy = Task(lambda rows: sorted(rows), name="tidy")
+    save = Task(lambda *rows: rows, name="save")
+    last = Task(lambda save: len(save), name="last")
+    raw >> rows
+    with DAG("daily") as daily:
+        rows >> save >> last
+    with DAG("weekly") as weekly:
+        rows >> tidy >> save >> last
+    whole = {"raw": [2, 1], "rows": [2, 1], "last": 1}
+    assert daily.run("serial") == whole | {"save": ([2, 1],)}
+    assert weekly.run("serial") == whole | {"tidy": [1, 2], "save": ([1, 2],)}
+    assert DAG("all", tasks=[save]).run("serial")["save"] == ([2, 1], [1, 2])
+    with daily:
+        tidy >> save
+    with pytest.raises(BindingError, match="'tidy' takes 'rows'"):  # which weekly alone has wired to it
+        daily.run("serial")
+    rows >> tidy
+    assert daily.run("serial")["save"] == ([2, 1], [1, 2])
+    rows >> save
+    assert weekly.run("serial")["save"] == ([2, 1], [1, 2])
+
+
+def test_a_wide_block_costs_no_more_for_each_edge():
+    """Ten thousand tasks, wired to one in a block."""
+    total = Task(lambda *numbers: sum(numbers), name="total")
+    with DAG("wide") as dag:
+        [Task(int, name=str(number)) for number in range(10_000)] >> total
+    assert dag.run("serial")["total"] == 0
 
 
 def test_a_with_block_may_run_its_dag():
@@ -726,6 +788,91 @@ def test_two_tasks_of_one_name_are_an_error_that_names_both_places(script, use):
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, FlowkitError)
     assert caught.value.name == "step"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "Task(partial(read, part), name='read')",
+        "Task(lambda: part)",
+        "Task(read, name='part')",
+        "Task(Reader(), name='read')",
+        "Task(Reader().read)",
+        "template.with_options(name='part')",
+    ],
+)
+@pytest.mark.parametrize("where", ["module", "function", "helper"])
+def test_what_one_loop_makes_are_different_tasks_although_they_have_one_name(script, make, where):
+    """None of them may get lost in silence."""
+    loop = f"for part in 'ab': {make}"
+    if where == "module":
+        body = f"{loop}\ndag = DAG('parts')"
+    elif where == "function":
+        body = f"def build():\n    {loop}\n    return DAG('parts')\ndag = build()"
+    else:
+        body = f"def build():\n    {loop}\nbuild()\ndag = DAG('parts')"
+    source = """
+    from functools import partial
+
+    def read(part=None):
+        return part
+
+    class Reader:
+        def __call__(self):
+            return 1
+
+        def read(self):
+            return 1
+
+    template = Task(read)
+
+    """
+    with pytest.raises(DuplicateTaskError, match=r"script.py:\d+ and one from .*script.py:\d+: give one another name"):
+        script(textwrap.dedent(source) + body).dag.run("serial")
+
+
+def test_a_function_that_is_defined_twice_before_there_is_a_pipeline_is_told(script):
+    """The second replaces the first, as everywhere; but nobody has meant that."""
+    source = """
+    def twice():
+        for part in 'ab':
+            @task
+            def read(part=part):
+                return part
+        return DAG("twice")
+
+    def meant():
+        for part in 'ab':
+            @task
+            def read(part=part):
+                return part
+            yield DAG("meant").run("serial")
+
+    def again(part):
+        @task
+        def one():
+            return part
+    """
+    module = script(source)
+    with pytest.warns(RuntimeWarning, match=r"'read' of .*script.py:\d+ was defined again there before any pipeline"):
+        dag = module.twice()
+    assert dag.run("serial") == {"read": "b"}
+    assert list(module.meant()) == [{"read": "a"}, {"read": "b"}]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        module.again("c")
+        module.again("d")
+    assert not told
+
+
+def test_a_cell_that_makes_tasks_of_one_name_is_mended_by_running_it_again(notebook):
+    """Both are gone then, and not the last one alone."""
+    cell = "for part in 'ab': Task(lambda: part, name='part')"
+    notebook.run(f"dag = DAG('cells')\n{cell}")
+    with pytest.raises(DuplicateTaskError):
+        notebook["dag"].run("serial")
+    notebook.run("Task(lambda: 'c', name='part')")
+    assert notebook["dag"].run("serial") == {"part": "c"}
 
 
 def test_two_modules_that_both_have_an_extract_are_told_apart(script):

@@ -415,6 +415,23 @@ def test_calling_a_task_calls_the_function():
     assert plain(x=1) == 2
 
 
+def test_a_task_that_was_called_instead_of_wired_is_answered_by_the_right_spelling():
+    """A call without what the function needs; what the function itself raises has no such note."""
+
+    @task
+    def load(rows):
+        return int(rows, "ten")
+
+    with pytest.raises(TypeError) as caught:
+        plain >> load()
+    assert caught.value.__notes__ == [
+        "flowkit: task 'load' was called: to wire it, write its name without parentheses, upstream >> load"
+    ]
+    with pytest.raises(TypeError) as caught:
+        load("1")
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_direct_call_retries():
     """A call is tried again as the options say, and returns the first success."""
     flaky, calls = failing(2)

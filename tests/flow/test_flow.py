@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -391,6 +392,12 @@ def test_a_list_of_branches_is_answered_by_the_right_spelling():
         Flow().branch([a, b])
 
 
+def test_a_task_that_was_called_is_answered_by_the_right_spelling():
+    """What it returned is a list, but none of branches."""
+    with pytest.raises(TypeError, match=r"got \[1, 2\], a list, .* write its name without parentheses"):
+        Flow().add(Task(lambda: [1, 2])())
+
+
 def test_a_branch_without_tasks_is_refused():
     """It would mean nothing."""
     with pytest.raises((TypeError, ValueError), match="branch"):
@@ -523,7 +530,7 @@ def test_importing_it_is_cheap_and_silent():
     )
     # -S: the site packages of a test environment import modules themselves.
     command = [sys.executable, "-S", "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert (done.stdout, done.stderr) == ("['flowkit_flow', 'flowkit_flow._flow'] 0\n", "")
 
 
@@ -538,6 +545,7 @@ def counted(act):
         nonlocal calls
         calls += event in ("call", "c_call")
 
+    gc.collect()  # that of others would count
     before = sys.getprofile()
     sys.setprofile(count)
     try:

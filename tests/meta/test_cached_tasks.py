@@ -24,6 +24,7 @@ from flowkit import (
     TaskReused,
     UnknownRunError,
     UnsupportedValueError,
+    get_logger,
     task,
 )
 
@@ -36,6 +37,9 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+logger = get_logger("cached").bind(folder="a")
 
 
 def square(folder, value):
@@ -978,7 +982,7 @@ for number in range(5):
     options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     started = [subprocess.Popen([*command, str(number)], **options) for number in range(3)]
     for process in started:
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
         assert process.returncode == 0, out
         assert out.splitlines()[1:] == ["4"] * 4
     assert max(Counter(box.ran).values()) <= 3
@@ -1004,3 +1008,18 @@ def test_threads_that_share_a_state_at_once(box):
         assert found == [resumable.RESULTS] * 4
         assert len(state.runs()) == 4
         assert max(Counter(box.ran).values()) <= 4
+
+
+def test_a_task_that_logs_is_cached(box, monkeypatch):
+    """A logger of flowkit's counts by its name and its context."""
+
+    @task(cache=True)
+    def told(folder):
+        logger.info("here")
+        return step(folder, "told", 1)
+
+    dag = DAG("told", tasks=[told])
+    for context, ran in (("a", 1), ("a", 1), ("b", 2)):
+        monkeypatch.setitem(logger.context, "folder", context)
+        dag.run("serial", params=box.params, state=box.db)
+        assert box.ran == ["told"] * ran

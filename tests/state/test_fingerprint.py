@@ -423,6 +423,11 @@ CHANGED = {
         "import logging\nL = logging.getLogger('b')\ndef f(x): L.info(x)",
         ["constant etl.L has changed"],
     ),
+    "an adapter of a logger": (
+        "import logging\nL = logging.LoggerAdapter(logging.getLogger('a'), {'b': 1})\ndef f(x): L.info(x)",
+        "import logging\nL = logging.LoggerAdapter(logging.getLogger('a'), {'b': 2})\ndef f(x): L.info(x)",
+        ["constant etl.L has changed"],
+    ),
     "types": (
         "class R:\n    def m(self): return 1\nT = dict[str, R | None]\ndef f(x): return T",
         "class R:\n    def m(self): return 2\nT = dict[str, R | None]\ndef f(x): return T",

@@ -32,16 +32,28 @@ class Parameters:
         keyword_only: names of those that may not.
         positional_only: how many of the positional ones may be given by position alone.
         defaults: the parameters that have a default, and it.
+        bound: those of them that a partial has bound by name: a run gives them no other value.
         rest: whether there is an ``*args``.
         named_rest: whether there is a ``**kwargs``.
         is_async: whether it is an ``async def``, also one inside a partial or behind ``__call__``.
         keyed: whether it takes an ``idempotency_key``, which the run gives it unless somebody else does.
     """
 
-    __slots__ = ("defaults", "is_async", "keyed", "keyword_only", "named_rest", "positional", "positional_only", "rest")
+    __slots__ = (
+        "bound",
+        "defaults",
+        "is_async",
+        "keyed",
+        "keyword_only",
+        "named_rest",
+        "positional",
+        "positional_only",
+        "rest",
+    )
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.is_async = is_coroutine_function(func)
+        self.bound: Iterable[str] = ()
         code = getattr(func, "__code__", None)
         if (
             code is None
@@ -65,8 +77,11 @@ class Parameters:
 
     def _inspect(self, func: Callable[..., Any]) -> None:
         """Ask :mod:`inspect` about what is not a plain function; what cannot be known is taken as ``*args``."""
+        import functools
         import inspect
 
+        if isinstance(func, functools.partial):
+            self.bound = func.keywords
         try:
             parameters = inspect.signature(func).parameters.values()
         except (ValueError, TypeError):  # a builtin that keeps its signature to itself
@@ -189,7 +204,7 @@ def bind_by_position(task: Task[..., Any], parameters: Parameters, upstream: Map
             named_rest = dict(others)
         elif not all(name in upstream for name in names):
             raise _too_many(task, parameters, upstream, others)
-    return Binding(named, rest, named_rest, [name for name in names if name not in named])
+    return Binding(named, rest, named_rest, _open(parameters, named))
 
 
 def bind_by_name(
@@ -221,7 +236,11 @@ def bind_by_name(
         rest = list(others.values())
     elif parameters.named_rest:
         named_rest = others
-    return Binding(named, rest, named_rest, [name for name in names if name not in named])
+    return Binding(named, rest, named_rest, _open(parameters, named))
+
+
+def _open(parameters: Parameters, named: Mapping[str, int]) -> list[str]:
+    return [name for name in parameters.names if name not in named and name not in parameters.bound]
 
 
 def check_condition(task: Task[..., Any], parameters: Parameters, upstream: int) -> None:

@@ -8,7 +8,6 @@ from . import discovery
 from ._typing import TYPE_CHECKING
 from .errors import BindingError, shown
 from .graph import Graph
-from .links import present
 from .pipeline import Pipeline
 from .task import Task
 
@@ -55,7 +54,7 @@ class DAG(Pipeline):
     ) -> None:
         super().__init__(name, max_workers)
         self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
-        self._block: list[AnyTask] | None = None
+        self._block: discovery.Block | None = None
         self._collecting: list[discovery.collecting] = []
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is self:
@@ -65,7 +64,7 @@ class DAG(Pipeline):
 
     def __enter__(self) -> DAG:
         if self._block is None:
-            self._block = []
+            self._block = discovery.Block()
         block = discovery.collecting(self._block)
         block.__enter__()
         self._collecting.append(block)
@@ -81,7 +80,8 @@ class DAG(Pipeline):
 
     def _found(self) -> list[AnyTask]:
         if self._block is not None:
-            return discovery.upstream_closure(discovery.current([*(self._tasks or ()), *self._block]))
+            named = discovery.current([*(self._tasks or ()), *self._block.tasks])
+            return discovery.upstream_closure(named, self._block)
         if self._tasks is not None:
             return discovery.upstream_closure(self._tasks)
         return discovery.discovered(self._scope)
@@ -100,8 +100,10 @@ class DAG(Pipeline):
             for task in self._tasks or ():
                 if task._bereft:
                     raise BindingError(_bereft(self.name, task.name), task.name)
+            discovery.warn_of_other_calls(self._scope, tasks)
             place = {task: index for index, task in enumerate(tasks)}
-            upstream = [[place[other] for other in present(task, task._upstream) if other in place] for task in tasks]
+            block = self._block
+            upstream = [[place[one] for one in discovery.sources(task, block) if one in place] for task in tasks]
             self._cached = version, Graph(self.name, tasks, upstream)
         return self._cached[1]
 

@@ -4,6 +4,10 @@ Every task is filed under the *scope* whose code made it: the top level of a mod
 task again in its scope (same qualified name, same task name) replaces the first: a notebook cell that is run again, a
 module that is reloaded. A function that builds a pipeline may be called twice, and each call gets tasks of its own: a
 scope starts anew when its code runs again after a DAG was made in it.
+
+What one and the same run through the code makes twice, before any pipeline has been made of it, is rather a mistake: a
+``def`` is replaced with a warning; two tasks of one function, of two lambdas or partials, are two tasks of one name,
+for the graph to refuse.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from contextvars import ContextVar
 from itertools import count
 
 from ._typing import TYPE_CHECKING
+from .failure import report
 from .links import present, unlink
 
 if TYPE_CHECKING:
@@ -31,15 +36,17 @@ _TOP = ""
 
 _serials = count()
 _scopes: dict[Key, Scope] = {}
+_under_way: list[Scope] = []  # those whose code made the last tasks, until a pipeline is made
+_settled = 0  # the first serial number after the last pipeline
 _version = object()
-_block: ContextVar[list[AnyTask] | None] = ContextVar("flowkit_block", default=None)
+_block: ContextVar[Block | None] = ContextVar("flowkit_block", default=None)
 _hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
 
 
 class Scope:
     """The tasks that one run through the code of a scope has made."""
 
-    __slots__ = ("adopted", "globals", "key", "sealed", "tasks")
+    __slots__ = ("adopted", "frame", "globals", "key", "sealed", "since", "tasks", "twins")
 
     def __init__(self, key: Key, module: dict[str, Any]) -> None:
         self.key = key
@@ -48,24 +55,73 @@ class Scope:
         # tasks of other modules that the code of this scope wired, and those that the top level made with a helper
         self.adopted: dict[AnyTask, None] = {}
         self.sealed = 0  # the line of the last DAG made here; 0: none yet
+        self.frame: FrameType | None = None  # what made the last task, until a pipeline is made: frames hold much
+        self.since = 0  # the serial number of the first that it made
+        self.twins: dict[Any, list[AnyTask]] = {}  # what stands beside a task that is known by the same
 
-    def defined(self, task: AnyTask) -> None:
+    def defined(self, task: AnyTask, frame: FrameType | None) -> None:
         """File a task, in the place of the one that it replaces; a copy of the same name stands beside its original."""
+        if frame is not self.frame or self.since < _settled:
+            if self.frame is None and frame is not None:
+                _under_way.append(self)
+            self.frame, self.since = frame, task._serial
         key = _key(task)
-        old = self.tasks.pop(key, None)
-        self.tasks[key] = task
-        if old is not None:
+        old = self.tasks.get(key)
+        if old is None:
+            self.tasks[key] = task
+        elif old._serial >= self.since:  # by one and the same run through the code
+            if _is_defined_anew(old.func, task.func):
+                _warn_of_loss(old, task)
+                self._replace(key, task)
+            else:
+                task._twin, task._line = task._serial, frame.f_lineno if frame is not None else 0
+                self.twins.setdefault(key, []).append(task)
+                self.tasks[_key(task)] = task
+        else:
+            self._replace(key, task)
+
+    def _replace(self, key: Any, task: AnyTask) -> None:
+        for old in (self.tasks[key], *self.twins.pop(key, ())):
+            del self.tasks[_key(old)]
             old._replaced = True
             if self.key[1] == _TOP:
                 unlink(old)
             else:
                 _let_go(self.key, [old])
+        self.tasks[key] = task
 
 
 def _key(task: AnyTask) -> Any:
     """Return what a task is known by in its scope; the name alone where that says it all, because there may be many."""
     name, qualname = task.name, task.__qualname__
+    if task._twin:
+        return name, qualname, task._is_copy, task._twin
     return name if name == qualname and not task._is_copy else (name, qualname, task._is_copy)
+
+
+def _is_defined_anew(old: Any, new: Any) -> bool:
+    """Say whether of two functions of one name the second is another execution of a ``def``, or another ``def``."""
+    return old is not new and type(new).__name__ == "function" and new.__name__ != "<lambda>"
+
+
+def _warn_of_loss(old: AnyTask, new: AnyTask) -> None:
+    where = "there" if old.place == new.place else f"at {new.place}"
+    report(
+        f"task {old.name!r} of {old.place} was defined again {where} before any pipeline was made of it, and only the "
+        f"last one counts: give them names of their own, with @task(name=...)"
+    )
+
+
+def settle() -> None:
+    """Take note that a pipeline is made or run: what is defined again from now on is meant to replace the old."""
+    global _settled
+    if _under_way:
+        _settled = next(_serials)
+    while _under_way:
+        try:
+            _under_way.pop().frame = None
+        except IndexError:  # another thread was quicker
+            return
 
 
 def _outside(frame: FrameType | None) -> FrameType | None:
@@ -81,17 +137,17 @@ def _is_top(frame: FrameType) -> bool:
     return code.co_name == "<module>" or (not code.co_flags & _FUNCTION and frame.f_locals is frame.f_globals)
 
 
-def _scope(frame: FrameType | None) -> tuple[Scope, int]:
-    """Return the scope whose code a frame runs, and the line where it stands."""
+def _scope(frame: FrameType | None) -> tuple[Scope, FrameType | None]:
+    """Return the scope whose code a frame runs, and the frame of that code."""
     while frame is not None and not _is_top(frame):
         code = frame.f_code
         if code.co_flags & _FUNCTION and not code.co_name.startswith("<"):
             key = (id(frame.f_globals), code.co_qualname, get_ident(), _level(frame))
-            return _filed(key, frame.f_globals, frame.f_lineno), frame.f_lineno
+            return _filed(key, frame.f_globals, frame.f_lineno), frame
         frame = frame.f_back  # a class body, a comprehension, a lambda: part of what is around it
     if frame is None:
-        return _filed((0, _TOP, 0, 0), {}, 0), 0
-    return _filed((id(frame.f_globals), _TOP, 0, 0), frame.f_globals, 0), frame.f_lineno
+        return _filed((0, _TOP, 0, 0), {}, 0), None
+    return _filed((id(frame.f_globals), _TOP, 0, 0), frame.f_globals, 0), frame
 
 
 def _adopted_by_top(task: AnyTask, frame: FrameType | None) -> None:
@@ -145,23 +201,23 @@ def register(task: AnyTask, frame: FrameType | None) -> None:
     while candidate is not None and home is not None and candidate.f_globals is not home:
         candidate = candidate.f_back
     frame = candidate or frame
-    scope, line = _scope(frame)
+    scope, at = _scope(frame)
     task._home = scope
     if task._is_copy or home is None:
-        task._line = line
+        task._line = at.f_lineno if at is not None else 0
     if _hidden.get():
         return
-    scope.defined(task)
+    scope.defined(task, at)
     if scope.key[1] != _TOP:
         _adopted_by_top(task, frame)
     block = _block.get()
     if block is not None:
-        block.append(task)
+        block.tasks.append(task)
     _version = object()
 
 
-def wired(upstream: Any, downstream: Any) -> None:
-    """Take note of an edge."""
+def wired(upstream: Any, downstream: Any, is_new: bool) -> None:
+    """Take note of an edge that was declared, for the first time or again."""
     global _version
     _version = object()
     upstream._replaced = downstream._replaced = False  # who wires a task means it
@@ -174,7 +230,13 @@ def wired(upstream: Any, downstream: Any) -> None:
                 _scope(frame)[0].adopted[task] = None
     block = _block.get()
     if block is not None:
-        block += (upstream, downstream)
+        block.tasks += (upstream, downstream)
+        owners = downstream._blocks.get(upstream, ())
+        if is_new or (owners and block not in owners):
+            downstream._blocks = downstream._blocks or {}
+            downstream._blocks[upstream] = (*owners, block)
+    elif upstream in downstream._blocks:  # from now on it is everybody's
+        del downstream._blocks[upstream]
 
 
 def version() -> object:
@@ -185,7 +247,7 @@ def version() -> object:
 def place(task: AnyTask) -> str:
     """Return where a task was made, as ``file:line``."""
     code = getattr(task.func, "__code__", None)
-    if code is not None and not task._is_copy:
+    if code is not None and not (task._is_copy or task._twin):
         return f"{code.co_filename}:{code.co_firstlineno}"
     return f"{task._home.globals.get('__file__', '<interactive>')}:{task._line}"
 
@@ -197,8 +259,8 @@ def same(one: Any, other: Any) -> bool:
 
 def here(frame: FrameType | None) -> Scope:
     """Return the scope in which a DAG is being made, and remember that one was."""
-    scope, line = _scope(frame)
-    scope.sealed = line
+    scope, at = _scope(frame)
+    scope.sealed = at.f_lineno if at is not None else 0
     return scope
 
 
@@ -250,16 +312,43 @@ def _definition(task: AnyTask) -> tuple[Any, ...]:
     return (task._home.key, _key(task))
 
 
-def upstream_closure(roots: Iterable[AnyTask]) -> list[AnyTask]:
+def sources(task: AnyTask, block: Block | None) -> Iterable[AnyTask]:
+    """Return the direct upstreams of a task, where a block asks without the edges that only other blocks have."""
+    known = present(task, task._upstream)
+    if block is None or not task._blocks:
+        return known
+    return [other for other in known if block in task._blocks.get(other, (block,))]
+
+
+def upstream_closure(roots: Iterable[AnyTask], block: Block | None = None) -> list[AnyTask]:
     """Return tasks and everything upstream of them, in order of definition."""
     seen: dict[Any, None] = dict.fromkeys(roots)
     queue = list(seen)
     for task in queue:
-        for other in present(task, task._upstream):
+        for other in sources(task, block):
             if other not in seen:
                 seen[other] = None
                 queue.append(other)
     return sorted(seen, key=serial)
+
+
+def warn_of_other_calls(scope: Scope, tasks: Iterable[AnyTask]) -> None:
+    """Warn of a task of another call of the function, which has got in by way of what the calls share."""
+    module, name, _, level = scope.key
+    if not name:
+        return
+    for task in tasks:
+        key = task._home.key
+        if task._home is scope or (key[0], key[1], key[3]) != (module, name, level):
+            continue
+        for other in (*task._downstream, *task._upstream):
+            if other._home.key[:2] != (module, name):
+                report(
+                    f"task {task.name!r} is of another call of {name}(), and is here because it was wired to "
+                    f"{other.name!r}, which all calls share, with all its wiring: make {other.name!r} in the function "
+                    f"too, or take a copy of it there, with with_options()"
+                )
+                return
 
 
 def current(tasks: Iterable[AnyTask]) -> list[AnyTask]:
@@ -305,7 +394,8 @@ def snapshot() -> list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int
 
 def _wiring(task: AnyTask) -> dict[str, Any]:
     up, down = (dict(known) if isinstance(known, dict) else known for known in (task._upstream, task._downstream))
-    return {"_upstream": up, "_downstream": down, "_ghosts": task._ghosts, "_has_copies": task._has_copies}
+    facts = {"_upstream": up, "_downstream": down, "_ghosts": task._ghosts, "_has_copies": task._has_copies}
+    return facts | {"_blocks": dict(task._blocks)} if task._blocks else facts
 
 
 def restore(
@@ -320,10 +410,19 @@ def restore(
             vars(task).update(facts)
 
 
-class collecting:  # noqa: N801 - used as a function, in a with statement
-    """Collect the tasks that are defined or wired in a block."""
+class Block:
+    """What is defined or wired in the ``with`` statements of one DAG."""
 
-    def __init__(self, into: list[AnyTask]) -> None:
+    __slots__ = ("tasks",)
+
+    def __init__(self) -> None:
+        self.tasks: list[AnyTask] = []
+
+
+class collecting:  # noqa: N801 - used as a function, in a with statement
+    """Collect what is defined or wired."""
+
+    def __init__(self, into: Block) -> None:
         self._into = into
 
     def __enter__(self) -> None:

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
 from .binding import Parameters, bind_by_position, check_condition, check_open
+from .discovery import settle
 from .errors import DAGCycleError, DuplicateTaskError, plain
 from .failure import report
 from .links import lost
@@ -122,6 +123,7 @@ class Graph:
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._by_position = bind is bind_by_position
+        settle()
         # nothing that is made here can be garbage before it is finished, but looking for it costs half of the time
         suspended = len(tasks) > SMALL and gc.isenabled()
         if suspended:

@@ -6,6 +6,7 @@ import os
 from time import perf_counter
 
 from ._typing import TYPE_CHECKING
+from .discovery import settle
 from .errors import BindingError, ExecutorError, plain, shown
 from .events import RunFinished, RunStarted
 from .executor import checked_workers, resolve_executor
@@ -49,6 +50,7 @@ class Pipeline:
             raise TypeError(f"the name of a {type(self).__name__} is {shown(given)}, but must be a text{hint}")
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
+        settle()
 
     def graph(self) -> Graph:
         """Return the graph as it stands now: checked, bound, immutable."""

@@ -98,7 +98,7 @@ class Task(Vertex, Generic[P, R_co]):
     _has_copies = False
     _home: Any = None
     _replaced = False
-    _line = _serial = 0
+    _line = _serial = _twin = 0
 
     def __init__(
         self,
@@ -244,16 +244,23 @@ class Task(Vertex, Generic[P, R_co]):
             try:
                 return self.func(*args, **kwargs)
             except Exception as error:
-                for value in (*args, *kwargs.values()):
-                    if isinstance(value, Task):
-                        other, own = plain(value.name), plain(self.name)
-                        hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
-                        add_note(
-                            error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}"
-                        )
+                self._explain(error, (*args, *kwargs.values()))
                 pause = self._pause(attempt, error)
             sleep(pause)
             attempt += 1
+
+    def _explain(self, error: Exception, given: Sequence[Any]) -> None:
+        """Add a note to the error of a direct call that looks as if the task was meant to be wired."""
+        own = plain(self.name)
+        for value in given:
+            if isinstance(value, Task):
+                other = plain(value.name)
+                hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
+                add_note(error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}")
+        trace = error.__traceback__
+        if not given and isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
+            hint = f"to wire it, write its name without parentheses, upstream >> {own}"
+            add_note(error, f"flowkit: task {self.name!r} was called: {hint}")
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function, so that a task in a class can be called as a method."""

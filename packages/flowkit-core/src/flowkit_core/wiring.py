@@ -8,7 +8,7 @@ from .errors import plain, shown
 from .links import MANY, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
     from .links import Neighbors
@@ -27,6 +27,7 @@ class Vertex:
     _downstream: Neighbors = ()
     _ghosts: tuple[Vertex, ...] = ()  # neighbors that were defined anew, and have not been wired again since
     _bereft = False  # whether it was defined anew itself, and lost its upstreams with that
+    _blocks: Mapping[Vertex, tuple[object, ...]] = {}  # upstream -> the only with blocks that the edge is of
 
     @overload
     def __rshift__(self, other: V) -> V: ...
@@ -106,13 +107,13 @@ def _vertices(items: Iterable[object]) -> list[Vertex]:
 
 def _link(upstream: Vertex, downstream: Vertex) -> None:
     down, up = upstream._downstream, downstream._upstream
+    is_new = downstream not in down
     if type(down) is type(up) is tuple and len(down) < MANY > len(up) and not (upstream._ghosts or downstream._ghosts):
-        if downstream not in down:  # what nearly every edge is
+        if is_new:  # what nearly every edge is
             upstream._downstream, downstream._upstream = (*down, downstream), (*up, upstream)
-        discovery.wired(upstream, downstream)
-        return
-    if downstream not in upstream._downstream:
-        upstream._downstream = joined(upstream, upstream._downstream, downstream, discovery.same)
-    if upstream not in downstream._upstream:
-        downstream._upstream = joined(downstream, downstream._upstream, upstream, discovery.same)
-    discovery.wired(upstream, downstream)
+    else:
+        if is_new:
+            upstream._downstream = joined(upstream, down, downstream, discovery.same)
+        if upstream not in up:
+            downstream._upstream = joined(downstream, up, upstream, discovery.same)
+    discovery.wired(upstream, downstream, is_new)

@@ -139,9 +139,12 @@ class Flow(Pipeline):
         stage: dict[str, Task[..., Any]] = {}
         for task in tasks:
             if not isinstance(task, Task):
-                hint = (
-                    "unpack the list: branch(*tasks)" if isinstance(task, (list, tuple)) else "decorate it with @task"
-                )
+                if isinstance(task, (list, tuple)) and task and all(isinstance(item, Task) for item in task):
+                    hint = "unpack the list: branch(*tasks)"
+                elif callable(task):
+                    hint = "decorate it with @task"
+                else:
+                    hint = "decorate a function with @task, and write its name without parentheses"
                 raise TypeError(
                     f"flow {self.name!r}: {verb}() got {shown(task)}, a {type(task).__name__}, not a task: {hint}"
                 )

@@ -432,6 +432,8 @@ _WRITERS: dict[str, Callable[[Content, Any], Any]] = {
     "collections.deque": Content._deque,
     "collections.ChainMap": _holding("maps"),
     "types.SimpleNamespace": _holding("__dict__"),
+    "logging.LoggerAdapter": _holding("logger", "extra"),
+    "flowkit_log._logger.FlowkitLogger": _holding("logger", "context"),
     "argparse.Namespace": Content._attributes,
     "optparse.Values": Content._attributes,
     "string.Template": Content._attributes,

@@ -138,7 +138,7 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
 def _depth_of_caller() -> int:
     """Return the `stacklevel` at which a warning points at the user's line, not at ours."""
     depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_state."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_"):
         depth, frame = depth + 1, frame.f_back
     return depth
 
