@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import signal
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 # A test may be skipped for what the machine is, if its reason says so; never for what is not installed.
 ALLOWED_SKIPS = "platform: "
 
-# In CI the same examples are tried each time: a commit must not fail for what another one did.
-settings.register_profile("full", deadline=None, derandomize="CI" in os.environ)
+# In CI the same examples are tried each time: a commit must not fail for what another one did. Nor must it for what
+# keeps the machine busy: how long an example takes to be made or tried says nothing here.
+settings.register_profile(
+    "full", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("brief", settings.get_profile("full"), max_examples=10)
 settings.load_profile("full")
 
@@ -32,7 +36,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def heed_signals() -> None:
+    """Heed signals that whoever started us has ignored, as nohup does: what tests start would ignore them too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGTERM"):
+        number = getattr(signal, name, None)  # there is no SIGHUP on Windows
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # a handler, unlike SIG_IGN, is not handed on
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
+    heed_signals()
     names = session.config.getoption("installed")
     if names is None:
         return

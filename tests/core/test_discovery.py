@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import linecache
 import sys
 import textwrap
 import threading
 import warnings
+import weakref
 
 import pytest
 
@@ -358,6 +360,37 @@ def test_tasks_of_another_call_that_come_in_by_a_shared_task_are_told(script):
         assert dag.run("serial")["merge"] == ("north", "south")
 
 
+def test_a_loop_around_a_dag_is_no_other_call(script):
+    """Its tasks were made before the loop, and are wired to one of the module; nor is a builder that goes on."""
+    module = script(
+        """
+        @task
+        def extract():
+            return 1
+
+        def main():
+            @task
+            def load(extract):
+                return extract
+            extract >> load
+            return [DAG("nightly", tasks=[load]).run("serial") for _ in range(2)]
+
+        def longer(before, number):
+            after = Task(lambda before: before + 1, name=f"after {number}")
+            before >> after
+            return after, DAG("so far", tasks=[after])
+        """
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert module.main() == [{"extract": 1, "load": 1}] * 2
+        first, dag = module.longer(module.extract, 1)
+        assert dag.run("serial") == {"extract": 1, "after 1": 2}
+        _, dag = module.longer(first, 2)
+        assert dag.run("serial") == {"extract": 1, "after 1": 2, "after 2": 3}
+    assert not told
+
+
 def test_a_builder_may_be_called_in_a_loop_and_in_threads():
     """Many builders at once do not mix their tasks."""
     barrier = threading.Barrier(4, timeout=60)
@@ -572,6 +605,34 @@ def test_blocks_that_share_tasks_have_each_its_own_wiring():
     assert daily.run("serial")["save"] == ([2, 1], [1, 2])
     rows >> save
     assert weekly.run("serial")["save"] == ([2, 1], [1, 2])
+
+
+def test_blocks_have_each_its_own_order():
+    """Arguments come as the block wires them."""
+    new, old = Task(lambda: "new", name="new"), Task(lambda: "old", name="old")
+    both = Task(lambda *names: names, name="both")
+    with DAG("forward") as forward:
+        [new, old] >> both
+    with DAG("backward") as backward:
+        [old, new] >> both
+    assert forward.run("serial")["both"] == ("new", "old")
+    assert backward.run("serial")["both"] == ("old", "new")
+
+
+def test_a_block_does_not_outlive_its_dag():
+    """What it has wired of shared tasks leaves no more than the edges."""
+    one, two = Task(lambda: 1, name="one"), Task(lambda one: one, name="two")
+    kept = []
+    for _ in range(3):
+        with DAG("block") as dag:
+            one >> two
+            own = Task(lambda: 1, name="own")
+        kept.append(weakref.ref(own))
+        assert dag.run("serial") == {"one": 1, "two": 1, "own": 1}
+        del dag, own
+        Task.clear_registry()
+    gc.collect()
+    assert [task() for task in kept] == [None, None, None]
 
 
 def test_a_wide_block_costs_no_more_for_each_edge():
@@ -831,6 +892,57 @@ def test_what_one_loop_makes_are_different_tasks_although_they_have_one_name(scr
         script(textwrap.dedent(source) + body).dag.run("serial")
 
 
+def test_a_loop_may_make_tasks_of_a_class_of_ones_own():
+    """Whose constructor is in the way."""
+
+    class Own(Task):
+        def __init__(self, function):
+            super().__init__(function, name="own")
+
+    for number in range(2):
+        Own(lambda number=number: number)
+    with pytest.raises(DuplicateTaskError, match="'own'"):
+        DAG("own").run("serial")
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_a_loop_may_make_tasks_without_end(called):
+    """To call each once, say; and no more are kept than it takes for an error, or for none."""
+    kept = []
+    for number in range(10):
+        made = Task(lambda number=number: number, name="made", retries=1)
+        kept.append(weakref.ref(made))
+        if called:
+            assert made() == number
+        del made
+    gc.collect()
+    assert sum(one() is not None for one in kept) == (1 if called else 2)
+    if called:
+        assert DAG("made").run("serial")["made"] == 9
+    else:
+        with pytest.raises(DuplicateTaskError, match="'made'"):
+            DAG("made").run("serial")
+
+
+def test_what_made_a_task_does_not_live_longer_for_that():
+    """Once the task was called; nor once a pipeline was made."""
+
+    class Large:
+        pass
+
+    def make(use):
+        large = Large()
+        kept.append(weakref.ref(large))
+        use(Task(lambda: 1, name="made"))
+
+    kept = []
+    make(lambda task: task())
+    make(lambda task: DAG("made", tasks=[task]))
+    make(lambda task: DAG("made", tasks=[task]).run("serial"))
+    gc.collect()
+    assert [one() for one in kept] == [None, None, None]
+
+
 def test_a_function_that_is_defined_twice_before_there_is_a_pipeline_is_told(script):
     """The second replaces the first, as everywhere; but nobody has meant that."""
     source = """
@@ -848,15 +960,26 @@ def test_a_function_that_is_defined_twice_before_there_is_a_pipeline_is_told(scr
                 return part
             yield DAG("meant").run("serial")
 
+    def each():
+        kept = []
+        for part in 'ab':
+            @task
+            def read(part=part):
+                return part
+            kept.append(read)
+        return [DAG("each", tasks=[one]) for one in kept]
+
     def again(part):
         @task
         def one():
             return part
     """
     module = script(source)
+    dag = module.twice()
     with pytest.warns(RuntimeWarning, match=r"'read' of .*script.py:\d+ was defined again there before any pipeline"):
-        dag = module.twice()
-    assert dag.run("serial") == {"read": "b"}
+        assert dag.run("serial") == {"read": "b"}
+    assert dag.run("serial") == {"read": "b"}  # told once
+    assert [made.run("serial") for made in module.each()] == [{"read": "a"}, {"read": "b"}]
     assert list(module.meant()) == [{"read": "a"}, {"read": "b"}]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

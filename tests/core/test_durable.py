@@ -162,6 +162,18 @@ def test_a_resume_that_comes_to_nothing_takes_nothing_away(ran):
     assert pipeline(ran).run("serial", state=store, resume=True).resumed == ("a", "b")
 
 
+def test_a_retry_that_never_came_is_recorded_as_a_failure():
+    """With the attempts there were, and what the last of them raised."""
+    store = Store()
+    flaky = Task(lambda: 1 / 0, name="flaky", retries=3, delay=3600)
+    broken = Task(fail, name="broken")
+    with pytest.raises(ValueError, match="no"):
+        DAG("durable", tasks=[flaky, broken]).run("serial", state=store)
+    record = store.records["flaky"]
+    assert (record["state"], record["attempts"], type(record["error"])) == ("failed", 1, ZeroDivisionError)
+    assert (store.status, store.rest) == ("failed", {})
+
+
 def test_an_interrupted_run_goes_on(ran):
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from flowkit_core import DAG, Results, SerialExecutor, Task, TaskFailed, UnknownExecutorError
+from flowkit_core import DAG, Results, RunFinished, RunStarted, SerialExecutor, Task, TaskFailed, UnknownExecutorError
 
 
 def failing(name, error, **options):
@@ -335,6 +335,21 @@ def test_ctrl_c_is_never_swallowed():
     """raise_on_failure=False is about failures of tasks; Ctrl-C is the user's."""
     with pytest.raises(KeyboardInterrupt):
         DAG("etl", tasks=[failing("broken", KeyboardInterrupt())]).run("serial", raise_on_failure=False)
+
+
+def test_an_interrupt_while_the_start_is_told_is_like_any_other():
+    """It carries what there is, and the end is told."""
+    told = []
+
+    def observe(event):
+        told.append(type(event))
+        if isinstance(event, RunStarted):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("etl", tasks=[recording([], "task")]).run("serial", observers=[observe])
+    assert caught.value.flowkit_results.states == {"task": "cancelled"}
+    assert told[-1] is RunFinished
 
 
 def test_an_interrupt_in_a_condition_ends_the_run():

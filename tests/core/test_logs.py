@@ -199,7 +199,7 @@ def test_a_handler_that_fails_does_not_fail_the_run(monkeypatch):
 def run_python(*lines):
     """Run lines in a new Python, and return its standard output and error."""
     source = "\n".join(lines)
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, done.stderr
 
 

@@ -19,7 +19,7 @@ def after(*lines):
     modules = "import sys; print(*sys.modules)"
     source = "\n".join([f"import sys; sys.path[:] = {sys.path!r}", *lines, modules])
     command = [sys.executable, "-S", "-W", "error", "-c", source]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     *printed, modules = done.stdout.splitlines()
     return printed, done.stderr, set(modules.split())
 

@@ -183,12 +183,63 @@ def test_arguments_are_the_same_for_each_attempt():
 
 
 def test_a_failure_elsewhere_ends_a_wait():
-    """A failed run starts nothing more, also not a retry that was promised before."""
-    waiting = flaky(1, name="waiting", retries=1, delay=100)
+    """A failed run starts nothing more, also not a retry that was promised before: the attempt there was counts."""
+    seen, heard = [], []
+    waiting = flaky(9, name="waiting", retries=2, delay=100)
     broken = Task(lambda: 1 / 0, name="broken")
-    simulation = Simulation(waiting, broken)
+    below, alert = (
+        Task(lambda _: 1, name="below"),
+        Task(lambda: heard.append("alert"), name="alert", trigger="one_failed"),
+    )
+    waiting >> [below, alert]
+    simulation = Simulation(waiting, broken, below, alert, observers=[seen.append])
+    run = simulation.run
     assert simulation.times("waiting") == [0]
-    assert simulation.run.states() == {"waiting": "cancelled", "broken": "failed"}
+    assert run.states() == {
+        "broken": "failed",
+        "waiting": "failed",
+        "below": "upstream_failed",
+        "alert": "succeeded",
+    }
+    assert heard == ["alert"]
+    assert list(run.failed()) == ["broken", "waiting"]
+    assert (str(run.failed()["waiting"]), run.attempts()["waiting"]) == ("failure 1", 1)
+    (failed,) = [event for event in seen if isinstance(event, TaskFailed) and event.task == "waiting"]
+    assert (failed.attempt, failed.error) == (1, run.failed()["waiting"])
+    assert run.error() is run.failed()["broken"]
+    first, second = run.error().__notes__
+    assert "0 were running, 1 did not start; 1 task waited for a retry; 1 clean-up task ran" in first
+    assert second == "flowkit: task 'waiting' of 'simulated' failed on attempt 1 of 3 too: ValueError: failure 1"
+
+
+def test_a_failure_between_the_call_and_its_beginning_ends_a_wait_too():
+    """So it is where calls are handed out before they begin."""
+    waiting, broken = flaky(9, name="waiting", retries=2, delay=0), Task(lambda: 1 / 0, name="broken")
+    run = Run(DAG("late", tasks=[waiting, broken]).graph())
+    first, second = run.start()
+    assert isinstance(run.finish(first, run.call(first).perform()), Later)
+    assert run.call(first).attempt == 2
+    run.finish(second, run.call(second).perform())
+    run.finish(first, run.begun(first))
+    assert run.states() == {"waiting": "failed", "broken": "failed"}
+    assert str(run.failed()["waiting"]) == "failure 1"
+
+
+@pytest.mark.parametrize("abandoned", [True, False])
+def test_a_retry_that_was_canceled_says_what_was_raised_before(abandoned):
+    """It is cancelled, as all that waits, and nobody else would tell."""
+    waiting = flaky(9, ValueError, "waiting", retries=2)
+    run = Run(DAG("cancelled", tasks=[waiting]).graph())
+    (node,) = run.start()
+    run.finish(node, run.call(node).perform())
+    run.cancel("enough is enough")
+    if abandoned:
+        run.abandon()
+    else:
+        run.finish(node, run.call(node))
+    assert run.states() == {"waiting": "cancelled"}
+    assert run.reasons() == {"waiting": "enough is enough; its last attempt had raised ValueError: failure 1"}
+    assert run.error() is None
 
 
 def test_without_fail_fast_a_wait_goes_on():

@@ -242,7 +242,7 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_waits(monkeypatch, jum
 def run_python(source, *arguments):
     """Run a script in a new Python, and return what it wrote to its standard output, as bytes."""
     command = [sys.executable, "-c", dedent(source), *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=True).stdout
 
 
 CLOSED = """

@@ -569,6 +569,63 @@ def test_an_async_task_retries_and_fails_like_any_other():
     assert len(calls) == 2
 
 
+def passed_on(function):
+    """Return a function that returns what another returns, be it a coroutine."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+def finished(function):
+    """Return a plain function that runs a coroutine function to its end."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return asyncio.run(function(*args))
+
+    return wrapper
+
+
+DECORATORS = {
+    "one that passes on": passed_on,
+    "two of them": lambda function: passed_on(passed_on(function)),
+    "one that runs the loop": finished,
+    "one inside a partial": lambda function: functools.partial(passed_on(function)),
+    "one around a partial": lambda function: passed_on(functools.partial(function)),
+}
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+def test_an_async_task_under_a_decorator_is_awaited(decorator):
+    """Its retries see its errors, too."""
+    calls = []
+
+    async def fetch():
+        await asyncio.sleep(0)
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("not yet")
+        return "fetched"
+
+    fetch = Task(DECORATORS[decorator](fetch), name="fetch", retries=1, delay=0)
+    assert DAG("async", tasks=[fetch]).run("serial") == {"fetch": "fetched"}
+    assert len(calls) == 2
+
+
+def test_decorators_that_go_round_in_circles():
+    """Whatever they claim to wrap, they are called as they are."""
+
+    def one():
+        return 1
+
+    one.__wrapped__ = two = lambda: 2
+    two.__wrapped__ = one
+    assert DAG("circle", tasks=[Task(one)]).run("serial") == {"one": 1}
+
+
 def test_an_async_task_runs_inside_a_running_event_loop():
     """run() blocks, also in a notebook whose cell already runs in a loop."""
 

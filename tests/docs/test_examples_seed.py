@@ -29,7 +29,7 @@ def run(folder: Path, script: str, *arguments: object) -> subprocess.CompletedPr
         env=inherited | {"TMPDIR": str(scratch), "TEMP": str(scratch), "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

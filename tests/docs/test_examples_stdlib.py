@@ -161,7 +161,7 @@ def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         env=environment(folder / "scratch"),
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -270,7 +270,7 @@ def test_where_bars_cannot_be_printed_the_figures_are(tmp_path: Path, tree: Path
         env=environment(tmp_path / "scratch") | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         encoding="ascii",
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -305,7 +305,7 @@ def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path, tree:
                     break
             else:
                 pytest.fail("the load was not tried again")
-            _, log = script.communicate(timeout=60)
+            _, log = script.communicate(timeout=120)
     assert script.returncode == 0, log
     assert ("task_succeeded", "load_database") in events(log)
     assert table(database, "modules") == MODULES

@@ -26,15 +26,23 @@ LARGE = 200_000  # bytes, enough to travel in shared memory
 
 def count(path):
     """Count a call in a file, and return how many there have been."""
-    with Path(path).open("ab") as file:
+    with Path(path).open("ab", buffering=0) as file:  # so that two at once cannot get the same number
         file.write(b".")
         return file.tell()
+
+
+def size_at(path):
+    """Return how many bytes a file has, 0 without one."""
+    try:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def wait_for(path, size=1, seconds=60):
     """Wait until a file has so many bytes."""
     end = time.monotonic() + seconds
-    while not (Path(path).exists() and Path(path).stat().st_size >= size):
+    while size_at(path) < size:
         if time.monotonic() > end:
             raise TimeoutError(f"{path} does not get to {size} bytes")
         time.sleep(0.002)
@@ -642,7 +650,7 @@ def large():
 def log_until(_first, *, path, size):
     """Log all the time until a file has so many bytes."""
     end = time.monotonic() + 60
-    while not (Path(path).exists() and Path(path).stat().st_size >= size):
+    while size_at(path) < size:
         logging.getLogger("faults").info("still here")
         if time.monotonic() > end:
             raise TimeoutError("nobody else was let in")

@@ -26,6 +26,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SECONDS = 60  # a guard against hanging, never a wait
+LIMIT = 180  # the same for a guarded test, in which several things may be waited for
 MARK = "FLOWKIT_TEST_MARK"
 PROC = Path("/proc")
 
@@ -166,7 +167,7 @@ def serve(path, descriptor):
                 name, parameters = connection.recv()
             except EOFError:
                 return
-            faulthandler.dump_traceback_later(SECONDS, exit=True)
+            faulthandler.dump_traceback_later(LIMIT, exit=True)
             function = getattr(module, name).guarded
             if "executor" in inspect.signature(function).parameters:
                 parameters["executor"] = executor

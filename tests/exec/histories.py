@@ -116,6 +116,8 @@ def _attempts(history):
         count = counts[name]
         if count["begin"] > 1 + task.retries:
             yield f"{name} ran {count['begin']} times"
+        if count["begin"] and count[TaskNotRun.__name__]:
+            yield f"{name} began, but was said not to have run"
         told = count[TaskStarted.__name__]
         if not count["begin"] == count["end"] == told:
             yield f"{name} began {count['begin']} and ended {count['end']} times, told {told} times"

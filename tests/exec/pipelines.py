@@ -80,6 +80,23 @@ async def awaited(one):
     return one + 1
 
 
+def passed_on(function):
+    """Return a function that returns what another returns, be it a coroutine."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@task
+@passed_on
+async def awaited_inside(one):
+    await asyncio.sleep(0)
+    return one + 1
+
+
 @task
 def params(day, limit=10):
     return day, limit
@@ -177,7 +194,7 @@ KINDS = {
 
 def count(path):
     """Count a call in a file, and return how many there have been."""
-    with Path(path).open("ab") as file:
+    with Path(path).open("ab", buffering=0) as file:  # so that two at once cannot get the same number
         file.write(b".")
         return file.tell()
 
@@ -301,7 +318,7 @@ def nested_threads():
 
 def meet(port):
     """Tell the test that we have come, and wait until it says that all have."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         return connection.recv(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import itertools
 import os
@@ -11,6 +12,7 @@ import socket
 import threading
 import traceback
 
+import faults
 import pipelines as p
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +35,7 @@ from flowkit_core.binding import bind_by_name
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 
 SECONDS = 60  # a guard against hanging, never a wait
+CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 def copies(original, *names, **options):
@@ -129,6 +132,13 @@ def test_an_async_task_is_awaited(executor):
     assert DAG("async", tasks=[end]).run(executor) == {"one": 1, "awaited": 2, "add_one": 3}
 
 
+def test_an_async_task_under_a_decorator_is_awaited(executor):
+    """A decorator that knows nothing of coroutines passes them on."""
+    start, middle, end = fresh(p.one, p.awaited_inside, p.add_one)
+    start >> middle >> end
+    assert DAG("async", tasks=[end]).run(executor) == {"one": 1, "awaited_inside": 2, "add_one": 3}
+
+
 def test_an_empty_dag(executor):
     """No tasks, no results, no hang."""
     assert DAG("empty", tasks=[]).run(executor) == {}
@@ -157,7 +167,7 @@ def shapes(draw):
     return [draw(st.lists(st.sampled_from(range(n)), unique=True, max_size=4)) if n else [] for n in range(count)]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=CHECKS)
 @given(shape=shapes())
 def test_a_random_graph_equals_sequential_evaluation(executor, shape):
     """Whatever the graph."""
@@ -169,7 +179,7 @@ def test_a_random_graph_equals_sequential_evaluation(executor, shape):
     assert DAG("random", tasks=tasks).run(executor) == expected
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=CHECKS)
 @given(shape=shapes(), data=st.data())
 def test_random_failures_end_as_the_contract_says(executor, shape, data):
     """A task runs if and only if nothing above it failed; and everything is told once, in a sound order."""
@@ -272,6 +282,27 @@ def test_a_delayed_retry_holds_up_nothing(executor, tmp_path):
         DAG("retries", tasks=[flaky, broken]).run(executor, params={"path": str(tmp_path / "tries"), "failures": 1})
     assert caught.value.flowkit_results == {"one": 1, "add_one": 2}
     assert caught.value.flowkit_results.states["flaky"] in ("cancelled", "failed")
+
+
+def test_a_task_that_waits_for_a_retry_when_another_fails_has_failed(executor, tmp_path):
+    """On the attempt that there was, with its own exception."""
+    retrying = tmp_path / "retrying"
+
+    def observe(event):
+        if isinstance(event, TaskRetrying):
+            retrying.write_text(".")
+
+    (flaky,) = copies(p.flaky, "flaky", retries=2, delay=SECONDS)
+    broken = Task(functools.partial(faults.fail_when, started=str(retrying)), name="broken")
+    results = DAG("retries", tasks=[flaky, broken]).run(
+        executor,
+        params={"path": str(tmp_path / "tries"), "failures": 1},
+        raise_on_failure=False,
+        observers=[observe],
+    )
+    assert results.states == {"flaky": "failed", "broken": "failed"}
+    assert (type(results.failed["flaky"]), results.attempts["flaky"]) == (p.OwnError, 1)
+    assert "task 'flaky' of 'retries' failed on attempt 1 of 3 too: OwnError" in notes(results.failed["broken"])
 
 
 # Failures

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flowkit_core import DAG, Task
 from flowkit_exec import ThreadExecutor
 
-SECONDS = 30  # a guard against hanging, never a wait
+SECONDS = 60  # a guard against hanging, never a wait
 PAUSE = 2e-3  # what makes a task slow, in the sense that its end is worth looking up for
 
 workers = pytest.mark.parametrize("workers", [2, 3, 8])

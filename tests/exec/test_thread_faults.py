@@ -14,12 +14,12 @@ import weakref
 import pytest
 from harness import Program, guarded, until
 
-from flowkit_core import DAG, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
+from flowkit_core import DAG, ExecutorError, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
 from flowkit_exec import ThreadExecutor
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 30  # a guard against hanging, never a wait
+SECONDS = 60  # a guard against hanging, never a wait
 variable = contextvars.ContextVar("variable", default="untouched")
 
 
@@ -91,6 +91,7 @@ def stop(thread, timeout=None):
     join(thread, timeout)
 
 threading.Thread.join = stop
+_thread.GRACE = 60.0  # what is told to end, ends: however slow the machine is
 {phase}
 below = Task(lambda: say("a task started after the stop"), name="below")
 tasks >> below
@@ -178,7 +179,7 @@ def test_ctrl_c_at_any_moment():
             armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while [thread for thread in threading.enumerate() if thread.name.startswith("flowkit-") and thread.is_alive()]:
             assert time.monotonic() < end, threading.enumerate()
             time.sleep(0.001)
@@ -215,7 +216,7 @@ def test_a_handler_that_exits_leaves_other_threads_a_grace():
         from flowkit_core import DAG, Task
         from flowkit_exec import ThreadExecutor, _thread
 
-        _thread.GRACE = 0.2
+        _thread.GRACE = 1.0  # enough for clean-up to begin on a busy machine
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
         both = threading.Barrier(2)
 
@@ -226,7 +227,7 @@ def test_a_handler_that_exits_leaves_other_threads_a_grace():
             time.sleep(3600)
 
         def clean_up():
-            time.sleep(0.5)  # more than the grace that running tasks have
+            time.sleep(1.5)  # more than the grace that running tasks have
             print("cleaned up")
 
         parts = [Task(part, name=name) for name in ("one", "two")]
@@ -441,6 +442,38 @@ def test_where_threads_are_short_the_run_makes_do(available):
     finally:
         threading.Thread.start = start
     assert not helpers()
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("how", ["a tracer", "another run()"])
+@guarded
+def test_a_thread_that_ends_before_it_has_begun(how, workers):
+    """One error says so; nobody waits for it."""
+
+    def end(*_arguments):
+        raise RuntimeError("not here")
+
+    def trace(frame, _event, _argument):
+        if frame.f_code is threading.Thread.run.__code__:
+            raise RuntimeError("not here")
+
+    tasks = [Task(lambda: threading.Event().wait(1e-3), name=f"task_{number}") for number in range(20)]
+    method, hook, threading.excepthook = threading.Thread.run, threading.excepthook, nothing
+    if how == "a tracer":
+        threading.settrace(trace)
+    else:
+        threading.Thread.run = end
+    try:
+        with pytest.raises(
+            ExecutorError, match=r"worker thread 'flowkit-\d' ended before it could take part"
+        ) as caught:
+            run(workers, *tasks)
+        assert set(caught.value.flowkit_results.states.values()) <= {"succeeded", "cancelled"}
+    finally:
+        threading.settrace(None)
+        threading.Thread.run, threading.excepthook = method, hook
+    assert not helpers()
+    assert len(run(workers, *tasks)) == 20
 
 
 def test_a_run_at_the_exit_of_the_interpreter():

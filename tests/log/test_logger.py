@@ -231,13 +231,13 @@ def test_arguments_whose_text_is_made_by_code_that_logs_block_nobody(out):
     class Chatty:
         def __str__(self):
             inside.set()
-            elsewhere.wait(10)
+            elsewhere.wait(60)
             get_logger().info("inner")
             return "outer"
 
     thread = threading.Thread(target=get_logger().info, args=("%s", Chatty()))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     # Were the console locked while it makes text, this line would wait for a thread that waits for this line.
     get_logger().info("from another thread")
     elsewhere.set()
@@ -248,7 +248,7 @@ def test_arguments_whose_text_is_made_by_code_that_logs_block_nobody(out):
 def run(code, **options):
     """Run a script in a Python that finds what this one finds."""
     script = f"import sys; sys.path[:] = {sys.path!r}\nfrom flowkit_log import *\n{code}"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, check=False, **options)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False, **options)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])

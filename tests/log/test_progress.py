@@ -462,7 +462,7 @@ def test_on_a_real_terminal():
             [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
             stderr=theirs,
             check=True,
-            timeout=30,
+            timeout=120,
         )
         os.close(theirs)
         written = b""

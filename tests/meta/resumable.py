@@ -30,8 +30,8 @@ def tally(folder, name):
         os.close(descriptor)
 
 
-def ordered(path):
-    """Return what a file orders, "" without one. It may be taken back at any moment."""
+def content(path):
+    """Return what is in a file, "" without one. It may come and go at any moment."""
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def step(folder, name, value):
     """Be one execution of a task: note it, obey the order that lies in the folder, and return the value."""
     tally(folder, name)
     order = Path(folder, f"{name}.order")
-    what = ordered(order)
+    what = content(order)
     if what == "fail":
         raise ValueError(f"{name} is broken")
     if what == "interrupt":
@@ -76,8 +76,7 @@ class Box:
     @property
     def ran(self):
         """The names of the tasks that ran, once for each execution, in order."""
-        path = Path(self.folder, "ran")
-        return path.read_text().splitlines() if path.exists() else []
+        return content(Path(self.folder, "ran")).splitlines()
 
     def tell(self, name, what):
         """Order a task to "fail", "interrupt", "die" or "wait", until it is mended."""

@@ -739,8 +739,9 @@ def test_a_path_is_not_kept_open(box):
 
 
 @pytest.mark.parametrize("make", [str, Path, StateManager], ids=["text", "Path", "manager"])
-def test_a_json_file_is_refused(box, make):
-    place = make(str(Path(box.folder, "runs.json")))
+def test_a_json_file_is_refused(box, monkeypatch, make):
+    monkeypatch.chdir(box.folder)  # of a long path, the message would show the beginning
+    place = make("runs.json")
     with pytest.raises((ValueError, TypeError), match=r"(?s)\.json.*(SQLite|\.db)"):
         chain(box).run("serial", state=place)
     assert box.ran == []
@@ -1229,7 +1230,7 @@ def test_a_result_that_cannot_be_kept_ends_the_run_but_loses_nothing(box, odd):
 def test_a_run_can_go_on_with_a_warning(box, odd):
     with pytest.warns(RuntimeWarning, match="made") as warned:
         results = odd.run("serial", state=box.db, state_errors="warn")
-    assert len(warned) == 1
+    assert [warning.category for warning in warned if warning.category is not ResourceWarning] == [RuntimeWarning]
     assert box.ran == ["before", "made", "use", "tidy"]
     assert results.states["made"] == "succeeded"
     assert results["use"]

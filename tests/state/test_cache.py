@@ -612,7 +612,7 @@ def test_threads_that_want_one_result_wait_for_the_first(calls):
 
 
 def test_threads_that_want_different_results_do_not_wait(calls):
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=60)
 
     @TaskCache()
     def meet(x):

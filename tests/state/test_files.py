@@ -322,8 +322,8 @@ def test_a_read_only_folder(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("state.json", "state.db"):
-        with StateManager(folder / name) as state:
-            state.set("a", 1, ttl=0.001)
+        with StateManager(folder / name, clock=lambda: 1000.0) as state:
+            state.set("a", 1, ttl=1)  # expired long ago
     folder.chmod(0o500)
     try:
         with StateManager(folder / "state.json") as state:

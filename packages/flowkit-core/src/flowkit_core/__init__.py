@@ -10,6 +10,7 @@
 {'extract': [3, 1, 2], 'transform': [1, 2, 3]}
 """
 
+from . import _start  # noqa: F401 - before the program changes what it began with
 from .dag import DAG
 from .errors import (
     BindingError,

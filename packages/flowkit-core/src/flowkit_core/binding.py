@@ -12,6 +12,7 @@ from .errors import BindingError, near, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from ._typing import Any
     from .graph import Node
@@ -35,7 +36,7 @@ class Parameters:
         bound: those of them that a partial has bound by name: a run gives them no other value.
         rest: whether there is an ``*args``.
         named_rest: whether there is a ``**kwargs``.
-        is_async: whether it is an ``async def``, also one inside a partial or behind ``__call__``.
+        is_async: whether it is an ``async def``, also one inside a partial, behind ``__call__``, or under a decorator.
         keyed: whether it takes an ``idempotency_key``, which the run gives it unless somebody else does.
     """
 
@@ -53,7 +54,7 @@ class Parameters:
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.is_async = is_coroutine_function(func)
-        self.bound: Iterable[str] = ()
+        self.bound: AbstractSet[str] = frozenset()
         code = getattr(func, "__code__", None)
         if (
             code is None
@@ -80,8 +81,12 @@ class Parameters:
         import functools
         import inspect
 
-        if isinstance(func, functools.partial):
-            self.bound = func.keywords
+        self.bound = set()
+        inner: Any = func
+        while isinstance(inner, functools.partial):
+            self.bound |= inner.keywords.keys()
+            inner = inner.func
+        self.is_async = is_coroutine_inside(func)
         try:
             parameters = inspect.signature(func).parameters.values()
         except (ValueError, TypeError):  # a builtin that keeps its signature to itself
@@ -125,6 +130,20 @@ def is_coroutine_function(func: Any) -> bool:
     call = getattr(type(func), "__call__", None)  # noqa: B004 - the question is what the call does
     code = getattr(func, "__code__", None) or getattr(call, "__code__", None)
     return code is not None and bool(code.co_flags & _COROUTINE)
+
+
+def is_coroutine_inside(func: Any) -> bool:
+    """Say whether there is a coroutine function under the decorators of something, as ``__wrapped__`` tells.
+
+    What they make of it is theirs: calling the whole may give a coroutine, or what the function returns.
+    """
+    seen: list[Any] = []  # by identity: who knows what such an object is equal to
+    while func is not None and not any(func is other for other in seen):
+        if is_coroutine_function(func):
+            return True
+        seen.append(func)
+        func = getattr(func, "__wrapped__", getattr(func, "func", None))
+    return False
 
 
 class Binding:

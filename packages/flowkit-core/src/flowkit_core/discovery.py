@@ -5,7 +5,7 @@ task again in its scope (same qualified name, same task name) replaces the first
 module that is reloaded. A function that builds a pipeline may be called twice, and each call gets tasks of its own: a
 scope starts anew when its code runs again after a DAG was made in it.
 
-What one and the same run through the code makes twice, before any pipeline has been made of it, is rather a mistake: a
+What one and the same run through the code makes twice, before any of it has been put to use, is rather a mistake: a
 ``def`` is replaced with a warning; two tasks of one function, of two lambdas or partials, are two tasks of one name,
 for the graph to refuse.
 """
@@ -36,8 +36,8 @@ _TOP = ""
 
 _serials = count()
 _scopes: dict[Key, Scope] = {}
-_under_way: list[Scope] = []  # those whose code made the last tasks, until a pipeline is made
-_settled = 0  # the first serial number after the last pipeline
+_under_way: list[Scope] = []  # those whose code made the last tasks, until any is put to use
+_settled = 0  # the first serial number after that
 _version = object()
 _block: ContextVar[Block | None] = ContextVar("flowkit_block", default=None)
 _hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
@@ -46,7 +46,7 @@ _hidden: ContextVar[bool] = ContextVar("flowkit_hidden", default=False)
 class Scope:
     """The tasks that one run through the code of a scope has made."""
 
-    __slots__ = ("adopted", "frame", "globals", "key", "sealed", "since", "tasks", "twins")
+    __slots__ = ("adopted", "frame", "globals", "key", "lost", "sealed", "since", "tasks", "twins")
 
     def __init__(self, key: Key, module: dict[str, Any]) -> None:
         self.key = key
@@ -55,9 +55,11 @@ class Scope:
         # tasks of other modules that the code of this scope wired, and those that the top level made with a helper
         self.adopted: dict[AnyTask, None] = {}
         self.sealed = 0  # the line of the last DAG made here; 0: none yet
-        self.frame: FrameType | None = None  # what made the last task, until a pipeline is made: frames hold much
+        self.frame: FrameType | None = None  # what made the last task, until that is put to use: frames hold much
         self.since = 0  # the serial number of the first that it made
-        self.twins: dict[Any, list[AnyTask]] = {}  # what stands beside a task that is known by the same
+        # the last of those that stand beside a task known by the same: it takes two for an error, and there may be many
+        self.twins: dict[Any, AnyTask] = {}
+        self.lost: tuple[AnyTask, AnyTask] | None = None  # a task that was replaced although nobody has meant that
 
     def defined(self, task: AnyTask, frame: FrameType | None) -> None:
         """File a task, in the place of the one that it replaces; a copy of the same name stands beside its original."""
@@ -71,31 +73,47 @@ class Scope:
             self.tasks[key] = task
         elif old._serial >= self.since:  # by one and the same run through the code
             if _is_defined_anew(old.func, task.func):
-                _warn_of_loss(old, task)
+                if self.key[1] == _TOP and (old._upstream or old._downstream):
+                    _warn_of_loss(old, task)  # its edges go with it
+                else:
+                    self.lost = old, task  # which matters to discovery alone
                 self._replace(key, task)
             else:
                 task._twin, task._line = task._serial, frame.f_lineno if frame is not None else 0
-                self.twins.setdefault(key, []).append(task)
-                self.tasks[_key(task)] = task
+                if key in self.twins:
+                    self._forget(self.twins[key])
+                self.twins[key] = self.tasks[_key(task)] = task
         else:
             self._replace(key, task)
 
     def _replace(self, key: Any, task: AnyTask) -> None:
-        for old in (self.tasks[key], *self.twins.pop(key, ())):
-            del self.tasks[_key(old)]
+        twin = self.twins.pop(key, None)
+        for old in (self.tasks[key], twin) if twin is not None else (self.tasks[key],):
+            self._forget(old)
             old._replaced = True
             if self.key[1] == _TOP:
                 unlink(old)
-            else:
-                _let_go(self.key, [old])
         self.tasks[key] = task
+
+    def tell(self) -> None:
+        """Warn of what a discovery does not find any more, once."""
+        if self.lost is not None:
+            lost, self.lost = self.lost, None
+            _warn_of_loss(*lost)
+
+    def _forget(self, task: AnyTask) -> None:
+        del self.tasks[_key(task)]
+        if self.key[1] != _TOP:
+            _let_go(self.key, [task])
 
 
 def _key(task: AnyTask) -> Any:
     """Return what a task is known by in its scope; the name alone where that says it all, because there may be many."""
+    return (_shared_key(task), task._twin) if task._twin else _shared_key(task)
+
+
+def _shared_key(task: AnyTask) -> Any:
     name, qualname = task.name, task.__qualname__
-    if task._twin:
-        return name, qualname, task._is_copy, task._twin
     return name if name == qualname and not task._is_copy else (name, qualname, task._is_copy)
 
 
@@ -113,7 +131,7 @@ def _warn_of_loss(old: AnyTask, new: AnyTask) -> None:
 
 
 def settle() -> None:
-    """Take note that a pipeline is made or run: what is defined again from now on is meant to replace the old."""
+    """Take note that tasks are put to use: what is defined again from now on is meant to replace the old."""
     global _settled
     if _under_way:
         _settled = next(_serials)
@@ -196,6 +214,8 @@ def register(task: AnyTask, frame: FrameType | None) -> None:
     global _version
     task._serial = next(_serials)
     frame = _outside(frame)
+    while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get("self") is task:
+        frame = frame.f_back  # the constructor of a subclass
     home = getattr(task.func, "__globals__", None)
     candidate = frame
     while candidate is not None and home is not None and candidate.f_globals is not home:
@@ -231,12 +251,12 @@ def wired(upstream: Any, downstream: Any, is_new: bool) -> None:
     block = _block.get()
     if block is not None:
         block.tasks += (upstream, downstream)
-        owners = downstream._blocks.get(upstream, ())
-        if is_new or (owners and block not in owners):
-            downstream._blocks = downstream._blocks or {}
-            downstream._blocks[upstream] = (*owners, block)
-    elif upstream in downstream._blocks:  # from now on it is everybody's
-        del downstream._blocks[upstream]
+        block.edges.setdefault(downstream, {})[upstream] = None
+        if is_new:
+            downstream._in_blocks = downstream._in_blocks or set()
+            downstream._in_blocks.add(upstream)
+    elif upstream in downstream._in_blocks:
+        downstream._in_blocks.remove(upstream)  # from now on it is everybody's
 
 
 def version() -> object:
@@ -270,10 +290,12 @@ def discovered(scope: Scope) -> list[AnyTask]:
     if not name:
         scope = _scopes.get(scope.key, scope)  # the registry may have been cleared since
     found: list[AnyTask] = [*scope.adopted]
+    scope.tell()
     for key, other in list(_scopes.items()):
         if key[0] != module or other is scope or (name and key[2] not in (0, thread)):
             continue
         if not name or key[1] == _TOP or key[1].startswith(f"{name}.<locals>."):
+            other.tell()
             found += other.tasks.values()
             # what a function made for a DAG of its own is nobody else's
             found += [task for task in other.adopted if not (name and task._home.sealed)]
@@ -315,9 +337,11 @@ def _definition(task: AnyTask) -> tuple[Any, ...]:
 def sources(task: AnyTask, block: Block | None) -> Iterable[AnyTask]:
     """Return the direct upstreams of a task, where a block asks without the edges that only other blocks have."""
     known = present(task, task._upstream)
-    if block is None or not task._blocks:
+    if block is None or not task._in_blocks:
         return known
-    return [other for other in known if block in task._blocks.get(other, (block,))]
+    own = block.edges.get(task, {})
+    found = dict.fromkeys(other for other in known if other in own or other not in task._in_blocks)
+    return [other for other in own if other in found] if len(found) <= len(own) else found
 
 
 def upstream_closure(roots: Iterable[AnyTask], block: Block | None = None) -> list[AnyTask]:
@@ -335,13 +359,13 @@ def upstream_closure(roots: Iterable[AnyTask], block: Block | None = None) -> li
 def warn_of_other_calls(scope: Scope, tasks: Iterable[AnyTask]) -> None:
     """Warn of a task of another call of the function, which has got in by way of what the calls share."""
     module, name, _, level = scope.key
-    if not name:
+    if not name or not scope.tasks:  # what makes no tasks of its own may be a loop around the DAG, in the same call
         return
     for task in tasks:
         key = task._home.key
         if task._home is scope or (key[0], key[1], key[3]) != (module, name, level):
             continue
-        for other in (*task._downstream, *task._upstream):
+        for other in task._downstream:
             if other._home.key[:2] != (module, name):
                 report(
                     f"task {task.name!r} is of another call of {name}(), and is here because it was wired to "
@@ -371,6 +395,7 @@ def serial(task: AnyTask) -> int:
 def clear() -> None:
     """Forget every task that discovery would find."""
     global _version
+    settle()
     for scope in _scopes.values():
         scope.tasks.clear()
         scope.adopted.clear()
@@ -395,7 +420,7 @@ def snapshot() -> list[tuple[Scope, dict[Any, AnyTask], dict[AnyTask, None], int
 def _wiring(task: AnyTask) -> dict[str, Any]:
     up, down = (dict(known) if isinstance(known, dict) else known for known in (task._upstream, task._downstream))
     facts = {"_upstream": up, "_downstream": down, "_ghosts": task._ghosts, "_has_copies": task._has_copies}
-    return facts | {"_blocks": dict(task._blocks)} if task._blocks else facts
+    return facts | {"_in_blocks": set(task._in_blocks)}
 
 
 def restore(
@@ -405,6 +430,7 @@ def restore(
     clear()
     for scope, tasks, adopted, sealed, wiring in known:
         scope.tasks, scope.adopted, scope.sealed = tasks, adopted, sealed
+        scope.twins, scope.lost = {_shared_key(task): task for task in tasks.values() if task._twin}, None
         _scopes[scope.key] = scope
         for task, facts in wiring.items():
             vars(task).update(facts)
@@ -413,10 +439,11 @@ def restore(
 class Block:
     """What is defined or wired in the ``with`` statements of one DAG."""
 
-    __slots__ = ("tasks",)
+    __slots__ = ("edges", "tasks")
 
     def __init__(self) -> None:
         self.tasks: list[AnyTask] = []
+        self.edges: dict[AnyTask, dict[AnyTask, None]] = {}  # task -> its upstreams, in order of declaration
 
 
 class collecting:  # noqa: N801 - used as a function, in a with statement

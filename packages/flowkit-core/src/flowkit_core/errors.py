@@ -196,8 +196,8 @@ class WorkerDiedError(FlowkitError, RuntimeError):
         """Return the sentence for these facts."""
         how = f"was ended by {signal}" if signal else f"exited with code {exitcode}"
         if exitcode is None:  # it lives, or whoever waited for it has not said how it ended
-            how = "closed its connection, as a task does that closes all file descriptors,"
-        hint = ""
+            how = "ended in a way that is not known, or closed its connection,"
+        hint = "; a task that closes all file descriptors does the latter" if exitcode is None else ""
         if signal == "SIGKILL":
             hint = "; if nobody killed it, the machine probably ran out of memory: use fewer workers or smaller pieces"
         elif signal:

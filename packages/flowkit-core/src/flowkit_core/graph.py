@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Coroutine
 from operator import itemgetter
 
 from ._typing import TYPE_CHECKING
-from .binding import Parameters, bind_by_position, check_condition, check_open
+from .binding import Parameters, bind_by_position, check_condition, check_open, is_coroutine_inside
 from .discovery import settle
 from .errors import DAGCycleError, DuplicateTaskError, plain
 from .failure import report
@@ -211,7 +212,7 @@ class Graph:
             if node.plain and node.sources and len(node.sources) > 1:
                 node.pick = itemgetter(*node.sources)
             if parameters.is_async:
-                node.func = Awaited(task.func)
+                node.func = awaited(task.func)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -280,8 +281,13 @@ class Graph:
         return f"if it is no part of the pipeline, name the tasks that are with DAG(tasks=[...]); or {wire}"
 
 
+def awaited(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as it is called in a run: with what is ``async`` in it awaited."""
+    return Awaited(func) if is_coroutine_inside(func) else func
+
+
 class Awaited:
-    """A plain function around an ``async def``: runs it to its end in an event loop of its own."""
+    """A plain function around one that gives coroutines: runs each to its end in an event loop of its own."""
 
     __slots__ = ("func",)
 
@@ -289,14 +295,17 @@ class Awaited:
         self.func = func
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the coroutine to its end and return its result."""
+        """Run the coroutine to its end and return its result; a decorator may have done so already."""
+        made = self.func(*args, **kwargs)
+        if not isinstance(made, Coroutine):
+            return made
         import asyncio
 
         if asyncio._get_running_loop() is not None:
-            return self._aside(args, kwargs)
-        return asyncio.run(self.func(*args, **kwargs))
+            return self._aside(made)
+        return asyncio.run(made)
 
-    def _aside(self, args: Any, kwargs: Any) -> Any:
+    def _aside(self, made: Coroutine[Any, Any, Any]) -> Any:
         """Use another thread where this one already runs an event loop, which cannot be entered twice."""
         import asyncio
         from contextvars import copy_context
@@ -306,7 +315,7 @@ class Awaited:
 
         def work() -> None:
             try:
-                outcome.append(asyncio.run(self.func(*args, **kwargs)))
+                outcome.append(asyncio.run(made))
             except BaseException as error:
                 outcome.extend((None, error))
 

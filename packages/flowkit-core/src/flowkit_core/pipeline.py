@@ -209,10 +209,11 @@ def _random() -> float:
 def _drive(run: Run, executor: Executor) -> BaseException | None:
     """Have an executor drive a run to its end, and return what the run should raise."""
     name = getattr(executor, "name", type(executor).__name__)
-    if run.wants(RunStarted):
-        run.tell(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
     began = perf_counter()
     try:
+        if run.wants(RunStarted):
+            run.tell(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
+            began = perf_counter()
         executor.execute(run)
         if not run.done:
             raise ExecutorError(

@@ -112,6 +112,8 @@ class Run(Ledger):
         self._abandoned = False
         self._at_failure: tuple[int, int] | None = None
         self._begun_late: set[int] = set()
+        self._tried: dict[int, BaseException] = {}  # what tasks that wait for a retry raised last
+        self._given_up = 0  # tasks that waited for a retry when the run was stopped
         self._stopped = 0  # tasks that had begun, and did not come to an end
         self._left: list[str] = []  # their names, as far as the end of the run was not waited for
         self._fate = ""
@@ -185,11 +187,12 @@ class Run(Ledger):
             node: the node.
             already: whether it has begun in any case, somewhere else.
         """
-        if not self.watched and not self._halted:
+        if not self.watched and not self._halted and not self._tried:
             return None
         with self._lock:
             if not already and not self.allows(node):
                 return Ending(CANCELLED, self._obstacle)
+            self._tried.pop(node.index, None)
             if self.wants(TaskStarted):
                 attempt = self._attempts.get(node.index, 1)
                 self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
@@ -329,15 +332,15 @@ class Run(Ledger):
             self._abandoned = True
             begun = {node.index for node in running}
             for node in self.graph.nodes:
+                stopped = node.index in begun
                 if self._states[node.index] == PENDING:
                     self._states[node.index] = CANCELLED
-                    stopped = node.index in begun
                     if stopped:
                         self._left.append(node.name)
                         self._stopped += 1
                         self._fate = fate
                     reason = f"it was running when the run ended, and was {fate}" if stopped else self._cancelled or ""
-                    self._reasons[node.index] = reason
+                    reason = self._reasons[node.index] = self._why(node, reason)
                     if self.wants(TaskNotRun):
                         self._tell_not_run(node, reason, begun=stopped)
             # a sprint that is still under way in some thread writes into the old ones
@@ -471,6 +474,8 @@ class Run(Ledger):
                 raise RuntimeError(f"{node!r} was finished before: it is {STATES[self._states[index]]}")
             attempt = self._attempts.get(index, 1)
             if succeeded:
+                if attempt > 1:
+                    self._tried.pop(index, None)
                 self.values[index] = value
                 self.seconds[index] = seconds
                 self._states[index] = SUCCEEDED
@@ -482,15 +487,17 @@ class Run(Ledger):
                     self._tell_task(TaskSucceeded, node, attempt=attempt, duration=seconds)
                 return None
             self.smooth = self._clean = False
+            if outcome.state == CANCELLED and not outcome.final and self._gives_up(node):
+                return None
             if outcome.state != FAILED:
-                self._reasons[index] = outcome.reason
+                reason = self._reasons[index] = self._why(node, outcome.reason)
                 self._states[index] = outcome.state
                 self._stopped += outcome.final
                 if outcome.state == SKIPPED:
                     self._record(node, SKIPPED)
                 if self.wants(TaskNotRun):
                     stopped = outcome.state == CANCELLED and outcome.final
-                    self._tell_not_run(node, outcome.reason, begun=stopped)
+                    self._tell_not_run(node, reason, begun=stopped)
                 return None
             error = outcome.error
             if error is None:
@@ -512,13 +519,30 @@ class Run(Ledger):
 
     def _again(self, node: Node, attempt: int, error: BaseException) -> Later:
         self._attempts[node.index] = attempt + 1
+        self._tried[node.index] = error
         delay = node.task.retry.wait(attempt, self._random)
         if self.wants(TaskRetrying):
             most = 1 + node.task.retry.retries
             self._tell_task(TaskRetrying, node, attempt=attempt, max_attempts=most, delay=delay, error=error)
         return Later(node, delay)
 
+    def _gives_up(self, node: Node) -> bool:
+        """Let a task fail that waits for a retry, when a failure elsewhere has stopped the run; say whether it did."""
+        error = self._tried.get(node.index)
+        if error is None or self._cancelled is not None:
+            return False
+        self._attempts[node.index] -= 1
+        self._given_up += 1
+        self._failed(node, error, self._attempts[node.index], self.seconds[node.index])
+        return True
+
+    def _why(self, node: Node, reason: str) -> str:
+        """Return why a node did not run, with what it had raised before, if it had: nobody else tells."""
+        error = self._tried.pop(node.index, None)
+        return reason if error is None else f"{reason}; its last attempt had raised {plain(described(error))}"
+
     def _failed(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
+        self._tried.pop(node.index, None)
         self.seconds[node.index] = seconds
         self._errors[node.index] = error
         if self._at_failure is None:
@@ -670,10 +694,11 @@ class Run(Ledger):
         succeeded, failed = self._at_failure or (0, 0)
         late = sum(self._states[index] in (SUCCEEDED, FAILED) for index in self._begun_late)
         ended = self._states.count(SUCCEEDED) + self._states.count(FAILED)
-        running = max(0, ended - late - succeeded - failed - 1) + self._stopped
+        running = max(0, ended - late - succeeded - failed - 1 - self._given_up) + self._stopped
         idle = len(self._states) - ended - self._stopped
         were = "was" if running == 1 else "were"
         text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
+        text += f"; {counted(self._given_up, 'task')} waited for a retry" if self._given_up else ""
         return text + (f"; {counted(late, 'clean-up task')} ran" if late else "") + self._left_over()
 
     def interruption(self) -> str:

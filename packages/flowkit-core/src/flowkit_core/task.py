@@ -237,6 +237,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function, with its retries, and return what it returns; for an ``async def``, a coroutine of that."""
+        discovery.settle()
         if self.is_async:
             return self._call_async(args, kwargs)  # type: ignore[return-value]
         attempt = 1

@@ -8,7 +8,8 @@ from .errors import plain, shown
 from .links import MANY, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
     from typing import NoReturn
 
     from .links import Neighbors
@@ -27,7 +28,7 @@ class Vertex:
     _downstream: Neighbors = ()
     _ghosts: tuple[Vertex, ...] = ()  # neighbors that were defined anew, and have not been wired again since
     _bereft = False  # whether it was defined anew itself, and lost its upstreams with that
-    _blocks: Mapping[Vertex, tuple[object, ...]] = {}  # upstream -> the only with blocks that the edge is of
+    _in_blocks: AbstractSet[Vertex] = frozenset()  # upstreams to which with blocks of DAGs alone have wired it
 
     @overload
     def __rshift__(self, other: V) -> V: ...

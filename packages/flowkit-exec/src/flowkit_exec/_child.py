@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import fcntl
 import os
@@ -16,7 +15,10 @@ import subprocess
 import sys
 import threading
 import weakref
+from _thread import start_new_thread
 from collections import deque
+from functools import partial
+from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,7 @@ class Child:
         born: when its process was started, in seconds of the monotonic clock.
         since: since when it has been at one task, as far as is known, by the same clock.
         unwanted: whether it may be at something that nobody wants any more; that is None in ``held``.
+        generation: how many times modules had been reloaded here when it began.
     """
 
     def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
@@ -92,15 +95,16 @@ class Child:
         self.next_ticket, self.next_shared_ticket = 1, 1 << 62
         self.known: set[int] = set(functions or ())
         self.started = self.unwanted = False
+        self.generation = 0
         self.born = self.since = monotonic()
-        self.exitcode: int | None = None
+        self.exitcode: int | None = None  # also when somebody else has waited for it, who has not said how it ended
+        self._ended = False
         self._unread: list[bytes] = []
         self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an interrupt must not lose what was read
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._arrived: dict[int, int] = {}  # ticket -> descriptor of a large value whose frame was not taken in yet
         self._told: dict[str, Any] | None = None
         self._greeting = b""  # goes with what is sent next: to be woken twice would take a worker longer
-        self._popen: subprocess.Popen[bytes] | None = None
         self._owner = os.getpid()
         self.pidfd: int | None = None
         if not sys.executable or getattr(sys, "frozen", False):
@@ -108,77 +112,86 @@ class Child:
         self._own = _Belongings()
         weakref.finalize(self, self._own.let_go).atexit = False  # at the end of the program, a lifeline is enough
         try:
-            (ours, theirs), tickets, outcomes, lifeline = _lines(self._own.descriptors)
+            if functions is None:
+                self._own.gather(lambda: self._start(self._spawn))
+            else:
+                self._split(functions)
         except BaseException as error:
             self._own.let_go()
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and wire.of_system(error):
                 raise _no_start(error) from error
             raise
-        self._own.descriptors.remove(ours)
-        self._own.socket = self.socket = socket.socket(fileno=ours)
+        _alive.add(self)
+
+    def _start(self, start: Callable[[int, int, int], int]) -> None:
+        """Open the lines to a process, and start it with their other ends."""
+        own = self._own
+        (ours, theirs), tickets, outcomes, lifeline = _lines(own.descriptors)
+        own.descriptors.remove(ours)
+        own.socket = self.socket = socket.socket(fileno=ours)
         self._tickets, self._ticket_source = tickets
         self.outcomes, their_outcomes = outcomes
         their_lifeline, self._lifeline = lifeline
         self.room = min(MOST, _pipe_size(self._tickets) // wire.TICKET.size // 2)  # a chain may double what it holds
-        try:
-            self.socket.setblocking(False)  # not of the descriptor alone: the default timeout of sockets may be set
-            for descriptor in (self._tickets, self.outcomes):
-                os.set_blocking(descriptor, False)
-            if _SET_PIPE_SIZE is not None:  # Linux only, and up to a limit: a worker should not wait for its reader
-                with contextlib.suppress(OSError):
-                    fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
-            if functions is None:
-                self.pid = self._spawn(theirs, their_outcomes, their_lifeline)
-            else:
-                self.pid = self._fork(theirs, their_outcomes, their_lifeline, functions)
-        except OSError as error:
-            self._hang_up()
-            raise _no_start(error) from error
-        except BaseException:  # Ctrl-C: a process that has started already ends with its lifeline
-            self._hang_up()
-            raise
-        finally:
-            for descriptor in (theirs, their_outcomes, their_lifeline):
-                if descriptor in self._own.descriptors:
-                    self._own.descriptors.remove(descriptor)
-                    os.close(descriptor)
-        with contextlib.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
+        self.socket.setblocking(False)  # not of the descriptor alone: the default timeout of sockets may be set
+        for descriptor in (self._tickets, self.outcomes):
+            os.set_blocking(descriptor, False)
+        if _SET_PIPE_SIZE is not None:  # Linux only, and up to a limit: a worker should not wait for its reader
+            with wire.suppress(OSError):
+                fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
+        self.pid = start(theirs, their_outcomes, their_lifeline)
+        for descriptor in (theirs, their_outcomes, their_lifeline):
+            own.descriptors.remove(descriptor)
+            os.close(descriptor)
+        with wire.suppress(AttributeError, OSError):  # Linux only; elsewhere the socket tells
             self.pidfd = os.pidfd_open(self.pid)
-            self._own.descriptors.append(self.pidfd)
-        _alive.add(self)
+            own.descriptors.append(self.pidfd)
 
     def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
-        path = import_path()
         code = (
-            f"import sys; sys.path[:] = {path!r}; from flowkit_exec._worker import main; "
+            f"import sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
+            f"from flowkit_exec._worker import main; "
             f"main({channel}, {outcomes}, {self._tickets}, {lifeline}, {describe_main()!r})"
         )
         command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
-        self._popen = subprocess.Popen(  # noqa: S603 - our own interpreter
+        command += map(ascii, import_path())  # one by one: a single argument may not be as long as all of them together
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             stdin=subprocess.DEVNULL,
             pass_fds=(channel, outcomes, self._tickets, lifeline),
             env={**os.environ, DEPTH: str(depth() + 1)},
             process_group=0,
         )
-        self._own.pid = self._popen.pid
-        return self._popen.pid
+        self._own.pid = process.pid
+        process.returncode = 0  # it is not subprocess that waits for it
+        return process.pid
 
-    def _fork(self, channel: int, outcomes: int, lifeline: int, functions: Mapping[int, Callable[..., Any]]) -> int:
+    def _split(self, functions: Mapping[int, Callable[..., Any]]) -> None:
+        """Fork this process: in this thread, for only the one that forks is in the fork, and with signals put off."""
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with wire.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         # what others have registered for a fork runs in it, and Python swallows an interrupt that comes upon that
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            pid = self._own.pid = os.fork()
-            if pid:
-                with contextlib.suppress(OSError):  # it does the same; whoever is first
-                    os.setpgid(pid, pid)
-                return pid
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            self._start(partial(self._fork, functions, before))
         finally:
-            if os.getpid() == self._owner:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _fork(
+        self,
+        functions: Mapping[int, Callable[..., Any]],
+        signals: set[int],
+        channel: int,
+        outcomes: int,
+        lifeline: int,
+    ) -> int:
+        pid = self._own.pid = os.fork()
+        if pid:
+            with wire.suppress(OSError):  # it does the same; whoever is first
+                os.setpgid(pid, pid)
+            return pid
         try:
             os.setpgid(0, 0)
             os.environ[DEPTH] = str(depth() + 1)
@@ -192,7 +205,7 @@ class Child:
             from ._worker import Worker, _settle_in
 
             _settle_in()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             Worker(channel, outcomes, tickets, lifeline, dict(functions)).serve()
         finally:
             os._exit(1)
@@ -252,9 +265,9 @@ class Child:
             return self.socket.sendmsg([data], [rights], _NO_SIGNAL)  # socket.send_fds() forgets its flags
         except BlockingIOError:
             return 0
-        except (BrokenPipeError, ConnectionError):
-            return len(data)  # it died; whoever reads from it will find out
         except OSError as error:
+            if isinstance(error, ConnectionError) and wire.of_system(error):
+                return len(data)  # it died; whoever reads from it will find out
             if error.errno in (errno.ETOOMANYREFS, errno.ENOBUFS):  # too many descriptors are on their way: later
                 return 0
             raise
@@ -288,8 +301,8 @@ class Child:
                 try:  # socket.recv_fds() forgets its flags
                     data, control, _, _ = self.socket.recvmsg(wire.TICKET.size, socket.CMSG_SPACE(4), _NOT_INHERITED)
                     break
-                except ConnectionResetError:  # it died before it had read all; what it had sent is there all the same
-                    if last:
+                except ConnectionResetError as error:  # it died before it had read all; what it had sent is there
+                    if last or not wire.of_system(error):
                         raise
             if not control:
                 raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this process may open no more")
@@ -317,47 +330,64 @@ class Child:
     # ---- ending --------------------------------------------------------------------------------------------------
 
     def fate(self, seconds: float = 0.0) -> int | None:
-        """Return the exit code, negative for a signal, waiting for the end at most so long; None while it lives."""
+        """Return the exit code, negative for a signal, waiting for the end at most so long; None if it is not known."""
+        self.has_ended(seconds)
+        return self.exitcode
+
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """Say whether it has ended, waiting for that at most so long."""
         until = monotonic() + seconds
         pause = threading.Event()
-        while self.exitcode is None:
-            self.exitcode = self._reap()
-            if self.exitcode is not None or monotonic() >= until:
+        while not self._ended:
+            self._ended = self._reap()
+            if self._ended or monotonic() >= until:
                 break
             if self.pidfd is not None:
                 _await(self.pidfd, until - monotonic())
             else:
                 pause.wait(0.002)
-        return self.exitcode
+        return self._ended
 
-    def _reap(self) -> int | None:
-        """Return the exit code if the process has ended; whatever it has started is ended first."""
+    def _reap(self) -> bool:
+        """Say whether the process has ended, and take note of how; whatever it has started is ended first."""
         if os.getpid() != self._owner:
-            return 0  # this process is a fork of the one that has workers: it has none
-        with contextlib.suppress(ChildProcessError, AttributeError):  # AttributeError: macOS before Python 3.13
+            return True  # this process is a fork of the one that has workers: it has none
+        with wire.suppress(ChildProcessError, AttributeError):  # AttributeError: macOS before Python 3.13
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                return None
+                return False
             self._kill_group()
-        code: int | None = 0  # somebody else has waited for it, or nobody may: how it ended is lost
-        if self._popen is not None:
-            code = self._popen.poll()
-        else:
-            with contextlib.suppress(ChildProcessError):
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                code = os.waitstatus_to_exitcode(status) if pid else None
-        if code is not None:
-            self._own.pid = None
-        return code
+        with wire.suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid:
+                return False
+            self.exitcode = os.waitstatus_to_exitcode(status)
+        if self.exitcode is None:  # somebody else has waited for it, or nobody may: how it ended is lost
+            self._kill_orphans()
+        self._own.pid = None
+        return True
 
     def _kill_group(self) -> None:
         """Kill the process and its group. Not to be called once it is reaped: the number might be another's by then."""
         for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with wire.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
+
+    def _kill_orphans(self) -> None:
+        """Kill what is left of the group of a process that somebody else has waited for.
+
+        As long as there is anything left, no other process gets the number.
+        """
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            with wire.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+        except PermissionError:
+            pass
 
     def end(self) -> None:
         """End the process, and whatever it has started, at once; what it has sent can still be read."""
-        if self.fate() is None:
+        if not self.has_ended():
             self._kill_group()
 
     def kill(self) -> None:
@@ -370,6 +400,8 @@ class Child:
     def how(self) -> str:
         """How it ended, in words."""
         name = signal_name(self.exitcode)
+        if self.exitcode is None:
+            return "ended, and who waited for it has not said how"
         return f"was ended by {name}" if name is not None else f"ended with exit code {self.exitcode}"
 
     def mourn(self) -> None:
@@ -382,13 +414,13 @@ class Child:
 
     def dismiss(self) -> None:
         """Let an idle process go."""
-        if self.fate() is None:
-            with contextlib.suppress(OSError):
+        if not self.has_ended():
+            with wire.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
 
     def bury(self) -> None:
         """Wait for a dismissed process, and end it and what it has started if it does not go."""
-        if self.pidfd is not None and self.exitcode is None:
+        if self.pidfd is not None and not self._ended:
             _await(self.pidfd, FAREWELL)
         self.kill()
 
@@ -411,23 +443,58 @@ class _Belongings:
         self.descriptors: list[int] = []
         self.pid: int | None = None  # None once it was waited for: the number might be another's by then
         self.owner = os.getpid()
+        self._gathering = threading.Lock()
+        self._unwanted = False
+
+    def gather(self, work: Callable[[], None]) -> None:
+        """Take what is needed: in another thread, where no handler of a signal can part the taking from the noting."""
+        trouble: list[BaseException] = []
+        done = threading.Lock()
+        done.acquire()
+
+        def gathered() -> None:
+            try:
+                with self._gathering:
+                    if not self._unwanted:
+                        work()
+            except BaseException as error:
+                trouble.append(error)
+            finally:
+                done.release()
+
+        try:
+            start_new_thread(gathered, ())
+        except RuntimeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise  # the handler of a signal has raised it
+            gathered()  # the system has no more threads to give
+        done.acquire()
+        if trouble:
+            raise trouble.pop()
 
     def close(self) -> None:
         """Close all that is open."""
         if self.socket is not None:
             self.socket.close()
-        while self.descriptors:
-            wire.close(self.descriptors.pop())
+        own = self.descriptors
+        while own:
+            with wire.suppress(OSError):  # in one piece: no interrupt parts the taking out from the closing
+                deque(map(os.close, map(list.pop, repeat(own, len(own)))), 0)
 
     def let_go(self) -> None:
         """Close all that is open, and end the process."""
+        if self.owner != os.getpid():  # a fork of the process that has them
+            self.close()
+            return
+        with self._gathering:
+            self._unwanted = True
         self.close()
         pid, self.pid = self.pid, None
-        if pid is not None and self.owner == os.getpid():
+        if pid is not None:
             for kill in (os.killpg, os.kill):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
+                with wire.suppress(ProcessLookupError, PermissionError):
                     kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
+            with wire.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
 
@@ -444,10 +511,9 @@ def bury_all(children: list[Child]) -> None:
 
 def _pipe_size(descriptor: int) -> int:
     """Return how many bytes surely fit into a pipe: it is small where a user has many."""
-    try:
+    with wire.suppress(OSError):
         return fcntl.fcntl(descriptor, _GET_PIPE_SIZE) if _GET_PIPE_SIZE is not None else 1 << 14
-    except OSError:
-        return 1 << 12
+    return 1 << 12
 
 
 def _lines(made: list[int]) -> list[tuple[int, int]]:
@@ -481,4 +547,6 @@ def _no_start(error: OSError) -> ExecutorError:
         way += ", or let this process open more files (ulimit -n)"
     elif error.errno in (errno.EAGAIN, errno.ENOMEM):
         way += ", or let this user have more processes or memory (ulimit -u, -v)"
+    elif error.errno == errno.E2BIG:
+        way = "make the import path (sys.path) or the environment variables shorter, or use executor='thread'"
     return ExecutorError(f"no worker process could be started ({error}): {way}")

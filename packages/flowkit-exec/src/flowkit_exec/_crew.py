@@ -14,7 +14,7 @@ import sys
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError
+from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError, _start, failure
 from flowkit_core.executor import Timers
 from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
 
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
         """What a crew needs of the executor that it works for."""
 
         max_workers: int
+        generation: int
 
-        def number(self, func: Any = None) -> int: ...
+        def number(self, func: Any = None, found: Any = None) -> int: ...
         def borrow(self) -> Child | None: ...
         def give_back(self, child: Child) -> None: ...
 
@@ -109,7 +110,7 @@ class Crew:
 
     def work(self) -> None:
         """Drive the run to its end."""
-        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # the name of the script in workers
+        sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
         try:
             self._drive()
         except BaseException:
@@ -186,7 +187,7 @@ class Crew:
             if not child.started and now - child.born > INFANCY:
                 child.end()
                 self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
-            elif not news and child.pidfd is None and child.fate() is not None:
+            elif not news and child.pidfd is None and child.has_ended():
                 self._lost(child)
             elif now - child.since >= limit and self._surplus(child):
                 stuck = True
@@ -250,7 +251,10 @@ class Crew:
                     "threads since the run began: move it to the top level of a module, or install cloudpickle "
                     "(flowkit-exec[cloudpickle]), or use executor='thread'"
                 )
-            child = (self._pool.borrow() if forked is None else None) or Child(forked)
+            child = self._pool.borrow() if forked is None else None
+            if child is None:
+                generation, child = self._pool.generation, Child(forked)
+                child.generation = generation
         except ExecutorError:
             if not self._children:
                 raise
@@ -323,7 +327,15 @@ class Crew:
         elif kind == wire.LOG:
             from ._records import handle
 
-            handle(payload)
+            facts = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
+            at = child.held.get(ticket)
+            handle(payload, {**facts, "task": at.name} if at is not None else {})
+        elif kind == wire.SLOW:
+            failure.report(
+                f"worker process {child.pid} has been executing the script for {wire.PATIENCE:g} s, up to its first "
+                f"run(), to find what a task needs: put what takes long, or waits for something that this process "
+                f"has, below the run(), or under if __name__ == '__main__'"
+            )
         elif kind == wire.STARTED:
             if (node := child.held.get(ticket)) is not None:
                 self._run.begun(node, already=True)
@@ -447,7 +459,7 @@ class Crew:
         """Find out what became of a worker that is gone, and what of its tasks."""
         if child not in self._children:
             return
-        code = child.fate(GRACE)  # None if it lives, and has only closed its connection
+        code = child.fate(GRACE)  # None if it lives, and has only closed its connection; or if nobody knows
         begun = self._retire(child)
         if not child.started and not begun:
             self._stillborn += 1
@@ -538,6 +550,8 @@ def _surroundings(run: Run) -> dict[str, Any]:
         "path": import_path(),
         "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},
         "argv": list(sys.argv),
+        "began": _start.surroundings,
+        "logs": "logging" in sys.modules,
         "levels": heard,
         "fail_fast": run.fail_fast,
     }

@@ -1,5 +1,7 @@
 """Exceptions on their way from a worker process to the run: as themselves, or as near to that as they allow.
 
+An exception travels with all that belongs to it, its causes and the members of groups: as a list of exceptions, each
+once, that refer to one another by their numbers. So what is shared stays shared, and no depth is too deep.
 Nothing that fails to pickle or to unpickle gets out as anything but the outcome of the one task that it belongs to.
 """
 
@@ -7,13 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import MemberDescriptorType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._wire import PROTOCOL, dumps
-from ._words import clipped, described, safe, shown
+from ._words import LONGEST_TEXT, clipped, described, safe, shown, tried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+MOST = 1000
+"""How many exceptions of one error travel; of what there is beyond that, a note tells."""
+
+ROOM = 1 << 26
+"""How many bytes they may take; when these are used up, the rest travels as text."""
+
+_APART = (  # slots that need no copy; what an attribute was missing from may be anything, and large
+    vars(BaseException)["__suppress_context__"],
+    vars(BaseExceptionGroup)["message"],
+    vars(BaseExceptionGroup)["exceptions"],
+    vars(AttributeError)["obj"],
+)
+
+_HEADER = "Traceback (most recent call last):\n"
+_BETWEEN = {
+    "cause": "\nThe above exception was the direct cause of the following exception:\n\n",
+    "context": "\nDuring handling of the above exception, another exception occurred:\n\n",
+}
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is shown as a cause, and names what it shows
@@ -26,163 +49,152 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is shown as a cause, and na
         return f"\n{self.args[0]}"
 
 
+class _Packed(NamedTuple):
+    """One exception; the defaults are for one of which nothing can be known."""
+
+    type_name: str = "an exception"
+    text: str = "<unprintable>"
+    traceback_text: str = ""
+    notes: tuple[str, ...] = ()
+    whole: bytes | None = None
+    reason: str = "it cannot be described"
+    kinds: tuple[bytes, ...] = ()
+    follow: str = ""
+    following: int | None = None
+    message: str = ""
+    members: tuple[int, ...] = ()
+
+
+class _Members:
+    """Stands for the members of a group among its arguments."""
+
+
+# ---- in the worker ---------------------------------------------------------------------------------------------------
+
+
 def pack_error(error: BaseException) -> bytes:
     """Return an exception as bytes that :func:`unpack_error` can surely read."""
     try:
         return _pack(error)
-    except BaseException:  # there is no end to what an exception's class may do, or memory is short
-        return pickle.dumps(
-            ([(None, "", ())], (), "an exception", "<unprintable>", "", "it cannot be described"), PROTOCOL
-        )
+    except BaseException:  # memory is short
+        return pickle.dumps([_Packed()], PROTOCOL)
 
 
 def _pack(error: BaseException) -> bytes:
-    chain: list[tuple[bytes | None, str, tuple[str, ...]]] = []
-    current: BaseException | None = error
-    seen: set[int] = set()
-    while current is not None and id(current) not in seen and len(chain) < 20:
-        seen.add(id(current))
-        packed = _packed(current)
-        follow = "cause" if current.__cause__ is not None else "context" if not current.__suppress_context__ else ""
-        notes = getattr(current, "__notes__", ())
-        chain.append((packed, follow, tuple(note for note in notes if type(note) is str)))
-        current = current.__cause__ if follow == "cause" else current.__context__ if follow else None
-    kind = type(error)
-    text = safe(lambda: str(error))
-    type_name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("__mp_")
+    found, seen = [error], {id(error)}
+    for one in found:  # it grows, by what is near first
+        for other in (_following(one)[1], *_members(one)):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                found.append(other)
+    numbers = {id(one): number for number, one in enumerate(found[:MOST])}
+    longest, room, packed = max(LONGEST_TEXT // len(found), 1 << 14), ROOM, []
+    for one in found[:MOST]:
+        packed.append(tried(partial(_packed, one, numbers, longest, whole=room > 0), _Packed()))
+        room -= len(packed[-1].whole or b"")
+    if left_out := found[MOST:]:
+        note = f"flowkit: {len(left_out)} more exceptions belong to this one, too many to travel from the worker:\n"
+        listed = clipped("\n".join(map(described, left_out)), 1 << 14)
+        packed[0] = packed[0]._replace(notes=(*packed[0].notes, note + listed))
+    return pickle.dumps(packed, PROTOCOL)
+
+
+def _packed(error: BaseException, numbers: Mapping[int, int], longest: int, *, whole: bool) -> _Packed:
+    kind, group, (follow, following) = type(error), _members(error), _following(error)
+    type_name = safe(lambda: f"{_raw(type, '__module__', kind)}.{_raw(type, '__qualname__', kind)}")
+    type_name = type_name.removeprefix("builtins.").removeprefix("__mp_")
     type_name = f"__{type_name}" if type_name.startswith("main__.") else type_name
-    return pickle.dumps((chain, tuple(_kinds(kind)), type_name, text, _traceback(error), _why(error)), PROTOCOL)
+    text = safe(lambda: str(error), longest)
+    members = tuple(numbers[id(member)] for member in group if id(member) in numbers)
+    reason, data, lost = "there is too much of it", None, ""
+    if whole and (members or not group):
+        data, lost = tried(lambda: _whole(error), (data, lost))
+        reason = "" if data else _why(kind if group else error)
+    notes: list[str] = tried(lambda: _notes(error), [])
+    if lost:
+        notes.append(f"flowkit: what could not travel from the worker process: {lost}")
+    return _Packed(
+        type_name=type_name,
+        text=text,
+        traceback_text=tried(lambda: clipped(_traceback(error, type_name, text), longest), ""),
+        notes=tuple(notes),
+        whole=data,
+        reason=reason,
+        kinds=tuple(_kinds(kind)),
+        follow=follow,
+        following=numbers.get(id(following)),
+        message=str.__str__(_raw(BaseExceptionGroup, "message", error)) if group else "",
+        members=members,
+    )
 
 
-def unpack_error(data: bytes, task: str) -> BaseException:
-    """Return the exception, as itself or, where that cannot be, as a :class:`RemoteTaskError`."""
-    from flowkit_core import RemoteTaskError
+def _notes(error: BaseException) -> list[str]:
+    notes = _raw(BaseException, "__dict__", error).get("__notes__")
+    return [safe(partial(str, note)) for note in notes] if issubclass(type(notes), (list, tuple)) else []
 
-    chain, kinds, type_name, text, traceback_text, reason = pickle.loads(data)
-    errors: list[BaseException] = []
-    follows: list[str] = []
-    for packed, follow, notes in chain:
-        try:
-            error = _rebuilt(packed, notes, task)
-        except BaseException:
-            error = None
-        if error is None:
-            if errors:
-                break
-            error = _stand_in(
-                RemoteTaskError, kinds, (task, type_name.removeprefix("builtins."), text, traceback_text, reason)
-            )
-        errors.append(error)
-        follows.append(follow)
-    for one, following, follow in zip(errors, errors[1:], follows, strict=False):
-        if follow == "cause":
-            _set(one, "__cause__", following)
-        else:
-            _set(one, "__context__", following)
-    if not isinstance(errors[0], RemoteTaskError):
-        _set(errors[-1], "__cause__", RemoteTraceback(traceback_text))
-    return errors[0]
+
+def _following(error: BaseException) -> tuple[str, BaseException | None]:
+    """Return what an exception is shown to come from, and whether that is its cause or its context."""
+    if (cause := _raw(BaseException, "__cause__", error)) is not None:
+        return "cause", cause
+    if _raw(BaseException, "__suppress_context__", error):
+        return "", None
+    return "context", _raw(BaseException, "__context__", error)
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    members: tuple[BaseException, ...] = ()
+    if issubclass(type(error), BaseExceptionGroup):  # isinstance() would ask the exception
+        members = _raw(BaseExceptionGroup, "exceptions", error)
+    return members
 
 
 def _kinds(kind: type[BaseException]) -> Iterator[bytes]:
     """Yield the classes of an exception that can be found elsewhere, as pickles, its own or the nearest above first."""
-    for base in kind.__mro__:
+    for base in type.mro(kind):
         if issubclass(base, Exception) and base is not Exception:
             data = _verified(base, lambda other, base=base: other is base)  # type: ignore[misc]
             if data is not None:
                 yield data
 
 
-def _packed(error: BaseException) -> bytes | None:
-    """Return the pickle of an exception if it unpickles to the same; else its parts, else None."""
-    kind = type(error)
+def _whole(error: BaseException) -> tuple[bytes | None, str]:
+    """Return the pickle of an exception if it unpickles to the same; else its parts, and the names of those lost."""
+    kind, args, members = type(error), _raw(BaseException, "args", error), _members(error)
 
     def same(other: Any) -> bool:
-        return type(other) is kind and len(other.args) == len(error.args) and _sound(other)
+        return type(other) is kind and len(_raw(BaseException, "args", other)) == len(args) and _sound(other)
 
     def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again; slots may be lost
-        return same(other) and _contents(other) == _contents(error)
+        mine, its = (pickle.dumps((_raw(BaseException, "args", one), _slots(one)), PROTOCOL) for one in (error, other))
+        return same(other) and mine == its
 
-    group = isinstance(error, BaseExceptionGroup)
-    if not group and (whole := _verified(error, equal)) is not None:
-        return whole
+    if not members and (whole := _verified(error, equal)) is not None:
+        return whole, ""
     # many exceptions have an __init__ that pickle cannot call again, or hold a lock or a socket: put them together
-    # without the one, and without the other; and the members of a group are exceptions like any other
-    args: list[Any] = []
+    # without the one, and without the other
+    attributes = {name: value for name, value in _raw(BaseException, "__dict__", error).items() if name != "__notes__"}
+    parts: tuple[dict[Any, Any], ...] = (dict(enumerate(args)), attributes, _slots(error))
     lost: list[str] = []
-    for position, value in enumerate(error.args):
-        if isinstance(error, BaseExceptionGroup) and position == 1:
-            args.append(_Members(map(pack_error, error.exceptions)))
-            continue
-        travels = _verified(value, lambda _: True) is not None
-        args.append(value if travels else shown(value))
-        lost += [] if travels else [f"args[{position}]"]
-    attributes, slots = _state(error)
-    for kept in (attributes, slots):
-        for name in [name for name, value in kept.items() if _verified(value, lambda _: True) is None]:
-            lost.append(name)
-            kept[name] = None  # not missing: a __getattr__ may count on it
-    parts = ("parts", kind, tuple(args), attributes, slots, tuple(lost))
-    return _verified(parts, lambda other: same(_assembled(other, ""))) or (_verified(error, equal) if group else None)
+    for kept in parts:
+        for name, value in kept.items():
+            if members and type(value) in (list, tuple) and [*map(id, value)] == [*map(id, members)]:
+                kept[name] = _Members
+            elif _verified(value, lambda _: True) is None:
+                lost.append(f"args[{name}]" if kept is parts[0] else name)
+                kept[name] = shown(value) if kept is parts[0] else None  # not missing: a __getattr__ may count on it
+    pieces = (kind, tuple(parts[0].values()), *parts[1:])
+    others = [Exception() if issubclass(kind, Exception) else BaseException()] * len(members)
+    return _verified(pieces, lambda found: same(_assembled(found, "", others))), ", ".join(lost)
 
 
-def _state(error: BaseException) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the attributes of an exception, and apart from them those in slots, which pickle leaves out."""
-    state: Any = object.__getstate__(error)
-    attributes, slots = state if isinstance(state, tuple) else (state, None)
-    return dict(attributes or ()), dict(slots or ())
-
-
-def _contents(error: BaseException) -> bytes:
-    """Return what of an exception has to be the same in a copy."""
-    return pickle.dumps((error.args, _state(error)[1]), PROTOCOL)
-
-
-class _Members(list[bytes]):
-    """The members of an exception group, each packed by itself."""
-
-
-def _rebuilt(packed: bytes | None, notes: Sequence[str], task: str) -> BaseException | None:
-    if packed is None:
-        return None
-    found = pickle.loads(packed)
-    error = found if isinstance(found, BaseException) else _assembled(found, task)
-    for note in notes:  # a __reduce__ of the user's leaves them out
-        _note(error, note)
-    return error
-
-
-def _assembled(parts: Any, task: str) -> BaseException:
-    _, kind, args, attributes, slots, lost = parts
-    args = tuple([unpack_error(data, task) for data in arg] if type(arg) is _Members else arg for arg in args)
-    error: BaseException = kind.__new__(kind, *args)
-    _set(error, "args", args)
-    error.__dict__.update(attributes)
-    for name, value in slots.items():
-        _set(error, name, value)
-    if lost:
-        _note(error, f"flowkit: what could not travel from the worker process: {', '.join(lost)}")
-    return error
-
-
-def _note(error: BaseException, note: str) -> None:
-    """Add a note to an exception, whatever its class thinks of attributes that are not there."""
-    notes = error.__dict__.setdefault("__notes__", [])
-    if note not in notes:
-        notes.append(note)
-
-
-def _sound(error: BaseException) -> bool:
-    """Say whether an exception can be shown, as it would be at the end of a program, and be asked for what it lacks."""
-    import traceback
-
-    traceback.format_exception_only(error)
-    return not hasattr(error, "__flowkit__")
-
-
-def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set an attribute of an exception, whatever its class thinks of that."""
-    BaseException.__setattr__(error, name, value)
+def _slots(error: BaseException) -> dict[str, Any]:
+    """Return the attributes of an exception in slots, its class's or those of builtin classes."""
+    found = {}
+    for name, slot in _descriptors(type(error)):
+        with contextlib.suppress(AttributeError):
+            found[name] = slot.__get__(error)
+    return found
 
 
 def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
@@ -194,38 +206,160 @@ def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
         return None
 
 
-def _why(error: BaseException) -> str:
+def _why(thing: Any) -> str:
     try:
-        pickle.loads(pickle.dumps(error, PROTOCOL))
+        pickle.loads(pickle.dumps(thing, PROTOCOL))
     except BaseException as reason:  # pickling runs the user's code
         return described(reason)
     return ""
 
 
-def _stand_in(base: Any, kinds: Sequence[bytes], facts: tuple[Any, ...]) -> BaseException:
-    """Return a RemoteTaskError that is also of the first type of these that allows it, so that ``except`` works."""
-    plain: BaseException = base(*facts)
-    own = {"__reduce__": lambda _: (base, facts), "__str__": lambda self: self.args[0]}
-    for data in kinds:
+def _traceback(error: BaseException, type_name: str, text: str) -> str:
+    import traceback
+
+    own = _raw(BaseException, "__traceback__", error)
+    if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec._worker":
+        own = own.tb_next or own  # the first frame is the worker's own, but for members of a group
+    try:
+        return "".join(_lines(error, own))
+    except BaseException:  # it cannot be shown, but where it was raised can
+        return "".join((_HEADER, *traceback.format_tb(own), f"{type_name}: {text}\n"))
+
+
+# ---- in the run ------------------------------------------------------------------------------------------------------
+
+
+def unpack_error(data: bytes, task: str) -> BaseException:
+    """Return the exception, as itself or, where that cannot be, as a :class:`RemoteTaskError`."""
+    packed: list[_Packed] = pickle.loads(data)
+    errors: dict[int, BaseException] = {}
+    waiting = [*range(len(packed))]
+    while waiting:
+        one = packed[waiting[-1]]
+        if missing := [member for member in one.members if member not in errors]:
+            waiting += missing  # before the group
+        elif (number := waiting.pop()) not in errors:
+            errors[number] = _unpacked(one, [errors[member] for member in one.members], task)
+    _link(packed, errors)
+    return errors[0]
+
+
+def _link(packed: Sequence[_Packed], errors: Mapping[int, BaseException]) -> None:
+    """Give exceptions their causes and contexts, and the last of each such chain the tracebacks of all in it."""
+    from flowkit_core import RemoteTaskError
+
+    links: dict[int, int] = {}
+
+    def end(number: int) -> int:
+        while number in links:
+            number = links[number]
+        return number
+
+    for number, one in enumerate(packed):
+        if one.following is not None and end(one.following) != number:  # what goes in a circle is cut
+            links[number] = one.following
+            _set(errors[number], f"__{one.follow}__", errors[one.following])
+    left, texts = set(errors), dict[int, list[str]]()
+    for start in range(len(packed)):
+        chain, number = [], start
+        while number in left:  # else it is shown already
+            left.remove(number)
+            chain.append(number)
+            number = links.get(number, -1)
+        if not all(issubclass(type(errors[number]), RemoteTaskError) for number in chain):  # they show it themselves
+            text = packed[chain[-1]].traceback_text
+            for number in chain[-2::-1]:
+                text += _BETWEEN[packed[number].follow] + packed[number].traceback_text
+            texts.setdefault(end(start), []).append(text)
+    for last, found in texts.items():
+        _set(errors[last], "__cause__", RemoteTraceback("\n".join(found)))
+
+
+def _unpacked(one: _Packed, members: Sequence[BaseException], task: str) -> BaseException:
+    reason, notes, error = one.reason, [*one.notes], None
+    try:
+        if one.whole is not None:
+            found = pickle.loads(one.whole)
+            error = found if isinstance(found, BaseException) else _assembled(found, one.message, members)
+    except BaseException as problem:
+        reason = described(problem)
+    if error is None:
+        error = _stand_in(one, members, (task, one.type_name, one.text, one.traceback_text, reason))
+        if members:
+            notes.append(f"flowkit: it stands for {one.type_name}, which could not travel from the worker: {reason}")
+    attributes = _raw(BaseException, "__dict__", error)
+    if notes or "__notes__" in attributes:
+        attributes["__notes__"] = notes
+    return error
+
+
+def _stand_in(one: _Packed, members: Sequence[BaseException], facts: tuple[Any, ...]) -> BaseException:
+    """Return a group or a RemoteTaskError that is also of the first type of these that allows it, for ``except``."""
+    from flowkit_core import RemoteTaskError as Base
+
+    plain = BaseExceptionGroup(one.message, members) if members else Base(*facts)
+    own = {"__reduce__": lambda _: (Base, facts), "__str__": lambda self: self.args[0]}
+    for data in one.kinds:
         with contextlib.suppress(BaseException):  # incompatible layouts, hostile metaclasses, a class that is not here
             kind = pickle.loads(data)
-            both: BaseException = kind.__new__(type(base.__name__, (base, kind), own))
-            both.__dict__.update(plain.__dict__)
-            both.args = plain.args
-            both.__dict__.setdefault("__notes__", [])
-            if _sound(both):
-                return both
+            if members:
+                near: BaseException = BaseExceptionGroup.__new__(kind, one.message, members)
+            else:
+                near = kind.__new__(type(Base.__name__, (Base, kind), own))
+            near.__dict__.update(plain.__dict__)
+            near.args = plain.args
+            near.__dict__.setdefault("__notes__", [])
+            if _sound(near):
+                return near
     return plain
 
 
-def _traceback(error: BaseException) -> str:
+# ---- on both sides ---------------------------------------------------------------------------------------------------
+
+
+def _raw(holder: type, name: str, thing: Any) -> Any:
+    """Return an attribute that a builtin class provides, whatever the class of the thing makes of that."""
+    return vars(holder)[name].__get__(thing)
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    """Set an attribute of an exception, whatever its class thinks of that."""
+    BaseException.__setattr__(error, name, value)
+
+
+def _descriptors(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield the slots of a class of exceptions, its own and those of builtin classes, with their names."""
+    for base in type.mro(kind):
+        own = _raw(type, "__dict__", base)
+        for name, slot in own.items() if "__slots__" in own or _raw(type, "__module__", base) == "builtins" else ():
+            if type(slot) is MemberDescriptorType and slot not in _APART:
+                yield name, slot
+
+
+def _assembled(parts: Any, message: str, members: Sequence[BaseException]) -> BaseException:
+    kind, args, attributes, slots = parts
+    new = partial(BaseExceptionGroup.__new__, kind, message, members) if members else partial(kind.__new__, kind, *args)
+    error: BaseException = new()
+    _set(error, "args", tuple([*members] if arg is _Members else arg for arg in args))
+    _raw(BaseException, "__dict__", error).update(attributes)
+    for name, slot in _descriptors(kind):
+        if name in slots and tried(lambda slot=slot: slot.__get__(error), _Members) is not slots[name]:  # type: ignore[misc]
+            slot.__set__(error, slots[name])
+    return error
+
+
+def _sound(error: BaseException) -> bool:
+    """Say whether an exception can be shown, as it would be at the end of a program, and be asked for what it lacks."""
+    return tried(lambda: bool([*_lines(error, None)]) and not hasattr(error, "__flowkit__"), otherwise=False)
+
+
+def _lines(error: BaseException, trace: Any) -> Iterator[str]:
+    """Yield a traceback of one exception alone: with each that belongs to it, as often as it does, there is no end."""
     import traceback
 
-    try:
-        own = error.__traceback__
-        if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec._worker":
-            own = own.tb_next  # the first frame is the worker's own, but for members of a group
-        text = "".join(traceback.format_exception(type(error), error, own or error.__traceback__))
-    except BaseException:
-        text = "".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__name__}: <unprintable>"
-    return clipped(text)
+    alone = traceback.TracebackException(type(error), error, trace, _seen=set())
+    alone.exceptions = None
+    if trace is not None:
+        yield _HEADER
+        yield from alone.stack.format()
+    yield from alone.format_exception_only()

@@ -24,7 +24,8 @@ class Functions:
 
     Args:
         run: the run.
-        number: returns the number by which workers know a function from run to run; a new number, if it is given none.
+        number: returns the number by which workers know a function from run to run, if it is given that and where it is
+            found; else a new number.
 
     Raises:
         SerializationError: a function cannot get to a worker.
@@ -38,7 +39,7 @@ class Functions:
         pickler: pickles those that lie in shared memory in part.
     """
 
-    def __init__(self, run: Run, number: Callable[[Any], int]) -> None:
+    def __init__(self, run: Run, number: Callable[..., int]) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
         self.passing: set[int] = set()
         self.forked: dict[int, Callable[..., Any]] | None = None
@@ -80,7 +81,7 @@ class Functions:
         return self.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
 
     def _add(self, func: Any, how: str, what: Any) -> int:
-        number = self._number(func if how == "name" else None)
+        number = self._number(func, what[:-1]) if how == "name" else self._number()
         self.references[number] = how, what
         if how == "pickle":
             self.passing.add(number)

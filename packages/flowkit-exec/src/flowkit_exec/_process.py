@@ -64,6 +64,8 @@ class ProcessExecutor:
         self._idle: list[Child] = []
         self._lock = threading.RLock()  # a handler of a signal may use the executor while its thread does
         self._numbers: dict[int, tuple[int, Any]] = {}
+        self._found: dict[Any, Any] = {}  # where a function is found -> the function
+        self.generation = 0  # grows with each reload of a module: who began before that knows the old one
         self._counter = count(1)
         self._closed = False
         self._finalizer = weakref.finalize(self, bury_all, self._idle)
@@ -96,11 +98,20 @@ class ProcessExecutor:
 
     # ---- what a run borrows --------------------------------------------------------------------------------------
 
-    def number(self, func: Any = None) -> int:
-        """Return the number by which workers know a function, the same in every run; a new number for none."""
+    def number(self, func: Any = None, found: Any = None) -> int:
+        """Return the number by which workers know a function, the same in every run; a new number for none.
+
+        Args:
+            func: the function.
+            found: where workers find it.
+        """
         with self._lock:
             if func is None:
                 return next(self._counter)
+            if self._found.setdefault(found, func) is not func:  # its module was reloaded here, and not there
+                self._found[found] = func
+                self.generation += 1
+                self._bury_all(self._idle)
             if id(func) not in self._numbers:
                 self._numbers[id(func)] = next(self._counter), func  # held, so that its id() stays its own
             return self._numbers[id(func)][0]
@@ -112,7 +123,7 @@ class ProcessExecutor:
                 if not self._idle:
                     return None
                 child = self._idle.pop()
-            if child.fate() is None:
+            if not child.has_ended():
                 return child
             child.kill()
             child.mourn()
@@ -120,7 +131,7 @@ class ProcessExecutor:
     def give_back(self, child: Child) -> None:
         """Keep a worker warm for the next run."""
         with self._lock:
-            if not self._closed and len(self._idle) < self.max_workers:
+            if not self._closed and len(self._idle) < self.max_workers and child.generation == self.generation:
                 self._idle.append(child)
                 return
         self._bury_all([child])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import failure
@@ -12,7 +15,7 @@ from . import _wire as wire
 from ._words import described, is_for_the_program, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def levels() -> dict[str, tuple[int, bool]]:
@@ -30,6 +33,15 @@ def _loggers() -> dict[str, logging.Logger]:
     return {name: logger for name, logger in known.items() if isinstance(logger, logging.Logger)}
 
 
+def _is_script() -> bool:
+    """Say whether this is a worker in which the script has another name."""
+    return sys.modules["__main__"].__name__ == "__mp_main__"
+
+
+def _renamed(name: str, old: str, new: str) -> str:
+    return ".".join([new if part == old else part for part in name.split(".")])
+
+
 class _Forwarder(logging.Handler):
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -41,12 +53,14 @@ class _Forwarder(logging.Handler):
             return
         try:
             facts = dict(vars(record))
+            if _is_script():
+                facts["name"] = _renamed(record.name, "__mp_main__", "__main__")
             facts["msg"], facts["args"] = record.getMessage(), None
             if record.exc_info:
                 facts["exc_text"] = logging.Formatter().formatException(record.exc_info)
                 facts["exc_info"] = None
             record._flowkit_sent = True
-            self._send(wire.frame(wire.LOG, _pickled(facts)))
+            self._send(_pickled(facts))
         except Exception:
             self.handleError(record)
 
@@ -70,6 +84,8 @@ def _travels(value: Any) -> bool:
 
 def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -> None:
     """Let the loggers of this worker send what is heard there, instead of whatever the script has set up here too."""
+    if _is_script():
+        heard = {_renamed(name, "__main__", "__mp_main__"): facts for name, facts in heard.items()}
     for name in {"", "flowkit", *heard}:
         logger = logging.getLogger(name or None)
         level, handled = heard.get(name, (logger.level, True))
@@ -85,14 +101,30 @@ def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -
                 logger.addHandler(_Forwarder(send))
 
 
-def handle(data: bytes) -> None:
-    """Hand a record from a worker to the handlers of this process."""
+@contextmanager
+def files_left_alone() -> Iterator[None]:
+    """Let handlers that are made meanwhile open no file: records go elsewhere, and the file has been opened once."""
+    kind: Any = logging.FileHandler
+    method = kind._open
+    kind._open = lambda handler: open(os.devnull, "w", encoding=handler.encoding)  # noqa: SIM115 - its own to close
+    try:
+        yield
+    finally:
+        kind._open = method
+
+
+def handle(data: bytes, where: dict[str, str]) -> None:
+    """Hand a record from a worker to the handlers of this process; flowkit's own are told where they are from."""
     try:
         record = logging.makeLogRecord(pickle.loads(data))
     except BaseException as error:  # unpickling runs the user's code
         if is_for_the_program(error):
             raise
         return
+    if record.name.partition(".")[0] == "flowkit" and not hasattr(record, "run_id"):  # else of a run within the task
+        vars(record).update(where | vars(record))
+    if _is_script():  # in a worker too, for the workers of a run inside a task
+        record.name = _renamed(record.name, "__main__", "__mp_main__")
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):
         _guarded(logger.handle, record)

@@ -7,8 +7,9 @@ import pickle
 import sys
 import threading
 from time import monotonic, sleep
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from ._script import Script, check, describe_main
 from ._segments import SharingPickler
@@ -27,38 +28,73 @@ LINGER = 0.03
 def reference(func: Any) -> tuple[str, Any] | str:
     """Return how a worker can get a function without help; or why it cannot, in words.
 
-    ``("name", (module, qualified name))`` is looked up; ``("pickle", bytes)`` is unpickled.
+    ``("name", (module, qualified name, depth, mark))`` is looked up; ``("pickle", bytes)`` is unpickled.
     """
     module_name, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
-    if module_name is None or name is None or not isinstance(func, FunctionType):
+    if module_name is None or name is None:
         return _by_pickle(func)
+    pickled = "" if isinstance(func, FunctionType) else _by_pickle(func)
+    if not isinstance(pickled, str):
+        return pickled
     if "<lambda>" in name:
         return "is a lambda, which has no name to find it by"
     if "<locals>" in name:
         return f"is defined inside a function ({name}), where a worker cannot look it up"
     module = sys.modules.get(module_name)
-    if module_name == "__main__" and (describe_main() is None or func.__code__.co_filename.startswith("<")):
+    if module_name == "__main__" and (describe_main() is None or _file(func).startswith("<")):
         return "is defined in an interactive session, which a worker cannot import"
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
     for depth, inner in enumerate(layers(found)):
         if inner is func:
-            return "name", (module_name, name, depth, mark(func))
-    return (
+            marked = mark_of(func)
+            if marked is not None and not _is_as_written(module):
+                marked = (*marked[:2], None)
+            return "name", (module_name, name, depth, marked)
+    return pickled or (
         f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
     )
 
 
-def mark(func: Any) -> tuple[Any, ...]:
-    """Return what tells a function from another of the same name: where it stands, and what it takes."""
-    code = func.__code__
-    return code.co_firstlineno, code.co_varnames[: code.co_argcount]
+def _file(func: Any) -> str:
+    return func.__code__.co_filename if hasattr(func, "__code__") else ""
 
 
 def mark_of(func: Any) -> Any:
-    """Return the mark of a function, None for what is no plain function."""
-    return mark(func) if hasattr(func, "__code__") else None
+    """Return what tells a function from another of the same name, its line first; None for what is no function."""
+    code = getattr(func, "__code__", None)
+    if code is None:
+        return None
+    return code.co_firstlineno, code.co_varnames[: code.co_argcount], (sys.flags.optimize, _digest(code))
+
+
+def _is_as_written(module: ModuleType | None) -> bool:
+    """Say whether the code of a module is that of its file: pytest and others have loaders that change it."""
+    loader = getattr(getattr(module, "__spec__", None) or module, "loader", None) or getattr(module, "__loader__", None)
+    return type(loader).__module__ in ("_frozen_importlib_external", "zipimport")
+
+
+def _alike(found: Any, marked: Any) -> bool:
+    """Say whether a function has a mark; a digest that is missing, or of code optimized otherwise, does not count."""
+    own = mark_of(found)
+    if own == marked or own is None or marked is None or own[:2] != marked[:2]:
+        return bool(own == marked)
+    return marked[2] is None or marked[2][0] != sys.flags.optimize
+
+
+def _digest(code: CodeType) -> int:
+    """Return a number that stands for instructions, names and constants, the same in every process."""
+    digest = crc32(repr(code.co_names).encode(), crc32(code.co_code))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            text = str(_digest(constant))
+        elif isinstance(constant, frozenset):  # in no order
+            text = repr(sorted(map(repr, constant)))
+        else:
+            text = repr(constant)
+        digest = crc32(text.encode(errors="surrogatepass"), digest)
+    return digest
 
 
 def layers(outermost: Any) -> list[Any]:
@@ -130,19 +166,20 @@ def resolve(how: str, what: Any) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
         there = layers(found)
-        same = [inner for inner in (*there[depth : depth + 1], *there) if mark_of(inner) == marked]
+        same = [inner for inner in (*there[depth : depth + 1], *there) if _alike(inner, marked)]
         if not same:
             line = (mark_of(there[-1]) or "?")[0]
+            moved = f"it stands in line {line}, not in line {marked[0]}"
+            where = moved if line != marked[0] else "its code is not the same"
             raise LookupError(
-                f"{name} is another function there: it stands in line {line}, not in line {marked[0]}; "
-                f"perhaps it was defined again after the first run(), or its file has changed"
+                f"{name} is another function there: {where}; perhaps it was defined again after the first run(), or "
+                f"its file has changed"
             )
         found = same[0]
         if isinstance(sys.modules["__main__"], Script) and module_name == "__main__":
             check(sys.modules["__main__"], found)
     else:
         found = pickle.loads(what)
-    from flowkit_core.binding import is_coroutine_function
-    from flowkit_core.graph import Awaited
+    from flowkit_core.graph import awaited
 
-    return Awaited(found) if is_coroutine_function(found) else found
+    return awaited(found)

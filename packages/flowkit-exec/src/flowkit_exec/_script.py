@@ -3,8 +3,9 @@
 A worker has no use for the script until a function or a class of ``__main__`` is needed: a task defined there, or an
 instance of a class defined there among its arguments. Then the script is executed as module ``__mp_main__`` (the
 name that the standard library uses for the same purpose), so that a guarded part does not run; and the first
-``run()`` of a pipeline ends it. The statement that calls ``run()`` may be a loop that waits for the right time, or
-call a function that does: such a statement is executed only if a name is still missing.
+``run()`` of a pipeline ends it, without what the statements around it do on the way out. The statement that calls
+``run()`` may be a loop that waits for the right time, or call a function that does: such a statement is executed only
+if a name is still missing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import sys
 import threading
 from _ast import Module, PyCF_ONLY_AST
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -26,6 +27,9 @@ from ._words import described
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, FrameType
+
+
+_WITH_WAY_OUT = ("Try", "TryStar", "With", "For", "While", "If", "Match", "ClassDef")  # themselves, or within
 
 
 class StopImport(BaseException):
@@ -95,9 +99,10 @@ class Script(ModuleType):
         super().__init__("__mp_main__")
         self._flowkit_main = main
         self._flowkit_body: list[Any] = []  # the statements of the first part
+        self._flowkit_around: Callable[[], AbstractContextManager[None]] = nullcontext
         self._flowkit_parts = _parts(main, vars(self)) if main is not None else iter(())
-        self._flowkit_failure = ""
-        self._flowkit_late: set[str] = set()  # what it would have made or changed, had it not failed
+        self._flowkit_failure = self._flowkit_end = ""
+        self._flowkit_late: set[str] = set()  # what it would have made or changed, had it not ended there
 
     def __getattr__(self, name: str) -> Any:
         facts = vars(self)
@@ -114,12 +119,12 @@ class Script(ModuleType):
 
 
 def check(script: Script, function: Any) -> None:
-    """Refuse a function that reads what the script would have made or changed, had it not failed before."""
+    """Refuse a function that reads what the script would have made or changed, had it not ended before."""
     if script._flowkit_late:
         from ._halves import read
 
         for name in sorted(script._flowkit_late & read(function, vars(script))):
-            raise EndedEarlyError(name, script._flowkit_failure)
+            raise EndedEarlyError(name, script._flowkit_end)
 
 
 def execute(script: Script) -> bool:
@@ -128,10 +133,10 @@ def execute(script: Script) -> bool:
     try:
         part = next(script._flowkit_parts, None)
         if part is not None:
-            with importing("in a worker process, a script ends at its run()"):
+            with script._flowkit_around(), importing("in a worker process, a script ends at its run()"):
                 exec(part, vars(script))  # noqa: S102 - the user's own script
-    except StopImport:
-        script._flowkit_parts = iter(())
+    except StopImport as stop:
+        _stop(script, stop)
     except BaseException as error:
         main = script._flowkit_main or {}
         if isinstance(error, SystemExit) and not main["line"]:  # the run began when the script had come to its end
@@ -145,19 +150,35 @@ def execute(script: Script) -> bool:
     return True
 
 
+def _stop(script: Script, stop: StopImport) -> None:
+    """Take note that the script came to a ``run()``, and of what it has made between that and the present one."""
+    from ._halves import made
+
+    script._flowkit_parts = iter(())
+    line, present = _line_of(script, stop), (script._flowkit_main or {}).get("line") or sys.maxsize
+    script._flowkit_late = made(script._flowkit_body, line, present)
+    script._flowkit_end = f"its first run(), in line {line}"
+
+
 def _fail(script: Script, error: BaseException) -> None:
     """Take note of why the script ended early, and of what it lacks for that."""
     from ._halves import changed
 
+    line = _line_of(script, error)
+    script._flowkit_failure = script._flowkit_end = described(error) + (f" in line {line}" if line else "")
+    rest = [part for part in script._flowkit_body if part.end_lineno >= line]
     facts = vars(script)
+    script._flowkit_late = changed(rest, facts) if script._flowkit_body else set(facts)  # compiled only: it may be any
+
+
+def _line_of(script: Script, error: BaseException) -> int:
+    """Return the line of the script where an exception came from."""
     line, trace = 0, error.__traceback__
     while trace is not None:
-        at_top = trace.tb_frame.f_globals is facts and trace.tb_frame.f_code.co_name == "<module>"
+        at_top = trace.tb_frame.f_globals is vars(script) and trace.tb_frame.f_code.co_name == "<module>"
         line = trace.tb_lineno if at_top else line
         trace = trace.tb_next
-    script._flowkit_failure = described(error) + (f" in line {line}" if line else "")
-    rest = [part for part in script._flowkit_body if part.end_lineno >= line]
-    script._flowkit_late = changed(rest, facts) if script._flowkit_body else set(facts)  # compiled only: it may be any
+    return line
 
 
 def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
@@ -191,12 +212,23 @@ def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
     for place, statement in enumerate(tree.body):
         if statement.lineno <= line <= statement.end_lineno and type(statement).__name__ in ("Expr", "While"):
             until = place
-    facts["_flowkit_body"] = tree.body[:until]
-    code: CodeType = compile(Module(tree.body[:until], []), path, "exec", dont_inherit=True)
+    body = facts["_flowkit_body"] = tree.body[:until]
+    code: CodeType = compile(Module(_without_way_out(body, facts), []), path, "exec", dont_inherit=True)
     yield code
     if until < len(tree.body):
+        last = tree.body[until : until + 1]
+        facts["_flowkit_body"] = body + last
         flags = code.co_flags & __future__.annotations.compiler_flag
-        yield compile(Module(tree.body[until : until + 1], []), path, "exec", flags, dont_inherit=True)
+        yield compile(Module(_without_way_out(last, facts), []), path, "exec", flags, dont_inherit=True)
+
+
+def _without_way_out(body: list[Any], facts: dict[str, Any]) -> list[Any]:
+    """Return statements that a ``run()`` leaves without anything else being done for that."""
+    if not any(type(statement).__name__ in _WITH_WAY_OUT for statement in body):
+        return body
+    from ._halves import without_way_out
+
+    return [without_way_out(statement, StopImport, facts) for statement in body]
 
 
 def _mute() -> list[tuple[int, int]]:

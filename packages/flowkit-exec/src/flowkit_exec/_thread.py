@@ -19,7 +19,7 @@ from contextvars import copy_context
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
-from flowkit_core import Later, Node, Run
+from flowkit_core import ExecutorError, Later, Node, Run
 from flowkit_core.executor import Timers, carry, checked_workers
 
 from ._ranked import Ranked
@@ -292,6 +292,10 @@ class _Team:
                     self._call_up_locked(len(self._ready))
                 if me is not None and me not in self._idle:
                     return
+                gone = None if current is not head else self._gone_locked()
+            if gone is not None:
+                self._fail(gone)
+                return
             now = monotonic()
             if stuck:
                 calm_since = now
@@ -301,6 +305,18 @@ class _Team:
                 nap *= 2
             nap = min(nap, LONGEST_NAP)
             head = current
+
+    def _gone_locked(self) -> ExecutorError | None:
+        """Return an error if a helper has ended while the run goes on: it was counted on, and would be for ever."""
+        for worker in self._crew:
+            thread = worker.thread
+            if thread is not None and thread.ident is not None and not thread.is_alive():
+                return ExecutorError(
+                    f"worker thread {thread.name!r} ended before it could take part in the run: its error is on "
+                    f"standard error; look for what runs in every new thread, such as a function given to "
+                    f"threading.settrace() or threading.setprofile(), or a patched threading.Thread.run()"
+                )
+        return None
 
     def _how_long(self, nap: float, quiet: float, stirred: int) -> float:
         """Return how long to sleep on watch: a nap, or a doze when it has been quiet for long."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
 
 PROTOCOL = 5
 DEPTH = "FLOWKIT_DEPTH"
@@ -28,7 +29,11 @@ RUN, FUNCTION, BATCH = range(3)
 # items of a batch: how the arguments are given
 BY_POSITION, BY_NAME, SHARED, AS_IT_IS, PREVIOUS, AFTER = range(6)
 # from a worker
-READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG, ASTRAY = range(10, 19)
+READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG, ASTRAY, SLOW = range(10, 20)
+
+
+PATIENCE = 5.0
+"""After how many seconds a worker that is still executing the script says so."""
 
 
 def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0, descriptors: int = 0) -> bytes:
@@ -36,9 +41,24 @@ def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0
     return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
 
 
+def of_system(error: BaseException | None) -> bool:
+    """Say whether the system raised an error: it has a number then. What the handler of a signal raises, has none."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
+class suppress(contextlib.suppress):  # noqa: N801 - it is what it is named after
+    """Suppress errors of these classes, but not, say, the TimeoutError by which a handler of a signal limits a call."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Say whether the error is dropped."""
+        return super().__exit__(kind, error, trace) and (of_system(error) or not isinstance(error, OSError))
+
+
 def close(descriptor: int) -> None:
     """Close a descriptor, if it is still open."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.close(descriptor)
 
 
@@ -47,10 +67,9 @@ def close(descriptor: int) -> None:
 
 def folder() -> str | None:
     """Return the current folder; None if it was removed."""
-    try:
+    with suppress(OSError):
         return os.getcwd()
-    except OSError:
-        return None
+    return None
 
 
 def environment() -> Mapping[bytes, bytes]:

@@ -8,6 +8,10 @@ from flowkit_core import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    U = TypeVar("U")
 
 LONGEST_TEXT = 1 << 20
 
@@ -27,18 +31,24 @@ def shown(value: Any) -> str:
     return safe(lambda: repr(value))
 
 
-def safe(text: Callable[[], str]) -> str:
+def safe(text: Callable[[], str], longest: int = LONGEST_TEXT) -> str:
+    """Return a text that foreign code makes, as a plain one, whatever that does."""
+    return tried(lambda: clipped(str.__str__(str(text())), longest), "<unprintable>")
+
+
+def tried(make: Callable[[], T], otherwise: U) -> T | U:
+    """Return what foreign code makes, or something else where it fails in whatever way."""
     try:
-        return clipped(str(text()))
+        return make()
     except BaseException:
-        return "<unprintable>"
+        return otherwise
 
 
-def clipped(text: str) -> str:
-    if len(text) <= LONGEST_TEXT:
+def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
+    if len(text) <= longest:
         return text
-    half = LONGEST_TEXT // 2
-    return f"{text[:half]}\n... ({len(text) - LONGEST_TEXT} characters left out) ...\n{text[-half:]}"
+    half = longest // 2
+    return f"{text[:half]}\n... ({len(text) - longest} characters left out) ...\n{text[-half:]}"
 
 
 def is_for_the_program(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ give it to an idle worker, or because the run has failed, or because the worker 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import pickle
@@ -18,9 +19,11 @@ import struct
 import sys
 from collections import deque
 from contextlib import suppress
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from flowkit_core import _start
 
 from . import _wire as wire
 from ._exceptions import pack_error
@@ -28,12 +31,15 @@ from ._segments import MOST_DESCRIPTORS, SharingUnpickler, encode
 from ._words import described, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from ._segments import Layout
 
 _FEW_BITS = 4096
 _CONTROL = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
+_LOST = -1
+"""In the place of a descriptor for which there was no room."""
 _SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
 
 
@@ -44,10 +50,12 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     from ._script import Script
 
     # what is pickled by reference to either name is found in the script
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = Script(main_module)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = script = Script(main_module)
     wire.interactive = main_module is None
     _settle_in()
-    Worker(channel, outcomes, tickets, lifeline, {}).serve()
+    worker = Worker(channel, outcomes, tickets, lifeline, {})
+    script._flowkit_around = worker.as_it_began
+    worker.serve()
 
 
 def _bind(lifeline: int) -> bool:
@@ -84,6 +92,33 @@ def _settle_in() -> None:
             stream.reconfigure(line_buffering=True)  # what a task prints is not lost when the worker ends
 
 
+def _move_into(surroundings: dict[str, Any]) -> None:
+    sys.argv[:] = surroundings["argv"]
+    environment = surroundings["environment"]
+    if wire.environment() != environment:
+        for name in wire.environment().keys() - environment.keys():
+            del os.environb[name]
+        os.environb.update(environment)
+    if surroundings["cwd"] not in (None, wire.folder()):
+        os.chdir(surroundings["cwd"])
+
+
+def _announced(buffer: bytearray) -> int:
+    """Return how many descriptors come with the frames in a buffer."""
+    total = at = 0
+    while len(buffer) - at >= wire.HEADER.size:
+        length, _, count, _, _ = wire.HEADER.unpack_from(buffer, at)
+        total += count
+        at += wire.HEADER.size + length
+    return total
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor != _LOST:
+            os.close(descriptor)
+
+
 def _ignore(_number: int, _frame: object) -> None:
     """Do nothing."""
 
@@ -115,7 +150,8 @@ class Worker:
         self._descriptors: list[int] = []
         self._todo: dict[int, tuple[int, Any]] = {}
         self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
-        self._watched = False
+        self._watched = self._at_script = False
+        self._ticket = 0  # of the call that is being made
         self._fail_fast = True
         self._told: dict[str, Any] = {"levels": {}}
         bound = _bind(lifeline)
@@ -158,14 +194,16 @@ class Worker:
                     del buffer[:need]
                     own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
                     return kind, memoryview(payload), own
-            data, control, _, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL)
+            data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL)
             if not data:
                 raise EOFError
             buffer += data
-            for _, _, descriptors in control:
-                for (descriptor,) in struct.iter_unpack("i", descriptors):
-                    os.set_inheritable(descriptor, False)
-                    self._descriptors.append(descriptor)
+            arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
+            for descriptor in arrived:
+                os.set_inheritable(descriptor, False)
+            if flags & socket.MSG_CTRUNC:  # there was no room for all of them in this process
+                arrived += [_LOST] * (_announced(buffer) - len(self._descriptors) - len(arrived))
+            self._descriptors += arrived
 
     def _send(self, data: bytes) -> None:
         with self._sending:
@@ -194,15 +232,19 @@ class Worker:
     def _fall_silent(self) -> None:
         """In a fork of this process that a task has made: it must not speak for the worker, nor take its work."""
         self._copied = True
+        ways = (self._socket.fileno(), self._outcomes, self._tickets)
+        os.close(self._outcomes)  # there may be no room for one more
         nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (self._socket.fileno(), self._outcomes, self._tickets):
-            os.dup2(nothing, descriptor, inheritable=False)
-        os.close(nothing)
+        for descriptor in ways:
+            if descriptor != nothing:
+                os.dup2(nothing, descriptor, inheritable=False)
+        if nothing not in ways:
+            os.close(nothing)
         self._sending = Lock()
         if "flowkit_exec._records" in sys.modules:
             from ._records import forward
 
-            forward(self._send_soon, {})
+            forward(self._send_record, {})
 
     def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
         message = pickle.loads(payload)
@@ -218,6 +260,7 @@ class Worker:
         elif kind == wire.RUN:
             if message is not None:  # else they are as for the run before
                 self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
+                _start.surroundings = message["began"]  # for workers of a run inside a task
                 self._tend_logs()
             self._settle()
             for number in [number for number, (how, _) in self._references.items() if how == "pickle"]:
@@ -226,27 +269,50 @@ class Worker:
 
     def _settle(self) -> None:
         """Make the surroundings those of the process that runs the pipeline, whatever tasks have made of them here."""
-        told = self._told
-        sys.path[:] = told["path"]
-        sys.argv[:] = told["argv"]
-        environment = told["environment"]
-        if wire.environment() != environment:
-            for name in wire.environment().keys() - environment.keys():
-                del os.environb[name]
-            os.environb.update(environment)
-        if told["cwd"] not in (None, wire.folder()):
-            try:
-                os.chdir(told["cwd"])
-            except OSError as error:  # nothing may run here that was meant to run there
-                self._send(wire.frame(wire.ASTRAY, described(error).encode(errors="backslashreplace")))
-                raise EOFError from error
+        sys.path[:] = self._told["path"]
+        try:
+            _move_into(self._told)
+        except OSError as error:  # nothing may run here that was meant to run there
+            self._send(wire.frame(wire.ASTRAY, described(error).encode(errors="backslashreplace")))
+            raise EOFError from error
+
+    @contextlib.contextmanager
+    def as_it_began(self) -> Iterator[None]:
+        """Let the surroundings be what the program began with, and say so if that takes long."""
+        depth = os.fsencode(wire.DEPTH)
+        environment = {**self._told["began"]["environment"], depth: self._told["environment"][depth]}
+        with suppress(OSError):  # the folder is gone
+            _move_into({**self._told["began"], "environment": environment})
+        patience = Timer(wire.PATIENCE, self._send_soon, [wire.frame(wire.SLOW)])
+        patience.daemon = True
+        patience.start()
+        self._at_script = True
+        try:
+            with self._logs_left_alone():
+                yield
+        finally:
+            self._at_script = False
+            patience.cancel()
+            self._settle()
+            self._tend_logs()
+
+    def _logs_left_alone(self) -> AbstractContextManager[None]:
+        if not self._told["logs"]:  # then there are none
+            return contextlib.nullcontext()
+        from ._records import files_left_alone
+
+        return files_left_alone()
 
     def _tend_logs(self) -> None:
         """Send log records where they are heard; to be done again when the script may have set up handlers."""
         if self._told["levels"] or "logging" in sys.modules:
             from ._records import forward
 
-            forward(self._send_soon, self._told["levels"])
+            forward(self._send_record, self._told["levels"])
+
+    def _send_record(self, data: bytes) -> None:
+        if not self._at_script:  # the script has said all that once
+            self._send_soon(wire.frame(wire.LOG, data, self._ticket))
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
@@ -293,6 +359,7 @@ class Worker:
                     continue
             if self._watched:
                 self._send(wire.frame(wire.STARTED, b"", ticket))
+            self._ticket = ticket
             began = clock()
             try:
                 value = func(*args, **kwargs) if kwargs else func(*args)
@@ -331,10 +398,11 @@ class Worker:
         pickled, layouts = data
         descriptors = self._shared.pop(ticket)
         try:
+            if _LOST in descriptors:
+                raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this worker may open no more")
             args, kwargs = SharingUnpickler(pickled, descriptors, layouts).load()
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close_all(descriptors)
         return args, kwargs
 
     def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
@@ -386,8 +454,7 @@ class Worker:
     def _forget(self) -> None:
         """Drop the calls that were taken back."""
         for descriptors in self._shared.values():
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close_all(descriptors)
         self._shared.clear()
         self._todo.clear()
 

@@ -191,6 +191,10 @@ class FlowkitLogger:
             attach(record, extra)
         if self.context or context:
             record.flowkit_context = attach(record, {**self.context, **context})
+        where = getattr(logging.getLogger(ROOT_NAME), "flowkit_where", None)  # set by who runs tasks
+        if where is not None:
+            for fact, value in where().items():
+                vars(record).setdefault(fact, value)
         try:
             logger.handle(record)
         except RecursionError:

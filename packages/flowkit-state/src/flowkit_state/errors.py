@@ -31,7 +31,7 @@ def shown(value: object, limit: int = 80) -> str:
         text = repr(value)
     except Exception:
         text = f"<unprintable {type(value).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}"
 
 
 class StateError(Exception):
