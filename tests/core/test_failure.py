@@ -58,6 +58,25 @@ def test_an_exception_may_be_false():
     assert caught.value is error
 
 
+@pytest.mark.parametrize("fail_fast", [True, False])
+def test_an_exception_that_answers_nothing(fail_fast):
+    """Whatever it is asked, its class can be seen."""
+
+    class Mute(ValueError):
+        def __getattribute__(self, name):
+            raise RuntimeError(name)
+
+    def broken():
+        raise Mute
+
+    tasks = [Task(broken), Task(lambda: 1, name="other")]
+    results = DAG("mute", tasks=tasks).run("serial", fail_fast=fail_fast, raise_on_failure=False)
+    assert results.states == {"broken": "failed", "other": "cancelled" if fail_fast else "succeeded"}
+    with pytest.raises(ValueError if fail_fast else ExceptionGroup) as caught:
+        DAG("mute", tasks=tasks).run("serial", fail_fast=fail_fast)
+    assert type(caught.value) is Mute or [type(error) for error in caught.value.exceptions] == [Mute]
+
+
 def test_the_traceback_leads_to_the_users_line():
     """The innermost frame is the user's."""
     with pytest.raises(ValueError) as caught:

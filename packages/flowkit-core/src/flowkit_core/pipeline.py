@@ -159,7 +159,7 @@ class Pipeline:
             if owned:
                 driver.close()
         results = Results.of(run)
-        if error is None or not (raise_on_failure or isinstance(error, KeyboardInterrupt) or run.unrecorded):
+        if error is None or not (raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.unrecorded):
             return results
         _attach(error, results)
         try:

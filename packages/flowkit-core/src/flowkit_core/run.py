@@ -551,7 +551,7 @@ class Run(Ledger):
         self._record(node, FAILED, seconds=seconds, error=error)
         if self.wants(TaskFailed):
             self._tell_task(TaskFailed, node, attempt=attempt, duration=seconds, error=error)
-        if isinstance(error, KeyboardInterrupt):
+        if issubclass(type(error), KeyboardInterrupt):  # isinstance() would ask the exception, which may answer oddly
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
             self.leaving |= not isinstance(error, Exception)
