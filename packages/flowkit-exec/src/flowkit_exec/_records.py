@@ -35,7 +35,7 @@ def _loggers() -> dict[str, logging.Logger]:
 
 def _is_script() -> bool:
     """Say whether this is a worker in which the script has another name."""
-    return sys.modules["__main__"].__name__ == "__mp_main__"
+    return getattr(sys.modules.get("__main__"), "__name__", None) == "__mp_main__"
 
 
 def _renamed(name: str, old: str, new: str) -> str:

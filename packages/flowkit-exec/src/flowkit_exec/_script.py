@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 
-_WITH_WAY_OUT = ("Try", "TryStar", "With", "For", "While", "If", "Match", "ClassDef")  # themselves, or within
-
-
 class StopImport(BaseException):
     """Raised by ``run()`` to end the execution of a script in a worker process."""
 
@@ -224,11 +221,22 @@ def _parts(main: dict[str, Any], facts: dict[str, Any]) -> Iterator[CodeType]:
 
 def _without_way_out(body: list[Any], facts: dict[str, Any]) -> list[Any]:
     """Return statements that a ``run()`` leaves without anything else being done for that."""
-    if not any(type(statement).__name__ in _WITH_WAY_OUT for statement in body):
+    if not any(map(_has_way_out, body)):
         return body
     from ._halves import without_way_out
 
     return [without_way_out(statement, StopImport, facts) for statement in body]
+
+
+def _has_way_out(statement: Any) -> bool:
+    """Say whether leaving a statement does something: most do not, and what changes them takes long to load."""
+    kind = type(statement).__name__
+    if kind in ("Try", "TryStar", "With", "For"):
+        return True
+    if kind in ("FunctionDef", "AsyncFunctionDef"):
+        return False
+    within = [part for field in ("body", "orelse", "cases") for part in getattr(statement, field, ())]
+    return any(map(_has_way_out, within))
 
 
 def _mute() -> list[tuple[int, int]]:

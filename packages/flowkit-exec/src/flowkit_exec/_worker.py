@@ -285,7 +285,8 @@ class Worker:
             _move_into({**self._told["began"], "environment": environment})
         patience = Timer(wire.PATIENCE, self._send_soon, [wire.frame(wire.SLOW)])
         patience.daemon = True
-        patience.start()
+        with suppress(RuntimeError):  # the system has no more threads to give
+            patience.start()
         self._at_script = True
         try:
             with self._logs_left_alone():
