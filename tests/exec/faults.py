@@ -72,6 +72,10 @@ def ok(*_args):
     return "ok"
 
 
+def fail(*_args):
+    raise ValueError("failed")
+
+
 def end_with(_value, *, large, deadly):
     """Die, or do not, with large values in hand."""
     if deadly:

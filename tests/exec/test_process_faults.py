@@ -6,6 +6,7 @@ import array
 import contextlib
 import gc
 import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -1121,7 +1122,18 @@ def test_what_the_handler_of_a_signal_raises_while_workers_start(kind):
         sys.unraisablehook = hook
     fired.clear()  # whose tracebacks hold what was at hand
     lost.clear()
-    until(lambda: (at_rest(), children()) == before)
+    until(lambda: at_rest() <= before[0] and set(children()) <= set(before[1]))
+
+
+def test_a_run_right_after_one_that_failed(executor):
+    """Warm workers may be handing back calls of the one when those of the other arrive: none is made twice for that."""
+    for _ in range(100):
+        failing = [Task(faults.fail, name=f"broken_{number}") for number in range(3)]
+        assert DAG("failing", tasks=failing).run(executor, raise_on_failure=False).failed
+        chain = [Task(faults.ok, name=f"ok_{number}") for number in range(5)]
+        for one, after in itertools.pairwise(chain):
+            one >> after
+        assert set(DAG("chain", tasks=chain).run(executor).values()) == {"ok"}
 
 
 @pytest.mark.parametrize("entries", [2_000, 200_000])

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 import pytest
-
-from flowkit import DAG, Task, get_logger
-
-logger = get_logger("lines")
+from speaking import logger, pipeline
 
 
 class Keep(logging.Handler):
@@ -41,35 +37,6 @@ def kept():
     yield handler
     tree.removeHandler(handler)
     tree.setLevel(level)
-
-
-def speaks():
-    logger.info("first", rows=3)
-    logger.info("named", task="mine")
-    return 1
-
-
-async def awaited(speaks):
-    logger.info("second")
-    return speaks
-
-
-def runs(awaited):
-    thread = threading.Thread(target=lambda: logger.info("elsewhere"))
-    thread.start()
-    thread.join()
-    return DAG("inner", tasks=[Task(inner)]).run("serial").run_id
-
-
-def inner():
-    logger.info("inside")
-
-
-def pipeline():
-    """Return a chain of three tasks, the last of which runs another pipeline."""
-    first, second, third = Task(speaks), Task(awaited), Task(runs)
-    first >> second >> third
-    return DAG("outer", tasks=[third])
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])

@@ -117,6 +117,8 @@ class Sender:
             sources = after.sources
             if not after.plain or len(after.upstream) != 1 or (sources and sources != (node.index,)):
                 break
+            if after.index in self.ahead:  # with a worker from before, which hands it back one by one
+                break
             number = numbers[after.index]
             if number not in known:
                 self._teach(child, after)
