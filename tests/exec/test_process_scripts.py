@@ -886,6 +886,11 @@ def test_functions_behind_a_cache(script):
     """
     run = 'print(DAG("kept", tasks=[kept]).run("process"))\n'
     assert script(dedent(source) + WITH_A_THREAD + run).wait() == "{'kept': 1}\n"
+    other = dedent(source).replace(
+        "@functools.cache", "@(lambda f: f if os.environ.get('FLOWKIT_DEPTH') else functools.cache(f))"
+    )
+    output = script("import os\n" + other + WITH_A_THREAD + run, name="other.py").wait(code=1)
+    assert "kept is another function there" in output
 
 
 def test_a_worker_that_may_open_no_more_files(script):

@@ -166,11 +166,12 @@ def resolve(how: str, what: Any) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
         there = layers(found)
-        same = [inner for inner in (*there[depth : depth + 1], *there) if _alike(inner, marked)]
+        others = there if marked is not None else ()  # without a mark, they could be anything
+        same = [inner for inner in (*there[depth : depth + 1], *others) if _alike(inner, marked)]
         if not same:
-            line = (mark_of(there[-1]) or "?")[0]
-            moved = f"it stands in line {line}, not in line {marked[0]}"
-            where = moved if line != marked[0] else "its code is not the same"
+            line, expected = (mark_of(there[-1]) or "?")[0], (marked or "?")[0]
+            moved = f"it stands in line {line}, not in line {expected}"
+            where = moved if line != expected else "its code is not the same"
             raise LookupError(
                 f"{name} is another function there: {where}; perhaps it was defined again after the first run(), or "
                 f"its file has changed"
