@@ -13,6 +13,7 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._globals import Used, explain, used
 from ._wire import PROTOCOL, dumps
 from ._words import LONGEST_TEXT, clipped, described, safe, shown, tried
 
@@ -63,6 +64,7 @@ class _Packed(NamedTuple):
     following: int | None = None
     message: str = ""
     members: tuple[int, ...] = ()
+    used: Used | None = None
 
 
 class _Members:
@@ -125,6 +127,7 @@ def _packed(error: BaseException, numbers: Mapping[int, int], longest: int, *, w
         following=numbers.get(id(following)),
         message=str.__str__(_raw(BaseExceptionGroup, "message", error)) if group else "",
         members=members,
+        used=tried(lambda: used(error), None),
     )
 
 
@@ -287,6 +290,8 @@ def _unpacked(one: _Packed, members: Sequence[BaseException], task: str) -> Base
         error = _stand_in(one, members, (task, one.type_name, one.text, one.traceback_text, reason))
         if members:
             notes.append(f"flowkit: it stands for {one.type_name}, which could not travel from the worker: {reason}")
+    if one.used is not None and (note := tried(partial(explain, one.used), "")):
+        notes.append(note)
     attributes = _raw(BaseException, "__dict__", error)
     if notes or "__notes__" in attributes:
         attributes["__notes__"] = notes

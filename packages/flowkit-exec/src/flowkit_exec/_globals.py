@@ -1,0 +1,178 @@
+"""Explains errors of tasks that use global variables which the worker process does not have.
+
+A spawned worker imports the modules itself, so a global that ``main()`` sets before ``run()`` does not exist there, or
+has the value that the top level of the module gave it. The worker finds out which globals an exception is about
+(:func:`used`); the process that called ``run()`` compares them with its own (:func:`explain`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from functools import lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._words import kind_of, tried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_READS = ("LOAD_GLOBAL", "LOAD_NAME")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_MAIN = ("__main__", "__mp_main__")
+_WHERE = "in the process that called run()"
+
+
+class Used(NamedTuple):
+    """The globals that an exception is about.
+
+    Attributes:
+        kind: what the worker lacks: ``"name"`` (the global itself), ``"attribute"`` or ``"key"`` (of its value), or
+            ``"value"`` (the global is None).
+        places: module and name of each global that comes into question.
+        item: the attribute or the key.
+        copied: whether the worker has a copy of the globals, made when the run began: by a fork, or by value.
+    """
+
+    kind: str
+    places: tuple[tuple[str, str], ...]
+    item: str | int = ""
+    copied: bool = False
+
+
+def used(error: BaseException) -> Used | None:
+    """Return the globals that an exception is about, in the worker; None for other exceptions."""
+    frame = _innermost(error)
+    if frame is None:
+        return None
+    copied = _is_copied(frame)
+    if isinstance(error, NameError):
+        name, code = error.name, frame.f_code
+        is_local = isinstance(error, UnboundLocalError) or name in code.co_freevars or name in code.co_cellvars
+        return None if is_local or not name else Used("name", ((_module(frame), name),), copied=copied)
+    if isinstance(error, ImportError):
+        name = str(error).removeprefix("cannot import name '").partition("' from ")[0]
+        return Used("name", ((error.name, name),), copied=copied) if error.name else None
+    if isinstance(error, AttributeError) and type(error.obj) is ModuleType:
+        return Used("name", ((error.obj.__name__, error.name or ""),), copied=copied)
+    if isinstance(error, AttributeError) and error.name and error.obj is not None:
+        return Used("attribute", _globals(frame, lambda value: value is error.obj), error.name, copied)
+    if isinstance(error, KeyError) and error.args and type(key := error.args[0]) in (str, int):
+        return Used("key", _globals(frame, lambda value: type(value) is dict and key not in value), key, copied)
+    if isinstance(error, (AttributeError, TypeError)) and "NoneType" in str(error):
+        return Used("value", _globals(frame, lambda value: value is None), copied=copied)
+    return None
+
+
+def explain(found: Used) -> str:
+    """Return a note on the first of the globals that this process has and the worker lacks; empty where there is none.
+
+    Args:
+        found: what :func:`used` returned in the worker.
+    """
+    kind, item = found.kind, found.item
+    for module_name, name in found.places:
+        is_script = module_name in _MAIN
+        module = sys.modules.get("__main__" if is_script else module_name)
+        facts = vars(module) if module is not None else {}
+        owner = "the script" if is_script else f"module {module_name!r}"
+        if name not in facts:
+            if kind == "name" and module is not None and name in vars(builtins):
+                what = f"{name!r} was added to the module builtins {_WHERE}, but not in the worker"
+                return f"flowkit: {what}: add it at the top level of {owner} too"
+            continue
+        if kind == "name":
+            what = f"{name!r} is a global of {owner} {_WHERE}, but not in the worker"
+        elif not _has(facts[name], kind, item):
+            continue
+        elif kind == "value":
+            what = f"the global {name!r} of {owner} is None in the worker, but of type {kind_of(facts[name])} {_WHERE}"
+        else:
+            what = f"the global {name!r} of {owner} has the {kind} {item!r} {_WHERE}, but not in the worker"
+        why, top = _reason(found, name, getattr(module, "__file__", None) if is_script else None)
+        return f"flowkit: {what}: {why}. Pass it as a parameter with run(params=...), make it in the task, or {top}"
+    return ""
+
+
+def _innermost(error: BaseException) -> FrameType | None:
+    """Return the frame that raised an exception."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _globals(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[tuple[str, str], ...]:
+    """Return the globals that a frame reads and whose value matches, as module and name; also ``module.name``."""
+    from dis import get_instructions
+
+    facts, found = frame.f_globals, []
+    before: Any = None  # the value of the global that the instruction before has read
+    for step in get_instructions(frame.f_code):
+        place = None
+        if step.opname in _READS:
+            place, before = (_module(frame), facts, step.argval), facts.get(step.argval)
+        elif step.opname in _ATTRIBUTES and type(before) is ModuleType:
+            place, before = (before.__name__, vars(before), step.argval), vars(before).get(step.argval)
+        else:
+            before = None
+        if place is not None and place[2] in place[1] and matches(before):
+            found.append((place[0], place[2]))
+    return tuple(dict.fromkeys(found))
+
+
+def _is_copied(frame: FrameType) -> bool:
+    """Return whether a function has copies of the caller's globals: this worker is a fork, or it came by value."""
+    name = _module(frame)
+    module = sys.modules.get("__main__" if name in _MAIN else name)
+    is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, a subclass stands for the script
+    return is_fork or getattr(module, "__dict__", None) is not frame.f_globals
+
+
+def _has(value: Any, kind: str, item: str | int) -> bool:
+    if kind == "value":
+        return value is not None
+    if kind == "key":
+        return type(value) is dict and item in value
+    return tried(lambda: hasattr(value, str(item)), otherwise=False)
+
+
+def _reason(found: Used, name: str, path: str | None) -> tuple[str, str]:
+    """Return why a worker lacks a global, and how to set it so that workers have it; ``path`` is that of a script."""
+    if found.copied:
+        return "workers have the globals as they were when the run began", "set it before run()"
+    if path is None:
+        why = "workers import the module themselves, so what main() or another module sets later is not there"
+        return why, "set it at the top level of the module"
+    line, is_guarded = tried(lambda: _binding(path, name), (0, False))
+    if is_guarded:
+        why = f"line {line}, which sets it, stands under if __name__ == '__main__', and workers do not execute that"
+    elif line and found.kind == "name":
+        why = f"line {line}, which sets it, is not executed in workers: they execute the script up to its first run()"
+    else:
+        why = "workers execute only the top level of the script, up to its first run(), and not what main() sets"
+    return why, "set it at the top level of the script, before the first run()"
+
+
+@lru_cache(maxsize=16)
+def _binding(path: str, name: str) -> tuple[int, bool]:
+    """Return the last line of a script's top level that binds a global, and whether that is under the main guard."""
+    import ast
+
+    from ._halves import made
+
+    with open(path, "rb") as file:
+        tree = ast.parse(file.read())
+    found = (0, False)
+    for statement in tree.body:
+        is_guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
+        for part in statement.body if isinstance(statement, ast.If) and is_guard else [statement]:
+            if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and name in made([part]):
+                found = (part.lineno, is_guard)
+    return found
