@@ -9,7 +9,7 @@ import pprint
 
 import pytest
 
-from flowkit_core import DAG, Results, Task
+from flowkit_core import DAG, MissingResultError, Results, Task
 
 
 @pytest.fixture
@@ -116,3 +116,91 @@ def test_results_made_by_hand_are_an_empty_run():
     """The class is public, and harmless alone."""
     made = Results(a=1)
     assert (made, made.states, made.skipped, made.failed, made.durations) == ({"a": 1}, {}, {}, {}, {})
+
+
+# Keys that have no result
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("rann", "task 'rann' has no result: no task of that name was in the run (did you mean 'ran'?)"),
+        ("belw", "task 'belw' has no result: no task of that name was in the run (did you mean 'below'?)"),
+        (
+            "x",
+            "task 'x' has no result: no task of that name was in the run; there are: ran, left_out, ",
+        ),
+        ("left_out", "task 'left_out' has no result: it ended as skipped (its condition was false)"),
+        ("broken", "task 'broken' has no result: it ended as failed (KeyError('key'))"),
+        ("below", "task 'below' has no result: it ended as upstream failed ("),
+        ("never", "task 'never' has no result: it ended as cancelled ("),
+    ],
+)
+def test_missing_result_is_an_error_that_says_why(results, key, words):
+    with pytest.raises(MissingResultError) as caught:
+        results[key]
+    assert isinstance(caught.value, KeyError)
+    assert str(caught.value).startswith(words)
+    assert caught.value.name == key
+    assert results.get(key) is None
+    assert key not in results
+
+
+def test_missing_result_of_a_copy_or_a_pickle_says_the_same(results):
+    for other in (results.copy(), copy.deepcopy(results), pickle.loads(pickle.dumps(results))):
+        with pytest.raises(MissingResultError, match="did you mean 'ran'"):
+            other["rann"]
+
+
+def test_missing_result_that_was_removed_says_so(results):
+    del results["ran"]
+    with pytest.raises(MissingResultError, match="it succeeded, but its value was removed from these results"):
+        results["ran"]
+
+
+def test_missing_result_in_a_long_run_lists_the_first_names():
+    tasks = [Task(lambda: 0, name=f"number_{index}") for index in range(20)]
+    with pytest.raises(MissingResultError, match=r"number_11, \.\.\. \(8 more\)$"):
+        DAG("long", tasks=tasks).run("serial")["x"]
+
+
+def test_missing_result_of_results_without_tasks():
+    with pytest.raises(MissingResultError, match=r"no task of that name was in the run$"):
+        Results()["x"]
+
+
+def ran():
+    """Have the name of a task."""
+
+
+class Unprintable:
+    """Has no repr."""
+
+    def __repr__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (Task(ran), "results[<Task ran>]: results are looked up by the name of the task: write results['ran']"),
+        (Task(ran, name="broken"), "write results['broken']"),
+        (Task(ran, name="rann"), "no task named 'rann' was in the run (did you mean 'ran'?)"),
+        (ran, "write results['ran']"),
+        (
+            0,
+            "results[0]: results are looked up by the name of the task: write a str, not a value of type int; there",
+        ),
+        (None, "write a str, not a value of type NoneType"),
+        (("ran",), "write a str, not a value of type tuple"),
+        (b"ran", "write a str, not a value of type bytes (did you mean 'ran'?)"),
+        (Unprintable(), "write a str, not a value of type Unprintable"),
+    ],
+    ids=["task", "failed task", "task of another run", "function", "int", "None", "tuple", "bytes", "unprintable"],
+)
+def test_key_that_is_not_a_name_is_an_error_that_says_what_to_write(results, key, words):
+    with pytest.raises(MissingResultError) as caught:
+        results[key]
+    assert words in str(caught.value)
+    assert caught.value.name is key
+    assert results.get(key) is None

@@ -134,7 +134,9 @@ class MissingResultError(FlowkitError, KeyError):
 
     def describe(self, name: Any, reason: str) -> str:
         """Return the sentence for these facts."""
-        return f"task {name!r} has no result: {reason}"
+        return (
+            f"task {name!r} has no result: {reason}" if isinstance(name, str) else f"results[{shown(name)}]: {reason}"
+        )
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -87,12 +87,37 @@ class Results(dict[str, Any]):
         return results if isinstance(results, Results) else None
 
     def __missing__(self, name: object) -> Any:
-        """Say why a task has no result; a `KeyError` all the same."""
-        state = self.states.get(name) if isinstance(name, str) else None
-        if state is None or not isinstance(name, str):
-            raise MissingResultError(name, f"no task of that name ran{near(str(name), self)}")
+        """Raise an error that says why there is no result under a key.
+
+        Raises:
+            MissingResultError: always; also a :class:`KeyError`.
+        """
+        states = self.states
+        if not isinstance(name, str):
+            raise MissingResultError(name, f"results are looked up by the name of the task: {self._advice(name)}")
+        if name not in states:
+            raise MissingResultError(name, f"no task of that name was in the run{self._others(name)}")
+        if states[name] == "succeeded":
+            raise MissingResultError(name, "it succeeded, but its value was removed from these results")
         reason = self._fact("reasons").get(name) or shown(self.failed.get(name))
-        raise MissingResultError(name, f"it ended as {state.replace('_', ' ')} ({reason})")
+        raise MissingResultError(name, f"it ended as {states[name].replace('_', ' ')} ({reason})")
+
+    def _advice(self, key: object) -> str:
+        """Return what to write instead of a key that is not a text."""
+        attribute = "name" if getattr(type(key), "_is_flowkit_task", False) else "__name__"
+        name = getattr(key, attribute, None)
+        if not isinstance(name, str):
+            return f"write a str, not a value of type {type(key).__name__}{self._others(shown(key))}"
+        if name in self or name in self.states:
+            return f"write results[{name!r}]"
+        return f"no task named {name!r} was in the run{self._others(name)}"
+
+    def _others(self, name: str) -> str:
+        """Return a near miss; where there is none, the names of the tasks of the run, or of the first of them."""
+        names = list({**self.states, **self})
+        more = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
+        listed = f"; there are: {', '.join(names[:_LISTED])}{more}" if names else ""
+        return near(name, names) or listed
 
     def _fact(self, name: str) -> dict[str, Any]:
         if name not in self._facts:
@@ -108,6 +133,7 @@ class Results(dict[str, Any]):
         return _restore(dict(self), self.run_id, {name: dict(self._fact(name)) for name in self.__reduce__()[1][2]})
 
 
+_LISTED = 12  # names of tasks in an error
 _FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources")
 
 
