@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_core import DAG, MissingDistributionError, Task, TaskReused, TaskStarted, task
-from flowkit_core.durable import idempotency_key
+from flowkit_core.durable import check_cache, idempotency_key
 
 
 class Store:
@@ -242,6 +242,22 @@ def test_cached_tasks_are_not_run_again(ran):
     dag.run("serial", state=store, refresh={"total"})
     dag.run("serial", state=store, refresh=True)
     assert len(ran) == 3
+
+
+def test_check_cache_calls_the_check_of_a_cache_that_has_one():
+    """With the function, the name and the parameters that do not count; other caches and True need none."""
+    calls = []
+
+    class Checking(Cache):
+        def check(self, function, name, *, ignore):
+            calls.append((function, name, ignore))
+            raise ValueError(name)
+
+    with pytest.raises(ValueError, match="lengths"):
+        check_cache(Checking({}), len, "lengths")
+    assert calls == [(len, "lengths", ("idempotency_key",))]
+    check_cache(Cache({}), len, "lengths")
+    check_cache(True, len, "lengths")
 
 
 def test_a_key_for_side_effects(ran):

@@ -17,6 +17,7 @@ from resumable import Box, Point, numbers, step, tally
 
 from flowkit import (
     DAG,
+    CacheKeyError,
     Flow,
     StateManager,
     Task,
@@ -526,6 +527,52 @@ def test_key_says_what_counts(box):
     for query in ("a", "a", "b"):
         params = {"connection": object(), "query": query}
         assert pipeline().run("serial", state=box.db, params=params) == {"ask": query.upper()}
+    assert len(box.ran) == 2
+
+
+def test_key_that_does_not_take_the_arguments_of_the_task_is_an_error_that_names_both():
+    def ask(connection, query):
+        return query
+
+    def run():
+        asking = Task(ask, name="orders", cache=TaskCache(key=lambda query: query))
+        DAG("ask", tasks=[asking]).run("serial", params={"connection": 1, "query": "a"})
+
+    with pytest.raises(CacheKeyError, match=r"of orders\(connection, query\): it does not take 'connection'"):
+        run()
+
+
+def test_key_that_raises_fails_the_task_with_a_note_and_is_not_retried(box):
+    folder = box.folder
+
+    def load(rows):
+        return step(folder, "load", len(rows))
+
+    keys = []
+
+    def key(rows):
+        keys.append(rows)
+        return rows["id"]
+
+    loading = Task(load, cache=TaskCache(key=key), retries=2, delay=0)
+    results = DAG("load", tasks=[loading]).run("serial", params={"rows": {}}, raise_on_failure=False)
+    assert isinstance(results.failed["load"], KeyError)
+    assert results.failed["load"].__notes__[0] == "flowkit: the key function of 'load', TaskCache(key=...), raised this"
+    assert len(keys) == 1
+    assert box.ran == []
+
+
+def test_key_may_leave_out_the_idempotency_key(box):
+    folder = box.folder
+
+    def pay(amount, idempotency_key):
+        return step(folder, "pay", amount)
+
+    def pipeline():
+        return DAG("pay", tasks=[Task(pay, cache=TaskCache(key=lambda amount: amount))])
+
+    for amount in (1, 1, 2):
+        assert pipeline().run("serial", state=box.db, params={"amount": amount}) == {"pay": amount}
     assert len(box.ran) == 2
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import flowkit_state
 from flowkit_state import (
+    CacheKeyError,
     RestoreError,
     StateClosedError,
     StateError,
@@ -30,6 +31,7 @@ ERRORS = [
     StateError("words"),
     StateOptionError("ttl", -1, "0 or more"),
     StateOptionTypeError("ttl", "x", "a number"),
+    CacheKeyError("ask", "(query)", "(connection, query)", "it does not take 'connection'"),
     UnsupportedValueError("k", "value[0]", "object", "which cannot be kept", "Convert it."),
     RestoreError("k", "it is damaged."),
     StateClosedError("/a/state.db"),

@@ -160,7 +160,11 @@ class Found(Protocol):
 
 
 class Cache(Protocol):
-    """What ``@task(cache=...)`` takes: ``flowkit_state.TaskCache`` is one."""
+    """What ``@task(cache=...)`` takes: ``flowkit_state.TaskCache`` is one.
+
+    A cache may also have a method ``check(function, name, *, ignore)``, which is called where the option is written and
+    raises if it cannot serve that task: see :func:`check_cache`.
+    """
 
     def over(self, state: Any, /) -> Cache:
         """Return this cache if it has a store of its own, else one with the same options over ``state``."""
@@ -180,6 +184,22 @@ class Cache(Protocol):
 
     def keep(self, token: Any, value: Any, /) -> None:
         """Keep a result for the next time; what goes wrong there is logged, and is nothing for the run."""
+
+
+def check_cache(cache: bool | Cache, function: Callable[..., Any], name: str) -> None:
+    """Let a cache check, if it does that, whether it can serve a task.
+
+    Args:
+        cache: the option ``cache`` of the task.
+        function: the function of the task.
+        name: the name of the task.
+
+    Raises:
+        Exception: whatever ``cache.check()`` raises, which names the task.
+    """
+    check = getattr(cache, "check", None)
+    if callable(check):
+        check(function, name, ignore=(KEY,))
 
 
 class Book:

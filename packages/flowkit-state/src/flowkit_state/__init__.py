@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from flowkit_state.cache import TaskCache
 from flowkit_state.errors import (
+    CacheKeyError,
     DamagedStateWarning,
     RestoreError,
     ResumeError,
@@ -46,6 +47,7 @@ else:
 
 
 __all__ = [
+    "CacheKeyError",
     "DamagedStateWarning",
     "Reclaimed",
     "RestoreError",

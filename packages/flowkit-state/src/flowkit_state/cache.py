@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _LAST = f"{CACHED}.last"  # what the last result of each function was made of, also when that has expired
 _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asynchronous generators
+_KEY_RESULT = "the result of key()"
 _MISSING: Any = object()
 _told: dict[str, set[tuple[str, str]]] = {}  # path of a state -> what the log has been told of functions, once
 
@@ -85,14 +86,16 @@ class TaskCache:
     Args:
         state: where the results are kept: a `StateManager`, the path of one (`.json`, `.db`), or `None` for memory.
         ttl: for how many seconds a result is good. `None`: the `default_ttl` of the state; infinity: for ever.
-        key: a function that takes the same arguments and returns what counts of them, for arguments that cannot be
-            compared by content (a connection) or should not be (a logger).
+        key: a function that takes the same arguments, in the same order, and returns what counts of them, for arguments
+            that cannot be compared by content (a connection) or should not be (a logger). What it raises, the call
+            raises.
         version: any value; results of another version are not used. Where it is given, what the function uses and has
             no content to compare (a client at the top of the module) is left to it: change it when that changes.
 
     Raises:
         StateOptionError, StateOptionTypeError: an argument cannot be meant.
         StateFileError: the file of the state cannot be opened.
+        CacheKeyError: `key` does not take the arguments of the function; where that is decorated, if no call fits.
 
     Calls are the same if their arguments, bound to the parameters, are the same by content and type: `f(1, b=2)` is
     `f(1, 2)`, but not `f(True, 2)`; and if the function is: its code without comments, docstrings and formatting, its
@@ -129,8 +132,10 @@ class TaskCache:
         from flowkit_state._codec import encode
 
         seconds("ttl", ttl)
-        if key is not None and not callable(key):
-            raise StateOptionTypeError("key", key, "a function of the arguments, or None")
+        if key is not None:
+            from flowkit_state._cache_key import check_option
+
+            check_option(key)
         given: object = state
         if given is not None and not isinstance(given, (StateManager, str, os.PathLike)):
             allowed = "a StateManager, a path, or None (and the decorator is written with parentheses: @TaskCache())"
@@ -163,6 +168,26 @@ class TaskCache:
         other = TaskCache(state, ttl=self._ttl, key=self._key, version=self._version)
         other._told = self._told
         return other
+
+    def check(self, function: Callable[..., Any], name: str | None = None, *, ignore: Collection[str] = ()) -> None:
+        """Check that the results of a task can be kept here: that the key function takes the arguments of the task.
+
+        Args:
+            function: the function of the task. It is not called.
+            name: the name of the task, for the error; `None`: that of the function.
+            ignore: names of parameters that the key function may leave out.
+
+        Raises:
+            CacheKeyError: the key function does not fit, passed by position what can be, as pipelines do.
+
+            >>> TaskCache(key=lambda query: query).check(lambda connection, query: None, "ask")  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            flowkit_state.errors.CacheKeyError: TaskCache(key=...) of 'ask': the key function takes (query), ...
+        """
+        if self._key is not None:
+            from flowkit_state._cache_key import check_fit
+
+            check_fit(self._key, function, name or _name_of(function), ignore=ignore, by_position=True)
 
     def find(
         self,
@@ -229,6 +254,10 @@ class TaskCache:
         from typing import cast
 
         plain = _plain(function)
+        if self._key is not None:
+            from flowkit_state._cache_key import check_fit
+
+            check_fit(self._key, plain, _name_of(plain))
         self._prefixes.add(_prefix(plain, None))
 
         @functools.wraps(function)
@@ -294,15 +323,21 @@ class TaskCache:
             given = signature.bind(*args, **kwargs).arguments
         except (TypeError, ValueError) as error:
             return str(error)  # the call itself says what is wrong with it
+        content: object = None
+        if self._key is not None:
+            from flowkit_state._cache_key import evaluate
+
+            content = evaluate(self._key, function, args, kwargs, name or _name_of(function), ignore=ignore)
         try:
             if self._key is None:
                 parts = _fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
             else:
                 parts = _fingerprint.components(function, mode, own)
-                content = encode(self._key(*args, **kwargs), root="the result of key()")
-                parts["result of key()"] = _fingerprint.digest(content)
+                parts["result of key()"] = _fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
             way = error.hint[:1].lower() + error.hint[1:]
+            if error.path.startswith(_KEY_RESULT):
+                way = "let it return plain data, such as a text or a tuple of texts and numbers"
             reason = f"{error.path} is of type {error.type_name}, {error.reason}; {way}"
             self._tell_once(prefix, "arguments", reason)
             return reason
@@ -360,6 +395,10 @@ def _prefix(function: Any, name: str | None) -> str:
         return f"{CACHED}::{name}:"
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return f"{CACHED}:{named_label(getattr(function, '__module__', None))}:{name}:"
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def _last(prefix: str) -> str:

@@ -81,6 +81,25 @@ class StateOptionTypeError(StateError, TypeError):
         return f"{self.option} is {shown(self.value)}, a {type(self.value).__name__}, but must be {self.allowed}."
 
 
+class CacheKeyError(StateError, TypeError):
+    """The `key` function of a `TaskCache` does not take the arguments of the function whose results are kept.
+
+    Attributes: `name` (of the task or function), `asks` (the parameters of the key function, such as `"(query)"`),
+    `takes` (those of the function, such as `"(connection, query)"`), `reason`.
+    """
+
+    def __init__(self, name: str, asks: str, takes: str, reason: str) -> None:
+        super().__init__(name, asks, takes, reason)
+        self.name, self.asks, self.takes, self.reason = name, asks, takes, reason
+
+    def _sentence(self) -> str:
+        return (
+            f"TaskCache(key=...) of {self.name!r}: the key function takes {self.asks}, but is called with the "
+            f"arguments of {self.name}{self.takes}: {self.reason}. Give it the parameters {self.takes}, and let it "
+            f"return what counts of them."
+        )
+
+
 class UnsupportedValueError(StateError, TypeError):
     """A value cannot be kept so that it comes back as it was, so nothing was stored.
 

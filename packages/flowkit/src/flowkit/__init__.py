@@ -72,6 +72,7 @@ from flowkit_log import (
     get_logger,
 )
 from flowkit_state import (
+    CacheKeyError,
     DamagedStateWarning,
     Reclaimed,
     RestoreError,
@@ -116,6 +117,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "DAG",
     "BindingError",
+    "CacheKeyError",
     "Call",
     "ConsoleHandler",
     "DAGCycleError",
