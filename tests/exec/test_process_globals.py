@@ -100,6 +100,10 @@ def free():
     return inner()
 
 @task
+def builtin_of_module():
+    return settings.len
+
+@task
 def own_error():
     raise NameError("name 'connection' is not defined")
 
@@ -157,7 +161,7 @@ MISSING = {
     "attribute_of_object": "the global 'config' of {owner} has the attribute 'region' in",
     "key": "the global 'TABLES' of {owner} has the key 'orders' in",
 }
-UNRELATED = ("misspelt", "local", "free", "own_error", "other_key")
+UNRELATED = ("misspelt", "local", "free", "builtin_of_module", "own_error", "other_key")
 
 
 @pytest.fixture

@@ -21,25 +21,38 @@ if TYPE_CHECKING:
 
 _READS = ("LOAD_GLOBAL", "LOAD_NAME")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
+_ABSENT = ("name", "member")
 _MAIN = ("__main__", "__mp_main__")
 _WHERE = "in the process that called run()"
+
+
+class Place(NamedTuple):
+    """A global variable.
+
+    Attributes:
+        module: name of the module.
+        name: its name.
+        copied: whether the worker has a copy of the caller's globals, made when the run began: by a fork, or by value.
+    """
+
+    module: str
+    name: str
+    copied: bool
 
 
 class Used(NamedTuple):
     """The globals that an exception is about.
 
     Attributes:
-        kind: what the worker lacks: ``"name"`` (the global itself), ``"attribute"`` or ``"key"`` (of its value), or
-            ``"value"`` (the global is None).
-        places: module and name of each global that comes into question.
+        kind: what the worker lacks: ``"name"`` (the global itself), ``"member"`` (the same, read by way of the module),
+            ``"attribute"`` or ``"key"`` (of the value of the global), or ``"value"`` (the global is None).
+        places: the globals that come into question.
         item: the attribute or the key.
-        copied: whether the worker has a copy of the globals, made when the run began: by a fork, or by value.
     """
 
     kind: str
-    places: tuple[tuple[str, str], ...]
+    places: tuple[Place, ...]
     item: str | int = ""
-    copied: bool = False
 
 
 def used(error: BaseException) -> Used | None:
@@ -47,22 +60,22 @@ def used(error: BaseException) -> Used | None:
     frame = _innermost(error)
     if frame is None:
         return None
-    copied = _is_copied(frame)
     if isinstance(error, NameError):
         name, code = error.name, frame.f_code
         is_local = isinstance(error, UnboundLocalError) or name in code.co_freevars or name in code.co_cellvars
-        return None if is_local or not name else Used("name", ((_module(frame), name),), copied=copied)
+        return None if is_local or not name else Used("name", (_place(frame.f_globals, name),))
     if isinstance(error, ImportError):
         name = str(error).removeprefix("cannot import name '").partition("' from ")[0]
-        return Used("name", ((error.name, name),), copied=copied) if error.name else None
+        module = sys.modules.get(error.name or "")
+        return None if module is None else Used("member", (_place(vars(module), name),))
     if isinstance(error, AttributeError) and type(error.obj) is ModuleType:
-        return Used("name", ((error.obj.__name__, error.name or ""),), copied=copied)
+        return Used("member", (_place(vars(error.obj), error.name or ""),))
     if isinstance(error, AttributeError) and error.name and error.obj is not None:
-        return Used("attribute", _globals(frame, lambda value: value is error.obj), error.name, copied)
+        return Used("attribute", _globals(frame, lambda value: value is error.obj), error.name)
     if isinstance(error, KeyError) and error.args and type(key := error.args[0]) in (str, int):
-        return Used("key", _globals(frame, lambda value: type(value) is dict and key not in value), key, copied)
+        return Used("key", _globals(frame, lambda value: type(value) is dict and key not in value), key)
     if isinstance(error, (AttributeError, TypeError)) and "NoneType" in str(error):
-        return Used("value", _globals(frame, lambda value: value is None), copied=copied)
+        return Used("value", _globals(frame, lambda value: value is None))
     return None
 
 
@@ -73,7 +86,8 @@ def explain(found: Used) -> str:
         found: what :func:`used` returned in the worker.
     """
     kind, item = found.kind, found.item
-    for module_name, name in found.places:
+    for place in found.places:
+        module_name, name, _ = place
         is_script = module_name in _MAIN
         module = sys.modules.get("__main__" if is_script else module_name)
         facts = vars(module) if module is not None else {}
@@ -83,7 +97,7 @@ def explain(found: Used) -> str:
                 what = f"{name!r} was added to the module builtins {_WHERE}, but not in the worker"
                 return f"flowkit: {what}: add it at the top level of {owner} too"
             continue
-        if kind == "name":
+        if kind in _ABSENT:
             what = f"{name!r} is a global of {owner} {_WHERE}, but not in the worker"
         elif not _has(facts[name], kind, item):
             continue
@@ -91,7 +105,7 @@ def explain(found: Used) -> str:
             what = f"the global {name!r} of {owner} is None in the worker, but of type {kind_of(facts[name])} {_WHERE}"
         else:
             what = f"the global {name!r} of {owner} has the {kind} {item!r} {_WHERE}, but not in the worker"
-        why, top = _reason(found, name, getattr(module, "__file__", None) if is_script else None)
+        why, top = _reason(kind, place, getattr(module, "__file__", None) if is_script else None)
         return f"flowkit: {what}: {why}. Pass it as a parameter with run(params=...), make it in the task, or {top}"
     return ""
 
@@ -104,35 +118,32 @@ def _innermost(error: BaseException) -> FrameType | None:
     return None if trace is None else trace.tb_frame
 
 
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__"))
+def _place(facts: dict[str, Any], name: str) -> Place:
+    """Return the place of a global, given the dictionary in which the worker has looked for it."""
+    module_name = str(facts.get("__name__"))
+    module = sys.modules.get("__main__" if module_name in _MAIN else module_name)
+    is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, a subclass stands for the script
+    return Place(module_name, name, is_fork or getattr(module, "__dict__", None) is not facts)
 
 
-def _globals(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[tuple[str, str], ...]:
-    """Return the globals that a frame reads and whose value matches, as module and name; also ``module.name``."""
+def _globals(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[Place, ...]:
+    """Return the globals that a frame reads and whose value matches, its own and those of modules (``module.name``)."""
     from dis import get_instructions
 
-    facts, found = frame.f_globals, []
+    found = []
     before: Any = None  # the value of the global that the instruction before has read
     for step in get_instructions(frame.f_code):
-        place = None
         if step.opname in _READS:
-            place, before = (_module(frame), facts, step.argval), facts.get(step.argval)
+            facts = frame.f_globals
         elif step.opname in _ATTRIBUTES and type(before) is ModuleType:
-            place, before = (before.__name__, vars(before), step.argval), vars(before).get(step.argval)
+            facts = vars(before)
         else:
             before = None
-        if place is not None and place[2] in place[1] and matches(before):
-            found.append((place[0], place[2]))
+            continue
+        before = facts.get(step.argval)
+        if step.argval in facts and matches(before):
+            found.append(_place(facts, step.argval))
     return tuple(dict.fromkeys(found))
-
-
-def _is_copied(frame: FrameType) -> bool:
-    """Return whether a function has copies of the caller's globals: this worker is a fork, or it came by value."""
-    name = _module(frame)
-    module = sys.modules.get("__main__" if name in _MAIN else name)
-    is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, a subclass stands for the script
-    return is_fork or getattr(module, "__dict__", None) is not frame.f_globals
 
 
 def _has(value: Any, kind: str, item: str | int) -> bool:
@@ -143,17 +154,17 @@ def _has(value: Any, kind: str, item: str | int) -> bool:
     return tried(lambda: hasattr(value, str(item)), otherwise=False)
 
 
-def _reason(found: Used, name: str, path: str | None) -> tuple[str, str]:
+def _reason(kind: str, place: Place, path: str | None) -> tuple[str, str]:
     """Return why a worker lacks a global, and how to set it so that workers have it; ``path`` is that of a script."""
-    if found.copied:
+    if place.copied:
         return "workers have the globals as they were when the run began", "set it before run()"
     if path is None:
         why = "workers import the module themselves, so what main() or another module sets later is not there"
         return why, "set it at the top level of the module"
-    line, is_guarded = tried(lambda: _binding(path, name), (0, False))
+    line, is_guarded = tried(lambda: _binding(path, place.name), (0, False))
     if is_guarded:
         why = f"line {line}, which sets it, stands under if __name__ == '__main__', and workers do not execute that"
-    elif line and found.kind == "name":
+    elif line and kind in _ABSENT:
         why = f"line {line}, which sets it, is not executed in workers: they execute the script up to its first run()"
     else:
         why = "workers execute only the top level of the script, up to its first run(), and not what main() sets"
