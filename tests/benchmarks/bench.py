@@ -68,6 +68,7 @@ def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
             "what": target.what,
             "bound": target.bound,
             "at_least": target.at_least,
+            "information": target.information,
             "cases": [asdict(case) for case in target.cases],
         }
         for target in targets(bench)
@@ -77,6 +78,7 @@ def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
         "plan": asdict(bench.plan),
         "targets": judged,
         "imports": bench.imports,
+        "programs": bench.programs,
         "cells": [cell.as_json() for cell in bench.figures.values()],
     }
 
@@ -87,7 +89,7 @@ def from_json(content: dict[str, Any]) -> Bench:
         name: tuple(value) if isinstance(value, list) else value for name, value in content["plan"].items()
     }
     plan = Plan(**options)
-    bench = Bench(plan, imports=content["imports"])
+    bench = Bench(plan, imports=content["imports"], programs=content.get("programs", {}))
     for entry in content["cells"]:
         cell = Cell(entry["measure"], *entry["of"])
         cell.turns = dict(enumerate(entry.get("turns", [])))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from arrays import KINDS, MIB
 from shapes import SHAPES, add, plain
-from systems import SYSTEMS, loop, make_tasks, pipeline, sorter_of, timed, wire
+from systems import SYSTEMS, loop, make_tasks, pipeline, pool_with_wait, sorter_of, timed, wire
 from uneven import graph_of, naps
 
 from flowkit_core import DAG, SerialExecutor, Task
@@ -63,14 +63,51 @@ def shape(system: str, name: str, size: str) -> Iterator[Turn]:
 
 def build_flowkit(inputs: Inputs, names: list[str]) -> Laps:
     """Time each step from functions to the second run, in this thread."""
-    Task.clear_registry()
-    tasking, tasks = timed(make_tasks, names)
-    wiring, _ = timed(wire, tasks, inputs)
+    start = perf_counter()
+    tasks = [Task(add, name=name) for name in names]
+    defined = perf_counter()
+    for task, sources in zip(tasks, inputs, strict=True):
+        for source in sources:
+            tasks[source] >> task
+    wired = perf_counter()
     dag = DAG("build", tasks=tasks)
-    graph, _ = timed(dag.graph)
+    dag.graph()
+    built = perf_counter()
     first, _ = timed(dag.run, "serial")
     later, _ = timed(dag.run, "serial")
-    return {"tasks": tasking, "wiring": wiring, "graph": graph, "first run": first, "later run": later}
+    return {
+        "tasks": defined - start,
+        "wiring": wired - defined,
+        "graph": built - wired,
+        "first run": first,
+        "later run": later,
+    }
+
+
+class PlainTask:
+    """The least that a task can be: an object with slots that has a function, a name and its upstreams."""
+
+    __slots__ = ("func", "name", "upstream")
+
+    def __init__(self, func: Callable[..., int], *, name: str) -> None:
+        self.func = func
+        self.name = name
+        self.upstream: list[PlainTask] = []
+
+    def __rshift__(self, other: PlainTask) -> PlainTask:
+        other.upstream.append(self)
+        return other
+
+
+def build_slots(inputs: Inputs, names: list[str]) -> Laps:
+    """Time defining and wiring plain objects with slots, the baseline of flowkit's tasks."""
+    start = perf_counter()
+    tasks = [PlainTask(add, name=name) for name in names]
+    defined = perf_counter()
+    for task, sources in zip(tasks, inputs, strict=True):
+        for source in sources:
+            tasks[source] >> task
+    return {"tasks": defined - start, "wiring": perf_counter() - defined}
 
 
 def build_graphlib(inputs: Inputs, _names: list[str]) -> Laps:
@@ -99,7 +136,12 @@ def build_delayed(inputs: Inputs, _names: list[str]) -> Laps:
     return {"wiring": wiring, "first run": first, "later run": later}
 
 
-BUILDERS = {"flowkit": build_flowkit, "graphlib": build_graphlib, "dask.delayed": build_delayed}
+BUILDERS = {
+    "flowkit": build_flowkit,
+    "slots objects": build_slots,
+    "graphlib": build_graphlib,
+    "dask.delayed": build_delayed,
+}
 
 
 @contextmanager
@@ -107,6 +149,79 @@ def build(system: str, name: str, size: str) -> Iterator[Turn]:
     """Time everything from functions to results."""
     inputs = SHAPES[name](int(size))
     yield partial(BUILDERS[system], inputs, [f"t{number}" for number in range(len(inputs))])
+
+
+# ---- once, end to end ------------------------------------------------------------------------------------------------
+
+WARM_UP = 10
+
+
+def once_flowkit(inputs: Inputs, names: list[str], ends: list[int] | None) -> tuple[float, list[int]]:
+    """Define, wire, build and run a pipeline on two threads, as a program does it in one function.
+
+    Args:
+        inputs: the graph.
+        names: the names of its tasks.
+        ends: the tasks that nothing needs, which the DAG is made of; None for ``DAG("once")``, which finds its tasks.
+    """
+    began = perf_counter()
+    tasks = [Task(add, name=name) for name in names]
+    for task, sources in zip(tasks, inputs, strict=True):
+        for source in sources:
+            tasks[source] >> task
+    dag = DAG("once") if ends is None else DAG("once", tasks=[tasks[end] for end in ends])
+    results = dag.run(max_workers=2)
+    seconds = perf_counter() - began
+    return seconds, [results[name] for name in names]
+
+
+def once_pool(inputs: Inputs, _names: list[str], _ends: list[int]) -> tuple[float, list[int]]:
+    """Fill a sorter, start a pool of two threads, run, and shut the pool down."""
+    began = perf_counter()
+    sorter = sorter_of(inputs)
+    with ThreadPoolExecutor(2) as pool:
+        values = pool_with_wait(pool, inputs, sorter)
+    return perf_counter() - began, [values[number] for number in range(len(inputs))]
+
+
+def once_loop(inputs: Inputs, _names: list[str], _ends: list[int]) -> tuple[float, list[int]]:
+    """Fill a sorter and run in its order, in this thread."""
+    began = perf_counter()
+    values = loop(inputs, sorter_of(inputs))
+    return perf_counter() - began, [values[number] for number in range(len(inputs))]
+
+
+ONCE: dict[str, Callable[[Inputs, list[str], list[int]], tuple[float, list[int]]]] = {
+    "flowkit": once_flowkit,
+    "flowkit, bare DAG": lambda inputs, names, _ends: once_flowkit(inputs, names, None),
+    "graphlib + threads, wait": once_pool,
+    "graphlib loop": once_loop,
+}
+
+
+@contextmanager
+def once(system: str, name: str, size: str) -> Iterator[Turn]:
+    """Time one pass from functions to results, of a new pipeline in each turn.
+
+    A small pipeline is run first, so that modules are imported. Garbage of the turn before is collected before the
+    clock starts; within a turn the collector works as it does in any program.
+    """
+    inputs = SHAPES[name](int(size))
+    expected = plain(inputs)
+    names = [f"t{number}" for number in range(len(inputs))]
+    used = {source for sources in inputs for source in sources}
+    ends = [number for number in range(len(inputs)) if number not in used]
+    first: Inputs = [[number - 1] if number else [] for number in range(WARM_UP)]
+    ONCE[system](first, [f"first_{number}" for number in range(WARM_UP)], [WARM_UP - 1])
+
+    def turn() -> Laps:
+        gc.collect()
+        seconds, values = ONCE[system](inputs, names, ends)
+        if values != expected:
+            raise AssertionError(f"{system} computed something else than the plain loop")
+        return {"run": seconds}
+
+    yield turn
 
 
 @contextmanager
@@ -338,6 +453,7 @@ def array(system: str, kind: str, readers: str) -> Iterator[Turn]:
 MEASURES: dict[str, Measure] = {
     "shape": shape,
     "build": build,
+    "once": once,
     "memory": memory,
     "huge": huge,
     "three": three,

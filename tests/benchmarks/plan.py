@@ -29,6 +29,55 @@ IMPORTS = {
     "prefect": "import prefect",
 }
 
+PROGRAM_OF_FLOWKIT = """
+from flowkit import DAG, Task
+
+def add(*numbers):
+    return 1 + sum(numbers)
+
+def main():
+    tasks = [Task(add, name=f"t{number}") for number in range(100)]
+    for task in tasks[1:-1]:
+        tasks[0] >> task >> tasks[-1]
+    return DAG("once").run(max_workers=2)["t99"]
+
+assert main() == 197
+"""
+
+PROGRAM_BY_HAND = """
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+
+def add(*numbers):
+    return 1 + sum(numbers)
+
+def main():
+    inputs = [[], *[[0]] * 98, list(range(1, 99))]
+    sorter = TopologicalSorter(dict(enumerate(inputs)))
+    sorter.prepare()
+    values, pending = {}, {}
+    with ThreadPoolExecutor(2) as pool:
+        while sorter.is_active():
+            for number in sorter.get_ready():
+                pending[pool.submit(add, *[values[source] for source in inputs[number]])] = number
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                number = pending.pop(future)
+                values[number] = future.result()
+                sorter.done(number)
+    return values[99]
+
+assert main() == 197
+"""
+
+PROGRAMS = {
+    "nothing": "pass",
+    "flowkit": PROGRAM_OF_FLOWKIT,
+    "flowkit, the import alone": "from flowkit import DAG, Task",
+    "graphlib + threads, wait": PROGRAM_BY_HAND,
+    "graphlib + threads, the imports alone": "import concurrent.futures.thread, graphlib",
+}
+"""Whole programs: a fan-out of 100 tasks in a new Python, imports included."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +86,7 @@ class Plan:
     Attributes:
         sizes: tasks per shape, for flowkit and the peers.
         our_sizes: more sizes, for flowkit and the two loops alone.
+        once: tasks of pipelines that are defined, built and run once, end to end.
         rounds: how many turns a cell takes at most.
         patience: seconds after which a cell takes no more turns than two.
         limit: seconds that a turn may take; a larger size that would take longer is not tried.
@@ -50,6 +100,7 @@ class Plan:
 
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
     our_sizes: tuple[int, ...] = ()
+    once: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
     rounds: int = 3
     patience: float = 1.5
     limit: float = 4.0
@@ -69,6 +120,7 @@ class Plan:
 QUICK = Plan(
     sizes=(1_000,),
     our_sizes=(10_000,),
+    once=(100, 1_000),
     rounds=2,
     patience=0.5,
     limit=5.0,
@@ -89,21 +141,23 @@ class Bench:
         plan: how much is measured.
         figures: every cell so far.
         imports: what is imported -> seconds above a bare Python, the median; None where it is not installed.
+        programs: name of a whole program -> seconds above a bare Python, the median.
     """
 
     plan: Plan
     figures: Figures = field(default_factory=dict)
     imports: dict[str, float | None] = field(default_factory=dict)
+    programs: dict[str, float | None] = field(default_factory=dict)
 
     def all(self) -> None:
         """Measure everything."""
-        self.measure_imports()
+        self.imports = self.starts("imports", IMPORTS)
+        self.programs = self.starts("whole programs", PROGRAMS)
         for name in SHAPES:
             self.shape(name)
-            self.group(
-                f"building {name}",
-                [("build", who, name, str(self.plan.usual)) for who in ("flowkit", "graphlib", "dask.delayed")],
-            )
+            self.once(name)
+            builders = ("flowkit", "slots objects", "graphlib", "dask.delayed")
+            self.group(f"building {name}", [("build", who, name, str(self.plan.usual)) for who in builders])
             self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False, times=10)
         if self.plan.huge:
             keys = [("huge", name, str(self.plan.huge)) for name in ("layers", "independent")]
@@ -161,6 +215,13 @@ class Bench:
             keys = [("shape", each, name, str(self.plan.prefect)) for each in who]
             self.group(f"{name}, Prefect", keys, rounds=3, times=10)
 
+    def once(self, name: str) -> None:
+        """Measure pipelines that are built and run once, size by size: the largest by hand takes several seconds."""
+        who = ("flowkit", "flowkit, bare DAG", "graphlib + threads, wait", "graphlib loop")
+        for size in self.plan.once:
+            keys = [("once", each, name, str(size)) for each in who]
+            self.group(f"once, end to end, {name}, {size}", keys, warm_up=False, times=10)
+
     def _started(self, key: tuple[str, ...], size: int, earlier: list[tuple[int, Cell]]) -> Cell:
         """Start a cell, unless a smaller one failed, or took so long that this one is hopeless."""
         cell = self.figures[key] = Cell(*key)
@@ -192,13 +253,17 @@ class Bench:
                     warm_up=False,
                 )
 
-    def measure_imports(self) -> None:
-        """Time imports in turns with a bare Python."""
-        print("imports ...", flush=True)
+    def starts(self, title: str, codes: dict[str, str]) -> dict[str, float | None]:
+        """Run each code in a new Python, in turns with one that does nothing; return the seconds above that one.
+
+        The value is the median of ``plan.starts`` turns, and None for a code that fails, such as the import of a
+        package that is not installed.
+        """
+        print(f"{title} ...", flush=True)
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         seconds: dict[str, list[float]] = {}
         for number in range(self.plan.starts + 1):
-            for name, code in IMPORTS.items():
+            for name, code in codes.items():
                 if number and name not in seconds:
                     continue
                 began = perf_counter()
@@ -207,10 +272,7 @@ class Bench:
                 )
                 if ended.returncode == 0:
                     seconds.setdefault(name, []).append(perf_counter() - began)
-        for name in IMPORTS:
-            times = seconds.get(name)
-            self.imports[name] = (
-                median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True))
-                if times
-                else None
-            )
+        found: dict[str, float | None] = dict.fromkeys(codes)
+        for name, times in seconds.items():
+            found[name] = median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True))
+        return found

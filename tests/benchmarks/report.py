@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from picture import Row, dots
-from shapes import SHAPES
+from shapes import SHAPES, edges
 from systems import SYSTEMS
 from targets import spaced, targets
 from uneven import best_greedy, blind_greedy, graph_of
@@ -26,6 +26,8 @@ def tables(bench: Bench) -> dict[str, str]:
         "targets": _targets(targets(bench)),
         **{f"shape-{name}": _shape(bench, name) for name in SHAPES},
         "prefect": _prefect(bench),
+        "once": _once(bench),
+        "programs": _programs(bench),
         "build": _build(bench),
         "memory": _memory(bench),
         "huge": _huge(bench),
@@ -125,6 +127,8 @@ def _targets(found: Sequence[Target]) -> str:
         verdict = (
             "met" if target.met == every else "**not met**" if not target.met else f"**met in {target.met} of {every}**"
         )
+        if target.information:
+            verdict += ", for information"
         rows.append(
             [
                 target.what,
@@ -141,7 +145,7 @@ def _bound(target: Target, value: float) -> str:
     if target.unit == "ms":
         return f"{_milli(value)} ms"
     if target.unit == "µs":
-        return f"{value * 1e6:.1f} µs"
+        return f"{_digits(value * 1e6)} µs"
     if target.unit == "B":
         return f"{spaced(value)} B"
     return f"1/{1 / value:.1f}" if value < 0.5 else f"{value:.2f}"
@@ -189,13 +193,48 @@ def _build(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "build":
             values = [_per_task(cell, lap) if lap in cell.best else None for lap in laps]
+            values.insert(2, _per_edge(cell))
             numbers = (
                 [NOTHING if value is None else _digits(value) for value in values]
                 if cell.best
-                else [cell.problem or "", "", "", "", ""]
+                else [cell.problem or "", *[""] * len(laps)]
             )
             rows.append([key[2], _bold(key[1]), *numbers])
-    return _table([f"microseconds per task, {spaced(bench.plan.usual)} tasks", "", *laps], rows, left=2)
+    head = [f"microseconds per task, {spaced(bench.plan.usual)} tasks", "", *laps[:2], "one edge", *laps[2:]]
+    return _table(head, rows, left=2)
+
+
+def _per_edge(cell: Cell) -> float | None:
+    """Return microseconds for wiring one edge; None for graphlib and dask, which add a task with all its edges."""
+    count = edges(SHAPES[cell.key[-2]](int(cell.key[-1])))
+    seconds = cell.median("wiring") if "wiring" in cell.best else None
+    if not count or seconds is None or cell.key[1] not in ("flowkit", "slots objects"):
+        return None
+    return seconds / count * 1e6
+
+
+def _once(bench: Bench) -> str:
+    """Write microseconds per task, and what they are of the pool by hand; one row for each shape and size."""
+    cells = {key[1:]: cell for key, cell in bench.figures.items() if key[0] == "once"}
+    if not cells:
+        return "It was not measured."
+    ours, theirs = ("flowkit", "flowkit, bare DAG"), "graphlib + threads, wait"
+    systems = (*ours, theirs, "graphlib loop")
+    rows = []
+    for name, size in dict.fromkeys(key[1:] for key in cells):
+        found = {system: cells[system, name, size] for system in systems}
+        ratios = [found[system].ratio(found[theirs]) for system in ours]
+        numbers = [_both(found[system]) for system in systems]
+        rows.append([name, spaced(int(size)), *numbers, *("" if each is None else f"{each:.2f}" for each in ratios)])
+    head = ["microseconds per task", "tasks", *map(_bold, systems), "flowkit ÷ threads", "bare DAG ÷ threads"]
+    return _table(head, rows)
+
+
+def _programs(bench: Bench) -> str:
+    if not bench.programs:
+        return "It was not measured."
+    rows = [[_bold(name), _milli(seconds)] for name, seconds in bench.programs.items() if name != "nothing"]
+    return _table(["a fan-out of 100 tasks", "milliseconds above a bare Python"], rows)
 
 
 def _memory(bench: Bench) -> str:

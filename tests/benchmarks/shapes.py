@@ -54,6 +54,11 @@ SHAPES: dict[str, Callable[[int], Inputs]] = {
 }
 
 
+def edges(inputs: Inputs) -> int:
+    """Return how many edges a graph has."""
+    return sum(map(len, inputs))
+
+
 def plain(inputs: Inputs) -> list[int]:
     """Run all tasks in a plain loop: the limit of what Python can do, and the judge of everybody else."""
     values: list[int] = []

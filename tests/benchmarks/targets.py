@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shapes import SHAPES
+from shapes import SHAPES, edges
 from uneven import best_greedy, blind_greedy, graph_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ class Target:
     Attributes:
         what: what is divided by what.
         bound: the target, in the same unit as the cases.
-        unit: how a number is written: ``ratio``, ``ms`` or ``B``.
+        unit: how a number is written: ``ratio``, ``ms``, ``µs`` or ``B``.
         cases: what was measured.
         at_least: whether the bound is a lower one.
+        information: whether the target is shown for information only: a time of a microsecond depends on the machine.
     """
 
     what: str
@@ -40,6 +41,7 @@ class Target:
     cases: tuple[Case, ...]
     unit: str = "ratio"
     at_least: bool = False
+    information: bool = False
 
     @property
     def worst(self) -> Case | None:
@@ -130,11 +132,48 @@ def targets(bench: Bench) -> list[Target]:
         Target("a run of three tasks, threads", 1e-3, tuple(_three(bench)), "ms"),
         Target("logging at WARNING ÷ none", 1.2, tuple(_logs(bench))),
         Target("recording a task in SQLite, threads", 30e-6, tuple(_recording(bench)), "µs"),
+        *_once_targets(bench),
     ]
 
 
 def _ratio(one: Cell | None, other: Cell | None, lap: str = "run") -> float | None:
     return one.ratio(other, lap) if one is not None and other is not None else None
+
+
+def _once_targets(bench: Bench) -> Iterator[Target]:
+    """Yield the targets of a pipeline that is built and run once."""
+    by_hand = "once, end to end ÷ graphlib + threads with wait"
+    for words, bound, shapes in (
+        ("chain", 1 / 8, ("chain",)),
+        ("layers", 1 / 2.5, ("layers",)),
+        ("fan-out and independent", 1 / 3, ("fanout", "independent")),
+    ):
+        yield Target(f"{by_hand}, {words}", bound, tuple(_once(bench, shapes)))
+    yield Target("defining one task", 1.2e-6, tuple(_steps(bench, "tasks", "task")), "µs", information=True)
+    yield Target("wiring one edge", 0.3e-6, tuple(_steps(bench, "wiring", "edge")), "µs", information=True)
+    yield Target("building the graph, per task", 1e-6, tuple(_steps(bench, "graph", "task")), "µs", information=True)
+
+
+def _once(bench: Bench, shapes: tuple[str, ...]) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "once" and key[1].startswith("flowkit") and key[2] in shapes:
+            ratio = _ratio(cell, bench.figures.get(("once", "graphlib + threads, wait", *key[2:])))
+            if ratio is not None:
+                how = ", bare DAG" if key[1].endswith("bare DAG") else ""
+                yield Case(f"{key[2]}, {spaced(int(key[3]))}{how}", ratio)
+
+
+def _steps(bench: Bench, lap: str, unit: str) -> Iterator[Case]:
+    """Yield seconds per task or edge; where plain objects with slots do the same step, say how much faster they are."""
+    for key, cell in bench.figures.items():
+        if key[:2] == ("build", "flowkit") and (seconds := cell.median(lap)) is not None:
+            inputs = SHAPES[key[2]](int(key[3]))
+            count = len(inputs) if unit == "task" else edges(inputs)
+            if count:
+                slots = bench.figures.get(("build", "slots objects", *key[2:]))
+                ratio = _ratio(cell, slots, lap) if slots is not None and lap in slots.best else None
+                than = f", {ratio:.1f} times a plain object" if ratio is not None else ""
+                yield Case(f"{key[2]}{than}", seconds / count)
 
 
 def _growth(bench: Bench, small: int, large: int, *, own: bool = False) -> Iterator[Case]:
