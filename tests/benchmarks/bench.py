@@ -120,7 +120,7 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """Measure and write, or write once more."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about a minute, into .nox/quick-bench")
+    parser.add_argument("--quick", action="store_true", help="about two minutes, into .nox/quick-bench")
     parser.add_argument("--rewrite", action="store_true", help="measure nothing: write the page from its results.json")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page and its folder go")
     options = parser.parse_args()

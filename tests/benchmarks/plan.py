@@ -220,7 +220,8 @@ class Bench:
         who = ("flowkit", "flowkit, bare DAG", "graphlib + threads, wait", "graphlib loop")
         for size in self.plan.once:
             keys = [("once", each, name, str(size)) for each in who]
-            self.group(f"once, end to end, {name}, {size}", keys, warm_up=False, times=10)
+            title = f"once, end to end, {name}, {size}"
+            self.group(title, keys, rounds=self.plan.rounds + 2, warm_up=False, times=10)
 
     def _started(self, key: tuple[str, ...], size: int, earlier: list[tuple[int, Cell]]) -> Cell:
         """Start a cell, unless a smaller one failed, or took so long that this one is hopeless."""
