@@ -147,14 +147,18 @@ UP, DOWN, LEFT, RIGHT = (-1, 0), (1, 0), (0, -1), (0, 1)
 ARMS = {
     "│": {UP, DOWN}, "─": {LEFT, RIGHT}, "╯": {UP, LEFT}, "╮": {DOWN, LEFT}, "╰": {UP, RIGHT}, "╭": {DOWN, RIGHT},
     "┤": {UP, DOWN, LEFT}, "├": {UP, DOWN, RIGHT}, "┴": {UP, LEFT, RIGHT}, "┬": {DOWN, LEFT, RIGHT},
-    "┼": {UP, DOWN, LEFT, RIGHT},
+    "┼": {UP, DOWN, LEFT, RIGHT}, "┆": {UP, DOWN}, "╌": {LEFT, RIGHT},
 }  # fmt: skip
 NAME = re.compile(r"t\d+x*")
 
 
-def traced(text: str) -> set[tuple[str, str]]:
-    """The edges that a reader sees who follows the lines with a finger, never against the flow."""
-    lines = text.replace("\n  → ", " → ").split("\n")[2:]  # a chain may go on in the next line
+def traced(text: str) -> set[tuple[str, str, bool]]:
+    """The edges that a reader sees who follows the lines with a finger, never against the flow.
+
+    The third item says whether any part of the way is dashed.
+    """
+    text = text.removesuffix("\n\ndashed: order only")
+    lines = re.sub("\n  ([→⇢]) ", r" \1 ", text).split("\n")[2:]  # a chain may go on in the next line
     width = max(map(len, lines))
     grid = [line.ljust(width) for line in lines]
     names = {(r, c): m.group() for r, line in enumerate(grid) for m in NAME.finditer(line) for c in range(*m.span())}
@@ -164,28 +168,29 @@ def traced(text: str) -> set[tuple[str, str]]:
 
     edges = set()
     for (r, c), name in names.items():
-        down = any("↓" in line for line in block_of(grid, r))
+        down = any(arrow in line for line in block_of(grid, r) for arrow in "↓⇣")
         back = UP if down else LEFT
         begin = (r + 1, c, DOWN) if down else (r, c + 2, RIGHT)
-        attached = at(*begin[:2]) == "↓" or UP in ARMS.get(at(*begin[:2]), ()) if down else at(r, c + 1) == " "
-        starts = [begin] if attached and at(*begin[:2]) != " " else []
+        attached = at(*begin[:2]) in "↓⇣" or UP in ARMS.get(at(*begin[:2]), ()) if down else at(r, c + 1) == " "
+        starts = [(*begin, False)] if attached and at(*begin[:2]) != " " else []
         seen = set()
         while starts:
             state = starts.pop()
             if state in seen:
                 continue
             seen.add(state)
-            row, column, way = state
+            row, column, way, dashed = state
             sign = at(row, column)
-            if sign in "→↓":
-                target = names[row, column + 2] if sign == "→" else names[row + 1, column]
-                edges.add((name, target))
-            elif sign == "│" and way in (LEFT, RIGHT):  # passes under
-                starts.append((row + way[0], column + way[1], way))
+            if sign in "→↓⇢⇣":
+                target = names[row, column + 2] if sign in "→⇢" else names[row + 1, column]
+                edges.add((name, target, dashed or sign in "⇢⇣"))
+            elif sign in "│┆" and way in (LEFT, RIGHT):  # passes under
+                starts.append((row + way[0], column + way[1], way, dashed))
             else:
                 assert (-way[0], -way[1]) in ARMS[sign], f"a line ends in the void at {row}, {column}"
+                dashed = dashed or sign in "┆╌"
                 arms = ARMS[sign] - {back, (-way[0], -way[1])}
-                starts += [(row + arm[0], column + arm[1], arm) for arm in arms]
+                starts += [(row + arm[0], column + arm[1], arm, dashed) for arm in arms]
     return edges
 
 
@@ -213,7 +218,7 @@ def test_lines_are_the_edges(upstreams: list[list[int]], padding: int) -> None:
     text = draw("it", tasks, upstreams)
     if "level" not in text:
         assert sorted(NAME.findall(text)) == sorted(tasks)
-        assert traced(text) == {(tasks[u], tasks[v]) for v, ups in enumerate(upstreams) for u in ups}, text
+        assert traced(text) == {(tasks[u], tasks[v], False) for v, ups in enumerate(upstreams) for u in ups}, text
 
 
 @given(dags(most=11))
@@ -233,6 +238,158 @@ def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None
     text = draw("it", tasks, upstreams)
     assert draw("it", tuple(tasks), tuple(map(tuple, upstreams))) == text
     assert max(map(len, text.split("\n"))) <= 120
+
+
+# --- edges that only order --------------------------------------------------------------------------------------------
+
+
+def styled(wiring: str, dashed: str, format: str = "text") -> str:
+    """The drawing of *wiring* without its header, with the edges in ``"a>b c>d"`` dashed."""
+    names, upstreams = graph(wiring)
+    pairs = [(names.index(u), names.index(v)) for u, v in (edge.split(">") for edge in dashed.split())]
+    text = draw("it", names, upstreams, format=format, dashed=pairs)
+    return text.split("\n\n", 1)[1] if format == "text" else text
+
+
+DASHED = {
+    ("a > b > c", "b>c"): """
+a → b ⇢ c
+""",
+    ("create_table extract > load", "create_table>load"): """
+create_table ╌┬─→ load
+extract ──────╯
+""",
+    ("migrate > load report; extract > load", "migrate>load migrate>report"): """
+migrate ╌┬╌╌╌⇢ report
+         ╰╌┬─→ load
+extract ───╯
+""",
+    ("a > b c d > e > f; a > f", "a>f c>e"): """
+   ╭─→ b ─╮
+a ─┼─→ c ╌┼─→ e ─┬─→ f
+   ├─→ d ─╯      ┆
+   ╰╌╌╌╌╌╌╌╌╌╌╌╌╌╯
+""",
+    ("a b > c d", "a>d"): """
+a ─┬─╮
+   ┆ │
+   ╰╌│╌╮ ╭─→ c
+     ├─┆─╯
+b ─┬─╯ ╰╌┬─→ d
+   │     │
+   ╰─────╯
+""",
+}
+
+
+@pytest.mark.parametrize(("wiring", "dashed"), DASHED)
+def test_dashed_edges_golden(wiring: str, dashed: str) -> None:
+    """A line is dashed where no solid edge shares it, and a legend explains it."""
+    expected = DASHED[wiring, dashed].strip("\n")
+    assert styled(wiring, dashed) == f"{expected}\n\ndashed: order only"
+
+
+def test_dashed_edges_from_top_to_bottom() -> None:
+    """A deep graph has dashed vertical lines and arrows."""
+    layers = [f"the_first_of_layer_{i} the_second_of_layer_{i} > the_join_of_layer_{i}" for i in range(4)]
+    dashed = "the_first_of_layer_0>the_join_of_layer_0 the_join_of_layer_0>the_first_of_layer_1"
+    lines = styled(" > ".join(layers), dashed).split("\n")
+    assert lines[:11] == [
+        "the_first_of_layer_0   the_second_of_layer_0",
+        "         ┆                       │",
+        "         ╰╌╌╌╌╌╌╌╌╌╌╌┬───────────╯",
+        "                     │",
+        "                     ↓",
+        "            the_join_of_layer_0",
+        "                     │",
+        "         ╭╌╌╌╌╌╌╌╌╌╌╌┴───────────╮",
+        "         ┆                       │",
+        "         ⇣                       ↓",
+        "the_first_of_layer_1   the_second_of_layer_1",
+    ]
+    assert lines[-2:] == ["", "dashed: order only"]
+    assert not any(c in line for line in lines[11:-2] for c in "┆╌⇣")
+
+
+def test_dashed_chain_wraps_at_dashed_arrow() -> None:
+    """A continuation line of a chain begins with the arrow of its own edge."""
+    names = [f"task_number_{i}" for i in range(20)]
+    text = draw("it", names, [[i - 1] if i else [] for i in range(20)], dashed=[(i, i + 1) for i in range(19)])
+    assert all(line.startswith("  ⇢ task_number_") for line in text.split("\n")[3:-2])
+    assert "→" not in text
+
+
+def test_dashed_edges_mermaid_and_dot() -> None:
+    """Each tool's own syntax for dashed edges is used."""
+    assert styled("a > b > c; a > c", "a>c", "mermaid").split("\n")[4:] == [
+        "    n0 --> n1",
+        "    n1 --> n2",
+        "    n0 -.-> n2",
+    ]
+    assert styled("a > b > c; a > c", "a>c", "dot").split("\n")[6:] == [
+        "    n0 -> n1;",
+        "    n1 -> n2;",
+        "    n0 -> n2 [style=dashed];",
+        "}",
+    ]
+
+
+@given(st.data(), dags(), st.integers(0, 25))
+def test_dashed_lines_are_the_dashed_edges(data: st.DataObject, upstreams: list[list[int]], padding: int) -> None:
+    """Following the lines gives all edges with their styles: a way with a dashed part is a dashed edge."""
+    tasks = [f"t{v}" + "x" * (padding * v % 26) for v in range(len(upstreams))]
+    edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
+    dashed = data.draw(st.sets(st.sampled_from(edges))) if edges else set()
+    text = draw("it", tasks, upstreams, dashed=dashed)
+    assert text.endswith("\n\ndashed: order only") == bool(dashed) or "level" in text
+    assert max(map(len, text.split("\n"))) <= 120
+    if "level" not in text:
+        assert traced(text) == {(tasks[u], tasks[v], (u, v) in dashed) for u, v in edges}, text
+
+
+@given(st.data(), dags())
+def test_dashed_edges_complete_in_mermaid_and_dot(data: st.DataObject, upstreams: list[list[int]]) -> None:
+    """Without their styles these formats are what they are for solid edges; the styles are those of the edges."""
+    tasks = [f"t{v}" for v in range(len(upstreams))]
+    edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
+    dashed = data.draw(st.sets(st.sampled_from(edges))) if edges else set()
+    mermaid = draw("it", tasks, upstreams, format="mermaid", dashed=dashed)
+    assert mermaid.replace("-.->", "-->") == draw("it", tasks, upstreams, format="mermaid")
+    assert re.findall(r"n(\d+) -\.-> n(\d+)", mermaid) == [(str(u), str(v)) for u, v in edges if (u, v) in dashed]
+    dot = draw("it", tasks, upstreams, format="dot", dashed=dashed)
+    assert dot.replace(" [style=dashed]", "") == draw("it", tasks, upstreams, format="dot")
+    styles = re.findall(r"n(\d+) -> n(\d+) \[style=dashed\];", dot)
+    assert styles == [(str(u), str(v)) for u, v in edges if (u, v) in dashed]
+
+
+@pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
+def test_dashed_pair_without_edge_is_ignored(format: str) -> None:
+    """A pair that is no edge changes nothing, and adds no legend."""
+    tasks, upstreams = ["a", "b", "c"], [[], [0], [0]]
+    drawn = draw("it", tasks, upstreams, format=format, dashed=[(1, 2), (1, 0)])
+    assert drawn == draw("it", tasks, upstreams, format=format)
+
+
+def test_dashed_edges_in_summary() -> None:
+    """Level by level, tasks that are only waited for stand behind a dashed arrow, in a line of their own if long."""
+    size = 14
+    tasks = [f"t{v}" for v in range(size)]
+    dashed = [(0, 1), (1, 4), (2, 4), *((u, size - 1) for u in range(size - 1))]
+    lines = draw("all", tasks, [[*range(v)] for v in range(size)], dashed=dashed).split("\n")
+    assert lines[2] == " 1  t0 ⇢ t1"
+    assert lines[5] == " 5  t4 ← t0, t3 ⇠ t1, t2"
+    assert lines[14] == "14  t13 ⇠ t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, … and 3 more"
+    assert lines[-2] == "dashed: order only"
+
+    wide = [f"source_with_a_long_name_{v}" for v in range(20)] + [f"target_with_a_long_name_{v}" for v in range(20)]
+    edges = [(u, v) for v in range(20, 40) for u in range(20)]
+    text = draw("wide", wide, [*[[]] * 20, *[[*range(20)]] * 20], dashed=[(u, v) for u, v in edges if u < v - 20])
+    assert max(map(len, text.split("\n"))) <= 120
+
+
+def test_dashed_arrow_in_name_is_quoted_next_to_dashed_edges() -> None:
+    """A name that looks like a dashed edge is quoted where there are dashed edges."""
+    assert '"a ⇢ b" ⇢ c' in draw("it", ["a ⇢ b", "c"], [[], [0]], dashed=[(0, 1)])
 
 
 # --- large graphs -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 How to read the text: it flows in the direction of the arrows, every line leads from a task to those that wait for it.
 Where lines touch they join (``┼``, ``┬``, ``╯``); where one is interrupted, as in ``─│─``, it passes under the other.
+An edge is dashed if any part of its line is (``╌``, ``┆``, ``⇢``): parts that it shares with a solid edge are solid.
 
 Everything here is a pure function of its arguments, and nothing recurses over the graph.
 """
@@ -14,7 +15,7 @@ from flowkit_core.layout import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 __all__ = ["draw", "html"]
 
@@ -22,6 +23,8 @@ _FORMATS = ("text", "mermaid", "dot")
 _WIDTHS = (100, 120)  # a picture should fit the first, and must fit the second
 _LABEL_CELLS = 40
 _MAX_TASKS, _MAX_EDGES = 200, 600  # in a picture
+_SIGNS, _DASHED_SIGNS = "→↓,…", "→↓,…⇢⇣⇠"  # what a name is quoted for, without and with dashed edges
+_LEGEND = "dashed: order only"
 _HEAD_ROWS, _TAIL_ROWS, _GROUPS = 20, 5, 5  # in a summary: rows before and after the gap, lines for one level
 
 
@@ -32,6 +35,7 @@ def draw(
     *,
     format: str = "text",
     notes: Sequence[str] = (),
+    dashed: Collection[tuple[int, int]] = (),
 ) -> str:
     """Draw a graph of tasks.
 
@@ -45,6 +49,8 @@ def draw(
         format: ``"text"``, a picture at most 120 columns wide; a graph too large for that is described level by level,
             in bounded length. ``"mermaid"`` and ``"dot"`` (Graphviz) always hold every task and every edge.
         notes: For each task a short remark, shown after its name in text (``extract (retries 3)``); may be empty.
+        dashed: The edges that only order two tasks, as pairs (index of the upstream, index of the downstream). They are
+            edges of *upstreams* too (other pairs are ignored); they are drawn dashed, and text has a legend for them.
 
     Returns:
         The drawing, without a newline at its end.
@@ -57,21 +63,31 @@ def draw(
     <BLANKLINE>
     extract ─┬─→ clean ─┬─→ load
              ╰─→ check ─╯
+
+    >>> print(draw("etl", ["create", "extract", "load"], [[], [], [0, 1]], dashed=[(0, 2)]))
+    etl: 3 tasks
+    <BLANKLINE>
+    create ╌╌┬─→ load
+    extract ─╯
+    <BLANKLINE>
+    dashed: order only
     """
     if format not in _FORMATS:
         raise ValueError(f"visualize() has no format {format!r}: use one of {', '.join(map(repr, _FORMATS))}.")
     parents = [list(dict.fromkeys(ups)) for ups in upstreams]  # an edge declared twice is one edge
+    order = set(dashed).intersection((u, v) for v, ups in enumerate(parents) for u in ups)
     if format == "mermaid":
-        return _mermaid(tasks, parents)
+        return _mermaid(tasks, parents, order)
     if format == "dot":
-        return _dot(name, tasks, parents)
+        return _dot(name, tasks, parents, order)
     title = _visible(name, _LABEL_CELLS) or '""'
     if not tasks:
         return f"{title}: no tasks, so there is nothing to draw."
-    picture = _picture(tasks, parents, notes)
+    picture = _picture(tasks, parents, notes, order)
     if picture is None:
-        return _summary(title, tasks, parents)
-    return "\n".join([f"{title}: {_count(len(tasks), 'task')}", "", *picture])
+        return _summary(title, tasks, parents, order)
+    legend = ["", _LEGEND] if order else []
+    return "\n".join([f"{title}: {_count(len(tasks), 'task')}", "", *picture, *legend])
 
 
 def html(text: str) -> str:
@@ -87,24 +103,25 @@ def html(text: str) -> str:
 # --- other tools ------------------------------------------------------------------------------------------------------
 
 
-def _mermaid(tasks: Sequence[str], parents: list[list[int]]) -> str:
+def _mermaid(tasks: Sequence[str], parents: list[list[int]], dashed: set[tuple[int, int]]) -> str:
     # Besides quotes, Mermaid gives meaning to #, backticks, %%{...}%%, fa:..., "1." and tags: keep only what is plain.
     lines = ["flowchart TD"]
     for i, task in enumerate(tasks):
         text = "".join(c if c.isalnum() or c in " _-" or c > "\x7f" else f"#{ord(c)};" for c in _visible(task, 200))
         lines.append(f'    n{i}["{text or " "}"]')
-    lines += [f"    n{u} --> n{v}" for v, ups in enumerate(parents) for u in ups]
+    lines += [f"    n{u} {'-.->' if (u, v) in dashed else '-->'} n{v}" for v, ups in enumerate(parents) for u in ups]
     return "\n".join(lines)
 
 
-def _dot(name: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
+def _dot(name: str, tasks: Sequence[str], parents: list[list[int]], dashed: set[tuple[int, int]]) -> str:
     def quoted(text: str) -> str:
         text = _visible(text, 200).replace("\\", "\\\\").replace('"', '\\"')
         return f'"{text.replace("&", "&amp;")}"'  # Graphviz expands entities
 
     lines = [f"digraph {quoted(name)} {{", "    rankdir=LR;", "    node [shape=box, style=rounded];"]
     lines += [f"    n{i} [label={quoted(task)}];" for i, task in enumerate(tasks)]
-    lines += [f"    n{u} -> n{v};" for v, ups in enumerate(parents) for u in ups]
+    styles = [(u, v, " [style=dashed]" if (u, v) in dashed else "") for v, ups in enumerate(parents) for u in ups]
+    lines += [f"    n{u} -> n{v}{style};" for u, v, style in styles]
     return "\n".join([*lines, "}"])
 
 
@@ -148,9 +165,9 @@ def _visible(name: str, cells: int) -> str:
     return "".join([*parts[:head], "…", *parts[tail:]])
 
 
-def _label(name: str, note: str = "") -> str:
+def _label(name: str, note: str = "", signs: str = _SIGNS) -> str:
     text = _visible(name, _LABEL_CELLS)
-    if not text or text != text.strip() or "  " in text or any(c in "→↓,…" or "─" <= c <= "╿" for c in name):
+    if not text or text != text.strip() or "  " in text or any(c in signs or "─" <= c <= "╿" for c in name):
         text = f'"{text}"'  # what could be taken for a part of the picture is quoted
     return f"{text} ({_visible(note, _LABEL_CELLS)})" if note else text
 
@@ -163,10 +180,10 @@ def _count(n: int, noun: str) -> str:
     return f"{_number(n)} {noun}" if n == 1 else f"{_number(n)} {noun}s"
 
 
-def _wrapped(words: Sequence[str], glue: str) -> list[str]:
-    """*words* with *glue* between them, in lines; a line that goes on begins with what *glue* shows."""
+def _wrapped(words: Sequence[str], glues: Sequence[str]) -> list[str]:
+    """*words* with *glues* between them, in lines; a continuation line begins with the arrow of its glue, if any."""
     lines, used = [words[0]], _cells(words[0])
-    for word in words[1:]:
+    for word, glue in zip(words[1:], glues):
         used += _cells(glue + word)
         if used > _WIDTHS[0]:
             lines.append("  " + (glue + word).lstrip() if glue.strip() else word)
@@ -179,11 +196,14 @@ def _wrapped(words: Sequence[str], glue: str) -> list[str]:
 # --- the picture ------------------------------------------------------------------------------------------------------
 
 
-def _picture(tasks: Sequence[str], parents: list[list[int]], notes: Sequence[str]) -> list[str] | None:
+def _picture(
+    tasks: Sequence[str], parents: list[list[int]], notes: Sequence[str], dashed: set[tuple[int, int]]
+) -> list[str] | None:
     """The connected parts one below the other, or None where a picture would not help."""
     if len(tasks) > _MAX_TASKS or sum(map(len, parents)) > _MAX_EDGES:
         return None
-    labels = [_label(task, notes[i] if i < len(notes) else "") for i, task in enumerate(tasks)]
+    signs = _DASHED_SIGNS if dashed else _SIGNS
+    labels = [_label(task, notes[i] if i < len(notes) else "", signs) for i, task in enumerate(tasks)]
     blocks: list[list[str]] = []
     alone: list[str] = []
     for part in _parts(parents):
@@ -192,19 +212,24 @@ def _picture(tasks: Sequence[str], parents: list[list[int]], notes: Sequence[str
         if len(part) == 1:
             alone += names
         elif all(parents[member] == part[max(k - 1, 0) : k] for k, member in enumerate(part)):
-            blocks.append(_wrapped(names, " → "))
+            blocks.append(_wrapped(names, [_arrow(edge in dashed) for edge in pairwise(part)]))
         else:
             wiring = [[number[u] for u in parents[member]] for member in part]
-            block = layout(names, [_cells(name) for name in names], wiring, _WIDTHS)
+            styles = [(number[u], number[v]) for u, v in dashed if v in number]
+            block = layout(names, [_cells(name) for name in names], wiring, _WIDTHS, styles)
             if block is None:
                 return None
             blocks.append(block)
     if alone:
-        blocks.append(_wrapped(alone, "   "))
+        blocks.append(_wrapped(alone, ["   "] * (len(alone) - 1)))
     lines = blocks[0]
     for above, block in pairwise(blocks):
         lines = [*lines, *([""] if len(above) > 1 or len(block) > 1 else []), *block]
     return lines
+
+
+def _arrow(dashed: bool) -> str:
+    return " ⇢ " if dashed else " → "
 
 
 def _parts(parents: list[list[int]]) -> list[list[int]]:
@@ -230,7 +255,7 @@ def _parts(parents: list[list[int]]) -> list[list[int]]:
 # --- a graph too large to draw ----------------------------------------------------------------------------------------
 
 
-def _summary(title: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
+def _summary(title: str, tasks: Sequence[str], parents: list[list[int]], dashed: set[tuple[int, int]]) -> str:
     """Level by level: who is there, and whom they wait for."""
     levels: list[list[int]] = []
     where: list[int] = []
@@ -239,9 +264,15 @@ def _summary(title: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
         if where[i] == len(levels):
             levels.append([])
         levels[where[i]].append(i)
+
+    def label(i: int) -> str:
+        return _label(tasks[i], signs=_DASHED_SIGNS if dashed else _SIGNS)
+
     rows: list[list[int]] = []  # one task that waits for a whole level, and for nothing else, stands behind it
     for level, members in enumerate(levels):
-        if level and len(members) == 1 and sorted(parents[members[0]]) == levels[level - 1]:
+        alone, ups = members[0], sorted(parents[members[0]])
+        one_style = len({(u, alone) in dashed for u in ups}) == 1
+        if level and len(members) == 1 and ups == levels[level - 1] and one_style:
             rows[-1].append(level)
         else:
             rows.append([level])
@@ -256,36 +287,52 @@ def _summary(title: str, tasks: Sequence[str], parents: list[list[int]]) -> str:
                 lines.append(f"{'⋮':>{margin}}  {_count(rows[-_TAIL_ROWS][0] - row[0], 'more level')}")
             continue
         head = _number(row[0] + 1)
-        for text in _members(tasks, parents, levels[row[0]], [tasks[levels[level][0]] for level in row[1:]]):
+        for text in _members(label, parents, dashed, levels[row[0]], [levels[level][0] for level in row[1:]]):
             lines.append(f"{head:>{margin}}  {text}")
             head = ""
     why = 'Too large or too tangled for a picture: format="mermaid" and format="dot" hold every edge.'
-    return "\n".join([*lines, "", why])
+    return "\n".join([*lines, "", *([_LEGEND] if dashed else []), why])
 
 
-def _members(tasks: Sequence[str], parents: list[list[int]], level: list[int], behind: list[str]) -> list[str]:
+def _members(
+    label: Callable[[int], str],
+    parents: list[list[int]],
+    dashed: set[tuple[int, int]],
+    level: list[int],
+    behind: list[int],
+) -> list[str]:
     """One level's tasks in groups that wait for the same ones, and the chain of tasks *behind* all of them."""
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}  # by solid and by dashed upstreams
     for i in level:
-        groups.setdefault(tuple(sorted(parents[i])), []).append(i)
-    lines = [_few(tasks, group) + (f" ← {_few(tasks, ups)}" if ups else "") for ups, group in groups.items()]
-    if len(lines) > _GROUPS:
+        solid, order = ([u for u in sorted(parents[i]) if ((u, i) in dashed) is style] for style in (False, True))
+        groups.setdefault((tuple(solid), tuple(order)), []).append(i)
+    lines: list[str] = []
+    for ups, group in list(groups.items())[:_GROUPS]:
+        lines.append(_few(label, group))
+        for arrow, some in zip("←⇠", ups):
+            text = f" {arrow} {_few(label, some)}" if some else ""
+            if ups[0] and arrow == "⇠" and _cells(lines[-1] + text) > _WIDTHS[0]:
+                lines.append(f" {text}")
+            else:
+                lines[-1] += text
+    if len(groups) > _GROUPS:
         rest = sum(map(len, list(groups.values())[_GROUPS:]))
-        lines[_GROUPS:] = [f"… and {_number(rest)} more, which wait for others"]
+        lines.append(f"… and {_number(rest)} more, which wait for others")
     if behind:
-        links = behind if len(behind) <= 5 else [*behind[:3], "", behind[-1]]
-        words = [_label(link) for link in links]
+        links = behind if len(behind) <= 5 else [*behind[:4], behind[-1]]
+        words = [label(link) for link in links]
         if len(behind) > 5:
             words[3] = f"… {_number(len(behind) - 4)} more …"
-        first = [lines.pop()] if len(lines) == 1 and () in groups else [""]
-        lines += [line.strip() for line in _wrapped(first + words, " → ")]
+        first = [lines.pop()] if len(lines) == 1 and ((), ()) in groups else [""]
+        arrows = [_arrow((parents[link][0], link) in dashed) for link in links]
+        lines += [line.strip() for line in _wrapped(first + words, arrows)]
     return lines
 
 
-def _few(tasks: Sequence[str], members: Sequence[int]) -> str:
-    text = _label(tasks[members[0]])
+def _few(label: Callable[[int], str], members: Sequence[int]) -> str:
+    text = label(members[0])
     for shown, i in enumerate(members[1:], 1):
-        more = f", {_label(tasks[i])}"
+        more = f", {label(i)}"
         if _cells(text + more) > _LABEL_CELLS:
             return f"{text}, … and {_number(len(members) - shown)} more"
         text += more

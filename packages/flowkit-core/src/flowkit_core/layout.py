@@ -5,6 +5,9 @@ through *knots*, vertices without a name. The drawing flows from left to right o
 cells in the direction of the flow, *aside* counts them across it. Edges between two layers are drawn in *bundles*, in
 each of which every source leads to every target, so that its lines may join without saying more than is so. Lines of
 two bundles never share a cell, except where one passes under the other.
+
+A cell of a line is drawn dashed if all edges that share it are dashed. Every dashed edge has at least one dashed cell,
+and no solid edge has any, so the style of an edge can be read from the picture even where lines join.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from itertools import pairwise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 __all__ = ["layout"]
 
@@ -22,6 +25,7 @@ _MAX_LAYER = 60
 _MAX_CROSSINGS = 60  # with more than these, lines no longer help
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _GLYPHS = " ╵╷│╴╯╮┤╶╰╭├─┴┬┼"  # indexed by the sum of a cell's arms
+_DASHED_GLYPHS = " ╵╷┆╴╯╮┤╶╰╭├╌┴┬┼"  # Unicode has no dashed corners and junctions
 # How strongly an edge pulls straight (one between two tasks, a task and a knot, two knots), and to whom vertices look
 # last: those before them, those after them, or both. No choice suits every graph, so all are tried.
 _TEMPERS = (
@@ -34,7 +38,11 @@ _TEMPERS = (
 
 
 def layout(
-    labels: Sequence[str], sizes: Sequence[int], parents: Sequence[Sequence[int]], widths: Sequence[int]
+    labels: Sequence[str],
+    sizes: Sequence[int],
+    parents: Sequence[Sequence[int]],
+    widths: Sequence[int],
+    dashed: Collection[tuple[int, int]] = (),
 ) -> list[str] | None:
     """Draw one connected graph.
 
@@ -43,11 +51,12 @@ def layout(
         sizes: How many cells each label takes.
         parents: For each vertex the indices of its direct upstreams, without repetition.
         widths: How many columns the drawing may take: the first of these that serves, in the order of preference.
+        dashed: The edges to draw dashed, as pairs (upstream, downstream).
 
     Returns:
         The lines, or None if the drawing would be too wide or too tangled to help.
     """
-    graph = _Layers(parents)
+    graph = _Layers(parents, dashed)
     if max(map(len, graph.layers)) > _MAX_LAYER or graph.untangle() > _MAX_CROSSINGS:
         return None
     knots = len(graph.ups) - len(labels)
@@ -62,11 +71,12 @@ def layout(
 class _Layers:
     """Vertices (tasks first, then knots) in layers, with each one's neighbors in the layers before and after."""
 
-    def __init__(self, parents: Sequence[Sequence[int]]) -> None:
+    def __init__(self, parents: Sequence[Sequence[int]], dashed: Collection[tuple[int, int]]) -> None:
         self.ups: list[list[int]] = [[] for _ in parents]
         self.downs: list[list[int]] = [[] for _ in parents]
+        self.dashed: set[tuple[int, int]] = set()  # edges between neighboring layers
         levels = _levels(parents)
-        self._tie(parents, levels)
+        self._tie(parents, levels, set(dashed))
         # Depth first, so that a tree comes out without a crossing and in order of declaration.
         self.layers: list[list[int]] = [[] for _ in range(max(levels) + 1)]
         seen: set[int] = set()
@@ -79,24 +89,24 @@ class _Layers:
                     self.layers[levels[v]].append(v)
                     stack += reversed(self.downs[v])
 
-    def _tie(self, parents: Sequence[Sequence[int]], levels: list[int]) -> None:
+    def _tie(self, parents: Sequence[Sequence[int]], levels: list[int], dashed: set[tuple[int, int]]) -> None:
         """Lead every edge from layer to layer.
 
         The long edges out of one task share their knots, or those into one task do, whichever are more: so a line
-        through knots always says either "from this one task" or "to this one task".
+        through knots always says either "from this one task" or "to this one task". Dashed and solid edges share none.
         """
-        edges = [(u, v) for v, ups in enumerate(parents) for u in ups]
-        outs, ins = [0] * len(parents), [0] * len(parents)
-        for u, v in edges:
+        edges = [(u, v, (u, v) in dashed) for v, ups in enumerate(parents) for u in ups]
+        outs, ins = ([0] * len(parents), [0] * len(parents)), ([0] * len(parents), [0] * len(parents))
+        for u, v, style in edges:
             if levels[v] - levels[u] > 1:
-                outs[u] += 1
-                ins[v] += 1
-        knots: dict[tuple[int, int], int] = {}
-        for u, v in edges:
-            trunk = u if outs[u] >= ins[v] else ~v
+                outs[style][u] += 1
+                ins[style][v] += 1
+        knots: dict[tuple[int, bool, int], int] = {}
+        for u, v, style in edges:
+            trunk = u if outs[style][u] >= ins[style][v] else ~v
             here = u
             for level in range(levels[u] + 1, levels[v] + 1):
-                there = v if level == levels[v] else knots.setdefault((trunk, level), len(levels))
+                there = v if level == levels[v] else knots.setdefault((trunk, style, level), len(levels))
                 if there == len(levels):
                     levels.append(level)
                     self.ups.append([])
@@ -104,6 +114,8 @@ class _Layers:
                 if there not in self.downs[here]:
                     self.downs[here].append(there)
                     self.ups[there].append(here)
+                if style:
+                    self.dashed.add((here, there))
                 here = there
 
     def untangle(self) -> int:
@@ -158,7 +170,31 @@ class _Layers:
                 found += [_Bundle(sources, targets) for sources, targets in of_sources.items()]
             else:
                 found += [_Bundle(sources, targets) for targets, sources in of_targets.items()]
-        return found
+        return [part for bundle in found for part in self._readable(bundle)] if self.dashed else found
+
+    def _readable(self, bundle: _Bundle) -> list[_Bundle]:
+        """The bundle with its styles; split by style if a dashed edge would share both its ends with solid ones."""
+        self._style(bundle)
+        tails, heads = {u for u, _ in bundle.solid}, {v for _, v in bundle.solid}
+        if not any(u in tails and v in heads for u, v in bundle.dashed):
+            return [bundle]
+        parts = []
+        for edges in (bundle.solid, bundle.dashed):
+            into: dict[int, list[int]] = {}
+            for u, v in edges:
+                into.setdefault(v, []).append(u)
+            of_sources: dict[tuple[int, ...], list[int]] = {}
+            for v, sources in into.items():
+                of_sources.setdefault(tuple(sources), []).append(v)
+            parts += [_Bundle(sources, targets) for sources, targets in of_sources.items()]
+        for part in parts:
+            self._style(part)
+        return parts
+
+    def _style(self, bundle: _Bundle) -> None:
+        for u in bundle.tails:
+            for v in bundle.heads:
+                (bundle.dashed if (u, v) in self.dashed else bundle.solid).append((u, v))
 
 
 def _levels(parents: Sequence[Sequence[int]]) -> list[int]:
@@ -188,6 +224,8 @@ class _Bundle:
         self.tails = dict.fromkeys(sorted(sources), 0)
         self.heads = dict.fromkeys(sorted(targets), 0)
         self.track = -1  # which of the gap's tracks joins them; none where the line is straight
+        self.solid: list[tuple[int, int]] = []  # its edges by style; unused where the whole graph is solid
+        self.dashed: list[tuple[int, int]] = []
 
     def span(self) -> tuple[int, int]:
         places = [*self.tails.values(), *self.heads.values()]
@@ -226,7 +264,7 @@ class _Drawing:
         pull: tuple[float, float, float],
         last: str,
     ) -> None:
-        self.layers, self.downs = graph.layers, graph.downs
+        self.layers, self.downs, self.dashed = graph.layers, graph.downs, graph.dashed
         self.labels, self.sizes = labels, sizes
         self.across, self.pull, self.last = across, pull, last
         self.gaps = [graph.bundles(layer) for layer in graph.layers]
@@ -236,6 +274,7 @@ class _Drawing:
             if all(self._stack(gap) for gap in self.gaps):
                 break
         self.cells: dict[tuple[int, int], tuple[object, int]] = {}  # (along, aside) -> whose line, and its arms
+        self.solid: dict[tuple[int, int], int] = {}  # (along, aside) -> arms that belong to solid edges
         self.texts: dict[tuple[int, int], tuple[str, int]] = {}  # (along, aside) -> text and its size
         self._paint()
         self.lines, self.width = self._text()
@@ -387,18 +426,40 @@ class _Drawing:
         was = self.cells.get((along, aside), (owner, 0))
         self.cells[along, aside] = (owner, was[1] | arms if was[0] is owner else _UP | _DOWN)
 
-    def _join(self, start: int, track: int, stop: int, tails: Iterable[int], heads: Iterable[int]) -> None:
-        """Lines from *tails* at *start* to the track, along it, and on to *heads* just before *stop*."""
+    def _join(
+        self,
+        start: int,
+        track: int,
+        stop: int,
+        tails: Iterable[int],
+        heads: Iterable[int],
+        solid: Iterable[tuple[int, int]],
+    ) -> None:
+        """Lines from *tails* at *start* to the track, along it, and on to *heads* just before *stop*.
+
+        *solid* holds the pairs of a tail and a head whose edges are not all dashed.
+        """
+        owner = object()
+        for along, aside, arms in self._strokes(start, track, stop, set(tails), set(heads)):
+            self._wire(along, aside, arms, owner)
+        if self.dashed:
+            for tail, head in solid:
+                for along, aside, arms in self._strokes(start, track, stop, {tail}, {head}):
+                    self.solid[along, aside] = self.solid.get((along, aside), 0) | arms
+
+    def _strokes(
+        self, start: int, track: int, stop: int, tails: set[int], heads: set[int]
+    ) -> Iterator[tuple[int, int, int]]:
+        """The cells of such lines and their arms."""
         back, ahead, lower, higher = (_LEFT, _RIGHT, _UP, _DOWN) if self.across else (_UP, _DOWN, _LEFT, _RIGHT)
-        tails, heads, owner = set(tails), set(heads), object()
         for places, cells in ((tails, range(start, track)), (heads, range(track + 1, stop))):
             for aside in places:
                 for along in cells:
-                    self._wire(along, aside, back | ahead, owner)
+                    yield along, aside, back | ahead
         low, high = min(tails | heads), max(tails | heads)
         for aside in range(low, high + 1) if start < stop else ():
             arms = (aside > low) * lower | (aside < high) * higher | (aside in tails) * back | (aside in heads) * ahead
-            self._wire(track, aside, arms, owner)
+            yield track, aside, arms
 
     def _paint(self) -> None:
         """Layer after layer: a bar where a task gathers several ends, the arrows, the names, a bar again, the gap."""
@@ -407,10 +468,13 @@ class _Drawing:
             above, below = (self.gaps[number - 1] if number else []), self.gaps[number]
             heads = {v: [b.heads[v] for b in above if v in b.heads] for v in layer}
             tails = {v: [b.tails[v] for b in below if v in b.tails] for v in layer}
+            solid_heads = {v: [b.heads[v] for b in above if any(v == w for _, w in b.solid)] for v in layer}
+            solid_tails = {v: [b.tails[v] for b in below if any(v == u for u, _ in b.solid)] for v in layer}
             if any(heads[v] not in ([], [at[v]]) for v in layer):
                 for v in layer:
                     if heads[v]:
-                        self._join(here, here, here + 1 + across, heads[v], [at[v]])
+                        solid = [(head, at[v]) for head in solid_heads[v]]
+                        self._join(here, here, here + 1 + across, heads[v], [at[v]], solid)
                 here += 1 + across
 
             name = here + (1 + across if number else 0)
@@ -421,26 +485,37 @@ class _Drawing:
                     begin = name + (self.sizes[v] + 1 if across else 1)
                     self.texts[name, at[v]] = (self.labels[v], self.sizes[v])
                     if heads[v]:
-                        self.texts[here, at[v]] = ("→" if across else "↓", 1)
+                        arrows = "⇢⇣" if self.dashed and not solid_heads[v] else "→↓"
+                        self.texts[here, at[v]] = (arrows[not across], 1)
                 if tails[v] and begin < stop:
-                    self._join(begin, begin, stop, [at[v]], [at[v]])
+                    solid = [(at[v], at[v])] if solid_tails[v] else []
+                    self._join(begin, begin, stop, [at[v]], [at[v]], solid)
             here = stop
 
             if any(tails[v] not in ([], [at[v]]) for v in layer):
                 for v in layer:
                     if tails[v]:
-                        self._join(here, here + across, here + 1 + across, [at[v]], tails[v])
+                        solid = [(at[v], tail) for tail in solid_tails[v]]
+                        self._join(here, here + across, here + 1 + across, [at[v]], tails[v], solid)
                 here += 1 + across
             tracks = 1 + max((bundle.track for bundle in below), default=-1)
-            stop = here + (2 * tracks + 1 if across else tracks)
+            # From top to bottom, corners may leave a line no cell that can be dashed, unless it passes a knot.
+            tight = not across and any(self.labels[u] and self.labels[v] for b in below for u, v in b.dashed)
+            room = int(tight)  # rows to add before the tracks and after them
+            stop = here + (2 * tracks + 1 if across else tracks + 2 * room)
             for bundle in below:
-                track = here + max(0, 2 * bundle.track + 1 if across else bundle.track)
-                self._join(here, track, stop, bundle.tails.values(), bundle.heads.values())
+                track = here + max(0, 2 * bundle.track + 1 if across else bundle.track + room)
+                solid = [(bundle.tails[u], bundle.heads[v]) for u, v in bundle.solid]
+                self._join(here, track, stop, bundle.tails.values(), bundle.heads.values(), solid)
             here = stop
+
+    def _glyph(self, spot: tuple[int, int], arms: int) -> str:
+        dashed = self.dashed and not self.solid.get(spot, 0) & arms
+        return (_DASHED_GLYPHS if dashed else _GLYPHS)[arms]
 
     def _text(self) -> tuple[list[str], int]:
         rows: dict[int, list[tuple[int, str, int]]] = {}
-        pieces = [(*spot, _GLYPHS[arms], 1) for spot, (_, arms) in self.cells.items()]
+        pieces = [(*spot, self._glyph(spot, arms), 1) for spot, (_, arms) in self.cells.items()]
         pieces += [(*spot, text, size) for spot, (text, size) in self.texts.items()]
         for along, aside, text, size in pieces:
             row, column = (aside, along) if self.across else (along, aside - (size - 1) // 2)
