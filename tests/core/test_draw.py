@@ -240,6 +240,46 @@ def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None
     assert max(map(len, text.split("\n"))) <= 120
 
 
+# --- pictures that would be too wide ----------------------------------------------------------------------------------
+
+
+def ladder(name: str, levels: int = 7) -> tuple[list[str], list[list[int]]]:
+    """Two tasks per level, each waiting for both of the level before, and one task at the end."""
+    tasks = [f"{name}_{v:02}" for v in range(2 * levels + 1)]
+    return tasks, [[v - v % 2 - 2, v - v % 2 - 1] if v > 1 else [] for v in range(2 * levels + 1)]
+
+
+def test_notes_too_wide_are_left_out() -> None:
+    """A small graph that fits only without its notes is drawn without them, and says so."""
+    tasks, upstreams = ladder("a_long_name_of_a_task_in_a_pipeline")
+    text = draw("it", tasks, upstreams, notes=["retries 3, when, one_success"] * 15)
+    assert text.endswith("\n\nRemarks such as (when) are left out: the picture would be too wide.")
+    assert all(task in text for task in tasks)
+    assert "retries" not in text
+    assert text.startswith(draw("it", tasks, upstreams))
+
+
+def test_names_too_wide_are_shortened() -> None:
+    """A small graph that fits only with shorter names gets them, all different; dashed edges keep their legend."""
+    tasks = [f"{v}_of_seven_tasks_with_very_long_names" for v in range(7)]
+    upstreams = [[], [0], [0], [0], [0], [1, 2, 3, 4], [5]]
+    text = draw("it", tasks, upstreams, notes=["retries 3"], dashed=[(0, 1)])
+    assert max(map(len, text.split("\n"))) <= 120
+    assert all(f"{v}_of_seven…ong_names" in text for v in range(7))
+    assert "level" not in text
+    assert text.split("\n")[-2:] == [
+        "dashed: order only",
+        "Remarks such as (when) are left out: the picture would be too wide.",
+    ]
+
+
+def test_names_that_look_alike_when_shortened_are_not_shortened() -> None:
+    """Where shorter names would be equal, the graph is described level by level instead."""
+    tasks = [f"a_long_name_of_task_{v}_in_a_wide_layer" for v in range(7)]
+    text = draw("it", tasks, [[], [0], [0], [0], [0], [1, 2, 3, 4], [5]])
+    assert text.endswith('Too large or too tangled for a picture: format="mermaid" and format="dot" hold every edge.')
+
+
 # --- edges that only order --------------------------------------------------------------------------------------------
 
 

@@ -21,10 +21,12 @@ __all__ = ["draw", "html"]
 
 _FORMATS = ("text", "mermaid", "dot")
 _WIDTHS = (100, 120)  # a picture should fit the first, and must fit the second
-_LABEL_CELLS = 40
+_LABEL_CELLS, _SHORT_CELLS = 40, 20  # for a name; the second where a picture would be too wide otherwise
 _MAX_TASKS, _MAX_EDGES = 200, 600  # in a picture
+_MAX_RETRY_TASKS = 40  # in a graph for which narrower pictures are tried
 _SIGNS, _DASHED_SIGNS = "→↓,…", "→↓,…⇢⇣⇠"  # what a name is quoted for, without and with dashed edges
 _LEGEND = "dashed: order only"
+_WITHOUT_NOTES = "Remarks such as (when) are left out: the picture would be too wide."
 _HEAD_ROWS, _TAIL_ROWS, _GROUPS = 20, 5, 5  # in a summary: rows before and after the gap, lines for one level
 
 
@@ -46,8 +48,9 @@ def draw(
         name: The pipeline's name.
         tasks: The tasks' names, in topological order.
         upstreams: For each task the indices of its direct upstreams, each smaller than its own.
-        format: ``"text"``, a picture at most 120 columns wide; a graph too large for that is described level by level,
-            in bounded length. ``"mermaid"`` and ``"dot"`` (Graphviz) always hold every task and every edge.
+        format: ``"text"``, a picture at most 120 columns wide. If a small graph does not fit, the notes are left out,
+            then names are shortened; a graph too large for that is described level by level, in bounded length.
+            ``"mermaid"`` and ``"dot"`` (Graphviz) always hold every task and every edge.
         notes: For each task a short remark, shown after its name in text (``extract (retries 3)``); may be empty.
         dashed: The edges that only order two tasks, as pairs (index of the upstream, index of the downstream). They are
             edges of *upstreams* too (other pairs are ignored); they are drawn dashed, and text has a legend for them.
@@ -83,11 +86,18 @@ def draw(
     title = _visible(name, _LABEL_CELLS) or '""'
     if not tasks:
         return f"{title}: no tasks, so there is nothing to draw."
-    picture = _picture(tasks, parents, notes, order)
+    picture = _picture(tasks, parents, notes, order, _LABEL_CELLS)
+    left_out = False
+    if picture is None and len(tasks) <= _MAX_RETRY_TASKS:
+        left_out = any(notes)
+        if left_out:
+            picture = _picture(tasks, parents, (), order, _LABEL_CELLS)
+        picture = picture or _picture(tasks, parents, (), order, _SHORT_CELLS)
     if picture is None:
         return _summary(title, tasks, parents, order)
-    legend = ["", _LEGEND] if order else []
-    return "\n".join([f"{title}: {_count(len(tasks), 'task')}", "", *picture, *legend])
+    remarks = [*([_LEGEND] if order else []), *([_WITHOUT_NOTES] if left_out else [])]
+    lines = [f"{title}: {_count(len(tasks), 'task')}", "", *picture, *([""] if remarks else []), *remarks]
+    return "\n".join(lines)
 
 
 def html(text: str) -> str:
@@ -165,8 +175,8 @@ def _visible(name: str, cells: int) -> str:
     return "".join([*parts[:head], "…", *parts[tail:]])
 
 
-def _label(name: str, note: str = "", signs: str = _SIGNS) -> str:
-    text = _visible(name, _LABEL_CELLS)
+def _label(name: str, note: str = "", signs: str = _SIGNS, cells: int = _LABEL_CELLS) -> str:
+    text = _visible(name, cells)
     if not text or text != text.strip() or "  " in text or any(c in signs or "─" <= c <= "╿" for c in name):
         text = f'"{text}"'  # what could be taken for a part of the picture is quoted
     return f"{text} ({_visible(note, _LABEL_CELLS)})" if note else text
@@ -197,13 +207,15 @@ def _wrapped(words: Sequence[str], glues: Sequence[str]) -> list[str]:
 
 
 def _picture(
-    tasks: Sequence[str], parents: list[list[int]], notes: Sequence[str], dashed: set[tuple[int, int]]
+    tasks: Sequence[str], parents: list[list[int]], notes: Sequence[str], dashed: set[tuple[int, int]], cells: int
 ) -> list[str] | None:
-    """The connected parts one below the other, or None where a picture would not help."""
+    """The connected parts one below the other, names in *cells* cells, or None where a picture would not help."""
     if len(tasks) > _MAX_TASKS or sum(map(len, parents)) > _MAX_EDGES:
         return None
     signs = _DASHED_SIGNS if dashed else _SIGNS
-    labels = [_label(task, notes[i] if i < len(notes) else "", signs) for i, task in enumerate(tasks)]
+    labels = [_label(task, notes[i] if i < len(notes) else "", signs, cells) for i, task in enumerate(tasks)]
+    if cells < _LABEL_CELLS and len(set(labels)) < len(set(tasks)):  # two names look alike when shortened so far
+        return None
     blocks: list[list[str]] = []
     alone: list[str] = []
     for part in _parts(parents):
