@@ -107,6 +107,28 @@ def fail(*_inputs):
     raise ValueError("no")
 
 
+def test_durations_and_attempts_leave_out_what_did_not_run(ran):
+    """What was taken over from before or from a cache did not run in this run."""
+    store, broken = Store(), [True]
+
+    def unsteady(*_inputs):
+        if broken:
+            raise ValueError("no")
+
+    dag = pipeline(ran, b=unsteady)
+    with pytest.raises(ValueError):
+        dag.run("serial", state=store)
+    broken.clear()
+    results = dag.run("serial", state=store, resume=True)
+    assert results.resumed == ("a",)
+    assert set(results.durations) == set(results.attempts) == {"b", "c"}
+    cached = DAG("cached", tasks=[Task(lambda: 1, name="one", cache=True)])
+    assert cached.run("serial", state=store).attempts == {"one": 1}
+    results = cached.run("serial", state=store)
+    assert results.cached == ("one",)
+    assert (results.durations, results.attempts) == ({}, {})
+
+
 def test_each_end_is_recorded_before_the_next_begins(ran):
     store = Store()
     dag = pipeline(ran, b=lambda _: store.order.copy(), c=lambda _: store.order.copy())

@@ -129,7 +129,7 @@ def test_nothing_new_starts_after_the_first_failure():
         "independent": "cancelled",
         "below": "upstream_failed",
     }
-    assert results.failed == {"broken": caught.value}
+    assert Results.from_error(caught.value).failed == {"broken": caught.value}
 
 
 def test_a_chain_below_a_failure_ends_as_upstream_failed():
@@ -216,7 +216,7 @@ def test_a_clean_up_task_that_fails_is_noted_and_does_not_hide_the_failure():
     assert caught.value is first
     assert "'release'" in notes(first)
     assert "OSError: cannot release" in notes(first)
-    assert caught.value.flowkit_results.failed == {"broken": first, "release": second}
+    assert Results.from_error(first).failed == {"broken": first, "release": second}
 
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_success", "one_success"])

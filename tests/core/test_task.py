@@ -345,7 +345,7 @@ def test_a_near_miss_in_with_options_gets_a_suggestion():
 )
 def test_the_ends_of_the_ranges_are_allowed(option):
     """Zero is a value like others."""
-    made = Task(len, **option)
+    made = Task(len, **({"retries": 1} | option))
     assert all(getattr(made, name) == value for name, value in option.items())
 
 
@@ -706,9 +706,9 @@ def test_a_wired_task_does_not_drag_its_pipeline_along(importable):
 def test_unpickling_declares_no_task(importable):
     """A copy that comes out of a pickle is found by no DAG."""
     text = pickle.dumps(importable.another_plain)
-    before = set(DAG("before").graph().names)
+    made = Task(lambda: 1, name="made")
     pickle.loads(text)
-    assert set(DAG("after").graph().names) == before
+    assert DAG("after").tasks == (made,)
 
 
 @pytest.fixture

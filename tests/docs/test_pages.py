@@ -4,6 +4,9 @@ The python blocks of a page are one script, in order, run in an empty folder; a 
 <!-- new script -->, begins another. What a block prints is compared where the page shows it: in the next block, fenced
 as ```text title="Output". There a line that is ``...`` stands for any lines, and times of day, durations and addresses
 match any others. A python block that is not run has a comment before it that says why: <!-- not run: no server -->.
+
+A block fenced as ```python title="steps.py" is a file beside the script, which may import it. If its name begins with
+test_, pytest runs it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ MARK = "--- the end of a block ---"
 FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,}|~{3,}) *(?P<language>[\w+-]*) *(?P<rest>.*)")
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 NEW_SCRIPT = "<!-- new script -->"
+FILE = re.compile(r'title="(\w+\.py)"')
 VOLATILE = [
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "00:00:00"),
     (re.compile(r"\b\d+(\.\d+)? ?(s|ms)\b"), "0 s"),
@@ -45,8 +49,14 @@ class Block:
     lines: list[str] = field(default_factory=list)
 
     @property
+    def file(self) -> str | None:
+        """The name of the file that the block is, if it is one."""
+        match = FILE.fullmatch(self.rest) if self.language == "python" else None
+        return match and match[1]
+
+    @property
     def runs(self) -> bool:
-        return self.language == "python" and not NOT_RUN.fullmatch(self.before)
+        return self.language == "python" and not self.file and not NOT_RUN.fullmatch(self.before)
 
     @property
     def is_output(self) -> bool:
@@ -105,12 +115,9 @@ def title(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
-    """Run blocks of a page as one script and return what each printed; fail with the page's own line numbers."""
-    script = folder / f"{page.stem.lower()}_page.py"  # a page may be called logging
-    script.write_text(to_source(blocks), "utf-8")
-    run = subprocess.run(
-        [sys.executable, "-W", "error", script.name],
+def run_python(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
@@ -120,6 +127,13 @@ def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
         timeout=SECONDS,
         check=False,
     )
+
+
+def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
+    """Run blocks of a page as one script and return what each printed; fail with the page's own line numbers."""
+    script = folder / f"{page.stem.lower()}_page.py"  # a page may be called logging
+    script.write_text(to_source(blocks), "utf-8")
+    run = run_python([script.name], folder)
     *printed, rest = run.stdout.split(f"{MARK}\n")
     if run.returncode or len(printed) != len(blocks):
         at = f"{title(page)}:{blocks[min(len(printed), len(blocks) - 1)].line}"
@@ -128,11 +142,25 @@ def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
     return printed
 
 
+def write_files(page: Path, blocks: list[Block], folder: Path) -> None:
+    """Write the files of a script, and run those that hold tests."""
+    files = [block for block in blocks if block.file]
+    for block in files:
+        (folder / str(block.file)).write_text("\n".join(block.lines) + "\n", "utf-8")
+    for block in files:
+        if str(block.file).startswith("test_"):
+            run = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", str(block.file)], folder)
+            if run.returncode:
+                at = f"{title(page)}:{block.line}"
+                pytest.fail(f"{at}: pytest ended with code {run.returncode}:\n{run.stdout}", pytrace=False)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=title)
 def test_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
     for number, script in enumerate(split_scripts(read_blocks(page.read_text("utf-8")))):
         folder = tmp_path / str(number)
         folder.mkdir()
+        write_files(page, script, folder)
         code = [block for block in script if block.runs]
         printed = iter(run_script(page, code, folder) if code else [])
         since = ""

@@ -22,7 +22,7 @@ LAYERS = ["flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowki
 
 def modules_of(layer: str) -> list[ModuleType]:
     package = importlib.import_module(layer)
-    inner = [info.name for info in pkgutil.iter_modules(package.__path__, f"{layer}.") if not info.name.endswith("__")]
+    inner = [info.name for info in pkgutil.walk_packages(package.__path__, f"{layer}.") if not info.name.endswith("__")]
     return [package, *map(importlib.import_module, inner)]
 
 

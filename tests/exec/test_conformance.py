@@ -22,6 +22,7 @@ from flowkit_core import (
     DAG,
     Graph,
     Pipeline,
+    Results,
     RunFinished,
     RunStarted,
     Task,
@@ -31,7 +32,7 @@ from flowkit_core import (
     TaskSucceeded,
     UnknownExecutorError,
 )
-from flowkit_core.binding import bind_by_name
+from flowkit_core.pipelines.binding import bind_by_name
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 
 SECONDS = 60  # a guard against hanging, never a wait
@@ -640,7 +641,7 @@ def test_several_failures_at_once_are_all_told(fail_fast):
         other = errors[caught.value is errors[0]]
         assert caught.value in errors
         assert f"{type(other).__name__}: {other}" in notes(caught.value)
-        assert set(caught.value.flowkit_results.failed.values()) == set(errors)
+        assert set(Results.from_error(caught.value).failed.values()) == set(errors)
     else:
         assert set(caught.value.exceptions) == set(errors)
 

@@ -1001,12 +1001,14 @@ def test_fifty_runs_leave_nothing_open():
 def test_a_warm_executor_forgets_what_went_by_value(executor):
     """A callable object and its data live for one run, here and in the workers."""
     seen = []
-    for number in range(3):
+
+    def call_by_value(number):
         call = partial(faults.echo, faults.Point(number, 0))
         seen.append(weakref.ref(call))
         assert run(executor, Task(call, name="call"))["call"] == faults.Point(number, 0)
-        del call
-    Task.clear_registry()
+
+    for number in range(3):
+        call_by_value(number)
     gc.collect()
     assert [ref() for ref in seen] == [None] * 3
 

@@ -100,6 +100,55 @@ extract >> [validate, print]  # type: ignore[list-item]
 [extract] >> [load]  # type: ignore[operator]
 
 
+# Order without data keeps the type of what waits.
+
+assert_type(load.after(extract)(True, text=b""), int)
+assert_type(load.after(extract, validate)(True, text=b""), int)
+assert_type(load.after([extract, validate], enrich)(True, text=b""), int)
+assert_type(load.after(Group([extract]), (validate, enrich))(True, text=b""), int)
+assert_type((extract >> validate.after(load))([1]), bool)
+assert_type(Group([validate, enrich]).after(extract), Group)
+assert_type((extract >> [validate, enrich]).after(load), Group)
+load.after(extract)("text")  # type: ignore[call-arg, arg-type]
+extract >> validate.after(load) >> enrich
+
+load.after("extract")  # type: ignore[arg-type]
+load.after(print)  # type: ignore[arg-type]
+load.after([print])  # type: ignore[list-item]
+Group([load]).after(3)  # type: ignore[arg-type]
+load.after(upstream=extract)  # type: ignore[call-arg]
+
+
+# Methods are called with their object's arguments; a bound one is made a task.
+
+
+class Orders:
+    @task
+    def load(self, rows: list[int]) -> int:
+        return len(rows)
+
+
+made = Task(Orders().load, name="load_orders", retries=2)
+extract >> made
+assert_type(Task(bytes.upper, name="upper")(b"a"), bytes)
+
+
+# Conditions take the task's arguments by name; parameters of one task are given by its name.
+
+
+@task(when=lambda dry_run: not dry_run)
+def upload(rows: list[int], dry_run: bool = False) -> None: ...
+
+
+assert_type(DAG("etl", tasks=[upload]).run(params={"upload.dry_run": True, "rows": [1]}), Results)
+DAG("etl", tasks=[upload]).run(params=["rows"])  # type: ignore[arg-type]
+DAG("etl", tasks=[upload]).run(params={1: [1]})  # type: ignore[dict-item]
+task(when="rows")  # type: ignore[call-overload]
+validate.with_options(retry=1)  # type: ignore[call-arg]
+validate.with_options(retries="three")  # type: ignore[arg-type]
+Task(len, retry=3)  # type: ignore[call-arg]
+
+
 # Both kinds of pipeline run, draw themselves and give the same results.
 
 dag = DAG("etl", max_workers=4, tasks=[load])
@@ -120,7 +169,15 @@ assert_type(flow.visualize(format="mermaid"), str)
 with ProcessExecutor(max_workers=2) as executor:
     dag.run(executor)
 
-dag.run(workers=4)  # type: ignore[call-arg]
+dag.run(workers=4)  # type: ignore[arg-type]
+dag.run(date="2026-01-01")  # type: ignore[arg-type]
+dag.run(fail_fast="no")  # type: ignore[arg-type]
+flow.run(raise_on_failure="no")  # type: ignore[arg-type]
+DAG("etl", workers=4)  # type: ignore[arg-type]
+DAG("etl", schedule="@daily")  # type: ignore[arg-type]
+DAG("etl", tasks=load)  # type: ignore[arg-type]
+Flow("etl", tags=["a"])  # type: ignore[arg-type]
+Flow("etl", tasks=[load])  # type: ignore[arg-type]
 dag.run(executor=4)  # type: ignore[arg-type]
 DAG("etl", max_workers="four")  # type: ignore[arg-type]
 flow.add("extract")  # type: ignore[arg-type]

@@ -11,10 +11,10 @@
 """
 
 from . import _start  # noqa: F401 - before the program changes what it began with
-from .dag import DAG
 from .errors import (
     BindingError,
     DAGCycleError,
+    DiscoveryError,
     DuplicateTaskError,
     ExecutorError,
     FlowkitError,
@@ -25,6 +25,7 @@ from .errors import (
     TaskOptionError,
     TaskOptionTypeError,
     UnknownExecutorError,
+    WiringError,
     WorkerDiedError,
 )
 from .events import (
@@ -40,20 +41,23 @@ from .events import (
     TaskSucceeded,
 )
 from .executor import Executor, SerialExecutor, register_executor
-from .graph import Graph, Node
 from .outcome import Call, Ending, Later
-from .pipeline import Pipeline
+from .pipelines.dag import DAG
+from .pipelines.graph import Graph
+from .pipelines.node import Node
+from .pipelines.pipeline import Pipeline
+from .pipelines.task import Task, task
+from .pipelines.wiring import Group
 from .results import Results
 from .retry import RetryPolicy
 from .run import Run
-from .task import Task, task
-from .wiring import Group
 
 __all__ = [
     "DAG",
     "BindingError",
     "Call",
     "DAGCycleError",
+    "DiscoveryError",
     "DuplicateTaskError",
     "Ending",
     "Event",
@@ -86,6 +90,7 @@ __all__ = [
     "TaskStarted",
     "TaskSucceeded",
     "UnknownExecutorError",
+    "WiringError",
     "WorkerDiedError",
     "register_executor",
     "task",

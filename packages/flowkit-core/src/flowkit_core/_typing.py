@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+    from typing import Any, Generic, Never, ParamSpec, Protocol, TypeVar, overload
 else:
 
     class Generic:
@@ -22,6 +22,9 @@ else:
         """A protocol is a class nobody needs to inherit from."""
 
     class Any:
+        """Stands in annotations only."""
+
+    class Never:
         """Stands in annotations only."""
 
     class TypeVar:
@@ -40,4 +43,4 @@ else:
         return function
 
 
-__all__ = ["TYPE_CHECKING", "Any", "Generic", "ParamSpec", "Protocol", "TypeVar", "overload"]
+__all__ = ["TYPE_CHECKING", "Any", "Generic", "Never", "ParamSpec", "Protocol", "TypeVar", "overload"]

@@ -12,17 +12,18 @@ import os
 from functools import cache
 
 from ._typing import TYPE_CHECKING, Protocol
-from .binding import KEY
-from .errors import MissingDistributionError, near, shown
+from .errors import MissingDistributionError, did_you_mean, shown
 from .failure import add_note, described, report
 from .outcome import STATES, SUCCEEDED, Ending
+from .pipelines.parameters import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Literal
 
     from ._typing import Any
-    from .graph import Graph, Node
+    from .pipelines.graph import Graph
+    from .pipelines.node import Node
 
     Resume = bool | Literal["force"]
     Refresh = bool | str | Collection[str]
@@ -437,7 +438,7 @@ def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
     cached = {node.name: node.index for node in graph.cached}
     for name in names:
         if name not in graph.names:
-            guess = near(str(name), graph.names)
+            guess = did_you_mean(str(name), graph.names)
             raise ValueError(f"run(refresh=...) names {shown(name)}, but {graph.name!r} has no such task{guess}")
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached: it is computed in any case")

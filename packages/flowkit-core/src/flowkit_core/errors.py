@@ -73,6 +73,45 @@ class DAGCycleError(FlowkitError, ValueError):
         return f"the tasks wait for each other in a circle: {' → '.join(road)}; take one of these edges away"
 
 
+class WiringError(FlowkitError, ValueError):
+    """The wiring contradicts itself, or refers to a task that was defined again. Raised when the graph is built.
+
+    Attributes:
+        pipeline: name of the pipeline.
+        tasks: names of the tasks concerned.
+    """
+
+    def __init__(self, message: str, pipeline: str, tasks: Sequence[str]) -> None:
+        self.pipeline, self.tasks = pipeline, tuple(tasks)
+        super().__init__(message, pipeline, self.tasks)
+
+    def describe(self, message: str, *facts: Any) -> str:
+        """Return the sentence for these facts."""
+        return message
+
+
+class DiscoveryError(FlowkitError, RuntimeError):
+    """It cannot be known which tasks a ``DAG`` without ``tasks=`` has. Raised when the graph is built.
+
+    Attributes:
+        pipeline: name of the pipeline.
+        function: name of the function in which it was created.
+        maker: name of the function around that, which has made tasks in a call that is not on the stack.
+    """
+
+    def __init__(self, pipeline: str, function: str, maker: str) -> None:
+        self.pipeline, self.function, self.maker = pipeline, function, maker
+        super().__init__(pipeline, function, maker)
+
+    def describe(self, pipeline: str, function: str, maker: str) -> str:
+        """Return the sentence for these facts."""
+        return (
+            f"which tasks DAG {pipeline!r} has cannot be known: it was created in {function}, which has made no tasks "
+            f"and is part of {maker}(), which has made some, in a call that is not on the stack here (it has returned, "
+            f"or this is another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
+        )
+
+
 class DuplicateTaskError(FlowkitError, ValueError):
     """Two tasks of one graph have the same name, so one result would hide the other; or one task is in it twice.
 
@@ -279,7 +318,7 @@ def shown(value: Any, limit: int = 80) -> str:
     return plain(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
 
 
-def near(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
     from difflib import get_close_matches
 

@@ -10,9 +10,9 @@ from itertools import count
 from time import monotonic, perf_counter, sleep
 
 from ._typing import TYPE_CHECKING, Protocol
-from .errors import UnknownExecutorError, near, shown
-from .graph import Node
+from .errors import UnknownExecutorError, did_you_mean, shown
 from .outcome import Ending, Later
+from .pipelines.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,6 +271,6 @@ def _hint(name: str) -> str:
         return f"It comes with the distribution {SOLD_WITH[name]!r}: install that"
     if name == "dask":
         return "It is meant for a distribution of its own, 'flowkit-dask', which does not exist yet"
-    guess = near(name, [*_factories, *SOLD_WITH])
+    guess = did_you_mean(name, [*_factories, *SOLD_WITH])
     ways = f"Register one with register_executor(), or under the entry-point group {GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

@@ -5,10 +5,20 @@ from __future__ import annotations
 import sys
 
 from ._typing import TYPE_CHECKING
+from ._warnings import user_level
 from .errors import RemoteTaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from types import FrameType
+
+    from ._typing import Any
+
+OWN = ("flowkit_core.", "flowkit_exec.", "asyncio.")
+"""Modules whose frames stand between ``run()`` and the functions of users."""
+
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]  # a class of errors may have an attribute of that name
+_MAY_BE_SUSPENDED = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
 class Failure:
@@ -75,16 +85,48 @@ def add_note(error: BaseException, note: str) -> None:
         pass
 
 
+def strip_traceback(error: BaseException) -> None:
+    """Let the traceback of an error begin with the first frame that is the user's.
+
+    That is where a task, a condition or a store begins. What called them is the same for every error, and its local
+    variables lead back to the run, which holds the error: a reference cycle.
+    """
+    trace = _TRACEBACK.__get__(error)
+    while trace is not None and _is_own(trace.tb_frame):
+        trace = trace.tb_next
+    _TRACEBACK.__set__(error, trace)
+
+
+def clear_frames(errors: Iterable[BaseException]) -> None:
+    """Clear the local variables of the frames that called the user's functions which raised these errors.
+
+    A frame refers to the one that called it, also when both have ended; so a traceback leads to frames that it does
+    not show. Frames that are still executing are left as they are, with those that called them.
+    """
+    for error in errors:
+        trace = _TRACEBACK.__get__(error)
+        frame = None if trace is None else trace.tb_frame.f_back
+        try:
+            while frame is not None and _is_own(frame):
+                if not frame.f_code.co_flags & _MAY_BE_SUSPENDED:  # to clear a suspended one would end it
+                    frame.clear()
+                frame = frame.f_back
+        except RuntimeError:  # it is executing
+            continue
+
+
+def _is_own(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.startswith(OWN)
+
+
 def report(message: str) -> None:
     """Warn whoever called ``run()``; where warnings are made errors print one, for it must not make the run fail."""
     import warnings
 
-    level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_"):
-        level, frame = level + 1, frame.f_back
     try:
         try:
-            warnings.warn(message, RuntimeWarning, stacklevel=level)
+            warnings.warn(message, RuntimeWarning, stacklevel=user_level())
         except RuntimeWarning as warning:
             sys.excepthook(RuntimeWarning, warning, None)
     except Exception:  # noqa: S110 - nobody can be told: a task has closed standard error, say

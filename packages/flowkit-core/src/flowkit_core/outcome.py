@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
-from .errors import plain
+from .coroutines import CoroutineType, run_coroutine
+from .errors import plain, shown
 from .failure import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ._typing import Any
-    from .graph import Node
+    from .pipelines.node import Node
 
 STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
 PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
@@ -101,7 +102,7 @@ class Call:
         if self.when is None and self.recall is None:
             return None
         try:
-            if self.when is not None and not self.when():
+            if self.when is not None and not _answer(self.node.name, self.when()):
                 return Ending(SKIPPED, "its condition was false")
         except BaseException as error:
             add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
@@ -114,6 +115,25 @@ class Call:
     def perform(self) -> Any:
         """Make the call, here and now; return the value or an :class:`Ending`."""
         try:
-            return self.func(*self.args, **self.kwargs)
+            value = self.func(*self.args, **self.kwargs)
+            return run_coroutine(value) if type(value) is CoroutineType else value
         except BaseException as error:
             return Ending(FAILED, error=error)
+
+
+def _answer(task: str, value: object) -> object:
+    """Return the answer of a condition, if it is one: an iterator or an awaitable would always count as true."""
+    kind = type(value)
+    if (
+        kind.__name__ == "generator"
+        or hasattr(kind, "__await__")
+        or hasattr(kind, "__anext__")
+        or hasattr(kind, "__next__")
+    ):
+        if type(value) is CoroutineType:
+            value.close()
+        raise TypeError(
+            f"the condition (when=) of task {task!r} returned {shown(value)}, of type {kind.__name__}, which is neither"
+            f" true nor false: return a bool, for a generator any(...) or all(...) of it"
+        )
+    return value

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING, Any
-from .errors import MissingResultError, near, shown
+from .errors import MissingResultError, did_you_mean, plain, shown
+from .failure import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .ledger import Summary
     from .run import Run
+
+
+class RaisedError(Exception):
+    """Stands in ``error.flowkit_results.failed`` for the error itself, which would else be in a reference cycle.
+
+    :meth:`Results.from_error` puts the error into its place.
+
+    Attributes:
+        text: class and text of the error, shortened.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.text}, the exception that has these results: Results.from_error(error).failed has it itself"
 
 
 class Results(dict[str, Any]):
@@ -30,7 +49,7 @@ class Results(dict[str, Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._run: Run | None = None
+        self._summary: Summary | None = None
         self._facts: dict[str, dict[str, Any]] = {}
 
     @classmethod
@@ -38,9 +57,17 @@ class Results(dict[str, Any]):
         """Return the results of a run; the facts beside the values are put together only when they are asked for."""
         results = cls(run.succeeded())
         results.run_id = run.run_id
-        results._run = run
-        run.release()
+        results._summary = run.summary()
         return results
+
+    def attach(self, error: BaseException) -> None:
+        """Make these the results that an error has, and refer to it no more."""
+        if self._summary is not None:
+            self._summary.replace_error(error, RaisedError(described(error)))
+        try:
+            error.flowkit_results = self  # type: ignore[attr-defined]
+        except Exception:  # noqa: S110 - an exception that takes no attributes is raised all the same
+            pass
 
     @property
     def states(self) -> dict[str, str]:
@@ -54,17 +81,20 @@ class Results(dict[str, Any]):
 
     @property
     def failed(self) -> dict[str, BaseException]:
-        """Name of each failed task -> what it raised."""
+        """Name of each failed task -> what it raised.
+
+        In ``error.flowkit_results`` a :class:`RaisedError` stands for the error itself: use :meth:`from_error`.
+        """
         return self._fact("failed")
 
     @property
     def durations(self) -> dict[str, float]:
-        """Name of each task that ran -> seconds its last attempt took."""
+        """Name of each task that ran in this run -> seconds its last attempt took."""
         return self._fact("durations")
 
     @property
     def attempts(self) -> dict[str, int]:
-        """Name of each task that ran -> how many attempts it took."""
+        """Name of each task that ran in this run -> how many attempts it took."""
         return self._fact("attempts")
 
     @property
@@ -81,10 +111,27 @@ class Results(dict[str, Any]):
     def from_error(error: BaseException) -> Results | None:
         """Return the results of the run that raised an error: what had succeeded, and what became of the rest.
 
-        None for an error that no run raised, and for an exception that takes no attributes.
+        They are ``error.flowkit_results``, with the error itself in ``.failed``. None for an error that no run raised,
+        and for an exception that takes no attributes.
         """
         results = getattr(error, "flowkit_results", None)
-        return results if isinstance(results, Results) else None
+        if not isinstance(results, Results):
+            return None
+        failed = results.failed
+        if not any(isinstance(other, RaisedError) for other in failed.values()):
+            return results
+        whole = results.copy()
+        whole._facts["failed"] = {
+            name: error if isinstance(other, RaisedError) else other for name, other in failed.items()
+        }
+        return whole
+
+    def __await__(self) -> Any:
+        """Say what to do about ``await pipeline.run()``: ``run()`` returns when the run is over."""
+        raise TypeError(
+            "run() returns results and is not awaited: write results = pipeline.run(), or, in a coroutine, "
+            "results = await asyncio.to_thread(pipeline.run)"
+        )
 
     def __missing__(self, name: object) -> Any:
         """Raise an error that says why there is no result under a key.
@@ -99,7 +146,9 @@ class Results(dict[str, Any]):
             raise MissingResultError(name, f"no task of that name was in the run{self._others(name)}")
         if states[name] == "succeeded":
             raise MissingResultError(name, "it succeeded, but its value was removed from these results")
-        reason = self._fact("reasons").get(name) or shown(self.failed.get(name))
+        error = self.failed.get(name)
+        what = plain(error.text) if isinstance(error, RaisedError) else shown(error)
+        reason = self._fact("reasons").get(name) or what
         raise MissingResultError(name, f"it ended as {states[name].replace('_', ' ')} ({reason})")
 
     def _advice(self, key: object) -> str:
@@ -117,11 +166,11 @@ class Results(dict[str, Any]):
         names = list({**self.states, **self})
         more = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
         listed = f"; there are: {', '.join(names[:_LISTED])}{more}" if names else ""
-        return near(name, names) or listed
+        return did_you_mean(name, names) or listed
 
     def _fact(self, name: str) -> dict[str, Any]:
         if name not in self._facts:
-            self._facts[name] = getattr(self._run, name)() if self._run is not None else {}
+            self._facts[name] = getattr(self._summary, name)() if self._summary is not None else {}
         return self._facts[name]
 
     def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
-from .binding import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError, shown
+from .pipelines.parameters import is_coroutine_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable

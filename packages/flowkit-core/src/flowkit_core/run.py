@@ -20,10 +20,20 @@ from itertools import repeat
 
 from ._gil import countdowns
 from ._typing import TYPE_CHECKING
-from .binding import KEY, Parameters
+from .coroutines import CoroutineType, run_coroutine
 from .errors import plain, shown
 from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from .failure import Failure, add_note, all_of, counted, described, first_of, report
+from .failure import (
+    Failure,
+    add_note,
+    all_of,
+    clear_frames,
+    counted,
+    described,
+    first_of,
+    report,
+    strip_traceback,
+)
 from .ledger import ABSENT, Ledger
 from .outcome import (
     BAD,
@@ -39,6 +49,8 @@ from .outcome import (
     Ending,
     Later,
 )
+from .pipelines.binding import bind_condition, params_of
+from .pipelines.parameters import KEY, Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,7 +59,8 @@ if TYPE_CHECKING:
     from ._typing import Any
     from .durable import Book
     from .events import Event, Observer
-    from .graph import Graph, Node
+    from .pipelines.graph import Graph
+    from .pipelines.node import Node
 
 NOTHING: tuple[Node, ...] = ()
 
@@ -118,6 +131,8 @@ class Run(Ledger):
         self._left: list[str] = []  # their names, as far as the end of the run was not waited for
         self._fate = ""
         self._book = book
+        if book is not None:
+            self._sources = book.sources
         self.unrecorded: Exception | None = None
         self._obstacle = "another task failed before it could start"
         self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
@@ -215,6 +230,8 @@ class Run(Ledger):
             later = self._settle(node, outcome, seconds)
             if later is not None:
                 return later
+            if self._abandoned:
+                return NOTHING
         else:
             index = node.index
             self.values[index] = outcome
@@ -285,11 +302,12 @@ class Run(Ledger):
             try:
                 pick = node.pick
                 if pick is not None:
-                    values[index] = node.func(*pick(values))
+                    value = node.func(*pick(values))
                 elif sources := node.sources:
-                    values[index] = node.func(values[sources[0]])
+                    value = node.func(values[sources[0]])
                 else:
-                    values[index] = node.func()
+                    value = node.func()
+                values[index] = run_coroutine(value) if type(value) is CoroutineType else value
             except BaseException as error:
                 ended = self.finish(node, Ending(FAILED, error=error), clock() - began)
                 if isinstance(ended, Later):
@@ -383,6 +401,11 @@ class Run(Ledger):
         if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
             return None if self.allows(node) else Ending(CANCELLED, self._obstacle)
         upstream = [states[index] for index in node.upstream]
+        if node.waits:  # that one of these was skipped does not count
+            upstream = [
+                SUCCEEDED if state == SKIPPED and index in node.waits else state
+                for index, state in zip(node.upstream, upstream)
+            ]
         if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
             for wanted in (FAILED, UPSTREAM_FAILED, CANCELLED):
                 if wanted in upstream:
@@ -408,20 +431,20 @@ class Run(Ledger):
         if binding is None:
             sources = node.sources or ()
             count = len(parameters.positional)
-            named: Iterable[tuple[str, int]] = zip(parameters.positional, sources, strict=False)
+            fills: Sequence[tuple[str, int]] = list(zip(parameters.positional, sources, strict=False))
             rest: Sequence[int] = sources[count:]
             named_rest: Mapping[str, int] = {}
             fixed = bool(sources) and count > 0
         else:
-            named, rest, named_rest = binding.named.items(), binding.rest, binding.named_rest
+            fills, rest, named_rest = list(binding.named.items()), binding.rest, binding.named_rest
             fixed = bool(binding.named)
         given: dict[str, Any] = {}
-        for name, source in named:
+        for name, source in fills:
             if states[source] == SUCCEEDED:
                 given[name] = values[source]
             elif name not in parameters.defaults:
                 return self._without(node, name, source)
-        upstream = node.upstream
+        upstream = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
         if (
             not fixed
             and upstream
@@ -430,7 +453,8 @@ class Run(Ledger):
         ):
             return Ending(SKIPPED, "everything upstream was skipped")
         if binding is not None and self.params:
-            given |= {name: self.params[name] for name in binding.open if name in self.params}
+            own = params_of(node.name, self.params)
+            given |= {name: own[name] for name in binding.open if name in own}
         if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
             from .durable import idempotency_key
 
@@ -439,17 +463,31 @@ class Run(Ledger):
         extra = {name: values[source] for name, source in named_rest.items() if states[source] == SUCCEEDED}
         args, kwargs = _assembled(parameters, given, others)
         kwargs |= extra
+        for name in node.none_checked:
+            if name in given and given[name] is None:
+                self._warn_of_none(node, name)
+        if node.task.retry.retries and not node.task._warned_of_iterator:
+            node.task.check_iterators((*args, *kwargs.values()))
         when = node.task.when
         if when is None:
             return args, kwargs, None
-        everything = [given.get(name, parameters.defaults.get(name)) for name in parameters.positional]
-        everything += others
-        everything += [given.get(name, parameters.defaults.get(name)) for name in parameters.keyword_only]
-        everything += extra.values()
-        accepts = Parameters(when)
-        if not accepts.rest:
-            everything = everything[: len(accepts.positional)]
-        return args, kwargs, lambda: when(*everything)
+        known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
+        when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], others)
+        return args, kwargs, lambda: when(*when_args, **when_kwargs)
+
+    def _warn_of_none(self, node: Node, parameter: str) -> None:
+        """Warn, once for a task, that a result None takes the place of a default, just because it comes first."""
+        if node.task._warned_of_none:
+            return
+        node.task._warned_of_none = True
+        binding = node.binding
+        source = binding.named[parameter] if binding is not None else (node.sources or ())[0]
+        upstream = self.graph.names[source]
+        report(
+            f"task {node.name!r} gets None, which {upstream!r} returned, as {parameter!r}, by order, in place of its "
+            f"default: to wait for {upstream!r} without taking its result, write {node.name}.after({upstream}); if None"
+            f" is meant, name the parameter {upstream!r}"
+        )
 
     def _without(self, node: Node, name: str, source: int) -> Ending:
         upstream = self.graph.names[source]
@@ -502,6 +540,7 @@ class Run(Ledger):
             error = outcome.error
             if error is None:
                 error = RuntimeError("the executor did not say what was raised")
+            strip_traceback(error)
             if not outcome.final and self._retries(node, attempt, error):
                 self.seconds[index] = seconds
                 return self._again(node, attempt, error)
@@ -512,7 +551,7 @@ class Run(Ledger):
         if attempt > node.task.retry.retries or not self.allows(node):
             return False
         try:
-            return node.task.retry.covers(error)
+            return bool(node.task.retry.covers(error))
         except Exception as broken:
             add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
             return False
@@ -631,14 +670,18 @@ class Run(Ledger):
     # ---- afterwards ----------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Let go of the values, when they have been handed on, and of what only a run under way needs."""
-        super().release()
-        self._waiting = []
+        """Drop all that belongs to users: parameters, values, errors, observers, the store.
 
-    def sources(self) -> dict[str, str]:
-        """Return where the results came from that were not made in this run, by name: "cache" or "resume"."""
-        found = self._book.sources if self._book is not None else {}
-        return {self.graph.names[index]: found[index] for index in sorted(found)}
+        Frames in the traceback of an error, and threads that were not waited for, may refer to the run still.
+        """
+        clear_frames(error for error in (*self._errors.values(), self.unrecorded) if error is not None)
+        super().release()
+        self._tried = {}
+        self._waiting = []
+        self._observers = ()
+        self._book = None
+        self.params = {}
+        self.unrecorded = None
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._typing import Any
     from .durable import Cache, Done, Journal, Resume, Store
     from .executor import Executor
-    from .pipeline import Pipeline
+    from .pipelines.pipeline import Pipeline
     from .results import Results
 
 _DONE = tuple(STATES[state] for state in DONE)

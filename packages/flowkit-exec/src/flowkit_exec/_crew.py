@@ -99,14 +99,14 @@ class Crew:
         self._poll = select.poll()
         self._by_descriptor: dict[int, Child] = {}
         self._functions = Functions(run, pool.number)
-        self._sender = Sender(run, self._ready, self._functions, self._finish)
-        self._ahead, self._segments = self._sender.ahead, self._sender.segments
         self._facts = _surroundings(run)
         if self._facts["cwd"] is None and self._functions.forked is None:
             raise ExecutorError(
                 "the current folder of this process was removed, and no worker process can get there: change to "
                 "another folder before run(), or use executor='thread'"
             )
+        self._sender = Sender(run, self._ready, self._functions, self._finish)
+        self._ahead, self._segments = self._sender.ahead, self._sender.segments
 
     def work(self) -> None:
         """Drive the run to its end."""
@@ -118,7 +118,10 @@ class Crew:
             self._wind_up()
             raise
         finally:
-            self._part()
+            try:
+                self._part()
+            finally:
+                del self._sender  # it refers to a method of this object
 
     # ---- the loop ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from flowkit_core._gil import GIL
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
@@ -37,12 +37,14 @@ class Ranked:
     def __init__(self, nodes: Iterable[Node], graph: Graph) -> None:
         self._nodes = graph.nodes
         self._even = len(graph.first) == len(graph.nodes)  # nothing follows anything: one order is as good as another
-        self._heights = heights = graph.heights()
-        self._line = deque(sorted(nodes, key=lambda node: -heights[node.index]))
-        self._heap: list[int] = []  # one number for both, height and index: half the cost of a pair in a large heap
-        lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
-        self._push: Callable[[list[int], int], object] = heappush if GIL else _guarded(heappush, lock)
-        self._pop: Callable[[list[int]], int] = heappop if GIL else _guarded(heappop, lock)
+        first = list(nodes)
+        if len(first) > 1 and not self._even:
+            heights = graph.heights()
+            first.sort(key=lambda node: -heights[node.index])
+        self._line = deque(first)
+        self._heap: list[int] = []
+        self._graph = graph
+        self._order: _Order | None = None  # made when it is needed
         self.take: Callable[[], Node] = self._line.popleft
         self.put: Callable[[Node], None] = self._line.append
         self.extend: Callable[[Iterable[Node]], None] = self._line.extend
@@ -53,7 +55,10 @@ class Ranked:
     def strict(self) -> None:
         """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
         if not self._even:
-            self.take, self.put, self.extend = self._take, self._put, self._extend
+            order = self._order
+            if order is None:
+                order = self._order = _Order(self._nodes, self._graph.heights(), self._line, self._heap)
+            self.take, self.put, self.extend = order.take, order.put, order.extend
 
     def head(self) -> Node | None:
         """Return a node that is next in line, without removing it; None when there is none."""
@@ -62,19 +67,44 @@ class Ranked:
         except IndexError:
             return None
 
-    def _put(self, node: Node) -> None:
+
+class _Order:
+    """The operations of a queue that keeps to the order of height.
+
+    They are not methods of the queue: it keeps them as attributes, and would be in a reference cycle.
+
+    Args:
+        nodes: all nodes of the graph.
+        heights: how many tasks follow each.
+        line: nodes that were put without regard to order.
+        heap: one number for each other node, for both height and index: half the cost of a pair in a large heap.
+    """
+
+    def __init__(self, nodes: Sequence[Node], heights: Sequence[int], line: deque[Node], heap: list[int]) -> None:
+        self._nodes = nodes
+        self._heights = heights
+        self._line = line
+        self._heap = heap
+        lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
+        self._push: Callable[[list[int], int], object] = heappush if GIL else _guarded(heappush, lock)
+        self._pop: Callable[[list[int]], int] = heappop if GIL else _guarded(heappop, lock)
+
+    def put(self, node: Node) -> None:
+        """Add a node."""
         index = node.index
         self._push(self._heap, index - self._heights[index] * len(self._nodes))
 
-    def _extend(self, nodes: Iterable[Node]) -> None:
+    def extend(self, nodes: Iterable[Node]) -> None:
+        """Add several nodes."""
         for node in nodes:
-            self._put(node)
+            self.put(node)
 
-    def _take(self) -> Node:
+    def take(self) -> Node:
+        """Remove and return the node with the most tasks still to follow it."""
         line = self._line
         while line:
             try:
-                self._put(line.popleft())
+                self.put(line.popleft())
             except IndexError:  # another thread was quicker
                 break
         return self._nodes[self._pop(self._heap) % len(self._nodes)]

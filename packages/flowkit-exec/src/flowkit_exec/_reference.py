@@ -7,9 +7,11 @@ import pickle
 import sys
 import threading
 from time import monotonic, sleep
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
+
+from flowkit_core import Task
 
 from ._script import Script, check, describe_main
 from ._segments import SharingPickler
@@ -181,6 +183,7 @@ def resolve(how: str, what: Any) -> Any:
             check(sys.modules["__main__"], found)
     else:
         found = pickle.loads(what)
-    from flowkit_core.graph import awaited
-
-    return awaited(found)
+    method: Any = found.__func__ if type(found) is MethodType else None
+    if isinstance(method, Task):  # a pickle finds the task of the class again, whose retries are the run's business
+        found = MethodType(method.func, found.__self__)
+    return found

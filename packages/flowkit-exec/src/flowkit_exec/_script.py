@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from flowkit_core import pipeline
+from flowkit_core.pipelines import pipeline
 
 from ._words import described
 

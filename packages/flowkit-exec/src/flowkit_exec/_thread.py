@@ -162,8 +162,12 @@ class _Team:
             self._dismiss()
             raise
         self._dismiss()
-        if self._broken is not None:
-            raise self._broken
+        broken, self._broken = self._broken, None
+        try:
+            if broken is not None:
+                raise broken
+        finally:
+            del broken  # its traceback leads to this frame
 
     def _dismiss(self) -> None:
         """End the helpers and wait for them; after an interrupt only for a grace, because nothing stops a thread."""

@@ -24,6 +24,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import _start
+from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.failure import clear_frames, strip_traceback
 
 from . import _wire as wire
 from ._exceptions import pack_error
@@ -364,10 +366,14 @@ class Worker:
             began = clock()
             try:
                 value = func(*args, **kwargs) if kwargs else func(*args)
+                if type(value) is CoroutineType:
+                    value = run_coroutine(value)
             except BaseException as error:
                 if self._copied:
                     raise
                 self._send(wire.frame(wire.ERROR, pack_error(error), ticket, clock() - began))
+                strip_traceback(error)  # frames of asyncio lead back to the error: a reference cycle
+                clear_frames((error,))
                 if self._fail_fast:
                     self._decline()
                 continue

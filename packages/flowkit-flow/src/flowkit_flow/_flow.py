@@ -6,19 +6,27 @@ earlier stage is an ancestor: that is why a parameter may be named after any of 
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
-from flowkit_core.binding import bind_by_name
 from flowkit_core.errors import plain, shown
 from flowkit_core.failure import counted
+from flowkit_core.pipelines.binding import bind_by_name
+from flowkit_core.pipelines.calls import user_frame
+from flowkit_core.pipelines.discovery import Surroundings
+from flowkit_core.pipelines.edges import METHODS
+from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
+from flowkit_core.pipelines.wiring import advice_for, no_task
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Never
 
-    from flowkit_core.binding import Binding, Parameters
+    from flowkit_core.pipelines.binding import Binding
+    from flowkit_core.pipelines.parameters import Parameters
+    from flowkit_core.pipelines.scopes import Scope
 
 
 class Flow(Pipeline):
@@ -26,7 +34,7 @@ class Flow(Pipeline):
 
     A parameter named like any earlier task gets that task's result. If exactly one required parameter and exactly one
     direct upstream are left over, they belong together, whatever the parameter is called. Wiring with ``>>`` plays no
-    part in a flow.
+    part in a flow; ``load.after(lock)`` is honoured where both tasks are in the flow.
 
     Args:
         name: name of the pipeline.
@@ -50,12 +58,15 @@ class Flow(Pipeline):
         'Ada: 2 orders, 3 visits'
     """
 
-    def __init__(self, name: str = "flow", max_workers: int | None = None) -> None:
+    def __init__(self, name: str = "flow", max_workers: int | None = None, **unknown: Never) -> None:
+        if unknown:
+            check_known(f"Flow({shown(name)})", unknown, ("name", "max_workers"), PIPELINE_ALIASES)
         super().__init__(name, max_workers)
+        self._surroundings = Surroundings(self, user_frame(sys._getframe(1)))
         self._stages: list[list[Task[..., Any]]] = []
         self._place: dict[str, tuple[int, int]] = {}  # name -> index of the task, index of its stage
         self._tasks: list[Task[..., Any]] = []
-        self._cached: Graph | None = None
+        self._cached: tuple[Any, Graph] | None = None
 
     @property
     def tasks(self) -> tuple[Task[..., Any], ...]:
@@ -119,17 +130,46 @@ class Flow(Pipeline):
         Raises:
             BindingError: results and parameters do not fit.
         """
-        if self._cached is None or self._cached.name != self.name:
-            upstream: list[range] = []
+        waits = self._waits()
+        if self._cached is None or self._cached[0] != (self.name, waits):
+            upstream: list[Sequence[int]] = []
             start = end = 0
             for stage in self._stages:
                 upstream += [range(start, end)] * len(stage)
                 start, end = end, end + len(stage)
-            self._cached = Graph(self.name, self._tasks, upstream, self._bind)
-        return self._cached
+            for index, only in waits.items():
+                upstream[index] = [other for other in upstream[index] if other not in only]
+            graph = Graph(self.name, self._tasks, upstream, self._bind, waits=waits, known=self._surroundings.names)
+            self._cached = (self.name, waits), graph
+        return self._cached[1]
 
-    def _bind(self, task: Task[..., Any], parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._place[task.name][1]))
+    def _waits(self) -> dict[int, tuple[int, ...]]:
+        """Return the order-only edges between tasks of the flow, which ``after()`` has declared."""
+        view = self._surroundings.edges(None, self._tasks)
+        place = {task: index for index, task in enumerate(self._tasks)}
+        found = (
+            (index, [place[other] for other in view.waits(task) if other in place]) for task, index in place.items()
+        )
+        return {index: tuple(only) for index, only in found if only}
+
+    def call_returned(self, scope: Scope, caller: Scope) -> None:
+        """Keep the order-only edges of this flow that belong to a call which returns to another."""
+        self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
+        self._surroundings.call_returned(scope, caller, self._tasks)
+
+    _SHARED = (*Pipeline._SHARED, "_stages", "_place", "_tasks", "_surroundings", "_cached")
+
+    def __copy__(self) -> Flow:
+        copy: Flow = object.__new__(type(self))
+        copy.__dict__ |= self.__dict__ | {
+            "_stages": [list(stage) for stage in self._stages],
+            "_place": dict(self._place),
+            "_tasks": list(self._tasks),
+        }
+        return copy
+
+    def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
+        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._place[task][1]))
 
     def _earlier(self, stage: int, name: str) -> int | None:
         index, its_stage = self._place.get(name, (0, stage))
@@ -140,14 +180,13 @@ class Flow(Pipeline):
         for task in tasks:
             if not isinstance(task, Task):
                 if isinstance(task, (list, tuple)) and task and all(isinstance(item, Task) for item in task):
-                    hint = "unpack the list: branch(*tasks)"
-                elif callable(task):
-                    hint = "decorate it with @task"
-                else:
-                    hint = "decorate a function with @task, and write its name without parentheses"
+                    raise TypeError(f"flow {self.name!r}: {verb}() got a list of tasks: unpack it, branch(*tasks)")
+                kind = type(task).__name__
                 raise TypeError(
-                    f"flow {self.name!r}: {verb}() got {shown(task)}, a {type(task).__name__}, not a task: {hint}"
+                    f"flow {self.name!r}: {verb}() got {shown(task)}, a {kind}, not a task: {advice_for(task)}"
                 )
+            if task._origin is METHODS:
+                raise TypeError(f"flow {self.name!r}: {verb}() got a method: {no_task(task)}")
             place = self._place.get(task.name)
             other = stage.get(task.name) if place is None else self._tasks[place[0]]
             if other is not None:
@@ -155,6 +194,7 @@ class Flow(Pipeline):
                 raise DuplicateTaskError(task.name, places, self.name)
             stage[task.name] = task
         for task in tasks:
+            task._used = True
             self._place[task.name] = len(self._tasks), len(self._stages)
             self._tasks.append(task)
         self._stages.append(list(tasks))

@@ -5,25 +5,40 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from ._typing import TYPE_CHECKING
-from .discovery import settle
-from .errors import BindingError, ExecutorError, plain, shown
-from .events import RunFinished, RunStarted
-from .executor import checked_workers, resolve_executor
-from .failure import add_note
-from .logs import log_observer, warn_empty
-from .results import Results
-from .retry import own_random
-from .run import Run
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import BindingError, ExecutorError, did_you_mean, plain, shown
+from flowkit_core.events import RunFinished, RunStarted
+from flowkit_core.executor import checked_workers, resolve_executor
+from flowkit_core.failure import add_note
+from flowkit_core.logs import log_observer, warn_empty
+from flowkit_core.results import Results
+from flowkit_core.retry import own_random
+from flowkit_core.run import Run
+
+from .options import PIPELINE_METHODS, RUN_ALIASES, check_known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from ._typing import Any
-    from .durable import Book, Refresh, Resume, StateErrors, Store
-    from .events import Observer
-    from .executor import Executor
+    from flowkit_core._typing import Any, Never
+    from flowkit_core.durable import Book, Refresh, Resume, StateErrors, Store
+    from flowkit_core.events import Observer
+    from flowkit_core.executor import Executor
+
     from .graph import Graph
+
+_RUN_OPTIONS = (
+    "executor",
+    "max_workers",
+    "params",
+    "fail_fast",
+    "raise_on_failure",
+    "observers",
+    "state",
+    "resume",
+    "refresh",
+    "state_errors",
+)
 
 forbidden: Callable[[], BaseException | None] | None = None
 """Set in a worker process that has to import what the user wrote: returns what ``run()`` is to raise, if anything."""
@@ -50,7 +65,9 @@ class Pipeline:
             raise TypeError(f"the name of a {type(self).__name__} is {shown(given)}, but must be a text{hint}")
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
-        settle()
+
+    _SHARED: Collection[str] = ("name", "max_workers")
+    """The attributes that deep copies share, or that ``copy.copy()`` copies already."""
 
     def graph(self) -> Graph:
         """Return the graph as it stands now: checked, bound, immutable."""
@@ -69,6 +86,7 @@ class Pipeline:
         resume: Resume = False,
         refresh: Refresh = False,
         state_errors: StateErrors = "raise",
+        **unknown: Never,
     ) -> Results:
         """Run all tasks, each as soon as what it needs is there, and return the results.
 
@@ -77,27 +95,31 @@ class Pipeline:
                 object; None means threads where ``flowkit-exec`` is installed, else serial.
             max_workers: how many workers a named executor uses at most, at least 1; None means as many as the pipeline
                 was made with.
-            params: values for parameters that no upstream task fills, by parameter name.
+            params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
+                by ``"task.parameter"`` for one task alone, which goes before the other.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
                 ``KeyboardInterrupt`` is always raised.
-            observers: callables that are told what happens, event by event.
+            observers: callables that are called with each event.
             state: where the run is recorded as it goes: a ``StateManager`` of ``flowkit-state``, or the path of one,
                 such as ``"runs.db"``; None for no record, which costs nothing.
             resume: whether to go on with the last run of this pipeline in ``state``, if that did not finish: what
                 succeeded or was skipped in it is not run again. A pipeline that has changed since is refused, except
                 with ``"force"``, which takes over what still fits.
-            refresh: whose cached results are computed anew: True for all, or names of tasks.
+            refresh: the tasks whose cached results are computed again: True for all, or their names.
             state_errors: what becomes of the run when something cannot be recorded, a result that cannot be kept or a
                 disk that is full: ``"raise"`` stops it like a failure and raises the error of the store; ``"warn"``
                 goes on without.
+            **unknown: refused, with a word on what to write instead.
 
         Returns:
             The :class:`~flowkit_core.Results`: task name -> value in topological order.
 
         Raises:
-            DAGCycleError, DuplicateTaskError, BindingError: the wiring is wrong; nothing ran.
+            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the wiring is wrong; nothing
+                ran.
+            TypeError: an option does not exist or has a wrong type; nothing ran.
             UnknownExecutorError: there is no such executor; nothing ran.
             Exception: whatever a task raised, the very object, with a note on circumstances; ``error.flowkit_results``
                 has what succeeded.
@@ -115,6 +137,12 @@ class Pipeline:
         """
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
+        if unknown:
+            check_known("run()", unknown, _RUN_OPTIONS, RUN_ALIASES)
+        _check_switch("fail_fast", fail_fast)
+        _check_switch("raise_on_failure", raise_on_failure)
+        if hasattr(executor, "keys"):
+            raise TypeError(f"run() got {shown(executor)} as its executor: write run(params={{...}})")
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")
@@ -125,9 +153,10 @@ class Pipeline:
         driver, owned = resolve_executor(executor, workers)
         run_id = os.urandom(8).hex()
         book: Book | None = None
+        run: Run | None = None
         try:
             if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
-                from .durable import Book
+                from flowkit_core.durable import Book
 
                 book = Book(
                     graph,
@@ -154,18 +183,23 @@ class Pipeline:
         except BaseException as trouble:
             if book is not None:
                 book.close("interrupted", (), trouble)  # unless the run has done so
+            if run is not None:
+                run.release()
             raise
         finally:
             if owned:
                 driver.close()
         results = Results.of(run)
-        if error is None or not (raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.unrecorded):
-            return results
-        _attach(error, results)
+        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.unrecorded is not None
+        run.release()
         try:
+            if error is None or not raised:
+                return results
+            results.attach(error)
             raise error
         finally:
-            del error, run  # the traceback holds this frame, and the frame would hold the error: a cycle
+            # frames in the tracebacks of failed tasks refer to this one: it must not lead back to the errors
+            del self, graph, params, observers, state, book, run, driver, executor, results, error
 
     def visualize(self, format: str = "text") -> str:
         """Return a picture of the graph.
@@ -177,7 +211,7 @@ class Pipeline:
             ValueError: there is no such format.
             DAGCycleError, DuplicateTaskError, BindingError: the wiring is wrong.
         """
-        from .draw import draw
+        from flowkit_core.draw import draw
 
         graph = self.graph()
         return draw(
@@ -186,20 +220,46 @@ class Pipeline:
             [node.upstream for node in graph.nodes],
             format=format,
             notes=[_remark(node.task) for node in graph.nodes],
+            dashed=[(index, node.index) for node in graph.nodes for index in node.waits],
         )
 
     def _repr_html_(self) -> str:
         """Show the picture in a notebook; a graph that is wrong shows what is wrong with it."""
-        from .draw import html
-        from .errors import FlowkitError
+        from flowkit_core.draw import html
+        from flowkit_core.errors import FlowkitError
 
         try:
             return html(self.visualize())
         except FlowkitError as error:
             return html(f"{self!r}\n{error}")
 
+    def __getattr__(self, attribute: str) -> Any:
+        """Say what to write for what pipelines of other tools have."""
+        name = self.__dict__.get("name")
+        if name is None or attribute.startswith("__"):
+            raise AttributeError(attribute)
+        hint = PIPELINE_METHODS.get(attribute)
+        hint = did_you_mean(attribute, [each for each in dir(type(self)) if each[0] != "_"]) if hint is None else hint
+        kind = type(self).__name__
+        raise AttributeError(f"{kind} {name!r} has no attribute {attribute!r}{hint}", name=attribute, obj=self)
+
+    def __deepcopy__(self, memo: Any) -> Pipeline:
+        """Return a copy with the same tasks: tasks are shared, as in ``copy.copy()``."""
+        from copy import copy, deepcopy
+
+        copied = memo[id(self)] = copy(self)
+        for name, value in vars(copied).items():
+            if name not in self._SHARED:  # of a subclass
+                setattr(copied, name, deepcopy(value, memo))
+        return copied
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {plain(self.name)}>"
+
+
+def _check_switch(option: str, value: Any) -> None:
+    if type(value) is not bool:
+        raise TypeError(f"run({option}=...) is {shown(value)}, but must be True or False")
 
 
 def _random() -> float:
@@ -225,18 +285,11 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
         if not isinstance(error, Exception):
             add_note(error, run.interruption())
         run.close(error)
-        _attach(error, Results.of(run))
+        Results.of(run).attach(error)
         raise
     finally:
         if run.wants(RunFinished):
             run.tell(RunFinished, counts=run.counts(), duration=perf_counter() - began)
-
-
-def _attach(error: BaseException, results: Results) -> None:
-    try:
-        error.flowkit_results = results  # type: ignore[attr-defined]
-    except Exception:  # noqa: S110 - an exception that takes no attributes is raised all the same
-        pass
 
 
 def _remark(task: Any) -> str:

@@ -1,0 +1,54 @@
+"""Awaiting a coroutine from synchronous code."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ._typing import Any
+
+
+async def _nothing() -> None:
+    """Do nothing."""
+
+
+_made = _nothing()
+CoroutineType = type(_made)
+"""The type of what calling an ``async def`` function gives, without importing :mod:`types`."""
+_made.close()
+del _made
+
+
+def run_coroutine(made: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end in an event loop of its own, and return its result.
+
+    Where this thread runs an event loop already, which cannot be entered twice, another thread does it.
+    """
+    import asyncio
+
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(made)
+    return _run_in_thread(made)
+
+
+def _run_in_thread(made: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio
+    from contextvars import copy_context
+    from threading import Thread
+
+    outcome: list[Any] = []
+
+    def work() -> None:
+        try:
+            outcome.append(asyncio.run(made))
+        except BaseException as error:
+            outcome.extend((None, error))
+
+    thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async", daemon=True)
+    thread.start()
+    thread.join()
+    if len(outcome) == 2:
+        raise outcome.pop()  # the frames of this function and of work() lead to the list, not to the error
+    return outcome[0]

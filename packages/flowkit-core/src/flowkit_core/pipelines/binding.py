@@ -1,0 +1,391 @@
+"""Binding: which upstream result becomes which parameter, decided once, when the graph is built."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import BindingError, did_you_mean, plain, shown
+
+from .parameters import KEY, Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+
+    from .node import Node
+
+
+class Binding:
+    """Where the arguments of one node come from; sources are indices of nodes.
+
+    Attributes:
+        named: parameter -> source.
+        rest: sources of ``*args``.
+        named_rest: key -> source, for ``**kwargs``.
+        open: parameters that no upstream fills: they take ``run(params=...)``, then their default.
+        by_order: parameters in ``named`` that are not named like their source.
+    """
+
+    __slots__ = ("by_order", "named", "named_rest", "open", "rest")
+
+    def __init__(
+        self,
+        named: dict[str, int],
+        rest: Sequence[int] = (),
+        named_rest: Mapping[str, int] | None = None,
+        open: Iterable[str] = (),
+        by_order: Sequence[str] = (),
+    ) -> None:
+        self.named = named
+        self.rest = tuple(rest)
+        self.named_rest = named_rest or {}
+        self.open = tuple(open)
+        self.by_order = by_order
+
+    def in_order(self, parameters: Parameters) -> tuple[int, ...] | None:
+        """Return the sources if they are the leading positional arguments, in order and no others; else None."""
+        if self.named_rest:
+            return None
+        count = len(self.named)
+        if tuple(self.named) != parameters.positional[:count]:
+            if set(self.named) != set(parameters.positional[:count]):
+                return None
+            leading = tuple(self.named[name] for name in parameters.positional[:count])
+        else:
+            leading = tuple(self.named.values())
+        if self.rest and count != len(parameters.positional):
+            return None
+        return leading + self.rest
+
+
+def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
+    """Bind as a DAG does: by name from the direct upstreams, the others in order.
+
+    A task without parameters only waits.
+
+    Args:
+        task: name of the task whose arguments are to be found.
+        parameters: what its function takes.
+        upstream: the direct upstreams, name -> index, in order of declaration.
+
+    Raises:
+        BindingError: if more results arrive than the function has parameters.
+    """
+    names = parameters.names
+    if not names and not parameters.rest and not parameters.named_rest:
+        return Binding({})
+    if parameters.bound:
+        names = tuple([name for name in names if name not in parameters.bound])
+    named = {name: upstream[name] for name in names if name in upstream}
+    others = [(name, index) for name, index in upstream.items() if name not in named]
+    by_order: list[str] = []
+    if others:
+        by_place = parameters.positional if parameters.rest else names  # after *args, only a name can tell
+        free = [
+            name
+            for name in by_place
+            if name not in named and name != KEY and (name in parameters.positional or name not in parameters.defaults)
+        ]
+        for parameter, (_, index) in zip(free, others, strict=False):
+            named[parameter] = index
+            by_order.append(parameter)
+        others = others[len(free) :]
+    rest: list[int] = []
+    named_rest: dict[str, int] = {}
+    if others:
+        if parameters.rest:
+            rest = [index for _, index in others]
+        elif parameters.named_rest:
+            named_rest = dict(others)
+        elif not all(name in upstream for name in names):
+            raise _too_many(task, parameters, upstream, others)
+    return Binding(named, rest, named_rest, _open(parameters, named), by_order)
+
+
+def bind_by_name(
+    task: str, parameters: Parameters, upstream: Mapping[str, int], earlier: Callable[[str], int | None]
+) -> Binding:
+    """Bind as a Flow does: by name from any earlier task, and one required parameter to one upstream that is left over.
+
+    Args:
+        task: name of the task whose arguments are to be found.
+        parameters: what its function takes.
+        upstream: the direct upstreams, name -> index, in order of declaration.
+        earlier: returns the index of the earlier task of a name, or None.
+    """
+    names = parameters.names
+    if parameters.bound:
+        names = tuple([name for name in names if name not in parameters.bound])
+    named: dict[str, int] = {}
+    for name in names:
+        index = upstream.get(name)
+        if index is None:
+            index = earlier(name)
+        if index is not None:
+            named[name] = index
+    required = [name for name in names if name not in named and name not in parameters.defaults and name != KEY]
+    others = {name: index for name, index in upstream.items() if name not in named}
+    rest: list[int] = []
+    named_rest: dict[str, int] = {}
+    by_order: list[str] = []
+    if len(required) == 1 and len(others) == 1:
+        named[required[0]] = next(iter(others.values()))
+        by_order = required
+    elif parameters.rest:
+        rest = list(others.values())
+    elif parameters.named_rest:
+        named_rest = others
+    return Binding(named, rest, named_rest, _open(parameters, named), by_order)
+
+
+def _open(parameters: Parameters, named: Mapping[str, int]) -> list[str]:
+    return [name for name in parameters.names if name not in named and name not in parameters.bound]
+
+
+# ---- conditions ------------------------------------------------------------------------------------------------------
+
+
+def bind_condition(
+    accepts: Parameters,
+    given: Mapping[str, Any],
+    positional: Sequence[str],
+    rest: Sequence[Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of a condition: ``when`` is bound like the task.
+
+    A parameter named like one of the task's gets that argument; the others *without a default* take the task's
+    remaining arguments in order; one with a default is filled by name only.
+
+    Args:
+        accepts: what the condition takes.
+        given: the arguments of the task by name, its own defaults included.
+        positional: the names of the task's parameters, in order.
+        rest: what the task's ``*args`` get.
+
+    Returns:
+        Positional and keyword arguments. Where too few are left, the call of the condition raises.
+    """
+    by_name = [name for name in accepts.names if name not in accepts.bound]
+    named = {name: given[name] for name in by_name[accepts.unnamed :] if name in given}
+    left = [given[name] for name in positional if name in given and name not in named]
+    queue = iter([*left, *rest])
+    missing = object()
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    in_order = True  # as soon as one is left out, those that follow can be given by name only
+    for place, name in enumerate(accepts.positional):
+        value = named.get(name, missing)
+        can_be_named = place >= accepts.positional_only
+        if value is missing and (place < accepts.unnamed or name not in accepts.defaults):
+            value = next(queue, missing)
+        if value is missing and not can_be_named:
+            value = accepts.defaults.get(name, missing)
+        if value is missing:
+            in_order = False
+        elif in_order:
+            args.append(value)
+        elif can_be_named:
+            kwargs[name] = value
+    if accepts.rest and in_order:
+        args += queue
+    for name in accepts.keyword_only:
+        value = named.get(name, missing)
+        if value is missing and name not in accepts.defaults:
+            value = next(queue, missing)
+        if value is not missing:
+            kwargs[name] = value
+    if accepts.named_rest and not accepts.rest:
+        kwargs |= {name: value for name, value in given.items() if name not in accepts.names}
+    return args, kwargs
+
+
+def check_condition(
+    task: str, when: Callable[..., Any], parameters: Parameters, upstream: Sequence[str], waits: Sequence[str]
+) -> None:
+    """Check that the condition of a task asks for no more arguments than the task can have.
+
+    Args:
+        task: name of the task.
+        when: its condition.
+        parameters: what the task's function takes.
+        upstream: names of the upstreams whose results the task takes.
+        waits: names of those for which it only waits.
+
+    Raises:
+        BindingError: it does, or it asks for the result of a task for which this one only waits.
+    """
+    accepts = Parameters(when)
+    for name in accepts.names:
+        if name in waits and name not in parameters.names:
+            raise BindingError(
+                f"the condition (when=) of task {task!r} takes {name!r}, but the task only runs after {name!r}: after()"
+                f" takes no result. Write '{name} >> {task}', and give the task a parameter {name!r}",
+                task,
+                name,
+                parameters.names,
+            )
+    needed = [name for name in accepts.names if name not in accepts.defaults]
+    unnamed = [name for name in needed if name not in parameters.names]
+    free = [name for name in parameters.names if name not in accepts.names]
+    most = len(free) + (len(upstream) if parameters.rest or parameters.named_rest else 0)
+    if len(unnamed) > most:
+        guess = did_you_mean(unnamed[-1], free)
+        raise BindingError(
+            f"the condition (when=) of task {task!r} takes {accepts}, but the arguments of the task are {parameters}: "
+            f"nothing is left for {unnamed[-1]!r}{guess}; let it take {len(needed) - len(unnamed) + most} at most, "
+            f"named after those of the task, or give the others defaults",
+            task,
+            unnamed[-1],
+            parameters.names,
+        )
+
+
+# ---- parameters of a run ---------------------------------------------------------------------------------------------
+
+
+def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``run(params=...)`` gives to one task: ``"task.parameter"`` goes before ``"parameter"``."""
+    own = {name: value for name, value in params.items() if "." not in name}
+    for key, value in params.items():
+        owner, dot, name = key.rpartition(".")
+        if dot and owner == task:
+            own[name] = value
+    return own
+
+
+def check_open(
+    nodes: Sequence[Node],
+    names: Sequence[str],
+    open_nodes: Sequence[Node],
+    params: Mapping[str, Any],
+    remedy: Callable[[Node, str], str],
+    filled_remedy: Callable[[str, str, str], str],
+    known: Callable[[], Sequence[str]],
+) -> None:
+    """Check that ``run(params=...)`` fills every parameter without default, and that each of its names is wanted.
+
+    Args:
+        nodes: the nodes of a graph.
+        names: their names.
+        open_nodes: those of the nodes that have open parameters.
+        params: what the run was given.
+        remedy: returns what to do about a parameter of a node that is not filled, in the terms of the builder.
+        filled_remedy: returns what to do about a parameter of a task that an upstream fills, given the three names.
+        known: returns names of tasks that exist near the pipeline.
+
+    Raises:
+        BindingError: if something is missing or left over.
+    """
+    keys: list[Any] = list(params)
+    if odd := [name for name in keys if not isinstance(name, str)]:
+        raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
+    wanted: dict[str, list[str]] = {}  # parameter -> tasks that take it
+    for node in open_nodes:
+        for parameter in node.binding.open if node.binding is not None else ():
+            wanted.setdefault(parameter, []).append(node.name)
+    qualified = {f"{task}.{parameter}" for parameter, tasks in wanted.items() for task in tasks}
+    for name in keys:
+        if name not in wanted and name not in qualified:
+            raise _unwanted(nodes, names, name, wanted, qualified, filled_remedy)
+    for node in open_nodes:
+        for parameter in node.binding.open if node.binding is not None else ():
+            if parameter in params or parameter in node.parameters.defaults or parameter == KEY:
+                continue
+            if f"{node.name}.{parameter}" not in params:
+                upstream = [names[index] for index in node.upstream if index not in node.waits]
+                raise _missing(node, parameter, upstream, remedy(node, parameter), names, known())
+
+
+def _unwanted(
+    nodes: Sequence[Node],
+    names: Sequence[str],
+    name: str,
+    wanted: Mapping[str, Sequence[str]],
+    qualified: set[str],
+    filled_remedy: Callable[[str, str, str], str],
+) -> BindingError:
+    """Return the error for a name in ``run(params=...)`` that no task takes from there."""
+    owner, dot, parameter = name.rpartition(".")
+    for node in nodes:
+        if dot and node.name != owner:
+            continue
+        filled = parameter if dot else name
+        source = _source_of(node, filled)
+        if source is not None:
+            upstream = names[source]
+            return BindingError(
+                f"run(params=...) has {name!r}, but {filled!r} of task {node.name!r} is filled by its upstream "
+                f"{upstream!r}: {filled_remedy(node.name, filled, upstream)}",
+                node.name,
+                filled,
+                [upstream],
+            )
+    takes = sorted(wanted)
+    guess = did_you_mean(name, [*takes, *sorted(qualified)])
+    if dot and owner in names:
+        own = sorted(found for found, tasks in wanted.items() if owner in tasks)
+        has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has none left to give"
+    else:
+        has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has one left to give"
+    return BindingError(
+        f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
+    )
+
+
+def _source_of(node: Node, parameter: str) -> int | None:
+    """Return the index of the node that fills a parameter of another; None where none does."""
+    if node.binding is not None:
+        return node.binding.named.get(parameter)
+    if node.sources and parameter in node.parameters.positional[: len(node.sources)]:
+        return node.sources[node.parameters.positional.index(parameter)]
+    return None
+
+
+def _too_many(
+    task: str, parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
+) -> BindingError:
+    left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")
+    takes = "1 argument" if len(parameters.names) == 1 else f"{len(parameters.names)} arguments"
+    arrive = "1 upstream result arrives" if len(upstream) == 1 else f"{len(upstream)} upstream results arrive"
+    first = plain(others[0][0])
+    return BindingError(
+        f"task {task!r} takes {takes}, {parameters}, but {arrive}: {_listed(upstream)}; no parameter is left for "
+        f"{left}: add one, or *args, or name every parameter after the upstream it wants; or, to wait for a task "
+        f"without taking its result, write {plain(task)}.after({first})",
+        task,
+        None,
+        list(upstream),
+    )
+
+
+def _missing(
+    node: Node, parameter: str, upstream: Sequence[str], remedy: str, names: Sequence[str], known: Sequence[str]
+) -> BindingError:
+    task, parameters = node.name, node.parameters
+    others = [name for name in (*names, *known) if name != task]
+    if parameter in others and parameter not in upstream:
+        guess = ""
+        if remedy.startswith(("wire", "if it")):
+            remedy = f"a task named {parameter!r} exists but is not wired to it: add '{parameter} >> {task}'"
+        elif remedy.startswith("name the parameter"):
+            remedy = f"a task named {parameter!r} exists but is not earlier in the flow: add({parameter}) before it"
+    else:
+        guess = did_you_mean(parameter, [name for name in others if name not in parameters.names])
+    if parameter == "self":
+        remedy = f"a method needs an object: make a task of a bound method, Task(something.{task})"
+    if upstream:
+        use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
+    else:
+        use = f"it has no upstream{guess}"
+    return BindingError(
+        f"task {task!r} takes {parameter!r}, but {use}; its signature is {task}{parameters}: "
+        f"{remedy}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
+        task,
+        parameter,
+        upstream,
+    )
+
+
+def _listed(names: Iterable[str], most: int = 12) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f", ... ({len(listed) - most} more)" if len(listed) > most else "")

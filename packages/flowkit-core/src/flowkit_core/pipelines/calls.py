@@ -1,0 +1,506 @@
+"""Calls: how the scope of a call is found from its frame, and how the end of the call is noticed.
+
+The scope of a call hangs on its frame and ends with it:
+
+* A `Token` is put on the frame of each call that makes a task or an edge: once among the extra entries of
+  ``frame.f_locals``, which nothing but the end of the frame removes, and once as ``frame.f_trace``, which is quick to
+  read, and which debuggers replace. (A trace function of a frame is called only while tracing is on; a token does
+  nothing then.)
+* When a call returns, its frame is freed while its caller still is at the instruction that made the call: a token that
+  is freed then passes on what no pipeline has used to the scope of the caller. The frame of a call that raised lives as
+  long as the traceback, so its token is freed later, and nothing is passed on.
+* A frame may live on after its call has returned: a debugger keeps it, or it is part of a reference cycle, as that of a
+  function whose variable holds an exception that it has caught. When a pipeline looks for its tasks, it first lets
+  such calls pass on what they have made; see `settle`.
+
+So threads, coroutines, generators and recursion are told apart by what they are, and nothing is kept when a call is
+over. The scope of a module lives in its globals.
+"""
+
+from __future__ import annotations
+
+import sys
+from _thread import get_ident
+from functools import partial
+from operator import itemgetter
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from weakref import ref
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import PACKAGES
+
+from .scopes import MODULE_KEY, Scope, entered, module_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType
+
+    from flowkit_core._typing import Any
+
+    from .scopes import Block
+
+LOCAL_KEY = "<flowkit>"  # no identifier, so it cannot collide with a local variable
+FUNCTION = 0x1
+"""inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body."""
+GENERATORS = 0x20 | 0x200
+"""inspect.CO_GENERATOR and CO_ASYNC_GENERATOR."""
+_COROUTINE = 0x80 | 0x100 | 0x200  # coroutines, coroutines made of generators, async generators
+_SUSPENDABLE = GENERATORS | _COROUTINE
+
+# What starts threads, jobs and callbacks: nothing is passed on beyond these.
+_STARTERS = frozenset(("asyncio", "concurrent", "multiprocessing", "threading"))
+_NOTHING: frozenset[int] = frozenset()
+_FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
+_IMPORTERS = ("importlib", "runpy", "zipimport")
+_BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # the parts of flowkit that users call while they build
+
+makers: dict[int, ref[CodeType]] = {}
+"""The code of functions that have made tasks, by id, as long as it is there."""
+
+
+_watched = False  # whether a debugger, tracer or profiler has been there, which may have kept frames
+_replaced_tokens = False  # whether a token may be among the local variables of a frame and nowhere else
+live: dict[int, Call] = {}
+"""The calls whose tokens are there, by id; those of generators and coroutines only once `_watched`."""
+
+
+class Call:
+    """One call that makes tasks or edges, or one execution of the text of an ``exec``.
+
+    Attributes:
+        scope: what it has made.
+        code: the code that it executes.
+        frame_id: the id of its frame.
+        thread: the id of its thread.
+        ended: whether it has passed on what it has made, or is known to pass nothing on.
+        stack: the frames that it was called by, nearest first, as pairs of id and code, where a debugger may free the
+            frame of the call and keep its local variables; else empty. Of a generator, those that resumed it last.
+        blocked_by: the id of the frame of a coroutine that has to be executing before this can pass anything on, or 0.
+    """
+
+    __slots__ = (
+        "_before",
+        "_caller_id",
+        "_caller_lasti",
+        "_tokens",
+        "blocked_by",
+        "code",
+        "ended",
+        "frame_id",
+        "scope",
+        "stack",
+        "thread",
+    )
+
+    def __init__(self, scope: Scope, frame: FrameType) -> None:
+        self.scope = scope
+        self.code = frame.f_code
+        self.frame_id = id(frame)
+        self.thread = get_ident()
+        self.ended = frame.f_back is None or is_start(frame.f_back)  # then there is nothing to pass on to
+        self.stack: list[tuple[int, CodeType]] = []
+        self.blocked_by = 0
+        self._before = frozenset(map(id, scope.tasks)) if scope.namespace else _NOTHING
+        self._tokens = 0
+        self._caller_id, self._caller_lasti = 0, -1
+        self.resumed_by(frame.f_back)
+        if not self.ended and (not self.code.co_flags & _SUSPENDABLE or _is_watched()):
+            live[id(self)] = self
+
+    def resumed_by(self, frame: FrameType | None) -> None:
+        """Take note of the caller's frame and of the instruction it is at; of a generator, of who resumed it last."""
+        if frame is not None:
+            self._caller_id, self._caller_lasti = id(frame), frame.f_lasti
+
+    def token_hung(self) -> None:
+        """Take note of a token."""
+        self._tokens += 1
+
+    def token_freed(self, current: FrameType | None) -> None:
+        """Find out whether the call has returned, when a token of it is freed while a frame is executing."""
+        self._tokens -= 1
+        if not self.ended and current is not None:
+            self._notice_end(current)
+        if not self._tokens:
+            live.pop(id(self), None)
+
+    def _notice_end(self, current: FrameType) -> None:
+        global _replaced_tokens
+        if id(current) == self._caller_id:
+            # in a loop over a generator, the caches of the interpreter move the instruction by one place
+            tolerance = 2 if self.code.co_flags & _SUSPENDABLE else 0
+            if abs(current.f_lasti - self._caller_lasti) > tolerance:
+                return  # the caller is past the call: it has caught an exception
+            if _is_watched():
+                self.remember_stack(current)
+                settle(current, self)
+            else:
+                self.pass_to(outside_builders(current))
+            return
+        frame = on_stack(current, self.frame_id)
+        if frame is not None and frame.f_code.co_flags & FUNCTION:
+            _replaced_tokens = True
+        if frame is not None and _call_of(frame) is self:
+            self.remember_stack(frame.f_back)  # a debugger has replaced a token of a frame that is executing
+        elif self.stack and not self._tokens and all(id(current) != frame_id for frame_id, _ in self.stack):
+            if self.code.co_flags & _SUSPENDABLE and on_stack(current, self.stack[0][0]) is None:
+                return  # another frame has resumed it last
+            settle(current, self)  # a debugger has freed what it had kept of the call
+
+    def remember_stack(self, caller: FrameType | None) -> None:
+        """Take note of the frames that the call was made by, given the first of them."""
+        self.stack = [(id(each), each.f_code) for each in frames(caller)]
+
+    def pass_up(self, frame: FrameType | None, executing: dict[int, FrameType], kept: dict[int, Call]) -> None:
+        """Pass on to the first of the callers that is executing, or has made something, if all up to it have returned.
+
+        Args:
+            frame: the frame of the call, which is not executing, if it is there.
+            executing: the frames that are executing, by id.
+            kept: the calls that are not executing and have not passed on what they have made, by id of their frame.
+        """
+        if frame is not None and not self.stack:
+            self.remember_stack(frame.f_back)
+        returned = {id(each): _has_returned(each) for each in frames(frame)}
+        if not returned.get(self.frame_id, True):
+            self.pass_to(None)
+            return
+        for frame_id, code in self.stack:
+            caller = executing.get(frame_id)
+            if caller is not None and caller.f_code is code:
+                self.pass_to(outside_builders(caller))
+                return
+            call = kept.get(frame_id)
+            if call is not None and call.code is code and not call.ended:
+                self._pass_to(call.scope, code, code)
+                return
+            if code.co_flags & _COROUTINE and not returned.get(frame_id):
+                self.blocked_by = frame_id
+                return
+            if not returned.get(frame_id, True) and frame_id not in _suspended():
+                break  # it has raised an exception
+        self.pass_to(None)
+
+    def pass_to(self, target: FrameType | None) -> None:
+        """Pass on what no pipeline has used to the call that a frame executes; None for nothing."""
+        if self.ended:
+            return
+        if target is None or self.scope.is_empty or is_start(target):
+            self.ended = True
+        else:
+            scope = scope_of(target)
+            self._pass_to(scope, target.f_code, _top_code(target, scope))
+
+    def _pass_to(self, scope: Scope, code: CodeType, top: CodeType) -> None:
+        self.ended = True
+        if not self.code.co_flags & _COROUTINE or code.co_flags & _COROUTINE:
+            self.scope.pass_to(scope, top, self._before)
+
+
+def settle(current: FrameType, ending: Call | None = None) -> None:
+    """Let calls of this thread that have returned, but whose frames live on, pass on what they have made.
+
+    Args:
+        current: the frame that is executing.
+        ending: a call whose frame has just been freed: only this one and calls that it has made are looked at.
+    """
+    executing = {id(frame): frame for frame in frames(current)}
+    thread = get_ident()
+    kept: dict[int, Call] = {}
+    suspended: set[int] | None = None
+    found: list[tuple[int, Call, FrameType | None]] = []
+    for call in dict.fromkeys((*live.values(), ending)):
+        if call is None or call.ended or call.thread != thread:
+            continue
+        same = executing.get(call.frame_id)
+        if same is not None and _call_of(same) is call:
+            continue
+        kept[call.frame_id] = call
+        if call is ending:
+            found.append((len(call.stack), call, None))
+            continue
+        if call.blocked_by and call.blocked_by not in executing:
+            continue
+        if ending is not None and all(frame_id != ending.frame_id for frame_id, _ in call.stack):
+            continue
+        if call.code.co_flags & _SUSPENDABLE:
+            suspended = _suspended() if suspended is None else suspended
+            if call.frame_id in suspended:
+                continue
+        frame = _frame_of(call) if ending is None else None
+        found.append((len(call.stack) or sum(1 for _ in frames(frame)) - 1, call, frame))
+    for _, call, frame in sorted(found, key=itemgetter(0), reverse=True):  # those that others called first
+        call.pass_up(frame, executing, kept)
+
+
+def _suspended() -> set[int]:
+    """Return the ids of the frames of all generators and coroutines that have not ended."""
+    import gc
+
+    found = ((each, _FRAMES[type(each)]) for each in gc.get_objects() if type(each) in _FRAMES)
+    return {id(getattr(each, name)) for each, name in found}
+
+
+def _frame_of(call: Call) -> FrameType | None:
+    """Return the frame of a call, where it is there."""
+    import gc
+
+    tokens = [found for found in gc.get_referrers(call) if isinstance(found, Token)]
+    holders = [found for found in gc.get_referrers(*tokens) if isinstance(found, (FrameType, dict))]
+    found: list[Any] = gc.get_referrers(*[each for each in holders if type(each) is dict])  # local variables of a frame
+    candidates = [each for each in (*holders, *found) if type(each) is FrameType and id(each) == call.frame_id]
+    found.clear()  # it refers to the lists above
+    return candidates[0] if candidates else None
+
+
+def _has_returned(frame: FrameType) -> bool:
+    """Return whether a frame that is not executing has ended by a return, and not by an exception."""
+    from opcode import opname
+
+    return frame.f_lasti >= 0 and opname[frame.f_code.co_code[frame.f_lasti]].startswith("RETURN")
+
+
+class Token:
+    """Ties a call to its frame; see the module's description.
+
+    Attributes:
+        call: the call.
+        origin: the origin of its scope; like the others, here because most tasks and edges need nothing else.
+        tasks: the tasks of its scope.
+        edges: the data edges of the origin.
+    """
+
+    __slots__ = ("__weakref__", "call", "edges", "origin", "tasks")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        call.token_hung()
+        scope = call.scope
+        self.origin = scope.origin
+        self.tasks = scope.tasks
+        self.edges = scope.origin.edges.data
+
+    def __call__(self, *_event: object) -> None:
+        """Do nothing as a trace function."""
+
+    def __bool__(self) -> bool:
+        return False  # debuggers set a trace function of their own where there seems to be none
+
+    def __del__(self) -> None:
+        try:
+            frame = sys._getframe(1)
+        except (ValueError, AttributeError):  # at the end of a thread or of the interpreter nothing is executing
+            frame = None
+        self.call.token_freed(frame)
+
+    def __reduce__(self) -> Any:
+        return str, ("",)  # in a copy of the local variables it means nothing
+
+
+class SlowToken(Token):
+    """The token of a frame that needs more care: of a generator, a coroutine, or the text of an exec."""
+
+    __slots__ = ()
+
+
+def scope_of(frame: FrameType) -> Scope:
+    """Return the scope of the call that a frame executes, or of the module."""
+    token: Any = frame.f_trace
+    if type(token) is Token:
+        return token.call.scope
+    code = frame.f_code
+    if not code.co_flags & FUNCTION:
+        return _scope_of_text(frame)
+    names: Any = None
+    if not isinstance(token, Token):
+        names = frame.f_locals
+        token = names.get(LOCAL_KEY)
+    if isinstance(token, Token):
+        if names is not None:
+            _forget_variables(names)
+        if code.co_flags & _SUSPENDABLE:
+            token.call.resumed_by(frame.f_back)
+            if token.call.stack:
+                token.call.remember_stack(frame.f_back)
+        return token.call.scope
+    if id(code) not in makers:
+        makers[id(code)] = ref(code, partial(_forget_maker, id(code)))
+    call = Call(Scope(code.co_qualname, _package(frame)), frame)
+    kind = SlowToken if code.co_flags & _SUSPENDABLE else Token
+    names[LOCAL_KEY] = kind(call)
+    _forget_variables(names)
+    if _is_watched():
+        call.remember_stack(frame.f_back)
+    if frame.f_trace is None:
+        frame.f_trace = kind(call)
+    return call.scope
+
+
+def _is_watched() -> bool:
+    """Return whether a debugger, tracer or profiler is there or has been."""
+    global _watched
+    if not _watched:
+        _watched = sys.gettrace() is not None or sys.getprofile() is not None
+    return _watched
+
+
+def local_variable(frame: FrameType, name: str) -> Any:
+    """Return the value of a local variable of a frame; None where there is none."""
+    names: Any = frame.f_locals
+    found = names.get(name)
+    _forget_variables(names)
+    return found
+
+
+def _forget_variables(names: Any) -> None:
+    """Remove all but the token from ``frame.f_locals``.
+
+    Until Python 3.12 it is a copy of the local variables, which would keep each of them alive.
+    """
+    if type(names) is dict and sys.getrefcount(names) <= 4:  # else it is in use
+        token = names.get(LOCAL_KEY)
+        names.clear()
+        if token is not None:
+            names[LOCAL_KEY] = token
+
+
+def _forget_maker(number: int, _reference: object) -> None:
+    makers.pop(number, None)
+
+
+def _scope_of_text(frame: FrameType) -> Scope:
+    """Return the scope for code that is no function's: a class body, a module, a notebook cell, the text of an exec."""
+    caller = frame.f_back
+    if caller is not None and not frame.f_code.co_name.startswith("<"):  # a class body
+        return scope_of(caller)
+    names = frame.f_globals
+    if caller is not None and caller.f_globals is names:  # exec(text), which is part of the call that executes it
+        return scope_of(caller)
+    scope = module_scope(names)
+    if not isinstance(frame.f_trace, Token) and not _is_module(frame, caller):
+        if frame.f_trace is None:
+            frame.f_trace = SlowToken(Call(scope, frame))
+        elif not any(call.scope is scope and call.frame_id == id(frame) for call in live.values()):
+            Call(scope, frame).remember_stack(frame.f_back)  # while tracing is on, the end is found out by settle()
+    return scope
+
+
+def _is_module(frame: FrameType, caller: FrameType | None) -> bool:
+    """Return whether a frame executes a module, and not the text of an exec, which belongs to a call as well."""
+    if caller is None or module_name(caller).startswith(_IMPORTERS):
+        return True
+    module = sys.modules.get(module_name(frame))
+    return module is not None and getattr(module, "__dict__", None) is frame.f_globals
+
+
+def _call_of(frame: FrameType) -> Call | None:
+    """Return the call that a frame executes, if it has made something."""
+    token: Any = frame.f_trace
+    if isinstance(token, Token):
+        return token.call
+    if frame.f_code.co_flags & FUNCTION and (token is not None or _replaced_tokens):
+        token = local_variable(frame, LOCAL_KEY)
+        if isinstance(token, Token):
+            return token.call
+    return None
+
+
+def known_scope(frame: FrameType) -> Scope | None:
+    """Return the scope of a frame, if it has one so far."""
+    call = _call_of(frame)
+    if call is not None:
+        return call.scope
+    if frame.f_code.co_flags & FUNCTION:
+        return None
+    scope: Any = frame.f_globals.get(MODULE_KEY)
+    return scope if type(scope) is Scope and scope.namespace == id(frame.f_globals) else None
+
+
+def active_block(frame: FrameType) -> Block | None:
+    """Return the innermost ``with`` block that the call which a frame executes, or one of its callers, is in."""
+    if not entered:
+        return None
+    for each in callers(frame):
+        scope = known_scope(each)
+        if scope is not None and scope.blocks:
+            return scope.blocks[-1]
+    return None
+
+
+def is_start(frame: FrameType) -> bool:
+    """Return whether a frame starts threads, jobs or tasks, beyond which nothing is passed on."""
+    name = module_name(frame)
+    package = name.partition(".")[0]
+    return package in _STARTERS or (package in PACKAGES and not name.startswith(_BUILDERS))
+
+
+def callers(frame: FrameType) -> Iterator[FrameType]:
+    """Yield a frame and those that it was called by, up to the start of the thread, job or task of an event loop."""
+    for each in frames(frame):
+        if is_start(each):
+            return
+        yield each
+        above = each.f_back
+        if each.f_code.co_flags & _COROUTINE and not (above is not None and above.f_code.co_flags & _COROUTINE):
+            return
+
+
+def outside_builders(frame: FrameType | None) -> FrameType | None:
+    """Return the first frame that is none of those in which flowkit builds pipelines."""
+    while frame is not None and module_name(frame).startswith(_BUILDERS):
+        frame = frame.f_back
+    return frame
+
+
+def user_frame(frame: FrameType | None) -> FrameType:
+    """Return the first frame in which flowkit does not build pipelines.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    found = outside_builders(frame)
+    if found is None:
+        raise RuntimeError("pipelines are built by Python code, and none is executing")
+    return found
+
+
+def is_constructor_of(frame: FrameType, made: object) -> bool:
+    """Return whether a frame executes the constructor of an object."""
+    code = frame.f_code
+    if code.co_name not in ("__init__", "__post_init__") or not code.co_varnames:
+        return False
+    first = local_variable(frame, code.co_varnames[0 if code.co_argcount else code.co_kwonlyargcount])
+    if not code.co_argcount and isinstance(first, tuple) and first:  # of *args
+        first = first[0]
+    return first is made
+
+
+def frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those that it was called by."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def on_stack(current: FrameType, frame_id: int) -> FrameType | None:
+    """Return the frame of an id among those that are executing."""
+    return next((frame for frame in frames(current) if id(frame) == frame_id), None)
+
+
+def module_name(frame: FrameType) -> str:
+    """Return the name of the module whose code a frame executes."""
+    name = frame.f_globals.get("__name__")
+    return name if isinstance(name, str) else "?"
+
+
+def _package(frame: FrameType) -> str:
+    return module_name(frame).partition(".")[0]
+
+
+def _top_code(frame: FrameType, scope: Scope) -> CodeType:
+    """Return the code of the top level that is executing, for the scope of a module; else that of the frame."""
+    if scope.namespace:
+        for each in frames(frame):
+            if not each.f_code.co_flags & FUNCTION and id(each.f_globals) == scope.namespace:
+                return each.f_code
+    return frame.f_code

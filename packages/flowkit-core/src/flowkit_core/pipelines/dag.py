@@ -1,0 +1,242 @@
+"""DAG: a pipeline of tasks that are wired with ``>>``."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import shown
+
+from . import discovery
+from .calls import GENERATORS, is_constructor_of, module_name, scope_of, settle, user_frame
+from .edges import METHODS
+from .graph import Graph
+from .options import PIPELINE_ALIASES, check_known
+from .pipeline import Pipeline
+from .scopes import Block
+from .task import Task
+from .wiring import described_operand, no_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType
+
+    from flowkit_core._typing import Any, Never
+
+    from .discovery import Found, Surroundings, View
+    from .scopes import Scope
+
+    AnyTask = Task[..., Any]
+
+_OPTIONS = ("name", "max_workers", "tasks")
+
+
+class DAG(Pipeline):
+    """A pipeline of tasks that are wired with ``>>``.
+
+    Which tasks it has:
+
+    * ``DAG("etl", tasks=[load])``: those, and everything upstream of them;
+    * ``with DAG("etl") as etl:``: the tasks made or wired in the block, and everything upstream of them;
+    * ``DAG("etl")`` in a function: what this call of the function has made or wired, itself or by functions that it
+      called, and everything wired to that; if that is nothing, the tasks of the module;
+    * ``DAG("etl")`` at the top level of a module: what the module has made or wired, and everything wired to that.
+
+    They are looked up at each run, so a notebook, or the rest of the function, can go on adding tasks.
+
+    Args:
+        name: name of the pipeline.
+        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
+        tasks: the tasks to run, with all upstream of them; None leaves it to discovery.
+
+    Raises:
+        TypeError: something in ``tasks`` is no task, a type is wrong, or an option does not exist.
+        ValueError: ``max_workers`` is less than 1.
+
+    Examples:
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def extract(): return [1, 2, 3]
+        >>> @task
+        ... def load(rows): return f"{len(rows)} rows"
+        >>> _ = extract >> load
+        >>> DAG("etl", tasks=[load]).run()
+        {'extract': [1, 2, 3], 'load': '3 rows'}
+    """
+
+    def __init__(
+        self,
+        name: str = "workflow",
+        max_workers: int | None = None,
+        *,
+        tasks: Iterable[AnyTask] | None = None,
+        **unknown: Never,
+    ) -> None:
+        if unknown:
+            check_known(f"DAG({shown(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
+        super().__init__(name, max_workers)
+        self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
+        self._block: Block | None = None
+        frame = user_frame(sys._getframe(1))
+        while frame.f_back is not None and is_constructor_of(frame, self):
+            frame = frame.f_back
+        self._surroundings: Surroundings = discovery.Surroundings(self, frame, is_bare=tasks is None)
+        self._built: tuple[Found, Graph] | None = None
+        self._view: View | None = None
+        self._stamp: Any = None
+        self._warned = False
+
+    def __enter__(self) -> DAG:
+        if self._block is None:
+            self._block = Block(self._surroundings.scope.package)
+        self._block.enter(_entering_scope(sys._getframe(1)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._block is not None:
+            self._block.leave(_entering_scope(sys._getframe(1)))
+
+    @property
+    def tasks(self) -> tuple[AnyTask, ...]:
+        """The tasks that a run started now would have, in order of declaration."""
+        return tuple(self._find().tasks)
+
+    def graph(self) -> Graph:
+        """Return the graph as it stands now: checked, bound, immutable.
+
+        It is built again only when this pipeline has changed.
+
+        Raises:
+            DAGCycleError: there is a dependency cycle.
+            DuplicateTaskError: two tasks have one name.
+            WiringError: the wiring contradicts itself, or a task in it was defined again.
+            DiscoveryError: it cannot be known which tasks are meant.
+            BindingError: results and parameters do not fit.
+        """
+        built = self._built
+        if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
+            return built[1]
+        suspended = gc.isenabled()  # as in Graph, which is not all of the work
+        gc.disable()
+        try:
+            return self._build(built)
+        finally:
+            if suspended:
+                gc.enable()
+
+    def _build(self, built: tuple[Found, Graph] | None) -> Graph:
+        found = self._find()
+        if built is None or built[1].name != self.name or built[0] != found:
+            graph = Graph(self.name, found.tasks, found.upstream, waits=found.waits, known=self._surroundings.names)
+            self._built = built = found, graph
+        self._stamp = self._stamp_now()
+        return built[1]
+
+    def _stamp_now(self) -> Any:
+        if self._view is None:
+            return None
+        block = self._block
+        of_block = None if block is None else (len(block.edges), len(block.tasks))
+        return self._surroundings.stamp, self._view.stamp, of_block
+
+    def _find(self) -> Found:
+        where, block = self._surroundings, self._block
+        settle(sys._getframe(1))
+        if block is None and (view := where.own_edges(self._tasks)) is not None:
+            found = discovery.whole(where.scope, self._tasks)
+            if found is not None:
+                self._view = view
+                view.mark_used(found.tasks)
+                return found
+        upstream, view = self._closure(warn=not self._warned)
+        view.mark_used(upstream)
+        if self._tasks is None and block is None and not self._warned:
+            self._warned = True
+            if upstream:
+                where.warn_of_imported(self.name, upstream)
+            else:
+                where.warn_of_nothing(self.name)
+        self._view = view
+        return discovery.find(self.name, upstream, view)
+
+    def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], View]:
+        """Return the tasks with their direct upstreams, and the edges that the pipeline sees."""
+        where, block = self._surroundings, self._block
+        if self._tasks is not None or block is not None:
+            given = [*(self._tasks or ()), *(block.tasks if block is not None else ())]
+            view = where.edges(block, given)
+            if block is not None:
+                given = discovery.without_templates(given, view)
+            return view.closure(given, downstream=False), view
+        roots = where.roots(self.name, warn=warn)
+        view = where.edges(None, roots)
+        found = view.closure(roots, downstream=True)
+        if any(task._original is not None for task in found):
+            found = {task: found[task] for task in discovery.without_templates(found, view)}
+        return found, view
+
+    def call_returned(self, scope: Scope, caller: Scope) -> None:
+        """Keep what this pipeline has of a call that returns; see scopes.py."""
+        built = self._built
+        if built is not None and self._stamp == self._stamp_now():
+            tasks: Iterable[AnyTask] = built[0].tasks  # which were marked when they were found
+        else:
+            try:
+                tasks, view = self._closure()
+            except Exception:  # a later run raises it
+                return
+            view.mark_used(tasks)
+        self._surroundings.call_returned(scope, caller, tasks)
+
+    _SHARED = (
+        *Pipeline._SHARED,
+        "_tasks",
+        "_block",
+        "_surroundings",
+        "_built",
+        "_view",
+        "_stamp",
+        "_warned",
+    )
+
+    def __copy__(self) -> DAG:
+        copy: DAG = object.__new__(type(self))
+        copy.__dict__ |= self.__dict__
+        copy._tasks = None if self._tasks is None else list(self._tasks)
+        copy._block = None if self._block is None else self._block.copy()
+        return copy
+
+
+_ENTERING = ("__enter__", "__exit__", "__aenter__", "__aexit__")
+
+
+def _entering_scope(frame: FrameType) -> Scope:
+    """Return the scope of the call that enters or leaves a block, also through other context managers."""
+    found = user_frame(frame)
+    while found.f_back is not None and _enters_for_caller(found):
+        found = found.f_back
+    return scope_of(found)
+
+
+def _enters_for_caller(frame: FrameType) -> bool:
+    """Return whether what a frame executes is the ``__enter__`` of another context manager, or its generator."""
+    caller = frame.f_back
+    return (
+        module_name(frame) == "contextlib"
+        or frame.f_code.co_name in _ENTERING
+        or (bool(frame.f_code.co_flags & GENERATORS) and caller is not None and module_name(caller) == "contextlib")
+    )
+
+
+def _checked(name: str, tasks: Any) -> list[AnyTask]:
+    if isinstance(tasks, Task) or not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
+        raise TypeError(f"DAG({name!r}, tasks=...) is {shown(tasks)}, but must be a list of tasks: write tasks=[...]")
+    checked: list[AnyTask] = list(tasks)
+    for position, item in enumerate(checked):
+        if not isinstance(item, Task):
+            raise TypeError(f"item {position} of DAG({name!r}, tasks=...) is {described_operand(item)}")
+        if item._origin is METHODS:
+            raise TypeError(f"item {position} of DAG({name!r}, tasks=...): {no_task(item)}")
+        item._used = True
+    return checked

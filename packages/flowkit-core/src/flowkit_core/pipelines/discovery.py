@@ -1,0 +1,555 @@
+"""Discovery: which tasks and edges a pipeline has.
+
+A pipeline sees the edges that go with its tasks, those that the call in which it was created has declared, those of the
+calls which that call is in, those at the top level of any module, and those of its own ``with`` block. Its tasks are
+the ones that it was given, or that its block or its call have made or wired, or else those of the module. See
+scopes.py for what belongs to a call.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from types import ModuleType
+from weakref import ref
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn
+from flowkit_core.errors import BindingError, DiscoveryError, WiringError, plain
+
+from .calls import callers, known_scope, makers, scope_of, user_frame
+from .edges import METHODS, pairs
+from .scopes import MODULE_KEY, Scope, module_scope, modules, replacements
+from .wiring import Vertex, no_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import CodeType, FrameType
+
+    from flowkit_core._typing import Any
+
+    from .edges import Edges, Origin, SharedEdge
+    from .scopes import Block, CreatedPipeline
+
+by_serial = attrgetter("_serial")
+by_origin = attrgetter("_origin")
+
+
+class Found:
+    """The tasks of a pipeline and what each waits for.
+
+    Attributes:
+        tasks: the tasks, in order of declaration.
+        upstream: for each of them the positions of those whose results it takes.
+        waits: position of a task -> positions of those for which it only waits.
+    """
+
+    __slots__ = ("tasks", "upstream", "waits")
+
+    def __init__(
+        self, tasks: Sequence[Any], upstream: Sequence[Sequence[int]], waits: dict[int, tuple[int, ...]]
+    ) -> None:
+        self.tasks = tasks
+        self.upstream = upstream
+        self.waits = waits
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Found)
+            and self.tasks == other.tasks
+            and self.upstream == other.upstream
+            and self.waits == other.waits
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Surroundings:
+    """Where a pipeline is created: the call, and what it is in.
+
+    Args:
+        pipeline: the pipeline.
+        frame: the frame that executes the call.
+        is_bare: whether the pipeline names no tasks.
+
+    Attributes:
+        scope: the scope of the call, or of the module.
+        module: the scope of the module in which the code is written.
+    """
+
+    def __init__(self, pipeline: CreatedPipeline | None, frame: FrameType, *, is_bare: bool = False) -> None:
+        self.scope = scope_of(frame)
+        self._globals = frame.f_globals
+        self.module = module_scope(frame.f_globals)
+        self._code = frame.f_code
+        self._around: list[ref[Scope]] = []
+        self._enclosing: list[ref[Scope]] = []
+        self._kept: list[SharedEdge] = []  # edges that belong to calls which have ended
+        self._by_import = False  # whether the tasks are those that the module has names for
+        self._packages = {self.scope.package, "__main__"}
+        inner = frame.f_code
+        for caller in callers(frame):
+            if is_bare and not self.scope.namespace and caller.f_code is not inner and _contains(caller.f_code, inner):
+                self._enclosing.append(ref(scope_of(caller)))
+                inner = caller.f_code
+            scope = known_scope(caller)
+            if scope is not None and scope is not self.scope and not scope.namespace:
+                self._around.append(ref(scope))
+        # whether the code is in a function whose call is not on the stack
+        self._detached = not self.scope.namespace and "<locals>" in inner.co_qualname
+        if pipeline is not None:
+            self.scope.has_bare |= is_bare
+            for scope in (self.scope, *self.around):
+                scope.add_pipeline(pipeline)
+
+    @property
+    def around(self) -> list[Scope]:
+        """The scopes of the calls that this one is in, nearest first, as far as they have not ended."""
+        return [scope for reference in self._around if (scope := reference()) is not None]
+
+    @property
+    def enclosing(self) -> list[Scope]:
+        """The scopes of the calls of lexically enclosing functions that this one is in, nearest first."""
+        return [scope for reference in self._enclosing if (scope := reference()) is not None]
+
+    def call_returned(self, scope: Scope, caller: Scope, tasks: Iterable[Any]) -> None:
+        """Keep the edges between the tasks of a pipeline that belong to a call which returns to another."""
+        if scope is not self.scope and scope.shared:
+            known = set(tasks)
+            self._kept += [edge for edge in scope.shared if edge.upstream in known and edge.downstream in known]
+        if caller is not self.scope and not caller.namespace and caller not in self.around:
+            self._around.append(ref(caller))
+
+    # ---- edges ---------------------------------------------------------------------------------------------------
+
+    def shared_edges(self, packages: set[str]) -> list[SharedEdge]:
+        """Return the edges that belong to calls and modules and that a pipeline created here sees, in order."""
+        found: list[SharedEdge] = []
+        for scope in modules():
+            if scope.shared:
+                found += scope.shared
+        found += self._kept
+        for scope in reversed(self.around):
+            if scope.shared:
+                is_own = scope.package in packages
+                found += scope.shared if is_own else [edge for edge in scope.shared if not edge.passed_on]
+        if not self.scope.namespace:
+            found += self.scope.shared
+        return found
+
+    def edges(self, block: Block | None, named: Iterable[Any]) -> View:
+        """Return the edges that a pipeline created here sees."""
+        packages = self._packages | {task._origin.current().package for task in named}
+        return View([*self.shared_edges(packages), *(block.edges if block is not None else ())])
+
+    def own_edges(self, named: Sequence[Any] | None) -> View | None:
+        """Return the edges of this call, if a pipeline that is created in it sees no others; else None."""
+        scope = self.scope
+        if (
+            scope.namespace
+            or scope.shared
+            or (named is not None and any(task._origin is not scope.origin for task in named))
+        ):
+            return None
+        packages = self._packages | {scope.package}
+        if self.shared_edges(packages):
+            return None
+        view = View(())
+        view.look_at(scope.origin)
+        return view
+
+    @property
+    def stamp(self) -> tuple[Any, ...]:
+        """A value that is another one after every change of what belongs to these scopes."""
+        shared = [(id(scope), len(scope.shared)) for scope in modules() if scope.shared]
+        around = [(id(scope), len(scope.shared)) for scope in self.around]
+        enclosing = [scope.stamp for scope in self.enclosing]
+        named = tuple(_imported(self._globals, self.module)) if self._by_import else None
+        return self.scope.stamp, self.module.stamp, enclosing, shared, len(self._kept), around, replacements(), named
+
+    def names(self) -> Sequence[str]:
+        """Return the names of tasks that the call or the module has made, for error messages."""
+        return [task.name for scope in (self.scope, self.module) for task in scope.members()]
+
+    # ---- tasks ---------------------------------------------------------------------------------------------------
+
+    def roots(self, pipeline: str, *, warn: bool = True) -> list[Any]:
+        """Return the tasks of a pipeline that names none: those of the call, of calls around it, or of the module.
+
+        Args:
+            pipeline: name of the pipeline.
+            warn: whether to warn where callers have tasks that may have been meant.
+
+        Raises:
+            DiscoveryError: the code is in a function that has made tasks, but whose call is not on the stack.
+        """
+        self._by_import = False
+        own = _tasks(self.scope)
+        if own:
+            return own
+        if self.scope.namespace:
+            return self._imported()
+        for scope in self.enclosing:
+            if own := _tasks(scope):
+                if warn:
+                    self._warn_of_unused(pipeline, own)
+                return own
+        if self._detached and (maker := _maker_around(self._code)) is not None:
+            raise DiscoveryError(pipeline, self.scope.name, maker)
+        own = _tasks(self.module) or self._imported()
+        if warn:
+            self._warn_of_unused(pipeline, own)
+        return own
+
+    def _imported(self) -> list[Any]:
+        self._by_import = True
+        return _imported(self._globals, self.module)
+
+    def warn_of_imported(self, pipeline: str, found: Iterable[Any]) -> None:
+        """Warn of tasks that a module has imported by name and that it neither wires nor uses otherwise."""
+        if not self.scope.namespace or not _tasks(self.scope):
+            return
+        known = set(found)
+        for task in _imported(self._globals, self.module):
+            if task not in known and not (task._used or task._has_copies or task._replaced):
+                warn(
+                    f"DAG {pipeline!r} has the tasks that module {self._module_name!r} has made, and not {task.name!r},"
+                    f" which it has only imported: wire it with '>>', or name the tasks, DAG({pipeline!r}, tasks=[...])"
+                )
+
+    def warn_of_nothing(self, pipeline: str) -> None:
+        """Warn that a pipeline that names no tasks has none."""
+        module = f"module {self._module_name!r}"
+        where = module if self.scope.namespace else f"{self.scope.name}() or in {module}"
+        text = f"DAG {pipeline!r} has no tasks: none was made in {where}"
+        for scope in self.around:
+            if scope.package != self.scope.package:
+                continue
+            if held := [task for task in _tasks(scope) if not task._used]:
+                text += f"; its caller {scope.name}() has made {_listed(held)}: write DAG({pipeline!r}, tasks=[...])"
+                break
+        else:
+            for name, scope in self._imported_modules():
+                tasks = _tasks(scope)
+                last = _last(tasks)
+                text += (
+                    f"; module {name!r}, imported there, has {_listed(tasks)}: "
+                    f"write DAG({pipeline!r}, tasks=[{name}.{plain(last.name)}])"
+                )
+                break
+        warn(text)
+
+    @property
+    def _module_name(self) -> str:
+        return str(self._globals.get("__name__", "?"))
+
+    def _imported_modules(self) -> list[tuple[str, Scope]]:
+        import sys
+
+        names = {name: value for name, value in dict(self._globals).items() if isinstance(value, ModuleType)}
+        for name in self._code.co_names:
+            if name not in names and name in sys.modules:
+                names[name] = sys.modules[name]
+        found = []
+        for name, module in names.items():
+            scope = getattr(module, "__dict__", {}).get(MODULE_KEY)
+            if isinstance(scope, Scope) and scope is not self.module and _tasks(scope):
+                found.append((name, scope))
+        return found
+
+    def _warn_of_unused(self, pipeline: str, found: Sequence[Any]) -> None:
+        """Warn that a call which made no tasks runs those of the module, while its callers have unused ones."""
+        if not found:
+            return
+        for scope in self.around:
+            if scope in self.enclosing or scope.package != self.scope.package:
+                continue
+            held = [task for task in _tasks(scope) if not task._used]
+            if held:
+                warn(
+                    f"DAG {pipeline!r} was created in {self.scope.name}(), which has made no tasks, so it has "
+                    f"{_listed(found)}; its caller {scope.name}() has made {_listed(held)}, which no pipeline has: "
+                    f"say which are meant, DAG({pipeline!r}, tasks=[...])"
+                )
+                return
+
+
+def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
+    """Return all that a call has made, in one pass, if a pipeline that is created in it has just that.
+
+    That is what most pipelines are, and three times as fast as `View.closure`. It is so if nothing of the call is a
+    copy or has an order-only edge, if no other edges are seen, and if everything is upstream of the roots.
+
+    Args:
+        scope: the scope of the call, which has no shared edges.
+        roots: the tasks that the pipeline names; None if it names none.
+
+    Returns:
+        None if it is not so, or not plain to see.
+    """
+    tasks, edges = scope.tasks, scope.origin.edges
+    if edges.order or scope.origin.caller is not None or not tasks:
+        return None
+    place = dict(zip(tasks, range(len(tasks))))
+    found: list[list[int]] = [[] for _ in tasks]
+    try:
+        for source, target in pairs(edges.data):
+            found[place[target]].append(place[source])
+        queue = [place[task] for task in roots or ()]
+    except KeyError:  # a task of another call
+        return None
+    upstream = [tuple(ups) if len(ups) < 2 or len(set(ups)) == len(ups) else tuple(dict.fromkeys(ups)) for ups in found]
+    if roots is not None:
+        seen = bytearray(len(tasks))
+        for index in queue:  # grows while it is read
+            if not seen[index]:
+                seen[index] = 1
+                queue += upstream[index]
+        if not all(seen):
+            return None
+    if set(map(by_origin, tasks)) != {scope.origin}:
+        return None
+    numbers = list(map(by_serial, tasks))
+    if numbers != sorted(numbers) or any(map(_is_special, tasks)):
+        return None
+    return Found(list(tasks), upstream, {})
+
+
+_is_special = attrgetter("_is_copy")
+
+
+class View:
+    """The edges that one pipeline sees."""
+
+    def __init__(self, shared: Sequence[SharedEdge]) -> None:
+        self._shared = sorted(shared, key=attrgetter("serial"))
+        self._up: dict[Any, list[SharedEdge]] = {}
+        self._down: dict[Any, list[Any]] = {}
+        self._waits: dict[Any, list[Any]] = {}
+        for edge in self._shared:
+            if edge.order_only:
+                self._waits.setdefault(edge.downstream, []).append(edge.upstream)
+            else:
+                self._up.setdefault(edge.downstream, []).append(edge)
+            self._down.setdefault(edge.upstream, []).append(edge.downstream)
+        self._edges: dict[Origin, list[Edges]] = {}  # origin of a task -> where its edges are
+        self._tables: dict[Origin, list[dict[Any, list[Any]]]] = {}
+        self.has_waits = bool(self._waits)
+
+    def look_at(self, origin: Origin) -> list[Edges]:
+        """Return where the edges are that go with the tasks of an origin."""
+        found = self._edges.get(origin)
+        if found is None:
+            found = self._edges[origin] = [each.edges for each in origin.chain()]
+            self._tables[origin] = [edges.upstream() for edges in found if edges.data]
+            self.has_waits |= any(edges.order for edges in found)
+        return found
+
+    def upstream(self, task: Any) -> list[Any]:
+        """Return the tasks whose results a task takes, in order of declaration."""
+        tables = self._tables.get(task._origin)
+        if tables is None:
+            self.look_at(task._origin)
+            tables = self._tables[task._origin]
+        if task in self._up:
+            return self._merged(task, self._up[task])
+        found = _NONE
+        for table in tables:
+            near = table.get(task)
+            if near is not None:
+                found = found + near if found else near
+        return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+    def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
+        """Return the upstreams of a task, those by edges that do not go with it included."""
+        found: list[Any] = []
+        later = list(shared)
+        for origin in task._origin.chain():
+            edges = origin.edges
+            for place, upstream in zip(edges.places().get(task, ()), edges.upstream().get(task, ())):
+                while later and later[0].after.get(origin, 0) <= place:
+                    found.append(later.pop(0).upstream)
+                found.append(upstream)
+        return list(dict.fromkeys([*found, *(edge.upstream for edge in later)]))
+
+    def waits(self, task: Any) -> list[Any]:
+        """Return the tasks for which a task only waits."""
+        found = [other for edges in self.look_at(task._origin) for other in edges.waits().get(task, _NONE)]
+        return list(dict.fromkeys(found + self._waits.get(task, _NONE)))
+
+    def downstream(self, task: Any) -> list[Any]:
+        """Return the tasks that wait for a task, for whatever reason."""
+        found = list(self._down.get(task, _NONE))
+        for edges in self.look_at(task._origin):
+            found += edges.downstream().get(task, _NONE)
+            if edges.order:
+                found += [downstream for upstream, downstream in pairs(edges.order) if upstream is task]
+        return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+    def closure(self, roots: Iterable[Any], *, downstream: bool) -> dict[Any, list[Any]]:
+        """Return tasks and everything upstream of them, and downstream on request, each with its direct upstreams."""
+        queue = list(dict.fromkeys(roots))
+        upstream: dict[Any, Any] = dict.fromkeys(queue)
+        tables = self._tables
+        for task in queue:  # grows while it is read
+            known = tables.get(task._origin, _NONE)
+            if len(known) == 1 and not self._shared and not self.has_waits:
+                near = known[0].get(task, _NONE)
+                if len(near) > 1 and len(set(near)) < len(near):
+                    near = list(dict.fromkeys(near))
+            else:
+                near = self.upstream(task)
+            upstream[task] = near
+            if downstream:
+                near = near + self.downstream(task) if near else self.downstream(task)
+            if self.has_waits:
+                near = near + self.waits(task)
+            for other in near:
+                if other not in upstream:
+                    upstream[other] = None
+                    queue.append(other)
+        return upstream
+
+    def mark_used(self, tasks: Iterable[Any]) -> None:
+        """Mark the tasks of a pipeline and the edges between them: calls that return do not pass them on."""
+        for task in tasks:
+            task._used = True
+        if self._shared:
+            known = set(tasks)
+            for edge in self._shared:
+                if edge.downstream in known and edge.upstream in known:
+                    edge.used = True
+
+    @property
+    def origins(self) -> Iterable[Origin]:
+        """The origins of the tasks that were looked at."""
+        return self._edges
+
+    @property
+    def stamp(self) -> list[Any]:
+        """A value that is another one after every change of the edges that go with the tasks seen."""
+        return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
+
+
+_NONE: list[Any] = []
+
+
+def find(pipeline: str, upstream: dict[Any, list[Any]], view: View) -> Found:
+    """Put in order what a closure has found, and check it.
+
+    Raises:
+        WiringError: a task was replaced, or two tasks have a data edge and an order-only edge.
+        BindingError: a task is a method.
+    """
+    tasks = sorted(upstream, key=by_serial)
+    place = dict(zip(tasks, range(len(tasks))))
+    position = place.__getitem__
+    positions: list[Sequence[int]] = [tuple(map(position, upstream[task])) for task in tasks]
+    waits: dict[int, tuple[int, ...]] = {}
+    if any(origin is METHODS for origin in view.origins):
+        method = next(task for task in tasks if task._origin is METHODS)
+        raise BindingError(no_task(method), method.name)
+    if view.has_waits or replacements():
+        for index, task in enumerate(tasks):
+            only = view.waits(task)
+            _check(pipeline, task, upstream[task], only, view)
+            if only:
+                waits[index] = tuple(map(position, only))
+    return Found(tasks, positions, waits)
+
+
+def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any], view: View) -> None:
+    for other in waits:
+        if other in upstream:
+            raise WiringError(
+                f"task {task.name!r} of {pipeline!r} takes the result of {other.name!r} ('>>') and is also to run only "
+                f"after it (after()): leave out one of the two",
+                pipeline,
+                (other.name, task.name),
+            )
+    if task._replaced:
+        raise WiringError(
+            f"{pipeline!r} has the task {task.name!r} of {task.place}, which was defined again since: "
+            f"create the pipeline from the new task, import it again, or give the two tasks different names",
+            pipeline,
+            (task.name,),
+        )
+    old = task._lost_upstream
+    if old is not None and not upstream and not waits:
+        raise WiringError(
+            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which was defined again since ({old.place})"
+            f" and has not been wired again: write {old.name} >> {task.name}, or define {task.name!r} again as well",
+            pipeline,
+            (old.name, task.name),
+        )
+    old = task._lost_downstream
+    if old is not None and not view.downstream(task):
+        raise WiringError(
+            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which was defined again since ({old.place})"
+            f" and has not been wired again: write {task.name} >> {old.name}, or define {task.name!r} again as well",
+            pipeline,
+            (task.name, old.name),
+        )
+
+
+def without_templates(tasks: Iterable[Any], view: View) -> list[Any]:
+    """Return tasks without those that only serve copies which are among them: they are wired to nothing."""
+    found = list(tasks)
+    originals = {task._original for task in found if task._original is not None}
+    return [
+        task
+        for task in found
+        if task not in originals or view.upstream(task) or view.downstream(task) or view.waits(task)
+    ]
+
+
+def neighbors(task: Any, frame: FrameType) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the direct upstreams and downstreams of a task, as a pipeline that was created here would see them."""
+    view = Surroundings(None, user_frame(frame)).edges(None, [task])
+    up = view.upstream(task)
+    return tuple(dict.fromkeys(up + view.waits(task))), tuple(view.downstream(task))
+
+
+def _tasks(scope: Scope) -> list[Any]:
+    """Return the tasks that a scope has made or wired."""
+    return [task for task in scope.members() if task._origin is not METHODS or task in _wired(scope)]
+
+
+def _wired(scope: Scope) -> set[Any]:
+    return {task for origin in scope.origin.chain() for task in (*origin.edges.upstream(), *origin.edges.downstream())}
+
+
+def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
+    """Return the tasks of other modules that a module has names for."""
+    found = [value for value in list(names.values()) if isinstance(value, Vertex)]
+    own = set(module.members())
+    own_origin = module.origin.current()
+    origins = {task: task._origin.current() for task in found}
+    return [
+        task for task, origin in origins.items() if origin is not own_origin and not origin.is_apart and task not in own
+    ]
+
+
+def _maker_around(code: CodeType) -> str | None:
+    """Return the name of a function that has made tasks and contains other code, or None."""
+    for reference in list(makers.values()):
+        maker = reference()
+        if maker is not None and maker is not code and _contains(maker, code):
+            return maker.co_qualname
+    return None
+
+
+def _contains(outer: CodeType, inner: CodeType) -> bool:
+    if outer.co_filename != inner.co_filename:
+        return False
+    return any(part is inner or (hasattr(part, "co_consts") and _contains(part, inner)) for part in outer.co_consts)
+
+
+def _last(tasks: Sequence[Any]) -> Any:
+    """Return a task that nothing of the same scope waits for, if there is one."""
+    view = View(())
+    return next((task for task in reversed(tasks) if not view.downstream(task)), tasks[-1])
+
+
+def _listed(tasks: Sequence[Any], most: int = 5) -> str:
+    names = [plain(task.name) for task in tasks]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,390 @@
+"""Graph: the tasks of a pipeline in topological order, checked and bound, from which every run starts."""
+
+from __future__ import annotations
+
+import gc
+from operator import itemgetter, lt
+from types import FunctionType
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn
+from flowkit_core.errors import DAGCycleError, DuplicateTaskError, plain
+
+from .binding import bind_by_position, check_condition, check_open
+from .node import Node
+from .parameters import Parameters, layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+
+    from .binding import Binding
+    from .task import Task
+
+    AnyTask = Task[..., Any]
+    Bind = Callable[[str, Parameters, Mapping[str, int]], Binding]
+
+
+WIDE = 250
+"""From how many downstreams on, handing them out takes so long that it must not count as time of the next task."""
+_NO_NODES: tuple[Node, ...] = ()
+_NO_INDICES: tuple[int, ...] = ()
+_NO_NAMES: tuple[str, ...] = ()
+
+
+class Graph:
+    """Tasks and their order, checked and bound, ready to run any number of times. Immutable.
+
+    Args:
+        name: name of the pipeline.
+        tasks: the tasks, in order of declaration.
+        upstream: for each of them the positions of those whose results it takes, in order of declaration.
+        bind: the rule that decides which result becomes which parameter.
+        waits: position of a task -> positions of those for which it only waits.
+        known: names of tasks that exist near the pipeline without being part of it, for error messages.
+
+    Raises:
+        DAGCycleError: there is a dependency cycle.
+        DuplicateTaskError: two tasks have one name.
+        BindingError: results and parameters do not fit.
+
+    Attributes:
+        name: name of the pipeline.
+        nodes: the nodes in topological order; among equals, in order of declaration.
+        names: their names.
+        cached: the nodes whose tasks have a cache.
+        first: the nodes that wait for nothing.
+        linear: whether it is a chain, so that there is never more than one node to run.
+        countdowns: for each node a range that is as long as the number of its upstreams but the last to end.
+    """
+
+    __slots__ = (
+        "_by_position",
+        "_heights",
+        "_known",
+        "_open",
+        "_wanted",
+        "cached",
+        "countdowns",
+        "first",
+        "linear",
+        "name",
+        "names",
+        "nodes",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Sequence[AnyTask],
+        upstream: Sequence[Sequence[int]],
+        bind: Bind = bind_by_position,
+        *,
+        waits: Mapping[int, Sequence[int]] | None = None,
+        known: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
+        self.name = name
+        self.cached: list[Node] = []
+        self._open: list[Node] = []
+        self._wanted: dict[str, list[Node]] | None = None
+        self._heights: list[int] | None = None
+        self._known = known
+        self._by_position = bind is bind_by_position
+        # nothing that is made here can be garbage before it is finished, but looking for it costs half of the time
+        suspended = gc.isenabled()
+        gc.disable()
+        try:
+            self._make(tasks, upstream, bind, waits or {})
+        finally:
+            if suspended:
+                gc.enable()
+
+    def _make(
+        self,
+        tasks: Sequence[AnyTask],
+        data: Sequence[Sequence[int]],
+        bind: Bind,
+        waits: Mapping[int, Sequence[int]],
+    ) -> None:
+        names = [task.name for task in tasks]
+        if len(set(names)) < len(names):
+            _raise_for_duplicate(self.name, tasks)
+        upstream = [(*ups, *waits.get(place, ())) for place, ups in enumerate(data)] if waits else data
+        in_order = _is_topological(upstream)
+        order: Sequence[int] = range(len(tasks))
+        if not in_order:
+            order = _topological(tasks, upstream)
+            position = [0] * len(order)
+            for index, place in enumerate(order):
+                position[place] = index
+            names = [names[place] for place in order]
+        self.names = tuple(names)
+        nodes: list[Node] = []
+        special: list[Node] = []  # those that are not bound at a glance
+        by_position = self._by_position
+        func: Any = None
+        known: dict[int, Parameters] = {}
+        for index, place in enumerate(order):
+            task = tasks[place]
+            if task.func is not func:
+                func = task.func
+                found = known.get(id(func))
+                parameters = known[id(func)] = Parameters(func) if found is None else found
+                takes, rest = len(parameters.positional), parameters.rest
+                is_simple = by_position and parameters.simple and (not takes or not rest)
+            node = Node()
+            node.index = index
+            node.task = task
+            node.name = names[index]
+            node.func = func
+            node.parameters = parameters
+            ups = upstream[place]
+            node.upstream = ups = tuple(ups) if in_order else tuple([position[other] for other in ups])
+            node.downstream = _NO_NODES
+            node.waits = _NO_INDICES
+            node.none_checked = _NO_NAMES
+            node.pick = node.binding = None
+            node.plain = True
+            if is_simple and not takes:
+                node.sources = ups if rest else _NO_INDICES
+            elif is_simple and takes == len(ups) == 1:
+                node.sources = ups
+                if parameters.positional[0] != names[ups[0]]:
+                    special.append(node)
+            else:
+                node.sources = None
+                special.append(node)
+            if not task._is_plain:
+                special.append(node)
+            elif node.sources is not None and len(node.sources) > 1:
+                node.pick = itemgetter(*node.sources)
+            nodes.append(node)
+        self.nodes = tuple(nodes)
+        for place, only in waits.items():
+            index = place if in_order else position[place]
+            nodes[index].waits = tuple([other if in_order else position[other] for other in only])
+            special.append(nodes[index])
+        self._connect(nodes)
+        for node in dict.fromkeys(special):
+            self._bind(node, bind)
+
+    def _connect(self, nodes: list[Node]) -> None:
+        """Let each node know the nodes that wait for it, and each run how many it waits for."""
+        downstream: list[list[Node]] = [[] for _ in nodes]
+        for node in nodes:
+            for index in node.upstream:
+                downstream[index].append(node)
+        linear = True
+        for node, after in zip(nodes, downstream):
+            if after:
+                node.downstream = tuple(after)
+                if len(after) > 1:
+                    linear = False
+                    node.plain = node.plain and len(after) < WIDE
+        self.first = tuple([node for node in nodes if not node.upstream])
+        self.linear = linear and len(self.first) <= 1
+        counts = [len(node.upstream) for node in nodes]
+        ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # few, for many nodes
+        self.countdowns = tuple(map(ranges.__getitem__, counts))
+
+    def _bind(self, node: Node, bind: Bind) -> None:
+        """Decide where the arguments of a node come from, if that is not plain to see, and check its options."""
+        if node.sources is None or node.waits:
+            self._bind_in_full(node, bind)
+        elif node.sources:
+            parameter = node.parameters.positional[:1]
+            if parameter and parameter[0] != self.names[node.sources[0]]:
+                self._check_none(node, ((parameter[0], node.sources[0]),))
+        plain = node.sources is not None and node.plain and not node.none_checked
+        if not node.task._is_plain:
+            plain = self._check_options(node) and plain
+        node.plain = plain
+        node.pick = itemgetter(*node.sources) if plain and node.sources and len(node.sources) > 1 else None
+
+    def _bind_in_full(self, node: Node, bind: Bind) -> None:
+        names, parameters = self.names, node.parameters
+        data = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
+        binding = bind(node.name, parameters, {names[index]: index for index in data})
+        node.sources = binding.in_order(parameters)
+        if node.sources == node.upstream:
+            node.sources = node.upstream  # one tuple does for both
+        if parameters.keyed:
+            node.sources = None
+        if node.sources is None or binding.open or node.waits:
+            node.binding = binding
+        if binding.open:
+            self._open.append(node)
+        if binding.by_order:
+            self._check_none(node, [(name, binding.named[name]) for name in binding.by_order])
+
+    def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
+        """Find out where a result None would fill a parameter just because it comes first."""
+        defaults = node.parameters.defaults
+        for parameter, index in by_order:
+            if _is_annotated_none(self.nodes[index].func):
+                name = self.names[index]
+                warn(
+                    f"task {node.name!r} gets what {name!r} returns as {parameter!r}, by order, but {name!r} is "
+                    f"annotated '-> None': to wait for it without taking its result, write {node.name}.after({name}); "
+                    f"if None is meant, name the parameter {name!r}"
+                )
+            elif defaults and defaults.get(parameter) is not None:
+                node.none_checked = (*node.none_checked, parameter)
+
+    def _check_options(self, node: Node) -> bool:
+        """Check the options of a task against its place in the graph; return whether it is plain all the same."""
+        task, plain = node.task, True
+        if task.when is not None:
+            data = [self.names[index] for index in node.upstream if index not in node.waits]
+            check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
+            plain = False
+        if task.trigger == "one_failed":
+            plain = False
+        if task.cache is not None:
+            plain = False
+            self.cached.append(node)
+        if task.retry.retries and node.sources:
+            plain = False  # the run checks whether it is given an iterator
+        return plain
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        return f"<Graph {plain(self.name)}: {len(self.nodes)} tasks>"
+
+    def ancestors(self, node: Node) -> set[int]:
+        """Return the indices of everything upstream of a node, near and far."""
+        seen: set[int] = set()
+        stack = list(node.upstream)
+        while stack:
+            index = stack.pop()
+            if index not in seen:
+                seen.add(index)
+                stack += self.nodes[index].upstream
+        return seen
+
+    def heights(self) -> list[int]:
+        """Return, for each node, the number of tasks on the longest path from it to an end, itself included.
+
+        So parallel executors can start the critical path first.
+        """
+        if self._heights is None:
+            heights = [1] * len(self.nodes)
+            for node in reversed(self.nodes):
+                height = heights[node.index] + 1
+                for index in node.upstream:
+                    if heights[index] < height:  # noqa: PLR1730 - twice as fast as max()
+                        heights[index] = height
+            self._heights = heights
+        return self._heights
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        """Check that ``run(params=...)`` gives every parameter that has no other source, and no more.
+
+        Raises:
+            BindingError: if something is missing or left over.
+        """
+        if params or self._open:
+            known: Callable[[], Sequence[str]] = self._known if self._known is not None else tuple
+            check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
+
+    def _filled_remedy(self, task: str, parameter: str, upstream: str) -> str:
+        """Return what to do about a parameter that an upstream fills, in the terms of the builder."""
+        if not self._by_position:
+            return (
+                f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
+            )
+        return (
+            f"if the task is only to wait for {upstream!r}, write {task}.after({upstream}) instead of "
+            f"{upstream} >> {task}; if another parameter is to take its result, name that {upstream!r}, or put it first"
+        )
+
+    def _remedy(self, node: Node, parameter: str) -> str:
+        """Return what to do about a parameter that nothing fills, in the terms of the builder."""
+        if not self._by_position:
+            return "name the parameter after an earlier task of the flow, add() such a task before it"
+        if any(self.names[index] == parameter for index in node.waits):
+            return (
+                f"it only runs after {parameter!r} (after()): write '{parameter} >> {node.name}' instead, to take its "
+                f"result"
+            )
+        if any(self.names[index] == parameter for index in self.ancestors(node)):
+            return (
+                f"{parameter!r} is upstream of it only through other tasks, and a DAG passes results of direct "
+                f"upstreams: add '{parameter} >> {node.name}'"
+            )
+        wire = "wire a task to it with '>>'"
+        if node.upstream or node.downstream:
+            return wire
+        return f"if it is no part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
+
+
+def _is_annotated_none(func: Any) -> bool:
+    """Return whether a function, or that of a partial or of a class's ``__call__``, is annotated to return None."""
+    plain = next((layer for layer in layers(func) if type(layer) is FunctionType), None)
+    try:
+        found: Any = plain.__annotations__.get("return", "") if plain is not None else ""
+    except Exception:  # annotations that cannot be evaluated
+        return False
+    return found is None or found is type(None) or (type(found) is str and found.strip("'\"") == "None")
+
+
+def _raise_for_duplicate(pipeline: str, tasks: Sequence[AnyTask]) -> None:
+    seen: dict[str, AnyTask] = {}
+    for task in tasks:
+        other = seen.setdefault(task.name, task)
+        if other is not task:
+            raise DuplicateTaskError(task.name, (other.place, task.place), pipeline)
+
+
+def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
+    """Return whether tasks stand in topological order already, and in the one that `_topological` gives.
+
+    That is the order in which tasks become ready if one after the other ends: after those that wait for nothing, those
+    whose last upstream ends first.
+    """
+    last = [max(sources) if sources else -1 for sources in upstream]
+    return all(map(lt, last, range(len(last)))) and last == sorted(last)
+
+
+def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) -> list[int]:
+    """Return the positions of tasks in topological order, ties in order of declaration."""
+    waiting = list(map(len, upstream))
+    downstream: list[list[int]] = [[] for _ in waiting]
+    for place, sources in enumerate(upstream):
+        for source in sources:
+            downstream[source].append(place)
+    order = [place for place, count in enumerate(waiting) if not count]
+    for place in order:  # grows while it is read
+        for other in downstream[place]:
+            waiting[other] -= 1
+            if not waiting[other]:
+                order.append(other)
+    if len(order) < len(waiting):
+        raise DAGCycleError([tasks[place].name for place in _cycle(waiting, upstream)])
+    return order
+
+
+def _cycle(waiting: Sequence[int], upstream: Sequence[Sequence[int]]) -> list[int]:
+    """Return one cycle among the tasks that still wait, in the direction of the edges, its first member repeated."""
+    place = next(place for place, count in enumerate(waiting) if count)
+    path: dict[int, None] = {}
+    while place not in path:
+        path[place] = None
+        place = next(source for source in upstream[place] if waiting[source])
+    members = list(path)
+    members = members[members.index(place) :][::-1]
+    first = members.index(min(members))
+    members = members[first:] + members[:first]
+    return [*members, members[0]]

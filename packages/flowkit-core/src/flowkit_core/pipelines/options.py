@@ -1,0 +1,227 @@
+"""Options: the list of those of a task, what each allows, and what to write for keywords of other tools."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import TaskOptionError, TaskOptionTypeError, did_you_mean
+
+from .parameters import is_coroutine_function, is_generator_function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Literal, TypedDict
+
+    from flowkit_core._typing import Any
+    from flowkit_core.durable import Cache
+
+    Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
+    RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
+
+    class TaskOptions(TypedDict, total=False):
+        """The options of a task, for type checkers."""
+
+        name: str
+        retries: int
+        delay: float
+        backoff: float
+        when: Callable[..., Any] | None
+        max_delay: float
+        jitter: float
+        retry_on: RetryOn
+        trigger: Trigger
+        cache: bool | Cache | None
+
+
+TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
+RETRY_OPTIONS = ("retries", "delay", "backoff", "max_delay", "jitter", "retry_on")
+OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger", "cache")
+
+
+class _Default(int):
+    """The default of ``retries``: 0, and yet known from a 0 that was given."""
+
+    __slots__ = ()
+
+
+NO_RETRIES = _Default(0)
+DELAY, BACKOFF, MAX_DELAY, JITTER = float("1"), float("2"), float("3600"), float("0.1")  # objects of their own
+
+
+class _DefaultTrigger(str):
+    """The default of ``trigger``, known from the same text that was given."""
+
+    __slots__ = ()
+
+
+NONE_FAILED: Any = _DefaultTrigger("none_failed")
+
+OPTION_ALIASES = {
+    "retry": "use 'retries'",
+    "max_retries": "use 'retries'",
+    "attempts": "use 'retries', which counts the tries after the first",
+    "retry_delay": "use 'delay', in seconds",
+    "retry_delay_seconds": "use 'delay', in seconds",
+    "condition": "use 'when'",
+    "skip_if": "use 'when', with the opposite answer",
+    "trigger_rule": "use 'trigger'",
+    "task_id": "use 'name'",
+    "upstream": "wire tasks with '>>': upstream >> downstream",
+    "depends_on": "wire tasks with '>>': upstream >> downstream",
+    "cache_key_fn": "use cache=TaskCache(key=...)",
+    "persist_result": "use run(state=...)",
+    "exceptions": "use 'retry_on'",
+    "retry_exceptions": "use 'retry_on'",
+    "autoretry_for": "use 'retry_on'",
+    "retry_condition_fn": "use 'retry_on', a function of the exception",
+    "timeout_seconds": "tasks have no time limit",
+    "tags": "tasks have no tags: use the name",
+    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
+}
+PIPELINE_ALIASES = {
+    "workers": "use 'max_workers'",
+    "n_jobs": "use 'max_workers'",
+    "num_workers": "use 'max_workers'",
+    "concurrency": "use 'max_workers'",
+    "max_threads": "use 'max_workers'",
+    "max_active_tasks": "use 'max_workers'",
+    "dag_id": "the name is the first argument: DAG('etl')",
+    "flow_name": "the name is the first argument: Flow('etl')",
+    "task": "for a DAG use tasks=[...], for a Flow add(task)",
+    "steps": "for a DAG use tasks=[...], for a Flow add(task)",
+    "tasks": "add tasks with add(), branch() and merge()",
+    "executor": "give it to run(executor=...)",
+    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "schedule_interval": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "cron": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "start_date": "flowkit does not schedule: give the date to run(params={'date': ...})",
+    "catchup": "flowkit does not schedule: call run() once for each date",
+    "default_args": "give each task its options: @task(retries=3)",
+    "retries": "retries belong to tasks: @task(retries=3)",
+    "description": "use the name, or a comment",
+    "tags": "pipelines have no tags: use the name",
+    "params": "give them to run(params={...})",
+    "state": "give it to run(state=...)",
+}
+TASK_METHODS = {
+    "map": ": make one task for each element, with with_options(name=...), or loop in the task",
+    "expand": ": make one task for each element, with with_options(name=...), or loop in the task",
+    "submit": ": tasks run in a pipeline, DAG(...).run(), or are called",
+    "run": ": call the task, or run a pipeline, DAG('name', tasks=[...]).run()",
+    "set_upstream": ": wire tasks with '>>': upstream >> downstream",
+    "set_downstream": ": wire tasks with '>>': upstream >> downstream",
+    "partial": ": use functools.partial of the function, Task(partial(f, x))",
+}
+PIPELINE_METHODS = {
+    "arun": ": call run() in a thread, await asyncio.to_thread(pipeline.run)",
+    "map": ": loop over the inputs, and call run(params={...}) for each",
+    "schedule": ": flowkit does not schedule: call run() from cron or a systemd timer",
+    "serve": ": flowkit does not schedule: call run() from cron or a systemd timer",
+    "deploy": ": flowkit does not schedule: call run() from cron or a systemd timer",
+    "submit": ": use run()",
+    "start": ": use run()",
+    "execute": ": use run()",
+    "compute": ": use run()",
+    "test": ": use run('serial')",
+    "add_task": ": wire tasks with '>>', or name them, DAG(tasks=[...])",
+}
+RUN_ALIASES = {
+    "workers": "use 'max_workers'",
+    "n_jobs": "use 'max_workers'",
+    "num_workers": "use 'max_workers'",
+    "concurrency": "use 'max_workers'",
+    "max_threads": "use 'max_workers'",
+    "scheduler": "use 'executor'",
+    "backend": "use 'executor'",
+    "parallel": "use executor='thread', 'process' or 'serial'",
+    "date": "give it to the tasks that take it, params={'date': ...}",
+    "day": "give it to the tasks that take it, params={'day': ...}",
+    "ds": "give the date to the tasks that take it, params={'date': ...}",
+    "logical_date": "give the date to the tasks that take it, params={'date': ...}",
+    "execution_date": "give the date to the tasks that take it, params={'date': ...}",
+    "parameters": "use 'params'",
+    "inputs": "use 'params'",
+    "conf": "use 'params'",
+    "config": "use 'params'",
+    "kwargs": "use 'params'",
+    "raise_on_error": "use 'raise_on_failure'",
+    "continue_on_failure": "use fail_fast=False",
+    "keep_going": "use fail_fast=False",
+    "callbacks": "use 'observers'",
+    "hooks": "use 'observers'",
+    "store": "use 'state'",
+    "db": "use 'state'",
+    "checkpoint": "use 'state'",
+    "restart": "use resume=True",
+    "tasks": "use DAG(tasks=[...])",
+    "tags": "runs have no tags: use params",
+    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "retries": "retries belong to tasks: @task(retries=3)",
+}
+
+
+_DEFAULTS = (None, NO_RETRIES, DELAY, BACKOFF, None, MAX_DELAY, JITTER, None, NONE_FAILED, None)
+
+
+def given_options(values: tuple[Any, ...]) -> TaskOptions:
+    """Return the options that were given, from the values of all of them, in the order of OPTIONS."""
+    given: Any = {option: value for option, value, default in zip(OPTIONS, values, _DEFAULTS) if value is not default}
+    return given  # type: ignore[no-any-return]
+
+
+def check_known(owner: str, given: Iterable[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
+    """Raise a :class:`TypeError` that says what to write for the first keyword that is not known.
+
+    Args:
+        owner: what was called, as in ``"DAG('etl')"``.
+        given: the keywords that were given.
+        known: the keywords that there are.
+        aliases: keyword of another tool -> what to write here.
+    """
+    for name in given:
+        if name in known:
+            continue
+        if name in aliases:
+            guess = f": {aliases[name]}"
+        else:
+            guess = did_you_mean(name, known)
+            if "params" in known:
+                guess += f"; if it is a parameter of a task, use params={{{name!r}: ...}}"
+        raise TypeError(f"{owner} has no option {name!r}{guess}; there are: {', '.join(known)}")
+
+
+def check_condition_type(task: str, when: Any) -> None:
+    """Raise if ``when`` is not a plain function."""
+    if not callable(when):
+        raise TaskOptionTypeError(task, "when", when, "a function of the task's arguments, or None")
+    if is_coroutine_function(when):
+        raise TaskOptionTypeError(task, "when", when, "a plain function: an async one is never awaited there")
+    if is_generator_function(when):
+        raise TaskOptionTypeError(task, "when", when, "a function that returns true or false, not a generator function")
+
+
+def check_trigger(task: str, trigger: Any) -> None:
+    """Raise if ``trigger`` is none that there is."""
+    if type(trigger) is not str or trigger not in TRIGGERS:
+        kind = TaskOptionError if type(trigger) is str else TaskOptionTypeError
+        guess = did_you_mean(trigger, TRIGGERS) if type(trigger) is str else ""
+        raise kind(task, "trigger", trigger, f"one of {', '.join(map(repr, TRIGGERS))}{guess}")
+
+
+def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
+    """Raise if ``cache`` is neither a bool, None nor a cache, or does not fit the function."""
+    if cache is True:
+        return
+    parts = ("over", "find", "keep")
+    if isinstance(cache, type) or not all(callable(getattr(cache, part, None)) for part in parts):
+        raise TaskOptionTypeError(task, "cache", cache, "True, a TaskCache such as TaskCache(ttl=3600), or None")
+    from flowkit_core.durable import check_cache as check_fit
+
+    check_fit(cache, func, task)
+
+
+def check_name(natural: str, name: Any) -> None:
+    """Raise if ``name`` is no text, or an empty one."""
+    if not isinstance(name, str):
+        raise TaskOptionTypeError(natural, "name", name, "a text of at least one character")
+    if not name:
+        raise TaskOptionError(natural, "name", name, "a text of at least one character")

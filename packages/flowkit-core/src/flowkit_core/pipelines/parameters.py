@@ -1,0 +1,219 @@
+"""What a function takes, and what calling it gives: a value, a coroutine or a generator."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import FunctionType, MethodType
+
+from flowkit_core._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from flowkit_core._typing import Any
+
+KEY = "idempotency_key"
+"""The parameter that gets a text which is the same in every attempt at a task of a run, also after it is resumed."""
+
+# The flags of a code object, as in inspect.CO_VARARGS and so on, without importing inspect.
+_VAR_POSITIONAL, _VAR_KEYWORD = 0x04, 0x08
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
+class Parameters:
+    """What a function takes.
+
+    Attributes:
+        positional: names of the parameters that may be given by position.
+        keyword_only: names of those that may not.
+        positional_only: how many of the positional ones may be given by position alone.
+        defaults: the parameters that have a default, and it.
+        bound: those of them that a partial has bound by name: a run gives them no other value.
+        unnamed: how many of these are parameters of a builtin, whose names are not known to users.
+        rest: whether there is an ``*args``.
+        named_rest: whether there is a ``**kwargs``.
+        keyed: whether it takes an ``idempotency_key``, which the run fills unless something else does.
+        simple: whether all parameters are positional, and none is the ``idempotency_key``.
+    """
+
+    __slots__ = (
+        "bound",
+        "defaults",
+        "keyed",
+        "keyword_only",
+        "named_rest",
+        "positional",
+        "positional_only",
+        "rest",
+        "simple",
+        "unnamed",
+    )
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.bound: AbstractSet[str] = frozenset()
+        self.unnamed = 0
+        if type(func) is not FunctionType or func.__dict__:
+            code = _plain_code(func)
+            if code is None:
+                self._inspect(func)
+                return
+        else:
+            code = func.__code__
+        names, count = code.co_varnames, code.co_argcount
+        self.positional: tuple[str, ...] = names[:count]
+        self.keyword_only: tuple[str, ...] = names[count : count + code.co_kwonlyargcount]
+        self.positional_only: int = code.co_posonlyargcount
+        defaults: Any = func.__defaults__
+        self.defaults: dict[str, Any] = dict(zip(names[count - len(defaults) : count], defaults)) if defaults else {}
+        if func.__kwdefaults__:
+            self.defaults |= func.__kwdefaults__
+        self.rest: bool = bool(code.co_flags & _VAR_POSITIONAL)
+        self.named_rest: bool = bool(code.co_flags & _VAR_KEYWORD)
+        self._summarize()
+
+    def _summarize(self) -> None:
+        self.keyed: bool = KEY in self.positional or KEY in self.keyword_only
+        self.simple: bool = not (self.keyed or self.keyword_only or self.named_rest)
+
+    def _inspect(self, func: Callable[..., Any]) -> None:
+        """Ask :mod:`inspect` about what is not a plain function; an unknown signature counts as ``*args``."""
+        import inspect
+
+        inner: Any = func
+        bound: set[str] = set()
+        while type(inner) is partial:
+            bound |= inner.keywords.keys()
+            inner = inner.func
+        self.bound = bound
+        try:
+            parameters = list(_signature(func).parameters.values())
+        except Exception:  # a builtin without a signature, a class with an odd one, a proxy that raises anything
+            self.positional, self.keyword_only, self.positional_only = (), (), 0
+            self.defaults, self.rest, self.named_rest = {}, True, False
+            self._summarize()
+            return
+        kinds = inspect.Parameter
+        self.positional = tuple(
+            p.name for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        )
+        self.keyword_only = tuple(p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY)
+        self.positional_only = sum(p.kind is kinds.POSITIONAL_ONLY for p in parameters)
+        if not any(type(layer) is FunctionType for layer in layers(func)):
+            self.unnamed = self.positional_only
+        self.defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
+        self.rest = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+        self.named_rest = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
+        self._summarize()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named parameters, in order."""
+        return self.positional + self.keyword_only if self.keyword_only else self.positional
+
+    def __str__(self) -> str:
+        shown = [name + ("=..." if name in self.defaults else "") for name in self.positional]
+        if self.positional_only:
+            shown.insert(self.positional_only, "/")
+        if self.rest:
+            shown.append("*args")
+        elif self.keyword_only:
+            shown.append("*")
+        shown += [name + ("=..." if name in self.defaults else "") for name in self.keyword_only]
+        if self.named_rest:
+            shown.append("**kwargs")
+        return f"({', '.join(shown)})"
+
+
+def _plain_code(func: Any) -> Any:
+    """Return the code of a plain function whose signature is its own; None for anything else."""
+    if type(func) is not FunctionType or "__wrapped__" in func.__dict__ or "__signature__" in func.__dict__:
+        return None
+    return func.__code__
+
+
+def _signature(func: Any, seen: tuple[Any, ...] = ()) -> Any:
+    """Return the signature of a callable, read without asking objects for attributes that they may make up.
+
+    A mock or a proxy of a remote object has every attribute that it is asked for. So only functions, methods, partials,
+    classes and builtins are inspected as they are; of any other object, its class's ``__call__`` is.
+    """
+    import inspect
+    from types import BuiltinFunctionType
+
+    if isinstance(func, (FunctionType, MethodType, partial, type, BuiltinFunctionType)):
+        return inspect.signature(func)
+    declared = inspect.getattr_static(func, "__signature__", None)
+    if isinstance(declared, inspect.Signature):
+        return declared
+    wrapped = inspect.getattr_static(func, "__wrapped__", None)
+    if wrapped is not None and callable(wrapped) and not any(wrapped is other for other in (func, *seen)):
+        return _signature(wrapped, (func, *seen))
+    call = inspect.getattr_static(type(func), "__call__", None)
+    if isinstance(call, FunctionType):
+        return inspect.signature(MethodType(call, func))
+    if isinstance(call, (staticmethod, classmethod)):
+        return inspect.signature(call.__get__(func, type(func)))
+    if call is None or isinstance(call, partial):
+        raise TypeError("the class has no __call__ that can be inspected")
+    return inspect.signature(func)
+
+
+def layers(func: Any) -> list[Any]:
+    """Return a callable and what is under it: the functions of partials and methods, and ``__wrapped__`` of decorators.
+
+    No other attribute is followed, and none is asked for dynamically: a mock answers everything.
+    """
+    if type(func) is FunctionType and not func.__dict__:
+        return [func]
+    found: list[Any] = []
+    while func is not None and not any(func is other for other in found):
+        found.append(func)
+        if isinstance(func, partial):
+            func = func.func
+        elif type(func) is MethodType:
+            func = func.__func__
+        elif type(func) is FunctionType:
+            func = func.__dict__.get("__wrapped__")
+        elif isinstance(func, type):
+            func = None
+        else:
+            from inspect import getattr_static
+
+            call, func = getattr_static(type(func), "__call__", None), getattr_static(func, "__wrapped__", None)
+            if type(call) is FunctionType:
+                found.append(call)
+    return found
+
+
+def _flags(func: Any) -> int:
+    """Return the flags of the code that a call runs first: of a function, under partials, methods and ``__call__``."""
+    if type(func) is FunctionType:
+        return func.__code__.co_flags
+    while True:
+        if isinstance(func, partial):
+            func = func.func
+        elif type(func) is MethodType:
+            func = func.__func__
+        else:
+            break
+    if type(func) is not FunctionType and not isinstance(func, type):
+        from inspect import getattr_static
+
+        func = getattr_static(type(func), "__call__", None)
+    return func.__code__.co_flags if type(func) is FunctionType else 0
+
+
+def is_coroutine_function(func: Any) -> bool:
+    """Return whether a call gives a coroutine, as that of an ``async def`` or of a partial of one does."""
+    return bool(_flags(func) & _COROUTINE)
+
+
+def is_generator_function(func: Any) -> bool:
+    """Return whether a call gives a generator."""
+    return bool(_flags(func) & _GENERATOR)
+
+
+def is_async_generator_function(func: Any) -> bool:
+    """Return whether a call gives an asynchronous generator."""
+    return bool(_flags(func) & _ASYNC_GENERATOR)

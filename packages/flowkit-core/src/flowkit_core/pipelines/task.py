@@ -1,0 +1,625 @@
+"""Task: a function with a name and options; the decorator that makes one."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from time import sleep
+from types import FunctionType, MethodType
+
+from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+from flowkit_core._warnings import warn
+from flowkit_core.coroutines import CoroutineType
+from flowkit_core.errors import TaskOptionError, TaskOptionTypeError, did_you_mean, plain, shown
+from flowkit_core.failure import add_note, described, report
+from flowkit_core.retry import RetryPolicy, own_random
+
+from . import discovery
+from .calls import FUNCTION, Token, active_block, is_constructor_of, scope_of
+from .edges import METHODS, Origin, serials
+from .options import (
+    BACKOFF,
+    DELAY,
+    JITTER,
+    MAX_DELAY,
+    NO_RETRIES,
+    NONE_FAILED,
+    OPTION_ALIASES,
+    OPTIONS,
+    RETRY_OPTIONS,
+    TASK_METHODS,
+    check_cache,
+    check_condition_type,
+    check_known,
+    check_name,
+    check_trigger,
+    given_options,
+)
+from .parameters import is_async_generator_function, is_coroutine_function, is_generator_function, layers
+from .scopes import entered, modules
+from .wiring import Vertex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FrameType
+    from typing import Unpack
+
+    from flowkit_core._typing import Any
+    from flowkit_core.durable import Cache
+
+    from .options import RetryOn, TaskOptions, Trigger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+_NEVER = RetryPolicy()
+_SELF = frozenset(("self", "cls"))
+_GENERATORS = 0x20 | 0x200  # inspect.CO_GENERATOR, CO_ASYNC_GENERATOR
+_own_globals = globals()
+
+
+class Task(Vertex, Generic[P, R_co]):
+    """A unit of work: a function, a name, and how to run it.
+
+    Usually made by the decorator :func:`task`. Calling a task runs its function, with its retries, and returns what the
+    function returns; conditions and triggers belong to pipelines and play no part in a direct call.
+
+    Args:
+        func: the function; ``task.func`` gives it back undecorated. An ``async def`` function is awaited by pipelines.
+        name: the task's name in results, logs and pictures; by default the function's.
+        retries: how many more tries after a failed first, 0 or more.
+        delay: seconds to wait before the first retry, 0 or more.
+        backoff: factor from one wait to the next, 0 or more.
+        when: a function that is called with arguments of the task before it runs: a parameter named like one of the
+            task's gets that argument, and the other parameters without a default take the remaining arguments in order;
+            a false answer skips the task.
+        max_delay: longest wait between two tries, in seconds.
+        jitter: width of the random factor on each wait, 0 to 1.
+        retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
+        trigger: which ends of the upstream tasks let the task run: ``"none_failed"``, ``"all_success"``,
+            ``"all_done"``, ``"one_success"`` or ``"one_failed"``.
+        cache: whether pipelines use a result again when the code of the task and its inputs are the same: True, which
+            keeps it in what ``run(state=...)`` is given, else in the memory of this process; or a ``TaskCache`` of
+            ``flowkit-state``.
+
+    Raises:
+        TaskOptionError: an option is out of range (a :class:`ValueError`).
+        TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
+
+    Examples:
+        >>> double = Task(lambda x: 2 * x, name="double")
+        >>> double(21)
+        42
+    """
+
+    retry = _NEVER
+    if TYPE_CHECKING:
+        func: Callable[P, R_co]
+        name: str
+        __name__: str
+        __qualname__: str
+
+    when: Callable[..., Any] | None = None
+    trigger: Trigger = "none_failed"
+    cache: bool | Cache | None = None
+    _is_flowkit_task = True
+    # What pipelines know of a task; see edges.py and scopes.py. Here are the values that nearly all tasks have.
+    _is_plain = True  # without retries, condition, trigger and cache
+    _is_copy = False
+    _has_copies = False
+    _original: Task[..., Any] | None = None  # of a copy
+    _used = False  # in a pipeline or a block, or called
+    _replaced = False
+    _lost_upstream: Task[..., Any] | None = None
+    _lost_downstream: Task[..., Any] | None = None
+    _warned_of_iterator = _warned_of_none = False
+    _serial = 0
+    _code: CodeType | None = None  # that was executing when the task was made, and the instruction
+    _lasti = -1
+
+    def __init__(
+        self,
+        func: Callable[P, R_co],
+        *,
+        name: str | None = None,
+        retries: int = NO_RETRIES,
+        delay: float = DELAY,
+        backoff: float = BACKOFF,
+        when: Callable[..., Any] | None = None,
+        max_delay: float = MAX_DELAY,
+        jitter: float = JITTER,
+        retry_on: RetryOn = None,
+        trigger: Trigger = NONE_FAILED,
+        cache: bool | Cache | None = None,
+    ) -> None: ...
+
+    if not TYPE_CHECKING:  # the signature is that above, and options that are not given cost nothing
+        _signature = __init__
+
+        def __init__(self, func, *, name=None, **options):
+            if (
+                options
+                or type(func) is not FunctionType
+                or func.__code__.co_flags & _GENERATORS
+                or not (name is None or (type(name) is str and name))
+            ):
+                is_plain = False
+                self._set_up(func, name, options)
+            else:  # what nearly every task is
+                natural = func.__name__
+                is_plain = natural is func.__qualname__  # and so no method
+                self.func = func
+                self.name = natural if name is None else name
+                self.__module__ = func.__module__
+                self.__doc__ = func.__doc__
+            frame = sys._getframe(1)
+            if frame.f_globals is _own_globals or type(self) is not Task:
+                frame = _creator(frame, self)
+            self._code = frame.f_code
+            self._lasti = frame.f_lasti
+            self._serial = next(serials)
+            token = frame.f_trace
+            if type(token) is Token and not entered and (is_plain or not is_method(func)):
+                self._origin = token.origin
+                token.tasks.append(self)
+            else:
+                _register(self, frame)
+
+        __init__.__wrapped__ = _signature
+        del _signature
+
+    def _set_up(self, func: Any, name: str | None, options: TaskOptions) -> None:
+        """Set the attributes of a task that has options, or is not made of a plain function."""
+        check_known(f"task {text_of(func, '__name__') or '?'!r}", options, OPTIONS, OPTION_ALIASES)
+        if type(func) is not FunctionType:
+            func, name, options = _adapted(func, name, options)
+        natural = text_of(func, "__name__")
+        if not natural:
+            natural = self.__name__ = _natural_name(func)
+        if name is not None:
+            check_name(natural, name)
+        self.func = func
+        self.name = natural if name is None else name
+        self.__module__ = text_of(func, "__module__") or "?"
+        self.__doc__ = text_of(func, "__doc__")
+        if options:
+            self._apply(options)
+        if is_async_generator_function(func):
+            allowed = "a function that returns a value, and no async generator: pipelines do not iterate what it gives"
+            raise TaskOptionTypeError(self.name, "func", func, allowed)
+        if self.retry.retries and is_generator_function(func):
+            allowed = (
+                "0 for a generator function, whose code runs when the generator is iterated, after the task has ended: "
+                "return a list instead"
+            )
+            raise TaskOptionError(self.name, "retries", self.retry.retries, allowed)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, attribute):
+            """Answer for what is the function's own and seldom asked for; say what to write for other tools' names."""
+            known = self.__dict__
+            if "func" not in known or "name" not in known:
+                raise AttributeError(attribute)
+            if attribute == "__wrapped__":
+                return self.func
+            if attribute == "__name__":
+                return text_of(self.func, attribute) or self.name
+            if attribute == "__qualname__":
+                return text_of(self.func, attribute) or self.__name__
+            if attribute == "__isabstractmethod__":
+                return bool(type(self.func) is FunctionType and self.func.__dict__.get(attribute))
+            names = [name for name in (*dir(type(self)), *known) if name[0] != "_"]
+            hint = TASK_METHODS.get(attribute) or did_you_mean(attribute, names)
+            raise AttributeError(f"task {self.name!r} has no attribute {attribute!r}{hint}", name=attribute, obj=self)
+
+    def _apply(self, options: TaskOptions) -> None:
+        """Check the options that were given, and set what they say."""
+        name = self.name
+        self._is_plain = False
+        retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
+        if retry:
+            self.retry = RetryPolicy(**retry, task=name)
+            given = [option for option in retry if retry[option] is not None]
+            if given and "retries" not in retry:
+                idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
+                warn(f"task {name!r}: {idle}: add retries=..., the number of tries after the first")
+        when: Any = options.get("when")
+        if when is not None:
+            check_condition_type(name, when)
+            self.when = when
+        if "trigger" in options:
+            check_trigger(name, options["trigger"])
+            self.trigger = options["trigger"]
+        cache = options.get("cache")
+        if cache is not None and cache is not False:
+            check_cache(name, cache, self.func)
+            self.cache = cache
+
+    @property
+    def retries(self) -> int:
+        """How many more tries after a failed first."""
+        return self.retry.retries
+
+    @property
+    def delay(self) -> float:
+        """Seconds before the first retry."""
+        return self.retry.delay
+
+    @property
+    def backoff(self) -> float:
+        """Factor from one wait to the next."""
+        return self.retry.backoff
+
+    @property
+    def max_delay(self) -> float:
+        """Longest wait between two tries, in seconds."""
+        return self.retry.max_delay
+
+    @property
+    def jitter(self) -> float:
+        """Width of the random factor on each wait."""
+        return self.retry.jitter
+
+    @property
+    def retry_on(self) -> Any:
+        """Which exceptions are tried again."""
+        return self.retry.retry_on
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is an ``async def``."""
+        return is_coroutine_function(self.func)
+
+    @property
+    def upstream(self) -> tuple[Task[..., Any], ...]:
+        """The tasks directly upstream of this one, in order of declaration, as a DAG created here would see them."""
+        return discovery.neighbors(self, sys._getframe(1))[0]
+
+    @property
+    def downstream(self) -> tuple[Task[..., Any], ...]:
+        """The tasks directly downstream of this one, in order of declaration, as a DAG created here would see them."""
+        return discovery.neighbors(self, sys._getframe(1))[1]
+
+    @property
+    def _is_of_function(self) -> bool:
+        """Whether a function made the task, and not the top level of a module."""
+        return self._code is not None and bool(self._code.co_flags & FUNCTION)
+
+    @property
+    def place(self) -> str:
+        """Where the task was made, as ``file:line``."""
+        func: Any = self.func
+        code, lasti = self._code, self._lasti
+        if type(func) is FunctionType and func.__name__ != "<lambda>" and not self._is_copy:
+            made_here = code is not None and code.co_filename == func.__code__.co_filename
+            if not made_here or self.__name__ == self.name:
+                code, lasti = func.__code__, -1
+        if code is None:
+            return "<unknown>"
+        return f"{code.co_filename}:{_line(code, lasti)}"
+
+    def with_options(self, **changed: Unpack[TaskOptions]) -> Task[P, R_co]:
+        """Return a copy of this task with some options changed, wired to nothing.
+
+        That is how one function is used twice in a pipeline.
+
+        Args:
+            **changed: any options of :class:`Task`.
+
+        Raises:
+            TypeError: for an option that does not exist.
+            TaskOptionError: for a value that is not allowed.
+
+        Examples:
+            >>> @task
+            ... def fetch(page=1): return f"page {page}"
+            >>> fetch.with_options(name="fetch_again", retries=3)
+            <Task fetch_again>
+        """
+        check_known(f"task {self.name!r}", changed, OPTIONS, OPTION_ALIASES)
+        options = {"name": self.name, **self._options(), **changed}
+        copy: Any = type(self).__new__(type(self))
+        copy._is_copy = self._has_copies = True
+        copy._original = self
+        copy.__init__(self.func, **options)
+        return copy  # type: ignore[no-any-return]
+
+    def _options(self) -> TaskOptions:
+        """Return the options beside the name that differ from those of ``Task(func)``."""
+        options: Any = {}
+        if self.retry is not _NEVER:
+            options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
+        for option in ("when", "trigger", "cache"):
+            if option in self.__dict__:
+                options[option] = self.__dict__[option]
+        return options  # type: ignore[no-any-return]
+
+    @staticmethod
+    def clear_registry() -> None:
+        """Forget the tasks of all modules, which ``DAG("name")`` would find; tasks that you hold stay as they are."""
+        for scope in modules():
+            scope.forget()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the function, with its retries, and return what it returns; for an ``async def``, a coroutine of that."""
+        self._used = True
+        if self.retry.retries and not self._warned_of_iterator:
+            self.check_iterators((*args, *kwargs.values()))
+        if is_coroutine_function(self.func):
+            return self._call_async(None, 1, args, kwargs)  # type: ignore[return-value]
+        attempt = 1
+        while True:
+            try:
+                value: Any = self.func(*args, **kwargs)
+                break
+            except Exception as error:
+                pause = self._pause(attempt, error)
+                if pause is None:
+                    self._explain(error, (*args, *kwargs.values()))
+                    raise
+            sleep(pause)
+            attempt += 1
+        if type(value) is CoroutineType and self.retry.retries:
+            return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
+        return value  # type: ignore[no-any-return]
+
+    def check_iterators(self, given: Sequence[Any]) -> None:
+        """Warn, once, of an argument that a second try finds consumed."""
+        for value in given:
+            if hasattr(type(value), "__next__"):
+                self._warned_of_iterator = True
+                report(
+                    f"task {self.name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
+                    f"finds only what the first has left of it; pass a list instead"
+                )
+                return
+
+    def _explain(self, error: Exception, given: Sequence[Any]) -> None:
+        """Add a note to the error of a direct call that looks as if the task was meant to be wired."""
+        own = plain(self.name)
+        for value in given:
+            if isinstance(value, Task):
+                other = plain(value.name)
+                hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
+                add_note(error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}")
+        trace = error.__traceback__
+        if not given and isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
+            hint = f"to wire it, write its name without parentheses, upstream >> {own}"
+            add_note(error, f"flowkit: task {self.name!r} was called: {hint}")
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function, so that a task in a class can be called as a method."""
+        func: Any = self.func
+        return self if instance is None or isinstance(func, staticmethod) else MethodType(self, instance)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Be a method, if the function under decorators is one; a plain function was looked at before."""
+        inner = next((layer for layer in reversed(layers(self.func)) if type(layer) is FunctionType), None)
+        if inner is not None and is_method(inner):
+            self._origin = METHODS
+
+    async def _call_async(self, made: Any, attempt: int, args: Any, kwargs: Any) -> Any:
+        """Await what a call gives, and try again; ``made`` is what the call has given that is this attempt."""
+        from asyncio import sleep as pause_for
+
+        function: Callable[..., Any] = self.func
+        while True:
+            try:
+                value = function(*args, **kwargs) if made is None else made
+                return await value if type(value) is CoroutineType or made is not None else value
+            except Exception as error:
+                pause = self._pause(attempt, error)
+                if pause is None:
+                    raise
+            made = None
+            await pause_for(pause)
+            attempt += 1
+
+    def _pause(self, attempt: int, error: Exception) -> float | None:
+        """Return the seconds before the next try of a direct call; None where there is none."""
+        if attempt > self.retry.retries:
+            return None
+        try:
+            covered = self.retry.covers(error)
+        except Exception as broken:
+            add_note(error, f"flowkit: retry_on of task {self.name!r} itself raised {described(broken)}")
+            return None
+        if not covered:
+            return None
+        return self.retry.wait(attempt, own_random())
+
+    def __reduce__(self) -> Any:
+        module = sys.modules.get(self.__module__)
+        found: Any = module
+        for part in self.__qualname__.split("."):
+            found = getattr(found, part, None)
+        interactive = self.__module__ == "__main__" and getattr(module, "__file__", None) is None
+        if found is self and not interactive:
+            return self.__qualname__
+        if isinstance(found, Task) and found.func is self.func and not interactive:
+            return _restore_copy, (found, self.name, self._options())
+        return _restore, (self.func, self.name, self._options())
+
+    def __copy__(self) -> Task[P, R_co]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Task[P, R_co]:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Task {plain(self.name)}>"
+
+
+def _creator(frame: FrameType, task: Task[..., Any]) -> FrameType:
+    """Return the frame of the code that makes a task: neither this module's nor the constructor of a subclass."""
+    while frame.f_back is not None:
+        if frame.f_globals is not _own_globals and not is_constructor_of(frame, task):
+            break
+        frame = frame.f_back
+    return frame
+
+
+def _register(task: Task[..., Any], frame: FrameType) -> None:
+    """Add a new task to the block or the scope that makes it; a method belongs to none."""
+    if is_method(task.func):
+        task._origin = METHODS
+        return
+    block = active_block(frame)
+    if block is not None:
+        task._origin = block.origin
+        task._used = True
+        block.tasks[task] = None
+        return
+    scope = scope_of(frame)
+    task._origin = scope.origin
+    scope.add_task(task, frame.f_code)
+
+
+def _line(code: CodeType, lasti: int) -> int:
+    """Return the line of an instruction; of the first, where there is none."""
+    for start, end, line in code.co_lines():
+        if start <= lasti < end and line is not None:
+            return line
+    return code.co_firstlineno
+
+
+def is_method(func: Any) -> bool:
+    """Return whether a function was defined in a class, and takes ``self`` or ``cls`` first."""
+    if type(func) is not FunctionType or func.__qualname__ is func.__name__ or not is_defined_in_class(func):
+        return False
+    code = func.__code__
+    return bool(code.co_argcount) and code.co_varnames[0] in _SELF
+
+
+def is_defined_in_class(func: FunctionType) -> bool:
+    """Return whether a function was defined in a class, and not in a module or another function."""
+    name, qualname = func.__name__, func.__qualname__
+    return not (qualname is name or qualname == name or qualname[-len(name) - 2 : -len(name)] in (">.", ""))
+
+
+def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, str | None, TaskOptions]:
+    """Return the function, the name and the options to make a task of, where it is not made of a plain function."""
+    if isinstance(func, Task):
+        allowed = "a function: it is a task already, so use with_options(...) for a changed copy"
+        raise TaskOptionTypeError(func.name, "func", func, allowed)
+    if isinstance(func, str):
+        raise TypeError(f"@task got {func!r}, a text, not a callable: to name a task, write @task(name={func!r})")
+    if isinstance(func, classmethod):
+        raise TypeError("@task stands above @classmethod: write @classmethod above @task")
+    if not callable(func):
+        raise TaskOptionTypeError(shown(func, 40), "func", func, "a function, or another callable")
+    if type(func) is MethodType and isinstance(func.__func__, Task):  # of a class whose method is a task
+        method: Any = func.__func__
+        name = method.name if name is None and method.name != method.__name__ else name
+        return MethodType(method.func, func.__self__), name, {**method._options(), **options}
+    return func, name, options
+
+
+def _restore(func: Any, name: str, options: TaskOptions) -> Task[..., Any]:
+    """Return a task that was pickled; no pipeline finds it by itself."""
+    task: Task[..., Any] = Task.__new__(Task)
+    task._set_up(func, name, options)
+    task._origin = Origin("?")
+    return task
+
+
+def _restore_copy(original: Task[..., Any], name: str, options: TaskOptions) -> Task[..., Any]:
+    return _restore(original.func, name, options)
+
+
+def text_of(func: Any, attribute: str) -> str | None:
+    """Return an attribute of a callable that is a text; None if there is none, whatever else the callable answers."""
+    try:
+        found = getattr(func, attribute, None)
+    except Exception:  # a proxy may raise anything
+        return None
+    return str(found) if isinstance(found, str) else None
+
+
+def _natural_name(func: Any) -> str:
+    """Return the name of a callable that has none of its own: that of a partial's function, else of the type."""
+    for layer in layers(func):
+        name = getattr(layer, "__name__", None) if isinstance(layer, (FunctionType, MethodType, type)) else None
+        if layer is not func and isinstance(func, partial) and type(name) is str:
+            return name
+    if isinstance(func, partial):
+        name = getattr(layers(func)[-1], "__name__", None)
+        if type(name) is str and name:
+            return name
+    return type(func).__name__
+
+
+@overload
+def task(func: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = ...,
+    retries: int = ...,
+    delay: float = ...,
+    backoff: float = ...,
+    when: Callable[..., Any] | None = ...,
+    max_delay: float = ...,
+    jitter: float = ...,
+    retry_on: RetryOn = ...,
+    trigger: Trigger = ...,
+    cache: bool | Cache | None = ...,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    func: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retries: int = NO_RETRIES,
+    delay: float = DELAY,
+    backoff: float = BACKOFF,
+    when: Callable[..., Any] | None = None,
+    max_delay: float = MAX_DELAY,
+    jitter: float = JITTER,
+    retry_on: RetryOn = None,
+    trigger: Trigger = NONE_FAILED,
+    cache: bool | Cache | None = None,
+    **unknown: Any,
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
+
+    Args:
+        func: the function, where the decorator is written without parentheses.
+        name: as for :class:`Task`, like all that follow.
+        retries: how many more tries after a failed first, 0 or more.
+        delay: seconds to wait before the first retry, 0 or more.
+        backoff: factor from one wait to the next, 0 or more.
+        when: condition on the task's arguments; a false answer skips the task.
+        max_delay: longest wait between two tries, in seconds.
+        jitter: width of the random factor on each wait, 0 to 1.
+        retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
+        trigger: which ends of the upstream tasks let the task run.
+        cache: whether pipelines use a result again.
+        **unknown: refused, with a word on what to write instead.
+
+    Raises:
+        TaskOptionError: an option is out of range (a :class:`ValueError`).
+        TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
+        TypeError: an option does not exist.
+
+    Examples:
+        >>> @task(retries=3)
+        ... def extract():
+        ...     return [1, 2, 3]
+        >>> extract()
+        [1, 2, 3]
+    """
+    if unknown:
+        check_known("@task", unknown, OPTIONS, OPTION_ALIASES)
+    if func is not None:
+        return Task(func)  # a decorator without parentheses has no options
+
+    values = (name, retries, delay, backoff, when, max_delay, jitter, retry_on, trigger, cache)
+    given = given_options(values)
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return Task(function, **given)
+
+    return make

@@ -1,0 +1,204 @@
+"""Wiring with ``>>`` and ``after()``: what may stand on either side, and the edges that it declares."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, MethodType
+
+from flowkit_core._typing import TYPE_CHECKING, TypeVar, overload
+from flowkit_core.errors import plain, shown
+
+from .calls import Token, active_block, scope_of, user_frame
+from .edges import METHODS
+from .scopes import entered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import FrameType
+    from typing import NoReturn
+
+    from flowkit_core._typing import Any
+
+    from .edges import Origin
+
+V = TypeVar("V", bound="Vertex")
+
+
+class Vertex:
+    """What can be wired: the base of tasks."""
+
+    @overload
+    def __rshift__(self, other: V) -> V: ...
+    @overload
+    def __rshift__(self, other: Iterable[Vertex]) -> Group: ...
+    def __rshift__(self, other: Vertex | Iterable[Vertex]) -> Vertex | Group:
+        frame = sys._getframe(1)
+        if isinstance(other, Vertex):
+            token: Any = frame.f_trace
+            if type(token) is Token and self._origin is token.origin is other._origin and not entered:
+                edges = token.edges
+                edges += (self, other)  # what nearly every edge is
+            else:
+                _wire((self,), (other,), frame)
+            return other
+        group = Group(other)
+        _wire((self,), group, frame)
+        return group
+
+    def __rrshift__(self: V, other: Iterable[object]) -> V:
+        _wire(_vertices(other), (self,), sys._getframe(1))
+        return self
+
+    def __lshift__(self, other: object) -> NoReturn:
+        raise TypeError("tasks are wired with '>>', in the direction in which results go: write upstream >> downstream")
+
+    def after(self: V, *upstream: Vertex | Iterable[Vertex]) -> V:
+        """Make this task wait for others without taking their results.
+
+        A failure of one of them counts as that of any upstream; that one of them was skipped does not: this task runs.
+
+        Args:
+            *upstream: the tasks to wait for; lists of tasks and groups may be among them.
+
+        Returns:
+            The task itself, so that ``a >> b.after(lock) >> c`` is a chain.
+
+        Raises:
+            TypeError: something is no task, or there is nothing to wait for.
+
+        Examples:
+            >>> from flowkit_core import DAG, task
+            >>> @task
+            ... def create_table(): pass
+            >>> @task
+            ... def load(table="orders"): return f"rows in {table}"
+            >>> DAG("etl", tasks=[load.after(create_table)]).run("serial")
+            {'create_table': None, 'load': 'rows in orders'}
+        """
+        _wire(_listed(upstream), (self,), sys._getframe(1), order_only=True)
+        return self
+
+    # What a task knows of where it was made; see scopes.py.
+    _origin: Origin
+
+
+class Group(tuple[Vertex, ...]):
+    """Tasks side by side, as ``a >> [b, c]`` returns them.
+
+    Needed by name only to wire a list to a list, for which Python has no operator:
+
+    Examples:
+        >>> from flowkit_core import task
+        >>> @task
+        ... def a(): return 1
+        >>> @task
+        ... def b(): return 2
+        >>> @task
+        ... def total(a, b): return a + b
+        >>> @task
+        ... def product(a, b): return a * b
+        >>> Group([a, b]) >> [total, product]
+        Group([total, product])
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, tasks: Iterable[Vertex]) -> Group:  # noqa: D102 - see the class
+        return super().__new__(cls, _vertices(tasks))
+
+    @overload
+    def __rshift__(self, other: V) -> V: ...
+    @overload
+    def __rshift__(self, other: Iterable[Vertex]) -> Group: ...
+    def __rshift__(self, other: Vertex | Iterable[Vertex]) -> Vertex | Group:
+        downstream = (other,) if isinstance(other, Vertex) else Group(other)
+        _wire(self, downstream, sys._getframe(1))
+        return other if isinstance(other, Vertex) else downstream  # type: ignore[return-value]
+
+    def __rrshift__(self, other: Iterable[object]) -> Group:
+        _wire(_vertices(other), self, sys._getframe(1))
+        return self
+
+    def after(self, *upstream: Vertex | Iterable[Vertex]) -> Group:
+        """Make each task of the group wait for others without taking their results; see :meth:`Task.after`."""
+        _wire(_listed(upstream), self, sys._getframe(1), order_only=True)
+        return self
+
+    def __repr__(self) -> str:
+        return f"Group([{', '.join(plain(getattr(item, 'name', '?')) for item in self)}])"
+
+
+def _wire(
+    upstream: Sequence[Vertex], downstream: Sequence[Vertex], frame: FrameType | None, *, order_only: bool = False
+) -> None:
+    """Declare an edge from each upstream to each downstream, for the call that a frame executes."""
+    found = user_frame(frame)
+    target = active_block(found) or scope_of(found)
+    for after in downstream:
+        if after._origin is METHODS:
+            raise TypeError(no_task(after))
+        for before in upstream:
+            if before._origin is METHODS:
+                raise TypeError(no_task(before))
+            target.wire(before, after, order_only)
+
+
+def no_task(method: Vertex) -> str:
+    """Return what to do about a method that stands where a task should."""
+    name = getattr(method, "name", "?")
+    owner = getattr(method, "__qualname__", name).rpartition(".")[0]
+    return (
+        f"{owner or 'the class'}.{name} is a method, which needs an object, and so is no task by itself: "
+        f"make a task of a bound method, {name} = Task(obj.{name}), and wire that"
+    )
+
+
+def _listed(given: Iterable[object]) -> list[Vertex]:
+    """Return the tasks that after() was given."""
+    found: list[Vertex] = []
+    for item in given:
+        if isinstance(item, Vertex):
+            found.append(item)
+        else:
+            found += _vertices(item, "after() got")
+    if not found:
+        raise TypeError("after() needs at least one task to wait for: write load.after(create_table)")
+    return found
+
+
+def _vertices(items: object, where: str = "next to '>>' stands") -> list[Vertex]:
+    if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+        raise TypeError(f"{where} {described_operand(items)}")
+    vertices = []
+    for position, item in enumerate(items):
+        if not isinstance(item, Vertex):
+            place = "next to '>>'" if "'>>'" in where else "given to after()"
+            raise TypeError(f"item {position} of the list {place} is {described_operand(item)}")
+        vertices.append(item)
+    return vertices
+
+
+def described_operand(item: Any) -> str:
+    """Return what something is that stands where a task should, and what to write instead."""
+    return f"{shown(item)}, of type {type(item).__name__}, not a task: {advice_for(item)}"
+
+
+def advice_for(item: Any) -> str:
+    """Return what to write instead of something that stands where a task should."""
+    method: Any = item.__func__ if type(item) is MethodType else None
+    if isinstance(method, Vertex):
+        name = plain(getattr(method, "name", "?"))
+        return f"it is a bound method: make a task of it, {name} = Task(obj.{name}), and use that"
+    if isinstance(item, (list, tuple)) and any(isinstance(inner, Vertex) for inner in item):
+        return "a list in a list is not wired: write one flat list"
+    kind = type(item)
+    if callable(getattr(kind, "visualize", None)) and callable(getattr(kind, "graph", None)):
+        return "a pipeline is not wired: wire its tasks, or call its run() in a task, with @task"
+    if kind.__name__ == "coroutine":
+        item.close()
+        return "calling an async function gives a coroutine: write the task's name without parentheses"
+    if callable(item):
+        if type(item) is FunctionType and item.__name__ != "<lambda>":
+            return f"it is a function and no task yet: write @task above 'def {plain(item.__name__)}'"
+        return "it can be called and is no task yet: make one of it with Task(...), as @task does of a function"
+    return "decorate a function with @task, and write its name without parentheses"
