@@ -1,0 +1,322 @@
+"""Redefinition at the top level: cells that are run again, modules that are reloaded."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+from flowkit_core import DAG, BindingError, DuplicateTaskError, Task, WiringError
+
+ETL = """
+@task
+def extract():
+    return [3, 1, 2]
+
+@task
+def transform(rows):
+    return sorted(rows)
+
+@task
+def load(rows):
+    return f"{len(rows)} rows"
+"""
+ETL_RESULTS = {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
+
+
+def test_pipeline_grows_cell_by_cell(notebook):
+    """Each run sees what has been defined since."""
+    notebook.run("@task\ndef extract(): return [1, 2]")
+    notebook.run("dag = DAG('notebook')\nresults = dag.run('serial')")
+    assert notebook["results"] == {"extract": [1, 2]}
+    notebook.run("@task\ndef load(rows): return len(rows)\nextract >> load")
+    notebook.run("results = dag.run('serial')")
+    assert notebook["results"] == {"extract": [1, 2], "load": 2}
+
+
+def test_running_every_cell_again_changes_nothing(notebook):
+    """'Run all' three times gives the same pipeline."""
+    for _ in range(3):
+        notebook.run(ETL)
+        notebook.run("extract >> transform >> load")
+        notebook.run("results = DAG('notebook').run('serial')")
+        assert notebook["results"] == ETL_RESULTS
+
+
+def test_cell_with_the_wiring_run_again_replaces_everything(notebook):
+    """One cell with tasks and edges, changed and run again."""
+    notebook.run(f"{ETL}\nextract >> transform >> load\ndag = DAG('notebook')")
+    notebook.run(f"{ETL.replace('[3, 1, 2]', '[2, 1]')}\nextract >> transform >> load")
+    assert notebook["dag"].run("serial") == {"extract": [2, 1], "transform": [1, 2], "load": "2 rows"}
+
+
+def test_cell_with_the_same_file_name_and_first_line_replaces_its_tasks(notebook):
+    """Some front ends give every execution of a cell the same file name."""
+    for value in (1, 2):
+        exec(compile(f"Task(lambda: {value}, name='a')\ndag = DAG('d')", "<cell>", "exec"), notebook.names)
+        assert notebook["dag"].run("serial") == {"a": value}
+
+
+@pytest.mark.parametrize("side", ["upstream", "downstream"])
+def test_redefined_task_that_was_not_wired_again_is_an_error(notebook, side):
+    """A task that was wired to the old one and has no edge on that side any more says so."""
+    notebook.run("@task\ndef a(): return 1\n@task\ndef b(x=0): return x + 1")
+    notebook.run("a >> b\ndag = DAG('notebook')")
+    assert notebook["dag"].run("serial") == {"a": 1, "b": 2}
+    source = "@task\ndef a(): return 10" if side == "upstream" else "@task\ndef b(x=0): return x + 10"
+    notebook.run(source)
+    lost = "'b'.*'a'" if side == "upstream" else "'a'.*'b'"
+    with pytest.raises(WiringError, match=f"task {lost}, which was defined again since .*a >> b"):
+        notebook["dag"].run("serial")
+    notebook.run("a >> b")
+    assert notebook["dag"].run("serial") == ({"a": 10, "b": 11} if side == "upstream" else {"a": 1, "b": 11})
+
+
+def test_redefined_task_with_another_edge_left_is_no_error(notebook):
+    """A task that still has an edge on that side runs without the lost one."""
+    notebook.run("a, b = Task(lambda: 1, name='a'), Task(lambda: 2, name='b')")
+    notebook.run("total = Task(lambda *x: sum(x), name='total')")
+    notebook.run("[a, b] >> total\ndag = DAG('notebook')")
+    notebook.run("a = Task(lambda: 10, name='a')")
+    assert notebook["dag"].run("serial") == {"b": 2, "total": 2, "a": 10}
+    notebook.run("a >> total")
+    assert notebook["dag"].run("serial")["total"] == 12
+
+
+def test_redefined_middle_of_a_chain_names_both_ends(notebook):
+    """Both neighbors of a replaced task have to be wired again."""
+    notebook.run(ETL)
+    notebook.run("extract >> transform >> load\ndag = DAG('notebook')")
+    notebook.run("@task\ndef transform(rows): return rows[:1]")
+    with pytest.raises(WiringError):
+        notebook["dag"].run("serial")
+    notebook.run("extract >> transform")
+    with pytest.raises(WiringError, match="'load'"):
+        notebook["dag"].run("serial")
+    notebook.run("transform >> load")
+    assert notebook["dag"].run("serial")["load"] == "1 rows"
+
+
+def test_order_only_edge_to_a_redefined_task_has_to_be_wired_again(notebook):
+    """after() follows the same rule."""
+    notebook.run("a = Task(lambda: 1, name='a')")
+    notebook.run("b = Task(lambda: 2, name='b')\nb.after(a)\ndag = DAG('notebook')")
+    notebook.run("a = Task(lambda: 10, name='a')")
+    with pytest.raises(WiringError):
+        notebook["dag"].run("serial")
+    notebook.run("b.after(a)")
+    assert notebook["dag"].run("serial") == {"a": 10, "b": 2}
+
+
+def test_replaced_upstream_wired_again_comes_after_the_edges_that_stayed(notebook):
+    """The replaced edge is declared anew, so it is last."""
+    notebook.run(
+        "a, b, join = Task(lambda: 'a', name='a'), Task(lambda: 'b', name='b'), Task(lambda *x: x, name='join')"
+    )
+    notebook.run("[a, b] >> join\ndag = DAG('notebook')")
+    notebook.run("a = Task(lambda: 'A', name='a')")
+    notebook.run("[a, b] >> join")
+    assert set(notebook["dag"].run("serial")["join"]) == {"A", "b"}
+
+
+def test_mistake_in_a_cell_does_not_harm_the_next_run(notebook):
+    """An error in the wiring is gone when the wiring is made right."""
+    notebook.run("@task\ndef load(rows): return len(rows)\ndag = DAG('notebook')")
+    with pytest.raises(BindingError):
+        notebook["dag"].run("serial")
+    notebook.run("@task\ndef extract(): return [1]\nextract >> load")
+    assert notebook["dag"].run("serial") == {"extract": [1], "load": 1}
+
+
+def test_cell_that_raised_keeps_the_tasks_before_the_error(notebook):
+    """The top level of a module is no call: what it made before an exception is there."""
+    with pytest.raises(ZeroDivisionError):
+        notebook.run("a = Task(lambda: 1, name='a')\n1 / 0")
+    notebook.run("results = DAG('notebook').run('serial')")
+    assert notebook["results"] == {"a": 1}
+    notebook.run("a = Task(lambda: 2, name='a')\nresults = DAG('notebook').run('serial')")
+    assert notebook["results"] == {"a": 2}
+
+
+def test_function_in_a_notebook_has_its_own_tasks(notebook):
+    """A function in a cell is a function, and the notebook is its module."""
+    notebook.run("@task\ndef of_the_notebook(): return 1")
+    notebook.run("def build():\n    @task\n    def own(): return 2\n    return DAG('own')")
+    notebook.run("def main(): return DAG('main')")
+    notebook.run("results = build().run('serial'), build().run('serial'), main().run('serial')")
+    assert notebook["results"] == ({"own": 2}, {"own": 2}, {"of_the_notebook": 1})
+
+
+def test_helper_called_in_two_cells_replaces_its_task(notebook):
+    """A cell that is run again calls its helper again: the qualified name is the same, the execution another."""
+    notebook.run("def make(value):\n    @task\n    def part(): return value\n    return part")
+    notebook.run("part = make(1)\ndag = DAG('notebook')")
+    assert notebook["dag"].run("serial") == {"part": 1}
+    notebook.run("part = make(2)")
+    assert notebook["dag"].run("serial") == {"part": 2}
+
+
+def test_loop_in_one_cell_makes_two_tasks_of_one_name(notebook):
+    """By the same execution, two tasks of one name; running the cell again repairs it."""
+    notebook.run("dag = DAG('cells')\nfor part in 'ab': Task(lambda: part, name='part')")
+    with pytest.raises(DuplicateTaskError):
+        notebook["dag"].run("serial")
+    notebook.run("Task(lambda: 'c', name='part')")
+    assert notebook["dag"].run("serial") == {"part": "c"}
+
+
+def test_helper_called_twice_in_one_cell_makes_two_tasks_of_one_name(notebook):
+    """Neither of the two is lost silently."""
+    notebook.run("def make(n):\n    @task\n    def part(): return n\n    return part")
+    notebook.run("made = make(1), make(2)\ndag = DAG('twice')")
+    with pytest.raises(DuplicateTaskError):
+        notebook["dag"].run("serial")
+
+
+def test_different_functions_of_one_name_are_duplicates(notebook):
+    """Another qualified name is another task."""
+    notebook.run("def make():\n    @task(name='part')\n    def inner(): return 1\nmake()")
+    notebook.run("@task\ndef part(): return 2\ndag = DAG('notebook')")
+    with pytest.raises(DuplicateTaskError):
+        notebook["dag"].run("serial")
+
+
+def test_named_replaced_task_is_an_error(notebook):
+    """A DAG that names a task which was redefined says so."""
+    notebook.run("a, b = Task(lambda: 1, name='a'), Task(lambda *x: sum(x), name='b')\na >> b")
+    notebook.run("dag = DAG('named', tasks=[b])")
+    notebook.run("b = Task(lambda *x: -sum(x), name='b')")
+    with pytest.raises(WiringError, match=r"'b'.*was defined again since"):
+        notebook["dag"].run("serial")
+    notebook.run("dag = DAG('named', tasks=[b])\na >> b")
+    assert notebook["dag"].run("serial") == {"a": 1, "b": -1}
+
+
+def test_block_in_a_cell_run_again_is_a_new_pipeline(notebook):
+    """A cell with a with block makes a new DAG each time."""
+    for value in (1, 2):
+        notebook.run(
+            f"with DAG('block') as dag:\n    a = Task(lambda: {value}, name='a')\n    a >> Task(lambda a: -a, name='b')"
+        )
+        assert notebook["dag"].run("serial") == {"a": value, "b": -value}
+
+
+def test_await_in_a_cell_belongs_to_the_notebook(notebook):
+    """A cell with top-level await is executed as a coroutine in the namespace of the notebook."""
+    import ast
+    import asyncio
+
+    source = (
+        "import asyncio\na = Task(lambda: 1, name='a')\nawait asyncio.sleep(0)\nb = Task(lambda a: a, name='b')\na >> b"
+    )
+    for _ in range(2):
+        code = compile(source, f"<async cell {notebook.cells}>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        notebook.cells += 1
+        asyncio.run(eval(code, notebook.names))
+        notebook.run("results = DAG('notebook').run('serial')")
+        assert notebook["results"] == {"a": 1, "b": 1}
+
+
+def test_cells_run_by_functions_of_a_package_belong_to_the_notebook(script, notebook):
+    """IPython executes cells in functions with a namespace of their own; the namespace is a module."""
+    runner = script("def run_cell(code, names):\n    exec(code, names)", name="fake_ipython.shell")
+    sys.modules["fake_main"] = main = type(sys)("fake_main")
+    try:
+        vars(main).update(notebook.names, __name__="fake_main")
+        for number in range(2):
+            code = compile(f"a = Task(lambda: {number}, name='a')\ndag = DAG('cells')", f"<cell {number}>", "exec")
+            runner.run_cell(code, vars(main))
+        assert main.dag.run("serial") == {"a": 1}
+    finally:
+        del sys.modules["fake_main"]
+
+
+# Reload
+
+
+def test_reloaded_module_replaces_its_tasks(script):
+    """importlib.reload gives the new definitions, once."""
+    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')")
+    for _ in range(3):
+        module = importlib.reload(module)
+        assert module.dag.run("serial") == ETL_RESULTS
+
+
+def test_reload_of_a_changed_module(script):
+    """A task that is gone from the source stays in the module's namespace, like any name."""
+    module = script("a = Task(lambda: 1, name='a')\nb = Task(lambda a: a, name='b')\na >> b\ndag = DAG('d')")
+    script("a = Task(lambda: 2, name='a')\nb = Task(lambda a: -a, name='b')\na >> b\ndag = DAG('d')")
+    sys.modules["script"] = module
+    module = importlib.reload(module)
+    assert module.dag.run("serial")["a"] in (1, 2)
+
+
+def test_reloaded_module_that_wires_imported_tasks_replaces_its_edges(script):
+    """Edges of a replaced task go with it, also those to tasks of other modules."""
+    script("@task\ndef a(): return 1", name="steps")
+    module = script("from steps import a\n@task\ndef b(a): return a\na >> b\ndag = DAG('d')")
+    for _ in range(2):
+        module = importlib.reload(module)
+        assert module.dag.run("serial") == {"a": 1, "b": 1}
+
+
+def test_cell_that_wires_imported_tasks_replaces_its_edges(script, notebook):
+    """The same in a notebook: the cell with the wiring is run again."""
+    script("@task\ndef a(): return 1", name="steps")
+    notebook.run("from steps import a")
+    for value in (1, 2):
+        notebook.run(f"@task\ndef b(a): return a + {value}\na >> b\ndag = DAG('d')")
+        assert notebook["dag"].run("serial") == {"a": 1, "b": 1 + value}
+
+
+def test_task_imported_from_a_module_that_was_reloaded_is_an_error(script):
+    """A replaced task that another module had imported says so."""
+    steps = script("@task\ndef a(): return 1", name="steps")
+    module = script("from steps import a\n@task\ndef b(a): return a\na >> b\ndag = DAG('d')")
+    assert module.dag.run("serial") == {"a": 1, "b": 1}
+    importlib.reload(steps)
+    with pytest.raises(WiringError, match=r"'a'.*defined again since"):
+        module.dag.run("serial")
+
+
+def test_modules_reloaded_one_after_the_other_are_repaired(script):
+    """After the module with the tasks, the module that imports them is reloaded."""
+    steps = script("@task\ndef a(): return 1", name="steps")
+    module = script("from steps import a\n@task\ndef b(a): return a\na >> b\ndag = DAG('d')")
+    importlib.reload(steps)
+    assert importlib.reload(module).dag.run("serial") == {"a": 1, "b": 1}
+
+
+def test_reload_inside_a_function(script):
+    """A reload executes a module wherever it is called."""
+    module = script(f"{ETL}\nextract >> transform >> load\ndag = DAG('etl')")
+
+    def main():
+        own = Task(lambda: 1, name="own")
+        importlib.reload(module)
+        return DAG("main").run("serial"), own
+
+    assert main()[0] == {"own": 1}
+    assert module.dag.run("serial") == ETL_RESULTS
+
+
+def test_exec_of_a_whole_script_twice_in_one_namespace():
+    """A server that executes a configuration file again."""
+    names = {"__name__": "configuration"}
+    for value in (1, 2):
+        source = f"from flowkit_core import DAG, task\n@task\ndef a(): return {value}\ndag = DAG('d')"
+        exec(compile(source, "configuration.py", "exec"), names)
+        assert names["dag"].run("serial") == {"a": value}
+
+
+def test_redefinition_in_a_function_is_a_duplicate():
+    """Redefinition is a matter of the top level: in a function, both tasks are there."""
+
+    def build():
+        for value in (1, 2):
+            Task(lambda value=value: value, name="a")
+        return DAG("d")
+
+    with pytest.raises(DuplicateTaskError):
+        build().run("serial")

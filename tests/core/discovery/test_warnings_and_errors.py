@@ -1,0 +1,297 @@
+"""What a user reads where a DAG has no tasks, other tasks than expected, or two tasks of one name."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+
+import pytest
+
+from flowkit_core import DAG, DuplicateTaskError, FlowkitError, Task
+
+
+@contextlib.contextmanager
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+# Nothing found
+
+
+def test_nothing_found_is_an_empty_run_with_a_visible_warning(script):
+    """The warning names the DAG, the function and the module that were searched."""
+    module = script("def main():\n    return DAG('etl').run('serial')")
+    with pytest.warns(RuntimeWarning) as caught:
+        assert module.main() == {}
+    (warning,) = caught
+    assert str(warning.message).startswith("DAG 'etl' has no tasks: none was made in main() or in module 'script'")
+    assert warning.filename == module.__file__
+    assert warning.lineno == 3
+
+
+def test_nothing_found_at_top_level_names_the_module(script):
+    """There is no function that could have been searched."""
+    with pytest.warns(RuntimeWarning, match=r"DAG 'etl' has no tasks: none was made in module 'script'$"):
+        assert script("results = DAG('etl').run('serial')").results == {}
+
+
+@pytest.mark.parametrize("where", ["module", "function"])
+def test_nothing_found_names_an_imported_module_that_has_tasks(script, where):
+    """A module that is imported at the top level or in the function, and what to write."""
+    script("@task\ndef extract(): return 1\n@task\ndef load(extract): return 2\nextract >> load", name="steps")
+    text = r"module 'steps', imported there, has extract, load: write DAG\('etl', tasks=\[steps\.load\]\)"
+    if where == "module":
+        module = script("import steps\ndef main():\n    return DAG('etl').run('serial')")
+    else:
+        module = script("def main():\n    import steps\n    return DAG('etl').run('serial')")
+    with pytest.warns(RuntimeWarning, match=text):
+        assert module.main() == {}
+
+
+def test_nothing_found_is_visible_without_any_setting(program):
+    """A RuntimeWarning is printed by default."""
+    lines = program(
+        """
+        import warnings
+        warnings.resetwarnings()
+        warnings.showwarning = lambda message, category, *_: print(category.__name__, message)
+        print(DAG("etl").run("serial"))
+        """
+    )
+    assert lines == ["RuntimeWarning DAG 'etl' has no tasks: none was made in module '__main__'", "{}"]
+
+
+@pytest.mark.parametrize("use", ["run", "visualize", "tasks", "graph"])
+def test_nothing_found_warns_whatever_is_asked(script, use):
+    """run(), visualize(), graph() and tasks."""
+    module = script("dag = DAG('etl')")
+    with pytest.warns(RuntimeWarning, match="has no tasks"):
+        {
+            "run": lambda: module.dag.run("serial"),
+            "visualize": module.dag.visualize,
+            "tasks": lambda: module.dag.tasks,
+            "graph": module.dag.graph,
+        }[use]()
+
+
+def test_empty_names_and_empty_blocks_give_no_warning():
+    """tasks=[] and an empty block mean nothing, and no warning."""
+    with no_warnings():
+        assert DAG("none", tasks=[]).run("serial") == {}
+        with DAG("block") as dag:
+            pass
+        assert dag.run("serial") == {}
+
+
+def test_lambda_that_finds_nothing_warns(script):
+    """A DAG in a lambda is never silently empty."""
+    module = script("run = lambda: DAG('etl').run('serial')")
+    with pytest.warns(RuntimeWarning, match="has no tasks"):
+        assert module.run() == {}
+
+
+# Unused tasks of callers
+
+
+def test_helper_without_tasks_that_runs_those_of_the_module_warns_of_its_callers_tasks(script):
+    """A visible warning names both, and says tasks=[...]."""
+    module = script(
+        """
+        @task
+        def of_the_module(): return 0
+        def execute():
+            return DAG("etl").run("serial")
+        def main():
+            a, b = Task(int, name="a"), Task(int, name="b")
+            return execute()
+        """
+    )
+    with pytest.warns(RuntimeWarning) as caught:
+        assert module.main() == {"of_the_module": 0}
+    assert caught[0].lineno == 6
+    text = str(caught[0].message)
+    assert all(part in text for part in ("'etl'", "execute()", "of_the_module", "main()", "a, b", "tasks=[...]"))
+
+
+def test_warning_of_unused_tasks_of_callers_is_issued_once(script):
+    """Once for each DAG, at the line that runs it."""
+    module = script(
+        """
+        @task
+        def of_the_module(): return 0
+        def execute():
+            return DAG("etl").run("serial")
+        def main():
+            made = Task(int, name="made")
+            return execute()
+        """
+    )
+    with pytest.warns(RuntimeWarning) as caught:
+        module.main()
+    assert len(caught) == 1
+
+
+def test_helper_without_tasks_where_the_module_has_none_names_its_callers_tasks(script):
+    """The DAG is empty, and the warning says what the caller has made."""
+    module = script(
+        """
+        def execute(): return DAG("etl").run("serial")
+        def main():
+            made = Task(int, name="made")
+            return execute()
+        """
+    )
+    with pytest.warns(RuntimeWarning, match=r"main\(\) has made made: write DAG\('etl', tasks=\[\.\.\.\]\)"):
+        assert module.main() == {}
+
+
+@pytest.mark.parametrize("use", ["DAG('x')", "made()", "DAG('x', tasks=[made])"])
+def test_used_tasks_of_callers_give_no_warning(script, use):
+    """A caller whose tasks are in a pipeline, or were called, does not matter."""
+    module = script(
+        f"""
+        @task
+        def of_the_module(): return 0
+        def execute():
+            return DAG("etl").run("serial")
+        def main():
+            made = Task(int, name="made")
+            kept = {use}
+            if isinstance(kept, DAG): kept.run("serial")
+            return execute()
+        """
+    )
+    with no_warnings():
+        assert module.main() == {"of_the_module": 0}
+
+
+def test_unused_tasks_of_callers_in_other_packages_give_no_warning(script):
+    """Frames of other packages are never searched."""
+    script("@task\ndef a(): return 1\ndef execute(): return DAG('etl').run('serial')", name="own.jobs")
+    module = script(
+        "from own.jobs import execute\ndef main():\n    made = Task(int, name='made')\n    return execute()",
+        name="framework.server",
+    )
+    with no_warnings():
+        assert module.main() == {"a": 1}
+
+
+# Two tasks of one name
+
+
+@pytest.mark.parametrize("use", ["run", "visualize", "graph"])
+def test_two_tasks_of_one_name_are_an_error_that_names_both_places(script, use):
+    """The error gives file and line of each, and the ways out."""
+    module = script(
+        """
+        @task(name="step")
+        def first():
+            return 1
+
+        @task(name="step")
+        def second():
+            return 2
+
+        dag = DAG("etl")
+        """
+    )
+    with pytest.raises(DuplicateTaskError) as caught:
+        getattr(module.dag, use)()
+    text = str(caught.value)
+    for part in ("'step'", f"{module.__file__}:3", f"{module.__file__}:7", "with_options(name=", "@task(name="):
+        assert part in text
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, FlowkitError)
+    assert caught.value.name == "step"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "Task(partial(read, part), name='read')",
+        "Task(lambda: part)",
+        "Task(read, name='part')",
+        "Task(Reader(), name='read')",
+        "Task(Reader().read)",
+        "template.with_options(name='part')",
+    ],
+)
+@pytest.mark.parametrize("where", ["module", "function", "helper"])
+def test_loop_that_makes_tasks_of_one_name_is_an_error(script, make, where):
+    """None of them is lost silently."""
+    loop = f"for part in 'ab': {make}"
+    body = {
+        "module": f"{loop}\ndag = DAG('parts')",
+        "function": f"def build():\n    {loop}\n    return DAG('parts')\ndag = build()",
+        "helper": f"def build():\n    {loop}\nbuild()\ndag = DAG('parts')",
+    }[where]
+    source = (
+        "from functools import partial\n"
+        "def read(part=None):\n    return part\n"
+        "class Reader:\n    def __call__(self): return 1\n    def read(self): return 1\n"
+        "template = Task(read)\n"
+    )
+    with pytest.raises(DuplicateTaskError, match=r"script.py:\d+ and one from .*script.py:\d+: give one another name"):
+        script(source + body).dag.run("serial")
+
+
+def test_two_modules_with_a_task_of_one_name_are_told_apart(script):
+    """Both places are named when an edge brings in another task of the name."""
+    other = script("@task\ndef extract(): return 1", name="other")
+    module = script(
+        """
+        import other
+        @task
+        def extract(): return 2
+        @task
+        def load(*rows): return rows
+        [other.extract, extract] >> load
+        dag = DAG("etl")
+        """
+    )
+    with pytest.raises(DuplicateTaskError) as caught:
+        module.dag.run("serial")
+    assert other.__file__ in str(caught.value)
+    assert module.__file__ in str(caught.value)
+
+
+def test_loop_whose_dags_name_their_tasks_is_no_error():
+    """Tasks of one name in different graphs are fine."""
+    dags = []
+    for number in range(2):
+        source = Task(lambda number=number: number, name="source")
+        count = Task(lambda source: source + 1, name="count")
+        source >> count
+        dags.append(DAG(f"number {number}", tasks=[count]))
+    assert [dag.run("serial") for dag in dags] == [{"source": 0, "count": 1}, {"source": 1, "count": 2}]
+
+
+def test_loop_at_top_level_whose_dags_name_their_tasks_is_no_error(script):
+    """The same at the top level of a script, for as many rounds as there are."""
+    module = script(
+        """
+        dags = []
+        for number in range(5):
+            source = Task(lambda number=number: number, name="source")
+            count = Task(lambda source: source + 1, name="count")
+            source >> count
+            dags.append(DAG(f"number {number}", tasks=[count]))
+        results = [dag.run("serial") for dag in dags]
+        """
+    )
+    assert module.results == [{"source": n, "count": n + 1} for n in range(5)]
+
+
+def test_error_of_one_run_does_not_spoil_the_next():
+    """A pipeline whose names were put right runs."""
+
+    def build(*names):
+        for name in names:
+            Task(int, name=name)
+        return DAG("d")
+
+    with pytest.raises(DuplicateTaskError):
+        build("a", "a").run("serial")
+    assert build("a", "b").run("serial") == {"a": 0, "b": 0}
