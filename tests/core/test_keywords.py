@@ -1,0 +1,409 @@
+"""Keywords: unknown ones get advice, those of other tools a translation, and options that do nothing a warning."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from flowkit_core import DAG, Task, TaskOptionError, TaskOptionTypeError, task
+
+
+def dag():
+    """Return a DAG of one task."""
+    return DAG("etl", tasks=[Task(lambda: 1, name="one")])
+
+
+def refused(call):
+    """Return the text of the TypeError that a call raises."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    return str(caught.value)
+
+
+# DAG
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("workers", "'max_workers'"),
+        ("n_jobs", "'max_workers'"),
+        ("num_workers", "'max_workers'"),
+        ("concurrency", "'max_workers'"),
+        ("max_threads", "'max_workers'"),
+        ("max_active_tasks", "'max_workers'"),
+        ("dag_id", "DAG('etl')"),
+        ("task", "tasks=[...]"),
+        ("executor", "run(executor=...)"),
+        ("schedule", "run() from cron"),
+        ("schedule_interval", "run() from cron"),
+        ("cron", "run() from cron"),
+        ("start_date", "run(params="),
+        ("catchup", "run() once for each date"),
+        ("default_args", "@task(retries=3)"),
+        ("retries", "@task(retries=3)"),
+        ("description", "the name"),
+        ("tags", "no tags"),
+        ("params", "run(params="),
+        ("state", "run(state=...)"),
+        # near misses
+        ("max_worker", "did you mean 'max_workers'"),
+        ("maxworkers", "did you mean 'max_workers'"),
+        ("taks", "did you mean 'tasks'"),
+        ("nmae", "did you mean 'name'"),
+        # neither
+        ("frobnicate", "there are: name, max_workers, tasks"),
+    ],
+)
+def test_dag_unknown_keyword_is_type_error_with_advice(keyword, advice):
+    """faults.md: DAG(workers=4) and DAG(schedule=...) gave bare Python errors."""
+    text = refused(lambda: DAG("etl", **{keyword: 4}))
+    assert "DAG('etl')" in text
+    assert repr(keyword) in text
+    assert advice in text
+
+
+def test_dag_several_unknown_keywords_name_one():
+    """The first one is enough."""
+    assert "'workers'" in refused(lambda: DAG("etl", workers=4, schedule="@daily"))
+
+
+def test_dag_of_subclass_refuses_unknown_keyword():
+    """Through a constructor that passes keywords on."""
+
+    class Own(DAG):
+        def __init__(self, name, **options):
+            super().__init__(name, **options)
+
+    assert "'max_workers'" in refused(lambda: Own("etl", workers=4))
+
+
+def test_dag_tasks_by_position_says_keyword():
+    """DAG([load]) and DAG("etl", [load])."""
+    load = Task(lambda: 1, name="load")
+    assert "tasks=[...]" in refused(lambda: DAG([load]))
+    assert "max_workers" in refused(lambda: DAG("etl", [load]))
+
+
+def test_dag_tasks_that_is_one_task_says_list():
+    """DAG("etl", tasks=load)."""
+    assert "tasks=[...]" in refused(lambda: DAG("etl", tasks=Task(lambda: 1, name="load")))
+
+
+# run()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("workers", "'max_workers'"),
+        ("n_jobs", "'max_workers'"),
+        ("num_workers", "'max_workers'"),
+        ("concurrency", "'max_workers'"),
+        ("max_threads", "'max_workers'"),
+        ("scheduler", "'executor'"),
+        ("backend", "'executor'"),
+        ("parallel", "executor='thread'"),
+        ("parameters", "'params'"),
+        ("inputs", "'params'"),
+        ("conf", "'params'"),
+        ("config", "'params'"),
+        ("kwargs", "'params'"),
+        ("raise_on_error", "'raise_on_failure'"),
+        ("continue_on_failure", "fail_fast=False"),
+        ("keep_going", "fail_fast=False"),
+        ("callbacks", "'observers'"),
+        ("hooks", "'observers'"),
+        ("store", "'state'"),
+        ("db", "'state'"),
+        ("checkpoint", "'state'"),
+        ("restart", "resume=True"),
+        ("tasks", "DAG(tasks=[...])"),
+        ("tags", "no tags"),
+        ("schedule", "run() from cron"),
+        ("retries", "@task(retries=3)"),
+        # near misses
+        ("exectuor", "did you mean 'executor'"),
+        ("param", "did you mean 'params'"),
+        ("failfast", "did you mean 'fail_fast'"),
+        ("raise_on_failures", "did you mean 'raise_on_failure'"),
+        ("resum", "did you mean 'resume'"),
+        ("observer", "did you mean 'observers'"),
+        # parameters of tasks
+        ("logical_day", "params={'logical_day': ...}"),
+        ("x", "params={'x': ...}"),
+    ],
+)
+def test_run_unknown_keyword_is_type_error_with_advice(keyword, advice):
+    """Nothing runs."""
+    ran = []
+    pipeline = DAG("etl", tasks=[Task(lambda: ran.append(1), name="one")])
+    text = refused(lambda: pipeline.run("serial", **{keyword: 4}))
+    assert "run()" in text
+    assert repr(keyword) in text
+    assert advice in text
+    assert ran == []
+
+
+@pytest.mark.parametrize("keyword", ["date", "rate", "start"])
+def test_run_keyword_that_is_a_parameter_says_params(keyword):
+    """faults.md: run(date=...). A parameter that a task of the pipeline takes is what was meant."""
+    namespace = {}
+    exec(f"def one({keyword}=None): return {keyword}", namespace)
+    pipeline = DAG("etl", tasks=[Task(namespace["one"])])
+    assert f"params={{{keyword!r}: ...}}" in refused(lambda: pipeline.run("serial", **{keyword: 4}))
+
+
+def test_run_date_says_params():
+    """semantics.md names date= as a word of other tools."""
+    assert "params={'date': ...}" in refused(lambda: dag().run("serial", date="2026-01-01"))
+
+
+@pytest.mark.parametrize("option", ["fail_fast", "raise_on_failure"])
+@pytest.mark.parametrize("value", ["no", "", 0, 1, None, [], 0.0], ids=repr)
+def test_run_switch_that_is_no_bool_is_type_error(option, value):
+    """faults.md: fail_fast="no" counted as true."""
+    text = refused(lambda: dag().run("serial", **{option: value}))
+    assert option in text
+    assert repr(value) in text
+    assert "True or False" in text
+
+
+@pytest.mark.parametrize("observers", [print, len], ids=repr)
+def test_run_single_observer_says_list(observers):
+    """observers=print."""
+    assert "observers=[...]" in refused(lambda: dag().run("serial", observers=observers))
+
+
+# @task
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("retry", "'retries'"),
+        ("max_retries", "'retries'"),
+        ("attempts", "'retries'"),
+        ("retry_delay", "'delay'"),
+        ("retry_delay_seconds", "'delay'"),
+        ("condition", "'when'"),
+        ("skip_if", "opposite"),
+        ("trigger_rule", "'trigger'"),
+        ("task_id", "'name'"),
+        ("upstream", "'>>'"),
+        ("depends_on", "'>>'"),
+        ("cache_key_fn", "TaskCache(key=...)"),
+        ("persist_result", "run(state=...)"),
+        ("tags", "no tags"),
+        ("schedule", "run() from cron"),
+        # near misses
+        ("retires", "did you mean 'retries'"),
+        ("dealy", "did you mean 'delay'"),
+        ("back_off", "did you mean 'backoff'"),
+        ("retryon", "did you mean 'retry_on'"),
+        ("maxdelay", "did you mean 'max_delay'"),
+        ("whne", "did you mean 'when'"),
+        ("triger", "did you mean 'trigger'"),
+        ("cached", "did you mean 'cache'"),
+        # neither
+        ("frobnicate", "there are: name, retries"),
+    ],
+)
+def test_task_unknown_keyword_is_type_error_with_advice(keyword, advice):
+    """In the decorator and in with_options()."""
+    for call in (
+        lambda: task(**{keyword: 3})(lambda: 1),
+        lambda: Task(lambda: 1, name="made").with_options(**{keyword: 3}),
+    ):
+        text = refused(call)
+        assert repr(keyword) in text
+        assert advice in text
+
+
+def test_task_retry_exceptions_say_retry_on():
+    """Words of tenacity, celery and airflow for the same thing."""
+    for keyword in ("retry_exceptions", "autoretry_for", "exceptions"):
+        assert "'retry_on'" in refused(lambda keyword=keyword: task(**{keyword: OSError})(lambda: 1))
+
+
+# Next to >>
+
+OPERANDS = {
+    "function": (refused, "write @task above 'def refused'"),
+    "lambda": (lambda: 1, "make one of it with Task("),
+    "list in list": ([Task(lambda: 1, name="inner")], "one flat list"),
+    "result": (3, "without parentheses"),
+    "None": (None, "without parentheses"),
+    "class": (dict, "@task"),
+}
+
+
+@pytest.mark.parametrize(("item", "advice"), OPERANDS.values(), ids=OPERANDS)
+def test_operand_that_is_no_task_gets_advice(item, advice):
+    """faults.md: 'decorate a function with @task' was the advice for everything."""
+    a = Task(lambda: 1, name="a")
+    for use in (lambda: a >> [item], lambda: [item] >> a, lambda: DAG("etl", tasks=[item])):
+        text = refused(use)
+        assert "not a task" in text
+        assert advice in text
+
+
+def test_operand_that_is_a_pipeline_gets_advice():
+    """faults.md: a >> dag."""
+    a = Task(lambda: 1, name="a")
+    for use in (lambda: a >> dag(), lambda: [dag()] >> a, lambda: a >> [dag()]):
+        text = refused(use)
+        assert "a pipeline is not wired" in text
+        assert "decorate" not in text
+
+
+def test_operand_that_is_a_coroutine_gets_advice():
+    """An async task that was called: without a warning about a coroutine that was never awaited."""
+
+    @task
+    async def load():
+        pass
+
+    a = Task(lambda: 1, name="a")
+    assert "without parentheses" in refused(lambda: a >> [load()])
+
+
+def test_list_wired_to_list_names_group():
+    """faults.md: [a, b] >> [c, d]. Python has the last word, and says nothing of tasks."""
+    with pytest.raises(TypeError, match="unsupported operand"):
+        [Task(lambda: 1, name="a")] >> [Task(lambda: 1, name="b")]
+
+
+def test_left_shift_names_the_other_direction():
+    """a << b."""
+    a, b = Task(lambda: 1, name="a"), Task(lambda: 1, name="b")
+    assert "'>>'" in refused(lambda: a << b)
+
+
+# Attributes
+
+
+@pytest.mark.parametrize(
+    ("attribute", "advice"),
+    [
+        ("set_upstream", "upstream >> downstream"),
+        ("set_downstream", "upstream >> downstream"),
+        ("submit", "DAG(...).run()"),
+        ("run", ".run()"),
+        ("partial", "functools.partial"),
+        ("retriess", "did you mean 'retries'"),
+        ("nmae", "did you mean 'name'"),
+    ],
+)
+def test_task_unknown_attribute_is_attribute_error_with_advice(attribute, advice):
+    """The words of other tools, and near misses."""
+    made = Task(lambda: 1, name="made")
+    with pytest.raises(AttributeError) as caught:
+        getattr(made, attribute)
+    assert "'made'" in str(caught.value)
+    assert repr(attribute) in str(caught.value)
+    assert advice in str(caught.value)
+    assert not hasattr(made, attribute)
+
+
+@pytest.mark.parametrize("attribute", ["__len__", "__iter__", "_repr_html_", "__array__", "shape"])
+def test_task_has_no_attribute_that_a_protocol_asks_for(attribute):
+    """Notebooks and libraries ask objects what they are."""
+    assert not hasattr(Task(lambda: 1, name="made"), attribute)
+
+
+# Options that do nothing
+
+IDLE = [
+    {"delay": 0},
+    {"delay": 2.0},
+    {"delay": 1.0},
+    {"backoff": 0},
+    {"backoff": 2.0},
+    {"jitter": 0},
+    {"jitter": 1},
+    {"max_delay": 0},
+    {"retry_on": OSError},
+    {"retry_on": lambda error: True},
+    {"delay": 2, "backoff": 3},
+    {"retry_on": OSError, "delay": 2, "jitter": 0},
+]
+
+
+@pytest.mark.parametrize("options", IDLE, ids=lambda options: ",".join(options))
+@pytest.mark.parametrize("form", ["decorator", "Task", "with_options"])
+def test_idle_option_warns_and_names_task_and_options(options, form):
+    """faults.md: retry_on= without retries= did nothing, silently."""
+
+    def load():
+        return 1
+
+    plain = Task(load)
+    with pytest.warns(RuntimeWarning, match="without retries") as caught:
+        made = {
+            "decorator": lambda: task(**options)(load),
+            "Task": lambda: Task(load, **options),
+            "with_options": lambda: plain.with_options(**options),
+        }[form]()
+    assert len(caught) == 1
+    text = str(caught[0].message)
+    assert "'load'" in text
+    assert all(option in text for option in options)
+    assert caught[0].filename == __file__
+    assert all(getattr(made, option) == value for option, value in options.items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": 1, "delay": 2},
+        {"retries": 0, "delay": 2},
+        {"retries": 0, "retry_on": OSError},
+        {"retries": 3},
+        {"retries": 0},
+        {"retry_on": None},
+        {"when": None, "trigger": "all_done"},
+        {"name": "made"},
+    ],
+    ids=lambda options: ",".join(f"{name}={value}" for name, value in options.items()),
+)
+def test_option_with_retries_given_does_not_warn(options):
+    """Also where retries=0 is written: whoever turns retries off means it."""
+    task(**options)(lambda: 1)
+    Task(lambda: 1, **options)
+
+
+def test_copy_of_task_with_retries_does_not_warn():
+    """The copy has them, too; so has one that turns them off."""
+    made = Task(lambda: 1, name="made", retries=3, delay=0)
+    made.with_options(delay=5)
+    made.with_options(retries=0)
+    made.with_options(retries=0).with_options(delay=1)
+
+
+def test_copy_of_task_that_warned_does_not_warn_again():
+    """The slip was reported where it was written."""
+    with pytest.warns(RuntimeWarning):
+        made = Task(lambda: 1, name="made", delay=5)
+    assert made.with_options(name="again").delay == 5
+
+
+def test_wrong_idle_option_is_an_error_first():
+    """A value that is not allowed is worse than one that does nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TaskOptionError):
+            Task(lambda: 1, delay=-1)
+        with pytest.raises(TaskOptionTypeError):
+            Task(lambda: 1, retry_on="OSError")
+
+
+# Results
+
+
+def test_results_unknown_key_gets_suggestion():
+    """faults.md: no 'did you mean'."""
+    results = DAG("etl", tasks=[Task(lambda: 1, name="extract")]).run("serial")
+    with pytest.raises(KeyError, match="did you mean 'extract'"):
+        results["extrct"]

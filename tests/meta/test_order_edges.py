@@ -1,0 +1,141 @@
+"""Runs with order-only edges: how they are recorded, and what a resumed run does again."""
+
+from __future__ import annotations
+
+import pytest
+from resumable import step
+
+from flowkit import DAG, Flow, ResumeError, Task
+
+
+def create_table(folder):
+    return step(folder, "create_table", None)
+
+
+def extract(folder):
+    return step(folder, "extract", 7)
+
+
+def load(extract, folder, table="orders"):
+    return step(folder, "load", f"{extract} rows in {table}")
+
+
+def load_by_name(extract, folder, create_table="orders"):
+    return step(folder, "load", f"{extract} rows in {create_table}")
+
+
+def report(load, folder):
+    return step(folder, "report", f"report: {load}")
+
+
+LOADED = "7 rows in orders"
+RESULTS = {"create_table": None, "extract": 7, "load": LOADED, "report": f"report: {LOADED}"}
+
+
+def pipeline(kind="dag", **options):
+    """Return a pipeline in which a load waits for a table."""
+    lock, source, sink, last = Task(create_table, **options), Task(extract), Task(load), Task(report)
+    if kind == "flow":
+        return Flow("order").branch(lock, source).merge(sink.after(lock)).add(last)
+    source >> sink.after(lock) >> last
+    return DAG("order", tasks=[lock, last])
+
+
+kinds = pytest.mark.parametrize("kind", ["dag", "flow"])
+
+
+def record(box):
+    return box.state().runs()[0]
+
+
+def states(box):
+    return {name: item.state for name, item in record(box).tasks.items()}
+
+
+@kinds
+def test_order_edge_run_is_recorded(box, executor, kind):
+    """With the same results as a run without a record."""
+    assert pipeline(kind).run(executor, state=box.db, params=box.params) == RESULTS
+    assert set(states(box).values()) == {"succeeded"}
+    assert record(box).status == "succeeded"
+    assert sorted(box.ran) == sorted(RESULTS)
+
+
+@kinds
+@pytest.mark.parametrize("broken", ["extract", "load", "report"])
+def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
+    """What was done is not done again, whichever edge leads to it."""
+    box.tell(broken, "fail")
+    with pytest.raises(ValueError, match="is broken"):
+        pipeline(kind).run("serial", state=box.db, params=box.params)
+    done = list(box.ran)
+    done.remove(broken)
+    box.mend(broken)
+    results = pipeline(kind).run(executor, state=box.db, params=box.params, resume=True)
+    assert results == RESULTS
+    assert set(done) <= set(results.resumed)
+    assert box.ran.count(broken) == 2
+    assert all(box.ran.count(name) == 1 for name in RESULTS if name != broken)
+
+
+@kinds
+def test_order_edge_run_is_resumed_after_failure_of_what_is_waited_for(box, kind):
+    """The load did not run, and runs then."""
+    box.tell("create_table", "fail")
+    results = pipeline(kind).run("serial", state=box.db, params=box.params, raise_on_failure=False, fail_fast=False)
+    assert results.states["load"] == "upstream_failed"
+    assert states(box) == {
+        "create_table": "failed",
+        "extract": "succeeded",
+        "load": "upstream_failed",
+        "report": "upstream_failed",
+    }
+    box.mend("create_table")
+    results = pipeline(kind).run("serial", state=box.db, params=box.params, resume=True)
+    assert results == RESULTS
+    assert results.resumed == ("extract",)
+
+
+@kinds
+def test_order_edge_to_skipped_task_is_resumed(box, kind):
+    """The skipped migration stays skipped, and the load that waits for it runs."""
+
+    def skipping():
+        return pipeline(kind, when=lambda: False)
+
+    box.tell("load", "fail")
+    with pytest.raises(ValueError, match="is broken"):
+        skipping().run("serial", state=box.db, params=box.params)
+    box.mend("load")
+    results = skipping().run("serial", state=box.db, params=box.params, resume=True)
+    assert results == {name: value for name, value in RESULTS.items() if name != "create_table"}
+    assert results.states["create_table"] == "skipped"
+    assert "create_table" not in box.ran
+
+
+@pytest.mark.parametrize("first", ["no edge", "order", "data"])
+@pytest.mark.parametrize("second", ["no edge", "order", "data"])
+def test_order_edge_that_changed_gives_results_of_new_pipeline(box, first, second):
+    """What is resumed is refused, or ends as the pipeline that is there now would end; here the load had failed."""
+
+    def wired(edge):
+        lock, source, sink = Task(create_table), Task(extract), Task(load_by_name, name="load")
+        source >> sink
+        if edge == "order":
+            sink.after(lock)
+        if edge == "data":
+            lock >> sink
+        return DAG("order", tasks=[lock, sink])
+
+    box.tell("load", "fail")
+    with pytest.raises(ValueError, match="is broken"):
+        wired(first).run("serial", state=box.db, params=box.params)
+    box.mend("load")
+    expected = f"7 rows in {'orders' if second != 'data' else None}"
+    try:
+        results = wired(second).run("serial", state=box.db, params=box.params, resume=True)
+    except ResumeError:
+        assert first != second
+    else:
+        assert results["load"] == expected
+    assert wired(second).run("serial", state=box.db, params=box.params)["load"] == expected
