@@ -432,3 +432,49 @@ def test_callbacks_of_an_event_loop_keep_their_tasks():
 
     assert asyncio.run(main()) == {"own": 2}
     assert seen == [{"of_the_callback": 1}] * 2
+
+
+@pytest.fixture
+def _frequent_switches():
+    """Let threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_frequent_switches")
+def test_threads_that_build_pipelines_of_the_same_tasks_all_see_all_edges():
+    """What many pipelines look up is built once, and no thread sees it half built."""
+    ready = threading.Barrier(4, timeout=60)
+
+    def found(last):
+        dag = DAG("d", tasks=[last])
+        ready.wait()
+        return len(dag.tasks)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            first = Task(lambda: 1, name="first")
+            for _ in range(2_000):
+                first >> Task(lambda first: first, name="other")
+            middle = [Task(lambda first: first, name=f"middle {number}") for number in range(20)]
+            last = Task(lambda *rows: len(rows), name="last")
+            first >> middle >> last
+            assert list(pool.map(found, [last] * 4)) == [22] * 4
+
+
+@pytest.mark.usefixtures("_frequent_switches")
+def test_threads_may_build_one_pipeline_at_the_same_time():
+    """A DAG that several requests share has the same tasks in each of them, from its first run on."""
+    ready = threading.Barrier(4, timeout=60)
+
+    def found(dag):
+        ready.wait()
+        return len(dag.graph().nodes)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            first, last = Task(lambda: 1, name="first"), Task(lambda *rows: len(rows), name="last")
+            first >> [Task(lambda first: first, name=f"middle {number}") for number in range(200)] >> last
+            assert list(pool.map(found, [DAG("shared", tasks=[last])] * 4)) == [202] * 4

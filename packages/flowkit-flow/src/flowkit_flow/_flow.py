@@ -129,6 +129,7 @@ class Flow(Pipeline):
 
         Raises:
             BindingError: results and parameters do not fit.
+            DAGCycleError: ``after()`` contradicts the order of the stages.
         """
         waits = self._waits()
         if self._cached is None or self._cached[0] != (self.name, waits):

@@ -382,7 +382,7 @@ class View:
         for edges in self.look_at(task._origin):
             found += edges.downstream().get(task, _NONE)
             if edges.order:
-                found += [downstream for upstream, downstream in pairs(edges.order) if upstream is task]
+                found += edges.waited_for().get(task, _NONE)
         return list(dict.fromkeys(found)) if len(found) > 1 else found
 
     def closure(self, roots: Iterable[Any], *, downstream: bool) -> dict[Any, list[Any]]:

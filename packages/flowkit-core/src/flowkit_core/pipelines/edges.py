@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from itertools import count
 
 from flowkit_core._typing import TYPE_CHECKING
@@ -11,10 +12,51 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-
 _EMPTY: dict[Any, list[Any]] = {}
+_extending = RLock()  # a call that ends while an index is extended may need another index
 serials = count()
 """Numbers that grow from task to task, and from edge to edge."""
+
+
+class Index:
+    """The edges of a flat list by the task at one of their ends; it grows as the list does.
+
+    Attributes:
+        table: task -> what the edges have at their other ends, or where they stand in the list.
+        size: how much of the list is in the table; set last, as other threads read it.
+    """
+
+    __slots__ = ("size", "table")
+
+    def __init__(self) -> None:
+        self.table: dict[Any, list[Any]] = {}
+        self.size = 0
+
+    def extend(self, edges: list[Any], key: int, value: int | None) -> None:
+        """Add the edges that are new.
+
+        Args:
+            edges: upstream, downstream, upstream, downstream and so on.
+            key: which end the table is by: 0 for upstream, 1 for downstream.
+            value: which end is found; None for the place of the downstream in the list.
+        """
+        with _extending:
+            while (start := self.size) < (end := len(edges)):
+                new: dict[Any, list[Any]] = {}
+                values = range(start + 1, end, 2) if value is None else edges[start + value : end : 2]
+                for task, other in zip(edges[start + key : end : 2], values):
+                    if task in new:
+                        new[task].append(other)
+                    else:
+                        new[task] = [other]
+                if self.size != start:
+                    continue  # a call ended meanwhile, in this thread, and extended it
+                if start:
+                    for task, others in new.items():
+                        self.table.setdefault(task, []).extend(others)
+                else:
+                    self.table = new
+                self.size = end
 
 
 class Edges:
@@ -26,76 +68,43 @@ class Edges:
         order: the same where the downstream only waits.
     """
 
-    __slots__ = (
-        "_down",
-        "_downs",
-        "_generation",
-        "_order",
-        "_orders",
-        "_place",
-        "_placed",
-        "_up",
-        "_ups",
-        "data",
-        "order",
-    )
+    __slots__ = ("_generation", "_indexes", "data", "order")
 
     def __init__(self) -> None:
         self.data: list[Any] = []
         self.order: list[Any] = []
         self._generation = 0
-        self._ups = self._downs = self._orders = self._placed = 0  # how much of the lists is in each index
-        self._up = self._down = self._order = self._place = _EMPTY
-
-    def _forget_indexes(self) -> None:
-        self._generation += 1
-        self._ups = self._downs = self._orders = self._placed = 0
+        self._indexes: dict[str, Index] = {}
 
     def upstream(self) -> dict[Any, list[Any]]:
         """Return task -> the tasks whose results it takes; an edge that is declared twice is there twice."""
-        count = len(self.data)
-        if self._ups < count:
-            ups = self._up = self._up if self._ups else {}
-            for upstream, downstream in pairs(self.data, self._ups):
-                if downstream in ups:
-                    ups[downstream].append(upstream)
-                else:
-                    ups[downstream] = [upstream]
-            self._ups = count
-        return self._up if count else _EMPTY
+        return self._index("upstream", self.data, 1, 0)
 
     def places(self) -> dict[Any, list[int]]:
         """Return task -> where in ``data`` the edges to it stand, in the order of :meth:`upstream`."""
-        count = len(self.data)
-        if self._placed < count:
-            places = self._place = self._place if self._placed else {}
-            for place in range(self._placed + 1, count, 2):
-                places.setdefault(self.data[place], []).append(place)
-            self._placed = count
-        return self._place if count else _EMPTY
+        return self._index("places", self.data, 1, None)
 
     def downstream(self) -> dict[Any, list[Any]]:
         """Return task -> the tasks that take its result; an edge that is declared twice is there twice."""
-        count = len(self.data)
-        if self._downs < count:
-            downs = self._down = self._down if self._downs else {}
-            for upstream, downstream in pairs(self.data, self._downs):
-                if upstream in downs:
-                    downs[upstream].append(downstream)
-                else:
-                    downs[upstream] = [downstream]
-            self._downs = count
-        return self._down if count else _EMPTY
+        return self._index("downstream", self.data, 0, 1)
 
     def waits(self) -> dict[Any, list[Any]]:
         """Return task -> the tasks for which it only waits."""
-        count = len(self.order)
-        if self._orders < count:
-            order = self._order = self._order if self._orders else {}
-            for upstream, downstream in pairs(self.order, self._orders):
-                order.setdefault(downstream, []).append(upstream)
-            self._orders = count
-        return self._order if count else _EMPTY
+        return self._index("waits", self.order, 1, 0)
+
+    def waited_for(self) -> dict[Any, list[Any]]:
+        """Return task -> the tasks that only wait for it."""
+        return self._index("waited for", self.order, 0, 1)
+
+    def _index(self, name: str, edges: list[Any], key: int, value: int | None) -> dict[Any, list[Any]]:
+        if not edges:
+            return _EMPTY
+        index = self._indexes.get(name)
+        if index is None:
+            index = self._indexes.setdefault(name, Index())
+        if index.size < len(edges):
+            index.extend(edges, key, value)
+        return index.table
 
     def drop_replaced(self) -> None:
         """Remove the edges of tasks that were replaced, and leave a note of them with their other ends."""
@@ -104,7 +113,8 @@ class Edges:
                 note_lost(lost)
                 kept = [pair for pair in pairs(edges) if not (pair[0]._replaced or pair[1]._replaced)]
                 edges[:] = [task for pair in kept for task in pair]
-                self._forget_indexes()
+                self._generation += 1
+                self._indexes.clear()
 
     @property
     def stamp(self) -> tuple[int, int, int]:
