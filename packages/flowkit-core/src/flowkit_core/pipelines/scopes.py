@@ -269,14 +269,23 @@ class Block:
 
 def module_scope(names: dict[str, Any]) -> Scope:
     """Return the scope of a module, given its globals."""
-    found = names.get(MODULE_KEY)
-    if isinstance(found, Scope) and found.namespace == id(names):  # and not in a copy of some module's globals
-        return found
+    scope: Scope = names.get(MODULE_KEY)  # type: ignore[assignment]
+    if _is_scope_of(names, scope):
+        return scope
     name = names.get("__name__")
     package = name.partition(".")[0] if isinstance(name, str) else "?"
-    scope = names[MODULE_KEY] = Scope("<module>", package, id(names))
-    _modules[id(scope)] = ref(scope, partial(_forget_module, id(scope)))
+    new = Scope("<module>", package, id(names))
+    scope = names.setdefault(MODULE_KEY, new)  # another thread may have been faster
+    if not _is_scope_of(names, scope):
+        scope = names[MODULE_KEY] = new
+    if scope is new:
+        _modules[id(new)] = ref(new, partial(_forget_module, id(new)))
     return scope
+
+
+def _is_scope_of(names: dict[str, Any], found: object) -> bool:
+    """Return whether this is the scope of a module: not something else, and not in a copy of some module's globals."""
+    return isinstance(found, Scope) and found.namespace == id(names)
 
 
 def _forget_module(number: int, _reference: object) -> None:
