@@ -10,6 +10,7 @@ import time
 import warnings
 
 from flowkit_state import _oscalls
+from flowkit_state._origin import OURS
 from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, plain
 
 TYPE_CHECKING = False
@@ -138,7 +139,7 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
 def _depth_of_caller() -> int:
     """Return the `stacklevel` at which a warning points at the user's line, not at ours."""
     depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("flowkit_"):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OURS:
         depth, frame = depth + 1, frame.f_back
     return depth
 
