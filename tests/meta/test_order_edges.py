@@ -3,30 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from resumable import step
+from ordered import create_table, extract, load, load_by_name, report
 
 from flowkit import DAG, Flow, ResumeError, Task
-
-
-def create_table(folder):
-    return step(folder, "create_table", None)
-
-
-def extract(folder):
-    return step(folder, "extract", 7)
-
-
-def load(extract, folder, table="orders"):
-    return step(folder, "load", f"{extract} rows in {table}")
-
-
-def load_by_name(extract, folder, create_table="orders"):
-    return step(folder, "load", f"{extract} rows in {create_table}")
-
-
-def report(load, folder):
-    return step(folder, "report", f"report: {load}")
-
 
 LOADED = "7 rows in orders"
 RESULTS = {"create_table": None, "extract": 7, "load": LOADED, "report": f"report: {LOADED}"}
