@@ -9,7 +9,6 @@ import bindings as b
 import pytest
 
 from flowkit_core import DAG, Group, Task
-from flowkit_flow import Flow
 
 
 def fresh(*originals):
@@ -80,18 +79,6 @@ def test_after_failed_task_lets_clean_up_run(executor):
     results = DAG("order", tasks=[clean]).run(executor, raise_on_failure=False)
     assert results.states == {"fail": "failed", "clean": "succeeded"}
     assert results["clean"] == "prod.db"
-
-
-@pytest.mark.parametrize("same_stage", [True, False])
-def test_after_in_flow(executor, same_stage):
-    """Between tasks of one stage, and of different ones."""
-    extract, lock, scale = fresh(b.extract, b.create_table, b.scale)
-    if same_stage:
-        extract.after(lock)
-        flow = Flow("order").branch(extract, lock).merge(scale.after(lock))
-    else:
-        flow = Flow("order").add(lock).add(extract).add(scale.after(lock))
-    assert flow.run(executor) == {"create_table": None, "extract": 7, "scale": 70}
 
 
 def test_after_in_wide_graph(executor):

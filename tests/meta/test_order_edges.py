@@ -31,6 +31,13 @@ def states(box):
     return {name: item.state for name, item in record(box).tasks.items()}
 
 
+def test_order_edges_between_stages_of_a_flow(box, executor):
+    """On all executors."""
+    lock, source, sink, last = Task(create_table), Task(extract), Task(load), Task(report)
+    flow = Flow("order").add(lock).add(source.after(lock)).add(sink.after(lock)).add(last)
+    assert flow.run(executor, params=box.params) == RESULTS
+
+
 @kinds
 def test_order_edge_run_is_recorded(box, executor, kind):
     """With the same results as a run without a record."""
