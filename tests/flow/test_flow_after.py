@@ -160,3 +160,18 @@ def test_after_in_block_is_not_seen_by_flow():
         load.after(lock)
     assert edges(Flow("f").branch(load, lock)) == (set(), set())
     assert list(block.run("serial")) == ["lock", "load"]
+
+
+def test_graph_of_flow_is_built_again_only_after_a_change():
+    """A task elsewhere is none; a new stage, and a new edge between its tasks, are."""
+    lock, load = Task(lambda: None, name="lock"), Task(lambda: 1, name="load")
+    flow = Flow("f").branch(lock, load)
+    graph = flow.graph()
+    Task(lambda: 2, name="elsewhere")
+    assert flow.graph() is graph
+    load.after(lock)
+    changed = flow.graph()
+    assert changed is not graph
+    assert [node.name for node in changed.first] == ["lock"]
+    assert flow.graph() is changed
+    assert len(flow.add(Task(lambda load: load, name="last")).graph()) == 3

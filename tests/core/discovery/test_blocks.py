@@ -488,6 +488,26 @@ def test_block_entered_in_one_call_and_left_in_another():
     assert case.dag.run("serial") == {"inside": 1}
 
 
+def test_class_body_and_text_in_inner_block_make_tasks_of_it():
+    """Code that is part of a function is in the block of the function, also while the module is in another."""
+    namespace = {"__name__": "blocks", "DAG": DAG, "Task": Task}
+    exec(
+        """
+with DAG("outer") as outer:
+    def build():
+        with DAG("inner") as inner:
+            class Tasks:
+                of_class = Task(lambda: 1, name="of_class")
+            exec("of_text = Task(lambda: 2, name='of_text')", globals())
+        return inner
+    inner = build()
+""",
+        namespace,
+    )
+    assert namespace["inner"].run("serial") == {"of_class": 1, "of_text": 2}
+    assert namespace["outer"].tasks == ()
+
+
 # Memory and size
 
 

@@ -121,16 +121,11 @@ class Call:
             return Ending(FAILED, error=error)
 
 
-def _answer(task: str, value: object) -> object:
+def _answer(task: str, value: Any) -> Any:
     """Return the answer of a condition, if it is one: an iterator or an awaitable would always count as true."""
     kind = type(value)
-    if (
-        kind.__name__ == "generator"
-        or hasattr(kind, "__await__")
-        or hasattr(kind, "__anext__")
-        or hasattr(kind, "__next__")
-    ):
-        if type(value) is CoroutineType:
+    if hasattr(kind, "__next__") or hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
+        if kind is CoroutineType:
             value.close()
         raise TypeError(
             f"the condition (when=) of task {task!r} returned {shown(value)}, of type {kind.__name__}, which is neither"

@@ -431,12 +431,12 @@ class Run(Ledger):
         if binding is None:
             sources = node.sources or ()
             count = len(parameters.positional)
-            fills: Sequence[tuple[str, int]] = list(zip(parameters.positional, sources, strict=False))
+            fills: Iterable[tuple[str, int]] = zip(parameters.positional, sources, strict=False)
             rest: Sequence[int] = sources[count:]
             named_rest: Mapping[str, int] = {}
             fixed = bool(sources) and count > 0
         else:
-            fills, rest, named_rest = list(binding.named.items()), binding.rest, binding.named_rest
+            fills, rest, named_rest = binding.named.items(), binding.rest, binding.named_rest
             fixed = bool(binding.named)
         given: dict[str, Any] = {}
         for name, source in fills:
@@ -467,7 +467,7 @@ class Run(Ledger):
             if name in given and given[name] is None:
                 self._warn_of_none(node, name)
         if node.task.retry.retries and not node.task._warned_of_iterator:
-            node.task.check_iterators((*args, *kwargs.values()))
+            node.task._check_iterators((*args, *kwargs.values()))
         when = node.task.when
         if when is None:
             return args, kwargs, None

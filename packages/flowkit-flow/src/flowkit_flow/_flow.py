@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from flowkit_core.pipelines.binding import Binding
+    from flowkit_core.pipelines.discovery import View
     from flowkit_core.pipelines.parameters import Parameters
     from flowkit_core.pipelines.scopes import Scope
 
@@ -66,7 +67,9 @@ class Flow(Pipeline):
         self._stages: list[list[Task[..., Any]]] = []
         self._place: dict[str, tuple[int, int]] = {}  # name -> index of the task, index of its stage
         self._tasks: list[Task[..., Any]] = []
-        self._cached: tuple[Any, Graph] | None = None
+        self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # with the order-only edges that it has
+        self._view: View | None = None  # the edges that the flow saw when the graph was built
+        self._stamp: Any = None
 
     @property
     def tasks(self) -> tuple[Task[..., Any], ...]:
@@ -131,34 +134,45 @@ class Flow(Pipeline):
             BindingError: results and parameters do not fit.
             DAGCycleError: ``after()`` contradicts the order of the stages.
         """
-        waits = self._waits()
-        if self._cached is None or self._cached[0] != (self.name, waits):
-            upstream: list[Sequence[int]] = []
-            start = end = 0
-            for stage in self._stages:
-                upstream += [range(start, end)] * len(stage)
-                start, end = end, end + len(stage)
-            for index, only in waits.items():
-                upstream[index] = [other for other in upstream[index] if other not in only]
-            graph = Graph(self.name, self._tasks, upstream, self._bind, waits=waits, known=self._surroundings.names)
-            self._cached = (self.name, waits), graph
-        return self._cached[1]
-
-    def _waits(self) -> dict[int, tuple[int, ...]]:
-        """Return the order-only edges between tasks of the flow, which ``after()`` has declared."""
+        built = self._built
+        if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
+            return built[1]
         view = self._surroundings.edges(None, self._tasks)
+        waits = self._waits(view)
+        if built is None or built[1].name != self.name or built[0] != waits:
+            self._built = built = waits, self._build(waits)
+        self._view = view
+        self._stamp = self._stamp_now()
+        return built[1]
+
+    def _build(self, waits: dict[int, tuple[int, ...]]) -> Graph:
+        upstream: list[Sequence[int]] = []
+        start = end = 0
+        for stage in self._stages:
+            upstream += [range(start, end)] * len(stage)
+            start, end = end, end + len(stage)
+        for index, only in waits.items():
+            upstream[index] = [other for other in upstream[index] if other not in only]
+        return Graph(self.name, self._tasks, upstream, self._bind, waits=waits, known=self._surroundings.names)
+
+    def _stamp_now(self) -> Any:
+        """Return a value that is another one after every change of the edges that the flow sees."""
+        return None if self._view is None else (self._surroundings.stamp, self._view.stamp)
+
+    def _waits(self, view: View) -> dict[int, tuple[int, ...]]:
+        """Return the order-only edges between tasks of the flow, which ``after()`` has declared."""
         place = {task: index for index, task in enumerate(self._tasks)}
         found = (
             (index, [place[other] for other in view.waits(task) if other in place]) for task, index in place.items()
         )
         return {index: tuple(only) for index, only in found if only}
 
-    def call_returned(self, scope: Scope, caller: Scope) -> None:
+    def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Keep the order-only edges of this flow that belong to a call which returns to another."""
         self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
         self._surroundings.call_returned(scope, caller, self._tasks)
 
-    _SHARED = (*Pipeline._SHARED, "_stages", "_place", "_tasks", "_surroundings", "_cached")
+    _SHARED = (*Pipeline._SHARED, "_stages", "_place", "_tasks", "_surroundings", "_built", "_view", "_stamp")
 
     def __copy__(self) -> Flow:
         copy: Flow = object.__new__(type(self))
@@ -167,6 +181,7 @@ class Flow(Pipeline):
             "_place": dict(self._place),
             "_tasks": list(self._tasks),
         }
+        copy._surroundings.add_pipeline(copy)
         return copy
 
     def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
@@ -199,7 +214,7 @@ class Flow(Pipeline):
             self._place[task.name] = len(self._tasks), len(self._stages)
             self._tasks.append(task)
         self._stages.append(list(tasks))
-        self._cached = None
+        self._built = None
         return self
 
     def __repr__(self) -> str:

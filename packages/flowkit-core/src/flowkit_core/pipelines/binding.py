@@ -258,7 +258,7 @@ def check_open(
     names: Sequence[str],
     open_nodes: Sequence[Node],
     params: Mapping[str, Any],
-    remedy: Callable[[Node, str], str],
+    remedy: Callable[[Node, str, bool], str],
     filled_remedy: Callable[[str, str, str], str],
     known: Callable[[], Sequence[str]],
 ) -> None:
@@ -269,7 +269,8 @@ def check_open(
         names: their names.
         open_nodes: those of the nodes that have open parameters.
         params: what the run was given.
-        remedy: returns what to do about a parameter of a node that is not filled, in the terms of the builder.
+        remedy: returns what to do about a parameter of a node that is not filled, given whether a task of that name
+            exists that is not directly upstream.
         filled_remedy: returns what to do about a parameter of a task that an upstream fills, given the three names.
         known: returns names of tasks that exist near the pipeline.
 
@@ -293,7 +294,7 @@ def check_open(
                 continue
             if f"{node.name}.{parameter}" not in params:
                 upstream = [names[index] for index in node.upstream if index not in node.waits]
-                raise _missing(node, parameter, upstream, remedy(node, parameter), names, known())
+                raise _missing(node, parameter, upstream, remedy, [*names, *known()])
 
 
 def _unwanted(
@@ -359,27 +360,28 @@ def _too_many(
 
 
 def _missing(
-    node: Node, parameter: str, upstream: Sequence[str], remedy: str, names: Sequence[str], known: Sequence[str]
+    node: Node,
+    parameter: str,
+    upstream: Sequence[str],
+    remedy: Callable[[Node, str, bool], str],
+    names: Sequence[str],
 ) -> BindingError:
+    """Return the error for a parameter that nothing fills, given the names of tasks in and near the pipeline."""
     task, parameters = node.name, node.parameters
-    others = [name for name in (*names, *known) if name != task]
-    if parameter in others and parameter not in upstream:
-        guess = ""
-        if remedy.startswith(("wire", "if it")):
-            remedy = f"a task named {parameter!r} exists but is not wired to it: add '{parameter} >> {task}'"
-        elif remedy.startswith("name the parameter"):
-            remedy = f"a task named {parameter!r} exists but is not earlier in the flow: add({parameter}) before it"
-    else:
-        guess = did_you_mean(parameter, [name for name in others if name not in parameters.names])
+    others = [name for name in names if name != task]
+    exists = parameter in others and parameter not in upstream
+    guess = "" if exists else did_you_mean(parameter, [name for name in others if name not in parameters.names])
     if parameter == "self":
-        remedy = f"a method needs an object: make a task of a bound method, Task(something.{task})"
+        advice = f"a method needs an object: make a task of a bound method, Task(something.{task})"
+    else:
+        advice = remedy(node, parameter, exists)
     if upstream:
         use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
     else:
         use = f"it has no upstream{guess}"
     return BindingError(
         f"task {task!r} takes {parameter!r}, but {use}; its signature is {task}{parameters}: "
-        f"{remedy}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
+        f"{advice}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
         task,
         parameter,
         upstream,

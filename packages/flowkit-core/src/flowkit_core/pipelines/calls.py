@@ -371,18 +371,20 @@ def _forget_maker(number: int, _reference: object) -> None:
 def _scope_of_text(frame: FrameType) -> Scope:
     """Return the scope for code that is no function's: a class body, a module, a notebook cell, the text of an exec."""
     caller = frame.f_back
-    if caller is not None and not frame.f_code.co_name.startswith("<"):  # a class body
+    if caller is not None and _is_part_of(caller, frame):
         return scope_of(caller)
-    names = frame.f_globals
-    if caller is not None and caller.f_globals is names:  # exec(text), which is part of the call that executes it
-        return scope_of(caller)
-    scope = module_scope(names)
+    scope = module_scope(frame.f_globals)
     if not isinstance(frame.f_trace, Token) and not _is_module(frame, caller):
         if frame.f_trace is None:
             frame.f_trace = SlowToken(Call(scope, frame))
         elif not any(call.scope is scope and call.frame_id == id(frame) for call in live.values()):
             Call(scope, frame).remember_stack(frame.f_back)  # while tracing is on, the end is found out by settle()
     return scope
+
+
+def _is_part_of(caller: FrameType, frame: FrameType) -> bool:
+    """Return whether code that is no function's belongs to its caller: a class body, or the text of an exec()."""
+    return not frame.f_code.co_name.startswith("<") or caller.f_globals is frame.f_globals
 
 
 def _is_module(frame: FrameType, caller: FrameType | None) -> bool:
@@ -410,7 +412,7 @@ def known_scope(frame: FrameType) -> Scope | None:
     call = _call_of(frame)
     if call is not None:
         return call.scope
-    if frame.f_code.co_flags & FUNCTION:
+    if frame.f_code.co_flags & FUNCTION or (frame.f_back is not None and _is_part_of(frame.f_back, frame)):
         return None
     scope: Any = frame.f_globals.get(MODULE_KEY)
     return scope if type(scope) is Scope and scope.namespace == id(frame.f_globals) else None

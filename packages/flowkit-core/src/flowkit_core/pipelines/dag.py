@@ -176,7 +176,7 @@ class DAG(Pipeline):
             found = {task: found[task] for task in discovery.without_templates(found, view)}
         return found, view
 
-    def call_returned(self, scope: Scope, caller: Scope) -> None:
+    def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Keep what this pipeline has of a call that returns; see scopes.py."""
         built = self._built
         if built is not None and self._stamp == self._stamp_now():
@@ -205,6 +205,7 @@ class DAG(Pipeline):
         copy.__dict__ |= self.__dict__
         copy._tasks = None if self._tasks is None else list(self._tasks)
         copy._block = None if self._block is None else self._block.copy()
+        copy._surroundings.add_pipeline(copy)
         return copy
 
 

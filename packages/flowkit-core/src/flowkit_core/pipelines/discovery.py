@@ -98,8 +98,12 @@ class Surroundings:
         self._detached = not self.scope.namespace and "<locals>" in inner.co_qualname
         if pipeline is not None:
             self.scope.has_bare |= is_bare
-            for scope in (self.scope, *self.around):
-                scope.add_pipeline(pipeline)
+            self.add_pipeline(pipeline)
+
+    def add_pipeline(self, pipeline: CreatedPipeline) -> None:
+        """Let the calls that this one is in tell a pipeline, or a copy of it, when they return."""
+        for scope in (self.scope, *self.around):
+            scope.add_pipeline(pipeline)
 
     @property
     def around(self) -> list[Scope]:

@@ -64,7 +64,6 @@ class Graph:
         "_heights",
         "_known",
         "_open",
-        "_wanted",
         "cached",
         "countdowns",
         "first",
@@ -87,7 +86,6 @@ class Graph:
         self.name = name
         self.cached: list[Node] = []
         self._open: list[Node] = []
-        self._wanted: dict[str, list[Node]] | None = None
         self._heights: list[int] | None = None
         self._known = known
         self._by_position = bind is bind_by_position
@@ -196,11 +194,11 @@ class Graph:
             parameter = node.parameters.positional[:1]
             if parameter and parameter[0] != self.names[node.sources[0]]:
                 self._check_none(node, ((parameter[0], node.sources[0]),))
-        plain = node.sources is not None and node.plain and not node.none_checked
+        is_plain = node.sources is not None and node.plain and not node.none_checked
         if not node.task._is_plain:
-            plain = self._check_options(node) and plain
-        node.plain = plain
-        node.pick = itemgetter(*node.sources) if plain and node.sources and len(node.sources) > 1 else None
+            is_plain = self._check_options(node) and is_plain
+        node.plain = is_plain
+        node.pick = itemgetter(*node.sources) if is_plain and node.sources and len(node.sources) > 1 else None
 
     def _bind_in_full(self, node: Node, bind: Bind) -> None:
         names, parameters = self.names, node.parameters
@@ -234,19 +232,19 @@ class Graph:
 
     def _check_options(self, node: Node) -> bool:
         """Check the options of a task against its place in the graph; return whether it is plain all the same."""
-        task, plain = node.task, True
+        task, is_plain = node.task, True
         if task.when is not None:
             data = [self.names[index] for index in node.upstream if index not in node.waits]
             check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
-            plain = False
+            is_plain = False
         if task.trigger == "one_failed":
-            plain = False
+            is_plain = False
         if task.cache is not None:
-            plain = False
+            is_plain = False
             self.cached.append(node)
         if task.retry.retries and node.sources:
-            plain = False  # the run checks whether it is given an iterator
-        return plain
+            is_plain = False  # the run checks whether it is given an iterator
+        return is_plain
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -300,7 +298,7 @@ class Graph:
             check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
 
     def _filled_remedy(self, task: str, parameter: str, upstream: str) -> str:
-        """Return what to do about a parameter that an upstream fills, in the terms of the builder."""
+        """Return what to do about a parameter that an upstream fills, in the terms of a DAG or a Flow."""
         if not self._by_position:
             return (
                 f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
@@ -310,9 +308,17 @@ class Graph:
             f"{upstream} >> {task}; if another parameter is to take its result, name that {upstream!r}, or put it first"
         )
 
-    def _remedy(self, node: Node, parameter: str) -> str:
-        """Return what to do about a parameter that nothing fills, in the terms of the builder."""
+    def _remedy(self, node: Node, parameter: str, exists: bool) -> str:
+        """Return what to do about a parameter that nothing fills, in the terms of a DAG or a Flow.
+
+        Args:
+            node: the node.
+            parameter: the parameter.
+            exists: whether a task of that name exists which is not directly upstream.
+        """
         if not self._by_position:
+            if exists:
+                return f"a task named {parameter!r} exists but is not earlier in the flow: add({parameter}) before it"
             return "name the parameter after an earlier task of the flow, add() such a task before it"
         if any(self.names[index] == parameter for index in node.waits):
             return (
@@ -324,6 +330,8 @@ class Graph:
                 f"{parameter!r} is upstream of it only through other tasks, and a DAG passes results of direct "
                 f"upstreams: add '{parameter} >> {node.name}'"
             )
+        if exists:
+            return f"a task named {parameter!r} exists but is not wired to it: add '{parameter} >> {node.name}'"
         wire = "wire a task to it with '>>'"
         if node.upstream or node.downstream:
             return wire
@@ -332,9 +340,9 @@ class Graph:
 
 def _is_annotated_none(func: Any) -> bool:
     """Return whether a function, or that of a partial or of a class's ``__call__``, is annotated to return None."""
-    plain = next((layer for layer in layers(func) if type(layer) is FunctionType), None)
+    inner = next((layer for layer in layers(func) if type(layer) is FunctionType), None)
     try:
-        found: Any = plain.__annotations__.get("return", "") if plain is not None else ""
+        found: Any = inner.__annotations__.get("return", "") if inner is not None else ""
     except Exception:  # annotations that cannot be evaluated
         return False
     return found is None or found is type(None) or (type(found) is str and found.strip("'\"") == "None")

@@ -55,6 +55,8 @@ class _DefaultTrigger(str):
 
 NONE_FAILED: Any = _DefaultTrigger("none_failed")
 
+_NO_SCHEDULE = "flowkit does not schedule: call run() from cron or a systemd timer"
+_WORKERS = dict.fromkeys(("workers", "n_jobs", "num_workers", "concurrency", "max_threads"), "use 'max_workers'")
 OPTION_ALIASES = {
     "retry": "use 'retries'",
     "max_retries": "use 'retries'",
@@ -75,14 +77,10 @@ OPTION_ALIASES = {
     "retry_condition_fn": "use 'retry_on', a function of the exception",
     "timeout_seconds": "tasks have no time limit",
     "tags": "tasks have no tags: use the name",
-    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "schedule": _NO_SCHEDULE,
 }
 PIPELINE_ALIASES = {
-    "workers": "use 'max_workers'",
-    "n_jobs": "use 'max_workers'",
-    "num_workers": "use 'max_workers'",
-    "concurrency": "use 'max_workers'",
-    "max_threads": "use 'max_workers'",
+    **_WORKERS,
     "max_active_tasks": "use 'max_workers'",
     "dag_id": "the name is the first argument: DAG('etl')",
     "flow_name": "the name is the first argument: Flow('etl')",
@@ -90,9 +88,9 @@ PIPELINE_ALIASES = {
     "steps": "for a DAG use tasks=[...], for a Flow add(task)",
     "tasks": "add tasks with add(), branch() and merge()",
     "executor": "give it to run(executor=...)",
-    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
-    "schedule_interval": "flowkit does not schedule: call run() from cron or a systemd timer",
-    "cron": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "schedule": _NO_SCHEDULE,
+    "schedule_interval": _NO_SCHEDULE,
+    "cron": _NO_SCHEDULE,
     "start_date": "flowkit does not schedule: give the date to run(params={'date': ...})",
     "catchup": "flowkit does not schedule: call run() once for each date",
     "default_args": "give each task its options: @task(retries=3)",
@@ -114,9 +112,9 @@ TASK_METHODS = {
 PIPELINE_METHODS = {
     "arun": ": call run() in a thread, await asyncio.to_thread(pipeline.run)",
     "map": ": loop over the inputs, and call run(params={...}) for each",
-    "schedule": ": flowkit does not schedule: call run() from cron or a systemd timer",
-    "serve": ": flowkit does not schedule: call run() from cron or a systemd timer",
-    "deploy": ": flowkit does not schedule: call run() from cron or a systemd timer",
+    "schedule": f": {_NO_SCHEDULE}",
+    "serve": f": {_NO_SCHEDULE}",
+    "deploy": f": {_NO_SCHEDULE}",
     "submit": ": use run()",
     "start": ": use run()",
     "execute": ": use run()",
@@ -125,11 +123,7 @@ PIPELINE_METHODS = {
     "add_task": ": wire tasks with '>>', or name them, DAG(tasks=[...])",
 }
 RUN_ALIASES = {
-    "workers": "use 'max_workers'",
-    "n_jobs": "use 'max_workers'",
-    "num_workers": "use 'max_workers'",
-    "concurrency": "use 'max_workers'",
-    "max_threads": "use 'max_workers'",
+    **_WORKERS,
     "scheduler": "use 'executor'",
     "backend": "use 'executor'",
     "parallel": "use executor='thread', 'process' or 'serial'",
@@ -154,7 +148,7 @@ RUN_ALIASES = {
     "restart": "use resume=True",
     "tasks": "use DAG(tasks=[...])",
     "tags": "runs have no tags: use params",
-    "schedule": "flowkit does not schedule: call run() from cron or a systemd timer",
+    "schedule": _NO_SCHEDULE,
     "retries": "retries belong to tasks: @task(retries=3)",
 }
 

@@ -209,7 +209,7 @@ class Pipeline:
 
         Raises:
             ValueError: there is no such format.
-            DAGCycleError, DuplicateTaskError, BindingError: the wiring is wrong.
+            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the wiring is wrong.
         """
         from flowkit_core.draw import draw
 

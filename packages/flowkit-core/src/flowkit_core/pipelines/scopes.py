@@ -32,7 +32,7 @@ _replacements = 0
 class CreatedPipeline(Protocol):
     """What a scope knows of a pipeline that was created in it."""
 
-    def call_returned(self, scope: Scope, caller: Scope) -> None:
+    def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Mark what the pipeline has as used, and keep its edges that belong to a call which returns to another."""
 
 
@@ -175,7 +175,7 @@ class Scope:
         """
         if self.pipelines is not None:
             for pipeline in self.pipelines:
-                pipeline.call_returned(self, caller)
+                pipeline._call_returned(self, caller)
                 caller.add_pipeline(pipeline)
             if self.has_bare:
                 for task in self.members():

@@ -15,7 +15,7 @@ from flowkit_core.failure import add_note, described, report
 from flowkit_core.retry import RetryPolicy, own_random
 
 from . import discovery
-from .calls import FUNCTION, Token, active_block, is_constructor_of, scope_of
+from .calls import FUNCTION, GENERATORS, Token, active_block, is_constructor_of, scope_of
 from .edges import METHODS, Origin, serials
 from .options import (
     BACKOFF,
@@ -55,7 +55,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 _NEVER = RetryPolicy()
 _SELF = frozenset(("self", "cls"))
-_GENERATORS = 0x20 | 0x200  # inspect.CO_GENERATOR, CO_ASYNC_GENERATOR
 _own_globals = globals()
 
 
@@ -141,7 +140,7 @@ class Task(Vertex, Generic[P, R_co]):
             if (
                 options
                 or type(func) is not FunctionType
-                or func.__code__.co_flags & _GENERATORS
+                or func.__code__.co_flags & GENERATORS
                 or not (name is None or (type(name) is str and name))
             ):
                 is_plain = False
@@ -198,7 +197,7 @@ class Task(Vertex, Generic[P, R_co]):
     if not TYPE_CHECKING:
 
         def __getattr__(self, attribute):
-            """Answer for what is the function's own and seldom asked for; say what to write for other tools' names."""
+            """Return attributes of the function that are rarely read, or say what to write for names of other tools."""
             known = self.__dict__
             if "func" not in known or "name" not in known:
                 raise AttributeError(attribute)
@@ -346,7 +345,7 @@ class Task(Vertex, Generic[P, R_co]):
         """Run the function, with its retries, and return what it returns; for an ``async def``, a coroutine of that."""
         self._used = True
         if self.retry.retries and not self._warned_of_iterator:
-            self.check_iterators((*args, *kwargs.values()))
+            self._check_iterators((*args, *kwargs.values()))
         if is_coroutine_function(self.func):
             return self._call_async(None, 1, args, kwargs)  # type: ignore[return-value]
         attempt = 1
@@ -365,7 +364,7 @@ class Task(Vertex, Generic[P, R_co]):
             return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
         return value  # type: ignore[no-any-return]
 
-    def check_iterators(self, given: Sequence[Any]) -> None:
+    def _check_iterators(self, given: Sequence[Any]) -> None:
         """Warn, once, of an argument that a second try finds consumed."""
         for value in given:
             if hasattr(type(value), "__next__"):
@@ -395,7 +394,7 @@ class Task(Vertex, Generic[P, R_co]):
         return self if instance is None or isinstance(func, staticmethod) else MethodType(self, instance)
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Be a method, if the function under decorators is one; a plain function was looked at before."""
+        """Make this task a method if the function under its decorators is one; ``__init__`` has checked plain ones."""
         inner = next((layer for layer in reversed(layers(self.func)) if type(layer) is FunctionType), None)
         if inner is not None and is_method(inner):
             self._origin = METHODS
@@ -597,7 +596,7 @@ def task(
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
         trigger: which ends of the upstream tasks let the task run.
         cache: whether pipelines use a result again.
-        **unknown: refused, with a word on what to write instead.
+        **unknown: no other option exists; the error says what to write instead.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).

@@ -160,19 +160,19 @@ def _listed(given: Iterable[object]) -> list[Vertex]:
         if isinstance(item, Vertex):
             found.append(item)
         else:
-            found += _vertices(item, "after() got")
+            found += _vertices(item, "after() got", "given to after()")
     if not found:
         raise TypeError("after() needs at least one task to wait for: write load.after(create_table)")
     return found
 
 
-def _vertices(items: object, where: str = "next to '>>' stands") -> list[Vertex]:
+def _vertices(items: object, where: str = "next to '>>' stands", place: str = "next to '>>'") -> list[Vertex]:
+    """Return the tasks of a list, or raise; ``where`` and ``place`` say in the error where the list stands."""
     if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
         raise TypeError(f"{where} {described_operand(items)}")
     vertices = []
     for position, item in enumerate(items):
         if not isinstance(item, Vertex):
-            place = "next to '>>'" if "'>>'" in where else "given to after()"
             raise TypeError(f"item {position} of the list {place} is {described_operand(item)}")
         vertices.append(item)
     return vertices
