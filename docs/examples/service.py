@@ -1,6 +1,6 @@
 """A web service that builds and runs a pipeline for each request, with the standard library alone.
 
-Try it: without arguments, it asks itself for three orders at once, prints the answers and ends.
+Try it: without arguments, it sends three requests to itself at the same time, prints the answers and exits.
 
     python service.py
     python service.py --port 8000        # then open http://127.0.0.1:8000/order?item=tea&count=2
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         """Write no line for each request."""
 
 
-def ask_itself(server: ThreadingHTTPServer) -> None:
+def send_requests(server: ThreadingHTTPServer) -> None:
     """Send three requests at once, and print the answers."""
 
     def ask(query: str) -> str:
@@ -78,7 +78,7 @@ def ask_itself(server: ThreadingHTTPServer) -> None:
 
 
 def main() -> None:
-    """Serve until Ctrl-C, or, without a port, answer three requests of its own."""
+    """Serve until Ctrl-C; without a port, send three requests to the server and exit."""
     parser = argparse.ArgumentParser(description="Builds and runs a pipeline for each request.")
     parser.add_argument("--port", type=int, help="serve there until Ctrl-C")
     options = parser.parse_args()
@@ -91,7 +91,7 @@ def main() -> None:
             return
         Thread(target=server.serve_forever).start()
         try:
-            ask_itself(server)
+            send_requests(server)
         finally:
             server.shutdown()
 

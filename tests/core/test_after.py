@@ -130,7 +130,7 @@ def test_after_of_wired_list_applies_to_group_that_it_returns():
 
 @pytest.mark.parametrize("wrong", ["lock", 3, None, len, DAG], ids=repr)
 @pytest.mark.parametrize("form", [lambda item: item, lambda item: [item]], ids=["itself", "in a list"])
-def test_after_what_is_no_task_raises_type_error_that_shows_it(wrong, form):
+def test_after_argument_that_is_not_a_task_raises_type_error(wrong, form):
     """The error shows what was given."""
     with pytest.raises(TypeError) as caught:
         value("sink").after(form(wrong))
@@ -138,7 +138,7 @@ def test_after_what_is_no_task_raises_type_error_that_shows_it(wrong, form):
 
 
 @pytest.mark.parametrize("wrong", ["lock", [len]], ids=repr)
-def test_after_what_is_no_task_names_after_in_error(wrong):
+def test_after_argument_that_is_not_a_task_names_after_in_error(wrong):
     """The line that is wrong has no '>>' in it."""
     with pytest.raises(TypeError, match=r"after\(\)"):
         value("sink").after(wrong)
@@ -146,13 +146,13 @@ def test_after_what_is_no_task_names_after_in_error(wrong):
 
 @pytest.mark.parametrize("nothing", [(), ([],), ((), [])], ids=repr)
 def test_after_nothing_raises_type_error(nothing):
-    """To wait for nothing is a slip, not a wish."""
+    """after() without arguments raises a TypeError."""
     with pytest.raises(TypeError, match=r"after\(\) needs at least one task"):
         value("sink").after(*nothing)
 
 
 def test_after_refused_list_declares_no_edge():
-    """All or nothing."""
+    """A TypeError for one item leaves all items unwired."""
     a, sink = value("a"), value("sink")
     with pytest.raises(TypeError):
         sink.after(a, [len])
@@ -254,7 +254,7 @@ def test_after_each_other_raises_cycle_error():
 
 
 def test_after_task_of_parameter_name_leaves_parameter_open():
-    """The name of the parameter does not turn order into data, and the error says what would."""
+    """An order-only edge never fills a parameter of that name; the error suggests a data edge."""
     lock, load = value("lock"), Task(lambda lock: lock, name="load")
     load.after(lock)
     with pytest.raises(BindingError, match="write 'lock >> load' instead"):
@@ -295,7 +295,7 @@ def test_after_failed_task_is_upstream_failed():
 
 
 def test_after_task_that_could_not_run_is_upstream_failed():
-    """Failures travel along edges of both kinds."""
+    """Failures propagate along data edges and order-only edges."""
     first, middle, last = failing("first"), value("middle"), value("last")
     last.after(middle.after(first))
     results = run(last, fail_fast=False, raise_on_failure=False)
@@ -402,7 +402,7 @@ def test_pictures_show_order_edges_dashed():
 
 
 def test_pictures_without_order_edges_have_no_legend():
-    """The word appears where it is needed."""
+    """The legend appears only if there is a dashed edge."""
     load = Task(lambda rows: rows, name="load")
     value("extract") >> load
     for format in ("text", "mermaid", "dot"):

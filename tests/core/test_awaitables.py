@@ -1,4 +1,4 @@
-"""Coroutines: whatever a call returns as one is awaited, other awaitables are values, and generators are refused."""
+"""Coroutines are awaited, other awaitables are values, and unsupported generators are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def answer(x=20):
 
 
 def passed_on(function):
-    """Return a function that returns what another returns, without telling what that is."""
+    """Return a plain wrapper of a function, without ``functools.wraps``."""
 
     def wrapper(*args):
         return function(*args)
@@ -332,12 +332,12 @@ def test_generator_function_with_retries_is_refused_where_declared(func):
 
 @pytest.mark.parametrize("func", GENERATORS.values(), ids=GENERATORS)
 def test_generator_function_without_retries_is_a_task(func):
-    """Also where retries=0 is said."""
+    """Also with an explicit retries=0."""
     for made in (Task(func, name="made"), Task(func, name="made", retries=0)):
         assert list(DAG("values", tasks=[made]).run("serial")["made"]) == [1]
 
 
-# How a task is known
+# is_async
 
 
 @pytest.mark.parametrize(
@@ -352,6 +352,6 @@ def test_generator_function_without_retries_is_a_task(func):
         ("__call__ that returns one", False),
     ],
 )
-def test_is_async_says_what_can_be_known_before_the_call(name, is_async):
+def test_is_async_ignores_attribute_func(name, is_async):
     """An attribute named func means nothing."""
     assert Task(KINDS[name], name="made").is_async is is_async

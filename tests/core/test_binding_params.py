@@ -1,4 +1,4 @@
-"""Parameters of one task, upstreams that return None, and the words about tasks that are not wired."""
+"""Parameters of one task, upstreams that return None, and errors about tasks that are not wired."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_param_with_odd_dots_is_refused(key):
 def test_param_of_task_that_takes_none_says_so():
     """There is nothing to suggest."""
     text = refused(value("extract"), table("load"), params={"table": 1, "extract.rows": 2})
-    assert "'extract' has none" in text
+    assert "'extract' has no open parameter" in text
 
 
 def test_param_that_upstream_fills_names_upstream():
@@ -182,7 +182,7 @@ def main():
 
 
 def test_missing_parameter_nearly_named_like_task_that_is_not_wired_gets_suggestion():
-    """Both slips at once."""
+    """Misspelled and not wired."""
     orders, report = value("orders"), Task(lambda ordres: ordres, name="report")
     with pytest.raises(BindingError, match="did you mean 'orders'"):
         DAG("report", tasks=[report]).run("serial")
@@ -266,7 +266,7 @@ def test_upstream_annotated_none_warns_once_for_many_runs():
     ids=["by name", "keyword-only", "takes nothing", "by name among others"],
 )
 def test_upstream_annotated_none_that_is_named_or_not_taken_does_not_warn(func):
-    """Who names it wants it."""
+    """A parameter named like the upstream takes None on purpose."""
     create, load = Task(defined(PLAIN), name="create"), Task(func, name="load")
     create >> load
     run(load)

@@ -1,4 +1,4 @@
-"""Conditions: which arguments ``when`` gets, and which answers are none."""
+"""Conditions: which arguments ``when`` gets, and which results are errors."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ def test_condition_with_misspelled_parameter_gets_suggestion():
     assert "(rows, dry_run=...)" in str(caught.value)
 
 
-# Answers that are no answers
+# Results that are neither true nor false
 
 
 def true_generator():

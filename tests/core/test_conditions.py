@@ -462,7 +462,7 @@ def test_a_condition_that_takes_too_much_is_found_before_anything_runs(func, whe
     ran = []
     slow, then = Task(lambda: ran.append("slow"), name="slow"), Task(func, name="then", when=when)
     slow >> then
-    with pytest.raises(BindingError, match=f"the condition .* of task 'then' takes .* let it take {most} at most"):
+    with pytest.raises(BindingError, match=f"the condition .* of task 'then' takes .* take {most} at most"):
         run(then)
     assert ran == []
 

@@ -142,7 +142,7 @@ def test_iterator_warns_once_for_all_attempts():
 
 
 def test_iterator_warns_before_the_first_attempt():
-    """Whoever reads it can still stop the run."""
+    """The warning is issued before the task is called."""
     seen = []
 
     def sink(rows):

@@ -156,7 +156,7 @@ def test_run_keyword_that_is_a_parameter_says_params(keyword):
 
 
 def test_run_date_says_params():
-    """semantics.md names date= as a word of other tools."""
+    """semantics.md lists date= as a keyword of other tools."""
     assert "params={'date': ...}" in refused(lambda: dag().run("serial", date="2026-01-01"))
 
 
@@ -254,7 +254,7 @@ def test_operand_that_is_a_pipeline_gets_advice():
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> dag(), lambda: [dag()] >> a, lambda: a >> [dag()]):
         text = refused(use)
-        assert "a pipeline is not wired" in text
+        assert "a pipeline cannot be wired" in text
         assert "decorate" not in text
 
 
@@ -270,7 +270,7 @@ def test_operand_that_is_a_coroutine_gets_advice():
 
 
 def test_list_wired_to_list_names_group():
-    """faults.md: [a, b] >> [c, d]. Python has the last word, and says nothing of tasks."""
+    """faults.md: [a, b] >> [c, d]. Python raises the error for two lists."""
     with pytest.raises(TypeError, match="unsupported operand"):
         [Task(lambda: 1, name="a")] >> [Task(lambda: 1, name="b")]
 
@@ -297,7 +297,7 @@ def test_left_shift_names_the_other_direction():
     ],
 )
 def test_task_unknown_attribute_is_attribute_error_with_advice(attribute, advice):
-    """The words of other tools, and near misses."""
+    """Method names of other tools, and misspelled names."""
     made = Task(lambda: 1, name="made")
     with pytest.raises(AttributeError) as caught:
         getattr(made, attribute)
@@ -369,7 +369,7 @@ def test_idle_option_warns_and_names_task_and_options(options, form):
     ids=lambda options: ",".join(f"{name}={value}" for name, value in options.items()),
 )
 def test_option_with_retries_given_does_not_warn(options):
-    """Also where retries=0 is written: whoever turns retries off means it."""
+    """Also with an explicit retries=0."""
     task(**options)(lambda: 1)
     Task(lambda: 1, **options)
 
@@ -383,14 +383,14 @@ def test_copy_of_task_with_retries_does_not_warn():
 
 
 def test_copy_of_task_that_warned_does_not_warn_again():
-    """The slip was reported where it was written."""
+    """The warning was issued when the original was created."""
     with pytest.warns(RuntimeWarning):
         made = Task(lambda: 1, name="made", delay=5)
     assert made.with_options(name="again").delay == 5
 
 
 def test_wrong_idle_option_is_an_error_first():
-    """A value that is not allowed is worse than one that does nothing."""
+    """The error for an invalid value precedes the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(TaskOptionError):

@@ -68,7 +68,7 @@ def garbage():
 
 
 def is_of_a_run(thing):
-    """Say whether a run has made an object; tasks and what they are wired to are not meant."""
+    """Return whether an object was created by a run; tasks and their neighbors do not count."""
     if isinstance(thing, FrameType):
         return thing.f_globals["__name__"].startswith("flowkit_core.")
     parts = "run", "results", "ledger", "outcome", "executor", "durable"
@@ -232,7 +232,7 @@ def test_results_of_an_error_outlive_it(watch):
 
 
 def test_error_of_an_executor_is_freed_without_the_collector(watch):
-    """A run that did not come to its end is released like one that failed."""
+    """An aborted run is released like a failed one."""
 
     class Broken:
         name = "broken"
@@ -328,7 +328,7 @@ def test_results_with_failures_do_not_hold_parameters(watch):
     assert watch.alive() == {}
 
 
-def test_results_that_an_error_carries_have_a_stand_in_for_it():
+def test_results_of_an_error_have_a_placeholder_for_it():
     """With the error itself they would be in a reference cycle; from_error() puts it into its place."""
     first, second = ValueError("boom"), OSError("no")
 
@@ -345,7 +345,7 @@ def test_results_that_an_error_carries_have_a_stand_in_for_it():
     carried, whole = first.flowkit_results, Results.from_error(caught.value)
     assert list(carried.failed) == list(whole.failed) == ["broken", "clean_up"]
     assert isinstance(carried.failed["broken"], RaisedError)
-    assert str(carried.failed["broken"]).startswith("ValueError: boom, the exception that has these results")
+    assert str(carried.failed["broken"]).startswith("ValueError: boom (placeholder: ")
     assert carried.failed["clean_up"] is second
     assert whole.failed == {"broken": first, "clean_up": second}
     assert (whole, whole.states, whole.attempts, whole.run_id) == (

@@ -51,7 +51,7 @@ class Orders:
 
 
 def shapes():
-    """Return a class with static methods; they are tasks of whoever calls this."""
+    """Return a class with static methods; they are tasks of the calling scope."""
 
     class Shapes:
         @task
@@ -153,7 +153,7 @@ def test_static_method_is_called():
 
 
 def test_static_method_under_task_is_called_on_object():
-    """A static method takes no object, whoever is asked for it."""
+    """A static method takes no object, on the class and on an instance."""
     assert shapes()().double(2) == 4
 
 

@@ -302,7 +302,7 @@ class Touchy:
 
 
 class OddText:
-    """An object whose texts are none."""
+    """An object whose text attributes are not str."""
 
     __name__ = property(lambda self: self)
     __qualname__ = "odd"
@@ -334,7 +334,7 @@ odd = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, mak
 
 @odd
 def test_odd_object_as_task_is_drawn_run_and_called(make):
-    """Its class says what a call is; its attributes mean nothing."""
+    """Only ``__call__`` of its class is inspected, no other attribute."""
     dag, made = chain(make())
     assert "made" in drawn(dag)
     assert dag.run("serial") == {"start": 1, "made": 2, "end": ["end", 2]}
@@ -401,7 +401,7 @@ def test_odd_object_is_never_called_before_the_run_where_its_result_is_taken_by_
 
 @pytest.mark.parametrize("item", [mock.Mock(), AnswersSelf(), AnswersTrue()], ids=["Mock", "self", "True"])
 def test_odd_object_is_no_task(item):
-    """It is not taken for one, wherever a task should stand."""
+    """It raises a TypeError wherever a task is required."""
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> [item], lambda: DAG("odd", tasks=[item]), lambda: a.after([item])):
         with pytest.raises(TypeError, match="not a task"):

@@ -163,7 +163,7 @@ def test_a_later_edge_does_not_touch_a_graph_that_was_taken():
 
 
 def test_edge_declared_inside_a_task_belongs_to_the_call_of_the_task():
-    """Neither the run under way nor the next one has it: the task did not make the tasks that it wires."""
+    """Neither the current run nor the next one has it: the task did not make the tasks that it wires."""
     late, end = make("late", "end")
     start = Task(lambda: str(late >> end)[:0], name="start")
     start >> end

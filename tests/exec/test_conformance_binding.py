@@ -104,7 +104,7 @@ def test_param_of_one_task(executor):
 
 
 def test_none_in_place_of_default_warns_once(executor):
-    """The task gets None all the same."""
+    """The task receives None in any case."""
     create, insert = fresh(b.create_table, b.insert)
     create >> insert
     dag = DAG("none", tasks=[insert])
@@ -197,7 +197,7 @@ def test_mock_inside_of_task(executor):
 
 
 def test_task_of_bound_method(executor):
-    """The object travels along."""
+    """The object is pickled with the bound method."""
     extract, made = *fresh(b.extract), Task(b.NewOrders([1, 2]).total, name="made")
     extract >> made
     assert DAG("methods", tasks=[made]).run(executor) == {"extract": 7, "made": 21}

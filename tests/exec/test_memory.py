@@ -24,7 +24,7 @@ def garbage():
 
 
 def is_of_a_run(thing):
-    """Say whether a run has made an object; tasks and what they are wired to are not meant."""
+    """Return whether an object was created by a run; tasks and their neighbors do not count."""
     if isinstance(thing, FrameType):
         return thing.f_globals["__name__"].startswith(("flowkit_core.", "flowkit_exec."))
     parts = "run", "results", "ledger", "outcome", "executor"

@@ -1,4 +1,4 @@
-"""Globals that worker processes do not have: the error of the task says why."""
+"""Globals that worker processes lack: a note on the exception names the global, the reason and the fix."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def notes(tmp_path):
 
 @pytest.mark.parametrize("owner", ["the script", "module 'jobs'"])
 def test_error_of_task_that_lacks_a_global_of_the_caller_says_why(notes, owner):
-    """Whatever the error is, in scripts and in imported modules; and the errors of others say nothing of it."""
+    """For every kind of error, in scripts and in imported modules; other errors have no such note."""
     if owner == "the script":
         (found,) = notes(TASKS + GUARD)
     else:
@@ -206,7 +206,7 @@ def test_error_of_task_that_lacks_a_global_set_under_the_guard_names_the_line(no
     (found,) = notes(
         source.replace("    global connection, client", "    global client").replace("connection = c", "c")
     )
-    assert f"line {line}, which sets it, stands under if __name__ == '__main__'" in found["name"][0]
+    assert f"line {line}, which sets it, is under if __name__ == '__main__'" in found["name"][0]
 
 
 def test_error_of_task_that_lacks_a_global_set_after_the_first_run_names_the_line(notes):

@@ -78,7 +78,7 @@ def test_after_task_of_stage_before_is_in_no_rest(func, expected):
     assert Flow("f").branch(lock, value("extract")).merge(load).run("serial")["load"] == expected
 
 
-def test_after_task_of_distant_stage_is_honoured():
+def test_after_task_of_distant_stage_applies():
     """An ancestor it was anyway; now the edge is drawn."""
     lock, start = value("lock"), value("start")
     middle, end = Task(lambda lock: lock, name="middle"), Task(lambda middle: middle, name="end")
@@ -89,12 +89,12 @@ def test_after_task_of_distant_stage_is_honoured():
 
 
 def test_after_task_that_is_not_in_flow_is_ignored():
-    """It is honoured between tasks of the flow."""
+    """It applies between tasks of the flow."""
     lock, load = value("lock"), value("load")
     assert Flow("f").add(load.after(lock)).run("serial") == {"load": "load"}
 
 
-def test_after_added_later_is_honoured_by_next_run():
+def test_after_added_later_applies_in_next_run():
     """Before or after the tasks were added."""
     lock, load = value("lock"), value("load")
     flow = Flow("f").branch(load, lock)
@@ -145,7 +145,7 @@ def test_after_is_drawn_dashed():
 
 
 def test_data_edge_of_wiring_plays_no_part_in_flow():
-    """Only after() is honoured; '>>' belongs to DAGs."""
+    """Only after() applies; '>>' belongs to DAGs."""
     first, second = value("first"), value("second")
     second >> first
     flow = Flow("f").branch(first, second)

@@ -96,7 +96,7 @@ def test_flow_param_that_earlier_task_fills_advises_in_terms_of_flow():
     assert ">>" not in str(caught.value)
 
 
-def test_flow_missing_parameter_speaks_of_earlier_tasks():
+def test_flow_missing_parameter_error_mentions_earlier_tasks():
     """In terms of the flow."""
     flow = Flow("f").add(value("users")).add(Task(lambda users, orders: 0, name="report"))
     with pytest.raises(BindingError, match="earlier task") as caught:

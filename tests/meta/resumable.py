@@ -82,7 +82,7 @@ class Box:
         """Order a task to "fail", "interrupt", "die" or "wait", until it is mended."""
         Path(self.folder, f"{name}.order").write_text(what)
 
-    def mend(self, *names):
+    def repair(self, *names):
         """Take the orders back."""
         for name in names:
             Path(self.folder, f"{name}.order").unlink()

@@ -312,7 +312,7 @@ def test_failures_are_not_cached(box):
     for _ in range(2):
         with pytest.raises(ValueError, match="only is broken"):
             pipeline.run("serial", state=box.db)
-    box.mend("only")
+    box.repair("only")
     for _ in range(2):
         assert pipeline.run("serial", state=box.db) == {"only": "only"}
     assert box.ran == ["only"] * 3
@@ -675,7 +675,7 @@ def test_resume_and_cache(box):
     box.tell("three", "fail")
     first = pipeline.run("serial", state=box.db, raise_on_failure=False)
     assert set(first.cached) == {"one"}
-    box.mend("three")
+    box.repair("three")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert (set(results.resumed), set(results.cached)) == ({"one", "two"}, set())
     again = pipeline.run("serial", state=box.db, resume=True)
@@ -693,7 +693,7 @@ def test_a_fresh_run_after_a_failed_one_uses_the_cache(box):
     box.tell("two", "fail")
     pipeline = DAG("fresh", tasks=[two])
     pipeline.run("serial", state=box.db, raise_on_failure=False)
-    box.mend("two")
+    box.repair("two")
     results = pipeline.run("serial", state=box.db)
     assert set(results.cached) == {"one"}
     assert box.ran == ["one", "two", "two"]
@@ -706,7 +706,7 @@ def test_refresh_and_resume(box):
     box.tell("two", "fail")
     pipeline = DAG("both", tasks=[two])
     pipeline.run("serial", state=box.db, raise_on_failure=False)
-    box.mend("two")
+    box.repair("two")
     results = pipeline.run("serial", state=box.db, resume=True, refresh=True)
     assert results == {"one": "one", "two": "two(one)"}
     assert box.ran == ["one", "two", "two"]

@@ -21,7 +21,7 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_waits(box, executor, m
         heard.append((event, time.perf_counter()))
         shift[0] += jump if len(heard) % 3 else -2 * jump
         if isinstance(event, TaskRetrying):
-            box.mend("extract")
+            box.repair("extract")
 
     box.tell("extract", "fail")
     pipeline = numbers(retries=1, delay=0.02, backoff=1, jitter=0)

@@ -403,7 +403,7 @@ def test_processes_that_resume_one_run_at_once(box, tmp_path):
         process.stdin.write("go\n")
         process.stdin.flush()
     until(lambda: len(list(Path(box.folder).glob("refused-*"))) == 3 or all(p.poll() is not None for p in processes))
-    box.mend("report")
+    box.repair("report")
     outputs = {process.pid: ended(process) for process in processes}
     assert all(code == 0 for code, _, _ in outputs.values()), outputs
     (winner,) = [pid for pid, (_, out, _) in outputs.items() if out == f"{RESULTS}\n"]
@@ -424,7 +424,7 @@ def test_a_run_can_be_taken_over_as_soon_as_its_process_is_dead(box, tmp_path):
         until(lambda: name in box.ran[before:] or process.poll() is not None)  # noqa: B023 - called at once
         process.kill()
         assert ended(process)[0] == -9
-        box.mend(name)
+        box.repair(name)
     results = numbers().run("serial", state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     with StateManager(box.db) as state:
@@ -440,7 +440,7 @@ def failed(box):
     """A file with a run that failed in its last task, which is mended."""
     box.tell("report", "fail")
     numbers().run("serial", state=box.db, params=box.params, raise_on_failure=False)
-    box.mend("report")
+    box.repair("report")
     return box
 
 
@@ -661,7 +661,7 @@ def test_a_task_that_may_go_unrecorded_is_run_again_on_resume(box, locker):
                 state_errors="warn",
                 raise_on_failure=False,
             )
-        box.mend("report")
+        box.repair("report")
         known = {name for name, item in state.runs()[0].tasks.items() if item.state == "succeeded"}
         assert "extract" in known
         assert "double" not in known

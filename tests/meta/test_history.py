@@ -254,7 +254,7 @@ def test_a_run_of_another_process_can_be_watched(box, other):
             numbers().run("serial", state=state, params=box.params, resume=True)
         error = caught.value
         assert (error.pid, error.run_id, error.host) == (other.pid, record.run_id, socket.gethostname())
-        box.mend("report")
+        box.repair("report")
         assert other.wait(SECONDS) == 0
         record = state.run(record.run_id)
         assert (record.status, record.counts) == ("succeeded", {"succeeded": 4})
@@ -274,7 +274,7 @@ def test_a_run_whose_process_is_dead_reads_interrupted(box, other, reaped):
         assert record.status == "interrupted"
         assert state.run(record.run_id).status == "interrupted"
         assert record.tasks["report"].state == "pending"
-        box.mend("report")
+        box.repair("report")
         results = numbers().run("serial", state=state, params=box.params, resume=True)
         assert results == RESULTS
         assert results.run_id == record.run_id
@@ -309,7 +309,7 @@ def test_what_was_forgotten_is_not_resumed(box, state):
     a >> b
     failed = run(state, b)
     state.forget(failed.run_id)
-    box.mend("b")
+    box.repair("b")
     results = run(state, b, resume=True)
     assert results.run_id != failed.run_id
     assert set(results.resumed) == set()
@@ -323,7 +323,7 @@ def test_a_run_that_is_going_on_is_not_forgotten(box, other):
             state.forget(record.run_id)
         assert state.gc(keep=0).runs == 0
         assert state.run(record.run_id).status == "running"
-        box.mend("report")
+        box.repair("report")
         assert other.wait(SECONDS) == 0
         assert state.run(record.run_id).status == "succeeded"
 

@@ -67,7 +67,7 @@ odd = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, mak
 @odd
 @pytest.mark.parametrize("options", [{}, {"retries": 1, "delay": 0}, {"cache": True}], ids=repr)
 def test_odd_callable_is_recorded_and_run_again(box, make, options):
-    """No endless loop, and no question to the object but the call."""
+    """No endless loop, and no attribute access on the object except the call."""
     dag = DAG("odd", tasks=[Task(make(), name="made", **options)])
     assert dag.run("serial", state=box.db) == {"made": 7}
     assert dag.run("serial", state=box.db, resume=True) == {"made": 7}

@@ -56,7 +56,7 @@ def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
         pipeline(kind).run("serial", state=box.db, params=box.params)
     done = list(box.ran)
     done.remove(broken)
-    box.mend(broken)
+    box.repair(broken)
     results = pipeline(kind).run(executor, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert set(done) <= set(results.resumed)
@@ -76,7 +76,7 @@ def test_order_edge_run_is_resumed_after_failure_of_what_is_waited_for(box, kind
         "load": "upstream_failed",
         "report": "upstream_failed",
     }
-    box.mend("create_table")
+    box.repair("create_table")
     results = pipeline(kind).run("serial", state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert results.resumed == ("extract",)
@@ -92,7 +92,7 @@ def test_order_edge_to_skipped_task_is_resumed(box, kind):
     box.tell("load", "fail")
     with pytest.raises(ValueError, match="is broken"):
         skipping().run("serial", state=box.db, params=box.params)
-    box.mend("load")
+    box.repair("load")
     results = skipping().run("serial", state=box.db, params=box.params, resume=True)
     assert results == {name: value for name, value in RESULTS.items() if name != "create_table"}
     assert results.states["create_table"] == "skipped"
@@ -116,7 +116,7 @@ def test_order_edge_that_changed_gives_results_of_new_pipeline(box, first, secon
     box.tell("load", "fail")
     with pytest.raises(ValueError, match="is broken"):
         wired(first).run("serial", state=box.db, params=box.params)
-    box.mend("load")
+    box.repair("load")
     expected = f"7 rows in {'orders' if second != 'data' else None}"
     try:
         results = wired(second).run("serial", state=box.db, params=box.params, resume=True)

@@ -137,7 +137,7 @@ def test_resume_after_a_failure(box, executor):
         numbers().run(executor, state=box.db, params=box.params)
     first = caught.value.flowkit_results
     assert {item.status for item in records(box)} == {"failed"}
-    box.mend("double")
+    box.repair("double")
     results = numbers().run(executor, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert list(results) == list(RESULTS)
@@ -156,7 +156,7 @@ def test_resume_as_often_as_it_takes(box):
     for name in "abc":
         box.tell(name, "fail")
         run_ids.add(broken_run(pipeline, box, resume=True).run_id)
-        box.mend(name)
+        box.repair(name)
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == CHAIN
     assert {results.run_id} == run_ids
@@ -172,7 +172,7 @@ def test_resume_after_an_interrupt(box, executor):
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(executor, state=box.db)
     assert records(box)[0].status == "interrupted"
-    box.mend("b")
+    box.repair("b")
     assert pipeline.run(executor, state=box.db, resume=True) == CHAIN
     assert box.ran == ["a", "b", "b", "c"]
 
@@ -195,7 +195,7 @@ def test_resume_after_a_crash(box, script, name):
     (record,) = records(box)
     assert record.status == "interrupted"
     assert states(record) == {"extract": "succeeded", "double": "succeeded", "count": "succeeded", "report": "pending"}
-    box.mend("report")
+    box.repair("report")
     results = numbers().run(name, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert results.run_id == record.run_id
@@ -206,7 +206,7 @@ def test_resume_after_a_crash(box, script, name):
 def test_resume_in_another_process_and_with_another_executor(box, script):
     box.tell("report", "fail")
     broken_run(numbers(), box, params=box.params)
-    box.mend("report")
+    box.repair("report")
     assert script(CRASH, box.folder, "process") == f"{RESULTS}\n"
     assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
 
@@ -216,7 +216,7 @@ def test_resume_after_the_death_of_a_worker_process(box):
     with pytest.raises(WorkerDiedError):
         numbers().run("process", state=box.db, params=box.params)
     assert states(records(box)[0])["double"] == "failed"
-    box.mend("double")
+    box.repair("double")
     assert numbers().run("process", state=box.db, params=box.params, resume=True) == RESULTS
     assert Counter(box.ran)["extract"] == 1
 
@@ -297,7 +297,7 @@ def test_without_resume_a_run_is_fresh_whatever_was_before(box):
     pipeline = chain(box)
     box.tell("b", "fail")
     first = broken_run(pipeline, box)
-    box.mend("b")
+    box.repair("b")
     second = pipeline.run("serial", state=box.db)
     assert first.run_id != second.run_id
     assert box.ran == ["a", "b", "a", "b", "c"]
@@ -310,10 +310,10 @@ def test_the_last_run_is_resumed(box):
     pipeline = chain(box)
     box.tell("a", "fail")
     broken_run(pipeline, box)
-    box.mend("a")
+    box.repair("a")
     box.tell("c", "fail")
     last = broken_run(pipeline, box)
-    box.mend("c")
+    box.repair("c")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.run_id == last.run_id
     assert box.ran == ["a", "a", "b", "c", "c"]
@@ -323,7 +323,7 @@ def test_a_run_belongs_to_the_pipeline_of_its_name(box):
     box.tell("report", "fail")
     one = broken_run(numbers("one"), box, params=box.params)
     two = broken_run(numbers("two"), box, params=box.params)
-    box.mend("report")
+    box.repair("report")
     results = numbers("one").run("serial", state=box.db, params=box.params, resume=True)
     assert results.run_id == one.run_id
     assert {record.run_id: record.status for record in records(box)} == {one.run_id: "succeeded", two.run_id: "failed"}
@@ -339,7 +339,7 @@ def test_a_flow_is_resumed(box, executor):
     box.tell("report", "fail")
     with pytest.raises(ValueError, match="report is broken"):
         flow().run(executor, state=box.db, params=box.params)
-    box.mend("report")
+    box.repair("report")
     results = flow().run(executor, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
@@ -364,7 +364,7 @@ def test_a_dag_that_discovers_its_tasks_is_resumed(box):
 
     box.tell("second", "fail")
     broken_run(pipeline(), box)
-    box.mend("second")
+    box.repair("second")
     assert pipeline().run("serial", state=box.db, resume=True) == {"first": 1, "second": 2}
     assert box.ran == ["first", "second", "second"]
 
@@ -383,7 +383,7 @@ def test_async_tasks_are_resumed(box):
     first >> second
     box.tell("second", "fail")
     broken_run(DAG("async", tasks=[second]), box)
-    box.mend("second")
+    box.repair("second")
     assert DAG("async", tasks=[second]).run("thread", state=box.db, resume=True) == {"first": 1, "second": 2}
     assert box.ran == ["first", "second", "second"]
 
@@ -404,7 +404,7 @@ def test_a_run_inside_a_task_is_a_run_of_its_own(box):
     pipeline = DAG("outer", tasks=[Task(outer)])
     with pytest.raises(ValueError, match="c is broken"):
         pipeline.run("serial", state=db)
-    box.mend("c")
+    box.repair("c")
     assert pipeline.run("serial", state=db, resume=True) == {"outer": CHAIN}
     assert box.ran == ["a", "b", "c", "c", "outer"]
 
@@ -445,7 +445,7 @@ def test_values_come_back_as_they_were(box, value):
     first >> second
     box.tell("use", "fail")
     broken_run(DAG("values", tasks=[second]), box)
-    box.mend("use")
+    box.repair("use")
     results = DAG("values", tasks=[second]).run("serial", state=box.db, resume=True)
     assert results["make"] == value
     assert type(results["make"]) is type(value)
@@ -469,7 +469,7 @@ def test_a_value_is_recorded_as_it_was_when_it_was_returned(box):
     pipeline = DAG("mutation", tasks=[second])
     box.tell("append", "fail")
     broken_run(pipeline, box)
-    box.mend("append")
+    box.repair("append")
     assert pipeline.run("serial", state=box.db, resume=True)["append"] == 2
     assert records(box)[0].tasks["rows"].result() == [1]
 
@@ -485,7 +485,7 @@ def test_a_task_that_failed_gets_all_its_attempts_again(box):
     for _ in range(2):
         assert broken_run(pipeline, box, resume=True).attempts["b"] == 3
     assert Counter(box.ran) == {"a": 1, "b": 6}
-    box.mend("b")
+    box.repair("b")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"a": "a", "b": "b(a)"}
     assert results.attempts["b"] == 1
@@ -533,7 +533,7 @@ def test_what_was_skipped_stays_skipped(box):
     box.tell("last", "fail")
     first = broken_run(pipeline, box, fail_fast=False)
     assert first.skipped.keys() == {"optional", "dependent"}
-    box.mend("last")
+    box.repair("last")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"last": "last", "lenient": ("none", "last")}
     assert results.skipped == first.skipped
@@ -557,7 +557,7 @@ def test_a_condition_of_what_did_not_run_is_asked_on_resume(box):
     a >> b
     box.tell("a", "fail")
     broken_run(DAG("when", tasks=[b]), box)
-    box.mend("a")
+    box.repair("a")
     DAG("when", tasks=[b]).run("serial", state=box.db, resume=True)
     assert box.ran == ["a", "a", "condition of a", "b"]
 
@@ -568,7 +568,7 @@ def test_a_cleanup_that_ran_is_not_run_again(box):
     pipeline = DAG("cleanup", tasks=[tidy])
     box.tell("work", "fail")
     assert broken_run(pipeline, box).states == {"work": "failed", "tidy": "succeeded"}
-    box.mend("work")
+    box.repair("work")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"work": "work", "tidy": "tidy"}
     assert Counter(box.ran) == {"work": 2, "tidy": 1}
@@ -581,9 +581,9 @@ def test_a_cleanup_that_failed_runs_again(box):
     box.tell("work", "fail")
     box.tell("tidy", "fail")
     broken_run(pipeline, box)
-    box.mend("tidy")
+    box.repair("tidy")
     broken_run(pipeline, box, resume=True)
-    box.mend("work")
+    box.repair("work")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"work": "work", "tidy": "tidy"}
     assert Counter(box.ran) == {"work": 3, "tidy": 2}
@@ -598,7 +598,7 @@ def test_an_alarm_rings_in_each_attempt_to_go_on_that_needs_it(box):
     assert broken_run(pipeline, box).states == {"work": "failed", "alarm": "succeeded"}
     assert broken_run(pipeline, box, resume=True).states == {"work": "failed", "alarm": "succeeded"}
     assert Counter(box.ran) == {"work": 2, "alarm": 1}
-    box.mend("work")
+    box.repair("work")
     assert pipeline.run("serial", state=box.db, resume=True).states["work"] == "succeeded"
     assert Counter(box.ran) == {"work": 3, "alarm": 1}
 
@@ -609,7 +609,7 @@ def test_an_alarm_that_was_not_needed_stays_skipped(box):
     pipeline = DAG("alarm", tasks=[alarm, last])
     box.tell("last", "fail")
     assert broken_run(pipeline, box, fail_fast=False).states["alarm"] == "skipped"
-    box.mend("last")
+    box.repair("last")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.states == {"work": "succeeded", "alarm": "skipped", "last": "succeeded"}
     assert box.ran == ["work", "last", "last"]
@@ -626,7 +626,7 @@ def test_a_trigger_sees_what_was_recorded_as_if_it_had_just_ended(box, trigger):
     box.tell("gate", "interrupt")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run("serial", state=box.db)
-    box.mend("gate")
+    box.repair("gate")
     before = len(box.ran)
     results = pipeline.run("serial", state=box.db, resume=True)
     assert (results, results.states) == (undisturbed, undisturbed.states)
@@ -637,7 +637,7 @@ def test_branches_that_went_on_are_not_run_again(box, executor):
     box.tell("double", "fail")
     with pytest.raises(ExceptionGroup):
         numbers().run(executor, state=box.db, params=box.params, fail_fast=False)
-    box.mend("double")
+    box.repair("double")
     results = numbers().run(executor, state=box.db, params=box.params, fail_fast=False, resume=True)
     assert results == RESULTS
     assert set(results.resumed) == {"extract", "count"}
@@ -660,7 +660,7 @@ def test_the_results_of_a_resume_survive_pickling_and_copying(box):
     pipeline = chain(box)
     box.tell("b", "fail")
     broken_run(pipeline, box)
-    box.mend("b")
+    box.repair("b")
     results = pipeline.run("serial", state=box.db, resume=True)
     for other in (pickle.loads(pickle.dumps(results)), results.copy()):
         assert other == results
@@ -686,7 +686,7 @@ def test_where_a_state_can_be(box, kind):
     box.tell("b", "fail")
     with pytest.raises(ValueError, match="b is broken"):
         pipeline.run("serial", state=place)
-    box.mend("b")
+    box.repair("b")
     assert pipeline.run("serial", state=place, resume=True) == CHAIN
     assert box.ran == ["a", "b", "b", "c"]
     if isinstance(place, StateManager):
@@ -860,10 +860,10 @@ ETL_RESULTS = {"extract": [1, 2], "clean": [10, 20], "audit": 2, "load": 32}
 
 
 def fails_at(box, load, name, source=ETL):
-    """Run the pipeline of a module until a task fails, and mend that task."""
+    """Run the pipeline of a module until a task fails, and repair that task."""
     box.tell(name, "fail")
     results = broken_run(load(source).etl, box, params=box.params)
-    box.mend(name)
+    box.repair(name)
     return results
 
 
@@ -1084,7 +1084,7 @@ def test_force_then_failure_then_resume_of_the_changed_pipeline(box, load):
     source = edited(("RATE = 10", "RATE = 20"))
     box.tell("load", "fail")
     broken_run(load(source).etl, box, params=box.params, resume="force")
-    box.mend("load")
+    box.repair("load")
     ran = box.ran
     results = load(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == {"extract": [1, 2], "clean": [20, 40], "audit": 2, "load": 62}
@@ -1122,7 +1122,7 @@ def test_params_are_part_of_a_run(box):
     pipeline = scaled(box)
     box.tell("last", "fail")
     first = broken_run(pipeline, box, params={"factor": 10})
-    box.mend("last")
+    box.repair("last")
     with pytest.raises(ResumeError) as caught:
         pipeline.run("serial", state=box.db, params={"factor": 11}, resume=True)
     assert facts(caught.value) == SAME | {"params": ("factor",)}
@@ -1137,7 +1137,7 @@ def test_force_with_other_params_never_mixes_old_and_new(box):
     pipeline = scaled(box)
     box.tell("last", "fail")
     broken_run(pipeline, box, params={"factor": 10})
-    box.mend("last")
+    box.repair("last")
     results = pipeline.run("serial", state=box.db, params={"factor": 100}, resume="force")
     assert results == {"base": 2, "scale": 200, "last": 201}
     assert "scale" not in results.resumed
@@ -1163,7 +1163,7 @@ def test_params_that_cannot_be_kept_do_not_stop_a_run(box):
     pipeline = DAG("connection", tasks=[second])
     box.tell("last", "fail")
     broken_run(pipeline, box, params={"connection": Connection()})
-    box.mend("last")
+    box.repair("last")
     assert records(box)[0].params.keys() == {"connection"}
     results = pipeline.run("serial", state=box.db, params={"connection": Connection()}, resume="force")
     assert results == {"use": "Connection", "last": "connection"}
@@ -1241,7 +1241,7 @@ def test_what_was_not_recorded_is_run_again_on_resume(box, odd):
     box.tell("use", "fail")
     with pytest.warns(RuntimeWarning, match="made"):
         broken_run(odd, box, state_errors="warn")
-    box.mend("use")
+    box.repair("use")
     with pytest.warns(RuntimeWarning, match="made"):
         results = odd.run("serial", state=box.db, state_errors="warn", resume=True)
     assert results["use"]
@@ -1267,7 +1267,7 @@ def test_pickle_keeps_what_json_cannot(box, executor):
         box.tell("shift", "fail")
         with pytest.raises(ValueError, match="shift is broken"):
             pipeline.run(executor, state=state, params=box.params)
-        box.mend("shift")
+        box.repair("shift")
         results = pipeline.run(executor, state=state, params=box.params, resume=True)
     assert results == {"point": Point(7), "shift": 8}
     assert box.ran == ["point", "shift", "shift"]
@@ -1303,7 +1303,7 @@ def test_a_serializer_for_a_type_keeps_what_json_cannot(box, several):
         box.tell("use", "fail")
         with pytest.raises(ValueError, match="use is broken"):
             pipeline.run("serial", state=state)
-        box.mend("use")
+        box.repair("use")
         results = pipeline.run("serial", state=state, resume=True)
         state.set("point", Point(9))
         assert state.get("point") == Point(9)
@@ -1324,7 +1324,7 @@ def test_what_a_serializer_wrote_needs_that_serializer(box):
     box.tell("second", "fail")
     with StateManager(box.db, serializer=PointSerializer()) as state, pytest.raises(ValueError, match="second"):
         pipeline.run("serial", state=state)
-    box.mend("second")
+    box.repair("second")
     with pytest.raises(StateError, match="point"):
         pipeline.run("serial", state=box.db, resume=True)
     with StateManager(box.db, serializer=PointSerializer()) as state:
@@ -1410,7 +1410,7 @@ def test_large_results_lie_beside_the_database(box):
     pipeline = DAG("large", tasks=tasks)
     box.tell("last", "fail")
     broken_run(pipeline, box)
-    box.mend("last")
+    box.repair("last")
     assert len(large_files(box)) == 2
     assert sum(path.stat().st_size for path in Path(box.folder).glob("runs.db*") if path.is_file()) < size
     assert all(path.stat().st_mode & 0o077 == 0 for path in (Path(box.db + ".files"), *large_files(box)))
@@ -1432,7 +1432,7 @@ def test_a_large_result_that_was_damaged_is_never_taken_for_the_real_one(box, da
     pipeline = DAG("large", tasks=[second])
     box.tell("second", "fail")
     broken_run(pipeline, box)
-    box.mend("second")
+    box.repair("second")
     (file,) = large_files(box)
     if damage == "gone":
         file.unlink()
@@ -1461,7 +1461,7 @@ def test_a_damaged_result_can_be_made_anew(box):
     with pytest.raises(StateError, match='resume="force"'):
         pipeline.run("serial", state=box.db, resume=True)
     broken_run(pipeline, box, resume="force")
-    box.mend("second")
+    box.repair("second")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert set(results.resumed) == {"first"}
     assert records(box)[0].tasks["first"].result() == "x" * 2**20
@@ -1473,7 +1473,7 @@ def test_a_file_and_what_lies_beside_it_can_move_together(box, tmp_path):
     pipeline = DAG("large", tasks=[second])
     box.tell("second", "fail")
     broken_run(pipeline, box)
-    box.mend("second")
+    box.repair("second")
     target = tmp_path / "elsewhere"
     target.mkdir()
     for path in Path(box.folder).glob("runs.db*"):
@@ -1491,7 +1491,7 @@ def test_a_run_that_is_going_on_is_refused(box):
     pipeline = chain(box)
     box.tell("c", "fail")
     broken_run(pipeline, box)
-    box.mend("c")
+    box.repair("c")
     box.tell("c", "wait")
     found = []
     thread = threading.Thread(target=lambda: found.append(pipeline.run("serial", state=box.db, resume=True)))
@@ -1503,7 +1503,7 @@ def test_a_run_that_is_going_on_is_refused(box):
         with pytest.raises(RunInUseError):
             pipeline.run("serial", state=box.db, resume="force")
     finally:
-        box.mend("c")
+        box.repair("c")
         thread.join()
     error = caught.value
     assert isinstance(error, StateError)
@@ -1528,7 +1528,7 @@ def test_fresh_runs_of_one_pipeline_at_once_are_two_runs(box):
         until(lambda: box.ran.count("b") == 2)
         assert [record.status for record in records(box)] == ["running", "running"]
     finally:
-        box.mend("b")
+        box.repair("b")
         for thread in threads:
             thread.join()
     assert found == [CHAIN, CHAIN]
@@ -1543,7 +1543,7 @@ def test_a_run_that_failed_is_free_again(box):
         box.tell("b", what)
         with pytest.raises(error):
             pipeline.run("serial", state=box.db, resume=True)
-        box.mend("b")
+        box.repair("b")
     assert pipeline.run("serial", state=box.db, resume=True) == CHAIN
 
 
@@ -1551,7 +1551,7 @@ def test_release_of_a_run_that_nobody_has_is_harmless(box):
     pipeline = chain(box)
     box.tell("b", "fail")
     results = broken_run(pipeline, box)
-    box.mend("b")
+    box.repair("b")
     with StateManager(box.db) as state:
         state.release(results.run_id)
     assert pipeline.run("serial", state=box.db, resume=True).run_id == results.run_id
@@ -1575,7 +1575,7 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_resume(box):
     pipeline = DAG("shop", tasks=[second])
     box.tell("pay", "fail")
     run_id = broken_run(pipeline, box).run_id
-    box.mend("pay")
+    box.repair("pay")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.run_id == run_id
     keys = [line for line in box.ran if line not in ("pay", "ship")]
@@ -1636,7 +1636,7 @@ def test_events_of_a_resume(box):
     pipeline = chain(box)
     box.tell("b", "fail")
     run_id = broken_run(pipeline, box).run_id
-    box.mend("b")
+    box.repair("b")
     events = []
     pipeline.run("serial", state=box.db, resume=True, observers=[events.append])
     assert {event.run_id for event in events} == {run_id}
@@ -1658,7 +1658,7 @@ def test_an_observer_may_want_nothing_else(box):
     pipeline = chain(box)
     box.tell("c", "fail")
     broken_run(pipeline, box)
-    box.mend("c")
+    box.repair("c")
     seen = []
 
     def observer(event):
@@ -1674,7 +1674,7 @@ def test_the_log_says_what_was_taken(box, caplog):
     box.tell("b", "fail")
     with pytest.raises(ValueError, match="b is broken"):
         pipeline.run("serial", state=box.db)
-    box.mend("b")
+    box.repair("b")
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "flowkit"):
         results = pipeline.run("serial", state=box.db, resume=True)
@@ -1723,7 +1723,7 @@ def test_the_log_names_once_what_cannot_be_compared(box, load, caplog):
         box.tell(fails, "fail")
         caplog.clear()
         results = broken_run(load(UNSEEN).etl, box, params=box.params, **options)
-        box.mend(fails)
+        box.repair(fails)
         return results.run_id, [record.getMessage() for record in caplog.records if record.name == "flowkit.state"]
 
     with caplog.at_level(logging.WARNING, "flowkit.state"):

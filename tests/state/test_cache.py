@@ -603,12 +603,12 @@ def ask_by_name(connection, *, query):
     [
         (ask, lambda query: query, "it does not take 'connection'"),
         (ask, lambda: 1, "it does not take 'connection' and 'query'"),
-        (ask, lambda connection, query, limit, offset: 1, "it asks for 'offset', which is not among them"),
-        (ask, lambda connection, query, *, limitt: 1, "'limitt', which is not among them (did you mean 'limit'?)"),
-        (ask_by_name, lambda connection, quary: quary, "'quary', which is not among them (did you mean 'query'?)"),
+        (ask, lambda connection, query, limit, offset: 1, "it takes 'offset', which the function does not"),
+        (ask, lambda connection, query, *, limitt: 1, "'limitt', which the function does not (did you mean 'limit'?)"),
+        (ask_by_name, lambda connection, quary: quary, "'quary', which the function does not (did you mean 'query'?)"),
         (ask_by_name, lambda connection: 1, "it does not take 'query'"),
         (double, lambda: 1, "it does not take 'x'"),
-        (double, isinstance, "it asks for 'class_or_tuple', which is not among them"),
+        (double, isinstance, "it takes 'class_or_tuple', which the function does not"),
     ],
 )
 def test_key_that_does_not_fit_is_refused_at_decoration_and_by_check(function, key, reason):
@@ -631,7 +631,7 @@ def test_key_that_does_not_fit_names_both_signatures_and_the_way_out():
     assert str(caught.value) == (
         "TaskCache(key=...) of 'ask': the key function takes (query), but is called with the arguments of "
         "ask(connection, query, limit=...): it does not take 'connection'. Give it the parameters "
-        "(connection, query, limit=...), and let it return what counts of them."
+        "(connection, query, limit=...), and return those that identify the result."
     )
     assert (caught.value.asks, caught.value.takes) == ("(query)", "(connection, query, limit=...)")
 
@@ -714,7 +714,7 @@ def test_key_that_does_not_take_one_call_is_an_error_of_that_call(calls):
     assert calls == ["a"]
 
 
-def test_key_that_raises_says_whose_it_is(calls):
+def test_key_that_raises_has_note_with_name_of_function(calls):
     @TaskCache(key=lambda x: x["id"])
     def load(x):
         calls.append(x)

@@ -206,7 +206,7 @@ def test_coroutines_of_one_handler_do_not_mix():
 
 @pytest.mark.parametrize("kind", ["bare", "named"])
 def test_coroutines_over_module_tasks_do_not_mix(script, kind):
-    """The edges of a coroutine are its own, also while others are under way."""
+    """The edges of a coroutine are its own, also while others are running."""
     module = script(
         f"""
         import asyncio

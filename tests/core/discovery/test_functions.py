@@ -393,7 +393,7 @@ def test_closure_that_outlives_its_enclosing_call_is_an_error():
 
 
 def test_closure_that_another_thread_runs_is_an_error():
-    """In another thread the enclosing call is not on the stack, even if it is under way."""
+    """In another thread the enclosing call is not on the stack, even if it has not returned."""
 
     def outer():
         Task(lambda: 1, name="a")

@@ -476,7 +476,7 @@ def test_lru_cached_builder_returns_one_dag():
     assert build(1).run("serial") == {"value": 1}
 
 
-def test_lru_cached_helper_gives_shared_tasks_to_whoever_asks_next(script):
+def test_lru_cached_helper_returns_tasks_of_its_first_caller(script):
     """A task of a cached helper belongs to its first caller; others name it or wire it."""
     module = script(
         """

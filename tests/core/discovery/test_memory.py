@@ -16,7 +16,7 @@ from flowkit_core import DAG, Task
 
 
 class Large:
-    """Something whose life is watched."""
+    """An object that tests watch with a weak reference."""
 
 
 @pytest.mark.parametrize("kind", ["bare", "named"])
@@ -151,7 +151,7 @@ def test_memory_does_not_grow_with_the_number_of_builds():
 
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("kind", ["bare", "named", "block"])
-def test_living_dag_keeps_no_locals_of_its_builder(kind, place):
+def test_live_dag_keeps_no_locals_of_its_builder(kind, place):
     """The variables of the builder, and of its callers, are freed while the DAG lives."""
     kept = []
 
@@ -179,7 +179,7 @@ def test_living_dag_keeps_no_locals_of_its_builder(kind, place):
 
 
 @pytest.mark.parametrize("use", ["dag", "called", "raised", "block"])
-def test_living_dag_keeps_no_tasks_of_its_callers(use):
+def test_live_dag_keeps_no_tasks_of_its_callers(use):
     """When a call is over and its own DAGs are gone, so are its tasks, although a DAG of a call under it lives on."""
     kept, store = [], []
 
@@ -211,7 +211,7 @@ def test_living_dag_keeps_no_tasks_of_its_callers(use):
     assert [one() for one in kept] == [None] * 10
 
 
-def test_living_task_keeps_no_locals_of_its_maker():
+def test_live_task_keeps_no_locals_of_its_creator():
     """Nor does a task that was returned."""
     kept = []
 

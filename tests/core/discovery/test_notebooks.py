@@ -60,14 +60,14 @@ def test_cell_with_the_same_file_name_and_first_line_replaces_its_tasks(notebook
 
 @pytest.mark.parametrize("side", ["upstream", "downstream"])
 def test_redefined_task_that_was_not_wired_again_is_an_error(notebook, side):
-    """A task that was wired to the old one and has no edge on that side any more says so."""
+    """A task that has lost its only edge on one side raises a WiringError that names both tasks."""
     notebook.run("@task\ndef a(): return 1\n@task\ndef b(x=0): return x + 1")
     notebook.run("a >> b\ndag = DAG('notebook')")
     assert notebook["dag"].run("serial") == {"a": 1, "b": 2}
     source = "@task\ndef a(): return 10" if side == "upstream" else "@task\ndef b(x=0): return x + 10"
     notebook.run(source)
     lost = "'b'.*'a'" if side == "upstream" else "'a'.*'b'"
-    with pytest.raises(WiringError, match=f"task {lost}, which was defined again since .*a >> b"):
+    with pytest.raises(WiringError, match=f"task {lost}, which has since been redefined .*a >> b"):
         notebook["dag"].run("serial")
     notebook.run("a >> b")
     assert notebook["dag"].run("serial") == ({"a": 10, "b": 11} if side == "upstream" else {"a": 1, "b": 11})
@@ -110,7 +110,7 @@ def test_order_only_edge_to_a_redefined_task_has_to_be_wired_again(notebook):
 
 
 def test_replaced_upstream_wired_again_comes_after_the_edges_that_stayed(notebook):
-    """The replaced edge is declared anew, so it is last."""
+    """The edge to the new task is declared last, so its argument comes last."""
     notebook.run(
         "a, b, join = Task(lambda: 'a', name='a'), Task(lambda: 'b', name='b'), Task(lambda *x: x, name='join')"
     )
@@ -121,7 +121,7 @@ def test_replaced_upstream_wired_again_comes_after_the_edges_that_stayed(noteboo
 
 
 def test_mistake_in_a_cell_does_not_harm_the_next_run(notebook):
-    """An error in the wiring is gone when the wiring is made right."""
+    """A wiring error disappears after the wiring is corrected."""
     notebook.run("@task\ndef load(rows): return len(rows)\ndag = DAG('notebook')")
     with pytest.raises(BindingError):
         notebook["dag"].run("serial")
@@ -183,11 +183,11 @@ def test_different_functions_of_one_name_are_duplicates(notebook):
 
 
 def test_named_replaced_task_is_an_error(notebook):
-    """A DAG that names a task which was redefined says so."""
+    """A DAG whose tasks= contains a replaced task raises a WiringError."""
     notebook.run("a, b = Task(lambda: 1, name='a'), Task(lambda *x: sum(x), name='b')\na >> b")
     notebook.run("dag = DAG('named', tasks=[b])")
     notebook.run("b = Task(lambda *x: -sum(x), name='b')")
-    with pytest.raises(WiringError, match=r"'b'.*was defined again since"):
+    with pytest.raises(WiringError, match=r"'b'.*has since been redefined"):
         notebook["dag"].run("serial")
     notebook.run("dag = DAG('named', tasks=[b])\na >> b")
     assert notebook["dag"].run("serial") == {"a": 1, "b": -1}
@@ -271,12 +271,12 @@ def test_cell_that_wires_imported_tasks_replaces_its_edges(script, notebook):
 
 
 def test_task_imported_from_a_module_that_was_reloaded_is_an_error(script):
-    """A replaced task that another module had imported says so."""
+    """A DAG with a replaced task that another module had imported raises a WiringError."""
     steps = script("@task\ndef a(): return 1", name="steps")
     module = script("from steps import a\n@task\ndef b(a): return a\na >> b\ndag = DAG('d')")
     assert module.dag.run("serial") == {"a": 1, "b": 1}
     importlib.reload(steps)
-    with pytest.raises(WiringError, match=r"'a'.*defined again since"):
+    with pytest.raises(WiringError, match=r"'a'.*since been redefined"):
         module.dag.run("serial")
 
 

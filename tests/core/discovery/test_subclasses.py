@@ -17,7 +17,7 @@ class Plain(DAG):
 class Configured(DAG):
     """A subclass with a constructor."""
 
-    def __init__(self, name, owner="nobody"):
+    def __init__(self, name, owner="unknown"):
         super().__init__(name)
         self.owner = owner
 
@@ -38,7 +38,7 @@ class This(DAG):
 
 
 class Variadic(DAG):
-    """A subclass whose constructor takes whatever there is."""
+    """A subclass whose constructor takes *args and **kwargs."""
 
     def __init__(*args, **kwargs):
         super(Variadic, args[0]).__init__(*args[1:], **kwargs)
@@ -162,7 +162,7 @@ def test_subclass_that_overrides_run():
 
 
 def test_factory_function_makes_a_dag_of_named_tasks():
-    """A factory of one's own is a call of its own, which sees the edges of its callers."""
+    """A factory function is a call with its own scope; its DAG has the edges of its callers."""
 
     def factory(name, *tasks):
         return DAG(name, tasks=tasks)

@@ -64,7 +64,7 @@ def test_nothing_found_is_visible_without_any_setting(program):
 
 
 @pytest.mark.parametrize("use", ["run", "visualize", "tasks", "graph"])
-def test_nothing_found_warns_whatever_is_asked(script, use):
+def test_nothing_found_warns_in_run_visualize_graph_and_tasks(script, use):
     """run(), visualize(), graph() and tasks."""
     module = script("dag = DAG('etl')")
     with pytest.warns(RuntimeWarning, match="has no tasks"):
@@ -96,7 +96,7 @@ def test_lambda_that_finds_nothing_warns(script):
 
 
 def test_helper_without_tasks_that_runs_those_of_the_module_warns_of_its_callers_tasks(script):
-    """A visible warning names both, and says tasks=[...]."""
+    """A visible warning names both tasks and suggests tasks=[...]."""
     module = script(
         """
         @task
@@ -237,7 +237,7 @@ def test_loop_that_makes_tasks_of_one_name_is_an_error(script, make, where):
         script(source + body).dag.run("serial")
 
 
-def test_two_modules_with_a_task_of_one_name_are_told_apart(script):
+def test_duplicate_in_two_modules_names_both_files(script):
     """Both places are named when an edge brings in another task of the name."""
     other = script("@task\ndef extract(): return 1", name="other")
     module = script(
@@ -285,7 +285,7 @@ def test_loop_at_top_level_whose_dags_name_their_tasks_is_no_error(script):
 
 
 def test_error_of_one_run_does_not_spoil_the_next():
-    """A pipeline whose names were put right runs."""
+    """The pipeline runs after its names were corrected."""
 
     def build(*names):
         for name in names:

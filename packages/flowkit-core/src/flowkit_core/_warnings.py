@@ -1,21 +1,20 @@
-"""Warnings that people see without configuring anything, at their own line."""
+"""Warnings that are shown by default, with the line of the user's code."""
 
 from __future__ import annotations
 
 import sys
 
 PACKAGES = frozenset(f"flowkit{part}" for part in ("", "_core", "_exec", "_flow", "_state", "_log", "_dask", "_view"))
-"""The packages of flowkit. A user's package, ``flowkit_jobs`` say, is not among them."""
+"""The packages of flowkit. A user's package such as ``flowkit_jobs`` is not included."""
 
 
 def warn(message: str) -> None:
-    """Issue a :class:`RuntimeWarning` at the first frame that is not flowkit's own.
+    """Issue a :class:`RuntimeWarning` at the first frame outside flowkit.
 
-    For what is found while a pipeline is built. What is found during a run is reported by ``failure.report()``, which
-    never raises.
+    Use it while a pipeline is built. During a run, use ``failure.report()``, which never raises.
 
     Raises:
-        RuntimeWarning: where warnings are turned into errors.
+        RuntimeWarning: the warning filters turn warnings into errors.
     """
     import warnings
 

@@ -16,15 +16,15 @@ async def _nothing() -> None:
 
 _made = _nothing()
 CoroutineType = type(_made)
-"""The type of what calling an ``async def`` function gives, without importing :mod:`types`."""
+"""The type of coroutine objects, without importing :mod:`types`."""
 _made.close()
 del _made
 
 
 def run_coroutine(made: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end in an event loop of its own, and return its result.
+    """Run a coroutine in a new event loop, and return its result.
 
-    Where this thread runs an event loop already, which cannot be entered twice, another thread does it.
+    If this thread is already running an event loop, the new loop runs in another thread.
     """
     import asyncio
 
@@ -50,5 +50,5 @@ def _run_in_thread(made: Coroutine[Any, Any, Any]) -> Any:
     thread.start()
     thread.join()
     if len(outcome) == 2:
-        raise outcome.pop()  # the frames of this function and of work() lead to the list, not to the error
+        raise outcome.pop()  # pop: the traceback refers to this frame and its list, which would form a reference cycle
     return outcome[0]

@@ -21,10 +21,10 @@ __all__ = ["draw", "html"]
 
 _FORMATS = ("text", "mermaid", "dot")
 _WIDTHS = (100, 120)  # a picture should fit the first, and must fit the second
-_LABEL_CELLS, _SHORT_CELLS = 40, 20  # for a name; the second where a picture would be too wide otherwise
+_LABEL_CELLS, _SHORT_CELLS = 40, 20  # maximum width of a name; the second for pictures that are too wide
 _MAX_TASKS, _MAX_EDGES = 200, 600  # in a picture
 _MAX_RETRY_TASKS = 40  # in a graph for which narrower pictures are tried
-_SIGNS, _DASHED_SIGNS = "→↓,…", "→↓,…⇢⇣⇠"  # what a name is quoted for, without and with dashed edges
+_SIGNS, _DASHED_SIGNS = "→↓,…", "→↓,…⇢⇣⇠"  # names with these characters are quoted, without and with dashed edges
 _LEGEND = "dashed: order only"
 _WITHOUT_NOTES = "Remarks such as (when) are left out: the picture would be too wide."
 _HEAD_ROWS, _TAIL_ROWS, _GROUPS = 20, 5, 5  # in a summary: rows before and after the gap, lines for one level
@@ -214,7 +214,7 @@ def _picture(
         return None
     signs = _DASHED_SIGNS if dashed else _SIGNS
     labels = [_label(task, notes[i] if i < len(notes) else "", signs, cells) for i, task in enumerate(tasks)]
-    if cells < _LABEL_CELLS and len(set(labels)) < len(set(tasks)):  # two names look alike when shortened so far
+    if cells < _LABEL_CELLS and len(set(labels)) < len(set(tasks)):  # two shortened names are equal
         return None
     blocks: list[list[str]] = []
     alone: list[str] = []

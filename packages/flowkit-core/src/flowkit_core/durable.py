@@ -163,8 +163,8 @@ class Found(Protocol):
 class Cache(Protocol):
     """What ``@task(cache=...)`` takes: ``flowkit_state.TaskCache`` is one.
 
-    A cache may also have a method ``check(function, name, *, ignore)``, which is called where the option is written and
-    raises if it cannot serve that task: see :func:`check_cache`.
+    A cache may also have a method ``check(function, name, *, ignore)``. It is called when the task is created and
+    raises if the cache cannot be used for that task; see :func:`check_cache`.
     """
 
     def over(self, state: Any, /) -> Cache:
@@ -188,7 +188,7 @@ class Cache(Protocol):
 
 
 def check_cache(cache: bool | Cache, function: Callable[..., Any], name: str) -> None:
-    """Let a cache check, if it does that, whether it can serve a task.
+    """Call ``cache.check()``, if the cache has one, to check that it can be used for a task.
 
     Args:
         cache: the option ``cache`` of the task.

@@ -74,11 +74,23 @@ class DAGCycleError(FlowkitError, ValueError):
 
 
 class WiringError(FlowkitError, ValueError):
-    """The wiring contradicts itself, or refers to a task that was defined again. Raised when the graph is built.
+    """Two tasks have contradictory edges, or the wiring refers to a task that was redefined. Raised by ``graph()``.
+
+    Contradictory are a data edge (``a >> b``) and an order-only edge (``b.after(a)``) between the same two tasks.
 
     Attributes:
         pipeline: name of the pipeline.
-        tasks: names of the tasks concerned.
+        tasks: names of the tasks concerned, a tuple of str.
+
+    Examples:
+        >>> from flowkit_core import DAG, Task, WiringError
+        >>> extract, load = Task(list, name="extract"), Task(len, name="load")
+        >>> _ = extract >> load.after(extract)
+        >>> try:
+        ...     DAG("etl", tasks=[load]).graph()
+        ... except WiringError as error:
+        ...     print(error.tasks)
+        ('extract', 'load')
     """
 
     def __init__(self, message: str, pipeline: str, tasks: Sequence[str]) -> None:
@@ -91,12 +103,27 @@ class WiringError(FlowkitError, ValueError):
 
 
 class DiscoveryError(FlowkitError, RuntimeError):
-    """It cannot be known which tasks a ``DAG`` without ``tasks=`` has. Raised when the graph is built.
+    """The tasks of a ``DAG`` without ``tasks=`` cannot be found. Raised by ``graph()``.
+
+    The DAG was created in a nested function or a lambda; the enclosing function has created tasks, but its call is not
+    on the stack: it has returned, or it runs in another thread. Name the tasks: ``DAG("etl", tasks=[...])``.
 
     Attributes:
         pipeline: name of the pipeline.
-        function: name of the function in which it was created.
-        maker: name of the function around that, which has made tasks in a call that is not on the stack.
+        function: qualified name of the function that created the DAG.
+        maker: qualified name of the enclosing function, which has created tasks.
+
+    Examples:
+        >>> from flowkit_core import DAG, DiscoveryError, task
+        >>> def build():
+        ...     @task
+        ...     def extract(): return 1
+        ...     return lambda: DAG("etl").graph()
+        >>> try:
+        ...     build()()
+        ... except DiscoveryError as error:
+        ...     print(error.maker)
+        build
     """
 
     def __init__(self, pipeline: str, function: str, maker: str) -> None:
@@ -106,9 +133,9 @@ class DiscoveryError(FlowkitError, RuntimeError):
     def describe(self, pipeline: str, function: str, maker: str) -> str:
         """Return the sentence for these facts."""
         return (
-            f"which tasks DAG {pipeline!r} has cannot be known: it was created in {function}, which has made no tasks "
-            f"and is part of {maker}(), which has made some, in a call that is not on the stack here (it has returned, "
-            f"or this is another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
+            f"cannot find the tasks of DAG {pipeline!r}: it was created in {function}, which has made no tasks and is "
+            f"part of {maker}(); {maker}() has made tasks, but its call is not on the stack here (it has returned, or "
+            f"runs in another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
         )
 
 

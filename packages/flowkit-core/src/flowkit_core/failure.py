@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ._typing import Any
 
 OWN = ("flowkit_core.", "flowkit_exec.", "asyncio.")
-"""Modules whose frames stand between ``run()`` and the functions of users."""
+"""Prefixes of the modules that call the functions of users during a run."""
 
-_TRACEBACK: Any = vars(BaseException)["__traceback__"]  # a class of errors may have an attribute of that name
+_TRACEBACK: Any = vars(BaseException)["__traceback__"]  # bypasses an attribute ``__traceback__`` of a subclass
 _MAY_BE_SUSPENDED = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
@@ -86,10 +86,10 @@ def add_note(error: BaseException, note: str) -> None:
 
 
 def strip_traceback(error: BaseException) -> None:
-    """Let the traceback of an error begin with the first frame that is the user's.
+    """Remove the leading frames of flowkit and asyncio from the traceback of an error.
 
-    That is where a task, a condition or a store begins. What called them is the same for every error, and its local
-    variables lead back to the run, which holds the error: a reference cycle.
+    The traceback then begins with the frame of a task, a condition or a store. The removed frames are the same for
+    every error; their local variables refer to the run, which refers to the error: a reference cycle.
     """
     trace = _TRACEBACK.__get__(error)
     while trace is not None and _is_own(trace.tb_frame):
@@ -98,20 +98,20 @@ def strip_traceback(error: BaseException) -> None:
 
 
 def clear_frames(errors: Iterable[BaseException]) -> None:
-    """Clear the local variables of the frames that called the user's functions which raised these errors.
+    """Clear the local variables of the flowkit frames that called the functions which raised these errors.
 
-    A frame refers to the one that called it, also when both have ended; so a traceback leads to frames that it does
-    not show. Frames that are still executing are left as they are, with those that called them.
+    A frame refers to its caller even after both have ended, so a traceback keeps frames alive that it does not show.
+    Frames that are still executing, and their callers, are not cleared.
     """
     for error in errors:
         trace = _TRACEBACK.__get__(error)
         frame = None if trace is None else trace.tb_frame.f_back
         try:
             while frame is not None and _is_own(frame):
-                if not frame.f_code.co_flags & _MAY_BE_SUSPENDED:  # to clear a suspended one would end it
+                if not frame.f_code.co_flags & _MAY_BE_SUSPENDED:  # clear() would close a suspended one
                     frame.clear()
                 frame = frame.f_back
-        except RuntimeError:  # it is executing
+        except RuntimeError:  # the frame is executing
             continue
 
 

@@ -93,7 +93,7 @@ class _Layers:
         """Lead every edge from layer to layer.
 
         The long edges out of one task share their knots, or those into one task do, whichever are more: so a line
-        through knots always says either "from this one task" or "to this one task". Dashed and solid edges share none.
+        through knots always belongs to one source or to one target. Dashed and solid edges share no knots.
         """
         edges = [(u, v, (u, v) in dashed) for v, ups in enumerate(parents) for u in ups]
         outs, ins = ([0] * len(parents), [0] * len(parents)), ([0] * len(parents), [0] * len(parents))
@@ -435,7 +435,7 @@ class _Drawing:
         heads: Iterable[int],
         solid: Iterable[tuple[int, int]],
     ) -> None:
-        """Lines from *tails* at *start* to the track, along it, and on to *heads* just before *stop*.
+        """Draw lines from *tails* at *start* to the track, along it, and on to *heads* just before *stop*.
 
         *solid* holds the pairs of a tail and a head whose edges are not all dashed.
         """
@@ -450,7 +450,7 @@ class _Drawing:
     def _strokes(
         self, start: int, track: int, stop: int, tails: set[int], heads: set[int]
     ) -> Iterator[tuple[int, int, int]]:
-        """The cells of such lines and their arms."""
+        """Yield the cells of the lines of `_join`, with their arms."""
         back, ahead, lower, higher = (_LEFT, _RIGHT, _UP, _DOWN) if self.across else (_UP, _DOWN, _LEFT, _RIGHT)
         for places, cells in ((tails, range(start, track)), (heads, range(track + 1, stop))):
             for aside in places:

@@ -18,14 +18,14 @@ ABSENT: Any = object()
 class Summary:
     """States, durations, attempts, reasons and errors of the tasks of one run, by position in topological order.
 
-    It is plain data, and refers neither to the graph nor to values or parameters.
+    Plain data without references to the graph, the values or the parameters.
 
     Args:
         names: the names of the tasks.
 
     Attributes:
         names: the names of the tasks.
-        seconds: how long the last attempt of each task took.
+        seconds: duration of the last attempt of each task, in seconds.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ class Summary:
         self._sources: Mapping[int, str] = {}
 
     def summary(self) -> Summary:
-        """Return the data of this object alone; large containers are shared."""
+        """Return a `Summary` of this run; it shares large containers with this object."""
         other = Summary.__new__(Summary)
         other.names, other.seconds, other._states = self.names, self.seconds, self._states
         other._attempts, other._reasons = self._attempts, self._reasons
@@ -46,7 +46,7 @@ class Summary:
         return other
 
     def replace_error(self, error: BaseException, other: BaseException) -> None:
-        """Put another exception into the place of an error."""
+        """Replace an error by another exception."""
         for index, own in self._errors.items():
             if own is error:
                 self._errors[index] = other
@@ -80,7 +80,7 @@ class Summary:
         return {self.names[index]: self._attempts.get(index, 1) for index in self._ran()}
 
     def sources(self) -> dict[str, str]:
-        """Return where the results came from that were not made in this run, by name: "cache" or "resume"."""
+        """Return the source of each result that was not computed in this run, by name: "cache" or "resume"."""
         return {self.names[index]: self._sources[index] for index in sorted(self._sources)}
 
     def _ran(self) -> list[int]:
@@ -90,7 +90,7 @@ class Summary:
 
 
 class Ledger(Summary):
-    """The values of one run beside its summary.
+    """The values of one run, in addition to its summary.
 
     Args:
         graph: what is run.

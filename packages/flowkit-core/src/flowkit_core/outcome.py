@@ -122,7 +122,7 @@ class Call:
 
 
 def _answer(task: str, value: Any) -> Any:
-    """Return the answer of a condition, if it is one: an iterator or an awaitable would always count as true."""
+    """Return the result of a condition; raise for an iterator or an awaitable, which would always be true."""
     kind = type(value)
     if hasattr(kind, "__next__") or hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
         if kind is CoroutineType:

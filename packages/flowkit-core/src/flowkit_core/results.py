@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class RaisedError(Exception):
-    """Stands in ``error.flowkit_results.failed`` for the error itself, which would else be in a reference cycle.
+    """Placeholder for the raised exception in ``error.flowkit_results.failed``; it avoids a reference cycle.
 
-    :meth:`Results.from_error` puts the error into its place.
+    :meth:`Results.from_error` returns results with the exception itself.
 
     Attributes:
-        text: class and text of the error, shortened.
+        text: class and message of the exception, shortened.
     """
 
     def __init__(self, text: str) -> None:
@@ -27,11 +27,11 @@ class RaisedError(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        return f"{self.text}, the exception that has these results: Results.from_error(error).failed has it itself"
+        return f"{self.text} (placeholder: Results.from_error(error).failed has the exception itself)"
 
 
 class Results(dict[str, Any]):
-    """The values of the tasks that succeeded, by name, in topological order: a real dict that knows more.
+    """A dict of the results of the tasks that succeeded, name -> value in topological order, with facts of the run.
 
     Attributes:
         run_id: a text that no other run has.
@@ -61,12 +61,12 @@ class Results(dict[str, Any]):
         return results
 
     def attach(self, error: BaseException) -> None:
-        """Make these the results that an error has, and refer to it no more."""
+        """Set ``error.flowkit_results`` to these results, and replace the error in ``.failed`` by a placeholder."""
         if self._summary is not None:
             self._summary.replace_error(error, RaisedError(described(error)))
         try:
             error.flowkit_results = self  # type: ignore[attr-defined]
-        except Exception:  # noqa: S110 - an exception that takes no attributes is raised all the same
+        except Exception:  # noqa: S110 - an exception without attributes is raised nevertheless
             pass
 
     @property
@@ -81,9 +81,9 @@ class Results(dict[str, Any]):
 
     @property
     def failed(self) -> dict[str, BaseException]:
-        """Name of each failed task -> what it raised.
+        """Name of each failed task -> the exception that it raised.
 
-        In ``error.flowkit_results`` a :class:`RaisedError` stands for the error itself: use :meth:`from_error`.
+        In ``error.flowkit_results`` a ``RaisedError`` replaces the exception itself: use :meth:`from_error`.
         """
         return self._fact("failed")
 
@@ -94,7 +94,7 @@ class Results(dict[str, Any]):
 
     @property
     def attempts(self) -> dict[str, int]:
-        """Name of each task that ran in this run -> how many attempts it took."""
+        """Name of each task that ran in this run -> number of attempts, 1 or more."""
         return self._fact("attempts")
 
     @property
@@ -111,8 +111,8 @@ class Results(dict[str, Any]):
     def from_error(error: BaseException) -> Results | None:
         """Return the results of the run that raised an error: what had succeeded, and what became of the rest.
 
-        They are ``error.flowkit_results``, with the error itself in ``.failed``. None for an error that no run raised,
-        and for an exception that takes no attributes.
+        These are ``error.flowkit_results``, with the exception itself in ``.failed``. None for an exception that no run
+        raised, and for one that accepts no attributes.
         """
         results = getattr(error, "flowkit_results", None)
         if not isinstance(results, Results):
@@ -127,14 +127,14 @@ class Results(dict[str, Any]):
         return whole
 
     def __await__(self) -> Any:
-        """Say what to do about ``await pipeline.run()``: ``run()`` returns when the run is over."""
+        """Raise a TypeError that explains how to run a pipeline from a coroutine: ``run()`` is not async."""
         raise TypeError(
-            "run() returns results and is not awaited: write results = pipeline.run(), or, in a coroutine, "
+            "run() is not async and returns the results: write results = pipeline.run(), or, in a coroutine, "
             "results = await asyncio.to_thread(pipeline.run)"
         )
 
     def __missing__(self, name: object) -> Any:
-        """Raise an error that says why there is no result under a key.
+        """Raise an error with the reason why a key has no result.
 
         Raises:
             MissingResultError: always; also a :class:`KeyError`.
@@ -152,7 +152,7 @@ class Results(dict[str, Any]):
         raise MissingResultError(name, f"it ended as {states[name].replace('_', ' ')} ({reason})")
 
     def _advice(self, key: object) -> str:
-        """Return what to write instead of a key that is not a text."""
+        """Return the fix for a key that is not a str."""
         attribute = "name" if getattr(type(key), "_is_flowkit_task", False) else "__name__"
         name = getattr(key, attribute, None)
         if not isinstance(name, str):
@@ -162,7 +162,7 @@ class Results(dict[str, Any]):
         return f"no task named {name!r} was in the run{self._others(name)}"
 
     def _others(self, name: str) -> str:
-        """Return a near miss; where there is none, the names of the tasks of the run, or of the first of them."""
+        """Return a similar task name, or else a list of the first task names of the run."""
         names = list({**self.states, **self})
         more = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
         listed = f"; there are: {', '.join(names[:_LISTED])}{more}" if names else ""
@@ -182,7 +182,7 @@ class Results(dict[str, Any]):
         return _restore(dict(self), self.run_id, {name: dict(self._fact(name)) for name in self.__reduce__()[1][2]})
 
 
-_LISTED = 12  # names of tasks in an error
+_LISTED = 12  # maximum number of task names in an error message
 _FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources")
 
 

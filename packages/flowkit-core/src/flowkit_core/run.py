@@ -401,7 +401,7 @@ class Run(Ledger):
         if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
             return None if self.allows(node) else Ending(CANCELLED, self._obstacle)
         upstream = [states[index] for index in node.upstream]
-        if node.waits:  # that one of these was skipped does not count
+        if node.waits:  # a skipped upstream of an order-only edge counts as succeeded
             upstream = [
                 SUCCEEDED if state == SKIPPED and index in node.waits else state
                 for index, state in zip(node.upstream, upstream)
@@ -476,7 +476,7 @@ class Run(Ledger):
         return args, kwargs, lambda: when(*when_args, **when_kwargs)
 
     def _warn_of_none(self, node: Node, parameter: str) -> None:
-        """Warn, once for a task, that a result None takes the place of a default, just because it comes first."""
+        """Warn, once for each task, that a result None replaces the default of a parameter that is filled by order."""
         if node.task._warned_of_none:
             return
         node.task._warned_of_none = True
@@ -670,9 +670,9 @@ class Run(Ledger):
     # ---- afterwards ----------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Drop all that belongs to users: parameters, values, errors, observers, the store.
+        """Drop the references to parameters, values, errors, observers and the store.
 
-        Frames in the traceback of an error, and threads that were not waited for, may refer to the run still.
+        Tracebacks and abandoned threads may still refer to the run.
         """
         clear_frames(error for error in (*self._errors.values(), self.unrecorded) if error is not None)
         super().release()

@@ -1,4 +1,4 @@
-"""Explains errors of tasks that use global variables which the worker process does not have.
+"""Notes on exceptions of tasks whose worker process lacks a global variable of the caller.
 
 A spawned worker imports the modules itself, so a global that ``main()`` sets before ``run()`` does not exist there, or
 has the value that the top level of the module gave it. The worker finds out which globals an exception is about
@@ -46,7 +46,7 @@ class Used(NamedTuple):
     Attributes:
         kind: what the worker lacks: ``"name"`` (the global itself), ``"member"`` (the same, read by way of the module),
             ``"attribute"`` or ``"key"`` (of the value of the global), or ``"value"`` (the global is None).
-        places: the globals that come into question.
+        places: the candidate globals.
         item: the attribute or the key.
     """
 
@@ -56,7 +56,7 @@ class Used(NamedTuple):
 
 
 def used(error: BaseException) -> Used | None:
-    """Return the globals that an exception is about, in the worker; None for other exceptions."""
+    """In the worker: return the globals that may have caused an exception; None for other exceptions."""
     frame = _innermost(error)
     if frame is None:
         return None
@@ -80,7 +80,7 @@ def used(error: BaseException) -> Used | None:
 
 
 def explain(found: Used) -> str:
-    """Return a note on the first of the globals that this process has and the worker lacks; empty where there is none.
+    """In the calling process: return a note on the first global that the worker lacks; empty if there is none.
 
     Args:
         found: what :func:`used` returned in the worker.
@@ -119,10 +119,10 @@ def _innermost(error: BaseException) -> FrameType | None:
 
 
 def _place(facts: dict[str, Any], name: str) -> Place:
-    """Return the place of a global, given the dictionary in which the worker has looked for it."""
+    """Return the `Place` of a global, given the globals in which it was looked up."""
     module_name = str(facts.get("__name__"))
     module = sys.modules.get("__main__" if module_name in _MAIN else module_name)
-    is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, a subclass stands for the script
+    is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, __main__ is an instance of a subclass
     return Place(module_name, name, is_fork or getattr(module, "__dict__", None) is not facts)
 
 
@@ -131,7 +131,7 @@ def _globals(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[Place, .
     from dis import get_instructions
 
     found = []
-    before: Any = None  # the value of the global that the instruction before has read
+    before: Any = None  # value of the global that the previous instruction read
     for step in get_instructions(frame.f_code):
         if step.opname in _READS:
             facts = frame.f_globals
@@ -163,7 +163,7 @@ def _reason(kind: str, place: Place, path: str | None) -> tuple[str, str]:
         return why, "set it at the top level of the module"
     line, is_guarded = tried(lambda: _binding(path, place.name), (0, False))
     if is_guarded:
-        why = f"line {line}, which sets it, stands under if __name__ == '__main__', and workers do not execute that"
+        why = f"line {line}, which sets it, is under if __name__ == '__main__', which workers do not execute"
     elif line and kind in _ABSENT:
         why = f"line {line}, which sets it, is not executed in workers: they execute the script up to its first run()"
     else:

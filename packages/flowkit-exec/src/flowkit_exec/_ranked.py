@@ -69,15 +69,15 @@ class Ranked:
 
 
 class _Order:
-    """The operations of a queue that keeps to the order of height.
+    """The operations of the ready queue once it orders nodes by height.
 
-    They are not methods of the queue: it keeps them as attributes, and would be in a reference cycle.
+    They are not methods of `Ranked`, because it stores them as attributes, which would be a reference cycle.
 
     Args:
         nodes: all nodes of the graph.
         heights: how many tasks follow each.
-        line: nodes that were put without regard to order.
-        heap: one number for each other node, for both height and index: half the cost of a pair in a large heap.
+        line: nodes that were added before ordering began.
+        heap: one number for each other node, which encodes height and index; a pair would cost twice as much.
     """
 
     def __init__(self, nodes: Sequence[Node], heights: Sequence[int], line: deque[Node], heap: list[int]) -> None:
@@ -85,7 +85,7 @@ class _Order:
         self._heights = heights
         self._line = line
         self._heap = heap
-        lock = Lock()  # what is compared are numbers, so that under the GIL no thread can come between
+        lock = Lock()  # numbers are compared, so under the GIL heappush and heappop are atomic
         self._push: Callable[[list[int], int], object] = heappush if GIL else _guarded(heappush, lock)
         self._pop: Callable[[list[int]], int] = heappop if GIL else _guarded(heappop, lock)
 
@@ -100,7 +100,7 @@ class _Order:
             self.put(node)
 
     def take(self) -> Node:
-        """Remove and return the node with the most tasks still to follow it."""
+        """Remove and return the node with the longest path to an end."""
         line = self._line
         while line:
             try:

@@ -184,6 +184,6 @@ def resolve(how: str, what: Any) -> Any:
     else:
         found = pickle.loads(what)
     method: Any = found.__func__ if type(found) is MethodType else None
-    if isinstance(method, Task):  # a pickle finds the task of the class again, whose retries are the run's business
+    if isinstance(method, Task):  # unpickling finds the task of the class; the run handles its retries
         found = MethodType(method.func, found.__self__)
     return found

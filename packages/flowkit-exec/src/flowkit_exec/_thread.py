@@ -167,7 +167,7 @@ class _Team:
             if broken is not None:
                 raise broken
         finally:
-            del broken  # its traceback leads to this frame
+            del broken  # its traceback refers to this frame
 
     def _dismiss(self) -> None:
         """End the helpers and wait for them; after an interrupt only for a grace, because nothing stops a thread."""

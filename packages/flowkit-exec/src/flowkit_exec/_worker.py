@@ -372,7 +372,7 @@ class Worker:
                 if self._copied:
                     raise
                 self._send(wire.frame(wire.ERROR, pack_error(error), ticket, clock() - began))
-                strip_traceback(error)  # frames of asyncio lead back to the error: a reference cycle
+                strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
                 clear_frames((error,))
                 if self._fail_fast:
                     self._decline()

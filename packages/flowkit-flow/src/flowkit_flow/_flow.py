@@ -34,15 +34,15 @@ class Flow(Pipeline):
     """A pipeline that is built by chaining: add a task, branch into several, merge them into one.
 
     A parameter named like any earlier task gets that task's result. If exactly one required parameter and exactly one
-    direct upstream are left over, they belong together, whatever the parameter is called. Wiring with ``>>`` plays no
-    part in a flow; ``load.after(lock)`` is honoured where both tasks are in the flow.
+    direct upstream remain, the parameter gets the result of that upstream. Edges of ``>>`` are ignored in a flow; edges
+    of ``load.after(lock)`` apply if both tasks are in the flow.
 
     Args:
         name: name of the pipeline.
         max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
 
     Raises:
-        TypeError: a type is wrong.
+        TypeError: an argument has the wrong type, or an option does not exist.
         ValueError: ``max_workers`` is less than 1.
 
     Examples:
@@ -128,11 +128,11 @@ class Flow(Pipeline):
         return self._stage("merge", (merge_task,))
 
     def graph(self) -> Graph:
-        """Return the graph as it stands now: checked, bound, immutable.
+        """Return the current graph: checked, bound, immutable.
 
         Raises:
-            BindingError: results and parameters do not fit.
-            DAGCycleError: ``after()`` contradicts the order of the stages.
+            BindingError: a parameter has no source.
+            DAGCycleError: an edge of ``after()`` contradicts the order of the stages.
         """
         built = self._built
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
@@ -168,7 +168,7 @@ class Flow(Pipeline):
         return {index: tuple(only) for index, only in found if only}
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
-        """Keep the order-only edges of this flow that belong to a call which returns to another."""
+        """Keep the order-only edges of this flow when their call returns to its caller."""
         self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
         self._surroundings.call_returned(scope, caller, self._tasks)
 

@@ -1,4 +1,4 @@
-"""The `key` function of a `TaskCache`: whether it fits a function, and calling it."""
+"""Check and call the `key` function of a `TaskCache`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class _Dots:
-    """Stands for a default, whose own `repr` may be long or fail."""
+    """Placeholder for a default in a signature; the `repr` of the default may be long or raise."""
 
     def __repr__(self) -> str:
         return "..."
@@ -36,7 +36,7 @@ def check_option(key: Any) -> None:
     if not callable(key):
         allowed = "a function of the arguments, such as key=lambda connection, query: query, or None"
         raise StateOptionTypeError("key", key, allowed)
-    for function in (key, getattr(type(key), "__call__", None)):  # noqa: B004 - the question is what the call returns
+    for function in (key, getattr(type(key), "__call__", None)):  # noqa: B004 - the kind of function matters
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise StateOptionError("key", key, "a plain function: the result of an async one is never awaited")
         if inspect.isgeneratorfunction(function):
@@ -58,10 +58,10 @@ def check_fit(
         function: the function whose calls are remembered.
         name: its name, for the error.
         ignore: names of parameters that `key` may leave out.
-        by_position: whether what can be passed by position always is, as pipelines do.
+        by_position: whether positional parameters are always passed by position, as pipelines do.
 
     Raises:
-        CacheKeyError: there are none.
+        CacheKeyError: there is no such call.
     """
     takes, asks = _signature(function), _signature(key)
     if takes is None or asks is None:
@@ -163,19 +163,19 @@ def _misfit(asks: inspect.Signature, call: inspect.Signature, args: Sequence[Any
 
 
 def _difference(asks: inspect.Signature, takes: inspect.Signature) -> str:
-    """Return which parameters a key function has beyond those of its function, or lacks; empty if that is not it."""
+    """Return the surplus or missing parameters of a key function, as text; empty if there are none."""
     if surplus := _surplus(asks, takes):
         left = [each for each in takes.parameters if each not in asks.parameters]
         near = get_close_matches(surplus[0], left, n=1)
         guess = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"it asks for {_listed(surplus)}, which is not among them{guess}"
+        return f"it takes {_listed(surplus)}, which the function does not{guess}"
     if lacking := _surplus(takes, asks):
         return f"it does not take {_listed(lacking)}"
     return ""
 
 
 def _surplus(one: inspect.Signature, other: inspect.Signature) -> list[str]:
-    """Return the required parameters of one function that another has no place for."""
+    """Return the required parameters of one function that the other one does not accept."""
     kinds = {each.kind for each in other.parameters.values()}
     required = [each.name for each in _positional(one) if _is_required(each)]
     count = 0 if inspect.Parameter.VAR_POSITIONAL in kinds else len(required) - len(_positional(other))

@@ -112,7 +112,7 @@ class Serialization:
     def check_result(self, task: str, function: Callable[..., Any]) -> None:
         """Raise `UnsupportedValueError` if the annotation of a function tells that its result cannot be kept."""
         plain: Any = function.__func__ if isinstance(function, MethodType) else function
-        if not isinstance(plain, FunctionType):  # a mock or a proxy answers any question, a proxy over the network
+        if not isinstance(plain, FunctionType):  # a mock or a remote proxy has every attribute
             return
         annotation = plain.__annotations__.get("return")
         if annotation is None:

@@ -86,16 +86,16 @@ class TaskCache:
     Args:
         state: where the results are kept: a `StateManager`, the path of one (`.json`, `.db`), or `None` for memory.
         ttl: for how many seconds a result is good. `None`: the `default_ttl` of the state; infinity: for ever.
-        key: a function that takes the same arguments, in the same order, and returns what counts of them, for arguments
-            that cannot be compared by content (a connection) or should not be (a logger). What it raises, the call
-            raises.
+        key: a function that takes the same arguments, in the same order, and returns the part that identifies the
+            result; for arguments that cannot be compared by content (a connection) or should not be (a logger). An
+            exception of this function is raised by the call.
         version: any value; results of another version are not used. Where it is given, what the function uses and has
             no content to compare (a client at the top of the module) is left to it: change it when that changes.
 
     Raises:
         StateOptionError, StateOptionTypeError: an argument cannot be meant.
         StateFileError: the file of the state cannot be opened.
-        CacheKeyError: `key` does not take the arguments of the function; where that is decorated, if no call fits.
+        CacheKeyError: `key` does not take the arguments of the function; raised at decoration if no call fits.
 
     Calls are the same if their arguments, bound to the parameters, are the same by content and type: `f(1, b=2)` is
     `f(1, 2)`, but not `f(True, 2)`; and if the function is: its code without comments, docstrings and formatting, its
@@ -170,7 +170,7 @@ class TaskCache:
         return other
 
     def check(self, function: Callable[..., Any], name: str | None = None, *, ignore: Collection[str] = ()) -> None:
-        """Check that the results of a task can be kept here: that the key function takes the arguments of the task.
+        """Check that the key function takes the arguments of a task. Without a key function, do nothing.
 
         Args:
             function: the function of the task. It is not called.
@@ -178,7 +178,7 @@ class TaskCache:
             ignore: names of parameters that the key function may leave out.
 
         Raises:
-            CacheKeyError: the key function does not fit, passed by position what can be, as pipelines do.
+            CacheKeyError: the key function does not take the arguments, passed by position as pipelines do.
 
             >>> TaskCache(key=lambda query: query).check(lambda connection, query: None, "ask")  # doctest: +ELLIPSIS
             Traceback (most recent call last):

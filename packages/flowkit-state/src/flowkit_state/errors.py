@@ -84,8 +84,10 @@ class StateOptionTypeError(StateError, TypeError):
 class CacheKeyError(StateError, TypeError):
     """The `key` function of a `TaskCache` does not take the arguments of the function whose results are kept.
 
-    Attributes: `name` (of the task or function), `asks` (the parameters of the key function, such as `"(query)"`),
-    `takes` (those of the function, such as `"(connection, query)"`), `reason`.
+    Raised where the key function is passed, or by a call that it does not fit.
+
+    Attributes: `name` (of the task or function), `asks` (parameters of the key function, such as `"(query)"`), `takes`
+    (parameters of the function, such as `"(connection, query)"`), `reason` (why they do not fit). All are `str`.
     """
 
     def __init__(self, name: str, asks: str, takes: str, reason: str) -> None:
@@ -95,8 +97,8 @@ class CacheKeyError(StateError, TypeError):
     def _sentence(self) -> str:
         return (
             f"TaskCache(key=...) of {self.name!r}: the key function takes {self.asks}, but is called with the "
-            f"arguments of {self.name}{self.takes}: {self.reason}. Give it the parameters {self.takes}, and let it "
-            f"return what counts of them."
+            f"arguments of {self.name}{self.takes}: {self.reason}. Give it the parameters {self.takes}, and return "
+            f"those that identify the result."
         )
 
 

@@ -1,4 +1,4 @@
-"""Binding: which upstream result becomes which parameter, decided once, when the graph is built."""
+"""Binding of upstream results to parameters, done once when the graph is built."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Binding:
-    """Where the arguments of one node come from; sources are indices of nodes.
+    """Sources of the arguments of one node; a source is the index of a node.
 
     Attributes:
         named: parameter -> source.
         rest: sources of ``*args``.
         named_rest: key -> source, for ``**kwargs``.
-        open: parameters that no upstream fills: they take ``run(params=...)``, then their default.
-        by_order: parameters in ``named`` that are not named like their source.
+        open: parameters that no upstream fills; they take ``run(params=...)``, then their default.
+        by_order: parameters in ``named`` that were filled by order, not by name.
     """
 
     __slots__ = ("by_order", "named", "named_rest", "open", "rest")
@@ -59,17 +59,17 @@ class Binding:
 
 
 def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-    """Bind as a DAG does: by name from the direct upstreams, the others in order.
+    """Bind by the rule of a DAG: by name from the direct upstreams, the others in order.
 
-    A task without parameters only waits.
+    A task without parameters takes no results.
 
     Args:
-        task: name of the task whose arguments are to be found.
+        task: name of the task.
         parameters: what its function takes.
         upstream: the direct upstreams, name -> index, in order of declaration.
 
     Raises:
-        BindingError: if more results arrive than the function has parameters.
+        BindingError: the task has more upstream results than parameters.
     """
     names = parameters.names
     if not names and not parameters.rest and not parameters.named_rest:
@@ -80,7 +80,7 @@ def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, i
     others = [(name, index) for name, index in upstream.items() if name not in named]
     by_order: list[str] = []
     if others:
-        by_place = parameters.positional if parameters.rest else names  # after *args, only a name can tell
+        by_place = parameters.positional if parameters.rest else names  # parameters after *args are filled by name only
         free = [
             name
             for name in by_place
@@ -105,10 +105,10 @@ def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, i
 def bind_by_name(
     task: str, parameters: Parameters, upstream: Mapping[str, int], earlier: Callable[[str], int | None]
 ) -> Binding:
-    """Bind as a Flow does: by name from any earlier task, and one required parameter to one upstream that is left over.
+    """Bind by the rule of a Flow: by name from any earlier task; one remaining parameter to one remaining upstream.
 
     Args:
-        task: name of the task whose arguments are to be found.
+        task: name of the task.
         parameters: what its function takes.
         upstream: the direct upstreams, name -> index, in order of declaration.
         earlier: returns the index of the earlier task of a name, or None.
@@ -151,19 +151,19 @@ def bind_condition(
     positional: Sequence[str],
     rest: Sequence[Any],
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a condition: ``when`` is bound like the task.
+    """Return the arguments of a condition (``when``).
 
-    A parameter named like one of the task's gets that argument; the others *without a default* take the task's
+    A parameter named like a parameter of the task gets that argument; the others *without a default* take the task's
     remaining arguments in order; one with a default is filled by name only.
 
     Args:
-        accepts: what the condition takes.
-        given: the arguments of the task by name, its own defaults included.
+        accepts: the parameters of the condition.
+        given: the arguments of the task by name, including its defaults.
         positional: the names of the task's parameters, in order.
-        rest: what the task's ``*args`` get.
+        rest: the values of the task's ``*args``.
 
     Returns:
-        Positional and keyword arguments. Where too few are left, the call of the condition raises.
+        Positional and keyword arguments. If too few remain, the call of the condition raises a TypeError.
     """
     by_name = [name for name in accepts.names if name not in accepts.bound]
     named = {name: given[name] for name in by_name[accepts.unnamed :] if name in given}
@@ -172,7 +172,7 @@ def bind_condition(
     missing = object()
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    in_order = True  # as soon as one is left out, those that follow can be given by name only
+    in_order = True  # after an omitted parameter, the following ones are passed by keyword
     for place, name in enumerate(accepts.positional):
         value = named.get(name, missing)
         can_be_named = place >= accepts.positional_only
@@ -202,17 +202,17 @@ def bind_condition(
 def check_condition(
     task: str, when: Callable[..., Any], parameters: Parameters, upstream: Sequence[str], waits: Sequence[str]
 ) -> None:
-    """Check that the condition of a task asks for no more arguments than the task can have.
+    """Check that the condition of a task has no more required parameters than the task can have arguments.
 
     Args:
         task: name of the task.
-        when: its condition.
-        parameters: what the task's function takes.
-        upstream: names of the upstreams whose results the task takes.
-        waits: names of those for which it only waits.
+        when: the condition.
+        parameters: the parameters of the task's function.
+        upstream: names of the upstreams by data edges.
+        waits: names of the upstreams by order-only edges.
 
     Raises:
-        BindingError: it does, or it asks for the result of a task for which this one only waits.
+        BindingError: the condition has too many parameters, or one named like an upstream by an order-only edge.
     """
     accepts = Parameters(when)
     for name in accepts.names:
@@ -232,8 +232,8 @@ def check_condition(
         guess = did_you_mean(unnamed[-1], free)
         raise BindingError(
             f"the condition (when=) of task {task!r} takes {accepts}, but the arguments of the task are {parameters}: "
-            f"nothing is left for {unnamed[-1]!r}{guess}; let it take {len(needed) - len(unnamed) + most} at most, "
-            f"named after those of the task, or give the others defaults",
+            f"no argument is left for {unnamed[-1]!r}{guess}; take {len(needed) - len(unnamed) + most} at most, "
+            f"named like those of the task, or give the others defaults",
             task,
             unnamed[-1],
             parameters.names,
@@ -244,7 +244,7 @@ def check_condition(
 
 
 def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``run(params=...)`` gives to one task: ``"task.parameter"`` goes before ``"parameter"``."""
+    """Return the values of ``run(params=...)`` for one task; ``"task.parameter"`` takes precedence."""
     own = {name: value for name, value in params.items() if "." not in name}
     for key, value in params.items():
         owner, dot, name = key.rpartition(".")
@@ -262,20 +262,20 @@ def check_open(
     filled_remedy: Callable[[str, str, str], str],
     known: Callable[[], Sequence[str]],
 ) -> None:
-    """Check that ``run(params=...)`` fills every parameter without default, and that each of its names is wanted.
+    """Check that ``run(params=...)`` fills every open parameter without a default, and has no unknown names.
 
     Args:
         nodes: the nodes of a graph.
-        names: their names.
-        open_nodes: those of the nodes that have open parameters.
-        params: what the run was given.
-        remedy: returns what to do about a parameter of a node that is not filled, given whether a task of that name
-            exists that is not directly upstream.
-        filled_remedy: returns what to do about a parameter of a task that an upstream fills, given the three names.
-        known: returns names of tasks that exist near the pipeline.
+        names: the names of the nodes.
+        open_nodes: the nodes with open parameters.
+        params: the argument ``params`` of ``run()``.
+        remedy: returns the fix for a parameter that nothing fills, given the node, the parameter, and whether a task
+            of that name exists that is not directly upstream.
+        filled_remedy: returns the fix for a parameter that an upstream fills, given task, parameter and upstream.
+        known: returns names of tasks outside the pipeline, for suggestions.
 
     Raises:
-        BindingError: if something is missing or left over.
+        BindingError: a parameter is not filled, or no task has an open parameter of a name.
     """
     keys: list[Any] = list(params)
     if odd := [name for name in keys if not isinstance(name, str)]:
@@ -305,7 +305,7 @@ def _unwanted(
     qualified: set[str],
     filled_remedy: Callable[[str, str, str], str],
 ) -> BindingError:
-    """Return the error for a name in ``run(params=...)`` that no task takes from there."""
+    """Return the error for a name in ``run(params=...)`` that is not an open parameter of any task."""
     owner, dot, parameter = name.rpartition(".")
     for node in nodes:
         if dot and node.name != owner:
@@ -325,16 +325,16 @@ def _unwanted(
     guess = did_you_mean(name, [*takes, *sorted(qualified)])
     if dot and owner in names:
         own = sorted(found for found, tasks in wanted.items() if owner in tasks)
-        has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has none left to give"
+        has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has no open parameter"
     else:
-        has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has one left to give"
+        has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has an open parameter"
     return BindingError(
         f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
     )
 
 
 def _source_of(node: Node, parameter: str) -> int | None:
-    """Return the index of the node that fills a parameter of another; None where none does."""
+    """Return the index of the node that fills a parameter of a node; None if no node does."""
     if node.binding is not None:
         return node.binding.named.get(parameter)
     if node.sources and parameter in node.parameters.positional[: len(node.sources)]:
@@ -351,7 +351,7 @@ def _too_many(
     first = plain(others[0][0])
     return BindingError(
         f"task {task!r} takes {takes}, {parameters}, but {arrive}: {_listed(upstream)}; no parameter is left for "
-        f"{left}: add one, or *args, or name every parameter after the upstream it wants; or, to wait for a task "
+        f"{left}: add one, or *args, or name every parameter after its upstream; or, to wait for a task "
         f"without taking its result, write {plain(task)}.after({first})",
         task,
         None,

@@ -1,20 +1,19 @@
-"""Calls: how the scope of a call is found from its frame, and how the end of the call is noticed.
+"""Call scopes: find the scope of a call from its frame, and detect the end of the call.
 
-The scope of a call hangs on its frame and ends with it:
+The frame of a call owns the scope of the call:
 
-* A `Token` is put on the frame of each call that makes a task or an edge: once among the extra entries of
-  ``frame.f_locals``, which nothing but the end of the frame removes, and once as ``frame.f_trace``, which is quick to
-  read, and which debuggers replace. (A trace function of a frame is called only while tracing is on; a token does
-  nothing then.)
-* When a call returns, its frame is freed while its caller still is at the instruction that made the call: a token that
-  is freed then passes on what no pipeline has used to the scope of the caller. The frame of a call that raised lives as
-  long as the traceback, so its token is freed later, and nothing is passed on.
-* A frame may live on after its call has returned: a debugger keeps it, or it is part of a reference cycle, as that of a
-  function whose variable holds an exception that it has caught. When a pipeline looks for its tasks, it first lets
-  such calls pass on what they have made; see `settle`.
+* A `Token` is stored on the frame of each call that creates a task or an edge: once as an extra entry of
+  ``frame.f_locals``, which is removed only when the frame is freed, and once as ``frame.f_trace``, which is fast to
+  read, but which debuggers replace. (The interpreter calls the trace function of a frame only while tracing is on; a
+  token then does nothing.)
+* When a call returns, its frame is freed while its caller is still at the call instruction. The finalizer of the token
+  then passes unused tasks and edges to the scope of the caller. The frame of a call that raised is kept alive by the
+  traceback, so its token is freed later, and nothing is passed on.
+* A frame may outlive its call: a debugger keeps it, or it is part of a reference cycle, for example if a local variable
+  holds an exception that the function has caught. `settle` handles such calls before a pipeline looks up its tasks.
 
-So threads, coroutines, generators and recursion are told apart by what they are, and nothing is kept when a call is
-over. The scope of a module lives in its globals.
+Each thread, coroutine, generator and recursive call has its own frame and thus its own scope, which is freed with the
+frame. The scope of a module is stored in its globals.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from .scopes import Block
 
-LOCAL_KEY = "<flowkit>"  # no identifier, so it cannot collide with a local variable
+LOCAL_KEY = "<flowkit>"  # not an identifier: cannot collide with a local variable
 FUNCTION = 0x1
 """inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body."""
 GENERATORS = 0x20 | 0x200
@@ -47,35 +46,35 @@ GENERATORS = 0x20 | 0x200
 _COROUTINE = 0x80 | 0x100 | 0x200  # coroutines, coroutines made of generators, async generators
 _SUSPENDABLE = GENERATORS | _COROUTINE
 
-# What starts threads, jobs and callbacks: nothing is passed on beyond these.
+# Packages that start threads, jobs and callbacks: tasks and edges are not passed to their frames.
 _STARTERS = frozenset(("asyncio", "concurrent", "multiprocessing", "threading"))
 _NOTHING: frozenset[int] = frozenset()
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _IMPORTERS = ("importlib", "runpy", "zipimport")
-_BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # the parts of flowkit that users call while they build
+_BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that runs while users build pipelines
 
 makers: dict[int, ref[CodeType]] = {}
-"""The code of functions that have made tasks, by id, as long as it is there."""
+"""Weak references to the code of functions that have created tasks, by id."""
 
 
-_watched = False  # whether a debugger, tracer or profiler has been there, which may have kept frames
-_replaced_tokens = False  # whether a token may be among the local variables of a frame and nowhere else
+_watched = False  # whether a debugger, tracer or profiler is or was active: it may keep frames alive
+_replaced_tokens = False  # whether the only token of a frame may be the one in f_locals
 live: dict[int, Call] = {}
-"""The calls whose tokens are there, by id; those of generators and coroutines only once `_watched`."""
+"""Calls with live tokens, by id; generators and coroutines only if `_watched`."""
 
 
 class Call:
-    """One call that makes tasks or edges, or one execution of the text of an ``exec``.
+    """One call that creates tasks or edges, or one execution of source text by ``exec``.
 
     Attributes:
-        scope: what it has made.
-        code: the code that it executes.
-        frame_id: the id of its frame.
-        thread: the id of its thread.
-        ended: whether it has passed on what it has made, or is known to pass nothing on.
-        stack: the frames that it was called by, nearest first, as pairs of id and code, where a debugger may free the
-            frame of the call and keep its local variables; else empty. Of a generator, those that resumed it last.
-        blocked_by: the id of the frame of a coroutine that has to be executing before this can pass anything on, or 0.
+        scope: the tasks and edges of the call.
+        code: the code object of the call.
+        frame_id: id of the frame of the call.
+        thread: id of the thread of the call.
+        ended: whether the call has passed on its tasks and edges, or is known to pass nothing on.
+        stack: the calling frames, nearest first, as pairs of id and code, if a debugger may free the frame of the call
+            and keep its local variables; else empty. For a generator: the frames of the last resumption.
+        blocked_by: id of the frame of a coroutine that must be executing before this call can be settled, or 0.
     """
 
     __slots__ = (
@@ -97,7 +96,7 @@ class Call:
         self.code = frame.f_code
         self.frame_id = id(frame)
         self.thread = get_ident()
-        self.ended = frame.f_back is None or is_start(frame.f_back)  # then there is nothing to pass on to
+        self.ended = frame.f_back is None or is_start(frame.f_back)  # no caller to pass anything to
         self.stack: list[tuple[int, CodeType]] = []
         self.blocked_by = 0
         self._before = frozenset(map(id, scope.tasks)) if scope.namespace else _NOTHING
@@ -108,16 +107,16 @@ class Call:
             live[id(self)] = self
 
     def resumed_by(self, frame: FrameType | None) -> None:
-        """Take note of the caller's frame and of the instruction it is at; of a generator, of who resumed it last."""
+        """Store the frame of the caller, or of the last resumption of a generator, and its current instruction."""
         if frame is not None:
             self._caller_id, self._caller_lasti = id(frame), frame.f_lasti
 
     def token_hung(self) -> None:
-        """Take note of a token."""
+        """Count a token that was stored on the frame."""
         self._tokens += 1
 
     def token_freed(self, current: FrameType | None) -> None:
-        """Find out whether the call has returned, when a token of it is freed while a frame is executing."""
+        """Uncount a freed token; detect whether the call has returned, given the executing frame."""
         self._tokens -= 1
         if not self.ended and current is not None:
             self._notice_end(current)
@@ -127,10 +126,10 @@ class Call:
     def _notice_end(self, current: FrameType) -> None:
         global _replaced_tokens
         if id(current) == self._caller_id:
-            # in a loop over a generator, the caches of the interpreter move the instruction by one place
+            # in a for loop over a generator, f_lasti may differ by one inline-cache entry
             tolerance = 2 if self.code.co_flags & _SUSPENDABLE else 0
             if abs(current.f_lasti - self._caller_lasti) > tolerance:
-                return  # the caller is past the call: it has caught an exception
+                return  # the caller has left the call instruction: the call raised, and the caller caught it
             if _is_watched():
                 self.remember_stack(current)
                 settle(current, self)
@@ -144,20 +143,20 @@ class Call:
             self.remember_stack(frame.f_back)  # a debugger has replaced a token of a frame that is executing
         elif self.stack and not self._tokens and all(id(current) != frame_id for frame_id, _ in self.stack):
             if self.code.co_flags & _SUSPENDABLE and on_stack(current, self.stack[0][0]) is None:
-                return  # another frame has resumed it last
-            settle(current, self)  # a debugger has freed what it had kept of the call
+                return  # another frame resumed it last
+            settle(current, self)  # a debugger has released the local variables of the call
 
     def remember_stack(self, caller: FrameType | None) -> None:
-        """Take note of the frames that the call was made by, given the first of them."""
+        """Store the calling frames, given the frame of the caller."""
         self.stack = [(id(each), each.f_code) for each in frames(caller)]
 
     def pass_up(self, frame: FrameType | None, executing: dict[int, FrameType], kept: dict[int, Call]) -> None:
-        """Pass on to the first of the callers that is executing, or has made something, if all up to it have returned.
+        """Pass tasks and edges to the nearest caller that is executing or has a scope, if all calls below it returned.
 
         Args:
-            frame: the frame of the call, which is not executing, if it is there.
-            executing: the frames that are executing, by id.
-            kept: the calls that are not executing and have not passed on what they have made, by id of their frame.
+            frame: the frame of the call, which is no longer executing, or None if it was freed.
+            executing: the executing frames, by id.
+            kept: the calls that are not executing and have not been settled, by id of their frame.
         """
         if frame is not None and not self.stack:
             self.remember_stack(frame.f_back)
@@ -178,11 +177,11 @@ class Call:
                 self.blocked_by = frame_id
                 return
             if not returned.get(frame_id, True) and frame_id not in _suspended():
-                break  # it has raised an exception
+                break  # the call raised an exception
         self.pass_to(None)
 
     def pass_to(self, target: FrameType | None) -> None:
-        """Pass on what no pipeline has used to the call that a frame executes; None for nothing."""
+        """Pass unused tasks and edges to the scope of a frame; with None, only mark the call as ended."""
         if self.ended:
             return
         if target is None or self.scope.is_empty or is_start(target):
@@ -198,11 +197,11 @@ class Call:
 
 
 def settle(current: FrameType, ending: Call | None = None) -> None:
-    """Let calls of this thread that have returned, but whose frames live on, pass on what they have made.
+    """Pass on the tasks and edges of returned calls of this thread whose frames are still alive.
 
     Args:
-        current: the frame that is executing.
-        ending: a call whose frame has just been freed: only this one and calls that it has made are looked at.
+        current: the executing frame.
+        ending: a call whose frame was just freed: only this call and calls below it are checked; None means all.
     """
     executing = {id(frame): frame for frame in frames(current)}
     thread = get_ident()
@@ -229,7 +228,7 @@ def settle(current: FrameType, ending: Call | None = None) -> None:
                 continue
         frame = _frame_of(call) if ending is None else None
         found.append((len(call.stack) or sum(1 for _ in frames(frame)) - 1, call, frame))
-    for _, call, frame in sorted(found, key=itemgetter(0), reverse=True):  # those that others called first
+    for _, call, frame in sorted(found, key=itemgetter(0), reverse=True):  # innermost calls first
         call.pass_up(frame, executing, kept)
 
 
@@ -242,14 +241,14 @@ def _suspended() -> set[int]:
 
 
 def _frame_of(call: Call) -> FrameType | None:
-    """Return the frame of a call, where it is there."""
+    """Return the frame of a call, or None if it was freed."""
     import gc
 
     tokens = [found for found in gc.get_referrers(call) if isinstance(found, Token)]
     holders = [found for found in gc.get_referrers(*tokens) if isinstance(found, (FrameType, dict))]
     found: list[Any] = gc.get_referrers(*[each for each in holders if type(each) is dict])  # local variables of a frame
     candidates = [each for each in (*holders, *found) if type(each) is FrameType and id(each) == call.frame_id]
-    found.clear()  # it refers to the lists above
+    found.clear()  # break the reference cycle with the lists above
     return candidates[0] if candidates else None
 
 
@@ -261,12 +260,12 @@ def _has_returned(frame: FrameType) -> bool:
 
 
 class Token:
-    """Ties a call to its frame; see the module's description.
+    """Object on a frame whose finalizer signals the end of the call; see the docstring of the module.
 
     Attributes:
         call: the call.
-        origin: the origin of its scope; like the others, here because most tasks and edges need nothing else.
-        tasks: the tasks of its scope.
+        origin: the origin of the scope; this and the following attributes serve the fast path.
+        tasks: the tasks of the scope.
         edges: the data edges of the origin.
     """
 
@@ -281,24 +280,24 @@ class Token:
         self.edges = scope.origin.edges.data
 
     def __call__(self, *_event: object) -> None:
-        """Do nothing as a trace function."""
+        """Do nothing: the interpreter calls ``f_trace`` while tracing is on."""
 
     def __bool__(self) -> bool:
-        return False  # debuggers set a trace function of their own where there seems to be none
+        return False  # debuggers set their trace function only if f_trace is false
 
     def __del__(self) -> None:
         try:
             frame = sys._getframe(1)
-        except (ValueError, AttributeError):  # at the end of a thread or of the interpreter nothing is executing
+        except (ValueError, AttributeError):  # no frame is executing at the end of a thread or of the interpreter
             frame = None
         self.call.token_freed(frame)
 
     def __reduce__(self) -> Any:
-        return str, ("",)  # in a copy of the local variables it means nothing
+        return str, ("",)  # a pickled or copied token is an empty str
 
 
 class SlowToken(Token):
-    """The token of a frame that needs more care: of a generator, a coroutine, or the text of an exec."""
+    """Token of a generator, a coroutine or exec'd text: excluded from the fast path, which tests for `Token`."""
 
     __slots__ = ()
 
@@ -337,7 +336,7 @@ def scope_of(frame: FrameType) -> Scope:
 
 
 def _is_watched() -> bool:
-    """Return whether a debugger, tracer or profiler is there or has been."""
+    """Return whether a debugger, tracer or profiler is or was active."""
     global _watched
     if not _watched:
         _watched = sys.gettrace() is not None or sys.getprofile() is not None
@@ -345,7 +344,7 @@ def _is_watched() -> bool:
 
 
 def local_variable(frame: FrameType, name: str) -> Any:
-    """Return the value of a local variable of a frame; None where there is none."""
+    """Return the value of a local variable of a frame; None if it is not set."""
     names: Any = frame.f_locals
     found = names.get(name)
     _forget_variables(names)
@@ -357,7 +356,7 @@ def _forget_variables(names: Any) -> None:
 
     Until Python 3.12 it is a copy of the local variables, which would keep each of them alive.
     """
-    if type(names) is dict and sys.getrefcount(names) <= 4:  # else it is in use
+    if type(names) is dict and sys.getrefcount(names) <= 4:  # a higher count: another reference uses the dict
         token = names.get(LOCAL_KEY)
         names.clear()
         if token is not None:
@@ -369,7 +368,7 @@ def _forget_maker(number: int, _reference: object) -> None:
 
 
 def _scope_of_text(frame: FrameType) -> Scope:
-    """Return the scope for code that is no function's: a class body, a module, a notebook cell, the text of an exec."""
+    """Return the scope for code outside functions: a class body, a module, a notebook cell, or exec'd text."""
     caller = frame.f_back
     if caller is not None and _is_part_of(caller, frame):
         return scope_of(caller)
@@ -378,7 +377,7 @@ def _scope_of_text(frame: FrameType) -> Scope:
         if frame.f_trace is None:
             frame.f_trace = SlowToken(Call(scope, frame))
         elif not any(call.scope is scope and call.frame_id == id(frame) for call in live.values()):
-            Call(scope, frame).remember_stack(frame.f_back)  # while tracing is on, the end is found out by settle()
+            Call(scope, frame).remember_stack(frame.f_back)  # while tracing is on, settle() detects the end
     return scope
 
 
@@ -388,7 +387,7 @@ def _is_part_of(caller: FrameType, frame: FrameType) -> bool:
 
 
 def _is_module(frame: FrameType, caller: FrameType | None) -> bool:
-    """Return whether a frame executes a module, and not the text of an exec, which belongs to a call as well."""
+    """Return whether a frame executes a module, not exec'd text (which also belongs to a call)."""
     if caller is None or module_name(caller).startswith(_IMPORTERS):
         return True
     module = sys.modules.get(module_name(frame))
@@ -396,7 +395,7 @@ def _is_module(frame: FrameType, caller: FrameType | None) -> bool:
 
 
 def _call_of(frame: FrameType) -> Call | None:
-    """Return the call that a frame executes, if it has made something."""
+    """Return the call of a frame, or None if it has created no task and no edge."""
     token: Any = frame.f_trace
     if isinstance(token, Token):
         return token.call
@@ -408,7 +407,7 @@ def _call_of(frame: FrameType) -> Call | None:
 
 
 def known_scope(frame: FrameType) -> Scope | None:
-    """Return the scope of a frame, if it has one so far."""
+    """Return the scope of a frame, or None if it has none yet."""
     call = _call_of(frame)
     if call is not None:
         return call.scope
@@ -419,7 +418,7 @@ def known_scope(frame: FrameType) -> Scope | None:
 
 
 def active_block(frame: FrameType) -> Block | None:
-    """Return the innermost ``with`` block that the call which a frame executes, or one of its callers, is in."""
+    """Return the innermost open ``with`` block of a frame or its callers; None if there is none."""
     if not entered:
         return None
     for each in callers(frame):
@@ -430,14 +429,14 @@ def active_block(frame: FrameType) -> Block | None:
 
 
 def is_start(frame: FrameType) -> bool:
-    """Return whether a frame starts threads, jobs or tasks, beyond which nothing is passed on."""
+    """Return whether a frame belongs to code that starts threads, jobs or event-loop tasks."""
     name = module_name(frame)
     package = name.partition(".")[0]
     return package in _STARTERS or (package in PACKAGES and not name.startswith(_BUILDERS))
 
 
 def callers(frame: FrameType) -> Iterator[FrameType]:
-    """Yield a frame and those that it was called by, up to the start of the thread, job or task of an event loop."""
+    """Yield a frame and its callers, up to the start of the thread, job or event-loop task."""
     for each in frames(frame):
         if is_start(each):
             return
@@ -448,21 +447,21 @@ def callers(frame: FrameType) -> Iterator[FrameType]:
 
 
 def outside_builders(frame: FrameType | None) -> FrameType | None:
-    """Return the first frame that is none of those in which flowkit builds pipelines."""
+    """Return the first frame outside the flowkit code that builds pipelines."""
     while frame is not None and module_name(frame).startswith(_BUILDERS):
         frame = frame.f_back
     return frame
 
 
 def user_frame(frame: FrameType | None) -> FrameType:
-    """Return the first frame in which flowkit does not build pipelines.
+    """Return the first frame outside the flowkit code that builds pipelines.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: there is no such frame.
     """
     found = outside_builders(frame)
     if found is None:
-        raise RuntimeError("pipelines are built by Python code, and none is executing")
+        raise RuntimeError("no Python frame calls flowkit: create tasks and pipelines from a Python function or module")
     return found
 
 
@@ -478,14 +477,14 @@ def is_constructor_of(frame: FrameType, made: object) -> bool:
 
 
 def frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and those that it was called by."""
+    """Yield a frame and its callers, nearest first."""
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
 def on_stack(current: FrameType, frame_id: int) -> FrameType | None:
-    """Return the frame of an id among those that are executing."""
+    """Return the executing frame with an id, or None."""
     return next((frame for frame in frames(current) if id(frame) == frame_id), None)
 
 
@@ -500,7 +499,7 @@ def _package(frame: FrameType) -> str:
 
 
 def _top_code(frame: FrameType, scope: Scope) -> CodeType:
-    """Return the code of the top level that is executing, for the scope of a module; else that of the frame."""
+    """Return the code of the executing module top level for a module scope; else the code of the frame."""
     if scope.namespace:
         for each in frames(frame):
             if not each.f_code.co_flags & FUNCTION and id(each.f_globals) == scope.namespace:

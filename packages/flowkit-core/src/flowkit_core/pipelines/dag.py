@@ -43,15 +43,16 @@ class DAG(Pipeline):
       called, and everything wired to that; if that is nothing, the tasks of the module;
     * ``DAG("etl")`` at the top level of a module: what the module has made or wired, and everything wired to that.
 
-    They are looked up at each run, so a notebook, or the rest of the function, can go on adding tasks.
+    Tasks are looked up at each run, so tasks that are created or wired after the DAG are part of later runs.
 
     Args:
         name: name of the pipeline.
-        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
-        tasks: the tasks to run, with all upstream of them; None leaves it to discovery.
+        max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means the default of
+            the executor.
+        tasks: the tasks to run, together with everything upstream of them; None means discovery.
 
     Raises:
-        TypeError: something in ``tasks`` is no task, a type is wrong, or an option does not exist.
+        TypeError: an item of ``tasks`` is not a task, an argument has the wrong type, or an option does not exist.
         ValueError: ``max_workers`` is less than 1.
 
     Examples:
@@ -99,25 +100,25 @@ class DAG(Pipeline):
 
     @property
     def tasks(self) -> tuple[AnyTask, ...]:
-        """The tasks that a run started now would have, in order of declaration."""
+        """The tasks of a run that is started now, in order of declaration."""
         return tuple(self._find().tasks)
 
     def graph(self) -> Graph:
-        """Return the graph as it stands now: checked, bound, immutable.
+        """Return the current graph: checked, bound, immutable.
 
-        It is built again only when this pipeline has changed.
+        The graph is built again only if the tasks, the edges or the name have changed since the last call.
 
         Raises:
             DAGCycleError: there is a dependency cycle.
-            DuplicateTaskError: two tasks have one name.
-            WiringError: the wiring contradicts itself, or a task in it was defined again.
-            DiscoveryError: it cannot be known which tasks are meant.
-            BindingError: results and parameters do not fit.
+            DuplicateTaskError: two tasks have the same name.
+            WiringError: two tasks have both a data edge and an order-only edge, or a task was redefined.
+            DiscoveryError: the tasks cannot be found: the call that created them is not on the stack.
+            BindingError: a parameter has no source, or a result has no parameter.
         """
         built = self._built
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
-        suspended = gc.isenabled()  # as in Graph, which is not all of the work
+        suspended = gc.isenabled()  # as in Graph: discovery allocates many objects too
         gc.disable()
         try:
             return self._build(built)
@@ -161,7 +162,7 @@ class DAG(Pipeline):
         return discovery.find(self.name, upstream, view)
 
     def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], View]:
-        """Return the tasks with their direct upstreams, and the edges that the pipeline sees."""
+        """Return the tasks with their direct upstreams, and the view of the edges."""
         where, block = self._surroundings, self._block
         if self._tasks is not None or block is not None:
             given = [*(self._tasks or ()), *(block.tasks if block is not None else ())]
@@ -177,10 +178,10 @@ class DAG(Pipeline):
         return found, view
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
-        """Keep what this pipeline has of a call that returns; see scopes.py."""
+        """Mark the tasks and edges of this pipeline as used when one of its calls returns; see scopes.py."""
         built = self._built
         if built is not None and self._stamp == self._stamp_now():
-            tasks: Iterable[AnyTask] = built[0].tasks  # which were marked when they were found
+            tasks: Iterable[AnyTask] = built[0].tasks  # marked as used when they were found
         else:
             try:
                 tasks, view = self._closure()
@@ -213,7 +214,7 @@ _ENTERING = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 
 
 def _entering_scope(frame: FrameType) -> Scope:
-    """Return the scope of the call that enters or leaves a block, also through other context managers."""
+    """Return the scope of the call that enters or leaves a block, skipping frames of other context managers."""
     found = user_frame(frame)
     while found.f_back is not None and _enters_for_caller(found):
         found = found.f_back
@@ -221,7 +222,7 @@ def _entering_scope(frame: FrameType) -> Scope:
 
 
 def _enters_for_caller(frame: FrameType) -> bool:
-    """Return whether what a frame executes is the ``__enter__`` of another context manager, or its generator."""
+    """Return whether a frame executes ``__enter__`` or the generator of another context manager."""
     caller = frame.f_back
     return (
         module_name(frame) == "contextlib"

@@ -1,9 +1,9 @@
-"""Discovery: which tasks and edges a pipeline has.
+"""Discovery: find the tasks and edges of a pipeline.
 
-A pipeline sees the edges that go with its tasks, those that the call in which it was created has declared, those of the
-calls which that call is in, those at the top level of any module, and those of its own ``with`` block. Its tasks are
-the ones that it was given, or that its block or its call have made or wired, or else those of the module. See
-scopes.py for what belongs to a call.
+Edges of a pipeline are: edges stored with its tasks, edges declared by the call that created the pipeline and by the
+callers of that call, edges at the top level of any module, and edges of the ``with`` block of the pipeline. Its tasks
+are the given ones (``tasks=``), or those created or wired in its block or its call, or else those of the module. See
+scopes.py for which tasks and edges belong to a call.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ by_origin = attrgetter("_origin")
 
 
 class Found:
-    """The tasks of a pipeline and what each waits for.
+    """The tasks of a pipeline and their upstreams.
 
     Attributes:
         tasks: the tasks, in order of declaration.
-        upstream: for each of them the positions of those whose results it takes.
-        waits: position of a task -> positions of those for which it only waits.
+        upstream: for each task the positions of the tasks that it takes results from.
+        waits: position of a task -> positions of the tasks that it only waits for (order-only edges).
     """
 
     __slots__ = ("tasks", "upstream", "waits")
@@ -64,12 +64,12 @@ class Found:
 
 
 class Surroundings:
-    """Where a pipeline is created: the call, and what it is in.
+    """The scopes around the creation of a pipeline: its call, the callers, enclosing functions and the module.
 
     Args:
         pipeline: the pipeline.
         frame: the frame that executes the call.
-        is_bare: whether the pipeline names no tasks.
+        is_bare: whether the pipeline has neither ``tasks=`` nor a block, so that its tasks are discovered.
 
     Attributes:
         scope: the scope of the call, or of the module.
@@ -84,7 +84,7 @@ class Surroundings:
         self._around: list[ref[Scope]] = []
         self._enclosing: list[ref[Scope]] = []
         self._kept: list[SharedEdge] = []  # edges that belong to calls which have ended
-        self._by_import = False  # whether the tasks are those that the module has names for
+        self._by_import = False  # whether the tasks are imported names of the module
         self._packages = {self.scope.package, "__main__"}
         inner = frame.f_code
         for caller in callers(frame):
@@ -107,16 +107,16 @@ class Surroundings:
 
     @property
     def around(self) -> list[Scope]:
-        """The scopes of the calls that this one is in, nearest first, as far as they have not ended."""
+        """Scopes of the callers that have not ended, nearest first."""
         return [scope for reference in self._around if (scope := reference()) is not None]
 
     @property
     def enclosing(self) -> list[Scope]:
-        """The scopes of the calls of lexically enclosing functions that this one is in, nearest first."""
+        """Scopes of callers that are lexically enclosing functions, nearest first."""
         return [scope for reference in self._enclosing if (scope := reference()) is not None]
 
     def call_returned(self, scope: Scope, caller: Scope, tasks: Iterable[Any]) -> None:
-        """Keep the edges between the tasks of a pipeline that belong to a call which returns to another."""
+        """Keep the shared edges between tasks of a pipeline when their call returns to its caller."""
         if scope is not self.scope and scope.shared:
             known = set(tasks)
             self._kept += [edge for edge in scope.shared if edge.upstream in known and edge.downstream in known]
@@ -126,7 +126,7 @@ class Surroundings:
     # ---- edges ---------------------------------------------------------------------------------------------------
 
     def shared_edges(self, packages: set[str]) -> list[SharedEdge]:
-        """Return the edges that belong to calls and modules and that a pipeline created here sees, in order."""
+        """Return the shared edges of the modules and calls that apply to a pipeline created here, in order."""
         found: list[SharedEdge] = []
         for scope in modules():
             if scope.shared:
@@ -141,12 +141,12 @@ class Surroundings:
         return found
 
     def edges(self, block: Block | None, named: Iterable[Any]) -> View:
-        """Return the edges that a pipeline created here sees."""
+        """Return a view of all edges that apply to a pipeline created here."""
         packages = self._packages | {task._origin.current().package for task in named}
         return View([*self.shared_edges(packages), *(block.edges if block is not None else ())])
 
     def own_edges(self, named: Sequence[Any] | None) -> View | None:
-        """Return the edges of this call, if a pipeline that is created in it sees no others; else None."""
+        """Return a view of the edges of this call if no other edges apply to a pipeline created in it; else None."""
         scope = self.scope
         if (
             scope.namespace
@@ -163,7 +163,7 @@ class Surroundings:
 
     @property
     def stamp(self) -> tuple[Any, ...]:
-        """A value that is another one after every change of what belongs to these scopes."""
+        """A value that changes whenever the tasks or edges of these scopes change."""
         shared = [(id(scope), len(scope.shared)) for scope in modules() if scope.shared]
         around = [(id(scope), len(scope.shared)) for scope in self.around]
         enclosing = [scope.stamp for scope in self.enclosing]
@@ -171,20 +171,20 @@ class Surroundings:
         return self.scope.stamp, self.module.stamp, enclosing, shared, len(self._kept), around, replacements(), named
 
     def names(self) -> Sequence[str]:
-        """Return the names of tasks that the call or the module has made, for error messages."""
+        """Return the names of the tasks of the call and of the module, for error messages."""
         return [task.name for scope in (self.scope, self.module) for task in scope.members()]
 
     # ---- tasks ---------------------------------------------------------------------------------------------------
 
     def roots(self, pipeline: str, *, warn: bool = True) -> list[Any]:
-        """Return the tasks of a pipeline that names none: those of the call, of calls around it, or of the module.
+        """Return the discovered tasks: those of the call, else of enclosing calls, else of the module.
 
         Args:
             pipeline: name of the pipeline.
-            warn: whether to warn where callers have tasks that may have been meant.
+            warn: whether to warn if callers have unused tasks.
 
         Raises:
-            DiscoveryError: the code is in a function that has made tasks, but whose call is not on the stack.
+            DiscoveryError: the code is nested in a function that has created tasks, and its call is not on the stack.
         """
         self._by_import = False
         own = _tasks(self.scope)
@@ -209,7 +209,7 @@ class Surroundings:
         return _imported(self._globals, self.module)
 
     def warn_of_imported(self, pipeline: str, found: Iterable[Any]) -> None:
-        """Warn of tasks that a module has imported by name and that it neither wires nor uses otherwise."""
+        """Warn of tasks that a module has imported by name, but does not wire, copy or call."""
         if not self.scope.namespace or not _tasks(self.scope):
             return
         known = set(found)
@@ -221,7 +221,7 @@ class Surroundings:
                 )
 
     def warn_of_nothing(self, pipeline: str) -> None:
-        """Warn that a pipeline that names no tasks has none."""
+        """Warn that discovery has found no tasks."""
         module = f"module {self._module_name!r}"
         where = module if self.scope.namespace else f"{self.scope.name}() or in {module}"
         text = f"DAG {pipeline!r} has no tasks: none was made in {where}"
@@ -261,7 +261,7 @@ class Surroundings:
         return found
 
     def _warn_of_unused(self, pipeline: str, found: Sequence[Any]) -> None:
-        """Warn that a call which made no tasks runs those of the module, while its callers have unused ones."""
+        """Warn if a call without tasks runs the tasks of the module although its callers have unused tasks."""
         if not found:
             return
         for scope in self.around:
@@ -270,25 +270,25 @@ class Surroundings:
             held = [task for task in _tasks(scope) if not task._used]
             if held:
                 warn(
-                    f"DAG {pipeline!r} was created in {self.scope.name}(), which has made no tasks, so it has "
+                    f"DAG {pipeline!r} was created in {self.scope.name}(), which has made no tasks, so the DAG has "
                     f"{_listed(found)}; its caller {scope.name}() has made {_listed(held)}, which no pipeline has: "
-                    f"say which are meant, DAG({pipeline!r}, tasks=[...])"
+                    f"name the tasks, DAG({pipeline!r}, tasks=[...])"
                 )
                 return
 
 
 def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
-    """Return all that a call has made, in one pass, if a pipeline that is created in it has just that.
+    """Fast path: return all tasks of a call in one pass, if they are exactly the tasks of the pipeline.
 
-    That is what most pipelines are, and three times as fast as `View.closure`. It is so if nothing of the call is a
-    copy or has an order-only edge, if no other edges are seen, and if everything is upstream of the roots.
+    It applies to most pipelines and is three times as fast as `View.closure`. Conditions: the call has no copies and no
+    order-only edges, no other edges apply, and every task is upstream of the roots or is one.
 
     Args:
         scope: the scope of the call, which has no shared edges.
-        roots: the tasks that the pipeline names; None if it names none.
+        roots: the tasks given by ``tasks=``; None for discovery.
 
     Returns:
-        None if it is not so, or not plain to see.
+        None if the conditions do not hold.
     """
     tasks, edges = scope.tasks, scope.origin.edges
     if edges.order or scope.origin.caller is not None or not tasks:
@@ -322,7 +322,7 @@ _is_special = attrgetter("_is_copy")
 
 
 class View:
-    """The edges that one pipeline sees."""
+    """The edges that apply to one pipeline."""
 
     def __init__(self, shared: Sequence[SharedEdge]) -> None:
         self._shared = sorted(shared, key=attrgetter("serial"))
@@ -340,7 +340,7 @@ class View:
         self.has_waits = bool(self._waits)
 
     def look_at(self, origin: Origin) -> list[Edges]:
-        """Return where the edges are that go with the tasks of an origin."""
+        """Return the edge lists that are stored with the tasks of an origin."""
         found = self._edges.get(origin)
         if found is None:
             found = self._edges[origin] = [each.edges for each in origin.chain()]
@@ -364,7 +364,7 @@ class View:
         return list(dict.fromkeys(found)) if len(found) > 1 else found
 
     def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
-        """Return the upstreams of a task, those by edges that do not go with it included."""
+        """Return the upstreams of a task, by stored and by shared edges, in order of declaration."""
         found: list[Any] = []
         later = list(shared)
         for origin in task._origin.chain():
@@ -376,12 +376,12 @@ class View:
         return list(dict.fromkeys([*found, *(edge.upstream for edge in later)]))
 
     def waits(self, task: Any) -> list[Any]:
-        """Return the tasks for which a task only waits."""
+        """Return the upstreams of a task by order-only edges."""
         found = [other for edges in self.look_at(task._origin) for other in edges.waits().get(task, _NONE)]
         return list(dict.fromkeys(found + self._waits.get(task, _NONE)))
 
     def downstream(self, task: Any) -> list[Any]:
-        """Return the tasks that wait for a task, for whatever reason."""
+        """Return the tasks that wait for a task, by data edges and by order-only edges."""
         found = list(self._down.get(task, _NONE))
         for edges in self.look_at(task._origin):
             found += edges.downstream().get(task, _NONE)
@@ -390,7 +390,7 @@ class View:
         return list(dict.fromkeys(found)) if len(found) > 1 else found
 
     def closure(self, roots: Iterable[Any], *, downstream: bool) -> dict[Any, list[Any]]:
-        """Return tasks and everything upstream of them, and downstream on request, each with its direct upstreams."""
+        """Return the roots and everything upstream (optionally downstream) of them: task -> direct upstreams."""
         queue = list(dict.fromkeys(roots))
         upstream: dict[Any, Any] = dict.fromkeys(queue)
         tables = self._tables
@@ -414,7 +414,7 @@ class View:
         return upstream
 
     def mark_used(self, tasks: Iterable[Any]) -> None:
-        """Mark the tasks of a pipeline and the edges between them: calls that return do not pass them on."""
+        """Mark the tasks of a pipeline and the edges between them as used, so that returning calls keep them."""
         for task in tasks:
             task._used = True
         if self._shared:
@@ -430,7 +430,7 @@ class View:
 
     @property
     def stamp(self) -> list[Any]:
-        """A value that is another one after every change of the edges that go with the tasks seen."""
+        """A value that changes whenever the stored edges of the visited tasks change."""
         return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
 
 
@@ -438,7 +438,7 @@ _NONE: list[Any] = []
 
 
 def find(pipeline: str, upstream: dict[Any, list[Any]], view: View) -> Found:
-    """Put in order what a closure has found, and check it.
+    """Sort the tasks of a closure by declaration, and check them.
 
     Raises:
         WiringError: a task was replaced, or two tasks have a data edge and an order-only edge.
@@ -472,7 +472,7 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
             )
     if task._replaced:
         raise WiringError(
-            f"{pipeline!r} has the task {task.name!r} of {task.place}, which was defined again since: "
+            f"{pipeline!r} has the task {task.name!r} of {task.place}, which has since been redefined: "
             f"create the pipeline from the new task, import it again, or give the two tasks different names",
             pipeline,
             (task.name,),
@@ -480,23 +480,23 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
     old = task._lost_upstream
     if old is not None and not upstream and not waits:
         raise WiringError(
-            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which was defined again since ({old.place})"
-            f" and has not been wired again: write {old.name} >> {task.name}, or define {task.name!r} again as well",
+            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which has since been redefined "
+            f"({old.place}) and not wired again: write {old.name} >> {task.name}, or redefine {task.name!r} as well",
             pipeline,
             (old.name, task.name),
         )
     old = task._lost_downstream
     if old is not None and not view.downstream(task):
         raise WiringError(
-            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which was defined again since ({old.place})"
-            f" and has not been wired again: write {task.name} >> {old.name}, or define {task.name!r} again as well",
+            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which has since been redefined "
+            f"({old.place}) and not wired again: write {task.name} >> {old.name}, or redefine {task.name!r} as well",
             pipeline,
             (task.name, old.name),
         )
 
 
 def without_templates(tasks: Iterable[Any], view: View) -> list[Any]:
-    """Return tasks without those that only serve copies which are among them: they are wired to nothing."""
+    """Return tasks without templates: unwired originals whose copies are among the tasks."""
     found = list(tasks)
     originals = {task._original for task in found if task._original is not None}
     return [
@@ -507,7 +507,7 @@ def without_templates(tasks: Iterable[Any], view: View) -> list[Any]:
 
 
 def neighbors(task: Any, frame: FrameType) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return the direct upstreams and downstreams of a task, as a pipeline that was created here would see them."""
+    """Return the direct upstreams and downstreams of a task, by the edges of a pipeline created in a frame."""
     view = Surroundings(None, user_frame(frame)).edges(None, [task])
     up = view.upstream(task)
     return tuple(dict.fromkeys(up + view.waits(task))), tuple(view.downstream(task))
@@ -523,7 +523,7 @@ def _wired(scope: Scope) -> set[Any]:
 
 
 def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
-    """Return the tasks of other modules that a module has names for."""
+    """Return the tasks of other modules that are globals of a module."""
     found = [value for value in list(names.values()) if isinstance(value, Vertex)]
     own = set(module.members())
     own_origin = module.origin.current()
@@ -549,7 +549,7 @@ def _contains(outer: CodeType, inner: CodeType) -> bool:
 
 
 def _last(tasks: Sequence[Any]) -> Any:
-    """Return a task that nothing of the same scope waits for, if there is one."""
+    """Return the last task without downstreams in its scope, or else the last task."""
     view = View(())
     return next((task for task in reversed(tasks) if not view.downstream(task)), tasks[-1])
 

@@ -1,4 +1,4 @@
-"""Edges between tasks: how they are kept, and which of them go where their tasks go."""
+"""Storage of edges: lists that are kept with the tasks of a scope, and shared edges that belong to a call."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
 _EMPTY: dict[Any, list[Any]] = {}
-_extending = RLock()  # a call that ends while an index is extended may need another index
+_extending = RLock()  # reentrant: a call that ends while an index is extended may extend another one
 serials = count()
-"""Numbers that grow from task to task, and from edge to edge."""
+"""Increasing serial numbers of tasks and shared edges."""
 
 
 class Index:
-    """The edges of a flat list by the task at one of their ends; it grows as the list does.
+    """Incremental index of a flat list of edges, by the task at one end.
 
     Attributes:
-        table: task -> what the edges have at their other ends, or where they stand in the list.
-        size: how much of the list is in the table; set last, as other threads read it.
+        table: task -> the tasks at the other ends of its edges, or the positions of the edges in the list.
+        size: number of list items that are indexed; set last, because other threads read it without the lock.
     """
 
     __slots__ = ("size", "table")
@@ -33,12 +33,12 @@ class Index:
         self.size = 0
 
     def extend(self, edges: list[Any], key: int, value: int | None) -> None:
-        """Add the edges that are new.
+        """Index the edges that were appended since the last call.
 
         Args:
-            edges: upstream, downstream, upstream, downstream and so on.
-            key: which end the table is by: 0 for upstream, 1 for downstream.
-            value: which end is found; None for the place of the downstream in the list.
+            edges: flat list: upstream, downstream, upstream, downstream and so on.
+            key: which end is the key: 0 for upstream, 1 for downstream.
+            value: which end is the value; None for the position of the downstream in the list.
         """
         with _extending:
             while (start := self.size) < (end := len(edges)):
@@ -50,7 +50,7 @@ class Index:
                     else:
                         new[task] = [other]
                 if self.size != start:
-                    continue  # a call ended meanwhile, in this thread, and extended it
+                    continue  # a call ended meanwhile in this thread and extended the index
                 if start:
                     for task, others in new.items():
                         self.table.setdefault(task, []).extend(others)
@@ -63,9 +63,9 @@ class Edges:
     """Edges in order of declaration, and indexes of them by task.
 
     Attributes:
-        data: upstream, downstream, upstream, downstream and so on, where each downstream takes the upstream's result:
-            one flat list, because the garbage collector would look at each of many pairs.
-        order: the same where the downstream only waits.
+        data: data edges as one flat list: upstream, downstream, upstream, downstream and so on. A list of pairs would
+            cost the garbage collector one object for each edge.
+        order: order-only edges, in the same form.
     """
 
     __slots__ = ("_generation", "_indexes", "data", "order")
@@ -77,23 +77,23 @@ class Edges:
         self._indexes: dict[str, Index] = {}
 
     def upstream(self) -> dict[Any, list[Any]]:
-        """Return task -> the tasks whose results it takes; an edge that is declared twice is there twice."""
+        """Return task -> upstreams by data edges; an edge that is declared twice appears twice."""
         return self._index("upstream", self.data, 1, 0)
 
     def places(self) -> dict[Any, list[int]]:
-        """Return task -> where in ``data`` the edges to it stand, in the order of :meth:`upstream`."""
+        """Return task -> positions in ``data`` of the edges to it, in the order of :meth:`upstream`."""
         return self._index("places", self.data, 1, None)
 
     def downstream(self) -> dict[Any, list[Any]]:
-        """Return task -> the tasks that take its result; an edge that is declared twice is there twice."""
+        """Return task -> downstreams by data edges; an edge that is declared twice appears twice."""
         return self._index("downstream", self.data, 0, 1)
 
     def waits(self) -> dict[Any, list[Any]]:
-        """Return task -> the tasks for which it only waits."""
+        """Return task -> upstreams by order-only edges."""
         return self._index("waits", self.order, 1, 0)
 
     def waited_for(self) -> dict[Any, list[Any]]:
-        """Return task -> the tasks that only wait for it."""
+        """Return task -> downstreams by order-only edges."""
         return self._index("waited for", self.order, 0, 1)
 
     def _index(self, name: str, edges: list[Any], key: int, value: int | None) -> dict[Any, list[Any]]:
@@ -107,7 +107,7 @@ class Edges:
         return index.table
 
     def drop_replaced(self) -> None:
-        """Remove the edges of tasks that were replaced, and leave a note of them with their other ends."""
+        """Remove the edges of replaced tasks, and record them at the tasks on their other ends; see `note_lost`."""
         for edges in (self.data, self.order):
             if lost := [pair for pair in pairs(edges) if pair[0]._replaced or pair[1]._replaced]:
                 note_lost(lost)
@@ -118,22 +118,22 @@ class Edges:
 
     @property
     def stamp(self) -> tuple[int, int, int]:
-        """A value that is another one after every change."""
+        """A value that changes whenever the edges change."""
         return self._generation, len(self.data), len(self.order)
 
 
 def pairs(edges: list[Any], start: int = 0) -> Iterator[tuple[Any, Any]]:
-    """Return the pairs of a flat list of edges, from a place on."""
+    """Return the pairs of a flat list of edges, from a position on."""
     tasks = iter(edges[start:] if start else edges)
     return zip(tasks, tasks)
 
 
 def note_lost(edges: Iterable[tuple[Any, Any]], origin: Origin | None = None) -> None:
-    """Leave a note with tasks that were wired to a replaced one: discovery checks that they were wired again.
+    """Record at each neighbor of a replaced task that it has lost an edge; discovery checks that it was wired again.
 
     Args:
-        edges: the edges that go with the replaced tasks.
-        origin: the origin of the tasks that are concerned; None for all.
+        edges: the removed edges.
+        origin: only tasks of this origin are marked; None for all.
     """
     for upstream, downstream in edges:
         for replaced, other, note in (
@@ -145,16 +145,16 @@ def note_lost(edges: Iterable[tuple[Any, Any]], origin: Origin | None = None) ->
 
 
 class Origin:
-    """What a task knows of the scope that made it: the edges between the tasks of that scope, which go where they go.
+    """The part of a scope that its tasks refer to: the edges between the tasks of the scope.
 
-    When a call returns, what it has made was made by its caller, too: its origin then leads to that of the caller.
+    When a call returns, its origin is linked to the origin of its caller, which then counts as the creator as well.
 
     Attributes:
-        edges: the edges that were declared while this was the origin of a call under way.
-        package: top-level package of the code that made the task.
-        caller: the origin of the call to which this one has returned; None as long as it has not.
-        is_apart: whether its tasks are in no pipeline that names none: those of a ``with`` block, methods,
-            and what ``clear_registry`` has made forgotten.
+        edges: the edges that were declared while the call was running.
+        package: top-level package of the code that created the tasks.
+        caller: the origin of the caller after the call has returned; None before.
+        is_apart: whether discovery excludes its tasks: tasks of a ``with`` block, methods, and tasks removed by
+            ``clear_registry``.
     """
 
     __slots__ = ("caller", "edges", "is_apart", "package")
@@ -166,14 +166,14 @@ class Origin:
         self.caller: Origin | None = None
 
     def current(self) -> Origin:
-        """Return the origin of the outermost call that counts as the maker."""
+        """Return the origin of the outermost call that counts as the creator."""
         origin = self
         while origin.caller is not None:
             origin = origin.caller
         return origin
 
     def chain(self) -> Iterator[Origin]:
-        """Yield this origin and those that it leads to."""
+        """Yield this origin, and those of the callers that it is linked to."""
         origin: Origin | None = self
         while origin is not None:
             yield origin
@@ -185,18 +185,18 @@ METHODS = Origin("", is_apart=True)
 
 
 class SharedEdge:
-    """An edge that does not go with its tasks: it belongs to the call that declares it, or to a ``with`` block.
+    """An edge that is not stored with its tasks, but belongs to the call that declares it, or to a ``with`` block.
 
-    That is an edge to a task that the call did not make, and each edge of a block.
+    Shared edges are edges to a task that the call did not create, and all edges of a block.
 
     Attributes:
-        upstream: the task that comes first.
-        downstream: the task that waits for it.
-        order_only: whether it takes no result.
-        used: whether a pipeline has it.
-        passed_on: whether it was declared by a call of another package that has returned.
-        serial: a number that grows from edge to edge.
-        after: how many of the edges that go with the downstream had been declared before, for each list of them.
+        upstream: the upstream task.
+        downstream: the downstream task.
+        order_only: whether the downstream task does not take the result.
+        used: whether the edge is part of a pipeline.
+        passed_on: whether the edge was declared by a returned call of another package.
+        serial: serial number, in order of declaration.
+        after: origin -> number of items in its data edges when this edge was declared.
     """
 
     __slots__ = ("after", "downstream", "order_only", "passed_on", "serial", "upstream", "used")

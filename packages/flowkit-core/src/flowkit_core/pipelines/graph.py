@@ -1,4 +1,4 @@
-"""Graph: the tasks of a pipeline in topological order, checked and bound, from which every run starts."""
+"""Class `Graph`: the immutable, checked tasks of a pipeline in topological order, shared by all runs."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
 
 
 WIDE = 250
-"""From how many downstreams on, handing them out takes so long that it must not count as time of the next task."""
+"""Nodes with this many downstreams or more are not plain: releasing them would count as time of the next task."""
 _NO_NODES: tuple[Node, ...] = ()
 _NO_INDICES: tuple[int, ...] = ()
 _NO_NAMES: tuple[str, ...] = ()
 
 
 class Graph:
-    """Tasks and their order, checked and bound, ready to run any number of times. Immutable.
+    """The tasks of a pipeline in topological order, with parameters bound to results. Immutable; may run many times.
 
     Args:
         name: name of the pipeline.
         tasks: the tasks, in order of declaration.
-        upstream: for each of them the positions of those whose results it takes, in order of declaration.
-        bind: the rule that decides which result becomes which parameter.
-        waits: position of a task -> positions of those for which it only waits.
-        known: names of tasks that exist near the pipeline without being part of it, for error messages.
+        upstream: for each task the positions of the tasks that it takes results from, in order of declaration.
+        bind: function that binds results to parameters; by default the rule of a DAG.
+        waits: position of a task -> positions of the tasks that it only waits for (order-only edges).
+        known: returns names of tasks that exist outside the pipeline, for error messages.
 
     Raises:
         DAGCycleError: there is a dependency cycle.
-        DuplicateTaskError: two tasks have one name.
-        BindingError: results and parameters do not fit.
+        DuplicateTaskError: two tasks have the same name.
+        BindingError: a parameter has no source, or a result has no parameter.
 
     Attributes:
         name: name of the pipeline.
-        nodes: the nodes in topological order; among equals, in order of declaration.
+        nodes: the nodes in topological order; ties in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
-        first: the nodes that wait for nothing.
-        linear: whether it is a chain, so that there is never more than one node to run.
-        countdowns: for each node a range that is as long as the number of its upstreams but the last to end.
+        first: the nodes without upstreams.
+        linear: whether the graph is a chain, so that at most one node is ready at a time.
+        countdowns: for each node a range of length ``max(0, number of upstreams - 1)``, consumed as upstreams end.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Graph:
         self._heights: list[int] | None = None
         self._known = known
         self._by_position = bind is bind_by_position
-        # nothing that is made here can be garbage before it is finished, but looking for it costs half of the time
+        # no garbage is created here, but collections would take half of the time
         suspended = gc.isenabled()
         gc.disable()
         try:
@@ -119,7 +119,7 @@ class Graph:
             names = [names[place] for place in order]
         self.names = tuple(names)
         nodes: list[Node] = []
-        special: list[Node] = []  # those that are not bound at a glance
+        special: list[Node] = []  # nodes that need a full binding or a check of options
         by_position = self._by_position
         func: Any = None
         known: dict[int, Parameters] = {}
@@ -168,7 +168,7 @@ class Graph:
             self._bind(node, bind)
 
     def _connect(self, nodes: list[Node]) -> None:
-        """Let each node know the nodes that wait for it, and each run how many it waits for."""
+        """Set the downstreams of each node, ``first``, ``linear`` and ``countdowns``."""
         downstream: list[list[Node]] = [[] for _ in nodes]
         for node in nodes:
             for index in node.upstream:
@@ -183,11 +183,11 @@ class Graph:
         self.first = tuple([node for node in nodes if not node.upstream])
         self.linear = linear and len(self.first) <= 1
         counts = [len(node.upstream) for node in nodes]
-        ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # few, for many nodes
+        ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # one range for each distinct count
         self.countdowns = tuple(map(ranges.__getitem__, counts))
 
     def _bind(self, node: Node, bind: Bind) -> None:
-        """Decide where the arguments of a node come from, if that is not plain to see, and check its options."""
+        """Bind the arguments of a node that are not bound yet, and check its options."""
         if node.sources is None or node.waits:
             self._bind_in_full(node, bind)
         elif node.sources:
@@ -206,7 +206,7 @@ class Graph:
         binding = bind(node.name, parameters, {names[index]: index for index in data})
         node.sources = binding.in_order(parameters)
         if node.sources == node.upstream:
-            node.sources = node.upstream  # one tuple does for both
+            node.sources = node.upstream  # share one tuple
         if parameters.keyed:
             node.sources = None
         if node.sources is None or binding.open or node.waits:
@@ -217,7 +217,7 @@ class Graph:
             self._check_none(node, [(name, binding.named[name]) for name in binding.by_order])
 
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
-        """Find out where a result None would fill a parameter just because it comes first."""
+        """Warn of, or mark for the run, parameters that are filled by order and may get a result None."""
         defaults = node.parameters.defaults
         for parameter, index in by_order:
             if _is_annotated_none(self.nodes[index].func):
@@ -231,7 +231,7 @@ class Graph:
                 node.none_checked = (*node.none_checked, parameter)
 
     def _check_options(self, node: Node) -> bool:
-        """Check the options of a task against its place in the graph; return whether it is plain all the same."""
+        """Check the options of a task against its place in the graph; return whether the node can still be plain."""
         task, is_plain = node.task, True
         if task.when is not None:
             data = [self.names[index] for index in node.upstream if index not in node.waits]
@@ -243,7 +243,7 @@ class Graph:
             is_plain = False
             self.cached.append(node)
         if task.retry.retries and node.sources:
-            is_plain = False  # the run checks whether it is given an iterator
+            is_plain = False  # the run checks its arguments for iterators
         return is_plain
 
     def __len__(self) -> int:
@@ -262,7 +262,7 @@ class Graph:
         return f"<Graph {plain(self.name)}: {len(self.nodes)} tasks>"
 
     def ancestors(self, node: Node) -> set[int]:
-        """Return the indices of everything upstream of a node, near and far."""
+        """Return the indices of all direct and indirect upstreams of a node."""
         seen: set[int] = set()
         stack = list(node.upstream)
         while stack:
@@ -275,7 +275,7 @@ class Graph:
     def heights(self) -> list[int]:
         """Return, for each node, the number of tasks on the longest path from it to an end, itself included.
 
-        So parallel executors can start the critical path first.
+        Parallel executors use it to start the critical path first.
         """
         if self._heights is None:
             heights = [1] * len(self.nodes)
@@ -288,17 +288,20 @@ class Graph:
         return self._heights
 
     def check_params(self, params: Mapping[str, Any]) -> None:
-        """Check that ``run(params=...)`` gives every parameter that has no other source, and no more.
+        """Check that ``params`` fills every open parameter without a default, and has no other names.
+
+        Args:
+            params: parameter name, or ``"task.parameter"`` -> value.
 
         Raises:
-            BindingError: if something is missing or left over.
+            BindingError: a parameter without a default is not filled, or no task has an open parameter of a name.
         """
         if params or self._open:
             known: Callable[[], Sequence[str]] = self._known if self._known is not None else tuple
             check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
 
     def _filled_remedy(self, task: str, parameter: str, upstream: str) -> str:
-        """Return what to do about a parameter that an upstream fills, in the terms of a DAG or a Flow."""
+        """Return the fix for a name in ``params`` that an upstream fills, for a DAG or for a Flow."""
         if not self._by_position:
             return (
                 f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
@@ -309,7 +312,7 @@ class Graph:
         )
 
     def _remedy(self, node: Node, parameter: str, exists: bool) -> str:
-        """Return what to do about a parameter that nothing fills, in the terms of a DAG or a Flow.
+        """Return the fix for a parameter that nothing fills, for a DAG or for a Flow.
 
         Args:
             node: the node.
@@ -335,7 +338,7 @@ class Graph:
         wire = "wire a task to it with '>>'"
         if node.upstream or node.downstream:
             return wire
-        return f"if it is no part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
+        return f"if it is not part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
 
 
 def _is_annotated_none(func: Any) -> bool:
@@ -357,10 +360,10 @@ def _raise_for_duplicate(pipeline: str, tasks: Sequence[AnyTask]) -> None:
 
 
 def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
-    """Return whether tasks stand in topological order already, and in the one that `_topological` gives.
+    """Return whether tasks are already in the topological order that `_topological` returns.
 
-    That is the order in which tasks become ready if one after the other ends: after those that wait for nothing, those
-    whose last upstream ends first.
+    That order starts with the tasks without upstreams; the others follow, sorted by the position of their last
+    upstream.
     """
     last = [max(sources) if sources else -1 for sources in upstream]
     return all(map(lt, last, range(len(last)))) and last == sorted(last)
@@ -385,7 +388,7 @@ def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) ->
 
 
 def _cycle(waiting: Sequence[int], upstream: Sequence[Sequence[int]]) -> list[int]:
-    """Return one cycle among the tasks that still wait, in the direction of the edges, its first member repeated."""
+    """Return one cycle among tasks with unmet upstreams, along the edges; the first task is repeated at the end."""
     place = next(place for place, count in enumerate(waiting) if count)
     path: dict[int, None] = {}
     while place not in path:

@@ -1,4 +1,4 @@
-"""Node: one task in its place in a graph."""
+"""Class `Node`: one task of a graph."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """One task in its place in a graph. Immutable once the graph is built, and shared by all runs of the graph.
+    """One task of a graph, with its edges and the sources of its arguments. Immutable; shared by all runs.
 
     Attributes:
-        index: position in topological order; the place of this node in the lists of a run.
+        index: position in topological order, from 0; index of this node in the lists of a run.
         task: the task.
         name: its name.
         func: the task's function.
         parameters: what the function takes.
-        upstream: indices of the nodes it waits for, in order of declaration.
-        waits: those of them whose results it does not take: it only runs after them.
-        downstream: the nodes that wait for it.
-        sources: indices of the nodes whose values are its positional arguments, where that says it all; else None.
-        pick: takes the values of two or more sources out of a run's list, as a tuple; None for fewer.
-        binding: the whole of the binding, where ``sources`` does not say it all; else None.
-        none_checked: parameters that an upstream fills by order and whose default is not None: a result None is likely
-            to be a mistake, of which the run warns.
-        plain: whether, as long as all goes well, it is only called with its sources: no condition, no rare trigger,
-            no cache, no check of its arguments, and not too many downstreams.
+        upstream: indices of the nodes that this node waits for, in order of declaration.
+        waits: the part of ``upstream`` with order-only edges: this node does not take their results.
+        downstream: the nodes that wait for this node.
+        sources: indices of the nodes whose values are the positional arguments, if there are no other arguments; else
+            None.
+        pick: returns the values of two or more sources from the list of values, as a tuple; None for fewer sources.
+        binding: the complete binding, if ``sources`` is not enough; else None.
+        none_checked: parameters that an upstream fills by order and that have a default other than None: the run warns
+            if the result is None.
+        plain: whether the fast path applies: no condition, no trigger ``"one_failed"``, no cache, no check of
+            arguments, and fewer than ``WIDE`` downstreams.
     """
 
     __slots__ = (

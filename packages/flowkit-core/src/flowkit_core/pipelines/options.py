@@ -1,4 +1,4 @@
-"""Options: the list of those of a task, what each allows, and what to write for keywords of other tools."""
+"""Options of tasks: names, defaults, checks, and hints for keywords of other tools."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter",
 
 
 class _Default(int):
-    """The default of ``retries``: 0, and yet known from a 0 that was given."""
+    """The default of ``retries``: equal to 0, but distinguishable by identity from a 0 that was given."""
 
     __slots__ = ()
 
 
 NO_RETRIES = _Default(0)
-DELAY, BACKOFF, MAX_DELAY, JITTER = float("1"), float("2"), float("3600"), float("0.1")  # objects of their own
+DELAY, BACKOFF, MAX_DELAY, JITTER = float("1"), float("2"), float("3600"), float("0.1")  # compared by identity
 
 
 class _DefaultTrigger(str):
-    """The default of ``trigger``, known from the same text that was given."""
+    """The default of ``trigger``: distinguishable by identity from an equal str that was given."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ OPTION_ALIASES = {
     "retry_delay": "use 'delay', in seconds",
     "retry_delay_seconds": "use 'delay', in seconds",
     "condition": "use 'when'",
-    "skip_if": "use 'when', with the opposite answer",
+    "skip_if": "use 'when', with the opposite result",
     "trigger_rule": "use 'trigger'",
     "task_id": "use 'name'",
     "upstream": "wire tasks with '>>': upstream >> downstream",
@@ -75,7 +75,7 @@ OPTION_ALIASES = {
     "retry_exceptions": "use 'retry_on'",
     "autoretry_for": "use 'retry_on'",
     "retry_condition_fn": "use 'retry_on', a function of the exception",
-    "timeout_seconds": "tasks have no time limit",
+    "timeout_seconds": "tasks have no time limit: set one inside the function",
     "tags": "tasks have no tags: use the name",
     "schedule": _NO_SCHEDULE,
 }
@@ -157,19 +157,19 @@ _DEFAULTS = (None, NO_RETRIES, DELAY, BACKOFF, None, MAX_DELAY, JITTER, None, NO
 
 
 def given_options(values: tuple[Any, ...]) -> TaskOptions:
-    """Return the options that were given, from the values of all of them, in the order of OPTIONS."""
+    """Return the options that differ from their defaults, given all values in the order of OPTIONS."""
     given: Any = {option: value for option, value, default in zip(OPTIONS, values, _DEFAULTS) if value is not default}
     return given  # type: ignore[no-any-return]
 
 
 def check_known(owner: str, given: Iterable[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
-    """Raise a :class:`TypeError` that says what to write for the first keyword that is not known.
+    """Raise a :class:`TypeError` with a hint for the first unknown keyword, if there is one.
 
     Args:
-        owner: what was called, as in ``"DAG('etl')"``.
+        owner: the callable, as it is shown in the message: ``"DAG('etl')"``.
         given: the keywords that were given.
-        known: the keywords that there are.
-        aliases: keyword of another tool -> what to write here.
+        known: the accepted keywords.
+        aliases: keyword of another tool -> hint.
     """
     for name in given:
         if name in known:
@@ -188,13 +188,13 @@ def check_condition_type(task: str, when: Any) -> None:
     if not callable(when):
         raise TaskOptionTypeError(task, "when", when, "a function of the task's arguments, or None")
     if is_coroutine_function(when):
-        raise TaskOptionTypeError(task, "when", when, "a plain function: an async one is never awaited there")
+        raise TaskOptionTypeError(task, "when", when, "a plain function, not an async one: conditions are not awaited")
     if is_generator_function(when):
         raise TaskOptionTypeError(task, "when", when, "a function that returns true or false, not a generator function")
 
 
 def check_trigger(task: str, trigger: Any) -> None:
-    """Raise if ``trigger`` is none that there is."""
+    """Raise if ``trigger`` is not in TRIGGERS."""
     if type(trigger) is not str or trigger not in TRIGGERS:
         kind = TaskOptionError if type(trigger) is str else TaskOptionTypeError
         guess = did_you_mean(trigger, TRIGGERS) if type(trigger) is str else ""
@@ -214,7 +214,7 @@ def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
 
 
 def check_name(natural: str, name: Any) -> None:
-    """Raise if ``name`` is no text, or an empty one."""
+    """Raise if ``name`` is not a str, or is empty."""
     if not isinstance(name, str):
         raise TaskOptionTypeError(natural, "name", name, "a text of at least one character")
     if not name:

@@ -1,4 +1,4 @@
-"""What a function takes, and what calling it gives: a value, a coroutine or a generator."""
+"""Signatures of callables, and whether a call returns a value, a coroutine or a generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
 KEY = "idempotency_key"
-"""The parameter that gets a text which is the same in every attempt at a task of a run, also after it is resumed."""
+"""Name of a parameter that the run fills with a str that is equal in all attempts of a task, also after a resume."""
 
 # The flags of a code object, as in inspect.CO_VARARGS and so on, without importing inspect.
 _VAR_POSITIONAL, _VAR_KEYWORD = 0x04, 0x08
@@ -22,19 +22,19 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Parameters:
-    """What a function takes.
+    """The parameters of a callable.
 
     Attributes:
         positional: names of the parameters that may be given by position.
-        keyword_only: names of those that may not.
-        positional_only: how many of the positional ones may be given by position alone.
-        defaults: the parameters that have a default, and it.
-        bound: those of them that a partial has bound by name: a run gives them no other value.
-        unnamed: how many of these are parameters of a builtin, whose names are not known to users.
-        rest: whether there is an ``*args``.
-        named_rest: whether there is a ``**kwargs``.
-        keyed: whether it takes an ``idempotency_key``, which the run fills unless something else does.
-        simple: whether all parameters are positional, and none is the ``idempotency_key``.
+        keyword_only: names of the keyword-only parameters.
+        positional_only: number of positional-only parameters.
+        defaults: parameter -> default, for parameters that have one.
+        bound: parameters that a ``functools.partial`` has bound by name; a run does not change them.
+        unnamed: number of positional-only parameters of a builtin, whose names are not used for binding.
+        rest: whether there is a parameter ``*args``.
+        named_rest: whether there is a parameter ``**kwargs``.
+        keyed: whether there is a parameter ``idempotency_key``, which the run fills unless an upstream does.
+        simple: whether all parameters are positional or ``*args``, and none is ``idempotency_key``.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Parameters:
         self.simple: bool = not (self.keyed or self.keyword_only or self.named_rest)
 
     def _inspect(self, func: Callable[..., Any]) -> None:
-        """Ask :mod:`inspect` about what is not a plain function; an unknown signature counts as ``*args``."""
+        """Read the signature of another callable with :mod:`inspect`; an unknown signature counts as ``*args``."""
         import inspect
 
         inner: Any = func
@@ -88,7 +88,7 @@ class Parameters:
         self.bound = bound
         try:
             parameters = list(_signature(func).parameters.values())
-        except Exception:  # a builtin without a signature, a class with an odd one, a proxy that raises anything
+        except Exception:  # builtin without a signature, invalid __signature__, or a proxy that raises
             self.positional, self.keyword_only, self.positional_only = (), (), 0
             self.defaults, self.rest, self.named_rest = {}, True, False
             self._summarize()
@@ -126,17 +126,17 @@ class Parameters:
 
 
 def _plain_code(func: Any) -> Any:
-    """Return the code of a plain function whose signature is its own; None for anything else."""
+    """Return the code of a plain function without ``__wrapped__`` and ``__signature__``; else None."""
     if type(func) is not FunctionType or "__wrapped__" in func.__dict__ or "__signature__" in func.__dict__:
         return None
     return func.__code__
 
 
 def _signature(func: Any, seen: tuple[Any, ...] = ()) -> Any:
-    """Return the signature of a callable, read without asking objects for attributes that they may make up.
+    """Return the signature of a callable without dynamic attribute access.
 
-    A mock or a proxy of a remote object has every attribute that it is asked for. So only functions, methods, partials,
-    classes and builtins are inspected as they are; of any other object, its class's ``__call__`` is.
+    A mock or a proxy of a remote object returns a value for every attribute. So only functions, methods, partials,
+    classes and builtins are inspected directly; for any other object, ``__call__`` of its class is inspected.
     """
     import inspect
     from types import BuiltinFunctionType
@@ -160,9 +160,9 @@ def _signature(func: Any, seen: tuple[Any, ...] = ()) -> Any:
 
 
 def layers(func: Any) -> list[Any]:
-    """Return a callable and what is under it: the functions of partials and methods, and ``__wrapped__`` of decorators.
+    """Return a callable and the callables that it wraps: functions of partials and methods, and ``__wrapped__``.
 
-    No other attribute is followed, and none is asked for dynamically: a mock answers everything.
+    No other attribute is followed, and attribute access is static, because a mock has every attribute.
     """
     if type(func) is FunctionType and not func.__dict__:
         return [func]
@@ -187,7 +187,7 @@ def layers(func: Any) -> list[Any]:
 
 
 def _flags(func: Any) -> int:
-    """Return the flags of the code that a call runs first: of a function, under partials, methods and ``__call__``."""
+    """Return ``co_flags`` of the function that a call executes, through partials, methods and ``__call__``."""
     if type(func) is FunctionType:
         return func.__code__.co_flags
     while True:
@@ -205,15 +205,15 @@ def _flags(func: Any) -> int:
 
 
 def is_coroutine_function(func: Any) -> bool:
-    """Return whether a call gives a coroutine, as that of an ``async def`` or of a partial of one does."""
+    """Return whether a callable is an ``async def`` function, or a partial, method or object that calls one."""
     return bool(_flags(func) & _COROUTINE)
 
 
 def is_generator_function(func: Any) -> bool:
-    """Return whether a call gives a generator."""
+    """Return whether a call returns a generator."""
     return bool(_flags(func) & _GENERATOR)
 
 
 def is_async_generator_function(func: Any) -> bool:
-    """Return whether a call gives an asynchronous generator."""
+    """Return whether a call returns an asynchronous generator."""
     return bool(_flags(func) & _ASYNC_GENERATOR)

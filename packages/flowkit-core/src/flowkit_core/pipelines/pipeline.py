@@ -1,4 +1,4 @@
-"""What a DAG and a Flow share: running and drawing."""
+"""Base class of DAG and Flow: run and draw a graph."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ _RUN_OPTIONS = (
 )
 
 forbidden: Callable[[], BaseException | None] | None = None
-"""Set in a worker process that has to import what the user wrote: returns what ``run()`` is to raise, if anything."""
+"""Hook of worker processes that re-execute the main script: returns the exception that ``run()`` raises, or None."""
 
 
 class Pipeline:
-    """The base of every builder: something that makes a :class:`~flowkit_core.Graph`, and can run and draw it.
+    """Base class of ``DAG`` and ``Flow``: runs and draws the :class:`~flowkit_core.Graph` that ``graph()`` returns.
 
-    A builder of your own needs a ``graph()`` method, and gets the rest.
+    A subclass has to define ``graph()``.
 
     Args:
         name: name of the pipeline, in logs, errors and pictures.
-        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
+        max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means its default.
 
     Raises:
-        TypeError: ``name`` is no text, or ``max_workers`` no integer.
+        TypeError: ``name`` is not a str, or ``max_workers`` is not an int.
         ValueError: ``max_workers`` is less than 1.
     """
 
@@ -67,11 +67,11 @@ class Pipeline:
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
 
     _SHARED: Collection[str] = ("name", "max_workers")
-    """The attributes that deep copies share, or that ``copy.copy()`` copies already."""
+    """Attributes that ``copy.deepcopy()`` shares, or that ``copy.copy()`` has copied already."""
 
     def graph(self) -> Graph:
-        """Return the graph as it stands now: checked, bound, immutable."""
-        raise NotImplementedError(f"{type(self).__name__} has to say what its graph() is")
+        """Return the current graph: checked, bound, immutable."""
+        raise NotImplementedError(f"{type(self).__name__} must define graph(), which returns a Graph")
 
     def run(
         self,
@@ -88,30 +88,30 @@ class Pipeline:
         state_errors: StateErrors = "raise",
         **unknown: Never,
     ) -> Results:
-        """Run all tasks, each as soon as what it needs is there, and return the results.
+        """Run all tasks, each as soon as its upstream tasks have ended, and return the results.
 
         Args:
             executor: where tasks run: ``"serial"``, ``"thread"``, ``"process"``, another installed name, or an executor
                 object; None means threads where ``flowkit-exec`` is installed, else serial.
-            max_workers: how many workers a named executor uses at most, at least 1; None means as many as the pipeline
-                was made with.
+            max_workers: maximum number of workers of an executor given by name, 1 or more; None means the value of the
+                pipeline.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
-                by ``"task.parameter"`` for one task alone, which goes before the other.
+                by ``"task.parameter"`` for one task alone, which takes precedence.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
                 ``KeyboardInterrupt`` is always raised.
-            observers: callables that are called with each event.
-            state: where the run is recorded as it goes: a ``StateManager`` of ``flowkit-state``, or the path of one,
-                such as ``"runs.db"``; None for no record, which costs nothing.
-            resume: whether to go on with the last run of this pipeline in ``state``, if that did not finish: what
-                succeeded or was skipped in it is not run again. A pipeline that has changed since is refused, except
-                with ``"force"``, which takes over what still fits.
-            refresh: the tasks whose cached results are computed again: True for all, or their names.
-            state_errors: what becomes of the run when something cannot be recorded, a result that cannot be kept or a
-                disk that is full: ``"raise"`` stops it like a failure and raises the error of the store; ``"warn"``
-                goes on without.
-            **unknown: refused, with a word on what to write instead.
+            observers: callables; each is called with every event of the run.
+            state: where the run is recorded: a ``StateManager`` of ``flowkit-state``, or the path of its file, such as
+                ``"runs.db"``; None means that the run is not recorded.
+            resume: True continues the last run of this pipeline in ``state`` if that run did not finish: tasks that
+                succeeded or were skipped in it do not run again. If the pipeline has changed since, ``ResumeError``
+                is raised; ``"force"`` reuses the results that are still valid instead.
+            refresh: tasks that run even if they have a cached result: True for all, or a list of their names.
+            state_errors: what happens if the run cannot be recorded, for example because a result cannot be stored or
+                the disk is full: ``"raise"`` stops the run like a failure and raises the error of the store; ``"warn"``
+                continues without a record.
+            **unknown: raises TypeError; the message names the option to use instead.
 
         Returns:
             The :class:`~flowkit_core.Results`: task name -> value in topological order.
@@ -121,12 +121,12 @@ class Pipeline:
                 ran.
             TypeError: an option does not exist or has a wrong type; nothing ran.
             UnknownExecutorError: there is no such executor; nothing ran.
-            Exception: whatever a task raised, the very object, with a note on circumstances; ``error.flowkit_results``
-                has what succeeded.
+            Exception: the exception that a task raised, the same object, with notes; ``error.flowkit_results`` has the
+                results of the tasks that succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
-            ValueError: ``resume``, ``refresh`` or ``state_errors`` cannot be meant; nothing ran.
+            ValueError: ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
             StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
-                changed; nothing ran. Or something could not be recorded; ``error.flowkit_results`` has what there is.
+                changed; nothing ran. Or the run could not be recorded; ``error.flowkit_results`` has the results.
 
         Examples:
             >>> from flowkit_core import DAG, task
@@ -182,7 +182,7 @@ class Pipeline:
             error = _drive(run, driver)
         except BaseException as trouble:
             if book is not None:
-                book.close("interrupted", (), trouble)  # unless the run has done so
+                book.close("interrupted", (), trouble)  # no effect if the run has closed it
             if run is not None:
                 run.release()
             raise
@@ -198,7 +198,7 @@ class Pipeline:
             results.attach(error)
             raise error
         finally:
-            # frames in the tracebacks of failed tasks refer to this one: it must not lead back to the errors
+            # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
             del self, graph, params, observers, state, book, run, driver, executor, results, error
 
     def visualize(self, format: str = "text") -> str:
@@ -209,7 +209,8 @@ class Pipeline:
 
         Raises:
             ValueError: there is no such format.
-            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the wiring is wrong.
+            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the graph cannot be
+                built.
         """
         from flowkit_core.draw import draw
 
@@ -234,7 +235,7 @@ class Pipeline:
             return html(f"{self!r}\n{error}")
 
     def __getattr__(self, attribute: str) -> Any:
-        """Say what to write for what pipelines of other tools have."""
+        """Raise an AttributeError with a hint for methods of other tools."""
         name = self.__dict__.get("name")
         if name is None or attribute.startswith("__"):
             raise AttributeError(attribute)

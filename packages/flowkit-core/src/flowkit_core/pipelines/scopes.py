@@ -1,8 +1,8 @@
-"""Scopes: which call, module or ``with`` block a task or an edge belongs to.
+"""Scopes: the call, module or ``with`` block that a task or an edge belongs to.
 
-What is made during a call belongs to that call; what is made while the top level of a module is executed belongs to the
-module. When a call returns, what no pipeline has used passes to the call that made it. How calls are told apart, and
-how their end is noticed, is in calls.py.
+Tasks and edges that are created during a call belong to that call; those created while the top level of a module is
+executed belong to the module. When a call returns, unused tasks and edges pass to its caller. calls.py identifies calls
+and detects their end.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
 MODULE_KEY = "__flowkit_scope__"
-"""The name under which the globals of a module hold its scope."""
+"""Name of the module global that holds the scope of the module."""
 
 _modules: dict[int, ref[Scope]] = {}
 entered: list[Block] = []
-"""The ``with`` blocks that are entered in this process, once for each time."""
+"""The open ``with`` blocks of this process, one item for each entry."""
 _replacements = 0
 
 
 class CreatedPipeline(Protocol):
-    """What a scope knows of a pipeline that was created in it."""
+    """Interface of a pipeline that a scope calls."""
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
-        """Mark what the pipeline has as used, and keep its edges that belong to a call which returns to another."""
+        """Mark tasks and edges of the pipeline as used, and keep its edges of a call that returns to its caller."""
 
 
 class Scope:
-    """What one call has made so far, or one module, or the text of an ``exec``.
+    """The tasks and edges of one call, of one module, or of one ``exec``.
 
     Attributes:
         name: the qualified name of the function; ``"<module>"`` for a module.
         package: top-level package of its code.
-        origin: what its tasks know of it.
-        tasks: the tasks that it has made, or that calls in it have made and left unused.
-        shared: its edges to tasks that it did not make.
-        blocks: the ``with`` blocks of pipelines that it is in, the innermost last; None for none.
-        pipelines: the pipelines that were created in it or in calls that it made, weakly; None for none.
-        has_bare: whether one of those that were created in it names no tasks, and so has all of them.
-        namespace: the id of the globals that the scope of a module belongs to; else 0.
+        origin: the object that its tasks refer to; it has the edges between them.
+        tasks: the tasks that were created in the scope, and unused tasks of calls that returned to it.
+        shared: edges to tasks that were not created in the scope.
+        blocks: the open ``with`` blocks, the innermost last; None for none.
+        pipelines: weak set of the pipelines created in the scope or in calls below it; None for none.
+        has_bare: whether a pipeline without ``tasks=`` was created in the scope; it has all tasks of the scope.
+        namespace: for a module, the id of its globals; else 0.
     """
 
     __slots__ = (
@@ -78,29 +78,29 @@ class Scope:
         self.pipelines: WeakSet[CreatedPipeline] | None = None
         self.has_bare = False
         self._generation = 0
-        self._forgotten = 0  # how many shared edges there were when the registry was cleared
-        # of a module: name of a task -> tasks of that name, and the code of the top level that has made them
+        self._forgotten = 0  # number of shared edges when the registry was cleared
+        # for a module: key of a task -> tasks with this key, and the top-level code that created them
         self._known: dict[Any, list[tuple[Any, CodeType]]] | None = None
 
     def __reduce__(self) -> Any:
-        return Scope, (self.name, self.package)  # what saves the globals of a module does not save its tasks
+        return Scope, (self.name, self.package)  # pickling the globals of a module does not pickle its tasks
 
     def add_task(self, task: Any, code: CodeType) -> None:
-        """Add a task that this scope makes, or that a call in it has left.
+        """Add a task that was created in this scope or passed on by a call.
 
         Args:
             task: the task.
-            code: the code that is executing; for the scope of a module, that of its top level.
+            code: the executing code; for a module, the code of its top level.
         """
         if self.namespace:
             self._define(task, code)
         self.tasks.append(task)
 
     def _define(self, task: Any, code: CodeType) -> None:
-        """Replace tasks of the same name that another execution of the top level has made.
+        """Replace tasks of the same name that an earlier execution of the top level created.
 
-        Two tasks of one name that one execution makes are an error when a graph is built of them. Two are enough for
-        that, so of any more only the last is kept.
+        Two tasks of one name from one execution are a DuplicateTaskError when a graph is built. Two are enough for the
+        error, so of any more only the last is kept.
         """
         key = task.name, task.__qualname__, task._is_copy
         if self._known is None:
@@ -112,7 +112,7 @@ class Scope:
             replaced = [old for old, _ in known if not old._is_of_function]
             for old in replaced:
                 old._replaced = True
-            self._drop([old for old, _ in known])  # what a function made may still be part of an object
+            self._drop([old for old, _ in known])  # a task created in a function may still be used by an object
             known.clear()
             lost = [edge for edge in self.shared if edge.upstream._replaced or edge.downstream._replaced]
             if lost:
@@ -142,7 +142,7 @@ class Scope:
             self.shared.append(SharedEdge(upstream, downstream, order_only))
 
     def members(self) -> list[Any]:
-        """Return the tasks that this scope has made or wired, in order of declaration."""
+        """Return the tasks that were created or wired in this scope, in order of declaration."""
         found = dict.fromkeys(self.tasks)
         for edge in self.shared[self._forgotten :]:
             found.setdefault(edge.upstream)
@@ -150,28 +150,28 @@ class Scope:
         return list(found)
 
     def add_pipeline(self, pipeline: CreatedPipeline) -> None:
-        """Remember a pipeline that was created in this call; a module never returns, so it has no need to."""
+        """Add a pipeline that was created in this call; a module does not need it, because it never returns."""
         if not self.namespace:
             if self.pipelines is None:
                 self.pipelines = WeakSet()
             self.pipelines.add(pipeline)
 
     def forget(self) -> None:
-        """Forget the tasks of a module; their wiring stays as it is."""
+        """Remove the tasks of a module from discovery; their edges are not changed."""
         self.tasks.clear()
         self.origin.is_apart = True
-        self.origin = Origin(self.package)  # so that an edge between them is one to tasks that were made elsewhere
+        self.origin = Origin(self.package)  # so that later edges between the removed tasks are shared edges
         self._known = None
         self._forgotten = len(self.shared)
         self._generation += 1
 
     def pass_to(self, caller: Scope, code: CodeType, before: AbstractSet[int]) -> None:
-        """Pass on what no pipeline has used to the scope of the caller.
+        """Pass unused tasks and edges to the scope of the caller.
 
         Args:
             caller: the scope of the caller.
             code: the code of the caller.
-            before: the ids of the tasks that were there before the call.
+            before: ids of the tasks that existed before the call.
         """
         if self.pipelines is not None:
             for pipeline in self.pipelines:
@@ -190,10 +190,10 @@ class Scope:
                 kept.append(task)
             else:
                 if bare and task._origin is self.origin:
-                    task._origin = caller.origin  # as if the caller had made it, so that it is wired faster
+                    task._origin = caller.origin  # enables the fast path of >> in the caller
                 caller.add_task(task, code)
         if self.namespace:
-            return  # the text of an exec: what it has made stays in its globals as well
+            return  # exec'd text: its tasks stay in the scope of its globals as well
         self.tasks[:] = kept
         if not self.shared:
             return
@@ -216,17 +216,17 @@ class Scope:
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """A value that is another one after every change of its tasks and shared edges but a replacement."""
+        """A value that changes whenever tasks or shared edges are added or forgotten, but not by a replacement."""
         return len(self.tasks), len(self.shared), self._generation
 
 
 class Block:
-    """What is made or wired in the ``with`` statements of one pipeline.
+    """The tasks and edges of the ``with`` blocks of one pipeline.
 
     Attributes:
-        tasks: the tasks, in order.
-        edges: the edges, which are seen by this pipeline alone.
-        origin: what tasks that are made in the block know of it.
+        tasks: the tasks that were created or wired in the block, in order.
+        edges: the edges that were declared in the block; they apply to this pipeline only.
+        origin: the origin of the tasks that were created in the block.
     """
 
     __slots__ = ("_entered", "edges", "origin", "tasks")
@@ -253,7 +253,7 @@ class Block:
         entered.append(self)
 
     def leave(self, scope: Scope) -> None:
-        """Undo the last :meth:`enter` of a call; of any call, if this one has not entered."""
+        """Undo the last :meth:`enter` of a scope, or the last one of any scope if this scope has not entered."""
         entries = self._entered
         index = max((index for index, each in enumerate(entries) if each is scope), default=len(entries) - 1)
         blocks = entries.pop(index).blocks or []
@@ -275,7 +275,7 @@ def module_scope(names: dict[str, Any]) -> Scope:
     name = names.get("__name__")
     package = name.partition(".")[0] if isinstance(name, str) else "?"
     new = Scope("<module>", package, id(names))
-    scope = names.setdefault(MODULE_KEY, new)  # another thread may have been faster
+    scope = names.setdefault(MODULE_KEY, new)  # another thread may have set it first
     if not _is_scope_of(names, scope):
         scope = names[MODULE_KEY] = new
     if scope is new:
@@ -284,7 +284,7 @@ def module_scope(names: dict[str, Any]) -> Scope:
 
 
 def _is_scope_of(names: dict[str, Any], found: object) -> bool:
-    """Return whether this is the scope of a module: not something else, and not in a copy of some module's globals."""
+    """Return whether an object is the scope of these globals, and not of other globals that were copied."""
     return isinstance(found, Scope) and found.namespace == id(names)
 
 
@@ -293,7 +293,7 @@ def _forget_module(number: int, _reference: object) -> None:
 
 
 def modules() -> list[Scope]:
-    """Return the scopes of modules."""
+    """Return the scopes of all modules."""
     return [scope for reference in list(_modules.values()) if (scope := reference()) is not None]
 
 
@@ -303,7 +303,7 @@ def replacements() -> int:
 
 
 def _is_other_execution(old: CodeType, new: CodeType) -> bool:
-    """Return whether two codes are of two executions of a top level: of a cell run again, of a reloaded module."""
+    """Return whether two code objects are two executions of a top level: a cell run again, a reloaded module."""
     if old is new:
         return False
     return old.co_filename != new.co_filename or old.co_firstlineno == new.co_firstlineno

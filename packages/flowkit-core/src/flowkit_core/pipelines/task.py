@@ -1,4 +1,4 @@
-"""Task: a function with a name and options; the decorator that makes one."""
+"""Class `Task`, a function with a name and options, and the decorator `task`, which creates one."""
 
 from __future__ import annotations
 
@@ -61,26 +61,27 @@ _own_globals = globals()
 class Task(Vertex, Generic[P, R_co]):
     """A unit of work: a function, a name, and how to run it.
 
-    Usually made by the decorator :func:`task`. Calling a task runs its function, with its retries, and returns what the
-    function returns; conditions and triggers belong to pipelines and play no part in a direct call.
+    Usually created by the decorator :func:`task`. Calling a task calls its function, with its retries, and returns the
+    result of the function. Conditions and triggers are evaluated by pipelines only, not by a direct call.
 
     Args:
-        func: the function; ``task.func`` gives it back undecorated. An ``async def`` function is awaited by pipelines.
-        name: the task's name in results, logs and pictures; by default the function's.
-        retries: how many more tries after a failed first, 0 or more.
+        func: the function, as ``task.func`` returns it. An ``async def`` function is awaited by pipelines.
+        name: name of the task in results, logs and pictures; by default the name of the function.
+        retries: maximum number of tries after the first one failed, 0 or more.
         delay: seconds to wait before the first retry, 0 or more.
         backoff: factor from one wait to the next, 0 or more.
         when: a function that is called with arguments of the task before it runs: a parameter named like one of the
             task's gets that argument, and the other parameters without a default take the remaining arguments in order;
-            a false answer skips the task.
+            a false result skips the task.
         max_delay: longest wait between two tries, in seconds.
         jitter: width of the random factor on each wait, 0 to 1.
-        retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
-        trigger: which ends of the upstream tasks let the task run: ``"none_failed"``, ``"all_success"``,
+        retry_on: which exceptions are retried: an exception class, a sequence of classes, or a function that is called
+            with the exception and returns a bool; None means any :class:`Exception`.
+        trigger: required states of the upstream tasks: ``"none_failed"``, ``"all_success"``,
             ``"all_done"``, ``"one_success"`` or ``"one_failed"``.
-        cache: whether pipelines use a result again when the code of the task and its inputs are the same: True, which
-            keeps it in what ``run(state=...)`` is given, else in the memory of this process; or a ``TaskCache`` of
-            ``flowkit-state``.
+        cache: whether pipelines reuse a result when the code of the task and its inputs are the same: True stores
+            results in the store of ``run(state=...)``, or in the memory of this process if there is none; a
+            ``TaskCache`` of ``flowkit-state`` stores them itself; None or False does not cache.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -103,7 +104,7 @@ class Task(Vertex, Generic[P, R_co]):
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
     _is_flowkit_task = True
-    # What pipelines know of a task; see edges.py and scopes.py. Here are the values that nearly all tasks have.
+    # Attributes that pipelines read; see edges.py and scopes.py. These defaults are right for nearly all tasks.
     _is_plain = True  # without retries, condition, trigger and cache
     _is_copy = False
     _has_copies = False
@@ -114,7 +115,7 @@ class Task(Vertex, Generic[P, R_co]):
     _lost_downstream: Task[..., Any] | None = None
     _warned_of_iterator = _warned_of_none = False
     _serial = 0
-    _code: CodeType | None = None  # that was executing when the task was made, and the instruction
+    _code: CodeType | None = None  # code that created the task; _lasti is the index of the instruction
     _lasti = -1
 
     def __init__(
@@ -133,7 +134,7 @@ class Task(Vertex, Generic[P, R_co]):
         cache: bool | Cache | None = None,
     ) -> None: ...
 
-    if not TYPE_CHECKING:  # the signature is that above, and options that are not given cost nothing
+    if not TYPE_CHECKING:  # the signature is the one above; options that are not given cost nothing
         _signature = __init__
 
         def __init__(self, func, *, name=None, **options):
@@ -145,9 +146,9 @@ class Task(Vertex, Generic[P, R_co]):
             ):
                 is_plain = False
                 self._set_up(func, name, options)
-            else:  # what nearly every task is
+            else:  # fast path: a plain function without options
                 natural = func.__name__
-                is_plain = natural is func.__qualname__  # and so no method
+                is_plain = natural is func.__qualname__  # not defined in a class
                 self.func = func
                 self.name = natural if name is None else name
                 self.__module__ = func.__module__
@@ -169,7 +170,7 @@ class Task(Vertex, Generic[P, R_co]):
         del _signature
 
     def _set_up(self, func: Any, name: str | None, options: TaskOptions) -> None:
-        """Set the attributes of a task that has options, or is not made of a plain function."""
+        """Set the attributes of a task that has options, or whose callable is not a plain function."""
         check_known(f"task {text_of(func, '__name__') or '?'!r}", options, OPTIONS, OPTION_ALIASES)
         if type(func) is not FunctionType:
             func, name, options = _adapted(func, name, options)
@@ -185,7 +186,7 @@ class Task(Vertex, Generic[P, R_co]):
         if options:
             self._apply(options)
         if is_async_generator_function(func):
-            allowed = "a function that returns a value, and no async generator: pipelines do not iterate what it gives"
+            allowed = "a function that returns a value, not an async generator: pipelines do not iterate its result"
             raise TaskOptionTypeError(self.name, "func", func, allowed)
         if self.retry.retries and is_generator_function(func):
             allowed = (
@@ -214,7 +215,7 @@ class Task(Vertex, Generic[P, R_co]):
             raise AttributeError(f"task {self.name!r} has no attribute {attribute!r}{hint}", name=attribute, obj=self)
 
     def _apply(self, options: TaskOptions) -> None:
-        """Check the options that were given, and set what they say."""
+        """Check the options that were given, and set the attributes for them."""
         name = self.name
         self._is_plain = False
         retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
@@ -238,7 +239,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     @property
     def retries(self) -> int:
-        """How many more tries after a failed first."""
+        """Maximum number of tries after the first one failed."""
         return self.retry.retries
 
     @property
@@ -263,7 +264,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     @property
     def retry_on(self) -> Any:
-        """Which exceptions are tried again."""
+        """Which exceptions are retried: a class, a sequence of classes, or a function of the exception; None: all."""
         return self.retry.retry_on
 
     @property
@@ -273,22 +274,22 @@ class Task(Vertex, Generic[P, R_co]):
 
     @property
     def upstream(self) -> tuple[Task[..., Any], ...]:
-        """The tasks directly upstream of this one, in order of declaration, as a DAG created here would see them."""
+        """Direct upstream tasks in order of declaration, with the edges that a DAG created by the caller has."""
         return discovery.neighbors(self, sys._getframe(1))[0]
 
     @property
     def downstream(self) -> tuple[Task[..., Any], ...]:
-        """The tasks directly downstream of this one, in order of declaration, as a DAG created here would see them."""
+        """Direct downstream tasks in order of declaration, with the edges that a DAG created by the caller has."""
         return discovery.neighbors(self, sys._getframe(1))[1]
 
     @property
     def _is_of_function(self) -> bool:
-        """Whether a function made the task, and not the top level of a module."""
+        """Whether the task was created in a function, not at the top level of a module."""
         return self._code is not None and bool(self._code.co_flags & FUNCTION)
 
     @property
     def place(self) -> str:
-        """Where the task was made, as ``file:line``."""
+        """Where the task was created, as ``file:line``."""
         func: Any = self.func
         code, lasti = self._code, self._lasti
         if type(func) is FunctionType and func.__name__ != "<lambda>" and not self._is_copy:
@@ -302,14 +303,15 @@ class Task(Vertex, Generic[P, R_co]):
     def with_options(self, **changed: Unpack[TaskOptions]) -> Task[P, R_co]:
         """Return a copy of this task with some options changed, wired to nothing.
 
-        That is how one function is used twice in a pipeline.
+        Use it to have one function twice in a pipeline.
 
         Args:
             **changed: any options of :class:`Task`.
 
         Raises:
             TypeError: for an option that does not exist.
-            TaskOptionError: for a value that is not allowed.
+            TaskOptionError: for a value out of range.
+            TaskOptionTypeError: for a value of the wrong type.
 
         Examples:
             >>> @task
@@ -337,12 +339,15 @@ class Task(Vertex, Generic[P, R_co]):
 
     @staticmethod
     def clear_registry() -> None:
-        """Forget the tasks of all modules, which ``DAG("name")`` would find; tasks that you hold stay as they are."""
+        """Remove the tasks of all modules from discovery, so that ``DAG("name")`` does not find them.
+
+        The tasks themselves, their edges and DAGs that name them with ``tasks=[...]`` are not changed.
+        """
         for scope in modules():
             scope.forget()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the function, with its retries, and return what it returns; for an ``async def``, a coroutine of that."""
+        """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine."""
         self._used = True
         if self.retry.retries and not self._warned_of_iterator:
             self._check_iterators((*args, *kwargs.values()))
@@ -365,18 +370,18 @@ class Task(Vertex, Generic[P, R_co]):
         return value  # type: ignore[no-any-return]
 
     def _check_iterators(self, given: Sequence[Any]) -> None:
-        """Warn, once, of an argument that a second try finds consumed."""
+        """Warn, once for each task, if an argument is an iterator, which the first try consumes."""
         for value in given:
             if hasattr(type(value), "__next__"):
                 self._warned_of_iterator = True
                 report(
                     f"task {self.name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
-                    f"finds only what the first has left of it; pass a list instead"
+                    f"gets only the items that the first did not consume; pass a list instead"
                 )
                 return
 
     def _explain(self, error: Exception, given: Sequence[Any]) -> None:
-        """Add a note to the error of a direct call that looks as if the task was meant to be wired."""
+        """Add a note to the error of a direct call if the call was probably meant to wire the task."""
         own = plain(self.name)
         for value in given:
             if isinstance(value, Task):
@@ -400,7 +405,7 @@ class Task(Vertex, Generic[P, R_co]):
             self._origin = METHODS
 
     async def _call_async(self, made: Any, attempt: int, args: Any, kwargs: Any) -> Any:
-        """Await what a call gives, and try again; ``made`` is what the call has given that is this attempt."""
+        """Await the result of each call, with retries; ``made`` is the coroutine of the current attempt, or None."""
         from asyncio import sleep as pause_for
 
         function: Callable[..., Any] = self.func
@@ -417,7 +422,7 @@ class Task(Vertex, Generic[P, R_co]):
             attempt += 1
 
     def _pause(self, attempt: int, error: Exception) -> float | None:
-        """Return the seconds before the next try of a direct call; None where there is none."""
+        """Return the seconds before the next try of a direct call; None if there is no further try."""
         if attempt > self.retry.retries:
             return None
         try:
@@ -452,7 +457,7 @@ class Task(Vertex, Generic[P, R_co]):
 
 
 def _creator(frame: FrameType, task: Task[..., Any]) -> FrameType:
-    """Return the frame of the code that makes a task: neither this module's nor the constructor of a subclass."""
+    """Return the frame that creates a task, skipping this module and constructors of subclasses."""
     while frame.f_back is not None:
         if frame.f_globals is not _own_globals and not is_constructor_of(frame, task):
             break
@@ -461,7 +466,7 @@ def _creator(frame: FrameType, task: Task[..., Any]) -> FrameType:
 
 
 def _register(task: Task[..., Any], frame: FrameType) -> None:
-    """Add a new task to the block or the scope that makes it; a method belongs to none."""
+    """Add a new task to the active block, or else to the scope of the call; a method is added to neither."""
     if is_method(task.func):
         task._origin = METHODS
         return
@@ -477,7 +482,7 @@ def _register(task: Task[..., Any], frame: FrameType) -> None:
 
 
 def _line(code: CodeType, lasti: int) -> int:
-    """Return the line of an instruction; of the first, where there is none."""
+    """Return the line of an instruction, or the first line of the code if the instruction has none."""
     for start, end, line in code.co_lines():
         if start <= lasti < end and line is not None:
             return line
@@ -499,17 +504,17 @@ def is_defined_in_class(func: FunctionType) -> bool:
 
 
 def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, str | None, TaskOptions]:
-    """Return the function, the name and the options to make a task of, where it is not made of a plain function."""
+    """Return function, name and options for a callable that is not a plain function."""
     if isinstance(func, Task):
         allowed = "a function: it is a task already, so use with_options(...) for a changed copy"
         raise TaskOptionTypeError(func.name, "func", func, allowed)
     if isinstance(func, str):
-        raise TypeError(f"@task got {func!r}, a text, not a callable: to name a task, write @task(name={func!r})")
+        raise TypeError(f"@task got {func!r}, a str, not a callable: to name a task, write @task(name={func!r})")
     if isinstance(func, classmethod):
-        raise TypeError("@task stands above @classmethod: write @classmethod above @task")
+        raise TypeError("@task is above @classmethod: write @classmethod above @task")
     if not callable(func):
         raise TaskOptionTypeError(shown(func, 40), "func", func, "a function, or another callable")
-    if type(func) is MethodType and isinstance(func.__func__, Task):  # of a class whose method is a task
+    if type(func) is MethodType and isinstance(func.__func__, Task):  # bound method whose function is a task
         method: Any = func.__func__
         name = method.name if name is None and method.name != method.__name__ else name
         return MethodType(method.func, func.__self__), name, {**method._options(), **options}
@@ -517,7 +522,7 @@ def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, st
 
 
 def _restore(func: Any, name: str, options: TaskOptions) -> Task[..., Any]:
-    """Return a task that was pickled; no pipeline finds it by itself."""
+    """Return the task of a pickle; discovery never finds it."""
     task: Task[..., Any] = Task.__new__(Task)
     task._set_up(func, name, options)
     task._origin = Origin("?")
@@ -529,7 +534,7 @@ def _restore_copy(original: Task[..., Any], name: str, options: TaskOptions) -> 
 
 
 def text_of(func: Any, attribute: str) -> str | None:
-    """Return an attribute of a callable that is a text; None if there is none, whatever else the callable answers."""
+    """Return an attribute of a callable if it is a str; None for any other value or exception."""
     try:
         found = getattr(func, attribute, None)
     except Exception:  # a proxy may raise anything
@@ -538,7 +543,7 @@ def text_of(func: Any, attribute: str) -> str | None:
 
 
 def _natural_name(func: Any) -> str:
-    """Return the name of a callable that has none of its own: that of a partial's function, else of the type."""
+    """Return a name for a callable without ``__name__``: the one of a partial's function, else of the type."""
     for layer in layers(func):
         name = getattr(layer, "__name__", None) if isinstance(layer, (FunctionType, MethodType, type)) else None
         if layer is not func and isinstance(func, partial) and type(name) is str:
@@ -585,18 +590,21 @@ def task(
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
 
     Args:
-        func: the function, where the decorator is written without parentheses.
-        name: as for :class:`Task`, like all that follow.
-        retries: how many more tries after a failed first, 0 or more.
+        func: the function, if the decorator is written without parentheses.
+        name: name of the task; this and all other options are those of :class:`Task`.
+        retries: maximum number of tries after the first one failed, 0 or more.
         delay: seconds to wait before the first retry, 0 or more.
         backoff: factor from one wait to the next, 0 or more.
-        when: condition on the task's arguments; a false answer skips the task.
+        when: condition on the task's arguments; a false result skips the task.
         max_delay: longest wait between two tries, in seconds.
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
-        trigger: which ends of the upstream tasks let the task run.
-        cache: whether pipelines use a result again.
-        **unknown: no other option exists; the error says what to write instead.
+        trigger: required states of the upstream tasks.
+        cache: whether pipelines reuse a result.
+        **unknown: raises TypeError; the message names the option to use instead.
+
+    Returns:
+        The task; without ``func``, a decorator that returns the task.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).

@@ -1,4 +1,4 @@
-"""Wiring with ``>>`` and ``after()``: what may stand on either side, and the edges that it declares."""
+"""Operators ``>>`` and ``after()``: checks of their operands, and the edges that they declare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ V = TypeVar("V", bound="Vertex")
 
 
 class Vertex:
-    """What can be wired: the base of tasks."""
+    """Base class of `Task`: implements ``>>`` and ``after()``."""
 
     @overload
     def __rshift__(self, other: V) -> V: ...
@@ -37,7 +37,7 @@ class Vertex:
             token: Any = frame.f_trace
             if type(token) is Token and self._origin is token.origin is other._origin and not entered:
                 edges = token.edges
-                edges += (self, other)  # what nearly every edge is
+                edges += (self, other)  # fast path: both tasks belong to this call
             else:
                 _wire((self,), (other,), frame)
             return other
@@ -55,16 +55,17 @@ class Vertex:
     def after(self: V, *upstream: Vertex | Iterable[Vertex]) -> V:
         """Make this task wait for others without taking their results.
 
-        A failure of one of them counts as that of any upstream; that one of them was skipped does not: this task runs.
+        If one of them fails, this task does not run, as with any upstream. If one of them is skipped, this task still
+        runs.
 
         Args:
-            *upstream: the tasks to wait for; lists of tasks and groups may be among them.
+            *upstream: tasks to wait for, and lists or groups of tasks; at least one.
 
         Returns:
-            The task itself, so that ``a >> b.after(lock) >> c`` is a chain.
+            This task, so that ``a >> b.after(lock) >> c`` is a chain.
 
         Raises:
-            TypeError: something is no task, or there is nothing to wait for.
+            TypeError: an argument is not a task, or there is no argument.
 
         Examples:
             >>> from flowkit_core import DAG, task
@@ -78,14 +79,20 @@ class Vertex:
         _wire(_listed(upstream), (self,), sys._getframe(1), order_only=True)
         return self
 
-    # What a task knows of where it was made; see scopes.py.
+    # Origin: where the task was created; see scopes.py.
     _origin: Origin
 
 
 class Group(tuple[Vertex, ...]):
-    """Tasks side by side, as ``a >> [b, c]`` returns them.
+    """A tuple of tasks that are wired together; ``a >> [b, c]`` returns one.
 
-    Needed by name only to wire a list to a list, for which Python has no operator:
+    Write ``Group`` explicitly only to wire a list to a list, because Python has no ``>>`` for two lists.
+
+    Args:
+        tasks: the tasks.
+
+    Raises:
+        TypeError: an item is not a task.
 
     Examples:
         >>> from flowkit_core import task
@@ -144,17 +151,17 @@ def _wire(
 
 
 def no_task(method: Vertex) -> str:
-    """Return what to do about a method that stands where a task should."""
+    """Return the error text for a method that is used as a task."""
     name = getattr(method, "name", "?")
     owner = getattr(method, "__qualname__", name).rpartition(".")[0]
     return (
-        f"{owner or 'the class'}.{name} is a method, which needs an object, and so is no task by itself: "
+        f"{owner or 'the class'}.{name} is a method, which needs an object, and so is not a task: "
         f"make a task of a bound method, {name} = Task(obj.{name}), and wire that"
     )
 
 
 def _listed(given: Iterable[object]) -> list[Vertex]:
-    """Return the tasks that after() was given."""
+    """Return the arguments of after() as a flat list of tasks."""
     found: list[Vertex] = []
     for item in given:
         if isinstance(item, Vertex):
@@ -179,26 +186,26 @@ def _vertices(items: object, where: str = "next to '>>' stands", place: str = "n
 
 
 def described_operand(item: Any) -> str:
-    """Return what something is that stands where a task should, and what to write instead."""
+    """Return a description of an operand that is not a task, with the fix."""
     return f"{shown(item)}, of type {type(item).__name__}, not a task: {advice_for(item)}"
 
 
 def advice_for(item: Any) -> str:
-    """Return what to write instead of something that stands where a task should."""
+    """Return the fix for an operand that is not a task."""
     method: Any = item.__func__ if type(item) is MethodType else None
     if isinstance(method, Vertex):
         name = plain(getattr(method, "name", "?"))
         return f"it is a bound method: make a task of it, {name} = Task(obj.{name}), and use that"
     if isinstance(item, (list, tuple)) and any(isinstance(inner, Vertex) for inner in item):
-        return "a list in a list is not wired: write one flat list"
+        return "nested lists cannot be wired: write one flat list"
     kind = type(item)
     if callable(getattr(kind, "visualize", None)) and callable(getattr(kind, "graph", None)):
-        return "a pipeline is not wired: wire its tasks, or call its run() in a task, with @task"
+        return "a pipeline cannot be wired: wire its tasks, or call its run() in a task, with @task"
     if kind.__name__ == "coroutine":
         item.close()
-        return "calling an async function gives a coroutine: write the task's name without parentheses"
+        return "calling an async function returns a coroutine: write the task's name without parentheses"
     if callable(item):
         if type(item) is FunctionType and item.__name__ != "<lambda>":
-            return f"it is a function and no task yet: write @task above 'def {plain(item.__name__)}'"
-        return "it can be called and is no task yet: make one of it with Task(...), as @task does of a function"
+            return f"it is a function, not yet a task: write @task above 'def {plain(item.__name__)}'"
+        return "it is a callable, not yet a task: make one of it with Task(...), as @task does for a function"
     return "decorate a function with @task, and write its name without parentheses"
