@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from ._configure import configure_logging
 from ._console import ConsoleHandler
-from ._json import JsonFormatter
+from ._json_formatter import JsonFormatter
 from ._levels import LogLevel
 from ._logger import FlowkitLogger, get_logger
 from ._progress import Progress
-from ._text import TextFormatter
+from ._text_formatter import TextFormatter
 
 __all__ = [
     "ConsoleHandler",

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from ._console import ConsoleHandler
-from ._json import JsonFormatter
+from ._json_formatter import JsonFormatter
 from ._levels import LogLevel, level_number
 from ._logger import ROOT_NAME, FlowkitLogger, get_logger
 

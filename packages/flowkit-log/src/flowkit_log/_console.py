@@ -8,7 +8,7 @@ import sys
 import weakref
 from contextlib import suppress
 
-from ._text import TextFormatter, escape
+from ._text_formatter import TextFormatter, escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

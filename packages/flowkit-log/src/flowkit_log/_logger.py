@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ._levels import LogLevel, level_number
 from ._progress import Progress
-from ._record import attach
+from ._record_attributes import attach
 from ._typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:

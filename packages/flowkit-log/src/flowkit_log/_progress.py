@@ -8,7 +8,7 @@ import threading
 import time
 
 from ._console import OPEN_BARS, ConsoleHandler
-from ._text import safe_str
+from ._text_formatter import safe_str
 from ._typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:

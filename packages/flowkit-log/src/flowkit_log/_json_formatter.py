@@ -7,8 +7,8 @@ import math
 import time
 
 from ._levels import level_of
-from ._record import STANDARD_ATTRIBUTES, free_key
-from ._text import message_of, safe_str, traceback_of, unprintable
+from ._record_attributes import STANDARD_ATTRIBUTES, free_key
+from ._text_formatter import message_of, safe_str, traceback_of, unprintable
 
 _MAX_DEPTH = 16
 

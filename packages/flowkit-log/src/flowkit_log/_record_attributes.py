@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ._text import safe_str
+from ._text_formatter import safe_str
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
