@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_state import UnsupportedValueError
-from flowkit_state._fingerprint import changes, components, inputs, key, observed, short
+from flowkit_state.fingerprint import changes, components, inputs, key, observed, short
 
 
 @pytest.fixture
@@ -891,9 +891,9 @@ def installed(tmp_path, monkeypatch):
         forget()
 
     def forget():
-        from flowkit_state import _origin
+        from flowkit_state.fingerprint import provenance
 
-        for cached in (_origin.of_module, _origin._of_file, _origin._distributions, _origin._version):
+        for cached in (provenance.of_module, provenance._of_file, provenance._distributions, provenance._version):
             cached.cache_clear()
 
     yield install
@@ -998,7 +998,7 @@ ROW, NAMES = Row(), {"a", "b", "c", Color.RED, 1.5}
 def helper(x): return ROW, NAMES, x in {"x", "y", "z"}
 def f(x): return [helper(y) for y in x]
 def show(*_):
-    from flowkit_state._fingerprint import components, key
+    from flowkit_state.fingerprint import components, key
     return key(components(f))
 if __name__ == "__main__":
     print(show())

@@ -10,7 +10,7 @@ import sys
 from enum import Enum, Flag
 from types import MemberDescriptorType
 
-from flowkit_state._origin import named_label
+from flowkit_state.module_names import named_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import time
 import warnings
 
 from flowkit_state import _oscalls
-from flowkit_state._origin import OURS
 from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, plain
+from flowkit_state.module_names import OURS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

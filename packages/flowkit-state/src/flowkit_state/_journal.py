@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from flowkit_state import _fingerprint
+from flowkit_state import fingerprint
 from flowkit_state._database import to_sql
 from flowkit_state._json import dumps, loads
 from flowkit_state._lease import Claim, holder
@@ -314,7 +314,7 @@ def refuse_if_held(owner: str | None, run_id: str, pipeline: str) -> None:
 
 def _keep_plan(database: Database, plan: Plan) -> str:
     text = plan.text()
-    key = _fingerprint.digest(text)
+    key = fingerprint.digest(text)
     database.run("record a run in it", "INSERT OR IGNORE INTO plans (key, content) VALUES (?, ?)", (key, text))
     return key
 
@@ -323,7 +323,7 @@ def _digest(value: Any) -> str | None:
     from flowkit_state._codec import encode
 
     try:
-        return _fingerprint.digest(encode(value))
+        return fingerprint.digest(encode(value))
     except UnsupportedValueError:
         return None
 

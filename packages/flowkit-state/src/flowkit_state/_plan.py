@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_state import _fingerprint
+from flowkit_state import fingerprint
 from flowkit_state._json import dumps, loads
 
 TYPE_CHECKING = False
@@ -52,11 +52,11 @@ class Plan:
             key = known.get(pair)
             if key is None:
                 unseen: dict[str, str] = {}
-                parts = _fingerprint.observed(task.func, unseen)
+                parts = fingerprint.observed(task.func, unseen)
                 if task.when is not None:
-                    condition = _fingerprint.observed(task.when, unseen)
+                    condition = fingerprint.observed(task.when, unseen)
                     parts |= {f"{label} (in its condition)": part for label, part in condition.items()}
-                key = known[pair] = _fingerprint.digest(parts)
+                key = known[pair] = fingerprint.digest(parts)
                 codes[key], missed[key] = parts, unseen.values()
             rows.append((task.name, sources, task.trigger, key))
         return cls(rows, codes, missed)
@@ -116,7 +116,7 @@ class Difference:
                     for code in (code_before[name], code_now[name])
                 ]
                 if parts[0] != parts[1]:
-                    self.changed[name] = tuple(_fingerprint.changes(*parts))
+                    self.changed[name] = tuple(fingerprint.changes(*parts))
         self.fits = {name for name in recorded if name in now}
         self.refit(new, {*self.added, *self.rewired, *self.changed})
 

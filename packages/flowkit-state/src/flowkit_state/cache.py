@@ -133,7 +133,7 @@ class TaskCache:
 
         seconds("ttl", ttl)
         if key is not None:
-            from flowkit_state._cache_key import check_option
+            from flowkit_state._key_function import check_option
 
             check_option(key)
         given: object = state
@@ -185,7 +185,7 @@ class TaskCache:
             flowkit_state.errors.CacheKeyError: TaskCache(key=...) of 'ask': the key function takes (query), ...
         """
         if self._key is not None:
-            from flowkit_state._cache_key import check_fit
+            from flowkit_state._key_function import check_fit
 
             check_fit(self._key, function, name or _name_of(function), ignore=ignore, by_position=True)
 
@@ -255,7 +255,7 @@ class TaskCache:
 
         plain = _plain(function)
         if self._key is not None:
-            from flowkit_state._cache_key import check_fit
+            from flowkit_state._key_function import check_fit
 
             check_fit(self._key, plain, _name_of(plain))
         self._prefixes.add(_prefix(plain, None))
@@ -312,28 +312,28 @@ class TaskCache:
         ignore: Collection[str] = (),
     ) -> _Call | str:
         """Return what a call is remembered by, or why there is nothing to remember it by."""
-        from flowkit_state import _fingerprint
+        from flowkit_state import fingerprint
         from flowkit_state._codec import encode
 
         prefix = _prefix(function, name)
         own = self.state._serialization.own
-        mode = _fingerprint.NORMAL if self._version is None else _fingerprint.LENIENT
+        mode = fingerprint.NORMAL if self._version is None else fingerprint.LENIENT
         try:
-            signature = _fingerprint.signature(function)
+            signature = fingerprint.signature(function)
             given = signature.bind(*args, **kwargs).arguments
         except (TypeError, ValueError) as error:
             return str(error)  # the call itself says what is wrong with it
         content: object = None
         if self._key is not None:
-            from flowkit_state._cache_key import evaluate
+            from flowkit_state._key_function import evaluate
 
             content = evaluate(self._key, function, args, kwargs, name or _name_of(function), ignore=ignore)
         try:
             if self._key is None:
-                parts = _fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
+                parts = fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
             else:
-                parts = _fingerprint.components(function, mode, own)
-                parts["result of key()"] = _fingerprint.digest(encode(content, root=_KEY_RESULT))
+                parts = fingerprint.components(function, mode, own)
+                parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
             way = error.hint[:1].lower() + error.hint[1:]
             if error.path.startswith(_KEY_RESULT):
@@ -342,8 +342,8 @@ class TaskCache:
             self._tell_once(prefix, "arguments", reason)
             return reason
         if self._version is not None:
-            parts["version of the cache"] = _fingerprint.digest(encode(self._version))
-        return _Call(prefix, prefix + _fingerprint.key(parts), _fingerprint.short(parts))
+            parts["version of the cache"] = fingerprint.digest(encode(self._version))
+        return _Call(prefix, prefix + fingerprint.key(parts), fingerprint.short(parts))
 
     def _look_up(self, call: _Call) -> Any:
         try:
@@ -356,7 +356,7 @@ class TaskCache:
 
     def _why(self, call: _Call) -> str:
         """Return why there is no result of a call: what has changed since the last one of the same function."""
-        from flowkit_state._fingerprint import changes
+        from flowkit_state.fingerprint import changes
 
         key = _last(call.prefix)
         try:
@@ -389,7 +389,7 @@ class TaskCache:
 
 def _prefix(function: Any, name: str | None) -> str:
     """Return what the keys of all results of a function begin with; nothing else begins with it."""
-    from flowkit_state._origin import named_label
+    from flowkit_state.module_names import named_label
 
     if name is not None:
         return f"{CACHED}::{name}:"

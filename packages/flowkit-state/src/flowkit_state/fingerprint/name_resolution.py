@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from types import FunctionType, ModuleType
 
-from flowkit_state._origin import module_label, of_module
+from flowkit_state.fingerprint.provenance import of_module
+from flowkit_state.module_names import module_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from flowkit_state._effects import Path
+    from flowkit_state.fingerprint.data_flow import Path
 
     Slot = tuple[int, str]  # where a name is bound: the address of its namespace (or cell, or function), and the name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from difflib import get_close_matches
 
-from flowkit_state._fingerprint import signature
 from flowkit_state.errors import CacheKeyError, StateOptionError, StateOptionTypeError
+from flowkit_state.fingerprint import signature
 
 _LONGEST = 200
 

@@ -6,7 +6,7 @@ from enum import EnumMeta
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
 from flowkit_state import _classes
-from flowkit_state._resolve import unwrapped
+from flowkit_state.fingerprint.name_resolution import unwrapped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

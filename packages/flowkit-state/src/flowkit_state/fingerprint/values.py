@@ -13,21 +13,23 @@ from hashlib import sha256
 from math import isfinite
 from threading import Lock
 
-from flowkit_state import _classes, _standard
+from flowkit_state import _classes
 from flowkit_state._codec import encode
 from flowkit_state._json import dumps
-from flowkit_state._origin import named_label, of_module
 from flowkit_state._walk import walk
 from flowkit_state.errors import UnsupportedValueError, shown
+from flowkit_state.fingerprint import stdlib_types
+from flowkit_state.fingerprint.provenance import of_module
+from flowkit_state.module_names import named_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from flowkit_state._origin import Foreign
     from flowkit_state._serializers import Serializer
     from flowkit_state._walk import Steps
+    from flowkit_state.fingerprint.provenance import Foreign
 
 STRICT, NORMAL, LENIENT, FIXED = range(4)
 """How much of a value counts. STRICT: all, as for inputs. NORMAL: not what has no content, such as a lock. LENIENT:
@@ -116,7 +118,7 @@ class Content:
 
     def _miss(self) -> None:
         cls = type(self._culprit)
-        if self._mode == FIXED and not self.missed and not _standard.is_of_process(cls):
+        if self._mode == FIXED and not self.missed and not stdlib_types.is_of_process(cls):
             self.missed = f"{self._place()} is of type {type_name(cls)}"
 
     def _expand(self, value: Any) -> Any:
@@ -153,14 +155,14 @@ class Content:
         for serializer in self._own:
             if isinstance(value, serializer.type):
                 return self._serialized(serializer, value)
-        name = _standard.name_of(cls)
+        name = stdlib_types.name_of(cls)
         writer = _WRITERS.get(name)
         if writer is not None:
             return writer(self, value)
         if self._mode != STRICT and (name in _WITHOUT_CONTENT or any(value is getattr(sys, s) for s in _STREAMS)):
             return {"of type": name}
-        if self._mode == FIXED and _standard.is_moving(cls):
-            content = _standard.moving(value)
+        if self._mode == FIXED and stdlib_types.is_moving(cls):
+            content = stdlib_types.moving(value)
             return {"of type": name} if content is None else {"kind": name, "items": encode(content)}
         if isinstance(value, Enum):
             return self._parts(cls, [value.name, value.value])
@@ -189,7 +191,7 @@ class Content:
         try:
             return encode(value)
         except UnsupportedValueError as error:
-            if self._may_be_data() and _standard.is_data(cls):
+            if self._may_be_data() and stdlib_types.is_data(cls):
                 return self._object(cls, value, error.reason)
             return self._refuse(error.reason)
 
@@ -215,9 +217,9 @@ class Content:
         slots.pop("__dict__", None)
         foreign = [parent for parent in cls.__mro__ if parent not in (object, base) and _is_foreign(parent)]
         for parent in foreign:
-            if not (self._may_be_data() and _standard.is_data(parent) and _standard.holds_all(cls, base, slots)):
+            if not (self._may_be_data() and stdlib_types.is_data(parent) and stdlib_types.holds_all(cls, base, slots)):
                 return self._refuse(reason or f"and built on {type_name(parent)}, which may hold more than can be seen")
-        held = _standard.held(value, slots)
+        held = stdlib_types.held(value, slots)
         for name in [name for name in held if _is_lazy(cls, name)]:
             del held[name]
         if foreign:
@@ -440,10 +442,10 @@ _WRITERS: dict[str, Callable[[Content, Any], Any]] = {
     "collections.UserDict": Content._attributes,
     "collections.UserList": Content._attributes,
     "collections.UserString": Content._attributes,
-    "configparser.ConfigParser": _made_of(_standard.parser),
-    "configparser.RawConfigParser": _made_of(_standard.parser),
-    "configparser.SectionProxy": _made_of(_standard.section),
-    "decimal.Context": _made_of(_standard.context),
+    "configparser.ConfigParser": _made_of(stdlib_types.parser),
+    "configparser.RawConfigParser": _made_of(stdlib_types.parser),
+    "configparser.SectionProxy": _made_of(stdlib_types.section),
+    "decimal.Context": _made_of(stdlib_types.context),
     "_json.Scanner": _holding(
         "strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant"
     ),

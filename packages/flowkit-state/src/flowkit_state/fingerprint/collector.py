@@ -11,14 +11,15 @@ from collections import deque
 from hashlib import sha256
 from types import FunctionType, ModuleType
 
-from flowkit_state._code import shape
-from flowkit_state._content import FIXED, LENIENT, NORMAL, STRICT, Content, first_seen
 from flowkit_state._json import dumps
-from flowkit_state._members import members
-from flowkit_state._origin import module_label, named_label, of_code, of_module
-from flowkit_state._resolve import UNSET, Scope, attribute, is_a, public_name, unwrapped
-from flowkit_state._standard import is_options
 from flowkit_state.errors import UnsupportedValueError
+from flowkit_state.fingerprint.class_members import members
+from flowkit_state.fingerprint.code import shape
+from flowkit_state.fingerprint.name_resolution import UNSET, Scope, attribute, is_a, public_name, unwrapped
+from flowkit_state.fingerprint.provenance import of_code, of_module
+from flowkit_state.fingerprint.stdlib_types import is_options
+from flowkit_state.fingerprint.values import FIXED, LENIENT, NORMAL, STRICT, Content, first_seen
+from flowkit_state.module_names import module_label, named_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from flowkit_state._code import Shape
-    from flowkit_state._effects import Path
-    from flowkit_state._origin import Foreign
-    from flowkit_state._resolve import Slot
     from flowkit_state._serializers import Serializer
+    from flowkit_state.fingerprint.code import Shape
+    from flowkit_state.fingerprint.data_flow import Path
+    from flowkit_state.fingerprint.name_resolution import Slot
+    from flowkit_state.fingerprint.provenance import Foreign
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEVER_CHANGED = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)

@@ -6,7 +6,7 @@ Data is what has all there is to it in its attributes, where it can be compared:
 from __future__ import annotations
 
 from flowkit_state import _classes
-from flowkit_state._origin import of_module
+from flowkit_state.fingerprint.provenance import of_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ _POINTER = tuple.__itemsize__
 
 
 def name_of(cls: type) -> str:
+    """Return the qualified name of a class, with its module."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

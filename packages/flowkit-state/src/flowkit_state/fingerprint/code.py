@@ -12,11 +12,11 @@ import weakref
 from hashlib import sha256
 from types import CodeType
 
-from flowkit_state._effects import MUTATORS, effects
+from flowkit_state.fingerprint.data_flow import MUTATORS, effects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flowkit_state._effects import Path
+    from flowkit_state.fingerprint.data_flow import Path
 
 _MEANT = (
     0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200

@@ -9,10 +9,11 @@ import weakref
 from contextlib import suppress
 from types import FunctionType
 
-from flowkit_state._code import shape
-from flowkit_state._components import PYTHON, Walk, digest
-from flowkit_state._content import FIXED, LENIENT, NORMAL
-from flowkit_state._origin import module_label, of_code
+from flowkit_state.fingerprint.code import shape
+from flowkit_state.fingerprint.collector import PYTHON, Walk, digest
+from flowkit_state.fingerprint.provenance import of_code
+from flowkit_state.fingerprint.values import FIXED, LENIENT, NORMAL
+from flowkit_state.module_names import module_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

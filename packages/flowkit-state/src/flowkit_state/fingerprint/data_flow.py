@@ -14,7 +14,7 @@ import dis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flowkit_state._code import Instruction
+    from flowkit_state.fingerprint.code import Instruction
 
     Path = tuple[str, ...]
     Stack = list[Path | None]

@@ -10,36 +10,16 @@ import os
 import sys
 from functools import cache
 
+from flowkit_state.module_names import OURS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     Foreign = dict[str, str] | None
 
-OURS = frozenset(["flowkit", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowkit_state"])
-_MAIN = ("__main__", "__mp_main__")  # the second is what worker processes call the first
 _INSTALLED = ("site-packages", "dist-packages")
 _STANDARD = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
-
-
-def module_label(namespace: Mapping[str, Any]) -> str:
-    """Return the name of the module with these globals, the same if it runs as a script or is imported."""
-    name = namespace.get("__name__")
-    if name not in _MAIN:
-        return name if isinstance(name, str) else "?"
-    spec = namespace.get("__spec__")
-    if spec is not None:
-        return str(spec.name)
-    file = namespace.get("__file__")
-    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
-
-
-def named_label(module: object) -> str:
-    """Return the label of a module by its name."""
-    if module in _MAIN and module in sys.modules:
-        return module_label(vars(sys.modules[module]))
-    return str(module)
 
 
 def of_code(file: str, module: object) -> Foreign:
