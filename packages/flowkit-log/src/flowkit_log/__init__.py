@@ -1,6 +1,6 @@
-"""Log lines that people like to read, JSON lines that machines can, and progress bars, on the standard `logging` tree.
+"""Log lines as text or JSON, and progress bars, on top of the standard `logging` module.
 
-Everything happens below the standard logger `flowkit`: handlers people already have receive the records, the root
+All loggers are standard loggers below `flowkit`. Handlers that are already installed receive the records, the root
 logger is never changed, and nothing is printed until [`configure_logging`][flowkit_log.configure_logging] is called.
 
 ```python

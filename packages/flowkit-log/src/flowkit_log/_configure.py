@@ -1,4 +1,4 @@
-"""One call that makes the records visible."""
+"""`configure_logging`: print the records of the logger `flowkit` to a stream."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _lock = threading.Lock()
 
 
 class _Console(ConsoleHandler):
-    """The handler of `configure_logging`, to tell it from those that people make."""
+    """The handler that `configure_logging` installs, distinguished by its class from handlers that users install."""
 
 
 class _RootHandlers(logging.Handler):
-    """Hands every record to the handlers of the root logger, as propagation does, but for those on the same terminal.
+    """Passes records to the handlers of the root logger, except to those that print to the same terminal.
 
-    People who have called `logging.basicConfig` would otherwise read every line twice.
+    It replaces propagation, which would print every line twice after `logging.basicConfig`.
     """
 
     def __init__(self, console: ConsoleHandler) -> None:
@@ -32,10 +32,10 @@ class _RootHandlers(logging.Handler):
         self._console = console
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Pass the record on, unless somebody has turned propagation on again.
+        """Pass the record on, unless propagation has been turned on again.
 
-        This is `handle` and not `emit`, which is called with a lock held: the handlers have their own, and two locks at
-        once can block each other.
+        It overrides `handle`, because `emit` runs with the lock of this handler held: the root handlers take locks of
+        their own, and holding two locks at once can deadlock.
         """
         if not logging.getLogger(ROOT_NAME).propagate:
             for handler in logging.getLogger().handlers:
@@ -51,31 +51,32 @@ def configure_logging(
     *,
     stream: TextIO | None = None,
 ) -> FlowkitLogger:
-    """Print what flowkit logs, and what is logged with [`get_logger`][flowkit_log.get_logger].
+    """Print the log records of flowkit and of loggers from [`get_logger`][flowkit_log.get_logger].
 
-    It holds for all loggers below `flowkit`, also those obtained earlier. Calling it again replaces what it did before.
-    The root logger is not changed. Its handlers go on receiving the records, except one that prints to the same
-    terminal or stream, as `logging.basicConfig` makes: every line is printed once. To keep the records from the root
-    logger's handlers, set `logging.getLogger("flowkit").propagate = False` before.
+    It applies to all loggers below `flowkit`, including those created earlier. Another call replaces the previous
+    configuration. The root logger is not changed. Its handlers still receive the records, except a handler that prints
+    to the same terminal or stream (as `logging.basicConfig` installs), so every line is printed once. To keep the
+    records from the root logger's handlers, set `logging.getLogger("flowkit").propagate = False` before the call.
 
     Args:
         level: the lowest level to print, as a `LogLevel`, an integer of at least 1, or a name.
-        use_colors: True and False force it. None colors a terminal, unless the environment has `NO_COLOR` or
-            `TERM=dumb`, and everything if it has `FORCE_COLOR`.
+        use_colors: True turns colors on, False turns them off. None turns them on for a terminal, unless the
+            environment has `NO_COLOR` or `TERM=dumb`, and for any stream if it has `FORCE_COLOR`.
         json_output: print JSON lines, without colors and bars, instead of text.
-        stream: where to print; None is `sys.stderr`, looked up for each line.
+        stream: the text stream to print to; None means `sys.stderr`, looked up for each line.
 
     Returns:
         The logger `flowkit`.
 
     Raises:
-        TypeError, ValueError: an argument is not of its type, or is not a level.
+        TypeError: an argument has the wrong type.
+        ValueError: `level` is not a level.
 
     ```python
     from flowkit_log import LogLevel, configure_logging
 
     logger = configure_logging(level=LogLevel.DEBUG)
-    logger.debug("Now you see me.")
+    logger.debug("Connected to %s.", "db.example.com")
     ```
     """
     number = level_number(level)
@@ -88,9 +89,9 @@ def configure_logging(
         console.setFormatter(JsonFormatter())
     logger = logging.getLogger(ROOT_NAME)
     with _lock:
-        ours = [handler for handler in logger.handlers if isinstance(handler, (_Console, _RootHandlers))]
-        propagates = logger.propagate or any(isinstance(handler, _RootHandlers) for handler in ours)
-        for handler in ours:
+        previous = [handler for handler in logger.handlers if isinstance(handler, (_Console, _RootHandlers))]
+        propagates = logger.propagate or any(isinstance(handler, _RootHandlers) for handler in previous)
+        for handler in previous:
             logger.removeHandler(handler)
             handler.close()
         logger.addHandler(console)
@@ -103,7 +104,7 @@ def configure_logging(
 
 
 def _enable(logger: logging.Logger) -> None:
-    """Undo what `logging.config.dictConfig` does to loggers that its configuration does not name."""
+    """Enable the loggers that `logging.config.dictConfig` has disabled because its configuration does not name them."""
     logger.disabled = False
     for name, other in list(logging.root.manager.loggerDict.items()):
         if name.startswith(f"{ROOT_NAME}.") and isinstance(other, logging.Logger):

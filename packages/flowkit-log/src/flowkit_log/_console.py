@@ -1,39 +1,34 @@
-"""The console: lines and progress bars on one stream, which may be a terminal, a file, a pipe, or gone."""
+"""`ConsoleHandler`: prints log lines, and draws progress bars if its stream is a terminal."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-import weakref
 from contextlib import suppress
 
+from ._bars import OPEN_BARS
 from ._text_formatter import TextFormatter, escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TextIO
-
-    from ._progress import Progress
-
-# Bars by their number. Records carry the number, not the bar, so that they can be pickled and written as JSON.
-OPEN_BARS: weakref.WeakValueDictionary[int, Progress[Any]] = weakref.WeakValueDictionary()
+    from typing import TextIO
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints records to a stream, with colors and with progress bars in place where the stream is a terminal.
+    """Prints records to a stream; on a terminal, with colors and with progress bars that are redrawn in place.
 
-    [`configure_logging`][flowkit_log.configure_logging] makes one; make your own to attach it elsewhere, or by
-    `logging.config.dictConfig`. A stream that is missing, closed or a broken pipe swallows the lines; characters that
-    its encoding does not have are escaped.
+    [`configure_logging`][flowkit_log.configure_logging] installs one. Create your own to attach it to another logger,
+    or with `logging.config.dictConfig`. Lines for a stream that is missing, closed or a broken pipe are dropped.
+    Characters that the encoding of the stream lacks are escaped.
 
     Args:
-        stream: where to print. None is whatever `sys.stderr` is at the time of each line, so redirection works.
-        use_colors: True and False force it. None colors a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`, and
-            everything if `FORCE_COLOR` is set.
+        stream: the text stream to print to. None means `sys.stderr`, looked up for each line, so redirection works.
+        use_colors: True turns colors on, False turns them off. None turns them on for a terminal, unless `NO_COLOR` is
+            set or `TERM` is `dumb`, and for any stream if `FORCE_COLOR` is set.
         level: the lowest level to print.
-        size: returns the columns and rows of the terminal; for tests.
+        size: a function that returns the columns and rows of the terminal; for tests.
 
     ```python
     import logging
@@ -64,13 +59,13 @@ class ConsoleHandler(logging.Handler):
 
     @property
     def stream(self) -> TextIO | None:
-        """The stream that the next line goes to."""
+        """The stream to which the next line is printed."""
         return sys.stderr if self._stream is None else self._stream
 
     @property
     def live(self) -> bool:
         """Whether progress bars are redrawn in place: the lines are text and the stream is a terminal."""
-        return isinstance(self.formatter, TextFormatter) and _obeys_codes(self.stream)
+        return isinstance(self.formatter, TextFormatter) and _supports_ansi(self.stream)
 
     @property
     def colored(self) -> bool:
@@ -79,24 +74,24 @@ class ConsoleHandler(logging.Handler):
             return self._use_colors
         if os.environ.get("NO_COLOR"):
             return False
-        return bool(os.environ.get("FORCE_COLOR")) or _obeys_codes(self.stream)
+        return bool(os.environ.get("FORCE_COLOR")) or _supports_ansi(self.stream)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as its formatter writes it."""
+        """Return the formatted record."""
         if isinstance(self.formatter, TextFormatter):
             return self.formatter.render(record, self.colored)
         return super().format(record)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Print the record, if the handler's filters let it pass.
+        """Print the record, unless a filter of the handler rejects it.
 
-        The lock is taken later, in `emit`: an argument whose text is made by code that logs could otherwise block two
-        threads, each holding the lock of the handler that the other one wants.
+        `emit` takes the lock after formatting, because formatting calls `str()` on arguments: if that logs, two threads
+        could deadlock, each holding the lock of the handler that the other needs.
         """
-        kept: object = self.filter(record)
-        if kept:
-            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
-        return bool(kept)
+        filtered: object = self.filter(record)
+        if filtered:
+            self.emit(filtered if isinstance(filtered, logging.LogRecord) else record)
+        return bool(filtered)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record, above the progress bars."""
@@ -106,7 +101,7 @@ class ConsoleHandler(logging.Handler):
             try:
                 bar = _bar_of(record)
                 if bar is not None and self.live:
-                    running = _says(record, status="running")
+                    running = _has(record, status="running")
                     if running:
                         text = ""
                     if running != (bar in self._bars):
@@ -120,7 +115,7 @@ class ConsoleHandler(logging.Handler):
             self.handleError(record)
 
     def refresh(self, bar: int) -> None:
-        """Redraw the progress bars, if the one with this number is among them."""
+        """Redraw the progress bars, if the bar with this number is among them."""
         self.acquire()
         try:
             if bar in self._bars:
@@ -131,13 +126,13 @@ class ConsoleHandler(logging.Handler):
             self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Report an error of the handler's own on `sys.stderr`, as `logging.raiseExceptions` says."""
-        # The standard one raises where sys.stderr is closed, and a log line must never fail a task.
+        """Print an error of the handler itself to `sys.stderr`, if `logging.raiseExceptions` is true."""
+        # The method of the base class raises if sys.stderr is closed, and a log line must never fail a task.
         with suppress(Exception):
             super().handleError(record)
 
     def close(self) -> None:
-        """Leave the bars that are still there as they are, and the cursor below them."""
+        """Close the handler; the bars that are still drawn stay on the screen, with the cursor below them."""
         self.acquire()
         try:
             if self._rows_drawn:
@@ -150,12 +145,12 @@ class ConsoleHandler(logging.Handler):
         super().close()
 
     def shares_terminal(self, handler: logging.Handler) -> bool:
-        """Return whether another handler prints where this one does."""
+        """Return whether another handler has the same stream, or both streams are terminals."""
         other, own = getattr(handler, "stream", None), self.stream
         return other is not None and (other is own or (_is_terminal(other) and _is_terminal(own)))
 
     def _print(self, lines: str) -> None:
-        """Write lines and the bars below them, over what the bars had drawn: one write, so nothing comes in between."""
+        """Replace the drawn bars by the lines with the bars below them, in a single write."""
         erase = ""
         if self._rows_drawn and self._drawn_on is self.stream:
             up = f"\x1b[{self._rows_drawn - 1}A" if self._rows_drawn > 1 else ""
@@ -165,7 +160,7 @@ class ConsoleHandler(logging.Handler):
         self._write(erase + lines + "\n".join(bars))
 
     def _draw(self) -> list[str]:
-        """Return a row per bar, each narrower than the terminal, for a row that wraps cannot be erased."""
+        """Return one row per bar, narrower than the terminal because a row that wraps cannot be erased."""
         self._bars = [bar for bar in self._bars if bar in OPEN_BARS]
         if not self._bars or not self.live or not isinstance(self.formatter, TextFormatter):
             return []
@@ -195,22 +190,22 @@ class ConsoleHandler(logging.Handler):
             if flush := getattr(stream, "flush", None):
                 flush()
         except BrokenPipeError:
-            return  # nobody reads any more, which is for the program to notice, not for its log
+            return  # the program notices a closed pipe by its own writes; its log lines must not raise
 
 
 def _bar_record() -> logging.LogRecord:
-    """Return what stands in front of a bar, the time and the level, as a record."""
+    """Return a record without a message, which is formatted as the prefix of a bar: time and level."""
     return logging.makeLogRecord({"levelno": logging.INFO})
 
 
 def _bar_of(record: logging.LogRecord) -> int | None:
-    """Return the number of the bar that the record is about, if there still is such a bar."""
+    """Return the number of the bar that logged the record, or None if there is no open bar of that number."""
     number = getattr(record, "progress_id", None)
-    return number if isinstance(number, int) and number in OPEN_BARS and _says(record, event="progress") else None
+    return number if isinstance(number, int) and number in OPEN_BARS and _has(record, event="progress") else None
 
 
-def _says(record: logging.LogRecord, **facts: str) -> bool:
-    return all(getattr(record, name, None) == value for name, value in facts.items())
+def _has(record: logging.LogRecord, **attributes: str) -> bool:
+    return all(getattr(record, name, None) == value for name, value in attributes.items())
 
 
 def _is_terminal(stream: object) -> bool:
@@ -220,11 +215,11 @@ def _is_terminal(stream: object) -> bool:
         return False
 
 
-def _obeys_codes(stream: object) -> bool:
-    """Return whether the stream is a terminal that understands ANSI codes."""
+def _supports_ansi(stream: object) -> bool:
+    """Return whether the stream is a terminal that interprets ANSI escape sequences."""
     if not _is_terminal(stream) or os.environ.get("TERM") == "dumb":
         return False
-    # An old Windows console prints the codes; the ones that understand them say who they are.
+    # Old Windows consoles print escape sequences as text; those that interpret them set one of these variables.
     return os.name != "nt" or any(os.environ.get(name) for name in ("WT_SESSION", "ANSICON", "ConEmuANSI", "TERM"))
 
 
@@ -237,20 +232,21 @@ def _terminal_size(stream: object) -> tuple[int, int]:
 
 
 def _fit(text: str, columns: int) -> str:
-    """Return `text`, shortened to this many columns of a terminal."""
+    """Return `text`, truncated to this many columns of a terminal."""
     if _columns(text) <= columns:
         return text
-    dots = "..." if columns > 3 else ""
-    kept, room = "", columns - len(dots)
+    ellipsis = "..." if columns > 3 else ""
+    head, room = "", columns - len(ellipsis)
     for character in text:
         room -= _columns(character)
         if room < 0:
             break
-        kept += character
-    return kept + dots
+        head += character
+    return head + ellipsis
 
 
 def _columns(text: str) -> int:
+    """Return the width of `text` in columns: East Asian wide characters take two."""
     if text.isascii():
         return len(text)
     from unicodedata import east_asian_width

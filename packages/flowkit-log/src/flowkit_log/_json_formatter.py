@@ -1,4 +1,4 @@
-"""Log records as JSON lines: always one valid object (RFC 8259) per line, whatever the context holds."""
+"""`JsonFormatter`: one valid JSON object (RFC 8259) per line, for context of any type."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ _MAX_DEPTH = 16
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats every record as one JSON object on one line, in plain ASCII.
+    """Formats a record as one JSON object on one line, in ASCII.
 
-    The fields are `timestamp` (ISO 8601, UTC, milliseconds), `level`, `logger`, `message`; then every attribute that
-    was added to the record: the facts of a run (`event`, `run_id`, `pipeline`, `task`, `attempt`, ...) and the context
-    given by the caller; then, for an exception, `error` ("ValueError: boom", unless the record says it already) and
-    `traceback`; and `stack` where it was asked for. An attribute never replaces another field: it gets an underscore,
-    `level_`.
+    The fields are, in this order: `timestamp` (ISO 8601, UTC, milliseconds), `level`, `logger` and `message`; every
+    attribute that was added to the record, which are the facts of a run (`event`, `run_id`, `pipeline`, `task`,
+    `attempt`, ...) and the context of the caller; for an exception, `error` (`"ValueError: boom"`, unless the record
+    has an attribute `error`) and `traceback`; and `stack`, if the record has one. An attribute named like another field
+    gets an underscore: `level_`.
 
-    What JSON cannot say is said in text: bytes, dates and other objects as `str` shows them, `"NaN"` and `"Infinity"`,
-    `"<circular list>"`, `"<unprintable Thing>"`.
+    Values without a JSON form become strings: bytes are decoded, dates and other objects are passed to `str`, floats
+    become `"NaN"` or `"Infinity"`, recursion becomes `"<circular list>"`, and an object whose `str` raises becomes
+    `"<unprintable Thing>"`.
 
     ```python
     import logging
@@ -41,7 +42,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a JSON object, without a newline at the end."""
-        # Here and not above: a program that never asks for JSON does not pay for it.
+        # Imported late: programs that do not use JSON save the import time.
         import json
 
         fields: dict[str, object] = {
@@ -50,14 +51,14 @@ class JsonFormatter(logging.Formatter):
             "logger": _text(record.name),
             "message": _text(message_of(record)),
         }
-        at_the_end = {"traceback": traceback_of(record), "stack": record.stack_info}
+        last = {"traceback": traceback_of(record), "stack": record.stack_info}
         for key, value in list(vars(record).items()):
             if key not in STANDARD_ATTRIBUTES:
-                fields[free_key(_text(key), fields.keys() | at_the_end)] = _plain(value, ())
+                fields[free_key(_text(key), fields.keys() | last)] = _json_value(value, ())
         if record.exc_info and record.exc_info[1] is not None:
             fields.setdefault("error", _text(_error_text(record.exc_info[1])))
-        fields.update({key: _text(value) for key, value in at_the_end.items() if value})
-        # DEL is the one control character that JSON lets through as it is.
+        fields.update({key: _text(value) for key, value in last.items() if value})
+        # JSON requires no escape for DEL, the only control character that json.dumps() leaves unescaped.
         return json.dumps(fields, allow_nan=False).replace("\x7f", "\\u007f")
 
 
@@ -72,17 +73,17 @@ def _error_text(error: BaseException) -> str:
 
 
 def _text(value: object) -> str:
-    # A lone surrogate is allowed by Python's encoder and refused by most parsers.
+    # json.dumps() accepts lone surrogates, but most parsers reject them.
     return safe_str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _plain(value: object, inside: tuple[int, ...]) -> object:
-    """Return `value` made of what JSON can say. `inside` has the ids of the containers around it."""
+def _json_value(value: object, inside: tuple[int, ...]) -> object:
+    """Return `value` as JSON types. `inside` has the ids of the containers that enclose it."""
     try:
         if value is None or value is True or value is False:
             return value
         if isinstance(value, int):
-            # Python may refuse to write a longer one in decimal (sys.set_int_max_str_digits).
+            # Conversion of a longer one to decimal may raise (sys.set_int_max_str_digits).
             number = int(value)
             return number if number.bit_length() < 2_000 else hex(number)
         if isinstance(value, float):
@@ -108,10 +109,10 @@ def _container(
         return _text(f"<{type(value).__name__} nested deeper than {_MAX_DEPTH} levels>")
     inside = (*inside, id(value))
     if not isinstance(value, dict):
-        return [_plain(item, inside) for item in value]
+        return [_json_value(item, inside) for item in value]
     fields: dict[str, object] = {}
     for key, item in value.items():
-        fields[free_key(_text(key), fields)] = _plain(item, inside)
+        fields[free_key(_text(key), fields)] = _json_value(item, inside)
     return fields
 
 

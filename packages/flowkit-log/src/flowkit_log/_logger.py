@@ -1,4 +1,4 @@
-"""The logger that people hold: the standard one, with two more levels, context in keywords, and progress bars."""
+"""`FlowkitLogger`: a standard logger with two more levels, context as keywords, and progress bars."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ROOT_NAME = "flowkit"
 class FlowkitLogger:
     """A logger of the standard tree below `flowkit`, made by [`get_logger`][flowkit_log.get_logger].
 
-    The methods named like levels take a message and its arguments as `logging` does, `logger.info("%d rows", n)`, and
-    any further keywords as context: they follow the message in text, are fields in JSON, and attributes of the record
-    for handlers of your own. A context key that a record uses for something else, such as `name`, becomes `name_`.
-    `exc_info`, `stack_info`, `stacklevel` and `extra` mean what they mean in `logging`; what is given as `extra` is not
-    shown in text. A line never raises: not for arguments that do not fit, nor for a handler that fails.
+    The methods named after levels take a message and its arguments as in `logging`, `logger.info("%d rows", n)`. All
+    other keywords are context: they follow the message in text, are fields in JSON, and are attributes of the record
+    for other handlers. A context key that is an attribute of every record, such as `name`, becomes `name_`. `exc_info`,
+    `stack_info`, `stacklevel` and `extra` have the same meaning as in `logging`; `extra` is not printed in text. A
+    logging call never raises, even if the arguments do not match the message or a handler fails.
 
     Attributes:
-        logger: the standard `logging.Logger` behind it.
-        context: what [`bind`][flowkit_log.FlowkitLogger.bind] has added to every line.
+        logger: the standard `logging.Logger` that it wraps.
+        context: the context that [`bind`][flowkit_log.FlowkitLogger.bind] adds to every line.
 
     ```python
     from flowkit_log import configure_logging, get_logger
@@ -57,7 +57,7 @@ class FlowkitLogger:
 
     @property
     def name(self) -> str:
-        """The logger's full name in the tree, such as `flowkit.load`."""
+        """The full name of the logger, such as `flowkit.load`."""
         return self.logger.name
 
     def bind(self, **context: object) -> FlowkitLogger:
@@ -73,7 +73,7 @@ class FlowkitLogger:
         return FlowkitLogger(self.logger, {**self.context, **context})
 
     def is_enabled_for(self, level: LogLevel | int | str) -> bool:
-        """Return whether a line of this level would be passed to any handler."""
+        """Return whether the logger is enabled for this level."""
         return self.logger.isEnabledFor(level_number(level))
 
     def debug(self, message: object, /, *args: object, **context: Any) -> None:
@@ -107,7 +107,7 @@ class FlowkitLogger:
             self._log(40, message, args, **context)
 
     def exception(self, message: object, /, *args: object, **context: Any) -> None:
-        """Log a line at level ERROR, with the traceback of the exception that is being handled."""
+        """Log a line at level ERROR with the traceback of the exception that is being handled."""
         if self.logger.isEnabledFor(40):
             self._log(40, message, args, **{"exc_info": True, **context})
 
@@ -115,7 +115,8 @@ class FlowkitLogger:
         """Log a line at a level given as a `LogLevel`, an integer of at least 1 or a name.
 
         Raises:
-            TypeError, ValueError: `level` is none of these.
+            TypeError: `level` is of another type.
+            ValueError: the name is unknown, or the integer is below 1.
         """
         number = level_number(level)
         if self.logger.isEnabledFor(number):
@@ -139,20 +140,21 @@ class FlowkitLogger:
         total: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> Progress[Any]:
-        """Return a progress bar: a context manager to `advance`, or an iterable that advances by itself.
+        """Return a progress bar: a context manager with `advance`, or an iterable that advances after each item.
 
-        On a terminal the bar is redrawn in place. Everywhere else it is a line at the start, at every quarter, after
-        ten seconds without one, and at the end. All are records of level INFO with `event="progress"`.
+        On a terminal the bar is redrawn in place. Elsewhere a line is printed at the start, at every quarter, after ten
+        seconds without a line, and at the end. All are records of level INFO with `event="progress"`.
 
         Args:
-            label: what is going on, in a few words.
-            items: what to iterate over; the bar advances by one after each.
-            total: how many steps there are, at least 0. By default `len(items)` where that is known; None shows a count
+            label: short text in front of the bar.
+            items: the iterable to iterate over; the bar advances by one after each item.
+            total: number of steps, at least 0. By default `len(items)`, if `items` has a length; None shows a count
                 instead of a bar.
-            clock: returns the time in seconds; for tests.
+            clock: a function that returns the time in seconds; for tests.
 
         Raises:
-            TypeError, ValueError: an argument is not of its type or is out of range.
+            TypeError: an argument has the wrong type.
+            ValueError: `total` is negative.
 
         ```python
         from flowkit_log import get_logger
@@ -180,27 +182,27 @@ class FlowkitLogger:
         extra: Mapping[str, object] | None = None,
         **context: object,
     ) -> None:
-        # `Logger.log` raises KeyError for context that is named like an attribute of the record, so the record is made
-        # by its parts.
+        # `Logger.log` raises KeyError for context that is named like an attribute of the record, so this method creates
+        # the record and passes it to the handlers.
         logger = self.logger
-        place = logger.findCaller(stack_info, stacklevel + _own_frames(sys._getframe()))
+        file, line, function, stack = logger.findCaller(stack_info, stacklevel + _package_frames(sys._getframe()))
         record = logger.makeRecord(
-            logger.name, level, place[0], place[1], message, args, _exc_info(exc_info), place[2], None, place[3]
+            logger.name, level, file, line, message, args, _exc_info(exc_info), function, None, stack
         )
         if extra:
             attach(record, extra)
         if self.context or context:
             record.flowkit_context = attach(record, {**self.context, **context})
-        where = getattr(logging.getLogger(ROOT_NAME), "flowkit_where", None)  # set by who runs tasks
+        where = getattr(logging.getLogger(ROOT_NAME), "flowkit_where", None)  # set by flowkit-core when a run starts
         if where is not None:
-            for fact, value in where().items():
-                vars(record).setdefault(fact, value)
+            for name, value in where().items():
+                vars(record).setdefault(name, value)
         try:
             logger.handle(record)
         except RecursionError:
             raise
         except Exception:
-            # A handler that raises would fail the task that logs; say it as `logging` says such things.
+            # A handler that raises must not fail the task that logs; report it as `logging` reports errors of handlers.
             with suppress(Exception):
                 logging.NullHandler().handleError(record)
 
@@ -212,12 +214,12 @@ class FlowkitLogger:
 def get_logger(name: str | None = None) -> FlowkitLogger:
     """Return the logger of this name: `get_logger("load")` is the standard logger `flowkit.load`.
 
-    The same name gives the same logger. It may be called before or after
+    Calls with the same name return the same logger. Call it before or after
     [`configure_logging`][flowkit_log.configure_logging], at the top of a module or inside a task.
 
     Args:
-        name: the name below `flowkit`, with dots for levels of its own; None or "" for `flowkit` itself. A name that
-            starts with `flowkit.` already is taken as it is.
+        name: the name below `flowkit`, which may have dots; None or "" for `flowkit` itself. A name that starts with
+            `flowkit.` is not prefixed again.
 
     Raises:
         TypeError: `name` is not a string.
@@ -243,25 +245,25 @@ def _named(name: str) -> FlowkitLogger:
 
 
 def _exc_info(given: object) -> Any:
-    """Return what `logging` calls exc_info: None, or the type, the exception and its traceback."""
+    """Return `exc_info` for a record, from any form that `logging` accepts: type, exception, traceback; or None."""
     if not given:
         return None
     if isinstance(given, BaseException):
         return type(given), given, given.__traceback__
-    found = given if isinstance(given, tuple) else sys.exc_info()
-    return found if found[1] is not None else None
+    exc_info = given if isinstance(given, tuple) else sys.exc_info()
+    return exc_info if exc_info[1] is not None else None
 
 
-def _own_frames(frame: FrameType | None) -> int:
-    """Return how many frames, from this one outwards, are code of this package: the next one is the caller's."""
+def _package_frames(frame: FrameType | None) -> int:
+    """Return the number of frames between this one and the first frame outside of this package."""
     count = 0
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE_FOLDER):
         count += 1
         frame = frame.f_back
     return count
 
 
-_HERE = get_logger.__code__.co_filename.removesuffix("_logger.py")
+_PACKAGE_FOLDER = get_logger.__code__.co_filename.removesuffix("_logger.py")
 
-# Without it, a record nobody handles would be printed by `logging.lastResort`.
+# Without a handler, `logging.lastResort` would print warnings and errors.
 logging.getLogger(ROOT_NAME).addHandler(logging.NullHandler())

@@ -1,4 +1,8 @@
-"""Progress: a bar in place on a terminal, a few plain lines elsewhere, fields in JSON, all from the same records."""
+"""`Progress`: a progress bar that logs records.
+
+A console on a terminal draws the bar of the latest record, other handlers print a line per record, and JSON lines have
+the numbers as fields.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import operator
 import threading
 import time
 
-from ._console import OPEN_BARS, ConsoleHandler
+from ._bars import OPEN_BARS
+from ._console import ConsoleHandler
 from ._text_formatter import safe_str
 from ._typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,9 +20,19 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Self, SupportsIndex
+    from typing import Any, Protocol, Self, SupportsIndex
 
-    from ._logger import FlowkitLogger
+    class BarLogger(Protocol):
+        """The part of `FlowkitLogger` that a progress bar calls."""
+
+        logger: logging.Logger
+
+        def is_enabled_for(self, level: int, /) -> bool:
+            """Return whether the logger is enabled for this level."""
+
+        def info(self, message: object, /, *args: object, **context: Any) -> None:
+            """Log a line at level INFO."""
+
 
 T = TypeVar("T")
 
@@ -30,15 +45,15 @@ _ids = itertools.count(1)
 
 
 class Progress(Generic[T]):
-    """How far a piece of work has come, made by [`FlowkitLogger.progress`][flowkit_log.FlowkitLogger.progress].
+    """Progress bar, returned by [`FlowkitLogger.progress`][flowkit_log.FlowkitLogger.progress].
 
-    Use it in a `with` block and call `advance`, or iterate over it. It may be advanced from several threads at once.
-    After its end it goes on counting, but says nothing any more.
+    Use it in a `with` block and call `advance`, or iterate over it. Several threads may advance it at the same time.
+    After it has ended, it counts but logs nothing.
 
     Attributes:
-        label: what is going on.
-        total: how many steps there are, or None if that is not known.
-        count: how many steps were made.
+        label: text in front of the bar.
+        total: number of steps, or None if it is not known.
+        count: number of completed steps.
 
     ```python
     from flowkit_log import get_logger
@@ -52,7 +67,7 @@ class Progress(Generic[T]):
 
     def __init__(
         self,
-        logger: FlowkitLogger,
+        logger: BarLogger,
         label: str,
         items: Iterable[T] | None = None,
         *,
@@ -66,7 +81,7 @@ class Progress(Generic[T]):
         if total is None and items is not None:
             total = _length(items)
         if total is not None:
-            total = _checked("total", total, "an integer of at least 0, or None if it is not known")
+            total = _non_negative("total", total, "an integer of at least 0, or None if it is not known")
         self.label = safe_str(label)
         self.total = total
         self.count = 0
@@ -76,50 +91,51 @@ class Progress(Generic[T]):
         self._lock = threading.Lock()
         self._id = next(_ids)
         self._started = self._ended = self._in_block = False
-        self._told = -1  # the count of the last line
-        self._line_at = self._drawing_at = 0.0
+        self._logged_count = -1  # the count in the last line
+        self._next_line = self._next_drawing = 0.0  # times of the clock
 
     @property
     def percent(self) -> int | None:
-        """How much is done, from 0 to 100, or None without a total. 100 is never shown too early."""
+        """Completed part, from 0 to 100, rounded down; None without a total."""
         if self.total is None:
             return None
         return 100 if self.count >= self.total else self.count * 100 // self.total
 
     def advance(self, count: int = 1) -> None:
-        """Say that `count` more steps were made.
+        """Count `count` more completed steps.
 
-        More than the total is allowed: the bar stays at 100% and its last line says how many there were.
+        The count may exceed the total: the bar stays at 100% and its last line has the count.
 
         Raises:
-            TypeError, ValueError: `count` is not an integer of at least 0.
+            TypeError: `count` is not an integer.
+            ValueError: `count` is negative.
         """
-        count = _checked("count", count, "an integer of at least 0")
+        count = _non_negative("count", count, "an integer of at least 0")
         self._start()
         with self._lock:
             before, self.count = self.count, self.count + count
             if self._ended:
                 return
             now = self._clock()
-            draw = now >= self._drawing_at
-            line = self._reached(before) or (now >= self._line_at and not self._complete(before))
+            draw = now >= self._next_drawing
+            line = self._quarter_passed(before) or (now >= self._next_line and not self._complete(before))
             if line:
-                self._told = self.count
-                self._line_at = now + _SECONDS_BETWEEN_LINES
+                self._logged_count = self.count
+                self._next_line = now + _SECONDS_BETWEEN_LINES
             if draw or line:
-                self._drawing_at = now + _SECONDS_BETWEEN_DRAWINGS
+                self._next_drawing = now + _SECONDS_BETWEEN_DRAWINGS
         if line:
-            self._tell()
+            self._log()
         elif draw:
             for console in _consoles(self._logger.logger):
                 console.refresh(self._id)
 
     def finish(self) -> None:
-        """End the bar, with a last line that says how far it came unless the line before has said it."""
+        """End the bar; log a last line, unless the previous line had the same count and was complete."""
         self._end(None)
 
     def status(self) -> str:
-        """Return what stands behind the label: `[========            ] 40%`, or a count where there is no total."""
+        """Return the text after the label: `[========            ] 40%`, or the count if there is no total."""
         if self.total is None:
             return f"{self.count:,}"
         filled = _CELLS if self._complete(self.count) else self.count * _CELLS // self.total
@@ -153,7 +169,7 @@ class Progress(Generic[T]):
             failure = error
             raise
         finally:
-            # In a `with` block the end of the block is the end, and knows whether there was an exception.
+            # A bar in a `with` block is ended by `__exit__`, which receives the exception of the block.
             if not self._in_block:
                 self._end(failure)
 
@@ -163,8 +179,8 @@ class Progress(Generic[T]):
     def _complete(self, count: int) -> bool:
         return self.total is not None and count >= self.total
 
-    def _reached(self, before: int) -> bool:
-        """Return whether a quarter lies between the count before and the count now."""
+    def _quarter_passed(self, before: int) -> bool:
+        """Return whether a quarter of the total lies between the previous count and the current one."""
         if not self.total or before >= self.total:
             return False
         return before * _QUARTERS // self.total != min(self.count, self.total) * _QUARTERS // self.total
@@ -175,11 +191,11 @@ class Progress(Generic[T]):
                 return
             self._started = True
             now = self._clock()
-            self._line_at = now + _SECONDS_BETWEEN_LINES
-            self._drawing_at = now + _SECONDS_BETWEEN_DRAWINGS
-            self._told = self.count
+            self._next_line = now + _SECONDS_BETWEEN_LINES
+            self._next_drawing = now + _SECONDS_BETWEEN_DRAWINGS
+            self._logged_count = self.count
             OPEN_BARS[self._id] = self
-        self._tell()
+        self._log()
 
     def _end(self, error: BaseException | None) -> None:
         with self._lock:
@@ -187,13 +203,13 @@ class Progress(Generic[T]):
                 return
             self._ended = True
             complete = self._complete(self.count)
-            news = self._told != self.count or not complete
-        if news and self._started:
-            self._tell(ended=True, error=None if complete else error)
+            unlogged = self._logged_count != self.count or not complete
+        if unlogged and self._started:
+            self._log(ended=True, error=None if complete else error)
         OPEN_BARS.pop(self._id, None)
 
-    def _tell(self, ended: bool = False, error: BaseException | None = None) -> None:
-        """Log a line that says how far it has come."""
+    def _log(self, ended: bool = False, error: BaseException | None = None) -> None:
+        """Log a line with the current count."""
         if not self._logger.is_enabled_for(20):
             return
         done = ended or self._complete(self.count)
@@ -213,7 +229,7 @@ class Progress(Generic[T]):
 
 
 def _consoles(logger: logging.Logger | None) -> Iterator[ConsoleHandler]:
-    """Yield the consoles that a record of this logger would come to."""
+    """Yield the consoles among the handlers of this logger and of those that it propagates to."""
     while logger is not None:
         for handler in logger.handlers:
             if isinstance(handler, ConsoleHandler):
@@ -228,7 +244,8 @@ def _length(items: object) -> int | None:
         return None
 
 
-def _checked(name: str, value: SupportsIndex, allowed: str) -> int:
+def _non_negative(name: str, value: SupportsIndex, allowed: str) -> int:
+    """Return an argument as an `int`, or raise an error that names it."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is of type {type(value).__name__}: it must be {allowed}.")
     number = operator.index(value)

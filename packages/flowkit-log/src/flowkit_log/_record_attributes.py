@@ -1,4 +1,4 @@
-"""What a log record already has, and how facts are added to it without replacing any of that."""
+"""Attributes of a `LogRecord`, and how to add attributes without replacing existing ones."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-# `taskName` is there from Python 3.12 on, `message` and `asctime` once a record was formatted.
+# `taskName` exists from Python 3.12 on; formatters add `message` and `asctime`.
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "flowkit_context"}
 
-# Fields of a JSON line that come from the record itself. (`error` is not one: callers may say it.)
+# Fields of a JSON line that come from the record itself. `error` is missing, because callers may set it.
 _JSON_FIELDS = frozenset({"timestamp", "level", "logger", "traceback", "stack"})
 
 
 def free_key(key: str, taken: Container[str]) -> str:
-    """Return `key`, with as many underscores behind it as it takes not to be one of `taken`."""
+    """Return `key`, with underscores appended until it is not in `taken`."""
     while key in taken:
         key += "_"
     return key
 
 
 def attach(record: logging.LogRecord, facts: Mapping[str, object]) -> dict[str, object]:
-    """Make `facts` attributes of the record, and return them under the names they got.
+    """Set `facts` as attributes of the record, and return them under the names of the attributes.
 
-    A name that means something else already, such as `name` or `level`, gets an underscore: `name_`.
+    A name that is taken, such as `name` or `level`, gets an underscore: `name_`.
     """
     taken = STANDARD_ATTRIBUTES | _JSON_FIELDS | vars(record).keys()
     named: dict[str, object] = {}

@@ -1,4 +1,7 @@
-"""Log records as lines of text, in which names, messages and values can neither forge a line nor drive a terminal."""
+"""`TextFormatter`: log records as lines of text, with control characters escaped.
+
+Names, messages and values can therefore neither imitate a log line nor control the terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ import re
 
 from ._levels import LogLevel, level_of
 
-# C0 with newline, tab and escape; DEL and C1; soft hyphen and zero-width space; line and paragraph separators; what
-# turns the direction of writing; the byte order mark; lone surrogates; invisible tags. Joiners stay: Persian and emoji
-# need them.
+# C0 controls, DEL and C1 controls; soft hyphen and zero-width space; line and paragraph separators; bidirectional
+# controls; the byte order mark; lone surrogates; tag characters. Joiners are allowed: Persian and emoji need them.
 _UNSAFE = (
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -26,29 +28,29 @@ _COLORS = {
 }
 _DIM = "2"
 
-# Under the tag of the line above. A log line starts with its time, so what starts with a space cannot pass for one.
+# Aligns with the tag. A log line starts with its time, so a line that starts with a space is never taken for one.
 _INDENT = " " * 10
 
 
 def escape(text: str) -> str:
-    r"""Return `text` on one line and harmless to a terminal: what is not becomes `\n`, `\x1b`, `\u202e`."""
-    # Most texts are printable, and do not even pay for the pattern to be compiled.
+    r"""Return `text` with line breaks, control and bidirectional characters escaped: `\n`, `\x1b`, `\u202e`."""
+    # Most texts are printable: they need neither the pattern nor its compilation.
     if text.isprintable():
         return text
     return re.sub(_UNSAFE, lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def safe_str(value: object) -> str:
-    """Return `str(value)`, or a text that says what it was if that raises."""
+    """Return `str(value)`, or `unprintable(value)` if that raises."""
     try:
-        # Twice, for the first may return a subclass of str with methods of its own.
+        # str() may return an instance of a subclass of str; str.__str__() returns a str.
         return str.__str__(str(value))
     except Exception:
         return unprintable(value)
 
 
 def safe_repr(value: object) -> str:
-    """Return `repr(value)`, or a text that says what it was if that raises."""
+    """Return `repr(value)`, or `unprintable(value)` if that raises."""
     try:
         return str.__str__(repr(value))
     except Exception:
@@ -56,12 +58,12 @@ def safe_repr(value: object) -> str:
 
 
 def unprintable(value: object) -> str:
-    """Return what stands in for a value that cannot show itself."""
+    """Return a placeholder for a value whose `str` or `repr` raises: `<unprintable Thing>`."""
     return f"<unprintable {type(value).__name__}>"
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return the record's message, or, where its arguments do not fit, both of them and the reason."""
+    """Return the record's message; if formatting raises, the format, the arguments and the error."""
     try:
         return safe_str(record.getMessage())
     except Exception as error:
@@ -72,7 +74,7 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def traceback_of(record: logging.LogRecord) -> str | None:
-    """Return the record's traceback as text, or None if it has none."""
+    """Return the record's traceback as text, or None."""
     if record.exc_info and record.exc_info[1] is not None:
         try:
             return logging.Formatter().formatException(record.exc_info)
@@ -82,15 +84,14 @@ def traceback_of(record: logging.LogRecord) -> str | None:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats records as flowkit prints them: `14:30:05  [INFO] Starting task "load"...`.
+    """Formats a record as one line of text: `14:30:05  [INFO] Starting task "load"...`.
 
-    A record is one line, followed by the traceback, if there is one, indented so that it cannot pass for a line of its
-    own. Control characters in names, messages and values are shown as escapes. Context given to a
-    [`FlowkitLogger`][flowkit_log.FlowkitLogger] as keywords follows the message as `key=value`.
+    A traceback follows on indented lines. Control characters in names, messages and values are escaped. Keywords that
+    were passed to a method of [`FlowkitLogger`][flowkit_log.FlowkitLogger] follow the message as `key=value`.
 
     Args:
-        colors: color the level and dim the time, with ANSI codes.
-        datefmt: the format of the time, as `time.strftime` takes it. The time is local.
+        colors: print the level in color and the time dim, with ANSI escape sequences.
+        datefmt: the format of the time, for `time.strftime`. The time is local.
 
     ```python
     import logging
@@ -108,11 +109,11 @@ class TextFormatter(logging.Formatter):
         self.colors = colors
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text, without a newline at the end."""
+        """Return the record as text, without a trailing newline."""
         return self.render(record, self.colors)
 
     def render(self, record: logging.LogRecord, colors: bool) -> str:
-        """Return the record as text, with or without colors, whatever the formatter was made with."""
+        """Return the record as text, with or without colors: the parameter overrides the attribute `colors`."""
 
         def paint(text: str, color: str) -> str:
             return f"\x1b[{color}m{text}\x1b[0m" if colors and text else text
@@ -135,6 +136,6 @@ def _pairs(context: dict[str, object]) -> str:
 def _value(value: object) -> str:
     if not isinstance(value, str):
         return safe_repr(value)
-    # Quotes where the value could not be told from what is around it.
+    # Quoted if it is empty, or has spaces, quotes or equals signs, which would be ambiguous.
     text = safe_str(value)
     return text if text.isprintable() and text and not set(text) & set(" \"'=") else safe_repr(value)

@@ -1,4 +1,4 @@
-"""The few names of `typing` that are needed at run time, without importing it: it costs more than all of this layer."""
+"""Stand-ins for the names of `typing` that are used at run time: importing `typing` takes longer than this package."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 else:
 
     class Generic:
-        """Accept any subscript and mean nothing by it."""
+        """Base class whose subscripts are ignored at run time."""
 
         def __class_getitem__(cls, parameters):
             return cls
 
     class TypeVar:
-        """A name for the type checker."""
+        """Type variable without a meaning at run time."""
 
         def __init__(self, name):
             self.__name__ = name
 
     def overload(function):
-        """Mark a signature for the type checker."""
+        """Mark an overload for type checkers; return the function unchanged."""
         return function
 
 
