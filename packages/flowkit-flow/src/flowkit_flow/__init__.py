@@ -1,4 +1,4 @@
-"""Flow: pipelines that are built step by step, in the manner of Keras models.
+"""`Flow`: a pipeline that is built by chained calls, stage by stage.
 
 >>> from flowkit_core import task
 >>> from flowkit_flow import Flow

@@ -1,7 +1,7 @@
-"""The Flow builder.
+"""`Flow`: a pipeline as a list of stages.
 
-A flow is a list of stages. Each task of a stage follows every task of the stage before it, so whatever stands in an
-earlier stage is an ancestor: that is why a parameter may be named after any of them.
+Every task of a stage depends on all tasks of the previous stage, so all tasks of earlier stages are its ancestors: a
+parameter may be named after any of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flowkit_core.pipelines.edges import METHODS
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
 from flowkit_core.pipelines.wiring import advice_for, no_task
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False  # type checkers treat it as true; importing typing takes 5 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Never
@@ -39,7 +39,8 @@ class Flow(Pipeline):
 
     Args:
         name: name of the pipeline.
-        max_workers: how many workers an executor named in ``run()`` uses at most, at least 1; None leaves that to it.
+        max_workers: the maximum number of workers of an executor that ``run()`` gets by name, at least 1; None means
+            the default of that executor.
 
     Raises:
         TypeError: an argument has the wrong type, or an option does not exist.
@@ -65,70 +66,70 @@ class Flow(Pipeline):
         super().__init__(name, max_workers)
         self._surroundings = Surroundings(self, user_frame(sys._getframe(1)))
         self._stages: list[list[Task[..., Any]]] = []
-        self._place: dict[str, tuple[int, int]] = {}  # name -> index of the task, index of its stage
+        self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage
         self._tasks: list[Task[..., Any]] = []
-        self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # with the order-only edges that it has
-        self._view: View | None = None  # the edges that the flow saw when the graph was built
+        self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order-only edges, graph
+        self._view: View | None = None  # the edges that were visible when the graph was built
         self._stamp: Any = None
 
     @property
     def tasks(self) -> tuple[Task[..., Any], ...]:
-        """The tasks, in the order in which they were added."""
+        """The tasks, in the order of their addition."""
         return tuple(self._tasks)
 
     def add(self, task: Task[..., Any]) -> Flow:
-        """Add a task after the last one; after an unmerged :meth:`branch`, it follows every branch.
+        """Add a task that depends on the last one, or on every branch if a :meth:`branch` is open.
 
         Args:
             task: the task.
 
         Returns:
-            The flow itself, to go on chaining.
+            The flow itself, for chaining.
 
         Raises:
-            DuplicateTaskError: the flow has it, or another task of its name, already.
-            TypeError: it is no task.
+            DuplicateTaskError: the flow already has this task or another one of the same name.
+            TypeError: ``task`` is not a task.
         """
         return self._stage("add", (task,))
 
     def branch(self, *branch_tasks: Task[..., Any]) -> Flow:
-        """Add tasks side by side: each follows the last task, or every branch of an unmerged :meth:`branch` before.
+        """Add parallel tasks: each depends on the last task, or on every branch if a :meth:`branch` is open.
 
         Args:
             *branch_tasks: one task or more.
 
         Returns:
-            The flow itself, to go on chaining.
+            The flow itself, for chaining.
 
         Raises:
-            DuplicateTaskError: the flow has one of them, or another task of its name, already.
-            TypeError: one is no task.
-            ValueError: there is none.
+            DuplicateTaskError: the flow already has one of the tasks or another one of the same name.
+            TypeError: an argument is not a task.
+            ValueError: there is no argument.
         """
         if not branch_tasks:
             raise ValueError(f"flow {self.name!r}: branch() needs at least one task: write branch(task1, task2)")
         return self._stage("branch", branch_tasks)
 
     def merge(self, merge_task: Task[..., Any]) -> Flow:
-        """Add a task that follows every open branch.
+        """Add a task that depends on every open branch.
 
         Args:
             merge_task: the task.
 
         Returns:
-            The flow itself, to go on chaining.
+            The flow itself, for chaining.
 
         Raises:
-            DuplicateTaskError: the flow has it, or another task of its name, already.
-            TypeError: it is no task.
-            ValueError: there is nothing yet to merge.
+            DuplicateTaskError: the flow already has this task or another one of the same name.
+            TypeError: ``merge_task`` is not a task.
+            ValueError: the flow has no tasks.
         """
         if not self._stages:
             raise ValueError(f"flow {self.name!r}: there is nothing to merge yet: add() or branch() first")
         return self._stage("merge", (merge_task,))
 
     def graph(self) -> Graph:
-        """Return the current graph: checked, bound, immutable.
+        """Return the current graph: checked, bound and immutable.
 
         Raises:
             BindingError: a parameter has no source.
@@ -156,40 +157,42 @@ class Flow(Pipeline):
         return Graph(self.name, self._tasks, upstream, self._bind, waits=waits, known=self._surroundings.names)
 
     def _stamp_now(self) -> Any:
-        """Return a value that is another one after every change of the edges that the flow sees."""
+        """Return a value that changes with the edges that are visible to the flow."""
         return None if self._view is None else (self._surroundings.stamp, self._view.stamp)
 
     def _waits(self, view: View) -> dict[int, tuple[int, ...]]:
-        """Return the order-only edges between tasks of the flow, which ``after()`` has declared."""
-        place = {task: index for index, task in enumerate(self._tasks)}
-        found = (
-            (index, [place[other] for other in view.waits(task) if other in place]) for task, index in place.items()
+        """Return the order-only edges that ``after()`` has declared between tasks of the flow."""
+        index_of = {task: index for index, task in enumerate(self._tasks)}
+        waits = (
+            (index, [index_of[other] for other in view.waits(task) if other in index_of])
+            for task, index in index_of.items()
         )
-        return {index: tuple(only) for index, only in found if only}
+        return {index: tuple(upstreams) for index, upstreams in waits if upstreams}
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Keep the order-only edges of this flow when their call returns to its caller."""
         self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
         self._surroundings.call_returned(scope, caller, self._tasks)
 
-    _SHARED = (*Pipeline._SHARED, "_stages", "_place", "_tasks", "_surroundings", "_built", "_view", "_stamp")
+    _SHARED = (*Pipeline._SHARED, "_stages", "_positions", "_tasks", "_surroundings", "_built", "_view", "_stamp")
 
     def __copy__(self) -> Flow:
         copy: Flow = object.__new__(type(self))
         copy.__dict__ |= self.__dict__ | {
             "_stages": [list(stage) for stage in self._stages],
-            "_place": dict(self._place),
+            "_positions": dict(self._positions),
             "_tasks": list(self._tasks),
         }
         copy._surroundings.add_pipeline(copy)
         return copy
 
     def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._place[task][1]))
+        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._positions[task][1]))
 
     def _earlier(self, stage: int, name: str) -> int | None:
-        index, its_stage = self._place.get(name, (0, stage))
-        return index if its_stage < stage else None
+        """Return the index of the task of this name if it is in an earlier stage, or None."""
+        index, stage_of_task = self._positions.get(name, (0, stage))
+        return index if stage_of_task < stage else None
 
     def _stage(self, verb: str, tasks: tuple[Any, ...]) -> Flow:
         stage: dict[str, Task[..., Any]] = {}
@@ -203,15 +206,15 @@ class Flow(Pipeline):
                 )
             if task._origin is METHODS:
                 raise TypeError(f"flow {self.name!r}: {verb}() got a method: {no_task(task)}")
-            place = self._place.get(task.name)
-            other = stage.get(task.name) if place is None else self._tasks[place[0]]
+            position = self._positions.get(task.name)
+            other = stage.get(task.name) if position is None else self._tasks[position[0]]
             if other is not None:
                 places = (task.place,) if other is task else (other.place, task.place)
                 raise DuplicateTaskError(task.name, places, self.name)
             stage[task.name] = task
         for task in tasks:
             task._used = True
-            self._place[task.name] = len(self._tasks), len(self._stages)
+            self._positions[task.name] = len(self._tasks), len(self._stages)
             self._tasks.append(task)
         self._stages.append(list(tasks))
         self._built = None

@@ -1,4 +1,4 @@
-"""Small workflows in plain Python: everything that flowkit's layers make public, under one name.
+"""Small workflows in plain Python: the public names of all distributions of flowkit.
 
 Tasks, DAGs and runs come from `flowkit_core`, threads and processes from `flowkit_exec`, the chainable `Flow` from
 `flowkit_flow`, logs and progress from `flowkit_log`, stored state and cached results from `flowkit_state`.
@@ -97,13 +97,13 @@ from flowkit_state import (
     UntrustedPickleError,
 )
 
-TYPE_CHECKING = False  # what type checkers take for true
+TYPE_CHECKING = False  # type checkers treat it as true
 if TYPE_CHECKING:
     from flowkit_exec import ProcessExecutor
 else:
 
     def __getattr__(name):
-        """Leave the process executor, which needs more of the standard library than all else, until it is asked for."""
+        """Import `ProcessExecutor` on first access, because it imports more of the standard library than the rest."""
         if name != "ProcessExecutor":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from flowkit_exec import ProcessExecutor

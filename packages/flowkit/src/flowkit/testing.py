@@ -1,4 +1,4 @@
-"""Tools to test pipelines of your own, from `flowkit_core.testing`."""
+"""Helpers for tests of pipelines, from `flowkit_core.testing`."""
 
 from flowkit_core.testing import Verified, verify_resume
 
