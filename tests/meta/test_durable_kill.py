@@ -34,7 +34,7 @@ from flowkit import (
     StateVersionError,
     TaskStarted,
 )
-from flowkit_state import _oscalls
+from flowkit_state.storage import syscalls
 
 pytestmark = pytest.mark.slow
 
@@ -680,9 +680,9 @@ class Faults:
 
     def __init__(self, monkeypatch):
         self.left = None
-        for name, call in vars(_oscalls).copy().items():
-            if callable(call) and call.__module__ == _oscalls.__name__:
-                monkeypatch.setattr(_oscalls, name, self.wrap(name, call))
+        for name, call in vars(syscalls).copy().items():
+            if callable(call) and call.__module__ == syscalls.__name__:
+                monkeypatch.setattr(syscalls, name, self.wrap(name, call))
 
     def wrap(self, name, call):
         def wrapped(*arguments):

@@ -22,8 +22,8 @@ from flowkit_state import (
     StateOptionTypeError,
     TaskCache,
     UnsupportedValueError,
-    _oscalls,
 )
+from flowkit_state.storage import syscalls
 
 
 @pytest.fixture
@@ -530,7 +530,7 @@ def test_work_is_not_lost_when_it_cannot_be_stored(tmp_path, monkeypatch, caplog
     def full(fd, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_oscalls, "write", full)
+    monkeypatch.setattr(syscalls, "write", full)
     with caplog.at_level(logging.WARNING, logger="flowkit.state"):
         assert cached(2) == cached(2) == 4
     assert caplog.text.count("the disk is full") == 1

@@ -8,9 +8,10 @@ import sqlite3
 
 import pytest
 
-from flowkit_state import StateFileError, StateManager, _oscalls
+from flowkit_state import StateFileError, StateManager
+from flowkit_state.storage import syscalls
 
-CALLS = [name for name, item in vars(_oscalls).items() if callable(item) and item.__module__ == _oscalls.__name__]
+CALLS = [name for name, item in vars(syscalls).items() if callable(item) and item.__module__ == syscalls.__name__]
 
 
 class Fault:
@@ -21,7 +22,7 @@ class Fault:
         self.fail_at = None
         self.lasting = False
         for name in CALLS:
-            monkeypatch.setattr(_oscalls, name, self.wrap(name, getattr(_oscalls, name)))
+            monkeypatch.setattr(syscalls, name, self.wrap(name, getattr(syscalls, name)))
 
     def wrap(self, name, call):
         def wrapped(*args):
@@ -182,8 +183,8 @@ def test_a_full_database_is_named(tmp_path):
 
 
 def test_a_short_write_goes_on(tmp_path, monkeypatch):
-    write = _oscalls.write
-    monkeypatch.setattr(_oscalls, "write", lambda fd, data: write(fd, data[:7]))
+    write = syscalls.write
+    monkeypatch.setattr(syscalls, "write", lambda fd, data: write(fd, data[:7]))
     with StateManager(tmp_path / "state.json") as state:
         state.set("a", list(range(100)))
     with StateManager(tmp_path / "state.json") as state:

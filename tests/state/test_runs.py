@@ -642,9 +642,9 @@ def test_threads_that_open_a_new_file_at_once(path):
 
 def test_records_are_whole_or_not_there(path, monkeypatch):
     """The n-th call to the database fails, for every n: what was recorded before it is there, and the file opens."""
-    from flowkit_state import _oscalls
+    from flowkit_state.storage import syscalls
 
-    execute = _oscalls.execute
+    execute = syscalls.execute
     for limit in range(1, 100):
         count = 0
 
@@ -659,7 +659,7 @@ def test_records_are_whole_or_not_there(path, monkeypatch):
         recorded = []
         StateManager(place).close()
         with monkeypatch.context() as patch:
-            patch.setattr(_oscalls, "execute", failing)
+            patch.setattr(syscalls, "execute", failing)
             try:
                 with StateManager(place) as state:
                     journal = begin(state)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from flowkit_state._flights import Flights
-from flowkit_state._options import seconds
-from flowkit_state._record import CACHED
+from flowkit_state._single_flight import Flights
+from flowkit_state._validation import seconds
 from flowkit_state.errors import (
     StateClosedError,
     StateError,
@@ -13,6 +12,7 @@ from flowkit_state.errors import (
     UnsupportedValueError,
 )
 from flowkit_state.manager import StateManager
+from flowkit_state.storage.base import CACHED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class TaskCache:
     ) -> None:
         import os
 
-        from flowkit_state._codec import encode
+        from flowkit_state.serialization.json_codec import encode
 
         seconds("ttl", ttl)
         if key is not None:
@@ -313,7 +313,7 @@ class TaskCache:
     ) -> _Call | str:
         """Return what a call is remembered by, or why there is nothing to remember it by."""
         from flowkit_state import fingerprint
-        from flowkit_state._codec import encode
+        from flowkit_state.serialization.json_codec import encode
 
         prefix = _prefix(function, name)
         own = self.state._serialization.own

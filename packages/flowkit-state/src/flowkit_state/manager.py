@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from flowkit_state._options import SQLITE_SUFFIXES, seconds, state_path, text
-from flowkit_state._record import CACHED, Batch
+from flowkit_state._validation import SQLITE_SUFFIXES, seconds, state_path, text
 from flowkit_state.errors import StateClosedError, StateFileError, StateOptionError, StateOptionTypeError, shown
+from flowkit_state.storage.base import CACHED, Batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, Self
 
-    from flowkit_state._database import Database
-    from flowkit_state._history import History
-    from flowkit_state._journal import Journal
-    from flowkit_state._plan import PlannedTask
-    from flowkit_state._record import Record, Store
-    from flowkit_state._serializers import Choice
     from flowkit_state.cache import TaskCache
+    from flowkit_state.run_log.journal import Journal
+    from flowkit_state.run_log.plan import PlannedTask
+    from flowkit_state.run_log.queries import History
     from flowkit_state.runs import Reclaimed, RunRecord
+    from flowkit_state.serialization.serializers import Choice
+    from flowkit_state.storage.base import Record, Store
+    from flowkit_state.storage.schema import Database
 
 _CLOCK_SLACK = 5.0  # seconds by which an entry may come from the future before the clock is taken to have been set back
 
@@ -66,7 +66,7 @@ class StateManager:
         lock_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        from flowkit_state._serializers import Serialization
+        from flowkit_state.serialization.serializers import Serialization
 
         self._serialization = Serialization(serializer)
         timeout = seconds("lock_timeout", lock_timeout)
@@ -78,17 +78,17 @@ class StateManager:
         self._store: Store
         self._runs: Database | None = None
         if storage_path is None:
-            from flowkit_state._memory import MemoryStore
+            from flowkit_state.storage.memory import MemoryStore
 
             self._store = MemoryStore()
             return
         self._path, suffix = state_path(storage_path)
         if suffix in SQLITE_SUFFIXES:
-            from flowkit_state._sqlite import SQLiteStore
+            from flowkit_state.storage.sqlite import SQLiteStore
 
             self._store = self._runs = SQLiteStore(self._path, self._timeout)
         else:
-            from flowkit_state._jsonfile import JSONStore
+            from flowkit_state.storage.json_file import JSONStore
 
             self._store = JSONStore(self._path, self._timeout)
 
@@ -125,8 +125,8 @@ class StateManager:
         lifetime = self._default_ttl if ttl is None else seconds("ttl", ttl)
         if metadata is not None and type(metadata) is not dict:
             raise StateOptionTypeError("metadata", metadata, "a dict, or None")
-        from flowkit_state._record import Record
-        from flowkit_state._serializers import to_json
+        from flowkit_state.serialization.serializers import to_json
+        from flowkit_state.storage.base import Record
 
         payload = self._serialization.dump(key, value)
         notes = None if not metadata else to_json(key, metadata, root="metadata")
@@ -173,8 +173,8 @@ class StateManager:
             return None
         if record.metadata is None:
             return {}
-        from flowkit_state._codec import decode
-        from flowkit_state._json import loads
+        from flowkit_state.serialization.json_codec import decode
+        from flowkit_state.serialization.json_text import loads
 
         found: dict[str, Any] = decode(loads(record.metadata), key=key)
         return found
@@ -328,7 +328,7 @@ class StateManager:
             UntrustedPickleError: results are to be pickled, and could not be loaded again.
             StateFileError: the file cannot be read or written.
         """
-        from flowkit_state._journal import open_run
+        from flowkit_state.run_log.journal import open_run
 
         database = self._database()
         if database.in_batch:
@@ -350,7 +350,7 @@ class StateManager:
         return found
 
     def _history(self) -> History:
-        from flowkit_state._history import History
+        from flowkit_state.run_log.queries import History
 
         return History(self._database(), self._serialization)
 
@@ -358,7 +358,7 @@ class StateManager:
         """Return the database that runs are recorded in: the store itself, or one in memory beside a store there."""
         self._check_open()
         if self._runs is None:
-            from flowkit_state._database import MemoryDatabase
+            from flowkit_state.storage.schema import MemoryDatabase
 
             if self._path is not None:
                 allowed = f"a path that ends in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"

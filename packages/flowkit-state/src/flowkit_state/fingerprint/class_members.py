@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import EnumMeta
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
-from flowkit_state import _classes
 from flowkit_state.fingerprint.name_resolution import unwrapped
+from flowkit_state.serialization import class_references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None
     )
     enum = values is not None
-    generated = _classes.is_dataclass(cls) or _classes.is_namedtuple(cls)
+    generated = class_references.is_dataclass(cls) or class_references.is_namedtuple(cls)
     for name, value in list(vars(cls).items()):
         if isinstance(value, (GetSetDescriptorType, MemberDescriptorType)) or name in _INTERNAL:
             continue
@@ -53,7 +53,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{type(value).__qualname__}.{part}", getattr(value, part)
     if values is not None:
         yield "__members__", values
-    if _classes.is_namedtuple(cls):
+    if class_references.is_namedtuple(cls):
         yield "_fields", cls._fields  # type: ignore[attr-defined]
         yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
     if "__dataclass_fields__" in vars(cls):

@@ -11,7 +11,6 @@ from collections import deque
 from hashlib import sha256
 from types import FunctionType, ModuleType
 
-from flowkit_state._json import dumps
 from flowkit_state.errors import UnsupportedValueError
 from flowkit_state.fingerprint.class_members import members
 from flowkit_state.fingerprint.code import shape
@@ -20,6 +19,7 @@ from flowkit_state.fingerprint.provenance import of_code, of_module
 from flowkit_state.fingerprint.stdlib_types import is_options
 from flowkit_state.fingerprint.values import FIXED, LENIENT, NORMAL, STRICT, Content, first_seen
 from flowkit_state.module_names import module_label, named_label
+from flowkit_state.serialization.json_text import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from flowkit_state._serializers import Serializer
     from flowkit_state.fingerprint.code import Shape
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.name_resolution import Slot
     from flowkit_state.fingerprint.provenance import Foreign
+    from flowkit_state.serialization.serializers import Serializer
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEVER_CHANGED = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)

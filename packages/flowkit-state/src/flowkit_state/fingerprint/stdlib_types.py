@@ -5,8 +5,8 @@ Data is what has all there is to it in its attributes, where it can be compared:
 
 from __future__ import annotations
 
-from flowkit_state import _classes
 from flowkit_state.fingerprint.provenance import of_module
+from flowkit_state.serialization.class_references import _is_filled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def holds_all(cls: type, base: type, slots: Mapping[str, MemberDescriptorType]) 
 
 def held(value: object, slots: Mapping[str, MemberDescriptorType]) -> dict[str, Any]:
     """Return the attributes that an object has of its own."""
-    found = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _classes._is_filled(slot, value)}
+    found = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _is_filled(slot, value)}
     found.update(getattr(value, "__dict__", {}))
     return found
 

@@ -13,23 +13,23 @@ from hashlib import sha256
 from math import isfinite
 from threading import Lock
 
-from flowkit_state import _classes
-from flowkit_state._codec import encode
-from flowkit_state._json import dumps
-from flowkit_state._walk import walk
 from flowkit_state.errors import UnsupportedValueError, shown
 from flowkit_state.fingerprint import stdlib_types
 from flowkit_state.fingerprint.provenance import of_module
 from flowkit_state.module_names import named_label
+from flowkit_state.serialization import class_references
+from flowkit_state.serialization.json_codec import encode
+from flowkit_state.serialization.json_text import dumps
+from flowkit_state.serialization.trampoline import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from flowkit_state._serializers import Serializer
-    from flowkit_state._walk import Steps
     from flowkit_state.fingerprint.provenance import Foreign
+    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.trampoline import Steps
 
 STRICT, NORMAL, LENIENT, FIXED = range(4)
 """How much of a value counts. STRICT: all, as for inputs. NORMAL: not what has no content, such as a lock. LENIENT:
@@ -104,7 +104,7 @@ class Content:
         self.missed = ""
         try:
             return walk(self._expand, value)
-        except _classes.RefusedError as refused:
+        except class_references.RefusedError as refused:
             reason = refused.args[0]
         except Exception as error:  # a proxy of nothing yet, or what another thread is changing
             if mode in (LENIENT, FIXED):
@@ -137,7 +137,7 @@ class Content:
             return {"again": len(self._open) - self._open[id(value)]}
         self._repeats += id(value) in self._seen
         if self._repeats > _MOST_REPEATS:
-            raise _classes.RefusedError("and is reached by millions of ways")
+            raise class_references.RefusedError("and is reached by millions of ways")
         self._seen.add(id(value))
         return self._inside(cls, value, state)
 
@@ -167,7 +167,7 @@ class Content:
         if isinstance(value, Enum):
             return self._parts(cls, [value.name, value.value])
         foreign = of_module(cls.__module__)
-        if foreign is None or _classes.is_namedtuple(cls):
+        if foreign is None or class_references.is_namedtuple(cls):
             return self._object(cls, value)
         return self._foreign(cls, value)
 
@@ -185,8 +185,8 @@ class Content:
         library = _by_library(value, self._mode)
         if library is not None:
             return library
-        if _classes.is_dataclass(cls):
-            fields = _classes.dataclass_fields(value)
+        if class_references.is_dataclass(cls):
+            fields = class_references.dataclass_fields(value)
             return self._parts(cls, list(fields.values()), [f".{field}" for field in fields])
         try:
             return encode(value)
@@ -210,10 +210,10 @@ class Content:
 
         As an input, only one that is data: any other may be a handle, to something that is not seen in it.
         """
-        if self._mode == STRICT and not (_classes.is_dataclass(cls) or _classes.is_namedtuple(cls)):
+        if self._mode == STRICT and not (class_references.is_dataclass(cls) or class_references.is_namedtuple(cls)):
             return self._refuse("a class that is neither a dataclass nor a named tuple nor an enum")
         base = next((base for base in _PLAIN if isinstance(value, base)), object)
-        slots = _classes._slots(cls)
+        slots = class_references._slots(cls)
         slots.pop("__dict__", None)
         foreign = [parent for parent in cls.__mro__ if parent not in (object, base) and _is_foreign(parent)]
         for parent in foreign:
@@ -296,7 +296,7 @@ class Content:
         if self._mode in (LENIENT, FIXED) or self._lenient:
             self._miss()
             return {"of type": type_name(type(self._culprit))}
-        raise _classes.RefusedError(reason)
+        raise class_references.RefusedError(reason)
 
 
 _seen: dict[tuple[int, str | None], tuple[object, Any]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkit_state import fingerprint
-from flowkit_state._json import dumps, loads
+from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,16 +11,23 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class PlannedTask(Protocol):
-        """A task, as far as a plan needs to know it."""
+        """The attributes of a task that a plan records."""
 
         @property
-        def name(self) -> str: ...
+        def name(self) -> str:
+            """Name of the task, unique in its pipeline."""
+
         @property
-        def func(self) -> Callable[..., Any]: ...
+        def func(self) -> Callable[..., Any]:
+            """Function of the task."""
+
         @property
-        def when(self) -> Callable[..., Any] | None: ...
+        def when(self) -> Callable[..., Any] | None:
+            """Condition of the task."""
+
         @property
-        def trigger(self) -> str: ...
+        def trigger(self) -> str:
+            """Trigger rule of the task."""
 
 
 _CODE = ("function ", "class ", "module ", "registry ", "package ", "python")

@@ -58,10 +58,12 @@ def resolve(name: str) -> type:
 
 
 def is_namedtuple(cls: type) -> bool:
+    """Return whether a class is a named tuple."""
     return issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple)
 
 
 def is_dataclass(cls: type) -> bool:
+    """Return whether a class is a dataclass."""
     return hasattr(cls, "__dataclass_fields__")
 
 

@@ -1,6 +1,6 @@
 """Every call by which the store touches the world: one small room, so that a test can make the n-th call fail.
 
-Other modules call these as `_oscalls.write(...)`, never `os.write(...)`.
+Other modules call these as `syscalls.write(...)`, never `os.write(...)`.
 """
 
 from __future__ import annotations

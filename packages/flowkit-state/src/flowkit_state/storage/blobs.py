@@ -6,8 +6,8 @@ import os
 import re
 from hashlib import sha256
 
-from flowkit_state import _files, _oscalls
 from flowkit_state.errors import RestoreError
+from flowkit_state.storage import atomic_files, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,20 +44,20 @@ class Beside:
         else:
             return
         try:
-            _files.make_folder(path)
-            _files.write_file(path, data, None)
+            atomic_files.make_folder(path)
+            atomic_files.write_file(path, data, None)
         except OSError as error:
-            raise _files.failure(path, "write it", error) from error
+            raise atomic_files.failure(path, "write it", error) from error
 
     def read(self, name: str) -> bytes:
         """Return the content of a file. Raises `RestoreError` if it is gone, or not what was written."""
         path = self._path(name)
         try:
-            data, _ = _files.read_file(path)
+            data, _ = atomic_files.read_file(path)
         except FileNotFoundError:
             raise RestoreError(None, f"its file {path} is gone.") from None
         except OSError as error:
-            raise _files.failure(path, "read it", error) from error
+            raise atomic_files.failure(path, "read it", error) from error
         if self.name_of(data) != name:
             raise RestoreError(None, f"its file {path} is damaged: its content is not what its name says.")
         return data
@@ -65,20 +65,20 @@ class Beside:
     def sizes(self) -> Iterator[tuple[str, int]]:
         """Return the names of the files, and their sizes in bytes; leftovers of writers that died are among them."""
         try:
-            groups = _oscalls.names_in(self.folder)
+            groups = syscalls.names_in(self.folder)
         except FileNotFoundError:
             return
         for group in groups:
-            for name in _oscalls.names_in(os.path.join(self.folder, group)):
+            for name in syscalls.names_in(os.path.join(self.folder, group)):
                 try:
-                    yield name, _oscalls.stat(os.path.join(self.folder, group, name)).st_size
+                    yield name, syscalls.stat(os.path.join(self.folder, group, name)).st_size
                 except FileNotFoundError:
                     continue  # its writer has just given it its name
 
     def remove(self, name: str) -> None:
         """Delete a file."""
         try:
-            _oscalls.unlink(os.path.join(self.folder, name[:2], name))
+            syscalls.unlink(os.path.join(self.folder, name[:2], name))
         except FileNotFoundError:
             pass
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from flowkit_state._database import from_sql, to_sql
-from flowkit_state._journal import refuse_if_held
-from flowkit_state._json import loads
-from flowkit_state._lease import holder, is_here, let_go
-from flowkit_state._plan import Plan
-from flowkit_state._record import Batch
 from flowkit_state.errors import RestoreError, UnknownRunError
+from flowkit_state.run_log.journal import refuse_if_held
+from flowkit_state.run_log.plan import Plan
 from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
+from flowkit_state.serialization.json_text import loads
+from flowkit_state.storage.base import Batch
+from flowkit_state.storage.ownership import holder, is_here, let_go
+from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from flowkit_state._database import Database
-    from flowkit_state._serializers import Serialization
+    from flowkit_state.serialization.serializers import Serialization
+    from flowkit_state.storage.schema import Database
 
 _RUNS = "SELECT id, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner FROM runs"
 _TASKS = "SELECT place, state, attempts, ended, seconds, reason, error, source, why FROM tasks WHERE run = ?"

@@ -9,12 +9,12 @@ import threading
 import time
 import weakref
 
-from flowkit_state import _files, _oscalls
-from flowkit_state._beside import COMFORT, Beside
-from flowkit_state._database import APPLICATION, MIGRATIONS, VERSION, from_sql, to_sql
-from flowkit_state._lease import Claim, holder
-from flowkit_state._record import CACHED, Batch, Record
 from flowkit_state.errors import StateClosedError, StateFileError, StateVersionError
+from flowkit_state.storage import atomic_files, syscalls
+from flowkit_state.storage.base import CACHED, Batch, Record
+from flowkit_state.storage.blobs import COMFORT, Beside
+from flowkit_state.storage.ownership import Claim, holder
+from flowkit_state.storage.schema import APPLICATION, MIGRATIONS, VERSION, from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class SQLiteStore:
         try:
             if os.path.isdir(self._path):
                 raise IsADirectoryError(errno.EISDIR, "it is a folder")
-            _files.make_folder(self._path)
+            atomic_files.make_folder(self._path)
             self._create_private()
         except OSError as error:
-            raise _files.failure(self._path, "create it", error) from error
+            raise atomic_files.failure(self._path, "create it", error) from error
         deadline = time.monotonic() + self._timeout
         while True:
             try:
@@ -110,35 +110,35 @@ class SQLiteStore:
         if os.path.lexists(self._path):
             return
         temporary = f"{self._path}.{os.getpid()}-{os.urandom(6).hex()}.tmp"
-        _oscalls.close(_oscalls.open(temporary, _oscalls.CREATE))
+        syscalls.close(syscalls.open(temporary, syscalls.CREATE))
         try:
-            _oscalls.link(temporary, self._path)
+            syscalls.link(temporary, self._path)
         except FileExistsError:
             pass  # another thread or process was faster, and as private
         except OSError:  # a file system without hard links
-            _oscalls.close(_oscalls.open(self._path, _oscalls.CREATE))
+            syscalls.close(syscalls.open(self._path, syscalls.CREATE))
         finally:
-            _oscalls.unlink(temporary)
+            syscalls.unlink(temporary)
 
     def _connect(self) -> _Handle:
-        handle = _Handle(_oscalls.connect(self._path, self._timeout))
+        handle = _Handle(syscalls.connect(self._path, self._timeout))
         connection = handle.connection
         try:
             if self._version(connection) < VERSION:
-                _oscalls.execute(connection, "PRAGMA page_size = 1024")  # of a new file: a commit writes whole pages
-                _oscalls.execute(connection, "PRAGMA journal_mode = WAL")
-                _oscalls.execute(connection, "BEGIN IMMEDIATE")
+                syscalls.execute(connection, "PRAGMA page_size = 1024")  # of a new file: a commit writes whole pages
+                syscalls.execute(connection, "PRAGMA journal_mode = WAL")
+                syscalls.execute(connection, "BEGIN IMMEDIATE")
                 try:
                     for statements in MIGRATIONS[self._version(connection) :]:
                         for statement in statements:
-                            _oscalls.execute(connection, statement)
-                    _oscalls.execute(connection, f"PRAGMA user_version = {VERSION}")
-                    _oscalls.execute(connection, "COMMIT")
+                            syscalls.execute(connection, statement)
+                    syscalls.execute(connection, f"PRAGMA user_version = {VERSION}")
+                    syscalls.execute(connection, "COMMIT")
                 except BaseException:
                     _undo(connection)
                     raise
-            _oscalls.execute(connection, "PRAGMA synchronous = NORMAL")
-            _oscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
+            syscalls.execute(connection, "PRAGMA synchronous = NORMAL")
+            syscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
             handle.place = self._place()
         except BaseException:
             connection.close()
@@ -149,10 +149,10 @@ class SQLiteStore:
         """Return the version of the database, 0 if it is new. Refuses what is newer, and what is not ours."""
         alone = not connection.in_transaction
         if alone:
-            _oscalls.execute(connection, "BEGIN")  # or another process might fill the file between the questions
+            syscalls.execute(connection, "BEGIN")  # or another process might fill the file between the questions
         try:
             tables, version, application = (
-                int(_oscalls.execute(connection, question).fetchone()[0])
+                int(syscalls.execute(connection, question).fetchone()[0])
                 for question in ("SELECT count(*) FROM sqlite_master", "PRAGMA user_version", "PRAGMA application_id")
             )
         finally:
@@ -166,17 +166,17 @@ class SQLiteStore:
 
     def _set_aside(self) -> bool:
         """Set the database aside if it is damaged, judged again under the lock. Returns whether to open anew."""
-        lock = _files.FileLock(self._path, self._timeout)
+        lock = atomic_files.FileLock(self._path, self._timeout)
         try:
             lock.acquire()
         except StateFileError:
             raise
         except OSError as error:
-            raise _files.failure(f"{self._path}.lock", "lock it", error) from error
+            raise atomic_files.failure(f"{self._path}.lock", "lock it", error) from error
         try:
             reason = self._damage()
             if reason is not None:
-                _files.set_aside(self._path, reason, _COMPANIONS)
+                atomic_files.set_aside(self._path, reason, _COMPANIONS)
             return True
         finally:
             lock.release()
@@ -184,9 +184,9 @@ class SQLiteStore:
     def _damage(self) -> str | None:
         if not os.path.exists(self._path):
             return None  # another process has set it aside meanwhile
-        connection = _oscalls.connect(self._path, self._timeout)
+        connection = syscalls.connect(self._path, self._timeout)
         try:
-            found = str(_oscalls.execute(connection, "PRAGMA quick_check(1)").fetchone()[0])
+            found = str(syscalls.execute(connection, "PRAGMA quick_check(1)").fetchone()[0])
         except sqlite3.DatabaseError as error:
             if _code(error) not in _DAMAGED:
                 raise self._failure("check it", error) from error
@@ -198,7 +198,7 @@ class SQLiteStore:
     def _failure(self, doing: str, error: sqlite3.Error) -> StateFileError:
         code = _code(error)
         if code in _LOCKED:
-            return _files.locked(self._path, self._timeout)
+            return atomic_files.locked(self._path, self._timeout)
         return StateFileError(self._path, f"cannot {doing}: {_REASONS.get(code, f'SQLite says: {error}.')}")
 
     def run(self, doing: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
@@ -207,7 +207,7 @@ class SQLiteStore:
             raise StateClosedError(self._path)
         connection = self._handle().connection
         try:
-            cursor = _oscalls.execute(connection, sql, values)
+            cursor = syscalls.execute(connection, sql, values)
             return cursor.fetchall(), cursor.rowcount
         except sqlite3.Error as error:
             raise self._failure(doing, error) from error
@@ -263,11 +263,11 @@ class SQLiteStore:
 
     def _place(self) -> tuple[int, int] | None:
         try:
-            status = _oscalls.stat(self._path)
+            status = syscalls.stat(self._path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _files.failure(self._path, "look at it", error) from error
+            raise atomic_files.failure(self._path, "look at it", error) from error
         return status.st_dev, status.st_ino
 
     def check_place(self) -> None:
@@ -299,7 +299,7 @@ class SQLiteStore:
                         self._beside.remove(name)
                         files, size = files + 1, size + length
             except OSError as error:
-                raise _files.failure(self._beside.folder, "clear it", error) from error
+                raise atomic_files.failure(self._beside.folder, "clear it", error) from error
         return files, size
 
     def remove(self, key: str) -> bool:
@@ -382,7 +382,7 @@ def _undo(connection: sqlite3.Connection) -> bool:
     """Roll back. Returns False where only closing the connection did that, as it always does."""
     try:
         if connection.in_transaction:
-            _oscalls.execute(connection, "ROLLBACK")
+            syscalls.execute(connection, "ROLLBACK")
     except sqlite3.Error:
         connection.close()
         return False

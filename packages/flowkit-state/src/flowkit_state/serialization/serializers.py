@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from types import FunctionType, MethodType
 
-from flowkit_state._codec import decode, encode
-from flowkit_state._files import foreign_writer
-from flowkit_state._json import dumps, loads
 from flowkit_state.errors import (
     RestoreError,
     StateOptionError,
@@ -17,6 +14,9 @@ from flowkit_state.errors import (
     UnsupportedValueError,
     UntrustedPickleError,
 )
+from flowkit_state.serialization.json_codec import decode, encode
+from flowkit_state.serialization.json_text import dumps, loads
+from flowkit_state.storage.atomic_files import foreign_writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

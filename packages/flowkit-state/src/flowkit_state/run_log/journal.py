@@ -6,11 +6,6 @@ import os
 import time
 
 from flowkit_state import fingerprint
-from flowkit_state._database import to_sql
-from flowkit_state._json import dumps, loads
-from flowkit_state._lease import Claim, holder
-from flowkit_state._plan import Difference, Plan
-from flowkit_state._record import Batch
 from flowkit_state.errors import (
     RestoreError,
     ResumeError,
@@ -22,15 +17,20 @@ from flowkit_state.errors import (
     plain,
     shown,
 )
+from flowkit_state.run_log.plan import Difference, Plan
+from flowkit_state.serialization.json_text import dumps, loads
+from flowkit_state.storage.base import Batch
+from flowkit_state.storage.ownership import Claim, holder
+from flowkit_state.storage.schema import to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
-    from flowkit_state._database import Database
-    from flowkit_state._plan import PlannedTask
-    from flowkit_state._serializers import Serialization
+    from flowkit_state.run_log.plan import PlannedTask
+    from flowkit_state.serialization.serializers import Serialization
+    from flowkit_state.storage.schema import Database
 
 DONE = ("succeeded", "skipped")
 _LAST = "SELECT id, run_id, plan, params, status, owner FROM runs WHERE pipeline = ? ORDER BY id DESC LIMIT 1"
@@ -320,7 +320,7 @@ def _keep_plan(database: Database, plan: Plan) -> str:
 
 
 def _digest(value: Any) -> str | None:
-    from flowkit_state._codec import encode
+    from flowkit_state.serialization.json_codec import encode
 
     try:
         return fingerprint.digest(encode(value))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
-from flowkit_state import _files, _oscalls
-from flowkit_state._codec import decode, encode
-from flowkit_state._json import dumps, loads
-from flowkit_state._memory import MemoryStore
-from flowkit_state._record import Batch, Record
 from flowkit_state.errors import StateFileError, StateVersionError
+from flowkit_state.serialization.json_codec import decode, encode
+from flowkit_state.serialization.json_text import dumps, loads
+from flowkit_state.storage import atomic_files, syscalls
+from flowkit_state.storage.base import Batch, Record
+from flowkit_state.storage.memory import MemoryStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class JSONStore(MemoryStore):
     def __init__(self, path: str, lock_timeout: float) -> None:
         super().__init__()
         self._path = path
-        self._file_lock = _files.FileLock(path, lock_timeout)
-        self._signature: _files.Signature | None = None  # of the version in memory; None: not known
+        self._file_lock = atomic_files.FileLock(path, lock_timeout)
+        self._signature: atomic_files.Signature | None = None  # of the version in memory; None: not known
         self._status: os.stat_result | None = None
         self._tidy = False
         self._refresh()
@@ -53,26 +53,26 @@ class JSONStore(MemoryStore):
     def _read(self, *, locked: bool) -> bool:
         """Read the file if it has changed. A damaged one is set aside under the lock; without it, returns False."""
         try:
-            status = _oscalls.stat(self._path)
-            if _files.signature(status) == self._signature:
+            status = syscalls.stat(self._path)
+            if atomic_files.signature(status) == self._signature:
                 return True
             self._signature = None
-            data, status = _files.read_file(self._path)
+            data, status = atomic_files.read_file(self._path)
         except FileNotFoundError:
             self._entries, self._signature, self._status = {}, _ABSENT, None
             return True
         except OSError as error:
-            raise _files.failure(self._path, "read it", error) from error
+            raise atomic_files.failure(self._path, "read it", error) from error
         try:
             self._entries = _parse(self._path, data)
         except ValueError as error:
             if not locked:
                 return False
             self._entries = {}
-            _files.set_aside(self._path, "it is empty" if not data else str(error))
+            atomic_files.set_aside(self._path, "it is empty" if not data else str(error))
             self._signature, self._status = _ABSENT, None
         else:
-            self._signature, self._status = _files.signature(status), status
+            self._signature, self._status = atomic_files.signature(status), status
         return True
 
     def _lock_file(self) -> None:
@@ -81,28 +81,28 @@ class JSONStore(MemoryStore):
         except StateFileError:
             raise
         except OSError as error:
-            raise _files.failure(f"{self._path}.lock", "lock it", error) from error
+            raise atomic_files.failure(f"{self._path}.lock", "lock it", error) from error
 
     def _write(self) -> None:
         data = _render(self._entries)
         self._signature = None  # until the new version is known to be there
         try:
             if not self._tidy:
-                _files.remove_leftovers(self._path)
+                atomic_files.remove_leftovers(self._path)
                 self._tidy = True
-            status = _files.write_file(self._path, data, self._status)
+            status = atomic_files.write_file(self._path, data, self._status)
         except OSError as error:
-            raise _files.failure(self._path, "write it", error) from error
-        self._signature, self._status = _files.signature(status), status
+            raise atomic_files.failure(self._path, "write it", error) from error
+        self._signature, self._status = atomic_files.signature(status), status
 
     def begin(self) -> None:
         self._guard()
         try:
             if self._depth == 0:
                 try:
-                    _files.make_folder(self._path)
+                    atomic_files.make_folder(self._path)
                 except OSError as error:
-                    raise _files.failure(self._path, "create its folder", error) from error
+                    raise atomic_files.failure(self._path, "create its folder", error) from error
                 self._lock_file()
                 try:
                     self._read(locked=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from threading import RLock
 
-from flowkit_state import _oscalls
 from flowkit_state.errors import StateFileError
+from flowkit_state.storage import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
 
-    from flowkit_state._lease import Claim
+    from flowkit_state.storage.ownership import Claim
 
     class Database(Protocol):
         """A SQL database that holds the tables of runs. `begin` to `commit` makes several statements one change."""
@@ -98,7 +98,7 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._connection = _oscalls.connect(":memory:", 0.0)
+        self._connection = syscalls.connect(":memory:", 0.0)
         self._depth = 0
         for statements in MIGRATIONS:
             for statement in statements:

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowkit_state._record import Record
+    from flowkit_state.storage.base import Record
 
 
 class MemoryStore:

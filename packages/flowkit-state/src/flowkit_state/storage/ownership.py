@@ -6,7 +6,7 @@ import os
 import sys
 import weakref
 
-from flowkit_state._json import dumps, loads
+from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import sys
 import time
 import warnings
 
-from flowkit_state import _oscalls
 from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, plain
 from flowkit_state.module_names import OURS
+from flowkit_state.storage import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,26 +51,26 @@ def make_folder(path: str) -> None:
         folder = os.path.dirname(folder)
     for folder in reversed(missing):
         try:
-            _oscalls.mkdir(folder)
+            syscalls.mkdir(folder)
         except FileExistsError:
             continue  # another process was faster; if it is no folder, the next step says so
-        _oscalls.sync_folder(os.path.dirname(folder))
+        syscalls.sync_folder(os.path.dirname(folder))
 
 
 def read_file(path: str) -> tuple[bytes, os.stat_result]:
     """Return the contents of a file, and the status that belongs to them. Raises `OSError`."""
-    fd = _oscalls.open(path, _oscalls.READ)
+    fd = syscalls.open(path, syscalls.READ)
     try:
-        status = _oscalls.fstat(fd)
+        status = syscalls.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
             raise OSError(code, "it is not a regular file")
         chunks = []
-        while chunk := _oscalls.read(fd, _CHUNK):
+        while chunk := syscalls.read(fd, _CHUNK):
             chunks.append(chunk)
         return b"".join(chunks), status
     finally:
-        _oscalls.close(fd)
+        syscalls.close(fd)
 
 
 def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.stat_result:
@@ -79,39 +79,39 @@ def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.st
     The caller holds the lock of the file. Mode and owner are those of `previous`; a new file is private.
     """
     temporary = f"{path}.{os.getpid()}-{os.urandom(6).hex()}.tmp"
-    fd = _oscalls.open(temporary, _oscalls.CREATE)
+    fd = syscalls.open(temporary, syscalls.CREATE)
     try:
         try:
             rest = memoryview(data)
             while rest:
-                rest = rest[_oscalls.write(fd, rest) :]
+                rest = rest[syscalls.write(fd, rest) :]
             if previous is not None:
-                _oscalls.copy_owner_and_mode(temporary, previous)
+                syscalls.copy_owner_and_mode(temporary, previous)
                 # Strictly later than the version before it: so no two versions look alike, even on a reused inode.
-                _oscalls.set_mtime(temporary, max(time.time_ns(), previous.st_mtime_ns + _MTIME_STEP))
-            _oscalls.fsync(fd)
-            status = _oscalls.fstat(fd)
+                syscalls.set_mtime(temporary, max(time.time_ns(), previous.st_mtime_ns + _MTIME_STEP))
+            syscalls.fsync(fd)
+            status = syscalls.fstat(fd)
         finally:
-            _oscalls.close(fd)
-        _oscalls.replace(temporary, path)
+            syscalls.close(fd)
+        syscalls.replace(temporary, path)
     except BaseException:
         _discard(temporary)
         raise
-    _oscalls.sync_folder(os.path.dirname(path))
+    syscalls.sync_folder(os.path.dirname(path))
     return status
 
 
 def remove_leftovers(path: str) -> None:
     """Delete temporary files of writers that died. Under the lock there are no others."""
     folder, name = os.path.split(path)
-    for found in _oscalls.names_in(folder):
+    for found in syscalls.names_in(folder):
         if found.startswith(f"{name}.") and found.endswith(".tmp"):
             _discard(os.path.join(folder, found))
 
 
 def _discard(path: str) -> None:
     try:
-        _oscalls.unlink(path)
+        syscalls.unlink(path)
     except OSError:
         pass  # it is only litter, and the next writer tries again
 
@@ -126,8 +126,8 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
     try:
         for suffix in companions:
             if os.path.lexists(path + suffix):
-                _oscalls.replace(path + suffix, kept + suffix)
-        _oscalls.replace(path, kept)
+                syscalls.replace(path + suffix, kept + suffix)
+        syscalls.replace(path, kept)
     except OSError as error:
         raise StateFileError(
             path, f"it is damaged ({reason}), and cannot be set aside: {error.strerror or error}.", error.errno
@@ -159,24 +159,24 @@ class FileLock:
 
     def acquire(self) -> None:
         """Wait for the lock. Raises `StateLockedError` after the timeout, `OSError` where there can be no lock."""
-        fd = _oscalls.open(f"{self._path}.lock", _oscalls.LOCK)
+        fd = syscalls.open(f"{self._path}.lock", syscalls.LOCK)
         try:
             deadline = time.monotonic() + self._timeout
             pause = 0.0005
-            while not _oscalls.try_lock(fd):
+            while not syscalls.try_lock(fd):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise locked(self._path, self._timeout)
                 time.sleep(min(pause, left))
                 pause = min(pause * 1.5, 0.02)
         except BaseException:
-            _oscalls.close(fd)
+            syscalls.close(fd)
             raise
         self._fd = fd
 
     def release(self) -> None:
         fd, self._fd = self._fd, -1
-        for step in (_oscalls.unlock, _oscalls.close):
+        for step in (syscalls.unlock, syscalls.close):
             try:
                 step(fd)
             except OSError:
@@ -203,7 +203,7 @@ def foreign_writer(path: str) -> str | None:
     place = path
     while True:
         try:
-            status = _oscalls.stat(place)
+            status = syscalls.stat(place)
         except OSError as error:
             return f"{place} cannot be checked ({error.strerror})"
         if status.st_uid not in (os.geteuid(), 0) or (place == path and status.st_uid != os.geteuid()):

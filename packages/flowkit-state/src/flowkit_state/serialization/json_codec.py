@@ -13,18 +13,19 @@ from base64 import b64decode, b64encode
 from enum import Enum
 from math import copysign, isfinite, isnan
 
-from flowkit_state import _classes
-from flowkit_state._json import dumps
-from flowkit_state._walk import walk
 from flowkit_state.errors import RestoreError, UnsupportedValueError, shown
+from flowkit_state.serialization import class_references
+from flowkit_state.serialization.class_references import NotFoundError, RefusedError
+from flowkit_state.serialization.json_text import dumps
+from flowkit_state.serialization.trampoline import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from flowkit_state._serializers import Serializer
-    from flowkit_state._walk import Steps
+    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.trampoline import Steps
 
 _HINT = (
     'Convert it to a supported type first, or use StateManager(..., serializer="pickle"), or a serializer for its type.'
@@ -46,7 +47,7 @@ def encode(value: object, *, key: str | None = None, root: str = "value", own: S
     encoder = _Encoder(root, own)
     try:
         return walk(encoder.expand, value)
-    except _classes.RefusedError as refused:
+    except RefusedError as refused:
         reason, hint = refused.args
         culprit = encoder.culprit
         cls = type(culprit)
@@ -65,7 +66,7 @@ def decode(tree: Any, *, key: str | None = None, own: Mapping[str, Serializer] |
 
     try:
         return walk(expand, tree)
-    except _classes.NotFoundError as error:
+    except NotFoundError as error:
         raise RestoreError(key, str(error)) from None
     except Exception as error:  # whatever a damaged entry makes of the constructors below
         raise RestoreError(key, f"the stored entry is damaged ({type(error).__name__}: {error}).") from error
@@ -159,11 +160,11 @@ class _Encoder:
     def _note(self, value: object) -> None:
         address = id(value)
         if address in self._open:
-            raise _classes.RefusedError("and contains itself", "Break the circle first.")
+            raise RefusedError("and contains itself", "Break the circle first.")
         if address in self._seen:
             self._repeats += 1
             if self._repeats > _MAX_REPEATS:
-                raise _classes.RefusedError("and is reached by millions of ways", "Keep each shared object once.")
+                raise RefusedError("and is reached by millions of ways", "Keep each shared object once.")
         self._seen.add(address)
 
     def _items(self, values: Iterable[Any]) -> Steps:
@@ -230,31 +231,31 @@ class _Encoder:
         if library is not None:
             return library(value)
         if isinstance(value, Enum):
-            return {"$enum": _classes.enum_parts(value)}
-        if _classes.is_namedtuple(cls):
+            return {"$enum": class_references.enum_parts(value)}
+        if class_references.is_namedtuple(cls):
             self._note(value)
             return self._namedtuple(value)
-        if _classes.is_dataclass(cls) and not isinstance(value, type):
+        if class_references.is_dataclass(cls) and not isinstance(value, type):
             self._note(value)
             return self._dataclass(value)
         for builtin in _BUILTINS:
             if issubclass(cls, builtin):
                 way = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
                 reason = f"a subclass of {builtin.__name__}, and would come back as a plain one"
-                raise _classes.RefusedError(reason, way)
+                raise RefusedError(reason, way)
         if (cls.__module__ or "").partition(".")[0] in ("numpy", "pandas"):
             way = 'Convert it first, for example with .tolist() or .to_dict(), or use serializer="pickle".'
-            raise _classes.RefusedError("which cannot be kept faithfully", way)
-        raise _classes.RefusedError("which cannot be kept faithfully", _HINT)
+            raise RefusedError("which cannot be kept faithfully", way)
+        raise RefusedError("which cannot be kept faithfully", _HINT)
 
     def _namedtuple(self, value: Any) -> Steps:
-        fields = _classes.namedtuple_fields(value)
-        name = _classes.reference(type(value))
+        fields = class_references.namedtuple_fields(value)
+        name = class_references.reference(type(value))
         return {"$namedtuple": [name, list(fields), (yield from self._list(value))]}
 
     def _dataclass(self, value: Any) -> Steps:
-        name = _classes.reference(type(value))
-        fields = _classes.dataclass_fields(value)
+        name = class_references.reference(type(value))
+        fields = class_references.dataclass_fields(value)
         self._open.add(id(value))
         out = {}
         for field, item in fields.items():
@@ -269,10 +270,10 @@ def _own(value: Any, serializer: Serializer) -> Any:
         data = serializer.dump(value)
     except Exception as error:
         reason = f"which its serializer {serializer.name!r} failed to dump ({type(error).__name__}: {error})"
-        raise _classes.RefusedError(reason, "Mend the serializer.") from error
+        raise RefusedError(reason, "Mend the serializer.") from error
     if type(data) is not bytes:
         reason = f"and its serializer {serializer.name!r} made a {type(data).__name__} of it"
-        raise _classes.RefusedError(reason, "A serializer's dump() has to return bytes.")
+        raise RefusedError(reason, "A serializer's dump() has to return bytes.")
     return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
 
 
@@ -280,12 +281,12 @@ def _read_own(parts: list[str], own: Mapping[str, Serializer]) -> Any:
     name, text = parts
     if name not in own:
         way = "open the file with StateManager(..., serializer=...) that has it."
-        raise _classes.NotFoundError(f"it was kept by the serializer {shown(name)}, which is not here; {way}")
+        raise NotFoundError(f"it was kept by the serializer {shown(name)}, which is not here; {way}")
     try:
         return own[name].load(b64decode(text, validate=True))
     except Exception as error:
         reason = f"its serializer {shown(name)} cannot load it ({type(error).__name__}: {error})."
-        raise _classes.NotFoundError(reason) from error
+        raise NotFoundError(reason) from error
 
 
 # Types of the standard library. Who holds such a value has imported its module, so encoding imports nothing.
@@ -310,7 +311,7 @@ def _timezone(value: Any) -> Any:
 
 def _zoneinfo(value: Any) -> Any:
     if value.key is None:
-        raise _classes.RefusedError("a time zone without a name", "Make it with ZoneInfo(name).")
+        raise RefusedError("a time zone without a name", "Make it with ZoneInfo(name).")
     return {"$zoneinfo": value.key}
 
 
@@ -359,7 +360,7 @@ def _expand_tree(tree: Any) -> Any:
                 return make(content)
             grow = _GROWERS.get(tag)
             if grow is None:
-                raise _classes.NotFoundError(f"it has the unknown type {tag}; a newer version may have written it.")
+                raise NotFoundError(f"it has the unknown type {tag}; a newer version may have written it.")
             return grow(content)
     return _dict_of(tree)
 
@@ -429,7 +430,7 @@ def _read_zoneinfo(key: str) -> Any:
     try:
         return ZoneInfo(key)
     except (OSError, KeyError, ValueError) as error:
-        raise _classes.NotFoundError(f"the time zone {key} is not known here; install the tzdata package.") from error
+        raise NotFoundError(f"the time zone {key} is not known here; install the tzdata package.") from error
 
 
 def _read_date(text: str) -> Any:
@@ -478,11 +479,11 @@ def _read_path(parts: list[Any]) -> Any:
 
 
 def _read_namedtuple(parts: list[Any]) -> Steps:
-    return _classes.namedtuple_from(parts[0], parts[1], (yield from _list_of(parts[2])))
+    return class_references.namedtuple_from(parts[0], parts[1], (yield from _list_of(parts[2])))
 
 
 def _read_dataclass(parts: list[Any]) -> Steps:
-    return _classes.dataclass_from(parts[0], (yield from _dict_of(parts[1])))
+    return class_references.dataclass_from(parts[0], (yield from _dict_of(parts[1])))
 
 
 _MAKERS: dict[str, Callable[[Any], Any]] = {
@@ -493,7 +494,7 @@ _MAKERS: dict[str, Callable[[Any], Any]] = {
     "$bytearray": lambda text: bytearray(b64decode(text, validate=True)),
     "$complex": lambda parts: complex(*map(_number, parts)),
     "$range": lambda parts: range(*map(_integer, parts)),
-    "$enum": _classes.enum_from,
+    "$enum": class_references.enum_from,
     "$timedelta": _read_timedelta,
     "$timezone": _read_timezone,
     "$zoneinfo": _read_zoneinfo,

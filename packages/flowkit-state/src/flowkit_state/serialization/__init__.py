@@ -1,0 +1,1 @@
+"""Conversion of Python values to JSON text or pickles, and back."""

@@ -1,0 +1,1 @@
+"""Storage backends: memory, a JSON file, and a SQLite database with blob files."""
