@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowkit_core.draw import draw, html
+from flowkit_core.drawing import draw, html
 
 
 def graph(wiring: str) -> tuple[list[str], list[list[int]]]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_core import DAG, MissingDistributionError, Task, TaskReused, TaskStarted, task
-from flowkit_core.durable import check_cache, idempotency_key
+from flowkit_core.runs.persistence import check_cache, idempotency_key
 
 
 class Store:

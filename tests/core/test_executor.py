@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-import flowkit_core.executor as found
-from flowkit_core import DAG, Call, Ending, Executor, Later, RunStarted, Task, UnknownExecutorError, register_executor
-from flowkit_core.executor import carry
+from flowkit_core import (
+    DAG,
+    Call,
+    Ending,
+    Executor,
+    Later,
+    RunStarted,
+    Task,
+    UnknownExecutorError,
+    executor_registry,
+    register_executor,
+)
+from flowkit_core.runs.fast_path import carry
 
 
 class Backwards:
@@ -56,7 +66,7 @@ class Carrying(Backwards):
 @pytest.fixture
 def names(monkeypatch):
     """Leave the registered executors as they were."""
-    monkeypatch.setattr(found, "_factories", dict(found._factories))
+    monkeypatch.setattr(executor_registry, "_factories", dict(executor_registry._factories))
 
 
 def etl():

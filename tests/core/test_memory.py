@@ -307,7 +307,7 @@ def test_results_hold_neither_parameters_nor_tasks(watch):
         modules = {type(one).__module__ for one in reachable(results)}
         assert {name for name in modules if name.startswith("flowkit_")} <= {
             "flowkit_core.results",
-            "flowkit_core.ledger",
+            "flowkit_core.runs.run_state",
         }
         assert results.states == {"value": "succeeded", "skipped": "skipped"}
         assert set(results.attempts) == set(results.durations) == {"value"}

@@ -36,7 +36,7 @@ from flowkit import (
     task,
 )
 from flowkit.testing import Verified, verify_resume
-from flowkit_core.durable import Cache, Store
+from flowkit_core.runs.persistence import Cache, Store
 
 # A task keeps the types of its function, however it is decorated.
 

@@ -10,7 +10,7 @@
 {'extract': [3, 1, 2], 'transform': [1, 2, 3]}
 """
 
-from . import _start  # noqa: F401 - before the program changes what it began with
+from . import _initial_environment  # noqa: F401 - before the program changes what it began with
 from .errors import (
     BindingError,
     DAGCycleError,
@@ -40,8 +40,8 @@ from .events import (
     TaskStarted,
     TaskSucceeded,
 )
-from .executor import Executor, SerialExecutor, register_executor
-from .outcome import Call, Ending, Later
+from .executor import Executor, SerialExecutor
+from .executor_registry import register_executor
 from .pipelines.dag import DAG
 from .pipelines.graph import Graph
 from .pipelines.node import Node
@@ -50,7 +50,8 @@ from .pipelines.task import Task, task
 from .pipelines.wiring import Group
 from .results import Results
 from .retry import RetryPolicy
-from .run import Run
+from .runs.call import Call, Ending, Later
+from .runs.run import Run
 
 __all__ = [
     "DAG",

@@ -1,28 +1,21 @@
-"""Where calls run: the executor protocol, looking one up by name, and the serial executor."""
+"""The executor protocol, and the serial executor."""
 
 from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
-from functools import cache
-from heapq import heapify, heappop, heappush
-from itertools import count
-from time import monotonic, perf_counter, sleep
+from time import perf_counter, sleep
 
 from ._typing import TYPE_CHECKING, Protocol
-from .errors import UnknownExecutorError, did_you_mean, shown
-from .outcome import Ending, Later
+from .errors import shown
 from .pipelines.node import Node
+from .runs.call import Later
+from .runs.fast_path import carry
+from .runs.timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextvars import Context
-
     from ._typing import Any
-    from .run import Run
-
-GROUP = "flowkit.executors"
-SOLD_WITH = {"thread": "flowkit-exec", "process": "flowkit-exec"}
+    from .runs.run import Run
 
 
 class Executor(Protocol):
@@ -46,72 +39,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Let go of whatever the executor keeps between runs. Calling it twice is fine."""
-
-
-def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
-    """Make the call of one ready node in this thread, in a copy of a context, and tell the run how it ended.
-
-    Args:
-        run: the run.
-        node: a node that the run handed out.
-        context: context variables of whoever started the run.
-
-    Returns:
-        What :meth:`Run.finish` returns.
-    """
-    call = run.call(node)
-    if isinstance(call, Ending):
-        return run.finish(node, call)
-    own = context.copy()
-    began = perf_counter()
-    outcome: Any = own.run(call.judge) if call.when is not None or call.recall is not None else None
-    if outcome is None:
-        outcome = run.begun(node)
-    if outcome is None:
-        began = perf_counter()
-        outcome = own.run(call.perform)
-    try:
-        return run.finish(node, outcome, perf_counter() - began)
-    finally:
-        del outcome  # the traceback of an error leads to this frame, which would lead to the error: a cycle
-
-
-class Timers:
-    """Nodes that wait for a time to come: retries.
-
-    Examples:
-        >>> timers = Timers(clock=lambda: 10.0)
-        >>> timers.wait()
-        0.0
-    """
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._heap: list[tuple[float, int, Node]] = []
-        self._order = count()
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, later: Later) -> None:
-        """Wait for a node's delay."""
-        heappush(self._heap, (self._clock() + later.delay, next(self._order), later.node))
-
-    def wait(self) -> float:
-        """Return the seconds until the first node is due, an hour at most; 0 if one is, or none waits."""
-        return min(max(0.0, self._heap[0][0] - self._clock()), 3600.0) if self._heap else 0.0
-
-    def due(self, run: Run) -> list[Node]:
-        """Take out the nodes whose time has come, and those that the run would not let start any more anyway."""
-        now = self._clock()
-        nodes = []
-        if run.halted and (idle := [entry for entry in self._heap if not run.allows(entry[2])]):
-            nodes = [entry[2] for entry in idle]
-            self._heap = [entry for entry in self._heap if run.allows(entry[2])]
-            heapify(self._heap)
-        while self._heap and self._heap[0][0] <= now:
-            nodes.append(heappop(self._heap)[2])
-        return nodes
 
 
 class SerialExecutor:
@@ -182,95 +109,3 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
             f"{owner} is {shown(max_workers)}, but must be an integer of at least 1, or None for a sensible default"
         )
     return max_workers
-
-
-_factories: dict[str, Callable[..., Executor]] = {"serial": SerialExecutor}
-
-
-def register_executor(name: str, factory: Callable[..., Executor]) -> None:
-    """Make an executor known by name in this process, without packaging metadata.
-
-    Args:
-        name: what ``run(executor=...)`` will call it.
-        factory: called with ``max_workers`` (an integer of at least 1, or None).
-    """
-    _factories[name] = factory
-
-
-def resolve_executor(executor: str | Executor | None, max_workers: int | None = None) -> tuple[Executor, bool]:
-    """Return the executor that a user means, and whether it was made here and is the caller's to close.
-
-    Args:
-        executor: an object; or a name; or None, which means threads where ``flowkit-exec`` is installed, else serial.
-        max_workers: how many workers a named executor should use at most; None leaves it to the executor.
-
-    Raises:
-        UnknownExecutorError: there is none of that name; the message says what there is and what to install.
-        TypeError: it is neither a name nor an executor.
-    """
-    if executor is None:
-        factory = _found("thread") or SerialExecutor
-        return factory(max_workers=max_workers), True
-    if isinstance(executor, str):
-        found = _found(executor)
-        if found is None:
-            _found("thread")
-            raise UnknownExecutorError(executor, sorted({*_factories, *_advertised()}), _hint(executor))
-        return found(max_workers=max_workers), True
-    if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
-        return executor, False
-    hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
-    raise TypeError(
-        f"executor is {shown(executor)}, but must be a name such as 'thread', or an executor object with "
-        f"execute(run){hint}"
-    )
-
-
-def _found(name: str) -> Callable[..., Executor] | None:
-    """Return the factory of that name; what is installed is asked only for a name that is not known yet, once."""
-    if name not in _factories and name in SOLD_WITH:
-        _import(
-            SOLD_WITH[name]
-        )  # our own layers make themselves known, also where there is no metadata: frozen applications
-    if name not in _factories:
-        points = _advertised().get(name, [])
-        if not points:
-            return None
-        if len(points) > 1:
-            owners = ", ".join(sorted(point.dist.name for point in points))
-            raise UnknownExecutorError(name, sorted(_factories), f"several distributions claim the name: {owners}")
-        _factories[name] = points[0].load()
-    return _factories[name]
-
-
-@cache
-def _import(distribution: str) -> None:
-    from importlib import import_module
-
-    module = distribution.replace("-", "_")
-    try:
-        import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-
-
-@cache
-def _advertised() -> dict[str, list[Any]]:
-    """Return the entry points of executors, by name: looked up once, because it reads every installed distribution."""
-    from importlib.metadata import entry_points
-
-    points: dict[str, list[Any]] = {}
-    for point in entry_points(group=GROUP):
-        points.setdefault(point.name, []).append(point)
-    return points
-
-
-def _hint(name: str) -> str:
-    if name in SOLD_WITH:
-        return f"It comes with the distribution {SOLD_WITH[name]!r}: install that"
-    if name == "dask":
-        return "It is meant for a distribution of its own, 'flowkit-dask', which does not exist yet"
-    guess = did_you_mean(name, [*_factories, *SOLD_WITH])
-    ways = f"Register one with register_executor(), or under the entry-point group {GROUP!r}"
-    return f"{ways}, or pass an executor object{guess}"

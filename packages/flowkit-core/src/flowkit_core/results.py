@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ._typing import TYPE_CHECKING, Any
 from .errors import MissingResultError, did_you_mean, plain, shown
-from .failure import described
+from .failures import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .ledger import Summary
-    from .run import Run
+    from .runs.run import Run
+    from .runs.run_state import Summary
 
 
 class RaisedError(Exception):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from ._typing import TYPE_CHECKING
-from .durable import state_manager
 from .errors import shown
 from .events import TaskStarted
-from .outcome import DONE, STATES
+from .runs.recorder import state_manager
+from .runs.states import DONE, STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ._typing import Any
-    from .durable import Cache, Done, Journal, Resume, Store
     from .executor import Executor
     from .pipelines.pipeline import Pipeline
     from .results import Results
+    from .runs.persistence import Cache, Done, Journal, Resume, Store
 
 _DONE = tuple(STATES[state] for state in DONE)
 

@@ -14,9 +14,17 @@ import sys
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import Ending, ExecutorError, Later, SerializationError, WorkerDiedError, _start, failure
-from flowkit_core.executor import Timers
-from flowkit_core.outcome import CANCELLED, CLEAN_UP, FAILED
+from flowkit_core import (
+    Ending,
+    ExecutorError,
+    Later,
+    SerializationError,
+    WorkerDiedError,
+    _initial_environment,
+    failures,
+)
+from flowkit_core.runs.states import CANCELLED, CLEAN_UP, FAILED
+from flowkit_core.runs.timers import Timers
 
 from . import _wire as wire
 from ._child import Child, bury_all, depth, import_path, signal_name
@@ -334,7 +342,7 @@ class Crew:
             at = child.held.get(ticket)
             handle(payload, {**facts, "task": at.name} if at is not None else {})
         elif kind == wire.SLOW:
-            failure.report(
+            failures.report(
                 f"worker process {child.pid} has been executing the script for {wire.PATIENCE:g} s, up to its first "
                 f"run(), to find what a task needs: put what takes long, or waits for something that this process "
                 f"has, below the run(), or under if __name__ == '__main__'"
@@ -553,7 +561,7 @@ def _surroundings(run: Run) -> dict[str, Any]:
         "path": import_path(),
         "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},
         "argv": list(sys.argv),
-        "began": _start.surroundings,
+        "began": _initial_environment.captured,
         "logs": "logging" in sys.modules,
         "levels": heard,
         "fail_fast": run.fail_fast,

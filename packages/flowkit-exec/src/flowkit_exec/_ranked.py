@@ -6,7 +6,7 @@ from collections import deque
 from heapq import heappop, heappush
 from threading import Lock
 
-from flowkit_core._gil import GIL
+from flowkit_core._atomic import GIL
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import failure
+from flowkit_core import failures
 
 from . import _wire as wire
 from ._words import described, is_for_the_program, shown
@@ -140,4 +140,4 @@ def _guarded(log: Callable[..., object], *args: Any, **options: Any) -> None:
     try:
         log(*args, **options)
     except Exception as error:
-        failure.report(f"a log handler failed: {described(error)}")
+        failures.report(f"a log handler failed: {described(error)}")

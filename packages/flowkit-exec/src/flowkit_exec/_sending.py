@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Ending
-from flowkit_core.outcome import FAILED
+from flowkit_core.runs.states import FAILED
 
 from . import _wire as wire
 from ._faults import bad_argument

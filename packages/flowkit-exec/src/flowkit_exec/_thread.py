@@ -20,7 +20,9 @@ from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import ExecutorError, Later, Node, Run
-from flowkit_core.executor import Timers, carry, checked_workers
+from flowkit_core.executor import checked_workers
+from flowkit_core.runs.fast_path import carry
+from flowkit_core.runs.timers import Timers
 
 from ._ranked import Ranked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import failure
+from flowkit_core import failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ LONGEST_TEXT = 1 << 20
 
 def described(error: BaseException) -> str:
     """Return the type and the message of an exception, whatever its class does when it is asked."""
-    return safe(lambda: failure.described(error))
+    return safe(lambda: failures.described(error))
 
 
 def kind_of(value: Any) -> str:

@@ -23,9 +23,9 @@ from threading import Lock, Thread, Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import _start
-from flowkit_core.coroutines import CoroutineType, run_coroutine
-from flowkit_core.failure import clear_frames, strip_traceback
+from flowkit_core import _initial_environment
+from flowkit_core.failures import clear_frames, strip_traceback
+from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 
 from . import _wire as wire
 from ._exceptions import pack_error
@@ -262,7 +262,7 @@ class Worker:
         elif kind == wire.RUN:
             if message is not None:  # else they are as for the run before
                 self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
-                _start.surroundings = message["began"]  # for workers of a run inside a task
+                _initial_environment.captured = message["began"]  # for workers of a run inside a task
                 self._tend_logs()
             self._settle()
             for number in [number for number, (how, _) in self._references.items() if how == "pickle"]:

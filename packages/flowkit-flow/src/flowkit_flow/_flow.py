@@ -11,7 +11,7 @@ from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core.errors import plain, shown
-from flowkit_core.failure import counted
+from flowkit_core.failures import counted
 from flowkit_core.pipelines.binding import bind_by_name
 from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings

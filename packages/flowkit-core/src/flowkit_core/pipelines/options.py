@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Literal, TypedDict
 
     from flowkit_core._typing import Any
-    from flowkit_core.durable import Cache
+    from flowkit_core.runs.persistence import Cache
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
@@ -208,7 +208,7 @@ def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
     parts = ("over", "find", "keep")
     if isinstance(cache, type) or not all(callable(getattr(cache, part, None)) for part in parts):
         raise TaskOptionTypeError(task, "cache", cache, "True, a TaskCache such as TaskCache(ttl=3600), or None")
-    from flowkit_core.durable import check_cache as check_fit
+    from flowkit_core.runs.persistence import check_cache as check_fit
 
     check_fit(cache, func, task)
 

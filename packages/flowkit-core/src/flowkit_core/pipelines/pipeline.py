@@ -8,12 +8,13 @@ from time import perf_counter
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError, ExecutorError, did_you_mean, plain, shown
 from flowkit_core.events import RunFinished, RunStarted
-from flowkit_core.executor import checked_workers, resolve_executor
-from flowkit_core.failure import add_note
-from flowkit_core.logs import log_observer, warn_empty
+from flowkit_core.executor import checked_workers
+from flowkit_core.executor_registry import resolve_executor
+from flowkit_core.failures import add_note
+from flowkit_core.logging_observer import log_observer, warn_empty
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
-from flowkit_core.run import Run
+from flowkit_core.runs.run import Run
 
 from .options import PIPELINE_METHODS, RUN_ALIASES, check_known
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from flowkit_core._typing import Any, Never
-    from flowkit_core.durable import Book, Refresh, Resume, StateErrors, Store
     from flowkit_core.events import Observer
     from flowkit_core.executor import Executor
+    from flowkit_core.runs.persistence import Refresh, Resume, StateErrors, Store
+    from flowkit_core.runs.recorder import Book
 
     from .graph import Graph
 
@@ -156,7 +158,7 @@ class Pipeline:
         run: Run | None = None
         try:
             if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
-                from flowkit_core.durable import Book
+                from flowkit_core.runs.recorder import Book
 
                 book = Book(
                     graph,
@@ -212,7 +214,7 @@ class Pipeline:
             DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the graph cannot be
                 built.
         """
-        from flowkit_core.draw import draw
+        from flowkit_core.drawing import draw
 
         graph = self.graph()
         return draw(
@@ -226,7 +228,7 @@ class Pipeline:
 
     def _repr_html_(self) -> str:
         """Show the picture in a notebook; a graph that is wrong shows what is wrong with it."""
-        from flowkit_core.draw import html
+        from flowkit_core.drawing import html
         from flowkit_core.errors import FlowkitError
 
         try:

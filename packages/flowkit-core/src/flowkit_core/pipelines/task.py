@@ -9,10 +9,10 @@ from types import FunctionType, MethodType
 
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from flowkit_core._warnings import warn
-from flowkit_core.coroutines import CoroutineType
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError, did_you_mean, plain, shown
-from flowkit_core.failure import add_note, described, report
+from flowkit_core.failures import add_note, described, report
 from flowkit_core.retry import RetryPolicy, own_random
+from flowkit_core.runs.coroutines import CoroutineType
 
 from . import discovery
 from .calls import FUNCTION, GENERATORS, Token, active_block, is_constructor_of, scope_of
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from flowkit_core._typing import Any
-    from flowkit_core.durable import Cache
+    from flowkit_core.runs.persistence import Cache
 
     from .options import RetryOn, TaskOptions, Trigger
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ._typing import TYPE_CHECKING
+from flowkit_core._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ._typing import Any
+    from flowkit_core._typing import Any
 
 
 async def _nothing() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ._typing import TYPE_CHECKING
-from .outcome import FAILED, SKIPPED, STATES, SUCCEEDED
+from flowkit_core._typing import TYPE_CHECKING
+
+from .states import FAILED, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ._typing import Any
-    from .pipelines.graph import Graph
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.graph import Graph
 
 ABSENT: Any = object()
 """In the place of a value that is not there."""

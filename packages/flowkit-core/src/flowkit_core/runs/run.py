@@ -18,12 +18,11 @@ from __future__ import annotations
 from _thread import RLock
 from itertools import repeat
 
-from ._gil import countdowns
-from ._typing import TYPE_CHECKING
-from .coroutines import CoroutineType, run_coroutine
-from .errors import plain, shown
-from .events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from .failure import (
+from flowkit_core._atomic import countdowns
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import plain, shown
+from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
+from flowkit_core.failures import (
     Failure,
     add_note,
     all_of,
@@ -34,33 +33,24 @@ from .failure import (
     report,
     strip_traceback,
 )
-from .ledger import ABSENT, Ledger
-from .outcome import (
-    BAD,
-    CANCELLED,
-    CLEAN_UP,
-    FAILED,
-    PENDING,
-    SKIPPED,
-    STATES,
-    SUCCEEDED,
-    UPSTREAM_FAILED,
-    Call,
-    Ending,
-    Later,
-)
-from .pipelines.binding import bind_condition, params_of
-from .pipelines.parameters import KEY, Parameters
+from flowkit_core.pipelines.binding import bind_condition, params_of
+from flowkit_core.pipelines.parameters import KEY, Parameters
+
+from .call import Call, Ending, Later
+from .coroutines import CoroutineType, run_coroutine
+from .run_state import ABSENT, Ledger
+from .states import BAD, CANCELLED, CLEAN_UP, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextvars import Context
 
-    from ._typing import Any
-    from .durable import Book
-    from .events import Event, Observer
-    from .pipelines.graph import Graph
-    from .pipelines.node import Node
+    from flowkit_core._typing import Any
+    from flowkit_core.events import Event, Observer
+    from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.pipelines.node import Node
+
+    from .recorder import Book
 
 NOTHING: tuple[Node, ...] = ()
 
@@ -456,7 +446,7 @@ class Run(Ledger):
             own = params_of(node.name, self.params)
             given |= {name: own[name] for name in binding.open if name in own}
         if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
-            from .durable import idempotency_key
+            from .persistence import idempotency_key
 
             given[KEY] = idempotency_key(self.run_id, node.name)
         others = [values[source] for source in rest if states[source] == SUCCEEDED]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from flowkit_core.layout import layout
+from flowkit_core.drawing.layered_layout import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

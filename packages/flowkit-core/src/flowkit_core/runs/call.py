@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from ._typing import TYPE_CHECKING
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import plain, shown
+from flowkit_core.failures import add_note
+
 from .coroutines import CoroutineType, run_coroutine
-from .errors import plain, shown
-from .failure import add_note
+from .states import FAILED, SKIPPED, STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ._typing import Any
-    from .pipelines.node import Node
-
-STATES = ("pending", "succeeded", "failed", "skipped", "upstream_failed", "cancelled")
-PENDING, SUCCEEDED, FAILED, SKIPPED, UPSTREAM_FAILED, CANCELLED = range(6)
-DONE = (SUCCEEDED, SKIPPED)
-BAD = (FAILED, UPSTREAM_FAILED, CANCELLED)
-CLEAN_UP = ("all_done", "one_failed")
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.node import Node
 
 
 class Ending:

@@ -18,4 +18,4 @@ def _now() -> dict[str, Any]:
     return {"cwd": folder, "argv": list(sys.argv), "environment": dict(getattr(os, "environb", {}))}
 
 
-surroundings = _now()
+captured = _now()

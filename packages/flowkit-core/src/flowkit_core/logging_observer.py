@@ -22,7 +22,7 @@ from .events import (
     TaskStarted,
     TaskSucceeded,
 )
-from .failure import described
+from .failures import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ._typing import Any
     from .events import Event
-    from .run import Run
+    from .runs.run import Run
 
 DEBUG, INFO, SYSTEM, SUCCESS, WARNING, ERROR = 10, 20, 22, 25, 30, 40
 _LEVELS: dict[type[Event], int] = {
@@ -68,8 +68,8 @@ def where() -> dict[str, str]:
 
     It is looked up on the stack, so that a task which logs nothing pays nothing.
     """
-    from .executor import carry
-    from .run import Run
+    from .runs.fast_path import carry
+    from .runs.run import Run
 
     callers = (Run._sprint.__code__, carry.__code__)
     frame: FrameType | None = sys._getframe(1)
