@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import BindingError, did_you_mean, plain, shown
+from flowkit_core.errors import BindingError, did_you_mean, plain
 
 from .parameters import KEY, Parameters
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-
-    from .node import Node
 
 
 class Binding:
@@ -240,108 +238,6 @@ def check_condition(
         )
 
 
-# ---- parameters of a run ---------------------------------------------------------------------------------------------
-
-
-def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of ``run(params=...)`` for one task; ``"task.parameter"`` takes precedence."""
-    own = {name: value for name, value in params.items() if "." not in name}
-    for key, value in params.items():
-        owner, dot, name = key.rpartition(".")
-        if dot and owner == task:
-            own[name] = value
-    return own
-
-
-def check_open(
-    nodes: Sequence[Node],
-    names: Sequence[str],
-    open_nodes: Sequence[Node],
-    params: Mapping[str, Any],
-    remedy: Callable[[Node, str, bool], str],
-    filled_remedy: Callable[[str, str, str], str],
-    known: Callable[[], Sequence[str]],
-) -> None:
-    """Check that ``run(params=...)`` fills every open parameter without a default, and has no unknown names.
-
-    Args:
-        nodes: the nodes of a graph.
-        names: the names of the nodes.
-        open_nodes: the nodes with open parameters.
-        params: the argument ``params`` of ``run()``.
-        remedy: returns the fix for a parameter that nothing fills, given the node, the parameter, and whether a task
-            of that name exists that is not directly upstream.
-        filled_remedy: returns the fix for a parameter that an upstream fills, given task, parameter and upstream.
-        known: returns names of tasks outside the pipeline, for suggestions.
-
-    Raises:
-        BindingError: a parameter is not filled, or no task has an open parameter of a name.
-    """
-    keys: list[Any] = list(params)
-    if odd := [name for name in keys if not isinstance(name, str)]:
-        raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
-    wanted: dict[str, list[str]] = {}  # parameter -> tasks that take it
-    for node in open_nodes:
-        for parameter in node.binding.open if node.binding is not None else ():
-            wanted.setdefault(parameter, []).append(node.name)
-    qualified = {f"{task}.{parameter}" for parameter, tasks in wanted.items() for task in tasks}
-    for name in keys:
-        if name not in wanted and name not in qualified:
-            raise _unwanted(nodes, names, name, wanted, qualified, filled_remedy)
-    for node in open_nodes:
-        for parameter in node.binding.open if node.binding is not None else ():
-            if parameter in params or parameter in node.parameters.defaults or parameter == KEY:
-                continue
-            if f"{node.name}.{parameter}" not in params:
-                upstream = [names[index] for index in node.upstream if index not in node.waits]
-                raise _missing(node, parameter, upstream, remedy, [*names, *known()])
-
-
-def _unwanted(
-    nodes: Sequence[Node],
-    names: Sequence[str],
-    name: str,
-    wanted: Mapping[str, Sequence[str]],
-    qualified: set[str],
-    filled_remedy: Callable[[str, str, str], str],
-) -> BindingError:
-    """Return the error for a name in ``run(params=...)`` that is not an open parameter of any task."""
-    owner, dot, parameter = name.rpartition(".")
-    for node in nodes:
-        if dot and node.name != owner:
-            continue
-        filled = parameter if dot else name
-        source = _source_of(node, filled)
-        if source is not None:
-            upstream = names[source]
-            return BindingError(
-                f"run(params=...) has {name!r}, but {filled!r} of task {node.name!r} is filled by its upstream "
-                f"{upstream!r}: {filled_remedy(node.name, filled, upstream)}",
-                node.name,
-                filled,
-                [upstream],
-            )
-    takes = sorted(wanted)
-    guess = did_you_mean(name, [*takes, *sorted(qualified)])
-    if dot and owner in names:
-        own = sorted(found for found, tasks in wanted.items() if owner in tasks)
-        has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has no open parameter"
-    else:
-        has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has an open parameter"
-    return BindingError(
-        f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
-    )
-
-
-def _source_of(node: Node, parameter: str) -> int | None:
-    """Return the index of the node that fills a parameter of a node; None if no node does."""
-    if node.binding is not None:
-        return node.binding.named.get(parameter)
-    if node.sources and parameter in node.parameters.positional[: len(node.sources)]:
-        return node.sources[node.parameters.positional.index(parameter)]
-    return None
-
-
 def _too_many(
     task: str, parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
 ) -> BindingError:
@@ -350,7 +246,7 @@ def _too_many(
     arrive = "1 upstream result arrives" if len(upstream) == 1 else f"{len(upstream)} upstream results arrive"
     first = plain(others[0][0])
     return BindingError(
-        f"task {task!r} takes {takes}, {parameters}, but {arrive}: {_listed(upstream)}; no parameter is left for "
+        f"task {task!r} takes {takes}, {parameters}, but {arrive}: {listed(upstream)}; no parameter is left for "
         f"{left}: add one, or *args, or name every parameter after its upstream; or, to wait for a task "
         f"without taking its result, write {plain(task)}.after({first})",
         task,
@@ -359,35 +255,7 @@ def _too_many(
     )
 
 
-def _missing(
-    node: Node,
-    parameter: str,
-    upstream: Sequence[str],
-    remedy: Callable[[Node, str, bool], str],
-    names: Sequence[str],
-) -> BindingError:
-    """Return the error for a parameter that nothing fills, given the names of tasks in and near the pipeline."""
-    task, parameters = node.name, node.parameters
-    others = [name for name in names if name != task]
-    exists = parameter in others and parameter not in upstream
-    guess = "" if exists else did_you_mean(parameter, [name for name in others if name not in parameters.names])
-    if parameter == "self":
-        advice = f"a method needs an object: make a task of a bound method, Task(something.{task})"
-    else:
-        advice = remedy(node, parameter, exists)
-    if upstream:
-        use = f"nothing upstream is named that{guess}; it can use: {_listed(upstream)}"
-    else:
-        use = f"it has no upstream{guess}"
-    return BindingError(
-        f"task {task!r} takes {parameter!r}, but {use}; its signature is {task}{parameters}: "
-        f"{advice}, give the parameter a default, or pass run(params={{{parameter!r}: ...}})",
-        task,
-        parameter,
-        upstream,
-    )
-
-
-def _listed(names: Iterable[str], most: int = 12) -> str:
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Return names separated by commas, ``most`` at most."""
     listed = list(names)
     return ", ".join(listed[:most]) + (f", ... ({len(listed) - most} more)" if len(listed) > most else "")

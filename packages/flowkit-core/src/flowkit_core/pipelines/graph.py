@@ -10,8 +10,9 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError, plain
 
-from .binding import bind_by_position, check_condition, check_open
+from .binding import bind_by_position, check_condition
 from .node import Node
+from .open_parameters import check_open
 from .parameters import Parameters, layers
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from flowkit_core.failures import (
     report,
     strip_traceback,
 )
-from flowkit_core.pipelines.binding import bind_condition, params_of
+from flowkit_core.pipelines.binding import bind_condition
+from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
 from .call import Call, Ending, Later
