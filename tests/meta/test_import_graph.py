@@ -1,0 +1,104 @@
+"""The modules of the distributions have no import cycle, and neither modules nor folders grow without limit.
+
+An import counts if it is outside of functions; imports for type checkers count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).parents[2] / "packages"
+SOURCES = {
+    ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
+    for source in sorted(PACKAGES.glob("*/src"))
+    for path in sorted(source.rglob("*.py"))
+}
+DISTRIBUTIONS = ["flowkit", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowkit_state"]
+
+MAX_LINES = 600
+MAX_MODULES = 20
+
+
+def distributions(*, failing=()):
+    """Return the distributions as parameters of a test that is known to fail for some of them."""
+    mark = pytest.mark.xfail(reason="known: remove it from failing=(...) when it passes", strict=True)
+    return [pytest.param(name, marks=mark) if name in failing else name for name in DISTRIBUTIONS]
+
+
+def modules(distribution):
+    return {name: path for name, path in SOURCES.items() if name.split(".")[0] == distribution}
+
+
+def statements(body):
+    """Yield the statements that the import of a module executes, and those for type checkers."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+                yield from statements(getattr(statement, field, ()))
+
+
+def imports(name, text, known):
+    """Return those of the known modules that a module imports outside of functions."""
+    package = name if known[name].name == "__init__.py" else name.rpartition(".")[0]
+    found = set()
+    for statement in statements(ast.parse(text).body):
+        if isinstance(statement, ast.Import):
+            found.update(alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            parents = package.split(".")[: -statement.level + 1 or None] if statement.level else []
+            base = ".".join([*parents, *filter(None, [statement.module])])
+            names = {f"{base}.{alias.name}" for alias in statement.names}
+            found |= {name if name in known else base for name in names}
+    return found & known.keys() - {name}
+
+
+def test_modules_found():
+    assert set(DISTRIBUTIONS) == {name.split(".")[0] for name in SOURCES}
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("import a.b", {"a.b"}),
+        ("from a import b", {"a.b"}),
+        ("from a.b import name", {"a.b"}),
+        ("from a import name", {"a"}),
+        ("from . import b", {"a.b"}),
+        ("from .b import name", {"a.b"}),
+        ("if TYPE_CHECKING:\n from .b import name", {"a.b"}),
+        ("try:\n import a.b\nexcept ImportError:\n import a", {"a", "a.b"}),
+        ("class C:\n from .b import name", {"a.b"}),
+        ("def function():\n import a.b", set()),
+        ("import sys", set()),
+    ],
+)
+def test_imports_of_statement(statement, expected):
+    known = {"a": Path("a/__init__.py"), "a.b": Path("a/b.py"), "a.c": Path("a/c.py")}
+    assert imports("a.c", statement, known) == expected
+
+
+@pytest.mark.parametrize("distribution", distributions(failing=("flowkit_state",)))
+def test_distribution_has_no_import_cycle(distribution):
+    known = modules(distribution)
+    graph = {name: imports(name, path.read_text("utf-8"), known) for name, path in known.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"import cycle: {' -> '.join(reversed(error.args[1]))}", pytrace=False)
+
+
+@pytest.mark.parametrize("distribution", distributions(failing=("flowkit_core",)))
+def test_module_has_at_most_600_lines(distribution):
+    lengths = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules(distribution).items()}
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize("distribution", distributions())
+def test_folder_has_at_most_20_modules(distribution):
+    folders = [path.parent for path in modules(distribution).values() if path.name != "__init__.py"]
+    assert {folder.name: folders.count(folder) for folder in folders if folders.count(folder) > MAX_MODULES} == {}
