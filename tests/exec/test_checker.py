@@ -42,7 +42,7 @@ def hurried():
 @pytest.fixture
 def patient(monkeypatch):
     """Let what runs when a run fails come to its end, however long the machine takes for it."""
-    monkeypatch.setattr("flowkit_exec._crew.GRACE", 60.0)
+    monkeypatch.setattr("flowkit_exec.process.driver.GRACE", 60.0)
 
 
 @local_name

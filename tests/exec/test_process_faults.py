@@ -41,7 +41,8 @@ from flowkit_core import (
     TaskSucceeded,
     WorkerDiedError,
 )
-from flowkit_exec import ProcessExecutor, _crew
+from flowkit_exec import ProcessExecutor
+from flowkit_exec.process import driver as process_driver
 
 pytestmark = pytest.mark.slow
 
@@ -1066,7 +1067,7 @@ def test_a_task_that_logs_all_the_time_keeps_no_other_waiting(executor, tmp_path
 @guarded
 def test_where_no_more_workers_can_start_the_run_makes_do(executor):
     """With those that there are."""
-    real, started = _crew.Child, []
+    real, started = process_driver.Child, []
 
     def scarce(functions=None):
         if started:
@@ -1074,12 +1075,12 @@ def test_where_no_more_workers_can_start_the_run_makes_do(executor):
         started.append(real(functions))
         return started[-1]
 
-    _crew.Child = scarce
+    process_driver.Child = scarce
     try:
         with ProcessExecutor(4) as own:
             results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
     finally:
-        _crew.Child = real
+        process_driver.Child = real
     assert len(set(results.values())) == 1
 
 
@@ -1195,7 +1196,12 @@ def test_workers_that_cannot_start(program):
 @guarded
 def test_workers_that_never_come_to_life(tmp_path, silent):
     """Are ended after a time, and replaced; after some in a row there is one error. Nothing is left open."""
-    python, infancy, real, before = sys.executable, _crew.INFANCY, _crew.Child, (at_rest(), children())
+    python, infancy, real, before = (
+        sys.executable,
+        process_driver.INFANCY,
+        process_driver.Child,
+        (at_rest(), children()),
+    )
     starts, program, made = tmp_path / "starts", tmp_path / "python", []
     starts.touch()
     program.write_text(
@@ -1208,10 +1214,10 @@ def test_workers_that_never_come_to_life(tmp_path, silent):
         child = real(functions)
         made.append(child.pid)
         until(lambda: starts.stat().st_size == len(made))
-        _crew.INFANCY = 0.1 if len(made) <= silent else infancy
+        process_driver.INFANCY = 0.1 if len(made) <= silent else infancy
         return child
 
-    sys.executable, _crew.Child = str(program), watched
+    sys.executable, process_driver.Child = str(program), watched
     try:
         with ProcessExecutor(max_workers=1) as executor:
             if silent == 1:
@@ -1219,9 +1225,9 @@ def test_workers_that_never_come_to_life(tmp_path, silent):
             else:
                 with pytest.raises(ExecutorError, match=r"did not come to life, and the last was silent for 0.1 s"):
                     run(executor, Task(faults.ok))
-                assert starts.stat().st_size == _crew.STILLBORN
+                assert starts.stat().st_size == process_driver.STILLBORN
     finally:
-        sys.executable, _crew.INFANCY, _crew.Child = python, infancy, real
+        sys.executable, process_driver.INFANCY, process_driver.Child = python, infancy, real
     assert (descriptors(), children()) == before
 
 

@@ -79,7 +79,8 @@ PHASES = {
 SCRIPT = """
 import os, signal, sys, threading, time
 from flowkit_core import DAG, Task, TaskRetrying
-from flowkit_exec import ThreadExecutor, _thread
+from flowkit_exec import ThreadExecutor
+from flowkit_exec.thread import driver as thread_driver
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -91,7 +92,7 @@ def stop(thread, timeout=None):
     join(thread, timeout)
 
 threading.Thread.join = stop
-_thread.GRACE = 60.0  # what is told to end, ends: however slow the machine is
+thread_driver.GRACE = 60.0  # what is told to end, ends: however slow the machine is
 {phase}
 below = Task(lambda: say("a task started after the stop"), name="below")
 tasks >> below
@@ -124,7 +125,7 @@ def test_one_ctrl_c_ends_the_run(phase):
 @pytest.mark.skipif(sys.platform == "win32", reason="platform: Ctrl-C cannot be sent to one process")
 def test_a_second_ctrl_c_ends_the_wait_for_a_task_that_goes_on():
     """It need not be waited for; a thread that cannot be stopped does not keep the process alive either."""
-    phase = "_thread.GRACE = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
+    phase = "thread_driver.GRACE = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
     script = SCRIPT.format(phase=phase.replace("stopping.wait()", "threading.Event().wait()"))
     script = script.replace('say("left"', 'sys.exit(7); say("left"')
     with Program("-c", script) as program:
@@ -214,9 +215,10 @@ def test_a_handler_that_exits_leaves_other_threads_a_grace():
     script = """
         import os, signal, sys, threading, time
         from flowkit_core import DAG, Task
-        from flowkit_exec import ThreadExecutor, _thread
+        from flowkit_exec import ThreadExecutor
+        from flowkit_exec.thread import driver as thread_driver
 
-        _thread.GRACE = 1.0  # enough for clean-up to begin on a busy machine
+        thread_driver.GRACE = 1.0  # enough for clean-up to begin on a busy machine
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
         both = threading.Barrier(2)
 
@@ -278,9 +280,10 @@ def test_an_interrupt_says_what_was_running(workers):
     script = f"""
         import os, sys, time
         from flowkit_core import DAG, Task, TaskNotRun, TaskStarted
-        from flowkit_exec import ProcessExecutor, ThreadExecutor, _thread
+        from flowkit_exec import ProcessExecutor, ThreadExecutor
+        from flowkit_exec.thread import driver as thread_driver
 
-        _thread.GRACE = 0.2
+        thread_driver.GRACE = 0.2
         def first():
             return 1
         def stuck(_):
@@ -320,9 +323,9 @@ def test_an_interrupt_says_what_was_running(workers):
 @guarded
 def test_what_an_abandoned_task_does_later_changes_no_result():
     """The facts beside the results are those of the moment when the run was given up."""
-    from flowkit_exec import _thread
+    from flowkit_exec.thread import driver as thread_driver
 
-    grace, _thread.GRACE = _thread.GRACE, 0.0
+    grace, thread_driver.GRACE = thread_driver.GRACE, 0.0
     caller, both, go = threading.current_thread(), threading.Barrier(2, timeout=SECONDS), threading.Event()
 
     def part():
@@ -334,7 +337,7 @@ def test_what_an_abandoned_task_does_later_changes_no_result():
 
     with pytest.raises(KeyboardInterrupt) as caught:
         run(2, *[Task(part, name=name) for name in "ab"])
-    _thread.GRACE = grace
+    thread_driver.GRACE = grace
     left = helpers()
     go.set()
     for thread in left:

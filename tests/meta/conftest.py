@@ -32,7 +32,7 @@ def executor(request):
     make = {"serial": SerialExecutor, "thread": ThreadExecutor, "process": ProcessExecutor}[request.param]
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "process":  # what runs beside a failure comes to its end, however slow the machine is
-            patch.setattr("flowkit_exec._crew.GRACE", 60.0)
+            patch.setattr("flowkit_exec.process.driver.GRACE", 60.0)
         with make() if request.param == "serial" else make(max_workers=2) as executor:
             yield executor
 

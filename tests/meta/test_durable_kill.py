@@ -201,10 +201,10 @@ def wait_for_the_moment(process, box, place, tasks, dice, undisturbed):
 INTERRUPTED = """
 import random, signal, sys
 from flowkit import DAG, StateManager
-from flowkit_exec import _thread
+from flowkit_exec.thread import driver as thread_driver
 from resumable import Box
 
-_thread.GRACE = 60.0  # a task that was left alone would run when nobody expects it
+thread_driver.GRACE = 60.0  # a task that was left alone would run when nobody expects it
 box, executor, seed = Box(sys.argv[1]), sys.argv[2], sys.argv[3]
 dice = random.Random(seed)
 armed = False

@@ -6,25 +6,25 @@ options, or to keep process workers warm between runs.
 
 from flowkit_core import register_executor
 
-from ._thread import ThreadExecutor
+from .thread.executor import ThreadExecutor
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
-    from ._process import ProcessExecutor
+    from .process.executor import ProcessExecutor
 else:
 
     def __getattr__(name):
         """Import the process executor when it is first asked for: it needs more than all the rest."""
         if name != "ProcessExecutor":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from ._process import ProcessExecutor
+        from .process.executor import ProcessExecutor
 
         globals()[name] = ProcessExecutor
         return ProcessExecutor
 
 
 def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
-    from ._process import ProcessExecutor
+    from .process.executor import ProcessExecutor
 
     return ProcessExecutor(max_workers)
 

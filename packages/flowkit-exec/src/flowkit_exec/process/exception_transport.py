@@ -13,9 +13,9 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._globals import Used, explain, used
-from ._wire import PROTOCOL, dumps
-from ._words import LONGEST_TEXT, clipped, described, safe, shown, tried
+from .missing_globals import Used, explain, used
+from .protocol import PROTOCOL, dumps
+from .safe_text import LONGEST_TEXT, clipped, described, safe, shown, tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -221,7 +221,7 @@ def _traceback(error: BaseException, type_name: str, text: str) -> str:
     import traceback
 
     own = _raw(BaseException, "__traceback__", error)
-    if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec._worker":
+    if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec.process.worker":
         own = own.tb_next or own  # the first frame is the worker's own, but for members of a group
     try:
         return "".join(_lines(error, own))

@@ -45,6 +45,7 @@ def tried(make: Callable[[], T], otherwise: U) -> T | U:
 
 
 def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text, without its middle if it is longer than ``longest`` characters."""
     if len(text) <= longest:
         return text
     half = longest // 2

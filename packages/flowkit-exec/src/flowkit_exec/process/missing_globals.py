@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._words import kind_of, tried
+from .safe_text import kind_of, tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ def _binding(path: str, name: str) -> tuple[int, bool]:
     """Return the last line of a script's top level that binds a global, and whether that is under the main guard."""
     import ast
 
-    from ._halves import made
+    from .main_module_analysis import made
 
     with open(path, "rb") as file:
         tree = ast.parse(file.read())

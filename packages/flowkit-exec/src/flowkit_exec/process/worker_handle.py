@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError
 
-from . import _wire as wire
-from ._script import describe_main
-from ._wire import DEPTH
+from . import protocol as wire
+from .main_module import describe_main
+from .protocol import DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -150,7 +150,7 @@ class Child:
     def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
         code = (
             f"import sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
-            f"from flowkit_exec._worker import main; "
+            f"from flowkit_exec.process.worker import main; "
             f"main({channel}, {outcomes}, {self._tickets}, {lifeline}, {describe_main()!r})"
         )
         command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
@@ -202,7 +202,7 @@ class Child:
                 other._hang_up()
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)  # as in a fresh process: what is typed is not for tasks
-            from ._worker import Worker, _settle_in
+            from .worker import Worker, _settle_in
 
             _settle_in()
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
@@ -407,7 +407,7 @@ class Child:
     def mourn(self) -> None:
         """Log that it ended while it had nothing to do: nobody is to blame, and another takes its place."""
         if "logging" in sys.modules:  # where nobody has imported it, nobody listens
-            from ._records import tell
+            from .log_forwarding import tell
 
             facts = {"event": "worker_replaced", "pid": self.pid, "exitcode": self.exitcode}
             tell(f"Idle worker process {self.pid} {self.how}: another takes its place.", facts)

@@ -15,7 +15,7 @@ import weakref
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from . import _wire as wire
+from . import protocol as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -27,16 +27,16 @@ from flowkit_core import _initial_environment
 from flowkit_core.failures import clear_frames, strip_traceback
 from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 
-from . import _wire as wire
-from ._exceptions import pack_error
-from ._segments import MOST_DESCRIPTORS, SharingUnpickler, encode
-from ._words import described, kind_of
+from . import protocol as wire
+from .exception_transport import pack_error
+from .safe_text import described, kind_of
+from .shared_memory import MOST_DESCRIPTORS, SharingUnpickler, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from ._segments import Layout
+    from .shared_memory import Layout
 
 _FEW_BITS = 4096
 _CONTROL = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
@@ -49,7 +49,7 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     """Be a worker that was started as a fresh process."""
     for descriptor in (channel, outcomes, tickets, lifeline):
         os.set_inheritable(descriptor, False)
-    from ._script import Script
+    from .main_module import Script
 
     # what is pickled by reference to either name is found in the script
     sys.modules["__main__"] = sys.modules["__mp_main__"] = script = Script(main_module)
@@ -243,8 +243,8 @@ class Worker:
         if nothing not in ways:
             os.close(nothing)
         self._sending = Lock()
-        if "flowkit_exec._records" in sys.modules:
-            from ._records import forward
+        if "flowkit_exec.process.log_forwarding" in sys.modules:
+            from .log_forwarding import forward
 
             forward(self._send_record, {})
 
@@ -302,14 +302,14 @@ class Worker:
     def _logs_left_alone(self) -> AbstractContextManager[None]:
         if not self._told["logs"]:  # then there are none
             return contextlib.nullcontext()
-        from ._records import files_left_alone
+        from .log_forwarding import files_left_alone
 
         return files_left_alone()
 
     def _tend_logs(self) -> None:
         """Send log records where they are heard; to be done again when the script may have set up handlers."""
         if self._told["levels"] or "logging" in sys.modules:
-            from ._records import forward
+            from .log_forwarding import forward
 
             forward(self._send_record, self._told["levels"])
 
@@ -441,8 +441,8 @@ class Worker:
         return layout
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
-        from ._reference import resolve
-        from ._script import EndedEarlyError, importing
+        from .function_references import resolve
+        from .main_module import EndedEarlyError, importing
 
         try:
             with importing("importing its module runs a pipeline: put that under if __name__ == '__main__'"):

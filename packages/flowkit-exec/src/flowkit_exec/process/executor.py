@@ -14,7 +14,7 @@ from flowkit_core.executor import checked_workers
 if TYPE_CHECKING:
     from flowkit_core import Run
 
-    from ._child import Child
+    from .worker_handle import Child
 
 
 class ProcessExecutor:
@@ -52,8 +52,8 @@ class ProcessExecutor:
         self.max_workers = checked_workers(max_workers) or _processors()
         try:
             # Not in a run: a handler of a signal may come upon that at any moment, and use the executor itself.
-            from ._child import bury_all
-            from ._crew import Crew
+            from .driver import Crew
+            from .worker_handle import bury_all
         except ModuleNotFoundError as error:
             if error.name not in ("fcntl", "resource"):
                 raise

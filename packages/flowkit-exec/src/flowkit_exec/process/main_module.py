@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from flowkit_core.pipelines import pipeline
 
-from ._words import described
+from .safe_text import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,7 +118,7 @@ class Script(ModuleType):
 def check(script: Script, function: Any) -> None:
     """Refuse a function that reads what the script would have made or changed, had it not ended before."""
     if script._flowkit_late:
-        from ._halves import read
+        from .main_module_analysis import read
 
         for name in sorted(script._flowkit_late & read(function, vars(script))):
             raise EndedEarlyError(name, script._flowkit_end)
@@ -149,7 +149,7 @@ def execute(script: Script) -> bool:
 
 def _stop(script: Script, stop: StopImport) -> None:
     """Take note that the script came to a ``run()``, and of what it has made between that and the present one."""
-    from ._halves import made
+    from .main_module_analysis import made
 
     script._flowkit_parts = iter(())
     line, present = _line_of(script, stop), (script._flowkit_main or {}).get("line") or sys.maxsize
@@ -159,7 +159,7 @@ def _stop(script: Script, stop: StopImport) -> None:
 
 def _fail(script: Script, error: BaseException) -> None:
     """Take note of why the script ended early, and of what it lacks for that."""
-    from ._halves import changed
+    from .main_module_analysis import changed
 
     line = _line_of(script, error)
     script._flowkit_failure = script._flowkit_end = described(error) + (f" in line {line}" if line else "")
@@ -223,7 +223,7 @@ def _without_way_out(body: list[Any], facts: dict[str, Any]) -> list[Any]:
     """Return statements that a ``run()`` leaves without anything else being done for that."""
     if not any(map(_has_way_out, body)):
         return body
-    from ._halves import without_way_out
+    from .main_module_analysis import without_way_out
 
     return [without_way_out(statement, StopImport, facts) for statement in body]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import failures
 
-from . import _wire as wire
-from ._words import described, is_for_the_program, shown
+from . import protocol as wire
+from .safe_text import described, is_for_the_program, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,17 +25,17 @@ from flowkit_core import (
 )
 from flowkit_core.runs.states import CANCELLED, CLEAN_UP, FAILED
 from flowkit_core.runs.timers import Timers
+from flowkit_exec.ready_queue import Ranked
 
-from . import _wire as wire
-from ._child import Child, bury_all, depth, import_path, signal_name
-from ._exceptions import unpack_error
-from ._faults import unfit
-from ._functions import Functions
-from ._ranked import Ranked
-from ._reference import fork_is_safe
-from ._segments import read_segment, workers_within_limits
-from ._sending import Sender
-from ._words import described, is_for_the_program
+from . import protocol as wire
+from .batching import Sender
+from .exception_transport import unpack_error
+from .function_references import fork_is_safe
+from .function_table import Functions
+from .safe_text import described, is_for_the_program
+from .serialization_errors import unfit
+from .shared_memory import read_segment, workers_within_limits
+from .worker_handle import Child, bury_all, depth, import_path, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,9 +49,14 @@ if TYPE_CHECKING:
         max_workers: int
         generation: int
 
-        def number(self, func: Any = None, found: Any = None) -> int: ...
-        def borrow(self) -> Child | None: ...
-        def give_back(self, child: Child) -> None: ...
+        def number(self, func: Any = None, found: Any = None) -> int:
+            """Return the number of a function."""
+
+        def borrow(self) -> Child | None:
+            """Return a warm worker, or None."""
+
+        def give_back(self, child: Child) -> None:
+            """Keep a worker warm for the next run."""
 
 
 AHEAD = 2e-3
@@ -336,7 +341,7 @@ class Crew:
                 f"change to another folder before run(), or use executor='thread'"
             )
         elif kind == wire.LOG:
-            from ._records import handle
+            from .log_forwarding import handle
 
             facts = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
             at = child.held.get(ticket)
@@ -552,7 +557,7 @@ def _surroundings(run: Run) -> dict[str, Any]:
     """Return what a worker should know of this process and this run."""
     heard = {}
     if "logging" in sys.modules:
-        from ._records import levels
+        from .log_forwarding import levels
 
         heard = levels()
     return {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
 
-from . import _wire as wire
-from ._words import described, kind_of
+from . import protocol as wire
+from .safe_text import described, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ def bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error:
 
 
 def unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationError:
+    """Return the error for a function, argument or result that could not be transferred."""
     if what == "result":
         return SerializationError(
             node.name,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
 
-from ._reference import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
-from ._script import describe_main
-from ._segments import SharingPickler
-from ._wire import PROTOCOL
-from ._words import described, is_for_the_program
+from .function_references import by_value, cloudpickle_dumps, fork_is_safe, reference, sharing_cloudpickler
+from .main_module import describe_main
+from .protocol import PROTOCOL
+from .safe_text import described, is_for_the_program
+from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

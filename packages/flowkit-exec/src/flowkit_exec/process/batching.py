@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import Ending
 from flowkit_core.runs.states import FAILED
 
-from . import _wire as wire
-from ._faults import bad_argument
-from ._segments import LARGE, Segments
-from ._words import is_for_the_program
+from . import protocol as wire
+from .safe_text import is_for_the_program
+from .serialization_errors import bad_argument
+from .shared_memory import LARGE, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flowkit_core import Node, Run
+    from flowkit_exec.ready_queue import Ranked
 
-    from ._child import Child
-    from ._functions import Functions
-    from ._ranked import Ranked
-    from ._segments import Segment
+    from .function_table import Functions
+    from .shared_memory import Segment
+    from .worker_handle import Child
 
     Item = tuple[int, bytes, list[Segment]]
 

@@ -13,10 +13,10 @@ from zlib import crc32
 
 from flowkit_core import Task
 
-from ._script import Script, check, describe_main
-from ._segments import SharingPickler
-from ._wire import PROTOCOL
-from ._words import described, is_for_the_program
+from .main_module import Script, check, describe_main
+from .protocol import PROTOCOL
+from .safe_text import described, is_for_the_program
+from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ started, and woken, only when there is reason to think that they pay:
 
 from __future__ import annotations
 
-import os
 import sys
 from _thread import start_new_thread
 from contextlib import suppress
@@ -20,11 +19,9 @@ from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import ExecutorError, Later, Node, Run
-from flowkit_core.executor import checked_workers
 from flowkit_core.runs.fast_path import carry
 from flowkit_core.runs.timers import Timers
-
-from ._ranked import Ranked
+from flowkit_exec.ready_queue import Ranked
 
 SLOW = 50e-6
 LONG = 1e-3
@@ -34,49 +31,6 @@ DOZE = 1 / 32  # of the time in which nothing happened: by so much may a task st
 LONGEST_DOZE = 0.25
 GRACE = 2.0
 _SLICE = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
-
-
-class ThreadExecutor:
-    """Runs tasks in threads of this process, the calling thread among them.
-
-    Threads start when a run needs them and have ended when it returns.
-
-    Args:
-        max_workers: how many tasks run at once at most, at least 1; None means 4 more than there are processors, and 32
-            at most.
-
-    Raises:
-        TypeError: ``max_workers`` is no integer.
-        ValueError: it is less than 1.
-
-    Examples:
-        >>> from flowkit_core import DAG, task
-        >>> @task
-        ... def one(): return 1
-        >>> DAG("numbers", tasks=[one]).run(executor=ThreadExecutor(max_workers=2))
-        {'one': 1}
-    """
-
-    name = "thread"
-
-    def __init__(self, max_workers: int | None = None) -> None:
-        self.max_workers = checked_workers(max_workers) or min(32, (os.cpu_count() or 1) + 4)
-
-    def execute(self, run: Run) -> None:
-        """Drive a run to its end."""
-        _Team(run, self.max_workers).work()
-
-    def close(self) -> None:
-        """Do nothing: nothing is kept between runs."""
-
-    def __enter__(self) -> ThreadExecutor:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"ThreadExecutor(max_workers={self.max_workers})"
 
 
 class _Bell:
@@ -128,7 +82,7 @@ def _node_of(thread: Thread) -> Node | None:
     return node
 
 
-class _Team:
+class ThreadDriver:
     """The threads of one run.
 
     The lock protects who is idle, who is on watch, how many are active, and the timers. The queue and the run look

@@ -1,0 +1,1 @@
+"""Runs tasks in threads of this process."""
