@@ -5,29 +5,27 @@ from __future__ import annotations
 import time
 
 from flowkit_state._validation import SQLITE_SUFFIXES, seconds, state_path, text
-from flowkit_state.errors import StateClosedError, StateFileError, StateOptionError, StateOptionTypeError, shown
-from flowkit_state.storage.base import CACHED, Batch
+from flowkit_state.errors import StateFileError, StateOptionError, StateOptionTypeError, shown
+from flowkit_state.key_value_store import KeyValueStore
+from flowkit_state.storage.base import CACHED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-    from typing import Any, Literal, Self
+    from typing import Any, Literal
 
-    from flowkit_state.cache import TaskCache
+    from flowkit_state.result_cache import ResultCache
     from flowkit_state.run_log.journal import Journal
     from flowkit_state.run_log.plan import PlannedTask
     from flowkit_state.run_log.queries import History
     from flowkit_state.runs import Reclaimed, RunRecord
-    from flowkit_state.serialization.serializers import Choice
-    from flowkit_state.storage.base import Record, Store
+    from flowkit_state.serialization.serializer_protocol import SerializerOption
+    from flowkit_state.storage.base import Store
     from flowkit_state.storage.schema import Database
 
-_CLOCK_SLACK = 5.0  # seconds by which an entry may come from the future before the clock is taken to have been set back
 
-
-class StateManager:
+class StateManager(KeyValueStore):
     """A key-value store that gives back exactly what was put in, type included, and survives crashes.
 
     Args:
@@ -62,146 +60,33 @@ class StateManager:
         storage_path: str | os.PathLike[str] | None = None,
         default_ttl: float | None = None,
         *,
-        serializer: Choice = "json",
+        serializer: SerializerOption = "json",
         lock_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         from flowkit_state.serialization.serializers import Serialization
 
-        self._serialization = Serialization(serializer)
         timeout = seconds("lock_timeout", lock_timeout)
-        self._default_ttl = seconds("default_ttl", default_ttl)
-        self._timeout = 1e6 if timeout is None else min(timeout, 1e6)  # SQLite counts milliseconds in 32 bits
-        self._clock = clock
-        self._path: str | None = None
-        self._closed = False
-        self._store: Store
-        self._runs: Database | None = None
-        if storage_path is None:
+        ttl = seconds("default_ttl", default_ttl)
+        path, suffix = (None, "") if storage_path is None else state_path(storage_path)
+        self._lock_timeout = 1e6 if timeout is None else min(timeout, 1e6)  # SQLite counts milliseconds in 32 bits
+        self._database: Database | None = None
+        serialization = Serialization(serializer, _trust_check(path))
+        super().__init__(self._open(path, suffix), serialization, path=path, default_ttl=ttl, clock=clock)
+
+    def _open(self, path: str | None, suffix: str) -> Store:
+        if path is None:
             from flowkit_state.storage.memory import MemoryStore
 
-            self._store = MemoryStore()
-            return
-        self._path, suffix = state_path(storage_path)
+            return MemoryStore()
         if suffix in SQLITE_SUFFIXES:
             from flowkit_state.storage.sqlite import SQLiteStore
 
-            self._store = self._runs = SQLiteStore(self._path, self._timeout)
-        else:
-            from flowkit_state.storage.json_file import JSONStore
+            self._database = store = SQLiteStore(path, self._lock_timeout)
+            return store
+        from flowkit_state.storage.json_file import JSONStore
 
-            self._store = JSONStore(self._path, self._timeout)
-
-    @property
-    def path(self) -> str | None:
-        """The absolute path of the file, or `None` for a store in memory."""
-        return self._path
-
-    @property
-    def default_ttl(self) -> float | None:
-        """How many seconds an entry lives when `set` is not told otherwise. `None`: for ever."""
-        return self._default_ttl
-
-    def set(self, key: str, value: Any, ttl: float | None = None, metadata: dict[str, Any] | None = None) -> None:
-        """Keep `value` under `key`, in place of what was there. When this returns, it is in the file.
-
-        Args:
-            key: any text.
-            value: what to keep. A snapshot is taken: changing the object later does not change the store.
-            ttl: seconds from now after which the entry is gone. `None`: the manager's `default_ttl`; infinity: never;
-                0: it is gone at once.
-            metadata: a dictionary kept beside the value, for `get_metadata`. The types are those of values.
-
-        Raises:
-            UnsupportedValueError: it would not come back as it is. What was under `key` is untouched.
-            StateOptionError, StateOptionTypeError: the key, the ttl or the metadata cannot be meant.
-            StateFileError: the file cannot be written. What it held is untouched.
-
-            >>> state = StateManager()
-            >>> state.set("token", b"secret", ttl=60, metadata={"source": "login"})
-        """
-        self._check_open()
-        text("key", key)
-        lifetime = self._default_ttl if ttl is None else seconds("ttl", ttl)
-        if metadata is not None and type(metadata) is not dict:
-            raise StateOptionTypeError("metadata", metadata, "a dict, or None")
-        from flowkit_state.serialization.serializers import to_json
-        from flowkit_state.storage.base import Record
-
-        payload = self._serialization.dump(key, value)
-        notes = None if not metadata else to_json(key, metadata, root="metadata")
-        now = float(self._clock())
-        if lifetime == 0:
-            self._store.remove(key)
-        else:
-            expires = None if lifetime is None else now + lifetime
-            self._store.put(key, Record(payload, now, expires, notes))
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value kept under `key`, made anew at each call, or `default` if there is none or it has expired.
-
-        Raises `RestoreError` where the value cannot be made here, for example because its class is not imported.
-        """
-        record = self._live(key)
-        return default if record is None else self._restore(key, record)
-
-    def has(self, key: str) -> bool:
-        """Return whether there is an entry under `key` that has not expired. Its value may be `None`."""
-        return self._live(key) is not None
-
-    def delete(self, key: str) -> bool:
-        """Remove the entry under `key`. Returns whether there was one that had not expired."""
-        return self._live(key) is not None and self._store.remove(key)
-
-    def clear(self) -> None:
-        """Remove every entry."""
-        self._check_open()
-        self._store.clear()
-
-    def keys(self) -> list[str]:
-        """Return the keys of the entries that have not expired, oldest first."""
-        return [key for key, _ in self._live_items()]
-
-    def get_all(self) -> dict[str, Any]:
-        """Return every entry that has not expired, as a dictionary of key to value."""
-        return {key: self._restore(key, record) for key, record in self._live_items()}
-
-    def get_metadata(self, key: str) -> dict[str, Any] | None:
-        """Return the metadata given to `set`, `{}` if none was, or `None` if there is no entry or it has expired."""
-        record = self._live(key)
-        if record is None:
-            return None
-        if record.metadata is None:
-            return {}
-        from flowkit_state.serialization.json_codec import decode
-        from flowkit_state.serialization.json_text import loads
-
-        found: dict[str, Any] = decode(loads(record.metadata), key=key)
-        return found
-
-    def invalidate_expired(self) -> int:
-        """Remove every entry that has expired, and return how many that were.
-
-        Expired entries are never returned anyway; this gives their room back.
-        """
-        self._check_open()
-        return self._store.purge(float(self._clock()))
-
-    def batch(self) -> Batch:
-        """Make several changes one: `with state.batch(): ...` writes all of them when it ends, or none if it raises.
-
-        For a JSON file that is one write instead of many. Other threads and processes wait meanwhile, so do not
-        compute in a batch. A batch inside a batch belongs to the outer one.
-
-            >>> state = StateManager()
-            >>> with state.batch():
-            ...     for number in range(1000):
-            ...         state.set(f"row {number}", number)
-        """
-        self._check_open()
-        return Batch(self._store)
-
-    # ---- runs of pipelines ---------------------------------------------------------------------------------------
+        return JSONStore(path, self._lock_timeout)
 
     def runs(self, pipeline: str | None = None, limit: int | None = None) -> list[RunRecord]:
         """Return what was recorded of runs, newest first.
@@ -216,7 +101,7 @@ class StateManager:
             >>> StateManager().runs()
             []
         """
-        return self._history().runs(pipeline, _count("limit", limit))
+        return self._run_history().runs(pipeline, _count("limit", limit))
 
     def run(self, run_id: str) -> RunRecord:
         """Return what was recorded of one run.
@@ -230,7 +115,7 @@ class StateManager:
             ...     print(error)
             there is no run '8f3a0c51d2e94b67' in memory; state.runs() lists those there are.
         """
-        return self._history().run(text("run_id", run_id))
+        return self._run_history().run(text("run_id", run_id))
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
         """Return, for each task with a cache, where its result came from or why it was computed again.
@@ -244,7 +129,7 @@ class StateManager:
             >>> StateManager().explain()  # no run yet
             {}
         """
-        return self._history().explain(None if run_id is None else text("run_id", run_id))
+        return self._run_history().explain(None if run_id is None else text("run_id", run_id))
 
     def forget(self, run_id: str) -> None:
         """Remove the record of a run. Its large results go with the next `gc`.
@@ -257,7 +142,7 @@ class StateManager:
             >>> for run in state.runs("nightly")[30:]:
             ...     state.forget(run.run_id)
         """
-        self._history().forget(text("run_id", run_id))
+        self._run_history().forget(text("run_id", run_id))
 
     def release(self, run_id: str) -> None:
         """Take a run from the process that has it, so that it can be resumed here.
@@ -273,7 +158,7 @@ class StateManager:
             >>> for run in state.runs("nightly", limit=1):
             ...     state.release(run.run_id)
         """
-        self._history().release(text("run_id", run_id))
+        self._run_history().release(text("run_id", run_id))
 
     def gc(self, keep: int | None = None, older_than: float | None = None) -> Reclaimed:
         """Delete the files of large results that no run and no cache needs; forget old runs and results if asked to.
@@ -293,8 +178,8 @@ class StateManager:
         """
         _count("keep", keep)
         age = seconds("older_than", older_than)
-        before = None if age is None else float(self._clock()) - age
-        history = self._history()
+        before = None if age is None else self._now() - age
+        history = self._run_history()
         if before is not None:
             self._store.prune(CACHED, before)
         self.invalidate_expired()
@@ -330,7 +215,7 @@ class StateManager:
         """
         from flowkit_state.run_log.journal import open_run
 
-        database = self._database()
+        database = self._run_database()
         if database.in_batch:
             reason = (
                 "a run cannot be recorded inside a batch(), which commits nothing before it ends; call run() outside."
@@ -338,50 +223,41 @@ class StateManager:
             raise StateFileError(self._path or "", reason)
         return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
 
-    def cache(self, own: Any = None) -> TaskCache:
-        """Return the cache that keeps the results of tasks in this state.
+    def cache(self, own: Any = None) -> ResultCache:
+        """Return the cache for the results of a task. `pipeline.run(state=...)` calls this.
 
         Args:
-            own: the `TaskCache` of the task, used itself if it has a state of its own; `None`: for `cache=True`.
+            own: the `TaskCache` of the task, which is returned if it has a state of its own; else the results are
+                stored in this state, with its options. `None`: the task has `cache=True`.
         """
-        from flowkit_state.cache import TaskCache
+        from flowkit_state.result_cache import ResultCache
 
-        found: TaskCache = TaskCache(self) if own is None else own.over(self)
+        found: ResultCache = ResultCache(self) if own is None else own.over(self)
         return found
 
-    def _history(self) -> History:
+    def close(self) -> None:
+        """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`."""
+        if not self._closed:
+            super().close()
+            if self._database is not None:
+                self._database.close()
+
+    def _run_history(self) -> History:
         from flowkit_state.run_log.queries import History
 
-        return History(self._database(), self._serialization)
+        return History(self._run_database(), self._serialization)
 
-    def _database(self) -> Database:
-        """Return the database that runs are recorded in: the store itself, or one in memory beside a store there."""
+    def _run_database(self) -> Database:
+        """Return the database for runs: the store itself if that is a database, a database in memory for one there."""
         self._check_open()
-        if self._runs is None:
+        if self._database is None:
             from flowkit_state.storage.schema import MemoryDatabase
 
             if self._path is not None:
                 allowed = f"a path that ends in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
                 raise StateOptionError("the state of runs", self._path, allowed)
-            self._runs = MemoryDatabase()
-        return self._runs
-
-    def close(self) -> None:
-        """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`."""
-        if not self._closed:
-            self._closed = True
-            self._store.close()
-            if self._runs is not None:
-                self._runs.close()
-
-    def __enter__(self) -> Self:
-        self._check_open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+            self._database = MemoryDatabase()
+        return self._database
 
     def __repr__(self) -> str:
         place = "" if self._path is None else f"{self._path!r}, "
@@ -398,52 +274,23 @@ class StateManager:
             "storage_path": self._path,
             "default_ttl": self._default_ttl,
             "serializer": self._serialization.choice,
-            "lock_timeout": self._timeout,
+            "lock_timeout": self._lock_timeout,
             "clock": self._clock,
         }
 
     def __setstate__(self, options: dict[str, Any]) -> None:
         self.__init__(**options)  # type: ignore[misc]
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StateClosedError(self._path)
 
-    def _live(self, key: str) -> Record | None:
-        """Return the record under `key`, unless it has expired. Then all that has expired is removed."""
-        self._check_open()
-        record = self._store.get(text("key", key))
-        if record is None or record.expires is None:
-            return record
-        now = float(self._clock())
-        if record.expired(now):
-            self._tidy(self._store.purge, now)
-            return None
-        if record.stored > now + _CLOCK_SLACK:
-            self._tidy(self._store.rebase, now)
-        return record
+def _trust_check(path: str | None) -> Callable[[], None]:
+    """Return a function that raises `UntrustedPickleError` if another user could have written the file."""
 
-    def _live_items(self) -> list[tuple[str, Record]]:
-        self._check_open()
-        items = self._store.items()
-        now = float(self._clock())
-        live = [(key, record) for key, record in items if not record.expired(now)]
-        if len(live) < len(items):
-            self._tidy(self._store.purge, now)
-        if any(record.expires is not None and record.stored > now + _CLOCK_SLACK for _, record in live):
-            self._tidy(self._store.rebase, now)
-        return live
+    def check() -> None:
+        from flowkit_state.storage.trust import check_trust
 
-    @staticmethod
-    def _tidy(action: Callable[[float], object], now: float) -> None:
-        try:
-            action(now)
-        except StateFileError:
-            pass  # the answer is right without it, also where the file cannot be written
+        check_trust(path)
 
-    def _restore(self, key: str, record: Record) -> Any:
-        payload = record.payload if record.beside is None else self._store.fetch(record.payload, record.beside)
-        return self._serialization.load(key, payload, self._path)
+    return check
 
 
 def _count(option: str, value: Any) -> int | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.serializer_protocol import Serializer
 
 __all__ = [
     "LENIENT",

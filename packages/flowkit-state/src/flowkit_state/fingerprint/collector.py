@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.name_resolution import Slot
     from flowkit_state.fingerprint.provenance import Foreign
-    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.serializer_protocol import Serializer
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _NEVER_CHANGED = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)

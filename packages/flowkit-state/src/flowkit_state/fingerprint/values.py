@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowkit_state.fingerprint.provenance import Foreign
-    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.serializer_protocol import Serializer
     from flowkit_state.serialization.trampoline import Steps
 
 STRICT, NORMAL, LENIENT, FIXED = range(4)

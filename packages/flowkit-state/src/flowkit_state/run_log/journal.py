@@ -193,7 +193,7 @@ def open_run(
     resume: bool | Literal["force"],
 ) -> Journal:
     """Do what `StateManager.open_run` says."""
-    serialization.check_trust(database.path)
+    serialization.check_trust()
     plan = Plan.of(tasks, upstream)
     names = plan.names()
     for task in {id(task.func): task for task in reversed(tasks)}.values():  # one function may make many tasks
@@ -265,9 +265,7 @@ def _take_up(
         if name in fits:
             _, state, attempts, _, seconds, value, beside, reason, *_ = recorded[name]
             try:
-                result = (
-                    serialization.load(None, database.fetch(value, beside), database.path) if state == DONE[0] else None
-                )
+                result = serialization.load(None, database.fetch(value, beside)) if state == DONE[0] else None
             except StateError as error:
                 if force:
                     continue

@@ -168,7 +168,7 @@ class History:
             raise LookupError(f"the run of task {name!r} was forgotten, and its result with it.")
         try:
             payload = self._database.fetch(*rows[0])
-            return self._serialization.load(None, payload, self._database.path)
+            return self._serialization.load(None, payload)
         except RestoreError as error:
             raise RestoreError(None, error.reason, name) from error
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from flowkit_state.serialization.serializers import Serializer
+    from flowkit_state.serialization.serializer_protocol import Serializer
     from flowkit_state.serialization.trampoline import Steps
 
 _HINT = (

@@ -12,40 +12,16 @@ from flowkit_state.errors import (
     StateOptionError,
     StateOptionTypeError,
     UnsupportedValueError,
-    UntrustedPickleError,
 )
 from flowkit_state.serialization.json_codec import decode, encode
 from flowkit_state.serialization.json_text import dumps, loads
-from flowkit_state.storage.atomic_files import foreign_writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Literal, Protocol
+    from typing import Any
 
-    class Serializer(Protocol):
-        """Keeps values of one type: what `StateManager(serializer=...)` takes beside `"json"` and `"pickle"`.
-
-        Attributes:
-            name: what the file calls it; keep it for as long as you keep the file.
-            type: the class of the values, of which subclasses are taken too.
-        """
-
-        @property
-        def name(self) -> str:
-            """What the file calls it."""
-
-        @property
-        def type(self) -> type:
-            """The class of the values."""
-
-        def dump(self, value: Any, /) -> bytes:
-            """Return the bytes of a value."""
-
-        def load(self, data: bytes, /) -> Any:
-            """Return the value of bytes, equal to what was dumped."""
-
-    Choice = Literal["json", "pickle"] | Serializer | Sequence[Serializer]
+    from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
 
 
 class Serialization:
@@ -53,13 +29,16 @@ class Serialization:
 
     Args:
         choice: what the user gave as `serializer`.
+        check_trust: raises `UntrustedPickleError` if another user could have written the stored pickles. It is called
+            before a pickle is loaded.
 
     Raises:
         StateOptionError, StateOptionTypeError: that cannot be meant.
     """
 
-    def __init__(self, choice: Choice = "json") -> None:
+    def __init__(self, choice: SerializerOption, check_trust: Callable[[], None]) -> None:
         self.choice = choice
+        self._check_trust = check_trust
         self.pickled = isinstance(choice, str) and choice == "pickle"
         own: Sequence[Any] = ()
         if isinstance(choice, str):
@@ -83,8 +62,8 @@ class Serialization:
             return str(value)
         return dumps(encode(value, key=key, root=root, own=self.own))
 
-    def load(self, key: str | None, payload: str | bytes, path: str | None) -> Any:
-        """Return the value kept as `payload` in the file `path` (None: in memory).
+    def load(self, key: str | None, payload: str | bytes) -> Any:
+        """Return the value kept as `payload`.
 
         Raises `RestoreError`, and `UntrustedPickleError` where another user could have written the pickle.
         """
@@ -93,7 +72,7 @@ class Serialization:
         if not self.pickled:
             way = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
             raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {way}")
-        self.check_trust(path)
+        self._check_trust()
         import pickle
 
         try:
@@ -101,13 +80,10 @@ class Serialization:
         except Exception as error:
             raise RestoreError(key, f"its pickle cannot be loaded here ({type(error).__name__}: {error}).") from error
 
-    def check_trust(self, path: str | None) -> None:
-        """Raise `UntrustedPickleError` if another user could have written the pickles in the file `path`."""
-        danger = None if path is None or not self.pickled else foreign_writer(path)
-        if path is not None and danger is not None:
-            way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
-            reason = f"its pickles are not loaded, for {danger}, and a pickle can run any code; {way}"
-            raise UntrustedPickleError(path, reason)
+    def check_trust(self) -> None:
+        """Raise `UntrustedPickleError` if values are stored as pickles that another user could have written."""
+        if self.pickled:
+            self._check_trust()
 
     def check_result(self, task: str, function: Callable[..., Any]) -> None:
         """Raise `UnsupportedValueError` if the annotation of a function tells that its result cannot be kept."""

@@ -190,27 +190,3 @@ def locked(path: str, timeout: float) -> StateLockedError:
         "(a batch() keeps the file locked until it ends)."
     )
     return StateLockedError(path, reason, errno.EAGAIN)
-
-
-def foreign_writer(path: str) -> str | None:
-    """Return why another user could have written `path`, or None if only this user and root could.
-
-    Checked are the file and every folder above it: who may write a folder may replace what is in it, unless the
-    folder is sticky, as /tmp is. On Windows nothing is checked: there the folder's access list decides.
-    """
-    if sys.platform == "win32":
-        return None
-    place = path
-    while True:
-        try:
-            status = syscalls.stat(place)
-        except OSError as error:
-            return f"{place} cannot be checked ({error.strerror})"
-        if status.st_uid not in (os.geteuid(), 0) or (place == path and status.st_uid != os.geteuid()):
-            return f"{place} belongs to another user (uid {status.st_uid})"
-        shared = status.st_mode & 0o022
-        if shared and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
-            return f"{place} can be written by other users (mode {stat.S_IMODE(status.st_mode):04o})"
-        if place == os.path.dirname(place):
-            return None
-        place = os.path.dirname(place)

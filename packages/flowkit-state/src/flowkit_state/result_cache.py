@@ -1,0 +1,279 @@
+"""`ResultCache`: looks up and stores the results of functions, by fingerprints of their code and their arguments."""
+
+from __future__ import annotations
+
+from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError
+from flowkit_state.storage.base import CACHED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from typing import Any
+
+    from flowkit_state.key_value_store import KeyValueStore
+
+MISSING: Any = object()
+_LAST = f"{CACHED}.last"  # prefix of the entries with the components of the last result, kept after that has expired
+_KEY_RESULT = "the result of key()"
+_logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
+
+
+class Found:
+    """The answer of `TaskCache.find`.
+
+    Attributes:
+        known: whether there is a result.
+        value: the result.
+        token: identifies the call for `TaskCache.keep`; `None` if its result cannot be cached.
+        why: the reason why there is a result or none.
+    """
+
+    __slots__ = ("known", "token", "value", "why")
+
+    def __init__(self, known: bool, value: Any, token: Any, why: str) -> None:
+        self.known, self.value, self.token, self.why = known, value, token, why
+
+    def __repr__(self) -> str:
+        return f"<Found known={self.known} why={self.why!r}>"
+
+
+class CallKey:
+    """The key of one call.
+
+    Attributes:
+        prefix: what the keys of all calls of the function begin with.
+        key: the key of the entry.
+        components: label -> digest of everything that the key is made of.
+    """
+
+    __slots__ = ("components", "key", "prefix")
+
+    def __init__(self, prefix: str, key: str, components: dict[str, str]) -> None:
+        self.prefix, self.key, self.components = prefix, key, components
+
+
+class ResultCache:
+    """The results of functions in a store.
+
+    Args:
+        state: the store.
+        owns_state: whether the store was chosen for this cache; if not, `over` replaces it.
+        ttl: time to live in seconds; `None`: the `default_ttl` of the store.
+        key: a function of the same arguments that returns what identifies the result.
+        version: any value; it is a part of every key.
+        logged: functions and subjects that were logged before; `None`: those of the file of `state`.
+    """
+
+    def __init__(
+        self,
+        state: KeyValueStore,
+        *,
+        owns_state: bool = True,
+        ttl: float | None = None,
+        key: Callable[..., Any] | None = None,
+        version: object = None,
+        logged: set[tuple[str, str]] | None = None,
+    ) -> None:
+        self._state = state
+        self._owns_state = owns_state
+        self._ttl = ttl
+        self._key = key
+        self._version = version
+        if logged is None:
+            logged = set() if state.path is None else _logged_by_path.setdefault(state.path, set())
+        self._logged = logged
+
+    @property
+    def state(self) -> KeyValueStore:
+        """The store of the results."""
+        return self._state
+
+    def over(self, state: KeyValueStore) -> ResultCache:
+        """Return this cache if it has a state of its own, else one with the same options over `state`."""
+        if self._owns_state:
+            return self
+        return ResultCache(state, ttl=self._ttl, key=self._key, version=self._version, logged=self._logged)
+
+    def check(self, function: Callable[..., Any], name: str | None = None, *, ignore: Collection[str] = ()) -> None:
+        """Check that the key function accepts the arguments of a task. Does nothing without a key function.
+
+        Args:
+            function: the function of the task. It is not called.
+            name: the name of the task, for the error; `None`: the name of the function.
+            ignore: names of parameters that the key function may omit.
+
+        Raises:
+            CacheKeyError: the key function does not accept the arguments, passed by position as pipelines do.
+
+            >>> from flowkit_state import TaskCache
+            >>> TaskCache(key=lambda query: query).check(lambda connection, query: None, "ask")  # doctest: +ELLIPSIS
+            Traceback (most recent call last):
+            flowkit_state.errors.CacheKeyError: TaskCache(key=...) of 'ask': the key function takes (query), ...
+        """
+        if self._key is not None:
+            from flowkit_state._key_function import check_fit
+
+            check_fit(self._key, function, name or name_of(function), ignore=ignore, by_position=True)
+
+    def find(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        ignore: Collection[str] = (),
+        refresh: bool = False,
+    ) -> Found:
+        """Look up the result of a call, without calling the function.
+
+        Args:
+            function: the function. It may be `async`: then its results are those of awaiting it.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            name: the name in the keys of results; `None`: the name of the function.
+            ignore: names of parameters that are not part of the key.
+            refresh: whether to skip the look-up, because the function is called in any case.
+
+        Returns:
+            the result if there is one, the reason, and the token for `keep` to store a new result.
+
+            >>> from flowkit_state import TaskCache
+            >>> cache = TaskCache()
+            >>> found = cache.find(len, ["abc"], {})
+            >>> found.known, found.why
+            (False, 'never computed before')
+            >>> cache.keep(found.token, len("abc"))
+            >>> cache.find(len, ["abc"], {}).value
+            3
+        """
+        call = self._call_key(function, args, kwargs, name, ignore)
+        if isinstance(call, str):
+            return Found(False, None, None, f"it cannot be cached: {call}")
+        if refresh:
+            return Found(False, None, call, "refresh was asked for")
+        value = self._look_up(call)
+        if value is not MISSING:
+            return Found(True, value, None, "its code and its inputs are the same")
+        return Found(False, None, call, self._miss_reason(call))
+
+    def keep(self, token: Any, value: object) -> None:
+        """Store the result of the call that `find` returned `token` for. Errors are logged, never raised."""
+        if token is None:
+            return
+        state, now = self.state, self._now()
+        made_of = {"components": token.components}
+        ttl = self._ttl if self._ttl is not None else state.default_ttl
+        last = {"key": token.key, "expires": None if ttl is None or ttl == float("inf") else now + ttl}
+        try:
+            with state.batch():
+                state.set(token.key, value, ttl=self._ttl, metadata={**made_of, "since": now})
+                state.set(last_key(token.prefix), last, ttl=float("inf"), metadata=made_of)
+        except UnsupportedValueError as error:
+            reason = f"its result is of type {error.type_name}, {error.reason}. {error.hint}"
+            self._log_once(token.prefix, "result", reason)
+        except StateError as error:  # the result is computed: not being able to store it is no reason to lose it
+            self._log_once(token.prefix, "store", str(error))
+
+    def _call_key(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        name: str | None = None,
+        ignore: Collection[str] = (),
+    ) -> CallKey | str:
+        """Return the key of a call, or the reason why it has none."""
+        from flowkit_state import fingerprint
+        from flowkit_state.serialization.json_codec import encode
+
+        prefix = key_prefix(function, name)
+        own = self.state._serialization.own
+        mode = fingerprint.NORMAL if self._version is None else fingerprint.LENIENT
+        try:
+            signature = fingerprint.signature(function)
+            given = signature.bind(*args, **kwargs).arguments
+        except (TypeError, ValueError) as error:
+            return str(error)  # the call itself says what is wrong with it
+        content: object = None
+        if self._key is not None:
+            from flowkit_state._key_function import evaluate
+
+            content = evaluate(self._key, function, args, kwargs, name or name_of(function), ignore=ignore)
+        try:
+            if self._key is None:
+                parts = fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
+            else:
+                parts = fingerprint.components(function, mode, own)
+                parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
+        except UnsupportedValueError as error:
+            way = error.hint[:1].lower() + error.hint[1:]
+            if error.path.startswith(_KEY_RESULT):
+                way = "let it return plain data, such as a text or a tuple of texts and numbers"
+            reason = f"{error.path} is of type {error.type_name}, {error.reason}; {way}"
+            self._log_once(prefix, "arguments", reason)
+            return reason
+        if self._version is not None:
+            parts["version of the cache"] = fingerprint.digest(encode(self._version))
+        return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.short(parts))
+
+    def _look_up(self, call: CallKey) -> Any:
+        try:
+            return self.state.get(call.key, MISSING)
+        except StateClosedError:
+            raise
+        except StateError as error:
+            self._log_once(call.prefix, "look-up", str(error))
+            return MISSING
+
+    def _miss_reason(self, call: CallKey) -> str:
+        """Return why there is no result: what has changed since the last result of the same function."""
+        from flowkit_state.fingerprint import changes
+
+        key = last_key(call.prefix)
+        try:
+            last, metadata = self.state.get(key), self.state.get_metadata(key)
+        except StateClosedError:
+            raise
+        except StateError as error:
+            return str(error)
+        if last is None or not metadata:
+            return "never computed before"
+        expired = last["expires"] is not None and last["expires"] <= self._now()
+        changed = changes(metadata["components"], call.components)
+        if not changed:
+            return "expired" if expired else "it was forgotten"
+        if expired and all(sentence.startswith("input ") for sentence in changed):
+            return "expired, or never computed with these inputs"
+        return "; ".join(changed)
+
+    def _now(self) -> float:
+        return self.state._now()
+
+    def _log_once(self, prefix: str, subject: str, reason: str) -> None:
+        if (prefix, subject) not in self._logged:
+            self._logged.add((prefix, subject))
+            import logging
+
+            name = prefix[len(CACHED) + 1 : -1].lstrip(":").replace(":", ".")
+            logging.getLogger("flowkit.state").warning('A call of "%s" is not cached: %s', name, reason)
+
+
+def key_prefix(function: Any, name: str | None) -> str:
+    """Return what the keys of all results of a function begin with, and no other key does."""
+    from flowkit_state.module_names import named_label
+
+    if name is not None:
+        return f"{CACHED}::{name}:"
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return f"{CACHED}:{named_label(getattr(function, '__module__', None))}:{name}:"
+
+
+def last_key(prefix: str) -> str:
+    """Return the key of the entry that describes the last result of a function."""
+    return _LAST + prefix[len(CACHED) :]
+
+
+def name_of(function: Any) -> str:
+    """Return the qualified name of a function, or of the class of any other callable."""
+    return getattr(function, "__qualname__", None) or type(function).__qualname__

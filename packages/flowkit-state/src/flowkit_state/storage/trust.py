@@ -1,0 +1,47 @@
+"""Checks whether another user could have written a file of pickles, which can run any code when loaded."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from flowkit_state.errors import UntrustedPickleError
+from flowkit_state.storage import syscalls
+
+
+def check_trust(path: str | None) -> None:
+    """Check that only this user and root could have written the file `path`; `None` stands for memory.
+
+    Raises:
+        UntrustedPickleError: another user could have written it.
+    """
+    danger = None if path is None else foreign_writer(path)
+    if path is not None and danger is not None:
+        way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
+        reason = f"its pickles are not loaded, for {danger}, and a pickle can run any code; {way}"
+        raise UntrustedPickleError(path, reason)
+
+
+def foreign_writer(path: str) -> str | None:
+    """Return why another user could have written `path`, or `None` if only this user and root could.
+
+    The file and all its parent folders are checked: write permission for a folder allows replacing the files in it,
+    unless the folder is sticky, as /tmp is. Nothing is checked on Windows, where access lists decide.
+    """
+    if sys.platform == "win32":
+        return None
+    place = path
+    while True:
+        try:
+            status = syscalls.stat(place)
+        except OSError as error:
+            return f"{place} cannot be checked ({error.strerror})"
+        if status.st_uid not in (os.geteuid(), 0) or (place == path and status.st_uid != os.geteuid()):
+            return f"{place} belongs to another user (uid {status.st_uid})"
+        shared = status.st_mode & 0o022
+        if shared and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
+            return f"{place} can be written by other users (mode {stat.S_IMODE(status.st_mode):04o})"
+        if place == os.path.dirname(place):
+            return None
+        place = os.path.dirname(place)
