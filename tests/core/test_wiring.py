@@ -172,7 +172,7 @@ def test_edge_declared_inside_a_task_belongs_to_the_call_of_the_task():
     assert dag.run() == {"start": "", "end": "end"}
 
 
-# What cannot stand next to >>
+# Operands of >> that are not tasks
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_edge_declared_inside_a_task_belongs_to_the_call_of_the_task():
     ids=repr,
 )
 @pytest.mark.parametrize("side", ["alone", "in a list on the right", "in a list on the left"])
-def test_something_else_next_to_the_operator_is_an_error_that_shows_it(wrong, word, side):
+def test_operand_that_is_not_a_task_is_type_error_with_its_type(wrong, word, side):
     """A function that was never decorated is the usual slip; the error names it and says what to do."""
     (a,) = make("a")
     with pytest.raises(TypeError) as caught:
@@ -306,8 +306,7 @@ def test_a_graph_can_be_read():
 
 
 @pytest.mark.parametrize("name", [None, 3, ["etl"]])
-def test_the_name_of_a_dag_is_text(name):
-    """DAG([a, b]) is the usual slip: the error shows what was given as a name."""
+def test_dag_name_that_is_not_a_string_is_type_error(name):
     with pytest.raises(TypeError, match="name") as caught:
         DAG(name)
     assert repr(name) in str(caught.value)

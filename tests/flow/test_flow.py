@@ -392,10 +392,12 @@ def test_a_list_of_branches_is_answered_by_the_right_spelling():
         Flow().branch([a, b])
 
 
-def test_a_task_that_was_called_is_answered_by_the_right_spelling():
-    """What it returned is a list, but none of branches."""
-    with pytest.raises(TypeError, match=r"got \[1, 2\], a list, .* write its name without parentheses"):
+def test_flow_add_result_of_a_task_is_type_error_with_advice():
+    with pytest.raises(TypeError, match=r"got \[1, 2\], of type list, .* write its name without parentheses"):
         Flow().add(Task(lambda: [1, 2])())
+    rows = Task(lambda: [1, 2], name="rows")
+    with pytest.raises(TypeError, match=r"'rows' was called: write Flow\(\)\.add\(rows\), not Flow"):
+        Flow().add(rows())
 
 
 def test_a_branch_without_tasks_is_refused():

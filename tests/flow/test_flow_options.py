@@ -65,9 +65,20 @@ def test_flow_run_switch_that_is_no_bool_is_type_error():
     assert "True or False" in refused(lambda: Flow("etl").add(value("a")).run("serial", fail_fast="no"))
 
 
-def test_flow_tasks_by_position_says_what_is_wrong():
-    """Flow([a, b]) is no flow of a and b."""
-    assert "must be a text" in refused(lambda: Flow([value("a")]))
+@pytest.mark.parametrize(
+    ("given", "example"),
+    [
+        (lambda a, b: (a,), "write Flow('name').add(a)"),
+        (lambda a, b: ([a, b],), "write Flow('name').add(a).add(b)"),
+        (lambda a, b: ("etl", a), "write Flow('etl').add(a)"),
+        (lambda a, b: ("etl", [a]), "write Flow('etl').add(a)"),
+        (lambda a, b: ("etl", a, b), "write Flow('etl').add(a).add(b)"),
+        (lambda a, b: ("etl", 4, [a, b]), "write Flow('etl').add(a).add(b)"),
+    ],
+    ids=["task", "list", "name and task", "name and list", "name and tasks", "workers and list"],
+)
+def test_flow_tasks_by_position_is_type_error_with_add(given, example):
+    assert refused(lambda: Flow(*given(value("a"), value("b")))).endswith(example)
 
 
 # Parameters

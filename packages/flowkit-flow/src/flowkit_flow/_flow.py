@@ -17,7 +17,7 @@ from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
-from flowkit_core.pipelines.wiring import advice_for, no_task
+from flowkit_core.pipelines.wiring import described_operand, no_task
 
 TYPE_CHECKING = False  # type checkers treat it as true; importing typing takes 5 ms
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Flow(Pipeline):
         name: name of the pipeline.
         max_workers: the maximum number of workers of an executor that ``run()`` gets by name, at least 1; None means
             the default of that executor.
+        *misplaced: raises TypeError; the message shows how to add tasks.
+        **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:
         TypeError: an argument has the wrong type, or an option does not exist.
@@ -60,10 +62,10 @@ class Flow(Pipeline):
         'Ada: 2 orders, 3 visits'
     """
 
-    def __init__(self, name: str = "flow", max_workers: int | None = None, **unknown: Never) -> None:
+    def __init__(self, name: str = "flow", max_workers: int | None = None, *misplaced: Never, **unknown: Never) -> None:
         if unknown:
             check_known(f"Flow({shown(name)})", unknown, ("name", "max_workers"), PIPELINE_ALIASES)
-        super().__init__(name, max_workers)
+        super().__init__(name, max_workers, *misplaced)
         self._surroundings = Surroundings(self, user_frame(sys._getframe(1)))
         self._stages: list[list[Task[..., Any]]] = []
         self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage
@@ -71,6 +73,10 @@ class Flow(Pipeline):
         self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order-only edges, graph
         self._view: View | None = None  # the edges that were visible when the graph was built
         self._stamp: Any = None
+
+    @staticmethod
+    def _example(name: str, tasks: Sequence[str]) -> str:
+        return f"Flow({name!r}){''.join(f'.add({task})' for task in tasks)}"
 
     @property
     def tasks(self) -> tuple[Task[..., Any], ...]:
@@ -89,6 +95,15 @@ class Flow(Pipeline):
         Raises:
             DuplicateTaskError: the flow already has this task or another one of the same name.
             TypeError: ``task`` is not a task.
+
+        Examples:
+            >>> from flowkit_core import task
+            >>> @task
+            ... def extract(): return [1, 2, 3]
+            >>> @task
+            ... def total(rows): return sum(rows)
+            >>> Flow("etl").add(extract).add(total).run("serial")
+            {'extract': [1, 2, 3], 'total': 6}
         """
         return self._stage("add", (task,))
 
@@ -105,6 +120,17 @@ class Flow(Pipeline):
             DuplicateTaskError: the flow already has one of the tasks or another one of the same name.
             TypeError: an argument is not a task.
             ValueError: there is no argument.
+
+        Examples:
+            >>> from flowkit_core import task
+            >>> @task
+            ... def numbers(): return [1, 2, 3]
+            >>> @task
+            ... def low(numbers): return min(numbers)
+            >>> @task
+            ... def high(numbers): return max(numbers)
+            >>> Flow("range").add(numbers).branch(low, high).run("serial")
+            {'numbers': [1, 2, 3], 'low': 1, 'high': 3}
         """
         if not branch_tasks:
             raise ValueError(f"flow {self.name!r}: branch() needs at least one task: write branch(task1, task2)")
@@ -123,6 +149,17 @@ class Flow(Pipeline):
             DuplicateTaskError: the flow already has this task or another one of the same name.
             TypeError: ``merge_task`` is not a task.
             ValueError: the flow has no tasks.
+
+        Examples:
+            >>> from flowkit_core import task
+            >>> @task
+            ... def north(): return 3
+            >>> @task
+            ... def south(): return 4
+            >>> @task
+            ... def total(north, south): return north + south
+            >>> Flow("regions").branch(north, south).merge(total).run("serial")
+            {'north': 3, 'south': 4, 'total': 7}
         """
         if not self._stages:
             raise ValueError(f"flow {self.name!r}: there is nothing to merge yet: add() or branch() first")
@@ -200,10 +237,7 @@ class Flow(Pipeline):
             if not isinstance(task, Task):
                 if isinstance(task, (list, tuple)) and task and all(isinstance(item, Task) for item in task):
                     raise TypeError(f"flow {self.name!r}: {verb}() got a list of tasks: unpack it, branch(*tasks)")
-                kind = type(task).__name__
-                raise TypeError(
-                    f"flow {self.name!r}: {verb}() got {shown(task)}, a {kind}, not a task: {advice_for(task)}"
-                )
+                raise TypeError(f"flow {self.name!r}: {verb}() got {described_operand(task)}")
             if task._origin is METHODS:
                 raise TypeError(f"flow {self.name!r}: {verb}() got a method: {no_task(task)}")
             position = self._positions.get(task.name)

@@ -6,7 +6,7 @@ import gc
 import sys
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import shown
+from flowkit_core.errors import plain, shown
 
 from . import discovery
 from .calls import GENERATORS, is_constructor_of, module_name, scope_of, settle, user_frame
@@ -49,7 +49,9 @@ class DAG(Pipeline):
         name: name of the pipeline.
         max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means the default of
             the executor.
+        *misplaced: raises TypeError; the message shows how to give tasks.
         tasks: the tasks to run, together with everything upstream of them; None means discovery.
+        **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:
         TypeError: an item of ``tasks`` is not a task, an argument has the wrong type, or an option does not exist.
@@ -70,13 +72,13 @@ class DAG(Pipeline):
         self,
         name: str = "workflow",
         max_workers: int | None = None,
-        *,
+        *misplaced: Never,
         tasks: Iterable[AnyTask] | None = None,
         **unknown: Never,
     ) -> None:
         if unknown:
             check_known(f"DAG({shown(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
-        super().__init__(name, max_workers)
+        super().__init__(name, max_workers, *misplaced)
         self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
         self._block: Block | None = None
         frame = user_frame(sys._getframe(1))
@@ -233,7 +235,8 @@ def _enters_for_caller(frame: FrameType) -> bool:
 
 def _checked(name: str, tasks: Any) -> list[AnyTask]:
     if isinstance(tasks, Task) or not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
-        raise TypeError(f"DAG({name!r}, tasks=...) is {shown(tasks)}, but must be a list of tasks: write tasks=[...]")
+        example = plain(tasks.name) if isinstance(tasks, Task) else "..."
+        raise TypeError(f"DAG({name!r}, tasks=...) is {shown(tasks)}, not a list of tasks: write tasks=[{example}]")
     checked: list[AnyTask] = list(tasks)
     for position, item in enumerate(checked):
         if not isinstance(item, Task):

@@ -17,9 +17,11 @@ from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
 
 from .options import PIPELINE_METHODS, RUN_ALIASES, check_known
+from .wiring import Vertex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from typing import NoReturn
 
     from flowkit_core._typing import Any, Never
     from flowkit_core.events import Observer
@@ -42,6 +44,8 @@ _RUN_OPTIONS = (
     "state_errors",
 )
 
+_LISTED = 3  # maximum number of task names in an example
+
 forbidden: Callable[[], BaseException | None] | None = None
 """Hook of worker processes that re-execute the main script: returns the exception that ``run()`` raises, or None."""
 
@@ -54,22 +58,45 @@ class Pipeline:
     Args:
         name: name of the pipeline, in logs, errors and pictures.
         max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means its default.
+        *misplaced: raises TypeError; the message shows how to give tasks.
 
     Raises:
         TypeError: ``name`` is not a str, or ``max_workers`` is not an int.
         ValueError: ``max_workers`` is less than 1.
     """
 
-    def __init__(self, name: str, max_workers: int | None = None) -> None:
-        given: Any = name
-        if not isinstance(given, str):
-            hint = ": if these are its tasks, name them by keyword, tasks=[...]" if isinstance(given, list) else ""
-            raise TypeError(f"the name of a {type(self).__name__} is {shown(given)}, but must be a text{hint}")
+    def __init__(self, name: str, max_workers: int | None = None, *misplaced: Never) -> None:
+        given: tuple[Any, ...] = (name, max_workers, *misplaced)
+        if len(given) > 2 or not isinstance(given[0], str) or isinstance(given[1], (Vertex, list, tuple)):
+            self._refuse(given)
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
 
     _SHARED: Collection[str] = ("name", "max_workers")
     """Attributes that ``copy.deepcopy()`` shares, or that ``copy.copy()`` has copied already."""
+
+    def _refuse(self, given: Sequence[Any]) -> NoReturn:
+        """Raise the error for positional arguments that are not a name and a number of workers."""
+        kind = type(self).__name__
+        name = next((item for item in given if isinstance(item, str)), "name")
+        tasks = [
+            plain(str(getattr(item, "name", None) or getattr(item, "__name__", "...")))
+            for value in given
+            for item in (value if isinstance(value, (list, tuple)) else [value])
+            if isinstance(item, Vertex) or (callable(item) and not isinstance(item, type))
+        ]
+        listed = [*tasks[:_LISTED], "..."] if len(tasks) > _LISTED else tasks
+        if not isinstance(given[0], str):
+            wrong = f"the name of a {kind} is {shown(given[0])}, but must be a string"
+        else:
+            wrong = f"{kind}({name!r}) takes a name and max_workers by position, and got {', '.join(map(shown, given))}"
+        write = "to give it tasks, write" if tasks else "write"
+        raise TypeError(f"{wrong}: {write} {self._example(name, listed or ['...'])}")
+
+    @staticmethod
+    def _example(name: str, tasks: Sequence[str]) -> str:
+        """Return source text that creates a pipeline with some tasks."""
+        return f"DAG({name!r}, tasks=[{', '.join(tasks)}])"
 
     def graph(self) -> Graph:
         """Return the current graph: checked, bound, immutable."""

@@ -167,21 +167,25 @@ def _listed(given: Iterable[object]) -> list[Vertex]:
         if isinstance(item, Vertex):
             found.append(item)
         else:
-            found += _vertices(item, "after() got", "given to after()")
+            found += _vertices(item, "after() got", "a list given to after()")
     if not found:
         raise TypeError("after() needs at least one task to wait for: write load.after(create_table)")
     return found
 
 
-def _vertices(items: object, where: str = "next to '>>' stands", place: str = "next to '>>'") -> list[Vertex]:
-    """Return the tasks of a list, or raise; ``where`` and ``place`` say in the error where the list stands."""
+def _vertices(
+    items: object, where: str = "an operand of '>>' is", place: str = "a list operand of '>>'"
+) -> list[Vertex]:
+    """Return the tasks of a list, or raise; ``where`` and ``place`` describe the list in the error."""
     if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
         raise TypeError(f"{where} {described_operand(items)}")
     vertices = []
     for position, item in enumerate(items):
         if not isinstance(item, Vertex):
-            raise TypeError(f"item {position} of the list {place} is {described_operand(item)}")
+            raise TypeError(f"item {position} of {place} is {described_operand(item)}")
         vertices.append(item)
+    if not vertices and (advice := _advice_for_call()):
+        raise TypeError(f"{where} {shown(items)}, which has no tasks: {advice}")
     return vertices
 
 
@@ -203,9 +207,30 @@ def advice_for(item: Any) -> str:
         return "a pipeline cannot be wired: wire its tasks, or call its run() in a task, with @task"
     if kind.__name__ == "coroutine":
         item.close()
-        return "calling an async function returns a coroutine: write the task's name without parentheses"
+        without = "calling an async function returns a coroutine: write the task's name without parentheses"
+        return _advice_for_call() or without
     if callable(item):
         if type(item) is FunctionType and item.__name__ != "<lambda>":
             return f"it is a function, not yet a task: write @task above 'def {plain(item.__name__)}'"
         return "it is a callable, not yet a task: make one of it with Task(...), as @task does for a function"
-    return "decorate a function with @task, and write its name without parentheses"
+    return _advice_for_call() or (
+        "decorate a function with @task, and write its name without parentheses: extract >> load, not extract() >> load"
+    )
+
+
+def _advice_for_call() -> str:
+    """Return the fix if the statement of the user calls a task where it should name the task; else an empty string."""
+    from .source_text import called_tasks
+
+    found = called_tasks(user_frame(sys._getframe(1)), lambda value: isinstance(value, Vertex))
+    if found is None:
+        return ""
+    tasks, written, corrected = found
+    names = " and ".join(repr(getattr(task, "name", "?")) for task in dict.fromkeys(tasks))
+    called = f"{names} {'was' if len(set(tasks)) == 1 else 'were'} called"
+    if len(written) > _LONG:
+        return f"{called}: write the name of a task without parentheses"
+    return f"{called}: write {plain(corrected)}, not {plain(written)}"
+
+
+_LONG = 100  # characters of an expression that an error repeats
