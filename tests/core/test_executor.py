@@ -7,9 +7,9 @@ import pytest
 from flowkit_core import (
     DAG,
     Call,
-    Ending,
     Executor,
-    Later,
+    Outcome,
+    Retry,
     RunStarted,
     Task,
     UnknownExecutorError,
@@ -34,16 +34,16 @@ class Backwards:
         while hand:
             node = hand.pop()
             call = run.call(node)
-            if isinstance(call, Ending):
+            if isinstance(call, Outcome):
                 answer = run.finish(node, call)
             else:
                 assert isinstance(call, Call)
-                outcome = call.judge()
+                outcome = call.precheck()
                 if outcome is None:
                     self.order.append(node.name)
-                    outcome = call.perform()
+                    outcome = call.invoke()
                 answer = run.finish(node, outcome, 0.5)
-            hand += [answer.node] if isinstance(answer, Later) else answer
+            hand += [answer.node] if isinstance(answer, Retry) else answer
 
     def close(self):
         self.closed += 1
@@ -60,7 +60,7 @@ class Carrying(Backwards):
         hand = list(run.start())
         while hand:
             answer = carry(run, hand.pop(), copy_context())
-            hand += [answer.node] if isinstance(answer, Later) else answer
+            hand += [answer.node] if isinstance(answer, Retry) else answer
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from flowkit_core import (
     DuplicateTaskError,
     FlowkitError,
     Group,
-    Later,
     MissingResultError,
     RemoteTaskError,
     Results,
+    Retry,
     Task,
     UnknownExecutorError,
 )
-from flowkit_core.errors import plain, shown
+from flowkit_core._text import escape_control_chars, short_repr
 
 ORDINARY = ["load", "Load rows (daily)", "выгрузка", "読み込み", "e\u0301", "🦀", "%s{}{0}", "a → b", 'say "hi"', "\\n"]
 HARMLESS = ["\U0001f469\u200d\U0001f4bb", "نمی\u200cشود", "処理\u3000開始", "5\xa0rows"]  # not printable to Python
@@ -79,23 +79,23 @@ def made(kind, text):
 @pytest.mark.parametrize("name", [*ORDINARY, *HARMLESS])
 def test_what_can_be_printed_is_shown_as_it_is(name):
     """Also what only Python takes for unprintable: joiners and unusual spaces."""
-    assert plain(name) == name
+    assert escape_control_chars(name) == name
     assert name in str(DAGCycleError([name, "b", name]))
-    assert plain(f"{name}\n") == f"{name}\\n"
+    assert escape_control_chars(f"{name}\n") == f"{name}\\n"
 
 
 def test_escapes_are_readable():
     """As Python would write them."""
-    assert plain("a\nb\x1b[0m\u202e") == "a\\nb\\x1b[0m\\u202e"
+    assert escape_control_chars("a\nb\x1b[0m\u202e") == "a\\nb\\x1b[0m\\u202e"
 
 
 @given(st.text())
 def test_any_name_is_shown_on_one_line(name):
     """And shown once more, it is the same."""
-    text = plain(name)
+    text = escape_control_chars(name)
     assert len(text.splitlines()) <= 1
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
-    assert plain(text) == text
+    assert escape_control_chars(text) == text
     text.encode()
 
 
@@ -106,7 +106,7 @@ def test_a_value_is_shown_on_one_line_too():
         def __repr__(self):
             return "\x1b[31m\nforged"
 
-    assert shown(Odd()) == "\\x1b[31m\\nforged"
+    assert short_repr(Odd()) == "\\x1b[31m\\nforged"
 
 
 @nasty
@@ -145,7 +145,7 @@ def test_a_circle(name):
     one, two = Task(lambda x: x, name=name), Task(lambda x: x, name="two")
     one >> two >> one
     error = caught(DAG(name, tasks=[two]).graph, DAGCycleError)
-    assert plain(name) in str(error)
+    assert escape_control_chars(name) in str(error)
     assert name in error.cycle
 
 
@@ -156,11 +156,11 @@ def test_what_does_not_fit(name):
     few, many = Task(lambda x: x, name=f"{name}3"), Task(lambda x, y, z, *, w: x, name=f"{name}4")
     [one, two] >> few
     [one, two] >> many
-    assert plain(name) in str(caught(DAG(name, tasks=[few]).graph, BindingError))
-    assert plain(name) in str(caught(DAG(name, tasks=[many]).run, BindingError))
+    assert escape_control_chars(name) in str(caught(DAG(name, tasks=[few]).graph, BindingError))
+    assert escape_control_chars(name) in str(caught(DAG(name, tasks=[many]).run, BindingError))
     method = Task(lambda self: self, name=f"{name}5")
     error = caught(DAG(name, tasks=[method]).run, BindingError)
-    assert f"Task(something.{plain(name)}5)" in str(error)
+    assert f"Task(something.{escape_control_chars(name)}5)" in str(error)
     assert error.task == f"{name}5"
 
 
@@ -170,7 +170,7 @@ def test_a_result_that_comes_by_way_of_others(name):
     first, between = Task(lambda: 1, name="first"), Task(lambda x: x, name="between")
     last = Task(lambda between, *, first: first, name=name)
     first >> between >> last
-    assert f"'first >> {plain(name)}'" in str(caught(DAG(name, tasks=[last]).run, BindingError))
+    assert f"'first >> {escape_control_chars(name)}'" in str(caught(DAG(name, tasks=[last]).run, BindingError))
 
 
 @nasty
@@ -193,7 +193,7 @@ def test_two_tasks_of_one_name(name):
         tasks.append(Task(function, name=name))
     error = caught(DAG(name, tasks=tasks).graph, DuplicateTaskError)
     assert error.places == (f"{name}/0.py:1", f"{name}/1.py:1")
-    assert plain(name) in str(error)
+    assert escape_control_chars(name) in str(error)
 
 
 @nasty
@@ -256,8 +256,8 @@ def test_reasons(name):
         caught(lambda: results[missing], MissingResultError)  # noqa: B023
     for reason in results._fact("reasons").values():
         assert_plain(reason)
-    assert results._fact("reasons")["below"] == f'upstream "{plain(name)}" failed'
-    assert results.skipped["all"] == f'upstream "{plain(name)}2" was skipped'
+    assert results._fact("reasons")["below"] == f'upstream "{escape_control_chars(name)}" failed'
+    assert results.skipped["all"] == f'upstream "{escape_control_chars(name)}2" was skipped'
 
 
 # In logs and pictures
@@ -312,12 +312,12 @@ def test_pictures(name, format):
 
 @nasty
 def test_groups(name):
-    assert repr(Group([Task(lambda: 1, name=name)])) == f"Group([{plain(name)}])"
+    assert repr(Group([Task(lambda: 1, name=name)])) == f"Group([{escape_control_chars(name)}])"
 
 
 @nasty
 def test_reprs(name):
     dag = DAG(name, tasks=[Task(lambda: 1, name=name)])
     graph = dag.graph()
-    for each in (dag, *dag.tasks, graph, *graph, Later(graph.nodes[0], 1.0)):
-        assert plain(name) in repr(each)
+    for each in (dag, *dag.tasks, graph, *graph, Retry(graph.nodes[0], 1.0)):
+        assert escape_control_chars(name) in repr(each)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flowkit_core import DAG, Ending, Later, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
+from flowkit_core import DAG, Outcome, Retry, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 CLEAN_UP = ("all_done", "one_failed")
@@ -276,7 +276,7 @@ class RunMachine(RuleBasedStateMachine):
     def finish(self, node, outcome):
         answer = self.run.finish(node, outcome)
         state = self.run.states()[node.name]
-        if isinstance(answer, Later):
+        if isinstance(answer, Retry):
             assert state == "pending"
             assert answer.node is node
             assert answer.delay >= 0
@@ -294,14 +294,14 @@ class RunMachine(RuleBasedStateMachine):
     def call(self, data):
         node = self.ready.pop(data.draw(st.integers(0, len(self.ready) - 1)))
         call = self.run.call(node)
-        if isinstance(call, Ending):
+        if isinstance(call, Outcome):
             self.finish(node, call)
             return
         assert not self.cancelled, "started after the cancellation"
         if self.failed and self.fail_fast:
             assert self.plans[node.name].trigger in CLEAN_UP, "started after the failure"
         assert all(self.ended[name] in FINAL for name in self.upstream[node.name])
-        ending = call.judge()
+        ending = call.precheck()
         if ending is not None:
             assert self.attempts.get(node.name, 0) == 0, "judged again for a retry"
             self.finish(node, ending)
@@ -315,7 +315,7 @@ class RunMachine(RuleBasedStateMachine):
     def end(self, data, raised):
         node, call = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         self.raised, waiting = raised, len(self.later)
-        self.finish(node, call.perform())
+        self.finish(node, call.invoke())
         self.raised = None
         assert (self.ended.get(node.name) == "succeeded") == (raised is None)
         if raised is SystemExit:
@@ -359,11 +359,11 @@ class RunMachine(RuleBasedStateMachine):
             self.later.clear()
             while self.running:
                 node, call = self.running.pop()
-                self.finish(node, call.perform())
+                self.finish(node, call.invoke())
             pending, self.ready = self.ready, []
             for node in pending:
                 call = self.run.call(node)
-                ending = call if isinstance(call, Ending) else call.judge()
+                ending = call if isinstance(call, Outcome) else call.precheck()
                 if ending is not None:
                     self.finish(node, ending)
                 else:

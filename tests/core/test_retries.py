@@ -10,8 +10,8 @@ import pytest
 
 from flowkit_core import (
     DAG,
-    Ending,
-    Later,
+    Outcome,
+    Retry,
     Run,
     RunFinished,
     Task,
@@ -35,15 +35,15 @@ class Simulation:
         while heap:
             self.now, _, node = heapq.heappop(heap)
             call = self.run.call(node)
-            if isinstance(call, Ending):
+            if isinstance(call, Outcome):
                 answer = self.run.finish(node, call)
             else:
-                ending = call.judge()
+                ending = call.precheck()
                 if ending is None:
                     self.starts.append((self.now, node.name, call.attempt))
-                    ending = call.perform()
+                    ending = call.invoke()
                 answer = self.run.finish(node, ending)
-            if isinstance(answer, Later):
+            if isinstance(answer, Retry):
                 heapq.heappush(heap, (self.now + answer.delay, next(order), answer.node))
             else:
                 for following in answer:
@@ -217,10 +217,10 @@ def test_a_failure_between_the_call_and_its_beginning_ends_a_wait_too():
     waiting, broken = flaky(9, name="waiting", retries=2, delay=0), Task(lambda: 1 / 0, name="broken")
     run = Run(DAG("late", tasks=[waiting, broken]).graph())
     first, second = run.start()
-    assert isinstance(run.finish(first, run.call(first).perform()), Later)
+    assert isinstance(run.finish(first, run.call(first).invoke()), Retry)
     assert run.call(first).attempt == 2
-    run.finish(second, run.call(second).perform())
-    run.finish(first, run.begun(first))
+    run.finish(second, run.call(second).invoke())
+    run.finish(first, run.mark_started(first))
     assert run.states() == {"waiting": "failed", "broken": "failed"}
     assert str(run.failed()["waiting"]) == "failure 1"
 
@@ -231,7 +231,7 @@ def test_a_retry_that_was_canceled_says_what_was_raised_before(abandoned):
     waiting = flaky(9, ValueError, "waiting", retries=2)
     run = Run(DAG("cancelled", tasks=[waiting]).graph())
     (node,) = run.start()
-    run.finish(node, run.call(node).perform())
+    run.finish(node, run.call(node).invoke())
     run.cancel("enough is enough")
     if abandoned:
         run.abandon()
@@ -261,7 +261,7 @@ def test_a_cancelled_run_starts_nothing_more_and_says_why(trigger):
     first, second = run.start()
     call = run.call(first)
     run.cancel("enough is enough")
-    assert list(run.finish(first, call.perform())) == []
+    assert list(run.finish(first, call.invoke())) == []
     (last,) = run.finish(second, run.call(second))
     assert list(run.finish(last, run.call(last))) == []
     assert run.done

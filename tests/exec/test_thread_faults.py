@@ -294,7 +294,7 @@ def test_an_interrupt_says_what_was_running(workers):
         ends, started = {{}}, []
         def listen(event):
             if isinstance(event, TaskNotRun):
-                ends[event.task] = event.begun
+                ends[event.task] = event.started
             elif isinstance(event, TaskStarted):
                 started.append(event.task)
         first, stucks = Task(first), [Task(stuck, name=name) for name in ("stuck", "stuck too", "stuck three")]

@@ -50,7 +50,7 @@ from .pipelines.task import Task, task
 from .pipelines.wiring import Group
 from .results import Results
 from .retry import RetryPolicy
-from .runs.call import Call, Ending, Later
+from .runs.call import Call, Outcome, Retry
 from .runs.run import Run
 
 __all__ = [
@@ -60,21 +60,21 @@ __all__ = [
     "DAGCycleError",
     "DiscoveryError",
     "DuplicateTaskError",
-    "Ending",
     "Event",
     "Executor",
     "ExecutorError",
     "FlowkitError",
     "Graph",
     "Group",
-    "Later",
     "MissingDistributionError",
     "MissingResultError",
     "Node",
     "Observer",
+    "Outcome",
     "Pipeline",
     "RemoteTaskError",
     "Results",
+    "Retry",
     "RetryPolicy",
     "Run",
     "RunFinished",

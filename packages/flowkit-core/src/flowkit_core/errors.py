@@ -7,10 +7,11 @@ whatever a name in it contains: see :func:`plain`.
 
 from __future__ import annotations
 
+from ._text import escape_control_chars, short_repr
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ._typing import Any
 
@@ -22,7 +23,7 @@ class FlowkitError(Exception):
     """
 
     def __init__(self, *facts: Any) -> None:
-        super().__init__(plain(self.describe(*facts)))
+        super().__init__(escape_control_chars(self.describe(*facts)))
         self._facts = facts
 
     def describe(self, *facts: Any) -> str:
@@ -49,7 +50,7 @@ class TaskOptionError(FlowkitError, ValueError):
 
     def describe(self, task: str, option: str, value: Any, allowed: str) -> str:
         """Return the sentence for these facts."""
-        return f"task {task!r}: {option} is {shown(value)}, but must be {allowed}"
+        return f"task {task!r}: {option} is {short_repr(value)}, but must be {allowed}"
 
 
 class TaskOptionTypeError(TaskOptionError, TypeError):
@@ -201,7 +202,9 @@ class MissingResultError(FlowkitError, KeyError):
     def describe(self, name: Any, reason: str) -> str:
         """Return the sentence for these facts."""
         return (
-            f"task {name!r} has no result: {reason}" if isinstance(name, str) else f"results[{shown(name)}]: {reason}"
+            f"task {name!r} has no result: {reason}"
+            if isinstance(name, str)
+            else f"results[{short_repr(name)}]: {reason}"
         )
 
     def __str__(self) -> str:
@@ -291,8 +294,8 @@ class RemoteTaskError(FlowkitError, RuntimeError):
 
     def describe(self, task: str, type_name: str, text: str, traceback_text: str, reason: str) -> str:
         """Return the sentence for these facts, and the traceback."""
-        because = f" (the exception itself could not travel: {plain(reason)})" if reason else ""
-        return f"task {task!r} raised {plain(type_name)}: {text}{because}\n\n{traceback_text}".rstrip()
+        because = f" (the exception itself could not travel: {escape_control_chars(reason)})" if reason else ""
+        return f"task {task!r} raised {escape_control_chars(type_name)}: {text}{because}\n\n{traceback_text}".rstrip()
 
 
 class MissingDistributionError(FlowkitError, ImportError):
@@ -314,40 +317,3 @@ class MissingDistributionError(FlowkitError, ImportError):
 
 class ExecutorError(FlowkitError, RuntimeError):
     """An executor cannot do its work, through no fault of a task: no worker starts, or it was closed."""
-
-
-def plain(text: str) -> str:
-    r"""Return a name as it is to be shown: on one line, and with nothing that drives a terminal or turns the writing.
-
-    Names are data, and come from anywhere. Nearly all are printable, and come back as they are; in others what is not
-    to be obeyed is escaped, as ``\n``, ``\x1b`` or ``\u202e``.
-    """
-    if text.isprintable():
-        return text
-    from unicodedata import category
-
-    return "".join(
-        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
-        for char in text
-    )
-
-
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them
-
-
-def shown(value: Any, limit: int = 80) -> str:
-    """Return ``repr(value)``, on one line and shortened, and never fail."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<unprintable {type(value).__name__}>"
-    return plain(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
-
-
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(name, list(candidates), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""

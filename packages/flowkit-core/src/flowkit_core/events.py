@@ -148,13 +148,13 @@ class TaskNotRun(TaskEvent):
     Attributes:
         state: "skipped", "upstream_failed" or "cancelled".
         reason: why.
-        begun: whether it had begun to run, and was stopped.
+        started: whether it had begun to run, and was stopped.
     """
 
-    __slots__ = ("begun", "reason", "state")
+    __slots__ = ("reason", "started", "state")
     state: str
     reason: str
-    begun: bool
+    started: bool
 
 
 class Observer(Protocol):

@@ -6,10 +6,10 @@ from collections import deque
 from contextvars import copy_context
 from time import perf_counter, sleep
 
+from ._text import short_repr
 from ._typing import TYPE_CHECKING, Protocol
-from .errors import shown
 from .pipelines.node import Node
-from .runs.call import Later
+from .runs.call import Retry
 from .runs.fast_path import carry
 from .runs.timers import Timers
 
@@ -22,8 +22,8 @@ class Executor(Protocol):
     """Carries the calls of a run to where they run, and their outcomes back. It decides nothing about their meaning.
 
     A minimal executor takes the nodes of ``run.start()``, and for each node in hand: asks ``run.call(node)``; makes the
-    call, unless the answer is an :class:`~flowkit_core.Ending`; hands the outcome to ``run.finish(node, outcome,
-    seconds)``; and adds the nodes that this returns to those in hand. A :class:`~flowkit_core.Later` asks for its node
+    call, unless the answer is an :class:`~flowkit_core.Outcome`; hands the outcome to ``run.finish(node, outcome,
+    seconds)``; and adds the nodes that this returns to those in hand. A :class:`~flowkit_core.Retry` asks for its node
     to be taken in hand again after a delay. :func:`carry` does one such step in the calling thread. As long as a run is
     ``recorded``, a worker should be given its next call when the outcome of the last was handed in: so a crash leaves
     no more than one task per worker in doubt.
@@ -67,7 +67,7 @@ class SerialExecutor:
         while True:
             rest = run.sprint(ready.popleft, ready.append, context, perf_counter)
             step = carry(run, rest, context) if isinstance(rest, Node) else rest
-            if isinstance(step, Later):
+            if isinstance(step, Retry):
                 timers.add(step)
             elif step:
                 ready.extend(step)
@@ -100,12 +100,8 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
     """
     if max_workers is None:
         return None
-    if type(max_workers) is not int:
-        raise TypeError(
-            f"{owner} is {shown(max_workers)}, but must be an integer of at least 1, or None for a sensible default"
-        )
-    if max_workers < 1:
-        raise ValueError(
-            f"{owner} is {shown(max_workers)}, but must be an integer of at least 1, or None for a sensible default"
-        )
+    if type(max_workers) is not int or max_workers < 1:
+        error = ValueError if type(max_workers) is int else TypeError
+        given = short_repr(max_workers)
+        raise error(f"{owner} is {given}, but must be an integer of at least 1, or None for a sensible default")
     return max_workers

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from ._text import did_you_mean, short_repr
 from ._typing import TYPE_CHECKING
-from .errors import UnknownExecutorError, did_you_mean, shown
+from .errors import UnknownExecutorError
 from .executor import SerialExecutor
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         return executor, False
     hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
     raise TypeError(
-        f"executor is {shown(executor)}, but must be a name such as 'thread', or an executor object with "
+        f"executor is {short_repr(executor)}, but must be a name such as 'thread', or an executor object with "
         f"execute(run){hint}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ._text import counted
 from ._typing import TYPE_CHECKING
 from ._warnings import user_level
 from .errors import RemoteTaskError
@@ -69,11 +70,6 @@ def all_of(pipeline: str, failures: Sequence[Failure]) -> ExceptionGroup:
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     errors = [failure.error for failure in failures if isinstance(failure.error, Exception)]
     return ExceptionGroup(f"{counted(len(names), 'task')} of {pipeline!r} failed: {listed}", errors)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return ``"1 task"`` or ``"2 tasks"``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def add_note(error: BaseException, note: str) -> None:

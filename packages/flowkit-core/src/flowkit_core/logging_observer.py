@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 
+from ._text import escape_control_chars
 from ._typing import TYPE_CHECKING
-from .errors import plain
 from .events import (
     RunFinished,
     RunStarted,
@@ -104,7 +104,9 @@ def warn_empty(run: Run) -> None:
             f'Run "{run.graph.name}" found no tasks: define tasks before run(), or name them with DAG(tasks=[...]).'
         )
         logger.warning(
-            "%s", plain(message), extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name}
+            "%s",
+            escape_control_chars(message),
+            extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name},
         )
 
 
@@ -125,7 +127,7 @@ class _LogObserver:
             facts |= {"event": name, "run_id": event.run_id, "pipeline": event.pipeline}
             if hasattr(event, "task"):
                 facts["task"] = event.task
-            self._logger.log(level, "%s", plain(message), extra=facts)
+            self._logger.log(level, "%s", escape_control_chars(message), extra=facts)
 
     def _RunStarted(self, event: RunStarted) -> tuple[int, str, str, dict[str, Any]]:
         count = f"{event.tasks} task{'s' * (event.tasks != 1)}"
@@ -166,8 +168,8 @@ class _LogObserver:
     def _TaskNotRun(self, event: TaskNotRun) -> tuple[int, str, str, dict[str, Any]]:
         if event.state == "skipped":
             return INFO, "task_skipped", f'Task "{event.task}" skipped: {event.reason}.', {"reason": event.reason}
-        how = "was stopped" if event.begun else "did not run"
-        level = INFO if event.begun else DEBUG
+        how = "was stopped" if event.started else "did not run"
+        level = INFO if event.started else DEBUG
         text = f'Task "{event.task}" {how}: {event.reason}.'
         return level, f"task_{event.state}", text, {"reason": event.reason}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from ._text import did_you_mean, escape_control_chars, short_repr
 from ._typing import TYPE_CHECKING, Any
-from .errors import MissingResultError, did_you_mean, plain, shown
+from .errors import MissingResultError
 from .failures import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .runs.run import Run
-    from .runs.run_state import Summary
+    from .runs.run_state import RunSummary
 
 
 class RaisedError(Exception):
@@ -49,7 +50,7 @@ class Results(dict[str, Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._summary: Summary | None = None
+        self._summary: RunSummary | None = None
         self._facts: dict[str, dict[str, Any]] = {}
 
     @classmethod
@@ -147,7 +148,7 @@ class Results(dict[str, Any]):
         if states[name] == "succeeded":
             raise MissingResultError(name, "it succeeded, but its value was removed from these results")
         error = self.failed.get(name)
-        what = plain(error.text) if isinstance(error, RaisedError) else shown(error)
+        what = escape_control_chars(error.text) if isinstance(error, RaisedError) else short_repr(error)
         reason = self._fact("reasons").get(name) or what
         raise MissingResultError(name, f"it ended as {states[name].replace('_', ' ')} ({reason})")
 
@@ -156,7 +157,7 @@ class Results(dict[str, Any]):
         attribute = "name" if getattr(type(key), "_is_flowkit_task", False) else "__name__"
         name = getattr(key, attribute, None)
         if not isinstance(name, str):
-            return f"write a str, not a value of type {type(key).__name__}{self._others(shown(key))}"
+            return f"write a str, not a value of type {type(key).__name__}{self._others(short_repr(key))}"
         if name in self or name in self.states:
             return f"write results[{name!r}]"
         return f"no task named {name!r} was in the run{self._others(name)}"

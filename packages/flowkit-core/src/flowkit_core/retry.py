@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._text import short_repr
 from ._typing import TYPE_CHECKING
-from .errors import TaskOptionError, TaskOptionTypeError, shown
+from .errors import TaskOptionError, TaskOptionTypeError
 from .pipelines.parameters import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -138,5 +139,8 @@ def _filter(task: str, rule: Any) -> Any:
     if rule is None or (callable(rule) and not isinstance(rule, type)):
         return rule
     raise TaskOptionTypeError(
-        task, "retry_on", rule, f"an exception class, several, or a function of the exception, not {shown(type(rule))}"
+        task,
+        "retry_on",
+        rule,
+        f"an exception class, several, or a function of the exception, not {short_repr(type(rule))}",
     )

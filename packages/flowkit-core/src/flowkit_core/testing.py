@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ._text import short_repr
 from ._typing import TYPE_CHECKING
-from .errors import shown
 from .events import TaskStarted
 from .runs.recorder import state_manager
 from .runs.states import DONE, STATES
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .executor import Executor
     from .pipelines.pipeline import Pipeline
     from .results import Results
-    from .runs.persistence import Cache, Done, Journal, Resume, Store
+    from .runs.persistence import Cache, Done, Resume, RunJournal, Store
 
 _DONE = tuple(STATES[state] for state in DONE)
 
@@ -109,8 +109,8 @@ def _compare(where: str, pipeline: str, expected: Results, found: Results, again
     for name, value in expected.items():
         if not _same(found[name], value):
             raise AssertionError(
-                f"{where}, {name!r} returned {shown(found[name])}, not {shown(value)}: it depends on something that "
-                "its inputs do not tell, such as the time, chance, or what another task has changed"
+                f"{where}, {name!r} returned {short_repr(found[name])}, not {short_repr(value)}: it depends on "
+                "something that its inputs do not tell, such as the time, chance, or what another task has changed"
             )
 
 
@@ -147,7 +147,7 @@ class _Store:
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
         resume: Resume,
-    ) -> Journal:
+    ) -> RunJournal:
         journal = self._store.open_run(run_id, pipeline, tasks, upstream, params, resume)
         self.run_id = journal.run_id
         return _Journal(journal, self, [task.name for task in tasks])
@@ -162,7 +162,7 @@ class _Store:
 class _Journal:
     """The journal of such a store."""
 
-    def __init__(self, journal: Journal, store: _Store, names: Sequence[str]) -> None:
+    def __init__(self, journal: RunJournal, store: _Store, names: Sequence[str]) -> None:
         self._journal = journal
         self._store = store
         self._names = names

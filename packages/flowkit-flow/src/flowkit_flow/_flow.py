@@ -10,8 +10,7 @@ import sys
 from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
-from flowkit_core.errors import plain, shown
-from flowkit_core.failures import counted
+from flowkit_core._text import counted, escape_control_chars, short_repr
 from flowkit_core.pipelines.binding import bind_by_name
 from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings
@@ -64,7 +63,7 @@ class Flow(Pipeline):
 
     def __init__(self, name: str = "flow", max_workers: int | None = None, *misplaced: Never, **unknown: Never) -> None:
         if unknown:
-            check_known(f"Flow({shown(name)})", unknown, ("name", "max_workers"), PIPELINE_ALIASES)
+            check_known(f"Flow({short_repr(name)})", unknown, ("name", "max_workers"), PIPELINE_ALIASES)
         super().__init__(name, max_workers, *misplaced)
         self._surroundings = Surroundings(self, user_frame(sys._getframe(1)))
         self._stages: list[list[Task[..., Any]]] = []
@@ -255,6 +254,5 @@ class Flow(Pipeline):
         return self
 
     def __repr__(self) -> str:
-        return (
-            f"<Flow {plain(self.name)}: {counted(len(self._tasks), 'task')} in {counted(len(self._stages), 'stage')}>"
-        )
+        size = f"{counted(len(self._tasks), 'task')} in {counted(len(self._stages), 'stage')}"
+        return f"<Flow {escape_control_chars(self.name)}: {size}>"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import did_you_mean, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import BindingError, did_you_mean, plain
+from flowkit_core.errors import BindingError
 
 from .parameters import KEY, Parameters
 
@@ -244,11 +245,11 @@ def _too_many(
     left = ", ".join(repr(name) for name, _ in others[:5]) + (", ..." if len(others) > 5 else "")
     takes = "1 argument" if len(parameters.names) == 1 else f"{len(parameters.names)} arguments"
     arrive = "1 upstream result arrives" if len(upstream) == 1 else f"{len(upstream)} upstream results arrive"
-    first = plain(others[0][0])
+    first = escape_control_chars(others[0][0])
     return BindingError(
         f"task {task!r} takes {takes}, {parameters}, but {arrive}: {listed(upstream)}; no parameter is left for "
         f"{left}: add one, or *args, or name every parameter after its upstream; or, to wait for a task "
-        f"without taking its result, write {plain(task)}.after({first})",
+        f"without taking its result, write {escape_control_chars(task)}.after({first})",
         task,
         None,
         list(upstream),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 
+from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import plain, shown
 
 from . import discovery
 from .calls import GENERATORS, is_constructor_of, module_name, scope_of, settle, user_frame
@@ -77,7 +77,7 @@ class DAG(Pipeline):
         **unknown: Never,
     ) -> None:
         if unknown:
-            check_known(f"DAG({shown(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
+            check_known(f"DAG({short_repr(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
         super().__init__(name, max_workers, *misplaced)
         self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
         self._block: Block | None = None
@@ -235,8 +235,10 @@ def _enters_for_caller(frame: FrameType) -> bool:
 
 def _checked(name: str, tasks: Any) -> list[AnyTask]:
     if isinstance(tasks, Task) or not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
-        example = plain(tasks.name) if isinstance(tasks, Task) else "..."
-        raise TypeError(f"DAG({name!r}, tasks=...) is {shown(tasks)}, not a list of tasks: write tasks=[{example}]")
+        example = escape_control_chars(tasks.name) if isinstance(tasks, Task) else "..."
+        raise TypeError(
+            f"DAG({name!r}, tasks=...) is {short_repr(tasks)}, not a list of tasks: write tasks=[{example}]"
+        )
     checked: list[AnyTask] = list(tasks)
     for position, item in enumerate(checked):
         if not isinstance(item, Task):

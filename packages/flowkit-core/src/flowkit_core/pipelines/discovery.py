@@ -12,9 +12,10 @@ from operator import attrgetter
 from types import ModuleType
 from weakref import ref
 
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
-from flowkit_core.errors import BindingError, DiscoveryError, WiringError, plain
+from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from .calls import callers, known_scope, makers, scope_of, user_frame
 from .edges import METHODS, pairs
@@ -237,7 +238,7 @@ class Surroundings:
                 last = _last(tasks)
                 text += (
                     f"; module {name!r}, imported there, has {_listed(tasks)}: "
-                    f"write DAG({pipeline!r}, tasks=[{name}.{plain(last.name)}])"
+                    f"write DAG({pipeline!r}, tasks=[{name}.{escape_control_chars(last.name)}])"
                 )
                 break
         warn(text)
@@ -555,5 +556,5 @@ def _last(tasks: Sequence[Any]) -> Any:
 
 
 def _listed(tasks: Sequence[Any], most: int = 5) -> str:
-    names = [plain(task.name) for task in tasks]
+    names = [escape_control_chars(task.name) for task in tasks]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -6,9 +6,10 @@ import gc
 from operator import itemgetter, lt
 from types import FunctionType
 
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
-from flowkit_core.errors import DAGCycleError, DuplicateTaskError, plain
+from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from .binding import bind_by_position, check_condition
 from .node import Node
@@ -143,21 +144,21 @@ class Graph:
             node.downstream = _NO_NODES
             node.waits = _NO_INDICES
             node.none_checked = _NO_NAMES
-            node.pick = node.binding = None
-            node.plain = True
+            node.gather = node.binding = None
+            node.is_simple = True
             if is_simple and not takes:
-                node.sources = ups if rest else _NO_INDICES
+                node.arg_sources = ups if rest else _NO_INDICES
             elif is_simple and takes == len(ups) == 1:
-                node.sources = ups
+                node.arg_sources = ups
                 if parameters.positional[0] != names[ups[0]]:
                     special.append(node)
             else:
-                node.sources = None
+                node.arg_sources = None
                 special.append(node)
             if not task._is_plain:
                 special.append(node)
-            elif node.sources is not None and len(node.sources) > 1:
-                node.pick = itemgetter(*node.sources)
+            elif node.arg_sources is not None and len(node.arg_sources) > 1:
+                node.gather = itemgetter(*node.arg_sources)
             nodes.append(node)
         self.nodes = tuple(nodes)
         for place, only in waits.items():
@@ -180,7 +181,7 @@ class Graph:
                 node.downstream = tuple(after)
                 if len(after) > 1:
                     linear = False
-                    node.plain = node.plain and len(after) < WIDE
+                    node.is_simple = node.is_simple and len(after) < WIDE
         self.first = tuple([node for node in nodes if not node.upstream])
         self.linear = linear and len(self.first) <= 1
         counts = [len(node.upstream) for node in nodes]
@@ -189,28 +190,30 @@ class Graph:
 
     def _bind(self, node: Node, bind: Bind) -> None:
         """Bind the arguments of a node that are not bound yet, and check its options."""
-        if node.sources is None or node.waits:
+        if node.arg_sources is None or node.waits:
             self._bind_in_full(node, bind)
-        elif node.sources:
+        elif node.arg_sources:
             parameter = node.parameters.positional[:1]
-            if parameter and parameter[0] != self.names[node.sources[0]]:
-                self._check_none(node, ((parameter[0], node.sources[0]),))
-        is_plain = node.sources is not None and node.plain and not node.none_checked
+            if parameter and parameter[0] != self.names[node.arg_sources[0]]:
+                self._check_none(node, ((parameter[0], node.arg_sources[0]),))
+        is_plain = node.arg_sources is not None and node.is_simple and not node.none_checked
         if not node.task._is_plain:
             is_plain = self._check_options(node) and is_plain
-        node.plain = is_plain
-        node.pick = itemgetter(*node.sources) if is_plain and node.sources and len(node.sources) > 1 else None
+        node.is_simple = is_plain
+        node.gather = (
+            itemgetter(*node.arg_sources) if is_plain and node.arg_sources and len(node.arg_sources) > 1 else None
+        )
 
     def _bind_in_full(self, node: Node, bind: Bind) -> None:
         names, parameters = self.names, node.parameters
         data = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
         binding = bind(node.name, parameters, {names[index]: index for index in data})
-        node.sources = binding.in_order(parameters)
-        if node.sources == node.upstream:
-            node.sources = node.upstream  # share one tuple
+        node.arg_sources = binding.in_order(parameters)
+        if node.arg_sources == node.upstream:
+            node.arg_sources = node.upstream  # share one tuple
         if parameters.keyed:
-            node.sources = None
-        if node.sources is None or binding.open or node.waits:
+            node.arg_sources = None
+        if node.arg_sources is None or binding.open or node.waits:
             node.binding = binding
         if binding.open:
             self._open.append(node)
@@ -243,7 +246,7 @@ class Graph:
         if task.cache is not None:
             is_plain = False
             self.cached.append(node)
-        if task.retry.retries and node.sources:
+        if task.retry.retries and node.arg_sources:
             is_plain = False  # the run checks its arguments for iterators
         return is_plain
 
@@ -260,7 +263,7 @@ class Graph:
         raise KeyError(name)
 
     def __repr__(self) -> str:
-        return f"<Graph {plain(self.name)}: {len(self.nodes)} tasks>"
+        return f"<Graph {escape_control_chars(self.name)}: {len(self.nodes)} tasks>"
 
     def ancestors(self, node: Node) -> set[int]:
         """Return the indices of all direct and indirect upstreams of a node."""

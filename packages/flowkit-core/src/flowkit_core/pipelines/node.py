@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,27 +26,27 @@ class Node:
         upstream: indices of the nodes that this node waits for, in order of declaration.
         waits: the part of ``upstream`` with order-only edges: this node does not take their results.
         downstream: the nodes that wait for this node.
-        sources: indices of the nodes whose values are the positional arguments, if there are no other arguments; else
-            None.
-        pick: returns the values of two or more sources from the list of values, as a tuple; None for fewer sources.
-        binding: the complete binding, if ``sources`` is not enough; else None.
+        arg_sources: indices of the nodes whose values are the positional arguments, if there are no other arguments;
+            else None.
+        gather: returns the values of two or more sources from the list of values, as a tuple; None for fewer sources.
+        binding: the complete binding, if ``arg_sources`` is not enough; else None.
         none_checked: parameters that an upstream fills by order and that have a default other than None: the run warns
             if the result is None.
-        plain: whether the fast path applies: no condition, no trigger ``"one_failed"``, no cache, no check of
+        is_simple: whether the fast path applies: no condition, no trigger ``"one_failed"``, no cache, no check of
             arguments, and fewer than ``WIDE`` downstreams.
     """
 
     __slots__ = (
+        "arg_sources",
         "binding",
         "downstream",
         "func",
+        "gather",
         "index",
+        "is_simple",
         "name",
         "none_checked",
         "parameters",
-        "pick",
-        "plain",
-        "sources",
         "task",
         "upstream",
         "waits",
@@ -60,11 +60,11 @@ class Node:
     upstream: tuple[int, ...]
     waits: tuple[int, ...]
     downstream: tuple[Node, ...]
-    sources: tuple[int, ...] | None
-    pick: Callable[[list[Any]], tuple[Any, ...]] | None
+    arg_sources: tuple[int, ...] | None
+    gather: Callable[[list[Any]], tuple[Any, ...]] | None
     binding: Binding | None
     none_checked: tuple[str, ...]
-    plain: bool
+    is_simple: bool
 
     def __repr__(self) -> str:
-        return f"<Node {self.index} {plain(self.name)}>"
+        return f"<Node {self.index} {escape_control_chars(self.name)}>"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import BindingError, did_you_mean, shown
+from flowkit_core.errors import BindingError
 
 from .binding import listed
 from .parameters import KEY
@@ -52,7 +53,9 @@ def check_open(
     """
     keys: list[Any] = list(params)
     if odd := [name for name in keys if not isinstance(name, str)]:
-        raise BindingError(f"run(params=...) has the key {shown(odd[0])}, but its keys must be names of parameters")
+        raise BindingError(
+            f"run(params=...) has the key {short_repr(odd[0])}, but its keys must be names of parameters"
+        )
     wanted: dict[str, list[str]] = {}  # parameter -> tasks that take it
     for node in open_nodes:
         for parameter in node.binding.open if node.binding is not None else ():
@@ -110,8 +113,8 @@ def _source_of(node: Node, parameter: str) -> int | None:
     """Return the index of the node that fills a parameter of a node; None if no node does."""
     if node.binding is not None:
         return node.binding.named.get(parameter)
-    if node.sources and parameter in node.parameters.positional[: len(node.sources)]:
-        return node.sources[node.parameters.positional.index(parameter)]
+    if node.arg_sources and parameter in node.parameters.positional[: len(node.arg_sources)]:
+        return node.arg_sources[node.parameters.positional.index(parameter)]
     return None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import did_you_mean
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import TaskOptionError, TaskOptionTypeError, did_you_mean
+from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 
 from .parameters import is_coroutine_function, is_generator_function
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
+from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import BindingError, ExecutorError, did_you_mean, plain, shown
+from flowkit_core.errors import BindingError, ExecutorError
 from flowkit_core.events import RunFinished, RunStarted
 from flowkit_core.executor import checked_workers
 from flowkit_core.executor_registry import resolve_executor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.executor import Executor
     from flowkit_core.runs.persistence import Refresh, Resume, StateErrors, Store
-    from flowkit_core.runs.recorder import Book
+    from flowkit_core.runs.recorder import RunRecorder
 
     from .graph import Graph
 
@@ -80,16 +81,17 @@ class Pipeline:
         kind = type(self).__name__
         name = next((item for item in given if isinstance(item, str)), "name")
         tasks = [
-            plain(str(getattr(item, "name", None) or getattr(item, "__name__", "...")))
+            escape_control_chars(str(getattr(item, "name", None) or getattr(item, "__name__", "...")))
             for value in given
             for item in (value if isinstance(value, (list, tuple)) else [value])
             if isinstance(item, Vertex) or (callable(item) and not isinstance(item, type))
         ]
         listed = [*tasks[:_LISTED], "..."] if len(tasks) > _LISTED else tasks
         if not isinstance(given[0], str):
-            wrong = f"the name of a {kind} is {shown(given[0])}, but must be a string"
+            wrong = f"the name of a {kind} is {short_repr(given[0])}, but must be a string"
         else:
-            wrong = f"{kind}({name!r}) takes a name and max_workers by position, and got {', '.join(map(shown, given))}"
+            values = ", ".join(map(short_repr, given))
+            wrong = f"{kind}({name!r}) takes a name and max_workers by position, and got {values}"
         write = "to give it tasks, write" if tasks else "write"
         raise TypeError(f"{wrong}: {write} {self._example(name, listed or ['...'])}")
 
@@ -171,23 +173,25 @@ class Pipeline:
         _check_switch("fail_fast", fail_fast)
         _check_switch("raise_on_failure", raise_on_failure)
         if hasattr(executor, "keys"):
-            raise TypeError(f"run() got {shown(executor)} as its executor: write run(params={{...}})")
+            raise TypeError(f"run() got {short_repr(executor)} as its executor: write run(params={{...}})")
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
-            raise BindingError(f"run(params=...) is {shown(params)}, but must map parameter names to values")
+            raise BindingError(f"run(params=...) is {short_repr(params)}, but must map parameter names to values")
         graph.check_params(params or {})
         if callable(observers) and not hasattr(observers, "__iter__"):
-            raise TypeError(f"observers is {shown(observers)}, but must be a list: write observers=[...] also for one")
+            raise TypeError(
+                f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one"
+            )
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         driver, owned = resolve_executor(executor, workers)
         run_id = os.urandom(8).hex()
-        book: Book | None = None
+        recorder: RunRecorder | None = None
         run: Run | None = None
         try:
             if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
-                from flowkit_core.runs.recorder import Book
+                from flowkit_core.runs.recorder import RunRecorder
 
-                book = Book(
+                recorder = RunRecorder(
                     graph,
                     state,
                     run_id=run_id,
@@ -196,7 +200,7 @@ class Pipeline:
                     refresh=refresh,
                     state_errors=state_errors,
                 )
-                run_id = book.run_id
+                run_id = recorder.run_id
             run = Run(
                 graph,
                 params=params,
@@ -204,14 +208,14 @@ class Pipeline:
                 observers=[*observers, *log_observer()],
                 run_id=run_id,
                 random=_random,
-                book=book,
+                recorder=recorder,
             )
             if not graph.nodes:
                 warn_empty(run)
             error = _drive(run, driver)
         except BaseException as trouble:
-            if book is not None:
-                book.close("interrupted", (), trouble)  # no effect if the run has closed it
+            if recorder is not None:
+                recorder.close("interrupted", (), trouble)  # no effect if the run has closed it
             if run is not None:
                 run.release()
             raise
@@ -219,7 +223,7 @@ class Pipeline:
             if owned:
                 driver.close()
         results = Results.of(run)
-        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.unrecorded is not None
+        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.record_error is not None
         run.release()
         try:
             if error is None or not raised:
@@ -228,7 +232,7 @@ class Pipeline:
             raise error
         finally:
             # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
-            del self, graph, params, observers, state, book, run, driver, executor, results, error
+            del self, graph, params, observers, state, recorder, run, driver, executor, results, error
 
     def visualize(self, format: str = "text") -> str:
         """Return a picture of the graph.
@@ -284,12 +288,12 @@ class Pipeline:
         return copied
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {plain(self.name)}>"
+        return f"<{type(self).__name__} {escape_control_chars(self.name)}>"
 
 
 def _check_switch(option: str, value: Any) -> None:
     if type(value) is not bool:
-        raise TypeError(f"run({option}=...) is {shown(value)}, but must be True or False")
+        raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be True or False")
 
 
 def _random() -> float:

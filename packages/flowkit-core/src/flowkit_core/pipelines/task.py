@@ -7,9 +7,10 @@ from functools import partial
 from time import sleep
 from types import FunctionType, MethodType
 
+from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from flowkit_core._warnings import warn
-from flowkit_core.errors import TaskOptionError, TaskOptionTypeError, did_you_mean, plain, shown
+from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.failures import add_note, described, report
 from flowkit_core.retry import RetryPolicy, own_random
 from flowkit_core.runs.coroutines import CoroutineType
@@ -382,10 +383,10 @@ class Task(Vertex, Generic[P, R_co]):
 
     def _explain(self, error: Exception, given: Sequence[Any]) -> None:
         """Add a note to the error of a direct call if the call was probably meant to wire the task."""
-        own = plain(self.name)
+        own = escape_control_chars(self.name)
         for value in given:
             if isinstance(value, Task):
-                other = plain(value.name)
+                other = escape_control_chars(value.name)
                 hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
                 add_note(error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}")
         trace = error.__traceback__
@@ -453,7 +454,7 @@ class Task(Vertex, Generic[P, R_co]):
         return self
 
     def __repr__(self) -> str:
-        return f"<Task {plain(self.name)}>"
+        return f"<Task {escape_control_chars(self.name)}>"
 
 
 def _creator(frame: FrameType, task: Task[..., Any]) -> FrameType:
@@ -513,7 +514,7 @@ def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, st
     if isinstance(func, classmethod):
         raise TypeError("@task is above @classmethod: write @classmethod above @task")
     if not callable(func):
-        raise TaskOptionTypeError(shown(func, 40), "func", func, "a function, or another callable")
+        raise TaskOptionTypeError(short_repr(func, 40), "func", func, "a function, or another callable")
     if type(func) is MethodType and isinstance(func.__func__, Task):  # bound method whose function is a task
         method: Any = func.__func__
         name = method.name if name is None and method.name != method.__name__ else name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from types import FunctionType, MethodType
 
+from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, TypeVar, overload
-from flowkit_core.errors import plain, shown
 
 from .calls import Token, active_block, scope_of, user_frame
 from .edges import METHODS
@@ -132,7 +132,7 @@ class Group(tuple[Vertex, ...]):
         return self
 
     def __repr__(self) -> str:
-        return f"Group([{', '.join(plain(getattr(item, 'name', '?')) for item in self)}])"
+        return f"Group([{', '.join(escape_control_chars(getattr(item, 'name', '?')) for item in self)}])"
 
 
 def _wire(
@@ -185,20 +185,20 @@ def _vertices(
             raise TypeError(f"item {position} of {place} is {described_operand(item)}")
         vertices.append(item)
     if not vertices and (advice := _advice_for_call()):
-        raise TypeError(f"{where} {shown(items)}, which has no tasks: {advice}")
+        raise TypeError(f"{where} {short_repr(items)}, which has no tasks: {advice}")
     return vertices
 
 
 def described_operand(item: Any) -> str:
     """Return a description of an operand that is not a task, with the fix."""
-    return f"{shown(item)}, of type {type(item).__name__}, not a task: {advice_for(item)}"
+    return f"{short_repr(item)}, of type {type(item).__name__}, not a task: {advice_for(item)}"
 
 
 def advice_for(item: Any) -> str:
     """Return the fix for an operand that is not a task."""
     method: Any = item.__func__ if type(item) is MethodType else None
     if isinstance(method, Vertex):
-        name = plain(getattr(method, "name", "?"))
+        name = escape_control_chars(getattr(method, "name", "?"))
         return f"it is a bound method: make a task of it, {name} = Task(obj.{name}), and use that"
     if isinstance(item, (list, tuple)) and any(isinstance(inner, Vertex) for inner in item):
         return "nested lists cannot be wired: write one flat list"
@@ -211,7 +211,7 @@ def advice_for(item: Any) -> str:
         return _advice_for_call() or without
     if callable(item):
         if type(item) is FunctionType and item.__name__ != "<lambda>":
-            return f"it is a function, not yet a task: write @task above 'def {plain(item.__name__)}'"
+            return f"it is a function, not yet a task: write @task above 'def {escape_control_chars(item.__name__)}'"
         return "it is a callable, not yet a task: make one of it with Task(...), as @task does for a function"
     return _advice_for_call() or (
         "decorate a function with @task, and write its name without parentheses: extract >> load, not extract() >> load"
@@ -230,7 +230,7 @@ def _advice_for_call() -> str:
     called = f"{names} {'was' if len(set(tasks)) == 1 else 'were'} called"
     if len(written) > _LONG:
         return f"{called}: write the name of a task without parentheses"
-    return f"{called}: write {plain(corrected)}, not {plain(written)}"
+    return f"{called}: write {escape_control_chars(corrected)}, not {escape_control_chars(written)}"
 
 
 _LONG = 100  # characters of an expression that an error repeats

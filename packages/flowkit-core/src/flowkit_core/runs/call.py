@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import plain, shown
 from flowkit_core.failures import add_note
 
 from .coroutines import CoroutineType, run_coroutine
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from flowkit_core.pipelines.node import Node
 
 
-class Ending:
+class Outcome:
     """An outcome other than a value: how a node ended, or one attempt at it failed.
 
     Attributes:
         state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED; SUCCEEDED for a result that was known before.
         reason: why, in words.
         error: what was raised, for FAILED.
-        final: whether not even a retry may change it; for CANCELLED, whether it had begun to run.
+        retryable: whether the task's retries apply, for FAILED.
+        started: whether the call had started, for CANCELLED.
         value: the result that was known before, for SUCCEEDED.
     """
 
-    __slots__ = ("error", "final", "reason", "state", "value")
+    __slots__ = ("error", "reason", "retryable", "started", "state", "value")
 
     def __init__(
         self,
@@ -35,20 +36,22 @@ class Ending:
         reason: str = "",
         error: BaseException | None = None,
         *,
-        final: bool = False,
+        retryable: bool = True,
+        started: bool = False,
         value: Any = None,
     ) -> None:
         self.state = state
         self.reason = reason
         self.error = error
-        self.final = final
+        self.retryable = retryable
+        self.started = started
         self.value = value
 
     def __repr__(self) -> str:
-        return f"<Ending {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
+        return f"<Outcome {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
 
 
-class Later:
+class Retry:
     """The answer of :meth:`Run.finish` to a failed attempt: hand out this node again after so many seconds."""
 
     __slots__ = ("delay", "node")
@@ -58,7 +61,7 @@ class Later:
         self.delay = delay
 
     def __repr__(self) -> str:
-        return f"<Later {plain(self.node.name)} {self.delay:.3g} s>"
+        return f"<Retry {escape_control_chars(self.node.name)} {self.delay:.3g} s>"
 
 
 class Call:
@@ -69,12 +72,12 @@ class Call:
         func: the function.
         args: positional arguments.
         kwargs: keyword arguments.
-        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`judge`.
+        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`precheck`.
         attempt: which attempt this is, from 1.
-        recall: looks the result of the call up in a cache; None where there is none.
+        lookup: looks the result of the call up in a cache; None where there is none.
     """
 
-    __slots__ = ("args", "attempt", "func", "kwargs", "node", "recall", "when")
+    __slots__ = ("args", "attempt", "func", "kwargs", "lookup", "node", "when")
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Call:
         kwargs: dict[str, Any],
         when: Callable[[], object] | None,
         attempt: int,
-        recall: Callable[[Node, Sequence[Any], dict[str, Any]], Ending | None] | None = None,
+        lookup: Callable[[Node, Sequence[Any], dict[str, Any]], Outcome | None] | None = None,
     ) -> None:
         self.node = node
         self.func = node.func
@@ -91,30 +94,30 @@ class Call:
         self.kwargs = kwargs
         self.when = when
         self.attempt = attempt
-        self.recall = recall
+        self.lookup = lookup
 
-    def judge(self) -> Ending | None:
+    def precheck(self) -> Outcome | None:
         """Evaluate the condition, here and now, and look for a cached result; return None to go on, or how it ends."""
-        if self.when is None and self.recall is None:
+        if self.when is None and self.lookup is None:
             return None
         try:
             if self.when is not None and not _answer(self.node.name, self.when()):
-                return Ending(SKIPPED, "its condition was false")
+                return Outcome(SKIPPED, "its condition was false")
         except BaseException as error:
             add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
-            return Ending(FAILED, error=error, final=True)
+            return Outcome(FAILED, error=error, retryable=False)
         try:
-            return self.recall(self.node, self.args, self.kwargs) if self.recall is not None else None
+            return self.lookup(self.node, self.args, self.kwargs) if self.lookup is not None else None
         except BaseException as error:
-            return Ending(FAILED, error=error, final=True)
+            return Outcome(FAILED, error=error, retryable=False)
 
-    def perform(self) -> Any:
-        """Make the call, here and now; return the value or an :class:`Ending`."""
+    def invoke(self) -> Any:
+        """Make the call, here and now; return the value or an :class:`Outcome`."""
         try:
             value = self.func(*self.args, **self.kwargs)
             return run_coroutine(value) if type(value) is CoroutineType else value
         except BaseException as error:
-            return Ending(FAILED, error=error)
+            return Outcome(FAILED, error=error)
 
 
 def _answer(task: str, value: Any) -> Any:
@@ -124,7 +127,7 @@ def _answer(task: str, value: Any) -> Any:
         if kind is CoroutineType:
             value.close()
         raise TypeError(
-            f"the condition (when=) of task {task!r} returned {shown(value)}, of type {kind.__name__}, which is neither"
-            f" true nor false: return a bool, for a generator any(...) or all(...) of it"
+            f"the condition (when=) of task {task!r} returned {short_repr(value)}, of type {kind.__name__}, which is"
+            f" neither true nor false: return a bool, for a generator any(...) or all(...) of it"
         )
     return value

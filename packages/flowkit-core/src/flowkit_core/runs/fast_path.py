@@ -6,7 +6,7 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 
-from .call import Ending
+from .call import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.pipelines.node import Node
 
-    from .call import Later
+    from .call import Retry
     from .run import Run
 
 
-def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
+def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Retry:
     """Make the call of one ready node in this thread, in a copy of a context, and tell the run how it ended.
 
     Args:
@@ -31,16 +31,16 @@ def carry(run: Run, node: Node, context: Context) -> Sequence[Node] | Later:
         What :meth:`Run.finish` returns.
     """
     call = run.call(node)
-    if isinstance(call, Ending):
+    if isinstance(call, Outcome):
         return run.finish(node, call)
     own = context.copy()
     began = perf_counter()
-    outcome: Any = own.run(call.judge) if call.when is not None or call.recall is not None else None
+    outcome: Any = own.run(call.precheck) if call.when is not None or call.lookup is not None else None
     if outcome is None:
-        outcome = run.begun(node)
+        outcome = run.mark_started(node)
     if outcome is None:
         began = perf_counter()
-        outcome = own.run(call.perform)
+        outcome = own.run(call.invoke)
     try:
         return run.finish(node, outcome, perf_counter() - began)
     finally:

@@ -60,7 +60,7 @@ class Done(Protocol):
         """How long the last of them took."""
 
 
-class Journal(Protocol):
+class RunJournal(Protocol):
     """The record of one run, which this process alone may write.
 
     Attributes:
@@ -109,7 +109,7 @@ class Store(Protocol):
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
         resume: Resume,
-    ) -> Journal:
+    ) -> RunJournal:
         """Begin the record of a run; or go on with that of the last run of the pipeline, if it did not finish."""
 
     def cache(self, own: Cache | None = None) -> Cache:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import MissingDistributionError, did_you_mean, shown
+from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, described, report
 from flowkit_core.pipelines.parameters import KEY
 
-from .call import Ending
+from .call import Outcome
 from .states import STATES, SUCCEEDED
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from flowkit_core.pipelines.graph import Graph
     from flowkit_core.pipelines.node import Node
 
-    from .persistence import Cache, Done, Journal, Refresh, Resume, StateErrors, Store
+    from .persistence import Cache, Done, Refresh, Resume, RunJournal, StateErrors, Store
 
 
-class Book:
+class RunRecorder:
     """What one run has to do with stores: its record, and the caches of its tasks.
 
     Args:
@@ -72,7 +73,7 @@ class Book:
         self._tokens: dict[int, Any] = {}
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
-        self._journal: Journal | None = None
+        self._journal: RunJournal | None = None
         self.run_id = run_id
         self.done: Mapping[int, Done] = {}
         self.sources: dict[int, str] = {}
@@ -108,7 +109,7 @@ class Book:
         """Whether the run is recorded."""
         return self._journal is not None and not self._broken
 
-    def recall(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ending | None:
+    def lookup(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcome | None:
         """Return the cached result of a call as an ending; None if it is to be made."""
         cache = self._caches.get(node.index)
         if cache is None:
@@ -120,7 +121,7 @@ class Book:
         self._why[node.index] = f"reused: {found.why}" if found.known else found.why
         if found.known:
             self.sources[node.index] = "cache"
-            return Ending(SUCCEEDED, value=found.value)
+            return Outcome(SUCCEEDED, value=found.value)
         if found.token is not None:
             self._tokens[node.index] = found.token
         return None
@@ -157,7 +158,7 @@ class Book:
                 why=self._why.get(node.index, ""),
             )
 
-    def excuse(self, node: Node, error: Exception) -> bool:
+    def tolerates(self, node: Node, error: Exception) -> bool:
         """Take note that a node could not be recorded; say whether the run is to go on all the same."""
         note = f"the end of task {node.name!r} in {self._graph.name!r} could not be recorded"
         if not self._warn:
@@ -201,7 +202,7 @@ def open_store(state: Any) -> tuple[Store | None, bool]:
         return store, True
     if callable(getattr(state, "open_run", None)) and not isinstance(state, type):
         return state, False
-    raise TypeError(f"state is {shown(state)}, but must be a path such as 'runs.db', a StateManager, or None")
+    raise TypeError(f"state is {short_repr(state)}, but must be a path such as 'runs.db', a StateManager, or None")
 
 
 def state_manager(wanted: str) -> Callable[..., Any]:
@@ -239,18 +240,20 @@ def check_options(state: Any, resume: Any, state_errors: Any) -> None:
         ValueError: an option has a value that cannot be meant, or ``resume`` has nothing to resume from.
     """
     if type(resume) is not bool and resume != "force":
-        raise ValueError(f"run(resume=...) is {shown(resume)}, but must be True, False or 'force'")
+        raise ValueError(f"run(resume=...) is {short_repr(resume)}, but must be True, False or 'force'")
     if resume and state is None:
         raise ValueError(
             f"run(resume={resume!r}) has nothing to resume from: say where runs are recorded, with run(state=...)"
         )
     if state_errors not in ("raise", "warn"):
-        raise ValueError(f"run(state_errors=...) is {shown(state_errors)}, but must be 'raise' or 'warn'")
+        raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise' or 'warn'")
 
 
 def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
     if not isinstance(refresh, (bool, str, set, frozenset, list, tuple, dict)):
-        raise TypeError(f"run(refresh=...) is {shown(refresh)}, but must be True, False, or a set of names of tasks")
+        raise TypeError(
+            f"run(refresh=...) is {short_repr(refresh)}, but must be True, False, or a set of names of tasks"
+        )
     if isinstance(refresh, bool):
         return {node.index for node in graph.cached} if refresh else set()
     names = [refresh] if isinstance(refresh, str) else list(refresh)
@@ -258,7 +261,7 @@ def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
     for name in names:
         if name not in graph.names:
             guess = did_you_mean(str(name), graph.names)
-            raise ValueError(f"run(refresh=...) names {shown(name)}, but {graph.name!r} has no such task{guess}")
+            raise ValueError(f"run(refresh=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached: it is computed in any case")
     return {cached[name] for name in names}

@@ -19,27 +19,17 @@ from _thread import RLock
 from itertools import repeat
 
 from flowkit_core._atomic import countdowns
+from flowkit_core._text import counted, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import plain, shown
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from flowkit_core.failures import (
-    Failure,
-    add_note,
-    all_of,
-    clear_frames,
-    counted,
-    described,
-    first_of,
-    report,
-    strip_traceback,
-)
+from flowkit_core.failures import Failure, add_note, all_of, clear_frames, described, first_of, report, strip_traceback
 from flowkit_core.pipelines.binding import bind_condition
 from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
-from .call import Call, Ending, Later
+from .call import Call, Outcome, Retry
 from .coroutines import CoroutineType, run_coroutine
-from .run_state import ABSENT, Ledger
+from .run_state import ABSENT, RunState
 from .states import BAD, CANCELLED, CLEAN_UP, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
@@ -51,12 +41,12 @@ if TYPE_CHECKING:
     from flowkit_core.pipelines.graph import Graph
     from flowkit_core.pipelines.node import Node
 
-    from .recorder import Book
+    from .recorder import RunRecorder
 
 NOTHING: tuple[Node, ...] = ()
 
 
-class Run(Ledger):
+class Run(RunState):
     """One execution of a graph.
 
     Args:
@@ -66,7 +56,7 @@ class Run(Ledger):
         observers: who is told what happens.
         run_id: a text that no other run has.
         random: returns numbers in [0, 1) for the jitter of retries; None leaves the jitter out.
-        book: where the run is recorded, and what was recorded before, if it is resumed; None for neither.
+        recorder: where the run is recorded, and what was recorded before, if it is resumed; None for neither.
 
     Attributes:
         graph: what is run.
@@ -86,7 +76,7 @@ class Run(Ledger):
         >>> ready = list(run.start())
         >>> while ready:
         ...     node = ready.pop()
-        ...     ready += run.finish(node, run.call(node).perform())
+        ...     ready += run.finish(node, run.call(node).invoke())
         >>> run.done, run.succeeded()
         (True, {'one': 1, 'two': 2})
     """
@@ -100,7 +90,7 @@ class Run(Ledger):
         observers: Iterable[Observer] = (),
         run_id: str = "",
         random: Callable[[], float] | None = None,
-        book: Book | None = None,
+        recorder: RunRecorder | None = None,
     ) -> None:
         super().__init__(graph)
         self.params = dict(params or {})
@@ -111,36 +101,36 @@ class Run(Ledger):
         self._lock = RLock()
         self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
         self._halted = False
-        self.leaving = False
+        self.exiting = False
         self._cancelled: str | None = None
         self._abandoned = False
         self._at_failure: tuple[int, int] | None = None
         self._begun_late: set[int] = set()
-        self._tried: dict[int, BaseException] = {}  # what tasks that wait for a retry raised last
+        self._last_errors: dict[int, BaseException] = {}  # what tasks that wait for a retry raised last
         self._given_up = 0  # tasks that waited for a retry when the run was stopped
         self._stopped = 0  # tasks that had begun, and did not come to an end
-        self._left: list[str] = []  # their names, as far as the end of the run was not waited for
-        self._fate = ""
-        self._book = book
-        if book is not None:
-            self._sources = book.sources
-        self.unrecorded: Exception | None = None
+        self._unfinished: list[str] = []  # their names, as far as the end of the run was not waited for
+        self._unfinished_fate = ""
+        self._recorder = recorder
+        if recorder is not None:
+            self._sources = recorder.sources
+        self.record_error: Exception | None = None
         self._obstacle = "another task failed before it could start"
-        self.watched = self.wants(TaskStarted) or self.wants(TaskSucceeded)
+        self.has_task_observers = self.wants(TaskStarted) or self.wants(TaskSucceeded)
         self._clean = not self.params  # nothing but success has happened so far: plain nodes need no judging
-        self.smooth = self._clean and not self.watched and book is None
-        if book is not None and book.done:
-            self._take_over(book)
+        self.fast_path = self._clean and not self.has_task_observers and recorder is None
+        if recorder is not None and recorder.done:
+            self._take_over(recorder)
 
     # ---- what a driver calls -------------------------------------------------------------------------------------
 
     def start(self) -> Sequence[Node]:
         """Return the nodes that are ready at once, in topological order."""
         nodes, states = self.graph.nodes, self._states
-        if self._book is None or not self._book.done:
+        if self._recorder is None or not self._recorder.done:
             return self.graph.first
         if self.wants(TaskReused):
-            for index in self._book.done:
+            for index in self._recorder.done:
                 self._tell_task(TaskReused, nodes[index], source="resume")
         return [
             node
@@ -148,10 +138,10 @@ class Run(Ledger):
             if states[node.index] == PENDING and all(states[index] != PENDING for index in node.upstream)
         ]
 
-    def _take_over(self, book: Book) -> None:
+    def _take_over(self, recorder: RunRecorder) -> None:
         """Make what was done before a part of this run, before anything can go wrong with it."""
         nodes, states, waiting = self.graph.nodes, self._states, self._waiting
-        for index, done in book.done.items():
+        for index, done in recorder.done.items():
             states[index] = STATES.index(done.state)
             self.seconds[index], self._attempts[index] = done.seconds, done.attempts
             if states[index] == SUCCEEDED:
@@ -160,14 +150,14 @@ class Run(Ledger):
                 self._reasons[index] = done.reason
                 self._clean = False
             waiting[index] = repeat(0)  # whatever its upstreams do, it is not handed out again
-        for index in book.done:
+        for index in recorder.done:
             for after in nodes[index].downstream:
                 next(waiting[after.index], None)
 
-    def call(self, node: Node) -> Call | Ending:
+    def call(self, node: Node) -> Call | Outcome:
         """Return the call for a ready node; or how it ends without one, to be handed to :meth:`finish` as it is."""
-        if self._clean and node.plain:
-            values, pick, sources = self.values, node.pick, node.sources
+        if self._clean and node.is_simple:
+            values, pick, sources = self.values, node.gather, node.arg_sources
             args: Any = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
             return Call(node, args, {}, None, 1)
         with self._lock:
@@ -175,7 +165,7 @@ class Run(Ledger):
             if ending is not None:
                 return ending
             bound = self._arguments(node)
-            if isinstance(bound, Ending):
+            if isinstance(bound, Outcome):
                 return bound
             if self._halted:
                 self._begun_late.add(node.index)
@@ -183,42 +173,42 @@ class Run(Ledger):
         args, kwargs, when = bound
         if attempt > 1:
             return Call(node, args, kwargs, None, attempt)
-        recall = self._book.recall if self._book is not None and node.task.cache is not None else None
-        return Call(node, args, kwargs, when, attempt, recall)
+        lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
+        return Call(node, args, kwargs, when, attempt, lookup)
 
-    def begun(self, node: Node, *, already: bool = False) -> Ending | None:
+    def mark_started(self, node: Node, *, already: bool = False) -> Outcome | None:
         """Take note that a call begins to run; return how the node ends instead, if a failure has come between.
 
         Args:
             node: the node.
             already: whether it has begun in any case, somewhere else.
         """
-        if not self.watched and not self._halted and not self._tried:
+        if not self.has_task_observers and not self._halted and not self._last_errors:
             return None
         with self._lock:
-            if not already and not self.allows(node):
-                return Ending(CANCELLED, self._obstacle)
-            self._tried.pop(node.index, None)
+            if not already and not self.may_start(node):
+                return Outcome(CANCELLED, self._obstacle)
+            self._last_errors.pop(node.index, None)
             if self.wants(TaskStarted):
                 attempt = self._attempts.get(node.index, 1)
                 self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
         return None
 
-    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> Sequence[Node] | Later:
+    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> Sequence[Node] | Retry:
         """Take the outcome of a call, and return the nodes that became ready.
 
         May be called from any thread.
 
         Args:
             node: the node, as it was handed out.
-            outcome: what the function returned, or an :class:`Ending`.
+            outcome: what the function returned, or an :class:`Outcome`.
             seconds: how long the call took.
 
         Returns:
-            The nodes that are ready now; or a :class:`Later` for an attempt that failed and is to be repeated.
+            The nodes that are ready now; or a :class:`Retry` for an attempt that failed and is to be repeated.
         """
-        if not self.smooth or type(outcome) is Ending:
-            later = self._settle(node, outcome, seconds)
+        if not self.fast_path or type(outcome) is Outcome:
+            later = self._finalize(node, outcome, seconds)
             if later is not None:
                 return later
             if self._abandoned:
@@ -244,7 +234,7 @@ class Run(Ledger):
         clock: Callable[[], float],
         slow: float = 1e9,
         relief: Callable[[float], float | None] | None = None,
-    ) -> Node | Later | None:
+    ) -> Node | Retry | None:
         """Make calls of plain nodes in this thread as long as the run is smooth: ``call`` and ``finish`` in one loop.
 
         This is the common path of executors that run calls in their own process, with nothing in it that a smooth run
@@ -260,7 +250,7 @@ class Run(Ledger):
                 None to end the sprint there.
 
         Returns:
-            A node that needs more than this, taken from the queue; a `Later` for an attempt that failed and is to be
+            A node that needs more than this, taken from the queue; a `Retry` for an attempt that failed and is to be
             repeated; None when the queue is empty, or ``relief`` wants it.
         """
         while True:
@@ -278,7 +268,7 @@ class Run(Ledger):
         clock: Callable[[], float],
         slow: float,
         relief: Callable[[float], float | None] | None,
-    ) -> Node | Later | float | None:
+    ) -> Node | Retry | float | None:
         """Do what :meth:`sprint` says, within a context; once a call has left something in it, return ``slow``."""
         values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
         began = clock()
@@ -287,21 +277,21 @@ class Run(Ledger):
                 node = take()
             except IndexError:
                 return None
-            if not (self.smooth and node.plain):
+            if not (self.fast_path and node.is_simple):
                 return node
             index = node.index
             try:
-                pick = node.pick
+                pick = node.gather
                 if pick is not None:
                     value = node.func(*pick(values))
-                elif sources := node.sources:
+                elif sources := node.arg_sources:
                     value = node.func(values[sources[0]])
                 else:
                     value = node.func()
                 values[index] = run_coroutine(value) if type(value) is CoroutineType else value
             except BaseException as error:
-                ended = self.finish(node, Ending(FAILED, error=error), clock() - began)
-                if isinstance(ended, Later):
+                ended = self.finish(node, Outcome(FAILED, error=error), clock() - began)
+                if isinstance(ended, Retry):
                     return ended
                 for after in ended:
                     put(after)
@@ -345,13 +335,13 @@ class Run(Ledger):
                 if self._states[node.index] == PENDING:
                     self._states[node.index] = CANCELLED
                     if stopped:
-                        self._left.append(node.name)
+                        self._unfinished.append(node.name)
                         self._stopped += 1
-                        self._fate = fate
+                        self._unfinished_fate = fate
                     reason = f"it was running when the run ended, and was {fate}" if stopped else self._cancelled or ""
-                    reason = self._reasons[node.index] = self._why(node, reason)
+                    reason = self._reasons[node.index] = self._skip_reason(node, reason)
                     if self.wants(TaskNotRun):
-                        self._tell_not_run(node, reason, begun=stopped)
+                        self._tell_not_run(node, reason, started=stopped)
             # a sprint that is still under way in some thread writes into the old ones
             self._states, self.values, self.seconds = self._states[:], self.values[:], self.seconds[:]
 
@@ -366,31 +356,31 @@ class Run(Ledger):
         return PENDING not in self._states
 
     @property
-    def halted(self) -> bool:
+    def stopping(self) -> bool:
         """Whether nothing but clean-up tasks is started any more."""
         return self._halted
 
     @property
-    def cleaning(self) -> bool:
+    def cleanup_running(self) -> bool:
         """Whether a clean-up task runs that began after a failure."""
         with self._lock:
             return any(self._states[index] == PENDING for index in self._begun_late)
 
-    def allows(self, node: Node) -> bool:
+    def may_start(self, node: Node) -> bool:
         """Say whether a node may still start, as far as failures elsewhere go: after one, only clean-up tasks may."""
         return not self._halted or (self._cancelled is None and node.task.trigger in CLEAN_UP)
 
     # ---- judging -------------------------------------------------------------------------------------------------
 
-    def _judge(self, node: Node) -> Ending | None:
+    def _judge(self, node: Node) -> Outcome | None:
         """Return how a ready node ends without running, or None if it may run."""
         states, trigger = self._states, node.task.trigger
         if self._cancelled is not None:
-            return Ending(CANCELLED, self._cancelled)
+            return Outcome(CANCELLED, self._cancelled)
         if self._clean and trigger != "one_failed":
             return None
         if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
-            return None if self.allows(node) else Ending(CANCELLED, self._obstacle)
+            return None if self.may_start(node) else Outcome(CANCELLED, self._obstacle)
         upstream = [states[index] for index in node.upstream]
         if node.waits:  # a skipped upstream of an order-only edge counts as succeeded
             upstream = [
@@ -403,24 +393,24 @@ class Run(Ledger):
                     name = self.graph.names[node.upstream[upstream.index(wanted)]]
                     state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
                     how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
-                    return Ending(state, f'upstream "{plain(name)}" {how}')
-        if not self.allows(node):
-            return Ending(CANCELLED, self._obstacle)
+                    return Outcome(state, f'upstream "{escape_control_chars(name)}" {how}')
+        if not self.may_start(node):
+            return Outcome(CANCELLED, self._obstacle)
         if trigger == "all_success" and SKIPPED in upstream:
             name = self.graph.names[node.upstream[upstream.index(SKIPPED)]]
-            return Ending(SKIPPED, f'upstream "{plain(name)}" was skipped')
+            return Outcome(SKIPPED, f'upstream "{escape_control_chars(name)}" was skipped')
         if trigger == "one_success" and SUCCEEDED not in upstream:
             bad = any(state in BAD for state in upstream)
-            return Ending(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
+            return Outcome(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
         if trigger == "one_failed" and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
-            return Ending(SKIPPED, "no upstream failed")
+            return Outcome(SKIPPED, "no upstream failed")
         return None
 
-    def _arguments(self, node: Node) -> Ending | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
+    def _arguments(self, node: Node) -> Outcome | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
         """Return the arguments of a node and its bound condition; or an ending, if one that it needs is absent."""
         values, states, parameters, binding = self.values, self._states, node.parameters, node.binding
         if binding is None:
-            sources = node.sources or ()
+            sources = node.arg_sources or ()
             count = len(parameters.positional)
             fills: Iterable[tuple[str, int]] = zip(parameters.positional, sources, strict=False)
             rest: Sequence[int] = sources[count:]
@@ -442,7 +432,7 @@ class Run(Ledger):
             and node.task.trigger == "none_failed"
             and all(states[index] == SKIPPED for index in upstream)
         ):
-            return Ending(SKIPPED, "everything upstream was skipped")
+            return Outcome(SKIPPED, "everything upstream was skipped")
         if binding is not None and self.params:
             own = params_of(node.name, self.params)
             given |= {name: own[name] for name in binding.open if name in own}
@@ -472,7 +462,7 @@ class Run(Ledger):
             return
         node.task._warned_of_none = True
         binding = node.binding
-        source = binding.named[parameter] if binding is not None else (node.sources or ())[0]
+        source = binding.named[parameter] if binding is not None else (node.arg_sources or ())[0]
         upstream = self.graph.names[source]
         report(
             f"task {node.name!r} gets None, which {upstream!r} returned, as {parameter!r}, by order, in place of its "
@@ -480,22 +470,25 @@ class Run(Ledger):
             f" is meant, name the parameter {upstream!r}"
         )
 
-    def _without(self, node: Node, name: str, source: int) -> Ending:
+    def _without(self, node: Node, name: str, source: int) -> Outcome:
         upstream = self.graph.names[source]
         state = self._states[source]
         how = STATES[state].replace("_", " ")
         end = SKIPPED if state == SKIPPED else CANCELLED if state == CANCELLED else UPSTREAM_FAILED
-        return Ending(end, f'its parameter {name!r} has no default, and upstream "{plain(upstream)}" ended as {how}')
+        return Outcome(
+            end,
+            f'its parameter {name!r} has no default, and upstream "{escape_control_chars(upstream)}" ended as {how}',
+        )
 
     # ---- settling ------------------------------------------------------------------------------------------------
 
-    def _settle(self, node: Node, outcome: Any, seconds: float) -> Later | None:
+    def _finalize(self, node: Node, outcome: Any, seconds: float) -> Retry | None:
         """Make the state of a node final, with all that follows from it; or return when to try again."""
         index = node.index
-        known = type(outcome) is Ending and outcome.state == SUCCEEDED
-        succeeded = known or type(outcome) is not Ending
+        known = type(outcome) is Outcome and outcome.state == SUCCEEDED
+        succeeded = known or type(outcome) is not Outcome
         value = outcome.value if known else outcome
-        stored = self._prepared(self._book, node, value) if succeeded and self._book is not None else ABSENT
+        stored = self._prepared(self._recorder, node, value) if succeeded and self._recorder is not None else ABSENT
         with self._lock:
             if self._abandoned:
                 return None
@@ -504,7 +497,7 @@ class Run(Ledger):
             attempt = self._attempts.get(index, 1)
             if succeeded:
                 if attempt > 1:
-                    self._tried.pop(index, None)
+                    self._last_errors.pop(index, None)
                 self.values[index] = value
                 self.seconds[index] = seconds
                 self._states[index] = SUCCEEDED
@@ -515,31 +508,31 @@ class Run(Ledger):
                 elif not known and self.wants(TaskSucceeded):
                     self._tell_task(TaskSucceeded, node, attempt=attempt, duration=seconds)
                 return None
-            self.smooth = self._clean = False
-            if outcome.state == CANCELLED and not outcome.final and self._gives_up(node):
+            self.fast_path = self._clean = False
+            if outcome.state == CANCELLED and not outcome.started and self._fail_waiting_retry(node):
                 return None
             if outcome.state != FAILED:
-                reason = self._reasons[index] = self._why(node, outcome.reason)
+                reason = self._reasons[index] = self._skip_reason(node, outcome.reason)
                 self._states[index] = outcome.state
-                self._stopped += outcome.final
+                self._stopped += outcome.started
                 if outcome.state == SKIPPED:
                     self._record(node, SKIPPED)
                 if self.wants(TaskNotRun):
-                    stopped = outcome.state == CANCELLED and outcome.final
-                    self._tell_not_run(node, reason, begun=stopped)
+                    stopped = outcome.started
+                    self._tell_not_run(node, reason, started=stopped)
                 return None
             error = outcome.error
             if error is None:
                 error = RuntimeError("the executor did not say what was raised")
             strip_traceback(error)
-            if not outcome.final and self._retries(node, attempt, error):
+            if outcome.retryable and self._retries(node, attempt, error):
                 self.seconds[index] = seconds
-                return self._again(node, attempt, error)
+                return self._schedule_retry(node, attempt, error)
             self._failed(node, error, attempt, seconds)
             return None
 
     def _retries(self, node: Node, attempt: int, error: BaseException) -> bool:
-        if attempt > node.task.retry.retries or not self.allows(node):
+        if attempt > node.task.retry.retries or not self.may_start(node):
             return False
         try:
             return bool(node.task.retry.covers(error))
@@ -547,18 +540,18 @@ class Run(Ledger):
             add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
             return False
 
-    def _again(self, node: Node, attempt: int, error: BaseException) -> Later:
+    def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
         self._attempts[node.index] = attempt + 1
-        self._tried[node.index] = error
+        self._last_errors[node.index] = error
         delay = node.task.retry.wait(attempt, self._random)
         if self.wants(TaskRetrying):
             most = 1 + node.task.retry.retries
             self._tell_task(TaskRetrying, node, attempt=attempt, max_attempts=most, delay=delay, error=error)
-        return Later(node, delay)
+        return Retry(node, delay)
 
-    def _gives_up(self, node: Node) -> bool:
+    def _fail_waiting_retry(self, node: Node) -> bool:
         """Let a task fail that waits for a retry, when a failure elsewhere has stopped the run; say whether it did."""
-        error = self._tried.get(node.index)
+        error = self._last_errors.get(node.index)
         if error is None or self._cancelled is not None:
             return False
         self._attempts[node.index] -= 1
@@ -566,13 +559,17 @@ class Run(Ledger):
         self._failed(node, error, self._attempts[node.index], self.seconds[node.index])
         return True
 
-    def _why(self, node: Node, reason: str) -> str:
+    def _skip_reason(self, node: Node, reason: str) -> str:
         """Return why a node did not run, with what it had raised before, if it had: nobody else tells."""
-        error = self._tried.pop(node.index, None)
-        return reason if error is None else f"{reason}; its last attempt had raised {plain(described(error))}"
+        error = self._last_errors.pop(node.index, None)
+        return (
+            reason
+            if error is None
+            else f"{reason}; its last attempt had raised {escape_control_chars(described(error))}"
+        )
 
     def _failed(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
-        self._tried.pop(node.index, None)
+        self._last_errors.pop(node.index, None)
         self.seconds[node.index] = seconds
         self._errors[node.index] = error
         if self._at_failure is None:
@@ -584,22 +581,22 @@ class Run(Ledger):
         if issubclass(type(error), KeyboardInterrupt):  # isinstance() would ask the exception, which may answer oddly
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
-            self.leaving |= not isinstance(error, Exception)
+            self.exiting |= not isinstance(error, Exception)
             self._halt()
 
     def _halt(self) -> None:
-        self.smooth = self._clean = False
+        self.fast_path = self._clean = False
         self._halted = True
 
     # ---- recording -----------------------------------------------------------------------------------------------
 
-    def _prepared(self, book: Book, node: Node, value: Any) -> Any:
+    def _prepared(self, recorder: RunRecorder, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT where it has none."""
         try:
-            return book.prepare(node, value)
+            return recorder.prepare(node, value)
         except Exception as error:
             with self._lock:
-                self._lament(node, error)
+                self._on_record_error(node, error)
             return ABSENT
 
     def _record(
@@ -612,11 +609,13 @@ class Run(Ledger):
         error: BaseException | None = None,
     ) -> None:
         """Commit how a node ended; where that is impossible, what it returned is kept at least in this process."""
-        if self._book is None:
+        if self._recorder is None:
             return
-        attempts = 0 if state == SKIPPED or self._book.sources.get(node.index) else self._attempts.get(node.index, 1)
+        attempts = (
+            0 if state == SKIPPED or self._recorder.sources.get(node.index) else self._attempts.get(node.index, 1)
+        )
         try:
-            self._book.record(
+            self._recorder.record(
                 node,
                 state,
                 stored,
@@ -626,12 +625,12 @@ class Run(Ledger):
                 error=error,
             )
         except Exception as trouble:
-            self._lament(node, trouble)
+            self._on_record_error(node, trouble)
 
-    def _lament(self, node: Node, error: Exception) -> None:
+    def _on_record_error(self, node: Node, error: Exception) -> None:
         """Stop the run because it cannot be recorded, unless that is to be put up with."""
-        if self.unrecorded is None and self._book is not None and not self._book.excuse(node, error):
-            self.unrecorded = error
+        if self.record_error is None and self._recorder is not None and not self._recorder.tolerates(node, error):
+            self.record_error = error
             self._obstacle = "the run could not be recorded"
             self._halt()
 
@@ -650,10 +649,10 @@ class Run(Ledger):
                     try:
                         observer(event)
                     except Exception as error:
-                        report(f"observer {shown(observer)} failed on {kind.__name__}: {described(error)}")
+                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {described(error)}")
 
-    def _tell_not_run(self, node: Node, reason: str, *, begun: bool) -> None:
-        self._tell_task(TaskNotRun, node, state=STATES[self._states[node.index]], reason=reason, begun=begun)
+    def _tell_not_run(self, node: Node, reason: str, *, started: bool) -> None:
+        self._tell_task(TaskNotRun, node, state=STATES[self._states[node.index]], reason=reason, started=started)
 
     def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
         self.tell(kind, task=node.name, **facts)
@@ -665,21 +664,21 @@ class Run(Ledger):
 
         Tracebacks and abandoned threads may still refer to the run.
         """
-        clear_frames(error for error in (*self._errors.values(), self.unrecorded) if error is not None)
+        clear_frames(error for error in (*self._errors.values(), self.record_error) if error is not None)
         super().release()
-        self._tried = {}
+        self._last_errors = {}
         self._waiting = []
         self._observers = ()
-        self._book = None
+        self._recorder = None
         self.params = {}
-        self.unrecorded = None
+        self.record_error = None
 
     def error(self) -> BaseException | None:
         """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
-        if self.unrecorded is not None:
+        if self.record_error is not None:
             for index, error in self._errors.items():
-                add_note(self.unrecorded, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
-            return self.unrecorded
+                add_note(self.record_error, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
+            return self.record_error
         if not self._errors:
             return None
         failures = [
@@ -693,16 +692,16 @@ class Run(Ledger):
     @property
     def recorded(self) -> bool:
         """Whether how each node ends is committed somewhere, one at a time."""
-        return self._book is not None and self._book.records
+        return self._recorder is not None and self._recorder.records
 
     @property
     def done_before(self) -> int:
         """How many tasks were done before the run was resumed."""
-        return len(self._book.done) if self._book is not None else 0
+        return len(self._recorder.done) if self._recorder is not None else 0
 
     def close(self, error: BaseException | None) -> BaseException | None:
         """Commit how the run ended, with the error that it is to raise; return that, or what kept it from recording."""
-        if self._book is None:
+        if self._recorder is None:
             return error
         rest = [
             (index, state, self._reasons.get(index, ""))
@@ -714,12 +713,12 @@ class Run(Ledger):
         else:
             status = "failed" if rest or self._errors or error is not None else "succeeded"
         try:
-            self._book.close(status, rest, error)
+            self._recorder.close(status, rest, error)
         except Exception as trouble:
             if error is not None:
                 add_note(error, f"flowkit: how the run ended could not be recorded: {described(trouble)}")
                 return error
-            self.unrecorded = trouble
+            self.record_error = trouble
             return trouble
         return error
 
@@ -737,18 +736,18 @@ class Run(Ledger):
 
     def interruption(self) -> str:
         """Return, for a note, what had become of the tasks when the run was interrupted."""
-        succeeded, running = self._states.count(SUCCEEDED), len(self._left)
+        succeeded, running = self._states.count(SUCCEEDED), len(self._unfinished)
         idle = self._states.count(CANCELLED) - running
         were = "was" if running == 1 else "were"
         text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
         return f"flowkit: {self.graph.name!r} was interrupted; {text}{self._left_over()}"
 
     def _left_over(self) -> str:
-        if not self._left:
+        if not self._unfinished:
             return ""
-        names = [repr(name) for name in self._left]
+        names = [repr(name) for name in self._unfinished]
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self._fate}"
+        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self._unfinished_fate}"
 
 
 def _assembled(

@@ -16,7 +16,7 @@ ABSENT: Any = object()
 """In the place of a value that is not there."""
 
 
-class Summary:
+class RunSummary:
     """States, durations, attempts, reasons and errors of the tasks of one run, by position in topological order.
 
     Plain data without references to the graph, the values or the parameters.
@@ -38,9 +38,9 @@ class Summary:
         self._errors: dict[int, BaseException] = {}
         self._sources: Mapping[int, str] = {}
 
-    def summary(self) -> Summary:
-        """Return a `Summary` of this run; it shares large containers with this object."""
-        other = Summary.__new__(Summary)
+    def summary(self) -> RunSummary:
+        """Return a `RunSummary` of this run; it shares large containers with this object."""
+        other = RunSummary.__new__(RunSummary)
         other.names, other.seconds, other._states = self.names, self.seconds, self._states
         other._attempts, other._reasons = self._attempts, self._reasons
         other._sources, other._errors = dict(self._sources), dict(self._errors)
@@ -90,7 +90,7 @@ class Summary:
         return [index for index, state in enumerate(self._states) if state in ran and index not in sources]
 
 
-class Ledger(Summary):
+class RunState(RunSummary):
     """The values of one run, in addition to its summary.
 
     Args:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from flowkit_core.pipelines.node import Node
 
-    from .call import Later
+    from .call import Retry
     from .run import Run
 
 
@@ -34,7 +34,7 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, later: Later) -> None:
+    def add(self, later: Retry) -> None:
         """Wait for a node's delay."""
         heappush(self._heap, (self._clock() + later.delay, next(self._order), later.node))
 
@@ -46,9 +46,9 @@ class Timers:
         """Take out the nodes whose time has come, and those that the run would not let start any more anyway."""
         now = self._clock()
         nodes = []
-        if run.halted and (idle := [entry for entry in self._heap if not run.allows(entry[2])]):
+        if run.stopping and (idle := [entry for entry in self._heap if not run.may_start(entry[2])]):
             nodes = [entry[2] for entry in idle]
-            self._heap = [entry for entry in self._heap if run.allows(entry[2])]
+            self._heap = [entry for entry in self._heap if run.may_start(entry[2])]
             heapify(self._heap)
         while self._heap and self._heap[0][0] <= now:
             nodes.append(heappop(self._heap)[2])

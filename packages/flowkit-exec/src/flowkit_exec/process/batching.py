@@ -7,7 +7,7 @@ from contextvars import copy_context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import Ending
+from flowkit_core import Outcome
 from flowkit_core.runs.states import FAILED
 
 from . import protocol as wire
@@ -46,7 +46,9 @@ class Sender:
         ahead: indices of the nodes in a chain that were sent before they were ready.
     """
 
-    def __init__(self, run: Run, ready: Ranked, functions: Functions, finish: Callable[[Node, Ending], object]) -> None:
+    def __init__(
+        self, run: Run, ready: Ranked, functions: Functions, finish: Callable[[Node, Outcome], object]
+    ) -> None:
         self.segments = Segments()
         self.ahead: set[int] = set()
         self._run = run
@@ -71,8 +73,8 @@ class Sender:
                 break
             number = numbers[node.index]
             data: Any = None
-            if run.smooth and node.plain and not shared:
-                pick, sources = node.pick, node.sources
+            if run.fast_path and node.is_simple and not shared:
+                pick, sources = node.gather, node.arg_sources
                 data = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
                 if _SIMPLE.issuperset(map(type, data)):
                     mode = wire.AS_IT_IS
@@ -102,7 +104,7 @@ class Sender:
             held[ticket] = node
             items.append((number << 3 | mode, data))
             ticket += 1
-            if len(node.downstream) == 1 and run.smooth and node.plain:
+            if len(node.downstream) == 1 and run.fast_path and node.is_simple:
                 ticket = self._follow(child, node, ticket, items, depth)
         if items:
             child.next_ticket = ticket
@@ -114,8 +116,8 @@ class Sender:
         held, numbers, known = child.held, self._functions.numbers, child.known
         while len(node.downstream) == 1 and len(held) < depth:
             after = node.downstream[0]
-            sources = after.sources
-            if not after.plain or len(after.upstream) != 1 or (sources and sources != (node.index,)):
+            sources = after.arg_sources
+            if not after.is_simple or len(after.upstream) != 1 or (sources and sources != (node.index,)):
                 break
             if after.index in self.ahead:  # with a worker from before, which hands it back one by one
                 break
@@ -152,10 +154,10 @@ class Sender:
     def _item(self, node: Node) -> Item | None:
         """Return mode and arguments for a node, and the segments they lie in; None if it ends without being sent."""
         call = self._run.call(node)
-        if isinstance(call, Ending):
+        if isinstance(call, Outcome):
             self._finish(node, call)
             return None
-        if (ending := self._context.copy().run(call.judge)) is not None:
+        if (ending := self._context.copy().run(call.precheck)) is not None:
             self._finish(node, ending)
             return None
         args, kwargs = call.args, call.kwargs
@@ -167,7 +169,7 @@ class Sender:
         except BaseException as error:  # pickling runs the user's code
             if is_for_the_program(error):
                 raise
-            self._finish(node, Ending(FAILED, error=bad_argument(node, args, kwargs, error), final=True))
+            self._finish(node, Outcome(FAILED, error=bad_argument(node, args, kwargs, error), retryable=False))
             return None
         return item
 

@@ -15,9 +15,9 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import (
-    Ending,
     ExecutorError,
-    Later,
+    Outcome,
+    Retry,
     SerializationError,
     WorkerDiedError,
     _initial_environment,
@@ -141,7 +141,7 @@ class Crew:
     def _drive(self) -> None:
         run = self._run
         while not run.cancelled:
-            if run.halted and not self._stopped:
+            if run.stopping and not self._stopped:
                 self._stop()
             if self._timers:
                 self._put(self._timers.due(run))
@@ -354,7 +354,7 @@ class Crew:
             )
         elif kind == wire.STARTED:
             if (node := child.held.get(ticket)) is not None:
-                self._run.begun(node, already=True)
+                self._run.mark_started(node, already=True)
         else:
             node = child.held.pop(ticket, None)
             if kind == wire.SEGMENT:
@@ -362,10 +362,12 @@ class Crew:
             elif node is None:
                 return
             elif kind == wire.ERROR:
-                self._finish(node, Ending(FAILED, error=unpack_error(payload, node.name)), seconds)
+                self._finish(node, Outcome(FAILED, error=unpack_error(payload, node.name)), seconds)
             elif kind == wire.UNFIT:
                 what, value_type, reason = pickle.loads(payload)
-                self._finish(node, Ending(FAILED, error=unfit(node, what, value_type, reason), final=True), seconds)
+                self._finish(
+                    node, Outcome(FAILED, error=unfit(node, what, value_type, reason), retryable=False), seconds
+                )
             elif node.index in self._ahead:  # VOID: the one before it did not succeed
                 self._ahead.discard(node.index)
             else:
@@ -407,11 +409,13 @@ class Crew:
                 child.unwanted = True
         reason = f"cannot be unpickled in this process ({described(error)})"
         hint = "return plain data, or a class that unpickles wherever it is imported"
-        self._finish(node, Ending(FAILED, error=SerializationError(node.name, "result", reason, hint), final=True))
+        self._finish(
+            node, Outcome(FAILED, error=SerializationError(node.name, "result", reason, hint), retryable=False)
+        )
 
     def _finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
         after = self._run.finish(node, outcome, seconds)
-        if type(after) is Later:
+        if type(after) is Retry:
             self._timers.add(after)
         else:
             self._put(after)  # type: ignore[arg-type]
@@ -464,12 +468,12 @@ class Crew:
     def _cut_short(self) -> None:
         """End the workers that still run something which began before the run was stopped."""
         self._grace_until = None  # clean-up tasks have all the time they need
-        why = "the run could not be recorded" if self._run.unrecorded is not None else "another task failed"
+        why = "the run could not be recorded" if self._run.record_error is not None else "another task failed"
         for child in list(self._children):
             self._take_back(child)
             if child.held and not any(node and node.task.trigger in CLEAN_UP for node in child.held.values()):
                 for node in self._retire(child, kill=True):
-                    self._finish(node, Ending(CANCELLED, f"it was stopped, because {why}", final=True))
+                    self._finish(node, Outcome(CANCELLED, f"it was stopped, because {why}", started=True))
 
     def _lost(self, child: Child, why: str = "") -> None:
         """Find out what became of a worker that is gone, and what of its tasks."""
@@ -492,7 +496,7 @@ class Crew:
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
                 error.add_note(f"flowkit: task {node.name!r} has taken {deaths} workers with it")
-            self._finish(node, Ending(FAILED, error=error))
+            self._finish(node, Outcome(FAILED, error=error))
 
     def _retire(self, child: Child, *, kill: bool = False) -> list[Node]:
         """Part with a worker that ends, or is ended; return what it had begun of which there is no outcome."""
@@ -561,7 +565,7 @@ def _surroundings(run: Run) -> dict[str, Any]:
 
         heard = levels()
     return {
-        "watched": run.watched,
+        "watched": run.has_task_observers,
         "cwd": wire.folder(),
         "path": import_path(),
         "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},

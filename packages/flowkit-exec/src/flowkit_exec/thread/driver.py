@@ -18,7 +18,7 @@ from contextvars import copy_context
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
-from flowkit_core import ExecutorError, Later, Node, Run
+from flowkit_core import ExecutorError, Node, Retry, Run
 from flowkit_core.runs.fast_path import carry
 from flowkit_core.runs.timers import Timers
 from flowkit_exec.ready_queue import Ranked
@@ -151,7 +151,7 @@ class ThreadDriver:
                 self._have_watched(len(ready))
                 step = carry(run, rest, self._context)
                 spent = run.seconds[rest.index]  # of the task alone: what it takes to record it, no helper could do
-                if isinstance(step, Later):
+                if isinstance(step, Retry):
                     self._delay(step)
                 else:
                     for node in step:
@@ -159,7 +159,7 @@ class ThreadDriver:
                 self._relief(spent)
                 if run.recorded and spent <= SLOW and me.thread is not None and not self._rest(me, needed=False):
                     return  # recording goes one at a time, and trivial tasks would only queue for it
-            elif isinstance(rest, Later):
+            elif isinstance(rest, Retry):
                 self._delay(rest)
             else:
                 self._stir()
@@ -242,7 +242,7 @@ class ThreadDriver:
             with self._lock:
                 if self._timers:
                     self._put_due_locked()
-                if self._run.leaving:
+                if self._run.exiting:
                     self._lose_patience()
                 if self._finished_locked():
                     return
@@ -290,7 +290,7 @@ class ThreadDriver:
         """After SystemExit, leave what runs alone when its grace is over; but clean-up tasks may end."""
         if self._leave_by is None:
             self._leave_by = monotonic() + GRACE
-        if monotonic() >= self._leave_by and not self._run.cleaning:
+        if monotonic() >= self._leave_by and not self._run.cleanup_running:
             self._run.cancel("the program was asked to end")
 
     # ---- what workers do for each other --------------------------------------------------------------------------
@@ -364,7 +364,7 @@ class ThreadDriver:
         for bell in self._idle if self._watch is None else (self._watch,):
             bell.ring()
 
-    def _delay(self, later: Later) -> None:
+    def _delay(self, later: Retry) -> None:
         with self._lock:
             self._timers.add(later)
             if self._dozing:

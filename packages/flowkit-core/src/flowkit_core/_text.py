@@ -1,0 +1,52 @@
+"""Text of messages: representations that are safe to show, counts and suggestions."""
+
+from __future__ import annotations
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._typing import Any
+
+
+def escape_control_chars(text: str) -> str:
+    r"""Return a name as it is to be shown: on one line, and with nothing that drives a terminal or turns the writing.
+
+    Names are data, and come from anywhere. Nearly all are printable, and come back as they are; in others what is not
+    to be obeyed is escaped, as ``\n``, ``\x1b`` or ``\u202e``.
+    """
+    if text.isprintable():
+        return text
+    from unicodedata import category
+
+    return "".join(
+        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
+        for char in text
+    )
+
+
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them
+
+
+def short_repr(value: Any, limit: int = 80) -> str:
+    """Return ``repr(value)``, on one line and shortened, and never fail."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<unprintable {type(value).__name__}>"
+    return escape_control_chars(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(candidates), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``"1 task"`` or ``"2 tasks"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
