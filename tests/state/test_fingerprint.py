@@ -1087,7 +1087,7 @@ values = st.recursive(
 
 @given(values, values)
 def test_inputs_are_compared_by_content_and_type(a, b):
-    from flowkit_state.serialization.json_codec import encode
+    from flowkit_state.serialization.json_encoder import encode
 
     def f(x): ...
 

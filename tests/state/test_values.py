@@ -278,7 +278,7 @@ def test_shared_objects_come_back_equal():
 
 
 def test_a_value_that_would_grow_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("flowkit_state.serialization.json_codec._MAX_REPEATS", 1000)
+    monkeypatch.setattr("flowkit_state.serialization.json_encoder._MAX_REPEATS", 1000)
     value = []
     for _ in range(60):
         value = [value, value]

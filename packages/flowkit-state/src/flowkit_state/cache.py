@@ -91,7 +91,7 @@ class TaskCache(ResultCache):
     ) -> None:
         import os
 
-        from flowkit_state.serialization.json_codec import encode
+        from flowkit_state.serialization.json_encoder import encode
 
         seconds("ttl", ttl)
         if key is not None:

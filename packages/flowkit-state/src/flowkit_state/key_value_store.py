@@ -128,7 +128,7 @@ class KeyValueStore:
             return None
         if record.metadata is None:
             return {}
-        from flowkit_state.serialization.json_codec import decode
+        from flowkit_state.serialization.json_decoder import decode
         from flowkit_state.serialization.json_text import loads
 
         found: dict[str, Any] = decode(loads(record.metadata), key=key)

@@ -185,7 +185,7 @@ class ResultCache:
     ) -> CallKey | str:
         """Return the key of a call, or the reason why it has none."""
         from flowkit_state import fingerprint
-        from flowkit_state.serialization.json_codec import encode
+        from flowkit_state.serialization.json_encoder import encode
 
         prefix = key_prefix(function, name)
         own = self.state._serialization.own

@@ -18,7 +18,7 @@ from flowkit_state.fingerprint import stdlib_types
 from flowkit_state.fingerprint.provenance import of_module
 from flowkit_state.module_names import named_label
 from flowkit_state.serialization import class_references
-from flowkit_state.serialization.json_codec import encode
+from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.serialization.trampoline import walk
 

@@ -318,7 +318,7 @@ def _keep_plan(database: Database, plan: Plan) -> str:
 
 
 def _digest(value: Any) -> str | None:
-    from flowkit_state.serialization.json_codec import encode
+    from flowkit_state.serialization.json_encoder import encode
 
     try:
         return fingerprint.digest(encode(value))

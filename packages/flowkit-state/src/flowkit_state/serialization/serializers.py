@@ -13,7 +13,8 @@ from flowkit_state.errors import (
     StateOptionTypeError,
     UnsupportedValueError,
 )
-from flowkit_state.serialization.json_codec import decode, encode
+from flowkit_state.serialization.json_decoder import decode
+from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 
 from flowkit_state.errors import StateFileError, StateVersionError
-from flowkit_state.serialization.json_codec import decode, encode
+from flowkit_state.serialization.json_decoder import decode
+from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
 from flowkit_state.storage import atomic_files, syscalls
 from flowkit_state.storage.base import Batch, Record

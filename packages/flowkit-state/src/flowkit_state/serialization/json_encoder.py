@@ -1,0 +1,222 @@
+"""Encoding of values as JSON trees, type included: `json_decoder.decode` restores them.
+
+What JSON supports is written as itself. Everything else is an object with one key that begins with `$`, the tag of its
+type: `{"$tuple": [1, 2]}`. A dictionary that JSON does not support (with keys that are no text, or that begin with `$`)
+is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from enum import Enum
+from math import isfinite
+
+from flowkit_state.errors import UnsupportedValueError, shown
+from flowkit_state.serialization import class_references
+from flowkit_state.serialization.builtin_types import ENCODERS, encode_str
+from flowkit_state.serialization.class_references import RefusedError
+from flowkit_state.serialization.json_text import dumps
+from flowkit_state.serialization.library_types import encoder_for
+from flowkit_state.serialization.trampoline import walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from flowkit_state.serialization.serializer_protocol import Serializer
+    from flowkit_state.serialization.trampoline import Steps
+
+_HINT = (
+    'Convert it to a supported type first, or use StateManager(..., serializer="pickle"), or a serializer for its type.'
+)
+_BUILTINS = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
+_SHORT = 1 << 63
+_MAX_REPEATS = 5_000_000  # an object is written once per reference, so that [a, a] nested sixty times has no end
+
+
+def encode(value: object, *, key: str | None = None, root: str = "value", own: Sequence[Serializer] = ()) -> Any:
+    """Return the JSON tree of `value`. Raises `UnsupportedValueError`, which says where inside `root` and why.
+
+    `own` are the user's serializers, for types that have no form of their own.
+    """
+    encoder = _Encoder(root, own)
+    try:
+        return walk(encoder.expand, value)
+    except RefusedError as refused:
+        reason, hint = refused.args
+        culprit = encoder.culprit
+        cls = type(culprit)
+        name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+        path = encoder.path if len(encoder.path) <= 12 else [*encoder.path[:6], "...", *encoder.path[-6:]]
+        raise UnsupportedValueError(key, "".join(path), name, reason, hint) from None
+
+
+def _is_plain_row(row: dict[Any, Any]) -> bool:
+    """Return whether JSON writes a dictionary as it is, as it does nearly all rows of data."""
+    for key in row:
+        if type(key) is not str or not key.isascii() or key.startswith("$"):
+            return False
+    for value in row.values():
+        kind = type(value)
+        if kind is str:
+            plain = value.isascii()
+        elif kind is float:
+            plain = isfinite(value)
+        elif kind is int:
+            plain = -_SHORT < value < _SHORT
+        else:
+            plain = value is None or kind is bool
+        if not plain:
+            return False
+    return True
+
+
+class _Encoder:
+    """One walk over one value: where it is (`path`), and what it is inside of (`_open`)."""
+
+    def __init__(self, root: str, own: Sequence[Serializer]) -> None:
+        self._own = own
+        self.path = [root]
+        self.culprit: object = None
+        self._open: set[int] = set()
+        self._seen: set[int] = set()
+        self._repeats = 0
+        self._containers: dict[type, Callable[[Any], Steps]] = {
+            list: self._list,
+            tuple: lambda value: self._tagged("$tuple", value),
+            set: lambda value: self._unordered("$set", value),
+            frozenset: lambda value: self._unordered("$frozenset", value),
+            dict: self._dict,
+        }
+
+    def expand(self, value: Any) -> Any:
+        self.culprit = value
+        cls = type(value)
+        leaf = ENCODERS.get(cls)
+        if leaf is not None:
+            return leaf(value)
+        container = self._containers.get(cls)
+        if container is None:
+            return self._other(value)
+        self._note(value)
+        return container(value)
+
+    def _note(self, value: object) -> None:
+        address = id(value)
+        if address in self._open:
+            raise RefusedError("and contains itself", "Break the circle first.")
+        if address in self._seen:
+            self._repeats += 1
+            if self._repeats > _MAX_REPEATS:
+                raise RefusedError("and is reached by millions of ways", "Keep each shared object once.")
+        self._seen.add(address)
+
+    def _items(self, values: Iterable[Any]) -> Steps:
+        out = []
+        for index, item in enumerate(values):
+            leaf = ENCODERS.get(type(item))
+            if leaf is not None:
+                out.append(leaf(item))
+                continue
+            if type(item) is dict and _is_plain_row(item):
+                out.append(item)
+                continue
+            self.path.append(f"[{index}]")
+            out.append((yield item))
+            self.path.pop()
+        return out
+
+    def _list(self, value: Any) -> Steps:
+        self._open.add(id(value))
+        out = yield from self._items(value)
+        self._open.discard(id(value))
+        return out
+
+    def _tagged(self, tag: str, value: Any) -> Steps:
+        return {tag: (yield from self._list(value))}
+
+    def _unordered(self, tag: str, value: Any) -> Steps:
+        members = list(value)
+        kinds = {type(member) for member in members}
+        if kinds <= {int} or kinds <= {str}:  # the same order in every process, so that equal sets read the same
+            return {tag: [ENCODERS[type(member)](member) for member in sorted(members)]}
+        out = yield from self._list(members)
+        return {tag: sorted(out, key=dumps)}
+
+    def _dict(self, value: dict[Any, Any]) -> Steps:
+        self._open.add(id(value))
+        pairs = list(value.items())
+        if all(type(key) is str and not key.startswith("$") and encode_str(key) is key for key, _ in pairs):
+            plain = {}
+            for key, item in pairs:
+                leaf = ENCODERS.get(type(item))
+                plain[key] = leaf(item) if leaf is not None else (yield from self._child(f"[{shown(key)}]", item))
+            self._open.discard(id(value))
+            return plain
+        out = []
+        for key, item in pairs:
+            encoded = yield from self._child(f" key {shown(key)}", key)
+            out.append([encoded, (yield from self._child(f"[{shown(key)}]", item))])
+        self._open.discard(id(value))
+        return {"$dict": out}
+
+    def _child(self, step: str, item: Any) -> Steps:
+        self.path.append(step)
+        encoded = yield item
+        self.path.pop()
+        return encoded
+
+    def _other(self, value: Any) -> Any:
+        cls = type(value)
+        for serializer in self._own:
+            if isinstance(value, serializer.type):
+                return _encode_own(value, serializer)
+        library = encoder_for(cls)
+        if library is not None:
+            return library(value)
+        if isinstance(value, Enum):
+            return {"$enum": class_references.enum_parts(value)}
+        if class_references.is_namedtuple(cls):
+            self._note(value)
+            return self._namedtuple(value)
+        if class_references.is_dataclass(cls) and not isinstance(value, type):
+            self._note(value)
+            return self._dataclass(value)
+        for builtin in _BUILTINS:
+            if issubclass(cls, builtin):
+                way = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
+                reason = f"a subclass of {builtin.__name__}, and would come back as a plain one"
+                raise RefusedError(reason, way)
+        if (cls.__module__ or "").partition(".")[0] in ("numpy", "pandas"):
+            way = 'Convert it first, for example with .tolist() or .to_dict(), or use serializer="pickle".'
+            raise RefusedError("which cannot be kept faithfully", way)
+        raise RefusedError("which cannot be kept faithfully", _HINT)
+
+    def _namedtuple(self, value: Any) -> Steps:
+        fields = class_references.namedtuple_fields(value)
+        name = class_references.reference(type(value))
+        return {"$namedtuple": [name, list(fields), (yield from self._list(value))]}
+
+    def _dataclass(self, value: Any) -> Steps:
+        name = class_references.reference(type(value))
+        fields = class_references.dataclass_fields(value)
+        self._open.add(id(value))
+        out = {}
+        for field, item in fields.items():
+            out[field] = yield from self._child(f".{field}", item)
+        self._open.discard(id(value))
+        return {"$dataclass": [name, out]}
+
+
+def _encode_own(value: Any, serializer: Serializer) -> Any:
+    """Return the form of a value whose type the user has a serializer for."""
+    try:
+        data = serializer.dump(value)
+    except Exception as error:
+        reason = f"which its serializer {serializer.name!r} failed to dump ({type(error).__name__}: {error})"
+        raise RefusedError(reason, "Mend the serializer.") from error
+    if type(data) is not bytes:
+        reason = f"and its serializer {serializer.name!r} made a {type(data).__name__} of it"
+        raise RefusedError(reason, "A serializer's dump() has to return bytes.")
+    return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
