@@ -104,6 +104,16 @@ def test_a_false_condition_skips_and_says_so():
     assert results.durations == {}
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(None, "its condition returned None"), ([], "its condition was false"), (0, "its condition was false")],
+    ids=repr,
+)
+def test_condition_without_return_is_skip_with_reason(answer, reason):
+    results = run(Task(int, name="a", when=lambda: answer))
+    assert results.skipped == {"a": reason}
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, TypeError])
 def test_an_exception_in_when_fails_the_task(error):
     """It is the task's failure, the very exception, and the function does not run."""
@@ -434,7 +444,7 @@ def test_a_trigger_and_a_condition_work_together():
     failing("b") >> other
     results = run(sink, other, fail_fast=False, raise_on_failure=False)
     assert results.states["sink"] == results.states["other"] == "skipped"
-    assert results.skipped["sink"] != results.skipped["other"] == "its condition was false"
+    assert results.skipped["sink"] != results.skipped["other"] == "its condition returned None"
     assert asked == [1]
 
 

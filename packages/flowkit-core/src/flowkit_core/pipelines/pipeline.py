@@ -275,7 +275,8 @@ class Pipeline:
         hint = PIPELINE_METHODS.get(attribute)
         hint = did_you_mean(attribute, [each for each in dir(type(self)) if each[0] != "_"]) if hint is None else hint
         kind = type(self).__name__
-        raise AttributeError(f"{kind} {name!r} has no attribute {attribute!r}{hint}", name=attribute, obj=self)
+        # without obj=, because Python would append a suggestion of a private name
+        raise AttributeError(f"{kind} {name!r} has no attribute {attribute!r}{hint}", name=attribute)
 
     def __deepcopy__(self, memo: Any) -> Pipeline:
         """Return a copy with the same tasks: tasks are shared, as in ``copy.copy()``."""

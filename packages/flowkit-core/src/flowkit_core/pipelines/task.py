@@ -213,7 +213,8 @@ class Task(Vertex, Generic[P, R_co]):
                 return bool(type(self.func) is FunctionType and self.func.__dict__.get(attribute))
             names = [name for name in (*dir(type(self)), *known) if name[0] != "_"]
             hint = TASK_METHODS.get(attribute) or did_you_mean(attribute, names)
-            raise AttributeError(f"task {self.name!r} has no attribute {attribute!r}{hint}", name=attribute, obj=self)
+            # without obj=, because Python would append a suggestion of a private name
+            raise AttributeError(f"task {self.name!r} has no attribute {attribute!r}{hint}", name=attribute)
 
     def _apply(self, options: TaskOptions) -> None:
         """Check the options that were given, and set the attributes for them."""
