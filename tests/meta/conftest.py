@@ -1,4 +1,4 @@
-"""What tests of several layers share: a folder to run in, modules made of text, every executor."""
+"""Fixtures of tests of several distributions: a folder to run in, modules from source text, all executors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parent / "support"
 
-# Worker processes and scripts inherit sys.path, so they find resumable.py here as the tests do.
-sys.path.insert(0, str(HERE))
+# Worker processes inherit sys.path, so they import the helpers as the tests do.
+sys.path.insert(0, str(SUPPORT))
 
 
 @pytest.fixture
 def box(tmp_path):
-    from resumable import Box
+    from durable_tasks import Box
 
     box = Box(tmp_path)
     yield box
@@ -26,12 +26,12 @@ def box(tmp_path):
 
 @pytest.fixture(scope="module", params=["serial", "thread", "process"])
 def executor(request):
-    """Each executor, kept for all tests of a module."""
+    """Each executor, with the same workers for all tests of a module."""
     from flowkit import ProcessExecutor, SerialExecutor, ThreadExecutor
 
     make = {"serial": SerialExecutor, "thread": ThreadExecutor, "process": ProcessExecutor}[request.param]
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "process":  # what runs beside a failure comes to its end, however slow the machine is
+        if request.param == "process":  # on a slow machine, tasks that run when another one fails must still finish
             patch.setattr("flowkit_exec.process.driver.GRACE", 60.0)
         with make() if request.param == "serial" else make(max_workers=2) as executor:
             yield executor
@@ -39,7 +39,7 @@ def executor(request):
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Return a function that makes a module of a source, as importing it in a new process would."""
+    """Return a function that creates a module from source text, as its import in a new process would."""
 
     def load(source, name="etl"):
         path = tmp_path / f"{name}.py"
@@ -55,13 +55,13 @@ def load(tmp_path, monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    """Return a function that runs a script in ``tmp_path`` in a process of its own, and returns what it printed."""
+    """Return a function that runs a script in ``tmp_path`` in a new process, and returns its standard output."""
     import subprocess
 
     def run(source, *arguments, code=0, name="script.py", **variables):
         path = tmp_path / name
         path.write_text(source)
-        search = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        search = os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1", **variables}
         command = [sys.executable, str(path), *map(str, arguments)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ordered import create_table, extract, load, load_by_name, report
+from order_tasks import create_table, extract, load, load_by_name, report
 
 from flowkit import DAG, Flow, ResumeError, Task
 
@@ -51,7 +51,7 @@ def test_order_edge_run_is_recorded(box, executor, kind):
 @pytest.mark.parametrize("broken", ["extract", "load", "report"])
 def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
     """What was done is not done again, whichever edge leads to it."""
-    box.tell(broken, "fail")
+    box.inject(broken, "fail")
     with pytest.raises(ValueError, match="is broken"):
         pipeline(kind).run("serial", state=box.db, params=box.params)
     done = list(box.ran)
@@ -67,7 +67,7 @@ def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
 @kinds
 def test_order_edge_run_is_resumed_after_failure_of_what_is_waited_for(box, kind):
     """The load did not run, and runs then."""
-    box.tell("create_table", "fail")
+    box.inject("create_table", "fail")
     results = pipeline(kind).run("serial", state=box.db, params=box.params, raise_on_failure=False, fail_fast=False)
     assert results.states["load"] == "upstream_failed"
     assert states(box) == {
@@ -89,7 +89,7 @@ def test_order_edge_to_skipped_task_is_resumed(box, kind):
     def skipping():
         return pipeline(kind, when=lambda: False)
 
-    box.tell("load", "fail")
+    box.inject("load", "fail")
     with pytest.raises(ValueError, match="is broken"):
         skipping().run("serial", state=box.db, params=box.params)
     box.repair("load")
@@ -113,7 +113,7 @@ def test_order_edge_that_changed_gives_results_of_new_pipeline(box, first, secon
             lock >> sink
         return DAG("order", tasks=[lock, sink])
 
-    box.tell("load", "fail")
+    box.inject("load", "fail")
     with pytest.raises(ValueError, match="is broken"):
         wired(first).run("serial", state=box.db, params=box.params)
     box.repair("load")

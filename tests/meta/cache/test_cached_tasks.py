@@ -11,9 +11,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import durable_tasks
 import pytest
-import resumable
-from resumable import Box, Point, numbers, step, tally
+from durable_tasks import Box, ManualClock, Point, diamond, record_execution, step
 
 from flowkit import (
     DAG,
@@ -28,17 +28,6 @@ from flowkit import (
     get_logger,
     task,
 )
-
-
-class Clock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
-
 
 logger = get_logger("cached").bind(folder="a")
 
@@ -72,19 +61,19 @@ def why(box, run_id=None):
 
 def test_a_result_is_used_again(box, executor):
     """In another run, with any executor."""
-    first = numbers(cache=True).run(executor, state=box.db, params=box.params)
-    second = numbers(cache=True).run(executor, state=box.db, params=box.params)
-    assert first == second == resumable.RESULTS
-    assert (set(first.cached), set(second.cached)) == (set(), set(resumable.RESULTS))
+    first = diamond(cache=True).run(executor, state=box.db, params=box.params)
+    second = diamond(cache=True).run(executor, state=box.db, params=box.params)
+    assert first == second == durable_tasks.RESULTS
+    assert (set(first.cached), set(second.cached)) == (set(), set(durable_tasks.RESULTS))
     assert set(second.resumed) == set()
-    assert second.states == dict.fromkeys(resumable.RESULTS, "succeeded")
+    assert second.states == dict.fromkeys(durable_tasks.RESULTS, "succeeded")
     assert first.run_id != second.run_id
-    assert Counter(box.ran) == dict.fromkeys(resumable.RESULTS, 1)
+    assert Counter(box.ran) == dict.fromkeys(durable_tasks.RESULTS, 1)
 
 
 def test_one_executor_uses_what_another_has_computed(box):
     for number, name in enumerate(("process", "thread", "serial", "process")):
-        results = numbers(cache=True).run(name, state=box.db, params=box.params)
+        results = diamond(cache=True).run(name, state=box.db, params=box.params)
         assert len(results.cached) == (4 if number else 0)
     assert len(box.ran) == 4
 
@@ -308,7 +297,7 @@ def test_large_results_are_cached(box):
 def test_failures_are_not_cached(box):
     only = box.task("only", cache=True)
     pipeline = DAG("failures", tasks=[only])
-    box.tell("only", "fail")
+    box.inject("only", "fail")
     for _ in range(2):
         with pytest.raises(ValueError, match="only is broken"):
             pipeline.run("serial", state=box.db)
@@ -340,7 +329,7 @@ def test_a_condition_goes_before_the_cache(box):
     folder = box.folder
 
     def wanted():
-        tally(folder, "asked")
+        record_execution(folder, "asked")
         return not Path(folder, "unwanted").exists()
 
     pipeline = DAG("when", tasks=[box.task("only", cache=True, when=wanted)])
@@ -483,7 +472,7 @@ def test_two_functions_of_one_name_are_two(box, load):
 
 
 def test_ttl(box):
-    clock = Clock()
+    clock = ManualClock()
     only = box.task("only", cache=TaskCache(ttl=60))
     with StateManager(box.db, clock=clock) as state:
         for seconds, ran in ((0, 1), (59, 1), (2, 2), (59, 2)):
@@ -503,7 +492,7 @@ def test_ttl_zero_is_never(box):
 
 
 def test_a_clock_set_back_does_not_make_a_result_last_for_ever(box):
-    clock = Clock()
+    clock = ManualClock()
     only = box.task("only", cache=TaskCache(ttl=60))
     pipeline = DAG("ttl", tasks=[only])
     with StateManager(box.db, clock=clock) as state:
@@ -672,7 +661,7 @@ def test_resume_and_cache(box):
     one >> two >> three
     DAG("other", tasks=[one]).run("serial", state=box.db)
     pipeline = DAG("main", tasks=[three])
-    box.tell("three", "fail")
+    box.inject("three", "fail")
     first = pipeline.run("serial", state=box.db, raise_on_failure=False)
     assert set(first.cached) == {"one"}
     box.repair("three")
@@ -690,7 +679,7 @@ def test_resume_and_cache(box):
 def test_a_fresh_run_after_a_failed_one_uses_the_cache(box):
     one, two = box.task("one", cache=True), box.task("two", cache=True)
     one >> two
-    box.tell("two", "fail")
+    box.inject("two", "fail")
     pipeline = DAG("fresh", tasks=[two])
     pipeline.run("serial", state=box.db, raise_on_failure=False)
     box.repair("two")
@@ -703,7 +692,7 @@ def test_refresh_and_resume(box):
     """What was recorded in this run is done: it is not computed again."""
     one, two = box.task("one", cache=True), box.task("two", cache=True)
     one >> two
-    box.tell("two", "fail")
+    box.inject("two", "fail")
     pipeline = DAG("both", tasks=[two])
     pipeline.run("serial", state=box.db, raise_on_failure=False)
     box.repair("two")
@@ -739,7 +728,7 @@ def test_events_of_a_reused_result(box):
 
 ETL = """
 from flowkit import DAG, task
-from resumable import step
+from durable_tasks import step
 
 RATE = 10
 LIMITS = {"low", "high", "middle", "none"}
@@ -956,7 +945,7 @@ def test_code_of_another_module_counts(box, tmp_path, script):
 import helpers
 from helpers import helped
 from flowkit import DAG, StateManager, task
-from resumable import step
+from durable_tasks import step
 
 @task(cache=True)
 def one():
@@ -987,7 +976,7 @@ def test_a_script_and_its_workers_mean_the_same(box, script):
     source = f"""
 import sys
 from flowkit import DAG, task
-from resumable import step
+from durable_tasks import step
 
 RATE = 3
 
@@ -1015,10 +1004,10 @@ def test_processes_that_share_a_file_at_once(box, tmp_path):
     """Each gets the right results, none is told that the file is locked, and all is known afterwards."""
     source = """
 import sys
-from resumable import Box, numbers, RESULTS
+from durable_tasks import Box, diamond, RESULTS
 box = Box(sys.argv[1])
 for number in range(5):
-    results = numbers(f"numbers {sys.argv[2]}", cache=True).run("thread", state=box.db, params=box.params)
+    results = diamond(f"numbers {sys.argv[2]}", cache=True).run("thread", state=box.db, params=box.params)
     assert results == RESULTS, results
     print(len(results.cached))
 """
@@ -1033,7 +1022,7 @@ for number in range(5):
         assert process.returncode == 0, out
         assert out.splitlines()[1:] == ["4"] * 4
     assert max(Counter(box.ran).values()) <= 3
-    results = numbers(cache=True).run("serial", state=box.db, params=box.params)
+    results = diamond(cache=True).run("serial", state=box.db, params=box.params)
     assert len(results.cached) == 4
     with StateManager(box.db) as state:
         assert len(state.runs()) == 16
@@ -1044,7 +1033,7 @@ def test_threads_that_share_a_state_at_once(box):
         found = []
         threads = [
             threading.Thread(
-                target=lambda: found.append(numbers(cache=True).run("serial", state=state, params=box.params))
+                target=lambda: found.append(diamond(cache=True).run("serial", state=state, params=box.params))
             )
             for _ in range(4)
         ]
@@ -1052,7 +1041,7 @@ def test_threads_that_share_a_state_at_once(box):
             thread.start()
         for thread in threads:
             thread.join()
-        assert found == [resumable.RESULTS] * 4
+        assert found == [durable_tasks.RESULTS] * 4
         assert len(state.runs()) == 4
         assert max(Counter(box.ran).values()) <= 4
 

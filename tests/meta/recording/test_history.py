@@ -13,19 +13,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from resumable import RESULTS, SECONDS, numbers, until
+from durable_tasks import RESULTS, TIMEOUT, ManualClock, diamond, wait_until
 
 from flowkit import DAG, RunInUseError, StateClosedError, StateError, StateManager, Task, UnknownRunError
-
-
-class Clock:
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -55,7 +45,7 @@ def test_runs_are_listed_newest_first(box, state):
 
 
 def test_runs_are_listed_in_their_order_whatever_the_clock_says(box):
-    clock = Clock()
+    clock = ManualClock()
     with StateManager(box.db, clock=clock) as state:
         first = run(state, box.task("a"))
         clock.now -= 86_400
@@ -90,7 +80,7 @@ def test_a_record_of_a_task(box, state):
 
 
 def test_tasks_are_listed_in_topological_order(box):
-    results = numbers().run("thread", state=box.db, params=box.params)
+    results = diamond().run("thread", state=box.db, params=box.params)
     with StateManager(box.db) as state:
         assert list(state.run(results.run_id).tasks) == list(results) == list(RESULTS)
 
@@ -143,16 +133,16 @@ def test_an_error_that_cannot_be_shown_is_recorded_all_the_same(box, state):
 
 
 def test_the_error_of_a_worker_process_is_recorded_with_its_traceback(box):
-    box.tell("double", "fail")
-    results = numbers().run("process", state=box.db, params=box.params, raise_on_failure=False)
+    box.inject("double", "fail")
+    results = diamond().run("process", state=box.db, params=box.params, raise_on_failure=False)
     with StateManager(box.db) as state:
         error = state.run(results.run_id).tasks["double"].error
     assert error.message == "double is broken"
-    assert "resumable.py" in error.traceback
+    assert "durable_tasks.py" in error.traceback
 
 
 def test_what_did_not_run_says_why(box, state):
-    box.tell("b", "fail")
+    box.inject("b", "fail")
     skipped = box.task("skipped", when=lambda: False)
     b, c = box.task("b"), box.task("c")
     b >> c
@@ -166,7 +156,7 @@ def test_what_did_not_run_says_why(box, state):
 
 def test_a_task_without_a_result_has_none_to_give(box, state):
     """A KeyError or a StateError, never a None that nobody returned."""
-    box.tell("b", "fail")
+    box.inject("b", "fail")
     results = run(state, box.task("b"))
     with pytest.raises((LookupError, StateError)):
         state.run(results.run_id).tasks["b"].result()
@@ -201,7 +191,7 @@ def test_a_json_file_keeps_no_runs(box, call):
 
 
 def test_the_error_of_a_run_is_what_it_raised(box, state):
-    box.tell("a", "fail")
+    box.inject("a", "fail")
     results = run(state, box.task("a"))
     assert state.run(results.run_id).error == "ValueError: a is broken"
 
@@ -221,20 +211,20 @@ def test_what_a_record_says_it_says_after_its_state_is_closed(box):
 
 WAITS = """
 import sys
-from resumable import Box, numbers
+from durable_tasks import Box, diamond
 box = Box(sys.argv[1])
-numbers().run("serial", state=box.db, params=box.params)
+diamond().run("serial", state=box.db, params=box.params)
 """
 
 
 @pytest.fixture
 def other(box):
     """A process that runs a pipeline, and waits in its last task."""
-    box.tell("report", "wait")
+    box.inject("report", "wait")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", WAITS, box.folder], env=environment)
     try:
-        until(lambda: "report" in box.ran or process.poll() is not None)
+        wait_until(lambda: "report" in box.ran or process.poll() is not None)
         assert process.poll() is None
         yield process
     finally:
@@ -251,11 +241,11 @@ def test_a_run_of_another_process_can_be_watched(box, other):
         assert record.counts["succeeded"] == 3
         assert record.duration is None
         with pytest.raises(RunInUseError) as caught:
-            numbers().run("serial", state=state, params=box.params, resume=True)
+            diamond().run("serial", state=state, params=box.params, resume=True)
         error = caught.value
         assert (error.pid, error.run_id, error.host) == (other.pid, record.run_id, socket.gethostname())
         box.repair("report")
-        assert other.wait(SECONDS) == 0
+        assert other.wait(TIMEOUT) == 0
         record = state.run(record.run_id)
         assert (record.status, record.counts) == ("succeeded", {"succeeded": 4})
         assert record.ended >= record.started
@@ -275,7 +265,7 @@ def test_a_run_whose_process_is_dead_reads_interrupted(box, other, reaped):
         assert state.run(record.run_id).status == "interrupted"
         assert record.tasks["report"].state == "pending"
         box.repair("report")
-        results = numbers().run("serial", state=state, params=box.params, resume=True)
+        results = diamond().run("serial", state=state, params=box.params, resume=True)
         assert results == RESULTS
         assert results.run_id == record.run_id
         record = state.run(record.run_id)
@@ -304,7 +294,7 @@ def test_forget(box, state):
 
 
 def test_what_was_forgotten_is_not_resumed(box, state):
-    box.tell("b", "fail")
+    box.inject("b", "fail")
     a, b = box.task("a"), box.task("b")
     a >> b
     failed = run(state, b)
@@ -324,7 +314,7 @@ def test_a_run_that_is_going_on_is_not_forgotten(box, other):
         assert state.gc(keep=0).runs == 0
         assert state.run(record.run_id).status == "running"
         box.repair("report")
-        assert other.wait(SECONDS) == 0
+        assert other.wait(TIMEOUT) == 0
         assert state.run(record.run_id).status == "succeeded"
 
 
@@ -368,7 +358,7 @@ def test_gc_keeps_the_newest_runs_of_each_pipeline(box):
             name: [run(state, box.task("a", value=f"{name}{number}" * LARGE), name=name).run_id for number in range(3)]
             for name in ("one", "two")
         }
-        box.tell("a", "fail")
+        box.inject("a", "fail")
         unfinished = run(state, box.task("a"), name="one").run_id
         reclaimed = state.gc(keep=1)
         assert (reclaimed.runs, reclaimed.files) == (4, 4)

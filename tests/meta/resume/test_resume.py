@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc
 import datetime as dt
 import decimal
-import itertools
 import logging
 import os
 import pickle
@@ -15,9 +14,20 @@ import typing
 from collections import Counter
 from pathlib import Path
 
+import durable_tasks
 import pytest
-import resumable
-from resumable import RESULTS, Box, Point, numbers, step, tally, until
+from durable_tasks import (
+    CHAIN,
+    RESULTS,
+    Box,
+    Point,
+    PointSerializer,
+    diamond,
+    record_execution,
+    step,
+    task_states,
+    wait_until,
+)
 
 import flowkit
 from flowkit import (
@@ -35,59 +45,31 @@ from flowkit import (
     task,
 )
 
-
-def records(box):
-    """Return all records of a database, newest first."""
-    return box.state().runs()
-
-
-def states(record):
-    return {name: item.state for name, item in record.tasks.items()}
-
-
-def chain(box, names="abc", **options):
-    """Return a pipeline of tasks that follow one another."""
-    tasks = [box.task(name, **options) for name in names]
-    for before, after in itertools.pairwise(tasks):
-        before >> after
-    return DAG("chain", tasks=tasks[-1:])
-
-
-def broken_run(pipeline, box, **options):
-    """Run a pipeline that fails, with a state, and return its results."""
-    results = pipeline.run("serial", state=box.db, raise_on_failure=False, **options)
-    assert results.failed
-    return results
-
-
-CHAIN = {"a": "a", "b": "b(a)", "c": "c(b(a))"}
-
-
 # Recording
 
 
 def test_a_run_is_recorded(box, executor):
-    results = numbers().run(executor, state=box.db, params=box.params)
+    results = diamond().run(executor, state=box.db, params=box.params)
     assert results == RESULTS
-    (record,) = records(box)
+    (record,) = box.records()
     assert (record.run_id, record.pipeline, record.status) == (results.run_id, "numbers", "succeeded")
-    assert states(record) == dict.fromkeys(RESULTS, "succeeded")
+    assert task_states(record) == dict.fromkeys(RESULTS, "succeeded")
     with StateManager(box.db) as state:
         assert {name: item.result() for name, item in state.run(results.run_id).tasks.items()} == RESULTS
 
 
 def test_a_run_without_a_state_leaves_nothing(box, monkeypatch):
     monkeypatch.chdir(box.folder)
-    results = numbers().run("serial", params=box.params)
+    results = diamond().run("serial", params=box.params)
     assert (set(results.resumed), set(results.cached)) == (set(), set())
     assert [path.name for path in Path(box.folder).iterdir()] == ["ran"]
 
 
 def test_a_task_is_in_the_file_before_what_depends_on_it_starts(box, executor):
-    first, second = Task(resumable.extract), Task(resumable.look)
+    first, second = Task(durable_tasks.extract), Task(durable_tasks.read_record)
     first >> second
     results = DAG("looking", tasks=[second]).run(executor, state=box.db, params=box.params)
-    assert results["look"] == ["running", "succeeded", [1, 2, 3]]
+    assert results["read_record"] == ["running", "succeeded", [1, 2, 3]]
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread"])
@@ -97,7 +79,7 @@ def test_a_task_is_in_the_file_before_its_worker_goes_on(box, executor):
 
     def seen():
         with StateManager(db) as state:
-            return step(folder, "seen", states(state.runs()[0]))
+            return step(folder, "seen", task_states(state.runs()[0]))
 
     first, second, third = (Task(seen, name=name) for name in ("first", "second", "third"))
     results = DAG("looking", max_workers=1, tasks=[first, second, third]).run(executor, state=db)
@@ -107,17 +89,17 @@ def test_a_task_is_in_the_file_before_its_worker_goes_on(box, executor):
 
 def test_every_way_to_end_is_recorded(box):
     """With attempts, reasons and errors."""
-    box.tell("broken", "fail")
+    box.inject("broken", "fail")
     good = box.task("good")
     broken = box.task("broken", retries=2, delay=0)
     skipped = box.task("skipped", when=lambda: False)
     after = box.task("after")
     good >> broken >> after
     results = DAG("ends", tasks=[after, skipped]).run("serial", state=box.db, fail_fast=False, raise_on_failure=False)
-    (record,) = records(box)
+    (record,) = box.records()
     assert record.status == "failed"
-    assert states(record) == results.states
-    assert states(record) == {
+    assert task_states(record) == results.states
+    assert task_states(record) == {
         "good": "succeeded",
         "broken": "failed",
         "after": "upstream_failed",
@@ -132,46 +114,46 @@ def test_every_way_to_end_is_recorded(box):
 
 
 def test_resume_after_a_failure(box, executor):
-    box.tell("double", "fail")
+    box.inject("double", "fail")
     with pytest.raises(ValueError, match="double is broken") as caught:
-        numbers().run(executor, state=box.db, params=box.params)
+        diamond().run(executor, state=box.db, params=box.params)
     first = caught.value.flowkit_results
-    assert {item.status for item in records(box)} == {"failed"}
+    assert {item.status for item in box.records()} == {"failed"}
     box.repair("double")
-    results = numbers().run(executor, state=box.db, params=box.params, resume=True)
+    results = diamond().run(executor, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert list(results) == list(RESULTS)
     assert results.run_id == first.run_id
     assert set(results.resumed) == set(first)
     assert results.states == dict.fromkeys(RESULTS, "succeeded")
     assert Counter(box.ran) == {"extract": 1, "double": 2, "count": 1, "report": 1}
-    (record,) = records(box)
+    (record,) = box.records()
     assert (record.status, record.resumes) == ("succeeded", 1)
     assert {name: item.result() for name, item in record.tasks.items()} == RESULTS
 
 
 def test_resume_as_often_as_it_takes(box):
-    pipeline = chain(box)
+    pipeline = box.chain()
     run_ids = set()
     for name in "abc":
-        box.tell(name, "fail")
-        run_ids.add(broken_run(pipeline, box, resume=True).run_id)
+        box.inject(name, "fail")
+        run_ids.add(box.failing_run(pipeline, resume=True).run_id)
         box.repair(name)
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == CHAIN
     assert {results.run_id} == run_ids
     assert set(results.resumed) == {"a", "b"}
     assert box.ran == ["a", "a", "b", "b", "c", "c"]
-    assert records(box)[0].resumes == 3
+    assert box.records()[0].resumes == 3
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread"])
 def test_resume_after_an_interrupt(box, executor):
-    pipeline = chain(box)
-    box.tell("b", "interrupt")
+    pipeline = box.chain()
+    box.inject("b", "interrupt")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(executor, state=box.db)
-    assert records(box)[0].status == "interrupted"
+    assert box.records()[0].status == "interrupted"
     box.repair("b")
     assert pipeline.run(executor, state=box.db, resume=True) == CHAIN
     assert box.ran == ["a", "b", "b", "c"]
@@ -179,24 +161,29 @@ def test_resume_after_an_interrupt(box, executor):
 
 CRASH = """
 import sys
-from resumable import Box, numbers
+from durable_tasks import Box, diamond
 
 box = Box(sys.argv[1])
-print(numbers().run(sys.argv[2], state=box.db, params=box.params, resume=True))
+print(diamond().run(sys.argv[2], state=box.db, params=box.params, resume=True))
 """
 
 
 @pytest.mark.parametrize("name", ["serial", "thread"])
 def test_resume_after_a_crash(box, script, name):
     """Of the process, in which a task kills it; another process goes on."""
-    box.tell("report", "die")
+    box.inject("report", "die")
     script(CRASH, box.folder, name, code=-9)
     assert sorted(box.ran) == ["count", "double", "extract", "report"]
-    (record,) = records(box)
+    (record,) = box.records()
     assert record.status == "interrupted"
-    assert states(record) == {"extract": "succeeded", "double": "succeeded", "count": "succeeded", "report": "pending"}
+    assert task_states(record) == {
+        "extract": "succeeded",
+        "double": "succeeded",
+        "count": "succeeded",
+        "report": "pending",
+    }
     box.repair("report")
-    results = numbers().run(name, state=box.db, params=box.params, resume=True)
+    results = diamond().run(name, state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert results.run_id == record.run_id
     assert set(results.resumed) == {"extract", "double", "count"}
@@ -204,33 +191,38 @@ def test_resume_after_a_crash(box, script, name):
 
 
 def test_resume_in_another_process_and_with_another_executor(box, script):
-    box.tell("report", "fail")
-    broken_run(numbers(), box, params=box.params)
+    box.inject("report", "fail")
+    box.failing_run(diamond(), params=box.params)
     box.repair("report")
     assert script(CRASH, box.folder, "process") == f"{RESULTS}\n"
     assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
 
 
 def test_resume_after_the_death_of_a_worker_process(box):
-    box.tell("double", "die")
+    box.inject("double", "die")
     with pytest.raises(WorkerDiedError):
-        numbers().run("process", state=box.db, params=box.params)
-    assert states(records(box)[0])["double"] == "failed"
+        diamond().run("process", state=box.db, params=box.params)
+    assert task_states(box.records()[0])["double"] == "failed"
     box.repair("double")
-    assert numbers().run("process", state=box.db, params=box.params, resume=True) == RESULTS
+    assert diamond().run("process", state=box.db, params=box.params, resume=True) == RESULTS
     assert Counter(box.ran)["extract"] == 1
 
 
 def test_a_resume_that_dies_leaves_what_it_had_not_reached_pending(box, script):
     """What became of a task in an earlier part of the run is no news of this part."""
-    box.tell("double", "fail")
-    first = broken_run(numbers(), box, params=box.params, fail_fast=False)
+    box.inject("double", "fail")
+    first = box.failing_run(diamond(), params=box.params, fail_fast=False)
     assert first.states["report"] == "upstream_failed"
-    box.tell("double", "die")
+    box.inject("double", "die")
     script(CRASH, box.folder, "serial", code=-9)
-    (record,) = records(box)
+    (record,) = box.records()
     assert (record.status, record.resumes) == ("interrupted", 1)
-    assert states(record) == {"extract": "succeeded", "double": "pending", "count": "succeeded", "report": "pending"}
+    assert task_states(record) == {
+        "extract": "succeeded",
+        "double": "pending",
+        "count": "succeeded",
+        "report": "pending",
+    }
 
 
 def test_names_and_texts_of_all_kinds(box):
@@ -247,8 +239,8 @@ def test_names_and_texts_of_all_kinds(box):
     first, second = box.task("first", value=odd).with_options(name=odd), Task(fails, name=f"{odd} 2")
     first >> second
     pipeline = DAG(odd, tasks=[second])
-    broken_run(pipeline, box)
-    (record,) = records(box)
+    box.failing_run(pipeline)
+    (record,) = box.records()
     assert record.tasks.keys() == {odd, f"{odd} 2"}
     assert record.tasks[f"{odd} 2"].error.message == odd
     assert record.tasks[odd].result() == odd
@@ -269,15 +261,15 @@ def test_files_with_odd_names(box, monkeypatch, name):
 
 
 def test_resume_from_an_empty_file_is_a_fresh_run(box):
-    results = chain(box).run("serial", state=box.db, resume=True)
+    results = box.chain().run("serial", state=box.db, resume=True)
     assert results == CHAIN
     assert set(results.resumed) == set()
-    assert records(box)[0].resumes == 0
+    assert box.records()[0].resumes == 0
 
 
 def test_resume_after_a_finished_run_is_a_fresh_run(box):
     """Finished is what succeeded or was skipped."""
-    pipeline = chain(box)
+    pipeline = box.chain()
     last = box.task("last", when=lambda: False)
     pipeline = DAG("chain", tasks=[*pipeline_tasks(pipeline), last])
     first = pipeline.run("serial", state=box.db, resume=True)
@@ -286,7 +278,7 @@ def test_resume_after_a_finished_run_is_a_fresh_run(box):
     assert first.run_id != second.run_id
     assert set(second.resumed) == set()
     assert box.ran == ["a", "b", "c", "a", "b", "c"]
-    assert [record.run_id for record in records(box)] == [second.run_id, first.run_id]
+    assert [record.run_id for record in box.records()] == [second.run_id, first.run_id]
 
 
 def pipeline_tasks(pipeline):
@@ -294,25 +286,25 @@ def pipeline_tasks(pipeline):
 
 
 def test_without_resume_a_run_is_fresh_whatever_was_before(box):
-    pipeline = chain(box)
-    box.tell("b", "fail")
-    first = broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("b", "fail")
+    first = box.failing_run(pipeline)
     box.repair("b")
     second = pipeline.run("serial", state=box.db)
     assert first.run_id != second.run_id
     assert box.ran == ["a", "b", "a", "b", "c"]
-    assert [record.status for record in records(box)] == ["succeeded", "failed"]
+    assert [record.status for record in box.records()] == ["succeeded", "failed"]
     third = pipeline.run("serial", state=box.db, resume=True)
     assert third.run_id not in (first.run_id, second.run_id), "the last run counts, and that one finished"
 
 
 def test_the_last_run_is_resumed(box):
-    pipeline = chain(box)
-    box.tell("a", "fail")
-    broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("a", "fail")
+    box.failing_run(pipeline)
     box.repair("a")
-    box.tell("c", "fail")
-    last = broken_run(pipeline, box)
+    box.inject("c", "fail")
+    last = box.failing_run(pipeline)
     box.repair("c")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.run_id == last.run_id
@@ -320,23 +312,25 @@ def test_the_last_run_is_resumed(box):
 
 
 def test_a_run_belongs_to_the_pipeline_of_its_name(box):
-    box.tell("report", "fail")
-    one = broken_run(numbers("one"), box, params=box.params)
-    two = broken_run(numbers("two"), box, params=box.params)
+    box.inject("report", "fail")
+    one = box.failing_run(diamond("one"), params=box.params)
+    two = box.failing_run(diamond("two"), params=box.params)
     box.repair("report")
-    results = numbers("one").run("serial", state=box.db, params=box.params, resume=True)
+    results = diamond("one").run("serial", state=box.db, params=box.params, resume=True)
     assert results.run_id == one.run_id
-    assert {record.run_id: record.status for record in records(box)} == {one.run_id: "succeeded", two.run_id: "failed"}
-    three = numbers("three").run("serial", state=box.db, params=box.params, resume=True)
+    assert {record.run_id: record.status for record in box.records()} == {one.run_id: "succeeded", two.run_id: "failed"}
+    three = diamond("three").run("serial", state=box.db, params=box.params, resume=True)
     assert set(three.resumed) == set()
 
 
 def test_a_flow_is_resumed(box, executor):
     def flow():
-        first, left, right, last = map(Task, (resumable.extract, resumable.double, resumable.count, resumable.report))
+        first, left, right, last = map(
+            Task, (durable_tasks.extract, durable_tasks.double, durable_tasks.count, durable_tasks.report)
+        )
         return Flow("numbers", max_workers=2).add(first).branch(left, right).merge(last)
 
-    box.tell("report", "fail")
+    box.inject("report", "fail")
     with pytest.raises(ValueError, match="report is broken"):
         flow().run(executor, state=box.db, params=box.params)
     box.repair("report")
@@ -362,8 +356,8 @@ def test_a_dag_that_discovers_its_tasks_is_resumed(box):
             first >> second
         return dag
 
-    box.tell("second", "fail")
-    broken_run(pipeline(), box)
+    box.inject("second", "fail")
+    box.failing_run(pipeline())
     box.repair("second")
     assert pipeline().run("serial", state=box.db, resume=True) == {"first": 1, "second": 2}
     assert box.ran == ["first", "second", "second"]
@@ -381,8 +375,8 @@ def test_async_tasks_are_resumed(box):
         return step(folder, "second", first + 1)
 
     first >> second
-    box.tell("second", "fail")
-    broken_run(DAG("async", tasks=[second]), box)
+    box.inject("second", "fail")
+    box.failing_run(DAG("async", tasks=[second]))
     box.repair("second")
     assert DAG("async", tasks=[second]).run("thread", state=box.db, resume=True) == {"first": 1, "second": 2}
     assert box.ran == ["first", "second", "second"]
@@ -391,15 +385,15 @@ def test_async_tasks_are_resumed(box):
 def test_a_pipeline_without_tasks(box):
     results = DAG("empty", tasks=[]).run("serial", state=box.db, resume=True)
     assert results == {}
-    assert [record.status for record in records(box)] in (["succeeded"], [])
+    assert [record.status for record in box.records()] in (["succeeded"], [])
 
 
 def test_a_run_inside_a_task_is_a_run_of_its_own(box):
     folder, db = box.folder, box.db
-    box.tell("c", "fail")
+    box.inject("c", "fail")
 
     def outer():
-        return step(folder, "outer", dict(chain(Box(folder)).run("serial", state=db, resume=True)))
+        return step(folder, "outer", dict(Box(folder).chain().run("serial", state=db, resume=True)))
 
     pipeline = DAG("outer", tasks=[Task(outer)])
     with pytest.raises(ValueError, match="c is broken"):
@@ -443,8 +437,8 @@ def test_values_come_back_as_they_were(box, value):
 
     first, second = Task(make), Task(use)
     first >> second
-    box.tell("use", "fail")
-    broken_run(DAG("values", tasks=[second]), box)
+    box.inject("use", "fail")
+    box.failing_run(DAG("values", tasks=[second]))
     box.repair("use")
     results = DAG("values", tasks=[second]).run("serial", state=box.db, resume=True)
     assert results["make"] == value
@@ -467,11 +461,11 @@ def test_a_value_is_recorded_as_it_was_when_it_was_returned(box):
     first, second = Task(rows), Task(append)
     first >> second
     pipeline = DAG("mutation", tasks=[second])
-    box.tell("append", "fail")
-    broken_run(pipeline, box)
+    box.inject("append", "fail")
+    box.failing_run(pipeline)
     box.repair("append")
     assert pipeline.run("serial", state=box.db, resume=True)["append"] == 2
-    assert records(box)[0].tasks["rows"].result() == [1]
+    assert box.records()[0].tasks["rows"].result() == [1]
 
 
 # Retries, conditions, triggers
@@ -481,9 +475,9 @@ def test_a_task_that_failed_gets_all_its_attempts_again(box):
     a, b = box.task("a"), box.task("b", retries=2, delay=0)
     a >> b
     pipeline = DAG("retries", tasks=[b])
-    box.tell("b", "fail")
+    box.inject("b", "fail")
     for _ in range(2):
-        assert broken_run(pipeline, box, resume=True).attempts["b"] == 3
+        assert box.failing_run(pipeline, resume=True).attempts["b"] == 3
     assert Counter(box.ran) == {"a": 1, "b": 6}
     box.repair("b")
     results = pipeline.run("serial", state=box.db, resume=True)
@@ -503,7 +497,7 @@ def test_an_attempt_that_fails_is_not_the_end(box):
 
     pipeline = DAG("flaky", tasks=[Task(flaky, retries=5, delay=0)])
     assert pipeline.run("serial", state=box.db) == {"flaky": 1}
-    record = records(box)[0].tasks["flaky"]
+    record = box.records()[0].tasks["flaky"]
     assert (record.state, record.attempts, record.error) == ("succeeded", 3, None)
 
 
@@ -516,7 +510,7 @@ def test_what_was_skipped_stays_skipped(box):
     folder = box.folder
 
     def condition():
-        tally(folder, "condition")
+        record_execution(folder, "condition")
         return False
 
     def dependent(optional):
@@ -530,8 +524,8 @@ def test_what_was_skipped_stays_skipped(box):
     optional >> [needs, does_without]
     last >> does_without
     pipeline = DAG("skips", tasks=[needs, does_without])
-    box.tell("last", "fail")
-    first = broken_run(pipeline, box, fail_fast=False)
+    box.inject("last", "fail")
+    first = box.failing_run(pipeline, fail_fast=False)
     assert first.skipped.keys() == {"optional", "dependent"}
     box.repair("last")
     results = pipeline.run("serial", state=box.db, resume=True)
@@ -550,13 +544,13 @@ def test_a_condition_of_what_did_not_run_is_asked_on_resume(box):
     folder = box.folder
 
     def condition(a):
-        tally(folder, f"condition of {a}")
+        record_execution(folder, f"condition of {a}")
         return True
 
     a, b = box.task("a"), box.task("b", when=condition)
     a >> b
-    box.tell("a", "fail")
-    broken_run(DAG("when", tasks=[b]), box)
+    box.inject("a", "fail")
+    box.failing_run(DAG("when", tasks=[b]))
     box.repair("a")
     DAG("when", tasks=[b]).run("serial", state=box.db, resume=True)
     assert box.ran == ["a", "a", "condition of a", "b"]
@@ -566,8 +560,8 @@ def test_a_cleanup_that_ran_is_not_run_again(box):
     work, tidy = box.task("work"), box.task("tidy", trigger="all_done")
     work >> tidy
     pipeline = DAG("cleanup", tasks=[tidy])
-    box.tell("work", "fail")
-    assert broken_run(pipeline, box).states == {"work": "failed", "tidy": "succeeded"}
+    box.inject("work", "fail")
+    assert box.failing_run(pipeline).states == {"work": "failed", "tidy": "succeeded"}
     box.repair("work")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"work": "work", "tidy": "tidy"}
@@ -578,11 +572,11 @@ def test_a_cleanup_that_failed_runs_again(box):
     work, tidy = box.task("work"), box.task("tidy", trigger="all_done")
     work >> tidy
     pipeline = DAG("cleanup", tasks=[tidy])
-    box.tell("work", "fail")
-    box.tell("tidy", "fail")
-    broken_run(pipeline, box)
+    box.inject("work", "fail")
+    box.inject("tidy", "fail")
+    box.failing_run(pipeline)
     box.repair("tidy")
-    broken_run(pipeline, box, resume=True)
+    box.failing_run(pipeline, resume=True)
     box.repair("work")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {"work": "work", "tidy": "tidy"}
@@ -594,9 +588,9 @@ def test_an_alarm_rings_in_each_attempt_to_go_on_that_needs_it(box):
     work, alarm = box.task("work"), box.task("alarm", trigger="one_failed")
     work >> alarm
     pipeline = DAG("alarm", tasks=[alarm])
-    box.tell("work", "fail")
-    assert broken_run(pipeline, box).states == {"work": "failed", "alarm": "succeeded"}
-    assert broken_run(pipeline, box, resume=True).states == {"work": "failed", "alarm": "succeeded"}
+    box.inject("work", "fail")
+    assert box.failing_run(pipeline).states == {"work": "failed", "alarm": "succeeded"}
+    assert box.failing_run(pipeline, resume=True).states == {"work": "failed", "alarm": "succeeded"}
     assert Counter(box.ran) == {"work": 2, "alarm": 1}
     box.repair("work")
     assert pipeline.run("serial", state=box.db, resume=True).states["work"] == "succeeded"
@@ -607,8 +601,8 @@ def test_an_alarm_that_was_not_needed_stays_skipped(box):
     work, alarm, last = box.task("work"), box.task("alarm", trigger="one_failed"), box.task("last")
     work >> [alarm, last]
     pipeline = DAG("alarm", tasks=[alarm, last])
-    box.tell("last", "fail")
-    assert broken_run(pipeline, box, fail_fast=False).states["alarm"] == "skipped"
+    box.inject("last", "fail")
+    assert box.failing_run(pipeline, fail_fast=False).states["alarm"] == "skipped"
     box.repair("last")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.states == {"work": "succeeded", "alarm": "skipped", "last": "succeeded"}
@@ -623,7 +617,7 @@ def test_a_trigger_sees_what_was_recorded_as_if_it_had_just_ended(box, trigger):
     [good, skipped, gate] >> target
     pipeline = DAG("triggers", tasks=[target])
     undisturbed = pipeline.run("serial")
-    box.tell("gate", "interrupt")
+    box.inject("gate", "interrupt")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run("serial", state=box.db)
     box.repair("gate")
@@ -634,20 +628,20 @@ def test_a_trigger_sees_what_was_recorded_as_if_it_had_just_ended(box, trigger):
 
 
 def test_branches_that_went_on_are_not_run_again(box, executor):
-    box.tell("double", "fail")
+    box.inject("double", "fail")
     with pytest.raises(ExceptionGroup):
-        numbers().run(executor, state=box.db, params=box.params, fail_fast=False)
+        diamond().run(executor, state=box.db, params=box.params, fail_fast=False)
     box.repair("double")
-    results = numbers().run(executor, state=box.db, params=box.params, fail_fast=False, resume=True)
+    results = diamond().run(executor, state=box.db, params=box.params, fail_fast=False, resume=True)
     assert results == RESULTS
     assert set(results.resumed) == {"extract", "count"}
     assert Counter(box.ran) == {"extract": 1, "count": 1, "double": 2, "report": 1}
 
 
 def test_a_resume_that_fails_says_so_in_its_results(box):
-    pipeline = chain(box)
-    box.tell("b", "fail")
-    broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("b", "fail")
+    box.failing_run(pipeline)
     with pytest.raises(ValueError, match="b is broken") as caught:
         pipeline.run("serial", state=box.db, resume=True)
     results = caught.value.flowkit_results
@@ -657,9 +651,9 @@ def test_a_resume_that_fails_says_so_in_its_results(box):
 
 
 def test_the_results_of_a_resume_survive_pickling_and_copying(box):
-    pipeline = chain(box)
-    box.tell("b", "fail")
-    broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("b", "fail")
+    box.failing_run(pipeline)
     box.repair("b")
     results = pipeline.run("serial", state=box.db, resume=True)
     for other in (pickle.loads(pickle.dumps(results)), results.copy()):
@@ -682,8 +676,8 @@ def test_where_a_state_can_be(box, kind):
         "sqlite": lambda: box.db.replace(".db", ".sqlite"),
         "sqlite3": lambda: box.db.replace(".db", ".sqlite3"),
     }[kind]()
-    pipeline = chain(box)
-    box.tell("b", "fail")
+    pipeline = box.chain()
+    box.inject("b", "fail")
     with pytest.raises(ValueError, match="b is broken"):
         pipeline.run("serial", state=place)
     box.repair("b")
@@ -697,7 +691,7 @@ def test_where_a_state_can_be(box, kind):
 
 def test_a_state_in_a_folder_that_is_not_there_yet(box):
     path = Path(box.folder, "deep", "below", "runs.db")
-    chain(box).run("serial", state=path)
+    box.chain().run("serial", state=path)
     assert path.exists()
 
 
@@ -715,14 +709,14 @@ def test_a_path_means_what_it_means_when_the_run_begins(box, monkeypatch, tmp_pa
     first >> second
     DAG("moving", tasks=[second]).run("serial", state="runs.db")
     assert list(elsewhere.iterdir()) == []
-    assert states(records(box)[0]) == {"move": "succeeded", "second": "succeeded"}
+    assert task_states(box.records()[0]) == {"move": "succeeded", "second": "succeeded"}
 
 
 def test_runs_and_entries_share_a_file(box):
     """And do not see each other."""
     with StateManager(box.db) as state:
         state.set("mine", [1], ttl=3600)
-        chain(box).run("serial", state=state)
+        box.chain().run("serial", state=state)
         assert state.keys() == ["mine"]
         assert state.get("mine") == [1]
         assert len(state.runs()) == 1
@@ -733,7 +727,7 @@ def test_runs_and_entries_share_a_file(box):
 
 def test_a_path_is_not_kept_open(box):
     """Whoever gives a path gets a file that is closed when the run is over: nothing lies in the log beside it."""
-    chain(box).run("thread", state=box.db)
+    box.chain().run("thread", state=box.db)
     wal = Path(box.db + "-wal")
     assert not wal.exists() or wal.stat().st_size == 0
 
@@ -743,14 +737,14 @@ def test_a_json_file_is_refused(box, monkeypatch, make):
     monkeypatch.chdir(box.folder)  # of a long path, the message would show the beginning
     place = make("runs.json")
     with pytest.raises((ValueError, TypeError), match=r"(?s)\.json.*(SQLite|\.db)"):
-        chain(box).run("serial", state=place)
+        box.chain().run("serial", state=place)
     assert box.ran == []
 
 
 def test_a_run_within_a_batch_is_refused(box):
     """Nothing of it would be committed before the batch ends, and a crash would lose all."""
     with StateManager(box.db) as state, state.batch(), pytest.raises(StateError, match="batch"):
-        chain(box).run("serial", state=state)
+        box.chain().run("serial", state=state)
     assert box.ran == []
 
 
@@ -758,7 +752,7 @@ def test_a_closed_state_is_refused(box):
     state = StateManager(box.db)
     state.close()
     with pytest.raises(StateClosedError):
-        chain(box).run("serial", state=state)
+        box.chain().run("serial", state=state)
     assert box.ran == []
 
 
@@ -790,17 +784,17 @@ def test_arguments_that_cannot_be_meant(box, monkeypatch, options, words):
     """Are refused before anything runs, and with their names."""
     monkeypatch.chdir(box.folder)
     with pytest.raises((ValueError, TypeError)) as caught:
-        numbers().run("serial", params=box.params, **options)
+        diamond().run("serial", params=box.params, **options)
     for name in {"resume", "refresh", "state_errors"} & set(options):
         assert name in str(caught.value)
     assert words in str(caught.value)
     assert box.ran == []
-    assert records(box) == []
+    assert box.records() == []
 
 
 def test_a_name_that_no_task_has_is_refused_with_the_near_misses(box):
     with pytest.raises(ValueError, match=r"'repot'.*report") as caught:
-        numbers().run("serial", params=box.params, state=box.db, refresh={"repot"})
+        diamond().run("serial", params=box.params, state=box.db, refresh={"repot"})
     assert "refresh" in str(caught.value)
 
 
@@ -810,7 +804,7 @@ def test_what_is_wrong_with_the_wiring_is_said_before_a_run_is_recorded(box):
 
     with pytest.raises(TypeError, match="what_nobody_has"):
         DAG("wrong", tasks=[Task(needs)]).run("serial", state=box.db)
-    assert records(box) == []
+    assert box.records() == []
 
 
 # Changed pipelines
@@ -818,7 +812,7 @@ def test_what_is_wrong_with_the_wiring_is_said_before_a_run_is_recorded(box):
 
 ETL = """
 from flowkit import DAG, task
-from resumable import step
+from durable_tasks import step
 
 RATE = 10
 UNUSED = 1
@@ -861,8 +855,8 @@ ETL_RESULTS = {"extract": [1, 2], "clean": [10, 20], "audit": 2, "load": 32}
 
 def fails_at(box, load, name, source=ETL):
     """Run the pipeline of a module until a task fails, and repair that task."""
-    box.tell(name, "fail")
-    results = broken_run(load(source).etl, box, params=box.params)
+    box.inject(name, "fail")
+    results = box.failing_run(load(source).etl, params=box.params)
     box.repair(name)
     return results
 
@@ -997,8 +991,8 @@ def test_a_script_with_another_command_line_is_refused(script, tmp_path, monkeyp
 def test_a_task_between_two_others_rewires_them(box):
     a, b = box.task("a"), box.task("b")
     a >> b
-    box.tell("b", "fail")
-    broken_run(DAG("chain", tasks=[b]), box)
+    box.inject("b", "fail")
+    box.failing_run(DAG("chain", tasks=[b]))
     a, between, b = box.task("a"), box.task("between"), box.task("b")
     a >> between >> b
     with pytest.raises(ResumeError) as caught:
@@ -1007,10 +1001,10 @@ def test_a_task_between_two_others_rewires_them(box):
 
 
 def test_a_renamed_task_is_removed_and_added(box):
-    box.tell("b", "fail")
-    broken_run(chain(box, "ab"), box)
+    box.inject("b", "fail")
+    box.failing_run(box.chain("ab"))
     with pytest.raises(ResumeError) as caught:
-        chain(box, "xb").run("serial", state=box.db, resume=True)
+        box.chain("xb").run("serial", state=box.db, resume=True)
     assert (tuple(caught.value.added), tuple(caught.value.removed)) == (("x",), ("a",))
 
 
@@ -1051,7 +1045,7 @@ def test_force_takes_what_still_fits(box, load):
     assert results.run_id == first.run_id
     assert set(results.resumed) == {"extract", "audit"}
     assert Counter(box.ran) == {"extract": 1, "audit": 1, "clean": 2, "load": 2}
-    (record,) = records(box)
+    (record,) = box.records()
     assert record.status == "succeeded"
     assert record.tasks["clean"].result() == [20, 40]
 
@@ -1082,8 +1076,8 @@ def test_force_then_failure_then_resume_of_the_changed_pipeline(box, load):
     """After a forced resume the run is one of the pipeline as it is now."""
     fails_at(box, load, "load")
     source = edited(("RATE = 10", "RATE = 20"))
-    box.tell("load", "fail")
-    broken_run(load(source).etl, box, params=box.params, resume="force")
+    box.inject("load", "fail")
+    box.failing_run(load(source).etl, params=box.params, resume="force")
     box.repair("load")
     ran = box.ran
     results = load(source).etl.run("serial", state=box.db, params=box.params, resume=True)
@@ -1120,8 +1114,8 @@ def scaled(box):
 
 def test_params_are_part_of_a_run(box):
     pipeline = scaled(box)
-    box.tell("last", "fail")
-    first = broken_run(pipeline, box, params={"factor": 10})
+    box.inject("last", "fail")
+    first = box.failing_run(pipeline, params={"factor": 10})
     box.repair("last")
     with pytest.raises(ResumeError) as caught:
         pipeline.run("serial", state=box.db, params={"factor": 11}, resume=True)
@@ -1135,8 +1129,8 @@ def test_params_are_part_of_a_run(box):
 
 def test_force_with_other_params_never_mixes_old_and_new(box):
     pipeline = scaled(box)
-    box.tell("last", "fail")
-    broken_run(pipeline, box, params={"factor": 10})
+    box.inject("last", "fail")
+    box.failing_run(pipeline, params={"factor": 10})
     box.repair("last")
     results = pipeline.run("serial", state=box.db, params={"factor": 100}, resume="force")
     assert results == {"base": 2, "scale": 200, "last": 201}
@@ -1161,10 +1155,10 @@ def test_params_that_cannot_be_kept_do_not_stop_a_run(box):
     first, second = Task(use), Task(last)
     first >> second
     pipeline = DAG("connection", tasks=[second])
-    box.tell("last", "fail")
-    broken_run(pipeline, box, params={"connection": Connection()})
+    box.inject("last", "fail")
+    box.failing_run(pipeline, params={"connection": Connection()})
     box.repair("last")
-    assert records(box)[0].params.keys() == {"connection"}
+    assert box.records()[0].params.keys() == {"connection"}
     results = pipeline.run("serial", state=box.db, params={"connection": Connection()}, resume="force")
     assert results == {"use": "Connection", "last": "connection"}
 
@@ -1217,9 +1211,9 @@ def test_a_result_that_cannot_be_kept_ends_the_run_but_loses_nothing(box, odd):
     assert results["before"] == "before"
     assert results["made"] is not None, "what was computed is not lost"
     assert box.ran == ["before", "made", "tidy"], "clean-up tasks run"
-    (record,) = records(box)
+    (record,) = box.records()
     assert record.status == "failed"
-    recorded = states(record)
+    recorded = task_states(record)
     assert (recorded["before"], recorded["tidy"]) == ("succeeded", "succeeded")
     assert recorded["made"] != "succeeded"
     with pytest.raises(UnsupportedValueError):
@@ -1234,13 +1228,13 @@ def test_a_run_can_go_on_with_a_warning(box, odd):
     assert box.ran == ["before", "made", "use", "tidy"]
     assert results.states["made"] == "succeeded"
     assert results["use"]
-    assert states(records(box)[0])["made"] != "succeeded"
+    assert task_states(box.records()[0])["made"] != "succeeded"
 
 
 def test_what_was_not_recorded_is_run_again_on_resume(box, odd):
-    box.tell("use", "fail")
+    box.inject("use", "fail")
     with pytest.warns(RuntimeWarning, match="made"):
-        broken_run(odd, box, state_errors="warn")
+        box.failing_run(odd, state_errors="warn")
     box.repair("use")
     with pytest.warns(RuntimeWarning, match="made"):
         results = odd.run("serial", state=box.db, state_errors="warn", resume=True)
@@ -1249,7 +1243,7 @@ def test_what_was_not_recorded_is_run_again_on_resume(box, odd):
 
 
 def test_the_same_with_every_executor(box, executor):
-    first, second = Task(resumable.point), Task(resumable.shift)
+    first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     pipeline = DAG("points", tasks=[second])
     with pytest.raises(UnsupportedValueError) as caught:
@@ -1260,28 +1254,17 @@ def test_the_same_with_every_executor(box, executor):
 
 
 def test_pickle_keeps_what_json_cannot(box, executor):
-    first, second = Task(resumable.point), Task(resumable.shift)
+    first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     pipeline = DAG("points", tasks=[second])
     with StateManager(box.db, serializer="pickle") as state:
-        box.tell("shift", "fail")
+        box.inject("shift", "fail")
         with pytest.raises(ValueError, match="shift is broken"):
             pipeline.run(executor, state=state, params=box.params)
         box.repair("shift")
         results = pipeline.run(executor, state=state, params=box.params, resume=True)
     assert results == {"point": Point(7), "shift": 8}
     assert box.ran == ["point", "shift", "shift"]
-
-
-class PointSerializer:
-    name = "point"
-    type = Point
-
-    def dump(self, value):
-        return str(value.x).encode()
-
-    def load(self, data):
-        return Point(int(data))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one", "list"])
@@ -1300,7 +1283,7 @@ def test_a_serializer_for_a_type_keeps_what_json_cannot(box, several):
     pipeline = DAG("points", tasks=[second])
     serializer = [PointSerializer()] if several else PointSerializer()
     with StateManager(box.db, serializer=serializer) as state:
-        box.tell("use", "fail")
+        box.inject("use", "fail")
         with pytest.raises(ValueError, match="use is broken"):
             pipeline.run("serial", state=state)
         box.repair("use")
@@ -1321,7 +1304,7 @@ def test_what_a_serializer_wrote_needs_that_serializer(box):
     first, second = Task(made), box.task("second")
     first >> second
     pipeline = DAG("points", tasks=[second])
-    box.tell("second", "fail")
+    box.inject("second", "fail")
     with StateManager(box.db, serializer=PointSerializer()) as state, pytest.raises(ValueError, match="second"):
         pipeline.run("serial", state=state)
     box.repair("second")
@@ -1408,8 +1391,8 @@ def test_large_results_lie_beside_the_database(box):
         box.task("last"),
     ]
     pipeline = DAG("large", tasks=tasks)
-    box.tell("last", "fail")
-    broken_run(pipeline, box)
+    box.inject("last", "fail")
+    box.failing_run(pipeline)
     box.repair("last")
     assert len(large_files(box)) == 2
     assert sum(path.stat().st_size for path in Path(box.folder).glob("runs.db*") if path.is_file()) < size
@@ -1430,8 +1413,8 @@ def test_a_large_result_that_was_damaged_is_never_taken_for_the_real_one(box, da
     first, second = box.task("first", value="x" * 2**20), box.task("second")
     first >> second
     pipeline = DAG("large", tasks=[second])
-    box.tell("second", "fail")
-    broken_run(pipeline, box)
+    box.inject("second", "fail")
+    box.failing_run(pipeline)
     box.repair("second")
     (file,) = large_files(box)
     if damage == "gone":
@@ -1454,25 +1437,25 @@ def test_a_damaged_result_can_be_made_anew(box):
     first, second = box.task("first", value="x" * 2**20), box.task("second")
     first >> second
     pipeline = DAG("large", tasks=[second])
-    box.tell("second", "fail")
-    broken_run(pipeline, box)
+    box.inject("second", "fail")
+    box.failing_run(pipeline)
     (file,) = large_files(box)
     file.write_bytes(file.read_bytes().replace(b"xxxx", b"xxyx", 1))
     with pytest.raises(StateError, match='resume="force"'):
         pipeline.run("serial", state=box.db, resume=True)
-    broken_run(pipeline, box, resume="force")
+    box.failing_run(pipeline, resume="force")
     box.repair("second")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert set(results.resumed) == {"first"}
-    assert records(box)[0].tasks["first"].result() == "x" * 2**20
+    assert box.records()[0].tasks["first"].result() == "x" * 2**20
 
 
 def test_a_file_and_what_lies_beside_it_can_move_together(box, tmp_path):
     first, second = box.task("first", value="x" * 2**20), box.task("second")
     first >> second
     pipeline = DAG("large", tasks=[second])
-    box.tell("second", "fail")
-    broken_run(pipeline, box)
+    box.inject("second", "fail")
+    box.failing_run(pipeline)
     box.repair("second")
     target = tmp_path / "elsewhere"
     target.mkdir()
@@ -1488,16 +1471,16 @@ def test_a_file_and_what_lies_beside_it_can_move_together(box, tmp_path):
 
 def test_a_run_that_is_going_on_is_refused(box):
     """In the same process too: two threads are two owners."""
-    pipeline = chain(box)
-    box.tell("c", "fail")
-    broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("c", "fail")
+    box.failing_run(pipeline)
     box.repair("c")
-    box.tell("c", "wait")
+    box.inject("c", "wait")
     found = []
     thread = threading.Thread(target=lambda: found.append(pipeline.run("serial", state=box.db, resume=True)))
     thread.start()
     try:
-        until(lambda: box.ran.count("c") == 2)
+        wait_until(lambda: box.ran.count("c") == 2)
         with pytest.raises(RunInUseError) as caught:
             pipeline.run("serial", state=box.db, resume=True)
         with pytest.raises(RunInUseError):
@@ -1518,29 +1501,29 @@ def test_a_run_that_is_going_on_is_refused(box):
 
 
 def test_fresh_runs_of_one_pipeline_at_once_are_two_runs(box):
-    pipeline = chain(box)
-    box.tell("b", "wait")
+    pipeline = box.chain()
+    box.inject("b", "wait")
     found = []
     threads = [threading.Thread(target=lambda: found.append(pipeline.run("serial", state=box.db))) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
-        until(lambda: box.ran.count("b") == 2)
-        assert [record.status for record in records(box)] == ["running", "running"]
+        wait_until(lambda: box.ran.count("b") == 2)
+        assert [record.status for record in box.records()] == ["running", "running"]
     finally:
         box.repair("b")
         for thread in threads:
             thread.join()
     assert found == [CHAIN, CHAIN]
-    assert {results.run_id for results in found} == {record.run_id for record in records(box)}
-    assert [record.status for record in records(box)] == ["succeeded", "succeeded"]
+    assert {results.run_id for results in found} == {record.run_id for record in box.records()}
+    assert [record.status for record in box.records()] == ["succeeded", "succeeded"]
 
 
 def test_a_run_that_failed_is_free_again(box):
     """Whatever ended it, in the process that lives on."""
-    pipeline = chain(box)
+    pipeline = box.chain()
     for what, error in (("fail", ValueError), ("interrupt", KeyboardInterrupt)):
-        box.tell("b", what)
+        box.inject("b", what)
         with pytest.raises(error):
             pipeline.run("serial", state=box.db, resume=True)
         box.repair("b")
@@ -1548,9 +1531,9 @@ def test_a_run_that_failed_is_free_again(box):
 
 
 def test_release_of_a_run_that_nobody_has_is_harmless(box):
-    pipeline = chain(box)
-    box.tell("b", "fail")
-    results = broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("b", "fail")
+    results = box.failing_run(pipeline)
     box.repair("b")
     with StateManager(box.db) as state:
         state.release(results.run_id)
@@ -1564,7 +1547,7 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_resume(box):
     folder = box.folder
 
     def pay(idempotency_key):
-        tally(folder, idempotency_key)
+        record_execution(folder, idempotency_key)
         return step(folder, "pay", idempotency_key)
 
     def ship(pay, idempotency_key):
@@ -1573,8 +1556,8 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_resume(box):
     first, second = Task(pay, retries=1, delay=0), Task(ship)
     first >> second
     pipeline = DAG("shop", tasks=[second])
-    box.tell("pay", "fail")
-    run_id = broken_run(pipeline, box).run_id
+    box.inject("pay", "fail")
+    run_id = box.failing_run(pipeline).run_id
     box.repair("pay")
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results.run_id == run_id
@@ -1587,19 +1570,12 @@ def test_an_idempotency_key_is_the_same_in_every_attempt_and_resume(box):
     assert again["pay"] != results["pay"], "another run pays again"
 
 
-def keyed(folder, idempotency_key):
-    return step(folder, "keyed", idempotency_key)
-
-
-resumable.keyed = keyed
-
-
 def test_an_idempotency_key_without_a_state(box):
-    pipeline = DAG("keys", tasks=[Task(keyed), Task(keyed, name="other")])
+    pipeline = DAG("keys", tasks=[Task(durable_tasks.return_key), Task(durable_tasks.return_key, name="other")])
     results = pipeline.run("thread", params=box.params)
     assert all(type(value) is str and value for value in results.values())
-    assert results["keyed"] != results["other"]
-    assert pipeline.run("thread", params=box.params)["keyed"] != results["keyed"]
+    assert results["return_key"] != results["other"]
+    assert pipeline.run("thread", params=box.params)["return_key"] != results["return_key"]
 
 
 def test_an_idempotency_key_in_a_flow_and_as_an_option(box):
@@ -1633,9 +1609,9 @@ def test_an_idempotency_key_of_ones_own(box):
 
 
 def test_events_of_a_resume(box):
-    pipeline = chain(box)
-    box.tell("b", "fail")
-    run_id = broken_run(pipeline, box).run_id
+    pipeline = box.chain()
+    box.inject("b", "fail")
+    run_id = box.failing_run(pipeline).run_id
     box.repair("b")
     events = []
     pipeline.run("serial", state=box.db, resume=True, observers=[events.append])
@@ -1655,9 +1631,9 @@ def test_events_of_a_resume(box):
 
 
 def test_an_observer_may_want_nothing_else(box):
-    pipeline = chain(box)
-    box.tell("c", "fail")
-    broken_run(pipeline, box)
+    pipeline = box.chain()
+    box.inject("c", "fail")
+    box.failing_run(pipeline)
     box.repair("c")
     seen = []
 
@@ -1670,8 +1646,8 @@ def test_an_observer_may_want_nothing_else(box):
 
 
 def test_the_log_says_what_was_taken(box, caplog):
-    pipeline = chain(box)
-    box.tell("b", "fail")
+    pipeline = box.chain()
+    box.inject("b", "fail")
     with pytest.raises(ValueError, match="b is broken"):
         pipeline.run("serial", state=box.db)
     box.repair("b")
@@ -1685,7 +1661,7 @@ def test_the_log_says_what_was_taken(box, caplog):
 
 UNSEEN = """
 from flowkit import DAG, task
-from resumable import step
+from durable_tasks import step
 
 rows, other, ours = iter([1]), iter([2]), None
 
@@ -1720,9 +1696,9 @@ def test_the_log_names_once_what_cannot_be_compared(box, load, caplog):
     """Of the tasks that are taken over, and only then."""
 
     def run(fails, **options):
-        box.tell(fails, "fail")
+        box.inject(fails, "fail")
         caplog.clear()
-        results = broken_run(load(UNSEEN).etl, box, params=box.params, **options)
+        results = box.failing_run(load(UNSEEN).etl, params=box.params, **options)
         box.repair(fails)
         return results.run_id, [record.getMessage() for record in caplog.records if record.name == "flowkit.state"]
 

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from resumable import RESULTS, SECONDS, Box, numbers, until
+from durable_tasks import RESULTS, TIMEOUT, Box, diamond, wait_until
 
 import flowkit_core
 import flowkit_state
@@ -55,7 +55,7 @@ def start(path, *arguments):
 
 def ended(process):
     """Wait for the end of a process, and return its exit code and what it printed."""
-    out, problem = process.communicate(timeout=2 * SECONDS)
+    out, problem = process.communicate(timeout=2 * TIMEOUT)
     return process.returncode, out, problem
 
 
@@ -77,7 +77,7 @@ SHAPES = {
 HEAD = """
 import sys
 from flowkit import DAG, task
-from resumable import tally
+from durable_tasks import record_execution
 
 FOLDER = {folder!r}
 SIZE = {size}
@@ -88,7 +88,7 @@ def value(number):
 TASK = """
 @task
 def {name}({parameters}):
-    tally(FOLDER, "{name}")
+    record_execution(FOLDER, "{name}")
     return value({number} + sum([{numbers}]))
 """
 TAIL = """
@@ -97,7 +97,7 @@ def never():
 
 @task(when=never)
 def unwanted():
-    tally(FOLDER, "unwanted")
+    record_execution(FOLDER, "unwanted")
 
 results = DAG("killed", max_workers=2, tasks=[{last}, unwanted]).run(sys.argv[1], state={db!r}, resume=True)
 print({{name: value[0] for name, value in results.items()}})
@@ -191,7 +191,7 @@ def wait_for_the_moment(process, box, place, tasks, dice, undisturbed):
         return
     lines = place + dice.randint(1, max(1, tasks))
     # A task takes less than a millisecond: who looks less often comes too late.
-    until(lambda: len(box.ran) >= lines or process.poll() is not None, pause=0.0002)
+    wait_until(lambda: len(box.ran) >= lines or process.poll() is not None, pause=0.0002)
     time.sleep(dice.choice([0, 0.0003, 0.001, 0.003, 0.01]) * dice.random())
 
 
@@ -202,7 +202,7 @@ INTERRUPTED = """
 import random, signal, sys
 from flowkit import DAG, StateManager
 from flowkit_exec.thread import driver as thread_driver
-from resumable import Box
+from durable_tasks import Box
 
 thread_driver.GRACE = 60.0  # a task that was left alone would run when nobody expects it
 box, executor, seed = Box(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -324,13 +324,13 @@ def test_interrupted_at_any_line(tmp_path):
 RECORD = """
 import os, sys
 from flowkit import StateManager
-from resumable import Box, numbers
+from durable_tasks import Box, diamond
 
 box = Box(sys.argv[1])
 if sys.argv[2] == "used":
-    numbers().run("serial", state=box.db, params=box.params)
+    diamond().run("serial", state=box.db, params=box.params)
 state = StateManager(box.db)
-numbers().run("serial", state=state, params=box.params)
+diamond().run("serial", state=state, params=box.params)
 os._exit(0)
 """
 
@@ -359,7 +359,7 @@ def test_a_log_that_was_cut_anywhere(box, tmp_path, script, before):
                 assert len(values) >= known, f"cut at {cut}: less is known than before"
                 known = len(values)
                 assert run.status == ("succeeded" if run.ended else "interrupted")
-            results = numbers().run("serial", state=state, params=box.params, resume=True)
+            results = diamond().run("serial", state=state, params=box.params, resume=True)
             assert results == RESULTS, f"cut at {cut}"
             expected = set(RESULTS) if run is None or run.status == "succeeded" else set(RESULTS) - set(values)
             assert Counter(box.ran[ran:]) == dict.fromkeys(expected, 1), f"cut at {cut}"
@@ -375,13 +375,13 @@ RESUME = """
 import sys
 from pathlib import Path
 from flowkit import RunInUseError
-from resumable import Box, numbers
+from durable_tasks import Box, diamond
 
 box, me = Box(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    results = numbers().run("thread", state=box.db, params=box.params, resume=True)
+    results = diamond().run("thread", state=box.db, params=box.params, resume=True)
     print(dict(results))
 except RunInUseError as error:
     print(error.pid)
@@ -391,9 +391,9 @@ except RunInUseError as error:
 
 def test_processes_that_resume_one_run_at_once(box, tmp_path):
     """One does it, the others learn who has it."""
-    box.tell("report", "fail")
-    numbers().run("serial", state=box.db, params=box.params, raise_on_failure=False)
-    box.tell("report", "wait")
+    box.inject("report", "fail")
+    diamond().run("serial", state=box.db, params=box.params, raise_on_failure=False)
+    box.inject("report", "wait")
     path = tmp_path / "resume.py"
     path.write_text(RESUME)
     processes = [start(path, box.folder, number) for number in range(4)]
@@ -402,7 +402,9 @@ def test_processes_that_resume_one_run_at_once(box, tmp_path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    until(lambda: len(list(Path(box.folder).glob("refused-*"))) == 3 or all(p.poll() is not None for p in processes))
+    wait_until(
+        lambda: len(list(Path(box.folder).glob("refused-*"))) == 3 or all(p.poll() is not None for p in processes)
+    )
     box.repair("report")
     outputs = {process.pid: ended(process) for process in processes}
     assert all(code == 0 for code, _, _ in outputs.values()), outputs
@@ -416,16 +418,16 @@ def test_a_run_can_be_taken_over_as_soon_as_its_process_is_dead(box, tmp_path):
     path = tmp_path / "resume.py"
     path.write_text(RESUME)
     for name in ("extract", "double", "report"):
-        box.tell(name, "wait")
+        box.inject(name, "wait")
         before = len(box.ran)
         process = start(path, box.folder, name)
         process.stdin.write("go\n")
         process.stdin.flush()
-        until(lambda: name in box.ran[before:] or process.poll() is not None)  # noqa: B023 - called at once
+        wait_until(lambda: name in box.ran[before:] or process.poll() is not None)  # noqa: B023 - called at once
         process.kill()
         assert ended(process)[0] == -9
         box.repair(name)
-    results = numbers().run("serial", state=box.db, params=box.params, resume=True)
+    results = diamond().run("serial", state=box.db, params=box.params, resume=True)
     assert results == RESULTS
     with StateManager(box.db) as state:
         (record,) = state.runs()
@@ -438,15 +440,15 @@ def test_a_run_can_be_taken_over_as_soon_as_its_process_is_dead(box, tmp_path):
 @pytest.fixture
 def failed(box):
     """A file with a run that failed in its last task, which is mended."""
-    box.tell("report", "fail")
-    numbers().run("serial", state=box.db, params=box.params, raise_on_failure=False)
+    box.inject("report", "fail")
+    diamond().run("serial", state=box.db, params=box.params, raise_on_failure=False)
     box.repair("report")
     return box
 
 
 def resumed(box, state=None):
     """Resume the run of ``failed``: nothing that it had recorded was lost."""
-    results = numbers().run("serial", state=state or box.db, params=box.params, resume=True)
+    results = diamond().run("serial", state=state or box.db, params=box.params, resume=True)
     assert results == RESULTS
     assert set(results.resumed) == {"extract", "double", "count"}
     assert Counter(box.ran) == {"extract": 1, "double": 1, "count": 1, "report": 2}
@@ -460,7 +462,7 @@ def test_a_place_where_nothing_can_be_written(box, resume):
     folder.mkdir()
     for path in (file / "runs.db", folder, *([Path("/proc/flowkit/runs.db")] if Path("/proc/self").exists() else [])):
         with pytest.raises(StateFileError) as caught:
-            numbers().run("serial", state=path, params=box.params, resume=resume)
+            diamond().run("serial", state=path, params=box.params, resume=resume)
         assert str(path) in str(caught.value)
     assert box.ran == []
 
@@ -476,7 +478,7 @@ def test_a_folder_that_is_read_only(failed):
     state.chmod(0o500)
     try:
         with pytest.raises(StateFileError, match=r"runs\.db"):
-            numbers().run("serial", state=state / "runs.db", params=failed.params, resume=True)
+            diamond().run("serial", state=state / "runs.db", params=failed.params, resume=True)
     finally:
         state.chmod(0o700)
     resumed(failed, state / "runs.db")
@@ -488,7 +490,7 @@ def test_a_file_that_is_no_database(box, content):
     Path(box.db).write_bytes(content)
     try:
         with pytest.warns(DamagedStateWarning, match=r"runs\.db"):
-            results = numbers().run("serial", state=box.db, params=box.params, resume=True)
+            results = diamond().run("serial", state=box.db, params=box.params, resume=True)
     except StateFileError:
         assert box.ran == []
     else:
@@ -503,7 +505,7 @@ def test_a_database_of_another_program(box):
     connection.close()
     before = Path(box.db).read_bytes()
     with pytest.raises(StateFileError, match="another program"):
-        numbers().run("serial", state=box.db, params=box.params)
+        diamond().run("serial", state=box.db, params=box.params)
     assert Path(box.db).read_bytes() == before
     assert box.ran == []
 
@@ -516,7 +518,7 @@ def test_a_file_of_a_newer_version(failed):
     ran = failed.ran
     for resume in (False, True, "force"):
         with pytest.raises(StateVersionError) as caught:
-            numbers().run("serial", state=failed.db, params=failed.params, resume=resume)
+            diamond().run("serial", state=failed.db, params=failed.params, resume=resume)
         assert (caught.value.found, caught.value.supported) == (99, version)
     assert failed.ran == ran
     connection = sqlite3.connect(failed.db)
@@ -531,7 +533,7 @@ def test_a_clock_that_was_set(failed, days):
         resumed(failed, state)
         (record,) = state.runs()
         assert record.duration >= 0
-        fresh = numbers().run("serial", state=state, params=failed.params)
+        fresh = diamond().run("serial", state=state, params=failed.params)
         assert state.runs()[0].run_id == fresh.run_id
 
 
@@ -586,7 +588,7 @@ def test_a_file_that_is_locked_from_the_start(failed, locker):
     locker.lock()
     ran = failed.ran
     with StateManager(failed.db, lock_timeout=0.05) as state, pytest.raises(StateLockedError, match=r"runs\.db"):
-        numbers().run("serial", state=state, params=failed.params, resume=True)
+        diamond().run("serial", state=state, params=failed.params, resume=True)
     locker.unlock()
     assert failed.ran == ran
     resumed(failed)
@@ -598,7 +600,7 @@ def test_a_file_that_is_locked_while_a_task_runs(box, locker, executor):
     locker.task = "report"
     with StateManager(box.db, lock_timeout=0.05) as state:
         with pytest.raises(StateLockedError) as caught:
-            numbers().run(executor, state=state, params=box.params, observers=[locker])
+            diamond().run(executor, state=state, params=box.params, observers=[locker])
         assert any("report" in note for note in caught.value.__notes__)
         assert caught.value.flowkit_results == RESULTS
         locker.unlock()
@@ -628,7 +630,7 @@ def test_a_run_that_may_go_on_without_its_file(box, locker):
     with StateManager(box.db, lock_timeout=0.05) as state:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            results = numbers().run("serial", state=state, params=box.params, observers=[locker], state_errors="warn")
+            results = diamond().run("serial", state=state, params=box.params, observers=[locker], state_errors="warn")
         warned = [warning for warning in warned if warning.category is not ResourceWarning]  # of what is left of others
         assert {warning.category for warning in warned} == {RuntimeWarning}
         assert "'double'" in str(warned[0].message)
@@ -637,7 +639,7 @@ def test_a_run_that_may_go_on_without_its_file(box, locker):
         assert results.states == dict.fromkeys(RESULTS, "succeeded")
         locker.unlock()
         assert Counter(box.ran) == dict.fromkeys(RESULTS, 1)
-        assert numbers().run("serial", state=state, params=box.params, resume=True) == RESULTS
+        assert diamond().run("serial", state=state, params=box.params, resume=True) == RESULTS
     assert box.ran.count("extract") == 1
 
 
@@ -650,10 +652,10 @@ def test_a_task_that_may_go_unrecorded_is_run_again_on_resume(box, locker):
 
     unlock.events = (TaskStarted,)
     locker.task = "double"
-    box.tell("report", "fail")
+    box.inject("report", "fail")
     with StateManager(box.db, lock_timeout=0.05) as state:
         with pytest.warns(RuntimeWarning, match="'double'"):
-            numbers().run(
+            diamond().run(
                 "serial",
                 state=state,
                 params=box.params,
@@ -665,7 +667,7 @@ def test_a_task_that_may_go_unrecorded_is_run_again_on_resume(box, locker):
         known = {name for name, item in state.runs()[0].tasks.items() if item.state == "succeeded"}
         assert "extract" in known
         assert "double" not in known
-        results = numbers().run("serial", state=state, params=box.params, resume=True)
+        results = diamond().run("serial", state=state, params=box.params, resume=True)
     assert results == RESULTS
     assert set(results.resumed) == known
     assert all(box.ran.count(name) == 1 for name in known)
@@ -756,7 +758,7 @@ def test_the_nth_call_to_the_system_fails(tmp_path, monkeypatch, executor, lasti
 FILL = """
 import json, resource, sys
 from flowkit import StateError
-from resumable import Box
+from durable_tasks import Box
 from filling import pipeline
 
 box = Box(sys.argv[1])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import durable_tasks
 import pytest
-import resumable
-from resumable import Box, numbers, step, tally
+from durable_tasks import Box, diamond, record_execution, step
 
 from flowkit import DAG, Flow, StateManager, Task
 from flowkit.testing import verify_resume
@@ -23,7 +23,7 @@ def amount(number_or_names):
 
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 def test_a_pipeline_that_can_be_resumed(box, executor):
-    verified = verify_resume(numbers(), executor=executor, params=box.params)
+    verified = verify_resume(diamond(), executor=executor, params=box.params)
     assert amount(verified.tasks) == 4
     assert amount(verified.points) >= 4
 
@@ -41,7 +41,7 @@ def test_it_crashes_after_every_point(box):
 
 
 def test_a_flow(box):
-    flow = Flow("numbers").add(Task(resumable.extract)).add(Task(resumable.double))
+    flow = Flow("numbers").add(Task(durable_tasks.extract)).add(Task(durable_tasks.double))
     assert amount(verify_resume(flow, params=box.params).tasks) == 2
 
 
@@ -53,7 +53,7 @@ def test_skips_retries_triggers_and_large_results(box):
     folder = box.folder
 
     def flaky():
-        tally(folder, "flaky")
+        record_execution(folder, "flaky")
         if Box(folder).ran.count("flaky") % 2:
             raise ValueError("every other time")
         return "x" * 2**20
@@ -72,12 +72,12 @@ def test_skips_retries_triggers_and_large_results(box):
 
 
 def test_cached_tasks(box):
-    verified = verify_resume(numbers(cache=True), params=box.params)
+    verified = verify_resume(diamond(cache=True), params=box.params)
     assert amount(verified.tasks) == 4
 
 
 def test_what_json_does_not_keep_needs_another_serializer(box):
-    first, second = Task(resumable.point), Task(resumable.shift)
+    first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     assert amount(verify_resume(DAG("points", tasks=[second]), params=box.params, serializer="pickle").tasks) == 2
 
@@ -90,13 +90,13 @@ def test_it_leaves_nothing_behind(box, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.chdir(here)
-    verify_resume(numbers(), params=box.params)
+    verify_resume(diamond(), params=box.params)
     assert list(temporary.iterdir()) == []
     assert list(here.iterdir()) == []
 
 
 def test_its_result_can_be_read(box):
-    verified = verify_resume(numbers(), params=box.params)
+    verified = verify_resume(diamond(), params=box.params)
     assert "4" in repr(verified)
 
 
@@ -111,7 +111,7 @@ def test_a_result_that_depends_on_hidden_state(box):
         return step(folder, "first", 1)
 
     def second(first):
-        tally(folder, "second")
+        record_execution(folder, "second")
         return first + len(Box(folder).ran)
 
     tasks = Task(first), Task(second)
@@ -134,21 +134,21 @@ def test_a_result_that_differs_each_time(box):
 
 
 def test_a_result_that_cannot_be_kept_is_found(box):
-    first, second = Task(resumable.point), Task(resumable.shift)
+    first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     with pytest.raises((AssertionError, TypeError), match="point"):
         verify_resume(DAG("points", tasks=[second]), params=box.params)
 
 
 def test_a_pipeline_that_fails_anyway_says_so(box):
-    box.tell("double", "fail")
+    box.inject("double", "fail")
     with pytest.raises((AssertionError, ValueError), match="double is broken"):
-        verify_resume(numbers(), params=box.params)
+        verify_resume(diamond(), params=box.params)
 
 
 def test_users_state_is_left_alone(box):
     """It works in a place of its own."""
     with StateManager(box.db) as state:
-        numbers().run("serial", state=state, params=box.params)
-        verify_resume(numbers(), params=box.params)
+        diamond().run("serial", state=state, params=box.params)
+        verify_resume(diamond(), params=box.params)
         assert len(state.runs()) == 1

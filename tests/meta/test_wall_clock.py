@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from resumable import RESULTS, numbers
+from durable_tasks import RESULTS, diamond
 
 from flowkit import RunFinished, TaskRetrying, TaskStarted, TaskSucceeded
 
@@ -23,8 +23,8 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_waits(box, executor, m
         if isinstance(event, TaskRetrying):
             box.repair("extract")
 
-    box.tell("extract", "fail")
-    pipeline = numbers(retries=1, delay=0.02, backoff=1, jitter=0)
+    box.inject("extract", "fail")
+    pipeline = diamond(retries=1, delay=0.02, backoff=1, jitter=0)
     began = time.perf_counter()
     results = pipeline.run(executor, params=box.params, observers=[observer])
     spent = time.perf_counter() - began

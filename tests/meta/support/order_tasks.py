@@ -1,8 +1,8 @@
-"""Tasks of a pipeline in which a load waits for a table; worker processes import them from here."""
+"""Tasks of a pipeline with an order-only edge; worker processes import them from here."""
 
 from __future__ import annotations
 
-from resumable import step
+from durable_tasks import step
 
 
 def create_table(folder):
