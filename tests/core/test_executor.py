@@ -16,7 +16,7 @@ from flowkit_core import (
     executor_registry,
     register_executor,
 )
-from flowkit_core.runs.fast_path import carry
+from flowkit_core.runs.worker import Worker
 
 
 class Backwards:
@@ -57,9 +57,10 @@ class Carrying(Backwards):
     def execute(self, run):
         from contextvars import copy_context
 
+        worker = Worker(run, copy_context())
         hand = list(run.start())
         while hand:
-            answer = carry(run, hand.pop(), copy_context())
+            answer = worker.run_node(hand.pop())
             hand += [answer.node] if isinstance(answer, Retry) else answer
 
 
@@ -177,5 +178,5 @@ def test_one_observer_has_to_be_in_a_list():
 
 
 def test_tasks_in_the_place_of_the_name():
-    with pytest.raises(TypeError, match=r"if these are its tasks, name them by keyword, tasks=\[\.\.\.\]"):
+    with pytest.raises(TypeError, match=r"must be a string: to give it tasks, write DAG\('name', tasks=\[one\]\)"):
         DAG([Task(lambda: 1, name="one")])

@@ -10,8 +10,8 @@ from ._text import short_repr
 from ._typing import TYPE_CHECKING, Protocol
 from .pipelines.node import Node
 from .runs.call import Retry
-from .runs.fast_path import carry
 from .runs.timers import Timers
+from .runs.worker import Worker
 
 if TYPE_CHECKING:
     from ._typing import Any
@@ -24,7 +24,7 @@ class Executor(Protocol):
     A minimal executor takes the nodes of ``run.start()``, and for each node in hand: asks ``run.call(node)``; makes the
     call, unless the answer is an :class:`~flowkit_core.Outcome`; hands the outcome to ``run.finish(node, outcome,
     seconds)``; and adds the nodes that this returns to those in hand. A :class:`~flowkit_core.Retry` asks for its node
-    to be taken in hand again after a delay. :func:`carry` does one such step in the calling thread. As long as a run is
+    to be taken in hand again after a delay. ``Worker`` does one such step in the calling thread. As long as a run is
     ``recorded``, a worker should be given its next call when the outcome of the last was handed in: so a crash leaves
     no more than one task per worker in doubt.
 
@@ -61,12 +61,12 @@ class SerialExecutor:
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
-        context = copy_context()
+        worker = Worker(run, copy_context())
         ready = deque(run.start())
         timers = Timers()
         while True:
-            rest = run.sprint(ready.popleft, ready.append, context, perf_counter)
-            step = carry(run, rest, context) if isinstance(rest, Node) else rest
+            rest = worker.run_fast_path(ready.popleft, ready.append, perf_counter)
+            step = worker.run_node(rest) if isinstance(rest, Node) else rest
             if isinstance(step, Retry):
                 timers.add(step)
             elif step:

@@ -23,11 +23,11 @@ from .events import (
     TaskSucceeded,
 )
 from .failures import described
+from .runs.worker import current_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import Logger
-    from types import FrameType
 
     from ._typing import Any
     from .events import Event
@@ -52,7 +52,7 @@ def _logger() -> Logger | None:
     if logging is None or not hasattr(logging, "getLogger"):
         return None
     logger: Logger = logging.getLogger("flowkit")
-    logger.flowkit_where = where  # type: ignore[attr-defined]  # for whoever makes records in tasks
+    logger.flowkit_where = where  # type: ignore[attr-defined]  # read by flowkit-log
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
     place: Any = logger
@@ -64,23 +64,12 @@ def _logger() -> Logger | None:
 
 
 def where() -> dict[str, str]:
-    """Return which run and which task the calling thread is at, as attributes for a record; nothing outside of tasks.
-
-    It is looked up on the stack, so that a task which logs nothing pays nothing.
-    """
-    from .runs.fast_path import carry
-    from .runs.run import Run
-
-    callers = (Run._sprint.__code__, carry.__code__)
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code in callers:
-            facts = frame.f_locals
-            run: Run = facts.get("run") or facts["self"]
-            node = facts.get("node")  # there is none yet where a handler of a signal comes early
-            return {"run_id": run.run_id, "pipeline": run.graph.name, "task": node.name} if node is not None else {}
-        frame = frame.f_back
-    return {}
+    """Return run id, pipeline and task of the calling thread, as attributes of a log record; empty outside of tasks."""
+    worker = current_worker()
+    if worker is None or worker.node is None:
+        return {}
+    run = worker.run
+    return {"run_id": run.run_id, "pipeline": run.graph.name, "task": worker.node.name}
 
 
 def log_observer() -> list[Callable[[Event], object]]:

@@ -28,13 +28,11 @@ from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
 from .call import Call, Outcome, Retry
-from .coroutines import CoroutineType, run_coroutine
 from .run_state import ABSENT, RunState
 from .states import BAD, CANCELLED, CLEAN_UP, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from contextvars import Context
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Event, Observer
@@ -225,92 +223,6 @@ class Run(RunState):
         if len(downstream) == 1:
             return downstream if next(waiting[downstream[0].index], None) is None else NOTHING
         return [after for after in downstream if next(waiting[after.index], None) is None]
-
-    def sprint(
-        self,
-        take: Callable[[], Node],
-        put: Callable[[Node], object],
-        context: Context,
-        clock: Callable[[], float],
-        slow: float = 1e9,
-        relief: Callable[[float], float | None] | None = None,
-    ) -> Node | Retry | None:
-        """Make calls of plain nodes in this thread as long as the run is smooth: ``call`` and ``finish`` in one loop.
-
-        This is the common path of executors that run calls in their own process, with nothing in it that a smooth run
-        does not need. Several threads may be in it at once, on one queue.
-
-        Args:
-            take: returns the next node in hand; raises :class:`IndexError` when there is none.
-            put: takes a node that became ready.
-            context: each call runs in a copy of this context, or in one that no call before has changed.
-            clock: returns seconds.
-            slow: a call that took more seconds than this is told to ``relief``.
-            relief: called with the seconds of a slow call, to get help for what waits; returns the next ``slow``, or
-                None to end the sprint there.
-
-        Returns:
-            A node that needs more than this, taken from the queue; a `Retry` for an attempt that failed and is to be
-            repeated; None when the queue is empty, or ``relief`` wants it.
-        """
-        while True:
-            own = context.copy()
-            rest = own.run(self._sprint, own, take, put, clock, float(slow), relief)
-            if not isinstance(rest, float):
-                return rest
-            slow = rest
-
-    def _sprint(
-        self,
-        own: Context,
-        take: Callable[[], Node],
-        put: Callable[[Node], object],
-        clock: Callable[[], float],
-        slow: float,
-        relief: Callable[[float], float | None] | None,
-    ) -> Node | Retry | float | None:
-        """Do what :meth:`sprint` says, within a context; once a call has left something in it, return ``slow``."""
-        values, seconds, states, waiting = self.values, self.seconds, self._states, self._waiting
-        began = clock()
-        while True:
-            try:
-                node = take()
-            except IndexError:
-                return None
-            if not (self.fast_path and node.is_simple):
-                return node
-            index = node.index
-            try:
-                pick = node.gather
-                if pick is not None:
-                    value = node.func(*pick(values))
-                elif sources := node.arg_sources:
-                    value = node.func(values[sources[0]])
-                else:
-                    value = node.func()
-                values[index] = run_coroutine(value) if type(value) is CoroutineType else value
-            except BaseException as error:
-                ended = self.finish(node, Outcome(FAILED, error=error), clock() - began)
-                if isinstance(ended, Retry):
-                    return ended
-                for after in ended:
-                    put(after)
-                return None
-            now = clock()
-            spent = seconds[index] = now - began
-            began = now
-            states[index] = SUCCEEDED
-            for after in node.downstream:
-                if next(waiting[after.index], None) is None:
-                    put(after)
-            if spent > slow and relief is not None:
-                again = relief(spent)
-                if again is None:
-                    return None
-                slow = again
-                began = clock()
-            if own:
-                return slow
 
     def cancel(self, reason: str) -> None:
         """Start nothing more, not even clean-up tasks; what waits ends as cancelled when the driver hands it in."""

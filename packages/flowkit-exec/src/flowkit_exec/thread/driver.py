@@ -17,11 +17,15 @@ from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
 
 from flowkit_core import ExecutorError, Node, Retry, Run
-from flowkit_core.runs.fast_path import carry
 from flowkit_core.runs.timers import Timers
+from flowkit_core.runs.worker import Worker
 from flowkit_exec.ready_queue import Ranked
+
+if TYPE_CHECKING:
+    from contextvars import Context
 
 SLOW = 50e-6
 LONG = 1e-3
@@ -59,27 +63,14 @@ class _Bell:
 
 
 class _Worker(_Bell):
-    """One thread of a team that runs tasks; ``thread`` is None for the caller's."""
+    """One thread that runs tasks of a run; ``thread`` is None for the thread that called ``run()``."""
 
-    __slots__ = ("thread",)
+    __slots__ = ("runner", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run, context: Context) -> None:
         super().__init__()
         self.thread: Thread | None = None
-
-
-_CALLERS = (Run._sprint.__code__, carry.__code__)
-
-
-def _node_of(thread: Thread) -> Node | None:
-    """Return the node that a helper is at: what it calls is not noted anywhere, but its stack tells."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    node: Node | None = None
-    while frame is not None:
-        if frame.f_code in _CALLERS:
-            node = frame.f_locals.get("node")  # the outermost: a task may run a pipeline
-        frame = frame.f_back
-    return node
+        self.runner = Worker(run, context)
 
 
 class ThreadDriver:
@@ -112,7 +103,7 @@ class ThreadDriver:
     def work(self) -> None:
         """Take part in the run from the calling thread, until all is done and every helper has ended."""
         try:
-            self._labor(_Worker())
+            self._labor(_Worker(self._run, self._context))
         except BaseException:  # Ctrl-C outside of a task
             self._run.cancel("the run was interrupted")
             self._dismiss()
@@ -136,8 +127,7 @@ class ThreadDriver:
         if self._watch is not None:
             self._watch_ended.acquire(timeout=GRACE)  # it runs nobody's code, and is there at once
         if self._run.cancelled:
-            threads = [worker.thread for worker in self._crew if worker.thread is not None]
-            self._run.abandon([node for thread in threads if (node := _node_of(thread)) is not None])
+            self._run.abandon([node for worker in self._crew if (node := worker.runner.node) is not None])
 
     # ---- a worker's day ------------------------------------------------------------------------------------------
 
@@ -146,10 +136,10 @@ class ThreadDriver:
         while not self._over and not run.cancelled:
             self._have_watched(len(ready) - 1)
             slow = SLOW if self._watch is not None or self._size == 1 else -1.0
-            rest = run.sprint(ready.take, ready.put, self._context, perf_counter, slow, self._relief)
+            rest = me.runner.run_fast_path(ready.take, ready.put, perf_counter, slow, self._relief)
             if isinstance(rest, Node):
                 self._have_watched(len(ready))
-                step = carry(run, rest, self._context)
+                step = me.runner.run_node(rest)
                 spent = run.seconds[rest.index]  # of the task alone: what it takes to record it, no helper could do
                 if isinstance(step, Retry):
                     self._delay(step)
@@ -340,7 +330,7 @@ class ThreadDriver:
 
     def _hired_locked(self) -> bool:
         """Start a helper; where the system has no more threads to give, make do with those there are."""
-        worker = _Worker()
+        worker = _Worker(self._run, self._context)
         name = f"flowkit-{len(self._crew) + 1}"
         worker.thread = Thread(target=self._help, args=(worker,), name=name, daemon=True)
         self._crew.append(worker)

@@ -1,0 +1,180 @@
+"""Class `Worker`: runs the nodes of one run in one thread, simple nodes in a short loop (the fast path)."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from time import perf_counter
+
+from flowkit_core._typing import TYPE_CHECKING
+
+from .call import Outcome, Retry
+from .coroutines import CoroutineType, run_coroutine
+from .states import FAILED, SUCCEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextvars import Context
+
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.node import Node
+
+    from .run import Run
+
+_current: dict[int, Worker] = {}
+"""Thread id -> the worker that runs a node there; the inner one, if a task runs a pipeline."""
+
+
+def current_worker() -> Worker | None:
+    """Return the worker that runs a node in the calling thread; None outside of tasks."""
+    return _current.get(get_ident())
+
+
+class Worker:
+    """Runs nodes of one run in the calling thread. A thread needs a worker of its own.
+
+    Args:
+        run: the run.
+        context: context variables of the thread that called ``run()``; each call runs in a copy.
+
+    Attributes:
+        run: the run.
+        node: the node that runs now; None between nodes, except on the fast path, where it is the last node.
+    """
+
+    __slots__ = ("_context", "node", "run")
+
+    def __init__(self, run: Run, context: Context) -> None:
+        self.run = run
+        self.node: Node | None = None
+        self._context = context
+
+    def run_node(self, node: Node) -> Sequence[Node] | Retry:
+        """Run one attempt of a ready node, with its condition and its cache, and hand the outcome to the run.
+
+        Returns:
+            What :meth:`Run.finish` returns.
+        """
+        run = self.run
+        call = run.call(node)
+        if isinstance(call, Outcome):
+            return run.finish(node, call)
+        result: Any = None
+        outer = self._enter()
+        self.node = node
+        try:
+            own = self._context.copy()
+            began = perf_counter()
+            if call.when is not None or call.lookup is not None:
+                result = own.run(call.precheck)
+            if result is None:
+                result = run.mark_started(node)
+            if result is None:
+                began = perf_counter()
+                result = own.run(call.invoke)
+            return run.finish(node, result, perf_counter() - began)
+        finally:
+            del result  # the traceback of an error refers to this frame: a reference cycle
+            self._leave(outer)
+
+    def run_fast_path(
+        self,
+        take: Callable[[], Node],
+        put: Callable[[Node], object],
+        clock: Callable[[], float],
+        slow: float = 1e9,
+        relief: Callable[[float], float | None] | None = None,
+    ) -> Node | Retry | None:
+        """Run simple nodes as long as the run is on the fast path: `Run.call` and `Run.finish` in one loop.
+
+        Several threads may run this loop on one queue.
+
+        Args:
+            take: returns the next ready node; raises :class:`IndexError` if there is none.
+            put: takes a node that became ready.
+            clock: returns seconds.
+            slow: duration of a call, in seconds, above which ``relief`` is called.
+            relief: called with the duration of a slow call, to start other workers; returns the next ``slow``, or None
+                to end the loop.
+
+        Returns:
+            A node taken from the queue that needs :meth:`run_node`; a `Retry` for an attempt that failed; None if the
+            queue is empty or ``relief`` ended the loop.
+        """
+        outer = self._enter()
+        try:
+            while True:
+                own = self._context.copy()
+                rest = own.run(self._loop, own, take, put, clock, float(slow), relief)
+                if not isinstance(rest, float):
+                    return rest
+                slow = rest
+        finally:
+            self._leave(outer)
+
+    def _loop(
+        self,
+        own: Context,
+        take: Callable[[], Node],
+        put: Callable[[Node], object],
+        clock: Callable[[], float],
+        slow: float,
+        relief: Callable[[float], float | None] | None,
+    ) -> Node | Retry | float | None:
+        """Run simple nodes within one context; return ``slow`` after a call that has changed a context variable."""
+        run = self.run
+        values, seconds, states, waiting = run.values, run.seconds, run._states, run._waiting
+        began = clock()
+        while True:
+            try:
+                node = take()
+            except IndexError:
+                return None
+            if not (run.fast_path and node.is_simple):
+                return node
+            self.node = node
+            index = node.index
+            try:
+                gather = node.gather
+                if gather is not None:
+                    value = node.func(*gather(values))
+                elif sources := node.arg_sources:
+                    value = node.func(values[sources[0]])
+                else:
+                    value = node.func()
+                values[index] = run_coroutine(value) if type(value) is CoroutineType else value
+            except BaseException as error:
+                ended = run.finish(node, Outcome(FAILED, error=error), clock() - began)
+                if isinstance(ended, Retry):
+                    return ended
+                for after in ended:
+                    put(after)
+                return None
+            now = clock()
+            spent = seconds[index] = now - began
+            began = now
+            states[index] = SUCCEEDED
+            for after in node.downstream:
+                if next(waiting[after.index], None) is None:
+                    put(after)
+            if spent > slow and relief is not None:
+                again = relief(spent)
+                if again is None:
+                    return None
+                slow = again
+                began = clock()
+            if own:
+                return slow
+
+    def _enter(self) -> Worker | None:
+        """Make this the current worker of the thread; return the one before."""
+        thread = get_ident()
+        outer = _current.get(thread)
+        _current[thread] = self
+        return outer
+
+    def _leave(self, outer: Worker | None) -> None:
+        self.node = None
+        if outer is None:
+            del _current[get_ident()]
+        else:
+            _current[get_ident()] = outer
