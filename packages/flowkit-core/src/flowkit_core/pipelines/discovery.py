@@ -8,7 +8,7 @@ scopes.py for which tasks and edges belong to a call.
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import attrgetter, lt
 from types import ModuleType
 from weakref import ref
 
@@ -18,7 +18,7 @@ from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from .calls import callers, known_scope, makers, scope_of, user_frame
-from .edges import METHODS, pairs
+from .edges import METHODS
 from .scopes import MODULE_KEY, Scope, module_scope, modules, replacements
 from .wiring import Vertex, no_task
 
@@ -291,35 +291,32 @@ def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
     Returns:
         None if the conditions do not hold.
     """
-    tasks, edges = scope.tasks, scope.origin.edges
-    if edges.order or scope.origin.caller is not None or not tasks:
+    tasks, origin = scope.tasks, scope.origin
+    edges = origin.edges
+    if edges.order or origin.caller is not None or not tasks:
+        return None
+    if set(map(by_origin, tasks)) != {origin} or any(map(_is_copy, tasks)):
+        return None
+    numbers = list(map(by_serial, tasks))
+    if numbers != sorted(numbers):
         return None
     place = dict(zip(tasks, range(len(tasks))))
-    found: list[list[int]] = [[] for _ in tasks]
     try:
-        for source, target in pairs(edges.data):
-            found[place[target]].append(place[source])
+        ends = list(map(place.__getitem__, edges.data))
         queue = [place[task] for task in roots or ()]
     except KeyError:  # a task of another call
         return None
+    found: list[list[int]] = [[] for _ in tasks]
+    sources, targets = ends[::2], ends[1::2]
+    for source, target in zip(sources, targets):
+        found[target].append(source)
     upstream = [tuple(ups) if len(ups) < 2 or len(set(ups)) == len(ups) else tuple(dict.fromkeys(ups)) for ups in found]
-    if roots is not None:
-        seen = bytearray(len(tasks))
-        for index in queue:  # grows while it is read
-            if not seen[index]:
-                seen[index] = 1
-                queue += upstream[index]
-        if not all(seen):
-            return None
-    if set(map(by_origin, tasks)) != {scope.origin}:
-        return None
-    numbers = list(map(by_serial, tasks))
-    if numbers != sorted(numbers) or any(map(_is_special, tasks)):
-        return None
+    if roots is not None and (len({*sources, *queue}) < len(tasks) or not all(map(lt, sources, targets))):
+        return None  # a task without downstreams is not a root, or there may be a cycle above no root
     return Found(list(tasks), upstream, {})
 
 
-_is_special = attrgetter("_is_copy")
+_is_copy = attrgetter("_is_copy")
 
 
 class View:
@@ -345,7 +342,6 @@ class View:
         found = self._edges.get(origin)
         if found is None:
             found = self._edges[origin] = [each.edges for each in origin.chain()]
-            self._tables[origin] = [edges.upstream() for edges in found if edges.data]
             self.has_waits |= any(edges.order for edges in found)
         return found
 
@@ -353,8 +349,8 @@ class View:
         """Return the tasks whose results a task takes, in order of declaration."""
         tables = self._tables.get(task._origin)
         if tables is None:
-            self.look_at(task._origin)
-            tables = self._tables[task._origin]
+            tables = [edges.upstream() for edges in self.look_at(task._origin) if edges.data]
+            self._tables[task._origin] = tables
         if task in self._up:
             return self._merged(task, self._up[task])
         found = _NONE

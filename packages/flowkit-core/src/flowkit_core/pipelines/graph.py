@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 WIDE = 250
 """Nodes with this many downstreams or more are not plain: releasing them would count as time of the next task."""
-_NO_NODES: tuple[Node, ...] = ()
-_NO_INDICES: tuple[int, ...] = ()
-_NO_NAMES: tuple[str, ...] = ()
+_EMPTY: tuple[Any, ...] = ()
 
 
 class Graph:
@@ -110,45 +108,49 @@ class Graph:
         names = [task.name for task in tasks]
         if len(set(names)) < len(names):
             _raise_for_duplicate(self.name, tasks)
-        upstream = [(*ups, *waits.get(place, ())) for place, ups in enumerate(data)] if waits else data
-        in_order = _is_topological(upstream)
-        order: Sequence[int] = range(len(tasks))
-        if not in_order:
+        upstream: list[tuple[int, ...]] = list(map(tuple, data))
+        for place, only in waits.items():
+            upstream[place] += tuple(only)
+        if not _is_topological(upstream):
             order = _topological(tasks, upstream)
             position = [0] * len(order)
             for index, place in enumerate(order):
                 position[place] = index
             names = [names[place] for place in order]
+            tasks = [tasks[place] for place in order]
+            upstream = [tuple([position[other] for other in upstream[place]]) for place in order]
+            waits = {position[place]: [position[other] for other in only] for place, only in waits.items()}
         self.names = tuple(names)
-        nodes: list[Node] = []
+        self.nodes = nodes = tuple([Node() for _ in tasks])
         special: list[Node] = []  # nodes that need a full binding or a check of options
         by_position = self._by_position
         func: Any = None
         known: dict[int, Parameters] = {}
-        for index, place in enumerate(order):
-            task = tasks[place]
+        downstream: list[list[Node]] = [[] for _ in nodes]
+        for index, (node, task, name, ups) in enumerate(zip(nodes, tasks, names, upstream)):
             if task.func is not func:
                 func = task.func
                 found = known.get(id(func))
                 parameters = known[id(func)] = Parameters(func) if found is None else found
                 takes, rest = len(parameters.positional), parameters.rest
                 is_simple = by_position and parameters.simple and (not takes or not rest)
-            node = Node()
+                takes_none, takes_one = is_simple and not takes, is_simple and takes == 1
             node.index = index
             node.task = task
-            node.name = names[index]
+            node.name = name
             node.func = func
             node.parameters = parameters
-            ups = upstream[place]
-            node.upstream = ups = tuple(ups) if in_order else tuple([position[other] for other in ups])
-            node.downstream = _NO_NODES
-            node.waits = _NO_INDICES
-            node.none_checked = _NO_NAMES
+            node.upstream = ups
+            node.downstream = node.waits = node.none_checked = _EMPTY
             node.gather = node.binding = None
             node.is_simple = True
-            if is_simple and not takes:
-                node.arg_sources = ups if rest else _NO_INDICES
-            elif is_simple and takes == len(ups) == 1:
+            for other in ups:
+                downstream[other].append(node)
+            if takes_none:
+                node.arg_sources = ups if rest else _EMPTY
+                if rest and len(ups) > 1:
+                    node.gather = itemgetter(*ups)
+            elif takes_one and len(ups) == 1:
                 node.arg_sources = ups
                 if parameters.positional[0] != names[ups[0]]:
                     special.append(node)
@@ -157,34 +159,27 @@ class Graph:
                 special.append(node)
             if not task._is_plain:
                 special.append(node)
-            elif node.arg_sources is not None and len(node.arg_sources) > 1:
-                node.gather = itemgetter(*node.arg_sources)
-            nodes.append(node)
-        self.nodes = tuple(nodes)
-        for place, only in waits.items():
-            index = place if in_order else position[place]
-            nodes[index].waits = tuple([other if in_order else position[other] for other in only])
+        for index, only in waits.items():
+            nodes[index].waits = tuple(only)
             special.append(nodes[index])
-        self._connect(nodes)
+        self._connect(downstream)
         for node in dict.fromkeys(special):
             self._bind(node, bind)
 
-    def _connect(self, nodes: list[Node]) -> None:
+    def _connect(self, downstream: list[list[Node]]) -> None:
         """Set the downstreams of each node, ``first``, ``linear`` and ``countdowns``."""
-        downstream: list[list[Node]] = [[] for _ in nodes]
-        for node in nodes:
-            for index in node.upstream:
-                downstream[index].append(node)
+        nodes = self.nodes
         linear = True
         for node, after in zip(nodes, downstream):
             if after:
                 node.downstream = tuple(after)
                 if len(after) > 1:
                     linear = False
-                    node.is_simple = node.is_simple and len(after) < WIDE
-        self.first = tuple([node for node in nodes if not node.upstream])
-        self.linear = linear and len(self.first) <= 1
+                    if len(after) >= WIDE:
+                        node.is_simple = False
         counts = [len(node.upstream) for node in nodes]
+        self.first = tuple([node for node, count in zip(nodes, counts) if not count])
+        self.linear = linear and len(self.first) <= 1
         ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # one range for each distinct count
         self.countdowns = tuple(map(ranges.__getitem__, counts))
 
