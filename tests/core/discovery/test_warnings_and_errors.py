@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import textwrap
 import warnings
 
 import pytest
@@ -33,7 +35,7 @@ def test_nothing_found_is_an_empty_run_with_a_visible_warning(script):
 
 def test_nothing_found_at_top_level_names_the_module(script):
     """There is no function that could have been searched."""
-    with pytest.warns(RuntimeWarning, match=r"DAG 'etl' has no tasks: none was made in module 'script'$"):
+    with pytest.warns(RuntimeWarning, match=r"DAG 'etl' has no tasks: none was made in module 'script': create tasks"):
         assert script("results = DAG('etl').run('serial')").results == {}
 
 
@@ -60,7 +62,8 @@ def test_nothing_found_is_visible_without_any_setting(program):
         print(DAG("etl").run("serial"))
         """
     )
-    assert lines == ["RuntimeWarning DAG 'etl' has no tasks: none was made in module '__main__'", "{}"]
+    assert lines[0].startswith("RuntimeWarning DAG 'etl' has no tasks: none was made in module '__main__'")
+    assert lines[1:] == ["{}"]
 
 
 @pytest.mark.parametrize("use", ["run", "visualize", "tasks", "graph"])
@@ -74,6 +77,65 @@ def test_nothing_found_warns_in_run_visualize_graph_and_tasks(script, use):
             "tasks": lambda: module.dag.tasks,
             "graph": module.dag.graph,
         }[use]()
+
+
+def test_nothing_found_says_how_to_name_tasks(script):
+    with pytest.warns(
+        RuntimeWarning, match=r": create tasks with @task before, or write DAG\('etl', tasks=\[\.\.\.\]\)$"
+    ):
+        script("results = DAG('etl').run('serial')")
+
+
+BLOCK = """
+with DAG("etl"):
+    @task
+    def extract(): return 1
+    load = Task(int, name="load")
+    extract >> load
+"""
+OF_BLOCK = (
+    r"; tasks of a 'with' block \(extract, load\) are only in .*: write with DAG\('etl'\) as dag: ..., and dag.run"
+)
+
+
+@pytest.mark.parametrize("run", ["DAG('etl').run('serial')", "DAG('etl').visualize()", "dag = DAG('etl')\ndag.tasks"])
+def test_nothing_found_after_a_block_without_a_name_says_as_at_top_level(script, run):
+    with pytest.warns(RuntimeWarning, match=OF_BLOCK):
+        script(BLOCK + run)
+
+
+def test_nothing_found_after_a_block_without_a_name_says_as_in_a_function(script):
+    module = script("def main():\n" + textwrap.indent(BLOCK, "    ") + "    return DAG('etl').run('serial')")
+    with pytest.warns(RuntimeWarning, match=OF_BLOCK):
+        assert module.main() == {}
+
+
+def test_nothing_found_in_a_function_after_a_block_of_the_module_says_as(script):
+    module = script(BLOCK + "def main():\n    return DAG('etl').run('serial')")
+    with pytest.warns(RuntimeWarning, match=OF_BLOCK):
+        assert module.main() == {}
+
+
+def test_nothing_found_after_a_block_in_a_function_leaves_no_task(script):
+    module = script(
+        """
+        import weakref
+        def main():
+            with DAG("etl"):
+                extract = Task(lambda: 1, name="extract")
+            DAG("etl").run("serial")
+            return weakref.ref(extract)
+        """
+    )
+    with pytest.warns(RuntimeWarning, match=r"tasks of a 'with' block \(extract\)"):
+        found = module.main()
+    gc.collect()
+    assert found() is None
+
+
+def test_nothing_found_after_clear_registry_names_the_removed_tasks(script):
+    with pytest.warns(RuntimeWarning, match=r"; Task\.clear_registry\(\) has removed load: create new ones, or"):
+        script("load = Task(int, name='load')\nTask.clear_registry()\nDAG('etl').run('serial')")
 
 
 def test_empty_names_and_empty_blocks_give_no_warning():

@@ -351,6 +351,15 @@ def local_variable(frame: FrameType, name: str) -> Any:
     return found
 
 
+def variables(frame: FrameType) -> list[Any]:
+    """Return the values of the local variables of a frame, without keeping them alive after the call."""
+    names: Any = frame.f_locals
+    found = list(names.values())
+    if frame.f_code.co_flags & FUNCTION:
+        _forget_variables(names)
+    return found
+
+
 def _forget_variables(names: Any) -> None:
     """Remove all but the token from ``frame.f_locals``.
 

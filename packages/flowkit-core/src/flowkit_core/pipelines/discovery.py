@@ -8,6 +8,7 @@ scopes.py for which tasks and edges belong to a call.
 
 from __future__ import annotations
 
+import sys
 from operator import attrgetter, lt
 from types import ModuleType
 from weakref import ref
@@ -17,9 +18,9 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
-from .calls import callers, known_scope, makers, scope_of, user_frame
+from .calls import callers, known_scope, makers, scope_of, user_frame, variables
 from .edges import METHODS
-from .scopes import MODULE_KEY, Scope, module_scope, modules, replacements
+from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements
 from .wiring import Vertex, no_task
 
 if TYPE_CHECKING:
@@ -233,23 +234,42 @@ class Surroundings:
                 text += f"; its caller {scope.name}() has made {_listed(held)}: write DAG({pipeline!r}, tasks=[...])"
                 break
         else:
-            for name, scope in self._imported_modules():
-                tasks = _tasks(scope)
-                last = _last(tasks)
-                text += (
-                    f"; module {name!r}, imported there, has {_listed(tasks)}: "
-                    f"write DAG({pipeline!r}, tasks=[{name}.{escape_control_chars(last.name)}])"
-                )
-                break
+            text += self._advice_for_nothing(pipeline)
         warn(text)
+
+    def _advice_for_nothing(self, pipeline: str) -> str:
+        """Return where there are tasks that discovery excludes, and what to write."""
+        near = [each for each in self._near() if isinstance(each, Vertex) and each._origin.is_apart]
+        if in_blocks := [task for task in near if type(task._origin) is BlockOrigin]:
+            return (
+                f"; tasks of a 'with' block ({_listed(in_blocks)}) are only in the DAG of the block: "
+                f"write with DAG({pipeline!r}) as dag: ..., and dag.run()"
+            )
+        for name, scope in self._imported_modules():
+            tasks = _tasks(scope)
+            last = _last(tasks)
+            return (
+                f"; module {name!r}, imported there, has {_listed(tasks)}: "
+                f"write DAG({pipeline!r}, tasks=[{name}.{escape_control_chars(last.name)}])"
+            )
+        if removed := [task for task in near if task._origin is not METHODS]:
+            return (
+                f"; Task.clear_registry() has removed {_listed(removed)}: create new ones, or write "
+                f"DAG({pipeline!r}, tasks=[...])"
+            )
+        return f": create tasks with @task before, or write DAG({pipeline!r}, tasks=[...])"
+
+    def _near(self) -> list[Any]:
+        """Return the values of the globals, and of the local variables where the call of this pipeline is executing."""
+        frame = user_frame(sys._getframe(1))
+        found = variables(frame) if frame.f_code is self._code else []
+        return list({id(each): each for each in [*found, *self._globals.values()]}.values())
 
     @property
     def _module_name(self) -> str:
         return str(self._globals.get("__name__", "?"))
 
     def _imported_modules(self) -> list[tuple[str, Scope]]:
-        import sys
-
         names = {name: value for name, value in dict(self._globals).items() if isinstance(value, ModuleType)}
         for name in self._code.co_names:
             if name not in names and name in sys.modules:

@@ -220,6 +220,12 @@ class Scope:
         return len(self.tasks), len(self.shared), self._generation
 
 
+class BlockOrigin(Origin):
+    """The origin of the tasks that were created in a ``with`` block."""
+
+    __slots__ = ()
+
+
 class Block:
     """The tasks and edges of the ``with`` blocks of one pipeline.
 
@@ -234,7 +240,7 @@ class Block:
     def __init__(self, package: str) -> None:
         self.tasks: dict[Any, None] = {}
         self.edges: list[SharedEdge] = []
-        self.origin = Origin(package, is_apart=True)
+        self.origin = BlockOrigin(package, is_apart=True)
         self._entered: list[Scope] = []
 
     def copy(self) -> Block:
