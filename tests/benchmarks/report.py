@@ -333,12 +333,12 @@ def _logs(bench: Bench) -> str:
     for key, cell in bench.figures.items():
         if key[0] == "logs":
             for who, words in (
-                ("none", "nobody set up logging"),
+                ("none", "logging not configured"),
                 ("flowkit", "`configure_logging(level=WARNING)`"),
                 ("standard", "`logging.basicConfig`"),
             ):
                 ratio = cell.ratio(cell, who, "none")
                 rows.append([key[1], words, _digits(_per_task(cell, who) or 0), f"{ratio:.2f}" if ratio else NOTHING])
     return _table(
-        [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ nobody"], rows, left=2
+        [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ no logging"], rows, left=2
     )

@@ -196,7 +196,7 @@ def dask(scheduler: str, inputs: Inputs) -> Iterator[Turn]:
 def joblib(inputs: Inputs) -> Iterator[Turn]:
     """Run independent tasks with joblib's own processes, which stay between calls; it knows no dependencies."""
     if any(inputs):
-        raise NotImplementedError("joblib knows no dependencies between tasks")
+        raise NotImplementedError("not supported: joblib has no dependencies between tasks")
     library = import_module("joblib")
     with library.Parallel(n_jobs=2, backend="loky") as parallel:
         yield lambda: timed(lambda: parallel(library.delayed(add)() for _ in inputs))
