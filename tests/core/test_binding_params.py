@@ -114,6 +114,32 @@ def test_param_of_task_that_takes_none_says_so():
     assert "'extract' has no open parameter" in text
 
 
+SIMILAR = {
+    "by name": (lambda extract: extract, "extrct", "the similar 'extract' of task 'load' is filled by its upstream"),
+    "by order": (lambda rows: rows, "rosw", "the similar 'rows' of task 'load' is filled by its upstream 'extract'"),
+    "qualified": (lambda rows: rows, "load.row", "the similar 'rows' of task 'load' is filled by its upstream"),
+    "task": (lambda rows: rows, "laod.rows", "the similar 'rows' of task 'load' is filled by its upstream"),
+    "open is closer": (lambda rows, limits=1: rows, "limit", "did you mean 'limits'?"),
+    "filled is closer": (lambda rows, row_limit=1: rows, "row", "the similar 'rows' of task 'load' is filled"),
+    "both": (lambda rows, mode=1: rows, "rowz", "the similar 'rows' of task 'load' is filled by its upstream"),
+    "none": (lambda rows, mode=1: rows, "date", "no task takes it from there; parameters that can be given: mode"),
+    "rest": (lambda *rows: rows, "row", "no task takes it from there; no task has an open parameter"),
+}
+
+
+@pytest.mark.parametrize(("func", "key", "text"), SIMILAR.values(), ids=SIMILAR)
+def test_param_similar_to_one_that_upstream_fills_names_upstream(func, key, text):
+    load = Task(func, name="load")
+    value("extract") >> load
+    assert text in refused(load, params={key: 1})
+
+
+def test_param_similar_to_one_that_upstream_fills_says_how_to_wire():
+    load = Task(lambda rows: rows, name="load")
+    value("extract") >> load
+    assert "write load.after(extract) instead of extract >> load" in refused(load, params={"rosw": 1})
+
+
 def test_param_that_upstream_fills_names_upstream():
     """By name and by order, for the plain and for the full name."""
     for parameter in ("extract", "rows"):

@@ -39,12 +39,18 @@ def short_repr(value: Any, limit: int = 80) -> str:
     return escape_control_chars(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
+def closest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate that is most similar to *name*; None if no candidate is similar."""
     from difflib import get_close_matches
 
     found = get_close_matches(name, list(candidates), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    return found[0] if found else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
+    found = closest(name, candidates)
+    return "" if found is None else f" (did you mean {found!r}?)"
 
 
 def counted(count: int, noun: str) -> str:

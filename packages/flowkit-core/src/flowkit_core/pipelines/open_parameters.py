@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._text import closest, did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError
 
@@ -11,6 +11,7 @@ from .parameters import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from flowkit_core._typing import Any
 
@@ -98,6 +99,17 @@ def _unwanted(
                 [upstream],
             )
     takes = sorted(wanted)
+    similar = _similar_filled(nodes, name, {*takes, *qualified})
+    if similar is not None:
+        node, filled, source = similar
+        upstream = names[source]
+        return BindingError(
+            f"run(params=...) has {name!r}, but no task takes it from there; the similar {filled!r} of task "
+            f"{node.name!r} is filled by its upstream {upstream!r}: {filled_remedy(node.name, filled, upstream)}",
+            node.name,
+            filled,
+            [upstream],
+        )
     guess = did_you_mean(name, [*takes, *sorted(qualified)])
     if dot and owner in names:
         own = sorted(found for found, tasks in wanted.items() if owner in tasks)
@@ -107,6 +119,27 @@ def _unwanted(
     return BindingError(
         f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
     )
+
+
+def _similar_filled(nodes: Sequence[Node], name: str, taken: AbstractSet[str]) -> tuple[Node, str, int] | None:
+    """Return the parameter that is most similar to a name in ``run(params=...)``, if an upstream fills it.
+
+    Args:
+        nodes: the nodes of a graph.
+        name: the name, ``"parameter"`` or ``"task.parameter"``.
+        taken: the names that tasks take from ``run(params=...)``.
+
+    Returns:
+        The node, the parameter and the index of the node that fills it; None if a name in ``taken`` is more similar.
+    """
+    found: dict[str, tuple[Node, str, int]] = {}
+    for node in nodes:
+        for parameter in node.parameters.names:
+            source = _source_of(node, parameter)
+            if source is not None:
+                found[f"{node.name}.{parameter}" if "." in name else parameter] = node, parameter, source
+    most_similar = closest(name, {*found, *taken})
+    return found.get(most_similar) if most_similar is not None and most_similar not in taken else None
 
 
 def _source_of(node: Node, parameter: str) -> int | None:
