@@ -38,7 +38,7 @@ def executor(request):
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
+def load_module(tmp_path, monkeypatch):
     """Return a function that creates a module from source text, as its import in a new process would."""
 
     def load(source, name="etl"):

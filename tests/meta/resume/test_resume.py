@@ -853,10 +853,10 @@ etl = DAG("etl", tasks=[load])
 ETL_RESULTS = {"extract": [1, 2], "clean": [10, 20], "audit": 2, "load": 32}
 
 
-def fails_at(box, load, name, source=ETL):
+def fails_at(box, load_module, name, source=ETL):
     """Run the pipeline of a module until a task fails, and repair that task."""
     box.inject(name, "fail")
-    results = box.failing_run(load(source).etl, params=box.params)
+    results = box.failing_run(load_module(source).etl, params=box.params)
     box.repair(name)
     return results
 
@@ -911,12 +911,12 @@ SAME = {"added": (), "removed": (), "rewired": (), "changed": {}, "params": ()}
     ],
     ids=["helper", "constant", "function", "two", "added", "removed", "rewired and removed", "everything"],
 )
-def test_a_changed_pipeline_is_refused(box, load, pairs, expected):
+def test_a_changed_pipeline_is_refused(box, load_module, pairs, expected):
     """It says what changed, nothing runs, and the pipeline as it was can still go on."""
-    first = fails_at(box, load, "load")
+    first = fails_at(box, load_module, "load")
     ran = box.ran
     with pytest.raises(ResumeError) as caught:
-        load(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
+        load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
     error = caught.value
     assert isinstance(error, StateError)
     assert error.run_id == first.run_id
@@ -931,7 +931,7 @@ def test_a_changed_pipeline_is_refused(box, load, pairs, expected):
     assert "force" in str(error)
     assert box.ran == ran
     assert facts(pickle.loads(pickle.dumps(error))) == facts(error)
-    results = load(ETL).etl.run("serial", state=box.db, params=box.params, resume=True)
+    results = load_module(ETL).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == ETL_RESULTS
     assert results.run_id == first.run_id
     assert box.ran == [*ran, "load"]
@@ -1021,26 +1021,26 @@ def test_a_renamed_task_is_removed_and_added(box):
     ],
     ids=["comments", "format", "a constant nobody reads", "a task of nobody", "retries", "same wiring", "workers"],
 )
-def test_a_change_that_changes_nothing_is_none(box, load, pairs):
-    fails_at(box, load, "load")
-    results = load(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
+def test_a_change_that_changes_nothing_is_none(box, load_module, pairs):
+    fails_at(box, load_module, "load")
+    results = load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == ETL_RESULTS
     assert box.ran == ["extract", "clean", "audit", "load", "load"]
 
 
-def test_a_finished_run_has_no_say_in_what_comes_after(box, load):
-    load(ETL).etl.run("serial", state=box.db, params=box.params)
+def test_a_finished_run_has_no_say_in_what_comes_after(box, load_module):
+    load_module(ETL).etl.run("serial", state=box.db, params=box.params)
     source = edited(("RATE = 10", "RATE = 20"))
-    results = load(source).etl.run("serial", state=box.db, params=box.params, resume=True)
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results["load"] == 62
     assert set(results.resumed) == set()
 
 
-def test_force_takes_what_still_fits(box, load):
+def test_force_takes_what_still_fits(box, load_module):
     """What is as it was, and stands on what is as it was."""
-    first = fails_at(box, load, "load")
+    first = fails_at(box, load_module, "load")
     source = edited(("RATE = 10", "RATE = 20"))
-    results = load(source).etl.run("serial", state=box.db, params=box.params, resume="force")
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
     assert results == {"extract": [1, 2], "clean": [20, 40], "audit": 2, "load": 62}
     assert results.run_id == first.run_id
     assert set(results.resumed) == {"extract", "audit"}
@@ -1050,44 +1050,44 @@ def test_force_takes_what_still_fits(box, load):
     assert record.tasks["clean"].result() == [20, 40]
 
 
-def test_force_runs_what_stands_on_something_new(box, load):
-    fails_at(box, load, "load")
+def test_force_runs_what_stands_on_something_new(box, load_module):
+    fails_at(box, load_module, "load")
     source = edited(("[1, 2])", "[1, 2, 3])"))
-    results = load(source).etl.run("serial", state=box.db, params=box.params, resume="force")
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
     assert results == {"extract": [1, 2, 3], "clean": [10, 20, 30], "audit": 3, "load": 63}
     assert set(results.resumed) == set()
 
 
-def test_force_with_tasks_added_and_removed(box, load):
-    fails_at(box, load, "load")
+def test_force_with_tasks_added_and_removed(box, load_module):
+    fails_at(box, load_module, "load")
     source = edited(
         ("load(clean, audit, folder)", "load(clean, folder, audit=2)"),
         ("[clean, audit] >> load", "clean >> load >> tidy"),
         ("[load]", "[tidy]"),
     )
-    results = load(source).etl.run("serial", state=box.db, params=box.params, resume="force")
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
     assert results == {"extract": [1, 2], "clean": [10, 20], "load": 32, "tidy": None}
     assert set(results.resumed) == {"extract", "clean"}
-    again = load(source).etl.run("serial", state=box.db, params=box.params, resume=True)
+    again = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert again.run_id != results.run_id, "the run of the changed pipeline is finished"
 
 
-def test_force_then_failure_then_resume_of_the_changed_pipeline(box, load):
+def test_force_then_failure_then_resume_of_the_changed_pipeline(box, load_module):
     """After a forced resume the run is one of the pipeline as it is now."""
-    fails_at(box, load, "load")
+    fails_at(box, load_module, "load")
     source = edited(("RATE = 10", "RATE = 20"))
     box.inject("load", "fail")
-    box.failing_run(load(source).etl, params=box.params, resume="force")
+    box.failing_run(load_module(source).etl, params=box.params, resume="force")
     box.repair("load")
     ran = box.ran
-    results = load(source).etl.run("serial", state=box.db, params=box.params, resume=True)
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == {"extract": [1, 2], "clean": [20, 40], "audit": 2, "load": 62}
     assert box.ran == [*ran, "load"]
 
 
-def test_force_on_a_pipeline_that_is_the_same_is_a_resume(box, load):
-    fails_at(box, load, "load")
-    results = load(ETL).etl.run("serial", state=box.db, params=box.params, resume="force")
+def test_force_on_a_pipeline_that_is_the_same_is_a_resume(box, load_module):
+    fails_at(box, load_module, "load")
+    results = load_module(ETL).etl.run("serial", state=box.db, params=box.params, resume="force")
     assert results == ETL_RESULTS
     assert set(results.resumed) == {"extract", "clean", "audit"}
 
@@ -1692,13 +1692,13 @@ etl = DAG("etl", tasks=[load])
 """
 
 
-def test_the_log_names_once_what_cannot_be_compared(box, load, caplog):
+def test_the_log_names_once_what_cannot_be_compared(box, load_module, caplog):
     """Of the tasks that are taken over, and only then."""
 
     def run(fails, **options):
         box.inject(fails, "fail")
         caplog.clear()
-        results = box.failing_run(load(UNSEEN).etl, params=box.params, **options)
+        results = box.failing_run(load_module(UNSEEN).etl, params=box.params, **options)
         box.repair(fails)
         return results.run_id, [record.getMessage() for record in caplog.records if record.name == "flowkit.state"]
 
