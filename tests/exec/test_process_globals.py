@@ -201,8 +201,8 @@ def test_error_of_task_that_lacks_a_global_of_the_caller_says_why(notes, owner):
 
 
 def test_error_of_task_that_lacks_a_global_set_under_the_guard_names_the_line(notes):
-    source = TASKS + "\nif __name__ == '__main__':\n    connection = 1\n    main()\n"
-    line = len(source.splitlines()) - 1
+    source = TASKS + "\nif __name__ == '__main__':\n    connection = 1\n" + GUARD
+    line = len(source.splitlines()) - 3
     (found,) = notes(
         source.replace("    global connection, client", "    global client").replace("connection = c", "c")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
+from flowkit_core._first_run import record_first_run
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError, ExecutorError
@@ -168,6 +169,7 @@ class Pipeline:
         """
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
+        record_first_run()
         if unknown:
             check_known("run()", unknown, _RUN_OPTIONS, RUN_ALIASES)
         _check_switch("fail_fast", fail_fast)

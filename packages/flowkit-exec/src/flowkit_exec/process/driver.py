@@ -32,6 +32,7 @@ from .batching import Sender
 from .exception_transport import unpack_error
 from .function_references import fork_is_safe
 from .function_table import Functions
+from .main_module import run_line
 from .safe_text import described, is_for_the_program
 from .serialization_errors import unfit
 from .shared_memory import read_segment, workers_within_limits
@@ -571,7 +572,7 @@ def _surroundings(run: Run) -> dict[str, Any]:
         "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},
         "argv": list(sys.argv),
         "began": _initial_environment.captured,
-        "logs": "logging" in sys.modules,
+        "run_line": run_line(),
         "levels": heard,
         "fail_fast": run.fail_fast,
     }

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from flowkit_core import Task
 
-from .main_module import Script, check, describe_main
+from .main_module import MainModule, describe_main
 from .protocol import PROTOCOL
 from .safe_text import described, is_for_the_program
 from .shared_memory import SharingPickler
@@ -44,7 +44,7 @@ def reference(func: Any) -> tuple[str, Any] | str:
         return f"is defined inside a function ({name}), where a worker cannot look it up"
     module = sys.modules.get(module_name)
     if module_name == "__main__" and (describe_main() is None or _file(func).startswith("<")):
-        return "is defined in an interactive session, which a worker cannot import"
+        return "is defined in an interactive session or a script without source, which a worker cannot import"
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -115,7 +115,8 @@ def _by_pickle(func: Any) -> tuple[str, Any] | str:
             raise
         return f"is a {type(func).__name__} that cannot be pickled ({described(error)})"
     if b"__main__" in data and describe_main() is None:
-        return f"is a {type(func).__name__} of an interactive session, which a worker cannot import"
+        session = "an interactive session or a script without source"
+        return f"is a {type(func).__name__} of {session}, which a worker cannot import"
     return "pickle", data
 
 
@@ -179,8 +180,9 @@ def resolve(how: str, what: Any) -> Any:
                 f"its file has changed"
             )
         found = same[0]
-        if isinstance(sys.modules["__main__"], Script) and module_name == "__main__":
-            check(sys.modules["__main__"], found)
+        main = sys.modules["__main__"]
+        if isinstance(main, MainModule) and module_name == "__main__":
+            main._flowkit_script.check(found)
     else:
         found = pickle.loads(what)
     method: Any = found.__func__ if type(found) is MethodType else None

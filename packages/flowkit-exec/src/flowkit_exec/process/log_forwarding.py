@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import failures
@@ -15,7 +13,7 @@ from . import protocol as wire
 from .safe_text import described, is_for_the_program, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def levels() -> dict[str, tuple[int, bool]]:
@@ -99,18 +97,6 @@ def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -
             logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _Forwarder)]
             if heard:
                 logger.addHandler(_Forwarder(send))
-
-
-@contextmanager
-def files_left_alone() -> Iterator[None]:
-    """Let handlers that are made meanwhile open no file: records go elsewhere, and the file has been opened once."""
-    kind: Any = logging.FileHandler
-    method = kind._open
-    kind._open = lambda handler: open(os.devnull, "w", encoding=handler.encoding)  # noqa: SIM115 - its own to close
-    try:
-        yield
-    finally:
-        kind._open = method
 
 
 def handle(data: bytes, where: dict[str, str]) -> None:

@@ -176,7 +176,7 @@ def _binding(path: str, name: str) -> tuple[int, bool]:
     """Return the last line of a script's top level that binds a global, and whether that is under the main guard."""
     import ast
 
-    from .main_module_analysis import made
+    from .main_module_analysis import bound_names
 
     with open(path, "rb") as file:
         tree = ast.parse(file.read())
@@ -184,6 +184,7 @@ def _binding(path: str, name: str) -> tuple[int, bool]:
     for statement in tree.body:
         is_guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
         for part in statement.body if isinstance(statement, ast.If) and is_guard else [statement]:
-            if not isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and name in made([part]):
+            is_definition = isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            if not is_definition and name in bound_names([part], {}):
                 found = (part.lineno, is_guard)
     return found

@@ -34,8 +34,8 @@ from .shared_memory import MOST_DESCRIPTORS, SharingUnpickler, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
+    from .main_module import Script
     from .shared_memory import Layout
 
 _FEW_BITS = 4096
@@ -49,14 +49,15 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     """Be a worker that was started as a fresh process."""
     for descriptor in (channel, outcomes, tickets, lifeline):
         os.set_inheritable(descriptor, False)
-    from .main_module import Script
+    from .main_module import MainModule
 
     # what is pickled by reference to either name is found in the script
-    sys.modules["__main__"] = sys.modules["__mp_main__"] = script = Script(main_module)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main = MainModule(main_module)
     wire.interactive = main_module is None
     _settle_in()
     worker = Worker(channel, outcomes, tickets, lifeline, {})
-    script._flowkit_around = worker.as_it_began
+    worker.script = main._flowkit_script
+    worker.script.surroundings = worker.as_it_began
     worker.serve()
 
 
@@ -103,6 +104,21 @@ def _move_into(surroundings: dict[str, Any]) -> None:
         os.environb.update(environment)
     if surroundings["cwd"] not in (None, wire.folder()):
         os.chdir(surroundings["cwd"])
+
+
+@contextlib.contextmanager
+def _logging_disabled() -> Iterator[None]:
+    """Suppress log records while the script is executed: the calling process has logged them."""
+    import logging
+
+    manager = logging.root.manager
+    before = manager.disable
+    logging.disable(sys.maxsize)
+    try:
+        yield
+    finally:
+        if manager.disable == sys.maxsize:  # else the script has called logging.disable()
+            logging.disable(before)
 
 
 def _announced(buffer: bytearray) -> int:
@@ -152,7 +168,8 @@ class Worker:
         self._descriptors: list[int] = []
         self._todo: dict[int, tuple[int, Any]] = {}
         self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
-        self._watched = self._at_script = False
+        self._watched = False
+        self.script: Script | None = None  # None in a fork
         self._ticket = 0  # of the call that is being made
         self._fail_fast = True
         self._told: dict[str, Any] = {"levels": {}}
@@ -263,10 +280,20 @@ class Worker:
             if message is not None:  # else they are as for the run before
                 self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
                 _initial_environment.captured = message["began"]  # for workers of a run inside a task
+                self._set_run_line(message["run_line"])
                 self._tend_logs()
             self._settle()
             for number in [number for number, (how, _) in self._references.items() if how == "pickle"]:
                 del self._references[number]  # it went by value, for one run
+                self._functions.pop(number, None)
+
+    def _set_run_line(self, line: int | None) -> None:
+        """Store the line of the script that called ``run()``; look its functions up again if that is another line."""
+        if self.script is None or self.script.run_line == line:
+            return
+        self.script.run_line = line
+        for number, (how, what) in self._references.items():
+            if how == "name" and what[0] == "__main__":
                 self._functions.pop(number, None)
 
     def _settle(self) -> None:
@@ -289,22 +316,13 @@ class Worker:
         patience.daemon = True
         with suppress(RuntimeError):  # the system has no more threads to give
             patience.start()
-        self._at_script = True
         try:
-            with self._logs_left_alone():
+            with _logging_disabled() if self._told["levels"] else contextlib.nullcontext():
                 yield
         finally:
-            self._at_script = False
             patience.cancel()
             self._settle()
             self._tend_logs()
-
-    def _logs_left_alone(self) -> AbstractContextManager[None]:
-        if not self._told["logs"]:  # then there are none
-            return contextlib.nullcontext()
-        from .log_forwarding import files_left_alone
-
-        return files_left_alone()
 
     def _tend_logs(self) -> None:
         """Send log records where they are heard; to be done again when the script may have set up handlers."""
@@ -314,8 +332,7 @@ class Worker:
             forward(self._send_record, self._told["levels"])
 
     def _send_record(self, data: bytes) -> None:
-        if not self._at_script:  # the script has said all that once
-            self._send_soon(wire.frame(wire.LOG, data, self._ticket))
+        self._send_soon(wire.frame(wire.LOG, data, self._ticket))
 
     # ---- work ----------------------------------------------------------------------------------------------------
 
@@ -442,13 +459,13 @@ class Worker:
 
     def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
         from .function_references import resolve
-        from .main_module import EndedEarlyError, importing
+        from .main_module import ScriptError, runs_forbidden
 
         try:
-            with importing("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
+            with runs_forbidden("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
                 func: Callable[..., Any] = resolve(*self._references[number])
         except BaseException as error:
-            self._unfit(ticket, "script" if isinstance(error, EndedEarlyError) else "function", error)
+            self._unfit(ticket, "script" if isinstance(error, ScriptError) else "function", error)
             return None
         finally:
             self._tend_logs()
