@@ -41,7 +41,7 @@ def auto_approve(size: int) -> str:
 
 @task()
 def load(transform_result: int, manual: str | None = None, auto: str | None = None) -> str:
-    """Load the data. The branch that was skipped leaves its parameter at the default."""
+    """Load the data. The parameter of the skipped branch has its default."""
     approval = manual or auto
     print(f"Loading {transform_result} with {approval}", flush=True)
     return f"LOADED_{approval}"
@@ -54,7 +54,7 @@ transform >> [require_manual_approval, auto_approve]
 
 
 def main() -> None:
-    """Run the pipeline once for each size, and say what ran and what did not."""
+    """Run the pipeline once for each size, and print the results and the skipped tasks."""
     parser = argparse.ArgumentParser(description="Large loads need a person's approval, small ones do not.")
     parser.add_argument("sizes", nargs="*", type=int, default=[800, 1500], help="how much data comes in")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")

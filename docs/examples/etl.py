@@ -1,4 +1,4 @@
-"""Extract, transform, load and tell somebody: over HTTP, into SQLite, with a server that fails at first.
+"""Extract, transform, load and notify: over HTTP, into SQLite, with a server that fails at first.
 
 Try it, with data of your own too, a list of {"id": ..., "value": ...}:
 
@@ -33,7 +33,7 @@ def extract_from_api(*, source: str) -> Any:
 
 @task()
 def transform_data(raw_data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Clean and transform data: items without a value go, the others count double."""
+    """Clean and transform data: drop items without a value, double the values of the others."""
     usable = [item for item in raw_data if item["value"] is not None]
     get_logger().info(f"{len(usable)} of {len(raw_data)} items are usable.")
     return [{"id": item["id"], "value": item["value"] * 2, "timestamp": datetime.now(UTC)} for item in usable]
@@ -41,7 +41,7 @@ def transform_data(raw_data: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @task(retries=3, delay=0.1, retry_on=sqlite3.OperationalError)
 def load_to_database(transformed_data: list[dict[str, Any]], *, database: str) -> str:
-    """Load data into the database, in one transaction; an item that is there already is replaced."""
+    """Load data into the database, in one transaction; an existing item is replaced."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, value REAL, timestamp TEXT)")
         connection.executemany(
@@ -53,7 +53,7 @@ def load_to_database(transformed_data: list[dict[str, Any]], *, database: str) -
 
 @task()
 def send_notification(result: str, *, outbox: str) -> str:
-    """Notify completion: a line in the outbox, where a mail would be in earnest."""
+    """Notify completion: append a line to the outbox; a real job would send a mail."""
     with Path(outbox).open("a", encoding="utf-8") as file:
         file.write(f"ETL completed: {result}\n")
     return "Notification sent"
@@ -80,7 +80,7 @@ class FlakyAPI(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the log is about the pipeline."""
+        """Log no requests: the log is about the pipeline."""
 
 
 @contextmanager
@@ -95,12 +95,12 @@ def flaky_api() -> Iterator[str]:
 
 
 def address_of(source: str) -> str:
-    """Return a URL as it is, and that of a file."""
+    """Return a URL unchanged, and the path of a file as a URL."""
     return source if "://" in source else Path(source).resolve().as_uri()
 
 
 def main() -> None:
-    """Read the command line, run the pipeline, and show what it left behind."""
+    """Read the command line, run the pipeline, and print the notification and the database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", help="a JSON file or a URL; by default, a server that starts for it")
     parser.add_argument("--database", metavar="FILE", help="keep the database here")

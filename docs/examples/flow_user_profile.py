@@ -1,4 +1,4 @@
-"""A customer's profile, put together from three queries: the Flow API on a real, if small, SQLite database.
+"""A customer's profile from three queries: the Flow API on a small SQLite database.
 
 Try it, for other customers too:
 
@@ -36,7 +36,7 @@ def query(database: str, sql: str, **values: Any) -> list[Any]:
 
 @task()
 def fetch_user(*, database: str, customer: int) -> dict[str, Any]:
-    """Find the customer; there must be one."""
+    """Find the customer, who must exist."""
     rows = query(database, "SELECT id, name FROM users WHERE id = :customer", customer=customer)
     if not rows:
         raise LookupError(f"the shop has no customer {customer}")
@@ -52,7 +52,7 @@ def fetch_orders(*, database: str, customer: int) -> list[str]:
 
 @task()
 def fetch_recommendations(*, database: str, customer: int) -> list[str]:
-    """List what those who bought the same things bought besides, the most common first."""
+    """List what customers with the same purchases also bought, the most frequent first."""
     rows = query(
         database,
         """
@@ -68,7 +68,7 @@ def fetch_recommendations(*, database: str, customer: int) -> list[str]:
 
 @task()
 def combine(fetch_user: dict[str, Any], fetch_orders: list[str], fetch_recommendations: list[str]) -> dict[str, Any]:
-    """Put the profile together: each parameter is named after the task whose result it wants."""
+    """Combine the profile: each parameter has the name of the task whose result it takes."""
     return {
         "user": fetch_user,
         "orders": fetch_orders,
@@ -86,8 +86,8 @@ pipeline = (
 
 
 def main() -> None:
-    """Open a shop, run the flow for one customer, and print the profile."""
-    parser = argparse.ArgumentParser(description="A customer's profile, put together from three queries.")
+    """Create a database, run the flow for one customer, and print the profile."""
+    parser = argparse.ArgumentParser(description="A customer's profile from three queries.")
     parser.add_argument("customer", nargs="?", type=int, default=1, help="1, 2 or 3")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")
     options = parser.parse_args()

@@ -1,21 +1,21 @@
-"""Take stock of a folder every night: a checksum of each file, an inventory in SQLite, a report of what is there twice.
+"""Make an inventory of a folder every night: a checksum of each file, a table in SQLite, a report of duplicate files.
 
     python nightly.py                                       # the library of the Python that runs this
     python nightly.py --root ~/photos --executor process
-    python nightly.py --crash-after 3                       # the power fails when three parts are done ...
-    python nightly.py --resume                              # ... and the run goes on with the fourth
+    python nightly.py --crash-after 3                       # the process is killed when three parts are done ...
+    python nightly.py --resume                              # ... and the run continues with the fourth
 
-The pipeline lists the files, reads them in parts, writes the inventory, makes a line in the diary, and reports:
+The pipeline lists the files, reads them in parts, writes the inventory, appends a line to the diary, and reports:
 
     list_files ─┬─ part 1 ─┬─ take_stock ─── write_diary ─── report
                 ├─ part 2 ─┤
                 └─ ...    ─┘
 
-Each task is recorded in a file of its own, ``--state``, when it ends. What writes elsewhere may run twice, if the
-process dies just before its end is recorded, so it is written that way:
+When a task ends, its result is recorded in the file ``--state``. A task may run twice, if the process dies just before
+its result is recorded. So the tasks that write have the same effect if they run twice:
 
-* ``take_stock`` puts rows in by a key, the path, in one transaction. Twice gives the same as once.
-* ``write_diary`` appends. It has no key of its own, and takes the ``idempotency_key`` of the run.
+* ``take_stock`` updates rows by a key, the path, in one transaction.
+* ``write_diary`` appends a row. It uses the ``idempotency_key`` of the task as the key of this row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SCHEMA = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS diary (key TEXT PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL);
 """
-TWINS = """
+DUPLICATES = """
     SELECT COUNT(*) AS copies, size, MIN(path) FROM files WHERE size > 0
     GROUP BY sha256, size HAVING copies > 1 ORDER BY size * (copies - 1) DESC, MIN(path)
 """
@@ -71,7 +71,7 @@ class File(NamedTuple):
 
 @task
 def list_files(*, root: str) -> list[str]:
-    """Return the paths of the files below a folder, in order; but for installed packages, and what Python compiled."""
+    """Return the paths of the files below a folder, in order, without installed packages and compiled files."""
     found = [path.relative_to(root) for path in Path(root).rglob("*") if path.is_file()]
     paths = sorted(path.as_posix() for path in found if NOT_OURS.isdisjoint(path.parts))
     get_logger().info(f"Found {len(paths):,} files.")
@@ -90,7 +90,7 @@ def read_part(paths: Sequence[str], *, root: str, part: int, parts: int) -> list
 
 @task(retries=3, delay=0.2, retry_on=sqlite3.OperationalError)
 def take_stock(*parts: list[File], database: str) -> dict[str, int]:
-    """Bring the inventory up to date, in one transaction, and return how much there is."""
+    """Update the inventory in one transaction, and return the number of files and bytes."""
     files = [file for part in parts for file in part]
     with closing(connect(database)) as connection, connection:
         connection.execute("CREATE TEMPORARY TABLE seen (path TEXT PRIMARY KEY)")
@@ -106,7 +106,7 @@ def take_stock(*parts: list[File], database: str) -> dict[str, int]:
 
 @task(retries=3, delay=0.2, retry_on=sqlite3.OperationalError)
 def write_diary(stock: dict[str, int], *, database: str, idempotency_key: str) -> int:
-    """Write down how much there is tonight, once, and return how many nights have been."""
+    """Write the numbers of this night once, and return the number of nights."""
     with closing(connect(database)) as connection, connection:
         entry = (idempotency_key, stock["files"], stock["bytes"])
         connection.execute("INSERT OR IGNORE INTO diary VALUES (?, ?, ?)", entry)
@@ -116,23 +116,23 @@ def write_diary(stock: dict[str, int], *, database: str, idempotency_key: str) -
 
 @task
 def report(night: int, *, database: str) -> str:
-    """Return how much there is, how that has changed, and which files are there more than once."""
+    """Return the numbers of this night, how they have changed, and the largest duplicate files."""
     with closing(connect(database)) as connection:
         diary = connection.execute("SELECT files, bytes FROM diary ORDER BY rowid").fetchall()
-        twins = connection.execute(TWINS).fetchall()
+        duplicates = connection.execute(DUPLICATES).fetchall()
     files, size = diary[-1]
     before = diary[-2] if len(diary) > 1 else diary[-1]
-    spare = sum((copies - 1) * size for copies, size, _ in twins)
+    spare = sum((copies - 1) * size for copies, size, _ in duplicates)
     lines = [
         f"Night {night}: {files:,} files ({files - before[0]:+,}), {size:,} bytes ({size - before[1]:+,}).",
-        f"There more than once: {len(twins):,} files, with {spare:,} bytes to spare.",
-        *(f"{copies:>4} times {size:>9,} bytes  {path}" for copies, size, path in twins[:TOP]),
+        f"Duplicates: {len(duplicates):,} files, with {spare:,} redundant bytes.",
+        *(f"{copies:>4} times {size:>9,} bytes  {path}" for copies, size, path in duplicates[:TOP]),
     ]
     return "\n".join(lines)
 
 
 def connect(database: str) -> sqlite3.Connection:
-    """Open the inventory, with its tables."""
+    """Open the database, and create its tables if they do not exist."""
     connection = sqlite3.connect(database, timeout=10)
     connection.executescript(SCHEMA)
     return connection
@@ -152,27 +152,27 @@ def build() -> DAG:
 
 
 def crash_after(parts: int) -> Callable[[Event], None]:
-    """Return an observer that kills this process as soon as so many parts are done: nothing is tidied up, as ever."""
+    """Return an observer that kills this process, without any cleaning up, when so many parts are done."""
     done = []
 
     def observe(event: Event) -> None:
         if isinstance(event, TaskSucceeded) and event.task.startswith(PART):
             done.append(event.task)
             if len(done) == parts:
-                os.kill(os.getpid(), 9)  # SIGKILL, where there are signals
+                os.kill(os.getpid(), 9)  # SIGKILL on POSIX
 
     return observe
 
 
 def main() -> None:
-    """Read the command line, run the pipeline or go on with it, and print its report."""
-    parser = argparse.ArgumentParser(description="Take stock of a folder, and go on where the last run died.")
-    parser.add_argument("--root", default=str(Path(os.__file__).parent), metavar="FOLDER", help="take stock of this")
-    parser.add_argument("--database", default="inventory.db", metavar="FILE", help="keep the inventory here")
-    parser.add_argument("--state", default="nightly.db", metavar="FILE", help="record the run here")
-    parser.add_argument("--resume", action="store_true", help="go on with the last run, if it did not finish")
+    """Read the command line, run or resume the pipeline, and print its report."""
+    parser = argparse.ArgumentParser(description="Make an inventory of a folder, and continue an interrupted run.")
+    parser.add_argument("--root", default=str(Path(os.__file__).parent), metavar="FOLDER", help="the folder to read")
+    parser.add_argument("--database", default="inventory.db", metavar="FILE", help="the file of the inventory")
+    parser.add_argument("--state", default="nightly.db", metavar="FILE", help="the file in which the run is recorded")
+    parser.add_argument("--resume", action="store_true", help="continue the last run, if it did not finish")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")
-    parser.add_argument("--crash-after", type=int, metavar="N", help="kill this process when so many parts are done")
+    parser.add_argument("--crash-after", type=int, metavar="N", help="kill this process when N parts are done")
     options = parser.parse_args()
 
     configure_logging(LogLevel.INFO)

@@ -1,4 +1,4 @@
-"""Three batches of one dataset side by side, then one total.
+"""Three batches of one dataset in parallel, then one total.
 
 Try it, with threads or with processes:
 
@@ -51,7 +51,7 @@ fetch_data >> [process_batch_1, process_batch_2, process_batch_3]
 
 def main() -> None:
     """Run the pipeline with parallel workers, and print its picture and its results."""
-    parser = argparse.ArgumentParser(description="Three batches of one dataset side by side, then one total.")
+    parser = argparse.ArgumentParser(description="Three batches of one dataset in parallel, then one total.")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")
     options = parser.parse_args()
 

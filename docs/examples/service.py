@@ -23,7 +23,7 @@ PRICES = {"tea": 4.5, "kettle": 39.0}
 
 
 def order(item: str, count: int) -> DAG:
-    """Build the pipeline of one order: its tasks belong to this call, and are freed after the request."""
+    """Build the pipeline of one order. Its tasks belong to this call and are freed after the request."""
 
     @task
     def price() -> float:
@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers GET /order?item=tea&count=2; each request is handled in a thread of its own."""
 
     def do_GET(self) -> None:
-        """Run the pipeline of the request, and send what its last task returned."""
+        """Run the pipeline of the request, and send the result of its last task."""
         query = parse_qs(urlsplit(self.path).query)
         try:
             dag = order(query["item"][0], int(query.get("count", ["1"])[0]))
@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Write no line for each request."""
+        """Log no requests."""
 
 
 def send_requests(server: ThreadingHTTPServer) -> None:

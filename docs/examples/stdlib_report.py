@@ -4,8 +4,8 @@
     python stdlib_report.py --executor serial --verbose     # one task at a time, with every event in the log
     python stdlib_report.py --root ~/project --database project.sqlite3
 
-The pipeline finds the files, measures them in parallel, loads SQLite, lists the files that are no Python
-*when* there are any, and reports:
+The pipeline finds the files, measures them in parallel, loads the results into SQLite, lists the files that are not
+Python *when* there are any, and reports:
 
     list_files ─┬─ measure_1 ─┬─ load_database ─┬─ quarantine ─┬─ report
                 ├─ measure_2 ─┤                 └──────────────┘
@@ -13,15 +13,15 @@ The pipeline finds the files, measures them in parallel, loads SQLite, lists the
 
 What is counted:
 
-* Every line is of one kind. A line that a docstring stands on is a docstring line; of the others, one without
-  text is blank, one that begins with ``#`` outside a string is a comment, and the rest is code.
+* Every line is of one kind. A line of a docstring is a docstring line; of the others, a line without text is blank, a
+  line that begins with ``#`` outside a string is a comment, and the rest is code.
 * The complexity of a function is McCabe's: one, and one more for each ``if``, ``elif``, ``for``, ``while``,
   ``except``, ``case``, ``and`` and ``or`` in it, comprehensions and conditional expressions included. A function
-  or class that is defined in it counts for itself.
-* A module imports what its import statements name, wherever they stand, each name once;
+  or class that is defined in it is counted separately.
+* A module imports what its import statements name, anywhere in the file, each name once;
   ``from a import b`` names ``a``.
-* A module is a test if ``test``, ``tests`` or ``idle_test`` is a part of its name. Tests count in the totals and
-  stay out of the rankings.
+* A module is a test if ``test``, ``tests`` or ``idle_test`` is a part of its name. Tests count in the totals
+  but not in the rankings.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 
 from flowkit import DAG, LogLevel, Task, configure_logging, get_logger, task
 
-# The files are measured as they are: their doubtful escapes are no news here.
+# Warnings of the compiler about the measured files are not of interest here.
 warnings.filterwarnings("ignore", category=SyntaxWarning)
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -107,7 +107,7 @@ STRING_OR_COMMENT = re.compile(
     r'''"""(?:\\.|[^\\])*?"""|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^\\"\n])*"|'(?:\\.|[^\\'\n])*'|#[^\n]*''', re.DOTALL
 )
 
-# What each kind of node adds to the complexity of the function that it stands in.
+# What each kind of node adds to the complexity of the function that contains it.
 DECISIONS: dict[type[ast.AST], Callable[[Any], int]] = {
     ast.If: lambda node: 1,
     ast.IfExp: lambda node: 1,
@@ -122,7 +122,7 @@ DECISIONS: dict[type[ast.AST], Callable[[Any], int]] = {
 
 
 def nodes_of(scope: Scope) -> list[ast.AST]:
-    """Return the nodes of a scope, down to the functions and classes defined in it and no further."""
+    """Return the nodes of a scope, without those inside functions and classes that are defined in it."""
     nodes = list(ast.iter_child_nodes(scope))
     for node in nodes:  # the list grows while it is read
         if type(node) not in LEAVES and type(node) not in SCOPES:
@@ -131,7 +131,7 @@ def nodes_of(scope: Scope) -> list[ast.AST]:
 
 
 def docstring_lines(scope: Scope) -> Iterable[int]:
-    """Return the numbers of the lines that the docstring of a scope stands on."""
+    """Return the line numbers of the docstring of a scope."""
     match scope.body:
         case [ast.Expr(value=ast.Constant(value=str(), lineno=first, end_lineno=int(last))), *_]:
             return range(first, last + 1)
@@ -139,7 +139,7 @@ def docstring_lines(scope: Scope) -> Iterable[int]:
 
 
 def comment_lines(text: str) -> Iterator[int]:
-    """Yield the numbers of the lines that hold a comment and nothing else."""
+    """Yield the numbers of the lines that contain only a comment."""
     line, counted = 1, 0
     for found in STRING_OR_COMMENT.finditer(text):
         start = found.start()
@@ -214,7 +214,7 @@ def measure_file(root: Path, path: str, findings: Findings) -> None:
     findings.imports.extend(Import(path, name, name.partition(".")[0]) for name in sorted(imports))
 
 
-# --- Keeping and asking -----------------------------------------------------------------------------------------
+# --- Tables and queries -----------------------------------------------------------------------------------------
 
 TABLES: dict[str, tuple[str, ...]] = {
     "modules": Module._fields,
@@ -263,7 +263,7 @@ def list_files(*, root: Path) -> list[str]:
 
 
 def measure(files: Sequence[str], *, root: Path, share: int, shares: int) -> Findings:
-    """Measure one share of the files: every ``shares``-th, so that large ones and small ones are dealt out evenly."""
+    """Measure one share of the files: every ``shares``-th, so that each share has large and small files."""
     findings = Findings([], [], [], [])
     for path in files[share::shares]:
         measure_file(root, path, findings)
@@ -274,7 +274,7 @@ def measure(files: Sequence[str], *, root: Path, share: int, shares: int) -> Fin
 def load_database(*found: Findings, database: str) -> dict[str, int]:
     """Write everything into SQLite, in one transaction, and return how many rows each table has."""
     counts = {}
-    # A database that somebody else has locked is a reason to try again, not to wait here.
+    # If another process has locked the database, fail at once: the retry waits without holding a worker.
     with closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         for table, columns in TABLES.items():
@@ -289,7 +289,7 @@ def load_database(*found: Findings, database: str) -> dict[str, int]:
 
 @task(when=lambda loaded: loaded["unparsable"] > 0)
 def quarantine(loaded: dict[str, int], *, database: str) -> str:
-    """Write the list of the files that are no Python, beside the database, and return its path."""
+    """Write a list of the files that are not Python, next to the database, and return its path."""
     listing = Path(database).with_suffix(".unparsable.txt")
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT path, reason FROM unparsable ORDER BY path").fetchall()
@@ -300,7 +300,7 @@ def quarantine(loaded: dict[str, int], *, database: str) -> str:
 
 @task
 def report(loaded: dict[str, int], listing: str | None = None, *, database: str, top: int, color: bool) -> str:
-    """Ask the database what is worth knowing, and return it as text."""
+    """Query the database, and return totals and rankings as text."""
 
     def paint(text: str, code: int) -> str:
         return f"\033[{code}m{text}\033[0m" if color else text
@@ -328,7 +328,7 @@ def report(loaded: dict[str, int], listing: str | None = None, *, database: str,
 
 
 def build(workers: int) -> DAG:
-    """Wire the tasks: four shares of the files for every worker, so that none of them waits long for the last."""
+    """Wire the tasks: four shares of the files for every worker, so that no worker is idle for long at the end."""
     shares = 4 * workers
     measures = [
         Task(partial(measure, share=share, shares=shares), name=f"measure_{share + 1}", retries=2, retry_on=OSError)
@@ -375,7 +375,7 @@ def main() -> None:
     if options.root == library:
         subject = f"The standard library of Python {platform.python_version()}"
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where the bars cannot be printed, the figures can
+        sys.stdout.reconfigure(errors="replace")  # print the numbers also where the bars cannot be printed
     modules, busy = results["load_database"]["modules"], sum(results.durations.values()) / elapsed
     print(f"{subject} in {options.root}\n\n{results['report']}\n")
     print(f"{modules:,} modules in {elapsed:.1f} s: executor {options.executor}, {busy:.1f} tasks at a time.")
@@ -384,7 +384,7 @@ def main() -> None:
 
 
 def folder(text: str) -> Path:
-    """Return the path of a folder that exists, or tell argparse that it does not."""
+    """Return the path of an existing folder, for argparse."""
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder")
@@ -392,7 +392,7 @@ def folder(text: str) -> Path:
 
 
 def at_least_one(text: str) -> int:
-    """Return a number of at least 1, or tell argparse that it is none."""
+    """Return a number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)

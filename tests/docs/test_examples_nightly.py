@@ -87,7 +87,7 @@ def test_the_report_is_right(tmp_path: Path, root: Path) -> None:
     copies = sum(5 * (number - 11) for number in range(31, 40))
     assert night(tmp_path / "job", root).stdout.splitlines()[:3] == [
         f"Night 1: 40 files (+0), {size:,} bytes (+0).",
-        f"There more than once: 9 files, with {copies:,} bytes to spare.",
+        f"Duplicates: 9 files, with {copies:,} redundant bytes.",
         "   2 times       140 bytes  0/39.txt",
     ]
     (root / "0" / "0.txt").unlink()
