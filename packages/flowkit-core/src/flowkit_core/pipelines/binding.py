@@ -137,6 +137,51 @@ def bind_by_name(
     return Binding(named, rest, named_rest, _open(parameters, named), by_order)
 
 
+def misplaced(binding: Binding, upstream: Sequence[int], names: Sequence[str]) -> tuple[str, str, str] | None:
+    """Return a parameter that is filled by order and whose name is probably a misspelt name of another upstream.
+
+    Args:
+        binding: the binding of a node.
+        upstream: the indices of its upstreams.
+        names: the names of all nodes.
+
+    Returns:
+        The parameter, the name of the upstream that fills it, and the similar name; None if there is no such parameter.
+    """
+    for parameter in binding.by_order:
+        initial = parameter[0]
+        for index in upstream:
+            name = names[index]
+            if name[0] == initial and len(parameter) > _SHORT and -2 <= len(name) - len(parameter) <= 2:
+                given = names[binding.named[parameter]]
+                if given != name and _is_misspelt(parameter, name, given, binding, index):
+                    return parameter, given, name
+    return None
+
+
+_SHORT = 3  # characters of names that are too short to be compared
+_SIMILAR = 0.75  # as a ratio of difflib; "ordes" and "orders": 0.91
+
+
+def _is_misspelt(parameter: str, name: str, given: str, binding: Binding, index: int) -> bool:
+    """Return whether a parameter is more similar to an upstream than to the one given, and no other one is as similar.
+
+    Upstreams that fill a parameter by name are meant for that one.
+    """
+    fills = next((each for each, source in binding.named.items() if source == index), None)
+    if fills is not None and fills not in binding.by_order:
+        return False
+    similarity = _similarity(parameter, name)
+    rival = 0.0 if fills is None else _similarity(fills, name)
+    return similarity >= _SIMILAR and similarity > max(_similarity(parameter, given), rival)
+
+
+def _similarity(name: str, other: str) -> float:
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, name, other).ratio()
+
+
 def _open(parameters: Parameters, named: Mapping[str, int]) -> list[str]:
     return [name for name in parameters.names if name not in named and name not in parameters.bound]
 

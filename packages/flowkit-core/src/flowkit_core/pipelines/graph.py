@@ -11,7 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
-from .binding import bind_by_position, check_condition
+from .binding import bind_by_position, check_condition, misplaced
 from .node import Node
 from .open_parameters import check_open
 from .parameters import Parameters, layers
@@ -214,6 +214,18 @@ class Graph:
             self._open.append(node)
         if binding.by_order:
             self._check_none(node, [(name, binding.named[name]) for name in binding.by_order])
+            if len(data) > 1:
+                self._check_names(node, binding, data)
+
+    def _check_names(self, node: Node, binding: Binding, data: Sequence[int]) -> None:
+        """Warn of a parameter that is filled by order and misspells the name of another upstream."""
+        found = misplaced(binding, data, self.names)
+        if found is not None:
+            parameter, given, meant = found
+            warn(
+                f"task {node.name!r} gets what {given!r} returns as {parameter!r}, by order, although the name of its "
+                f"upstream {meant!r} is more similar: name the parameter {meant!r}, or {given!r} if that is meant"
+            )
 
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
         """Warn of, or mark for the run, parameters that are filled by order and may get a result None."""
