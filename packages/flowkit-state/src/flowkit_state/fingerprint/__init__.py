@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FunctionType
 
 from flowkit_state.fingerprint.code import shape
-from flowkit_state.fingerprint.collector import PYTHON, Walk, digest
+from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, Walk, digest
 from flowkit_state.fingerprint.provenance import of_code
 from flowkit_state.fingerprint.values import FIXED, LENIENT, NORMAL
 from flowkit_state.module_names import module_label
@@ -56,22 +56,30 @@ def components(
     Raises:
         UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
     """
-    if type(function) is FunctionType and function.__closure__ is None and not vars(function):
-        code, namespace = function.__code__, function.__globals__
-        known = shape(code)
-        if function.__defaults__ is None and function.__kwdefaults__ is None:
-            for path in known.loads:
-                if path[0] != "global" or path[1] in namespace:
-                    break
-            else:
-                if of_code(code.co_filename, namespace.get("__name__")) is None:  # the whole of it is its code
-                    return {"python": PYTHON, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
+    alone = _alone(function)
+    if alone is not None:
+        return alone
     walk = Walk(mode, own)
     walk.function(function)
     found = walk.finish()
     if missed is not None:
         missed.update(walk.missed)
     return found
+
+
+def _alone(function: object) -> dict[str, str] | None:
+    """Return the components of a function that depends on nothing but its own code; None for any other."""
+    if type(function) is not FunctionType or function.__closure__ is not None or vars(function):
+        return None
+    code, namespace = function.__code__, function.__globals__
+    if function.__defaults__ is not None or function.__kwdefaults__ is not None:
+        return None
+    if of_code(code.co_filename, namespace.get("__name__")) is not None:
+        return None
+    known = shape(code, namespace)
+    if not known.has_source or any(path[0] != "global" or path[1] in namespace for path in known.loads):
+        return None
+    return {FORMAT_LABEL: FORMAT, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
 
 
 def observed(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
@@ -132,6 +140,8 @@ def short(parts: Mapping[str, str]) -> dict[str, str]:
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return what makes `new` components different from `old` ones, a sentence each; digests may be short."""
+    if old.get(FORMAT_LABEL) != new.get(FORMAT_LABEL):
+        return ["the format of fingerprints has changed with flowkit-state"]
     told = []
     for label, text in new.items():
         before = old.get(label)
@@ -146,7 +156,7 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _is_text(label: str) -> bool:
-    return label == "python" or label.startswith("package ")
+    return label in ("python", FORMAT_LABEL) or label.startswith("package ")
 
 
 def _shown(label: str) -> str:

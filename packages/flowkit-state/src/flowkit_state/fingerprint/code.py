@@ -1,173 +1,277 @@
-"""What a code object does, from its bytecode: a digest of it, and the names that it reads and changes.
+"""What a function does, from its source: a digest of its syntax tree, and the names that it reads and changes.
 
-Bytecode is what runs; the source may be newer. A shape knows nothing of lines, files, comments and docstrings, nor of
-how the compiler laid the instructions out: they are taken in the order in which control reaches them, the true branch
-of each test first, since the layout differs with the formatting.
+The source may be newer than the code that runs, so it counts only if compiling it gives that code again. Without such
+source the bytecode counts, which differs between versions of Python.
 """
 
 from __future__ import annotations
 
-import dis
+import __future__
+
+import ast
+import linecache
+import warnings
 import weakref
 from hashlib import sha256
+from threading import Lock
 from types import CodeType
 
-from flowkit_state.fingerprint.data_flow import MUTATORS, effects
+from flowkit_state.fingerprint.data_flow import FUNCTIONS, DataFlow, loads_of_code
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flowkit_state.fingerprint.data_flow import Path
+    from typing import Any
 
-_MEANT = (
-    0x04 | 0x08 | 0x20 | 0x80 | 0x100 | 0x200
-)  # *args, **kwargs, generator, coroutine, iterable coroutine, async gen
-_IDLE = frozenset(["CACHE", "NOP", "RESUME", "EXTENDED_ARG"])
-_LAST = frozenset(["RETURN_VALUE", "RAISE_VARARGS", "RERAISE"])
-_BY_VALUE = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
-_CONSTANT = frozenset(dis.hasconst)
-_ALTERING = frozenset(["STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"])
-_JUMP = frozenset([*dis.hasjrel, *dis.hasjabs])
-# What a class statement writes down about itself: where it stands and how it is documented.
-_ABOUT_CLASSES = frozenset(["__module__", "__qualname__", "__doc__", "__firstlineno__", "__static_attributes__"])
+    from flowkit_state.fingerprint.data_flow import Function, Path
+
+_FUTURES = 0
+for _name in __future__.all_feature_names:
+    _FUTURES |= getattr(__future__, _name).compiler_flag
+_MAX_FILES = 128  # whose syntax trees are kept
+# Fields of a syntax tree without effect on results. Those of arguments and of functions: annotations.
+_IGNORED = {"ctx": ast.AST, "kind": ast.Constant, "type_comment": ast.AST, "returns": ast.AST, "annotation": ast.arg}
 
 
 class Shape:
-    """What there is to know of a code object, and never changes.
+    """What a code object does. It never changes.
 
     Attributes: `digest`; `loads`, the paths that it and the code inside it read from outside; `rebinds`, those that it
-    gives new values; `changes`, those whose values it changes in place; `alters`, whether it changes anything at all.
+    assigns; `changes`, those whose values it changes in place; `alters`, whether it changes any object at all;
+    `has_source`, whether all of that is known from its source.
     """
 
-    __slots__ = ("alters", "changes", "digest", "loads", "rebinds")
+    __slots__ = ("alters", "changes", "digest", "has_source", "loads", "rebinds")
 
-    def __init__(
-        self, digest: str, loads: tuple[Path, ...], rebinds: tuple[Path, ...], changes: tuple[Path, ...], alters: bool
-    ) -> None:
-        self.digest, self.loads, self.rebinds, self.changes, self.alters = digest, loads, rebinds, changes, alters
-
-
-class Instruction:
-    """One step of a code object. `target` is the number of the instruction that it may jump to."""
-
-    __slots__ = ("arg", "name", "opcode", "target", "value")
-
-    def __init__(self, name: str, opcode: int, arg: int | None, value: object, target: int | None = None) -> None:
-        self.name, self.opcode, self.arg, self.value, self.target = name, opcode, arg, value, target
+    def __init__(self, code: CodeType, found: tuple[Function, str] | None) -> None:
+        self.has_source = found is not None
+        if found is None:
+            self.digest = _digest(repr(_bytecode(code)))
+            self.loads: tuple[Path, ...] = (*loads_of_code(code),)
+            self.rebinds: tuple[Path, ...] = ()
+            self.changes: tuple[Path, ...] = ()
+            self.alters = False
+        else:
+            flow = DataFlow(*found, code.co_freevars)
+            if "__class__" in code.co_freevars:  # super() finds it without naming it
+                flow.loads["cell", "__class__"] = None
+            self.digest = _digest(syntax(found[0]))
+            self.loads, self.rebinds, self.changes = (*flow.loads,), (*flow.rebinds,), (*flow.changes,)
+            self.alters = flow.alters
 
 
 # By address: code objects compare by content, which takes longer than all the rest. An entry goes with its code.
 _shapes: dict[int, tuple[weakref.ref[CodeType], Shape]] = {}
 
 
-def shape(code: CodeType) -> Shape:
-    """Return the shape of `code`, worked out once for each code object."""
+def shape(code: CodeType, namespace: dict[str, Any]) -> Shape:
+    """Return the shape of the code of a function with the globals `namespace`, computed once for each code object."""
     address = id(code)
     known = _shapes.get(address)
     if known is not None and known[0]() is code:
         return known[1]
-    made = _shape(code)
+    made = Shape(code, _find(code, namespace))
     _shapes[address] = (weakref.ref(code, lambda _: _shapes.pop(address, None)), made)
     return made
 
 
-def _shape(code: CodeType) -> Shape:
-    steps, handlers = _steps(code)
-    arguments = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
-    head = [
-        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _MEANT],
-        code.co_varnames[:arguments],
-    ]
-    digest = sha256(repr([head, _flow(steps, handlers)]).encode("utf-8", "surrogatepass")).hexdigest()
-    found = effects(steps, handlers)
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            below = shape(inner)
-            for ours, theirs in zip(found, (below.loads, below.rebinds, below.changes), strict=True):
-                ours.update(dict.fromkeys(theirs))
-    own = {("cell", name) for name in code.co_cellvars}
-    loads, rebinds, changes = (tuple(path for path in paths if path[:2] not in own) for paths in found)
-    if "__class__" in code.co_freevars:  # super() finds it without an instruction that names it
-        loads = (*loads, ("cell", "__class__"))
-    alters = any(step.name in _ALTERING or (type(step.value) is str and step.value in MUTATORS) for step in steps)
-    return Shape(digest, tuple(dict.fromkeys(loads)), rebinds, changes, alters)
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
-def _steps(code: CodeType) -> tuple[list[Instruction], dict[int, tuple[int, int, bool]]]:
-    """Return the instructions that do something, and for each number of one: handler, stack depth, pushes lasti."""
-    steps: list[Instruction] = []
-    number: dict[int, int] = {}
-    for raw in dis.get_instructions(code):
-        number[raw.offset] = len(steps)
-        if raw.opname in _IDLE:
-            continue
-        if raw.opname == "STORE_NAME" and raw.argval in _ABOUT_CLASSES and steps[-1].name.startswith("LOAD_"):
-            steps.pop()
-            number[raw.offset] = len(steps)
-        elif raw.opname == "RETURN_CONST":
-            steps.append(Instruction("LOAD_CONST", dis.opmap["LOAD_CONST"], raw.arg, raw.argval))
-            steps.append(Instruction("RETURN_VALUE", dis.opmap["RETURN_VALUE"], None, None))
-        elif type(raw.argval) is tuple and raw.opcode in _BY_VALUE:  # two in one, if they stand on one line
-            first, second = raw.opname.split("_FAST_")
-            for name, value in zip((first + "_FAST", second), raw.argval, strict=True):
-                steps.append(Instruction(name, dis.opmap[name], 0, value))
-        elif raw.opcode in _JUMP:
-            steps.append(Instruction(raw.opname, raw.opcode, raw.arg, None, raw.argval))
+# Syntax trees
+
+
+def syntax(function: Function) -> str:
+    """Return the syntax tree of a function as text, the same in every version of Python.
+
+    Left out is what has no effect on the result: the name of the function, its decorators and defaults, which are
+    components of their own, positions, docstrings, annotations other than those in class bodies, `pass`, statements
+    that are a constant, and empty fields.
+    """
+    out: list[str] = [type(function).__name__]
+    todo: list[tuple[Any, bool]] = [(function.body, False), (_parameters(function.args), False)]
+    while todo:
+        value, in_class = todo.pop()
+        if type(value) is _Text:
+            out.append(value)
+        elif isinstance(value, list):
+            todo.append((_Text("]"), False))
+            todo.extend((each, in_class) for each in reversed(value) if not _is_idle(each))
+            out.append("[")
+        elif isinstance(value, ast.AST):
+            out.append(f"({type(value).__name__}")
+            todo.append((_Text(")"), False))
+            inside = in_class if not isinstance(value, (*FUNCTIONS, ast.ClassDef)) else isinstance(value, ast.ClassDef)
+            for name, field in reversed(_fields(value, in_class)):
+                todo += (field, inside), (_Text(f" {name}="), False)
         else:
-            value = raw.argval if raw.opcode in _BY_VALUE else raw.arg
-            if raw.opcode in _CONSTANT and raw.arg is not None:
-                value = code.co_consts[raw.arg]  # dis does not know all of them: Python 3.11, names of keywords
-            steps.append(Instruction(raw.opname, raw.opcode, raw.arg, value))
-    for step in steps:
-        if step.target is not None:
-            step.target = number[step.target]
-    handlers = {}
-    for entry in dis.Bytecode(code).exception_entries:  # type: ignore[attr-defined]
-        for index in range(number[entry.start], number.get(entry.end, len(steps))):
-            handlers[index] = (number[entry.target], entry.depth, entry.lasti)
-    return steps, handlers
+            out.append(f" {hex(value) if type(value) is int else ascii(value)}")  # `repr` refuses huge integers
+    return "".join(out)
 
 
-def _flow(steps: list[Instruction], handlers: dict[int, tuple[int, int, bool]]) -> list[object]:
-    """Return the instructions in the order in which control reaches them, with the numbers of those that may follow."""
-    order: dict[int, int] = {}
-    reached: list[tuple[object, list[int]]] = []
-    waiting = [_landing(steps, 0)]
-    while waiting:
-        index = waiting.pop()
-        if index in order:
+class _Text(str):
+    """Text to write as it is, among values to write as constants."""
+
+    __slots__ = ()
+
+
+def _parameters(given: ast.arguments) -> ast.arguments:
+    return ast.arguments(given.posonlyargs, given.args, given.vararg, given.kwonlyargs, [], given.kwarg, [])
+
+
+def _is_idle(node: object) -> bool:
+    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+
+
+def _fields(node: ast.AST, in_class: bool) -> list[tuple[str, Any]]:
+    """Return the fields of a node that count."""
+    fields = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if (value is None and not isinstance(node, ast.Constant)) or (type(value) is list and not value):
             continue
-        order[index] = len(order)
-        step = steps[index]
-        name = step.name.replace("_FORWARD", "").replace("_BACKWARD", "")
-        after = [] if name in _LAST else [index + 1]
-        if step.target is not None:
-            after.append(step.target)
-            if name.endswith(("IF_TRUE", "IF_NOT_NONE")):
-                name = name.replace("IF_TRUE", "IF_FALSE").replace("IF_NOT_NONE", "IF_NONE")
-                after.reverse()
-        handler = handlers.get(index)
-        if handler is not None:
-            after.append(handler[0])
-        after = [_landing(steps, number) for number in after]
-        content = _literal(step.value) if step.opcode in _CONSTANT else step.value
-        reached.append(((name, content, handler and handler[1:]), after))
-        waiting.extend(reversed(after))
-    return [(label, [order[number] for number in after]) for label, after in reached]
+        if isinstance(node, _IGNORED.get(name, ())):
+            continue
+        if isinstance(node, ast.AnnAssign) and not in_class and name in ("annotation", "simple"):
+            continue
+        fields.append((name, _joined(value) if isinstance(node, ast.JoinedStr) else value))
+    return fields
 
 
-def _landing(steps: list[Instruction], index: int) -> int:
-    """Return where control gets to from `index` by jumps alone."""
-    passed = set()
-    while index not in passed and steps[index].name.startswith("JUMP_") and "_IF_" not in steps[index].name:
-        passed.add(index)
-        index = steps[index].target or 0
-    return index
+def _joined(parts: list[ast.expr]) -> list[ast.expr]:
+    """Return the parts of an f-string with each text in one piece: where it is split depends on the Python version."""
+    out: list[ast.expr] = []
+    for part in parts:
+        before = out[-1] if out else None
+        if isinstance(part, ast.Constant) and isinstance(before, ast.Constant):
+            out[-1] = ast.Constant(before.value + part.value)
+        elif not (isinstance(part, ast.Constant) and part.value == ""):
+            out.append(part)
+    return out
+
+
+# Source
+
+
+class _Module:
+    """The source of a file, its syntax tree and the code that it compiles to."""
+
+    def __init__(self, lines: list[str], flags: int) -> None:
+        self.lines, self.flags = lines, flags
+        with _parsing, warnings.catch_warnings():  # those about its syntax were given when it was imported
+            warnings.simplefilter("ignore")
+            self._statements = ast.parse("".join(lines)).body
+            tree = ast.Module(self._statements, [])
+            # Statements of notebooks may await.
+            compiled = compile(tree, "", "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        self._codes: dict[str, list[CodeType]] = {}
+        codes = [compiled]
+        while codes:
+            code = codes.pop()
+            self._codes.setdefault(code.co_qualname, []).append(code)
+            codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+        self._functions: dict[int, list[tuple[int, str, Function, str]]] = {}
+
+    def find(self, code: CodeType) -> tuple[Function, str] | None:
+        """Return the function that compiles to `code`, and the name of the class around it; None if there is none.
+
+        Where several do, it is the one at the same place. It may have moved in the file.
+        """
+        bare = _without_positions(code)
+        found = [each for each in self._codes.get(code.co_qualname, ()) if _without_positions(each) == bare]
+        place = code.co_firstlineno, code.co_linetable
+        found.sort(key=lambda each: (each.co_firstlineno != place[0], each.co_linetable != place[1]))
+        return self._node(found[0]) if found else None
+
+    def _node(self, code: CodeType) -> tuple[Function, str] | None:
+        line = code.co_firstlineno
+        nodes = [
+            (function, class_name)
+            for first, name, function, class_name in self._functions_around(line)
+            if first == line and name == code.co_name
+        ]
+        if len(nodes) > 1:  # several lambdas on one line
+            nodes = [each for each in nodes if _contains(each[0], code)]
+            nodes.sort(key=lambda each: _span(each[0]))
+        return nodes[-1] if nodes else None  # the innermost lambda begins last
+
+    def _functions_around(self, line: int) -> list[tuple[int, str, Function, str]]:
+        """Return the first line, the name, the node and the class of each function in the top-level statement there."""
+        index, statement = next(
+            (index, each)
+            for index, each in enumerate(self._statements)
+            if _first_line(each) <= line <= (each.end_lineno or line)
+        )
+        if index not in self._functions:
+            found = self._functions[index] = []
+            todo: list[tuple[ast.AST, str]] = [(statement, "")]
+            while todo:
+                node, class_name = todo.pop()
+                if isinstance(node, FUNCTIONS):
+                    found.append((_first_line(node), getattr(node, "name", "<lambda>"), node, class_name))
+                inside = node.name if isinstance(node, ast.ClassDef) else class_name
+                todo.extend((child, inside) for child in ast.iter_child_nodes(node))
+        return self._functions[index]
+
+
+_modules: dict[str, _Module] = {}
+_parsing = Lock()  # `catch_warnings` is not thread-safe
+
+
+def _find(code: CodeType, namespace: dict[str, Any]) -> tuple[Function, str] | None:
+    """Return the syntax tree of running code and the name of the class around it; None without matching source."""
+    file, flags = code.co_filename, code.co_flags & _FUTURES
+    linecache.checkcache(file)
+    lines = linecache.getlines(file, namespace)
+    try:
+        known = _modules.get(file)
+        if known is None or known.lines is not lines or known.flags != flags:
+            known = _modules[file] = _Module(lines, flags)
+            while len(_modules) > _MAX_FILES:
+                _modules.pop(next(iter(_modules)), None)
+        return known.find(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # it is being edited, or nested too deep
+        return None
+
+
+def _first_line(node: Any) -> int:
+    """Return the line on which the code of a statement or a function begins."""
+    decorators = getattr(node, "decorator_list", None)
+    line: int = (decorators[0] if decorators else node).lineno
+    return line
+
+
+def _without_positions(code: CodeType) -> CodeType:
+    constants = tuple(_without_positions(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_firstlineno=1, co_linetable=b"", co_consts=constants)
+
+
+def _span(node: Function) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return where the body of a lambda begins and ends."""
+    body: Any = node.body
+    return (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
+
+
+def _contains(node: Function, code: CodeType) -> bool:
+    """Return whether code has positions, and all of them are inside the body of a lambda."""
+    first, last = _span(node)
+    places = [place for place in code.co_positions() if None not in place and place[3]]
+    return bool(places) and all(first <= (line, column) and (end, stop) <= last for line, end, column, stop in places)
+
+
+# Bytecode
+
+
+def _bytecode(code: CodeType) -> list[object]:
+    """Return all of a code object but its positions, as objects with the same `repr` in every process."""
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
+    names = code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars
+    return [code.co_name, counts, names, code.co_code, code.co_exceptiontable, _literal(code.co_consts)]
 
 
 def _literal(value: object) -> object:
-    """Return a constant as what has the same `repr` in every process."""
     if isinstance(value, CodeType):
-        return ["code", value.co_name, shape(value).digest]
+        return _bytecode(value)
     if type(value) is tuple:
         return tuple(map(_literal, value))
     if type(value) is frozenset:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from flowkit_state.serialization.serializer_protocol import Serializer
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+FORMAT_LABEL = "fingerprint format"
+FORMAT = "2"  # 1 was made from bytecode, and had no such component
 _NEVER_CHANGED = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)
 _EMPTY: dict[str, Any] = {"VAR_POSITIONAL": (), "VAR_KEYWORD": {}}
 _BY_VERSION = "Give TaskCache(version=...) and change it when that changes, or make it in the function."
@@ -58,7 +60,7 @@ class Walk:
 
     def __init__(self, mode: int = NORMAL, own: Sequence[Serializer] = ()) -> None:
         self.missed: dict[str, str] = {}
-        self._components: dict[str, str] = {"python": PYTHON}
+        self._components: dict[str, str] = {FORMAT_LABEL: FORMAT}
         self._mode = mode
         self._labels: dict[object, str] = {}
         self._taken: dict[str, int] = {}
@@ -182,7 +184,9 @@ class Walk:
 
     def _function(self, scope: Scope) -> str:
         function = scope.function
-        known = shape(function.__code__)
+        known = shape(function.__code__, scope.globals)
+        if not known.has_source:
+            self._components["python"] = PYTHON
         self._writes(known, scope)
         bound = [[".".join(path[1:]), label] for path in known.loads for label in self._follow(path, scope)]
         for path in known.loads:
@@ -278,7 +282,7 @@ class Walk:
             holder = scope.value(path[:-1])
             if holder is not UNSET and not is_a(holder, _NEVER_CHANGED) and of_module(type(holder).__module__) is None:
                 method = unwrapped(attribute(type(holder), path[-1]))
-                if is_a(method, FunctionType) and shape(method.__code__).alters:
+                if is_a(method, FunctionType) and shape(method.__code__, method.__globals__).alters:
                     self._mark(holder)
 
     def _mark(self, value: object) -> None:

@@ -1,25 +1,24 @@
-"""The names that a piece of bytecode reads from outside, and those that it changes.
+"""The names that the source of a function reads from outside, and those that it changes.
 
 A path is where a value comes from and the attributes that follow: `("global", "helpers", "clean")`. It begins with
-"global", "cell" (a variable of an enclosing function), "module" (`from a.b import ...` gives the module `a.b`) or
-"package" (`import a.b` gives the package `a`).
-
-Finding out what `counter["n"] += 1` changes takes the stack: it is followed once from top to bottom, with the paths of
-what lies on it where they are known.
+"global", "cell" (a variable of an enclosing function), "module" (`from a.b import ...` gives the module `a.b`),
+"package" (`import a.b` gives the package `a`) or "loaded" (the module of that name, if it has been imported).
 """
 
 from __future__ import annotations
 
-import dis
+import ast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flowkit_state.fingerprint.code import Instruction
+    from collections.abc import Iterable, Sequence
+    from types import CodeType
 
     Path = tuple[str, ...]
-    Stack = list[Path | None]
-    Found = dict[Path, None]
+    Paths = dict[Path, None]  # in order, each once
+    Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 MUTATORS = frozenset(
     [
         "__delitem__",
@@ -54,139 +53,244 @@ MUTATORS = frozenset(
         "writelines",
     ]
 )
-_GLOBALS = frozenset(["LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"])
-_CELLS = frozenset(["LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"])
-_LOCALS = frozenset(["LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_NAME"])
-_ATTRIBUTES = frozenset(["LOAD_ATTR", "LOAD_METHOD"])
-_FINAL = frozenset(["RETURN_VALUE", "RAISE_VARARGS", "RERAISE"])
-_IMPORTED = ("module", "package")
-_CONTAINER = {"STORE_SUBSCR": 2, "DELETE_SUBSCR": 2, "STORE_SLICE": 3}  # how far below the top it lies
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_CAPTURES = (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 
 
-def effects(steps: list[Instruction], handlers: dict[int, tuple[int, int, bool]]) -> tuple[Found, Found, Found]:
-    """Return the paths that are read, given new values, and changed in place."""
-    tracer = _Tracer(steps)
-    stacks: dict[int, Stack] = {}  # as they are where a jump leads to
-    stack: Stack = []
-    for index, step in enumerate(steps):
-        stack = stacks.pop(index, stack)
-        if index in handlers:
-            target, depth, lasti = handlers[index]
-            if target > index:
-                stacks.setdefault(target, [*stack[:depth], *[None] * (1 + lasti)])
-        if step.target is not None and step.target > index:
-            stacks[step.target] = _moved(step, stack[:], jump=True)
-        tracer.step(index, step, stack)
-        if step.name in _FINAL or (step.name.startswith("JUMP_") and "_IF_" not in step.name):
-            stack = []
-    tracer.finish()
-    return tracer.loads, tracer.rebinds, tracer.changes
+class DataFlow:
+    """The data flow of a function and of all functions, classes and comprehensions inside it.
 
+    Attributes: `loads`, the paths that it reads; `rebinds`, the paths that it assigns or deletes; `changes`, the paths
+    whose values it changes in place; `alters`, whether it changes any object, known or not.
+    """
 
-class _Tracer:
-    def __init__(self, steps: list[Instruction]) -> None:
-        self.loads: Found = {}
-        self.rebinds: Found = {}
-        self.changes: Found = {}
-        self._steps = steps
-        self._imports: dict[str, Path] = {}  # local names of imported things
-        self._unused: dict[str, Path] = {}
+    def __init__(self, function: Function, class_name: str, free: Sequence[str]) -> None:
+        self.loads: Paths = {}
+        self.rebinds: Paths = {}
+        self.changes: Paths = {}
+        self.alters = False
+        self._free = free
+        self._unused: dict[tuple[_Scope, str], list[Path]] = {}  # imports that no expression reads
+        self._todo: list[tuple[ast.AST, _Scope]] = []
+        self._enter(function, _Scope(None, class_name))
+        while self._todo:
+            node, scope = self._todo.pop()
+            visit = _VISITORS.get(type(node), DataFlow._children)
+            visit(self, node, scope)
+        for paths in self._unused.values():
+            self.loads.update(dict.fromkeys(paths))  # imported for its side effects
 
-    def finish(self) -> None:
-        for path in self._unused.values():  # imported for what its import does
-            self.loads[path] = None
+    # Scopes
 
-    def step(self, index: int, step: Instruction, stack: Stack) -> None:
-        """Note what one instruction does, and do to `stack` what it does."""
-        name, value = step.name, str(step.value)
-        path = self._path(step, stack)
-        if path is not None:
-            self.loads[self._with_attributes(path, index)] = None
-            _moved(step, stack)
-            stack[-1] = path
-        elif name in _ATTRIBUTES or name == "IMPORT_FROM":
-            self._attribute(step, value, stack)
-        elif name == "IMPORT_NAME":
-            source, has_names = self._imported(index, value)
-            _moved(step, stack)
-            stack[-1] = ("module" if has_names else "package", source)
-        elif name == "COPY":
-            stack.append(_at(stack, step.arg or 1))
-        elif name == "SWAP":
-            depth = step.arg or 1
-            if len(stack) >= depth:
-                stack[-1], stack[-depth] = stack[-depth], stack[-1]
-        elif name == "BINARY_SUBSCR":
-            del stack[-1:]  # a part of a container stands for the container
-        elif name.startswith("UNPACK_"):
-            del stack[-1:]
-            stack.extend([None] * (dis.stack_effect(step.opcode, step.arg) + 1))
+    def _enter(self, node: Function | ast.ClassDef, outer: _Scope) -> None:
+        if isinstance(node, ast.ClassDef):
+            scope = _Scope(outer, node.name, is_class=True)
         else:
-            self._store(name, value, stack)
-            _moved(step, stack)
+            scope = _Scope(outer, outer.class_name)
+            arguments = node.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+            scope.names.update(scope.mangled(each.arg) for each in every if each is not None)
+        body = node.body if isinstance(node.body, list) else [node.body]
+        scope.names.update(getattr(each, "name", "") for each in getattr(node, "type_params", ()))
+        scope.bind(body)
+        for name in sorted(scope.names & (scope.globals | scope.nonlocals)):
+            kind, holder = self._resolve(name, scope)
+            if holder is None:
+                self.rebinds[kind, name] = None
+                self.loads.update(dict.fromkeys(scope.imports.pop(name, ())))
+        self._unused.update(((scope, name), paths) for name, paths in scope.imports.items())
+        self._push(body, scope)
 
-    def _path(self, step: Instruction, stack: Stack) -> Path | None:
-        name, value = step.name, str(step.value)
-        if name in _LOCALS and value in self._imports:
-            self._unused.pop(value, None)
-            return self._imports[value]
-        if name in _GLOBALS:
-            return ("global", value)
-        return ("cell", value) if name in _CELLS else None
+    def _resolve(self, name: str, scope: _Scope | None) -> tuple[str, _Scope | None]:
+        """Return the scope inside this function that binds a name; or None, and where it is bound outside."""
+        first = scope
+        while scope is not None:
+            if name in scope.globals:
+                return "global", None
+            if name in scope.names and name not in scope.nonlocals and (scope is first or not scope.is_class):
+                return "local", scope
+            scope = scope.outer
+        return ("cell" if name in self._free else "global"), None
 
-    def _with_attributes(self, path: Path, index: int) -> Path:
-        for step in self._steps[index + 1 :]:
-            if step.name not in _ATTRIBUTES:
-                break
-            path = (*path, str(step.value))
-        return path
+    # Expressions
 
-    def _attribute(self, step: Instruction, attribute: str, stack: Stack) -> None:
-        owner = _at(stack, 1)
-        _moved(step, stack)
-        if owner is None:
-            return
-        if attribute in MUTATORS:
-            self.changes[owner] = None
-        stack[-1] = (*owner, attribute)
+    def _starts(self, name: str, scope: _Scope) -> list[Path]:
+        """Return the paths that a name may stand for: an outside variable, or the modules that it was imported from."""
+        name = scope.mangled(name)
+        kind, holder = self._resolve(name, scope)
+        if holder is None:
+            return [(kind, name)]
+        self._unused.pop((holder, name), None)
+        found = [*holder.imports.get(name, ())]
+        if holder.is_class:  # before the class body binds it, the name means the one outside
+            outer = holder.outer
+            while outer is not None and outer.is_class:
+                outer = outer.outer
+            kind, holder = self._resolve(name, outer)
+            if holder is None:
+                found.append((kind, name))
+        return found
 
-    def _imported(self, index: int, name: str) -> tuple[str, bool]:
-        level, names = (self._steps[index - back].value for back in (2, 1))
-        return "." * (level if isinstance(level, int) else 0) + name, bool(names)
+    def _paths(self, node: ast.AST, scope: _Scope, *, items: bool = True) -> list[Path]:
+        """Return the paths of an expression; an item of a container counts as the container, unless `items` is false."""
+        attributes: list[str] = []
+        while not isinstance(node, ast.Name):
+            if isinstance(node, ast.Attribute):
+                attributes.append(scope.mangled(node.attr))
+            elif not (items and isinstance(node, ast.Subscript)):
+                return []
+            node = node.value
+        return [(*start, *reversed(attributes)) for start in self._starts(node.id, scope)]
 
-    def _store(self, name: str, value: str, stack: Stack) -> None:
-        if name in _CONTAINER:
-            container = _at(stack, _CONTAINER[name])
-            if container is not None:
-                self.changes[container] = None
-        elif name in ("STORE_ATTR", "DELETE_ATTR"):
-            owner = _at(stack, 1)
-            if owner is not None:
-                self.rebinds[*owner, value] = None
-        elif name in ("STORE_FAST", "STORE_NAME"):
-            top = _at(stack, 1)
-            if top is not None and top[0] in _IMPORTED:
-                self._imports[value] = self._unused[value] = top
-        elif name.startswith(("STORE_", "DELETE_")):
-            kind = {"GLOBAL": "global", "DEREF": "cell"}.get(name.partition("_")[2])
-            if kind is not None:
-                self.rebinds[kind, value] = None
-                top = _at(stack, 1) if name[0] == "S" else None
-                if top is not None and top[0] in _IMPORTED:
-                    self.loads[top] = None
+    def _push(self, nodes: Iterable[ast.AST | None], scope: _Scope) -> None:
+        self._todo.extend((node, scope) for node in reversed([*nodes]) if node is not None)
+
+    def _children(self, node: ast.AST, scope: _Scope) -> None:
+        self._push(ast.iter_child_nodes(node), scope)
+
+    def _name(self, node: ast.Name, scope: _Scope) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self.loads.update(dict.fromkeys(self._starts(node.id, scope)))
+
+    def _attribute(self, node: ast.Attribute, scope: _Scope) -> None:
+        owners = self._paths(node.value, scope)
+        if not isinstance(node.ctx, ast.Load):
+            self.alters = True
+            self.rebinds.update(((*owner, scope.mangled(node.attr)), None) for owner in owners)
+        elif node.attr in MUTATORS:
+            self.alters = True
+            self.changes.update(dict.fromkeys(owners))
+        paths = self._paths(node, scope, items=False) if isinstance(node.ctx, ast.Load) else []
+        self.loads.update(dict.fromkeys(paths))
+        if not paths:
+            self._push([node.value], scope)
+        elif isinstance(node.value, ast.Attribute):
+            self._note_mutators(node.value, scope)
+
+    def _note_mutators(self, node: ast.AST, scope: _Scope) -> None:
+        while isinstance(node, ast.Attribute):
+            if node.attr in MUTATORS:
+                self.alters = True
+                self.changes.update(dict.fromkeys(self._paths(node.value, scope)))
+            node = node.value
+
+    def _subscript(self, node: ast.Subscript, scope: _Scope) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self.alters = True
+            self.changes.update(dict.fromkeys(self._paths(node.value, scope)))
+        self._push([node.value, node.slice], scope)
+
+    # Statements
+
+    def _augmented(self, node: ast.AugAssign, scope: _Scope) -> None:
+        read = [] if isinstance(node.target, ast.Subscript) else self._paths(node.target, scope, items=False)
+        if read and isinstance(node.target, ast.Attribute):
+            self.alters = True
+            self.rebinds.update(dict.fromkeys(read))
+        self.loads.update(dict.fromkeys(read))
+        self._push([None if read else node.target, node.value], scope)
+
+    def _annotated(self, node: ast.AnnAssign, scope: _Scope) -> None:
+        self._push([node.annotation if scope.is_class else None, node.target, node.value], scope)
+
+    def _function(self, node: Function, scope: _Scope) -> None:
+        decorators: Sequence[ast.AST] = getattr(node, "decorator_list", ())
+        self._enter(node, scope)
+        self._push([*decorators, *node.args.defaults, *node.args.kw_defaults], scope)
+
+    def _class(self, node: ast.ClassDef, scope: _Scope) -> None:
+        self._enter(node, scope)
+        self._push([*node.decorator_list, *node.bases, *node.keywords], scope)
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp, outer: _Scope) -> None:
+        scope = _Scope(outer, outer.class_name)
+        scope.bind([each.target for each in node.generators])
+        first, *others = node.generators
+        elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        self._push([first.target, *first.ifs, *others, *elements], scope)
+        self._push([first.iter], outer)
 
 
-def _at(stack: Stack, depth: int) -> Path | None:
-    return stack[-depth] if len(stack) >= depth else None
+class _Scope:
+    """The names that a function, a class body or a comprehension binds."""
+
+    def __init__(self, outer: _Scope | None, class_name: str, *, is_class: bool = False) -> None:
+        self.outer, self.class_name, self.is_class = outer, class_name, is_class
+        self.names: set[str] = set()
+        self.globals: set[str] = set()
+        self.nonlocals: set[str] = set()
+        self.imports: dict[str, list[Path]] = {}
+
+    def mangled(self, name: str) -> str:
+        """Return a name as the compiler stores it: `__rows` in a class `Table` is `_Table__rows`."""
+        owner = self.class_name.lstrip("_")
+        return f"_{owner}{name}" if owner and name.startswith("__") and not name.endswith("__") else name
+
+    def bind(self, nodes: Sequence[ast.AST]) -> None:
+        """Add the names that statements bind in this scope, not in those inside it."""
+        todo = [*nodes]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+                if not isinstance(node, ast.Lambda):
+                    self.names.add(self.mangled(node.name))
+                    todo += node.decorator_list
+                if isinstance(node, ast.ClassDef):
+                    todo += [*node.bases, *node.keywords]
+                else:
+                    todo += [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
+            elif isinstance(node, _COMPREHENSIONS):
+                todo += [each.target for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
+            else:
+                self._bind_one(node)
+                todo.extend(ast.iter_child_nodes(node))
+
+    def _bind_one(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                self.names.add(self.mangled(node.id))
+        elif isinstance(node, _CAPTURES):
+            self.names.update([self.mangled(node.name)] if node.name else ())
+        elif isinstance(node, ast.MatchMapping):
+            self.names.update([node.rest] if node.rest else ())
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                name, path = _imported(node, alias)
+                self.names.add(self.mangled(name))
+                self.imports.setdefault(self.mangled(name), []).append(path)
+        elif isinstance(node, ast.Global):
+            self.globals.update(map(self.mangled, node.names))
+        elif isinstance(node, ast.Nonlocal):
+            self.nonlocals.update(map(self.mangled, node.names))
 
 
-def _moved(step: Instruction, stack: Stack, *, jump: bool = False) -> Stack:
-    """Pop and push as `step` does; what it pushes is unknown."""
-    effect = dis.stack_effect(step.opcode, step.arg, jump=jump)
-    if effect < 0:
-        del stack[effect:]
-    else:
-        stack.extend([None] * effect)
-    if stack and not step.name.startswith(("STORE_", "DELETE_", "POP_")):
-        stack[-1] = None
-    return stack
+def _imported(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> tuple[str, Path]:
+    """Return the name that an import binds, and the path that it stands for."""
+    if isinstance(node, ast.ImportFrom):
+        return alias.asname or alias.name, ("module", "." * node.level + (node.module or ""), alias.name)
+    top, *parts = alias.name.split(".")
+    return (alias.asname, ("package", alias.name, *parts)) if alias.asname else (top, ("package", alias.name))
+
+
+def loads_of_code(code: CodeType) -> Paths:
+    """Return every path that code without source may read: all its names, whatever they are used for."""
+    loads: Paths = dict.fromkeys(("cell", name) for name in code.co_freevars)
+    todo = [code]
+    while todo:
+        each = todo.pop()
+        for name in each.co_names:
+            loads["global", name] = loads["loaded", name] = None
+        todo += [inner for inner in each.co_consts if hasattr(inner, "co_names")]
+    return loads
+
+
+_VISITORS = {
+    ast.Name: DataFlow._name,
+    ast.Attribute: DataFlow._attribute,
+    ast.Subscript: DataFlow._subscript,
+    ast.AugAssign: DataFlow._augmented,
+    ast.AnnAssign: DataFlow._annotated,
+    ast.ClassDef: DataFlow._class,
+    **dict.fromkeys(FUNCTIONS, DataFlow._function),
+    **dict.fromkeys(_COMPREHENSIONS, DataFlow._comprehension),
+}

@@ -52,7 +52,7 @@ class Scope:
                 )
             except ValueError:  # the variable has no value yet
                 return None
-        module = imported(kind, name, self.globals)
+        module = _loaded(name) if kind == "loaded" else imported(kind, name, self.globals)
         return None if module is None else (module, "", (id(module), ""))
 
     def value(self, path: Path) -> Any:
@@ -132,6 +132,12 @@ def imported(kind: str, name: str, namespace: dict[str, Any]) -> ModuleType | No
     except Exception:  # what the function would meet as well, and may have an answer to
         return None
     return sys.modules[full.partition(".")[0]] if kind == "package" else module
+
+
+def _loaded(name: str) -> ModuleType | None:
+    """Return the module of the project with this name, if it has been imported."""
+    module = sys.modules.get(name)
+    return module if module is not None and of_module(name) is None else None
 
 
 def public_name(value: Any) -> str | None:

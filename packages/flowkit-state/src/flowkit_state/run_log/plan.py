@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             """Trigger rule of the task."""
 
 
-_CODE = ("function ", "class ", "module ", "registry ", "package ", "python")
+_CODE = ("function ", "class ", "module ", "registry ", "package ", "python", "fingerprint format")
 """What the components begin with that are code; the others are values that code reads."""
 
 
