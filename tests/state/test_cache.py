@@ -22,6 +22,7 @@ from flowkit_state import (
     StateOptionTypeError,
     TaskCache,
     UnsupportedValueError,
+    result_cache,
 )
 from flowkit_state.storage import syscalls
 
@@ -482,13 +483,69 @@ def test_what_an_entry_was_made_of_is_beside_it():
     (key,) = results(cache.state)
     assert sorted(cache.state.get_metadata(key)["components"]) == [
         f"constant {__name__}.RATE",
+        "fingerprint format",
         f"function {__name__}.rated",
         "input x",
-        "python",
     ]
 
 
 # What cannot be cached
+
+
+def make_entries_old(state):
+    """Store the entries as flowkit-state did when fingerprints had no component for their format."""
+    keyed = results(state)
+    for key in [*state.keys()]:
+        value, metadata = state.get(key), state.get_metadata(key)
+        del metadata["components"]["fingerprint format"]
+        state.delete(key)
+        state.set(key[:-64] + "0" * 64 if key in keyed else key, value, metadata=metadata)
+
+
+def test_results_of_another_fingerprint_format_are_computed_again_and_reported_once(
+    tmp_path, calls, caplog, monkeypatch
+):
+    path = tmp_path / "results.db"
+
+    def functions(state):
+        @TaskCache(state)
+        def f(x):
+            calls.append(x)
+            return x
+
+        @TaskCache(state)
+        def g(x):
+            calls.append(x)
+            return x
+
+        return f, g
+
+    with StateManager(path) as state:
+        for function in functions(state):
+            function(1)
+        make_entries_old(state)
+    monkeypatch.setattr(result_cache, "_logged_by_path", {})  # as in another process
+    with StateManager(path) as state:
+        f, g = functions(state)
+        assert f.explain(1) == "the format of fingerprints has changed with flowkit-state"
+        for _ in range(2):
+            assert [f(1), g(1), f(2)] == [1, 1, 2]
+        assert calls == [1, 1, 1, 1, 2]
+        assert f.clear() == 3
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("flowkit.state", "WARNING")
+    assert record.getMessage() == (
+        f"The results cached in {path} are not used: another version of flowkit-state stored them, and its "
+        "fingerprints of code have another format. Each call is computed once more; there is nothing to do. "
+        "clear() deletes the old results."
+    )
+
+
+def test_results_of_the_same_fingerprint_format_are_not_reported(calls, caplog):
+    cache = TaskCache()
+    f = cache(double)
+    assert [f(1), f(2), f(1)] == [2, 4, 2]
+    assert caplog.records == []
 
 
 def test_an_argument_without_a_fingerprint_is_not_cached_and_said_once(calls, caplog):

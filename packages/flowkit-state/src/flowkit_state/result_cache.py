@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 _LAST = f"{CACHED}.last"  # prefix of the entries with the components of the last result, kept after that has expired
 _KEY_RESULT = "the result of key()"
+_FORMAT_REPORTED = ("", "format")
 _logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
 
 
@@ -219,12 +220,34 @@ class ResultCache:
 
     def _look_up(self, call: CallKey) -> Any:
         try:
-            return self.state.get(call.key, MISSING)
+            value = self.state.get(call.key, MISSING)
+            if value is MISSING:
+                self._report_old_format(call)
         except StateClosedError:
             raise
         except StateError as error:
             self._log_once(call.prefix, "look-up", str(error))
             return MISSING
+        return value
+
+    def _report_old_format(self, call: CallKey) -> None:
+        """Log once for each store that its results were stored under fingerprints of another format."""
+        from flowkit_state.fingerprint import has_same_format
+
+        if _FORMAT_REPORTED in self._logged or (call.prefix, "format") in self._logged:
+            return
+        self._logged.add((call.prefix, "format"))
+        metadata = self.state.get_metadata(last_key(call.prefix))
+        if metadata and not has_same_format(metadata["components"], call.components):
+            self._logged.add(_FORMAT_REPORTED)
+            import logging
+
+            logging.getLogger("flowkit.state").warning(
+                "The results cached in %s are not used: another version of flowkit-state stored them, and its "
+                "fingerprints of code have another format. Each call is computed once more; there is nothing to do. "
+                "clear() deletes the old results.",
+                self.state.path or "memory",
+            )
 
     def _miss_reason(self, call: CallKey) -> str:
         """Return why there is no result: what has changed since the last result of the same function."""

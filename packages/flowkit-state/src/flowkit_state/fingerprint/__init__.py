@@ -29,6 +29,7 @@ __all__ = [
     "changes",
     "components",
     "digest",
+    "has_same_format",
     "inputs",
     "key",
     "observed",
@@ -140,7 +141,7 @@ def short(parts: Mapping[str, str]) -> dict[str, str]:
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return what makes `new` components different from `old` ones, a sentence each; digests may be short."""
-    if old.get(FORMAT_LABEL) != new.get(FORMAT_LABEL):
+    if not has_same_format(old, new):
         return ["the format of fingerprints has changed with flowkit-state"]
     told = []
     for label, text in new.items():
@@ -153,6 +154,11 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
         elif text[:_SHORT] != before[:_SHORT]:
             told.append(f"{_shown(label)} has changed")
     return [*told, *(f"{_shown(label)} is gone" for label in old if label not in new)]
+
+
+def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Return whether the digests of two dictionaries of components can be compared."""
+    return old.get(FORMAT_LABEL) == new.get(FORMAT_LABEL)
 
 
 def _is_text(label: str) -> bool:

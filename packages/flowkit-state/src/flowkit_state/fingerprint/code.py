@@ -5,7 +5,6 @@ source the bytecode counts, which differs between versions of Python.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -127,7 +126,7 @@ def _fields(node: ast.AST, in_class: bool) -> list[tuple[str, Any]]:
     """Return the fields of a node that count."""
     fields = []
     for name in node._fields:
-        value = getattr(node, name, None)
+        value: Any = getattr(node, name, None)
         if (value is None and not isinstance(node, ast.Constant)) or (type(value) is list and not value):
             continue
         if isinstance(node, _IGNORED.get(name, ())):
@@ -144,7 +143,7 @@ def _joined(parts: list[ast.expr]) -> list[ast.expr]:
     for part in parts:
         before = out[-1] if out else None
         if isinstance(part, ast.Constant) and isinstance(before, ast.Constant):
-            out[-1] = ast.Constant(before.value + part.value)
+            out[-1] = ast.Constant(str(before.value) + str(part.value))
         elif not (isinstance(part, ast.Constant) and part.value == ""):
             out.append(part)
     return out

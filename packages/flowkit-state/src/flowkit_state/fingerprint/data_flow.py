@@ -11,8 +11,9 @@ import ast
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import CodeType
+    from typing import Any
 
     Path = tuple[str, ...]
     Paths = dict[Path, None]  # in order, each once
@@ -132,7 +133,7 @@ class DataFlow:
         return found
 
     def _paths(self, node: ast.AST, scope: _Scope, *, items: bool = True) -> list[Path]:
-        """Return the paths of an expression; an item of a container counts as the container, unless `items` is false."""
+        """Return the paths of an expression. With `items`, an item of a container counts as the container."""
         attributes: list[str] = []
         while not isinstance(node, ast.Name):
             if isinstance(node, ast.Attribute):
@@ -284,7 +285,7 @@ def loads_of_code(code: CodeType) -> Paths:
     return loads
 
 
-_VISITORS = {
+_VISITORS: dict[type, Callable[[DataFlow, Any, _Scope], None]] = {
     ast.Name: DataFlow._name,
     ast.Attribute: DataFlow._attribute,
     ast.Subscript: DataFlow._subscript,
