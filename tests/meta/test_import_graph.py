@@ -82,7 +82,7 @@ def test_imports_of_statement(statement, expected):
     assert imports("a.c", statement, known) == expected
 
 
-@pytest.mark.parametrize("distribution", distributions(failing=("flowkit_state",)))
+@pytest.mark.parametrize("distribution", distributions())
 def test_distribution_has_no_import_cycle(distribution):
     known = modules(distribution)
     graph = {name: imports(name, path.read_text("utf-8"), known) for name, path in known.items()}
