@@ -1,4 +1,4 @@
-"""The six distributions belong together, and the meta-package is ours."""
+"""Metadata and contents of the six installed distributions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def module_name(distribution: str) -> str:
 
 
 def required(distribution: str) -> list[str]:
-    """Return what a distribution requires without any extra."""
+    """Return the requirements of a distribution without those of extras."""
     return [line for line in importlib.metadata.requires(distribution) or [] if "extra ==" not in line]
 
 
-def test_flowkit_is_this_project_and_not_its_namesake() -> None:
+def test_installed_flowkit_is_not_the_unrelated_package_of_the_index() -> None:
     about = importlib.metadata.metadata("flowkit")
     if [re.split(r"[=<>]", line)[0] for line in required("flowkit")] != LAYERS:
         pytest.fail(
@@ -32,17 +32,17 @@ def test_flowkit_is_this_project_and_not_its_namesake() -> None:
         )
 
 
-def test_all_distributions_have_one_version() -> None:
+def test_distributions_have_same_version() -> None:
     versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
     assert len(set(versions.values())) == 1, versions
 
 
-def test_the_meta_package_pins_every_layer_to_its_own_version() -> None:
+def test_meta_package_pins_layers_to_its_version() -> None:
     version = importlib.metadata.version("flowkit")
     assert sorted(required("flowkit")) == [f"{name}=={version}" for name in LAYERS]
 
 
-def test_the_extra_of_the_meta_package_is_pinned_too() -> None:
+def test_meta_package_pins_extra_to_its_version() -> None:
     version = importlib.metadata.version("flowkit")
     extras = [line for line in importlib.metadata.requires("flowkit") or [] if "extra ==" in line]
     assert [line.split(";")[0].strip() for line in extras] == [f"flowkit-exec[cloudpickle]=={version}"]
@@ -58,19 +58,19 @@ def test_the_extra_of_the_meta_package_is_pinned_too() -> None:
         ("flowkit-state", []),
     ],
 )
-def test_a_layer_requires_the_core_or_nothing(layer: str, requirements: list[str]) -> None:
+def test_layer_requires_core_or_nothing(layer: str, requirements: list[str]) -> None:
     assert [re.split(r"[=<>]", line)[0] for line in required(layer)] == requirements
 
 
 @pytest.mark.parametrize("layer", ["flowkit-exec", "flowkit-flow"])
-def test_a_layer_takes_any_core_of_its_series(layer: str) -> None:
+def test_layer_accepts_any_core_of_its_minor_version(layer: str) -> None:
     major, minor = map(int, importlib.metadata.version("flowkit-core").split(".")[:2])
     (line,) = required(layer)
     assert set(line.removeprefix("flowkit-core").split(",")) == {f">={major}.{minor}", f"<{major}.{minor + 1}"}
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_brings_its_types_its_license_and_its_readme(distribution: str) -> None:
+def test_distribution_has_types_license_and_readme(distribution: str) -> None:
     names = {str(path) for path in importlib.metadata.files(distribution) or []}
     version = importlib.metadata.version(distribution)
     assert f"{module_name(distribution)}/py.typed" in names
@@ -79,17 +79,17 @@ def test_a_distribution_brings_its_types_its_license_and_its_readme(distribution
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_holds_one_package_and_nothing_else(distribution: str) -> None:
+def test_distribution_has_one_package(distribution: str) -> None:
     tops = {path.parts[0] for path in importlib.metadata.files(distribution) or []}
     version = importlib.metadata.version(distribution)
     assert tops == {module_name(distribution), f"{module_name(distribution)}-{version}.dist-info"}
 
 
-def test_the_meta_package_must_not_reach_the_public_index() -> None:
+def test_meta_package_is_marked_as_not_to_be_uploaded() -> None:
     assert "Private :: Do Not Upload" in importlib.metadata.metadata("flowkit").get_all("Classifier", [])
 
 
-def test_every_executor_that_is_announced_can_be_loaded() -> None:
+def test_executor_entry_points_can_be_loaded() -> None:
     found = {point.name: point.load() for point in importlib.metadata.entry_points(group="flowkit.executors")}
     assert sorted(found) == ["process", "serial", "thread"]
     assert {name: factory.__name__ for name, factory in found.items()} == {
@@ -99,13 +99,13 @@ def test_every_executor_that_is_announced_can_be_loaded() -> None:
     }
 
 
-def test_importing_all_of_it_is_cheap_and_silent() -> None:
-    """No thread, not a word, nothing but the standard library, and of that nothing that a first run may never need."""
+def test_import_loads_few_modules_and_prints_nothing() -> None:
+    """It starts no thread, and imports only the standard library without the modules that a run may not need."""
     costly = set(
         """
         asyncio concurrent ctypes dataclasses datetime hashlib importlib.metadata inspect json multiprocessing pickle
         random signal socket sqlite3 subprocess tempfile typing unicodedata uuid
-        """.split()  # noqa: SIM905 - a list would be a line for each
+        """.split()  # noqa: SIM905 - a list would take a line for each name
     )
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"

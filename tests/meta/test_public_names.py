@@ -1,4 +1,4 @@
-"""``flowkit`` gives every public name of every layer: once, the same object, and nothing of its own."""
+"""``flowkit`` exports the public names of all other distributions, and no other name."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ NAMES = {layer: importlib.import_module(layer).__all__ for layer in LAYERS}
 
 
 def constants_classes_functions(name: str) -> tuple[bool, bool, str]:
-    """Sort as ruff does."""
+    """Sort key of ruff for ``__all__``."""
     return not name.isupper(), name[0].islower(), name
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_flowkit_has_every_name_of_a_layer_once(layer: str) -> None:
+def test_public_name_of_layer_is_exported_once(layer: str) -> None:
     times = Counter(flowkit.__all__)
     assert {name: times[name] for name in NAMES[layer] if times[name] != 1} == {}
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_a_name_in_flowkit_is_the_very_object_of_its_layer(layer: str) -> None:
+def test_exported_name_is_object_of_layer(layer: str) -> None:
     module = importlib.import_module(layer)
     assert [name for name in NAMES[layer] if getattr(flowkit, name, None) is not getattr(module, name)] == []
 
 
-def test_no_two_layers_share_a_name() -> None:
+def test_public_names_of_layers_are_distinct() -> None:
     times = Counter(name for names in NAMES.values() for name in names)
     assert [name for name, count in times.items() if count > 1] == []
 
 
-def test_flowkit_has_no_name_of_its_own() -> None:
+def test_flowkit_has_no_other_name() -> None:
     assert set(flowkit.__all__) <= {name for names in NAMES.values() for name in names}
 
 
 @pytest.mark.parametrize("module", ["flowkit", *LAYERS])
-def test_public_names_are_sorted_and_there(module: str) -> None:
+def test_public_names_are_sorted_and_defined(module: str) -> None:
     imported = importlib.import_module(module)
     assert imported.__all__ == sorted(imported.__all__, key=constants_classes_functions)
     assert [name for name in imported.__all__ if not hasattr(imported, name)] == []
 
 
 @pytest.mark.parametrize("module", ["flowkit", *LAYERS])
-def test_everything_public_is_documented(module: str) -> None:
+def test_public_names_have_docstrings(module: str) -> None:
     imported = importlib.import_module(module)
     assert imported.__doc__
     public = {name: getattr(imported, name) for name in imported.__all__}
@@ -56,7 +56,7 @@ def test_everything_public_is_documented(module: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["DAG", "Flow", "LogLevel", "StateManager", "Task", "task"])
-def test_a_pickle_names_the_layer_and_so_loads_without_the_meta_package(name: str) -> None:
+def test_pickle_refers_to_layer(name: str) -> None:
     value = getattr(flowkit, name)
     assert value.__module__.split(".")[0] in LAYERS
     assert pickle.loads(pickle.dumps(value)) is value

@@ -1,4 +1,4 @@
-"""A clock that is set while a pipeline runs: it tells when something was, never how long it took or has to wait."""
+"""Durations and delays do not depend on the wall clock, which may be set during a run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from flowkit import RunFinished, TaskRetrying, TaskStarted, TaskSucceeded
 
 
 @pytest.mark.parametrize("jump", [10.0**9, -(10.0**9)])
-def test_a_clock_that_jumps_changes_neither_durations_nor_waits(box, executor, monkeypatch, jump):
+def test_wall_clock_that_jumps_changes_neither_durations_nor_delays(box, executor, monkeypatch, jump):
     shift, real = [0.0], time.time
     monkeypatch.setattr(time, "time", lambda: real() + shift[0])
     monkeypatch.setattr(time, "time_ns", lambda: int((real() + shift[0]) * 1e9))
-    heard = []
+    events = []
 
     def observer(event):
-        heard.append((event, time.perf_counter()))
-        shift[0] += jump if len(heard) % 3 else -2 * jump
+        events.append((event, time.perf_counter()))
+        shift[0] += jump if len(events) % 3 else -2 * jump
         if isinstance(event, TaskRetrying):
             box.repair("extract")
 
@@ -29,9 +29,9 @@ def test_a_clock_that_jumps_changes_neither_durations_nor_waits(box, executor, m
     results = pipeline.run(executor, params=box.params, observers=[observer])
     spent = time.perf_counter() - began
     assert results == RESULTS
-    (failed,) = [at for event, at in heard if isinstance(event, TaskRetrying)]
-    again = next(at for event, at in heard if isinstance(event, TaskStarted) and at > failed)
+    (failed,) = [at for event, at in events if isinstance(event, TaskRetrying)]
+    again = next(at for event, at in events if isinstance(event, TaskStarted) and at > failed)
     assert again - failed >= 0.02
-    told = [event.duration for event, _ in heard if isinstance(event, (TaskSucceeded, RunFinished))]
-    assert len(told) == 5
-    assert all(0 <= seconds <= spent for seconds in (*told, *results.durations.values()))
+    durations = [event.duration for event, _ in events if isinstance(event, (TaskSucceeded, RunFinished))]
+    assert len(durations) == 5
+    assert all(0 <= seconds <= spent for seconds in (*durations, *results.durations.values()))

@@ -1,4 +1,4 @@
-"""What was: the runs that a file knows, how they ended, and what is thrown away when nobody needs it."""
+"""Records of runs: `StateManager.runs()`, `run()`, and runs that are in progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -28,10 +27,7 @@ def run(state, *tasks, name="history", **options):
     return DAG(name, tasks=tasks).run("serial", state=state, raise_on_failure=False, **options)
 
 
-# Runs
-
-
-def test_a_state_that_saw_no_run_knows_none(state):
+def test_runs_of_empty_state_is_empty(state):
     assert state.runs() == []
     assert state.runs("etl") == []
 
@@ -44,7 +40,7 @@ def test_runs_are_listed_newest_first(box, state):
     assert state.runs("on") == []
 
 
-def test_runs_are_listed_in_their_order_whatever_the_clock_says(box):
+def test_runs_are_listed_in_order_of_start_if_clock_is_set_back(box):
     clock = ManualClock()
     with StateManager(box.db, clock=clock) as state:
         first = run(state, box.task("a"))
@@ -54,7 +50,7 @@ def test_runs_are_listed_in_their_order_whatever_the_clock_says(box):
         assert all(record.duration >= 0 for record in state.runs())
 
 
-def test_a_record_of_a_run(box, state):
+def test_run_record_attributes(box, state):
     before = dt.datetime.now(dt.UTC)
     results = run(state, box.task("a", value=1), params={})
     after = dt.datetime.now(dt.UTC)
@@ -69,7 +65,7 @@ def test_a_record_of_a_run(box, state):
     assert list(record.tasks) == ["a"]
 
 
-def test_a_record_of_a_task(box, state):
+def test_task_record_attributes(box, state):
     results = run(state, box.task("a", value=[1]))
     item = state.run(results.run_id).tasks["a"]
     assert (item.name, item.state, item.attempts, item.reason, item.error) == ("a", "succeeded", 1, "", None)
@@ -79,7 +75,7 @@ def test_a_record_of_a_task(box, state):
     assert item.result() == [1]
 
 
-def test_tasks_are_listed_in_topological_order(box):
+def test_task_records_are_in_topological_order(box):
     results = diamond().run("thread", state=box.db, params=box.params)
     with StateManager(box.db) as state:
         assert list(state.run(results.run_id).tasks) == list(results) == list(RESULTS)
@@ -94,7 +90,7 @@ def test_params_are_recorded_as_text(state):
     assert all(type(text) is str for text in record.params.values())
 
 
-def test_an_error_is_recorded_with_its_traceback(box, state):
+def test_error_is_recorded_with_traceback(box, state):
     def broken():
         try:
             {}["missing"]
@@ -115,7 +111,7 @@ def test_an_error_is_recorded_with_its_traceback(box, state):
     assert record.tasks["b"].error is None
 
 
-def test_an_error_that_cannot_be_shown_is_recorded_all_the_same(box, state):
+def test_error_whose_str_raises_is_recorded(box, state):
     class Nasty(Exception):
         def __str__(self):
             raise RuntimeError("no")
@@ -132,7 +128,7 @@ def test_an_error_that_cannot_be_shown_is_recorded_all_the_same(box, state):
     assert state.run(results.run_id).tasks["nasty"].error.type.endswith("Nasty")
 
 
-def test_the_error_of_a_worker_process_is_recorded_with_its_traceback(box):
+def test_error_of_worker_process_is_recorded_with_traceback(box):
     box.inject("double", "fail")
     results = diamond().run("process", state=box.db, params=box.params, raise_on_failure=False)
     with StateManager(box.db) as state:
@@ -141,7 +137,7 @@ def test_the_error_of_a_worker_process_is_recorded_with_its_traceback(box):
     assert "durable_tasks.py" in error.traceback
 
 
-def test_what_did_not_run_says_why(box, state):
+def test_task_that_did_not_run_has_reason(box, state):
     box.inject("b", "fail")
     skipped = box.task("skipped", when=lambda: False)
     b, c = box.task("b"), box.task("c")
@@ -154,15 +150,14 @@ def test_what_did_not_run_says_why(box, state):
     assert record.counts == {"skipped": 1, "failed": 1, "upstream_failed": 1}
 
 
-def test_a_task_without_a_result_has_none_to_give(box, state):
-    """A KeyError or a StateError, never a None that nobody returned."""
+def test_result_of_failed_task_raises(box, state):
     box.inject("b", "fail")
     results = run(state, box.task("b"))
     with pytest.raises((LookupError, StateError)):
         state.run(results.run_id).tasks["b"].result()
 
 
-def test_a_run_that_nobody_knows(box, state):
+def test_unknown_run_raises(box, state):
     known = run(state, box.task("a"))
     with pytest.raises(UnknownRunError, match="no-such-run") as caught:
         state.run("no-such-run")
@@ -175,7 +170,7 @@ def test_a_run_that_nobody_knows(box, state):
     assert state.run(known.run_id)
 
 
-def test_a_closed_state_tells_nothing(box):
+def test_closed_state_raises(box):
     state = StateManager(box.db)
     state.close()
     for call in (state.runs, state.gc, lambda: state.run("x"), lambda: state.forget("x"), state.explain):
@@ -184,19 +179,18 @@ def test_a_closed_state_tells_nothing(box):
 
 
 @pytest.mark.parametrize("call", ["runs", "gc", "explain"])
-def test_a_json_file_keeps_no_runs(box, call):
-    """It says so, rather than that there were none."""
+def test_json_file_raises(box, call):
     with StateManager(Path(box.folder, "state.json")) as state, pytest.raises((StateError, ValueError, TypeError)):
         getattr(state, call)()
 
 
-def test_the_error_of_a_run_is_what_it_raised(box, state):
+def test_error_of_run_is_text_of_exception(box, state):
     box.inject("a", "fail")
     results = run(state, box.task("a"))
     assert state.run(results.run_id).error == "ValueError: a is broken"
 
 
-def test_what_a_record_says_it_says_after_its_state_is_closed(box):
+def test_loaded_record_can_be_read_after_close(box):
     with StateManager(box.db) as state:
         run(state, box.task("a", value=1))
         (record,) = state.runs()
@@ -204,9 +198,6 @@ def test_what_a_record_says_it_says_after_its_state_is_closed(box):
     assert record.counts == {"succeeded": 1}
     with pytest.raises(StateClosedError):
         record.tasks["a"].result()
-
-
-# A run that is going on, and one whose process died
 
 
 WAITS = """
@@ -219,7 +210,7 @@ diamond().run("serial", state=box.db, params=box.params)
 
 @pytest.fixture
 def other(box):
-    """A process that runs a pipeline, and waits in its last task."""
+    """A process that runs a pipeline and waits in the last task."""
     box.inject("report", "wait")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", WAITS, box.folder], env=environment)
@@ -232,7 +223,7 @@ def other(box):
         process.wait()
 
 
-def test_a_run_of_another_process_can_be_watched(box, other):
+def test_run_of_other_process_is_running_then_succeeded(box, other):
     with StateManager(box.db) as state:
         (record,) = state.runs()
         assert (record.status, record.ended) == ("running", None)
@@ -252,8 +243,8 @@ def test_a_run_of_another_process_can_be_watched(box, other):
 
 
 @pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
-def test_a_run_whose_process_is_dead_reads_interrupted(box, other, reaped):
-    """Also while nobody has asked how the process ended."""
+def test_run_of_killed_process_is_interrupted(box, other, reaped):
+    """Also if the process is a zombie."""
     other.kill()
     if reaped:
         other.wait()
@@ -272,7 +263,7 @@ def test_a_run_whose_process_is_dead_reads_interrupted(box, other, reaped):
         assert (record.status, record.resumes) == ("succeeded", 1)
 
 
-def test_a_run_of_this_process_can_be_watched_from_within(box):
+def test_run_of_same_process_is_running(box):
     def watch():
         with StateManager(db) as state:
             record = state.runs()[0]
@@ -282,31 +273,7 @@ def test_a_run_of_this_process_can_be_watched_from_within(box):
     assert DAG("watched", tasks=[Task(watch)]).run("thread", state=db) == {"watch": ["running", True, "pending"]}
 
 
-# Forgetting
-
-
-def test_forget(box, state):
-    first, second = run(state, box.task("a")), run(state, box.task("a"))
-    state.forget(first.run_id)
-    assert [record.run_id for record in state.runs()] == [second.run_id]
-    with pytest.raises(UnknownRunError):
-        state.run(first.run_id)
-
-
-def test_what_was_forgotten_is_not_resumed(box, state):
-    box.inject("b", "fail")
-    a, b = box.task("a"), box.task("b")
-    a >> b
-    failed = run(state, b)
-    state.forget(failed.run_id)
-    box.repair("b")
-    results = run(state, b, resume=True)
-    assert results.run_id != failed.run_id
-    assert set(results.resumed) == set()
-
-
-def test_a_run_that_is_going_on_is_not_forgotten(box, other):
-    """Its process would go on writing into nothing."""
+def test_forget_and_gc_keep_running_run(box, other):
     with StateManager(box.db) as state:
         (record,) = state.runs()
         with pytest.raises(RunInUseError):
@@ -318,118 +285,7 @@ def test_a_run_that_is_going_on_is_not_forgotten(box, other):
         assert state.run(record.run_id).status == "succeeded"
 
 
-# Garbage
-
-
-LARGE = 300_000
-
-
-def files(box):
-    folder = Path(box.db + ".files")
-    return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
-
-
-def test_gc_of_nothing(state):
-    reclaimed = state.gc()
-    assert (reclaimed.runs, reclaimed.files, reclaimed.bytes) == (0, 0, 0)
-
-
-def test_gc_removes_files_that_nobody_needs(box):
-    with StateManager(box.db) as state:
-        one = run(state, box.task("a", value="x" * LARGE), box.task("b", value="y" * LARGE))
-        two = run(state, box.task("a", value="x" * LARGE))
-        assert len(files(box)) == 2
-        assert state.gc().files == 0
-        state.forget(one.run_id)
-        reclaimed = state.gc()
-        assert (reclaimed.runs, reclaimed.files) == (0, 1)
-        assert reclaimed.bytes > 0
-        assert len(files(box)) == 1
-        assert state.run(two.run_id).tasks["a"].result() == "x" * LARGE
-        state.forget(two.run_id)
-        assert state.gc().files == 1
-        assert files(box) == []
-        assert state.gc().files == 0
-
-
-def test_gc_keeps_the_newest_runs_of_each_pipeline(box):
-    with StateManager(box.db) as state:
-        ids = {
-            name: [run(state, box.task("a", value=f"{name}{number}" * LARGE), name=name).run_id for number in range(3)]
-            for name in ("one", "two")
-        }
-        box.inject("a", "fail")
-        unfinished = run(state, box.task("a"), name="one").run_id
-        reclaimed = state.gc(keep=1)
-        assert (reclaimed.runs, reclaimed.files) == (4, 4)
-        assert {record.run_id for record in state.runs()} == {ids["one"][2], ids["two"][2], unfinished}
-        assert len(files(box)) == 2
-        assert state.gc(keep=1).runs == 0
-        assert state.run(ids["one"][2]).tasks["a"].result() == "one2" * LARGE
-        assert state.gc(keep=0).runs == 2
-        assert [record.run_id for record in state.runs()] == [unfinished]
-
-
-def test_gc_without_keep_forgets_no_run(box, state):
-    for _ in range(3):
-        run(state, box.task("a"))
-    assert state.gc().runs == 0
-    assert len(state.runs()) == 3
-
-
-def test_gc_keeps_what_a_cache_needs(box):
-    cached = box.task("a", value="x" * LARGE, cache=True)
-    with StateManager(box.db) as state:
-        run(state, cached)
-        assert state.gc(keep=0).runs == 1
-        assert len(files(box)) == 1
-        assert run(state, cached) == {"a": "x" * LARGE}
-    assert box.ran == ["a"]
-
-
-@pytest.mark.parametrize("keep", [-1, 1.5, "2", True])
-def test_keep_is_a_number_of_runs(state, keep):
-    with pytest.raises((ValueError, TypeError), match="keep"):
-        state.gc(keep=keep)
-
-
-def test_gc_beside_runs_takes_nothing_that_they_need(box):
-    """A file is written before the row that names it: gc must not come between."""
-    stop = threading.Event()
-    problems = []
-
-    def collect():
-        with StateManager(box.db) as state:
-            while not stop.is_set():
-                try:
-                    state.gc()
-                except Exception as error:
-                    problems.append(error)
-                    return
-                stop.wait(0.001)  # it must not keep the others from the file
-
-    collector = threading.Thread(target=collect)
-    collector.start()
-    try:
-        for number in range(8):
-            tasks = [box.task(f"t{index}", value=f"{number}.{index}" * LARGE) for index in range(3)]
-            last = box.task("last")
-            tasks >> last
-            results = DAG("beside", max_workers=2, tasks=[last]).run("thread", state=box.db)
-            with StateManager(box.db) as state:
-                found = {name: item.result() for name, item in state.run(results.run_id).tasks.items()}
-                assert found == results
-    finally:
-        stop.set()
-        collector.join()
-    assert problems == []
-
-
-# Older and newer files
-
-
-def test_a_file_of_the_first_version_is_taken_over(box):
-    """With all its entries."""
+def test_database_of_first_version_is_migrated(box):
     columns = "key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, stored REAL NOT NULL, expires REAL, metadata TEXT"
     connection = sqlite3.connect(box.db)
     connection.execute("PRAGMA journal_mode = WAL")

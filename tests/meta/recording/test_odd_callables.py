@@ -1,4 +1,4 @@
-"""Mocks, proxies and other callables that answer everything, in runs that are recorded, resumed and cached."""
+"""Mocks, proxies and other callables with dynamic attributes as tasks of recorded runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowkit import DAG, Task
 
 
 class FuncIsSelf:
-    """An object that leads back to itself."""
+    """Its attribute ``func`` is the object itself."""
 
     def __init__(self):
         self.func = self
@@ -20,7 +20,7 @@ class FuncIsSelf:
         return x + 1
 
 
-class AnswersSelf:
+class ReturnsSelf:
     """Every attribute is the object itself."""
 
     def __getattr__(self, name):
@@ -30,18 +30,18 @@ class AnswersSelf:
         return x + 1
 
 
-class AnswersNew:
-    """Every attribute is a new object of the kind."""
+class ReturnsNew:
+    """Every attribute is a new object of the same class."""
 
     def __getattr__(self, name):
-        return AnswersNew()
+        return ReturnsNew()
 
     def __call__(self, x=6):
         return x + 1
 
 
 class Transport(xmlrpc.client.Transport):
-    """A transport that notes the calls, and answers 7."""
+    """A transport that records the calls and returns 7."""
 
     def __init__(self):
         super().__init__()
@@ -58,16 +58,15 @@ ODD = {
     "MagicMock": lambda: mock.MagicMock(return_value=7),
     "AsyncMock": lambda: mock.AsyncMock(return_value=7),
     "func = self": FuncIsSelf,
-    "__getattr__ returns self": AnswersSelf,
-    "__getattr__ returns another": AnswersNew,
+    "__getattr__ returns self": ReturnsSelf,
+    "__getattr__ returns another": ReturnsNew,
 }
 odd = pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in ODD.items()])
 
 
 @odd
 @pytest.mark.parametrize("options", [{}, {"retries": 1, "delay": 0}, {"cache": True}], ids=repr)
-def test_odd_callable_is_recorded_and_run_again(box, make, options):
-    """No endless loop, and no attribute access on the object except the call."""
+def test_odd_callable_is_recorded_and_runs_again(box, make, options):
     dag = DAG("odd", tasks=[Task(make(), name="made", **options)])
     assert dag.run("serial", state=box.db) == {"made": 7}
     assert dag.run("serial", state=box.db, resume=True) == {"made": 7}
@@ -76,14 +75,12 @@ def test_odd_callable_is_recorded_and_run_again(box, make, options):
 
 @pytest.mark.parametrize("make", [make for name, make in ODD.items() if name != "AsyncMock"])
 def test_odd_condition_is_recorded(box, make):
-    """Its answer counts."""
     made = Task(lambda x=1: x, name="made", when=make())
     assert DAG("odd", tasks=[made]).run("serial", state=box.db) == {"made": 1}
 
 
 @odd
-def test_odd_callable_is_taken_over_by_resume(box, make):
-    """Whatever decides whether it has changed, it does not loop."""
+def test_odd_callable_is_resumed(box, make):
     last = []
 
     def end(made):
@@ -100,8 +97,8 @@ def test_odd_callable_is_taken_over_by_resume(box, make):
     assert dag.run("serial", state=box.db, resume="force")["end"] == 7
 
 
-def test_remote_method_is_called_once_in_recorded_run(box):
-    """Each attribute of a proxy would be a remote method."""
+def test_remote_method_is_called_once(box):
+    """Every attribute of a proxy is a remote method."""
     transport = Transport()
     proxy = xmlrpc.client.ServerProxy("http://localhost:1/", transport=transport)
     DAG("odd", tasks=[Task(proxy.add, name="made")]).run("serial", state=box.db)

@@ -1,4 +1,4 @@
-"""Runs with order-only edges: how they are recorded, and what a resumed run does again."""
+"""Recorded and resumed runs with order-only edges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESULTS = {"create_table": None, "extract": 7, "load": LOADED, "report": f"repor
 
 
 def pipeline(kind="dag", **options):
-    """Return a pipeline in which a load waits for a table."""
+    """Return a pipeline in which a load waits for the creation of a table."""
     lock, source, sink, last = Task(create_table, **options), Task(extract), Task(load), Task(report)
     if kind == "flow":
         return Flow("order").branch(lock, source).merge(sink.after(lock)).add(last)
@@ -31,8 +31,7 @@ def states(box):
     return {name: item.state for name, item in record(box).tasks.items()}
 
 
-def test_order_edges_between_stages_of_a_flow(box, executor):
-    """On all executors."""
+def test_order_edge_between_stages_of_flow_with_every_executor(box, executor):
     lock, source, sink, last = Task(create_table), Task(extract), Task(load), Task(report)
     flow = Flow("order").add(lock).add(source.after(lock)).add(sink.after(lock)).add(last)
     assert flow.run(executor, params=box.params) == RESULTS
@@ -40,7 +39,6 @@ def test_order_edges_between_stages_of_a_flow(box, executor):
 
 @kinds
 def test_order_edge_run_is_recorded(box, executor, kind):
-    """With the same results as a run without a record."""
     assert pipeline(kind).run(executor, state=box.db, params=box.params) == RESULTS
     assert set(states(box).values()) == {"succeeded"}
     assert record(box).status == "succeeded"
@@ -49,8 +47,7 @@ def test_order_edge_run_is_recorded(box, executor, kind):
 
 @kinds
 @pytest.mark.parametrize("broken", ["extract", "load", "report"])
-def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
-    """What was done is not done again, whichever edge leads to it."""
+def test_order_edge_run_is_resumed_after_failed_task(box, executor, kind, broken):
     box.inject(broken, "fail")
     with pytest.raises(ValueError, match="is broken"):
         pipeline(kind).run("serial", state=box.db, params=box.params)
@@ -65,8 +62,7 @@ def test_order_edge_run_is_resumed_where_it_failed(box, executor, kind, broken):
 
 
 @kinds
-def test_order_edge_run_is_resumed_after_failure_of_what_is_waited_for(box, kind):
-    """The load did not run, and runs then."""
+def test_order_edge_run_is_resumed_after_failure_of_order_upstream(box, kind):
     box.inject("create_table", "fail")
     results = pipeline(kind).run("serial", state=box.db, params=box.params, raise_on_failure=False, fail_fast=False)
     assert results.states["load"] == "upstream_failed"
@@ -84,8 +80,6 @@ def test_order_edge_run_is_resumed_after_failure_of_what_is_waited_for(box, kind
 
 @kinds
 def test_order_edge_to_skipped_task_is_resumed(box, kind):
-    """The skipped migration stays skipped, and the load that waits for it runs."""
-
     def skipping():
         return pipeline(kind, when=lambda: False)
 
@@ -101,9 +95,7 @@ def test_order_edge_to_skipped_task_is_resumed(box, kind):
 
 @pytest.mark.parametrize("first", ["no edge", "order", "data"])
 @pytest.mark.parametrize("second", ["no edge", "order", "data"])
-def test_order_edge_that_changed_gives_results_of_new_pipeline(box, first, second):
-    """What is resumed is refused, or ends as the pipeline that is there now would end; here the load had failed."""
-
+def test_order_edge_that_changed_raises_or_gives_results_of_new_pipeline(box, first, second):
     def wired(edge):
         lock, source, sink = Task(create_table), Task(extract), Task(load_by_name, name="load")
         source >> sink

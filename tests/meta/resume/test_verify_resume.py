@@ -1,4 +1,4 @@
-"""The tool with which users test that their own pipelines can be resumed."""
+"""`flowkit.testing.verify_resume`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,17 @@ from flowkit.testing import verify_resume
 
 
 def amount(number_or_names):
-    """Return how many, whether that was counted or listed."""
     return number_or_names if isinstance(number_or_names, int) else len(number_or_names)
 
 
-# Pipelines that can be resumed
-
-
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])
-def test_a_pipeline_that_can_be_resumed(box, executor):
+def test_resumable_pipeline_is_verified_with_every_executor(box, executor):
     verified = verify_resume(diamond(), executor=executor, params=box.params)
     assert amount(verified.tasks) == 4
     assert amount(verified.points) >= 4
 
 
-def test_it_crashes_after_every_point(box):
-    """So the last task runs once for each of them, and once undisturbed."""
+def test_run_is_interrupted_at_every_recorded_point(box):
     tasks = [box.task(name) for name in "abcd"]
     for before, after in itertools.pairwise(tasks):
         before >> after
@@ -40,16 +35,16 @@ def test_it_crashes_after_every_point(box):
     assert box.ran.count("d") >= 4
 
 
-def test_a_flow(box):
+def test_flow_is_verified(box):
     flow = Flow("numbers").add(Task(durable_tasks.extract)).add(Task(durable_tasks.double))
     assert amount(verify_resume(flow, params=box.params).tasks) == 2
 
 
-def test_a_pipeline_without_tasks():
+def test_pipeline_without_tasks_is_verified():
     assert amount(verify_resume(DAG("empty", tasks=[])).tasks) == 0
 
 
-def test_skips_retries_triggers_and_large_results(box):
+def test_skips_retries_triggers_and_large_results_are_verified(box):
     folder = box.folder
 
     def flaky():
@@ -71,19 +66,18 @@ def test_skips_retries_triggers_and_large_results(box):
     assert amount(verified.tasks) == 5
 
 
-def test_cached_tasks(box):
+def test_cached_tasks_are_verified(box):
     verified = verify_resume(diamond(cache=True), params=box.params)
     assert amount(verified.tasks) == 4
 
 
-def test_what_json_does_not_keep_needs_another_serializer(box):
+def test_object_results_are_verified_with_pickle_serializer(box):
     first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     assert amount(verify_resume(DAG("points", tasks=[second]), params=box.params, serializer="pickle").tasks) == 2
 
 
-def test_it_leaves_nothing_behind(box, monkeypatch):
-    """No file where it was called, and no trace in the temporary folder."""
+def test_verification_leaves_no_files(box, monkeypatch):
     temporary, here = Path(box.folder, "temporary"), Path(box.folder, "here")
     temporary.mkdir()
     here.mkdir()
@@ -95,16 +89,12 @@ def test_it_leaves_nothing_behind(box, monkeypatch):
     assert list(here.iterdir()) == []
 
 
-def test_its_result_can_be_read(box):
+def test_repr_of_verified_has_number_of_tasks(box):
     verified = verify_resume(diamond(), params=box.params)
     assert "4" in repr(verified)
 
 
-# Pipelines that cannot
-
-
-def test_a_result_that_depends_on_hidden_state(box):
-    """What a task gives depends on how often it was asked: resuming gives something else than running through."""
+def test_result_that_depends_on_hidden_state_raises(box):
     folder = box.folder
 
     def first():
@@ -123,7 +113,7 @@ def test_a_result_that_depends_on_hidden_state(box):
     assert len(sentence.split()) > 5
 
 
-def test_a_result_that_differs_each_time(box):
+def test_result_that_is_random_raises(box):
     def random():
         import secrets
 
@@ -133,21 +123,20 @@ def test_a_result_that_differs_each_time(box):
         verify_resume(DAG("random", tasks=[Task(random), box.task("other")]))
 
 
-def test_a_result_that_cannot_be_kept_is_found(box):
+def test_unstorable_result_raises(box):
     first, second = Task(durable_tasks.point), Task(durable_tasks.shift)
     first >> second
     with pytest.raises((AssertionError, TypeError), match="point"):
         verify_resume(DAG("points", tasks=[second]), params=box.params)
 
 
-def test_a_pipeline_that_fails_anyway_says_so(box):
+def test_pipeline_that_fails_raises_its_error(box):
     box.inject("double", "fail")
     with pytest.raises((AssertionError, ValueError), match="double is broken"):
         verify_resume(diamond(), params=box.params)
 
 
-def test_users_state_is_left_alone(box):
-    """It works in a place of its own."""
+def test_verification_does_not_use_state_of_user(box):
     with StateManager(box.db) as state:
         diamond().run("serial", state=state, params=box.params)
         verify_resume(diamond(), params=box.params)
