@@ -180,6 +180,81 @@ def test_module_level_wiring_by_many_threads(script):
 # Coroutines
 
 
+@pytest.mark.parametrize("where", ["thread", "pool", "event loop"])
+@pytest.mark.parametrize("edge", ["src >> dst", "dst.after(src)"])
+def test_edge_of_a_call_is_missing_in_another_thread_with_a_warning(script, where, edge):
+    """The DAG is created where the edge does not apply, although the task of the edge is named."""
+    module = script(
+        f"""
+        import asyncio
+        @task
+        def src(): return 1
+        @task
+        def dst(x=0): return x
+        def job(): return DAG("d", tasks=[dst]).run("serial")
+        async def a_job(): return job()
+        def main(run):
+            {edge}
+            return run(job)
+        async def a_main():
+            {edge}
+            return (await asyncio.gather(a_job()))[0]
+        """
+    )
+
+    def in_thread(job):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(job()))
+        thread.start()
+        thread.join(60)
+        return found[0]
+
+    def in_pool(job):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(job).result(60)
+
+    text = r"task 'dst' of DAG 'd' has no upstreams, but a?_?main\(\) declares .*create the DAG there, not in job\(\)"
+    runs = {
+        "thread": lambda: module.main(in_thread),
+        "pool": lambda: module.main(in_pool),
+        "event loop": lambda: asyncio.run(module.a_main()),
+    }
+    with pytest.warns(RuntimeWarning, match=text):
+        assert runs[where]() == {"dst": 0}
+
+
+def test_edges_of_calls_that_ended_do_not_cause_warnings(script):
+    """One builder used its edge, another raised and is kept alive by its traceback, a third has returned."""
+    module = script(
+        """
+        @task
+        def src(): return 1
+        @task
+        def dst(x=0): return x
+        def alone(): return DAG("d", tasks=[dst]).run("serial")
+        def used():
+            src >> dst
+            return DAG("d", tasks=[dst]).run("serial"), DAG("e", tasks=[src]).run("serial")
+        def raises():
+            src >> dst
+            raise ValueError("refused")
+        """
+    )
+    kept = []
+
+    def work(_=0):
+        module.used()
+        try:
+            module.raises()
+        except ValueError as error:
+            kept.append(error)
+        assert module.alone() == {"dst": 0}
+
+    run_threads(work, 1)
+    work()
+    assert len(kept) == 2
+
+
 def test_coroutines_of_one_handler_do_not_mix():
     """Five hundred concurrent requests, each of which waits between its tasks."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
+import types
 
 import pytest
 
@@ -66,22 +68,73 @@ def test_redefined_task_that_was_not_wired_again_is_an_error(notebook, side):
     assert notebook["dag"].run("serial") == {"a": 1, "b": 2}
     source = "@task\ndef a(): return 10" if side == "upstream" else "@task\ndef b(x=0): return x + 10"
     notebook.run(source)
-    lost = "'b'.*'a'" if side == "upstream" else "'a'.*'b'"
-    with pytest.raises(WiringError, match=f"task {lost}, which has since been redefined .*a >> b"):
+    redefined = "a" if side == "upstream" else "b"
+    with pytest.raises(
+        WiringError, match=f"lacks a >> b, because '{redefined}' .* was redefined since: write a >> b again"
+    ):
         notebook["dag"].run("serial")
     notebook.run("a >> b")
     assert notebook["dag"].run("serial") == ({"a": 10, "b": 11} if side == "upstream" else {"a": 1, "b": 11})
 
 
-def test_redefined_task_with_another_edge_left_is_no_error(notebook):
-    """A task that still has an edge on that side runs without the lost one."""
+def test_redefined_task_with_another_edge_left_is_a_warning(notebook):
+    """A task that still has an edge on that side runs without the dropped one, and a warning says so."""
     notebook.run("a, b = Task(lambda: 1, name='a'), Task(lambda: 2, name='b')")
     notebook.run("total = Task(lambda *x: sum(x), name='total')")
     notebook.run("[a, b] >> total\ndag = DAG('notebook')")
     notebook.run("a = Task(lambda: 10, name='a')")
-    assert notebook["dag"].run("serial") == {"b": 2, "total": 2, "a": 10}
+    with pytest.warns(
+        RuntimeWarning, match=r"'notebook' lacks a >> total, because 'a' .* was redefined .*redefine 'total'"
+    ):
+        assert notebook["dag"].run("serial") == {"b": 2, "total": 2, "a": 10}
     notebook.run("a >> total")
     assert notebook["dag"].run("serial")["total"] == 12
+
+
+def test_dropped_edges_are_listed_in_one_message(notebook):
+    for name in "abc":
+        notebook.run(f"{name} = Task(lambda *x: x, name='{name}')")
+    notebook.run("a >> [b, c]\nc.after(b)\ndag = DAG('notebook')")
+    notebook.run("b = Task(lambda: 2, name='b')")
+    with pytest.warns(RuntimeWarning, match=r"lacks a >> b and c.after\(b\), because 'b' .* was redefined"):
+        notebook["dag"].run("serial")
+    notebook.run("a = Task(lambda: 1, name='a')")
+    with pytest.raises(
+        WiringError,
+        match=r"lacks c.after\(b\) and a >> c, because 'b' .* and 'a' .* was redefined .*redefine 'c' as well",
+    ):
+        notebook["dag"].run("serial")
+
+
+def test_dropped_downstream_edge_does_not_matter_to_a_dag_of_upstreams(notebook):
+    notebook.run("a = Task(lambda: 1, name='a')\nb = Task(lambda x: x, name='b')\na >> b")
+    notebook.run("b = Task(lambda x=0: x, name='b')")
+    notebook.run("results = DAG('only a', tasks=[a]).run('serial')")
+    assert notebook["results"] == {"a": 1}
+
+
+def test_redefined_task_that_is_named_without_its_upstream_is_a_warning(notebook):
+    """``tasks=[...]`` does not reach the surviving upstream, so the new task has the record of the edge as well."""
+    notebook.run("a = Task(lambda: 1, name='a')\nb = Task(lambda x=0: x, name='b')\na >> b")
+    notebook.run("b = Task(lambda x=0: x, name='b')\ndag = DAG('named', tasks=[b])")
+    with pytest.warns(
+        RuntimeWarning, match="'named' lacks a >> b, because 'b' .* was redefined since: write a >> b again"
+    ):
+        assert notebook["dag"].run("serial") == {"b": 0}
+    notebook.run("a >> b")
+    assert notebook["dag"].run("serial") == {"a": 1, "b": 1}
+
+
+def test_cell_that_is_run_many_times_keeps_one_old_task(monkeypatch):
+    module = types.ModuleType("notebook_of_many_runs")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    cells = ["b = Task(lambda x=0: x, name='b')", *["a = Task(lambda: 1, name='run again')\na >> b"] * 50]
+    module.Task = Task
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"<cell {number}>", "exec"), vars(module))
+    gc.collect()
+    found = [task for task in gc.get_objects() if isinstance(task, Task) and task.name == "run again"]
+    assert len(found) == 2  # the current one, and the one that the dropped edge names
 
 
 def test_redefined_middle_of_a_chain_names_both_ends(notebook):

@@ -185,13 +185,17 @@ class Call:
         if self.ended:
             return
         if target is None or self.scope.is_empty or is_start(target):
-            self.ended = True
+            self._end()
         else:
             scope = scope_of(target)
             self._pass_to(scope, target.f_code, _top_code(target, scope))
 
-    def _pass_to(self, scope: Scope, code: CodeType, top: CodeType) -> None:
+    def _end(self) -> None:
         self.ended = True
+        self.scope.call_ended()
+
+    def _pass_to(self, scope: Scope, code: CodeType, top: CodeType) -> None:
+        self._end()
         if not self.code.co_flags & _COROUTINE or code.co_flags & _COROUTINE:
             self.scope.pass_to(scope, top, self._before)
 

@@ -154,14 +154,16 @@ class DAG(Pipeline):
                 return found
         upstream, view = self._closure(warn=not self._warned)
         view.mark_used(upstream)
-        if self._tasks is None and block is None and not self._warned:
+        if not self._warned:
             self._warned = True
-            if upstream:
-                where.warn_of_imported(self.name, upstream)
-            else:
-                where.warn_of_nothing(self.name)
+            if self._tasks is None and block is None:
+                if upstream:
+                    where.warn_of_imported(self.name, upstream)
+                else:
+                    where.warn_of_nothing(self.name)
+            where.warn_of_edges_elsewhere(self.name, upstream, view)
         self._view = view
-        return discovery.find(self.name, upstream, view)
+        return discovery.find(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
     def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], View]:
         """Return the tasks with their direct upstreams, and the view of the edges."""

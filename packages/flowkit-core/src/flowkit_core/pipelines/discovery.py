@@ -20,7 +20,7 @@ from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from .calls import callers, known_scope, makers, scope_of, user_frame, variables
 from .edges import METHODS
-from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements
+from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements, sharing
 from .wiring import Vertex, no_task
 
 if TYPE_CHECKING:
@@ -265,6 +265,24 @@ class Surroundings:
         found = variables(frame) if frame.f_code is self._code else []
         return list({id(each): each for each in [*found, *self._globals.values()]}.values())
 
+    def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: View) -> None:
+        """Warn if a task has no upstreams here, but does in a call that is not among the callers.
+
+        Such a call runs in another thread or event-loop task, or is the caller of it.
+        """
+        for scope in sharing():
+            if scope is self.scope or scope in self.around:
+                continue
+            for edge in scope.shared:
+                task = edge.downstream
+                if not edge.used and task in upstream and not upstream[task] and not view.waits(task):
+                    warn(
+                        f"task {task.name!r} of DAG {pipeline!r} has no upstreams, but {scope.name}() declares {edge}, "
+                        f"which applies to pipelines that {scope.name}() or functions that it calls create: create the "
+                        f"DAG there, not in {self.scope.name}(), or wire the tasks at the top level of their module"
+                    )
+                    return
+
     @property
     def _module_name(self) -> str:
         return str(self._globals.get("__name__", "?"))
@@ -454,8 +472,14 @@ class View:
 _NONE: list[Any] = []
 
 
-def find(pipeline: str, upstream: dict[Any, list[Any]], view: View) -> Found:
+def find(pipeline: str, upstream: dict[Any, list[Any]], view: View, *, downstream: bool) -> Found:
     """Sort the tasks of a closure by declaration, and check them.
+
+    Args:
+        pipeline: name of the pipeline.
+        upstream: the tasks, with the tasks that they take results from.
+        view: the edges.
+        downstream: whether the pipeline has everything downstream of its tasks, too.
 
     Raises:
         WiringError: a task was replaced, or two tasks have a data edge and an order-only edge.
@@ -472,13 +496,14 @@ def find(pipeline: str, upstream: dict[Any, list[Any]], view: View) -> Found:
     if view.has_waits or replacements():
         for index, task in enumerate(tasks):
             only = view.waits(task)
-            _check(pipeline, task, upstream[task], only, view)
+            _check(pipeline, task, upstream[task], only)
             if only:
                 waits[index] = tuple(map(position, only))
+        _check_dropped(pipeline, upstream, view, downstream=downstream)
     return Found(tasks, positions, waits)
 
 
-def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any], view: View) -> None:
+def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any]) -> None:
     for other in waits:
         if other in upstream:
             raise WiringError(
@@ -494,22 +519,47 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
             pipeline,
             (task.name,),
         )
-    old = task._lost_upstream
-    if old is not None and not upstream and not waits:
-        raise WiringError(
-            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which has since been redefined "
-            f"({old.place}) and not wired again: write {old.name} >> {task.name}, or redefine {task.name!r} as well",
-            pipeline,
-            (old.name, task.name),
+
+
+def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: View, *, downstream: bool) -> None:
+    """Check that edges which were removed because a task was redefined have been declared again.
+
+    It is an error if a task has no edge left on that side, else a warning.
+
+    Args:
+        pipeline: name of the pipeline.
+        upstream: the tasks, with the tasks that they take results from.
+        view: the edges.
+        downstream: whether the pipeline has everything downstream of its tasks, too.
+    """
+    lacking: dict[str, SharedEdge] = {}
+    isolated: dict[str, SharedEdge] = {}
+    for task, data in upstream.items():
+        for edge in task._dropped:
+            if edge.upstream._replaced and edge.downstream._replaced:
+                continue  # both were redefined, which means a new start
+            if edge.upstream is task:
+                near, other = view.downstream(task) if downstream else None, edge.downstream
+            else:
+                near, other = [*data, *view.waits(task)], edge.upstream
+            if near is not None and other.name not in [each.name for each in near]:
+                (lacking if near or not other._replaced else isolated).setdefault(str(edge), edge)
+    for edges in filter(None, (isolated, lacking)):
+        redefined: dict[str, Any] = {}
+        others: dict[str, Any] = {}
+        for edge in edges.values():
+            for task in (edge.upstream, edge.downstream):
+                (redefined if task._replaced else others)[task.name] = task
+        dropped = " and ".join(edges)
+        places = " and ".join(f"{task.name!r} ({task.place})" for task in redefined.values())
+        text = (
+            f"{pipeline!r} lacks {dropped}, because {places} was redefined since: write {dropped} again (in a "
+            f"notebook, run the cell that wires them), or redefine {' and '.join(map(repr, others))} as well"
         )
-    old = task._lost_downstream
-    if old is not None and not view.downstream(task):
-        raise WiringError(
-            f"task {task.name!r} of {pipeline!r} was wired to {old.name!r}, which has since been redefined "
-            f"({old.place}) and not wired again: write {task.name} >> {old.name}, or redefine {task.name!r} as well",
-            pipeline,
-            (task.name, old.name),
-        )
+        if edges is isolated:
+            first = next(iter(edges.values()))
+            raise WiringError(text, pipeline, (first.upstream.name, first.downstream.name))
+        warn(text)
 
 
 def without_templates(tasks: Iterable[Any], view: View) -> list[Any]:

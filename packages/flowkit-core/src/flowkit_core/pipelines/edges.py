@@ -106,11 +106,11 @@ class Edges:
             index.extend(edges, key, value)
         return index.table
 
-    def drop_replaced(self) -> None:
-        """Remove the edges of replaced tasks, and record them at the tasks on their other ends; see `note_lost`."""
-        for edges in (self.data, self.order):
-            if lost := [pair for pair in pairs(edges) if pair[0]._replaced or pair[1]._replaced]:
-                note_lost(lost)
+    def drop_replaced(self, new: Any) -> None:
+        """Remove the edges of replaced tasks, given the task that replaces them; see `note_dropped`."""
+        for edges, order_only in ((self.data, False), (self.order, True)):
+            if dropped := [pair for pair in pairs(edges) if pair[0]._replaced or pair[1]._replaced]:
+                note_dropped([SharedEdge(*pair, order_only) for pair in dropped], new)
                 kept = [pair for pair in pairs(edges) if not (pair[0]._replaced or pair[1]._replaced)]
                 edges[:] = [task for pair in kept for task in pair]
                 self._generation += 1
@@ -128,20 +128,19 @@ def pairs(edges: list[Any], start: int = 0) -> Iterator[tuple[Any, Any]]:
     return zip(tasks, tasks)
 
 
-def note_lost(edges: Iterable[tuple[Any, Any]], origin: Origin | None = None) -> None:
-    """Record at each neighbor of a replaced task that it has lost an edge; discovery checks that it was wired again.
+def note_dropped(edges: Iterable[SharedEdge], new: Any, origin: Origin | None = None) -> None:
+    """Record removed edges at the tasks on their other ends, and edges of a replaced downstream at the new task.
 
     Args:
-        edges: the removed edges.
+        edges: edges of which one task was replaced, or both.
+        new: the task that replaces it.
         origin: only tasks of this origin are marked; None for all.
     """
-    for upstream, downstream in edges:
-        for replaced, other, note in (
-            (upstream, downstream, "_lost_upstream"),
-            (downstream, upstream, "_lost_downstream"),
-        ):
+    for edge in edges:
+        for replaced, other in ((edge.upstream, edge.downstream), (edge.downstream, edge.upstream)):
             if replaced._replaced and not other._replaced and (origin is None or other._origin.current() is origin):
-                setattr(other, note, replaced)
+                for task in (other, new) if replaced is edge.downstream else (other,):
+                    task._dropped = (*[each for each in task._dropped if str(each) != str(edge)], edge)
 
 
 class Origin:
@@ -209,7 +208,6 @@ class SharedEdge:
         self.serial = next(serials)
         self.after = {origin: len(origin.edges.data) for origin in downstream._origin.chain()}
 
-    @property
-    def pair(self) -> tuple[Any, Any]:
-        """The two tasks."""
-        return self.upstream, self.downstream
+    def __str__(self) -> str:
+        before, after = self.upstream.name, self.downstream.name
+        return f"{after}.after({before})" if self.order_only else f"{before} >> {after}"

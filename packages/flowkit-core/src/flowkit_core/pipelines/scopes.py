@@ -12,7 +12,7 @@ from weakref import WeakSet, ref
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
-from .edges import Origin, SharedEdge, note_lost
+from .edges import Origin, SharedEdge, note_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -26,6 +26,7 @@ MODULE_KEY = "__flowkit_scope__"
 _modules: dict[int, ref[Scope]] = {}
 entered: list[Block] = []
 """The open ``with`` blocks of this process, one item for each entry."""
+_sharing: dict[int, ref[Scope]] = {}
 _replacements = 0
 
 
@@ -114,14 +115,14 @@ class Scope:
                 old._replaced = True
             self._drop([old for old, _ in known])  # a task created in a function may still be used by an object
             known.clear()
-            lost = [edge for edge in self.shared if edge.upstream._replaced or edge.downstream._replaced]
-            if lost:
+            dropped = [edge for edge in self.shared if edge.upstream._replaced or edge.downstream._replaced]
+            if dropped:
                 own = self.origin.current()
-                note_lost([edge.pair for edge in lost], own)
-                self.shared = [edge for edge in self.shared if edge not in lost]
+                note_dropped(dropped, task, own)
+                self.shared = [edge for edge in self.shared if edge not in dropped]
                 self._forgotten = min(self._forgotten, len(self.shared))
             for origin in {origin for old in replaced for origin in old._origin.chain()}:
-                origin.edges.drop_replaced()
+                origin.edges.drop_replaced(task)
         elif len(known) == 2:
             surplus, _ = known.pop()
             if not any(edge.upstream is surplus or edge.downstream is surplus for edge in self.shared):
@@ -139,7 +140,16 @@ class Scope:
         ):
             (origin.edges.order if order_only else origin.edges.data).extend((upstream, downstream))
         else:
-            self.shared.append(SharedEdge(upstream, downstream, order_only))
+            self._share(SharedEdge(upstream, downstream, order_only))
+
+    def _share(self, edge: SharedEdge) -> None:
+        if not self.namespace and not self.shared:
+            _sharing[id(self)] = ref(self, partial(_forget, _sharing, id(self)))
+        self.shared.append(edge)
+
+    def call_ended(self) -> None:
+        """Exclude this scope from `sharing`; a traceback may keep the frame of the call alive."""
+        _sharing.pop(id(self), None)
 
     def members(self) -> list[Any]:
         """Return the tasks that were created or wired in this scope, in order of declaration."""
@@ -205,7 +215,7 @@ class Scope:
                 caller.wire(edge.upstream, edge.downstream, edge.order_only)
             else:
                 edge.passed_on |= caller.package != self.package
-                caller.shared.append(edge)
+                caller._share(edge)
         self.shared = shared
 
     @property
@@ -285,7 +295,7 @@ def module_scope(names: dict[str, Any]) -> Scope:
     if not _is_scope_of(names, scope):
         scope = names[MODULE_KEY] = new
     if scope is new:
-        _modules[id(new)] = ref(new, partial(_forget_module, id(new)))
+        _modules[id(new)] = ref(new, partial(_forget, _modules, id(new)))
     return scope
 
 
@@ -294,13 +304,18 @@ def _is_scope_of(names: dict[str, Any], found: object) -> bool:
     return isinstance(found, Scope) and found.namespace == id(names)
 
 
-def _forget_module(number: int, _reference: object) -> None:
-    _modules.pop(number, None)
+def _forget(scopes: dict[int, ref[Scope]], number: int, _reference: object) -> None:
+    scopes.pop(number, None)
 
 
 def modules() -> list[Scope]:
     """Return the scopes of all modules."""
     return [scope for reference in list(_modules.values()) if (scope := reference()) is not None]
+
+
+def sharing() -> list[Scope]:
+    """Return the scopes of the calls that have declared shared edges and have not ended."""
+    return [scope for reference in list(_sharing.values()) if (scope := reference()) is not None]
 
 
 def replacements() -> int:

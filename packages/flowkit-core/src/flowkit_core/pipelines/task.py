@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.runs.persistence import Cache
 
+    from .edges import SharedEdge
     from .options import RetryOn, TaskOptions, Trigger
 
 P = ParamSpec("P")
@@ -112,8 +113,7 @@ class Task(Vertex, Generic[P, R_co]):
     _original: Task[..., Any] | None = None  # of a copy
     _used = False  # in a pipeline or a block, or called
     _replaced = False
-    _lost_upstream: Task[..., Any] | None = None
-    _lost_downstream: Task[..., Any] | None = None
+    _dropped: tuple[SharedEdge, ...] = ()
     _warned_of_iterator = _warned_of_none = False
     _serial = 0
     _code: CodeType | None = None  # code that created the task; _lasti is the index of the instruction
