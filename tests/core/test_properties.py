@@ -275,7 +275,7 @@ class RunMachine(RuleBasedStateMachine):
 
     def finish(self, node, outcome):
         answer = self.run.finish(node, outcome)
-        state = self.run.states()[node.name]
+        state = self.run.state.states()[node.name]
         if isinstance(answer, Retry):
             assert state == "pending"
             assert answer.node is node
@@ -343,12 +343,12 @@ class RunMachine(RuleBasedStateMachine):
     def states_agree(self):
         if not hasattr(self, "run"):
             return
-        states = self.run.states()
+        states = self.run.state.states()
         assert {name: state for name, state in states.items() if state != "pending"} == self.ended
         assert self.run.done == (len(self.ended) == len(self.shape))
-        assert set(self.run.succeeded()) == {name for name, state in self.ended.items() if state == "succeeded"}
-        assert set(self.run.failed()) == {name for name, state in self.ended.items() if state == "failed"}
-        assert set(self.run.skipped()) == {name for name, state in self.ended.items() if state == "skipped"}
+        assert set(self.run.state.succeeded()) == {name for name, state in self.ended.items() if state == "succeeded"}
+        assert set(self.run.state.failed()) == {name for name, state in self.ended.items() if state == "failed"}
+        assert set(self.run.state.skipped()) == {name for name, state in self.ended.items() if state == "skipped"}
 
     def teardown(self):
         """Drive what is left to its end: no run hangs."""

@@ -85,7 +85,7 @@ def test_the_schedule(options, times):
     simulation = Simulation(flaky(99, **options))
     assert simulation.times("flaky") == times
     assert simulation.now == times[-1]
-    assert simulation.run.states() == {"flaky": "failed"}
+    assert simulation.run.state.states() == {"flaky": "failed"}
     assert [attempt for _, _, attempt in simulation.starts] == list(range(1, len(times) + 1))
 
 
@@ -93,7 +93,7 @@ def test_the_schedule(options, times):
 def test_retries_stop_at_the_first_success(failures):
     """retries=3 is three more tries after the first, and no more than it takes."""
     simulation = Simulation(flaky(failures, retries=3))
-    assert simulation.run.succeeded() == {"flaky": failures + 1}
+    assert simulation.run.state.succeeded() == {"flaky": failures + 1}
     assert len(simulation.starts) == failures + 1
 
 
@@ -101,7 +101,7 @@ def test_one_failure_more_is_a_failure():
     """Four attempts, and the last error counts."""
     simulation = Simulation(flaky(4, retries=3))
     assert len(simulation.starts) == 4
-    assert str(simulation.run.failed()["flaky"]) == "failure 4"
+    assert str(simulation.run.state.failed()["flaky"]) == "failure 4"
 
 
 @pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
@@ -156,7 +156,7 @@ def test_retry_on_decides_after_each_attempt(retry_on, tries):
 
 def test_a_retry_on_that_fails_does_not_hide_the_error():
     """The task's own error is raised, with a note about the other one."""
-    error = Simulation(flaky(99, retries=3, retry_on=lambda error: 1 / 0)).run.failed()["flaky"]
+    error = Simulation(flaky(99, retries=3, retry_on=lambda error: 1 / 0)).run.state.failed()["flaky"]
     assert str(error) == "failure 1"
     assert any("retry_on" in note and "ZeroDivisionError" in note for note in error.__notes__)
 
@@ -195,18 +195,18 @@ def test_a_failure_elsewhere_ends_a_wait():
     simulation = Simulation(waiting, broken, below, alert, observers=[seen.append])
     run = simulation.run
     assert simulation.times("waiting") == [0]
-    assert run.states() == {
+    assert run.state.states() == {
         "broken": "failed",
         "waiting": "failed",
         "below": "upstream_failed",
         "alert": "succeeded",
     }
     assert heard == ["alert"]
-    assert list(run.failed()) == ["broken", "waiting"]
-    assert (str(run.failed()["waiting"]), run.attempts()["waiting"]) == ("failure 1", 1)
+    assert list(run.state.failed()) == ["broken", "waiting"]
+    assert (str(run.state.failed()["waiting"]), run.state.attempts()["waiting"]) == ("failure 1", 1)
     (failed,) = [event for event in seen if isinstance(event, TaskFailed) and event.task == "waiting"]
-    assert (failed.attempt, failed.error) == (1, run.failed()["waiting"])
-    assert run.error() is run.failed()["broken"]
+    assert (failed.attempt, failed.error) == (1, run.state.failed()["waiting"])
+    assert run.error() is run.state.failed()["broken"]
     first, second = run.error().__notes__
     assert "0 were running, 1 did not start; 1 task waited for a retry; 1 clean-up task ran" in first
     assert second == "flowkit: task 'waiting' of 'simulated' failed on attempt 1 of 3 too: ValueError: failure 1"
@@ -221,8 +221,8 @@ def test_a_failure_between_the_call_and_its_beginning_ends_a_wait_too():
     assert run.call(first).attempt == 2
     run.finish(second, run.call(second).invoke())
     run.finish(first, run.mark_started(first))
-    assert run.states() == {"waiting": "failed", "broken": "failed"}
-    assert str(run.failed()["waiting"]) == "failure 1"
+    assert run.state.states() == {"waiting": "failed", "broken": "failed"}
+    assert str(run.state.failed()["waiting"]) == "failure 1"
 
 
 @pytest.mark.parametrize("abandoned", [True, False])
@@ -237,8 +237,8 @@ def test_a_retry_that_was_canceled_says_what_was_raised_before(abandoned):
         run.abandon()
     else:
         run.finish(node, run.call(node))
-    assert run.states() == {"waiting": "cancelled"}
-    assert run.reasons() == {"waiting": "enough is enough; its last attempt had raised ValueError: failure 1"}
+    assert run.state.states() == {"waiting": "cancelled"}
+    assert run.state.reasons() == {"waiting": "enough is enough; its last attempt had raised ValueError: failure 1"}
     assert run.error() is None
 
 
@@ -247,7 +247,7 @@ def test_without_fail_fast_a_wait_goes_on():
     waiting = flaky(1, name="waiting", retries=1, delay=100)
     broken = Task(lambda: 1 / 0, name="broken")
     simulation = Simulation(waiting, broken, fail_fast=False)
-    assert simulation.run.states() == {"waiting": "succeeded", "broken": "failed"}
+    assert simulation.run.state.states() == {"waiting": "succeeded", "broken": "failed"}
 
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_done", "one_failed"])
@@ -265,7 +265,7 @@ def test_a_cancelled_run_starts_nothing_more_and_says_why(trigger):
     (last,) = run.finish(second, run.call(second))
     assert list(run.finish(last, run.call(last))) == []
     assert run.done
-    assert run.states() == {"start": "succeeded", "waiting": "cancelled", "end": "cancelled"}
+    assert run.state.states() == {"start": "succeeded", "waiting": "cancelled", "end": "cancelled"}
     assert {event.reason for event in seen if isinstance(event, TaskNotRun)} == {"enough is enough"}
 
 

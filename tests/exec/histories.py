@@ -159,9 +159,9 @@ def _stop(history):
 
 def _results(history, run):
     told = {name for kind, name in history.lines if kind == TaskSucceeded.__name__}
-    if run.succeeded() != {name: name for name in told}:
-        yield f"results are {run.succeeded()}, told were {sorted(told)}"
-    states = run.states()
+    if run.state.succeeded() != {name: name for name in told}:
+        yield f"results are {run.state.succeeded()}, told were {sorted(told)}"
+    states = run.state.states()
     for kind, name in history.lines:
         expected = {TaskSucceeded.__name__: "succeeded", TaskFailed.__name__: "failed"}.get(kind)
         if expected and states[name] != expected:

@@ -56,9 +56,9 @@ class Results(dict[str, Any]):
     @classmethod
     def of(cls, run: Run) -> Results:
         """Return the results of a run; the facts beside the values are put together only when they are asked for."""
-        results = cls(run.succeeded())
+        results = cls(run.state.succeeded())
         results.run_id = run.run_id
-        results._summary = run.summary()
+        results._summary = run.state.summary()
         return results
 
     def attach(self, error: BaseException) -> None:

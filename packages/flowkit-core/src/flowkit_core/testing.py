@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .executor import Executor
     from .pipelines.pipeline import Pipeline
     from .results import Results
-    from .runs.persistence import Cache, Done, Resume, RunJournal, Store
+    from .runs.persistence import Cache, RecordedTask, Resume, RunJournal, Store
 
 _DONE = tuple(STATES[state] for state in DONE)
 
@@ -173,7 +173,7 @@ class _Journal:
         return self._journal.run_id
 
     @property
-    def done(self) -> Mapping[int, Done]:
+    def done(self) -> Mapping[int, RecordedTask]:
         return self._journal.done
 
     def prepare(self, place: int, value: Any) -> Any:

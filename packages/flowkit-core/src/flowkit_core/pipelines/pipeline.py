@@ -308,8 +308,8 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
     name = getattr(executor, "name", type(executor).__name__)
     began = perf_counter()
     try:
-        if run.wants(RunStarted):
-            run.tell(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
+        if run.events.wants(RunStarted):
+            run.events.emit(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
             began = perf_counter()
         executor.execute(run)
         if not run.done:
@@ -320,13 +320,13 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
     except BaseException as error:
         run.abandon()
         if not isinstance(error, Exception):
-            add_note(error, run.interruption())
+            add_note(error, run.report.interruption())
         run.close(error)
         Results.of(run).attach(error)
         raise
     finally:
-        if run.wants(RunFinished):
-            run.tell(RunFinished, counts=run.counts(), duration=perf_counter() - began)
+        if run.events.wants(RunFinished):
+            run.events.emit(RunFinished, counts=run.state.counts(), duration=perf_counter() - began)
 
 
 def _remark(task: Any) -> str:

@@ -36,7 +36,7 @@ class PlannedTask(Protocol):
         """What must have become of its upstreams."""
 
 
-class Done(Protocol):
+class RecordedTask(Protocol):
     """How a task ended in the part of a run that was recorded before."""
 
     @property
@@ -73,7 +73,7 @@ class RunJournal(Protocol):
         """Which run."""
 
     @property
-    def done(self) -> Mapping[int, Done]:
+    def done(self) -> Mapping[int, RecordedTask]:
         """What was recorded before."""
 
     def prepare(self, place: int, value: Any) -> Any:
@@ -119,7 +119,7 @@ class Store(Protocol):
         """Let go of the file."""
 
 
-class Found(Protocol):
+class CacheLookup(Protocol):
     """The answer to a look-up in a cache.
 
     Attributes:
@@ -166,7 +166,7 @@ class Cache(Protocol):
         name: str,
         ignore: Collection[str],
         refresh: bool,
-    ) -> Found:
+    ) -> CacheLookup:
         """Look for the result of a call, unless it is to be computed anew in any case (``refresh``)."""
 
     def keep(self, token: Any, value: Any, /) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowkit_core.pipelines.graph import Graph
     from flowkit_core.pipelines.node import Node
 
-    from .persistence import Cache, Done, Refresh, Resume, RunJournal, StateErrors, Store
+    from .persistence import Cache, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
 
 
 class RunRecorder:
@@ -75,7 +75,7 @@ class RunRecorder:
         self._caches: dict[int, Cache] = {}
         self._journal: RunJournal | None = None
         self.run_id = run_id
-        self.done: Mapping[int, Done] = {}
+        self.done: Mapping[int, RecordedTask] = {}
         self.sources: dict[int, str] = {}
         store, owned = open_store(state)
         self._owned = store if owned else None

@@ -1,67 +1,87 @@
-"""One execution of a graph, as a state machine without threads, clock, files or sleep.
-
-An executor asks which nodes may start (`Run.start`), what to call for each (`Run.call`), carries the call to where it
-runs, and tells how it ended (`Run.finish`), which answers with the nodes that became ready. Everything that a run
-*means* — conditions, skips, triggers, retries, failure policy — is decided here, once, for every executor.
-
-A node's life: its upstreams end one by one; with the last of them it is ready; ``call`` judges it, and it either runs
-or ends at once (skipped, upstream-failed, cancelled); ``finish`` makes its state final and counts down its
-downstreams. So every node passes through ``call`` and ``finish`` exactly once per attempt, also after a failure.
-
-While nothing was skipped, failed or cancelled and nobody listens, the run is *smooth*, and a plain node needs no
-judging: that is the common path, and it is kept to a few operations that are atomic under the GIL. Everything else
-takes the lock.
-"""
+"""Class `Run`: one execution of a graph, as a state machine without threads, clock, files or sleep."""
 
 from __future__ import annotations
 
 from _thread import RLock
-from itertools import repeat
 
-from flowkit_core._atomic import countdowns
-from flowkit_core._text import counted, escape_control_chars, short_repr
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from flowkit_core.failures import Failure, add_note, all_of, clear_frames, described, first_of, report, strip_traceback
-from flowkit_core.pipelines.binding import bind_condition
-from flowkit_core.pipelines.open_parameters import params_of
-from flowkit_core.pipelines.parameters import KEY, Parameters
+from flowkit_core.failures import add_note, clear_frames, described, strip_traceback
 
+from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Retry
+from .event_emitter import EventEmitter
+from .run_report import RunReport
 from .run_state import ABSENT, RunState
-from .states import BAD, CANCELLED, CLEAN_UP, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
+from .states import (
+    CANCELLED,
+    CLEANUP_TRIGGERS,
+    FAILED,
+    PENDING,
+    SKIPPED,
+    STATES,
+    SUCCEEDED,
+    UPSTREAM_FAILED,
+    Phase,
+)
+from .triggers import check_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.events import Event, Observer
+    from flowkit_core.events import Observer
     from flowkit_core.pipelines.graph import Graph
     from flowkit_core.pipelines.node import Node
 
     from .recorder import RunRecorder
 
-NOTHING: tuple[Node, ...] = ()
+_NO_NODES: tuple[Node, ...] = ()
 
 
-class Run(RunState):
-    """One execution of a graph.
+class Run:
+    """One execution of a graph. It decides what runs, in which order, and with which outcome, for every executor.
+
+    An executor drives it with three verbs:
+
+    * :meth:`start` returns the nodes that are ready first.
+    * :meth:`call` returns the call of a ready node, or an :class:`Outcome` if the node ends without being called.
+      :meth:`mark_started` is called when the call starts.
+    * :meth:`finish` takes the result of a call, or an :class:`Outcome`, and returns the nodes that are ready now, or a
+      :class:`Retry`.
+
+    Each node passes through ``call`` and ``finish`` once per attempt, whatever its state in the end. :meth:`cancel`
+    and :meth:`abandon` end a run early. All methods may be called from any thread.
+
+    While every node has succeeded, and nothing must be recorded or reported per task, the run is on the *fast path*:
+    simple nodes need no check, no lock and no event, and a :class:`Worker` runs them in one loop.
 
     Args:
-        graph: what to run.
+        graph: the graph to run.
         params: values for parameters that no upstream fills.
-        fail_fast: whether the first failure stops all new starts but those of clean-up tasks.
-        observers: who is told what happens.
-        run_id: a text that no other run has.
-        random: returns numbers in [0, 1) for the jitter of retries; None leaves the jitter out.
-        recorder: where the run is recorded, and what was recorded before, if it is resumed; None for neither.
+        fail_fast: whether the first failure stops all new starts except those of clean-up tasks.
+        observers: callables that get events.
+        run_id: unique id of the run.
+        random: returns numbers in [0, 1), for the jitter of retries; None means no jitter.
+        recorder: the record of the run and the caches of its tasks; None if there are none.
 
     Attributes:
-        graph: what is run.
-        smooth: whether nothing but success has happened so far, and nobody wants to hear of each task.
-        unrecorded: what stopped the run because it could not be recorded; None as long as nothing has.
-        leaving: whether a task raised what is meant to end the program, SystemExit for one: what runs elsewhere should
-            be given a short time to end, and no more.
+        graph: the graph.
+        state: states and results by node index.
+        params: see above.
+        fail_fast: see above.
+        run_id: see above.
+        phase: how far the run has been stopped, a constant of :class:`Phase`.
+        stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
+        events: passes events to the observers.
+        report: facts for the error message.
+        fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: there are no params, no
+            recorder and no observers of tasks, the run is not stopping, and no task was skipped or has failed.
+        has_task_observers: whether an observer wants to know of each start or success.
+        exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
+            grace period.
+        record_error: why the run could not be recorded and was stopped; None otherwise.
 
     Examples:
         >>> from flowkit_core import DAG, Run, task
@@ -75,8 +95,8 @@ class Run(RunState):
         >>> while ready:
         ...     node = ready.pop()
         ...     ready += run.finish(node, run.call(node).invoke())
-        >>> run.done, run.succeeded()
-        (True, {'one': 1, 'two': 2})
+        >>> run, run.state.succeeded()
+        (<Run by hand: 2 succeeded>, {'one': 1, 'two': 2})
     """
 
     def __init__(
@@ -90,360 +110,254 @@ class Run(RunState):
         random: Callable[[], float] | None = None,
         recorder: RunRecorder | None = None,
     ) -> None:
-        super().__init__(graph)
+        self.graph = graph
+        self.state = RunState(graph)
         self.params = dict(params or {})
         self.fail_fast = fail_fast
         self.run_id = run_id
-        self._waiting = countdowns(graph.countdowns)
-        self._random = random
-        self._lock = RLock()
-        self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
-        self._halted = False
+        self.phase = Phase.RUNNING
+        self.stop_reason = ""
         self.exiting = False
-        self._cancelled: str | None = None
-        self._abandoned = False
-        self._at_failure: tuple[int, int] | None = None
-        self._begun_late: set[int] = set()
-        self._last_errors: dict[int, BaseException] = {}  # what tasks that wait for a retry raised last
-        self._given_up = 0  # tasks that waited for a retry when the run was stopped
-        self._stopped = 0  # tasks that had begun, and did not come to an end
-        self._unfinished: list[str] = []  # their names, as far as the end of the run was not waited for
-        self._unfinished_fate = ""
-        self._recorder = recorder
-        if recorder is not None:
-            self._sources = recorder.sources
         self.record_error: Exception | None = None
-        self._obstacle = "another task failed before it could start"
-        self.has_task_observers = self.wants(TaskStarted) or self.wants(TaskSucceeded)
-        self._clean = not self.params  # nothing but success has happened so far: plain nodes need no judging
-        self.fast_path = self._clean and not self.has_task_observers and recorder is None
-        if recorder is not None and recorder.done:
-            self._take_over(recorder)
+        self._lock = RLock()
+        self.events = EventEmitter(observers, run_id, graph.name, self._lock)
+        self.report = RunReport(graph, self.state)
+        self._random = random
+        self._recorder = recorder
+        self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
+        self._unchecked = not self.params  # whether `call` needs no check for simple nodes
+        self.fast_path = self._unchecked and not self.has_task_observers and recorder is None
+        if recorder is not None:
+            self.state.source_of = recorder.sources
+            if recorder.done:
+                self.state.take_over(graph, recorder.done)
+                self._unchecked = self._unchecked and SKIPPED not in self.state.codes
 
-    # ---- what a driver calls -------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.state.counts().items())
+        return f"<Run {escape_control_chars(self.graph.name)}: {counts or 'no tasks'}>"
+
+    # ---- the protocol of executors ---------------------------------------------------------------------------------
 
     def start(self) -> Sequence[Node]:
-        """Return the nodes that are ready at once, in topological order."""
-        nodes, states = self.graph.nodes, self._states
+        """Return the nodes that are ready at the start, in topological order."""
         if self._recorder is None or not self._recorder.done:
             return self.graph.first
-        if self.wants(TaskReused):
+        if self.events.wants(TaskReused):
             for index in self._recorder.done:
-                self._tell_task(TaskReused, nodes[index], source="resume")
-        return [
-            node
-            for node in nodes
-            if states[node.index] == PENDING and all(states[index] != PENDING for index in node.upstream)
-        ]
-
-    def _take_over(self, recorder: RunRecorder) -> None:
-        """Make what was done before a part of this run, before anything can go wrong with it."""
-        nodes, states, waiting = self.graph.nodes, self._states, self._waiting
-        for index, done in recorder.done.items():
-            states[index] = STATES.index(done.state)
-            self.seconds[index], self._attempts[index] = done.seconds, done.attempts
-            if states[index] == SUCCEEDED:
-                self.values[index] = done.value
-            else:
-                self._reasons[index] = done.reason
-                self._clean = False
-            waiting[index] = repeat(0)  # whatever its upstreams do, it is not handed out again
-        for index in recorder.done:
-            for after in nodes[index].downstream:
-                next(waiting[after.index], None)
+                self.events.emit(TaskReused, task=self.graph.names[index], source="resume")
+        return self.state.ready_now(self.graph)
 
     def call(self, node: Node) -> Call | Outcome:
-        """Return the call for a ready node; or how it ends without one, to be handed to :meth:`finish` as it is."""
-        if self._clean and node.is_simple:
-            values, pick, sources = self.values, node.gather, node.arg_sources
-            args: Any = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
-            return Call(node, args, {}, None, 1)
+        """Return the call of a ready node; or its outcome, to be passed to :meth:`finish`, if it is not called."""
+        if self._unchecked and node.is_simple:
+            return Call(node, simple_arguments(node, self.state.values), {}, None, 1)
         with self._lock:
-            ending = self._judge(node)
-            if ending is not None:
-                return ending
-            bound = self._arguments(node)
+            attempt = self.state.attempt_of.get(node.index, 1)
+            outcome = self._check(node, attempt)
+            if outcome is not None:
+                return outcome
+            bound = call_arguments(node, self.state, self.params, self.run_id)
             if isinstance(bound, Outcome):
                 return bound
-            if self._halted:
-                self._begun_late.add(node.index)
-            attempt = self._attempts.get(node.index, 1)
+            if self.phase != Phase.RUNNING:
+                self.report.cleanup_started.add(node.index)
         args, kwargs, when = bound
         if attempt > 1:
             return Call(node, args, kwargs, None, attempt)
         lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
         return Call(node, args, kwargs, when, attempt, lookup)
 
+    def _check(self, node: Node, attempt: int) -> Outcome | None:
+        """Return how a ready node ends without being called; None if it may run."""
+        if self.phase >= Phase.CANCELLED:
+            return Outcome(CANCELLED, self.stop_reason)
+        if self._unchecked and node.task.trigger != "one_failed":
+            return None  # every upstream has succeeded
+        if attempt > 1:
+            return None if self.may_start(node) else Outcome(CANCELLED, self.stop_reason)
+        stop_reason = self.stop_reason if self.phase == Phase.STOPPING else None
+        return check_trigger(node, self.state.codes, self.graph.names, stop_reason)
+
     def mark_started(self, node: Node, *, already: bool = False) -> Outcome | None:
-        """Take note that a call begins to run; return how the node ends instead, if a failure has come between.
+        """Note that a call starts; return how the node ends instead if the run has been stopped since :meth:`call`.
 
         Args:
             node: the node.
-            already: whether it has begun in any case, somewhere else.
+            already: whether the call has started elsewhere in any case.
         """
-        if not self.has_task_observers and not self._halted and not self._last_errors:
+        if not self.has_task_observers and self.phase == Phase.RUNNING and not self.state.retry_of:
             return None
         with self._lock:
             if not already and not self.may_start(node):
-                return Outcome(CANCELLED, self._obstacle)
-            self._last_errors.pop(node.index, None)
-            if self.wants(TaskStarted):
-                attempt = self._attempts.get(node.index, 1)
-                self._tell_task(TaskStarted, node, attempt=attempt, max_attempts=1 + node.task.retry.retries)
+                return Outcome(CANCELLED, self.stop_reason)
+            self.state.retry_of.pop(node.index, None)
+            if self.events.wants(TaskStarted):
+                attempt = self.state.attempt_of.get(node.index, 1)
+                self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=_max_attempts(node))
         return None
 
-    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> Sequence[Node] | Retry:
-        """Take the outcome of a call, and return the nodes that became ready.
-
-        May be called from any thread.
+    def finish(self, node: Node, result: Any, seconds: float = 0.0) -> Sequence[Node] | Retry:
+        """Take the result of a call, and return the nodes that became ready.
 
         Args:
-            node: the node, as it was handed out.
-            outcome: what the function returned, or an :class:`Outcome`.
-            seconds: how long the call took.
+            node: the node.
+            result: what the function returned, or an :class:`Outcome`.
+            seconds: duration of the call.
 
         Returns:
-            The nodes that are ready now; or a :class:`Retry` for an attempt that failed and is to be repeated.
+            The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        if not self.fast_path or type(outcome) is Outcome:
-            later = self._finalize(node, outcome, seconds)
-            if later is not None:
-                return later
-            if self._abandoned:
-                return NOTHING
+        if self.fast_path and type(result) is not Outcome:
+            state, index = self.state, node.index
+            state.values[index] = result
+            state.seconds[index] = seconds
+            state.codes[index] = SUCCEEDED
         else:
-            index = node.index
-            self.values[index] = outcome
-            self.seconds[index] = seconds
-            self._states[index] = SUCCEEDED
-        downstream = node.downstream
-        if not downstream:
-            return NOTHING
-        waiting = self._waiting
-        if len(downstream) == 1:
-            return downstream if next(waiting[downstream[0].index], None) is None else NOTHING
-        return [after for after in downstream if next(waiting[after.index], None) is None]
+            retry = self._finalize(node, result, seconds)
+            if retry is not None:
+                return retry
+            if self.phase == Phase.ABANDONED:
+                return _NO_NODES
+        return self.state.ready_after(node)
+
+    # ---- ending early ----------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str) -> None:
-        """Start nothing more, not even clean-up tasks; what waits ends as cancelled when the driver hands it in."""
+        """Start no more nodes, clean-up tasks included; pending nodes end as cancelled when they are passed in."""
         with self._lock:
-            self._halt()
-            if self._cancelled is None:
-                self._cancelled = reason
+            if self.phase < Phase.CANCELLED:
+                self._enter_phase(Phase.CANCELLED, reason)
 
     def abandon(self, running: Iterable[Node] = (), fate: str = "left alone") -> None:
-        """Give up: every node without a final state ends as cancelled, and outcomes that arrive later are ignored.
+        """End every pending node as cancelled, and ignore outcomes that arrive later.
 
         Args:
-            running: the nodes that are running.
-            fate: what becomes of those, in words.
+            running: the nodes that are still running.
+            fate: what happens to those, for messages.
         """
         with self._lock:
             self.cancel("the run was abandoned")
-            self._abandoned = True
-            begun = {node.index for node in running}
+            self.phase = Phase.ABANDONED
+            running_now = {node.index for node in running}
             for node in self.graph.nodes:
-                stopped = node.index in begun
-                if self._states[node.index] == PENDING:
-                    self._states[node.index] = CANCELLED
-                    if stopped:
-                        self._unfinished.append(node.name)
-                        self._stopped += 1
-                        self._unfinished_fate = fate
-                    reason = f"it was running when the run ended, and was {fate}" if stopped else self._cancelled or ""
-                    reason = self._reasons[node.index] = self._skip_reason(node, reason)
-                    if self.wants(TaskNotRun):
-                        self._tell_not_run(node, reason, started=stopped)
-            # a sprint that is still under way in some thread writes into the old ones
-            self._states, self.values, self.seconds = self._states[:], self.values[:], self.seconds[:]
+                if self.state.codes[node.index] != PENDING:
+                    continue
+                self.state.codes[node.index] = CANCELLED
+                reason, started = self.stop_reason, node.index in running_now
+                if started:
+                    reason = f"it was running when the run ended, and was {fate}"
+                    self.report.unfinished.append(node.name)
+                    self.report.unfinished_fate = fate
+                    self.report.interrupted += 1
+                self._set_reason(node, reason, started=started)
+            self.state.detach()
+
+    def may_start(self, node: Node) -> bool:
+        """Return whether the phase of the run lets a node start: while it is stopping, only clean-up tasks may."""
+        if self.phase == Phase.RUNNING:
+            return True
+        return self.phase == Phase.STOPPING and node.task.trigger in CLEANUP_TRIGGERS
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no nodes start any more except clean-up tasks."""
+        return self.phase >= Phase.STOPPING
 
     @property
     def cancelled(self) -> bool:
-        """Whether nothing at all is started any more."""
-        return self._cancelled is not None
+        """Whether no nodes start any more at all."""
+        return self.phase >= Phase.CANCELLED
 
     @property
     def done(self) -> bool:
         """Whether every node has its final state."""
-        return PENDING not in self._states
-
-    @property
-    def stopping(self) -> bool:
-        """Whether nothing but clean-up tasks is started any more."""
-        return self._halted
+        return PENDING not in self.state.codes
 
     @property
     def cleanup_running(self) -> bool:
-        """Whether a clean-up task runs that began after a failure."""
+        """Whether a clean-up task is running that started after the run was stopped."""
         with self._lock:
-            return any(self._states[index] == PENDING for index in self._begun_late)
+            return any(self.state.codes[index] == PENDING for index in self.report.cleanup_started)
 
-    def may_start(self, node: Node) -> bool:
-        """Say whether a node may still start, as far as failures elsewhere go: after one, only clean-up tasks may."""
-        return not self._halted or (self._cancelled is None and node.task.trigger in CLEAN_UP)
+    def _enter_phase(self, phase: int, reason: str) -> None:
+        self.phase = phase
+        self.stop_reason = reason
+        self._leave_fast_path()
 
-    # ---- judging -------------------------------------------------------------------------------------------------
+    def _leave_fast_path(self) -> None:
+        self.fast_path = self._unchecked = False
 
-    def _judge(self, node: Node) -> Outcome | None:
-        """Return how a ready node ends without running, or None if it may run."""
-        states, trigger = self._states, node.task.trigger
-        if self._cancelled is not None:
-            return Outcome(CANCELLED, self._cancelled)
-        if self._clean and trigger != "one_failed":
+    # ---- outcomes --------------------------------------------------------------------------------------------------
+
+    def _finalize(self, node: Node, result: Any, seconds: float) -> Retry | None:
+        """Set the final state of a node; or return a retry."""
+        outcome = result if type(result) is Outcome else None
+        succeeded = outcome is None or outcome.state == SUCCEEDED
+        value = result if outcome is None else outcome.value
+        # without the lock: serializing a large value takes long
+        stored = self._stored_form(node, value) if succeeded and self._recorder is not None else ABSENT
+        with self._lock:
+            if self.phase == Phase.ABANDONED:
+                return None
+            if self.state.codes[node.index] != PENDING:
+                raise RuntimeError(f"{node!r} was finished before: it is {STATES[self.state.codes[node.index]]}")
+            if outcome is None or succeeded:
+                self._succeed(node, value, stored, seconds, reused=outcome is not None)
+                return None
+            self._leave_fast_path()
+            if outcome.state == FAILED:
+                return self._fail_attempt(node, outcome, seconds)
+            if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
+                self._end_without_result(node, outcome)
             return None
-        if (not node.upstream and trigger != "one_failed") or self._attempts.get(node.index, 1) > 1:
-            return None if self.may_start(node) else Outcome(CANCELLED, self._obstacle)
-        upstream = [states[index] for index in node.upstream]
-        if node.waits:  # a skipped upstream of an order-only edge counts as succeeded
-            upstream = [
-                SUCCEEDED if state == SKIPPED and index in node.waits else state
-                for index, state in zip(node.upstream, upstream)
-            ]
-        if trigger in ("none_failed", "all_success") or (self._halted and trigger not in CLEAN_UP):
-            for wanted in (FAILED, UPSTREAM_FAILED, CANCELLED):
-                if wanted in upstream:
-                    name = self.graph.names[node.upstream[upstream.index(wanted)]]
-                    state = CANCELLED if wanted == CANCELLED else UPSTREAM_FAILED
-                    how = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}[wanted]
-                    return Outcome(state, f'upstream "{escape_control_chars(name)}" {how}')
-        if not self.may_start(node):
-            return Outcome(CANCELLED, self._obstacle)
-        if trigger == "all_success" and SKIPPED in upstream:
-            name = self.graph.names[node.upstream[upstream.index(SKIPPED)]]
-            return Outcome(SKIPPED, f'upstream "{escape_control_chars(name)}" was skipped')
-        if trigger == "one_success" and SUCCEEDED not in upstream:
-            bad = any(state in BAD for state in upstream)
-            return Outcome(UPSTREAM_FAILED if bad else SKIPPED, "no upstream succeeded")
-        if trigger == "one_failed" and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
-            return Outcome(SKIPPED, "no upstream failed")
+
+    def _succeed(self, node: Node, value: Any, stored: Any, seconds: float, *, reused: bool) -> None:
+        state, index = self.state, node.index
+        state.retry_of.pop(index, None)
+        state.values[index] = value
+        state.seconds[index] = seconds
+        state.codes[index] = SUCCEEDED
+        if stored is not ABSENT:
+            self._record(node, stored, seconds=seconds)
+        if reused:
+            if self.events.wants(TaskReused):
+                self.events.emit(TaskReused, task=node.name, source="cache")
+        elif self.events.wants(TaskSucceeded):
+            attempt = state.attempt_of.get(index, 1)
+            self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds)
+
+    def _end_without_result(self, node: Node, outcome: Outcome) -> None:
+        """End a node as skipped, upstream-failed or cancelled."""
+        self.state.codes[node.index] = outcome.state
+        self.report.interrupted += outcome.started
+        if outcome.state == SKIPPED:
+            self.state.reason_of[node.index] = outcome.reason
+            self._record(node)
+        self._set_reason(node, outcome.reason, started=outcome.started)
+
+    def _set_reason(self, node: Node, reason: str, *, started: bool) -> None:
+        """Set the reason why a node did not run, including the error of its last attempt, and emit the event."""
+        error = self.state.retry_of.pop(node.index, None)
+        if error is not None:
+            reason = f"{reason}; its last attempt had raised {escape_control_chars(described(error))}"
+        self.state.reason_of[node.index] = reason
+        if self.events.wants(TaskNotRun):
+            state = STATES[self.state.codes[node.index]]
+            self.events.emit(TaskNotRun, task=node.name, state=state, reason=reason, started=started)
+
+    def _fail_attempt(self, node: Node, outcome: Outcome, seconds: float) -> Retry | None:
+        """Schedule a retry, or end the node as failed."""
+        error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
+        strip_traceback(error)
+        attempt = self.state.attempt_of.get(node.index, 1)
+        if outcome.retryable and self._should_retry(node, attempt, error):
+            self.state.seconds[node.index] = seconds
+            return self._schedule_retry(node, attempt, error)
+        self._fail(node, error, attempt, seconds)
         return None
 
-    def _arguments(self, node: Node) -> Outcome | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
-        """Return the arguments of a node and its bound condition; or an ending, if one that it needs is absent."""
-        values, states, parameters, binding = self.values, self._states, node.parameters, node.binding
-        if binding is None:
-            sources = node.arg_sources or ()
-            count = len(parameters.positional)
-            fills: Iterable[tuple[str, int]] = zip(parameters.positional, sources, strict=False)
-            rest: Sequence[int] = sources[count:]
-            named_rest: Mapping[str, int] = {}
-            fixed = bool(sources) and count > 0
-        else:
-            fills, rest, named_rest = binding.named.items(), binding.rest, binding.named_rest
-            fixed = bool(binding.named)
-        given: dict[str, Any] = {}
-        for name, source in fills:
-            if states[source] == SUCCEEDED:
-                given[name] = values[source]
-            elif name not in parameters.defaults:
-                return self._without(node, name, source)
-        upstream = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
-        if (
-            not fixed
-            and upstream
-            and node.task.trigger == "none_failed"
-            and all(states[index] == SKIPPED for index in upstream)
-        ):
-            return Outcome(SKIPPED, "everything upstream was skipped")
-        if binding is not None and self.params:
-            own = params_of(node.name, self.params)
-            given |= {name: own[name] for name in binding.open if name in own}
-        if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
-            from .persistence import idempotency_key
-
-            given[KEY] = idempotency_key(self.run_id, node.name)
-        others = [values[source] for source in rest if states[source] == SUCCEEDED]
-        extra = {name: values[source] for name, source in named_rest.items() if states[source] == SUCCEEDED}
-        args, kwargs = _assembled(parameters, given, others)
-        kwargs |= extra
-        for name in node.none_checked:
-            if name in given and given[name] is None:
-                self._warn_of_none(node, name)
-        if node.task.retry.retries and not node.task._warned_of_iterator:
-            node.task._check_iterators((*args, *kwargs.values()))
-        when = node.task.when
-        if when is None:
-            return args, kwargs, None
-        known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
-        when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], others)
-        return args, kwargs, lambda: when(*when_args, **when_kwargs)
-
-    def _warn_of_none(self, node: Node, parameter: str) -> None:
-        """Warn, once for each task, that a result None replaces the default of a parameter that is filled by order."""
-        if node.task._warned_of_none:
-            return
-        node.task._warned_of_none = True
-        binding = node.binding
-        source = binding.named[parameter] if binding is not None else (node.arg_sources or ())[0]
-        upstream = self.graph.names[source]
-        report(
-            f"task {node.name!r} gets None, which {upstream!r} returned, as {parameter!r}, by order, in place of its "
-            f"default: to wait for {upstream!r} without taking its result, write {node.name}.after({upstream}); if None"
-            f" is meant, name the parameter {upstream!r}"
-        )
-
-    def _without(self, node: Node, name: str, source: int) -> Outcome:
-        upstream = self.graph.names[source]
-        state = self._states[source]
-        how = STATES[state].replace("_", " ")
-        end = SKIPPED if state == SKIPPED else CANCELLED if state == CANCELLED else UPSTREAM_FAILED
-        return Outcome(
-            end,
-            f'its parameter {name!r} has no default, and upstream "{escape_control_chars(upstream)}" ended as {how}',
-        )
-
-    # ---- settling ------------------------------------------------------------------------------------------------
-
-    def _finalize(self, node: Node, outcome: Any, seconds: float) -> Retry | None:
-        """Make the state of a node final, with all that follows from it; or return when to try again."""
-        index = node.index
-        known = type(outcome) is Outcome and outcome.state == SUCCEEDED
-        succeeded = known or type(outcome) is not Outcome
-        value = outcome.value if known else outcome
-        stored = self._prepared(self._recorder, node, value) if succeeded and self._recorder is not None else ABSENT
-        with self._lock:
-            if self._abandoned:
-                return None
-            if self._states[index] != PENDING:
-                raise RuntimeError(f"{node!r} was finished before: it is {STATES[self._states[index]]}")
-            attempt = self._attempts.get(index, 1)
-            if succeeded:
-                if attempt > 1:
-                    self._last_errors.pop(index, None)
-                self.values[index] = value
-                self.seconds[index] = seconds
-                self._states[index] = SUCCEEDED
-                if stored is not ABSENT:
-                    self._record(node, SUCCEEDED, stored, seconds=seconds)
-                if known and self.wants(TaskReused):
-                    self._tell_task(TaskReused, node, source="cache")
-                elif not known and self.wants(TaskSucceeded):
-                    self._tell_task(TaskSucceeded, node, attempt=attempt, duration=seconds)
-                return None
-            self.fast_path = self._clean = False
-            if outcome.state == CANCELLED and not outcome.started and self._fail_waiting_retry(node):
-                return None
-            if outcome.state != FAILED:
-                reason = self._reasons[index] = self._skip_reason(node, outcome.reason)
-                self._states[index] = outcome.state
-                self._stopped += outcome.started
-                if outcome.state == SKIPPED:
-                    self._record(node, SKIPPED)
-                if self.wants(TaskNotRun):
-                    stopped = outcome.started
-                    self._tell_not_run(node, reason, started=stopped)
-                return None
-            error = outcome.error
-            if error is None:
-                error = RuntimeError("the executor did not say what was raised")
-            strip_traceback(error)
-            if outcome.retryable and self._retries(node, attempt, error):
-                self.seconds[index] = seconds
-                return self._schedule_retry(node, attempt, error)
-            self._failed(node, error, attempt, seconds)
-            return None
-
-    def _retries(self, node: Node, attempt: int, error: BaseException) -> bool:
+    def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
         if attempt > node.task.retry.retries or not self.may_start(node):
             return False
         try:
@@ -453,177 +367,116 @@ class Run(RunState):
             return False
 
     def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
-        self._attempts[node.index] = attempt + 1
-        self._last_errors[node.index] = error
+        self.state.attempt_of[node.index] = attempt + 1
+        self.state.retry_of[node.index] = error
         delay = node.task.retry.wait(attempt, self._random)
-        if self.wants(TaskRetrying):
-            most = 1 + node.task.retry.retries
-            self._tell_task(TaskRetrying, node, attempt=attempt, max_attempts=most, delay=delay, error=error)
+        if self.events.wants(TaskRetrying):
+            most = _max_attempts(node)
+            self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)
         return Retry(node, delay)
 
     def _fail_waiting_retry(self, node: Node) -> bool:
-        """Let a task fail that waits for a retry, when a failure elsewhere has stopped the run; say whether it did."""
-        error = self._last_errors.get(node.index)
-        if error is None or self._cancelled is not None:
+        """End a node as failed that waits for a retry when the run stops; return whether it did wait."""
+        error = self.state.retry_of.get(node.index)
+        if error is None or self.cancelled:
             return False
-        self._attempts[node.index] -= 1
-        self._given_up += 1
-        self._failed(node, error, self._attempts[node.index], self.seconds[node.index])
+        self.state.attempt_of[node.index] -= 1
+        self.report.dropped_retries += 1
+        self._fail(node, error, self.state.attempt_of[node.index], self.state.seconds[node.index])
         return True
 
-    def _skip_reason(self, node: Node, reason: str) -> str:
-        """Return why a node did not run, with what it had raised before, if it had: nobody else tells."""
-        error = self._last_errors.pop(node.index, None)
-        return (
-            reason
-            if error is None
-            else f"{reason}; its last attempt had raised {escape_control_chars(described(error))}"
-        )
-
-    def _failed(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
-        self._last_errors.pop(node.index, None)
-        self.seconds[node.index] = seconds
-        self._errors[node.index] = error
-        if self._at_failure is None:
-            self._at_failure = (self._states.count(SUCCEEDED), self._states.count(FAILED))
-        self._states[node.index] = FAILED
-        self._record(node, FAILED, seconds=seconds, error=error)
-        if self.wants(TaskFailed):
-            self._tell_task(TaskFailed, node, attempt=attempt, duration=seconds, error=error)
-        if issubclass(type(error), KeyboardInterrupt):  # isinstance() would ask the exception, which may answer oddly
+    def _fail(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
+        """End a node as failed, and stop the run if this failure stops it."""
+        state, index = self.state, node.index
+        state.retry_of.pop(index, None)
+        state.seconds[index] = seconds
+        state.error_of[index] = error
+        if self.report.at_failure is None:
+            self.report.at_failure = (state.codes.count(SUCCEEDED), state.codes.count(FAILED))
+        state.codes[index] = FAILED
+        self._record(node, seconds=seconds, error=error)
+        if self.events.wants(TaskFailed):
+            self.events.emit(TaskFailed, task=node.name, attempt=attempt, duration=seconds, error=error)
+        if issubclass(type(error), KeyboardInterrupt):  # isinstance() would read __class__, which may be overridden
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
             self.exiting |= not isinstance(error, Exception)
-            self._halt()
+            if self.phase == Phase.RUNNING:
+                self._enter_phase(Phase.STOPPING, "another task failed before it could start")
 
-    def _halt(self) -> None:
-        self.fast_path = self._clean = False
-        self._halted = True
+    # ---- the record ------------------------------------------------------------------------------------------------
 
-    # ---- recording -----------------------------------------------------------------------------------------------
+    @property
+    def recorded(self) -> bool:
+        """Whether the outcome of each node is committed to a store before the next node starts."""
+        return self._recorder is not None and self._recorder.records
 
-    def _prepared(self, recorder: RunRecorder, node: Node, value: Any) -> Any:
-        """Return the stored form of a result; ABSENT where it has none."""
+    @property
+    def done_before(self) -> int:
+        """Number of tasks that ended before the run was resumed."""
+        return len(self._recorder.done) if self._recorder is not None else 0
+
+    def _stored_form(self, node: Node, value: Any) -> Any:
+        """Return the stored form of a result; ABSENT if it cannot be stored."""
         try:
-            return recorder.prepare(node, value)
+            return self._recorder.prepare(node, value) if self._recorder is not None else ABSENT
         except Exception as error:
             with self._lock:
                 self._on_record_error(node, error)
             return ABSENT
 
     def _record(
-        self,
-        node: Node,
-        state: int,
-        stored: Any = None,
-        *,
-        seconds: float = 0.0,
-        error: BaseException | None = None,
+        self, node: Node, stored: Any = None, *, seconds: float = 0.0, error: BaseException | None = None
     ) -> None:
-        """Commit how a node ended; where that is impossible, what it returned is kept at least in this process."""
-        if self._recorder is None:
+        """Commit the final state of a node. If that fails, its result is kept in this process."""
+        recorder, state, index = self._recorder, self.state, node.index
+        if recorder is None:
             return
-        attempts = (
-            0 if state == SKIPPED or self._recorder.sources.get(node.index) else self._attempts.get(node.index, 1)
-        )
+        called = state.codes[index] != SKIPPED and not recorder.sources.get(index)
         try:
-            self._recorder.record(
+            recorder.record(
                 node,
-                state,
+                state.codes[index],
                 stored,
-                attempts=attempts,
+                attempts=state.attempt_of.get(index, 1) if called else 0,
                 seconds=seconds,
-                reason=self._reasons.get(node.index, ""),
+                reason=state.reason_of.get(index, ""),
                 error=error,
             )
         except Exception as trouble:
             self._on_record_error(node, trouble)
 
     def _on_record_error(self, node: Node, error: Exception) -> None:
-        """Stop the run because it cannot be recorded, unless that is to be put up with."""
+        """Stop the run, unless ``state_errors="warn"``."""
         if self.record_error is None and self._recorder is not None and not self._recorder.tolerates(node, error):
             self.record_error = error
-            self._obstacle = "the run could not be recorded"
-            self._halt()
+            if self.phase <= Phase.STOPPING:
+                self._enter_phase(Phase.STOPPING, "the run could not be recorded")
 
-    # ---- telling -------------------------------------------------------------------------------------------------
-
-    def wants(self, kind: type[Event]) -> bool:
-        """Say whether any observer wants events of this class."""
-        return any(events is None or kind in events for _, events in self._observers)
-
-    def tell(self, kind: type[Event], **facts: Any) -> None:
-        """Make an event and hand it to the observers that want it, one thread at a time."""
-        event = kind(self.run_id, self.graph.name, **facts)
-        with self._lock:
-            for observer, events in self._observers:
-                if events is None or kind in events:
-                    try:
-                        observer(event)
-                    except Exception as error:
-                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {described(error)}")
-
-    def _tell_not_run(self, node: Node, reason: str, *, started: bool) -> None:
-        self._tell_task(TaskNotRun, node, state=STATES[self._states[node.index]], reason=reason, started=started)
-
-    def _tell_task(self, kind: type[Event], node: Node, **facts: Any) -> None:
-        self.tell(kind, task=node.name, **facts)
-
-    # ---- afterwards ----------------------------------------------------------------------------------------------
-
-    def release(self) -> None:
-        """Drop the references to parameters, values, errors, observers and the store.
-
-        Tracebacks and abandoned threads may still refer to the run.
-        """
-        clear_frames(error for error in (*self._errors.values(), self.record_error) if error is not None)
-        super().release()
-        self._last_errors = {}
-        self._waiting = []
-        self._observers = ()
-        self._recorder = None
-        self.params = {}
-        self.record_error = None
+    # ---- after the last node ---------------------------------------------------------------------------------------
 
     def error(self) -> BaseException | None:
-        """Return what the run should raise: the first failure, or a group of all, with notes; None if none."""
-        if self.record_error is not None:
-            for index, error in self._errors.items():
-                add_note(self.record_error, f"flowkit: task {self.graph.names[index]!r} had failed: {described(error)}")
-            return self.record_error
-        if not self._errors:
-            return None
-        failures = [
-            Failure(self.graph.names[index], error, self._attempts.get(index, 1), self.graph.nodes[index].task.retries)
-            for index, error in self._errors.items()
-        ]
-        if self.fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
-            return first_of(self.graph.name, failures, self._circumstances())
-        return all_of(self.graph.name, failures)
-
-    @property
-    def recorded(self) -> bool:
-        """Whether how each node ends is committed somewhere, one at a time."""
-        return self._recorder is not None and self._recorder.records
-
-    @property
-    def done_before(self) -> int:
-        """How many tasks were done before the run was resumed."""
-        return len(self._recorder.done) if self._recorder is not None else 0
+        """Return the exception that the run raises, with notes; None if it raises none."""
+        return self.report.error(fail_fast=self.fail_fast, record_error=self.record_error)
 
     def close(self, error: BaseException | None) -> BaseException | None:
-        """Commit how the run ended, with the error that it is to raise; return that, or what kept it from recording."""
+        """Commit the end of the run.
+
+        Args:
+            error: the exception that the run raises.
+
+        Returns:
+            That exception, or the one that kept the end of the run from being recorded.
+        """
         if self._recorder is None:
             return error
-        rest = [
-            (index, state, self._reasons.get(index, ""))
-            for index, state in enumerate(self._states)
-            if state in (UPSTREAM_FAILED, CANCELLED)
-        ]
-        if self._cancelled is not None:
+        codes, reasons = self.state.codes, self.state.reason_of
+        not_run = (UPSTREAM_FAILED, CANCELLED)
+        rest = [(index, code, reasons.get(index, "")) for index, code in enumerate(codes) if code in not_run]
+        if self.cancelled:
             status = "interrupted"
         else:
-            status = "failed" if rest or self._errors or error is not None else "succeeded"
+            status = "failed" if rest or self.state.error_of or error is not None else "succeeded"
         try:
             self._recorder.close(status, rest, error)
         except Exception as trouble:
@@ -634,44 +487,20 @@ class Run(RunState):
             return trouble
         return error
 
-    def _circumstances(self) -> str:
-        """Return what had become of the other tasks when the first failed."""
-        succeeded, failed = self._at_failure or (0, 0)
-        late = sum(self._states[index] in (SUCCEEDED, FAILED) for index in self._begun_late)
-        ended = self._states.count(SUCCEEDED) + self._states.count(FAILED)
-        running = max(0, ended - late - succeeded - failed - 1 - self._given_up) + self._stopped
-        idle = len(self._states) - ended - self._stopped
-        were = "was" if running == 1 else "were"
-        text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
-        text += f"; {counted(self._given_up, 'task')} waited for a retry" if self._given_up else ""
-        return text + (f"; {counted(late, 'clean-up task')} ran" if late else "") + self._left_over()
+    def release(self) -> None:
+        """Drop the references to parameters, values, errors, observers and the store.
 
-    def interruption(self) -> str:
-        """Return, for a note, what had become of the tasks when the run was interrupted."""
-        succeeded, running = self._states.count(SUCCEEDED), len(self._unfinished)
-        idle = self._states.count(CANCELLED) - running
-        were = "was" if running == 1 else "were"
-        text = f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
-        return f"flowkit: {self.graph.name!r} was interrupted; {text}{self._left_over()}"
-
-    def _left_over(self) -> str:
-        if not self._unfinished:
-            return ""
-        names = [repr(name) for name in self._unfinished]
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self._unfinished_fate}"
+        Tracebacks and abandoned threads may still refer to the run.
+        """
+        errors = (*self.state.error_of.values(), self.record_error)
+        clear_frames(error for error in errors if error is not None)
+        self.state.release()
+        self.events.close()
+        self._recorder = None
+        self.params = {}
+        self.record_error = None
 
 
-def _assembled(
-    parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return positional and keyword arguments; one that is left out before one that is given takes its default here."""
-    positional = parameters.positional
-    last = (
-        len(positional)
-        if rest
-        else max((place for place, name in enumerate(positional, 1) if name in given), default=0)
-    )
-    args = [given[name] if name in given else parameters.defaults[name] for name in positional[:last]]
-    args += rest
-    return args, {name: given[name] for name in parameters.keyword_only if name in given}
+def _max_attempts(node: Node) -> int:
+    retries: int = node.task.retry.retries
+    return 1 + retries

@@ -2,120 +2,174 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
+from flowkit_core._atomic import countdowns
 from flowkit_core._typing import TYPE_CHECKING
 
-from .states import FAILED, SKIPPED, STATES, SUCCEEDED
+from .states import FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.pipelines.node import Node
+
+    from .persistence import RecordedTask
 
 ABSENT: Any = object()
-"""In the place of a value that is not there."""
+"""Placeholder for a missing value."""
+_NO_NODES: tuple[Node, ...] = ()
 
 
 class RunSummary:
-    """States, durations, attempts, reasons and errors of the tasks of one run, by position in topological order.
+    """States, durations, attempts, reasons and errors of the tasks of one run, by node index.
 
-    Plain data without references to the graph, the values or the parameters.
+    It has no reference to the graph, the values or the parameters. `RunState` describes the fields.
 
     Args:
-        names: the names of the tasks.
-
-    Attributes:
-        names: the names of the tasks.
-        seconds: duration of the last attempt of each task, in seconds.
+        names: names of the tasks, in topological order.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
+        self.codes = bytearray(len(names))
         self.seconds = [0.0] * len(names)
-        self._states = bytearray(len(names))
-        self._attempts: dict[int, int] = {}
-        self._reasons: dict[int, str] = {}
-        self._errors: dict[int, BaseException] = {}
-        self._sources: Mapping[int, str] = {}
+        self.attempt_of: dict[int, int] = {}
+        self.reason_of: dict[int, str] = {}
+        self.error_of: dict[int, BaseException] = {}
+        self.source_of: dict[int, str] = {}
 
     def summary(self) -> RunSummary:
-        """Return a `RunSummary` of this run; it shares large containers with this object."""
+        """Return a `RunSummary` that shares the large containers with this object."""
         other = RunSummary.__new__(RunSummary)
-        other.names, other.seconds, other._states = self.names, self.seconds, self._states
-        other._attempts, other._reasons = self._attempts, self._reasons
-        other._sources, other._errors = dict(self._sources), dict(self._errors)
+        other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
+        other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
+        other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         return other
 
     def replace_error(self, error: BaseException, other: BaseException) -> None:
         """Replace an error by another exception."""
-        for index, own in self._errors.items():
+        for index, own in self.error_of.items():
             if own is error:
-                self._errors[index] = other
+                self.error_of[index] = other
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, by name."""
-        return {name: STATES[state] for name, state in zip(self.names, self._states, strict=True)}
+        return {name: STATES[code] for name, code in zip(self.names, self.codes, strict=True)}
 
     def counts(self) -> dict[str, int]:
-        """Return how many tasks are in each state that occurs."""
-        return {name: count for code, name in enumerate(STATES) if (count := self._states.count(code))}
+        """Return the number of tasks in each state, without the states that no task has."""
+        return {name: count for code, name in enumerate(STATES) if (count := self.codes.count(code))}
 
     def skipped(self) -> dict[str, str]:
-        """Return why each skipped task was, by name."""
-        return {self.names[index]: self._reasons[index] for index, state in enumerate(self._states) if state == SKIPPED}
+        """Return the reason of each skipped task, by name."""
+        return {self.names[index]: self.reason_of[index] for index, code in enumerate(self.codes) if code == SKIPPED}
 
     def reasons(self) -> dict[str, str]:
-        """Return why each task that ended without running did, by name."""
-        return {self.names[index]: reason for index, reason in self._reasons.items()}
+        """Return the reason of each task that ended without running, by name."""
+        return {self.names[index]: reason for index, reason in self.reason_of.items()}
 
     def failed(self) -> dict[str, BaseException]:
-        """Return what each failed task raised, by name, in the order of failing."""
-        return {self.names[index]: error for index, error in self._errors.items()}
+        """Return the error of each failed task, by name, in the order of failing."""
+        return {self.names[index]: error for index, error in self.error_of.items()}
 
     def durations(self) -> dict[str, float]:
-        """Return the seconds that each task which ran in this run took, by name."""
-        return {self.names[index]: self.seconds[index] for index in self._ran()}
+        """Return the duration of each task that was called in this run, in seconds, by name."""
+        return {self.names[index]: self.seconds[index] for index in self._called()}
 
     def attempts(self) -> dict[str, int]:
-        """Return how many attempts each task which ran in this run took, by name."""
-        return {self.names[index]: self._attempts.get(index, 1) for index in self._ran()}
+        """Return the number of attempts of each task that was called in this run, by name."""
+        return {self.names[index]: self.attempt_of.get(index, 1) for index in self._called()}
 
     def sources(self) -> dict[str, str]:
         """Return the source of each result that was not computed in this run, by name: "cache" or "resume"."""
-        return {self.names[index]: self._sources[index] for index in sorted(self._sources)}
+        return {self.names[index]: self.source_of[index] for index in sorted(self.source_of)}
 
-    def _ran(self) -> list[int]:
+    def _called(self) -> list[int]:
         """Return the indices of the tasks that were called in this run."""
-        sources, ran = self._sources, (SUCCEEDED, FAILED)
-        return [index for index, state in enumerate(self._states) if state in ran and index not in sources]
+        sources, ended = self.source_of, (SUCCEEDED, FAILED)
+        return [index for index, code in enumerate(self.codes) if code in ended and index not in sources]
 
 
 class RunState(RunSummary):
-    """The values of one run, in addition to its summary.
+    """State of one run: containers with one entry for each node, by node index.
+
+    =============== ============================================== ==================================================
+    field           content                                        invariant
+    =============== ============================================== ==================================================
+    ``codes``       number of the state                            leaves PENDING once, and never changes after that
+    ``values``      result                                         ABSENT unless the state is SUCCEEDED; set before it
+    ``seconds``     duration of the last attempt                   0.0 until the first attempt ends
+    ``attempt_of``  number of the current or last attempt          only if it is greater than 1
+    ``reason_of``   why the task did not run                       SKIPPED, UPSTREAM_FAILED and CANCELLED only
+    ``error_of``    exception of the last attempt                  FAILED only, in the order of failing
+    ``source_of``   "cache" or "resume"                            results that were not computed in this run only
+    ``retry_of``    exception of an attempt that will be repeated  from the end of that attempt to the next start
+    ``countdowns``  iterator over number of upstreams - 1 items    each upstream that ends takes one item
+    =============== ============================================== ==================================================
+
+    The last upstream to end finds the countdown empty: ``next(countdowns[index], None) is None`` is true for exactly
+    one upstream, in whatever thread it ends, and that one makes the node ready. This needs no lock, since taking an
+    item from an iterator is atomic (see ``_atomic.py``).
 
     Args:
-        graph: what is run.
-
-    Attributes:
-        graph: what is run.
-        values: what each node returned.
+        graph: the graph of the run.
     """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph.names)
-        self.graph = graph
         self.values: list[Any] = [ABSENT] * len(graph.nodes)
+        self.retry_of: dict[int, BaseException] = {}
+        self.countdowns = countdowns(graph.countdowns)
+
+    def ready_after(self, node: Node) -> Sequence[Node]:
+        """Count down the downstreams of a node that has ended; return those that are ready now."""
+        downstream, counts = node.downstream, self.countdowns
+        if not downstream:
+            return _NO_NODES
+        if len(downstream) == 1:
+            return downstream if next(counts[downstream[0].index], None) is None else _NO_NODES
+        return [after for after in downstream if next(counts[after.index], None) is None]
+
+    def take_over(self, graph: Graph, recorded: Mapping[int, RecordedTask]) -> None:
+        """Set the states and results of tasks that ended before the run was resumed, by node index."""
+        for index, task in recorded.items():
+            code = self.codes[index] = STATES.index(task.state)
+            self.seconds[index], self.attempt_of[index] = task.seconds, task.attempts
+            if code == SUCCEEDED:
+                self.values[index] = task.value
+            else:
+                self.reason_of[index] = task.reason
+            self.countdowns[index] = repeat(0)  # never empty: the node does not become ready again
+        for index in recorded:
+            for after in graph.nodes[index].downstream:
+                next(self.countdowns[after.index], None)
+
+    def ready_now(self, graph: Graph) -> list[Node]:
+        """Return the pending nodes whose upstreams have all ended, in topological order."""
+        codes = self.codes
+        return [
+            node
+            for node in graph.nodes
+            if codes[node.index] == PENDING and all(codes[index] != PENDING for index in node.upstream)
+        ]
 
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
-        names, states = self.names, self._states
-        if states.count(SUCCEEDED) == len(names):
+        names, codes = self.names, self.codes
+        if codes.count(SUCCEEDED) == len(names):
             return dict(zip(names, self.values, strict=True))
-        return {
-            name: value for name, state, value in zip(names, states, self.values, strict=True) if state == SUCCEEDED
-        }
+        return {name: value for name, code, value in zip(names, codes, self.values, strict=True) if code == SUCCEEDED}
+
+    def detach(self) -> None:
+        """Copy the containers that workers on the fast path write to: later writes have no effect on this state."""
+        self.codes, self.values, self.seconds = self.codes[:], self.values[:], self.seconds[:]
 
     def release(self) -> None:
-        """Drop the values and the errors; the summary keeps its own reference to what it needs."""
+        """Drop the values and the errors; a summary keeps references of its own to what it needs."""
         self.values.clear()
-        self._errors = {}
+        self.error_of = {}
+        self.retry_of = {}
+        self.countdowns = []

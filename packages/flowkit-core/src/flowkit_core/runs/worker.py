@@ -122,7 +122,8 @@ class Worker:
     ) -> Node | Retry | float | None:
         """Run simple nodes within one context; return ``slow`` after a call that has changed a context variable."""
         run = self.run
-        values, seconds, states, waiting = run.values, run.seconds, run._states, run._waiting
+        state = run.state
+        values, seconds, codes, counts = state.values, state.seconds, state.codes, state.countdowns
         began = clock()
         while True:
             try:
@@ -152,9 +153,9 @@ class Worker:
             now = clock()
             spent = seconds[index] = now - began
             began = now
-            states[index] = SUCCEEDED
+            codes[index] = SUCCEEDED
             for after in node.downstream:
-                if next(waiting[after.index], None) is None:
+                if next(counts[after.index], None) is None:
                     put(after)
             if spent > slow and relief is not None:
                 again = relief(spent)

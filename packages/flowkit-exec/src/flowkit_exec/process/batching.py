@@ -60,7 +60,7 @@ class Sender:
     def give(self, child: Child, most: int, depth: int) -> None:
         """Send a worker up to so many ready nodes, and the chains that hang on them while it holds less than depth."""
         run, take, known, held, segments = self._run, self._ready.take, child.known, child.held, self.segments
-        values, numbers, dumps = run.values, self._functions.numbers, self._functions.dumps
+        values, numbers, dumps = run.state.values, self._functions.numbers, self._functions.dumps
         items: list[tuple[int, Any]] = []
         first = ticket = child.next_ticket
         weight = 0

@@ -23,7 +23,7 @@ from flowkit_core import (
     _initial_environment,
     failures,
 )
-from flowkit_core.runs.states import CANCELLED, CLEAN_UP, FAILED
+from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
 from flowkit_core.runs.timers import Timers
 from flowkit_exec.ready_queue import Ranked
 
@@ -472,7 +472,7 @@ class Crew:
         why = "the run could not be recorded" if self._run.record_error is not None else "another task failed"
         for child in list(self._children):
             self._take_back(child)
-            if child.held and not any(node and node.task.trigger in CLEAN_UP for node in child.held.values()):
+            if child.held and not any(node and node.task.trigger in CLEANUP_TRIGGERS for node in child.held.values()):
                 for node in self._retire(child, kill=True):
                     self._finish(node, Outcome(CANCELLED, f"it was stopped, because {why}", started=True))
 

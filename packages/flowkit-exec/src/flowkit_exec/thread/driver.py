@@ -140,7 +140,7 @@ class ThreadDriver:
             if isinstance(rest, Node):
                 self._have_watched(len(ready))
                 step = me.runner.run_node(rest)
-                spent = run.seconds[rest.index]  # of the task alone: what it takes to record it, no helper could do
+                spent = run.state.seconds[rest.index]  # without the time to record the result, which no helper saves
                 if isinstance(step, Retry):
                     self._delay(step)
                 else:

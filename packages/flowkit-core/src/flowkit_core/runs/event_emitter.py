@@ -1,0 +1,50 @@
+"""Class `EventEmitter`: passes the events of one run to its observers."""
+
+from __future__ import annotations
+
+from flowkit_core._text import short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.failures import described, report
+
+if TYPE_CHECKING:
+    from _thread import RLock
+    from collections.abc import Iterable
+
+    from flowkit_core._typing import Any
+    from flowkit_core.events import Event, Observer
+
+
+class EventEmitter:
+    """Creates events and calls the observers that want them, one thread at a time.
+
+    Args:
+        observers: the observers; the attribute ``events`` of each limits the classes of events that it gets.
+        run_id: id of the run.
+        pipeline: name of the pipeline.
+        lock: held while observers are called.
+    """
+
+    def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
+        self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
+        self._run_id = run_id
+        self._pipeline = pipeline
+        self._lock = lock
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Return whether any observer wants events of a class."""
+        return any(events is None or kind in events for _, events in self._observers)
+
+    def emit(self, kind: type[Event], **facts: Any) -> None:
+        """Create an event and pass it to the observers that want it; their exceptions are reported as warnings."""
+        event = kind(self._run_id, self._pipeline, **facts)
+        with self._lock:
+            for observer, events in self._observers:
+                if events is None or kind in events:
+                    try:
+                        observer(event)
+                    except Exception as error:
+                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {described(error)}")
+
+    def close(self) -> None:
+        """Drop the references to the observers."""
+        self._observers = ()

@@ -1,0 +1,99 @@
+"""Class `RunReport`: the error that a run raises, and its notes on what became of the other tasks."""
+
+from __future__ import annotations
+
+from flowkit_core._text import counted
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.failures import Failure, add_note, all_of, described, first_of
+
+from .states import CANCELLED, FAILED, SUCCEEDED
+
+if TYPE_CHECKING:
+    from flowkit_core.pipelines.graph import Graph
+
+    from .run_state import RunState
+
+
+class RunReport:
+    """Collects, while a run goes on, what its error message needs that the final states do not show.
+
+    Args:
+        graph: the graph of the run.
+        state: the state of the run.
+
+    Attributes:
+        at_failure: how many tasks had succeeded and failed when the first failure was recorded; None without one.
+        cleanup_started: indices of the nodes that started after the run was stopped.
+        dropped_retries: number of tasks that were waiting for a retry when the run was stopped.
+        interrupted: number of tasks that were stopped while they ran.
+        unfinished: names of the tasks that were still running when the run was abandoned.
+        unfinished_fate: what happened to those, such as ``"left alone"`` or ``"ended"``.
+    """
+
+    def __init__(self, graph: Graph, state: RunState) -> None:
+        self._graph = graph
+        self._state = state
+        self.at_failure: tuple[int, int] | None = None
+        self.cleanup_started: set[int] = set()
+        self.dropped_retries = 0
+        self.interrupted = 0
+        self.unfinished: list[str] = []
+        self.unfinished_fate = ""
+
+    def error(self, *, fail_fast: bool, record_error: Exception | None) -> BaseException | None:
+        """Return the exception that the run raises; None if it raises none.
+
+        Args:
+            fail_fast: whether the first failure stops the run.
+            record_error: why the run could not be recorded; None if it was.
+
+        Returns:
+            ``record_error``, or the first failure, or a group of all failures; with notes on the other tasks.
+        """
+        errors = self._state.error_of
+        if record_error is not None:
+            for index, error in errors.items():
+                add_note(record_error, f"flowkit: task {self._graph.names[index]!r} had failed: {described(error)}")
+            return record_error
+        if not errors:
+            return None
+        attempts = self._state.attempt_of
+        failures = [
+            Failure(self._graph.names[index], error, attempts.get(index, 1), self._graph.nodes[index].task.retries)
+            for index, error in errors.items()
+        ]
+        if fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
+            return first_of(self._graph.name, failures, self._at_first_failure())
+        return all_of(self._graph.name, failures)
+
+    def interruption(self) -> str:
+        """Return a note on the tasks of an interrupted run."""
+        codes, running = self._state.codes, len(self.unfinished)
+        text = _counts(codes.count(SUCCEEDED), running, codes.count(CANCELLED) - running)
+        return f"flowkit: {self._graph.name!r} was interrupted; {text}{self._unfinished_text()}"
+
+    def _at_first_failure(self) -> str:
+        """Return how many of the other tasks had succeeded, were running and did not start."""
+        codes = self._state.codes
+        succeeded, failed = self.at_failure or (0, 0)
+        cleanup = sum(codes[index] in (SUCCEEDED, FAILED) for index in self.cleanup_started)
+        ended = codes.count(SUCCEEDED) + codes.count(FAILED)
+        running = max(0, ended - cleanup - succeeded - failed - 1 - self.dropped_retries) + self.interrupted
+        text = _counts(succeeded, running, len(codes) - ended - self.interrupted)
+        if self.dropped_retries:
+            text += f"; {counted(self.dropped_retries, 'task')} waited for a retry"
+        if cleanup:
+            text += f"; {counted(cleanup, 'clean-up task')} ran"
+        return text + self._unfinished_text()
+
+    def _unfinished_text(self) -> str:
+        if not self.unfinished:
+            return ""
+        names = [repr(name) for name in self.unfinished]
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self.unfinished_fate}"
+
+
+def _counts(succeeded: int, running: int, idle: int) -> str:
+    were = "was" if running == 1 else "were"
+    return f"{counted(succeeded, 'task')} had succeeded, {running} {were} running, {idle} did not start"
