@@ -1,3 +1,5 @@
+"""Fixtures: a terminal, a clock, and logging without configuration."""
+
 from __future__ import annotations
 
 import io
@@ -10,7 +12,7 @@ from flowkit_log import ConsoleHandler
 
 
 class Terminal(io.StringIO):
-    """A text stream that says it is a terminal, and can show what one would show."""
+    """A text stream that claims to be a terminal and interprets escape sequences."""
 
     encoding = "utf-8"
 
@@ -18,7 +20,7 @@ class Terminal(io.StringIO):
         return True
 
     def screen(self):
-        """What is on the screen: the lines, after carriage returns, cursor movements and erasures."""
+        """Return the lines on the screen, after carriage returns, cursor movements and erasures."""
         lines, row, column = [""], 0, 0
         text = self.getvalue()
         while text:
@@ -46,7 +48,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that stands still until it is told how many seconds have passed."""
+    """A clock that only a test advances."""
 
     def __init__(self):
         self.now = 1000.0
@@ -59,8 +61,8 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before(monkeypatch):
-    """Every test starts with nothing configured, and leaves nothing behind."""
+def restored_logging(monkeypatch):
+    """Every test starts without configuration, and its changes are undone."""
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -79,8 +81,8 @@ def logging_as_before(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def at_five_past_two(monkeypatch):
-    """It is 14:30:05, here and in UTC."""
+def fixed_time(monkeypatch):
+    """It is 14:30:05, local time and UTC."""
     monkeypatch.setattr(time, "time", lambda: 1_700_058_605.25)
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_058_605_250_000_000)
     monkeypatch.setattr(logging.Formatter, "converter", staticmethod(time.gmtime))
@@ -98,7 +100,7 @@ def clock():
 
 @pytest.fixture
 def console(terminal):
-    """A console on a terminal of 80 columns and 10 rows, attached to the logger `flowkit`."""
+    """A handler of the logger `flowkit` that prints to a terminal of 80 columns and 10 rows."""
     handler = ConsoleHandler(terminal, use_colors=False, size=lambda: (80, 10))
     logger = logging.getLogger("flowkit")
     logger.setLevel(logging.DEBUG)

@@ -17,18 +17,18 @@ def lines(stream):
     return stream.getvalue().splitlines()
 
 
-def test_the_public_names_are_sorted_and_there():
+def test_public_names_are_sorted_and_defined():
     assert flowkit_log.__all__ == sorted(flowkit_log.__all__)
     assert all(hasattr(flowkit_log, name) for name in flowkit_log.__all__)
 
 
-def test_nothing_is_printed_until_it_is_configured(capfd):
+def test_nothing_is_printed_before_configure_logging(capfd):
     for level in ALL_LEVELS:
-        getattr(get_logger("quiet"), level)("nobody hears this")
+        getattr(get_logger("quiet"), level)("not printed")
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_prints_to_stderr_and_gives_the_flowkit_logger(capsys):
+def test_configure_logging_prints_to_stderr_and_returns_root_logger(capsys):
     logger = configure_logging()
     logger.info('Starting task "Fetch Data (API)"...')
     assert logger is get_logger()
@@ -44,7 +44,7 @@ def test_stderr_is_looked_up_for_each_line(monkeypatch):
     assert lines(first) == lines(second) == ["14:30:05  [INFO] here"]
 
 
-def test_each_level_is_printed_as_promised():
+def test_level_is_printed_as_tag():
     stream = io.StringIO()
     logger = configure_logging(LogLevel.DEBUG, stream=stream)
     for level in ALL_LEVELS:
@@ -57,7 +57,7 @@ def test_each_level_is_printed_as_promised():
 
 
 @pytest.mark.parametrize(
-    ("level", "seen"),
+    ("level", "count"),
     [
         (LogLevel.DEBUG, 6),
         (LogLevel.INFO, 5),
@@ -74,12 +74,12 @@ def test_each_level_is_printed_as_promised():
         ("CRITICAL", 0),
     ],
 )
-def test_a_level_filters(level, seen):
+def test_level_filters_lines(level, count):
     stream = io.StringIO()
     logger = configure_logging(level, stream=stream)
     for name in ALL_LEVELS:
         getattr(logger, name)("x")
-    assert len(lines(stream)) == seen
+    assert len(lines(stream)) == count
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_level_filters(level, seen):
         (20.0, TypeError, "level=20.0 is of type float: use a LogLevel"),
     ],
 )
-def test_what_is_not_a_level_is_refused_with_a_way_out(level, kind, words):
+def test_invalid_level_raises(level, kind, words):
     with pytest.raises(kind) as caught:
         configure_logging(level)
     assert words in str(caught.value)
@@ -102,7 +102,7 @@ def test_what_is_not_a_level_is_refused_with_a_way_out(level, kind, words):
     assert words in str(caught.value)
 
 
-def test_other_arguments_are_checked_too():
+def test_invalid_argument_raises():
     with pytest.raises(TypeError) as caught:
         configure_logging(use_colors="auto")
     assert str(caught.value) == "use_colors='auto' is of type str: use True, False or None."
@@ -114,7 +114,7 @@ def test_other_arguments_are_checked_too():
     assert str(caught.value) == "name=3 is of type int: a logger's name is a string, or None."
 
 
-def test_configuring_again_replaces_and_never_repeats():
+def test_second_configure_logging_replaces_first():
     first, second = io.StringIO(), io.StringIO()
     early = get_logger("early")
     configure_logging(LogLevel.ERROR, stream=first)
@@ -124,29 +124,29 @@ def test_configuring_again_replaces_and_never_repeats():
     assert lines(second) == ["14:30:05  [DEBUG] once"]
 
 
-def test_handlers_of_other_people_stay():
-    mine = ConsoleHandler(io.StringIO())
-    logging.getLogger("flowkit").addHandler(mine)
+def test_other_handlers_are_kept():
+    handler = ConsoleHandler(io.StringIO())
+    logging.getLogger("flowkit").addHandler(handler)
     configure_logging(stream=io.StringIO())
     configure_logging(stream=io.StringIO())
-    assert mine in logging.getLogger("flowkit").handlers
+    assert handler in logging.getLogger("flowkit").handlers
 
 
-def test_the_root_logger_is_not_touched():
+def test_root_logger_is_not_changed():
     root = logging.getLogger()
     before = vars(root).copy(), root.handlers[:], root.filters[:]
     configure_logging(stream=io.StringIO()).info("x")
     assert (vars(root).copy(), root.handlers[:], root.filters[:]) == before
 
 
-def test_handlers_of_the_root_logger_receive_the_records(caplog):
+def test_root_handler_receives_records(caplog):
     configure_logging(LogLevel.DEBUG, stream=io.StringIO())
     get_logger("load").debug("Received %d", 3, rows=3)
     (record,) = caplog.records
     assert (record.name, record.levelno, record.getMessage(), record.rows) == ("flowkit.load", 10, "Received 3", 3)
 
 
-def test_they_receive_them_before_it_is_configured_too(caplog):
+def test_root_handler_receives_records_before_configure_logging(caplog):
     get_logger().success("done")
     assert caplog.records == []
     caplog.set_level(logging.INFO)
@@ -154,14 +154,14 @@ def test_they_receive_them_before_it_is_configured_too(caplog):
     assert [record.levelname for record in caplog.records] == ["SUCCESS"]
 
 
-def test_they_receive_what_the_console_does_not_print(caplog):
+def test_root_handler_receives_records_below_level_of_console(caplog):
     configure_logging(LogLevel.ERROR, stream=io.StringIO())
     logging.getLogger("flowkit").setLevel(logging.DEBUG)
     get_logger().debug("for the file only")
     assert caplog.messages == ["for the file only"]
 
 
-def test_a_level_of_a_root_handler_is_respected():
+def test_level_of_root_handler_is_respected():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setLevel(logging.ERROR)
@@ -172,14 +172,14 @@ def test_a_level_of_a_root_handler_is_respected():
     assert stream.getvalue() == "yes\n"
 
 
-def test_after_basic_config_every_line_is_printed_once(capsys):
+def test_basic_config_does_not_duplicate_lines(capsys):
     logging.getLogger().addHandler(logging.StreamHandler())
     configure_logging().info("once")
-    logging.getLogger("other").warning("theirs")
-    assert capsys.readouterr().err == "14:30:05  [INFO] once\ntheirs\n"
+    logging.getLogger("other").warning("other")
+    assert capsys.readouterr().err == "14:30:05  [INFO] once\nother\n"
 
 
-def test_two_streams_of_one_terminal_count_as_one(terminal):
+def test_root_handler_on_same_terminal_does_not_duplicate_lines(terminal):
     other = type(terminal)()
     logging.getLogger().addHandler(logging.StreamHandler(other))
     configure_logging(stream=terminal).info("once")
@@ -187,14 +187,14 @@ def test_two_streams_of_one_terminal_count_as_one(terminal):
     assert "once" in terminal.getvalue()
 
 
-def test_no_propagation_stays_no_propagation(caplog):
+def test_propagate_false_is_kept(caplog):
     logging.getLogger("flowkit").propagate = False
     for _ in range(2):
         configure_logging(stream=io.StringIO()).info("x")
     assert caplog.records == []
 
 
-def test_propagation_turned_on_again_does_not_double(caplog):
+def test_propagate_true_set_later_does_not_duplicate_records(caplog):
     configure_logging(stream=io.StringIO())
     configure_logging(stream=io.StringIO())
     logging.getLogger("flowkit").propagate = True
@@ -202,16 +202,16 @@ def test_propagation_turned_on_again_does_not_double(caplog):
     assert caplog.messages == ["x"]
 
 
-def test_it_wakes_loggers_that_dict_config_has_disabled():
-    logger, stream = get_logger("sleepy"), io.StringIO()
+def test_loggers_disabled_by_dict_config_are_enabled():
+    logger, stream = get_logger("disabled"), io.StringIO()
     logging.config.dictConfig({"version": 1})
     assert logger.logger.disabled
     configure_logging(stream=stream)
-    logger.info("awake")
-    assert lines(stream) == ["14:30:05  [INFO] awake"]
+    logger.info("enabled")
+    assert lines(stream) == ["14:30:05  [INFO] enabled"]
 
 
-def test_dict_config_can_use_the_parts():
+def test_dict_config_creates_handlers_and_formatters():
     logging.config.dictConfig(
         {
             "version": 1,
@@ -228,7 +228,7 @@ def test_dict_config_can_use_the_parts():
     assert (console.level, console.live, json_lines.stream) == (25, False, sys.stdout)
 
 
-def test_unittest_assert_logs_works():
+def test_unittest_assert_logs_receives_records():
     import unittest
 
     configure_logging(stream=io.StringIO())
@@ -237,15 +237,15 @@ def test_unittest_assert_logs_works():
     assert watched.output == ["INFO:flowkit:seen"]
 
 
-def test_importing_it_is_cheap_and_silent():
+def test_import_loads_few_modules_and_prints_nothing():
     import subprocess
 
     code = (
         "import sys, threading, flowkit_log\n"
-        "costly = {'typing', 'dataclasses', 'inspect', 'json', 'datetime', 'unicodedata', 'shutil'}\n"
-        "print(sorted(costly & sys.modules.keys()), threading.active_count())"
+        "expensive = {'typing', 'dataclasses', 'inspect', 'json', 'datetime', 'unicodedata', 'shutil'}\n"
+        "print(sorted(expensive & sys.modules.keys()), threading.active_count())"
     )
-    # -S: the site packages of a test environment import some of these themselves.
+    # -S: packages in the site folder of a test environment import some of these modules.
     done = subprocess.run(
         [sys.executable, "-S", "-W", "error", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
         capture_output=True,

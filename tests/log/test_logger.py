@@ -26,7 +26,7 @@ def out():
     return stream
 
 
-def test_names_live_below_flowkit():
+def test_get_logger_name_is_below_flowkit():
     assert get_logger().name == get_logger("").name == get_logger("flowkit").name == "flowkit"
     assert get_logger("load").name == get_logger("flowkit.load").name == "flowkit.load"
     assert get_logger("flowkitten").name == "flowkit.flowkitten"
@@ -36,13 +36,13 @@ def test_names_live_below_flowkit():
     assert repr(get_logger("load").bind(rows=1)) == "<FlowkitLogger 'flowkit.load' {'rows': 1}>"
 
 
-def test_the_numbers_are_those_of_logging():
+def test_level_numbers_match_logging():
     assert [int(level) for level in LogLevel] == [10, 20, 22, 25, 30, 40]
     assert logging.getLevelName(LogLevel.SYSTEM) == "SYSTEM"
     assert logging.getLevelName("SUCCESS") == 25
 
 
-def test_arguments_are_put_in_as_logging_does(out):
+def test_arguments_are_formatted_as_in_logging(out):
     get_logger().info("%s has %05.1f%%", "disk", 7.25)
     get_logger().info("100% of {} kept %s")
     get_logger().info("%(rows)d rows", {"rows": 3})
@@ -56,24 +56,24 @@ def test_arguments_are_put_in_as_logging_does(out):
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "system", "success", "warning", "error", "exception"])
-def test_the_place_is_the_callers(level, caplog):
+def test_record_has_location_of_caller(level, caplog):
     configure_logging(LogLevel.DEBUG, stream=io.StringIO())
     getattr(get_logger(), level)("x")
     get_logger().log(LogLevel.ERROR, "x", stack_info=True)
     for record in caplog.records:
-        assert (record.filename, record.funcName) == ("test_logger.py", "test_the_place_is_the_callers")
+        assert (record.filename, record.funcName) == ("test_logger.py", "test_record_has_location_of_caller")
     assert 'get_logger().log(LogLevel.ERROR, "x", stack_info=True)' in record.stack_info
 
 
-def test_stacklevel_goes_on_from_there(caplog):
+def test_stacklevel_counts_from_caller(caplog):
     def helper():
         get_logger().warning("x", stacklevel=2)
 
     helper()
-    assert caplog.records[0].funcName == "test_stacklevel_goes_on_from_there"
+    assert caplog.records[0].funcName == "test_stacklevel_counts_from_caller"
 
 
-def test_context_follows_the_message_and_becomes_attributes(out, caplog):
+def test_context_is_printed_after_message_and_set_as_attributes(out, caplog):
     get_logger().info("Received", records=14502, source="api", note="two words", empty="", quote='"', eq="a=b")
     assert out.getvalue() == (
         "14:30:05  [INFO] Received  records=14502 source=api note='two words' empty='' quote='\"' eq='a=b'\n"
@@ -81,7 +81,7 @@ def test_context_follows_the_message_and_becomes_attributes(out, caplog):
     assert caplog.records[0].records == 14502
 
 
-def test_context_never_replaces_what_a_record_has(out, caplog):
+def test_context_does_not_replace_attributes_of_record(out, caplog):
     get_logger("x").info("m", name="n", msg="o", args=1, message="p", level="q", timestamp=0, name_="r", taskName="s")
     record = caplog.records[0]
     assert (record.name, record.getMessage()) == ("flowkit.x", "m")
@@ -89,21 +89,21 @@ def test_context_never_replaces_what_a_record_has(out, caplog):
     assert (record.name__, record.timestamp_, record.taskName_) == ("r", 0, "s")
 
 
-def test_extra_is_attached_and_not_printed(out, caplog):
+def test_extra_is_set_as_attributes_and_not_printed(out, caplog):
     get_logger().info("m", extra={"task": "load", "name": "n"})
     assert out.getvalue() == "14:30:05  [INFO] m\n"
     assert (caplog.records[0].task, caplog.records[0].name_) == ("load", "n")
 
 
-def test_a_record_factory_that_adds_the_same_name_is_no_obstacle(out, monkeypatch, caplog):
+def test_context_does_not_replace_attributes_of_record_factory(out, monkeypatch, caplog):
     def factory(*args, **kwargs):
         record = logging.LogRecord(*args, **kwargs)
-        record.request = "theirs"
+        record.request = "factory"
         return record
 
     monkeypatch.setattr(logging, "_logRecordFactory", factory)
-    get_logger().info("m", request="mine")
-    assert (caplog.records[0].request, caplog.records[0].request_) == ("theirs", "mine")
+    get_logger().info("m", request="caller")
+    assert (caplog.records[0].request, caplog.records[0].request_) == ("factory", "caller")
 
 
 def test_bind_adds_context_to_every_line(out):
@@ -115,14 +115,14 @@ def test_bind_adds_context_to_every_line(out):
     )
 
 
-def test_a_line_that_is_not_wanted_costs_no_formatting():
+def test_line_below_level_is_not_formatted():
     configure_logging(LogLevel.ERROR, stream=io.StringIO())
     get_logger().info("%s", Broken())
     assert not get_logger().is_enabled_for(LogLevel.INFO)
     assert get_logger().is_enabled_for("error")
 
 
-def test_arguments_that_do_not_fit_are_shown(out, monkeypatch):
+def test_arguments_that_do_not_match_format_are_printed(out, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     get_logger().info("%d rows", "many")
     get_logger().info("%s rows")
@@ -138,7 +138,7 @@ def test_arguments_that_do_not_fit_are_shown(out, monkeypatch):
     ]
 
 
-def test_a_traceback_is_indented_and_escaped(out):
+def test_traceback_is_indented_and_escaped(out):
     def fail():
         raise ValueError("two\n14:30:05  [INFO] lines\x1b[31m")
 
@@ -153,7 +153,7 @@ def test_a_traceback_is_indented_and_escaped(out):
     assert all(line.startswith("          ") for line in rest)
 
 
-def test_an_exception_may_be_given_or_be_absent(out):
+def test_exc_info_accepts_exception_and_false(out):
     get_logger().error("given", exc_info=KeyError("k"))
     get_logger().exception("absent")
     get_logger().exception("not wanted", exc_info=False)
@@ -165,7 +165,7 @@ def test_an_exception_may_be_given_or_be_absent(out):
     ]
 
 
-def test_a_handler_that_raises_does_not_fail_the_caller(capsys, monkeypatch):
+def test_handler_that_raises_does_not_fail_caller(capsys, monkeypatch):
     class Bad(logging.Handler):
         def emit(self, record):
             raise OSError("disk full")
@@ -179,7 +179,7 @@ def test_a_handler_that_raises_does_not_fail_the_caller(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_it_can_be_pickled():
+def test_logger_can_be_pickled():
     logger = pickle.loads(pickle.dumps(get_logger("load").bind(rows=1)))
     assert (logger.name, logger.context) == ("flowkit.load", {"rows": 1})
     assert logger.logger is logging.getLogger("flowkit.load")
@@ -197,15 +197,15 @@ def test_records_can_be_pickled_and_queued(out):
     assert [pickle.loads(pickle.dumps(records.get_nowait())).getMessage()[:2] for _ in range(3)] == ["p:", "p:", "x"]
 
 
-def test_threads_do_not_mix_their_lines():
-    class Slow(io.StringIO):
-        """Would show a line that is written in pieces."""
+def test_lines_of_threads_do_not_mix():
+    class WholeLines(io.StringIO):
+        """A stream that accepts only whole lines."""
 
         def write(self, text):
             assert text.count("\n") == 1
             return super().write(text)
 
-    stream = Slow()
+    stream = WholeLines()
     configure_logging(stream=stream)
     start = threading.Barrier(8)
 
@@ -225,20 +225,20 @@ def test_threads_do_not_mix_their_lines():
     assert set(written) == expected
 
 
-def test_arguments_whose_text_is_made_by_code_that_logs_block_nobody(out):
+def test_argument_whose_str_logs_does_not_deadlock(out):
     inside, elsewhere = threading.Event(), threading.Event()
 
-    class Chatty:
+    class Logging:
         def __str__(self):
             inside.set()
             elsewhere.wait(60)
             get_logger().info("inner")
             return "outer"
 
-    thread = threading.Thread(target=get_logger().info, args=("%s", Chatty()))
+    thread = threading.Thread(target=get_logger().info, args=("%s", Logging()))
     thread.start()
     assert inside.wait(60)
-    # Were the console locked while it makes text, this line would wait for a thread that waits for this line.
+    # If the console were locked during formatting, the two threads would wait for each other.
     get_logger().info("from another thread")
     elsewhere.set()
     thread.join()
@@ -246,13 +246,13 @@ def test_arguments_whose_text_is_made_by_code_that_logs_block_nobody(out):
 
 
 def run(code, **options):
-    """Run a script in a Python that finds what this one finds."""
+    """Run a script in a new process with the same ``sys.path``."""
     script = f"import sys; sys.path[:] = {sys.path!r}\nfrom flowkit_log import *\n{code}"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False, **options)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_what_an_encoding_lacks_is_escaped(encoding):
+def test_characters_missing_in_encoding_are_escaped(encoding):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
     configure_logging(stream=stream).info("naïve 漢 \udc80")
     written = stream.buffer.getvalue().decode(encoding)
@@ -260,7 +260,7 @@ def test_what_an_encoding_lacks_is_escaped(encoding):
     assert written == f"14:30:05  [INFO] {shown} \\udc80\n"
 
 
-def test_streams_that_are_gone_swallow_the_lines(monkeypatch, capsys):
+def test_missing_or_closed_stream_is_ignored(monkeypatch, capsys):
     closed = io.StringIO()
     closed.close()
     for stream in (None, closed):
@@ -270,7 +270,7 @@ def test_streams_that_are_gone_swallow_the_lines(monkeypatch, capsys):
             pass
 
 
-def test_a_broken_pipe_does_not_fail_the_program():
+def test_broken_pipe_is_ignored():
     code = (
         "import os\n"
         "read, write = os.pipe(); os.close(read)\n"
@@ -282,7 +282,7 @@ def test_a_broken_pipe_does_not_fail_the_program():
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"survived", b"")
 
 
-def test_a_stream_with_a_fault_of_its_own_follows_raise_exceptions(capsys, monkeypatch):
+def test_error_of_stream_is_printed_if_raise_exceptions(capsys, monkeypatch):
     class Full(io.StringIO):
         def write(self, text):
             raise OSError("no space left")

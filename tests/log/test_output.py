@@ -28,8 +28,8 @@ CONTEXT = st.dictionaries(
 )
 
 
-def one(message, formatter_class, /, **context):
-    """Return what one call of a logger writes."""
+def log_once(message, formatter_class, /, **context):
+    """Return the output of one call of a logger."""
     stream = io.StringIO(newline="\n")
     configure_logging(LogLevel.DEBUG, json_output=formatter_class is JsonFormatter, stream=stream)
     get_logger("x").info(message, **context)
@@ -47,7 +47,7 @@ def parse(text):
 
 @given(message=ANYTHING, context=CONTEXT)
 def test_text_is_one_line_without_control_characters(message, context):
-    written = one(message, TextFormatter, **context)
+    written = log_once(message, TextFormatter, **context)
     assert written.endswith("\n")
     assert len(written[:-1].splitlines()) == 1
     assert not [c for c in written[:-1] if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}]
@@ -56,7 +56,7 @@ def test_text_is_one_line_without_control_characters(message, context):
 
 @given(message=ANYTHING, context=CONTEXT)
 def test_json_is_one_valid_object(message, context):
-    written = one(message, JsonFormatter, **context)
+    written = log_once(message, JsonFormatter, **context)
     assert re.fullmatch(r"[\x20-\x7e]*\n", written)
     fields = parse(written)
     assert (fields["logger"], fields["level"]) == ("flowkit.x", "INFO")
@@ -66,14 +66,14 @@ def test_json_is_one_valid_object(message, context):
 
 
 @given(name=ANYTHING, task=ANYTHING)
-def test_names_are_data_in_both(name, task):
+def test_names_with_special_characters_are_escaped_in_text_and_json(name, task):
     record = logging.makeLogRecord({"name": name, "msg": "Task %s", "args": (task,), "levelno": 20, "task": task})
     assert len(TextFormatter().format(record).splitlines()) == 1
     assert parse(JsonFormatter().format(record) + "\n").keys() == {"timestamp", "level", "logger", "message", "task"}
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("a\nb\r\tc", "a\\nb\\r\\tc"),
         ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
@@ -83,12 +83,12 @@ def test_names_are_data_in_both(name, task):
         ("naïve 漢字 👩‍🚀 \xa0", "naïve 漢字 👩‍🚀 \xa0"),
     ],
 )
-def test_escapes_say_what_was_there(text, shown):
-    assert one(text, TextFormatter) == f"14:30:05  [INFO] {shown}\n"
-    assert one("m", TextFormatter, **{text: 1}) == f"14:30:05  [INFO] m  {shown}=1\n"
+def test_text_escapes_unsafe_characters(text, escaped):
+    assert log_once(text, TextFormatter) == f"14:30:05  [INFO] {escaped}\n"
+    assert log_once("m", TextFormatter, **{text: 1}) == f"14:30:05  [INFO] m  {escaped}=1\n"
 
 
-def test_the_json_fields_of_a_record_of_a_run():
+def test_json_fields_of_record_of_run():
     stream = io.StringIO()
     configure_logging(json_output=True, stream=stream)
     logging.getLogger("flowkit").info(
@@ -118,7 +118,7 @@ def test_the_json_fields_of_a_record_of_a_run():
     ]
 
 
-def test_attributes_of_foreign_records_do_not_replace_fields():
+def test_json_attributes_of_record_do_not_replace_fields():
     record = logging.makeLogRecord({"msg": "m", "levelno": 20, "timestamp": 1, "level": 2, "logger": 3, "traceback": 4})
     fields = json.loads(JsonFormatter().format(record))
     assert fields["level"] == "INFO"
@@ -139,7 +139,7 @@ class Color(enum.Enum):
     RED = 1
 
 
-class Lying(str):
+class StrSubclass(str):
     __slots__ = ()
 
     def __str__(self):
@@ -156,7 +156,7 @@ class Lying(str):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [
         (b"ab\xff", "ab\\xff"),
         (math.nan, "NaN"),
@@ -174,60 +174,60 @@ class Lying(str):
         (dt.date(2026, 1, 2), "2026-01-02"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         ("\udc80", "\\udc80"),
-        (Lying("a\nb"), "a\nb"),
+        (StrSubclass("a\nb"), "a\nb"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_json_cannot_say_is_said_in_text(value, said):
-    assert parse(one("m", JsonFormatter, value=value))["value"] == said
+def test_json_value_without_json_form_becomes_text(value, expected):
+    assert parse(log_once("m", JsonFormatter, value=value))["value"] == expected
 
 
-def test_circles_and_depths_end():
-    circle = [1]
-    circle.append({"again": circle})
-    assert parse(one("m", JsonFormatter, v=circle))["v"] == [1, {"again": "<circular list>"}]
+def test_recursive_and_deeply_nested_values_are_truncated():
+    recursive = [1]
+    recursive.append({"again": recursive})
+    assert parse(log_once("m", JsonFormatter, v=recursive))["v"] == [1, {"again": "<circular list>"}]
     deep = []
     for _ in range(100_000):
         deep = [deep]
-    assert "<list nested deeper than 16 levels>" in one("m", JsonFormatter, v=deep)
-    assert "<unprintable list>" in one("m", TextFormatter, v=deep)
+    assert "<list nested deeper than 16 levels>" in log_once("m", JsonFormatter, v=deep)
+    assert "<unprintable list>" in log_once("m", TextFormatter, v=deep)
     shared = [1]
-    assert parse(one("m", JsonFormatter, v=[shared, shared]))["v"] == [[1], [1]]
+    assert parse(log_once("m", JsonFormatter, v=[shared, shared]))["v"] == [[1], [1]]
     while deep:
         deep = deep.pop()
 
 
-def test_a_string_with_methods_of_its_own_is_only_text():
-    written = one(Lying("a\nb"), TextFormatter, value=Lying("c\nd"))
+def test_text_ignores_methods_of_str_subclass():
+    written = log_once(StrSubclass("a\nb"), TextFormatter, value=StrSubclass("c\nd"))
     assert written == "14:30:05  [INFO] a\\nb  value='c\\nd'\n"
 
 
-def test_exceptions_are_fields_of_text():
+def test_json_exception_has_error_traceback_and_stack():
     stream = io.StringIO()
     logger = configure_logging(json_output=True, stream=stream)
     try:
         int("boom\nbang")
     except ValueError:
         logger.exception("failed", stack_info=True)
-        logger.exception("failed", error="known already")
+        logger.exception("failed", error="set by caller")
     first, second = (parse(line + "\n") for line in stream.getvalue().splitlines())
     assert (first["error"], second["error"]) == (
         "ValueError: invalid literal for int() with base 10: 'boom\\nbang'",
-        "known already",
+        "set by caller",
     )
     assert first["traceback"].startswith("Traceback (most recent call last):\n")
     assert first["stack"].startswith("Stack (most recent call last):\n")
 
 
-def test_an_exception_that_cannot_be_shown_breaks_nothing():
-    class MuteError(Exception):
+def test_exception_whose_str_raises_is_logged():
+    class StrRaisesError(Exception):
         def __str__(self):
             raise RuntimeError
 
     for json_output in (False, True):
         stream = io.StringIO()
-        configure_logging(json_output=json_output, stream=stream).error("failed", exc_info=MuteError())
-        assert "MuteError" in stream.getvalue()
+        configure_logging(json_output=json_output, stream=stream).error("failed", exc_info=StrRaisesError())
+        assert "StrRaisesError" in stream.getvalue()
 
 
 TAGS = [
@@ -241,7 +241,7 @@ TAGS = [
 
 
 @pytest.mark.parametrize(("level", "color", "tag"), TAGS)
-def test_the_time_is_dim_and_the_tag_has_its_color(level, color, tag):
+def test_time_is_dim_and_tag_is_colored(level, color, tag):
     stream = io.StringIO()
     getattr(configure_logging(LogLevel.DEBUG, use_colors=True, stream=stream), level)("x")
     assert stream.getvalue() == f"\x1b[2m14:30:05\x1b[0m  \x1b[{color}m[{tag}]\x1b[0m x\n"
@@ -263,7 +263,9 @@ def test_the_time_is_dim_and_the_tag_has_its_color(level, color, tag):
         (False, True, {"FORCE_COLOR": "1"}, False),
     ],
 )
-def test_when_there_are_colors(use_colors, is_terminal, environment, colored, monkeypatch, terminal):
+def test_colors_depend_on_terminal_and_environment(
+    use_colors, is_terminal, environment, colored, monkeypatch, terminal
+):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = terminal if is_terminal else io.StringIO()
@@ -276,7 +278,7 @@ def test_json_has_no_colors(terminal):
     parse(terminal.getvalue())
 
 
-def test_a_stream_that_cannot_say_whether_it_is_a_terminal_is_none():
+def test_stream_without_isatty_is_not_a_terminal():
     class Odd:
         def __init__(self):
             self.text = ""
@@ -289,7 +291,7 @@ def test_a_stream_that_cannot_say_whether_it_is_a_terminal_is_none():
     assert stream.text == "14:30:05  [INFO] x\n"
 
 
-def test_formatters_work_on_handlers_of_ones_own():
+def test_formatters_work_with_other_handlers():
     stream = io.StringIO()
     for formatter in (TextFormatter(colors=True, datefmt="%Y"), JsonFormatter()):
         handler = logging.StreamHandler(stream)

@@ -19,25 +19,25 @@ FULL = "14:30:05  [INFO] Streaming data chunks: [====================] 100%"
 
 @pytest.fixture
 def plain():
-    """The lines on a stream that is no terminal, without time and level."""
+    """The lines that are printed to a stream which is not a terminal, without time and level."""
     stream = io.StringIO()
     configure_logging(stream=stream)
     return lambda: [line.removeprefix("14:30:05  [INFO] ") for line in stream.getvalue().splitlines()]
 
 
 @pytest.fixture
-def facts():
-    """The facts of the JSON lines."""
+def fields():
+    """The fields of the JSON lines that describe the progress."""
     stream = io.StringIO()
     configure_logging(json_output=True, stream=stream)
-    known = {"timestamp", "level", "logger", "message", "progress_id"}
+    other = {"timestamp", "level", "logger", "message", "progress_id"}
     return lambda: [
-        {key: value for key, value in json.loads(line).items() if key not in known}
+        {key: value for key, value in json.loads(line).items() if key not in other}
         for line in stream.getvalue().splitlines()
     ]
 
 
-def test_without_a_terminal_it_is_a_line_per_quarter(plain, clock):
+def test_progress_without_terminal_is_a_line_per_quarter(plain, clock):
     with get_logger().progress("Streaming", total=1000, clock=clock) as bar:
         for _ in range(1000):
             bar.advance()
@@ -50,7 +50,7 @@ def test_without_a_terminal_it_is_a_line_per_quarter(plain, clock):
     ]
 
 
-def test_steps_over_several_quarters_are_one_line(plain, clock):
+def test_step_over_several_quarters_is_one_line(plain, clock):
     with get_logger().progress("p", total=10, clock=clock) as bar:
         bar.advance(6)
         bar.advance(4)
@@ -61,7 +61,7 @@ def test_steps_over_several_quarters_are_one_line(plain, clock):
     ]
 
 
-def test_after_ten_seconds_without_a_line_there_is_one(plain, clock):
+def test_line_is_printed_after_ten_seconds_without_a_line(plain, clock):
     with get_logger().progress("p", total=1000, clock=clock) as bar:
         for seconds in (9, 1, 9, 1):
             clock.tick(seconds)
@@ -70,64 +70,64 @@ def test_after_ten_seconds_without_a_line_there_is_one(plain, clock):
     assert plain()[-1] == "p: [                    ] 0% (4 of 1,000)"
 
 
-def test_without_a_total_it_counts(facts, clock):
+def test_progress_without_total_counts(fields, clock):
     with get_logger().progress("Rows", clock=clock) as bar:
         bar.advance(14_000)
         clock.tick(10)
         bar.advance(502)
     assert bar.percent is None
-    assert facts() == [
+    assert fields() == [
         {"event": "progress", "label": "Rows", "count": 0, "status": "running"},
         {"event": "progress", "label": "Rows", "count": 14502, "status": "running"},
         {"event": "progress", "label": "Rows", "count": 14502, "status": "done"},
     ]
 
 
-def test_without_a_total_the_lines_have_the_count(plain):
+def test_progress_without_total_prints_count(plain):
     with get_logger().progress("Rows") as bar:
         bar.advance(14_502)
     assert plain() == ["Rows: 0", "Rows: 14,502 done"]
 
 
-def test_a_total_of_zero_is_complete(plain):
+def test_total_of_zero_is_complete(plain):
     with get_logger().progress("Nothing", total=0):
         pass
     assert list(get_logger().progress("Nothing", [])) == []
     assert plain() == ["Nothing: [====================] 100%"] * 2
 
 
-def test_more_than_the_total_is_said(facts):
+def test_count_above_total_is_logged(fields):
     with get_logger().progress("p", total=10) as bar:
         bar.advance(10)
         bar.advance(2)
     assert (bar.count, bar.percent) == (12, 100)
     last = {"event": "progress", "label": "p", "total": 10, "percent": 100, "status": "done"}
-    assert facts()[1:] == [{**last, "count": 10}, {**last, "count": 12}]
+    assert fields()[1:] == [{**last, "count": 10}, {**last, "count": 12}]
 
 
-def test_more_than_the_total_in_text(plain):
+def test_count_above_total_is_printed(plain):
     with get_logger().progress("p", total=10) as bar:
         bar.advance(12)
     assert plain()[-1] == "p: [====================] 100% (12 of 10)"
 
 
-def test_less_than_the_total_is_said_too(plain):
+def test_count_below_total_is_printed_at_end(plain):
     with get_logger().progress("p", total=10) as bar:
         bar.advance(4)
     assert plain()[-1] == "p: [========            ] 40% (4 of 10)"
 
 
-def test_100_percent_is_not_shown_too_early(plain):
+def test_percent_is_rounded_down(plain):
     with get_logger().progress("p", total=100_000) as bar:
         bar.advance(99_999)
         assert bar.status() == "[=================== ] 99%"
 
 
-def test_an_exception_in_the_block_is_said_and_goes_on(facts):
+def test_exception_in_block_is_logged_and_propagates(fields):
     with pytest.raises(ValueError, match="boom"), get_logger().progress("p", total=10) as bar:
         bar.advance(4)
         raise ValueError("boom")
-    assert facts()[-1] == {
+    assert fields()[-1] == {
         "event": "progress",
         "label": "p",
         "count": 4,
@@ -138,13 +138,13 @@ def test_an_exception_in_the_block_is_said_and_goes_on(facts):
     }
 
 
-def test_an_exception_in_text(plain):
+def test_exception_in_block_is_printed(plain):
     with pytest.raises(KeyboardInterrupt), get_logger().progress("p", total=10):
         raise KeyboardInterrupt
     assert plain()[-1] == "p: [                    ] 0% (stopped by KeyboardInterrupt)"
 
 
-def test_iterating_advances_and_finishes(plain):
+def test_iteration_advances_and_finishes(plain):
     assert list(get_logger().progress("p", "abcd")) == list("abcd")
     assert plain()[-1] == "p: [====================] 100%"
     assert list(get_logger().progress("q", iter("ab"))) == ["a", "b"]
@@ -153,7 +153,7 @@ def test_iterating_advances_and_finishes(plain):
     assert plain()[-1] == "r: [====================] 100%"
 
 
-def test_leaving_the_loop_early_ends_the_bar(plain):
+def test_break_of_loop_ends_bar(plain):
     for letter in get_logger().progress("p", "abcd"):
         if letter == "c":
             break
@@ -161,7 +161,7 @@ def test_leaving_the_loop_early_ends_the_bar(plain):
     assert plain()[-1] == "p: [==========          ] 50% (2 of 4)"
 
 
-def test_an_exception_in_the_loop_ends_the_bar(plain):
+def test_exception_in_loop_ends_bar(plain):
     with pytest.raises(ZeroDivisionError):
         for _ in get_logger().progress("p", "abcd"):
             1 / 0
@@ -169,7 +169,7 @@ def test_an_exception_in_the_loop_ends_the_bar(plain):
     assert plain()[-1] == "p: [                    ] 0% (0 of 4)"
 
 
-def test_an_exception_of_the_items_is_said(plain):
+def test_exception_of_items_is_printed(plain):
     def items():
         yield 1
         raise OSError
@@ -179,7 +179,7 @@ def test_an_exception_of_the_items_is_said(plain):
     assert plain()[-1] == "p: 1 (stopped by OSError)"
 
 
-def test_iterating_inside_a_block_ends_with_the_block(plain):
+def test_iteration_in_block_ends_with_block(plain):
     with pytest.raises(ValueError), get_logger().progress("p", "abcd") as bar:
         for letter in bar:
             if letter == "c":
@@ -187,7 +187,7 @@ def test_iterating_inside_a_block_ends_with_the_block(plain):
     assert plain()[-1] == "p: [==========          ] 50% (stopped by ValueError)"
 
 
-def test_by_hand(plain):
+def test_advance_and_finish_without_block(plain):
     bar = get_logger().progress("p", total=2)
     bar.finish()
     assert plain() == []
@@ -221,13 +221,13 @@ def test_by_hand(plain):
         (lambda log: list(log.progress("p")), TypeError, "progress 'p' has nothing to iterate over: give it items"),
     ],
 )
-def test_arguments_are_checked(make, kind, words):
+def test_invalid_argument_raises(make, kind, words):
     with pytest.raises(kind) as caught:
         make(get_logger())
     assert words in str(caught.value)
 
 
-def test_integers_of_other_kinds_count():
+def test_object_with_index_is_accepted_as_integer():
     class Number:
         def __index__(self):
             return 3
@@ -237,7 +237,7 @@ def test_integers_of_other_kinds_count():
     assert (bar.total, bar.count) == (3, 3)
 
 
-def test_handlers_of_ones_own_receive_the_lines_and_the_facts(caplog, terminal):
+def test_other_handler_receives_lines_and_attributes(caplog, terminal):
     configure_logging(stream=terminal)
     with get_logger("load").progress("p", total=4) as bar:
         bar.advance(4)
@@ -248,24 +248,24 @@ def test_handlers_of_ones_own_receive_the_lines_and_the_facts(caplog, terminal):
     assert caplog.messages[1] == "p: [====================] 100%"
 
 
-def test_a_level_above_info_hides_it(terminal):
+def test_level_above_info_hides_progress(terminal):
     configure_logging("WARNING", stream=terminal)
     assert list(get_logger().progress("p", [1, 2])) == [1, 2]
     assert terminal.getvalue() == ""
 
 
-def test_a_label_is_data(plain, terminal):
-    evil = "a\n14:30:05  [INFO] b\x1b[2J %s {}"
-    list(get_logger().progress(evil, [1]))
+def test_label_is_escaped(plain, terminal):
+    label = "a\n14:30:05  [INFO] b\x1b[2J %s {}"
+    list(get_logger().progress(label, [1]))
     assert plain()[-1] == "a\\n14:30:05  [INFO] b\\x1b[2J %s {}: [====================] 100%"
     configure_logging(stream=terminal, use_colors=False)
-    with get_logger().progress(evil, total=2) as bar:
+    with get_logger().progress(label, total=2) as bar:
         bar.advance()
         assert len(terminal.screen()) == 1
         assert "b\\x1b[2J" in terminal.screen()[0]
 
 
-def test_on_a_terminal_the_bar_is_redrawn_in_place(console, terminal, clock):
+def test_bar_on_terminal_is_redrawn_in_place(console, terminal, clock):
     with get_logger().progress("Streaming data chunks", total=10, clock=clock) as bar:
         seen = [terminal.screen()]
         for _ in range(10):
@@ -277,7 +277,7 @@ def test_on_a_terminal_the_bar_is_redrawn_in_place(console, terminal, clock):
     assert seen[10] == terminal.screen() == [FULL, ""]
 
 
-def test_lines_in_between_stay_above_the_bar(console, terminal, clock):
+def test_lines_are_printed_above_bar(console, terminal, clock):
     with get_logger().progress("Streaming data chunks", total=2, clock=clock) as bar:
         get_logger().warning("Slow")
         clock.tick(1)
@@ -299,7 +299,7 @@ def test_lines_in_between_stay_above_the_bar(console, terminal, clock):
     ]
 
 
-def test_several_bars_stand_below_each_other(console, terminal, clock):
+def test_several_bars_are_drawn_in_rows(console, terminal, clock):
     log = get_logger()
     with log.progress("a", total=2, clock=clock) as a, log.progress("b", total=2, clock=clock) as b:
         with log.progress("c", clock=clock) as c:
@@ -324,7 +324,7 @@ def test_several_bars_stand_below_each_other(console, terminal, clock):
     ]
 
 
-def test_it_is_not_redrawn_more_often_than_anybody_can_see(console, terminal, clock):
+def test_bar_is_redrawn_at_most_every_100_ms(console, terminal, clock):
     with get_logger().progress("p", total=1_000_000, clock=clock) as bar:
         for _ in range(1000):
             bar.advance()
@@ -346,7 +346,7 @@ def test_it_is_not_redrawn_more_often_than_anybody_can_see(console, terminal, cl
         (1, None),
     ],
 )
-def test_a_row_is_shortened_so_that_it_never_wraps(columns, row, terminal, clock):
+def test_row_is_truncated_to_width_of_terminal(columns, row, terminal, clock):
     handler = ConsoleHandler(terminal, use_colors=False, size=lambda: (columns, 10))
     logging.getLogger("flowkit").setLevel(logging.INFO)
     logging.getLogger("flowkit").addHandler(handler)
@@ -354,7 +354,7 @@ def test_a_row_is_shortened_so_that_it_never_wraps(columns, row, terminal, clock
         assert terminal.screen() == ["" if row is None else f"14:30:05  [INFO] {row}"]
 
 
-def test_more_bars_than_rows_are_not_drawn(console, terminal, clock):
+def test_bars_beyond_height_of_terminal_are_not_drawn(console, terminal, clock):
     with contextlib.ExitStack() as stack:
         for number in range(15):
             stack.enter_context(get_logger().progress(f"bar {number}", total=2, clock=clock))
@@ -362,20 +362,20 @@ def test_more_bars_than_rows_are_not_drawn(console, terminal, clock):
     assert len(terminal.screen()) == 16
 
 
-def test_a_dumb_terminal_gets_plain_lines(console, terminal, monkeypatch):
+def test_dumb_terminal_gets_plain_lines(console, terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     list(get_logger().progress("p", "ab"))
     assert "\x1b" not in terminal.getvalue()
     assert terminal.getvalue().count("\n") == 3
 
 
-def test_json_on_a_terminal_stays_json(terminal):
+def test_json_on_terminal_has_no_bar(terminal):
     configure_logging(json_output=True, stream=terminal)
     list(get_logger().progress("p", "ab"))
     assert [json.loads(line)["count"] for line in terminal.getvalue().splitlines()] == [0, 1, 2]
 
 
-def test_a_stream_that_changes_is_not_erased(monkeypatch, terminal, clock):
+def test_changed_stream_is_not_erased(monkeypatch, terminal, clock):
     monkeypatch.setattr(sys, "stderr", terminal)
     configure_logging(use_colors=False)
     other = io.StringIO()
@@ -385,7 +385,7 @@ def test_a_stream_that_changes_is_not_erased(monkeypatch, terminal, clock):
         assert other.getvalue() == "14:30:05  [INFO] elsewhere\n"
 
 
-def test_a_forgotten_bar_disappears(console, terminal, clock):
+def test_bar_that_is_garbage_collected_disappears(console, terminal, clock):
     bar = get_logger().progress("p", total=2, clock=clock)
     bar.advance()
     assert len(terminal.screen()) == 1
@@ -395,19 +395,19 @@ def test_a_forgotten_bar_disappears(console, terminal, clock):
     assert terminal.screen() == ["14:30:05  [INFO] line", ""]
 
 
-def test_closing_the_handler_leaves_the_cursor_below(console, terminal, clock):
+def test_close_of_handler_leaves_cursor_below_bar(console, terminal, clock):
     with get_logger().progress("p", total=2, clock=clock):
         console.close()
         assert terminal.screen() == ["14:30:05  [INFO] p: [                    ] 0%", ""]
 
 
-def test_context_that_looks_like_progress_is_only_context(console, terminal):
+def test_context_named_like_progress_attributes_is_only_context(console, terminal):
     for number in (1, [], None, "x"):
         get_logger().info("x", event="progress", progress_id=number, status="running")
     assert terminal.getvalue().count("\n") == 4
 
 
-def test_threads_may_advance_one_bar(facts):
+def test_threads_advance_same_bar(fields):
     with get_logger().progress("p", total=8000) as bar:
 
         def work():
@@ -420,10 +420,10 @@ def test_threads_may_advance_one_bar(facts):
         for thread in threads:
             thread.join()
     assert bar.count == 8000
-    assert [fact["count"] for fact in facts() if fact["status"] == "done"] == [8000]
+    assert [field["count"] for field in fields() if field["status"] == "done"] == [8000]
 
 
-def test_bars_and_lines_of_threads_leave_a_clean_screen(console, terminal):
+def test_bars_and_lines_of_threads_do_not_mix(console, terminal):
     def work(number):
         for step in get_logger().progress(f"part {number}", range(20)):
             get_logger().info("step %d of %d", step, number)
@@ -438,15 +438,15 @@ def test_bars_and_lines_of_threads_leave_a_clean_screen(console, terminal):
     assert sorted(terminal.screen()) == sorted(["", *expected])
 
 
-def test_formatters_of_other_kinds_turn_the_bars_off(console, terminal):
+def test_bar_with_other_formatter_is_not_drawn(console, terminal):
     console.setFormatter(JsonFormatter())
     assert not console.live
     list(get_logger().progress("p", "a"))
     assert len([json.loads(line) for line in terminal.getvalue().splitlines()]) == 2
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows")
-def test_on_a_real_terminal():
+@pytest.mark.skipif(os.name == "nt", reason="platform: Windows has no pseudo-terminals")
+def test_bar_on_pseudo_terminal():
     import pty
 
     code = (
@@ -456,21 +456,21 @@ def test_on_a_real_terminal():
         "    log.info('between')\n"
         "    bar.advance(2)\n"
     )
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"],
-            stderr=theirs,
+            stderr=terminal,
             check=True,
             timeout=120,
         )
-        os.close(theirs)
+        os.close(terminal)
         written = b""
-        with contextlib.suppress(OSError):  # Linux says so at the end of a terminal
-            while chunk := os.read(ours, 4096):
+        with contextlib.suppress(OSError):  # on Linux, reading raises when the other end is closed
+            while chunk := os.read(controller, 4096):
                 written += chunk
     finally:
-        os.close(ours)
+        os.close(controller)
     assert done.returncode == 0
     assert b"\x1b[34m[INFO]\x1b[0m between\r\n" in written
     assert written.endswith(b"Streaming data chunks: [====================] 100%\r\n")
