@@ -194,14 +194,19 @@ class Scope:
         if own is not origin:
             own.caller = origin
         bare = not (own.edges.data or own.edges.order)
-        kept = []
+        kept, passed = [], []
         for task in self.tasks:
             if task._used or task._replaced or id(task) in before:
                 kept.append(task)
-            else:
-                if bare and task._origin is self.origin:
-                    task._origin = caller.origin  # enables the fast path of >> in the caller
+                continue
+            passed.append(task)
+            if bare and task._origin is self.origin:
+                task._origin = caller.origin  # enables the fast path of >> in the caller
+        if caller.namespace:
+            for task in passed:
                 caller.add_task(task, code)
+        else:
+            caller.tasks += passed
         if self.namespace:
             return  # exec'd text: its tasks stay in the scope of its globals as well
         self.tasks[:] = kept
