@@ -1,16 +1,12 @@
-"""``after()`` between the tasks of a flow: order on top of the stages, and never an argument."""
+"""Order-only edges of ``after()`` between tasks of a flow."""
 
 from __future__ import annotations
 
 import pytest
+from flow_tasks import edges, order_edges, value
 
 from flowkit_core import DAG, BindingError, DAGCycleError, Group, Task
 from flowkit_flow import Flow
-
-
-def value(name, result=None, **options):
-    """Return a task without parameters that returns a value, by default its own name."""
-    return Task(lambda: name if result is None else result, name=name, **options)
 
 
 def failing(name):
@@ -22,25 +18,16 @@ def failing(name):
     return Task(fail, name=name)
 
 
-def edges(flow):
-    """Return the edges of a flow as pairs of names, and those of them that are order-only."""
-    graph = flow.graph()
-    every = {(graph.names[index], node.name) for node in graph for index in node.upstream}
-    return every, {(graph.names[index], node.name) for node in graph for index in node.waits}
-
-
-def test_after_between_tasks_of_one_stage_orders_them():
-    """Branches are side by side, unless one waits for another."""
+def test_after_within_stage_orders_tasks():
     ran = []
     first, second = (Task(lambda name=name: ran.append(name), name=name) for name in ("first", "second"))
     flow = Flow("f").branch(first.after(second), second)
-    assert edges(flow) == ({("second", "first")}, {("second", "first")})
+    assert edges(flow) == order_edges(flow) == {("second", "first")}
     assert list(flow.run("serial")) == ["second", "first"]
     assert ran == ["second", "first"]
 
 
-def test_after_between_tasks_of_one_stage_passes_nothing():
-    """Each takes the result of the stage before."""
+def test_after_within_stage_passes_no_result():
     start = value("start")
     first, second = (Task(lambda x, y=name: (x, y), name=name) for name in ("first", "second"))
     second.after(first)
@@ -48,8 +35,7 @@ def test_after_between_tasks_of_one_stage_passes_nothing():
     assert results == {"start": "start", "first": ("start", "first"), "second": ("start", "second")}
 
 
-def test_after_task_of_same_name_in_same_stage_leaves_parameter_open():
-    """A task of the same stage is not earlier, also where it runs before."""
+def test_after_within_stage_does_not_bind_by_name():
     first, second = value("first"), Task(lambda first: first, name="second")
     flow = Flow("f").branch(first, second.after(first))
     with pytest.raises(BindingError, match="'first'"):
@@ -57,13 +43,12 @@ def test_after_task_of_same_name_in_same_stage_leaves_parameter_open():
     assert flow.run("serial", params={"first": 1}) == {"first": "first", "second": 1}
 
 
-def test_after_task_of_stage_before_takes_no_part_in_binding():
-    """Of two branches, the one that is waited for is not the one whose result is left over."""
+def test_after_task_of_previous_stage_is_not_bound():
     extract, create_table = value("extract"), Task(lambda: None, name="create_table")
     load = Task(lambda rows, db="prod.db": (rows, db), name="load")
     flow = Flow("f").branch(create_table, extract).merge(load.after(create_table))
     assert flow.run("serial")["load"] == ("extract", "prod.db")
-    assert edges(flow)[1] == {("create_table", "load")}
+    assert order_edges(flow) == {("create_table", "load")}
 
 
 @pytest.mark.parametrize(
@@ -71,31 +56,27 @@ def test_after_task_of_stage_before_takes_no_part_in_binding():
     [(lambda *args: args, ("extract",)), (lambda **kwargs: kwargs, {"extract": "extract"}), (lambda: "ran", "ran")],
     ids=["*args", "**kwargs", "nothing"],
 )
-def test_after_task_of_stage_before_is_in_no_rest(func, expected):
-    """Neither in *args nor in **kwargs."""
+def test_after_task_of_previous_stage_is_not_in_star_args(func, expected):
     load = Task(func, name="load")
     load.after(lock := value("lock"))
     assert Flow("f").branch(lock, value("extract")).merge(load).run("serial")["load"] == expected
 
 
-def test_after_task_of_distant_stage_applies():
-    """An ancestor it was anyway; now the edge is drawn."""
+def test_after_task_of_earlier_stage_adds_edge():
     lock, start = value("lock"), value("start")
     middle, end = Task(lambda lock: lock, name="middle"), Task(lambda middle: middle, name="end")
     flow = Flow("f").add(lock).add(middle).add(end.after(lock))
-    assert edges(flow)[1] == {("lock", "end")}
+    assert order_edges(flow) == {("lock", "end")}
     assert flow.run("serial") == {"lock": "lock", "middle": "lock", "end": "lock"}
     assert start.downstream == ()
 
 
-def test_after_task_that_is_not_in_flow_is_ignored():
-    """It applies between tasks of the flow."""
+def test_after_task_outside_of_flow_is_ignored():
     lock, load = value("lock"), value("load")
     assert Flow("f").add(load.after(lock)).run("serial") == {"load": "load"}
 
 
 def test_after_added_later_applies_in_next_run():
-    """Before or after the tasks were added."""
     lock, load = value("lock"), value("load")
     flow = Flow("f").branch(load, lock)
     assert list(flow.run("serial")) == ["load", "lock"]
@@ -103,15 +84,13 @@ def test_after_added_later_applies_in_next_run():
     assert list(flow.run("serial")) == ["lock", "load"]
 
 
-def test_after_group_in_flow():
-    """Each of the group waits."""
+def test_after_of_group_applies_to_all_members():
     lock, one, two = value("lock"), value("one"), value("two")
     Group([one, two]).after(lock)
-    assert edges(Flow("f").branch(one, two, lock))[1] == {("lock", "one"), ("lock", "two")}
+    assert order_edges(Flow("f").branch(one, two, lock)) == {("lock", "one"), ("lock", "two")}
 
 
 def test_after_later_task_raises_cycle_error():
-    """A stage cannot wait for one that comes after it."""
     first, second = value("first"), Task(lambda first: first, name="second")
     first.after(second)
     with pytest.raises(DAGCycleError) as caught:
@@ -119,8 +98,7 @@ def test_after_later_task_raises_cycle_error():
     assert sorted(caught.value.cycle[1:]) == ["first", "second"]
 
 
-def test_after_failed_task_in_same_stage_is_upstream_failed():
-    """Failure counts."""
+def test_after_failed_task_is_upstream_failed():
     lock, load = failing("lock"), value("load")
     results = Flow("f").branch(load.after(lock), lock).run("serial", raise_on_failure=False, fail_fast=False)
     assert results.states == {"lock": "failed", "load": "upstream_failed"}
@@ -128,15 +106,13 @@ def test_after_failed_task_in_same_stage_is_upstream_failed():
 
 @pytest.mark.parametrize("stages", ["same", "different"])
 def test_after_skipped_task_runs(stages):
-    """A skip does not."""
     migrate, load = value("migrate", when=lambda: False), value("load")
     load.after(migrate)
     flow = Flow("f").branch(migrate, load) if stages == "same" else Flow("f").add(migrate).add(load)
     assert flow.run("serial") == {"load": "load"}
 
 
-def test_after_is_drawn_dashed():
-    """In every format."""
+def test_after_edge_is_drawn_dashed():
     lock, load = value("lock"), value("load")
     flow = Flow("f").branch(load.after(lock), lock)
     assert "dashed: order only" in flow.visualize()
@@ -144,26 +120,23 @@ def test_after_is_drawn_dashed():
     assert "[style=dashed]" in flow.visualize("dot")
 
 
-def test_data_edge_of_wiring_plays_no_part_in_flow():
-    """Only after() applies; '>>' belongs to DAGs."""
+def test_data_edge_is_ignored_in_flow():
     first, second = value("first"), value("second")
     second >> first
     flow = Flow("f").branch(first, second)
-    assert edges(flow) == (set(), set())
+    assert edges(flow) == set()
     assert list(DAG("d", tasks=[first]).run("serial")) == ["second", "first"]
 
 
-def test_after_in_block_is_not_seen_by_flow():
-    """An edge that is made in a block is seen by no other pipeline."""
+def test_after_in_dag_block_is_ignored_in_flow():
     lock, load = value("lock"), value("load")
     with DAG("block") as block:
         load.after(lock)
-    assert edges(Flow("f").branch(load, lock)) == (set(), set())
+    assert edges(Flow("f").branch(load, lock)) == set()
     assert list(block.run("serial")) == ["lock", "load"]
 
 
-def test_graph_of_flow_is_built_again_only_after_a_change():
-    """A task elsewhere is none; a new stage, and a new edge between its tasks, are."""
+def test_graph_is_rebuilt_only_after_a_change():
     lock, load = Task(lambda: None, name="lock"), Task(lambda: 1, name="load")
     flow = Flow("f").branch(lock, load)
     graph = flow.graph()

@@ -1,7 +1,7 @@
-"""What users write, as their type checkers see it: never run, but checked by ``mypy --strict`` against the wheels.
+"""Types of the public names in user code: this file is never run, but checked by ``mypy --strict``.
 
-``assert_type`` says what must hold. ``type: ignore[code]`` says what must be refused: under ``--strict``, one that is
-not needed is an error, so a signature that grows too lax is found here.
+``assert_type`` checks the type of an expression. ``type: ignore[code]`` marks a line that must be an error: mypy
+reports an ignore that is not needed, so it reports a signature that accepts too much.
 """
 
 from datetime import datetime
@@ -38,7 +38,7 @@ from flowkit import (
 from flowkit.testing import Verified, verify_resume
 from flowkit_core.runs.persistence import Cache, Store
 
-# A task keeps the types of its function, however it is decorated.
+# A task has the types of its function, with every form of the decorator.
 
 
 @task
@@ -84,7 +84,7 @@ def misspelt() -> None: ...
 def mistyped() -> None: ...
 
 
-# A chain of >> has the type of its right side; a list makes a group.
+# The type of a chain with >> is that of its right operand; a list becomes a group.
 
 assert_type((extract >> validate)([1]), bool)
 assert_type(extract >> [validate, enrich], Group)
@@ -100,7 +100,7 @@ extract >> [validate, print]  # type: ignore[list-item]
 [extract] >> [load]  # type: ignore[operator]
 
 
-# Order without data keeps the type of what waits.
+# after() returns the type of the task that waits.
 
 assert_type(load.after(extract)(True, text=b""), int)
 assert_type(load.after(extract, validate)(True, text=b""), int)
@@ -119,7 +119,7 @@ Group([load]).after(3)  # type: ignore[arg-type]
 load.after(upstream=extract)  # type: ignore[call-arg]
 
 
-# Methods are called with their object's arguments; a bound one is made a task.
+# A method is called with the arguments of its class; a bound method can become a task.
 
 
 class Orders:
@@ -133,7 +133,7 @@ extract >> made
 assert_type(Task(bytes.upper, name="upper")(b"a"), bytes)
 
 
-# Conditions take the task's arguments by name; parameters of one task are given by its name.
+# Conditions get arguments of the task by name; params may have the form "task.parameter".
 
 
 @task(when=lambda dry_run: not dry_run)
@@ -149,7 +149,7 @@ validate.with_options(retries="three")  # type: ignore[arg-type]
 Task(len, retry=3)  # type: ignore[call-arg]
 
 
-# Both kinds of pipeline run, draw themselves and give the same results.
+# DAG and Flow have the same methods and results.
 
 dag = DAG("etl", max_workers=4, tasks=[load])
 flow = Flow("etl", max_workers=4).add(extract).branch(validate, enrich).merge(load)
@@ -286,7 +286,7 @@ logger.system("Worker released.")
 configure_logging(colour=True)  # type: ignore[call-arg]
 
 
-# What the core asks of executors, observers and stores is a protocol that others satisfy without importing it.
+# Executors, observers and stores are protocols, which classes satisfy without importing flowkit_core.
 
 serial: flowkit_core.Executor = SerialExecutor()
 threads: flowkit_core.Executor = ThreadExecutor()
@@ -307,7 +307,7 @@ dag.run(observers=[Recorder(), print])
 dag.run(observers=[len])  # type: ignore[list-item]
 
 
-# flowkit gives the layers' own objects.
+# flowkit exports the objects of the other distributions.
 
 assert_type(task(extract.func), Task[[], list[int]])
 same_state: type[flowkit_state.StateManager] = StateManager

@@ -1,4 +1,4 @@
-"""Tasks that are in a Flow are used: they do not pass to the call that made the flow's builder."""
+"""Tasks of a flow are used, so they do not pass to the caller of the function that built the flow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ def make_flow(n):
     return Flow("f").add(first).add(second)
 
 
-def test_tasks_of_a_flow_do_not_pass_to_the_caller_of_its_builder():
-    """A bare DAG has nothing of what another function made for a Flow, run or not."""
+def test_tasks_of_flow_do_not_pass_to_caller():
     one, two = make_flow(1), make_flow(2)
     assert two.run("serial") == {"first": 2, "second": 3}
     Task(lambda: 0, name="own")
@@ -20,16 +19,13 @@ def test_tasks_of_a_flow_do_not_pass_to_the_caller_of_its_builder():
     assert one.run("serial") == {"first": 1, "second": 2}
 
 
-def test_task_in_a_flow_stays_in_the_bare_dag_of_its_own_call():
-    """Use governs passing on only."""
+def test_task_of_flow_is_in_bare_dag_of_same_call():
     a = Task(lambda: 1, name="a")
     flow = Flow("f").add(a)
     assert DAG("bare").run("serial") == flow.run("serial") == {"a": 1}
 
 
-def test_flow_that_was_dropped_has_used_its_tasks():
-    """The flow need not be kept."""
-
+def test_tasks_of_deleted_flow_do_not_pass_to_caller():
     def helper():
         make_flow(1).run("serial")
 
@@ -38,8 +34,7 @@ def test_flow_that_was_dropped_has_used_its_tasks():
     assert DAG("own").run("serial") == {"own": 0}
 
 
-def test_flow_made_in_a_block_of_a_dag_keeps_its_tasks():
-    """Tasks that are made in a block and put into a flow are in both."""
+def test_task_of_dag_block_can_be_added_to_flow():
     with DAG("block") as dag:
         a = Task(lambda: 1, name="a")
         flow = Flow("f").add(a)
