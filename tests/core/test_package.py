@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
+
+import flowkit_core
 
 # What costs more than all of the core, or has effects of its own.
 COSTLY = set(
@@ -68,3 +71,17 @@ def test_it_works_without_standard_streams():
         "print(results)",
     )
     assert (printed, errors) == (["{'one': 1}"], "")
+
+
+def test_version_is_that_of_the_metadata(monkeypatch):
+    versions = {"flowkit-core": "1.2.3"}
+    monkeypatch.setattr(importlib.metadata, "version", versions.__getitem__)
+    assert flowkit_core.__version__ == "1.2.3"
+
+
+def test_version_without_metadata_is_no_attribute(monkeypatch):
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert not hasattr(flowkit_core, "__version__")

@@ -60,3 +60,8 @@ def test_pickle_refers_to_layer(name: str) -> None:
     value = getattr(flowkit, name)
     assert value.__module__.split(".")[0] in LAYERS
     assert pickle.loads(pickle.dumps(value)) is value
+
+
+def test_version_of_flowkit_is_that_of_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"flowkit": "1.2.3"}.__getitem__)
+    assert flowkit.__version__ == "1.2.3"

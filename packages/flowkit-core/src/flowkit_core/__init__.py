@@ -53,6 +53,22 @@ from .retry import RetryPolicy
 from .runs.call import Call, Outcome, Retry
 from .runs.run import Run
 
+TYPE_CHECKING = False  # type checkers treat it as true
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name):
+        if name == "__version__":  # reading the metadata takes longer than importing the package
+            from importlib.metadata import PackageNotFoundError, version
+
+            try:
+                return version("flowkit-core")
+            except PackageNotFoundError:  # an application without metadata, such as a frozen one
+                pass
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "DAG",
     "BindingError",

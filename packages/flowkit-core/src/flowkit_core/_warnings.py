@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 
-PACKAGES = frozenset(f"flowkit{part}" for part in ("", "_core", "_exec", "_flow", "_state", "_log", "_dask", "_view"))
-"""The packages of flowkit. A user's package such as ``flowkit_jobs`` is not included."""
+from ._frames import user_level
 
 
 def warn(message: str) -> None:
     """Issue a :class:`RuntimeWarning` at the first frame outside flowkit.
 
-    Use it while a pipeline is built. During a run, use ``failure.report()``, which never raises.
+    Use it while a pipeline is built. During a run, use :func:`report`, which never raises.
 
     Raises:
         RuntimeWarning: the warning filters turn warnings into errors.
@@ -21,9 +20,17 @@ def warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=user_level())
 
 
-def user_level() -> int:
-    """Return the ``stacklevel`` that shows a warning of the calling function at the first frame outside flowkit."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in PACKAGES:
-        level, frame = level + 1, frame.f_back
-    return level
+def report(message: str) -> None:
+    """Issue a :class:`RuntimeWarning` at the first frame outside flowkit, and never raise.
+
+    If the warning filters turn warnings into errors, the warning is printed to standard error instead.
+    """
+    import warnings
+
+    try:
+        try:
+            warnings.warn(message, RuntimeWarning, stacklevel=user_level())
+        except RuntimeWarning as warning:
+            sys.excepthook(RuntimeWarning, warning, None)
+    except Exception:  # noqa: S110 - standard error is closed, or a hook of the user's failed
+        pass

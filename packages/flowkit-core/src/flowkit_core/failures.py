@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from ._text import counted
 from ._typing import TYPE_CHECKING
-from ._warnings import user_level
 from .errors import RemoteTaskError
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def first_of(pipeline: str, failures: Sequence[Failure], circumstances: str) -> 
     add_note(first.error, f"{first.blame(pipeline)}; {circumstances}")
     for other in failures:
         if other is not first:
-            add_note(first.error, f"{other.blame(pipeline)} too: {described(other.error)}")
+            add_note(first.error, f"{other.blame(pipeline)} too: {describe_error(other.error)}")
     return first.error
 
 
@@ -116,20 +113,7 @@ def _is_own(frame: FrameType) -> bool:
     return isinstance(name, str) and name.startswith(OWN)
 
 
-def report(message: str) -> None:
-    """Warn whoever called ``run()``; where warnings are made errors print one, for it must not make the run fail."""
-    import warnings
-
-    try:
-        try:
-            warnings.warn(message, RuntimeWarning, stacklevel=user_level())
-        except RuntimeWarning as warning:
-            sys.excepthook(RuntimeWarning, warning, None)
-    except Exception:  # noqa: S110 - nobody can be told: a task has closed standard error, say
-        pass
-
-
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
     name, text = "an exception", "<unprintable>"
     try:

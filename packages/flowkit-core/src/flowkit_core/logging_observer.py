@@ -22,7 +22,7 @@ from .events import (
     TaskStarted,
     TaskSucceeded,
 )
-from .failures import described
+from .failures import describe_error
 from .runs.worker import current_worker
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _LogObserver:
         return INFO, "task_started", f'Starting task "{event.task}"...', facts
 
     def _TaskRetrying(self, event: TaskRetrying) -> tuple[int, str, str, dict[str, Any]]:
-        error = described(event.error)
+        error = describe_error(event.error)
         facts = {"attempt": event.attempt, "max_attempts": event.max_attempts, "delay": event.delay, "error": error}
         retry = f"retry {event.attempt} of {event.max_attempts - 1} in {event.delay:.2f} s"
         return WARNING, "task_retrying", f'Task "{event.task}" failed ({error}); {retry}.', facts
@@ -149,7 +149,7 @@ class _LogObserver:
         return INFO, "task_reused", message, {"source": event.source}
 
     def _TaskFailed(self, event: TaskFailed) -> tuple[int, str, str, dict[str, Any]]:
-        error = described(event.error)
+        error = describe_error(event.error)
         facts = {"attempt": event.attempt, "duration": event.duration, "error": error}
         after = f"after {event.attempt} attempt{'s' * (event.attempt != 1)}"
         return ERROR, "task_failed", f'Task "{event.task}" failed {after}: {error}', facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._text import did_you_mean, escape_control_chars, short_repr
 from ._typing import TYPE_CHECKING, Any
 from .errors import MissingResultError
-from .failures import described
+from .failures import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class Results(dict[str, Any]):
     def attach(self, error: BaseException) -> None:
         """Set ``error.flowkit_results`` to these results, and replace the error in ``.failed`` by a placeholder."""
         if self._summary is not None:
-            self._summary.replace_error(error, RaisedError(described(error)))
+            self._summary.replace_error(error, RaisedError(describe_error(error)))
         try:
             error.flowkit_results = self  # type: ignore[attr-defined]
         except Exception:  # noqa: S110 - an exception without attributes is raised nevertheless

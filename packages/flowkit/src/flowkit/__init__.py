@@ -100,10 +100,19 @@ from flowkit_state import (
 TYPE_CHECKING = False  # type checkers treat it as true
 if TYPE_CHECKING:
     from flowkit_exec import ProcessExecutor
+
+    __version__: str
 else:
 
     def __getattr__(name):
-        """Import `ProcessExecutor` on first access, because it imports more of the standard library than the rest."""
+        """Return `ProcessExecutor` or `__version__`: each takes longer to import than all other names together."""
+        if name == "__version__":
+            from importlib.metadata import PackageNotFoundError, version
+
+            try:
+                return version("flowkit")
+            except PackageNotFoundError:  # an application without metadata, such as a frozen one
+                pass
         if name != "ProcessExecutor":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from flowkit_exec import ProcessExecutor

@@ -25,8 +25,8 @@ from operator import itemgetter
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from weakref import ref
 
+from flowkit_core._frames import PACKAGES, module_name, package_name
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import PACKAGES
 
 from .scopes import MODULE_KEY, Scope, entered, module_scope
 
@@ -328,7 +328,7 @@ def scope_of(frame: FrameType) -> Scope:
         return token.call.scope
     if id(code) not in makers:
         makers[id(code)] = ref(code, partial(_forget_maker, id(code)))
-    call = Call(Scope(code.co_qualname, _package(frame)), frame)
+    call = Call(Scope(code.co_qualname, package_name(frame)), frame)
     kind = SlowToken if code.co_flags & _SUSPENDABLE else Token
     names[LOCAL_KEY] = kind(call)
     _forget_variables(names)
@@ -499,16 +499,6 @@ def frames(frame: FrameType | None) -> Iterator[FrameType]:
 def on_stack(current: FrameType, frame_id: int) -> FrameType | None:
     """Return the executing frame with an id, or None."""
     return next((frame for frame in frames(current) if id(frame) == frame_id), None)
-
-
-def module_name(frame: FrameType) -> str:
-    """Return the name of the module whose code a frame executes."""
-    name = frame.f_globals.get("__name__")
-    return name if isinstance(name, str) else "?"
-
-
-def _package(frame: FrameType) -> str:
-    return module_name(frame).partition(".")[0]
 
 
 def _top_code(frame: FrameType, scope: Scope) -> CodeType:

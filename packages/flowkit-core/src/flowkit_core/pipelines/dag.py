@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 
+from flowkit_core._frames import module_name
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 
 from . import discovery
-from .calls import GENERATORS, is_constructor_of, module_name, scope_of, settle, user_frame
+from .calls import GENERATORS, is_constructor_of, scope_of, settle, user_frame
 from .edges import METHODS
 from .graph import Graph
 from .options import PIPELINE_ALIASES, check_known

@@ -6,7 +6,7 @@ import gc
 from operator import itemgetter, lt
 from types import FunctionType
 
-from flowkit_core._text import escape_control_chars
+from flowkit_core._text import counted, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
@@ -270,7 +270,8 @@ class Graph:
         raise KeyError(name)
 
     def __repr__(self) -> str:
-        return f"<Graph {escape_control_chars(self.name)}: {len(self.nodes)} tasks>"
+        edges = sum(len(node.upstream) for node in self.nodes)
+        return f"<Graph {escape_control_chars(self.name)}: {counted(len(self), 'task')}, {counted(edges, 'edge')}>"
 
     def ancestors(self, node: Node) -> set[int]:
         """Return the indices of all direct and indirect upstreams of a node."""

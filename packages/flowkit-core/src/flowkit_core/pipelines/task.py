@@ -9,9 +9,9 @@ from types import FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
-from flowkit_core._warnings import warn
+from flowkit_core._warnings import report, warn
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
-from flowkit_core.failures import add_note, described, report
+from flowkit_core.failures import add_note, describe_error
 from flowkit_core.retry import RetryPolicy, own_random
 from flowkit_core.runs.coroutines import CoroutineType
 
@@ -430,7 +430,7 @@ class Task(Vertex, Generic[P, R_co]):
         try:
             covered = self.retry.covers(error)
         except Exception as broken:
-            add_note(error, f"flowkit: retry_on of task {self.name!r} itself raised {described(broken)}")
+            add_note(error, f"flowkit: retry_on of task {self.name!r} itself raised {describe_error(broken)}")
             return None
         if not covered:
             return None

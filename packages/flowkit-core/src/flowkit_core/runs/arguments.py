@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.failures import report
+from flowkit_core._warnings import report
 from flowkit_core.pipelines.binding import bind_condition
 from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters

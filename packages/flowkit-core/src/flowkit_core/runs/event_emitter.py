@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.failures import described, report
+from flowkit_core._warnings import report
+from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
     from _thread import RLock
@@ -43,7 +44,7 @@ class EventEmitter:
                     try:
                         observer(event)
                     except Exception as error:
-                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {described(error)}")
+                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
 
     def close(self) -> None:
         """Drop the references to the observers."""

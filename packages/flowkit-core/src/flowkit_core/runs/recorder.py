@@ -13,8 +13,9 @@ from functools import cache
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import report
 from flowkit_core.errors import MissingDistributionError
-from flowkit_core.failures import add_note, described, report
+from flowkit_core.failures import add_note, describe_error
 from flowkit_core.pipelines.parameters import KEY
 
 from .call import Outcome
@@ -168,7 +169,7 @@ class RunRecorder:
         more = "; nothing more of this run will be" if lost else ""
         if not self._broken:
             self._broken = lost
-            report(f"{note}{more}: {described(error)}")
+            report(f"{note}{more}: {describe_error(error)}")
         return True
 
     def close(self, status: str, rest: Iterable[tuple[int, int, str]], error: BaseException | None) -> None:
@@ -182,7 +183,7 @@ class RunRecorder:
             if not self._warn:
                 raise
             if not self._broken:
-                report(f"how {self._graph.name!r} ended could not be recorded: {described(trouble)}")
+                report(f"how {self._graph.name!r} ended could not be recorded: {describe_error(trouble)}")
         finally:
             if store is not None:
                 store.close()

@@ -7,7 +7,7 @@ from _thread import RLock
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
-from flowkit_core.failures import add_note, clear_frames, described, strip_traceback
+from flowkit_core.failures import add_note, clear_frames, describe_error, strip_traceback
 
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Retry
@@ -340,7 +340,7 @@ class Run:
         """Set the reason why a node did not run, including the error of its last attempt, and emit the event."""
         error = self.state.retry_of.pop(node.index, None)
         if error is not None:
-            reason = f"{reason}; its last attempt had raised {escape_control_chars(described(error))}"
+            reason = f"{reason}; its last attempt had raised {escape_control_chars(describe_error(error))}"
         self.state.reason_of[node.index] = reason
         if self.events.wants(TaskNotRun):
             state = STATES[self.state.codes[node.index]]
@@ -363,7 +363,7 @@ class Run:
         try:
             return bool(node.task.retry.covers(error))
         except Exception as broken:
-            add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {described(broken)}")
+            add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {describe_error(broken)}")
             return False
 
     def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
@@ -481,7 +481,7 @@ class Run:
             self._recorder.close(status, rest, error)
         except Exception as trouble:
             if error is not None:
-                add_note(error, f"flowkit: how the run ended could not be recorded: {described(trouble)}")
+                add_note(error, f"flowkit: how the run ended could not be recorded: {describe_error(trouble)}")
                 return error
             self.record_error = trouble
             return trouble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import counted
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.failures import Failure, add_note, all_of, described, first_of
+from flowkit_core.failures import Failure, add_note, all_of, describe_error, first_of
 
 from .states import CANCELLED, FAILED, SUCCEEDED
 
@@ -53,7 +53,9 @@ class RunReport:
         errors = self._state.error_of
         if record_error is not None:
             for index, error in errors.items():
-                add_note(record_error, f"flowkit: task {self._graph.names[index]!r} had failed: {described(error)}")
+                add_note(
+                    record_error, f"flowkit: task {self._graph.names[index]!r} had failed: {describe_error(error)}"
+                )
             return record_error
         if not errors:
             return None

@@ -21,8 +21,8 @@ from flowkit_core import (
     SerializationError,
     WorkerDiedError,
     _initial_environment,
-    failures,
 )
+from flowkit_core._warnings import report
 from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
 from flowkit_core.runs.timers import Timers
 from flowkit_exec.ready_queue import Ranked
@@ -348,7 +348,7 @@ class Crew:
             at = child.held.get(ticket)
             handle(payload, {**facts, "task": at.name} if at is not None else {})
         elif kind == wire.SLOW:
-            failures.report(
+            report(
                 f"worker process {child.pid} has been executing the script for {wire.PATIENCE:g} s, up to its first "
                 f"run(), to find what a task needs: put what takes long, or waits for something that this process "
                 f"has, below the run(), or under if __name__ == '__main__'"

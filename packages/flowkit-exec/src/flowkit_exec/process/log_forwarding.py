@@ -7,7 +7,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import failures
+from flowkit_core._warnings import report
 
 from . import protocol as wire
 from .safe_text import described, is_for_the_program, shown
@@ -126,4 +126,4 @@ def _guarded(log: Callable[..., object], *args: Any, **options: Any) -> None:
     try:
         log(*args, **options)
     except Exception as error:
-        failures.report(f"a log handler failed: {described(error)}")
+        report(f"a log handler failed: {described(error)}")

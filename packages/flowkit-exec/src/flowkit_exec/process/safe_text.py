@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import failures
+from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ LONGEST_TEXT = 1 << 20
 
 def described(error: BaseException) -> str:
     """Return the type and the message of an exception, whatever its class does when it is asked."""
-    return safe(lambda: failures.described(error))
+    return safe(lambda: describe_error(error))
 
 
 def kind_of(value: Any) -> str:
