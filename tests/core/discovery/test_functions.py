@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import threading
 
 import pytest
 
-from flowkit_core import DAG, DiscoveryError, DuplicateTaskError, Task, task
+from flowkit_core import DAG, DuplicateTaskError, Task, task
 
 
 @task
@@ -377,101 +376,6 @@ def test_recursive_enclosing_function_gives_the_call_nearest_on_the_stack():
         return [inner(), *(outer(depth - 1) if depth else [])]
 
     assert outer(2) == [{"level_2": 2}, {"level_1": 1}, {"level_0": 0}]
-
-
-def outer_with_tasks(of=None):
-    Task(lambda: 1, name="of_outer")
-    return lambda: DAG("detached").run("serial")
-
-
-def test_closure_that_outlives_its_enclosing_call_is_an_error():
-    """A lambda whose enclosing call has returned never silently runs the module's tasks."""
-    with pytest.raises(DiscoveryError, match=r"tasks=\[") as caught:
-        outer_with_tasks()()
-    assert caught.value.pipeline == "detached"
-    assert caught.value.maker == "outer_with_tasks"
-
-
-def test_closure_that_another_thread_runs_is_an_error():
-    """In another thread the enclosing call is not on the stack, even if it has not returned."""
-
-    def outer():
-        Task(lambda: 1, name="a")
-        seen = []
-
-        def work():
-            try:
-                DAG("thread").run("serial")
-            except DiscoveryError as error:
-                seen.append(error.maker)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join(60)
-        return seen
-
-    (maker,) = outer()
-    assert maker.endswith("outer")
-
-
-def test_closure_of_a_function_without_tasks_has_those_of_the_module(script):
-    """A detached closure is no problem where the enclosing function has made nothing."""
-    module = script(
-        """
-        @task
-        def a(): return 1
-        def outer():
-            return lambda: DAG("lambda").run("serial")
-        """
-    )
-    assert module.outer()() == {"a": 1}
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        "__import__('timeit').timeit(lambda: seen.append(DAG('d').run('serial')), number=1)",
-        "t = __import__('threading').Thread(target=lambda: seen.append(DAG('d').run('serial'))); t.start(); t.join()",
-        "pool.submit(lambda: seen.append(DAG('d').run('serial'))).result()",
-        "list(pool.map(lambda _: seen.append(DAG('d').run('serial')), [0]))",
-        "list(map(lambda _: seen.append(DAG('d').run('serial')), [0]))",
-        "__import__('functools').partial(lambda: seen.append(DAG('d').run('serial')))()",
-        "t = __import__('threading').Timer(0, lambda: seen.append(DAG('d').run('serial'))); t.start(); t.join()",
-        "__import__('contextvars').copy_context().run(lambda: seen.append(DAG('d').run('serial')))",
-        "__import__('weakref').finalize(type('X', (), {})(), lambda: seen.append(DAG('d').run('serial')))()",
-        "asyncio.run(asyncio.to_thread(lambda: seen.append(DAG('d').run('serial'))))",
-    ],
-)
-def test_lambda_of_the_top_level_that_other_code_calls_has_tasks_of_the_module(script, call):
-    """timeit, threads, pools, timers and partials run the lambda; its line is in the module."""
-    module = script(
-        f"import asyncio\nfrom concurrent.futures import ThreadPoolExecutor\nseen = []\n@task\ndef a(): return 1\n"
-        f"with ThreadPoolExecutor(1) as pool:\n    {call}\n"
-    )
-    assert module.seen == [{"a": 1}]
-
-
-def test_lambda_run_by_atexit_has_tasks_of_the_module(program):
-    """At exit the stack is empty, and the lambda still belongs to its module."""
-    lines = program(
-        """
-        import atexit
-        @task
-        def a(): return 1
-        atexit.register(lambda: print(DAG("exit").run("serial")))
-        """
-    )
-    assert lines == ["{'a': 1}"]
-
-
-def test_timeit_of_a_lambda_in_a_function_finds_the_tasks_of_the_call():
-    """timeit calls the lambda while the enclosing call is on the stack."""
-    import timeit
-
-    Task(lambda: 1, name="a")
-    seen = []
-    timeit.timeit(lambda: seen.append(DAG("timed").run("serial")), number=2)
-    assert seen == [{"a": 1}] * 2
 
 
 # exec

@@ -135,8 +135,8 @@ class DiscoveryError(FlowkitError, RuntimeError):
         """Return the sentence for these facts."""
         return (
             f"cannot find the tasks of DAG {pipeline!r}: it was created in {function}, which has made no tasks and is "
-            f"part of {maker}(); {maker}() has made tasks, but its call is not on the stack here (it has returned, or "
-            f"runs in another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
+            f"part of {maker}(); {maker}() has made tasks or pipelines, but its call is not on the stack here (it has "
+            f"returned, or runs in another thread): name the tasks, DAG({pipeline!r}, tasks=[...])"
         )
 
 

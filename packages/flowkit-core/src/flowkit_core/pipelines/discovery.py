@@ -18,7 +18,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
-from .calls import callers, known_scope, makers, scope_of, user_frame, variables
+from .calls import FUNCTION, callers, known_scope, makers, scope_of, user_frame, variables
 from .edges import METHODS
 from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements, sharing
 from .wiring import Vertex, no_task
@@ -84,20 +84,22 @@ class Surroundings:
         self.module = module_scope(frame.f_globals)
         self._code = frame.f_code
         self._around: list[ref[Scope]] = []
-        self._enclosing: list[ref[Scope]] = []
+        self._enclosing: list[tuple[CodeType, ref[Scope]]] = []
         self._kept: list[SharedEdge] = []  # edges that belong to calls which have ended
         self._by_import = False  # whether the tasks are imported names of the module
         self._packages = {self.scope.package, "__main__"}
+        is_nested = is_bare and not self.scope.namespace
         inner = frame.f_code
         for caller in callers(frame):
-            if is_bare and not self.scope.namespace and caller.f_code is not inner and _contains(caller.f_code, inner):
-                self._enclosing.append(ref(scope_of(caller)))
-                inner = caller.f_code
+            code = caller.f_code
+            if is_nested and code.co_flags & FUNCTION and code is not inner and _contains(code, inner):
+                self._enclosing.append((code, ref(scope_of(caller))))
+                inner = code
             scope = known_scope(caller)
             if scope is not None and scope is not self.scope and not scope.namespace:
                 self._around.append(ref(scope))
         # whether the code is in a function whose call is not on the stack
-        self._detached = not self.scope.namespace and "<locals>" in inner.co_qualname
+        self._detached = is_nested and frame.f_code.co_qualname.count("<locals>") > len(self._enclosing)
         if pipeline is not None:
             self.scope.has_bare |= is_bare
             self.add_pipeline(pipeline)
@@ -115,7 +117,7 @@ class Surroundings:
     @property
     def enclosing(self) -> list[Scope]:
         """Scopes of callers that are lexically enclosing functions, nearest first."""
-        return [scope for reference in self._enclosing if (scope := reference()) is not None]
+        return [scope for _, reference in self._enclosing if (scope := reference()) is not None]
 
     def call_returned(self, scope: Scope, caller: Scope, tasks: Iterable[Any]) -> None:
         """Keep the shared edges between tasks of a pipeline when their call returns to its caller."""
@@ -194,17 +196,38 @@ class Surroundings:
             return own
         if self.scope.namespace:
             return self._imported()
-        for scope in self.enclosing:
-            if own := _tasks(scope):
+        for code, reference in self._enclosing:
+            scope = reference()
+            if scope is not None and (own := _tasks(scope)):
+                self._check_detached(pipeline, code)
                 if warn:
                     self._warn_of_unused(pipeline, own)
                 return own
-        if self._detached and (maker := _maker_around(self._code)) is not None:
-            raise DiscoveryError(pipeline, self.scope.name, maker)
+        self._check_detached(pipeline)
         own = _tasks(self.module) or self._imported()
         if warn:
             self._warn_of_unused(pipeline, own)
         return own
+
+    def _check_detached(self, pipeline: str, outer: CodeType | None = None) -> None:
+        """Raise if the code is nested in a function that has created tasks, and whose call is not on the stack.
+
+        Args:
+            pipeline: name of the pipeline.
+            outer: only functions within this code are checked; None for all.
+
+        Raises:
+            DiscoveryError: there is such a function.
+        """
+        if not self._detached:
+            return
+        on_stack = [code for code, _ in self._enclosing]
+        for reference in list(makers.values()):
+            maker = reference()
+            if maker is None or maker is self._code or any(maker is code for code in on_stack):
+                continue
+            if _contains(maker, self._code) and (outer is None or _contains(outer, maker)):
+                raise DiscoveryError(pipeline, self.scope.name, maker.co_qualname)
 
     def _imported(self) -> list[Any]:
         self._by_import = True
@@ -598,15 +621,6 @@ def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
     return [
         task for task, origin in origins.items() if origin is not own_origin and not origin.is_apart and task not in own
     ]
-
-
-def _maker_around(code: CodeType) -> str | None:
-    """Return the name of a function that has made tasks and contains other code, or None."""
-    for reference in list(makers.values()):
-        maker = reference()
-        if maker is not None and maker is not code and _contains(maker, code):
-            return maker.co_qualname
-    return None
 
 
 def _contains(outer: CodeType, inner: CodeType) -> bool:
