@@ -395,7 +395,7 @@ def test_a_run_is_canceled_while_all_wait_for_a_retry(workers):
     ThreadExecutor(workers).execute(canceled)
     other.join()
     assert canceled.done
-    assert set(canceled.states().values()) == {"cancelled"}
+    assert set(canceled.state.states().values()) == {"cancelled"}
     assert not helpers()
 
 
@@ -415,7 +415,7 @@ def test_an_observer_cancels_the_run(workers):
 
     canceled = Run(graph, observers=[observer])
     ThreadExecutor(workers).execute(canceled)
-    states = list(canceled.states().values())
+    states = list(canceled.state.states().values())
     assert canceled.done
     assert set(states) == {"succeeded", "cancelled"}
     assert 10 <= states.count("succeeded") < 10 + workers
