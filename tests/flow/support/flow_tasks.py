@@ -27,6 +27,6 @@ def edges(flow):
 
 
 def order_edges(flow):
-    """Return the order-only edges of a flow, as pairs of names."""
+    """Return the order edges of a flow, as pairs of names."""
     graph = flow.graph()
     return {(graph.names[index], node.name) for node in graph for index in node.waits}

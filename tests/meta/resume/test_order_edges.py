@@ -1,4 +1,4 @@
-"""Recorded and resumed runs with order-only edges."""
+"""Recorded and resumed runs with order edges."""
 
 from __future__ import annotations
 

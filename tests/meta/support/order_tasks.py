@@ -1,4 +1,4 @@
-"""Tasks of a pipeline with an order-only edge; worker processes import them from here."""
+"""Tasks of a pipeline with an order edge; worker processes import them from here."""
 
 from __future__ import annotations
 

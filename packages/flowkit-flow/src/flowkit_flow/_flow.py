@@ -69,7 +69,7 @@ class Flow(Pipeline):
         self._stages: list[list[Task[..., Any]]] = []
         self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage
         self._tasks: list[Task[..., Any]] = []
-        self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order-only edges, graph
+        self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order edges, graph
         self._view: View | None = None  # the edges that were visible when the graph was built
         self._stamp: Any = None
 
@@ -197,7 +197,7 @@ class Flow(Pipeline):
         return None if self._view is None else (self._surroundings.stamp, self._view.stamp)
 
     def _waits(self, view: View) -> dict[int, tuple[int, ...]]:
-        """Return the order-only edges that ``after()`` has declared between tasks of the flow."""
+        """Return the order edges that ``after()`` has declared between tasks of the flow."""
         index_of = {task: index for index, task in enumerate(self._tasks)}
         waits = (
             (index, [index_of[other] for other in view.waits(task) if other in index_of])
@@ -206,7 +206,7 @@ class Flow(Pipeline):
         return {index: tuple(upstreams) for index, upstreams in waits if upstreams}
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
-        """Keep the order-only edges of this flow when their call returns to its caller."""
+        """Keep the order edges of this flow when their call returns to its caller."""
         self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
         self._surroundings.call_returned(scope, caller, self._tasks)
 
