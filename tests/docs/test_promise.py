@@ -567,8 +567,9 @@ def check(real: Any, promise: Any, *, inserted: tuple[str, ...] = (), defaults: 
     assert order == [each.name for each in wanted]
     positions = [each.name for each in wanted if each.kind in by_position]
     assert [name for name, each in known.items() if each.kind in by_position][: len(positions)] == positions
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for each in parameters(real):
-        if each.name not in order and each.kind is not inspect.Parameter.VAR_KEYWORD:
+        if each.name not in order and each.kind not in optional:
             assert each.default is not inspect.Parameter.empty, f"{each.name} would have to be given"
 
 
