@@ -1,8 +1,8 @@
-"""Count what ``docs/examples/stdlib_report.py`` counts, by another technique: from tokens instead of syntax trees.
+"""Count the same as ``docs/examples/stdlib_report.py`` by another technique: from tokens instead of syntax trees.
 
     python count_by_tokens.py ROOT < paths.json > counts.json
 
-Reads a JSON list of paths below ROOT, and writes a JSON object: path -> what is in that file.
+Reads a JSON list of paths below ROOT, and writes a JSON object: path -> counts of that file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 KEYWORDS = {"if", "elif", "for", "while", "except", "and", "or"}
 BLOCKS = {"if", "elif", "else", "for", "while", "try", "except", "finally", "with", "async", "match", "case"}
 BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
-# From Python 3.12 on, what stands inside an f-string has tokens of its own.
+# From Python 3.12 on, the content of an f-string has tokens of its own.
 FSTRING_EDGES = {getattr(tokenize, "FSTRING_START", -1): 1, getattr(tokenize, "FSTRING_END", -2): -1}
 
 
@@ -36,7 +36,7 @@ class Scope:
 
 
 def keywords_in_fstring(literal: str) -> int:
-    """Return how many decision keywords stand inside an f-string; Python 3.11 has no tokens for them."""
+    """Return the number of decision keywords in an f-string; Python 3.11 has no tokens for them."""
     body = literal[literal.index(literal[-1]) :]
     quotes = 3 if body.startswith(literal[-1] * 3) else 1
     body = body[quotes:-quotes].replace("{{", "").replace("}}", "")
@@ -54,7 +54,7 @@ def keywords_in_fstring(literal: str) -> int:
 
 
 def imports_of(statement: list[str], path: str) -> set[str]:
-    """Return what a simple statement imports, given its tokens."""
+    """Return the names that a simple statement imports, given its tokens."""
     if statement[:1] == ["import"]:
         modules = " ".join(statement[1:]).split(" , ")
         return {module.split(" as ")[0].replace(" ", "") for module in modules}

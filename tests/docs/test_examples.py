@@ -1,4 +1,4 @@
-"""Run the examples as a reader would: as scripts, in an empty folder, without arguments."""
+"""Run the examples as scripts, in an empty folder, without arguments."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def test_example_runs(example: Path, tmp_path: Path) -> None:
         pytest.fail(f"{example.name} ended with code {run.returncode} and printed:\n{run.stdout}", pytrace=False)
 
 
-def test_ci_runs_what_the_readme_says() -> None:
+def test_ci_runs_command_of_readme() -> None:
     command = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()[-1]
     assert command in (ROOT / "README.md").read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The nightly job is killed and goes on: the report is that of an undisturbed night, and no part is read twice."""
+"""The nightly job: after a kill and a resume, its report is that of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 120
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Make a folder of forty files, of which nine are copies of others, and eight are not to be looked at."""
+    """Create a folder of forty files, nine of them copies of others, and of eight files that the job ignores."""
     for number in range(40):
         path = tmp_path / "tree" / f"{number % 3}" / f"{number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def night(folder: Path, root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the job in a folder of its own."""
+    """Run the job in a folder."""
     folder.mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--root", str(root), *options],
@@ -52,12 +52,12 @@ def night(folder: Path, root: Path, *options: str) -> subprocess.CompletedProces
 
 
 def parts(log: str, words: str) -> list[str]:
-    """Return the parts of which the log says so."""
+    """Return the parts whose log lines contain these words."""
     return re.findall(rf'Task "(part \d+)" {words}', log)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_killed_and_resumed(tmp_path: Path, root: Path, executor: str) -> None:
+def test_killed_job_resumes_without_reading_parts_twice(tmp_path: Path, root: Path, executor: str) -> None:
     if executor == "process" and os.name != "posix":
         pytest.skip("processes need POSIX")
     undisturbed = night(tmp_path / "undisturbed", root, "--executor", executor)
@@ -82,7 +82,7 @@ def test_killed_and_resumed(tmp_path: Path, root: Path, executor: str) -> None:
         assert (again.run_id, again.status, again.resumes) == (run.run_id, "succeeded", 1)
 
 
-def test_the_report_is_right(tmp_path: Path, root: Path) -> None:
+def test_report_counts_files_and_duplicates(tmp_path: Path, root: Path) -> None:
     size = sum(path.stat().st_size for path in root.rglob("*.txt"))
     copies = sum(5 * (number - 11) for number in range(31, 40))
     assert night(tmp_path / "job", root).stdout.splitlines()[:3] == [
@@ -100,7 +100,7 @@ def test_the_report_is_right(tmp_path: Path, root: Path) -> None:
         assert connection.execute("SELECT COUNT(*) FROM files").fetchone() == (41,)
 
 
-def test_a_resume_of_another_job_is_refused_in_a_sentence(tmp_path: Path, root: Path) -> None:
+def test_resume_with_other_params_is_refused(tmp_path: Path, root: Path) -> None:
     night(tmp_path / "job", root, "--crash-after", "1")
     refused = night(tmp_path / "job", root / "0", "--resume")
     assert refused.returncode == 1

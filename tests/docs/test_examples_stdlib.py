@@ -1,4 +1,4 @@
-"""The first command of the README, run as a reader runs it, and its figures against independent counts."""
+"""The main example, run as a script, and its figures compared with independent counts."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def events(log: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_every_figure_is_what_a_person_counts(tmp_path: Path, tree: Path, executor: str) -> None:
+def test_report_of_small_tree_equals_hand_counted_figures(tmp_path: Path, tree: Path, executor: str) -> None:
     write(tree, BROKEN)
     database = tmp_path / "tree.sqlite3"
     where = ["--root", tree, "--database", database]
@@ -222,7 +222,7 @@ def test_every_figure_is_what_a_person_counts(tmp_path: Path, tree: Path, execut
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_without_unparsable_files_the_quarantine_is_skipped(tmp_path: Path, tree: Path, executor: str) -> None:
+def test_quarantine_without_unparsable_files_is_skipped(tmp_path: Path, tree: Path, executor: str) -> None:
     database = tmp_path / "tree.sqlite3"
     done = run(tmp_path, "--root", tree, "--executor", executor, "--workers", 1, "--database", database, "--json-logs")
     assert done.returncode == 0, done.stderr
@@ -238,7 +238,7 @@ def test_without_unparsable_files_the_quarantine_is_skipped(tmp_path: Path, tree
     assert done.stdout.endswith(f"Kept: {database}\n")
 
 
-def test_without_a_database_to_keep_nothing_is_left_behind(tmp_path: Path, tree: Path) -> None:
+def test_report_without_database_option_leaves_nothing_behind(tmp_path: Path, tree: Path) -> None:
     write(tree, BROKEN)
     done = run(tmp_path, "--root", tree, "--executor", "thread", "--quiet")
     assert done.returncode == 0, done.stderr
@@ -247,14 +247,14 @@ def test_without_a_database_to_keep_nothing_is_left_behind(tmp_path: Path, tree:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_terminal_gets_colors(tmp_path: Path, tree: Path) -> None:
+def test_report_on_terminal_has_colors(tmp_path: Path, tree: Path) -> None:
     ours, theirs = os.openpty()
     with subprocess.Popen(
         command("--root", tree, "--executor", "serial", "--quiet"), stdout=theirs, env=environment(tmp_path / "scratch")
     ) as script:
         os.close(theirs)
         shown = b""
-        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+        with suppress(OSError):  # end of output of a pseudo terminal
             while part := os.read(ours, 65536):
                 shown += part
         os.close(ours)
@@ -264,7 +264,7 @@ def test_a_terminal_gets_colors(tmp_path: Path, tree: Path) -> None:
     assert "      17  \x1b[36m████████████████████\x1b[0m  pkg.core" in lines
 
 
-def test_where_bars_cannot_be_printed_the_figures_are(tmp_path: Path, tree: Path) -> None:
+def test_report_in_ascii_terminal_prints_figures(tmp_path: Path, tree: Path) -> None:
     done = subprocess.run(
         command("--root", tree, "--executor", "serial", "--quiet"),
         env=environment(tmp_path / "scratch") | {"PYTHONIOENCODING": "ascii"},
@@ -277,17 +277,17 @@ def test_where_bars_cannot_be_printed_the_figures_are(tmp_path: Path, tree: Path
     assert "      17  ????????????????????  pkg.core\n" in done.stdout
 
 
-def test_a_tree_without_python_is_reported_too(tmp_path: Path) -> None:
+def test_report_of_tree_without_python_is_empty(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     done = run(tmp_path, "--root", "nothing", "--executor", "serial", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Total                  0           0" in done.stdout
 
 
-def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path, tree: Path) -> None:
+def test_locked_database_is_retried_until_free(tmp_path: Path, tree: Path) -> None:
     database = tmp_path / "tree.sqlite3"
-    with closing(sqlite3.connect(database, isolation_level=None)) as somebody:
-        somebody.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
         script = subprocess.Popen(
             command("--root", tree, "--executor", "thread", "--database", database, "--json-logs"),
             cwd=tmp_path,
@@ -301,7 +301,7 @@ def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path, tree:
             for line in script.stderr:
                 if json.loads(line).get("event") == "task_retrying":
                     assert json.loads(line)["error"] == "OperationalError: database is locked"
-                    somebody.execute("ROLLBACK")
+                    other.execute("ROLLBACK")
                     break
             else:
                 pytest.fail("the load was not tried again")
@@ -321,7 +321,7 @@ def test_a_locked_database_is_tried_again_until_it_is_free(tmp_path: Path, tree:
         (["--quiet", "--verbose"], "not allowed with argument"),
     ],
 )
-def test_a_wrong_command_line_is_explained(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+def test_invalid_command_line_is_explained(tmp_path: Path, arguments: list[str], complaint: str) -> None:
     done = run(tmp_path, *arguments)
     assert done.returncode == 2
     assert complaint in done.stderr
@@ -329,7 +329,7 @@ def test_a_wrong_command_line_is_explained(tmp_path: Path, arguments: list[str],
 
 
 def source_files(root: Path) -> list[str]:
-    """List the Python files below a folder, as the script is said to find them."""
+    """List the Python files below a folder, independently of the script."""
     found = [path.relative_to(root) for path in root.rglob("*.py")]
     left_out = {"site-packages", "dist-packages", "__pycache__"}
     return sorted(
@@ -353,15 +353,15 @@ strange = pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::Deprecati
 
 @pytest.mark.whole
 @strange
-def test_the_standard_library_is_reported_right(tmp_path: Path) -> None:
-    """All of it; by another technique, one file of five is counted."""
+def test_report_of_standard_library_is_correct(tmp_path: Path) -> None:
+    """The whole library; every fifth file is counted by another technique."""
     title = f"The standard library of Python {sys.version.split()[0]} in {LIBRARY}"
     check_report(tmp_path, LIBRARY, title, 5)
 
 
 @strange
-def test_a_part_of_the_standard_library_is_reported_right(tmp_path: Path) -> None:
-    """Another part on each Python, with the files that are there to be refused, or to be hard to read."""
+def test_report_of_part_of_standard_library_is_correct(tmp_path: Path) -> None:
+    """Another part on each Python, with files that cannot be parsed or have unusual encodings."""
     names = source_files(LIBRARY)
     hard = [
         name for name in names if re.search(r"/bad|lib2to3/tests/data/|/test_(fstring|grammar|patma|tokenize)", name)
@@ -374,7 +374,7 @@ def test_a_part_of_the_standard_library_is_reported_right(tmp_path: Path) -> Non
 
 
 def check_report(folder: Path, library: Path, subject: str, share: int, *arguments: object) -> None:
-    """Check every figure that is printed, from the rows of the database; the rows, from the tokens of the files."""
+    """Compare printed figures with the rows of the database, and these rows with the tokens of the files."""
     database = folder / "stdlib.sqlite3"
     done = run(folder, "--database", database, "--quiet", "--top", 10, *arguments)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Run what the README and the pages of the docs show.
+"""Run the code blocks of the README and the pages, and compare their output with what is shown.
 
 The python blocks of a page are one script, in order, run in an empty folder; a comment on the line before a block,
 <!-- new script -->, begins another. What a block prints is compared where the page shows it: in the next block, fenced
@@ -39,7 +39,7 @@ VOLATILE = [
 
 @dataclass
 class Block:
-    """One fenced block: where its first line stands, what it is and what it says."""
+    """One fenced block: the number of its first line, its kind and its lines."""
 
     line: int
     language: str
@@ -50,7 +50,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that the block is, if it is one."""
+        """The name of the file, if the block is a file."""
         match = FILE.fullmatch(self.rest) if self.language == "python" else None
         return match and match[1]
 
@@ -64,7 +64,7 @@ class Block:
 
 
 def read_blocks(text: str) -> list[Block]:
-    """Find the fenced blocks of a page; a fence is closed by one as long, of the same kind and indentation."""
+    """Return the fenced blocks of a page; a fence ends at one of the same length, kind and indentation."""
     blocks: list[Block] = []
     closing = before = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -83,7 +83,7 @@ def read_blocks(text: str) -> list[Block]:
 
 
 def split_scripts(blocks: list[Block]) -> list[list[Block]]:
-    """Part the blocks of a page into scripts, each with the outputs that are shown for it."""
+    """Split the blocks of a page into scripts, each with the outputs that are shown for it."""
     scripts: list[list[Block]] = [[]]
     for block in blocks:
         if block.before == NEW_SCRIPT:
@@ -93,7 +93,7 @@ def split_scripts(blocks: list[Block]) -> list[list[Block]]:
 
 
 def to_source(blocks: list[Block]) -> str:
-    """Put each block on the lines where the page has it, so that a traceback's numbers are the page's."""
+    """Put each block on the lines that it has in the page, so that tracebacks have the line numbers of the page."""
     lines: list[str] = []
     for block in blocks:
         lines += [""] * (block.line - 1 - len(lines))
@@ -102,7 +102,7 @@ def to_source(blocks: list[Block]) -> str:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Tell whether what a page shows is what its script printed."""
+    """Return whether a shown output matches the printed one."""
     for volatile, stand_in in VOLATILE:
         shown, printed = volatile.sub(stand_in, shown), volatile.sub(stand_in, printed)
     anything = r"(?:.*\n)*?"
@@ -130,7 +130,7 @@ def run_python(arguments: list[str], folder: Path) -> subprocess.CompletedProces
 
 
 def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
-    """Run blocks of a page as one script and return what each printed; fail with the page's own line numbers."""
+    """Run blocks of a page as one script and return the output of each; fail with line numbers of the page."""
     script = folder / f"{page.stem.lower()}_page.py"  # a page may be called logging
     script.write_text(to_source(blocks), "utf-8")
     run = run_python([script.name], folder)
@@ -143,7 +143,7 @@ def run_script(page: Path, blocks: list[Block], folder: Path) -> list[str]:
 
 
 def write_files(page: Path, blocks: list[Block], folder: Path) -> None:
-    """Write the files of a script, and run those that hold tests."""
+    """Write the files of a script, and run those that contain tests."""
     files = [block for block in blocks if block.file]
     for block in files:
         (folder / str(block.file)).write_text("\n".join(block.lines) + "\n", "utf-8")
@@ -156,7 +156,7 @@ def write_files(page: Path, blocks: list[Block], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
+def test_page_prints_shown_output(page: Path, tmp_path: Path) -> None:
     for number, script in enumerate(split_scripts(read_blocks(page.read_text("utf-8")))):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -176,7 +176,7 @@ def test_page_runs_and_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=title)
 def test_blocks_in_docstrings_run(source: Path, tmp_path: Path) -> None:
-    """Each on its own, unlike those of a page."""
+    """Each block is a script of its own, unlike in a page."""
     for number, block in enumerate(read_blocks(source.read_text("utf-8"))):
         if block.runs:
             folder = tmp_path / str(number)
@@ -185,8 +185,8 @@ def test_blocks_in_docstrings_run(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
-def test_fences_are_spelled_in_the_known_ways(page: Path) -> None:
-    """A misspelt fence would be neither run nor compared, and nobody would notice."""
+def test_page_has_known_kinds_of_blocks(page: Path) -> None:
+    """A block with a misspelt fence would be neither run nor compared."""
     for block in read_blocks(page.read_text("utf-8")):
         where = f"{title(page)}:{block.line - 1}"
         assert block.language, f"{where}: say the language of the block: python, bash, text ..."

@@ -1,8 +1,8 @@
-"""Every block of code that was promised to users runs as it stands and does what was said of it.
+"""The blocks of code that define flowkit's promised interface run unchanged and have the promised effects.
 
-The blocks are in promise/blocks.txt, word for word; promise/helpers.py stands in for what they use and do not define.
-Each runs with every executor, as a script and as cells of a notebook. Where a block runs its pipeline, that call is the
-one thing which is changed for an executor; "thread" is what the blocks say themselves, so there nothing is.
+The blocks are in promise/blocks.txt, word for word; promise/helpers.py defines the names that they lack. Each runs with
+every executor, as a script and as cells of a notebook. Only the executor in the call of ``run()`` is replaced; for
+"thread", which the blocks use themselves, nothing is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BLOCKS = {name: text.rstrip() + "\n" for name, text in zip(_parts[::2], _parts[1
 
 @dataclass(frozen=True)
 class Case:
-    """A block, what a reader has typed before and types after it, and what comes of it."""
+    """A block, the code before and after it, the printed output, and the files that are left."""
 
     name: str
     prints: str
@@ -74,7 +74,7 @@ def run_on(executor: str, block: str) -> str:
 
 NO_RUN = '\nresults = DAG("promise").run(executor)\nprint(results)\n'
 
-# The snippets of wiring, in one pipeline: what a task makes shows what it was given, in order.
+# The wiring snippets, in one pipeline: the result of a task shows its arguments, in order.
 NAMES = ["task1", "task2", "task3", "task4", "extract", "transform", "validate", "enrich", "load", "notify"]
 SHOWING = "".join(f"@task()\ndef {name}(*before):\n    return '{name}(' + ', '.join(before) + ')'\n" for name in NAMES)
 QUICK = "{'extract': [3, 1, 2], 'transform': [1, 2, 3], 'load': 'Success'}\n"
@@ -243,7 +243,7 @@ STATE = Case(
     prints="True default True\n",
 )
 
-# What readers of a notebook do next. In a script, workers do not know what is defined after the first run().
+# For notebooks only: in a script, workers do not have what is defined after the first run().
 AGAIN = [
     Case(
         "the same cell twice",
@@ -282,7 +282,7 @@ def run_python(*arguments: str, folder: Path, stdin: str = "") -> subprocess.Com
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
-        env=environment(IPYTHONDIR=str(folder / ".ipython")),  # not the home of whoever runs the tests
+        env=environment(IPYTHONDIR=str(folder / ".ipython")),  # not in the home folder
         input=stdin,
         capture_output=True,
         encoding="utf-8",
@@ -306,7 +306,7 @@ def check_script(case: Case, folder: Path, before: str = "") -> None:
 
 
 def run_session(how: str, executor: str, cases: list[Case], folder: Path, *, module: bool = False) -> str:
-    """Run cases in one process, and return what it printed on standard error."""
+    """Run cases in one process, and return its standard error output."""
     start = ["-m", "session"] if module else ["-c", "import session; session.main()"]
     folders = [case.prepare(folder / case.name) for case in cases]
     pairs = [(str(folder), case.cells(executor)) for folder, case in zip(folders, cases, strict=True)]
@@ -323,51 +323,51 @@ def run_session(how: str, executor: str, cases: list[Case], folder: Path, *, mod
 
 
 @pytest.mark.parametrize("executor", ["serial", "thread"])
-def test_as_scripts(tmp_path: Path, executor: str) -> None:
-    """One process runs them all, each with a module and a folder of its own, to be done soon."""
+def test_blocks_run_as_scripts(tmp_path: Path, executor: str) -> None:
+    """One process runs all of them, each with a module and a folder of its own, to save time."""
     assert run_session("script", executor, SCRIPTS, tmp_path) == ""
 
 
 @pytest.mark.parametrize("case", SCRIPTS, ids=lambda case: case.name)
-def test_as_a_script_with_processes(tmp_path: Path, case: Case) -> None:
-    """A script per block, because workers execute it: no guard, nothing printed twice, nothing on standard error."""
+def test_block_runs_as_script_with_processes(tmp_path: Path, case: Case) -> None:
+    """One script per block, because workers execute it: no guard, no output twice, no standard error output."""
     check_script(case, tmp_path)
 
 
 @pytest.mark.parametrize("case", [CASES[0], ONE_AFTER_THE_OTHER], ids=lambda case: case.name)
-def test_as_a_script_with_processes_and_a_thread(tmp_path: Path, case: Case) -> None:
-    """There is no fork that could help, as on a Mac."""
+def test_block_runs_with_processes_where_fork_is_unsafe(tmp_path: Path, case: Case) -> None:
+    """A second thread makes a fork unsafe, as on macOS."""
     thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     check_script(case, tmp_path, thread)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("shell", SHELLS)
-def test_cell_by_cell(tmp_path: Path, executor: str, shell: str) -> None:
-    """All in one session, in which names are defined again and again; as statements at a prompt, and as whole cells."""
+def test_blocks_run_as_notebook_cells(tmp_path: Path, executor: str, shell: str) -> None:
+    """All in one session, which redefines names many times; as statements at a prompt, and as whole cells."""
     if executor == "process" and sys.platform != "linux":
         pytest.skip(FORKED)
     run_session(shell, executor, SCRIPTS if shell == "prompt" else [*SCRIPTS, *AGAIN], tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason=FORKED)
-def test_at_a_prompt_that_is_a_module(tmp_path: Path) -> None:
-    """As Python's own is from 3.13 on: __main__ has a file and a spec, but what is typed is not in there."""
+def test_blocks_run_at_prompt_whose_main_module_has_a_file(tmp_path: Path) -> None:
+    """As at the prompt of Python from 3.13 on: __main__ has a file and a spec, without the typed code."""
     run_session("prompt", "process", [CASES[0], ONE_AFTER_THE_OTHER], tmp_path, module=True)
 
 
-# --- and keep their promises ------------------------------------------------------------------------------------
+# --- and have the promised effects ------------------------------------------------------------------------------------
 
 
 def names_of(block: str, **helpers: object) -> dict[str, Any]:
-    """Execute a block here, and return what it defines."""
+    """Execute a block in this process, and return the names that it defines."""
     names: dict[str, Any] = {"task": task, "DAG": DAG, **helpers}
     exec(block, names)
     return names
 
 
 @pytest.mark.parametrize("snippet", BLOCKS["operators"].strip().split("\n\n"), ids=lambda text: text.splitlines()[0])
-def test_operators_wire(snippet: str) -> None:
+def test_operators_declare_edges(snippet: str) -> None:
     upstream = {
         "# Linear chain": {"task2": ["task1"], "task3": ["task2"]},
         "# Branching (fan-out)": {"task2": ["task1"], "task3": ["task1"], "task4": ["task1"]},
@@ -385,7 +385,7 @@ def test_operators_wire(snippet: str) -> None:
     assert {name: names for name, names in found.items() if names} == upstream
 
 
-def test_the_waits_are_1_2_4_8_16_seconds_with_jitter() -> None:
+def test_retry_waits_are_1_2_4_8_16_seconds_with_jitter() -> None:
     flaky = names_of(BLOCKS["flaky call"])["flaky_api_call"]
     assert flaky.retries == 5
     for retry, seconds in enumerate([1.0, 2.0, 4.0, 8.0, 16.0], 1):
@@ -394,7 +394,7 @@ def test_the_waits_are_1_2_4_8_16_seconds_with_jitter() -> None:
         assert flaky.retry.wait(retry, lambda: 0.999_999_999) == pytest.approx(1.1 * seconds)
 
 
-def test_jitter_is_random() -> None:
+def test_retry_jitter_is_random() -> None:
     def refuse() -> None:
         raise ConnectionError
 
@@ -409,14 +409,14 @@ def test_jitter_is_random() -> None:
 
 
 @pytest.mark.parametrize("value", [999, 1000, 1001, 1500])
-def test_the_right_branch_is_skipped(value: int) -> None:
+def test_branch_with_false_condition_is_skipped(value: int) -> None:
     names = names_of(BLOCKS["conditional"].replace("1500", str(value)))
     results = DAG("conditional", tasks=[names["handle_large_data"], names["handle_small_data"]]).run()
     size = "large" if value > 1000 else "small"
     assert results == {"check_data": value, f"handle_{size}_data": f"Processing {size} dataset: {value}"}
 
 
-def test_pictures_name_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_has_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = names_of(BLOCKS["user pipeline"])
     flow_picture = names["pipeline"].visualize()
@@ -427,13 +427,13 @@ def test_pictures_name_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert all(name in dag_picture for name in NAMES)
 
 
-def test_no_executor_means_threads() -> None:
+def test_run_without_executor_uses_threads() -> None:
     events: list[Any] = []
     DAG("default", tasks=[Task(str, name="one")]).run(observers=[events.append])
     assert [event.executor for event in events if isinstance(event, RunStarted)] == ["thread"]
 
 
-def test_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_block_stores_value_with_ttl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = {"rows": [3, 1, 2], "source": ("api", 7)}
     names = names_of(BLOCKS["state"], data=data)
@@ -446,7 +446,7 @@ def test_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "state.json", "state.db"])
-def test_every_method_of_the_state(tmp_path: Path, path: str | None) -> None:
+def test_state_manager_methods(tmp_path: Path, path: str | None) -> None:
     now = 0.0
     place = None if path is None else str(tmp_path / path)
     state = StateManager(place, 3600, clock=lambda: now)
@@ -498,8 +498,8 @@ COLOR_OF = {"DEBUG": "2", "INFO": "34", "WARN": "33", "ERROR": "31", "SUCCESS": 
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_lines_of_the_log(tmp_path: Path, executor: str) -> None:
-    """Those of the sample are there, in order, with the colors that were promised; debugging is not."""
+def test_log_lines_of_sample_in_order_with_colors(tmp_path: Path, executor: str) -> None:
+    """The lines of the sample are printed in order, in the promised colors; DEBUG lines are not."""
     start = f"from flowkit import DAG, task\nexecutor = {executor!r}\n"
     done = run_script(start + COLORS + FETCHING, tmp_path)
     levels = []
@@ -520,8 +520,8 @@ def test_lines_of_the_log(tmp_path: Path, executor: str) -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_lines_of_json(tmp_path: Path, executor: str) -> None:
-    """The whole block: the second call replaces the first, and everything is a line of JSON from DEBUG on."""
+def test_json_lines_replace_text_lines(tmp_path: Path, executor: str) -> None:
+    """The second call of configure_logging() in the block replaces the first: JSON lines, from DEBUG on."""
     start = f"from flowkit import DAG, task\nexecutor = {executor!r}\n"
     done = run_script(start + BLOCKS["logging"] + FETCHING, tmp_path)
     records = [json.loads(line) for line in done.stderr.splitlines()]
@@ -532,7 +532,7 @@ def test_lines_of_json(tmp_path: Path, executor: str) -> None:
     assert done.stdout == ""
 
 
-def test_levels_are_the_six() -> None:
+def test_log_levels_are_six() -> None:
     assert {level.name for level in LogLevel} == {"DEBUG", "INFO", "WARNING", "ERROR", "SUCCESS", "SYSTEM"}
 
 
@@ -540,7 +540,7 @@ def test_levels_are_the_six() -> None:
 
 
 def promised(name: str) -> Any:
-    """Make what a block of the reference describes: signatures without bodies."""
+    """Create the class or function that a block of the reference describes, without bodies."""
     source = re.sub(r"^(?=\w+\($)", "def ", BLOCKS[f"api {name}"], flags=re.MULTILINE)
     source = re.sub(r"^( *(?:def .*|\).*)[^(,\n])$", r"\1: ...", source, flags=re.MULTILINE)
     source = re.sub(r"^( *\))$", r"\1: ...", source, flags=re.MULTILINE)
@@ -554,7 +554,7 @@ def parameters(function: Any) -> list[inspect.Parameter]:
 
 
 def check(real: Any, promise: Any, *, inserted: tuple[str, ...] = (), defaults: dict[str, Any] | None = None) -> None:
-    """Compare names, order, kinds and defaults; more is allowed where a call that was promised does not notice it."""
+    """Compare names, order, kinds and defaults; additional parameters must not affect a promised call."""
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     wanted = parameters(promise)
     known = {each.name: each for each in parameters(real) if each.name not in inserted}
@@ -582,28 +582,28 @@ METHODS = {
 
 
 @pytest.mark.parametrize(("name", "method"), [(name, method) for name in METHODS for method in METHODS[name]])
-def test_signature_of_a_method(name: str, method: str) -> None:
-    # run() says None for "threads where they are installed", and here they are: see test_no_executor_means_threads
+def test_method_signature_accepts_documented_calls(name: str, method: str) -> None:
+    # the default of run() is None, which means threads if installed: see test_run_without_executor_uses_threads
     defaults = {"executor": None} if method == "run" else {}
     check(getattr(getattr(flowkit, name), method), vars(promised(name))[method], defaults=defaults)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_no_method_of_the_reference_is_forgotten(name: str) -> None:
+def test_signatures_of_all_documented_methods_are_compared(name: str) -> None:
     assert [key for key, value in vars(promised(name)).items() if inspect.isfunction(value)] == METHODS[name]
 
 
-def test_signature_of_the_decorator() -> None:
+def test_task_signature_accepts_documented_calls() -> None:
     check(task, promised("task"))
 
 
-def test_signature_of_configure_logging() -> None:
+def test_configure_logging_signature_accepts_documented_calls() -> None:
     """The blocks give use_colors as a keyword; the reference leaves it out."""
     check(flowkit.configure_logging, promised("configure_logging"), inserted=("use_colors",))
     assert flowkit.configure_logging.__annotations__["return"] == "FlowkitLogger"
 
 
-def test_what_methods_return() -> None:
+def test_methods_return_documented_types() -> None:
     one = Task(lambda: 1, name="one")
     results = DAG("one", tasks=[one]).run()
     assert isinstance(results, dict)

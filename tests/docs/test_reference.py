@@ -27,14 +27,14 @@ def modules_of(layer: str) -> list[ModuleType]:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_public_name_is_in_the_reference_once(layer: str) -> None:
+def test_reference_has_every_public_name_once(layer: str) -> None:
     pages = "\n".join(path.read_text("utf-8") for path in ROOT.glob("docs/pages/api/*.md"))
     documented = re.findall(rf"^::: {layer}\.(\w+)$", pages, re.MULTILINE)
     assert sorted(documented) == sorted(importlib.import_module(layer).__all__)
 
 
 @pytest.mark.parametrize("module", ["flowkit", *LAYERS])
-def test_the_examples_in_docstrings_run(
+def test_doctests_of_module(
     module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

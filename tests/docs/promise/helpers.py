@@ -1,7 +1,7 @@
-"""Small real stand-ins for what the blocks of the promise use and do not define; worker processes import them too.
+"""Names that the blocks of the promise use and do not define; worker processes import them too.
 
-The world outside is the current folder: a file ``busy`` says how many more times the server fails, ``size`` how large
-the data is, and what is stored or sent ends up in files.
+The outside world is the current folder: a file ``busy`` has the number of further failures of the server, ``size`` the
+size of the data, and stored or sent data is written to files.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def send_email(text: str) -> None:
     _append("outbox", text)
 
 
-class requests:  # noqa: N801 - it stands for a module
+class requests:  # noqa: N801 - replaces a module
     """A client for one small server."""
 
     @staticmethod
@@ -109,7 +109,7 @@ class _Response:
         return [{"id": 1, "value": 10}, {"id": 2, "value": 20}]
 
 
-class db:  # noqa: N801 - it stands for an object
+class db:  # noqa: N801 - replaces an object
     """A database with one table."""
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Cases one after another in one process, each in its own folder: as scripts, or as cells in an interactive session.
+"""Run cases in one process, each in its own folder: as scripts, or as cells of an interactive session.
 
-Started as ``python -c "import session; session.main()"``, so that ``__main__`` is no file and empty, or as ``python -m
-session``, so that it is a file that knows nothing of the cells. Takes a list of pairs on standard input, as JSON: a
-folder, and cells of source.
+Started as ``python -c "import session; session.main()"``, so that ``__main__`` has no file and is empty, or as ``python
+-m session``, so that it has a file without the cells. Reads a list of pairs from standard input, as JSON: a folder, and
+cells of source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ END = "--- the end of a case ---"
 
 
 def statements(cell: str) -> list[str]:
-    """Part a cell into statements, as they are typed at a prompt."""
+    """Split a cell into statements, as they are typed at a prompt."""
     lines = cell.splitlines()
     parts = []
     for node in ast.parse(cell).body:

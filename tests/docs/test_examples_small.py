@@ -1,4 +1,4 @@
-"""The smaller examples, run as a reader runs them: what they print, what they store, what they leave behind."""
+"""Output, stored data and leftover files of the smaller examples, run as scripts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def log_of(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("script", ["etl.py", "approval.py", "parallel.py", "flow_user_profile.py"])
-def test_an_example_needs_no_arguments_and_leaves_nothing_behind(tmp_path: Path, script: str) -> None:
+def test_example_without_arguments_leaves_nothing_behind(tmp_path: Path, script: str) -> None:
     done = run(tmp_path, script)
     assert done.returncode == 0, done.stderr
     assert done.stdout
@@ -51,7 +51,7 @@ def test_an_example_needs_no_arguments_and_leaves_nothing_behind(tmp_path: Path,
 
 
 def items(database: Path) -> list[tuple[int, float]]:
-    """Return the items of the database, once their times have been looked at."""
+    """Return the items of the database, after checking their timestamps."""
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("SELECT id, value, timestamp FROM items ORDER BY id").fetchall()
     now = datetime.now(UTC)
@@ -60,7 +60,7 @@ def items(database: Path) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_etl_survives_a_busy_server(tmp_path: Path, executor: str) -> None:
+def test_etl_with_busy_server_retries(tmp_path: Path, executor: str) -> None:
     database, outbox = tmp_path / "etl.sqlite3", tmp_path / "outbox.txt"
     done = run(tmp_path, "etl.py", "--executor", executor, "--database", database, "--outbox", outbox)
     assert done.returncode == 0, done.stderr
@@ -82,7 +82,7 @@ def test_etl_survives_a_busy_server(tmp_path: Path, executor: str) -> None:
     assert sum(line.startswith('[SUCCESS] Task "') for line in log_of(done)) == 4
 
 
-def test_etl_says_how_the_run_went_in_order(tmp_path: Path) -> None:
+def test_etl_log_has_events_in_order(tmp_path: Path) -> None:
     done = run(tmp_path, "etl.py", "--executor", "serial")
     assert [re.sub(r"\d+\.\d\d s", "N s", line) for line in log_of(done)] == [
         '[SYSTEM] Run "etl_pipeline" started: 4 tasks, executor serial.',
@@ -102,7 +102,7 @@ def test_etl_says_how_the_run_went_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_etl_reads_a_file_and_replaces_what_it_loaded_before(tmp_path: Path, executor: str) -> None:
+def test_etl_of_file_replaces_earlier_items(tmp_path: Path, executor: str) -> None:
     database, outbox, source = tmp_path / "etl.sqlite3", tmp_path / "outbox.txt", tmp_path / "my prices.json"
     for value in (1.5, 2.5):
         source.write_text(json.dumps([{"id": 7, "value": value}, {"id": 8, "value": None}]), "utf-8")
@@ -112,7 +112,7 @@ def test_etl_reads_a_file_and_replaces_what_it_loaded_before(tmp_path: Path, exe
     assert outbox.read_text("utf-8") == "ETL completed: Loaded 1 records\n" * 2
 
 
-def test_etl_fails_with_the_error_of_the_task(tmp_path: Path) -> None:
+def test_etl_with_invalid_file_fails_with_error_of_task(tmp_path: Path) -> None:
     source = tmp_path / "data.json"
     source.write_text("[{]", "utf-8")
     outbox = tmp_path / "outbox.txt"
@@ -153,14 +153,14 @@ Skipped: auto_approve, because its condition was false
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_approval_takes_one_branch_and_skips_the_other(tmp_path: Path, executor: str) -> None:
+def test_approval_runs_one_branch_and_skips_the_other(tmp_path: Path, executor: str) -> None:
     done = run(tmp_path, "approval.py", "--executor", executor)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == APPROVAL_PICTURE + SMALL.format(800, 1600) + LARGE.format(1500, 3000)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_approval_draws_the_line_where_it_says(tmp_path: Path, executor: str) -> None:
+def test_approval_at_limit_is_automatic(tmp_path: Path, executor: str) -> None:
     done = run(tmp_path, "approval.py", 1000, 1001, "--executor", executor)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == APPROVAL_PICTURE + SMALL.format(1000, 2000) + LARGE.format(1001, 2002)
@@ -170,7 +170,7 @@ def test_approval_draws_the_line_where_it_says(tmp_path: Path, executor: str) ->
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_parallel_adds_up_all_numbers(tmp_path: Path, executor: str) -> None:
+def test_parallel_total_is_sum_of_batches(tmp_path: Path, executor: str) -> None:
     done = run(tmp_path, "parallel.py", "--executor", executor)
     assert (done.returncode, done.stderr) == (0, "")
     batches = [sum(range(333)), sum(range(333, 666)), sum(range(666, 1000))]
@@ -204,7 +204,7 @@ aggregate_results  Total: {sum(range(1000))}
     ],
     ids=["Alice", "Bob", "Carol"],
 )
-def test_flow_puts_the_profile_together(tmp_path: Path, executor: str, customer: int, profile: str) -> None:
+def test_flow_profile_combines_queries(tmp_path: Path, executor: str, customer: int, profile: str) -> None:
     done = run(tmp_path, "flow_user_profile.py", customer, "--executor", executor)
     assert (done.returncode, done.stderr) == (0, "")
     expected = f"""\
@@ -218,7 +218,7 @@ fetch_user ─┬─→ fetch_orders ──────────┬─→ com
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_flow_fails_for_a_customer_there_is_not(tmp_path: Path, executor: str) -> None:
+def test_flow_with_unknown_customer_fails(tmp_path: Path, executor: str) -> None:
     done = run(tmp_path, "flow_user_profile.py", 4, "--executor", executor)
     assert done.returncode == 1
     assert "LookupError: the shop has no customer 4" in done.stderr
