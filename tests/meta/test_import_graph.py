@@ -42,19 +42,19 @@ def statements(body):
                 yield from statements(getattr(statement, field, ()))
 
 
-def imports(name, text, known):
-    """Return those of the known modules that a module imports outside of functions."""
-    package = name if known[name].name == "__init__.py" else name.rpartition(".")[0]
-    found = set()
+def imports(name, text, sources):
+    """Return the modules of the package that a module imports outside of functions."""
+    package = name if sources[name].name == "__init__.py" else name.rpartition(".")[0]
+    imported = set()
     for statement in statements(ast.parse(text).body):
         if isinstance(statement, ast.Import):
-            found.update(alias.name for alias in statement.names)
+            imported.update(alias.name for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom):
             parents = package.split(".")[: -statement.level + 1 or None] if statement.level else []
             base = ".".join([*parents, *filter(None, [statement.module])])
             names = {f"{base}.{alias.name}" for alias in statement.names}
-            found |= {name if name in known else base for name in names}
-    return found & known.keys() - {name}
+            imported |= {name if name in sources else base for name in names}
+    return imported & sources.keys() - {name}
 
 
 def test_modules_found():
@@ -78,14 +78,14 @@ def test_modules_found():
     ],
 )
 def test_imports_of_statement(statement, expected):
-    known = {"a": Path("a/__init__.py"), "a.b": Path("a/b.py"), "a.c": Path("a/c.py")}
-    assert imports("a.c", statement, known) == expected
+    sources = {"a": Path("a/__init__.py"), "a.b": Path("a/b.py"), "a.c": Path("a/c.py")}
+    assert imports("a.c", statement, sources) == expected
 
 
 @pytest.mark.parametrize("distribution", distributions())
 def test_distribution_has_no_import_cycle(distribution):
-    known = modules(distribution)
-    graph = {name: imports(name, path.read_text("utf-8"), known) for name, path in known.items()}
+    sources = modules(distribution)
+    graph = {name: imports(name, path.read_text("utf-8"), sources) for name, path in sources.items()}
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:

@@ -90,9 +90,9 @@ def test_meta_package_is_marked_as_not_to_be_uploaded() -> None:
 
 
 def test_executor_entry_points_can_be_loaded() -> None:
-    found = {point.name: point.load() for point in importlib.metadata.entry_points(group="flowkit.executors")}
-    assert sorted(found) == ["process", "serial", "thread"]
-    assert {name: factory.__name__ for name, factory in found.items()} == {
+    factories = {point.name: point.load() for point in importlib.metadata.entry_points(group="flowkit.executors")}
+    assert sorted(factories) == ["process", "serial", "thread"]
+    assert {name: factory.__name__ for name, factory in factories.items()} == {
         "process": "ProcessExecutor",
         "serial": "SerialExecutor",
         "thread": "ThreadExecutor",

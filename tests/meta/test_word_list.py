@@ -68,9 +68,9 @@ def test_pattern_finds_words_and_identifiers():
 
 
 def test_word_list_is_avoided():
-    found = [
+    occurrences = [
         f"{path.relative_to(ROOT)}:{line}: {word}"
         for path in text_files()
         for line, word in hits(path.read_text("utf-8"))
     ]
-    assert len(found) <= LIMIT, "\n".join(["too many words of the list: use a technical term", *found])
+    assert len(occurrences) <= LIMIT, "\n".join(["too many words of the list: use a technical term", *occurrences])

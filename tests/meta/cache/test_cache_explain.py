@@ -123,7 +123,7 @@ def test_explain_changed_code_constant_or_input(etl, pair, reason):
     ran, explained = etl(pair)
     assert ran == []
     ran, explained = etl()
-    assert ran == [], "what was computed before is still known"
+    assert ran == [], "earlier results are still cached"
 
 
 @pytest.mark.parametrize(

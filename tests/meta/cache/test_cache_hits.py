@@ -101,9 +101,9 @@ def test_mutation_of_result_does_not_change_cache(box):
     first, second = Task(rows, cache=True), Task(append)
     first >> second
     pipeline = DAG("mutation", tasks=[second])
-    for place in (box.db, None):
+    for state in (box.db, None):
         for _ in range(3):
-            results = pipeline.run("serial", state=place)
+            results = pipeline.run("serial", state=state)
             assert results["append"] == [1, 2]
             results["rows"].append(3)
     assert box.ran == ["rows", "rows"], "once for the file, once for the memory"
@@ -229,10 +229,10 @@ def test_functions_of_same_name_have_separate_results(box, load_module):
 
 def test_concurrent_runs_of_threads_share_cache(box):
     with StateManager(box.db) as state:
-        found = []
+        all_results = []
         threads = [
             threading.Thread(
-                target=lambda: found.append(diamond(cache=True).run("serial", state=state, params=box.params))
+                target=lambda: all_results.append(diamond(cache=True).run("serial", state=state, params=box.params))
             )
             for _ in range(4)
         ]
@@ -240,7 +240,7 @@ def test_concurrent_runs_of_threads_share_cache(box):
             thread.start()
         for thread in threads:
             thread.join()
-        assert found == [durable_tasks.RESULTS] * 4
+        assert all_results == [durable_tasks.RESULTS] * 4
         assert len(state.runs()) == 4
         assert max(Counter(box.ran).values()) <= 4
 

@@ -118,8 +118,8 @@ def test_cache_with_own_state_ignores_state_of_run(box):
     path = Path(box.folder, "cache.db")
     with StateManager(path) as shared:
         only = box.task("only", cache=TaskCache(shared))
-        for place in (box.db, Path(box.folder, "other.db"), None):
-            assert DAG("own", tasks=[only]).run("serial", state=place) == {"only": "only"}
+        for state in (box.db, Path(box.folder, "other.db"), None):
+            assert DAG("own", tasks=[only]).run("serial", state=state) == {"only": "only"}
     assert len(box.ran) == 1
 
 
@@ -156,8 +156,8 @@ def test_refresh_replaces_cached_result(box):
         return step(folder, "now", len(Box(folder).ran))
 
     pipeline = DAG("now", tasks=[Task(now, cache=True)])
-    found = [pipeline.run("serial", state=box.db, refresh=refresh)["now"] for refresh in (False, False, True, False)]
-    assert found == [0, 0, 1, 1]
+    values = [pipeline.run("serial", state=box.db, refresh=refresh)["now"] for refresh in (False, False, True, False)]
+    assert values == [0, 0, 1, 1]
 
 
 def test_refresh_without_state_runs_again(box):
@@ -179,11 +179,11 @@ def test_refresh_runs_downstream_only_if_result_changed(box):
     tasks = Task(now, cache=True), Task(upper, cache=True)
     tasks[0] >> tasks[1]
     pipeline = DAG("chain", tasks=tasks[1:])
-    found = []
+    values = []
     for text, refresh in (("a", False), ("b", False), ("b", {"now"}), ("b", {"now"})):
         Path(folder, "clock").write_text(text)
-        found.append(pipeline.run("serial", state=box.db, refresh=refresh)["upper"])
-    assert found == ["A", "A", "B", "B"]
+        values.append(pipeline.run("serial", state=box.db, refresh=refresh)["upper"])
+    assert values == ["A", "A", "B", "B"]
     assert box.ran == ["now", "upper", "now", "upper", "now"]
 
 

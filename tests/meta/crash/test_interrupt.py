@@ -41,7 +41,7 @@ def pipeline():
     return DAG("interrupted", max_workers=2, tasks=tasks)
 
 signal.signal(signal.SIGALRM, interrupt)
-known, place, count = set(), 0, 0
+recorded, offset, count = set(), 0, 0
 with StateManager(box.db) as state:
     while True:
         seconds = 1e-6 + rng.random() * rng.choice([0.005, 0.02, 0.06]) * 1.1**count
@@ -55,16 +55,16 @@ with StateManager(box.db) as state:
             count += 1
         signal.setitimer(signal.ITIMER_REAL, 0)
         ran = box.ran
-        assert not known & set(ran[place:]), ("ran again", known & set(ran[place:]))
-        place = len(ran)
+        assert not recorded & set(ran[offset:]), ("ran again", recorded & set(ran[offset:]))
+        offset = len(ran)
         runs = state.runs()
         if runs:
             assert len(runs) == 1
             assert runs[0].status in ("interrupted", "succeeded"), runs
-            known = {name for name, item in runs[0].tasks.items() if item.state == "succeeded"}
+            recorded = {name for name, item in runs[0].tasks.items() if item.state == "succeeded"}
             if runs[0].status == "succeeded":
                 break
-assert len(known) == 12
+assert len(recorded) == 12
 print(count)
 """
 
@@ -84,8 +84,8 @@ class InterruptAtLine:
 
     folders = tuple(str(Path(module.__file__).parent) for module in (flowkit_core, flowkit_state))
 
-    def __init__(self, place):
-        self.left = place
+    def __init__(self, offset):
+        self.left = offset
         self.where = None
 
     def __call__(self, frame, event, argument):
@@ -104,13 +104,13 @@ class InterruptAtLine:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # file between open() and its with block
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # generator that is closed
 def test_interrupt_at_any_line_leaves_state_usable(tmp_path):
-    place, step = random.randint(1, 8), 8
+    offset, step = random.randint(1, 8), 8
     while True:
-        box = Box(tmp_path / str(place))
+        box = Box(tmp_path / str(offset))
         Path(box.folder).mkdir()
         pipeline = DAG("lines", tasks=[box.task("only")])
         with StateManager(box.db) as state, StateManager(box.db, lock_timeout=0.05) as other:
-            interrupt, before = InterruptAtLine(place), sys.gettrace()
+            interrupt, before = InterruptAtLine(offset), sys.gettrace()
             sys.settrace(interrupt)
             try:
                 pipeline.run("serial", state=state)
@@ -124,7 +124,7 @@ def test_interrupt_at_any_line_leaves_state_usable(tmp_path):
             assert run is None or run.status in ("interrupted", "succeeded"), interrupt.where
             ran = len(box.ran)
             try:
-                other.set("mine", place)
+                other.set("mine", offset)
                 assert pipeline.run("serial", state=state, resume=True) == {"only": "only"}, interrupt.where
             except StateFileError as error:
                 pytest.fail(f"interrupted at {interrupt.where}: {error}")
@@ -132,6 +132,6 @@ def test_interrupt_at_any_line_leaves_state_usable(tmp_path):
             again = run is None or run.status == "succeeded" or not values
             assert len(box.ran) - ran == again, interrupt.where
         shutil.rmtree(box.folder)
-        place += step
-    assert place > 500
+        offset += step
+    assert offset > 500
     gc.collect()  # unclosed files are reported in this test, not in another one

@@ -84,26 +84,26 @@ def kill_repeatedly(times, number, tmp_path, executor, shape, size):
     seed = os.urandom(4).hex()
     rng = random.Random(seed)
     began = time.monotonic()
-    kills = undisturbed = round_ = 0
+    kills = duration = round_ = 0
     while kills < times:
         box = Box(tmp_path / str(round_))
         Path(box.folder).mkdir()
         path, expected = write_script(box, SHAPES[shape], size)
         process = start_script(path, executor)
         if round_:  # the first run is not killed: it measures the duration
-            kills += kill_until_done(process, number, path, executor, box, expected, size, rng, undisturbed, seed)
+            kills += kill_until_done(process, number, path, executor, box, expected, size, rng, duration, seed)
         else:
             assert wait_for_exit(process) == (0, f"{expected}\n", "")
-            undisturbed = time.monotonic() - began
+            duration = time.monotonic() - began
         shutil.rmtree(box.folder)
         round_ += 1
 
 
-def kill_until_done(process, number, path, executor, box, expected, size, rng, undisturbed, seed):
+def kill_until_done(process, number, path, executor, box, expected, size, rng, duration, seed):
     """Kill and resume a run until it succeeds; return the number of kills."""
-    kills, known, place = 0, {}, 0
+    kills, recorded, offset = 0, {}, 0
     while True:
-        wait_random_time(process, box, place, len(expected) - len(known), rng, undisturbed)
+        wait_random_time(process, box, offset, len(expected) - len(recorded), rng, duration)
         if number == signal.SIGKILL:
             process.kill()
         elif process.poll() is None:
@@ -112,18 +112,18 @@ def kill_until_done(process, number, path, executor, box, expected, size, rng, u
         interrupted = number == signal.SIGINT and "KeyboardInterrupt" in errors
         assert interrupted or code in (0, -number), f"seed {seed}:\n{errors}"
         lines = box.ran
-        again = set(lines[place:]) & set(known)
+        again = set(lines[offset:]) & set(recorded)
         assert not again, f"seed {seed}: {again} ran again, though recorded"
-        place = len(lines)
+        offset = len(lines)
         with StateManager(box.db) as state:
             run, values = last_run(state)
             assert len(state.runs()) <= 1, f"seed {seed}"
-        assert known.keys() <= values.keys(), f"seed {seed}: a recorded result is lost"
-        known = {name: value[0] for name, value in values.items()}
-        assert known == {name: expected[name] for name in known}, f"seed {seed}"
+        assert recorded.keys() <= values.keys(), f"seed {seed}: a recorded result is lost"
+        recorded = {name: value[0] for name, value in values.items()}
+        assert recorded == {name: expected[name] for name in recorded}, f"seed {seed}"
         assert all(value[1] == str(value[0] % 10) * size * (value[0] % 2) for value in values.values()), f"seed {seed}"
         if code == 0 or (run is not None and run.status == "succeeded"):
-            assert known == expected, f"seed {seed}"
+            assert recorded == expected, f"seed {seed}"
             assert code or out == f"{expected}\n", f"seed {seed}"
             return kills
         assert run is None or run.status == "interrupted", f"seed {seed}"
@@ -131,12 +131,12 @@ def kill_until_done(process, number, path, executor, box, expected, size, rng, u
         process = start_script(path, executor)
 
 
-def wait_random_time(process, box, place, tasks, rng, undisturbed):
+def wait_random_time(process, box, offset, tasks, rng, duration):
     """Wait for a random time, or until shortly after some of the remaining tasks have started."""
     if rng.random() < 0.3:
-        time.sleep(rng.random() * undisturbed)
+        time.sleep(rng.random() * duration)
         return
-    lines = place + rng.randint(1, max(1, tasks))
+    lines = offset + rng.randint(1, max(1, tasks))
     # A task takes less than a millisecond, so the condition is polled more often.
     wait_until(lambda: len(box.ran) >= lines or process.poll() is not None, pause=0.0002)
     time.sleep(rng.choice([0, 0.0003, 0.001, 0.003, 0.01]) * rng.random())

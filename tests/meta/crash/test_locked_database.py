@@ -136,11 +136,11 @@ def test_unrecorded_task_runs_again_on_resume(box, locker):
                 raise_on_failure=False,
             )
         box.repair("report")
-        known = {name for name, item in state.runs()[0].tasks.items() if item.state == "succeeded"}
-        assert "extract" in known
-        assert "double" not in known
+        recorded = {name for name, item in state.runs()[0].tasks.items() if item.state == "succeeded"}
+        assert "extract" in recorded
+        assert "double" not in recorded
         results = diamond().run("serial", state=state, params=box.params, resume=True)
     assert results == RESULTS
-    assert set(results.resumed) == known
-    assert all(box.ran.count(name) == 1 for name in known)
+    assert set(results.resumed) == recorded
+    assert all(box.ran.count(name) == 1 for name in recorded)
     assert box.ran.count("double") == 2

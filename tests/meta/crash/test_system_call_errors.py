@@ -44,8 +44,8 @@ class FailingCalls:
 
         return wrapped
 
-    def arm(self, place, *, lasting):
-        self.left, self.lasting = place, lasting
+    def arm(self, number, *, lasting):
+        self.left, self.lasting = number, lasting
 
     def disarm(self):
         hit, self.left = self.left <= 0, None
@@ -62,14 +62,14 @@ def test_failing_system_call_loses_no_recorded_result(tmp_path, monkeypatch, exe
     expected = {"large": "x" * 300_000, "cached": 2, "last": 4}
     # Threads make the same calls, and the executors differ only after a failure: every third call is enough.
     step = 1 if executor == "serial" else 3
-    for place in itertools.count(random.randint(1, step), step):
-        box = Box(tmp_path / str(place))
+    for number in itertools.count(random.randint(1, step), step):
+        box = Box(tmp_path / str(number))
         Path(box.folder).mkdir()
         large, cached = box.task("large", value=expected["large"]), box.task("cached", value=2, cache=True)
         skipped, last = box.task("skipped", when=lambda: False), box.task("last", value=4)
         large >> cached >> last
         pipeline = DAG("faults", tasks=[last, skipped])
-        failing_calls.arm(place, lasting=lasting)
+        failing_calls.arm(number, lasting=lasting)
         try:
             results = pipeline.run(executor, state=box.db, state_errors=state_errors)
         except StateFileError as error:
@@ -80,20 +80,20 @@ def test_failing_system_call_loses_no_recorded_result(tmp_path, monkeypatch, exe
             failed = False
             assert results == expected
         hit = failing_calls.disarm()
-        assert set(results) == set(box.ran), f"call {place}"
+        assert set(results) == set(box.ran), f"call {number}"
         with StateManager(box.db) as state:
             run, values = last_run(state)
-            assert values == {name: expected[name] for name in values}, f"call {place}"
-            assert run is None or run.status != "running", f"call {place}"
+            assert values == {name: expected[name] for name in values}, f"call {number}"
+            assert run is None or run.status != "running", f"call {number}"
             finished = run is not None and run.status == "succeeded"
-            assert not (failed and finished), f"call {place}"
+            assert not (failed and finished), f"call {number}"
             ran = len(box.ran)
-            assert pipeline.run(executor, state=state, resume=True) == expected, f"call {place}"
-            assert finished or not set(values) & set(box.ran[ran:]), f"call {place}"
+            assert pipeline.run(executor, state=state, resume=True) == expected, f"call {number}"
+            assert finished or not set(values) & set(box.ran[ran:]), f"call {number}"
         shutil.rmtree(box.folder)
         if not hit:
             break
-    assert place > 10
+    assert number > 10
 
 
 FILL = """
@@ -134,10 +134,10 @@ def test_full_disk_raises_and_run_can_be_resumed(box, tmp_path, script, load_mod
     assert results == ran, "including the result that could not be recorded"
     assert 1 <= len(ran) < 20
     with StateManager(box.db) as state:
-        _, known = last_run(state)
-        assert list(known) == ran[:-1]
+        _, recorded = last_run(state)
+        assert list(recorded) == ran[:-1]
         results = pipeline(box, size).run("serial", state=state, resume=True)
     assert results == {f"t{number}": str(number) * size for number in range(20)}
-    assert set(results.resumed) == set(known)
+    assert set(results.resumed) == set(recorded)
     assert Counter(box.ran) == {name: 1 + (name == ran[-1]) for name in results}
     assert not list(Path(box.folder).rglob("*.tmp"))

@@ -38,7 +38,7 @@ def test_truncated_wal_opens_and_run_is_resumed(box, tmp_path, script, before):
     boundaries = range(32, len(log) + 1, page + 24)
     assert len(boundaries) > 5
     cuts = sorted({0, 16, *boundaries, *(cut + page // 2 for cut in boundaries[:-1])})
-    known = 0
+    recorded = 0
     finished = before == "used"
     for cut in cuts:
         copy = tmp_path / f"cut {cut}"
@@ -50,8 +50,8 @@ def test_truncated_wal_opens_and_run_is_resumed(box, tmp_path, script, before):
             run, values = last_run(state)
             assert values == {name: RESULTS[name] for name in values}
             if run is not None and not (finished and len(state.runs()) == 1):
-                assert len(values) >= known, f"cut at {cut}: fewer results than with a shorter log"
-                known = len(values)
+                assert len(values) >= recorded, f"cut at {cut}: fewer results than with a shorter log"
+                recorded = len(values)
                 assert run.status == ("succeeded" if run.ended else "interrupted")
             results = diamond().run("serial", state=state, params=box.params, resume=True)
             assert results == RESULTS, f"cut at {cut}"
@@ -59,4 +59,4 @@ def test_truncated_wal_opens_and_run_is_resumed(box, tmp_path, script, before):
             assert Counter(box.ran[ran:]) == dict.fromkeys(expected, 1), f"cut at {cut}"
             assert state.runs()[0].status == "succeeded"
         shutil.rmtree(copy)
-    assert known == len(RESULTS)
+    assert recorded == len(RESULTS)

@@ -136,8 +136,8 @@ def test_gc_during_runs_keeps_their_files(box):
             tasks >> last
             results = DAG("beside", max_workers=2, tasks=[last]).run("thread", state=box.db)
             with StateManager(box.db) as state:
-                found = {name: item.result() for name, item in state.run(results.run_id).tasks.items()}
-                assert found == results
+                recorded = {name: item.result() for name, item in state.run(results.run_id).tasks.items()}
+                assert recorded == results
     finally:
         stop.set()
         collector.join()

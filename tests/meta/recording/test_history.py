@@ -158,7 +158,7 @@ def test_result_of_failed_task_raises(box, state):
 
 
 def test_unknown_run_raises(box, state):
-    known = run(state, box.task("a"))
+    results = run(state, box.task("a"))
     with pytest.raises(UnknownRunError, match="no-such-run") as caught:
         state.run("no-such-run")
     assert isinstance(caught.value, StateError)
@@ -167,7 +167,7 @@ def test_unknown_run_raises(box, state):
     for call in (state.forget, state.release, state.explain):
         with pytest.raises(UnknownRunError):
             call("no-such-run")
-    assert state.run(known.run_id)
+    assert state.run(results.run_id)
 
 
 def test_closed_state_raises(box):

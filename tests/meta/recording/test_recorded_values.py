@@ -224,7 +224,7 @@ def test_missing_serializer_raises_on_resume(box):
     assert box.ran == ["made", "second", "second"]
 
 
-class ndarray:  # noqa: N801 - it stands for numpy's
+class ndarray:  # noqa: N801 - a stand-in for the class of NumPy
     pass
 
 

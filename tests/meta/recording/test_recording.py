@@ -124,7 +124,7 @@ def test_nested_run_is_recorded_as_separate_run(box):
 
 @pytest.mark.parametrize("kind", ["text", "Path", "manager", "memory", "sqlite", "sqlite3"])
 def test_state_accepts_path_and_manager(box, kind):
-    place = {
+    state = {
         "text": lambda: box.db,
         "Path": lambda: Path(box.db),
         "manager": lambda: StateManager(box.db),
@@ -135,14 +135,14 @@ def test_state_accepts_path_and_manager(box, kind):
     pipeline = box.chain()
     box.inject("b", "fail")
     with pytest.raises(ValueError, match="b is broken"):
-        pipeline.run("serial", state=place)
+        pipeline.run("serial", state=state)
     box.repair("b")
-    assert pipeline.run("serial", state=place, resume=True) == CHAIN
+    assert pipeline.run("serial", state=state, resume=True) == CHAIN
     assert box.ran == ["a", "b", "b", "c"]
-    if isinstance(place, StateManager):
-        assert [record.status for record in place.runs()] == ["succeeded"]
-        place.set("mine", 1)  # run() does not close a manager that it did not open
-        place.close()
+    if isinstance(state, StateManager):
+        assert [record.status for record in state.runs()] == ["succeeded"]
+        state.set("mine", 1)  # run() does not close a manager that it did not open
+        state.close()
 
 
 def test_missing_folder_of_state_is_created(box):
@@ -188,9 +188,9 @@ def test_database_given_as_path_is_closed_after_run(box):
 @pytest.mark.parametrize("make", [str, Path, StateManager], ids=["text", "Path", "manager"])
 def test_json_file_raises(box, monkeypatch, make):
     monkeypatch.chdir(box.folder)  # messages truncate long paths
-    place = make("runs.json")
+    state = make("runs.json")
     with pytest.raises((ValueError, TypeError), match=r"(?s)\.json.*(SQLite|\.db)"):
-        box.chain().run("serial", state=place)
+        box.chain().run("serial", state=state)
     assert box.ran == []
 
 

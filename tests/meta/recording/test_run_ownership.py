@@ -20,8 +20,8 @@ def test_resume_of_running_run_raises(box):
     box.failing_run(pipeline)
     box.repair("c")
     box.inject("c", "wait")
-    found = []
-    thread = threading.Thread(target=lambda: found.append(pipeline.run("serial", state=box.db, resume=True)))
+    all_results = []
+    thread = threading.Thread(target=lambda: all_results.append(pipeline.run("serial", state=box.db, resume=True)))
     thread.start()
     try:
         wait_until(lambda: box.ran.count("c") == 2)
@@ -34,21 +34,23 @@ def test_resume_of_running_run_raises(box):
         thread.join()
     error = caught.value
     assert isinstance(error, StateError)
-    assert error.run_id == found[0].run_id
+    assert error.run_id == all_results[0].run_id
     assert error.pid == os.getpid()
     assert error.host == socket.gethostname()
     assert str(error.pid) in str(error)
     assert error.started
     assert pickle.loads(pickle.dumps(error)).pid == error.pid
-    assert found[0] == CHAIN
+    assert all_results[0] == CHAIN
     assert box.ran == ["a", "b", "c", "c"]
 
 
 def test_concurrent_new_runs_of_pipeline_are_separate(box):
     pipeline = box.chain()
     box.inject("b", "wait")
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(pipeline.run("serial", state=box.db))) for _ in range(2)]
+    all_results = []
+    threads = [
+        threading.Thread(target=lambda: all_results.append(pipeline.run("serial", state=box.db))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -58,8 +60,8 @@ def test_concurrent_new_runs_of_pipeline_are_separate(box):
         box.repair("b")
         for thread in threads:
             thread.join()
-    assert found == [CHAIN, CHAIN]
-    assert {results.run_id for results in found} == {record.run_id for record in box.records()}
+    assert all_results == [CHAIN, CHAIN]
+    assert {results.run_id for results in all_results} == {record.run_id for record in box.records()}
     assert [record.status for record in box.records()] == ["succeeded", "succeeded"]
 
 
