@@ -39,7 +39,7 @@ PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-LIMIT = 277
+LIMIT = 185
 
 
 def text_files():
