@@ -146,6 +146,21 @@ def test_missing_result_is_an_error_that_says_why(results, key, words):
     assert key not in results
 
 
+@pytest.mark.parametrize(
+    ("key", "ending"),
+    [
+        ("left_out", "; if it may be skipped, write results.get('left_out')"),
+        ("broken", "; results.failed['broken'] is the exception"),
+        ("below", "; results.failed['broken'] is the exception of the task that failed"),
+        ("never", "; results.failed['broken'] is the exception of the task that failed"),
+    ],
+)
+def test_missing_result_ends_with_what_to_write(results, key, ending):
+    with pytest.raises(MissingResultError) as caught:
+        results[key]
+    assert str(caught.value).endswith(ending)
+
+
 def test_missing_result_of_a_copy_or_a_pickle_says_the_same(results):
     for other in (results.copy(), copy.deepcopy(results), pickle.loads(pickle.dumps(results))):
         with pytest.raises(MissingResultError, match="did you mean 'ran'"):

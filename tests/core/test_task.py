@@ -286,7 +286,7 @@ WRONG_OPTIONS = [
     ("trigger", "always", ValueError, "all_done"),
     ("trigger", None, TypeError, "all_done"),
     ("name", "", ValueError, "at least one character"),
-    ("name", 3, TypeError, "text"),
+    ("name", 3, TypeError, "string"),
 ]
 
 

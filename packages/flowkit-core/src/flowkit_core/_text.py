@@ -39,11 +39,11 @@ def short_repr(value: Any, limit: int = 80) -> str:
     return escape_control_chars(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
 
 
-def closest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that is most similar to *name*; None if no candidate is similar."""
+def closest(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the candidate that is most similar to *name*; None if no ratio of :mod:`difflib` reaches the cutoff."""
     from difflib import get_close_matches
 
-    found = get_close_matches(name, list(candidates), n=1)
+    found = get_close_matches(name, list(candidates), 1, cutoff)
     return found[0] if found else None
 
 

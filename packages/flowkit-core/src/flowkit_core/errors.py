@@ -58,26 +58,42 @@ class TaskOptionTypeError(TaskOptionError, TypeError):
 
 
 class DAGCycleError(FlowkitError, ValueError):
-    """The wiring runs in a circle, so no task of it could ever be first. Raised when the graph is built.
+    """The tasks of a pipeline have a dependency cycle. Raised by ``graph()``, and so by ``run()`` and ``visualize()``.
 
     Attributes:
-        cycle: the names along the circle; the first is repeated at the end.
+        cycle: the names of the tasks along the edges, a tuple of str; the first is repeated at the end.
+
+    Examples:
+        >>> from flowkit_core import DAG, DAGCycleError, Task
+        >>> a, b = Task(len, name="a"), Task(list, name="b")
+        >>> _ = a >> b >> a
+        >>> try:
+        ...     DAG("etl", tasks=[a]).graph()
+        ... except DAGCycleError as error:
+        ...     print(error.cycle)
+        ('a', 'b', 'a')
     """
 
     def __init__(self, cycle: Sequence[str]) -> None:
+        """Create the error.
+
+        Args:
+            cycle: the names of the tasks along the edges; the first is repeated at the end.
+        """
         self.cycle = tuple(cycle)
         super().__init__(self.cycle)
 
     def describe(self, cycle: Sequence[str]) -> str:
         """Return the sentence for these facts."""
-        road = list(cycle) if len(cycle) <= 12 else [*cycle[:6], f"({len(cycle) - 10} more)", *cycle[-4:]]
-        return f"the tasks wait for each other in a circle: {' → '.join(road)}; take one of these edges away"
+        shown = list(cycle) if len(cycle) <= 12 else [*cycle[:6], f"({len(cycle) - 10} more)", *cycle[-4:]]
+        return f"dependency cycle: {' → '.join(shown)}; remove one of these edges"
 
 
 class WiringError(FlowkitError, ValueError):
-    """Two tasks have contradictory edges, or the wiring refers to a task that was redefined. Raised by ``graph()``.
+    """Two tasks have contradictory edges, or the wiring refers to a task that was redefined.
 
     Contradictory are a data edge (``a >> b``) and an order-only edge (``b.after(a)``) between the same two tasks.
+    Raised by ``graph()``, and so by ``run()`` and ``visualize()``.
 
     Attributes:
         pipeline: name of the pipeline.
@@ -95,6 +111,13 @@ class WiringError(FlowkitError, ValueError):
     """
 
     def __init__(self, message: str, pipeline: str, tasks: Sequence[str]) -> None:
+        """Create the error.
+
+        Args:
+            message: the text of the error.
+            pipeline: name of the pipeline.
+            tasks: names of the tasks concerned.
+        """
         self.pipeline, self.tasks = pipeline, tuple(tasks)
         super().__init__(message, pipeline, self.tasks)
 
@@ -104,15 +127,16 @@ class WiringError(FlowkitError, ValueError):
 
 
 class DiscoveryError(FlowkitError, RuntimeError):
-    """The tasks of a ``DAG`` without ``tasks=`` cannot be found. Raised by ``graph()``.
+    """The tasks of a ``DAG`` without ``tasks=`` cannot be found.
 
-    The DAG was created in a nested function or a lambda; the enclosing function has created tasks, but its call is not
-    on the stack: it has returned, or it runs in another thread. Name the tasks: ``DAG("etl", tasks=[...])``.
+    The DAG was created in a nested function or a lambda; the enclosing function has created tasks or pipelines, but
+    its call is not on the stack: it has returned, or it runs in another thread. Name the tasks:
+    ``DAG("etl", tasks=[...])``. Raised by ``graph()``, and so by ``run()`` and ``visualize()``.
 
     Attributes:
         pipeline: name of the pipeline.
         function: qualified name of the function that created the DAG.
-        maker: qualified name of the enclosing function, which has created tasks.
+        maker: qualified name of the enclosing function, which has created tasks or pipelines.
 
     Examples:
         >>> from flowkit_core import DAG, DiscoveryError, task
@@ -128,6 +152,13 @@ class DiscoveryError(FlowkitError, RuntimeError):
     """
 
     def __init__(self, pipeline: str, function: str, maker: str) -> None:
+        """Create the error.
+
+        Args:
+            pipeline: name of the pipeline.
+            function: qualified name of the function that created the DAG.
+            maker: qualified name of the enclosing function, which has created tasks or pipelines.
+        """
         self.pipeline, self.function, self.maker = pipeline, function, maker
         super().__init__(pipeline, function, maker)
 
@@ -141,15 +172,33 @@ class DiscoveryError(FlowkitError, RuntimeError):
 
 
 class DuplicateTaskError(FlowkitError, ValueError):
-    """Two tasks of one graph have the same name, so one result would hide the other; or one task is in it twice.
+    """Two tasks of a pipeline have the same name, or a task was added to a ``Flow`` twice.
+
+    Raised by ``graph()``, and so by ``run()`` and ``visualize()``; by ``add()``, ``branch()`` and ``merge()`` of a
+    ``Flow``.
 
     Attributes:
-        name: the name they share.
-        places: where each was made, as ``file:line``; one place only, where it is one task.
+        name: the name of the tasks.
+        places: where each task was created, a tuple of ``file:line``; one item if a task was added twice.
         pipeline: name of the pipeline.
+
+    Examples:
+        >>> from flowkit_core import DAG, DuplicateTaskError, Task
+        >>> try:
+        ...     DAG("etl", tasks=[Task(list, name="load"), Task(len, name="load")]).graph()
+        ... except DuplicateTaskError as error:
+        ...     print(error.name)
+        load
     """
 
     def __init__(self, name: str, places: Sequence[str], pipeline: str) -> None:
+        """Create the error.
+
+        Args:
+            name: the name of the tasks.
+            places: where each task was created, as ``file:line``; one item if a task was added twice.
+            pipeline: name of the pipeline.
+        """
         self.name, self.places, self.pipeline = name, tuple(places), pipeline
         super().__init__(name, self.places, pipeline)
 
@@ -157,28 +206,46 @@ class DuplicateTaskError(FlowkitError, ValueError):
         """Return the sentence for these facts."""
         if len(places) == 1:
             return (
-                f"{pipeline!r} has the task {name!r} already (from {places[0]}), and a task stands only once in a "
-                f"pipeline: to use its function again, add {name}.with_options(name='...')"
+                f"{pipeline!r} has the task {name!r} already (from {places[0]}); a pipeline has each task once: to use "
+                f"its function again, add {name}.with_options(name='...')"
             )
         return (
             f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one "
             f"another name, with @task(name=...), or with with_options(name=...) where one function is used twice; or "
-            f"say which tasks are meant, with DAG(tasks=[...]) or 'with DAG(...):'"
+            f"name the tasks, DAG({pipeline!r}, tasks=[...])"
         )
 
 
 class BindingError(FlowkitError, TypeError):
-    """The results that reach a task do not fit the parameters of its function. Raised before anything runs.
+    """The upstream results and ``run(params=...)`` do not fit the parameters of a task.
+
+    Raised by ``graph()``, and by ``run()`` before a task runs.
 
     Attributes:
-        task: name of the task, or None where the fault is in ``run(params=...)`` as a whole.
+        task: name of the task; None for a name in ``run(params=...)`` that no task takes.
         parameter: the parameter concerned, or None.
-        available: the upstream names that were to be used.
+        available: names of the upstreams, or of the parameters that ``params`` can fill; a tuple of str.
+
+    Examples:
+        >>> from flowkit_core import DAG, BindingError, Task
+        >>> try:
+        ...     DAG("etl", tasks=[Task(lambda rows: len(rows), name="load")]).run()
+        ... except BindingError as error:
+        ...     print(error.task, error.parameter)
+        load rows
     """
 
     def __init__(
         self, message: str, task: str | None = None, parameter: str | None = None, available: Sequence[str] = ()
     ) -> None:
+        """Create the error.
+
+        Args:
+            message: the text of the error.
+            task: name of the task, or None.
+            parameter: the parameter concerned, or None.
+            available: names of the upstreams, or of the parameters that ``params`` can fill.
+        """
         self.task, self.parameter, self.available = task, parameter, tuple(available)
         super().__init__(message, task, parameter, self.available)
 
@@ -188,14 +255,31 @@ class BindingError(FlowkitError, TypeError):
 
 
 class MissingResultError(FlowkitError, KeyError):
-    """Results were asked for a task that has none: it was skipped, failed, or is not there.
+    """A key of :class:`Results` has no value: the task was skipped, failed or did not run, or there is no such task.
+
+    ``results.get(name)`` returns None instead, as for any dict.
 
     Attributes:
-        name: the name asked for.
-        reason: why there is no result.
+        name: the key, usually a str.
+        reason: why there is no result, and what to write.
+
+    Examples:
+        >>> from flowkit_core import DAG, MissingResultError, Task
+        >>> results = DAG("etl", tasks=[Task(list, name="extract")]).run()
+        >>> try:
+        ...     results["extrct"]
+        ... except MissingResultError as error:
+        ...     print(error.reason)
+        no task of that name was in the run (did you mean 'extract'?)
     """
 
     def __init__(self, name: Any, reason: str) -> None:
+        """Create the error.
+
+        Args:
+            name: the key.
+            reason: why there is no result, and what to write.
+        """
         self.name, self.reason = name, reason
         super().__init__(name, reason)
 

@@ -150,7 +150,17 @@ class Results(dict[str, Any]):
         error = self.failed.get(name)
         what = escape_control_chars(error.text) if isinstance(error, RaisedError) else short_repr(error)
         reason = self._fact("reasons").get(name) or what
-        raise MissingResultError(name, f"it ended as {states[name].replace('_', ' ')} ({reason})")
+        state = states[name].replace("_", " ")
+        raise MissingResultError(name, f"it ended as {state} ({reason}){self._way_out(name, states[name])}")
+
+    def _way_out(self, name: str, state: str) -> str:
+        """Return what to write for a task that has no result."""
+        if state == "skipped":
+            return f"; if it may be skipped, write results.get({name!r})"
+        if state == "failed":
+            return f"; results.failed[{name!r}] is the exception"
+        first = next(iter(self.failed), None)
+        return "" if first is None else f"; results.failed[{first!r}] is the exception of the task that failed"
 
     def _advice(self, key: object) -> str:
         """Return the fix for a key that is not a str."""

@@ -538,7 +538,8 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
     if task._replaced:
         raise WiringError(
             f"{pipeline!r} has the task {task.name!r} of {task.place}, which has since been redefined: "
-            f"create the pipeline from the new task, import it again, or give the two tasks different names",
+            f"create the pipeline again with the new task (where tasks=[...] names it, or a module has imported it, "
+            f"that one as well), or give the two tasks different names",
             pipeline,
             (task.name,),
         )
@@ -580,6 +581,10 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: View, *,
             f"notebook, run the cell that wires them), or redefine {' and '.join(map(repr, others))} as well"
         )
         if edges is isolated:
+            text += (
+                f"; to leave {' and '.join(map(repr, others))} out, write DAG({pipeline!r}, tasks=[...]), or begin "
+                f"again with Task.clear_registry()"
+            )
             first = next(iter(edges.values()))
             raise WiringError(text, pipeline, (first.upstream.name, first.downstream.name))
         warn(text)

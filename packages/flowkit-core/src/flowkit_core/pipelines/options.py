@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import did_you_mean
+from flowkit_core._text import closest, did_you_mean
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 
@@ -58,10 +58,26 @@ NONE_FAILED: Any = _DefaultTrigger("none_failed")
 
 _NO_SCHEDULE = "flowkit does not schedule: call run() from cron or a systemd timer"
 _WORKERS = dict.fromkeys(("workers", "n_jobs", "num_workers", "concurrency", "max_threads"), "use 'max_workers'")
+_TIMEOUTS = ("timeout", "timeout_seconds", "time_limit", "execution_timeout")
+_TASK_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "tasks have no time limit: set one inside the function")
+_RUN_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "runs have no time limit: set one inside the functions of the tasks")
+RUN_OPTIONS = (
+    "executor",
+    "max_workers",
+    "params",
+    "fail_fast",
+    "raise_on_failure",
+    "observers",
+    "state",
+    "resume",
+    "refresh",
+    "state_errors",
+)
 OPTION_ALIASES = {
     "retry": "use 'retries'",
     "max_retries": "use 'retries'",
     "attempts": "use 'retries', which counts the tries after the first",
+    "max_retry_delay": "use 'max_delay', in seconds",
     "retry_delay": "use 'delay', in seconds",
     "retry_delay_seconds": "use 'delay', in seconds",
     "condition": "use 'when'",
@@ -76,30 +92,32 @@ OPTION_ALIASES = {
     "retry_exceptions": "use 'retry_on'",
     "autoretry_for": "use 'retry_on'",
     "retry_condition_fn": "use 'retry_on', a function of the exception",
-    "timeout_seconds": "tasks have no time limit: set one inside the function",
+    **_TASK_TIMEOUTS,
+    "executor": "an executor is an option of run(): run(executor=...)",
     "tags": "tasks have no tags: use the name",
     "schedule": _NO_SCHEDULE,
 }
 PIPELINE_ALIASES = {
+    **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS},
+    **{option: f"it is an option of tasks: @task({option}=...)" for option in OPTIONS},
     **_WORKERS,
+    **_RUN_TIMEOUTS,
     "max_active_tasks": "use 'max_workers'",
     "dag_id": "the name is the first argument: DAG('etl')",
     "flow_name": "the name is the first argument: Flow('etl')",
     "task": "for a DAG use tasks=[...], for a Flow add(task)",
     "steps": "for a DAG use tasks=[...], for a Flow add(task)",
     "tasks": "add tasks with add(), branch() and merge()",
-    "executor": "give it to run(executor=...)",
     "schedule": _NO_SCHEDULE,
     "schedule_interval": _NO_SCHEDULE,
     "cron": _NO_SCHEDULE,
     "start_date": "flowkit does not schedule: give the date to run(params={'date': ...})",
     "catchup": "flowkit does not schedule: call run() once for each date",
     "default_args": "give each task its options: @task(retries=3)",
-    "retries": "retries belong to tasks: @task(retries=3)",
+    **dict.fromkeys(("retries", "retry"), "retries are an option of tasks: @task(retries=3)"),
     "description": "use the name, or a comment",
     "tags": "pipelines have no tags: use the name",
     "params": "give them to run(params={...})",
-    "state": "give it to run(state=...)",
 }
 TASK_METHODS = {
     "map": ": make one task for each element, with with_options(name=...), or loop in the task",
@@ -125,6 +143,7 @@ PIPELINE_METHODS = {
 }
 RUN_ALIASES = {
     **_WORKERS,
+    **_RUN_TIMEOUTS,
     "scheduler": "use 'executor'",
     "backend": "use 'executor'",
     "parallel": "use executor='thread', 'process' or 'serial'",
@@ -163,6 +182,9 @@ def given_options(values: tuple[Any, ...]) -> TaskOptions:
     return given  # type: ignore[no-any-return]
 
 
+_SIMILAR = 0.8  # ratio of difflib from which a keyword counts as a keyword of another tool, misspelt
+
+
 def check_known(owner: str, given: Iterable[str], known: Sequence[str], aliases: Mapping[str, str]) -> None:
     """Raise a :class:`TypeError` with a hint for the first unknown keyword, if there is one.
 
@@ -175,12 +197,10 @@ def check_known(owner: str, given: Iterable[str], known: Sequence[str], aliases:
     for name in given:
         if name in known:
             continue
-        if name in aliases:
-            guess = f": {aliases[name]}"
-        else:
-            guess = did_you_mean(name, known)
-            if "params" in known:
-                guess += f"; if it is a parameter of a task, use params={{{name!r}: ...}}"
+        similar = name if name in aliases else closest(name, [*known, *aliases], _SIMILAR)
+        guess = did_you_mean(name, known) if similar is None or similar in known else f": {aliases[similar]}"
+        if name not in aliases and "params" in known:
+            guess += f"; if it is a parameter of a task, use params={{{name!r}: ...}}"
         raise TypeError(f"{owner} has no option {name!r}{guess}; there are: {', '.join(known)}")
 
 
@@ -217,6 +237,6 @@ def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
 def check_name(natural: str, name: Any) -> None:
     """Raise if ``name`` is not a str, or is empty."""
     if not isinstance(name, str):
-        raise TaskOptionTypeError(natural, "name", name, "a text of at least one character")
+        raise TaskOptionTypeError(natural, "name", name, "a string of at least one character")
     if not name:
-        raise TaskOptionError(natural, "name", name, "a text of at least one character")
+        raise TaskOptionError(natural, "name", name, "a string of at least one character")

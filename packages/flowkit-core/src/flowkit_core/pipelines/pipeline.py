@@ -18,7 +18,7 @@ from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
 
-from .options import PIPELINE_METHODS, RUN_ALIASES, check_known
+from .options import PIPELINE_METHODS, RUN_ALIASES, RUN_OPTIONS, check_known
 from .wiring import Vertex
 
 if TYPE_CHECKING:
@@ -33,18 +33,6 @@ if TYPE_CHECKING:
 
     from .graph import Graph
 
-_RUN_OPTIONS = (
-    "executor",
-    "max_workers",
-    "params",
-    "fail_fast",
-    "raise_on_failure",
-    "observers",
-    "state",
-    "resume",
-    "refresh",
-    "state_errors",
-)
 
 _LISTED = 3  # maximum number of task names in an example
 
@@ -171,7 +159,7 @@ class Pipeline:
             raise refusal
         record_first_run()
         if unknown:
-            check_known("run()", unknown, _RUN_OPTIONS, RUN_ALIASES)
+            check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
         _check_switch("fail_fast", fail_fast)
         _check_switch("raise_on_failure", raise_on_failure)
         if hasattr(executor, "keys"):
