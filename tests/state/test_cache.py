@@ -276,7 +276,7 @@ def test_a_lock_in_a_closure_does_not_count():
 
     one, two = with_lock(threading.Lock(), 1), with_lock(threading.Lock(), 2)
     assert [one(1), two(1), one(1)] == [2, 3, 2]
-    assert with_lock(threading.Lock(), 2).explain(1).startswith("remembered")
+    assert with_lock(threading.Lock(), 2).explain(1).startswith("cached")
     assert len(results(cache.state)) == 2
 
 
@@ -341,7 +341,7 @@ def rated(x):
 def test_what_a_function_uses_counts(monkeypatch):
     cached = TaskCache()(lambda x: rated(x) + 1)
     assert cached(2) == 5
-    assert cached.explain(2).startswith("remembered since ")
+    assert cached.explain(2).startswith("cached since ")
     monkeypatch.setattr(sys.modules[__name__], "RATE", 3)
     assert cached.explain(2) == f"constant {__name__}.RATE has changed"
     assert cached(2) == 7
@@ -392,7 +392,7 @@ def test_explain(clock, monkeypatch):
 
     assert f.explain(1) == "never computed before"
     f(1)
-    assert f.explain(1) == "remembered since 2023-11-14 22:13:20+00:00"
+    assert f.explain(1) == "cached since 2023-11-14 22:13:20+00:00"
     assert f.explain(2) == "input 'x' has changed"
     assert f.explain("a", y=2) == "input 'x' has changed; input 'y' has changed"
     clock.advance(10)
@@ -400,7 +400,7 @@ def test_explain(clock, monkeypatch):
     assert f.explain(2) == "expired, or never computed with these inputs"
     f(1)
     assert f.invalidate(1)
-    assert f.explain(1) == "it was forgotten"
+    assert f.explain(1) == "its result was deleted"
     f.clear()
     assert f.explain(1) == "never computed before"
     assert state.keys() == []
@@ -413,7 +413,7 @@ def test_explain_other_versions_and_keys():
     state = cache.state
     cached = cache(double)
     cached(-1)
-    assert cached.explain(1).startswith("remembered")
+    assert cached.explain(1).startswith("cached")
     assert cached.explain(2) == "result of key() has changed"
     assert TaskCache(state, version=2, key=abs)(double).explain(1) == "version of the cache has changed"
 
@@ -437,7 +437,7 @@ def test_find_and_keep():
     assert cache.find(fetch, (1,), {}, name="other").why == "never computed before"
     assert cache.find(fetch, (1,), {}).why == "never computed before"
     again = cache.find(fetch, (1,), {}, name="load", refresh=True)
-    assert (again.known, again.why) == (False, "refresh was asked for")
+    assert (again.known, again.why) == (False, "refresh was requested")
     cache.keep(again.token, [2])
     assert cache.find(fetch, (1,), {}, name="load").value == [2]
     assert cache.find(fetch, (2,), {}, name="load").why == "input 'x' has changed"
@@ -814,7 +814,7 @@ def test_key_that_returns_what_cannot_be_compared_is_logged_once_with_the_way_ou
     assert cached(1) == cached(1) == 2
     (record,) = caplog.records
     assert "the result of key()[0] is of type object" in record.getMessage()
-    assert "let it return plain data, such as a text or a tuple of texts and numbers" in record.getMessage()
+    assert "return plain data from it, such as a text or a tuple of texts and numbers" in record.getMessage()
     assert "pickle" not in record.getMessage()
 
 

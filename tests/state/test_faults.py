@@ -175,7 +175,7 @@ def test_a_full_disk_is_named(tmp_path, fault):
 def test_a_full_database_is_named(tmp_path):
     with StateManager(tmp_path / "state.db") as state:
         state.set("a", 1)
-        connection = state._store._handle().connection
+        connection = state._store._connection().connection
         connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(StateFileError, match="the disk is full"):
             state.set("b", "x" * 100_000)

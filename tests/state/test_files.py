@@ -169,7 +169,7 @@ def test_a_damaged_database_is_set_aside_and_named(tmp_path, data):
             state.set("a", "b" * 50_000)
         data = path.read_bytes()[:3000]
     path.write_bytes(data)
-    with pytest.warns(DamagedStateWarning, match=r"state\.db is damaged .* kept as .*state\.db\.corrupt-"):
+    with pytest.warns(DamagedStateWarning, match=r"state\.db is damaged .* renamed to .*state\.db\.corrupt-"):
         state = StateManager(path)
     with state:
         kept = [entry for entry in tmp_path.iterdir() if ".corrupt-" in entry.name]
@@ -231,7 +231,7 @@ def test_a_newer_json_file_is_refused_untouched(tmp_path):
     path.write_text('{"format": "flowkit-state", "version": 9, "something": "new"}')
     before = path.read_bytes()
     with pytest.raises(
-        StateVersionError, match=r"format version 9, and this .* knows versions up to 1; update"
+        StateVersionError, match=r"format version 9, and this .* supports versions up to 1; update"
     ) as caught:
         StateManager(path)
     assert (caught.value.found, caught.value.supported, caught.value.path) == (9, 1, str(path))
@@ -282,9 +282,9 @@ def test_a_database_of_another_program_is_refused_untouched(tmp_path, setup):
 
 def test_a_path_under_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateFileError, match="should be a folder"):
+    with pytest.raises(StateFileError, match="must be a folder"):
         StateManager(tmp_path / "file" / "state.db")
-    with pytest.raises(StateFileError, match="should be a folder") as caught:
+    with pytest.raises(StateFileError, match="must be a folder") as caught:
         StateManager(tmp_path / "file" / "state.json").set("a", 1)
     assert isinstance(caught.value, OSError)
     assert caught.value.path == str(tmp_path / "file" / "state.json")
@@ -391,7 +391,7 @@ class TwoFactsError(Exception):
 @pytest.mark.parametrize("value", [lambda: 1, threading.Lock(), TwoFactsError(1, 2)])
 def test_what_pickle_cannot_keep_is_refused(make_state, value):
     state = make_state(serializer="pickle")
-    with pytest.raises(TypeError, match=r"cannot keep the value of key 'a': .*which pickle cannot keep"):
+    with pytest.raises(TypeError, match=r"cannot store the value of key 'a': .*which pickle cannot store"):
         state.set("a", value)
     assert not state.has("a")
 

@@ -150,7 +150,7 @@ def test_explain_refresh(etl):
     etl()
     ran, explained = etl(refresh={"clean"})
     assert ran == ["clean"]
-    assert "refresh was asked for" in explained["clean"]
+    assert "refresh was requested" in explained["clean"]
     assert explained["total"].startswith("reused")
 
 

@@ -405,8 +405,8 @@ def test_values_that_cannot_be_compared_are_logged_once_per_resume(box, load_mod
         run_id, messages = run("load", resume=True)
         (sentence,) = messages
         assert sentence == (
-            f"Run {run_id} of 'etl' goes on with recorded results, though nothing tells whether all that their tasks "
-            "read is what it was: constant etl.rows is of type list_iterator. If that has changed, start anew with "
-            "resume=False."
+            f"Run {run_id} of 'etl' reuses recorded results of tasks that read values which cannot be compared with "
+            "those of the earlier process: constant etl.rows is of type list_iterator. If one of them has changed, "
+            "start a new run with resume=False."
         )
         assert run("load", resume=True)[1] == []

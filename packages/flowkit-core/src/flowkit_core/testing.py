@@ -176,14 +176,14 @@ class _Journal:
     def done(self) -> Mapping[int, RecordedTask]:
         return self._journal.done
 
-    def prepare(self, place: int, value: Any) -> Any:
+    def prepare(self, index: int, value: Any) -> Any:
         self._crash_if_due()
-        return self._journal.prepare(place, value)
+        return self._journal.prepare(index, value)
 
-    def record(self, place: int, state: str, stored: Any, **facts: Any) -> None:
+    def record(self, index: int, state: str, stored: Any, **facts: Any) -> None:
         self._crash_if_due()
-        self._journal.record(place, state, stored, **facts)
-        self._store.recorded.append((self._names[place], state))
+        self._journal.record(index, state, stored, **facts)
+        self._store.recorded.append((self._names[index], state))
         self._crash_if_due()
 
     def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:

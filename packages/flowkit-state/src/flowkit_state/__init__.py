@@ -1,7 +1,7 @@
-"""flowkit-state: a crash-safe key-value store with expiry, and a decorator that remembers results.
+"""flowkit-state: a crash-safe key-value store with expiry, and a decorator that caches the results of functions.
 
-`StateManager` keeps values in memory, in a JSON file or in a SQLite database. `TaskCache` remembers what a function
-returned, by its arguments. Nothing here needs the rest of flowkit.
+`StateManager` stores values in memory, in a JSON file or in a SQLite database, and the record of pipeline runs.
+`TaskCache` caches the results of functions, by their code and arguments. flowkit-state requires no other distribution.
 
     >>> from flowkit_state import StateManager
     >>> state = StateManager()
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        if name == "__version__":  # reading the metadata costs more than the whole package: only when asked for
+        if name == "__version__":  # reading the metadata takes longer than importing the package
             from importlib.metadata import version
 
             return version("flowkit-state")

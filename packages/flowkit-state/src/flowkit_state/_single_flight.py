@@ -1,12 +1,12 @@
-"""Single flight: of the threads that want one result, one computes it and the others wait."""
+"""`SingleFlight`: of the threads that need the same result at the same time, one computes it and the others wait."""
 
 from __future__ import annotations
 
 import os
 
 
-class Flights:
-    """Lets one thread at a time work on a key. A forked child starts with none: its threads are gone."""
+class SingleFlight:
+    """One lock for each key in use. In a forked child, all keys are unlocked."""
 
     def __init__(self) -> None:
         self._reset()
@@ -15,41 +15,41 @@ class Flights:
         from threading import Lock
 
         self._lock = Lock()
-        self._under_way: dict[str, Flight] = {}
+        self._in_use: dict[str, KeyLock] = {}
         self._pid = os.getpid()
 
-    def only_one(self, key: str) -> Flight:
-        """Return the context manager to compute `key` in, shared by all who want to."""
+    def lock(self, key: str) -> KeyLock:
+        """Return the lock of `key`, a context manager. The caller must enter it once."""
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
-            flight = self._under_way.setdefault(key, Flight(self, key))
-            flight.wanted += 1
-            return flight
+            lock = self._in_use.setdefault(key, KeyLock(self, key))
+            lock.users += 1
+            return lock
 
-    def leave(self, flight: Flight) -> None:
+    def _discard(self, lock: KeyLock) -> None:
         with self._lock:
-            flight.wanted -= 1
-            if not flight.wanted:
-                self._under_way.pop(flight.key, None)
+            lock.users -= 1
+            if not lock.users:
+                self._in_use.pop(lock.key, None)
 
 
-class Flight:
-    """One computation, and how many threads want it."""
+class KeyLock:
+    """The lock of one key, and how many threads hold it or wait for it. Reentrant."""
 
-    __slots__ = ("_flights", "_turn", "key", "wanted")
+    __slots__ = ("_flights", "_lock", "key", "users")
 
-    def __init__(self, flights: Flights, key: str) -> None:
+    def __init__(self, flights: SingleFlight, key: str) -> None:
         from threading import RLock
 
         self._flights = flights
-        self._turn = RLock()
+        self._lock = RLock()
         self.key = key
-        self.wanted = 0
+        self.users = 0
 
     def __enter__(self) -> None:
-        self._turn.acquire()
+        self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._turn.release()
-        self._flights.leave(self)
+        self._lock.release()
+        self._flights._discard(self)

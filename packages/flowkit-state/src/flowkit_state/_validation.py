@@ -1,4 +1,4 @@
-"""Checks of what users pass, where they pass it."""
+"""Checks of the arguments that users pass."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
 def seconds(option: str, value: Any) -> float | None:
-    """Return a time to live as a float, or None for "never". Infinity is never; 0 is at once."""
+    """Return a duration of 0 or more seconds as a float; `None` for `None` and for infinity."""
     if value is None:
         return None
     if type(value) not in (int, float):
         raise StateOptionTypeError(option, value, "a number of seconds (an int or a float), or None")
-    if not value >= 0:  # also NaN, which is not a number at all
+    if not value >= 0:  # NaN as well
         raise StateOptionError(option, value, "0 or more seconds, or None for no expiry")
     try:
         return None if float(value) == float("inf") else float(value)
@@ -28,15 +28,24 @@ def seconds(option: str, value: Any) -> float | None:
         return None
 
 
+def number_of_runs(option: str, value: Any) -> int | None:
+    """Return a number of runs, 0 or more, or `None` for all."""
+    if value is not None and type(value) is not int:
+        raise StateOptionTypeError(option, value, "a number of runs, or None for all")
+    if value is not None and value < 0:
+        raise StateOptionError(option, value, "0 or more runs, or None for all")
+    return value
+
+
 def text(option: str, value: Any) -> str:
-    """Return `value`, which must be a plain `str`: a subclass would come back as one."""
+    """Return a `str`. Subclasses are refused because they would be restored as plain `str`."""
     if type(value) is not str:
         raise StateOptionTypeError(option, value, "a str")
     return value
 
 
 def state_path(value: Any) -> tuple[str, str]:
-    """Return where `value` leads now, absolute and with its links followed, and its suffix."""
+    """Return the absolute path of a state file, with symbolic links resolved, and its suffix in lower case."""
     if not isinstance(value, (str, os.PathLike)):
         raise StateOptionTypeError("storage_path", value, "a path (a str or a pathlib.Path), or None for memory")
     name = os.fsdecode(value)

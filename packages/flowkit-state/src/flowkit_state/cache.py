@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_state._single_flight import Flights
+from flowkit_state._single_flight import SingleFlight
 from flowkit_state._validation import seconds
 from flowkit_state.errors import StateOptionError, StateOptionTypeError
 from flowkit_state.manager import StateManager
@@ -43,29 +43,32 @@ _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asy
 
 
 class TaskCache(ResultCache):
-    """Remembers the results of functions, by their code and their arguments.
+    """A decorator that caches the results of functions, by their code and their arguments.
 
     Args:
-        state: where the results are kept: a `StateManager`, the path of one (`.json`, `.db`), or `None` for memory.
-        ttl: for how many seconds a result is good. `None`: the `default_ttl` of the state; infinity: for ever.
-        key: a function that takes the same arguments, in the same order, and returns the part that identifies the
-            result; for arguments that cannot be compared by content (a connection) or should not be (a logger). An
-            exception of this function is raised by the call.
-        version: any value; results of another version are not used. Where it is given, what the function uses and has
-            no content to compare (a client at the top of the module) is left to it: change it when that changes.
+        state: where the results are stored: a `StateManager`, the path of a state file (`.json`, `.db`), or `None` for
+            memory.
+        ttl: time to live of a result in seconds. `None`: the `default_ttl` of the state; infinity: results do not
+            expire.
+        key: a function of the same arguments, in the same order, that returns what identifies the result; for arguments
+            whose content cannot be compared (a connection) or is irrelevant (a logger). An exception that it raises
+            is raised by the call.
+        version: any value; results of other versions are not used. If it is given, objects without comparable content
+            that the function uses (a client at the top of the module) are not part of the cache key: change the
+            version when they change.
 
     Raises:
-        StateOptionError, StateOptionTypeError: an argument cannot be meant.
+        StateOptionError, StateOptionTypeError: an argument is invalid.
         StateFileError: the file of the state cannot be opened.
-        CacheKeyError: `key` does not take the arguments of the function; raised at decoration if no call fits.
+        CacheKeyError: `key` does not accept the arguments of the function; raised by the decorator if no call fits.
 
-    Calls are the same if their arguments, bound to the parameters, are the same by content and type: `f(1, b=2)` is
-    `f(1, 2)`, but not `f(True, 2)`; and if the function is: its code without comments, docstrings and formatting, its
-    defaults, what its closure holds, and all of that for the code of the project that it uses, with the constants of
-    its modules. Packages count by version. What the code itself changes (a counter, a list of what was seen) does not
-    count. A call that cannot be compared or whose result cannot be kept is made each time, and the logger
-    "flowkit.state" says so once. Exceptions are not remembered. Threads that ask for one result at once wait for the
-    first of them.
+    The cache key of a call is made of two parts. The first is the arguments, bound to the parameters, by type and
+    content: `f(1, b=2)` has the key of `f(1, 2)`, but not that of `f(True, 2)`. The second is the function: its code
+    without comments, docstrings and formatting, its defaults, the values in its closure, and the same of all code of
+    the project that it uses, with the constants of its modules. Packages count by their versions. Variables that the
+    code itself changes (a counter, a list of seen items) do not count. If the key cannot be computed or the result
+    cannot be stored, the function is called each time, and the logger "flowkit.state" gets one warning. Exceptions are
+    not cached. Threads that need the same missing result at the same time wait for one of them to compute it.
 
         >>> cache = TaskCache(ttl=60)
         >>> @cache
@@ -105,7 +108,7 @@ class TaskCache(ResultCache):
         encode(version, root="version")
         self._manager = state if isinstance(state, StateManager) else StateManager(state)
         super().__init__(self._manager, owns_state=state is not None, ttl=ttl, key=key, version=version)
-        self._flights = Flights()
+        self._flights = SingleFlight()
         self._prefixes: set[str] = set()
 
     @property
@@ -117,11 +120,11 @@ class TaskCache(ResultCache):
         return f"TaskCache({self.state!r}, ttl={self._ttl})"
 
     def __call__(self, function: Callable[P, R]) -> CachedFunction[P, R]:
-        """Return `function` with a memory, the same in name, signature and documentation."""
+        """Return a cached version of `function`, with the same name, signature and docstring."""
         import functools
         from typing import cast
 
-        plain = _plain(function)
+        plain = _checked_function(function)
         if self._key is not None:
             from flowkit_state._key_function import check_fit
 
@@ -135,7 +138,7 @@ class TaskCache(ResultCache):
                 return function(*args, **kwargs)
             found = self._look_up(call)
             if found is MISSING:
-                with self._flights.only_one(call.key):
+                with self._flights.lock(call.key):
                     found = self._look_up(call)
                     if found is MISSING:
                         found = function(*args, **kwargs)
@@ -147,38 +150,38 @@ class TaskCache(ResultCache):
             if isinstance(call, str):
                 return f"it cannot be cached: {call}"
             since = (self.state.get_metadata(call.key) or {}).get("since")
-            return self._miss_reason(call) if since is None else f"remembered since {_moment(since)}"
+            return self._miss_reason(call) if since is None else f"cached since {_time_text(since)}"
 
         def invalidate(*args: P.args, **kwargs: P.kwargs) -> bool:
             call = self._call_key(plain, args, kwargs)
             return not isinstance(call, str) and self.state.delete(call.key)
 
         def clear() -> int:
-            return self._forget({key_prefix(plain, None)})
+            return self._delete({key_prefix(plain, None)})
 
         vars(cached).update(explain=explain, invalidate=invalidate, clear=clear, __flowkit_cached__=plain)
         return cast("CachedFunction[P, R]", cached)
 
     def clear(self) -> int:
-        """Forget every result of the functions that this cache decorates. Returns how many there were."""
-        return self._forget(self._prefixes)
+        """Delete every result of the functions that this cache decorates. Returns how many there were."""
+        return self._delete(self._prefixes)
 
-    def _forget(self, prefixes: set[str]) -> int:
+    def _delete(self, prefixes: set[str]) -> int:
         state = self.state
         with state.batch():
-            ours = [key for key in state.keys() if key.startswith(tuple(prefixes))]  # noqa: SIM118
+            keys = [key for key in state.keys() if key.startswith(tuple(prefixes))]  # noqa: SIM118
             for prefix in prefixes:
                 state.delete(last_key(prefix))
-            return sum(map(state.delete, ours))
+            return sum(map(state.delete, keys))
 
 
-def _moment(since: float) -> str:
+def _time_text(since: float) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(since, UTC).isoformat(" ", "seconds")
 
 
-def _plain(function: Any) -> FunctionType:
+def _checked_function(function: Any) -> FunctionType:
     from types import FunctionType
 
     if not isinstance(function, FunctionType):

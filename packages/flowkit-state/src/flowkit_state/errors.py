@@ -1,4 +1,4 @@
-"""Every exception of flowkit-state, in one place. All derive from `StateError`, most also from a familiar builtin."""
+"""Every exception of flowkit-state. All derive from `StateError`, most also from a builtin exception."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them
+# The core has the same functions; neither distribution imports the other.
+
+_UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line and paragraph separator
+_JOINERS = "\u200c\u200d"  # format characters that Persian and emoji need
 
 
-def plain(text: str) -> str:
-    r"""Return a text on one line, with nothing that drives a terminal: what would is escaped, as ``\n`` or ``\x1b``."""
+def escape_control_chars(text: str) -> str:
+    r"""Return `text` on one line, with all characters that control a terminal escaped, as ``\n`` or ``\x1b``."""
     if text.isprintable():
         return text
     from unicodedata import category
 
     return "".join(
-        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
+        char.encode("unicode_escape").decode()
+        if category(char) in _UNSAFE_CATEGORIES and char not in _JOINERS
+        else char
         for char in text
     )
 
 
-def shown(value: object, limit: int = 80) -> str:
-    """Return a short `repr` that never raises, for use in a message."""
+def short_repr(value: object, limit: int = 80) -> str:
+    """Return a `repr` for messages: it never raises and is cut to about `limit` characters."""
     try:
         text = repr(value)
     except Exception:
@@ -34,19 +38,24 @@ def shown(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}"
 
 
-class StateError(Exception):
-    """The root of everything flowkit-state raises: `except StateError` catches all of it.
+def comma_list(words: Sequence[str], limit: int = 6) -> str:
+    """Return the first words, separated by commas, and the number of the others."""
+    return ", ".join(words[:limit]) + (f" and {len(words) - limit} more" if len(words) > limit else "")
 
-    The facts of each error are attributes as well as words in its message, and every error survives pickling.
+
+class StateError(Exception):
+    """Base class of every exception of flowkit-state.
+
+    The facts of an error are attributes as well as part of its message, and every error can be pickled.
     """
 
     def __init__(self, *facts: Any) -> None:
-        self.args = self._facts = facts  # not super().__init__(): OSError would read its own meaning into them
+        self.args = self._facts = facts  # not super().__init__(), because OSError interprets its arguments
 
     def __str__(self) -> str:
-        return plain(self._sentence())
+        return escape_control_chars(self._message())
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         return " ".join(map(str, self.args))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -54,37 +63,37 @@ class StateError(Exception):
 
 
 class StateOptionError(StateError, ValueError):
-    """An option has a value that cannot be meant: a negative ttl, a file name with an unknown suffix.
+    """An option has an invalid value, such as a negative ttl or a file name with an unknown suffix.
 
-    Attributes: `option` (its name), `value` (what was given), `allowed` (what would do).
+    Attributes: `option` (its name), `value` (the invalid value), `allowed` (a description of valid values).
     """
 
     def __init__(self, option: str, value: object, allowed: str) -> None:
         super().__init__(option, value, allowed)
         self.option, self.value, self.allowed = option, value, allowed
 
-    def _sentence(self) -> str:
-        return f"{self.option} is {shown(self.value)}, but must be {self.allowed}."
+    def _message(self) -> str:
+        return f"{self.option} is {short_repr(self.value)}, but must be {self.allowed}."
 
 
 class StateOptionTypeError(StateError, TypeError):
     """An option, a key or a decorated object has the wrong type.
 
-    Attributes: `option` (its name), `value` (what was given), `allowed` (what would do).
+    Attributes: `option` (its name), `value` (the invalid value), `allowed` (a description of valid values).
     """
 
     def __init__(self, option: str, value: object, allowed: str) -> None:
         super().__init__(option, value, allowed)
         self.option, self.value, self.allowed = option, value, allowed
 
-    def _sentence(self) -> str:
-        return f"{self.option} is {shown(self.value)}, a {type(self.value).__name__}, but must be {self.allowed}."
+    def _message(self) -> str:
+        return f"{self.option} is {short_repr(self.value)}, a {type(self.value).__name__}, but must be {self.allowed}."
 
 
 class CacheKeyError(StateError, TypeError):
-    """The `key` function of a `TaskCache` does not take the arguments of the function whose results are kept.
+    """The `key` function of a `TaskCache` does not accept the arguments of the cached function.
 
-    Raised where the key function is passed, or by a call that it does not fit.
+    Raised by `TaskCache` and `@task` if no call fits, else by a call that does not fit.
 
     Attributes: `name` (of the task or function), `asks` (parameters of the key function, such as `"(query)"`), `takes`
     (parameters of the function, such as `"(connection, query)"`), `reason` (why they do not fit). All are `str`.
@@ -94,7 +103,7 @@ class CacheKeyError(StateError, TypeError):
         super().__init__(name, asks, takes, reason)
         self.name, self.asks, self.takes, self.reason = name, asks, takes, reason
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         return (
             f"TaskCache(key=...) of {self.name!r}: the key function takes {self.asks}, but is called with the "
             f"arguments of {self.name}{self.takes}: {self.reason}. Give it the parameters {self.takes}, and return "
@@ -103,39 +112,40 @@ class CacheKeyError(StateError, TypeError):
 
 
 class UnsupportedValueError(StateError, TypeError):
-    """A value cannot be kept so that it comes back as it was, so nothing was stored.
+    """A value cannot be stored because it could not be restored exactly. Nothing was stored.
 
-    Attributes: `key`, `path` (where inside the value, such as `value["rows"][3]`), `type_name`, `reason`, `hint`.
+    Attributes: `key`, `path` (the position inside the value, such as `value["rows"][3]`), `type_name`, `reason`,
+    `hint`.
     """
 
     def __init__(self, key: str | None, path: str, type_name: str, reason: str, hint: str) -> None:
         super().__init__(key, path, type_name, reason, hint)
         self.key, self.path, self.type_name, self.reason, self.hint = key, path, type_name, reason, hint
 
-    def _sentence(self) -> str:
-        subject = "cannot keep this value" if self.key is None else f"cannot keep the value of key {shown(self.key)}"
-        return f"{subject}: {self.path} is of type {self.type_name}, {self.reason}. {self.hint}"
+    def _message(self) -> str:
+        subject = "this value" if self.key is None else f"the value of key {short_repr(self.key)}"
+        return f"cannot store {subject}: {self.path} is of type {self.type_name}, {self.reason}. {self.hint}"
 
 
 class RestoreError(StateError, ValueError):
-    """A stored value cannot be brought back here: its class is not imported or has changed, or the entry is damaged.
+    """A stored value cannot be restored: its class is not imported or has changed, or the entry is damaged.
 
-    Attributes: `key`, `reason`, and `task`, the name of the task, where it is the recorded result of one.
+    Attributes: `key`, `reason`, and `task`, the name of the task if the value is its recorded result.
     """
 
     def __init__(self, key: str | None, reason: str, task: str | None = None) -> None:
         super().__init__(key, reason, task)
         self.key, self.reason, self.task = key, reason, task
 
-    def _sentence(self) -> str:
-        subject = "a value" if self.key is None else f"the value of key {shown(self.key)}"
+    def _message(self) -> str:
+        subject = "a value" if self.key is None else f"the value of key {short_repr(self.key)}"
         if self.task is not None:
-            subject = f"the result of task {shown(self.task)}"
+            subject = f"the result of task {short_repr(self.task)}"
         return f"cannot restore {subject}: {self.reason}"
 
 
 class StateClosedError(StateError, ValueError):
-    """The `StateManager` was used after its `close()` (or after its `with` block).
+    """The `StateManager` was used after its `close()` or after its `with` block.
 
     Attributes: `location` (the path of the file, or `None` for a store in memory).
     """
@@ -144,15 +154,15 @@ class StateClosedError(StateError, ValueError):
         super().__init__(location)
         self.location = location
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         place = "in memory" if self.location is None else f"over {self.location}"
-        return f"this StateManager {place} is closed; make a new one, or use it before close()."
+        return f"this StateManager {place} is closed; use it before close(), or create another one."
 
 
 class StateFileError(StateError, OSError):
-    """The file behind a `StateManager` cannot be read or written. What it held is untouched.
+    """The file of a `StateManager` cannot be read or written. Its contents are unchanged.
 
-    Attributes: `path`, `reason`, and `errno` where the operating system gave one.
+    Attributes: `path`, `reason`, and `errno` if the operating system reported one.
     """
 
     def __init__(self, path: str, reason: str, errno: int | None = None) -> None:
@@ -160,24 +170,24 @@ class StateFileError(StateError, OSError):
         self.path, self.reason, self.errno = path, reason, errno
         self.filename, self.strerror = path, reason
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         return f"state file {self.path}: {self.reason}"
 
 
 class StateLockedError(StateFileError, TimeoutError):
-    """Another thread or process kept the file locked for longer than `lock_timeout` seconds. Nothing was changed."""
+    """Another thread or process held the lock of the file for more than `lock_timeout` seconds. Nothing was changed."""
 
 
 class StateVersionError(StateFileError):
-    """The file was written by a newer flowkit-state than this one. It is left untouched.
+    """The file was written by a newer version of flowkit-state. It is unchanged.
 
-    Attributes: `path`, `found` (the version of the file), `supported` (the newest this flowkit-state knows).
+    Attributes: `path`, `found` (the format version of the file), `supported` (the newest supported format version).
     """
 
     def __init__(self, path: str, found: int, supported: int) -> None:
         super().__init__(
             path,
-            f"it has format version {found}, and this flowkit-state knows versions up to {supported}; "
+            f"it has format version {found}, and this flowkit-state supports versions up to {supported}; "
             "update flowkit-state, or use another file.",
         )
         self.found, self.supported = found, supported
@@ -185,19 +195,20 @@ class StateVersionError(StateFileError):
 
 
 class UntrustedPickleError(StateFileError, PermissionError):
-    """A pickle was not loaded, because another user could have written it: loading a pickle can run any code."""
+    """A pickle was not loaded because another user could have written it: loading a pickle can run any code."""
 
 
 class DamagedStateWarning(UserWarning):
-    """A damaged state file was set aside under a new name, and the store starts empty. The message names both."""
+    """A damaged state file was renamed, and the store starts empty. The message contains both names."""
 
 
 class ResumeError(StateError, ValueError):
-    """A run cannot be resumed, because the pipeline is not the same any more. What was recorded is untouched.
+    """A run cannot be resumed because the pipeline has changed. Its record is unchanged.
 
     Attributes: `run_id`, `pipeline`, `added`, `removed` and `rewired` (names of tasks), `changed` (task -> what has
     changed in it, such as `("function etl.clean has changed",)`), `params` (names of run parameters whose values
-    differ), `keeps` (how many of the recorded tasks `resume="force"` would take over), `recorded` (of how many).
+    differ), `keeps` (number of recorded tasks that `resume="force"` would reuse), `recorded` (number of recorded
+    tasks).
     """
 
     def __init__(
@@ -217,36 +228,32 @@ class ResumeError(StateError, ValueError):
         self.added, self.removed, self.rewired, self.params = map(tuple, (added, removed, rewired, params))
         self.keeps, self.recorded = keeps, recorded
 
-    def _sentence(self) -> str:
-        news = [
-            f"{what}: {listed([shown(name) for name in names])}"
-            for what, names in (
+    def _message(self) -> str:
+        changes = [
+            f"{label}: {comma_list([short_repr(name) for name in names])}"
+            for label, names in (
                 ("tasks added", self.added),
                 ("tasks removed", self.removed),
-                ("tasks wired to others than before", self.rewired),
+                ("tasks with other upstreams or another trigger", self.rewired),
                 ("run parameters with other values", self.params),
             )
             if names
         ]
-        news += [f"task {shown(name)}: {listed(whys)}" for name, whys in list(self.changed.items())[:8]]
+        changes += [f"task {short_repr(name)}: {comma_list(parts)}" for name, parts in list(self.changed.items())[:8]]
         if len(self.changed) > 8:
-            news.append(f"and {len(self.changed) - 8} more tasks have changed")
-        fits = (
-            f"{self.keeps} of the {self.recorded} recorded tasks"
-            if self.recorded
-            else "nothing, as nothing is recorded"
-        )
+            changes.append(f"and {len(self.changed) - 8} more tasks have changed")
+        reused = f"{self.keeps} of the {self.recorded} recorded tasks" if self.recorded else "no task is recorded"
         return (
-            f"run {self.run_id} of {shown(self.pipeline)} cannot be resumed, because the pipeline has changed ("
-            f'{"; ".join(news)}). Undo that; or take over what still fits ({fits}) with run(resume="force"); or start '
-            "anew with resume=False."
+            f"run {self.run_id} of {short_repr(self.pipeline)} cannot be resumed, because the pipeline has changed "
+            f"({'; '.join(changes)}). Undo the change; or reuse the results that are still valid ({reused}) with "
+            'run(resume="force"); or start a new run with resume=False.'
         )
 
 
 class RunInUseError(StateError, RuntimeError):
-    """A process that is alive has the run, so no other may go on with it.
+    """The run belongs to a live process, so no other process may continue it.
 
-    Attributes: `run_id`, `pipeline`, `pid` (its process id), `started` (when that process started, a datetime in UTC),
+    Attributes: `run_id`, `pipeline`, `pid` (the process id), `started` (when that process started, a datetime in UTC),
     `host` (the name of its machine).
     """
 
@@ -254,17 +261,17 @@ class RunInUseError(StateError, RuntimeError):
         super().__init__(run_id, pipeline, pid, started, host)
         self.run_id, self.pipeline, self.pid, self.started, self.host = run_id, pipeline, pid, started, host
 
-    def _sentence(self) -> str:
-        when = f"{self.started:%Y-%m-%d %H:%M:%S} UTC"
+    def _message(self) -> str:
         return (
-            f"run {self.run_id} of {shown(self.pipeline)} is in the hands of process {self.pid} on {shown(self.host)}, "
-            f"started {when}: wait until it ends, or end it; if it is gone, and cannot be seen from here, release the "
-            f"run with StateManager.release({self.run_id!r})."
+            f"run {self.run_id} of {short_repr(self.pipeline)} is in use by process {self.pid} on "
+            f"{short_repr(self.host)} (started {self.started:%Y-%m-%d %H:%M:%S} UTC): wait for it or stop it; if it "
+            "has ended on a machine or in a container that is not visible from here, release the run with "
+            f"StateManager.release({self.run_id!r})."
         )
 
 
 class UnknownRunError(StateError, KeyError):
-    """There is no record of that run.
+    """There is no run with that id.
 
     Attributes: `run_id`, `location` (the path of the file, or `None` for a store in memory).
     """
@@ -273,11 +280,6 @@ class UnknownRunError(StateError, KeyError):
         super().__init__(run_id, location)
         self.run_id, self.location = run_id, location
 
-    def _sentence(self) -> str:
+    def _message(self) -> str:
         place = "in memory" if self.location is None else f"in {self.location}"
-        return f"there is no run {shown(self.run_id)} {place}; state.runs() lists those there are."
-
-
-def listed(words: Sequence[str], most: int = 6) -> str:
-    """Return a list in words, of the first so many."""
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+        return f"there is no run {short_repr(self.run_id)} {place}; StateManager.runs() lists the recorded runs."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from flowkit_state.serialization.serializers import Serialization
-    from flowkit_state.storage.base import Record, Store
+    from flowkit_state.storage.base import Entry, Store
 
 _CLOCK_SLACK = 5.0  # an entry stored more than this many seconds in the future means that the clock was set back
 
@@ -80,7 +80,7 @@ class KeyValueStore:
         if metadata is not None and type(metadata) is not dict:
             raise StateOptionTypeError("metadata", metadata, "a dict, or None")
         from flowkit_state.serialization.serializers import to_json
-        from flowkit_state.storage.base import Record
+        from flowkit_state.storage.base import Entry
 
         payload = self._serialization.dump(key, value)
         notes = None if not metadata else to_json(key, metadata, root="metadata")
@@ -89,7 +89,7 @@ class KeyValueStore:
             self._store.remove(key)
         else:
             expires = None if lifetime is None else now + lifetime
-            self._store.put(key, Record(payload, now, expires, notes))
+            self._store.put(key, Entry(payload, now, expires, notes))
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of `key`, a new object at each call, or `default` if there is none or it has expired.
@@ -97,8 +97,8 @@ class KeyValueStore:
         Raises:
             RestoreError: the value cannot be restored in this process, for example because its class is not imported.
         """
-        record = self._live(key)
-        return default if record is None else self._restore(key, record)
+        entry = self._live(key)
+        return default if entry is None else self._restore(key, entry)
 
     def has(self, key: str) -> bool:
         """Return whether there is an entry under `key` that has not expired. Its value may be `None`."""
@@ -119,19 +119,19 @@ class KeyValueStore:
 
     def get_all(self) -> dict[str, Any]:
         """Return every entry that has not expired, as a dictionary of key to value."""
-        return {key: self._restore(key, record) for key, record in self._live_items()}
+        return {key: self._restore(key, entry) for key, entry in self._live_items()}
 
     def get_metadata(self, key: str) -> dict[str, Any] | None:
         """Return the metadata given to `set`, `{}` if none was, or `None` if there is no entry or it has expired."""
-        record = self._live(key)
-        if record is None:
+        entry = self._live(key)
+        if entry is None:
             return None
-        if record.metadata is None:
+        if entry.metadata is None:
             return {}
         from flowkit_state.serialization.json_decoder import decode
         from flowkit_state.serialization.json_text import loads
 
-        found: dict[str, Any] = decode(loads(record.metadata), key=key)
+        found: dict[str, Any] = decode(loads(entry.metadata), key=key)
         return found
 
     def invalidate_expired(self) -> int:
@@ -140,7 +140,7 @@ class KeyValueStore:
         Expired entries are never returned; this frees the space they take.
         """
         self._check_open()
-        return self._store.purge(self._now())
+        return self._store.remove_expired(self._now())
 
     def batch(self) -> Batch:
         """Combine several changes into one: `with state.batch(): ...` writes all of them at its end, or none on error.
@@ -179,38 +179,38 @@ class KeyValueStore:
         if self._closed:
             raise StateClosedError(self._path)
 
-    def _live(self, key: str) -> Record | None:
-        """Return the record under `key`, unless it has expired. If it has, all expired entries are removed."""
+    def _live(self, key: str) -> Entry | None:
+        """Return the entry under `key`, unless it has expired. If it has, all expired entries are removed."""
         self._check_open()
-        record = self._store.get(text("key", key))
-        if record is None or record.expires is None:
-            return record
+        entry = self._store.get(text("key", key))
+        if entry is None or entry.expires is None:
+            return entry
         now = self._now()
-        if record.expired(now):
-            self._tidy(self._store.purge, now)
+        if entry.expired(now):
+            self._try(self._store.remove_expired, now)
             return None
-        if record.stored > now + _CLOCK_SLACK:
-            self._tidy(self._store.rebase, now)
-        return record
+        if entry.stored > now + _CLOCK_SLACK:
+            self._try(self._store.restart_lifetimes, now)
+        return entry
 
-    def _live_items(self) -> list[tuple[str, Record]]:
+    def _live_items(self) -> list[tuple[str, Entry]]:
         self._check_open()
         items = self._store.items()
         now = self._now()
-        live = [(key, record) for key, record in items if not record.expired(now)]
+        live = [(key, entry) for key, entry in items if not entry.expired(now)]
         if len(live) < len(items):
-            self._tidy(self._store.purge, now)
-        if any(record.expires is not None and record.stored > now + _CLOCK_SLACK for _, record in live):
-            self._tidy(self._store.rebase, now)
+            self._try(self._store.remove_expired, now)
+        if any(entry.expires is not None and entry.stored > now + _CLOCK_SLACK for _, entry in live):
+            self._try(self._store.restart_lifetimes, now)
         return live
 
     @staticmethod
-    def _tidy(action: Callable[[float], object], now: float) -> None:
+    def _try(action: Callable[[float], object], now: float) -> None:
         try:
             action(now)
         except StateFileError:
             pass  # the file may be read-only, and the entries returned are correct without it
 
-    def _restore(self, key: str, record: Record) -> Any:
-        payload = record.payload if record.beside is None else self._store.fetch(record.payload, record.beside)
+    def _restore(self, key: str, entry: Entry) -> Any:
+        payload = entry.payload if entry.blob is None else self._store.read_payload(entry.payload, entry.blob)
         return self._serialization.load(key, payload)

@@ -1,13 +1,13 @@
-"""`StateManager`: values by key, with expiry, in memory or in a file."""
+"""`StateManager`: a key-value store with expiry and the record of pipeline runs, in memory or in a file."""
 
 from __future__ import annotations
 
 import time
 
-from flowkit_state._validation import SQLITE_SUFFIXES, seconds, state_path, text
-from flowkit_state.errors import StateFileError, StateOptionError, StateOptionTypeError, shown
+from flowkit_state._validation import SQLITE_SUFFIXES, number_of_runs, seconds, state_path, text
+from flowkit_state.errors import StateFileError, StateOptionError, StateOptionTypeError, short_repr
 from flowkit_state.key_value_store import KeyValueStore
-from flowkit_state.storage.base import CACHED
+from flowkit_state.storage.base import CACHE_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from flowkit_state.result_cache import ResultCache
-    from flowkit_state.run_log.journal import Journal
+    from flowkit_state.run_log.journal import RunJournal
     from flowkit_state.run_log.plan import PlannedTask
-    from flowkit_state.run_log.queries import History
+    from flowkit_state.run_log.queries import RunHistory
     from flowkit_state.runs import Reclaimed, RunRecord
     from flowkit_state.serialization.serializer_protocol import SerializerOption
-    from flowkit_state.storage.base import Store
-    from flowkit_state.storage.schema import Database
+    from flowkit_state.storage.base import Database, Store
 
 
 class StateManager(KeyValueStore):
-    """A key-value store that gives back exactly what was put in, type included, and survives crashes.
+    """A crash-safe key-value store that restores values exactly, type included.
 
     Args:
-        storage_path: where to keep the entries. `None`: in the memory of this process. A path that ends in `.json`: a
-            JSON file. One that ends in `.db`, `.sqlite` or `.sqlite3`: a SQLite database. The path is made absolute
-            and its links are followed once, here. Missing folders are created, private to this user, as is the file.
-        default_ttl: how many seconds an entry lives when `set` is not told otherwise. `None` or infinity: for ever;
-            0: expired at once.
-        serializer: `"json"` keeps the types listed in the documentation and refuses all others. `"pickle"` keeps what
-            pickle can; loading a pickle can run any code, so one that another user could have written is refused.
-            An object with `name`, `type`, `dump(value)` and `load(data)`, or several, keep types that JSON has no form
-            for.
-        lock_timeout: how many seconds to wait for another thread or process that is writing the file.
-        clock: what tells the time, in seconds since the epoch; tests pass their own.
+        storage_path: where to store the entries. `None`: in the memory of this process. A path that ends in `.json`: in
+            a JSON file. A path that ends in `.db`, `.sqlite` or `.sqlite3`: in a SQLite database. The path is made
+            absolute, and its symbolic links are resolved, when the manager is created. Missing folders and the file
+            are created, accessible to this user only.
+        default_ttl: time to live in seconds of entries that `set` is given none for. `None` or infinity: they do not
+            expire; 0: they expire at once.
+        serializer: `"json"` supports the types listed in the documentation and refuses all others. `"pickle"` supports
+            what pickle does; loading a pickle can run any code, so a pickle that another user could have written is
+            refused. One or several objects with `name`, `type`, `dump(value)` and `load(data)` support types in
+            addition to those of `"json"`.
+        lock_timeout: seconds to wait for another thread or process that is writing the file.
+        clock: returns the time in seconds since the epoch; for tests.
 
     Raises:
-        StateOptionError, StateOptionTypeError: an argument cannot be meant.
+        StateOptionError, StateOptionTypeError: an argument is invalid.
         StateFileError: the file cannot be read or created.
-        StateVersionError: the file was written by a newer flowkit-state.
+        StateVersionError: the file was written by a newer version of flowkit-state.
 
-    A damaged file is renamed to `<name>.corrupt-<time>`, with a `DamagedStateWarning`, and the store starts empty. One
-    manager may be used from many threads, and one file from many managers and processes.
+    A damaged file is renamed to `<name>.corrupt-<time>`, with a `DamagedStateWarning`, and the store starts empty. A
+    manager may be used by several threads, and a file by several managers and processes.
 
         >>> with StateManager(default_ttl=3600) as state:
         ...     state.set("user", {"id": 7, "tags": {"new"}})
@@ -89,42 +89,42 @@ class StateManager(KeyValueStore):
         return JSONStore(path, self._lock_timeout)
 
     def runs(self, pipeline: str | None = None, limit: int | None = None) -> list[RunRecord]:
-        """Return what was recorded of runs, newest first.
+        """Return the records of runs, newest first.
 
         Args:
-            pipeline: only the runs of the pipeline of this name; `None`: of all.
-            limit: how many at most, 0 or more; `None`: all.
+            pipeline: name of the pipeline whose runs to return; `None`: all pipelines.
+            limit: maximum number of runs, 0 or more; `None`: all.
 
         Raises:
-            StateOptionError, StateOptionTypeError: `limit` cannot be meant.
+            StateOptionError, StateOptionTypeError: `limit` is invalid.
 
             >>> StateManager().runs()
             []
         """
-        return self._run_history().runs(pipeline, _count("limit", limit))
+        return self._run_history().runs(pipeline, number_of_runs("limit", limit))
 
     def run(self, run_id: str) -> RunRecord:
-        """Return what was recorded of one run.
+        """Return the record of one run.
 
         Raises:
-            UnknownRunError: there is no such run.
+            UnknownRunError: no run has this id.
 
             >>> try:
             ...     StateManager().run("8f3a0c51d2e94b67")
             ... except LookupError as error:
             ...     print(error)
-            there is no run '8f3a0c51d2e94b67' in memory; state.runs() lists those there are.
+            there is no run '8f3a0c51d2e94b67' in memory; StateManager.runs() lists the recorded runs.
         """
         return self._run_history().run(text("run_id", run_id))
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
-        """Return, for each task with a cache, where its result came from or why it was computed again.
+        """Return, for each task with a cache, where its result came from or why it was computed.
 
         Args:
-            run_id: which run; `None`: the last.
+            run_id: identifies the run; `None`: the last run.
 
         Raises:
-            UnknownRunError: there is no such run.
+            UnknownRunError: no run has this id.
 
             >>> StateManager().explain()  # no run yet
             {}
@@ -132,11 +132,11 @@ class StateManager(KeyValueStore):
         return self._run_history().explain(None if run_id is None else text("run_id", run_id))
 
     def forget(self, run_id: str) -> None:
-        """Remove the record of a run. Its large results go with the next `gc`.
+        """Delete the record of a run. Its large results are deleted by the next `gc`.
 
         Raises:
-            UnknownRunError: there is no such run.
-            RunInUseError: a process that is alive has it.
+            UnknownRunError: no run has this id.
+            RunInUseError: the run is in use by a live process.
 
             >>> state = StateManager()
             >>> for run in state.runs("nightly")[30:]:
@@ -145,14 +145,15 @@ class StateManager(KeyValueStore):
         self._run_history().forget(text("run_id", run_id))
 
     def release(self, run_id: str) -> None:
-        """Take a run from the process that has it, so that it can be resumed here.
+        """End the claim of a process on a run, so that the run can be resumed here.
 
-        A process of this machine that has ended does not need this. It is for one that cannot be seen from here, on
-        another machine or in another container: be sure that it is gone, or the run is run twice at once.
+        This is for a process that is not visible from here, on another machine or in another container. The claim of a
+        process of this machine ends with the process. Make sure that the process has ended, or the run continues in two
+        processes at once.
 
         Raises:
-            UnknownRunError: there is no such run.
-            RunInUseError: another process of this machine has it, and is alive.
+            UnknownRunError: no run has this id.
+            RunInUseError: the run is in use by another live process of this machine.
 
             >>> state = StateManager()
             >>> for run in state.runs("nightly", limit=1):
@@ -161,27 +162,28 @@ class StateManager(KeyValueStore):
         self._run_history().release(text("run_id", run_id))
 
     def gc(self, keep: int | None = None, older_than: float | None = None) -> Reclaimed:
-        """Delete the files of large results that no run and no cache needs; forget old runs and results if asked to.
+        """Delete the files of large results that no run and no cache refers to, and optionally old runs and results.
 
         Args:
-            keep: how many finished runs of each pipeline to keep, the newest, 0 or more; what is older is forgotten,
-                also if it did not finish. `None`: all runs are kept. A run in progress always is.
-            older_than: seconds; runs that began earlier than so long ago are forgotten, and what caches have kept for
-                longer. `None`: neither.
+            keep: number of finished runs of each pipeline to keep, 0 or more. Runs older than those are deleted,
+                finished or not. `None`: no runs are deleted because of their number. Runs in progress are never
+                deleted.
+            older_than: seconds; runs that started longer ago are deleted, and cached results that were stored longer
+                ago. `None`: neither.
 
         Raises:
-            StateOptionError, StateOptionTypeError: an argument cannot be meant.
-            StateFileError: the file or a file beside it cannot be written.
+            StateOptionError, StateOptionTypeError: an argument is invalid.
+            StateFileError: the file or a file of a large result cannot be written.
 
             >>> StateManager().gc(keep=10)
             Reclaimed(runs=0, files=0, bytes=0)
         """
-        _count("keep", keep)
+        number_of_runs("keep", keep)
         age = seconds("older_than", older_than)
         before = None if age is None else self._now() - age
         history = self._run_history()
         if before is not None:
-            self._store.prune(CACHED, before)
+            self._store.remove_older(CACHE_PREFIX, before)
         self.invalidate_expired()
         return history.gc(keep, before)
 
@@ -193,33 +195,31 @@ class StateManager(KeyValueStore):
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
         resume: bool | Literal["force"],
-    ) -> Journal:
-        """Begin the record of a run, or go on with the last of the pipeline. `pipeline.run(state=...)` calls this.
+    ) -> RunJournal:
+        """Begin the record of a run, or resume the last run of the pipeline. `pipeline.run(state=...)` calls this.
 
         Args:
-            run_id: a text that no other run has, for a run that is begun.
+            run_id: a unique text, for a new run.
             pipeline: name of the pipeline.
-            tasks: its tasks in topological order; of each the name, the function, the condition and the trigger count.
-            upstream: for each task the positions of those it waits for.
-            params: values for parameters that no task fills.
-            resume: whether to go on with the last run of the pipeline, if that has not finished; `"force"`: even if the
-                pipeline is not the same any more.
+            tasks: its tasks in topological order, with their names, functions, conditions and triggers.
+            upstream: for each task the indices of its direct upstreams.
+            params: values of the run parameters.
+            resume: whether to resume the last run of the pipeline, if that did not finish; `"force"`: even if the
+                pipeline has changed.
 
         Raises:
-            ResumeError: the pipeline is not the same any more.
-            RunInUseError: a process that is alive has the run.
-            RestoreError: a recorded result cannot be made here.
-            UnsupportedValueError: an annotation tells that a result cannot be kept.
-            UntrustedPickleError: results are to be pickled, and could not be loaded again.
+            ResumeError: the pipeline has changed.
+            RunInUseError: the run is in use by a live process.
+            RestoreError: a recorded result cannot be restored in this process.
+            UnsupportedValueError: according to its annotation, a result cannot be stored.
+            UntrustedPickleError: results are pickled, and another user could have written the file.
             StateFileError: the file cannot be read or written.
         """
-        from flowkit_state.run_log.journal import open_run
+        from flowkit_state.run_log.resume import open_run
 
         database = self._run_database()
         if database.in_batch:
-            reason = (
-                "a run cannot be recorded inside a batch(), which commits nothing before it ends; call run() outside."
-            )
+            reason = "a run cannot be recorded inside a batch(), which commits at its end only; call run() outside."
             raise StateFileError(self._path or "", reason)
         return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
 
@@ -242,16 +242,16 @@ class StateManager(KeyValueStore):
             if self._database is not None:
                 self._database.close()
 
-    def _run_history(self) -> History:
-        from flowkit_state.run_log.queries import History
+    def _run_history(self) -> RunHistory:
+        from flowkit_state.run_log.queries import RunHistory
 
-        return History(self._run_database(), self._serialization)
+        return RunHistory(self._run_database(), self._serialization)
 
     def _run_database(self) -> Database:
-        """Return the database for runs: the store itself if that is a database, a database in memory for one there."""
+        """Return the database for runs: the store itself, or a database in memory for a store in memory."""
         self._check_open()
         if self._database is None:
-            from flowkit_state.storage.schema import MemoryDatabase
+            from flowkit_state.storage.memory_database import MemoryDatabase
 
             if self._path is not None:
                 allowed = f"a path that ends in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
@@ -262,14 +262,16 @@ class StateManager(KeyValueStore):
     def __repr__(self) -> str:
         place = "" if self._path is None else f"{self._path!r}, "
         choice = self._serialization.choice
-        serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={shown(choice)}"
+        serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={short_repr(choice)}"
         serializer = "" if choice == "json" else serializer
         closed = " (closed)" if self._closed else ""
         return f"StateManager({place}default_ttl={self._default_ttl}{serializer}){closed}"
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
-            raise StateOptionTypeError("what is pickled", self, "a StateManager over a file, which others can open too")
+            raise StateOptionTypeError(
+                "what is pickled", self, "a StateManager over a file, which other processes can open"
+            )
         return {
             "storage_path": self._path,
             "default_ttl": self._default_ttl,
@@ -291,11 +293,3 @@ def _trust_check(path: str | None) -> Callable[[], None]:
         check_trust(path)
 
     return check
-
-
-def _count(option: str, value: Any) -> int | None:
-    if value is not None and type(value) is not int:
-        raise StateOptionTypeError(option, value, "a number of runs, or None for all")
-    if value is not None and value < 0:
-        raise StateOptionError(option, value, "0 or more runs, or None for all")
-    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError
-from flowkit_state.storage.base import CACHED
+from flowkit_state.storage.base import CACHE_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flowkit_state.key_value_store import KeyValueStore
 
 MISSING: Any = object()
-_LAST = f"{CACHED}.last"  # prefix of the entries with the components of the last result, kept after that has expired
+_LAST = f"{CACHE_PREFIX}.last"  # prefix of the entries that describe the last result of a function, expired or not
 _KEY_RESULT = "the result of key()"
 _FORMAT_REPORTED = ("", "format")
 _logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
@@ -152,7 +152,7 @@ class ResultCache:
         if isinstance(call, str):
             return Found(False, None, None, f"it cannot be cached: {call}")
         if refresh:
-            return Found(False, None, call, "refresh was asked for")
+            return Found(False, None, call, "refresh was requested")
         value = self._look_up(call)
         if value is not MISSING:
             return Found(True, value, None, "its code and its inputs are the same")
@@ -189,13 +189,13 @@ class ResultCache:
         from flowkit_state.serialization.json_encoder import encode
 
         prefix = key_prefix(function, name)
-        own = self.state._serialization.own
+        own = self.state._serialization.serializers
         mode = fingerprint.NORMAL if self._version is None else fingerprint.LENIENT
         try:
             signature = fingerprint.signature(function)
             given = signature.bind(*args, **kwargs).arguments
         except (TypeError, ValueError) as error:
-            return str(error)  # the call itself says what is wrong with it
+            return str(error)  # the call will raise the same error
         content: object = None
         if self._key is not None:
             from flowkit_state._key_function import evaluate
@@ -210,7 +210,7 @@ class ResultCache:
         except UnsupportedValueError as error:
             way = error.hint[:1].lower() + error.hint[1:]
             if error.path.startswith(_KEY_RESULT):
-                way = "let it return plain data, such as a text or a tuple of texts and numbers"
+                way = "return plain data from it, such as a text or a tuple of texts and numbers"
             reason = f"{error.path} is of type {error.type_name}, {error.reason}; {way}"
             self._log_once(prefix, "arguments", reason)
             return reason
@@ -265,7 +265,7 @@ class ResultCache:
         expired = last["expires"] is not None and last["expires"] <= self._now()
         changed = changes(metadata["components"], call.components)
         if not changed:
-            return "expired" if expired else "it was forgotten"
+            return "expired" if expired else "its result was deleted"
         if expired and all(sentence.startswith("input ") for sentence in changed):
             return "expired, or never computed with these inputs"
         return "; ".join(changed)
@@ -278,7 +278,7 @@ class ResultCache:
             self._logged.add((prefix, subject))
             import logging
 
-            name = prefix[len(CACHED) + 1 : -1].lstrip(":").replace(":", ".")
+            name = prefix[len(CACHE_PREFIX) + 1 : -1].lstrip(":").replace(":", ".")
             logging.getLogger("flowkit.state").warning('A call of "%s" is not cached: %s', name, reason)
 
 
@@ -287,14 +287,14 @@ def key_prefix(function: Any, name: str | None) -> str:
     from flowkit_state.module_names import named_label
 
     if name is not None:
-        return f"{CACHED}::{name}:"
+        return f"{CACHE_PREFIX}::{name}:"
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return f"{CACHED}:{named_label(getattr(function, '__module__', None))}:{name}:"
+    return f"{CACHE_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name}:"
 
 
 def last_key(prefix: str) -> str:
     """Return the key of the entry that describes the last result of a function."""
-    return _LAST + prefix[len(CACHED) :]
+    return _LAST + prefix[len(CACHE_PREFIX) :]
 
 
 def name_of(function: Any) -> str:

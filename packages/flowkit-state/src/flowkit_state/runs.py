@@ -1,4 +1,4 @@
-"""What was recorded of runs, for people to look at: `state.runs()`, `state.run(run_id)`, `state.explain()`."""
+"""Records of runs: what `StateManager.runs`, `run` and `gc` return."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class _Facts:
-    """Facts by name, set once."""
+class _Fields:
+    """Base class that sets each keyword argument as an attribute."""
 
     __slots__ = ()
 
-    def __init__(self, **facts: Any) -> None:
-        for name, fact in facts.items():
-            setattr(self, name, fact)
+    def __init__(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            setattr(self, name, value)
 
 
-class RunRecord(_Facts):
-    """One run of a pipeline, as it was recorded.
+class RunRecord(_Fields):
+    """The record of one run of a pipeline.
 
     Attributes:
-        run_id: which run.
+        run_id: identifies the run.
         pipeline: name of the pipeline.
-        status: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: called off, or its process is gone.
-        started: when it began, a datetime in UTC.
+        status: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: cancelled, or its process has died.
+        started: when the run started, a datetime in UTC.
         ended: when it ended, or None.
-        duration: seconds that it took, those before it was resumed included; None as long as it has not ended.
-        resumes: how often it was resumed.
-        params: name -> value of the run parameters it was given, as short texts.
-        error: what it raised, in words, or None.
+        duration: seconds that it took, including the time before it was resumed; None until it ends.
+        resumes: number of times that it was resumed.
+        params: name -> shortened `repr` of the value of each run parameter.
+        error: type and message of the exception that it raised, or None.
         tasks: name -> `TaskRecord`, in topological order.
     """
 
@@ -49,7 +49,7 @@ class RunRecord(_Facts):
 
     @property
     def counts(self) -> dict[str, int]:
-        """State -> number of tasks in it."""
+        """State -> number of tasks in that state."""
         found: dict[str, int] = {}
         for task in self.tasks.values():
             found[task.state] = found.get(task.state, 0) + 1
@@ -61,20 +61,20 @@ class RunRecord(_Facts):
         return f"<RunRecord {self.run_id} of {self.pipeline!r}, {when}: {self.status} ({counts or 'no tasks'})>"
 
 
-class TaskRecord(_Facts):
-    """What became of one task in one run.
+class TaskRecord(_Fields):
+    """The record of one task in one run.
 
     Attributes:
-        name: its name.
-        state: `"succeeded"`, `"failed"`, `"skipped"`, `"upstream_failed"`, `"cancelled"`, or `"pending"`: nothing was
-            recorded of it, so it had not ended when the run did, or has not yet.
-        attempts: how many attempts it took.
-        started: when the last of them began, a datetime in UTC, or None.
+        name: name of the task.
+        state: `"succeeded"`, `"failed"`, `"skipped"`, `"upstream_failed"`, `"cancelled"`, or `"pending"`: not recorded,
+            because the task has not ended, or had not when the process died.
+        attempts: number of attempts.
+        started: when the last attempt started, a datetime in UTC, or None.
         duration: seconds that the last attempt took, or None.
-        reason: why it did not run.
-        error: what it raised, a `TaskError`, or None.
-        source: `"run"`, or `"cache"` where its result was known.
-        why: for a task with a cache, where the result came from, or why it ran.
+        reason: why the task did not run.
+        error: the exception that it raised, as a `TaskError`, or None.
+        source: `"run"`, or `"cache"` if its result was cached.
+        why: for a task with a cache, where the result came from, or why the task ran.
     """
 
     __slots__ = ("_load", "attempts", "duration", "error", "name", "reason", "source", "started", "state", "why")
@@ -90,16 +90,18 @@ class TaskRecord(_Facts):
     _load: Callable[[], Any] | None
 
     def result(self) -> Any:
-        """Return what it returned, made anew at each call.
+        """Return the result of the task, a new object at each call.
 
         Raises:
-            LookupError: it did not succeed, so there is none.
-            RestoreError: it cannot be made here, for example because its class is not imported.
+            LookupError: the task did not succeed, so it has no result.
+            RestoreError: the result cannot be restored in this process, for example because its class is not imported.
         """
         if self.state != "succeeded":
             raise LookupError(f"task {self.name!r} has no result: it is {self.state.replace('_', ' ')}.")
         if self._load is None:
-            raise LookupError(f"the result of {self.name!r} did not travel with this record: ask its state for it.")
+            raise LookupError(
+                f"the result of task {self.name!r} is not part of a pickled record; get it with StateManager.run()."
+            )
         return self._load()
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
@@ -110,13 +112,13 @@ class TaskRecord(_Facts):
         return f"<TaskRecord {self.name} {self.state}{took}>"
 
 
-class TaskError(_Facts):
-    """What a task raised, in words.
+class TaskError(_Fields):
+    """The exception that a task raised, as text.
 
     Attributes:
-        type: name of the exception's class, with its module unless that is `builtins`.
-        message: its text.
-        traceback: the traceback, as Python prints it.
+        type: name of its class, with the module unless that is `builtins`.
+        message: its message.
+        traceback: its traceback, as Python prints it.
     """
 
     __slots__ = ("message", "traceback", "type")
@@ -131,13 +133,13 @@ class TaskError(_Facts):
         return f"<TaskError {self}>"
 
 
-class Reclaimed(_Facts):
-    """What `state.gc()` gave back.
+class Reclaimed(_Fields):
+    """What `StateManager.gc` deleted.
 
     Attributes:
-        runs: how many runs were forgotten.
-        files: how many files of large results were deleted.
-        bytes: how large they were.
+        runs: number of runs.
+        files: number of files with large results.
+        bytes: total size of these files.
     """
 
     __slots__ = ("bytes", "files", "runs")

@@ -76,12 +76,12 @@ class RunJournal(Protocol):
     def done(self) -> Mapping[int, RecordedTask]:
         """What was recorded before."""
 
-    def prepare(self, place: int, value: Any) -> Any:
+    def prepare(self, index: int, value: Any) -> Any:
         """Return the stored form of a task's result. Called from any thread; raises what :meth:`record` cannot keep."""
 
     def record(
         self,
-        place: int,
+        index: int,
         state: str,
         stored: Any,
         *,

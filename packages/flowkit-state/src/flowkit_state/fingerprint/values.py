@@ -13,7 +13,7 @@ from hashlib import sha256
 from math import isfinite
 from threading import Lock
 
-from flowkit_state.errors import UnsupportedValueError, shown
+from flowkit_state.errors import UnsupportedValueError, short_repr
 from flowkit_state.fingerprint import stdlib_types
 from flowkit_state.fingerprint.provenance import of_module
 from flowkit_state.module_names import named_label
@@ -266,8 +266,8 @@ class Content:
 
     def _dict(self, value: Any) -> Steps:
         pairs = list(value.items())
-        keys = yield from self._items([key for key, _ in pairs], {}, [f" key {shown(key)}" for key, _ in pairs])
-        items = yield from self._items([item for _, item in pairs], {}, [f"[{shown(key)}]" for key, _ in pairs])
+        keys = yield from self._items([key for key, _ in pairs], {}, [f" key {short_repr(key)}" for key, _ in pairs])
+        items = yield from self._items([item for _, item in pairs], {}, [f"[{short_repr(key)}]" for key, _ in pairs])
         factory = yield getattr(value, "default_factory", None)
         return {"kind": type(value).__name__, "keys": keys, "items": items, "factory": factory}
 

@@ -1,4 +1,4 @@
-"""What a pipeline was when it was run, its tasks, their wiring and their code, and how that differs from now."""
+"""`PipelinePlan`: tasks, edges and code of a pipeline, as stored with a run, and how two plans differ."""
 
 from __future__ import annotations
 
@@ -31,83 +31,94 @@ if TYPE_CHECKING:
 
 
 _CODE = ("function ", "class ", "module ", "registry ", "package ", "python", "fingerprint format")
-"""What the components begin with that are code; the others are values that code reads."""
+"""Prefixes of the labels of components that are code; the other components are values that the code reads."""
 
 
-class Plan:
-    """The tasks of a pipeline in order: of each its name, its upstreams, its trigger, and what its code consists of."""
+class PipelinePlan:
+    """The tasks of a pipeline in topological order.
+
+    Args:
+        tasks: of each task its name, the indices of its upstreams, its trigger, and its key in `codes`.
+        codes: key -> components of the code of a task, as label -> digest.
+        unverifiable: key -> descriptions of what the code reads and cannot be compared. It is not stored.
+    """
 
     def __init__(
         self,
         tasks: Sequence[Sequence[Any]],
         codes: Mapping[str, dict[str, str]],
-        missed: Mapping[str, Collection[str]] | None = None,
+        unverifiable: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        self.tasks = tasks  # name, places of upstreams, trigger, key in codes
+        self.tasks = tasks
         self.codes = codes
-        self._missed = missed or {}  # what codes read that cannot be compared; it is not stored
+        self._unverifiable = unverifiable or {}
 
     @classmethod
-    def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]]) -> Plan:
-        """Return the plan of a pipeline as it is now."""
-        known: dict[tuple[int, int], str] = {}
+    def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]]) -> PipelinePlan:
+        """Return the plan of the current pipeline."""
+        keys: dict[tuple[int, int], str] = {}
         codes: dict[str, dict[str, str]] = {}
-        missed: dict[str, Collection[str]] = {}
+        unverifiable: dict[str, Collection[str]] = {}
         rows = []
         for task, sources in zip(tasks, upstream, strict=True):
-            pair = id(task.func), id(task.when)
-            key = known.get(pair)
+            functions = id(task.func), id(task.when)
+            key = keys.get(functions)
             if key is None:
                 unseen: dict[str, str] = {}
-                parts = fingerprint.observed(task.func, unseen)
+                components = fingerprint.observed(task.func, unseen)
                 if task.when is not None:
                     condition = fingerprint.observed(task.when, unseen)
-                    parts |= {f"{label} (in its condition)": part for label, part in condition.items()}
-                key = known[pair] = fingerprint.digest(parts)
-                codes[key], missed[key] = parts, unseen.values()
+                    components |= {f"{label} (in its condition)": part for label, part in condition.items()}
+                key = keys[functions] = fingerprint.digest(components)
+                codes[key], unverifiable[key] = components, unseen.values()
             rows.append((task.name, sources, task.trigger, key))
-        return cls(rows, codes, missed)
+        return cls(rows, codes, unverifiable)
 
     @classmethod
-    def from_text(cls, text: str) -> Plan:
-        """Return the plan that was stored."""
+    def from_text(cls, text: str) -> PipelinePlan:
+        """Return the plan that was stored as `text`."""
         tree = loads(text)
         return cls(tree["tasks"], tree["codes"])
 
     def text(self) -> str:
-        """Return what to store."""
-        return dumps({"tasks": [list(map(_plain, row)) for row in self.tasks], "codes": dict(self.codes)})
+        """Return the text to store."""
+        rows = [[list(part) if isinstance(part, tuple) else part for part in row] for row in self.tasks]
+        return dumps({"tasks": rows, "codes": dict(self.codes)})
 
     def names(self) -> list[str]:
-        """Return the names of the tasks, in order."""
+        """Return the names of the tasks, in topological order."""
         return [row[0] for row in self.tasks]
 
     def wiring(self) -> dict[str, tuple[list[str], str]]:
-        """Return the upstreams, by name, and the trigger of each task."""
+        """Return for each task the names of its upstreams, and its trigger."""
         names = self.names()
-        return {name: ([names[place] for place in sources], trigger) for name, sources, trigger, _ in self.tasks}
+        return {name: ([names[index] for index in sources], trigger) for name, sources, trigger, _ in self.tasks}
 
     def code(self) -> dict[str, dict[str, str]]:
-        """Return what the code of each task consists of."""
+        """Return for each task the components of its code."""
         return {row[0]: self.codes[row[3]] for row in self.tasks}
 
-    def missed(self, names: Collection[str]) -> list[str]:
-        """Return what the code of these tasks reads and cannot be compared, in words, each once."""
-        found = {words: None for name, _, _, key in self.tasks if name in names for words in self._missed.get(key, ())}
-        return [*found]
+    def unverifiable(self, names: Collection[str]) -> list[str]:
+        """Return descriptions of what the code of these tasks reads and cannot be compared, without duplicates."""
+        rows = [row for row in self.tasks if row[0] in names]
+        return [*dict.fromkeys(text for row in rows for text in self._unverifiable.get(row[3], ()))]
 
 
 class Difference:
-    """How a pipeline differs from what it was.
+    """The differences between a stored plan and the current one.
 
     Attributes:
         added, removed, rewired: names of tasks.
-        changed: task -> what has changed in its code; or, for tasks that are to be taken over, in what that reads.
+        changed: task -> what has changed in its code, or in what the code reads. The latter counts for recorded tasks
+            only, whose results depend on it.
         params: names of run parameters whose values differ.
-        fits: the names of recorded tasks that are the same still, and everything upstream of them too.
+        reusable: names of the recorded tasks whose results are still valid: neither they nor any of their direct or
+            indirect upstreams differ.
     """
 
-    def __init__(self, old: Plan, new: Plan, recorded: Collection[str], params: Collection[str]) -> None:
+    def __init__(
+        self, old: PipelinePlan, new: PipelinePlan, recorded: Collection[str], params: Collection[str]
+    ) -> None:
         before, now = old.wiring(), new.wiring()
         self.params = sorted(params)
         self.added = [name for name in now if name not in before]
@@ -117,27 +128,23 @@ class Difference:
         code_before, code_now = old.code(), new.code()
         for name in now:
             if name in before and code_before[name] != code_now[name]:
-                matters = "" if name in recorded else _CODE
-                parts = [
-                    {label: part for label, part in code.items() if label.startswith(matters)}
+                relevant = "" if name in recorded else _CODE
+                components = [
+                    {label: part for label, part in code.items() if label.startswith(relevant)}
                     for code in (code_before[name], code_now[name])
                 ]
-                if parts[0] != parts[1]:
-                    self.changed[name] = tuple(fingerprint.changes(*parts))
-        self.fits = {name for name in recorded if name in now}
-        self.refit(new, {*self.added, *self.rewired, *self.changed})
+                if components[0] != components[1]:
+                    self.changed[name] = tuple(fingerprint.changes(*components))
+        self.reusable = {name for name in recorded if name in now}
+        self.exclude({*self.added, *self.rewired, *self.changed}, new)
 
-    def refit(self, plan: Plan, unfit: Collection[str]) -> None:
-        """Take out of what fits some tasks, and what follows from them."""
-        fits: set[str] = set()
-        for name, (sources, _) in plan.wiring().items():  # upstreams come first
-            if name in self.fits and name not in unfit and all(source in fits for source in sources):
-                fits.add(name)
-        self.fits = fits
+    def exclude(self, names: Collection[str], plan: PipelinePlan) -> None:
+        """Remove tasks, and all tasks downstream of them, from `reusable`."""
+        reusable: set[str] = set()
+        for name, (sources, _) in plan.wiring().items():  # in topological order
+            if name in self.reusable and name not in names and all(source in reusable for source in sources):
+                reusable.add(name)
+        self.reusable = reusable
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.rewired or self.changed or self.params)
-
-
-def _plain(part: Any) -> Any:
-    return list(part) if isinstance(part, tuple) else part

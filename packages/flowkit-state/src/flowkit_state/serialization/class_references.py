@@ -1,7 +1,7 @@
-"""Enums, named tuples and dataclasses by reference: `"shop.models:Order"`.
+"""Enum members, named tuples and dataclass objects as references to their classes, `"shop.models:Order"`, and data.
 
-Files name classes, so care is taken that a file cannot run code: a class is looked up only among the modules that the
-program has imported itself, without module `__getattr__`, and is filled without calling its `__init__`.
+A state file must not be able to run code. So a class is only looked up in modules that the program has imported itself,
+without calling a module `__getattr__`, and objects are made without calling `__init__`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """A value or a class that cannot be kept; `args` are the reason and the way out."""
+    """A value or a class cannot be stored. `args` are the reason and a hint what to do."""
 
 
 class NotFoundError(Exception):
-    """A stored reference that leads nowhere in this process; the only argument says why."""
+    """What a stored value refers to does not exist in this process. The only argument is the reason."""
 
 
 def reference(cls: type) -> str:
-    """Return the reference of `cls`. Raises `RefusedError` where it would not lead back to `cls`.
+    """Return the reference of `cls`. Raises `RefusedError` if `resolve` would not return `cls` for it.
 
-    A class of a script goes by the name that importing the script would give it: scripts have one name for all of them.
+    For a class of the main script, the module is the name under which the script could be imported: `__main__` is the
+    name of every script.
     """
     label = named_label(cls.__module__)
     name = f"{cls.__module__ if label in sys.modules else label}:{cls.__qualname__}"
@@ -37,12 +38,12 @@ def reference(cls: type) -> str:
     except NotFoundError:
         found = None
     if found is not cls:
-        raise RefusedError("a class that cannot be found again by its name", "Define it at the top level of a module.")
+        raise RefusedError("a class that cannot be looked up by its name", "Define it at the top level of a module.")
     return name
 
 
 def resolve(name: str) -> type:
-    """Return the class that `name` refers to. Raises `NotFoundError`; imports nothing and calls nothing."""
+    """Return the class with the reference `name`, without importing or calling anything. Raises `NotFoundError`."""
     module_name, _, qualname = name.partition(":")
     module = sys.modules.get(module_name)
     if module is None and module_name == named_label("__main__"):
@@ -68,12 +69,12 @@ def is_dataclass(cls: type) -> bool:
 
 
 def enum_parts(value: Enum) -> list[Any]:
-    """Return the reference and the member names: one name, or those that make up a combined flag."""
+    """Return the reference of the class and the names of the member, or of the members that a flag combines."""
     cls = type(value)
     names = [member.name for member in value] if isinstance(value, Flag) and not _is_member(value) else [value.name]
     parts = [reference(cls), *names]
     if enum_from(parts) is not value:
-        raise RefusedError("an enum value that its member names do not describe", "Keep its .value instead.")
+        raise RefusedError("an enum value that is not a combination of members", "Store its .value instead.")
     return parts
 
 
@@ -103,15 +104,15 @@ def _is_member(value: Enum) -> bool:
 
 
 def namedtuple_fields(value: Any) -> tuple[str, ...]:
-    """Return the field names of a named tuple. Raises `RefusedError` where it holds more than its fields."""
+    """Return the field names of a named tuple. Raises `RefusedError` if it has other data than its fields."""
     cls = type(value)
     if len(cls._fields) != len(value) or getattr(value, "__dict__", None):
-        raise RefusedError("a named tuple that holds more than its fields", "Keep a plain tuple or a dict.")
+        raise RefusedError("a named tuple that has other data than its fields", "Store a plain tuple or a dict.")
     return tuple(cls._fields)
 
 
 def namedtuple_from(name: str, fields: list[str], items: list[Any]) -> Any:
-    """Make the named tuple that `name` refers to."""
+    """Return a named tuple of the class with the reference `name`."""
     cls = resolve(name)
     if not is_namedtuple(cls) or list(cls._fields) != fields:  # type: ignore[attr-defined]
         raise NotFoundError(f"{name} is no longer a named tuple with the fields {', '.join(fields)}.")
@@ -119,12 +120,12 @@ def namedtuple_from(name: str, fields: list[str], items: list[Any]) -> Any:
 
 
 def dataclass_fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass object. Raises `RefusedError` where its fields are not all there is to it."""
+    """Return the fields of a dataclass object. Raises `RefusedError` if it has other data than its fields."""
     cls = type(value)
     try:
         object.__new__(cls)
     except TypeError:
-        raise RefusedError("a dataclass built on another type", "Convert it to a dict first.") from None
+        raise RefusedError("a dataclass that inherits from a builtin type", "Convert it to a dict first.") from None
     stored = {name: slot.__get__(value, cls) for name, slot in _slots(cls).items() if _is_filled(slot, value)}
     stored.update(getattr(value, "__dict__", {}))
     names = _field_names(cls)
@@ -134,12 +135,12 @@ def dataclass_fields(value: Any) -> dict[str, Any]:
             raise RefusedError(reason, "Convert it to a dict first.")
     extra = [name for name in stored if name not in names]
     if extra:
-        raise RefusedError(f"a dataclass that holds more than its fields: {extra[0]}", "Make it a field.")
+        raise RefusedError(f"a dataclass that has other data than its fields: {extra[0]}", "Make it a field.")
     return {name: stored[name] for name in names}
 
 
 def dataclass_from(name: str, fields: dict[str, Any]) -> Any:
-    """Make the dataclass object that `name` refers to, without calling any method of its own."""
+    """Return an object of the dataclass with the reference `name`, without calling any of its methods."""
     cls = resolve(name)
     if not is_dataclass(cls) or set(_field_names(cls)) != set(fields):
         raise NotFoundError(f"{name} is no longer a dataclass with the fields {', '.join(fields) or '(none)'}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 
-from flowkit_state.errors import RestoreError, shown
+from flowkit_state.errors import RestoreError, short_repr
 from flowkit_state.serialization import builtin_types, class_references, library_types
 from flowkit_state.serialization.class_references import NotFoundError
 from flowkit_state.serialization.trampoline import walk
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from flowkit_state.serialization.trampoline import Steps
 
 
-def decode(tree: Any, *, key: str | None = None, own: Mapping[str, Serializer] | None = None) -> Any:
+def decode(tree: Any, *, key: str | None = None, serializers: Mapping[str, Serializer] | None = None) -> Any:
     """Return a new object for a JSON tree.
 
     Args:
         tree: what `encode` returned.
         key: the key of the entry, for the error.
-        own: the serializers of the user, by name.
+        serializers: the serializers of the user, by name.
 
     Raises:
         RestoreError: the tree is damaged, or a class or a serializer is missing in this process.
@@ -32,7 +32,7 @@ def decode(tree: Any, *, key: str | None = None, own: Mapping[str, Serializer] |
 
     def expand(part: Any) -> Any:
         if type(part) is dict and len(part) == 1 and "$own" in part:
-            return _decode_own(part["$own"], own or {})
+            return _decode_custom(part["$own"], serializers or {})
         return _expand(part)
 
     try:
@@ -96,15 +96,17 @@ def _decode_dataclass(parts: list[Any]) -> Steps:
     return class_references.dataclass_from(parts[0], (yield from _decode_dict(parts[1])))
 
 
-def _decode_own(parts: list[str], own: Mapping[str, Serializer]) -> Any:
+def _decode_custom(parts: list[str], serializers: Mapping[str, Serializer]) -> Any:
     name, text = parts
-    if name not in own:
+    if name not in serializers:
         way = "open the file with StateManager(..., serializer=...) that has it."
-        raise NotFoundError(f"it was kept by the serializer {shown(name)}, which is not here; {way}")
+        raise NotFoundError(
+            f"it was stored by the serializer {short_repr(name)}, which this StateManager does not have; {way}"
+        )
     try:
-        return own[name].load(b64decode(text, validate=True))
+        return serializers[name].load(b64decode(text, validate=True))
     except Exception as error:
-        reason = f"its serializer {shown(name)} cannot load it ({type(error).__name__}: {error})."
+        reason = f"its serializer {short_repr(name)} cannot load it ({type(error).__name__}: {error})."
         raise NotFoundError(reason) from error
 
 

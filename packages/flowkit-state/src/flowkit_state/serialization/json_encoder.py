@@ -11,7 +11,7 @@ from base64 import b64encode
 from enum import Enum
 from math import isfinite
 
-from flowkit_state.errors import UnsupportedValueError, shown
+from flowkit_state.errors import UnsupportedValueError, short_repr
 from flowkit_state.serialization import class_references
 from flowkit_state.serialization.builtin_types import ENCODERS, encode_str
 from flowkit_state.serialization.class_references import RefusedError
@@ -35,25 +35,33 @@ _SHORT = 1 << 63
 _MAX_REPEATS = 5_000_000  # an object is written once per reference, so that [a, a] nested sixty times has no end
 
 
-def encode(value: object, *, key: str | None = None, root: str = "value", own: Sequence[Serializer] = ()) -> Any:
-    """Return the JSON tree of `value`. Raises `UnsupportedValueError`, which says where inside `root` and why.
+def encode(
+    value: object, *, key: str | None = None, root: str = "value", serializers: Sequence[Serializer] = ()
+) -> Any:
+    """Return the JSON tree of `value`.
 
-    `own` are the user's serializers, for types that have no form of their own.
+    Args:
+        value: any value.
+        key: the key of the entry, for the error.
+        root: what the error calls `value`.
+        serializers: the serializers of the user, for other types than those that are supported here.
+
+    Raises:
+        UnsupportedValueError: the value contains an object that could not be restored exactly.
     """
-    encoder = _Encoder(root, own)
+    encoder = _Encoder(root, serializers)
     try:
         return walk(encoder.expand, value)
     except RefusedError as refused:
         reason, hint = refused.args
-        culprit = encoder.culprit
-        cls = type(culprit)
+        cls = type(encoder.current)
         name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
         path = encoder.path if len(encoder.path) <= 12 else [*encoder.path[:6], "...", *encoder.path[-6:]]
         raise UnsupportedValueError(key, "".join(path), name, reason, hint) from None
 
 
 def _is_plain_row(row: dict[Any, Any]) -> bool:
-    """Return whether JSON writes a dictionary as it is, as it does nearly all rows of data."""
+    """Return whether a dictionary is its own JSON form. This shortcut applies to most rows of data."""
     for key in row:
         if type(key) is not str or not key.isascii() or key.startswith("$"):
             return False
@@ -73,14 +81,19 @@ def _is_plain_row(row: dict[Any, Any]) -> bool:
 
 
 class _Encoder:
-    """One walk over one value: where it is (`path`), and what it is inside of (`_open`)."""
+    """One traversal of one value.
 
-    def __init__(self, root: str, own: Sequence[Serializer]) -> None:
-        self._own = own
+    Attributes:
+        path: the steps from the root to the current object.
+        current: the current object.
+    """
+
+    def __init__(self, root: str, serializers: Sequence[Serializer]) -> None:
+        self._serializers = serializers
         self.path = [root]
-        self.culprit: object = None
-        self._open: set[int] = set()
-        self._seen: set[int] = set()
+        self.current: object = None
+        self._ancestors: set[int] = set()  # ids of the containers of the current object
+        self._seen: set[int] = set()  # ids of all containers so far
         self._repeats = 0
         self._containers: dict[type, Callable[[Any], Steps]] = {
             list: self._list,
@@ -91,7 +104,7 @@ class _Encoder:
         }
 
     def expand(self, value: Any) -> Any:
-        self.culprit = value
+        self.current = value
         cls = type(value)
         leaf = ENCODERS.get(cls)
         if leaf is not None:
@@ -99,17 +112,19 @@ class _Encoder:
         container = self._containers.get(cls)
         if container is None:
             return self._other(value)
-        self._note(value)
+        self._check_references(value)
         return container(value)
 
-    def _note(self, value: object) -> None:
+    def _check_references(self, value: object) -> None:
         address = id(value)
-        if address in self._open:
-            raise RefusedError("and contains itself", "Break the circle first.")
+        if address in self._ancestors:
+            raise RefusedError("and contains itself", "Remove the reference cycle first.")
         if address in self._seen:
             self._repeats += 1
             if self._repeats > _MAX_REPEATS:
-                raise RefusedError("and is reached by millions of ways", "Keep each shared object once.")
+                raise RefusedError(
+                    f"and is referenced more than {_MAX_REPEATS:,} times", "Store each shared object once."
+                )
         self._seen.add(address)
 
     def _items(self, values: Iterable[Any]) -> Steps:
@@ -128,9 +143,9 @@ class _Encoder:
         return out
 
     def _list(self, value: Any) -> Steps:
-        self._open.add(id(value))
+        self._ancestors.add(id(value))
         out = yield from self._items(value)
-        self._open.discard(id(value))
+        self._ancestors.discard(id(value))
         return out
 
     def _tagged(self, tag: str, value: Any) -> Steps:
@@ -139,26 +154,26 @@ class _Encoder:
     def _unordered(self, tag: str, value: Any) -> Steps:
         members = list(value)
         kinds = {type(member) for member in members}
-        if kinds <= {int} or kinds <= {str}:  # the same order in every process, so that equal sets read the same
+        if kinds <= {int} or kinds <= {str}:  # sorted, so that equal sets have equal forms in every process
             return {tag: [ENCODERS[type(member)](member) for member in sorted(members)]}
         out = yield from self._list(members)
         return {tag: sorted(out, key=dumps)}
 
     def _dict(self, value: dict[Any, Any]) -> Steps:
-        self._open.add(id(value))
+        self._ancestors.add(id(value))
         pairs = list(value.items())
         if all(type(key) is str and not key.startswith("$") and encode_str(key) is key for key, _ in pairs):
             plain = {}
             for key, item in pairs:
                 leaf = ENCODERS.get(type(item))
-                plain[key] = leaf(item) if leaf is not None else (yield from self._child(f"[{shown(key)}]", item))
-            self._open.discard(id(value))
+                plain[key] = leaf(item) if leaf is not None else (yield from self._child(f"[{short_repr(key)}]", item))
+            self._ancestors.discard(id(value))
             return plain
         out = []
         for key, item in pairs:
-            encoded = yield from self._child(f" key {shown(key)}", key)
-            out.append([encoded, (yield from self._child(f"[{shown(key)}]", item))])
-        self._open.discard(id(value))
+            encoded = yield from self._child(f" key {short_repr(key)}", key)
+            out.append([encoded, (yield from self._child(f"[{short_repr(key)}]", item))])
+        self._ancestors.discard(id(value))
         return {"$dict": out}
 
     def _child(self, step: str, item: Any) -> Steps:
@@ -169,29 +184,29 @@ class _Encoder:
 
     def _other(self, value: Any) -> Any:
         cls = type(value)
-        for serializer in self._own:
+        for serializer in self._serializers:
             if isinstance(value, serializer.type):
-                return _encode_own(value, serializer)
+                return _encode_custom(value, serializer)
         library = encoder_for(cls)
         if library is not None:
             return library(value)
         if isinstance(value, Enum):
             return {"$enum": class_references.enum_parts(value)}
         if class_references.is_namedtuple(cls):
-            self._note(value)
+            self._check_references(value)
             return self._namedtuple(value)
         if class_references.is_dataclass(cls) and not isinstance(value, type):
-            self._note(value)
+            self._check_references(value)
             return self._dataclass(value)
         for builtin in _BUILTINS:
             if issubclass(cls, builtin):
                 way = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
-                reason = f"a subclass of {builtin.__name__}, and would come back as a plain one"
+                reason = f"a subclass of {builtin.__name__}, and would be restored as a plain {builtin.__name__}"
                 raise RefusedError(reason, way)
         if (cls.__module__ or "").partition(".")[0] in ("numpy", "pandas"):
             way = 'Convert it first, for example with .tolist() or .to_dict(), or use serializer="pickle".'
-            raise RefusedError("which cannot be kept faithfully", way)
-        raise RefusedError("which cannot be kept faithfully", _HINT)
+            raise RefusedError("which cannot be restored exactly", way)
+        raise RefusedError("which cannot be restored exactly", _HINT)
 
     def _namedtuple(self, value: Any) -> Steps:
         fields = class_references.namedtuple_fields(value)
@@ -201,22 +216,22 @@ class _Encoder:
     def _dataclass(self, value: Any) -> Steps:
         name = class_references.reference(type(value))
         fields = class_references.dataclass_fields(value)
-        self._open.add(id(value))
+        self._ancestors.add(id(value))
         out = {}
         for field, item in fields.items():
             out[field] = yield from self._child(f".{field}", item)
-        self._open.discard(id(value))
+        self._ancestors.discard(id(value))
         return {"$dataclass": [name, out]}
 
 
-def _encode_own(value: Any, serializer: Serializer) -> Any:
-    """Return the form of a value whose type the user has a serializer for."""
+def _encode_custom(value: Any, serializer: Serializer) -> Any:
+    """Return the form of a value, made by a serializer of the user."""
     try:
         data = serializer.dump(value)
     except Exception as error:
         reason = f"which its serializer {serializer.name!r} failed to dump ({type(error).__name__}: {error})"
-        raise RefusedError(reason, "Mend the serializer.") from error
+        raise RefusedError(reason, "Fix the serializer.") from error
     if type(data) is not bytes:
-        reason = f"and its serializer {serializer.name!r} made a {type(data).__name__} of it"
-        raise RefusedError(reason, "A serializer's dump() has to return bytes.")
+        reason = f"and its serializer {serializer.name!r} returned a {type(data).__name__}"
+        raise RefusedError(reason, "dump() of a serializer must return bytes.")
     return {"$own": [serializer.name, b64encode(data).decode("ascii")]}

@@ -1,18 +1,10 @@
-"""From a value to what a store keeps, and back: JSON text by default, the bytes of a pickle when the user asks.
-
-What JSON text cannot carry may have serializers of its own, objects that the user hands to `StateManager`.
-"""
+"""`Serialization`: converts values to what a store keeps, JSON text or the bytes of a pickle, and back."""
 
 from __future__ import annotations
 
 from types import FunctionType, MethodType
 
-from flowkit_state.errors import (
-    RestoreError,
-    StateOptionError,
-    StateOptionTypeError,
-    UnsupportedValueError,
-)
+from flowkit_state.errors import RestoreError, StateOptionError, StateOptionTypeError, UnsupportedValueError
 from flowkit_state.serialization.json_decoder import decode
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
@@ -24,36 +16,62 @@ if TYPE_CHECKING:
 
     from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
 
+_WORDS = {None: "null", True: "true", False: "false"}
+_SHORT = 1 << 53
+
+# Names of classes, or the beginnings of such names, that annotations may contain.
+_NEVER_SERIALIZABLE = (
+    "collections.abc.Generator",
+    "collections.abc.Iterator",
+    "collections.abc.AsyncIterator",
+    "collections.abc.AsyncGenerator",
+    "collections.abc.Coroutine",
+    "collections.abc.Awaitable",
+    "collections.abc.Callable",
+    "_io.",
+    "io.",
+    "types.GeneratorType",
+    "types.FunctionType",
+    "types.CoroutineType",
+    "_thread.",
+)
+_NOT_IN_JSON = ("numpy", "pandas", "polars", "pyarrow", "torch", "scipy", "xarray")  # packages
+
 
 class Serialization:
-    """How one store keeps values.
+    """The serialization of one store.
 
     Args:
-        choice: what the user gave as `serializer`.
+        choice: the option `serializer` of the user.
         check_trust: raises `UntrustedPickleError` if another user could have written the stored pickles. It is called
             before a pickle is loaded.
 
     Raises:
-        StateOptionError, StateOptionTypeError: that cannot be meant.
+        StateOptionError, StateOptionTypeError: `choice` is invalid.
+
+    Attributes:
+        choice: the option `serializer` of the user.
+        pickled: whether values are stored as pickles.
+        serializers: the serializers of the user.
     """
 
     def __init__(self, choice: SerializerOption, check_trust: Callable[[], None]) -> None:
         self.choice = choice
         self._check_trust = check_trust
         self.pickled = isinstance(choice, str) and choice == "pickle"
-        own: Sequence[Any] = ()
+        given: Sequence[Any] = ()
         if isinstance(choice, str):
             if choice not in ("json", "pickle"):
                 raise StateOptionError("serializer", choice, '"json" or "pickle", or serializer objects')
         else:
-            own = choice if isinstance(choice, (list, tuple)) else (choice,)
-        self.own = tuple(_checked(serializer) for serializer in own)
-        self._named = {serializer.name: serializer for serializer in self.own}
-        if len(self._named) < len(self.own):
+            given = choice if isinstance(choice, (list, tuple)) else (choice,)
+        self.serializers = tuple(_checked(serializer) for serializer in given)
+        self._by_name = {serializer.name: serializer for serializer in self.serializers}
+        if len(self._by_name) < len(self.serializers):
             raise StateOptionError("serializer", choice, "serializers of different names")
 
     def dump(self, key: str | None, value: Any, root: str = "value") -> str | bytes:
-        """Return what to keep of `value`. Raises `UnsupportedValueError`, which calls it `root`."""
+        """Return what to store for `value`. Raises `UnsupportedValueError`, whose path begins with `root`."""
         if self.pickled:
             return _to_pickle(key, value, root)
         kind = type(value)
@@ -61,15 +79,15 @@ class Serialization:
             return _WORDS[value]
         if kind is int and -_SHORT < value < _SHORT:
             return str(value)
-        return dumps(encode(value, key=key, root=root, own=self.own))
+        return dumps(encode(value, key=key, root=root, serializers=self.serializers))
 
     def load(self, key: str | None, payload: str | bytes) -> Any:
-        """Return the value kept as `payload`.
+        """Return the value that was stored as `payload`.
 
-        Raises `RestoreError`, and `UntrustedPickleError` where another user could have written the pickle.
+        Raises `RestoreError`, and `UntrustedPickleError` if another user could have written the pickle.
         """
         if isinstance(payload, str):
-            return decode(loads(payload), key=key, own=self._named)
+            return decode(loads(payload), key=key, serializers=self._by_name)
         if not self.pickled:
             way = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
             raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {way}")
@@ -87,45 +105,25 @@ class Serialization:
             self._check_trust()
 
     def check_result(self, task: str, function: Callable[..., Any]) -> None:
-        """Raise `UnsupportedValueError` if the annotation of a function tells that its result cannot be kept."""
+        """Raise `UnsupportedValueError` if the return annotation of a function names a type that cannot be stored."""
         plain: Any = function.__func__ if isinstance(function, MethodType) else function
-        if not isinstance(plain, FunctionType):  # a mock or a remote proxy has every attribute
+        if not isinstance(plain, FunctionType):  # mocks and remote proxies seem to have every attribute
             return
         annotation = plain.__annotations__.get("return")
         if annotation is None:
             return
         root = f'the result of task "{task}"'
-        for found in _classes_in(annotation, function):
-            name = f"{found.__module__}.{found.__qualname__}"
-            if any(issubclass(found, serializer.type) for serializer in self.own):
+        for cls in _classes_in(annotation, function):
+            name = f"{cls.__module__}.{cls.__qualname__}"
+            if any(issubclass(cls, serializer.type) for serializer in self.serializers):
                 continue
-            if name.startswith(_LAZY):
-                reason = "as its annotation says, which nothing can keep"
+            if name.startswith(_NEVER_SERIALIZABLE):
+                reason = "according to its annotation, which cannot be stored"
                 raise UnsupportedValueError(None, root, name, reason, "Return a list, or other plain data.")
-            if not self.pickled and name.partition(".")[0] in _FOREIGN:
-                reason = "as its annotation says, which JSON cannot keep faithfully"
+            if not self.pickled and name.partition(".")[0] in _NOT_IN_JSON:
+                reason = "according to its annotation, which JSON cannot represent exactly"
                 way = 'Use serializer="pickle" for the StateManager, a serializer for this type, or return plain data.'
                 raise UnsupportedValueError(None, root, name, reason, way)
-
-
-_WORDS = {None: "null", True: "true", False: "false"}
-_SHORT = 1 << 53
-_LAZY = (
-    "collections.abc.Generator",
-    "collections.abc.Iterator",
-    "collections.abc.AsyncIterator",
-    "collections.abc.AsyncGenerator",
-    "collections.abc.Coroutine",
-    "collections.abc.Awaitable",
-    "collections.abc.Callable",
-    "_io.",
-    "io.",
-    "types.GeneratorType",
-    "types.FunctionType",
-    "types.CoroutineType",
-    "_thread.",
-)
-_FOREIGN = ("numpy", "pandas", "polars", "pyarrow", "torch", "scipy", "xarray")
 
 
 def to_json(key: str | None, value: object, root: str = "value") -> str:
@@ -134,37 +132,37 @@ def to_json(key: str | None, value: object, root: str = "value") -> str:
 
 
 def _to_pickle(key: str | None, value: object, root: str) -> bytes:
-    """Return the pickle of `value`, having seen that it can be loaded. Raises `UnsupportedValueError`."""
+    """Return the pickle of `value`, after loading it once as a check. Raises `UnsupportedValueError`."""
     import pickle
 
     try:
         payload = pickle.dumps(value, protocol=5)
         pickle.loads(payload)
     except Exception as error:
-        reason = f"which pickle cannot keep ({type(error).__name__}: {error})"
+        reason = f"which pickle cannot store ({type(error).__name__}: {error})"
         raise UnsupportedValueError(
-            key, root, type(value).__qualname__, reason, "Keep something simpler that it can be made from."
+            key, root, type(value).__qualname__, reason, "Store something simpler that it can be made from."
         ) from error
     return payload
 
 
 def _classes_in(annotation: Any, function: Any) -> Iterator[type]:
-    """Yield the classes that are named in an annotation, as far as that can be told."""
+    """Yield the classes that an annotation contains. Names that cannot be evaluated are skipped."""
     if isinstance(annotation, str):
         try:
             names = getattr(function, "__globals__", {})
-            # most are a name alone; the others are the program's own text
+            # Most annotations are a single name; the others are text of the user's own program.
             annotation = names[annotation] if annotation in names else eval(annotation, names)  # noqa: S307
-        except Exception:  # a name for type checkers only, or a newer syntax
+        except Exception:  # a name that only type checkers see, or a newer syntax
             return
     todo = [annotation]
     while todo:
         part = todo.pop()
         origin = getattr(part, "__origin__", None)
-        found = part if origin is None else origin
-        if isinstance(found, type):
-            yield found
-        if origin is None or not str(getattr(found, "__module__", "")).startswith("collections.abc"):
+        cls = part if origin is None else origin
+        if isinstance(cls, type):
+            yield cls
+        if origin is None or not str(getattr(cls, "__module__", "")).startswith("collections.abc"):
             todo += getattr(part, "__args__", ())
 
 

@@ -1,4 +1,4 @@
-"""Recursive descent without recursion, so that no value is too deep."""
+"""Recursive traversal with an explicit stack, which does not depend on the recursion limit of Python."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def walk(expand: Callable[[Any], Any], root: Any) -> Any:
-    """Return `expand(root)`, where `expand` may answer with a generator instead of a result.
+    """Return `expand(root)`, where `expand` may return a generator instead of a result.
 
-    Such a generator yields each child it needs expanded, is sent the child's result, and returns its own.
+    The generator yields the children to expand, receives the result of each, and returns its own result.
     """
     stack: list[Steps] = []
     result = expand(root)

@@ -1,4 +1,4 @@
-"""Files that survive: replaced in one step, locked among processes, private, and never silently lost."""
+"""Files that are replaced atomically, locked between processes, readable by their owner only, and never deleted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 
-from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, plain
+from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, escape_control_chars
 from flowkit_state.module_names import OURS
 from flowkit_state.storage import syscalls
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     Signature = tuple[int, int, int, int]
 
 _CHUNK = 1 << 20
-_MTIME_STEP = 1000  # nanoseconds, the finest step that common file systems keep
+_MTIME_STEP = 1000  # nanoseconds, the smallest step that common file systems store
 
 
-def failure(path: str, doing: str, error: OSError) -> StateFileError:
-    """Return the error to raise when an operating system call failed."""
-    ways = {
+def failure(path: str, action: str, error: OSError) -> StateFileError:
+    """Return the exception to raise for an error of the operating system, with the message "cannot <action>"."""
+    reasons = {
         errno.ENOSPC: "the disk is full; free some space and try again.",
         errno.EDQUOT: "the disk quota is used up; free some space and try again.",
         errno.EROFS: "the file system is read-only; use a path that can be written.",
         errno.EACCES: "permission denied; check the permissions of the file and of its folder.",
         errno.EPERM: "not permitted; check the owner and the permissions of the file and of its folder.",
-        errno.ENOTDIR: "a part of the path that should be a folder is a file.",
-        errno.EISDIR: "it is a folder, and must be a file.",
-        errno.ELOOP: "a symbolic link was put in its place after the path was resolved; it is not followed.",
+        errno.ENOTDIR: "a part of the path is a file, but must be a folder.",
+        errno.EISDIR: "it is a folder, but must be a file.",
+        errno.ELOOP: "it was replaced by a symbolic link after the path was resolved; the link is not followed.",
     }
-    reason = ways.get(error.errno or 0, f"{error.strerror or error}.")
-    return StateFileError(path, f"cannot {doing}: {reason}", error.errno)
+    reason = reasons.get(error.errno or 0, f"{error.strerror or error}.")
+    return StateFileError(path, f"cannot {action}: {reason}", error.errno)
 
 
 def signature(status: os.stat_result) -> Signature:
-    """Return what tells one version of a replaced file from every other."""
+    """Return what identifies one version of a file that is only ever replaced."""
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def make_folder(path: str) -> None:
-    """Create the folder that `path` lies in, and those above it, private to this user."""
+    """Create the folder of `path` and its parents, accessible to this user only."""
     missing = []
     folder = os.path.dirname(path)
     while not os.path.isdir(folder) and folder != os.path.dirname(folder):
@@ -53,12 +53,12 @@ def make_folder(path: str) -> None:
         try:
             syscalls.mkdir(folder)
         except FileExistsError:
-            continue  # another process was faster; if it is no folder, the next step says so
+            continue  # created by another process; if it is not a folder, the next step fails
         syscalls.sync_folder(os.path.dirname(folder))
 
 
 def read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """Return the contents of a file, and the status that belongs to them. Raises `OSError`."""
+    """Return the content of a file and its status. Raises `OSError`."""
     fd = syscalls.open(path, syscalls.READ)
     try:
         status = syscalls.fstat(fd)
@@ -74,9 +74,9 @@ def read_file(path: str) -> tuple[bytes, os.stat_result]:
 
 
 def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.stat_result:
-    """Replace `path` by `data` in one step that a reader, a crash or a power cut sees wholly or not at all.
+    """Replace the content of `path` by `data` atomically, also for readers, crashes and power failures.
 
-    The caller holds the lock of the file. Mode and owner are those of `previous`; a new file is private.
+    The caller holds the lock of the file. Mode and owner are those of `previous`; a new file has mode 0600.
     """
     temporary = f"{path}.{os.getpid()}-{os.urandom(6).hex()}.tmp"
     fd = syscalls.open(temporary, syscalls.CREATE)
@@ -87,7 +87,7 @@ def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.st
                 rest = rest[syscalls.write(fd, rest) :]
             if previous is not None:
                 syscalls.copy_owner_and_mode(temporary, previous)
-                # Strictly later than the version before it: so no two versions look alike, even on a reused inode.
+                # Later than the previous version, so that signatures differ even if the inode is reused.
                 syscalls.set_mtime(temporary, max(time.time_ns(), previous.st_mtime_ns + _MTIME_STEP))
             syscalls.fsync(fd)
             status = syscalls.fstat(fd)
@@ -102,7 +102,7 @@ def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.st
 
 
 def remove_leftovers(path: str) -> None:
-    """Delete temporary files of writers that died. Under the lock there are no others."""
+    """Delete the temporary files of processes that were killed. The caller holds the lock, so there are no others."""
     folder, name = os.path.split(path)
     for found in syscalls.names_in(folder):
         if found.startswith(f"{name}.") and found.endswith(".tmp"):
@@ -113,11 +113,11 @@ def _discard(path: str) -> None:
     try:
         syscalls.unlink(path)
     except OSError:
-        pass  # it is only litter, and the next writer tries again
+        pass  # the next writer tries again
 
 
 def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
-    """Rename a damaged file, which is never deleted or overwritten, and warn with both names."""
+    """Rename a damaged file and the files with the suffixes `companions`, and warn with both names."""
     stem = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     kept, number = stem, 1
     while os.path.lexists(kept):
@@ -130,14 +130,14 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
         syscalls.replace(path, kept)
     except OSError as error:
         raise StateFileError(
-            path, f"it is damaged ({reason}), and cannot be set aside: {error.strerror or error}.", error.errno
+            path, f"it is damaged ({reason}), and cannot be renamed: {error.strerror or error}.", error.errno
         ) from error
-    message = f"state file {path} is damaged ({reason}). It was kept as {kept}, and the store starts empty."
-    warnings.warn(plain(message), DamagedStateWarning, stacklevel=_depth_of_caller())
+    message = f"state file {path} is damaged ({reason}). It was renamed to {kept}, and the store starts empty."
+    warnings.warn(escape_control_chars(message), DamagedStateWarning, stacklevel=_caller_stacklevel())
 
 
-def _depth_of_caller() -> int:
-    """Return the `stacklevel` at which a warning points at the user's line, not at ours."""
+def _caller_stacklevel() -> int:
+    """Return the `stacklevel` at which a warning points at the first frame outside of flowkit."""
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OURS:
         depth, frame = depth + 1, frame.f_back
@@ -145,9 +145,9 @@ def _depth_of_caller() -> int:
 
 
 class FileLock:
-    """The kernel's lock on `<path>.lock`, a side file that is never replaced, truncated or removed.
+    """An advisory lock on `<path>.lock`, a file that is never replaced, truncated or removed. Not reentrant.
 
-    It vanishes with the process that holds it, so there is nothing to clean up after a crash. Not reentrant.
+    The operating system releases it when the process ends, so there is nothing to clean up after a crash.
     """
 
     __slots__ = ("_fd", "_path", "_timeout")
@@ -158,7 +158,7 @@ class FileLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Wait for the lock. Raises `StateLockedError` after the timeout, `OSError` where there can be no lock."""
+        """Wait for the lock. Raises `StateLockedError` after the timeout, `OSError` if the file cannot be locked."""
         fd = syscalls.open(f"{self._path}.lock", syscalls.LOCK)
         try:
             deadline = time.monotonic() + self._timeout
@@ -175,18 +175,19 @@ class FileLock:
         self._fd = fd
 
     def release(self) -> None:
+        """Release the lock."""
         fd, self._fd = self._fd, -1
         for step in (syscalls.unlock, syscalls.close):
             try:
                 step(fd)
             except OSError:
-                pass  # what was written is written, and either step alone sets the lock free
+                pass  # either step alone releases the lock
 
 
 def locked(path: str, timeout: float) -> StateLockedError:
-    """Return the error to raise when somebody else keeps the file locked."""
+    """Return the exception to raise if another thread or process has the lock."""
     reason = (
-        f"another thread or process has kept it locked for {timeout:g} s; let it finish, or raise lock_timeout "
-        "(a batch() keeps the file locked until it ends)."
+        f"another thread or process has had it locked for {timeout:g} s; let it finish, or increase lock_timeout "
+        "(a batch() locks the file until it ends)."
     )
     return StateLockedError(path, reason, errno.EAGAIN)

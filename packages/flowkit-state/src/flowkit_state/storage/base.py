@@ -1,58 +1,127 @@
-"""What a store keeps under a key, and what every store can do."""
+"""Protocols of the storage backends (`Store`, `Database`), and what they share: `Entry` and `Batch`."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Sequence
+    from typing import Any, Protocol
 
-    class Changeable(Protocol):
-        """What a batch works on."""
+    from flowkit_state.storage.ownership import Claim
 
-        def begin(self) -> None: ...
-        def commit(self) -> None: ...
-        def rollback(self) -> None: ...
+    class Transactional(Protocol):
+        """A backend whose changes can be grouped. Groups nest: the outermost one commits or rolls back all changes."""
+
+        def begin(self) -> None:
+            """Begin a group of changes."""
+
+        def commit(self) -> None:
+            """End the group. If it is the outermost one, make its changes permanent."""
+
+        def rollback(self) -> None:
+            """End the group. If it is the outermost one, undo its changes."""
+
         def abort(self) -> None:
-            """Undo everything that this thread has begun."""
+            """Undo all uncommitted changes of this thread, whatever the depth of its groups."""
 
-    class Store(Protocol):
-        """Where records live. Every single change is all or nothing; `begin` to `commit` makes several changes one.
+    class Store(Transactional, Protocol):
+        """Entries by key. Each change is atomic. Times are seconds since the epoch."""
 
-        Batches nest: the outermost decides. Times are seconds since the epoch, as the manager's clock tells them.
-        """
+        def get(self, key: str) -> Entry | None:
+            """Return the entry under `key`, also if it has expired."""
 
-        def get(self, key: str) -> Record | None: ...
-        def items(self) -> list[tuple[str, Record]]: ...
-        def put(self, key: str, record: Record) -> None: ...
-        def remove(self, key: str) -> bool: ...
-        def clear(self) -> None: ...
-        def purge(self, now: float) -> int:
-            """Remove what has expired by `now`, and return how many entries that were."""
+        def items(self) -> list[tuple[str, Entry]]:
+            """Return all keys and entries, in the order in which they were first stored."""
 
-        def prune(self, prefix: str, before: float) -> None:
-            """Remove the entries whose keys begin with `prefix` that were stored before a time."""
+        def put(self, key: str, entry: Entry) -> None:
+            """Store an entry, replacing any other under the same key."""
 
-        def rebase(self, now: float) -> None:
-            """Count the time to live of entries that claim to be from the future from `now` on."""
+        def remove(self, key: str) -> bool:
+            """Remove an entry. Returns whether there was one."""
 
-        def begin(self) -> None: ...
-        def commit(self) -> None: ...
-        def rollback(self) -> None: ...
-        def abort(self) -> None: ...
-        def fetch(self, value: str | bytes, beside: str | None) -> str | bytes:
-            """Return a payload that may lie in a file of its own."""
+        def clear(self) -> None:
+            """Remove all entries."""
 
-        def close(self) -> None: ...
+        def remove_expired(self, now: float) -> int:
+            """Remove the entries that have expired at the time `now`. Returns how many there were."""
+
+        def remove_older(self, prefix: str, before: float) -> None:
+            """Remove the entries whose keys begin with `prefix` and that were stored before a time."""
+
+        def restart_lifetimes(self, now: float) -> None:
+            """Let the time to live of entries that were stored later than `now` begin at `now`."""
+
+        def read_payload(self, value: str | bytes, blob: str | None) -> str | bytes:
+            """Return the payload of an entry: `value`, or the content of the blob file of that name."""
+
+        def close(self) -> None:
+            """Release the file."""
+
+    class Database(Transactional, Protocol):
+        """A SQL database with the tables of `schema.py`."""
+
+        @property
+        def path(self) -> str | None:
+            """The absolute path of the file; `None` for a database in memory."""
+
+        @property
+        def in_batch(self) -> bool:
+            """Whether this thread has begun a group of changes and not ended it."""
+
+        def execute(self, action: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
+            """Execute one statement.
+
+            Args:
+                action: what the statement does, such as `"read it"`, for the error "cannot read it".
+                sql: the statement.
+                values: its parameters.
+
+            Returns:
+                its rows and the number of rows that it changed.
+
+            Raises:
+                StateFileError: the database reports an error.
+            """
+
+        def write_blob(self, payload: str | bytes, claim: Claim) -> tuple[str | bytes, str | None]:
+            """Write a large payload to a blob file, and pin that until `unpin` is called.
+
+            Returns what to store in the row: the payload and None, or an empty value and the name of the blob file.
+            """
+
+        def read_payload(self, value: str | bytes, blob: str | None) -> str | bytes:
+            """Return the payload of a row: `value`, or the content of the blob file of that name."""
+
+        def unpin(self, blob: str, claim: Claim) -> None:
+            """Remove the pin of a blob file, once a row refers to it."""
+
+        def check_not_replaced(self) -> None:
+            """Raise `StateFileError` if the file was moved, removed or replaced since it was opened."""
+
+        def collect_garbage(self) -> tuple[int, int]:
+            """Delete the blob files that no row refers to and no process has pinned. Returns their number and size."""
+
+        def close(self) -> None:
+            """Release the file."""
 
 
-CACHED = "flowkit.cache"
+CACHE_PREFIX = "flowkit.cache"
 """What the keys of cached results begin with."""
 
 
-class Record:
-    """One entry: JSON text or the bytes of a pickle, when it was stored, when it expires (None: never), metadata."""
+class Entry:
+    """One stored value.
 
-    __slots__ = ("beside", "expires", "line", "metadata", "payload", "stored")
+    Attributes:
+        payload: JSON text, or the bytes of a pickle; empty if it is in a blob file.
+        stored: when it was stored, in seconds since the epoch.
+        expires: when it expires, in seconds since the epoch; `None`: never.
+        metadata: JSON text, or `None`.
+        blob: the name of the blob file with the payload, or `None`.
+        json_line: the line of a JSON file that holds this entry, once it was rendered.
+    """
+
+    __slots__ = ("blob", "expires", "json_line", "metadata", "payload", "stored")
 
     def __init__(
         self,
@@ -60,38 +129,39 @@ class Record:
         stored: float,
         expires: float | None,
         metadata: str | None,
-        beside: str | None = None,
+        blob: str | None = None,
     ) -> None:
         self.payload = payload
         self.stored = stored
         self.expires = expires
         self.metadata = metadata
-        self.beside = beside  # the name of the file that has the payload in truth
-        self.line: str | None = None  # as the JSON file has it, once that was needed
+        self.blob = blob
+        self.json_line: str | None = None
 
     def expired(self, now: float) -> bool:
+        """Return whether the entry has expired at the time `now`."""
         return self.expires is not None and now >= self.expires
 
-    def rebased(self, now: float) -> Record:
-        """Return this record as if it had been stored `now`, if its time to live counts from later than that."""
+    def with_lifetime_from(self, now: float) -> Entry:
+        """Return this entry as if it had been stored at `now`, if it expires and was stored later than that."""
         if self.expires is None or self.stored <= now:
             return self
-        return Record(self.payload, now, now + (self.expires - self.stored), self.metadata)
+        return Entry(self.payload, now, now + (self.expires - self.stored), self.metadata)
 
 
 class Batch:
-    """`with Batch(store): ...` makes every change inside it one: all of it, or none."""
+    """Context manager that makes the changes inside it atomic: all of them are stored, or none."""
 
-    __slots__ = ("_open", "_store")
+    __slots__ = ("_open", "_target")
 
-    def __init__(self, store: Changeable) -> None:
-        self._store = store
+    def __init__(self, target: Transactional) -> None:
+        self._target = target
         self._open = False
 
     def __enter__(self) -> None:
         self._open = True
         try:
-            self._store.begin()
+            self._target.begin()
         except Exception:
             self._open = False
             raise
@@ -99,14 +169,14 @@ class Batch:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._store.commit()
+                self._target.commit()
             else:
-                self._store.rollback()
+                self._target.rollback()
         except Exception:
-            self._open = False  # the store has undone it
+            self._open = False  # the backend has rolled back
             raise
         self._open = False
 
     def __del__(self) -> None:
-        if self._open:  # Ctrl-C came upon the end of it
-            self._store.abort()
+        if self._open:  # KeyboardInterrupt was raised inside __exit__
+            self._target.abort()

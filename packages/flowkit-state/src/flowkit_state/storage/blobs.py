@@ -1,4 +1,4 @@
-"""Large results: files beside the database, named after their content, written whole before any row names them."""
+"""`BlobStore`: content-addressed files next to a database, for large values."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMFORT = 256 * 1024
-"""Bytes up to which a result is kept in its row."""
+INLINE_LIMIT = 256 * 1024
+"""Largest value stored in its row, in bytes; larger ones go to a blob file."""
 
 _is_name = re.compile(r"[0-9a-f]{64}\Z").match
 
 
-class Beside:
-    """The folder `<database>.files`.
+class BlobStore:
+    """The folder `<database>.files`, created when the first file is written.
 
-    A file is there whole or not at all, for it is renamed into place when it has been synced. It is made at the first
-    need. Two files of one content are one file.
+    The name of a file is the SHA-256 digest of its content. A file is complete or absent, because it is renamed to its
+    name after it was written and synced. A row refers to a file only after that.
     """
 
-    def __init__(self, path: str) -> None:
-        self.folder = f"{path}.files"
+    def __init__(self, database: str) -> None:
+        self.folder = f"{database}.files"
 
     @staticmethod
     def name_of(data: bytes) -> str:
@@ -35,12 +35,12 @@ class Beside:
         return sha256(data).hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
-        """Make the file `name` with its content `data`, unless it is there."""
+        """Write the file `name` with its content `data`, unless it exists."""
         path = self._path(name)
         try:
             self.read(name)
         except RestoreError:
-            pass  # it is not there, or damaged
+            pass  # absent or damaged
         else:
             return
         try:
@@ -50,20 +50,20 @@ class Beside:
             raise atomic_files.failure(path, "write it", error) from error
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file. Raises `RestoreError` if it is gone, or not what was written."""
+        """Return the content of a file. Raises `RestoreError` if it is missing or damaged."""
         path = self._path(name)
         try:
             data, _ = atomic_files.read_file(path)
         except FileNotFoundError:
-            raise RestoreError(None, f"its file {path} is gone.") from None
+            raise RestoreError(None, f"its file {path} is missing.") from None
         except OSError as error:
             raise atomic_files.failure(path, "read it", error) from error
         if self.name_of(data) != name:
-            raise RestoreError(None, f"its file {path} is damaged: its content is not what its name says.")
+            raise RestoreError(None, f"its file {path} is damaged: its content does not match its name.")
         return data
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Return the names of the files, and their sizes in bytes; leftovers of writers that died are among them."""
+        """Yield the name and the size in bytes of every file."""
         try:
             groups = syscalls.names_in(self.folder)
         except FileNotFoundError:
@@ -73,7 +73,7 @@ class Beside:
                 try:
                     yield name, syscalls.stat(os.path.join(self.folder, group, name)).st_size
                 except FileNotFoundError:
-                    continue  # its writer has just given it its name
+                    continue  # a temporary file that was just renamed
 
     def remove(self, name: str) -> None:
         """Delete a file."""
@@ -83,6 +83,6 @@ class Beside:
             pass
 
     def _path(self, name: str) -> str:
-        if not _is_name(name):  # a damaged row must not lead anywhere else
+        if not _is_name(name):  # a damaged row must not refer to any other file
             raise RestoreError(None, "the name of its file is damaged.")
         return os.path.join(self.folder, name[:2], name)

@@ -1,7 +1,7 @@
-"""The store in a JSON file: the entries in memory, and the whole file replaced at every change.
+"""`JSONStore`: entries in memory and in a JSON file, which is replaced at every change.
 
-Readers take no lock: a file that is only ever replaced is always whole. Writers take the file's lock, read what others
-have written, change it, and replace the file. A batch does that once for many changes.
+Readers take no lock, because a file that is only ever replaced is always complete. A writer locks the file, reads the
+changes of other processes, and replaces the file. A batch does that once for several changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flowkit_state.serialization.json_decoder import decode
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
 from flowkit_state.storage import atomic_files, syscalls
-from flowkit_state.storage.base import Batch, Record
+from flowkit_state.storage.base import Batch, Entry
 from flowkit_state.storage.memory import MemoryStore
 
 TYPE_CHECKING = False
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 _FORMAT = "flowkit-state"
 _VERSION = 1
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put one in front of what they save
-_ABSENT = (0, 0, 0, 0)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write one
+_NO_FILE = (0, 0, 0, 0)
 
 
 class JSONStore(MemoryStore):
-    """Keeps records in the file `path`, an absolute path. Nothing is created before the first change."""
+    """A `Store` in the file `path`, an absolute path. The file is created by the first change."""
 
     def __init__(self, path: str, lock_timeout: float) -> None:
         super().__init__()
         self._path = path
         self._file_lock = atomic_files.FileLock(path, lock_timeout)
-        self._signature: atomic_files.Signature | None = None  # of the version in memory; None: not known
+        self._signature: atomic_files.Signature | None = None  # of the version in memory; None: unknown
         self._status: os.stat_result | None = None
-        self._tidy = False
+        self._leftovers_removed = False
         self._refresh()
 
     def _new_lock(self) -> None:
         super()._new_lock()
-        self._signature = None  # in a forked child, and harmless otherwise
+        self._signature = None  # a forked child reads the file again
 
     def _refresh(self) -> None:
         if self._depth == 0 and not self._read(locked=False):
@@ -52,7 +52,7 @@ class JSONStore(MemoryStore):
                 self._file_lock.release()
 
     def _read(self, *, locked: bool) -> bool:
-        """Read the file if it has changed. A damaged one is set aside under the lock; without it, returns False."""
+        """Read the file if it has changed. A damaged file is renamed if it is locked, else False is returned."""
         try:
             status = syscalls.stat(self._path)
             if atomic_files.signature(status) == self._signature:
@@ -60,7 +60,7 @@ class JSONStore(MemoryStore):
             self._signature = None
             data, status = atomic_files.read_file(self._path)
         except FileNotFoundError:
-            self._entries, self._signature, self._status = {}, _ABSENT, None
+            self._entries, self._signature, self._status = {}, _NO_FILE, None
             return True
         except OSError as error:
             raise atomic_files.failure(self._path, "read it", error) from error
@@ -71,7 +71,7 @@ class JSONStore(MemoryStore):
                 return False
             self._entries = {}
             atomic_files.set_aside(self._path, "it is empty" if not data else str(error))
-            self._signature, self._status = _ABSENT, None
+            self._signature, self._status = _NO_FILE, None
         else:
             self._signature, self._status = atomic_files.signature(status), status
         return True
@@ -86,18 +86,18 @@ class JSONStore(MemoryStore):
 
     def _write(self) -> None:
         data = _render(self._entries)
-        self._signature = None  # until the new version is known to be there
+        self._signature = None  # unknown until the new version is written
         try:
-            if not self._tidy:
+            if not self._leftovers_removed:
                 atomic_files.remove_leftovers(self._path)
-                self._tidy = True
+                self._leftovers_removed = True
             status = atomic_files.write_file(self._path, data, self._status)
         except OSError as error:
             raise atomic_files.failure(self._path, "write it", error) from error
         self._signature, self._status = atomic_files.signature(status), status
 
     def begin(self) -> None:
-        self._guard()
+        self._acquire()
         try:
             if self._depth == 0:
                 try:
@@ -132,9 +132,9 @@ class JSONStore(MemoryStore):
         finally:
             super().rollback()
 
-    def put(self, key: str, record: Record) -> None:
+    def put(self, key: str, entry: Entry) -> None:
         with Batch(self):
-            super().put(key, record)
+            super().put(key, entry)
 
     def remove(self, key: str) -> bool:
         with Batch(self):
@@ -144,40 +144,40 @@ class JSONStore(MemoryStore):
         with Batch(self):
             super().clear()
 
-    def purge(self, now: float) -> int:
-        if not any(record.expired(now) for _, record in self.items()):
+    def remove_expired(self, now: float) -> int:
+        if not any(entry.expired(now) for _, entry in self.items()):
             return 0
         with Batch(self):
-            return super().purge(now)
+            return super().remove_expired(now)
 
-    def prune(self, prefix: str, before: float) -> None:
+    def remove_older(self, prefix: str, before: float) -> None:
         with Batch(self):
-            super().prune(prefix, before)
+            super().remove_older(prefix, before)
 
-    def rebase(self, now: float) -> None:
+    def restart_lifetimes(self, now: float) -> None:
         with Batch(self):
-            super().rebase(now)
+            super().restart_lifetimes(now)
 
 
-def _render(entries: dict[str, Record]) -> bytes:
-    body = ",\n".join([record.line or _render_line(key, record) for key, record in entries.items()])
+def _render(entries: dict[str, Entry]) -> bytes:
+    body = ",\n".join([entry.json_line or _render_line(key, entry) for key, entry in entries.items()])
     return f'{{"format": "{_FORMAT}", "version": {_VERSION}, "entries": [\n{body}\n]}}\n'.encode("ascii")
 
 
-def _render_line(key: str, record: Record) -> str:
-    if isinstance(record.payload, str):
-        payload = f'"value": {record.payload}'
+def _render_line(key: str, entry: Entry) -> str:
+    if isinstance(entry.payload, str):
+        payload = f'"value": {entry.payload}'
     else:
-        payload = f'"pickle": "{b64encode(record.payload).decode("ascii")}"'
-    record.line = (
-        f'{{"key": {dumps(encode(key))}, "stored": {dumps(record.stored)}, "expires": {dumps(record.expires)}, '
-        f'"metadata": {record.metadata or "null"}, {payload}}}'
+        payload = f'"pickle": "{b64encode(entry.payload).decode("ascii")}"'
+    entry.json_line = (
+        f'{{"key": {dumps(encode(key))}, "stored": {dumps(entry.stored)}, "expires": {dumps(entry.expires)}, '
+        f'"metadata": {entry.metadata or "null"}, {payload}}}'
     )
-    return record.line
+    return entry.json_line
 
 
-def _parse(path: str, data: bytes) -> dict[str, Record]:
-    """Return the entries of a file. Raises `ValueError` where it is damaged."""
+def _parse(path: str, data: bytes) -> dict[str, Entry]:
+    """Return the entries of a file. Raises `ValueError` if the file is damaged."""
     tree = loads(data.removeprefix(_BYTE_ORDER_MARK).decode())
     if type(tree) is not dict or tree.get("format") != _FORMAT or type(tree.get("version")) is not int:
         raise ValueError("it is not a flowkit state file")
@@ -188,24 +188,24 @@ def _parse(path: str, data: bytes) -> dict[str, Record]:
     entries = {}
     for number, item in enumerate(tree["entries"], 1):
         try:
-            key, record = _entry(item)
+            key, entry = _parse_entry(item)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"its entry number {number} is malformed") from error
-        entries[key] = record
+        entries[key] = entry
     return entries
 
 
-def _entry(item: dict[str, Any]) -> tuple[str, Record]:
+def _parse_entry(item: dict[str, Any]) -> tuple[str, Entry]:
     key = decode(item["key"])
     if type(key) is not str:
         raise TypeError("a key is a text")
     metadata = None if item["metadata"] is None else dumps(item["metadata"])
     payload: str | bytes = b64decode(item["pickle"], validate=True) if "pickle" in item else dumps(item["value"])
-    expires = None if item["expires"] is None else _number(item["expires"])
-    return key, Record(payload, _number(item["stored"]), expires, metadata)
+    expires = None if item["expires"] is None else _parse_time(item["expires"])
+    return key, Entry(payload, _parse_time(item["stored"]), expires, metadata)
 
 
-def _number(value: Any) -> float:
+def _parse_time(value: Any) -> float:
     if type(value) not in (int, float):
         raise TypeError("a time is a number")
     return float(value)

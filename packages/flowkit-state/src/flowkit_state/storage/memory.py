@@ -1,4 +1,4 @@
-"""The store in memory: a dictionary and a lock."""
+"""`MemoryStore`: entries in a dictionary with a lock."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowkit_state.storage.base import Record
+    from flowkit_state.storage.base import Entry
 
 
 class MemoryStore:
-    """Keeps records in a dictionary. The file store builds on it."""
+    """A `Store` in the memory of this process, and the base class of `JSONStore`."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Record] = {}
-        self._before: dict[str, Record] = {}  # what a batch goes back to
+        self._entries: dict[str, Entry] = {}
+        self._snapshot: dict[str, Entry] = {}  # the entries before the batch that is open
         self._depth = 0
         self._changed = False
         self._new_lock()
@@ -27,94 +27,94 @@ class MemoryStore:
         self._lock = RLock()
         self._pid = os.getpid()
 
-    def _guard(self) -> None:
-        """Enter the lock. A forked child gets a lock of its own: the thread that held the old one is not there."""
+    def _acquire(self) -> None:
+        """Acquire the lock. In a forked child, replace it first: the thread that may hold it does not exist there."""
         if self._pid != os.getpid():
             if self._depth:
-                self._entries, self._depth = self._before, 0
+                self._entries, self._depth = self._snapshot, 0
             self._new_lock()
         self._lock.acquire()
 
     def _refresh(self) -> None:
-        """Take in what others have written: nothing, in memory."""
+        """Read the changes of other processes: none, for a store in memory."""
 
-    def get(self, key: str) -> Record | None:
-        self._guard()
+    def get(self, key: str) -> Entry | None:
+        self._acquire()
         try:
             self._refresh()
             return self._entries.get(key)
         finally:
             self._lock.release()
 
-    def items(self) -> list[tuple[str, Record]]:
-        self._guard()
+    def items(self) -> list[tuple[str, Entry]]:
+        self._acquire()
         try:
             self._refresh()
             return list(self._entries.items())
         finally:
             self._lock.release()
 
-    def put(self, key: str, record: Record) -> None:
-        self._guard()
+    def put(self, key: str, entry: Entry) -> None:
+        self._acquire()
         try:
-            self._entries[key] = record
+            self._entries[key] = entry
             self._changed = True
         finally:
             self._lock.release()
 
     def remove(self, key: str) -> bool:
-        self._guard()
+        self._acquire()
         try:
-            found = self._entries.pop(key, None) is not None
-            self._changed |= found
-            return found
+            removed = self._entries.pop(key, None) is not None
+            self._changed |= removed
+            return removed
         finally:
             self._lock.release()
 
     def clear(self) -> None:
-        self._guard()
+        self._acquire()
         try:
             self._changed |= bool(self._entries)
             self._entries.clear()
         finally:
             self._lock.release()
 
-    def purge(self, now: float) -> int:
-        return self._remove_if(lambda _, record: record.expired(now))
+    def remove_expired(self, now: float) -> int:
+        return self._remove_if(lambda _, entry: entry.expired(now))
 
-    def prune(self, prefix: str, before: float) -> None:
-        self._remove_if(lambda key, record: key.startswith(prefix) and record.stored < before)
+    def remove_older(self, prefix: str, before: float) -> None:
+        self._remove_if(lambda key, entry: key.startswith(prefix) and entry.stored < before)
 
-    def _remove_if(self, condition: Callable[[str, Record], bool]) -> int:
-        self._guard()
+    def _remove_if(self, condition: Callable[[str, Entry], bool]) -> int:
+        self._acquire()
         try:
-            gone = [key for key, record in self._entries.items() if condition(key, record)]
-            for key in gone:
+            keys = [key for key, entry in self._entries.items() if condition(key, entry)]
+            for key in keys:
                 del self._entries[key]
-            self._changed |= bool(gone)
-            return len(gone)
+            self._changed |= bool(keys)
+            return len(keys)
         finally:
             self._lock.release()
 
-    def rebase(self, now: float) -> None:
-        self._guard()
+    def restart_lifetimes(self, now: float) -> None:
+        self._acquire()
         try:
-            for key, record in self._entries.items():
-                self._entries[key] = record.rebased(now)
+            for key, entry in self._entries.items():
+                self._entries[key] = entry.with_lifetime_from(now)
             self._changed = True
         finally:
             self._lock.release()
 
     def begin(self) -> None:
-        self._guard()
+        self._acquire()
         if self._depth == 0:
-            self._before = self._entries
+            self._snapshot = self._entries
             self._entries = dict(self._entries)
             self._changed = False
         self._depth += 1
 
     def _in_batch(self) -> bool:
-        """Return whether a batch is open in this process; one that a fork has copied belongs to the parent."""
+        """Return whether a batch of this process is open. A batch that was open at a fork belongs to the parent."""
         return self._depth > 0 and self._pid == os.getpid()
 
     def commit(self) -> None:
@@ -122,7 +122,7 @@ class MemoryStore:
             return
         self._depth -= 1
         if self._depth == 0:
-            self._before = {}
+            self._snapshot = {}
         self._lock.release()
 
     def rollback(self) -> None:
@@ -130,21 +130,20 @@ class MemoryStore:
             return
         self._depth -= 1
         if self._depth == 0:
-            self._entries, self._before = self._before, {}
+            self._entries, self._snapshot = self._snapshot, {}
         self._lock.release()
 
     def abort(self) -> None:
-        """Undo everything that this thread has begun."""
         try:
             while self._in_batch():
                 self.rollback()
         except RuntimeError:
-            pass  # it is another thread that is in a batch
+            pass  # the lock belongs to another thread, and so does the batch
 
-    def fetch(self, value: str | bytes, _beside: str | None) -> str | bytes:
+    def read_payload(self, value: str | bytes, _blob: str | None) -> str | bytes:
         return value
 
     def close(self) -> None:
-        self._guard()
+        self._acquire()
         self._entries = {}
         self._lock.release()

@@ -1,4 +1,4 @@
-"""Who has a run: a process, known by its number and by when it started, for numbers are used again."""
+"""Claims: which process owns a run, or a blob file that is being written, and whether that process is alive."""
 
 from __future__ import annotations
 
@@ -6,79 +6,89 @@ import os
 import sys
 import weakref
 
+from flowkit_state.errors import RunInUseError
 from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_held: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()
+_claims: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()  # of this process, by token
 
 
 class Claim:
-    """A claim of this process on a run, good until it is let go, or forgotten, or the process ends.
+    """A claim of this process. It ends with `release`, when the object is deleted, or with the process.
 
     Attributes:
-        token: a text that no other claim has.
+        token: a text that is unique among all claims.
     """
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self.token = os.urandom(8).hex()
-        _held[self.token] = self
+        _claims[self.token] = self
 
     def text(self) -> str:
-        """Return what tells others of it."""
+        """Return the text to store. The process is identified by its id and its start time, as ids are reused."""
         pid = self._pid
-        facts = {"token": self.token, "pid": pid, "ticks": _ticks(pid), "since": _since(pid), **_realm()}
+        facts = {"token": self.token, "pid": pid, "ticks": _start_ticks(pid), "since": _start_time(pid), **_pid_scope()}
         return dumps(facts)
 
     def is_of(self, pid: int) -> bool:
-        """Say whether a process has it: not a fork of the one that does, which has only a copy."""
+        """Return whether the process made this claim; a fork of that process only has a copy of it."""
         return self._pid == pid
 
-    def let_go(self) -> None:
-        """Give it up."""
-        _held.pop(self.token, None)
+    def release(self) -> None:
+        """End the claim."""
+        _claims.pop(self.token, None)
 
 
-def let_go(text: str) -> None:
-    """Give up the claim of that text, if it is one of this process."""
-    _held.pop(loads(text)["token"], None)
+def release(text: str) -> None:
+    """End the claim with that text, if it is one of this process."""
+    _claims.pop(loads(text)["token"], None)
 
 
-def holder(text: str | None) -> dict[str, Any] | None:
-    """Return the facts of a claim if its owner may still be at work; None if surely not, as its process is gone.
+def live_claim(text: str | None) -> dict[str, Any] | None:
+    """Return the facts of a claim, or `None` if there is none or its process has ended.
 
-    What cannot be seen from here, a process of another machine or container, counts as at work.
+    A process that is not visible from here, on another machine or in another container, counts as alive.
     """
     if text is None:
         return None
     claim: dict[str, Any] = loads(text)
-    return claim if _holds(claim) else None
+    return claim if _is_live(claim) else None
 
 
-def is_here(claim: dict[str, Any]) -> bool:
-    """Say whether the process of a claim can be seen from here."""
-    realm = _realm()
-    return (claim["boot"], claim["space"]) == (realm["boot"], realm["space"])
+def check_not_in_use(owner: str | None, run_id: str, pipeline: str) -> None:
+    """Raise `RunInUseError` if the claim `owner` on a run is live."""
+    claim = live_claim(owner)
+    if claim is not None:
+        from datetime import UTC, datetime
+
+        raise RunInUseError(run_id, pipeline, claim["pid"], datetime.fromtimestamp(claim["since"], UTC), claim["host"])
 
 
-def _holds(claim: dict[str, Any]) -> bool:
-    realm = _realm()
-    if claim["host"] == realm["host"] and claim["boot"] != realm["boot"]:
-        return False  # this machine has been started anew since
-    if not is_here(claim):
+def is_visible(claim: dict[str, Any]) -> bool:
+    """Return whether the process of a claim is visible from here."""
+    scope = _pid_scope()
+    return (claim["boot"], claim["space"]) == (scope["boot"], scope["space"])
+
+
+def _is_live(claim: dict[str, Any]) -> bool:
+    scope = _pid_scope()
+    if claim["host"] == scope["host"] and claim["boot"] != scope["boot"]:
+        return False  # this machine has rebooted
+    if not is_visible(claim):
         return True
     pid = claim["pid"]
-    if pid == os.getpid() and claim["ticks"] == _ticks(pid):
-        own = _held.get(claim["token"])
+    if pid == os.getpid() and claim["ticks"] == _start_ticks(pid):
+        own = _claims.get(claim["token"])
         return own is not None and own.is_of(pid)
-    return _lives(pid) and bool(_ticks(pid) == claim["ticks"])
+    return _is_running(pid) and bool(_start_ticks(pid) == claim["ticks"])
 
 
-def _realm() -> dict[str, Any]:
-    """Return what process numbers are relative to: the machine, when it was started, the namespace of numbers."""
+def _pid_scope() -> dict[str, Any]:
+    """Return what process ids are relative to: the machine, its boot, and the namespace of process ids."""
     import platform
 
     boot = _read("/proc/sys/kernel/random/boot_id").strip()
@@ -89,33 +99,33 @@ def _realm() -> dict[str, Any]:
     return {"host": platform.node(), "boot": boot, "space": space}
 
 
-def _ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since the machine did; None where that cannot be known."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # its name may contain anything
+def _start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since the boot; `None` if that is unknown."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # the name in parentheses may contain anything
     return int(fields[19]) if len(fields) > 19 else None
 
 
-def _since(pid: int) -> float:
-    """Return when a process started, in seconds since the epoch; now, where that cannot be known."""
+def _start_time(pid: int) -> float:
+    """Return when a process started, in seconds since the epoch; the time now if that is unknown."""
     import time
 
-    ticks = _ticks(pid)
+    ticks = _start_ticks(pid)
     uptime = _read("/proc/uptime").split()
     if ticks is None or not uptime:
         return time.time()
     return time.time() - float(uptime[0]) + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # there, asking by signal would end the process
+        return True  # os.kill(pid, 0) would terminate the process there
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
-    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] != ["Z"]  # it has ended, and nobody has looked
+        pass  # a process of another user
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] != ["Z"]  # zombie: exited, not yet reaped
 
 
 def _read(path: str) -> str:

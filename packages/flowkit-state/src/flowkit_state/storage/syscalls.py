@@ -1,6 +1,6 @@
-"""Every call by which the store touches the world: one small room, so that a test can make the n-th call fail.
+"""The system calls of the storage backends, in one module so that tests can make any of them fail.
 
-Other modules call these as `syscalls.write(...)`, never `os.write(...)`.
+Other modules call them as `syscalls.write(...)`, never as `os.write(...)`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_WINDOWS_PATIENCE = 1.0  # seconds: a virus scanner or a reader may hold the file for a moment
+_REPLACE_TIMEOUT = 1.0  # seconds, on Windows: a virus scanner or a reader may have the file open for a moment
 
-READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # a fifo planted under the name must not block us
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not block
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 LOCK = os.O_RDWR | os.O_CREAT
 
@@ -56,19 +56,19 @@ def set_mtime(path: str, nanoseconds: int) -> None:
 
 
 def copy_owner_and_mode(path: str, source: os.stat_result) -> None:
-    """Give `path` the mode of `source`, and its owner as far as the operating system lets us."""
+    """Give `path` the mode of `source`, and its owner if the operating system permits that."""
     if sys.platform != "win32":
         created = os.stat(path)
         if (created.st_uid, created.st_gid) != (source.st_uid, source.st_gid):
             try:
                 os.chown(path, source.st_uid, source.st_gid)
             except PermissionError:
-                pass  # only root may give files away; the contents and the mode are what was promised
+                pass  # only root may change the owner
         os.chmod(path, source.st_mode & 0o777)
 
 
 def replace(source: str, target: str) -> None:
-    deadline = time.monotonic() + (_WINDOWS_PATIENCE if os.name == "nt" else 0.0)
+    deadline = time.monotonic() + (_REPLACE_TIMEOUT if os.name == "nt" else 0.0)
     while True:
         try:
             return os.replace(source, target)
@@ -95,7 +95,7 @@ def names_in(folder: str) -> list[str]:
 
 
 def sync_folder(folder: str) -> None:
-    """Make a rename in `folder` survive a power cut. Windows has no such call and needs none."""
+    """Make a rename in `folder` survive a power failure. Windows has no such call and does not need one."""
     if sys.platform != "win32":
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -105,7 +105,7 @@ def sync_folder(folder: str) -> None:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the kernel's lock on an open file, or say at once that somebody else has it."""
+    """Lock an open file without waiting. Returns False if another process has the lock."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -121,7 +121,7 @@ def try_lock(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Release the lock, also for copies of the descriptor that a forked child may hold."""
+    """Release the lock, also for copies of the descriptor in forked children."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -135,7 +135,7 @@ def unlock(fd: int) -> None:
 def connect(path: str, timeout: float) -> sqlite3.Connection:
     import sqlite3
 
-    # check_same_thread=False only so that close() can close the connections of other threads.
+    # check_same_thread=False, so that close() can close the connections of other threads.
     return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 

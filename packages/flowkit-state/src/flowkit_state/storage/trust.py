@@ -19,7 +19,7 @@ def check_trust(path: str | None) -> None:
     danger = None if path is None else foreign_writer(path)
     if path is not None and danger is not None:
         way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
-        reason = f"its pickles are not loaded, for {danger}, and a pickle can run any code; {way}"
+        reason = f"its pickles are not loaded, because {danger}, and a pickle can run any code; {way}"
         raise UntrustedPickleError(path, reason)
 
 

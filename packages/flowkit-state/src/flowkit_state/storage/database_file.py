@@ -1,0 +1,207 @@
+"""`DatabaseFile`: creates, opens, migrates and checks the SQLite file of a store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import time
+
+from flowkit_state.errors import StateFileError, StateVersionError
+from flowkit_state.storage import atomic_files, syscalls
+from flowkit_state.storage.schema import APPLICATION_ID, MIGRATIONS, VERSION
+
+_COMPANIONS = ("-wal", "-shm", "-journal")
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again.",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check the permissions of the file and of its folder.",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that its folder exists and can be written.",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away to start with an empty file, or try `sqlite3 FILE .recover`.",
+    sqlite3.SQLITE_TOOBIG: "the value is too large for SQLite; store it in a file of its own, and its path here.",
+}
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_RETRY_DELAY = 0.005  # seconds
+
+_connections_of_parent: list[sqlite3.Connection] = []
+
+
+class Connection:
+    """A connection of one thread of one process.
+
+    Attributes:
+        connection: the SQLite connection.
+        depth: number of open batches.
+        file_id: device and inode of the file.
+        pid: the process that opened it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.depth = 0
+        self.file_id: tuple[int, int] | None = None
+        self.pid = os.getpid()
+
+    def rollback(self) -> bool:
+        """Roll back the open transaction. Returns False if only closing the connection could do that."""
+        try:
+            if self.connection.in_transaction:
+                syscalls.execute(self.connection, "ROLLBACK")
+        except sqlite3.Error:
+            self.connection.close()
+            return False
+        return True
+
+    def __del__(self) -> None:
+        if self.pid == os.getpid():
+            self.connection.close()
+        else:
+            _connections_of_parent.append(self.connection)  # closing it in a forked child would corrupt the database
+
+
+class DatabaseFile:
+    """The SQLite file `path`, an absolute path."""
+
+    def __init__(self, path: str, lock_timeout: float) -> None:
+        self.path = path
+        self._lock_timeout = lock_timeout
+
+    def open(self) -> Connection:
+        """Open the file, after creating or migrating it if necessary. A damaged file is renamed first."""
+        try:
+            if os.path.isdir(self.path):
+                raise IsADirectoryError(errno.EISDIR, "it is a folder")
+            atomic_files.make_folder(self.path)
+            self._create_private()
+        except OSError as error:
+            raise atomic_files.failure(self.path, "create it", error) from error
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            try:
+                return self._connect()
+            except sqlite3.Error as error:
+                if _code(error) in _LOCKED and time.monotonic() < deadline:
+                    time.sleep(_RETRY_DELAY)  # SQLite does not wait while another process changes the journal mode
+                    continue
+                if _code(error) not in _DAMAGED:
+                    raise self.failure("open it", error) from error
+                self._set_aside_if_damaged()
+            return self.open()
+
+    def file_id(self) -> tuple[int, int] | None:
+        """Return device and inode of the file that is at the path now; `None` if there is none."""
+        try:
+            status = syscalls.stat(self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise atomic_files.failure(self.path, "look at it", error) from error
+        return status.st_dev, status.st_ino
+
+    def failure(self, action: str, error: sqlite3.Error) -> StateFileError:
+        """Return the exception to raise for an error of SQLite."""
+        code = _code(error)
+        if code in _LOCKED:
+            return atomic_files.locked(self.path, self._lock_timeout)
+        return StateFileError(self.path, f"cannot {action}: {_REASONS.get(code, f'SQLite says: {error}.')}")
+
+    def _create_private(self) -> None:
+        """Create an empty file of mode 0600, because SQLite would use the umask.
+
+        It is closed before it is linked to its name: closing a file that SQLite has open drops the locks of SQLite.
+        """
+        if os.path.lexists(self.path):
+            return
+        temporary = f"{self.path}.{os.getpid()}-{os.urandom(6).hex()}.tmp"
+        syscalls.close(syscalls.open(temporary, syscalls.CREATE))
+        try:
+            syscalls.link(temporary, self.path)
+        except FileExistsError:
+            pass  # another thread or process has created it
+        except OSError:  # a file system without hard links
+            syscalls.close(syscalls.open(self.path, syscalls.CREATE))
+        finally:
+            syscalls.unlink(temporary)
+
+    def _connect(self) -> Connection:
+        opened = Connection(syscalls.connect(self.path, self._lock_timeout))
+        connection = opened.connection
+        try:
+            if self._version(opened) < VERSION:
+                self._migrate(opened)
+            syscalls.execute(connection, "PRAGMA synchronous = NORMAL")
+            syscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
+            opened.file_id = self.file_id()
+        except BaseException:
+            connection.close()
+            raise
+        return opened
+
+    def _migrate(self, opened: Connection) -> None:
+        connection = opened.connection
+        syscalls.execute(connection, "PRAGMA page_size = 1024")  # for a new file: a commit writes whole pages
+        syscalls.execute(connection, "PRAGMA journal_mode = WAL")
+        syscalls.execute(connection, "BEGIN IMMEDIATE")
+        try:
+            for statements in MIGRATIONS[self._version(opened) :]:
+                for statement in statements:
+                    syscalls.execute(connection, statement)
+            syscalls.execute(connection, f"PRAGMA user_version = {VERSION}")
+            syscalls.execute(connection, "COMMIT")
+        except BaseException:
+            opened.rollback()
+            raise
+
+    def _version(self, opened: Connection) -> int:
+        """Return the version of the schema, 0 for a new file. Raises for newer versions and for foreign databases."""
+        connection = opened.connection
+        begins = not connection.in_transaction
+        if begins:
+            syscalls.execute(connection, "BEGIN")  # so that the three queries see the same state
+        try:
+            tables, version, application_id = (
+                int(syscalls.execute(connection, query).fetchone()[0])
+                for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA user_version", "PRAGMA application_id")
+            )
+        finally:
+            if begins:
+                opened.rollback()
+        if application_id != APPLICATION_ID and (tables or version or application_id):
+            raise StateFileError(self.path, "it is a SQLite database of another program; use another path.")
+        if version > VERSION:
+            raise StateVersionError(self.path, version, VERSION)
+        return version
+
+    def _set_aside_if_damaged(self) -> None:
+        """Rename the file if it is damaged, which is checked again under the lock."""
+        lock = atomic_files.FileLock(self.path, self._lock_timeout)
+        try:
+            lock.acquire()
+        except StateFileError:
+            raise
+        except OSError as error:
+            raise atomic_files.failure(f"{self.path}.lock", "lock it", error) from error
+        try:
+            damage = self._damage()
+            if damage is not None:
+                atomic_files.set_aside(self.path, damage, _COMPANIONS)
+        finally:
+            lock.release()
+
+    def _damage(self) -> str | None:
+        if not os.path.exists(self.path):
+            return None  # another process has renamed it
+        connection = syscalls.connect(self.path, self._lock_timeout)
+        try:
+            report = str(syscalls.execute(connection, "PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            if _code(error) not in _DAMAGED:
+                raise self.failure("check it", error) from error
+            return str(error)
+        finally:
+            connection.close()
+        return None if report == "ok" else report
+
+
+def _code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
