@@ -1,4 +1,4 @@
-"""A large value on its way from one task to another: how it is made and used, as numpy's array and without numpy."""
+"""Large values that are passed from one task to another: NumPy arrays, and byte buffers without NumPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 class Block:
-    """Bytes that pickle as arrays and data frames do with protocol 5: as a buffer beside the stream."""
+    """Bytes that pickle protocol 5 serializes as an out-of-band buffer, like arrays and data frames."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
@@ -24,22 +24,22 @@ class Block:
 
 
 def make_numpy(size: int) -> Any:
-    """Make an array of so many bytes, and write every page of it."""
+    """Return an array of this size in bytes; every page is written."""
     return import_module("numpy").full(size // 8, 7.0)
 
 
 def make_block(size: int) -> Block:
-    """Make a block of so many bytes, and write every page of it."""
+    """Return a block of this size in bytes; every page is written."""
     return Block(bytearray(b"\x07") * size)
 
 
 def use_numpy(array: Any) -> tuple[int, float]:
-    """Read something from every page; return where that happened and what was there."""
+    """Read from every page; return the process ID and the sum."""
     return os.getpid(), float(array[::512].sum())
 
 
 def use_block(block: Block) -> tuple[int, float]:
-    """Read something from every page; return where that happened and what was there."""
+    """Read from every page; return the process ID and the sum."""
     return os.getpid(), float(sum(memoryview(block.content)[::4096]))
 
 

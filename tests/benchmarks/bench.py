@@ -1,7 +1,7 @@
 """Measure flowkit against its targets and its peers, and write the page: ``nox -s bench [-- --quick]``.
 
-Tables go between the marks of docs/pages/benchmarks.md, pictures and all figures as JSON into the folder beside it.
-What ``--quick`` finds goes to .nox/quick-bench, so that the page never shows it.
+Tables are written to docs/pages/benchmarks.md, pictures and all values as JSON to the folder next to that page.
+``--quick`` writes to .nox/quick-bench instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MARKS = re.compile(r"<!-- bench: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTA
 
 
 def machine() -> str:
-    """Say where it was measured, without names."""
+    """Describe the machine, without its name."""
     model = platform.processor() or platform.machine()
     facts = Path("/proc/cpuinfo")
     if facts.exists() and (found := re.search(r"model name\s*: (.*)", facts.read_text("utf-8"))):
@@ -44,7 +44,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Name the peers and their versions."""
+    """Return the names and versions of the peers."""
     from importlib.metadata import PackageNotFoundError, version
 
     known = []
@@ -57,12 +57,12 @@ def versions() -> str:
 
 
 def load() -> float | None:
-    """Return how many processes wanted a core lately."""
+    """Return the load average of the last minute, if the system has one."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that was measured."""
+    """Return all measured values as JSON types."""
     judged = [
         {
             "what": target.what,
@@ -84,7 +84,7 @@ def to_json(bench: Bench, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> Bench:
-    """Return what was measured another time."""
+    """Restore the values of an earlier measurement."""
     options: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content["plan"].items()
     }
@@ -99,7 +99,7 @@ def from_json(content: dict[str, Any]) -> Bench:
 
 
 def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
-    """Write the page, its pictures and the figures."""
+    """Write the page, its pictures and the values."""
     beside = folder / PAGE.stem
     beside.mkdir(parents=True, exist_ok=True)
     (beside / "results.json").write_text(json.dumps(to_json(bench, facts), indent=1) + "\n", "utf-8")
@@ -118,11 +118,11 @@ def write(bench: Bench, facts: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure and write, or write once more."""
+    """Measure and write the page, or only write it again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="about two minutes, into .nox/quick-bench")
-    parser.add_argument("--rewrite", action="store_true", help="measure nothing: write the page from its results.json")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page and its folder go")
+    parser.add_argument("--quick", action="store_true", help="measure two minutes, and write to .nox/quick-bench")
+    parser.add_argument("--rewrite", action="store_true", help="write the page from its results.json without measuring")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for the page and its files")
     options = parser.parse_args()
     folder = options.output or (ROOT / ".nox" / "quick-bench" if options.quick else PAGE.parent)
     if options.rewrite:

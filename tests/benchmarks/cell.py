@@ -1,7 +1,7 @@
-"""One cell of a table, in a process of its own: gets ready, then measures once for each line that it is sent.
+"""Process that measures one cell of a table: it prepares, then measures once for each line of its standard input.
 
-It answers in JSON, a line for each: what a turn measured, or why there is nothing to measure. A turn of a quick thing
-is repeated, and stands for the median of each of its figures.
+It answers each line with a line of JSON: the measured values, or the reason why there are none. A fast turn is
+repeated, and its values are medians.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from measures import MEASURES
 if TYPE_CHECKING:
     from measures import Laps, Turn
 
-ENOUGH = 0.05
-MOST = 50
+MAX_SECONDS = 0.05
+MAX_REPEATS = 50
 
 
 def repeated(turn: Turn) -> dict[str, Laps]:
-    """Measure for a while; return the median and the best."""
+    """Repeat a turn for at most MAX_SECONDS or MAX_REPEATS times; return the median and the best of each value."""
     gc.collect()
     laps: list[Laps] = []
     began = perf_counter()
-    while not laps or (perf_counter() - began < ENOUGH and len(laps) < MOST):
+    while not laps or (perf_counter() - began < MAX_SECONDS and len(laps) < MAX_REPEATS):
         laps.append(turn())
     return {
         "median": {name: median(lap[name] for lap in laps) for name in laps[0]},
@@ -37,10 +37,10 @@ def repeated(turn: Turn) -> dict[str, Laps]:
 
 
 def main() -> None:
-    """Serve the process that compares."""
+    """Answer requests until the standard input ends."""
     measure, *arguments = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a peer prints is no answer
+    os.dup2(2, 1)  # output of a peer must not mix with the answers
 
     def answer(content: object) -> None:
         print(json.dumps(content), file=answers, flush=True)

@@ -1,7 +1,7 @@
-"""Everything that is measured, each in a process of its own: see cell.py.
+"""The measures; each runs in its own process, see cell.py.
 
-A measure is a context manager that takes texts, gets everything ready, and gives a function. Each call of that is one
-turn, and returns what was measured, by name: seconds mostly.
+A measure is a context manager that takes strings, prepares, and returns a function. Each call of the function is one
+turn, and returns the measured values by name, mostly seconds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shape(system: str, name: str, size: str) -> Iterator[Turn]:
-    """Run a shape, and compare what comes out with the plain loop."""
+    """Run a shape, and compare the results with those of the plain loop."""
     inputs = SHAPES[name](int(size))
     expected = plain(inputs)
     with SYSTEMS[system](inputs) as run:
@@ -62,7 +62,7 @@ def shape(system: str, name: str, size: str) -> Iterator[Turn]:
 
 
 def build_flowkit(inputs: Inputs, names: list[str]) -> Laps:
-    """Time each step from functions to the second run, in this thread."""
+    """Time each step from the functions to the second run, in this thread."""
     start = perf_counter()
     tasks = [Task(add, name=name) for name in names]
     defined = perf_counter()
@@ -85,7 +85,7 @@ def build_flowkit(inputs: Inputs, names: list[str]) -> Laps:
 
 
 class PlainTask:
-    """The least that a task can be: an object with slots that has a function, a name and its upstreams."""
+    """Minimal task: an object with slots for a function, a name and upstreams."""
 
     __slots__ = ("func", "name", "upstream")
 
@@ -100,7 +100,7 @@ class PlainTask:
 
 
 def build_slots(inputs: Inputs, names: list[str]) -> Laps:
-    """Time defining and wiring plain objects with slots, the baseline of flowkit's tasks."""
+    """Time the definition and wiring of objects with slots, the baseline of tasks of flowkit."""
     start = perf_counter()
     tasks = [PlainTask(add, name=name) for name in names]
     defined = perf_counter()
@@ -111,7 +111,7 @@ def build_slots(inputs: Inputs, names: list[str]) -> Laps:
 
 
 def build_graphlib(inputs: Inputs, _names: list[str]) -> Laps:
-    """Time each step of the plain loop over graphlib; ``prepare`` belongs to the run."""
+    """Time each step of the loop with graphlib; ``prepare`` is part of the run."""
     wiring, sorter = timed(sorter_of, inputs)
     first, _ = timed(loop, inputs, sorter)
     again = sorter_of(inputs)
@@ -120,7 +120,7 @@ def build_graphlib(inputs: Inputs, _names: list[str]) -> Laps:
 
 
 def build_delayed(inputs: Inputs, _names: list[str]) -> Laps:
-    """Time each step of dask.delayed, which is what users of dask write, in this thread."""
+    """Time each step of dask.delayed in this thread."""
     library = import_module("dask")
     step = library.delayed(add)
 
@@ -146,7 +146,7 @@ BUILDERS = {
 
 @contextmanager
 def build(system: str, name: str, size: str) -> Iterator[Turn]:
-    """Time everything from functions to results."""
+    """Time all steps from the functions to the results."""
     inputs = SHAPES[name](int(size))
     yield partial(BUILDERS[system], inputs, [f"t{number}" for number in range(len(inputs))])
 
@@ -226,7 +226,7 @@ def once(system: str, name: str, size: str) -> Iterator[Turn]:
 
 @contextmanager
 def memory(name: str, size: str) -> Iterator[Turn]:
-    """Weigh, in bytes, what flowkit adds to the names and the values, which are the user's own."""
+    """Measure the memory of flowkit in bytes, without the names and the values, which belong to the user."""
     inputs = SHAPES[name](int(size))
     names = [f"t{number}" for number in range(len(inputs))]
 
@@ -262,7 +262,7 @@ def memory(name: str, size: str) -> Iterator[Turn]:
 
 @contextmanager
 def huge(name: str, size: str) -> Iterator[Turn]:
-    """Build a graph and run it on two threads, from nothing, once; the peak is that of the whole process, in bytes."""
+    """Build a graph and run it once on two threads; the peak is that of the whole process, in bytes."""
     inputs = SHAPES[name](int(size))
 
     def turn() -> Laps:
@@ -284,7 +284,7 @@ IN_A_ROW = 20
 
 
 def run_three(pool: Executor) -> None:
-    """Run the three tasks as one would by hand."""
+    """Run the three tasks with a pool, without a graph."""
     first = pool.submit(add).result()
     second = pool.submit(add, first).result()
     pool.submit(add, first, second).result()
@@ -292,7 +292,7 @@ def run_three(pool: Executor) -> None:
 
 @contextmanager
 def three(system: str, warm: str) -> Iterator[Turn]:
-    """Run three tasks: with an executor that is there already (``warm``), or made for each run (``cold``)."""
+    """Run three tasks with an executor that is reused (``warm``) or created for each run (``cold``)."""
     dag = pipeline(THREE)
     makers: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
         "flowkit serial": (SerialExecutor, dag.run),
@@ -316,8 +316,8 @@ def three(system: str, warm: str) -> Iterator[Turn]:
         yield lambda: {"run": timed(often, executor)[0] / repeats}
 
 
-def forget_logging() -> None:
-    """Undo what anybody has set up."""
+def reset_logging() -> None:
+    """Remove the configuration of the loggers."""
     for logger, level in ((logging.getLogger(), logging.WARNING), (logging.getLogger("flowkit"), logging.NOTSET)):
         for handler in logger.handlers[:]:
             if not isinstance(handler, logging.NullHandler):
@@ -328,9 +328,9 @@ def forget_logging() -> None:
 
 @contextmanager
 def logs(name: str, size: str) -> Iterator[Turn]:
-    """Run a shape on two threads, and time it with logging set up, at WARNING, by nobody, flowkit and the standard way.
+    """Run a shape on two threads without logging, and with logging at WARNING by flowkit and by ``logging``.
 
-    They take turns in one process, run by run: two processes that do the same differ by more than what is measured.
+    They take turns in one process: the difference between two equal processes is larger than the measured one.
     """
     setups: dict[str, Callable[[], object]] = {
         "none": lambda: None,
@@ -343,10 +343,10 @@ def logs(name: str, size: str) -> Iterator[Turn]:
         def turn() -> Laps:
             order.rotate()
             laps = {}
-            for who in order:
-                forget_logging()
-                setups[who]()
-                laps[who] = run()["run"]
+            for setup in order:
+                reset_logging()
+                setups[setup]()
+                laps[setup] = run()["run"]
             return laps
 
         yield turn
@@ -354,7 +354,7 @@ def logs(name: str, size: str) -> Iterator[Turn]:
 
 @contextmanager
 def recording(workers: str, name: str, size: str) -> Iterator[Turn]:
-    """Run a shape on threads, without a record and with one, which goes into a new SQLite file each time."""
+    """Run a shape on threads, without a record and with a record in a new SQLite file."""
     inputs = SHAPES[name](int(size))
     dag = pipeline(inputs)
     files = count()
@@ -375,7 +375,7 @@ def recording(workers: str, name: str, size: str) -> Iterator[Turn]:
 
 @contextmanager
 def uneven(system: str, workers: str, kind: str, seed: str, size: str) -> Iterator[Turn]:
-    """Run naps of 10 ms to 1 s and time the whole."""
+    """Time a run of tasks that sleep for 10 ms to 1 s."""
     inputs, seconds = graph_of(kind, int(seed), int(size))
     functions = naps(seconds)
     tasks = [Task(function, name=f"t{number}") for number, function in enumerate(functions)]
@@ -402,7 +402,7 @@ def uneven(system: str, workers: str, kind: str, seed: str, size: str) -> Iterat
 
     with makers[system](int(workers)) as executor:
         if system.startswith("flowkit"):
-            pipeline([[] for _ in range(8)]).run(executor)  # so that its workers are there
+            pipeline([[] for _ in range(8)]).run(executor)  # starts the workers
             yield lambda: {"run": timed(dag.run, executor)[0]}
         else:
             list(executor.map(add, range(8)))
@@ -411,7 +411,10 @@ def uneven(system: str, workers: str, kind: str, seed: str, size: str) -> Iterat
 
 @contextmanager
 def array(system: str, kind: str, readers: str) -> Iterator[Turn]:
-    """Hand 64 MiB from a task to one or two others, in two processes; taken off is what making and a small one cost."""
+    """Pass 64 MiB from a task to one or two others in two processes.
+
+    The time of the computation, and that of passing a small value, is subtracted.
+    """
     make, use = KINDS[kind]
     wanted, sizes = int(readers), {"large": 64 * MIB, "small": 8}
     places: set[int] = set()

@@ -1,4 +1,4 @@
-"""Pictures as SVG, written by hand: dots on a logarithmic scale, readable in light and in dark."""
+"""SVG pictures: dots on a logarithmic scale, for light and dark color schemes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PER_CHARACTER = 8.0
 
 STYLE = """
   svg { font: 13px system-ui, sans-serif; }
-  .card { fill: #fff; } text { fill: #222; } .quiet { fill: #666; } .grid { stroke: #ddd; } .road { stroke: #bbb; }
+  .card { fill: #fff; } text { fill: #222; } .quiet { fill: #666; } .grid { stroke: #ddd; } .span { stroke: #bbb; }
   .strong text { font-weight: 600; } .dot { fill: #8a8f98; } .strong .dot { fill: #d9480f; }
   .line { stroke: #2b8a3e; stroke-width: 2; }
   .small { fill-opacity: .35; } .middle { fill-opacity: .65; }
   @media (prefers-color-scheme: dark) {
     .card { fill: #1e2129; } text { fill: #e6e6e6; } .quiet { fill: #a0a4ab; }
-    .grid { stroke: #363b46; } .road { stroke: #555b66; }
+    .grid { stroke: #363b46; } .span { stroke: #555b66; }
     .dot { fill: #9aa0aa; } .strong .dot { fill: #ff922b; } .line { stroke: #69db7c; }
   }
 """
@@ -29,13 +29,13 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a picture.
+    """A row of a picture.
 
     Attributes:
-        label: what it is.
-        values: one for each dot, from the faintest to the strongest; None is no dot.
-        note: words at the end of the line.
-        strong: whether it stands out.
+        label: text in front of the row.
+        values: one for each dot, from the faintest to the strongest; None draws no dot.
+        note: text at the end of the row.
+        strong: whether the row is highlighted.
     """
 
     label: str
@@ -45,13 +45,13 @@ class Row:
 
 
 def dots(title: str, subtitle: str, rows: Sequence[Row], *, line: float | None = None) -> str:
-    """Draw a line of dots for each row.
+    """Draw a row of dots for each row.
 
     Args:
         title: the heading.
-        subtitle: what the scale means, and what the dots.
-        rows: what is drawn.
-        line: where to draw a line from top to bottom.
+        subtitle: the meaning of the scale and of the dots.
+        rows: the rows.
+        line: value at which a vertical line is drawn.
     """
     values = [value for row in rows for value in row.values if value] + [line or 1.0]
     low, high = floor(log10(min(values))), max(ceil(log10(max(values))), floor(log10(min(values))) + 1)
@@ -86,13 +86,13 @@ def _row(row: Row, places: Sequence[float | None], left: int, y: float) -> list[
         f'<g class="{"strong" if row.strong else "weak"}">',
         f'<text x="{left - 14}" y="{y + 4}" text-anchor="end">{escape(row.label)}</text>',
     ]
-    there = [place for place in places if place is not None]
-    if len(there) > 1:
-        parts.append(f'<line class="road" x1="{min(there)}" x2="{max(there)}" y1="{y}" y2="{y}"/>')
+    drawn = [place for place in places if place is not None]
+    if len(drawn) > 1:
+        parts.append(f'<line class="span" x1="{min(drawn)}" x2="{max(drawn)}" y1="{y}" y2="{y}"/>')
     for shade, place in zip(("dot small", "dot middle", "dot")[-len(places) :], places, strict=True):
         if place is not None:
             parts.append(f'<circle class="{shade}" cx="{place}" cy="{y}" r="5"/>')
-    at = max(there) + 10 if there else left
+    at = max(drawn) + 10 if drawn else left
     parts.append(f'<text class="quiet" x="{at}" y="{y + 4}" font-size="12">{escape(row.note)}</text>')
     return [*parts, "</g>"]
 

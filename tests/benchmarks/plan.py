@@ -1,4 +1,4 @@
-"""What is measured, how often and how large: the groups of cells that take turns with each other."""
+"""The plan of the benchmarks: sizes, numbers of turns, and the groups of cells that take turns."""
 
 from __future__ import annotations
 
@@ -81,21 +81,21 @@ PROGRAMS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """Sizes and limits of the measurement.
 
     Attributes:
-        sizes: tasks per shape, for flowkit and the peers.
-        our_sizes: more sizes, for flowkit and the two loops alone.
-        once: tasks of pipelines that are defined, built and run once, end to end.
-        rounds: how many turns a cell takes at most.
-        patience: seconds after which a cell takes no more turns than two.
-        limit: seconds that a turn may take; a larger size that would take longer is not tried.
-        memory: tasks that are weighed.
-        huge: tasks of a graph that is built and run once, to see that it can be; 0 for none.
-        prefect: tasks that Prefect runs.
-        naps: tasks of uneven length in a graph.
-        seeds: how many random graphs of them.
-        starts: how many times each import is timed.
+        sizes: numbers of tasks per shape, for all systems.
+        our_sizes: further sizes, for flowkit and the two loops only.
+        once: numbers of tasks of pipelines that are defined, built and run once, end to end.
+        rounds: maximum number of turns of a cell.
+        patience: seconds after which a cell takes at most two turns.
+        limit: maximum duration of a turn, in seconds; sizes that would take longer are not measured.
+        memory: number of tasks for the measurement of memory.
+        huge: number of tasks of a large graph that is built and run once; 0 for none.
+        prefect: number of tasks for Prefect; 0 for none.
+        naps: number of tasks in a graph of uneven tasks.
+        seeds: number of random graphs of uneven tasks.
+        starts: number of times that each import is timed.
     """
 
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000)
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def usual(self) -> int:
-        """The size for everything that has one size only."""
+        """The size of measures that have only one."""
         return min(10_000, self.sizes[-1])
 
 
@@ -135,13 +135,13 @@ QUICK = Plan(
 
 @dataclass
 class Bench:
-    """The measurement as it goes.
+    """A measurement, and its values so far.
 
     Attributes:
-        plan: how much is measured.
-        figures: every cell so far.
-        imports: what is imported -> seconds above a bare Python, the median; None where it is not installed.
-        programs: name of a whole program -> seconds above a bare Python, the median.
+        plan: sizes and limits.
+        figures: the cells.
+        imports: import statement -> median of the seconds above a bare Python; None if it is not installed.
+        programs: name of a whole program -> median of the seconds above a bare Python.
     """
 
     plan: Plan
@@ -157,7 +157,7 @@ class Bench:
             self.shape(name)
             self.once(name)
             builders = ("flowkit", "slots objects", "graphlib", "dask.delayed")
-            self.group(f"building {name}", [("build", who, name, str(self.plan.usual)) for who in builders])
+            self.group(f"building {name}", [("build", systems, name, str(self.plan.usual)) for systems in builders])
             self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False, times=10)
         if self.plan.huge:
             keys = [("huge", name, str(self.plan.huge)) for name in ("layers", "independent")]
@@ -170,8 +170,8 @@ class Bench:
             )
         for name in SHAPES:
             self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
-        who = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
-        self.group("three tasks", [("three", each, warm) for each in who for warm in ("warm", "cold")])
+        systems = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
+        self.group("three tasks", [("three", each, warm) for each in systems for warm in ("warm", "cold")])
         for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):
             key = (kind, readers)
             self.group(
@@ -189,7 +189,7 @@ class Bench:
         warm_up: bool = True,
         times: float = 1,
     ) -> None:
-        """Start some cells, and let them take turns, so many times as long as usual at most."""
+        """Start cells, and let them take turns; `times` multiplies the limit of a turn."""
         print(f"{title} ...", flush=True)
         cells = [self.figures.setdefault(key, Cell(*key)) for key in keys]
         for cell in cells:
@@ -197,7 +197,7 @@ class Bench:
         take_turns(cells, rounds or self.plan.rounds, self.plan.patience, self.plan.limit * times)
 
     def shape(self, name: str) -> None:
-        """Measure a shape in all its sizes at once: so growth is a ratio of neighboring turns as well."""
+        """Measure all sizes of a shape together, so that growth is a ratio of consecutive turns."""
         print(f"{name} ...", flush=True)
         sizes = [*self.plan.sizes, *self.plan.our_sizes]
         cells = []
@@ -211,20 +211,20 @@ class Bench:
                     cells.append(cell)
         take_turns(cells, self.plan.rounds, self.plan.patience, self.plan.limit)
         if self.plan.prefect:
-            who = ("plain loop", "graphlib + threads, wait", "flowkit thread 2", "Prefect")
-            keys = [("shape", each, name, str(self.plan.prefect)) for each in who]
+            systems = ("plain loop", "graphlib + threads, wait", "flowkit thread 2", "Prefect")
+            keys = [("shape", each, name, str(self.plan.prefect)) for each in systems]
             self.group(f"{name}, Prefect", keys, rounds=3, times=10)
 
     def once(self, name: str) -> None:
-        """Measure pipelines that are built and run once, size by size: the largest by hand takes several seconds."""
-        who = ("flowkit", "flowkit, bare DAG", "graphlib + threads, wait", "graphlib loop")
+        """Measure pipelines that are built and run once, one size after the other: the largest takes seconds."""
+        systems = ("flowkit", "flowkit, bare DAG", "graphlib + threads, wait", "graphlib loop")
         for size in self.plan.once:
-            keys = [("once", each, name, str(size)) for each in who]
+            keys = [("once", each, name, str(size)) for each in systems]
             title = f"once, end to end, {name}, {size}"
             self.group(title, keys, rounds=self.plan.rounds + 2, warm_up=False, times=10)
 
     def _started(self, key: tuple[str, ...], size: int, earlier: list[tuple[int, Cell]]) -> Cell:
-        """Start a cell, unless a smaller one failed, or took so long that this one is hopeless."""
+        """Start a cell, unless a smaller one failed, or its duration predicts one above the limit."""
         cell = self.figures[key] = Cell(*key)
         if earlier:
             before, last = earlier[-1]
@@ -241,11 +241,10 @@ class Bench:
         return cell
 
     def uneven(self) -> None:
-        """Measure makespans of uneven tasks: they sleep, so the noise of the machine is no part of it."""
+        """Measure makespans of uneven tasks, which sleep, so other load of the machine has no effect."""
         for kind, seed in [("independent", 0), *(("random", seed) for seed in range(1, self.plan.seeds + 1))]:
             rest = (kind, str(seed), str(self.plan.naps))
-            who = [("thread", "threads", "4"), ("process", "processes", "2")]
-            for ours, theirs, workers in who:
+            for ours, theirs, workers in ("thread", "threads", "4"), ("process", "processes", "2"):
                 systems = (f"flowkit {ours}", f"graphlib + {theirs}")
                 self.group(
                     f"uneven tasks, {ours}, {kind} {seed}",
@@ -255,7 +254,7 @@ class Bench:
                 )
 
     def starts(self, title: str, codes: dict[str, str]) -> dict[str, float | None]:
-        """Run each code in a new Python, in turns with one that does nothing; return the seconds above that one.
+        """Run each program in a new Python, in turns with an empty one; return the seconds above the empty one.
 
         The value is the median of ``plan.starts`` turns, and None for a code that fails, such as the import of a
         package that is not installed.
@@ -273,7 +272,7 @@ class Bench:
                 )
                 if ended.returncode == 0:
                     seconds.setdefault(name, []).append(perf_counter() - began)
-        found: dict[str, float | None] = dict.fromkeys(codes)
+        medians: dict[str, float | None] = dict.fromkeys(codes)
         for name, times in seconds.items():
-            found[name] = median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True))
-        return found
+            medians[name] = median(one - bare for one, bare in zip(times[1:], seconds["nothing"][1:], strict=True))
+        return medians

@@ -1,4 +1,4 @@
-"""The tables and pictures of the page, from what was measured."""
+"""The tables and pictures of the page on benchmarks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pictures(bench: Bench) -> dict[str, str]:
         if target.miss is not None
     ]
     title = "The worst case of each target"
-    found = {
+    drawn = {
         "targets": dots(
             title, "times the target: left of the line it is met; at each dot, how many cases meet it", rows, line=1.0
         )
@@ -70,17 +70,17 @@ def pictures(bench: Bench) -> dict[str, str]:
                 )
         if rows:
             which = ", ".join(spaced(size) for size in sizes)
-            found[name] = dots(
+            drawn[name] = dots(
                 name.capitalize(), f"microseconds per task, median; a dot each for {which} tasks, faint to strong", rows
             )
-    return found
+    return drawn
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 
 def _digits(value: float) -> str:
-    """Write a number so that the eye can compare it: three digits where they say something."""
+    """Format a number with three significant digits."""
     if value >= 100:
         return spaced(value)
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -116,9 +116,9 @@ def _bold(text: str) -> str:
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
-def _targets(found: Sequence[Target]) -> str:
+def _targets(measured: Sequence[Target]) -> str:
     rows = []
-    for target in found:
+    for target in measured:
         sign = "≥" if target.at_least else "≤"
         if target.worst is None:
             rows.append([target.what, f"{sign} {_bound(target, target.bound)}", "", "", "not measured"])
@@ -162,7 +162,7 @@ def _shape(bench: Bench, name: str) -> str:
 
 
 def _both(cell: Cell | None) -> str:
-    """Write the median, and the best in brackets; or the problem."""
+    """Format the median, and the best in brackets; or the problem."""
     if cell is None:
         return NOTHING
     value = _per_task(cell)
@@ -205,7 +205,7 @@ def _build(bench: Bench) -> str:
 
 
 def _per_edge(cell: Cell) -> float | None:
-    """Return microseconds for wiring one edge; None for graphlib and dask, which add a task with all its edges."""
+    """Return the microseconds of wiring one edge; None for graphlib and dask, which add a task with all its edges."""
     count = edges(SHAPES[cell.key[-2]](int(cell.key[-1])))
     seconds = cell.median("wiring") if "wiring" in cell.best else None
     if not count or seconds is None or cell.key[1] not in ("flowkit", "slots objects"):
@@ -214,7 +214,7 @@ def _per_edge(cell: Cell) -> float | None:
 
 
 def _once(bench: Bench) -> str:
-    """Write microseconds per task, and what they are of the pool by hand; one row for each shape and size."""
+    """Format microseconds per task, and their ratio to a hand-written pool; one row for each shape and size."""
     cells = {key[1:]: cell for key, cell in bench.figures.items() if key[0] == "once"}
     if not cells:
         return "It was not measured."
@@ -222,9 +222,9 @@ def _once(bench: Bench) -> str:
     systems = (*ours, theirs, "graphlib loop")
     rows = []
     for name, size in dict.fromkeys(key[1:] for key in cells):
-        found = {system: cells[system, name, size] for system in systems}
-        ratios = [found[system].ratio(found[theirs]) for system in ours]
-        numbers = [_both(found[system]) for system in systems]
+        row = {system: cells[system, name, size] for system in systems}
+        ratios = [row[system].ratio(row[theirs]) for system in ours]
+        numbers = [_both(row[system]) for system in systems]
         rows.append([name, spaced(int(size)), *numbers, *("" if each is None else f"{each:.2f}" for each in ratios)])
     head = ["microseconds per task", "tasks", *map(_bold, systems), "flowkit ÷ threads", "bare DAG ÷ threads"]
     return _table(head, rows)
@@ -332,13 +332,13 @@ def _logs(bench: Bench) -> str:
     rows = []
     for key, cell in bench.figures.items():
         if key[0] == "logs":
-            for who, words in (
+            for setup, words in (
                 ("none", "logging not configured"),
                 ("flowkit", "`configure_logging(level=WARNING)`"),
                 ("standard", "`logging.basicConfig`"),
             ):
-                ratio = cell.ratio(cell, who, "none")
-                rows.append([key[1], words, _digits(_per_task(cell, who) or 0), f"{ratio:.2f}" if ratio else NOTHING])
+                ratio = cell.ratio(cell, setup, "none")
+                rows.append([key[1], words, _digits(_per_task(cell, setup) or 0), f"{ratio:.2f}" if ratio else NOTHING])
     return _table(
         [f"{spaced(bench.plan.usual)} tasks, 2 threads", "", "microseconds per task", "÷ no logging"], rows, left=2
     )

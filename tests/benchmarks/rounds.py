@@ -1,6 +1,6 @@
-"""Fair comparison: every cell has a process of its own, all are there at once, and they take turns: A B C, C B A.
+"""Fair comparison: every cell has its own process, and the processes take turns in the order A B C, C B A, A B C.
 
-What the machine does meanwhile to one it does to its neighbors, and a ratio is that of turns which followed each other.
+A disturbance of the machine therefore affects all cells, and ratios are those of consecutive turns.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from measures import Laps
 
 SCRIPT = Path(__file__).with_name("cell.py")
-TO_END = 10.0
+EXIT_TIMEOUT = 10.0
 
 
 class Cell:
-    """Something that is measured, turn by turn.
+    """A value of a table, which is measured in turns.
 
     Attributes:
         key: the measure and its arguments.
-        turns: what each turn measured, by the number of its round.
-        best: the least that was ever measured.
-        problem: why there is nothing, or no more, in words.
-        spent: seconds that all its turns took.
+        turns: the values of each turn, by the number of its round.
+        best: the minimum of each value.
+        problem: the reason why there are no values or no further ones, as text.
+        spent: total duration of its turns, in seconds.
     """
 
     def __init__(self, *key: str) -> None:
@@ -48,7 +48,7 @@ class Cell:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, limit: float, *, warm_up: bool = True) -> None:
-        """Get ready, which may take ten times as long as a turn, and take a turn that does not count."""
+        """Start the process, which may take ten times as long as a turn, and take a turn that is not counted."""
         command = [sys.executable, str(SCRIPT), *self.key]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._process = subprocess.Popen(
@@ -67,7 +67,7 @@ class Cell:
 
     @property
     def runs(self) -> bool:
-        """Whether it can take another turn."""
+        """Whether the cell can take another turn."""
         return self._process is not None and self.problem is None
 
     def turn(self, number: int, limit: float) -> None:
@@ -93,7 +93,7 @@ class Cell:
         return answer
 
     def _answer(self, limit: float) -> Any:
-        """Return what the process answers, or None if that is a problem."""
+        """Return the answer of the process, or None if it reports a problem."""
         assert self._process is not None
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], limit)[0]:
@@ -110,14 +110,14 @@ class Cell:
         if self._process is None:
             return
         try:
-            self._process.communicate(timeout=TO_END)
+            self._process.communicate(timeout=EXIT_TIMEOUT)
         except (subprocess.TimeoutExpired, BrokenPipeError):
             self._kill()
             self._process.communicate()
         self._process = None
 
     def _kill(self) -> None:
-        """End the process with all it has started: the workers of a pool would hold its output open for ever."""
+        """Kill the process group: workers of a pool would keep the output open."""
         assert self._process is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -133,19 +133,19 @@ class Cell:
         return median(self.turns[number][lap] / other.turns[number][below] for number in common) if common else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything that was measured."""
-        found: dict[str, Any] = {"measure": self.key[0], "of": list(self.key[1:])}
+        """Return all measured values as JSON types."""
+        content: dict[str, Any] = {"measure": self.key[0], "of": list(self.key[1:])}
         if self.turns:
-            found["median"] = {name: self.median(name) for name in self.best}
-            found["best"] = self.best
-            found["turns"] = [self.turns[number] for number in sorted(self.turns)]
+            content["median"] = {name: self.median(name) for name in self.best}
+            content["best"] = self.best
+            content["turns"] = [self.turns[number] for number in sorted(self.turns)]
         if self.problem:
-            found["problem"] = self.problem
-        return found
+            content["problem"] = self.problem
+        return content
 
 
 def take_turns(cells: Sequence[Cell], rounds: int, patience: float, limit: float) -> None:
-    """Let cells take turns, each once or until it has used up the patience, a number of seconds; then end them."""
+    """Let cells take turns, each at least twice and until its turns have taken `patience` seconds; then stop them."""
     for number in range(rounds):
         for cell in cells if number % 2 == 0 else reversed(cells):
             if cell.runs and (number < 2 or cell.spent < patience):

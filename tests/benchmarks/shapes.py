@@ -1,6 +1,6 @@
-"""The four shapes of trivial tasks, what a task does, and the plain loop that says what must come out.
+"""The four shapes of graphs of trivial tasks, the task, and the plain loop that computes the expected results.
 
-A graph is a list: for each task the positions of its inputs, all of them smaller than its own.
+A graph is a list: for each task the indices of its inputs, which are smaller than its own.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ Inputs = list[list[int]]
 
 
 def add(*numbers: int) -> int:
-    """Be a trivial task: add one to the sum of the inputs."""
+    """Add one to the sum of the inputs: the trivial task."""
     return 1 + sum(numbers)
 
 
 def chain(count: int) -> Inputs:
-    """Return a row: every task needs the one before."""
+    """Return a chain: every task takes the result of the previous one."""
     return [[number - 1] if number else [] for number in range(count)]
 
 
 def fanout(count: int) -> Inputs:
-    """Return one task, many that need it, and one that needs all of those."""
+    """Return one task, many that take its result, and one that takes all their results."""
     return [[], *([0] for _ in range(count - 2)), list(range(1, count - 1))]
 
 
 def layers(count: int) -> Inputs:
-    """Return a square: every task needs three of the layer before."""
+    """Return a square: every task takes three results of the previous layer."""
     width = isqrt(count)
     first: Inputs = [[] for _ in range(width)]
     rest = [
@@ -42,7 +42,7 @@ def layers(count: int) -> Inputs:
 
 
 def independent(count: int) -> Inputs:
-    """Return tasks that need nothing."""
+    """Return tasks without inputs."""
     return [[] for _ in range(count)]
 
 
@@ -55,12 +55,12 @@ SHAPES: dict[str, Callable[[int], Inputs]] = {
 
 
 def edges(inputs: Inputs) -> int:
-    """Return how many edges a graph has."""
+    """Return the number of edges of a graph."""
     return sum(map(len, inputs))
 
 
 def plain(inputs: Inputs) -> list[int]:
-    """Run all tasks in a plain loop: the limit of what Python can do, and the judge of everybody else."""
+    """Run all tasks in a plain loop: the lower bound of the time, and the expected results."""
     values: list[int] = []
     for sources in inputs:
         values.append(add(*[values[source] for source in sources]))

@@ -1,7 +1,8 @@
-"""Everybody who runs the shapes: flowkit's executors, what people write by hand, and the peers.
+"""The systems that run the shapes: executors of flowkit, hand-written loops and pools, and other libraries.
 
-Each is a context manager that takes a graph and gives a function, which runs the graph once and returns the seconds and
-the values. Pools are warm, graphs are built: the run alone is timed. A peer that is not installed raises ImportError.
+Each is a context manager that takes a graph and returns a function, which runs the graph once and returns the seconds
+and the values. Pools are warm and graphs are built, so only the run is timed. A library that is not installed raises
+ImportError.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def timed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, Any]:
-    """Call a function and return the seconds and what it returned."""
+    """Call a function, and return the seconds and its result."""
     began = perf_counter()
     outcome = func(*args, **kwargs)
     return perf_counter() - began, outcome
@@ -43,19 +44,19 @@ def timed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[float, A
 
 
 def make_tasks(names: list[str]) -> list[Task[..., int]]:
-    """Make a trivial task of each name."""
+    """Return a trivial task for each name."""
     return [Task(add, name=name) for name in names]
 
 
 def wire(tasks: list[Task[..., int]], inputs: Inputs) -> None:
-    """Wire tasks as a graph says."""
+    """Wire tasks with the edges of a graph."""
     for task, sources in zip(tasks, inputs, strict=True):
         for source in sources:
             tasks[source] >> task
 
 
 def pipeline(inputs: Inputs) -> DAG:
-    """Build a shape with flowkit."""
+    """Return a pipeline of flowkit with this shape."""
     tasks = make_tasks([f"t{number}" for number in range(len(inputs))])
     wire(tasks, inputs)
     return DAG("benchmark", tasks=tasks)
@@ -65,7 +66,7 @@ def pipeline(inputs: Inputs) -> DAG:
 def flowkit(
     make_executor: Callable[[], SerialExecutor | ThreadExecutor | ProcessExecutor], inputs: Inputs
 ) -> Iterator[Turn]:
-    """Run with an executor of flowkit's, kept from run to run."""
+    """Run with an executor of flowkit that is reused for all runs."""
     dag = pipeline(inputs)
     names = dag.graph().names
     order = [int(name[1:]) for name in names]
@@ -81,17 +82,17 @@ def flowkit(
         yield turn
 
 
-# ---- what people write by hand ---------------------------------------------------------------------------------------
+# ---- hand-written ----------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def plain_loop(inputs: Inputs) -> Iterator[Turn]:
-    """Run the loop that nobody can beat."""
+    """Run the plain loop, the lower bound."""
     yield lambda: timed(plain, inputs)
 
 
 def sorter_of(inputs: Inputs) -> TopologicalSorter[int]:
-    """Build a sorter, which serves for one run only."""
+    """Return a sorter, which can be used for one run."""
     sorter: TopologicalSorter[int] = TopologicalSorter()
     for number, sources in enumerate(inputs):
         sorter.add(number, *sources)
@@ -110,7 +111,7 @@ def loop(inputs: Inputs, sorter: TopologicalSorter[int]) -> dict[int, int]:
 
 
 def pool_with_wait(pool: Executor, inputs: Inputs, sorter: TopologicalSorter[int]) -> dict[int, int]:
-    """Run with graphlib and a pool, the way most people write it: ``wait`` for the first that is done."""
+    """Run with graphlib and a pool, the common way: ``wait`` for the first future that is done."""
     sorter.prepare()
     values: dict[int, int] = {}
     pending: dict[Future[int], int] = {}
@@ -125,7 +126,7 @@ def pool_with_wait(pool: Executor, inputs: Inputs, sorter: TopologicalSorter[int
 
 
 def pool_with_queue(pool: Executor, inputs: Inputs, sorter: TopologicalSorter[int]) -> dict[int, int]:
-    """Run with graphlib and a pool, the way it scales: each future puts itself into a queue when it is done."""
+    """Run with graphlib and a pool, the scalable way: each future is put into a queue when it is done."""
     sorter.prepare()
     values: dict[int, int] = {}
     numbers: dict[Future[int], int] = {}
@@ -146,7 +147,7 @@ def pool_with_queue(pool: Executor, inputs: Inputs, sorter: TopologicalSorter[in
 def by_hand(
     run: Callable[..., dict[int, int]], make_pool: Callable[[], Executor] | None, inputs: Inputs
 ) -> Iterator[Turn]:
-    """Run with graphlib, over a warm pool if there is one."""
+    """Run with graphlib, and with a warm pool if there is one."""
     pool = None if make_pool is None else make_pool()
 
     def turn() -> tuple[float, list[int]]:
@@ -173,7 +174,7 @@ SCHEDULERS: dict[str, tuple[Callable[[int], Executor] | None, str]] = {
 
 @contextmanager
 def dask(scheduler: str, inputs: Inputs) -> Iterator[Turn]:
-    """Run dask's own graph format, asking for every value as flowkit gives it."""
+    """Run a graph in the format of dask, and get all values as flowkit does."""
     make_pool, module = SCHEDULERS[scheduler]
     get = import_module(module).get
     pool = make_pool(2) if make_pool is not None else None
@@ -194,7 +195,7 @@ def dask(scheduler: str, inputs: Inputs) -> Iterator[Turn]:
 
 @contextmanager
 def joblib(inputs: Inputs) -> Iterator[Turn]:
-    """Run independent tasks with joblib's own processes, which stay between calls; it knows no dependencies."""
+    """Run independent tasks with the processes of joblib, which are reused; joblib has no dependencies."""
     if any(inputs):
         raise NotImplementedError("not supported: joblib has no dependencies between tasks")
     library = import_module("joblib")
@@ -204,7 +205,7 @@ def joblib(inputs: Inputs) -> Iterator[Turn]:
 
 @contextmanager
 def prefect(inputs: Inputs) -> Iterator[Turn]:
-    """Run as a Prefect flow on two threads, with the temporary server that it starts for itself."""
+    """Run as a Prefect flow on two threads, with the temporary server that Prefect starts."""
     with TemporaryDirectory(ignore_cleanup_errors=True) as home:
         os.environ |= {
             "PREFECT_HOME": home,

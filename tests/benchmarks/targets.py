@@ -1,4 +1,4 @@
-"""What flowkit means to reach, and whether it does: each target is held against the worst case that was measured."""
+"""Targets of the benchmarks; each is compared with the worst measured case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """One measured ratio, or quantity, and where it was found."""
+    """A measured ratio or quantity, and the description of its cell."""
 
     where: str
     value: float
@@ -25,15 +25,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A target and the cases that decide about it.
+    """A target and its measured cases.
 
     Attributes:
-        what: what is divided by what.
-        bound: the target, in the same unit as the cases.
-        unit: how a number is written: ``ratio``, ``ms``, ``µs`` or ``B``.
-        cases: what was measured.
-        at_least: whether the bound is a lower one.
-        information: whether the target is shown for information only: a time of a microsecond depends on the machine.
+        what: description of the value, such as the two sides of a ratio.
+        bound: the target, in the unit of the cases.
+        unit: format of the numbers: ``ratio``, ``ms``, ``µs`` or ``B``.
+        cases: the measured values.
+        at_least: whether the bound is a minimum.
+        information: whether the target is for information only, because short times depend on the machine.
     """
 
     what: str
@@ -45,30 +45,30 @@ class Target:
 
     @property
     def worst(self) -> Case | None:
-        """The case that is furthest off."""
+        """The worst case."""
         choose: Callable[..., Case] = min if self.at_least else max
         return choose(self.cases, key=lambda case: case.value) if self.cases else None
 
     @property
     def met(self) -> int:
-        """In how many cases it is met."""
+        """Number of cases that meet the target."""
         return sum(case.value >= self.bound if self.at_least else case.value <= self.bound for case in self.cases)
 
     @property
     def miss(self) -> float | None:
-        """How many times worse than the target the worst case is; less than 1 is better."""
+        """Ratio of the worst case to the target; less than 1 meets it."""
         if self.worst is None:
             return None
         return self.bound / self.worst.value if self.at_least else self.worst.value / self.bound
 
 
 def spaced(number: float) -> str:
-    """Write a whole number with spaces between the thousands."""
+    """Format an integer with spaces between the thousands."""
     return f"{number:,.0f}".replace(",", " ")
 
 
 def targets(bench: Bench) -> list[Target]:
-    """Hold every target against what was measured."""
+    """Return all targets with their measured cases."""
     plan, figures = bench.plan, bench.figures
     sizes = sorted({*plan.sizes, *plan.our_sizes})
 
@@ -164,7 +164,7 @@ def _once(bench: Bench, shapes: tuple[str, ...]) -> Iterator[Case]:
 
 
 def _steps(bench: Bench, lap: str, unit: str) -> Iterator[Case]:
-    """Yield seconds per task or edge; where plain objects with slots do the same step, say how much faster they are."""
+    """Yield seconds per task or edge, with the ratio to plain objects with slots where they have the same step."""
     for key, cell in bench.figures.items():
         if key[:2] == ("build", "flowkit") and (seconds := cell.median(lap)) is not None:
             inputs = SHAPES[key[2]](int(key[3]))
@@ -177,7 +177,7 @@ def _steps(bench: Bench, lap: str, unit: str) -> Iterator[Case]:
 
 
 def _growth(bench: Bench, small: int, large: int, *, own: bool = False) -> Iterator[Case]:
-    """Yield how much more a task costs in a large run; ``own`` takes off what the plain loop needs for it."""
+    """Yield the ratio of the cost of a task in a large run to that in a small run; ``own`` subtracts the plain loop."""
     for shape in SHAPES:
         for system in ("flowkit serial", "flowkit thread 2", "flowkit process 2"):
             costs = []
@@ -233,7 +233,7 @@ def _recording(bench: Bench) -> Iterator[Case]:
 def _logs(bench: Bench) -> Iterator[Case]:
     for key, cell in bench.figures.items():
         if key[0] == "logs":
-            for who in ("flowkit", "standard"):
-                ratio = cell.ratio(cell, who, "none")
+            for setup in ("flowkit", "standard"):
+                ratio = cell.ratio(cell, setup, "none")
                 if ratio is not None:
-                    yield Case(f"{who}, {key[1]}", ratio)
+                    yield Case(f"{setup}, {key[1]}", ratio)

@@ -1,4 +1,4 @@
-"""Tasks of 10 ms to 1 s: graphs from a seed, and the makespan of the greedy schedule that flowkit is held against."""
+"""Tasks of 10 ms to 1 s: random graphs, and makespans of greedy schedules for comparison."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SHORTEST, LONGEST = 0.01, 1.0
 
 
 def graph_of(kind: str, seed: int, count: int) -> tuple[Inputs, list[float]]:
-    """Return a graph and the seconds that each task takes, spread evenly on a logarithmic scale.
+    """Return a graph and the duration of each task in seconds, distributed evenly on a logarithmic scale.
 
     Args:
-        kind: ``"random"``, where a task needs up to three of the twelve before it, or ``"independent"``.
-        seed: what makes the graph the same each time.
-        count: how many tasks.
+        kind: ``"random"``, where a task takes up to three results of the twelve tasks before it, or ``"independent"``.
+        seed: seed of the random numbers.
+        count: number of tasks.
     """
     random = Random(seed)
     seconds = [SHORTEST * (LONGEST / SHORTEST) ** random.random() for _ in range(count)]
@@ -34,27 +34,27 @@ def graph_of(kind: str, seed: int, count: int) -> tuple[Inputs, list[float]]:
     return inputs, seconds
 
 
-def road(inputs: Inputs, lengths: list[float]) -> list[float]:
-    """Return, for each task, the length of the longest road from its beginning to an end of the graph."""
-    roads = list(lengths)
+def longest_paths(inputs: Inputs, lengths: list[float]) -> list[float]:
+    """Return, for each task, the length of the longest path from its start to an end of the graph."""
+    paths = list(lengths)
     for number in reversed(range(len(inputs))):
         for source in inputs[number]:
-            roads[source] = max(roads[source], lengths[source] + roads[number])
-    return roads
+            paths[source] = max(paths[source], lengths[source] + paths[number])
+    return paths
 
 
 def greedy(inputs: Inputs, seconds: list[float], workers: int, rank: list[float]) -> float:
-    """Return the makespan when no worker idles while a task is ready, and the ready task of highest rank goes first.
+    """Return the makespan of a schedule in which no worker is idle while a task is ready.
 
-    Among equals that is the first in topological order: no rule for ties is better than another over many graphs.
+    The ready task of the highest rank starts first; among equals, the first one in topological order.
     """
     after: Inputs = [[] for _ in inputs]
     for number, sources in enumerate(inputs):
         for source in sources:
             after[source].append(number)
-    place = _places(inputs, after)
+    index = _indices(inputs, after)
     waiting = [len(sources) for sources in inputs]
-    ready = [(-rank[number], place[number], number) for number, count in enumerate(waiting) if not count]
+    ready = [(-rank[number], index[number], number) for number, count in enumerate(waiting) if not count]
     heapify(ready)
     running: list[tuple[float, int]] = []
     now = 0.0
@@ -66,37 +66,37 @@ def greedy(inputs: Inputs, seconds: list[float], workers: int, rank: list[float]
         for number in after[ended]:
             waiting[number] -= 1
             if not waiting[number]:
-                heappush(ready, (-rank[number], place[number], number))
+                heappush(ready, (-rank[number], index[number], number))
     return now
 
 
-def _places(inputs: Inputs, after: Inputs) -> list[int]:
-    """Return the place of each task in topological order; among those that are free, by number."""
+def _indices(inputs: Inputs, after: Inputs) -> list[int]:
+    """Return the index of each task in topological order; ready tasks are ordered by number."""
     waiting = [len(sources) for sources in inputs]
     order = [number for number, count in enumerate(waiting) if not count]
-    for number in order:  # grows while it is read
+    for number in order:  # the loop appends to it
         for other in after[number]:
             waiting[other] -= 1
             if not waiting[other]:
                 order.append(other)
-    places = [0] * len(order)
-    for place, number in enumerate(order):
-        places[number] = place
-    return places
+    indices = [0] * len(order)
+    for index, number in enumerate(order):
+        indices[number] = index
+    return indices
 
 
 def best_greedy(inputs: Inputs, seconds: list[float], workers: int) -> float:
-    """Return the makespan of critical path first, for a scheduler that knows beforehand how long each task takes."""
-    return greedy(inputs, seconds, workers, road(inputs, seconds))
+    """Return the makespan of critical path first, for a scheduler that knows the duration of each task."""
+    return greedy(inputs, seconds, workers, longest_paths(inputs, seconds))
 
 
 def blind_greedy(inputs: Inputs, seconds: list[float], workers: int) -> float:
-    """Return the makespan of critical path first, for one that knows the graph alone and takes all tasks for equals."""
-    return greedy(inputs, seconds, workers, road(inputs, [1.0] * len(seconds)))
+    """Return the makespan of critical path first, for a scheduler that assumes equal durations."""
+    return greedy(inputs, seconds, workers, longest_paths(inputs, [1.0] * len(seconds)))
 
 
 class Nap:
-    """A task that sleeps: it takes its time whatever else the machine does."""
+    """A task that sleeps, so its duration does not depend on the load of the machine."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
