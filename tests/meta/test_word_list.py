@@ -39,7 +39,7 @@ PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-LIMIT = 185
+LIMIT = 161
 
 
 def text_files():
