@@ -114,6 +114,11 @@ def test_called_task_as_operand_is_type_error_with_corrected_source(wire, advice
     assert advice in str(caught.value)
 
 
+def test_called_async_task_is_shown_as_a_coroutine():
+    with pytest.raises(TypeError, match=r"^an operand of '>>' is a coroutine, not a task: 'fetch' was called"):
+        fetch() >> load
+
+
 def test_called_task_of_a_module_is_named_with_the_module():
     module = sys.modules[__name__]
     with pytest.raises(TypeError, match=r"write module\.count >> load, not module\.count\(\) >> load"):
@@ -160,3 +165,22 @@ def test_empty_list_as_operand_declares_no_edge():
     upstream = [each for each in (extract, count) if each is load]
     assert upstream >> load is load
     assert list() >> load is load  # noqa: C408 - a call that is not of a task
+
+
+# load << extract
+
+REVERSED = {
+    "tasks": (lambda: load << extract, "write extract >> load"),
+    "list on the right": (lambda: load << [extract, count], "write [extract, count] >> load"),
+    "list on the left": (lambda: [load, count] << extract, "write extract >> [load, count]"),
+    "group": (lambda: Group([load]) << extract, "write extract >> [load]"),
+    "result": (lambda: load << extract(), "write upstream >> load"),
+    "number": (lambda: 1 << load, "write load >> downstream"),
+}
+
+
+@pytest.mark.parametrize(("wire", "advice"), REVERSED.values(), ids=REVERSED)
+def test_reversed_operator_is_type_error_with_corrected_source(wire, advice):
+    with pytest.raises(TypeError) as caught:
+        wire()
+    assert str(caught.value) == f"tasks are wired with '>>', in the direction in which results go: {advice}"

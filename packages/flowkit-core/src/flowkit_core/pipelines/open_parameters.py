@@ -55,7 +55,8 @@ def check_open(
     keys: list[Any] = list(params)
     if odd := [name for name in keys if not isinstance(name, str)]:
         raise BindingError(
-            f"run(params=...) has the key {short_repr(odd[0])}, but its keys must be names of parameters"
+            f"run(params=...) has the key {short_repr(odd[0])}, but its keys must be names of parameters: "
+            f"write params={{'name': ...}}"
         )
     wanted: dict[str, list[str]] = {}  # parameter -> tasks that take it
     for node in open_nodes:
@@ -116,6 +117,8 @@ def _unwanted(
         has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has no open parameter"
     else:
         has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has an open parameter"
+        if not takes and name.isidentifier():
+            has += f": give a task a parameter {name!r} that no upstream fills, or leave it out"
     return BindingError(
         f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
     )

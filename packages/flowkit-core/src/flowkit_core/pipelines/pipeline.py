@@ -166,7 +166,10 @@ class Pipeline:
             raise TypeError(f"run() got {short_repr(executor)} as its executor: write run(params={{...}})")
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
-            raise BindingError(f"run(params=...) is {short_repr(params)}, but must map parameter names to values")
+            raise BindingError(
+                f"run(params=...) is {short_repr(params)}, but must map parameter names to values: "
+                f"write params={{'name': ...}}"
+            )
         graph.check_params(params or {})
         if callable(observers) and not hasattr(observers, "__iter__"):
             raise TypeError(
@@ -302,7 +305,8 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
         executor.execute(run)
         if not run.done:
             raise ExecutorError(
-                f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor"
+                f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "
+                f"its execute() must not return until run.done is true"
             )
         return run.close(run.error())
     except BaseException as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, TypeVar, overload
@@ -50,7 +50,10 @@ class Vertex:
         return self
 
     def __lshift__(self, other: object) -> NoReturn:
-        raise TypeError("tasks are wired with '>>', in the direction in which results go: write upstream >> downstream")
+        raise TypeError(_reversed_operator(self, other))
+
+    def __rlshift__(self, other: object) -> NoReturn:
+        raise TypeError(_reversed_operator(other, self))
 
     def after(self: V, *upstream: Vertex | Iterable[Vertex]) -> V:
         """Make this task wait for others without taking their results.
@@ -150,6 +153,21 @@ def _wire(
             target.wire(before, after, order_only)
 
 
+def _reversed_operator(downstream: object, upstream: object) -> str:
+    """Return the error text for ``downstream << upstream``."""
+    names = [_source_of(each, other) for each, other in ((upstream, "upstream"), (downstream, "downstream"))]
+    return f"tasks are wired with '>>', in the direction in which results go: write {' >> '.join(names)}"
+
+
+def _source_of(operand: object, default: str) -> str:
+    """Return source text for a task, or for a list of tasks."""
+    if isinstance(operand, Vertex):
+        return escape_control_chars(getattr(operand, "name", default))
+    if isinstance(operand, (list, tuple)) and operand and all(isinstance(each, Vertex) for each in operand):
+        return f"[{', '.join(_source_of(each, default) for each in operand)}]"
+    return default
+
+
 def no_task(method: Vertex) -> str:
     """Return the error text for a method that is used as a task."""
     name = getattr(method, "name", "?")
@@ -191,7 +209,8 @@ def _vertices(
 
 def described_operand(item: Any) -> str:
     """Return a description of an operand that is not a task, with the fix."""
-    return f"{short_repr(item)}, of type {type(item).__name__}, not a task: {advice_for(item)}"
+    shown = "a coroutine" if type(item) is CoroutineType else f"{short_repr(item)}, of type {type(item).__name__}"
+    return f"{shown}, not a task: {advice_for(item)}"
 
 
 def advice_for(item: Any) -> str:
@@ -205,7 +224,7 @@ def advice_for(item: Any) -> str:
     kind = type(item)
     if callable(getattr(kind, "visualize", None)) and callable(getattr(kind, "graph", None)):
         return "a pipeline cannot be wired: wire its tasks, or call its run() in a task, with @task"
-    if kind.__name__ == "coroutine":
+    if kind is CoroutineType:
         item.close()
         without = "calling an async function returns a coroutine: write the task's name without parentheses"
         return _advice_for_call() or without
