@@ -1,0 +1,45 @@
+"""Python files and folders of the repository have a limited size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILES = [path for folder in ("packages", "tests", "docs/examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+MAX_LINES = 600
+MAX_FILES = 20
+
+# Files and folders that are larger than the limits. Remove them from here when they are split.
+LARGE_FILES = {
+    "packages/flowkit-core/src/flowkit_core/pipelines/discovery.py",
+    "packages/flowkit-core/src/flowkit_core/pipelines/task.py",
+    "tests/core/test_task.py",
+    "tests/docs/test_promise.py",
+    "tests/exec/faults.py",
+    "tests/exec/test_conformance.py",
+    "tests/exec/test_process_faults.py",
+    "tests/exec/test_process_scripts.py",
+    "tests/exec/test_thread_faults.py",
+    "tests/state/test_cache.py",
+    "tests/state/test_fingerprint.py",
+    "tests/state/test_runs.py",
+}
+LARGE_FOLDERS = {"tests/core"}
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_file_has_at_most_600_lines():
+    lengths = {name(path): len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {file: length for file, length in lengths.items() if length > MAX_LINES and file not in LARGE_FILES} == {}
+
+
+def test_folder_has_at_most_20_python_files():
+    counts = Counter(name(path.parent) for path in FILES if path.name not in ("__init__.py", "conftest.py"))
+    assert {
+        folder: count for folder, count in counts.items() if count > MAX_FILES and folder not in LARGE_FOLDERS
+    } == {}
