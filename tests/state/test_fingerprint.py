@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_state import UnsupportedValueError
-from flowkit_state.fingerprint import changes, components, inputs, key, observed, short
+from flowkit_state.fingerprint import changes, components, initial_components, input_components, key, shortened
 
 
 @pytest.fixture
@@ -543,7 +543,7 @@ for _name, _tail in {
     "bound method": "class C:\n    m = g\nx = C().m\ndef f(): return x()",
     "context manager": "@contextlib.contextmanager\ndef x(): yield g(1)\ndef f():\n    with x(): pass",
     "single dispatch": "@functools.singledispatch\ndef x(a): pass\nx.register(int, g)\ndef f(): return x(1)",
-    "task": "class T:\n    _is_flowkit_task = True\n    func = staticmethod(g)\nx = T()\ndef f(): return x(1)",
+    "task": "class T:\n    __flowkit_wrapped__ = staticmethod(g)\nx = T()\ndef f(): return x(1)",
     "cached": "from flowkit_state import TaskCache\nx = TaskCache()(g)\ndef f(): return x(1)",
     "default": "def f(x=g): return x(1)",
     "set": "x = {g}\ndef f(): return x",
@@ -686,7 +686,7 @@ def test_what_has_no_content_is_refused_by_name(load, name):
         components(f)
     assert (caught.value.path, caught.value.type_name) == (label, type_name)
     assert "version" in caught.value.hint
-    assert observed(f) == observed(f)
+    assert initial_components(f) == initial_components(f)
 
 
 def test_locks_streams_and_sentinels_count_by_type(load):
@@ -716,7 +716,7 @@ def test_no_addresses(load):
 def resumed(load, before, after):
     """Return what has changed as a resume sees it, and what it does not see."""
     missed: dict[str, str] = {}
-    old, new = (observed(load(source).f, missed) for source in (before, after))
+    old, new = (initial_components(load(source).f, missed) for source in (before, after))
     return changes(old, new), [*missed.values()]
 
 
@@ -750,10 +750,10 @@ def test_what_moves_on_counts_as_it_began(load, tmp_path, monkeypatch, made, old
 
 def test_what_has_moved_on_is_the_same(load):
     module = load("import io, itertools\nA = itertools.count(1)\nB = io.StringIO('ab')\ndef f(): return A, B")
-    before = observed(module.f)
+    before = initial_components(module.f)
     next(module.A)
     module.B.read(1)
-    assert changes(before, observed(module.f)) == []
+    assert changes(before, initial_components(module.f)) == []
 
 
 @pytest.mark.parametrize(
@@ -825,9 +825,9 @@ def test_what_the_code_itself_sets_is_not_missed(load):
 
 def test_options_count_for_a_resume_as_they_were_first_seen(load):
     module = load("import argparse\nargs = argparse.Namespace(a=None)\ndef f(): return args.a")
-    before = observed(module.f), components(module.f)
+    before = initial_components(module.f), components(module.f)
     module.args.a = 1
-    assert changes(before[0], observed(module.f)) == []
+    assert changes(before[0], initial_components(module.f)) == []
     assert changes(before[1], components(module.f)) == ["constant etl.args.a has changed"]
 
 
@@ -1060,7 +1060,7 @@ def parsed(text):
 
 def given_to(function, *args, **kwargs):
     signature = inspect.signature(function)
-    return inputs(signature, signature.bind(*args, **kwargs).arguments)
+    return input_components(signature, signature.bind(*args, **kwargs).arguments)
 
 
 def test_inputs_are_by_name_with_defaults():
@@ -1070,7 +1070,7 @@ def test_inputs_are_by_name_with_defaults():
     assert given_to(f, 1) == given_to(f, a=1, b=2, c=3)
     assert changes(given_to(f, 1), given_to(f, 2, 2, c=4)) == ["input 'a' has changed", "input 'c' has changed"]
     signature = inspect.signature(f)
-    assert sorted(inputs(signature, {"a": 1}, ignore=("b", "more"))) == [
+    assert sorted(input_components(signature, {"a": 1}, ignore=("b", "more"))) == [
         "fingerprint format",
         "input a",
         "input c",
@@ -1234,5 +1234,5 @@ def test_changes_are_sentences():
         "function etl.g is new",
         "constant etl.A is gone",
     ]
-    assert changes(old, new) == changes(short(old), new) == changes(old, short(new)) == told
-    assert changes(old, old) == changes(old, short(old)) == []
+    assert changes(old, new) == changes(shortened(old), new) == changes(old, shortened(new)) == told
+    assert changes(old, old) == changes(old, shortened(old)) == []

@@ -52,7 +52,7 @@ def _logger() -> Logger | None:
     if logging is None or not hasattr(logging, "getLogger"):
         return None
     logger: Logger = logging.getLogger("flowkit")
-    logger.flowkit_where = where  # type: ignore[attr-defined]  # read by flowkit-log
+    logger.__flowkit_where__ = where  # type: ignore[attr-defined]  # read by flowkit-log
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
     place: Any = logger

@@ -164,7 +164,7 @@ class Results(dict[str, Any]):
 
     def _advice(self, key: object) -> str:
         """Return the fix for a key that is not a str."""
-        attribute = "name" if getattr(type(key), "_is_flowkit_task", False) else "__name__"
+        attribute = "name" if hasattr(type(key), "__flowkit_wrapped__") else "__name__"
         name = getattr(key, attribute, None)
         if not isinstance(name, str):
             return f"write a str, not a value of type {type(key).__name__}{self._others(short_repr(key))}"

@@ -60,6 +60,9 @@ class FlowkitLogger:
         """The full name of the logger, such as `flowkit.load`."""
         return self.logger.name
 
+    def __flowkit_fingerprint__(self) -> tuple[logging.Logger, dict[str, object]]:
+        return self.logger, self.context
+
     def bind(self, **context: object) -> FlowkitLogger:
         """Return a logger of the same name that adds this context to each of its lines.
 
@@ -193,7 +196,7 @@ class FlowkitLogger:
             attach(record, extra)
         if self.context or context:
             record.flowkit_context = attach(record, {**self.context, **context})
-        where = getattr(logging.getLogger(ROOT_NAME), "flowkit_where", None)  # set by flowkit-core when a run starts
+        where = getattr(logging.getLogger(ROOT_NAME), "__flowkit_where__", None)  # set by flowkit-core
         if where is not None:
             for name, value in where().items():
                 vars(record).setdefault(name, value)

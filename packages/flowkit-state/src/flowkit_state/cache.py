@@ -159,7 +159,7 @@ class TaskCache(ResultCache):
         def clear() -> int:
             return self._delete({key_prefix(plain, None)})
 
-        vars(cached).update(explain=explain, invalidate=invalidate, clear=clear, __flowkit_cached__=plain)
+        vars(cached).update(explain=explain, invalidate=invalidate, clear=clear, __flowkit_wrapped__=plain)
         return cast("CachedFunction[P, R]", cached)
 
     def clear(self) -> int:

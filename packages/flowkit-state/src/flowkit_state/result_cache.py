@@ -190,7 +190,7 @@ class ResultCache:
 
         prefix = key_prefix(function, name)
         own = self.state._serialization.serializers
-        mode = fingerprint.NORMAL if self._version is None else fingerprint.LENIENT
+        policy = fingerprint.CONSTANTS if self._version is None else fingerprint.VERSIONED
         try:
             signature = fingerprint.signature(function)
             given = signature.bind(*args, **kwargs).arguments
@@ -203,9 +203,9 @@ class ResultCache:
             content = evaluate(self._key, function, args, kwargs, name or name_of(function), ignore=ignore)
         try:
             if self._key is None:
-                parts = fingerprint.whole(function, signature, given, ignore, mode=mode, own=own)
+                parts = fingerprint.call_components(function, signature, given, ignore, policy=policy, own=own)
             else:
-                parts = fingerprint.components(function, mode, own)
+                parts = fingerprint.components(function, policy, own)
                 parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
             way = error.hint[:1].lower() + error.hint[1:]
@@ -216,7 +216,7 @@ class ResultCache:
             return reason
         if self._version is not None:
             parts["version of the cache"] = fingerprint.digest(encode(self._version))
-        return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.short(parts))
+        return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.shortened(parts))
 
     def _look_up(self, call: CallKey) -> Any:
         try:

@@ -105,7 +105,6 @@ class Task(Vertex, Generic[P, R_co]):
     when: Callable[..., Any] | None = None
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
-    _is_flowkit_task = True
     # Attributes that pipelines read; see edges.py and scopes.py. These defaults are right for nearly all tasks.
     _is_plain = True  # without retries, condition, trigger and cache
     _is_copy = False
@@ -268,6 +267,11 @@ class Task(Vertex, Generic[P, R_co]):
     def retry_on(self) -> Any:
         """Which exceptions are retried: a class, a sequence of classes, or a function of the exception; None: all."""
         return self.retry.retry_on
+
+    @property
+    def __flowkit_wrapped__(self) -> Callable[..., Any]:
+        """The function, for fingerprints of code; see "Special attributes" in the documentation of the layers."""
+        return self.func
 
     @property
     def is_async(self) -> bool:

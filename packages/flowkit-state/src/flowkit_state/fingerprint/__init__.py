@@ -1,6 +1,6 @@
-"""What a function is and what it was called with, by label, the same in every process.
+"""Fingerprints of functions and of their arguments: components, which are digests by label.
 
-`changes(components(f), components(g))` says what makes one function different from another.
+The components are the same in every process. `changes(components(f), components(g))` says how two functions differ.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from contextlib import suppress
 from types import FunctionType
 
 from flowkit_state.fingerprint.code import shape
-from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, Walk, digest
+from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, DependencyCollector, digest
+from flowkit_state.fingerprint.policy import CONSTANTS, RECORDED, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code
-from flowkit_state.fingerprint.values import FIXED, LENIENT, NORMAL
 from flowkit_state.module_names import module_label
 
 TYPE_CHECKING = False
@@ -21,55 +21,54 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
+    from flowkit_state.fingerprint.policy import Policy
     from flowkit_state.serialization.serializer_protocol import Serializer
 
 __all__ = [
-    "LENIENT",
-    "NORMAL",
+    "CONSTANTS",
+    "VERSIONED",
+    "call_components",
     "changes",
     "components",
     "digest",
     "has_same_format",
-    "inputs",
+    "initial_components",
+    "input_components",
     "key",
-    "observed",
-    "short",
+    "shortened",
     "signature",
-    "whole",
 ]
 
 _signatures: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictionary()
-_SHORT = 16  # hexadecimal digits that are kept for comparison
+_SHORT = 16  # hexadecimal digits of a shortened digest
 
 
 def components(
-    function: object, mode: int = NORMAL, own: Sequence[Serializer] = (), missed: dict[str, str] | None = None
+    function: object, policy: Policy = CONSTANTS, own: Sequence[Serializer] = (), missed: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Return what `function` does depends on: a digest for each thing, by label.
+    """Return the components of a function: its code, and all code and values that it uses.
 
     Args:
-        function: anything that can be called.
-        mode: `NORMAL`; `LENIENT` to count what has no content (a client, a connection) by its type alone, instead of
-            refusing it; `FIXED` to do so, and to count what a program may change as it goes as it was first seen.
-        own: the user's serializers, for values that have no form of their own.
-        missed: takes what cannot be compared and is counted by its type, in words, in the mode `FIXED`.
+        function: any callable.
+        policy: how the values that the code reads are compared.
+        own: the user's serializers, for values of types that are not supported otherwise.
+        missed: receives the values that count by their type alone, as text by label, if the policy records them.
 
     Raises:
-        UnsupportedValueError: a constant, a default or a variable of a closure has no content to go by.
+        UnsupportedValueError: a constant, a default or a variable of a closure has no comparable content.
     """
-    alone = _alone(function)
-    if alone is not None:
+    if (alone := _code_component(function)) is not None:
         return alone
-    walk = Walk(mode, own)
-    walk.function(function)
-    found = walk.finish()
+    collector = DependencyCollector(policy, own)
+    collector.add_function(function)
+    found = collector.collect()
     if missed is not None:
-        missed.update(walk.missed)
+        missed.update(collector.missed)
     return found
 
 
-def _alone(function: object) -> dict[str, str] | None:
-    """Return the components of a function that depends on nothing but its own code; None for any other."""
+def _code_component(function: object) -> dict[str, str] | None:
+    """Return the components of a function of the project that uses nothing but builtins; None for any other."""
     if type(function) is not FunctionType or function.__closure__ is not None or vars(function):
         return None
     code, namespace = function.__code__, function.__globals__
@@ -83,42 +82,42 @@ def _alone(function: object) -> dict[str, str] | None:
     return {FORMAT_LABEL: FORMAT, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
 
 
-def observed(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the components of `function` as the program is written, not as it has changed its lists and objects."""
-    return components(function, FIXED, missed=missed)
+def initial_components(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the components of `function` with lists and objects as they were when this process first saw them."""
+    return components(function, RECORDED, missed=missed)
 
 
-def inputs(signature: Signature, given: Mapping[str, object], ignore: Collection[str] = ()) -> dict[str, str]:
-    """Return a digest of each argument `given` by name, with defaults filled in, and the classes that they are of.
+def input_components(signature: Signature, given: Mapping[str, object], ignore: Collection[str] = ()) -> dict[str, str]:
+    """Return the components of arguments `given` by name, with defaults filled in, and of the classes that they use.
 
-    Raises `UnsupportedValueError` where an argument cannot be written down faithfully.
+    Raises `UnsupportedValueError` if an argument has no comparable content.
     """
-    walk = Walk()
-    walk.inputs(signature, given, frozenset(ignore))
-    return walk.finish()
+    collector = DependencyCollector()
+    collector.add_inputs(signature, given, frozenset(ignore))
+    return collector.collect()
 
 
-def whole(
+def call_components(
     function: object,
     signature: Signature,
     given: Mapping[str, object],
     ignore: Collection[str] = (),
     *,
-    mode: int = NORMAL,
+    policy: Policy = CONSTANTS,
     own: Sequence[Serializer] = (),
 ) -> dict[str, str]:
-    """Return the components of `function` and its `inputs`, which may share some."""
-    walk = Walk(mode, own)
-    walk.function(function)
-    walk.inputs(signature, given, frozenset(ignore))
-    return walk.finish()
+    """Return the components of a call: those of `function` and those of its arguments."""
+    collector = DependencyCollector(policy, own)
+    collector.add_function(function)
+    collector.add_inputs(signature, given, frozenset(ignore))
+    return collector.collect()
 
 
 def signature(function: Any) -> Signature:
-    """Return the signature of `function`, worked out once. Raises `ValueError` or `TypeError` where it has none."""
+    """Return the signature of `function`, computed once. Raises `ValueError` or `TypeError` if it has none."""
     try:
         known = _signatures.get(function)
-    except TypeError:  # it cannot be hashed, or not be referred to weakly
+    except TypeError:  # it cannot be hashed, or not be referenced weakly
         known = None
     if known is None:
         import inspect
@@ -134,37 +133,38 @@ def key(parts: Mapping[str, str]) -> str:
     return digest(sorted(parts.items()))
 
 
-def short(parts: Mapping[str, str]) -> dict[str, str]:
-    """Return the components with digests just long enough to compare."""
+def shortened(parts: Mapping[str, str]) -> dict[str, str]:
+    """Return components with digests that are just long enough to compare."""
     return {label: text if _is_text(label) else text[:_SHORT] for label, text in parts.items()}
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Return what makes `new` components different from `old` ones, a sentence each; digests may be short."""
+    """Return how `new` components differ from `old` ones, a sentence each. Their digests may be shortened."""
     if not has_same_format(old, new):
         return ["the format of fingerprints has changed with flowkit-state"]
-    told = []
+    found = []
     for label, text in new.items():
         before = old.get(label)
         if before is None:
-            told.append(f"{_shown(label)} is new")
+            found.append(f"{_described(label)} is new")
         elif _is_text(label):
             if text != before:
-                told.append(f"{label} is {text}, was {before}")
+                found.append(f"{label} is {text}, was {before}")
         elif text[:_SHORT] != before[:_SHORT]:
-            told.append(f"{_shown(label)} has changed")
-    return [*told, *(f"{_shown(label)} is gone" for label in old if label not in new)]
+            found.append(f"{_described(label)} has changed")
+    return [*found, *(f"{_described(label)} is gone" for label in old if label not in new)]
 
 
 def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Return whether the digests of two dictionaries of components can be compared."""
+    """Return whether the digests of two fingerprints can be compared."""
     return old.get(FORMAT_LABEL) == new.get(FORMAT_LABEL)
 
 
 def _is_text(label: str) -> bool:
+    """Return whether a component is a text, such as a version, instead of a digest."""
     return label in ("python", FORMAT_LABEL) or label.startswith("package ")
 
 
-def _shown(label: str) -> str:
+def _described(label: str) -> str:
     kind, _, name = label.partition(" ")
     return f"input {name!r}" if kind == "input" else label

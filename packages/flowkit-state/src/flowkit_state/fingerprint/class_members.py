@@ -1,4 +1,4 @@
-"""What a class statement of the project has written down: methods and constants, not what Python made of them."""
+"""The members that a class statement defines: methods and constants, without those that Python generates."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CODE = (FunctionType, staticmethod, classmethod, property)
+_DATACLASS_FLAGS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")  # of all versions of Python
 _PARTS = {
     "property": ("fget", "fset", "fdel"),
     "staticmethod": ("__func__",),
@@ -21,13 +22,24 @@ _PARTS = {
     "cached_property": ("func",),
 }
 _MAKERS = frozenset(["abc", "collections", "dataclasses", "enum", "typing"])
-_ABOUT_CLASSES = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
-_PLAIN = (str, bytes, int, float)  # what a dunder that a person writes is bound to; others are Python's or a library's
-_INTERNAL = frozenset(["_abc_impl", "_fields", "_field_defaults"])
+_METADATA = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
+_PLAIN = (str, bytes, int, float)  # types of dunder attributes that users define, such as __tablename__
+_INTERNAL = frozenset(
+    [
+        "_abc_impl",
+        "_fields",
+        "_field_defaults",
+        "_is_protocol",
+        "_is_runtime_protocol",
+        "__annotate__",
+        "__annotate_func__",
+        "__callable_proto_members_only__",
+    ]
+)
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of the members of `cls` that say what it does."""
+    """Yield the names and values of the members of `cls` that define what it does."""
     values = (
         {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None
     )
@@ -38,7 +50,7 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
             continue
         code = isinstance(unwrapped(value), _CODE)
         special = name.startswith("_" if enum else "__") and name.endswith("_")
-        if special and not code and (enum or generated or name in _ABOUT_CLASSES or not isinstance(value, _PLAIN)):
+        if special and not code and (enum or generated or name in _METADATA or not isinstance(value, _PLAIN)):
             continue
         if values is not None and name in values:
             continue
@@ -57,12 +69,14 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         yield "_fields", cls._fields  # type: ignore[attr-defined]
         yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
     if "__dataclass_fields__" in vars(cls):
-        yield "__dataclass_params__", repr(vars(cls)["__dataclass_params__"])
+        parameters = vars(cls)["__dataclass_params__"]
+        flags = [bool(getattr(parameters, name)) for name in _DATACLASS_FLAGS]
+        yield "__dataclass_params__", [*flags, "__slots__" in vars(cls), getattr(cls, "__match_args__", ())]
         yield "__dataclass_fields__", [_field(field) for field in vars(cls)["__dataclass_fields__"].values()]
 
 
 def _is_generated(value: Any, from_fields: bool) -> bool:
-    """Return whether the standard library made this, from fields where the class has any: they tell all about it."""
+    """Return whether the standard library generated a member; `from_fields` is whether the class has fields."""
     function = getattr(value, "__func__", value)
     function = getattr(function, "__wrapped__", function)
     if type(function).__qualname__ == "_tuplegetter":

@@ -1,4 +1,4 @@
-"""Names to objects, as the interpreter does it, but without running anything of the objects themselves."""
+"""Resolution of names to objects, as the interpreter does it, but without running code of the objects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
     from flowkit_state.fingerprint.data_flow import Path
 
-    Slot = tuple[int, str]  # where a name is bound: the address of its namespace (or cell, or function), and the name
+    Slot = tuple[int, str]  # a variable or an attribute: the address of its namespace, cell or owner, and its name
 
-_ABOUT_MODULES = frozenset(["__name__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__"])
+WRAPPED = "__flowkit_wrapped__"
+"""The attribute of tasks and cached functions that is the function inside."""
+
+_MODULE_METADATA = frozenset(["__name__", "__doc__", "__package__", "__spec__", "__loader__", "__builtins__"])
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "<unset>"})()
 
 
 class Scope:
-    """What the names in a function mean."""
+    """The variables that are visible in a function."""
 
     __slots__ = ("cells", "function", "globals", "owner")
 
@@ -30,18 +33,19 @@ class Scope:
         self.cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
 
     def slot(self, path: Path) -> Slot:
-        """Return where the name that a path begins with is bound, or would be."""
+        """Return the variable that a path begins with; it may not exist yet."""
         kind, name = path[:2]
         return (id(self.cells.get(name)), "") if kind == "cell" else (id(self.globals), name)
 
     def start(self, path: Path) -> tuple[Any, str, Slot] | None:
-        """Return what a path begins with, the label of that if it is a constant, and where it is bound; None: nowhere.
+        """Return the value of the variable that a path begins with, its label as a constant, and the variable itself.
 
-        An import inside the function gives the module; one of the project is imported for that.
+        None if it does not exist or has no value. For an import inside the function, the value is the module, which is
+        imported now if it is a module of the project.
         """
         kind, name = path[:2]
         if kind == "global":
-            if name not in self.globals or name in _ABOUT_MODULES:
+            if name not in self.globals or name in _MODULE_METADATA:
                 return None
             return self.globals[name], f"constant {module_label(self.globals)}.{name}", self.slot(path)
         if kind == "cell":
@@ -56,7 +60,7 @@ class Scope:
         return None if module is None else (module, "", (id(module), ""))
 
     def value(self, path: Path) -> Any:
-        """Return what a path leads to, as far as that can be seen without running anything; or `UNSET`."""
+        """Return the value of a path, as far as it can be found without running code; or `UNSET`."""
         found = self.start(path)
         value = UNSET if found is None else found[0]
         for name in path[2:]:
@@ -70,7 +74,7 @@ class Scope:
 
 
 def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
-    """Return whether `value` is an instance, without asking itself: a proxy says what it stands for, or fails."""
+    """Return whether `value` is an instance, by its type alone: the `__class__` of a proxy is that of its target."""
     return issubclass(type(value), kinds)
 
 
@@ -83,24 +87,24 @@ def attribute(holder: Any, name: str) -> Any:
         elif not is_a(holder, (ModuleType, FunctionType)):
             places += type(holder).__mro__
         for place in places:
-            found = _held(place).get(part, UNSET)
+            found = _namespace(place).get(part, UNSET)
             if found is not UNSET:
                 break
         else:
-            found = _late(holder, part) if is_a(holder, ModuleType) else UNSET
+            found = _loaded_on_access(holder, part) if is_a(holder, ModuleType) else UNSET
         holder = found
     return holder
 
 
-def _held(place: Any) -> dict[str, Any]:
+def _namespace(place: Any) -> dict[str, Any]:
     try:
         return place.__dict__  # type: ignore[no-any-return]
-    except Exception:  # it has slots, or is a proxy of nothing yet
+    except Exception:  # it has slots, or is a proxy without a target
         return {}
 
 
-def _late(module: ModuleType, name: str) -> Any:
-    """Return a part of a package, imported for that if it is the project's, or what a module makes when asked for."""
+def _loaded_on_access(module: ModuleType, name: str) -> Any:
+    """Return a submodule, imported now if it is of the project, or what `__getattr__` of the module returns."""
     from importlib import import_module
     from importlib.util import find_spec
 
@@ -117,9 +121,9 @@ def _late(module: ModuleType, name: str) -> Any:
 
 
 def imported(kind: str, name: str, namespace: dict[str, Any]) -> ModuleType | None:
-    """Return the module that an import gives; for a foreign one, which need not be loaded, one of the same name.
+    """Return the module of an import statement; None if it cannot be imported.
 
-    None where it cannot be imported.
+    A foreign module is not imported: if it has not been, the result is an empty module of the same name.
     """
     from importlib import import_module
     from importlib.util import resolve_name
@@ -129,7 +133,7 @@ def imported(kind: str, name: str, namespace: dict[str, Any]) -> ModuleType | No
         if of_module(full) is not None:
             return sys.modules.get(full) or ModuleType(full)
         module = import_module(full)
-    except Exception:  # what the function would meet as well, and may have an answer to
+    except Exception:  # the function gets the same exception when it runs, and may handle it
         return None
     return sys.modules[full.partition(".")[0]] if kind == "package" else module
 
@@ -141,11 +145,11 @@ def _loaded(name: str) -> ModuleType | None:
 
 
 def public_name(value: Any) -> str | None:
-    """Return the name by which anybody finds a foreign thing, as `module:name`; None for all else."""
+    """Return `module:name` of a foreign object that can be found by that name; None for any other."""
     try:
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
         module = getattr(value, "__module__", None) or type(value).__module__
-    except Exception:  # a proxy of nothing yet
+    except Exception:  # a proxy without a target
         return None
     if not isinstance(name, str) or not isinstance(module, str) or module not in sys.modules:
         return None
@@ -155,12 +159,17 @@ def public_name(value: Any) -> str | None:
 
 
 def unwrapped(value: Any) -> Any:
-    """Return the function inside a task, a cached function, a `functools.lru_cache`; anything else as it is."""
+    """Return the function of a task, of a cached function or of a `functools.lru_cache`; any other value as it is."""
     while True:
-        if is_a(value, FunctionType) and "__flowkit_cached__" in vars(value):
-            value = vars(value)["__flowkit_cached__"]
-        elif getattr(type(value), "_is_flowkit_task", False):
-            value = value.func
+        if is_a(value, FunctionType):
+            attributes = vars(value)
+            wrapped = attributes.get(WRAPPED)
+            # functools.wraps copies the attribute to functions that do more than the wrapped one.
+            if wrapped is None or attributes.get("__wrapped__") is not wrapped:
+                return value
+            value = wrapped
+        elif hasattr(type(value), WRAPPED):
+            value = getattr(value, WRAPPED)
         elif type(value).__qualname__ == "_lru_cache_wrapper":
             value = value.__wrapped__
         else:

@@ -1,7 +1,7 @@
-"""Whose code it is: the project's, or that of the standard library or of an installed package, which have versions.
+"""Origin of code: the project, the standard library, or an installed package.
 
-What is foreign is described by a dictionary of components: empty for the standard library, which comes with Python,
-else `{"package requests": "2.32.3"}`. `None` stands for the project.
+The code of the project is compared. Foreign code is represented by components with its version:
+`{"package requests": "2.32.3"}` for a package, an empty dictionary for the standard library; `None` is the project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STANDARD = os.path.realpath(os.path.dirname(os.__file__)) + os.sep
 
 
 def of_code(file: str, module: object) -> Foreign:
-    """Return whose code of the file `file` is, or where it was made from text, of the module called `module`."""
+    """Return the origin of code from a file; for code made from text, of the module called `module`."""
     if file.startswith("<"):
         return {} if file.startswith("<frozen ") else of_module(module)
     if isinstance(module, str) and module.partition(".")[0] in OURS:
@@ -33,7 +33,7 @@ def of_code(file: str, module: object) -> Foreign:
 
 @cache
 def of_module(name: object) -> Foreign:
-    """Return whose the module called `name` is; it need not be imported."""
+    """Return the origin of the module called `name`, which may not have been imported."""
     if not isinstance(name, str):
         return None
     top = name.partition(".")[0]
@@ -57,7 +57,7 @@ def _file_of(name: str) -> str | None:
         from importlib.util import find_spec
 
         try:
-            spec = find_spec(name.partition(".")[0])  # of the top alone: for a part of it, that would be imported
+            spec = find_spec(name.partition(".")[0])  # find_spec() would import the parent of a submodule
         except (ImportError, ValueError):
             return None
     places = getattr(spec, "submodule_search_locations", None)
@@ -75,7 +75,7 @@ def _of_file(file: str) -> Foreign:
 
 
 def _of_package(name: str) -> Foreign:
-    """Return what provides the package, by version. Without one, its code is all there is to go by."""
+    """Return the versions of the distributions of a package; None if there are none, so that its code is compared."""
     found: dict[str, str] = {}
     for distribution in _distributions().get(name, ()):
         found.update(_version(distribution))
@@ -95,5 +95,5 @@ def _version(distribution: str) -> dict[str, str]:
 
     try:
         return {f"package {distribution}": version(distribution)}
-    except PackageNotFoundError:  # flowkit itself, run from its source
+    except PackageNotFoundError:  # flowkit run from its source tree
         return {f"package {distribution}": "unknown"}

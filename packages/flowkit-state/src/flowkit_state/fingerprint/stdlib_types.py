@@ -1,39 +1,38 @@
-"""What objects of the standard library are: data, what moves on as it is used, or a handle to something else.
+"""What instances of classes of the standard library are: data, stateful objects, or objects of one process.
 
-Data is what has all there is to it in its attributes, where it can be compared: a parsed command line, a template.
+The attributes of data can be compared. All classes that are not listed here are opaque.
 """
 
 from __future__ import annotations
 
 from flowkit_state.fingerprint.provenance import of_module
-from flowkit_state.serialization.class_references import _is_filled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from types import MemberDescriptorType
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-_OPTIONS = frozenset(["argparse.Namespace", "optparse.Values"])
-_WORLD = frozenset(
+_DATA = frozenset(
     [
-        "ftplib",
-        "http.client",
-        "imaplib",
-        "mailbox",
-        "pathlib",
-        "poplib",
-        "smtplib",
-        "subprocess",
-        "tempfile",
-        "unittest",
-        "weakref",
-        "xmlrpc",
+        "argparse",
+        "collections",
+        "configparser",
+        "contextlib",
+        "csv",
+        "datetime.tzinfo",  # a base class; datetime.timezone and the others have a form of their own
+        "email",
+        "fractions",
+        "ipaddress",
+        "json",
+        "optparse",
+        "string",
+        "types",
+        "urllib",
     ]
 )
-"""Modules whose objects are more than they hold: connections, names that are new in each process, caches that fill."""
+"""Packages, modules and classes whose instances hold nothing but their attributes."""
 
-_OF_THE_PROCESS = frozenset(
+_PROCESS = frozenset(
     [
         "_contextvars",
         "_io",
@@ -51,10 +50,27 @@ _OF_THE_PROCESS = frozenset(
         "threading",
     ]
 )
-"""Modules, and a class, whose objects are made for one process: they say nothing that would hold in another."""
+"""Packages, modules and classes whose instances belong to one process: locks, loggers, files, random generators."""
 
-_MANAGED_DICT = 1 << 4  # a flag of classes, whose instances have a __dict__ that is no part of their size
-_POINTER = tuple.__itemsize__
+WITHOUT_CONTENT = frozenset(
+    [
+        "builtins.object",
+        "dataclasses._MISSING_TYPE",
+        "_contextvars.ContextVar",
+        "_thread.lock",
+        "_thread.RLock",
+        "_thread._local",
+        "threading.Barrier",
+        "threading.Condition",
+        "threading.Event",
+        "threading.Semaphore",
+        "threading.BoundedSemaphore",
+        "asyncio.locks.Event",
+        "asyncio.locks.Lock",
+        "asyncio.locks.Semaphore",
+    ]
+)
+"""Classes whose instances differ in nothing that could be compared: as constants they count by type."""
 
 
 def name_of(cls: type) -> str:
@@ -63,64 +79,46 @@ def name_of(cls: type) -> str:
 
 
 def is_options(value: object) -> bool:
-    """Return whether `value` is what the command line was parsed to: no more than names for values."""
-    return name_of(type(value)) in _OPTIONS
+    """Return whether `value` is a parsed command line, whose options are compared one by one."""
+    return name_of(type(value)) == "argparse.Namespace"
 
 
 def is_of_process(cls: type) -> bool:
-    """Return whether instances are left out where runs of two processes are compared: locks, loggers, files, chance."""
-    name = name_of(cls)
-    if name.startswith("numpy.random."):
-        return True
-    return not _OF_THE_PROCESS.isdisjoint([name, name.partition(".")[0]]) and of_module(cls.__module__) == {}
+    """Return whether the content of instances does not matter if runs in two processes are compared."""
+    return name_of(cls).startswith("numpy.random.") or _is_listed(cls, _PROCESS)
 
 
 def is_data(cls: type) -> bool:
-    """Return whether this class of the standard library stands for nothing but what its instances hold."""
-    handle = not _WORLD.isdisjoint([cls.__module__, cls.__module__.partition(".")[0]]) or is_of_process(cls)
-    return not handle and of_module(cls.__module__) == {}
+    """Return whether instances of a class of the standard library are compared by their attributes."""
+    return _is_listed(cls, _DATA)
 
 
-def holds_all(cls: type, base: type, slots: Mapping[str, MemberDescriptorType]) -> bool:
-    """Return whether instances hold no more than their attributes and what an instance of `base` holds.
-
-    It is how Python itself finds out what it can pickle: one that is larger has parts that only its C code sees.
-    """
-    if slots and base.__itemsize__:  # they are names for parts of a tuple of C code, which may have more
-        return False
-    pointers = len(slots) + (cls.__weakrefoffset__ > 0 and not base.__weakrefoffset__)
-    pointers += bool(cls.__dictoffset__ and not cls.__flags__ & _MANAGED_DICT and not base.__dictoffset__)
-    return cls.__itemsize__ == base.__itemsize__ and cls.__basicsize__ <= base.__basicsize__ + pointers * _POINTER
+def _is_listed(cls: type, names: frozenset[str]) -> bool:
+    listed = not names.isdisjoint([name_of(cls), cls.__module__, cls.__module__.partition(".")[0]])
+    return listed and of_module(cls.__module__) == {}
 
 
-def held(value: object, slots: Mapping[str, MemberDescriptorType]) -> dict[str, Any]:
-    """Return the attributes that an object has of its own."""
-    found = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _is_filled(slot, value)}
-    found.update(getattr(value, "__dict__", {}))
-    return found
-
-
-# Those that have a form of their own: tuples, for what is made anew each time must not be taken for an object of the
-# program, of which it is kept how it was first seen.
+# The content of some types. The parts are tuples: lists that are made for each look at a value would be taken for lists
+# of the program, which policies with `snapshot_mutable` keep as they were first seen.
 
 
 def parser(value: Any) -> list[Any]:
-    """Return what a `configparser` parser holds, also what tells how that is read."""
+    """Return the content of a `configparser` parser, and the settings that change how it is read."""
     sections = [(name, value.items(name, raw=True)) for name in value.sections()]
-    told = tuple(part for name, options in sections for part in (name, len(options), *_flat(options)))
-    return [_flat(value.defaults().items()), told, *_reading(value)]
+    content = tuple(part for name, options in sections for part in (name, len(options), *_flat(options)))
+    return [_flat(value.defaults().items()), content, *_settings(value)]
 
 
 def section(value: Any) -> list[Any]:
-    """Return what a section of such a parser holds; of the others only if values may refer to them."""
+    """Return the content of a section of such a parser; with the whole parser if values may refer to other sections."""
     whole = value.parser
-    settings = _reading(whole)
-    alone = settings[0].__qualname__ in ("NoneType", "Interpolation", "BasicInterpolation", "LegacyInterpolation")
-    alone = alone and of_module(settings[0].__module__) == {}
-    return [value.name, _flat(whole.items(value.name, raw=True)), *settings, None if alone else whole]
+    settings = _settings(whole)
+    is_local = settings[0].__qualname__ in ("NoneType", "Interpolation", "BasicInterpolation", "LegacyInterpolation")
+    is_local = is_local and of_module(settings[0].__module__) == {}
+    return [value.name, _flat(whole.items(value.name, raw=True)), *settings, None if is_local else whole]
 
 
-def _reading(value: Any) -> list[Any]:
+def _settings(value: Any) -> list[Any]:
     interpolation = type(getattr(value, "_interpolation", None))
     return [interpolation, _flat(value.converters.items()), value.BOOLEAN_STATES, value.default_section]
 
@@ -130,26 +128,29 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> tuple[Any, ...]:
 
 
 def context(value: Any) -> list[Any]:
-    """Return the settings of a `decimal.Context`, not what has happened in it."""
+    """Return the settings of a `decimal.Context`, without its flags."""
     traps = tuple(sorted(signal.__name__ for signal, on in value.traps.items() if on))
     return [value.prec, value.rounding, value.Emin, value.Emax, value.capitals, value.clamp, traps]
 
 
-def moving(value: Any) -> Any:
-    """Return how far `value` is, which moves on as it is used; None if there is nothing to it."""
+# Stateful objects, which change as they are used
+
+
+def is_stateful(cls: type) -> bool:
+    """Return whether instances can be compared, but only as they were first seen."""
+    return name_of(cls) in _STATES
+
+
+def state(value: Any) -> Any:
+    """Return the state of a stateful object; None if it is the initial one, or cannot be read."""
     try:
-        return _MOVING[name_of(type(value))](value)
-    except Exception:  # it is closed
+        return _STATES[name_of(type(value))](value)
+    except Exception:  # the file is closed
         return None
 
 
-def is_moving(cls: type) -> bool:
-    """Return whether instances can be compared, but only as they were first seen."""
-    return name_of(cls) in _MOVING
-
-
 def _file(value: Any) -> str | None:
-    """Return the name of a file that is read; what is written to is no input."""
+    """Return the name of a file that is read. A file that is written is not an input."""
     name, mode = value.name, value.mode
     return name if isinstance(name, str) and mode.startswith("r") and "+" not in mode else None
 
@@ -159,7 +160,7 @@ def _buffer(value: Any) -> Any:
     return [content, position] if content else None
 
 
-_MOVING: dict[str, Callable[[Any], Any]] = {
+_STATES: dict[str, Callable[[Any], Any]] = {
     "_io.TextIOWrapper": _file,
     "_io.BufferedReader": _file,
     "_io.FileIO": _file,

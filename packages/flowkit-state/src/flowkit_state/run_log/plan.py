@@ -65,9 +65,9 @@ class PipelinePlan:
             key = keys.get(functions)
             if key is None:
                 unseen: dict[str, str] = {}
-                components = fingerprint.observed(task.func, unseen)
+                components = fingerprint.initial_components(task.func, unseen)
                 if task.when is not None:
-                    condition = fingerprint.observed(task.when, unseen)
+                    condition = fingerprint.initial_components(task.when, unseen)
                     components |= {f"{label} (in its condition)": part for label, part in condition.items()}
                 key = keys[functions] = fingerprint.digest(components)
                 codes[key], unverifiable[key] = components, unseen.values()

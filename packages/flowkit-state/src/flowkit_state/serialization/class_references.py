@@ -126,8 +126,7 @@ def dataclass_fields(value: Any) -> dict[str, Any]:
         object.__new__(cls)
     except TypeError:
         raise RefusedError("a dataclass that inherits from a builtin type", "Convert it to a dict first.") from None
-    stored = {name: slot.__get__(value, cls) for name, slot in _slots(cls).items() if _is_filled(slot, value)}
-    stored.update(getattr(value, "__dict__", {}))
+    stored = attributes(value)
     names = _field_names(cls)
     for name in names:
         if name not in stored:
@@ -152,6 +151,15 @@ def dataclass_from(name: str, fields: dict[str, Any]) -> Any:
         else:
             made.__dict__[field] = value
     return made
+
+
+def attributes(value: object) -> dict[str, Any]:
+    """Return the attributes that an object stores, in slots and in its `__dict__`."""
+    slots = _slots(type(value))
+    slots.pop("__dict__", None)
+    found = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _is_filled(slot, value)}
+    found.update(getattr(value, "__dict__", {}))
+    return found
 
 
 def _field_names(cls: Any) -> list[str]:

@@ -1,0 +1,43 @@
+"""How strictly values are compared."""
+
+from __future__ import annotations
+
+
+class Policy:
+    """How a fingerprint treats values without comparable content, and values that change.
+
+    Attributes:
+        accepts_opaque: whether a value without comparable content counts by its type, instead of being refused.
+        snapshot_mutable: whether lists and objects count as they were when this process first saw them.
+        records_misses: whether values that count by their type alone are recorded.
+        data_only: whether objects that may be handles, such as instances of a class that is not a dataclass, are
+            refused although their attributes can be compared.
+    """
+
+    __slots__ = ("accepts_opaque", "data_only", "records_misses", "snapshot_mutable")
+
+    def __init__(
+        self,
+        *,
+        accepts_opaque: bool = False,
+        snapshot_mutable: bool = False,
+        records_misses: bool = False,
+        data_only: bool = False,
+    ) -> None:
+        self.accepts_opaque = accepts_opaque
+        self.snapshot_mutable = snapshot_mutable
+        self.records_misses = records_misses
+        self.data_only = data_only
+
+
+INPUTS = Policy(data_only=True)
+"""For the arguments of a call."""
+
+CONSTANTS = Policy()
+"""For the values that code reads."""
+
+VERSIONED = Policy(accepts_opaque=True)
+"""For the values that code reads, if the user gives a version for those that cannot be compared."""
+
+RECORDED = Policy(accepts_opaque=True, snapshot_mutable=True, records_misses=True)
+"""For the values that code reads, if runs in two processes are compared: what the program changes does not count."""
