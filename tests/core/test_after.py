@@ -43,7 +43,7 @@ def edges(*tasks):
 
 
 def test_after_runs_task_later_and_passes_nothing():
-    """faults.md: create_table >> insert(db="prod.db") would call insert(None)."""
+    """With create_table >> insert(db="prod.db"), insert(None) would be called."""
     ran = []
     create_table = Task(lambda: ran.append("create_table"), name="create_table")
     insert = Task(lambda db="prod.db": ran.append(db), name="insert")
@@ -53,7 +53,7 @@ def test_after_runs_task_later_and_passes_nothing():
 
 
 def test_after_beside_data_edge_leaves_default_alone():
-    """faults.md: with [data, lock] >> scale(frame, factor=10) the factor would be None."""
+    """With [data, lock] >> scale(frame, factor=10), the factor would be None."""
     data, lock = value("data", 7), Task(lambda: None, name="lock")
     scale = Task(lambda frame, factor=10: frame * factor, name="scale")
     data >> scale.after(lock)
@@ -263,7 +263,7 @@ def test_after_task_of_parameter_name_leaves_parameter_open():
 
 
 def test_params_for_parameter_that_upstream_fills_by_order_names_after():
-    """faults.md: the error that followed create_table >> insert(db="prod.db") hid the cause."""
+    """create_table >> insert(db="prod.db") and params={"db": ...}: the error names the upstream."""
     create_table = Task(lambda: None, name="create_table")
     insert = Task(lambda db="prod.db": db, name="insert")
     create_table >> insert

@@ -50,7 +50,7 @@ def seen_by(shape, func, upstream="abc", **options):
 
 
 def test_condition_parameter_named_like_parameter_of_task_gets_that_argument():
-    """faults.md: the condition of a dry run got the rows, and the run loaded."""
+    """The condition of a dry run must not get the rows."""
     loaded = []
     load = Task(
         lambda rows, dry_run=False: loaded.append(rows) or "loaded", name="load", when=lambda dry_run: not dry_run

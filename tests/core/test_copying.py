@@ -22,7 +22,6 @@ def chain():
 
 @both
 def test_copy_of_dag_runs_and_draws_alike(duplicate):
-    """faults.md: copy.deepcopy(dag): cannot pickle 'module' object."""
     _, second, calls = chain()
     dag = DAG("etl", max_workers=3, tasks=[second])
     again = duplicate(dag)

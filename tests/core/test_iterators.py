@@ -124,7 +124,7 @@ def test_iterator_warns_once_for_many_runs_and_calls():
 
 
 def test_iterator_warns_once_for_all_attempts():
-    """faults.md: the second try finds the rest only (7 instead of 10), and 'succeeded'."""
+    """The second try gets only the rest, 7 instead of 10, and succeeds."""
     tries = []
 
     def total(rows):

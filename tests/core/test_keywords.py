@@ -62,7 +62,6 @@ def refused(call):
     ],
 )
 def test_dag_unknown_keyword_is_type_error_with_advice(keyword, advice):
-    """faults.md: DAG(workers=4) and DAG(schedule=...) gave bare Python errors."""
     text = refused(lambda: DAG("etl", **{keyword: 4}))
     assert "DAG('etl')" in text
     assert repr(keyword) in text
@@ -158,7 +157,6 @@ def test_run_unknown_keyword_is_type_error_with_advice(keyword, advice):
 
 @pytest.mark.parametrize("keyword", ["date", "rate", "start"])
 def test_run_keyword_that_is_a_parameter_says_params(keyword):
-    """faults.md: run(date=...). A parameter that a task of the pipeline takes is what was meant."""
     namespace = {}
     exec(f"def one({keyword}=None): return {keyword}", namespace)
     pipeline = DAG("etl", tasks=[Task(namespace["one"])])
@@ -166,14 +164,13 @@ def test_run_keyword_that_is_a_parameter_says_params(keyword):
 
 
 def test_run_date_says_params():
-    """semantics.md lists date= as a keyword of other tools."""
     assert "params={'date': ...}" in refused(lambda: dag().run("serial", date="2026-01-01"))
 
 
 @pytest.mark.parametrize("option", ["fail_fast", "raise_on_failure"])
 @pytest.mark.parametrize("value", ["no", "", 0, 1, None, [], 0.0], ids=repr)
 def test_run_switch_that_is_no_bool_is_type_error(option, value):
-    """faults.md: fail_fast="no" counted as true."""
+    """fail_fast="no" must not count as true."""
     text = refused(lambda: dag().run("serial", **{option: value}))
     assert option in text
     assert repr(value) in text
@@ -262,7 +259,6 @@ OPERANDS = {
 
 @pytest.mark.parametrize(("item", "advice"), OPERANDS.values(), ids=OPERANDS)
 def test_operand_that_is_no_task_gets_advice(item, advice):
-    """faults.md: 'decorate a function with @task' was the advice for everything."""
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> [item], lambda: [item] >> a, lambda: DAG("etl", tasks=[item])):
         text = refused(use)
@@ -271,7 +267,6 @@ def test_operand_that_is_no_task_gets_advice(item, advice):
 
 
 def test_operand_that_is_a_pipeline_gets_advice():
-    """faults.md: a >> dag."""
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> dag(), lambda: [dag()] >> a, lambda: a >> [dag()]):
         text = refused(use)
@@ -291,7 +286,7 @@ def test_operand_that_is_a_coroutine_gets_advice():
 
 
 def test_list_wired_to_list_names_group():
-    """faults.md: [a, b] >> [c, d]. Python raises the error for two lists."""
+    """[a, b] >> [c, d]: Python raises the error for two lists."""
     with pytest.raises(TypeError, match="unsupported operand"):
         [Task(lambda: 1, name="a")] >> [Task(lambda: 1, name="b")]
 
@@ -355,7 +350,6 @@ IDLE = [
 @pytest.mark.parametrize("options", IDLE, ids=lambda options: ",".join(options))
 @pytest.mark.parametrize("form", ["decorator", "Task", "with_options"])
 def test_idle_option_warns_and_names_task_and_options(options, form):
-    """faults.md: retry_on= without retries= did nothing, silently."""
 
     def load():
         return 1
@@ -424,7 +418,6 @@ def test_wrong_idle_option_is_an_error_first():
 
 
 def test_results_unknown_key_gets_suggestion():
-    """faults.md: no 'did you mean'."""
     results = DAG("etl", tasks=[Task(lambda: 1, name="extract")]).run("serial")
     with pytest.raises(KeyError, match="did you mean 'extract'"):
         results["extrct"]

@@ -258,7 +258,7 @@ def test_async_method_is_awaited():
 
 
 def test_method_is_not_discovered_by_bare_dag_of_module():
-    """faults.md: a method broke the bare DAG of its module, and two of one name were duplicates."""
+    """Two methods of one name are no duplicates either."""
     namespace = {"__name__": "shop"}
     exec(compile(TWO_CLASSES, "shop.py", "exec"), namespace)
     assert namespace["at_top"].run("serial") == {"beside": "beside"}

@@ -194,7 +194,7 @@ def test_remote_server_itself_as_task(server):
 
 
 class FuncIsSelf:
-    """faults.md: self.func = self, an endless loop."""
+    """self.func = self must not be an endless loop."""
 
     def __init__(self):
         self.func = self
