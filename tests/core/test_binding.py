@@ -53,7 +53,7 @@ def refused(func, upstream, params=None, name="sink", others=()):
         (lambda b, /, a: (b, a), "ab", ("b", "a")),
     ],
 )
-def test_a_parameter_named_like_an_upstream_gets_its_result(func, upstream, expected):
+def test_parameter_named_like_upstream_gets_its_result(func, upstream, expected):
     """Names beat the order of declaration."""
     assert bound(func, upstream) == expected
 
@@ -76,7 +76,7 @@ def test_a_parameter_named_like_an_upstream_gets_its_result(func, upstream, expe
         (lambda a, *, x: (a, x), "ba", ("a", "b")),
     ],
 )
-def test_the_other_results_fill_the_other_parameters_in_order(func, upstream, expected):
+def test_parameters_without_upstream_of_their_name_are_filled_in_order(func, upstream, expected):
     """What has no namesake goes by position."""
     assert bound(func, upstream) == expected
 
@@ -93,7 +93,7 @@ def test_the_other_results_fill_the_other_parameters_in_order(func, upstream, ex
         (lambda *args, b: (args, b), "abc", (("a", "c"), "b")),
     ],
 )
-def test_star_args_take_the_rest(func, upstream, expected):
+def test_star_args_take_remaining_results(func, upstream, expected):
     """*args takes what the parameters leave, in order."""
     assert bound(func, upstream) == expected
 
@@ -106,7 +106,7 @@ def test_star_args_take_the_rest(func, upstream, expected):
         (lambda **kwargs: kwargs, "", {}),
     ],
 )
-def test_star_star_kwargs_take_the_rest_by_name(func, upstream, expected):
+def test_star_kwargs_take_remaining_results_by_name(func, upstream, expected):
     """**kwargs takes what the parameters leave, under the names of the tasks."""
     assert bound(func, upstream) == expected
 
@@ -114,7 +114,7 @@ def test_star_star_kwargs_take_the_rest_by_name(func, upstream, expected):
 # Rule 3: a task without parameters is only ordered after its upstreams
 
 
-def test_a_task_without_parameters_only_waits():
+def test_task_without_parameters_takes_no_results():
     """However many upstreams it has."""
     seen = []
     first = Task(lambda: seen.append("first"), name="first")
@@ -128,7 +128,7 @@ def test_a_task_without_parameters_only_waits():
 # The seed's examples
 
 
-def test_the_examples_of_the_promise_bind():
+def test_binding_of_documented_examples():
     """transform(data), aggregate(data, b1, b2, b3) and load(result, manual=None, auto=None)."""
     assert bound(lambda data: data, ["extract"]) == "extract"
     upstream = ["fetch_data", "process_a", "process_b", "process_c"]
@@ -145,7 +145,7 @@ def test_the_examples_of_the_promise_bind():
 
 
 @pytest.mark.parametrize("value", [None, 0, "", [], False, NotImplemented, ...], ids=repr)
-def test_every_value_is_passed_on_as_it_is(value):
+def test_values_are_passed_unchanged(value):
     """None and other false values are values."""
     source = Task(lambda: value, name="source")
     sink = Task(lambda x: [x], name="sink")
@@ -167,7 +167,7 @@ class Touchy:
         raise ValueError("cannot compare")
 
 
-def test_values_are_never_compared_or_judged():
+def test_values_are_never_compared():
     """Arrays and data frames pass through untouched."""
     value = Touchy()
     source = Task(lambda: value, name="source")
@@ -217,7 +217,7 @@ def test_params_belong_to_one_run():
     assert dag.run() == {"show": 1}
 
 
-def test_params_stay_the_callers():
+def test_params_of_caller_are_not_changed():
     """The mapping is neither changed nor kept."""
     given = {"day": 2}
     dag = DAG("params", tasks=[Task(lambda day: day, name="show")])
@@ -233,7 +233,7 @@ def test_visualize_needs_no_params():
 # The words of the errors
 
 
-def test_a_parameter_that_nothing_fills():
+def test_missing_parameter_is_binding_error():
     """The error names the task and the parameter, shows the signature and the upstreams, and says the ways out."""
 
     def load(rows, table):
@@ -250,7 +250,7 @@ def test_a_parameter_that_nothing_fills():
     assert (error.task, error.parameter, error.available) == ("load", "table", ("extract",))
 
 
-def test_a_parameter_of_a_task_without_upstreams():
+def test_missing_parameter_without_upstreams_is_binding_error():
     """Nothing upstream is said in words."""
     text = str(refused(lambda rows: rows, [], name="load"))
     assert "'load'" in text
@@ -259,14 +259,14 @@ def test_a_parameter_of_a_task_without_upstreams():
     assert "(rows)" in text
 
 
-def test_a_parameter_that_nearly_names_an_upstream_gets_a_suggestion():
+def test_missing_parameter_similar_to_upstream_gets_suggestion():
     """A misspelled task name is answered by the right one."""
     error = refused(lambda fetch_users, fetch_ordres: 0, ["fetch_users"], name="report", others=["fetch_orders"])
     assert "'fetch_ordres'" in str(error)
     assert "did you mean 'fetch_orders'" in str(error)
 
 
-def test_more_results_than_parameters():
+def test_more_results_than_parameters_is_binding_error():
     """The error shows how many arrive, what the signature takes, and which are left over."""
 
     def load(rows):
@@ -282,26 +282,26 @@ def test_more_results_than_parameters():
     assert error.task == "load"
 
 
-def test_a_param_that_nobody_takes():
+def test_unknown_param_is_binding_error():
     """An unknown name in params is an error, with what there is."""
     text = str(refused(lambda path: path, [], {"path": 1, "depth": 2}))
     assert "'depth'" in text
     assert "path" in text
 
 
-def test_a_misspelled_param_gets_a_suggestion():
+def test_misspelled_param_gets_suggestion():
     """The near miss is named."""
     assert "did you mean 'start_date'" in str(refused(lambda start_date=1: 0, [], {"start_dat": 2}))
 
 
-def test_a_param_for_a_parameter_that_an_upstream_fills():
+def test_param_that_upstream_fills_is_binding_error():
     """params cannot overrule a wire: the error says that nobody takes it from there."""
     error = refused(lambda rows: rows, ["rows"], {"rows": 3})
     assert "'rows'" in str(error)
 
 
 @pytest.mark.parametrize("wrong", [["day"], "day", 3, {1: 2}], ids=repr)
-def test_params_that_are_no_mapping_of_names(wrong):
+def test_params_that_are_not_a_mapping_of_names_is_error(wrong):
     """A list of names, a text, a number: the error shows it."""
     text = str(refused(lambda day=1: day, [], wrong))
     assert "params" in text
@@ -313,7 +313,7 @@ def test_params_that_are_no_mapping_of_names(wrong):
     [lambda dag: dag.visualize(), lambda dag: dag.graph(), lambda dag: dag.run()],
     ids=["visualize", "graph", "run"],
 )
-def test_results_that_do_not_fit_are_found_when_the_graph_is_built(use):
+def test_binding_error_is_raised_when_graph_is_built(use):
     """Not when the task is about to run."""
     sink = Task(lambda x: x, name="sink")
     sources("ab") >> sink
@@ -321,7 +321,7 @@ def test_results_that_do_not_fit_are_found_when_the_graph_is_built(use):
         use(DAG("early", tasks=[sink]))
 
 
-def test_binding_errors_survive_pickling():
+def test_binding_error_survives_pickling():
     """Words and facts arrive."""
     error = refused(lambda rows, table: 0, ["extract"], name="load")
     back = pickle.loads(pickle.dumps(error))
@@ -331,7 +331,7 @@ def test_binding_errors_survive_pickling():
 # Signatures that are not plain
 
 
-def test_a_wrapped_function_binds_by_the_signature_it_shows():
+def test_wrapped_function_binds_by_its_signature():
     """functools.wraps passes the signature on, and the names in it count."""
 
     def logged(func):
@@ -348,7 +348,7 @@ def test_a_wrapped_function_binds_by_the_signature_it_shows():
     assert bound(join, "ab") == "ba"
 
 
-def test_a_method_does_not_count_self():
+def test_bound_method_binds_without_self():
     """A bound method takes what is left."""
 
     class Store:
@@ -358,7 +358,7 @@ def test_a_method_does_not_count_self():
     assert bound(Store().save, ["extract"]) == ("extract", "t")
 
 
-def test_a_class_can_be_a_task():
+def test_task_of_class():
     """The parameters are those of its constructor."""
 
     class Pair:
@@ -368,7 +368,7 @@ def test_a_class_can_be_a_task():
     assert bound(Pair, "ab").both == ("a", "b")
 
 
-def test_what_a_partial_has_bound_stays():
+def test_partial_keeps_bound_arguments():
     """Also where another task takes a parameter of that name from the run; what it has left open does not."""
 
     def scale(x, factor, end=""):
@@ -386,7 +386,7 @@ def test_what_a_partial_has_bound_stays():
     assert results == {"start": "a", "scaled": "aa", "asks": 3}
 
 
-def test_two_runs_of_one_graph_bind_alike():
+def test_binding_is_the_same_in_each_run():
     """Binding is decided once, from the signature, and never from values."""
 
     @task

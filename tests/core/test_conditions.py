@@ -50,7 +50,7 @@ def run(*tasks, **options):
         (lambda x, y, z, limit=5: 0, lambda x, y, z, limit: limit, ("a", "b", "c", 5)),
     ],
 )
-def test_when_gets_the_tasks_own_arguments_as_many_as_it_accepts(func, when, seen):
+def test_condition_gets_as_many_arguments_of_task_as_it_accepts(func, when, seen):
     """In the order of the task's parameters, whatever the order of the upstreams."""
     import functools
 
@@ -69,7 +69,7 @@ def test_when_gets_the_tasks_own_arguments_as_many_as_it_accepts(func, when, see
     assert calls == [seen]
 
 
-def test_when_sees_params_and_defaults():
+def test_condition_gets_params_and_defaults():
     """The arguments are those that the task would be called with."""
     calls = []
     made = Task(lambda day, limit=3: day, name="made", when=lambda day, limit: calls.append((day, limit)))
@@ -77,7 +77,7 @@ def test_when_sees_params_and_defaults():
     assert calls == [("monday", 3)]
 
 
-def test_when_gets_a_default_in_place_of_what_was_skipped():
+def test_condition_gets_default_in_place_of_skipped_upstream():
     """The default that the task would get."""
     calls = []
     made = Task(lambda a=1, b=2: (a, b), name="made", when=lambda *args: calls.append(args) or True)
@@ -89,14 +89,14 @@ def test_when_gets_a_default_in_place_of_what_was_skipped():
 @pytest.mark.parametrize(
     ("answer", "runs"), [(True, True), (False, False), (None, False), (0, False), ([], False), (1, True), ("no", True)]
 )
-def test_the_truth_of_the_answer_counts(answer, runs):
+def test_condition_result_counts_by_its_truth(answer, runs):
     """when need not return a bool."""
     results = run(Task(lambda: "ran", name="made", when=lambda: answer))
     assert results == ({"made": "ran"} if runs else {})
     assert results.states == {"made": "succeeded" if runs else "skipped"}
 
 
-def test_a_false_condition_skips_and_says_so():
+def test_condition_false_skips_task_with_reason():
     """results.skipped has the reason in words."""
     results = run(skipped("a"))
     assert results.skipped == {"a": "its condition was false"}
@@ -109,13 +109,13 @@ def test_a_false_condition_skips_and_says_so():
     [(None, "its condition returned None"), ([], "its condition was false"), (0, "its condition was false")],
     ids=repr,
 )
-def test_condition_without_return_is_skip_with_reason(answer, reason):
+def test_condition_without_return_skips_task_with_reason(answer, reason):
     results = run(Task(int, name="a", when=lambda: answer))
     assert results.skipped == {"a": reason}
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, TypeError])
-def test_an_exception_in_when_fails_the_task(error):
+def test_condition_that_raises_fails_task(error):
     """It is the task's failure, the very exception, and the function does not run."""
     ran = []
     raised = error("in the condition")
@@ -131,7 +131,7 @@ def test_an_exception_in_when_fails_the_task(error):
     assert caught.value.flowkit_results.states == {"made": "failed"}
 
 
-def test_an_answer_whose_truth_is_an_error_fails_the_task():
+def test_condition_result_whose_truth_raises_fails_task():
     """An array has no truth value, and the error says so."""
 
     class Array:
@@ -142,13 +142,13 @@ def test_an_answer_whose_truth_is_an_error_fails_the_task():
         run(Task(lambda: 1, name="made", when=Array))
 
 
-def test_when_that_wants_more_than_there_is_is_an_error():
+def test_condition_with_too_many_parameters_is_error():
     """A condition with more parameters than the task has arguments cannot be called."""
     with pytest.raises(TypeError):
         run(Task(lambda: 1, name="made", when=lambda x: x))
 
 
-def test_when_is_evaluated_once_and_not_for_each_retry():
+def test_condition_is_evaluated_once_with_retries():
     """The decision stands."""
     asked, tries = [], []
 
@@ -163,7 +163,7 @@ def test_when_is_evaluated_once_and_not_for_each_retry():
     assert (len(asked), len(tries)) == (1, 3)
 
 
-def test_an_exception_in_when_is_not_retried():
+def test_condition_that_raises_is_not_retried():
     """Retries are for the function."""
     asked = []
     made = Task(lambda: 1, name="made", when=lambda: asked.append(1) or 1 / 0, retries=3, delay=0)
@@ -172,7 +172,7 @@ def test_an_exception_in_when_is_not_retried():
     assert len(asked) == 1
 
 
-def test_when_is_not_asked_of_a_task_that_cannot_run():
+def test_condition_of_task_that_cannot_run_is_not_evaluated():
     """No condition is judged below a failure, or without the arguments it would need."""
     asked = []
     made = Task(lambda x: x, name="made", when=lambda x: asked.append(x) or True)
@@ -182,7 +182,7 @@ def test_when_is_not_asked_of_a_task_that_cannot_run():
     assert asked == []
 
 
-def test_the_condition_of_the_promise():
+def test_condition_of_documented_example():
     """check_data >> [handle_large_data, handle_small_data]."""
 
     @task
@@ -204,7 +204,7 @@ def test_the_condition_of_the_promise():
 
 
 @pytest.mark.parametrize(("size", "approval"), [(1200, "MANUAL_APPROVAL"), (800, "AUTO_APPROVED")])
-def test_the_approval_workflow_of_the_promise(size, approval):
+def test_conditions_of_documented_approval_workflow(size, approval):
     """One of two approvals is skipped, and load takes the default for it."""
 
     @task()
@@ -238,7 +238,7 @@ def test_the_approval_workflow_of_the_promise(size, approval):
 # What a skip means downstream
 
 
-def test_none_is_a_result_and_a_skip_is_none():
+def test_result_none_is_present_and_skipped_task_is_absent():
     """A task that returned None is there with None; a skipped one is not there."""
     none, gone = Task(lambda: None, name="none"), skipped("gone")
     results = run(none, gone)
@@ -246,7 +246,7 @@ def test_none_is_a_result_and_a_skip_is_none():
     assert results.states == {"none": "succeeded", "gone": "skipped"}
 
 
-def test_none_is_passed_on_and_not_replaced_by_a_default():
+def test_result_none_is_not_replaced_by_default():
     """Somebody returned it."""
     none, sink = Task(lambda: None, name="none"), Task(lambda x="default": [x], name="sink")
     none >> sink
@@ -268,7 +268,7 @@ def test_none_is_passed_on_and_not_replaced_by_a_default():
         (lambda **kwargs: kwargs, {"a": "a", "c": "c"}),
     ],
 )
-def test_a_default_stands_in_for_a_skipped_source(func, expected):
+def test_parameter_with_default_of_skipped_upstream_takes_default(func, expected):
     """The parameter takes its default, its neighbors keep their places, *args takes those that ran."""
     sink = Task(func, name="sink")
     [value("a"), skipped("b"), value("c")] >> sink
@@ -280,7 +280,7 @@ def test_a_default_stands_in_for_a_skipped_source(func, expected):
 @pytest.mark.parametrize(
     "func", [lambda a, b, c: 0, lambda a, b, c=1: 0, lambda b, *rest: 0, lambda a, *, b, c: 0, lambda a, b, /, c: 0]
 )
-def test_a_parameter_without_default_cannot_do_without(func):
+def test_parameter_without_default_of_skipped_upstream_skips_task(func):
     """The task is skipped too, and the reason names parameter and upstream."""
     sink = Task(func, name="sink")
     [value("a"), skipped("b"), value("c")] >> sink
@@ -290,7 +290,7 @@ def test_a_parameter_without_default_cannot_do_without(func):
     assert "default" in results.skipped["sink"]
 
 
-def test_skips_travel_down_a_chain():
+def test_skip_propagates_down_a_chain():
     """Each task that cannot do without is skipped, with a reason that names its own upstream."""
     a = skipped("a")
     b, c = Task(lambda x: x, name="b"), Task(lambda x: x, name="c")
@@ -306,7 +306,7 @@ def test_skips_travel_down_a_chain():
 @pytest.mark.parametrize(
     ("upstream", "runs"), [("ss", False), ("sv", True), ("vs", True), ("vv", True), ("s", False), ("", True)]
 )
-def test_a_task_without_named_inputs_is_skipped_when_every_upstream_was(func, upstream, runs):
+def test_task_with_star_args_is_skipped_if_all_upstreams_are(func, upstream, runs):
     """One upstream that ran is enough, and a task without upstreams always runs."""
     tasks = [skipped(f"t{i}") if kind == "s" else value(f"t{i}") for i, kind in enumerate(upstream)]
     sink = Task(func, name="sink")
@@ -320,21 +320,21 @@ def test_a_task_without_named_inputs_is_skipped_when_every_upstream_was(func, up
 
 
 @pytest.mark.parametrize("func", [lambda a=1: a, lambda x=1: x, lambda *, a=1: a, lambda a=1, *rest: a])
-def test_a_task_whose_every_input_has_a_default_runs_without_any(func):
+def test_task_with_defaults_runs_if_all_upstreams_are_skipped(func):
     """A default says: I can run without this."""
     sink = Task(func, name="sink")
     skipped("a") >> sink
     assert run(sink) == {"sink": 1}
 
 
-def test_params_do_not_stand_in_for_a_skipped_upstream():
+def test_params_do_not_replace_skipped_upstream():
     """A wired parameter has one source; when that was skipped the default counts."""
     sink = Task(lambda a="default", day=0: (a, day), name="sink")
     skipped("a") >> sink
     assert run(sink, params={"day": 3}) == {"sink": ("default", 3)}
 
 
-def test_nobody_receives_a_none_that_nobody_returned():
+def test_skipped_upstream_is_never_passed_as_none():
     """Skipped, failed, cancelled: no task gets a None in place of a result."""
     seen = []
 
@@ -373,7 +373,7 @@ RUNS = {
 @pytest.mark.parametrize(
     ("trigger", "upstream", "runs"), [(t, u, bool(r)) for t, row in RUNS.items() for u, r in row.items()]
 )
-def test_triggers_decide_by_what_became_of_the_upstreams(trigger, upstream, runs, func):
+def test_trigger_decides_by_states_of_upstreams(trigger, upstream, runs, func):
     """Every trigger over every mixture of succeeded (v), skipped (s) and failed (f) upstreams."""
     tasks = [OUTCOMES[kind](f"{kind}{i}") for i, kind in enumerate(upstream)]
     sink = Task(func, name="sink", trigger=trigger)
@@ -397,7 +397,7 @@ def test_triggers_decide_by_what_became_of_the_upstreams(trigger, upstream, runs
     [("all_success", "succeeded"), ("all_done", "succeeded"), ("one_success", "succeeded"), ("one_failed", "skipped")],
 )
 @pytest.mark.parametrize("first", [value, skipped, failing])
-def test_a_trigger_without_upstreams_asks_nothing(trigger, state, first):
+def test_trigger_without_upstreams_runs_task(trigger, state, first):
     """Whatever became of others, a task that waits for nobody runs; only an alert has nothing to tell."""
     other = first("other")
     root = Task(lambda: "ran", name="root", trigger=trigger)
@@ -406,7 +406,7 @@ def test_a_trigger_without_upstreams_asks_nothing(trigger, state, first):
 
 
 @pytest.mark.parametrize("trigger", ["all_done", "one_failed"])
-def test_an_alert_behind_a_task_that_could_not_run_goes_off(trigger):
+def test_trigger_one_failed_fires_for_upstream_failed(trigger):
     """A failure further up counts: its followers end as upstream-failed, and what watches them runs."""
     first, second = failing("first"), Task(lambda x: x, name="second")
     alert = Task(lambda: "rang", name="alert", trigger=trigger)
@@ -416,7 +416,7 @@ def test_an_alert_behind_a_task_that_could_not_run_goes_off(trigger):
     assert results.states == {"first": "failed", "second": "upstream_failed", "alert": "succeeded"}
 
 
-def test_a_trigger_does_not_give_arguments_that_are_not_there():
+def test_trigger_does_not_fill_missing_arguments():
     """all_done with a parameter whose source failed: its default, or the task does not run."""
     broken = failing("broken")
     with_default = Task(lambda x="default": x, name="with_default", trigger="all_done")
@@ -427,7 +427,7 @@ def test_a_trigger_does_not_give_arguments_that_are_not_there():
     assert results.states["without"] == "upstream_failed"
 
 
-def test_star_args_of_a_clean_up_task_take_what_succeeded():
+def test_star_args_of_clean_up_task_take_results_that_exist():
     """The results that there are, in order."""
     sink = Task(lambda *args: args, name="sink", trigger="all_done")
     [value("a"), failing("b"), skipped("c"), value("d")] >> sink
@@ -435,7 +435,7 @@ def test_star_args_of_a_clean_up_task_take_what_succeeded():
     assert results["sink"] == ("a", "d")
 
 
-def test_a_trigger_and_a_condition_work_together():
+def test_trigger_is_evaluated_before_condition():
     """The trigger first, then the condition."""
     asked = []
     sink = Task(lambda: "ran", name="sink", trigger="one_failed", when=lambda: asked.append(1))
@@ -448,7 +448,7 @@ def test_a_trigger_and_a_condition_work_together():
     assert asked == [1]
 
 
-def test_what_stands_below_a_clean_up_task_follows_the_usual_rule():
+def test_downstream_of_clean_up_task_follows_default_trigger():
     """Below an alert that did not go off, a task that needs its result is skipped."""
     alert = Task(lambda: "rang", name="alert", trigger="one_failed")
     follow = Task(lambda alert: alert, name="follow")
@@ -468,7 +468,7 @@ def test_what_stands_below_a_clean_up_task_follows_the_usual_rule():
     ],
     ids=["one more", "of a task without parameters", "with one by keyword"],
 )
-def test_a_condition_that_takes_too_much_is_found_before_anything_runs(func, when, most):
+def test_condition_with_too_many_parameters_is_found_before_run(func, when, most):
     ran = []
     slow, then = Task(lambda: ran.append("slow"), name="slow"), Task(func, name="then", when=when)
     slow >> then
@@ -487,13 +487,13 @@ def test_a_condition_that_takes_too_much_is_found_before_anything_runs(func, whe
         (lambda slow, **others: slow, lambda a, b: True),
     ],
 )
-def test_a_condition_that_may_fit_is_taken(func, when):
+def test_condition_that_may_fit_is_accepted(func, when):
     sources, then = [value(name) for name in ("slow", "fast")], Task(func, name="then", when=when)
     sources[: 2 if func.__code__.co_flags & 0x0C else 1] >> then
     assert "then" in run(then)
 
 
-def test_an_error_of_a_condition_says_that_it_is_one():
+def test_condition_that_raises_adds_note():
     def when():
         raise ValueError("the truth of an array is ambiguous")
 

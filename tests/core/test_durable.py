@@ -107,7 +107,7 @@ def fail(*_inputs):
     raise ValueError("no")
 
 
-def test_durations_and_attempts_leave_out_what_did_not_run(ran):
+def test_durations_and_attempts_omit_tasks_that_did_not_run(ran):
     """What was taken over from before or from a cache did not run in this run."""
     store, broken = Store(), [True]
 
@@ -129,14 +129,14 @@ def test_durations_and_attempts_leave_out_what_did_not_run(ran):
     assert (results.durations, results.attempts) == ({}, {})
 
 
-def test_each_end_is_recorded_before_the_next_begins(ran):
+def test_outcome_is_recorded_before_next_task_starts(ran):
     store = Store()
     dag = pipeline(ran, b=lambda _: store.order.copy(), c=lambda _: store.order.copy())
     assert dag.run("serial", state=store) == {"a": "a", "b": ["a"], "c": ["a", "b"]}
     assert (store.order, store.status, store.rest, store.closed) == (["a", "b", "c"], "succeeded", {}, 0)
 
 
-def test_the_stored_form_may_be_none(ran):
+def test_stored_form_may_be_none(ran):
     """It is the store's business what a result looks like there."""
     store = Store()
     store.prepare = lambda _place, value: value
@@ -144,7 +144,7 @@ def test_the_stored_form_may_be_none(ran):
     assert store.order == ["a", "b", "c"]
 
 
-def test_a_failed_run_goes_on(ran):
+def test_resume_continues_failed_run(ran):
     store = Store()
     with pytest.raises(ValueError, match="no"):
         pipeline(ran, b=fail).run("serial", state=store)
@@ -162,7 +162,7 @@ def test_a_failed_run_goes_on(ran):
     assert ran == ["a", "b", "c"]
 
 
-def test_a_resume_that_comes_to_nothing_takes_nothing_away(ran):
+def test_resume_that_fails_early_keeps_record(ran):
     """Whenever it breaks off: here the executor cannot start."""
 
     class Broken:
@@ -184,7 +184,7 @@ def test_a_resume_that_comes_to_nothing_takes_nothing_away(ran):
     assert pipeline(ran).run("serial", state=store, resume=True).resumed == ("a", "b")
 
 
-def test_a_retry_that_never_came_is_recorded_as_a_failure():
+def test_retry_that_was_cancelled_is_recorded_as_failure():
     """With the attempts there were, and what the last of them raised."""
     store = Store()
     flaky = Task(lambda: 1 / 0, name="flaky", retries=3, delay=3600)
@@ -196,7 +196,7 @@ def test_a_retry_that_never_came_is_recorded_as_a_failure():
     assert (store.status, store.rest) == ("failed", {})
 
 
-def test_an_interrupted_run_goes_on(ran):
+def test_resume_continues_interrupted_run(ran):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -207,7 +207,7 @@ def test_an_interrupted_run_goes_on(ran):
     assert pipeline(ran).run("serial", state=store, resume=True).resumed == ("a", "b")
 
 
-def test_a_result_that_cannot_be_kept_stops_the_run_and_is_not_lost(ran):
+def test_result_that_cannot_be_recorded_stops_run_and_is_returned(ran):
     store = Store(refused="b")
     with pytest.raises(TypeError, match="cannot keep b") as caught:
         pipeline(ran).run("serial", state=store)
@@ -218,7 +218,7 @@ def test_a_result_that_cannot_be_kept_stops_the_run_and_is_not_lost(ran):
         pipeline(ran).run("serial", state=store, raise_on_failure=False)
 
 
-def test_a_run_may_go_on_without_its_record(ran):
+def test_state_errors_warn_continues_without_record(ran):
     store = Store(refused="b")
     with pytest.warns(RuntimeWarning, match="'b'"):
         assert pipeline(ran).run("serial", state=store, state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
@@ -229,18 +229,18 @@ def test_a_run_may_go_on_without_its_record(ran):
     assert full.order == ["a"]
 
 
-def test_a_warning_that_is_made_an_error_does_not_stop_the_run(ran, capsys):
+def test_record_warning_turned_into_error_does_not_stop_run(ran, capsys):
     assert pipeline(ran).run("serial", state=Store(refused="b"), state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
     assert "RuntimeWarning: the end of task 'b'" in capsys.readouterr().err
 
 
-def test_a_warning_points_at_who_called_run(ran):
+def test_record_warning_shows_line_of_caller(ran):
     with pytest.warns(RuntimeWarning) as caught:
         pipeline(ran).run("serial", state=Store(refused="b"), state_errors="warn")
     assert caught[0].filename == __file__
 
 
-def test_cached_tasks_are_not_run_again(ran):
+def test_cached_task_is_not_run_again(ran):
     @task
     def numbers():
         return 3
@@ -266,7 +266,7 @@ def test_cached_tasks_are_not_run_again(ran):
     assert len(ran) == 3
 
 
-def test_check_cache_calls_the_check_of_a_cache_that_has_one():
+def test_check_cache_calls_check_of_cache():
     """With the function, the name and the parameters that do not count; other caches and True need none."""
     calls = []
 
@@ -282,7 +282,7 @@ def test_check_cache_calls_the_check_of_a_cache_that_has_one():
     check_cache(True, len, "lengths")
 
 
-def test_a_key_for_side_effects(ran):
+def test_idempotency_key_is_stable_across_attempts(ran):
     @task
     def one(idempotency_key):
         ran.append(idempotency_key)
@@ -319,7 +319,7 @@ def test_a_key_for_side_effects(ran):
         ({"refresh": "a"}, "run(refresh=...) names 'a', which is not cached"),
     ],
 )
-def test_options_that_cannot_be_meant(ran, options, message):
+def test_invalid_durable_option_is_error(ran, options, message):
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         pipeline(ran).run("serial", **options)
     assert ran == []
@@ -327,7 +327,7 @@ def test_options_that_cannot_be_meant(ran, options, message):
 
 if importlib.util.find_spec("flowkit_state") is None:
 
-    def test_a_path_needs_flowkit_state(ran):
+    def test_state_path_needs_flowkit_state(ran):
         with pytest.raises(MissingDistributionError, match="needs the distribution 'flowkit-state'") as caught:
             pipeline(ran).run("serial", state="runs.db")
         assert caught.value.distribution == "flowkit-state"
@@ -338,7 +338,7 @@ TRIGGERS = st.sampled_from(["none_failed", "all_success", "all_done", "one_succe
 
 
 @given(st.data())
-def test_however_a_run_is_cut_short_it_goes_on_to_the_same_end(data):
+def test_resume_after_any_interruption_gives_same_results(data):
     """Any graph, any triggers and skips, cut by any failure that is mended: what was recorded never runs again."""
     count = data.draw(st.integers(1, 8))
     upstream = [

@@ -87,20 +87,20 @@ def etl():
 
 
 @pytest.mark.parametrize("kind", [Backwards, Carrying])
-def test_a_minimal_executor_gives_the_same_results(kind):
+def test_minimal_executor_gives_same_results(kind):
     """All meaning is in the run, so an executor of a few lines is complete."""
     results = DAG("etl", tasks=[etl()]).run(kind())
     assert results == {"start": 3, "side": 6, "end": (6,)}
     assert results.states == {"start": "succeeded", "skipped": "skipped", "side": "succeeded", "end": "succeeded"}
 
 
-def test_durations_are_what_the_executor_says():
+def test_durations_are_those_of_executor():
     """Seconds are measured where the call is made."""
     results = DAG("etl", tasks=[etl()]).run(Backwards())
     assert results.durations == {"start": 0.5, "side": 0.5, "end": 0.5}
 
 
-def test_independent_tasks_run_in_the_executors_order_and_stand_in_the_graphs():
+def test_results_are_in_order_of_graph_for_any_execution_order():
     """Order of running is the executor's; order of results is not."""
     executor = Backwards()
     tasks = [Task(lambda: 1, name=name) for name in "abc"]
@@ -108,7 +108,7 @@ def test_independent_tasks_run_in_the_executors_order_and_stand_in_the_graphs():
     assert executor.order == ["c", "b", "a"]
 
 
-def test_an_executor_object_is_the_callers_to_close():
+def test_executor_object_is_not_closed_by_run():
     """run() leaves it open."""
     executor = Backwards()
     DAG("etl", tasks=[etl()]).run(executor)
@@ -117,7 +117,7 @@ def test_an_executor_object_is_the_callers_to_close():
 
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_registered_executor_is_known_by_name_made_for_each_run_and_closed(fails):
+def test_registered_executor_is_created_and_closed_for_each_run(fails):
     """With the pipeline's max_workers, whether the run succeeds or not."""
     made = []
     register_executor("backwards", lambda max_workers: made.append(Backwards(max_workers)) or made[-1])
@@ -129,7 +129,7 @@ def test_a_registered_executor_is_known_by_name_made_for_each_run_and_closed(fai
 
 
 @pytest.mark.usefixtures("names")
-def test_a_registered_executor_is_listed_and_suggested():
+def test_registered_executor_is_listed_and_suggested():
     """The error about an unknown name knows it."""
     register_executor("backwards", Backwards)
     with pytest.raises(UnknownExecutorError, match="did you mean 'backwards'") as caught:
@@ -137,7 +137,7 @@ def test_a_registered_executor_is_listed_and_suggested():
     assert {"backwards", "serial"} <= set(caught.value.available)
 
 
-def test_an_error_of_the_executor_itself_is_raised_with_what_there_is():
+def test_executor_error_is_raised_with_results():
     """A defect of an executor is no task's failure; the results so far come along, and it is closed."""
 
     class Broken(Backwards):
@@ -153,7 +153,7 @@ def test_an_error_of_the_executor_itself_is_raised_with_what_there_is():
     assert caught.value.flowkit_results == {"start": 1}
 
 
-def test_the_serial_executor_satisfies_the_protocol():
+def test_serial_executor_satisfies_protocol():
     """Name, execute and close."""
     from flowkit_core import SerialExecutor
 
@@ -164,7 +164,7 @@ def test_the_serial_executor_satisfies_the_protocol():
 
 
 @pytest.mark.parametrize(("workers", "kind"), [(0, ValueError), ("2", TypeError), (True, TypeError)])
-def test_the_serial_executor_checks_max_workers_too(workers, kind):
+def test_serial_executor_checks_max_workers(workers, kind):
     """It takes what the others take."""
     from flowkit_core import SerialExecutor
 
@@ -172,11 +172,11 @@ def test_the_serial_executor_checks_max_workers_too(workers, kind):
         SerialExecutor(workers)
 
 
-def test_one_observer_has_to_be_in_a_list():
+def test_observer_outside_a_list_is_type_error():
     with pytest.raises(TypeError, match=r"but must be a list: write observers=\[\.\.\.\] also for one"):
         DAG("one", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=print)
 
 
-def test_tasks_in_the_place_of_the_name():
+def test_tasks_in_place_of_name_is_type_error():
     with pytest.raises(TypeError, match=r"must be a string: to give it tasks, write DAG\('name', tasks=\[one\]\)"):
         DAG([Task(lambda: 1, name="one")])

@@ -34,7 +34,7 @@ def notes(error):
 # Fail fast
 
 
-def test_the_very_exception_is_raised():
+def test_failure_raises_exception_object_of_task():
     """A user's except ValueError catches the user's ValueError, the same object."""
     error = ValueError("boom")
     with pytest.raises(ValueError, match="boom") as caught:
@@ -50,7 +50,7 @@ class Problems(Exception):
         return 0
 
 
-def test_an_exception_may_be_false():
+def test_failure_with_false_exception_is_raised():
     """What is raised is asked for its type alone."""
     error = Problems("the table is gone")
     with pytest.raises(Problems) as caught:
@@ -59,7 +59,7 @@ def test_an_exception_may_be_false():
 
 
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_an_exception_that_answers_nothing(fail_fast):
+def test_failure_with_exception_that_has_no_attributes_is_raised(fail_fast):
     """Whatever it is asked, its class can be seen."""
 
     class Mute(ValueError):
@@ -77,7 +77,7 @@ def test_an_exception_that_answers_nothing(fail_fast):
     assert type(caught.value) is Mute or [type(error) for error in caught.value.exceptions] == [Mute]
 
 
-def test_the_traceback_leads_to_the_users_line():
+def test_failure_traceback_leads_to_line_of_user():
     """The innermost frame is the user's."""
     with pytest.raises(ValueError) as caught:
         DAG("etl", tasks=[failing("extract", ValueError("boom"))]).run()
@@ -85,7 +85,7 @@ def test_the_traceback_leads_to_the_users_line():
     assert caught.traceback[-1].name == "fail"
 
 
-def test_the_note_names_task_dag_and_attempts_and_counts_the_others():
+def test_failure_note_names_task_dag_and_attempts_and_counts_others():
     """Who failed, where, after how many attempts; how many had succeeded, were running, did not start."""
     a, b, c, d = (recording([], name) for name in "abcd")
     extract = failing("extract", ValueError("boom"), retries=2, delay=0)
@@ -99,7 +99,7 @@ def test_the_note_names_task_dag_and_attempts_and_counts_the_others():
     assert "2 did not start" in text
 
 
-def test_the_note_about_a_task_without_retries():
+def test_failure_note_without_retries():
     """One attempt is one attempt, and one task is no tasks."""
     first = recording([], "first")
     extract = failing("extract", ValueError("boom"))
@@ -111,7 +111,7 @@ def test_the_note_about_a_task_without_retries():
     assert "0 did not start" in notes(caught.value)
 
 
-def test_nothing_new_starts_after_the_first_failure():
+def test_fail_fast_starts_no_task_after_first_failure():
     """Independent tasks that wait their turn are cancelled, and what stands below does not run."""
     seen = []
     before, broken = recording(seen, "before"), failing("broken", ValueError("boom"))
@@ -132,7 +132,7 @@ def test_nothing_new_starts_after_the_first_failure():
     assert Results.from_error(caught.value).failed == {"broken": caught.value}
 
 
-def test_a_chain_below_a_failure_ends_as_upstream_failed():
+def test_downstream_of_failure_ends_as_upstream_failed():
     """All the way down."""
     seen = []
     chain = [recording(seen, f"task_{number}") for number in range(5)]
@@ -163,7 +163,7 @@ def test_clean_up_tasks_run_after_a_failure(trigger):
     assert "1 clean-up task ran" in notes(caught.value)
 
 
-def test_clean_up_runs_after_what_was_cancelled():
+def test_clean_up_task_runs_after_cancelled_task():
     """A clean-up task whose upstream was never started runs all the same."""
     seen = []
     broken = failing("broken", ValueError("boom"))
@@ -176,7 +176,7 @@ def test_clean_up_runs_after_what_was_cancelled():
     assert caught.value.flowkit_results.states == {"broken": "failed", "never": "cancelled", "release": "succeeded"}
 
 
-def test_clean_up_tasks_may_follow_each_other():
+def test_clean_up_task_runs_after_clean_up_task():
     """Release the lock, then send the mail."""
     seen = []
     broken = failing("broken", ValueError("boom"))
@@ -187,7 +187,7 @@ def test_clean_up_tasks_may_follow_each_other():
     assert seen == ["first", "second"]
 
 
-def test_a_clean_up_task_keeps_its_retries_after_a_failure():
+def test_clean_up_task_is_retried_after_failure():
     """Releasing may need a second try, and then most of all."""
     tries = []
 
@@ -206,7 +206,7 @@ def test_a_clean_up_task_keeps_its_retries_after_a_failure():
     assert len(tries) == 3
 
 
-def test_a_clean_up_task_that_fails_is_noted_and_does_not_hide_the_failure():
+def test_clean_up_task_that_fails_is_noted_and_does_not_hide_failure():
     """The first failure is raised, the second is told."""
     first, second = ValueError("boom"), OSError("cannot release")
     broken, release = failing("broken", first), failing("release", second, trigger="all_done")
@@ -220,7 +220,7 @@ def test_a_clean_up_task_that_fails_is_noted_and_does_not_hide_the_failure():
 
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_success", "one_success"])
-def test_other_tasks_below_a_clean_up_task_do_not_start_after_a_failure(trigger):
+def test_downstream_of_clean_up_task_does_not_start_after_failure(trigger):
     """A failed run starts nothing more but clean-up tasks."""
     seen = []
     broken = failing("broken", ValueError("boom"))
@@ -233,7 +233,7 @@ def test_other_tasks_below_a_clean_up_task_do_not_start_after_a_failure(trigger)
     assert caught.value.flowkit_results.states["after"] == "cancelled"
 
 
-def test_the_next_run_starts_afresh():
+def test_run_after_failure_is_independent():
     """A failure leaves nothing behind in the DAG."""
     outcomes = iter([ValueError("boom"), None])
 
@@ -251,7 +251,7 @@ def test_the_next_run_starts_afresh():
 # fail_fast=False
 
 
-def test_independent_branches_go_on_and_all_failures_are_raised_together():
+def test_fail_fast_false_runs_other_branches_and_raises_group():
     """An ExceptionGroup holds the very exceptions, with a note on each."""
     seen = []
     one, two = ValueError("one"), OSError("two")
@@ -272,7 +272,7 @@ def test_independent_branches_go_on_and_all_failures_are_raised_together():
     assert group.flowkit_results.states["below"] == "upstream_failed"
 
 
-def test_one_failure_is_a_group_too():
+def test_fail_fast_false_with_one_failure_raises_group():
     """except* works, however many there are."""
     error = ValueError("one")
     with pytest.raises(ExceptionGroup) as caught:
@@ -281,7 +281,7 @@ def test_one_failure_is_a_group_too():
     assert "1 task of 'etl' failed: 'broken'" in str(caught.value)
 
 
-def test_many_failures_make_a_short_message():
+def test_fail_fast_false_with_many_failures_has_short_message():
     """The message lists a few; the group holds all."""
     tasks = [failing(f"broken_{number}", ValueError(number)) for number in range(100)]
     with pytest.raises(ExceptionGroup) as caught:
@@ -291,7 +291,7 @@ def test_many_failures_make_a_short_message():
     assert len(str(caught.value)) < 300
 
 
-def test_no_failure_is_no_group():
+def test_fail_fast_false_without_failure_raises_nothing():
     """fail_fast=False changes nothing where nothing fails."""
     assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(fail_fast=False) == {"one": 1}
 
@@ -300,7 +300,7 @@ def test_no_failure_is_no_group():
 
 
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_failures_can_be_returned_instead_of_raised(fail_fast):
+def test_raise_on_failure_false_returns_failures(fail_fast):
     """The Results say what failed, and hold the very exceptions."""
     error = ValueError("boom")
     before, broken, below = recording([], "before"), failing("broken", error), recording([], "below")
@@ -312,7 +312,7 @@ def test_failures_can_be_returned_instead_of_raised(fail_fast):
     assert results.states == {"before": "succeeded", "broken": "failed", "below": "upstream_failed"}
 
 
-def test_a_failure_that_is_returned_carries_its_note_too():
+def test_raise_on_failure_false_adds_note():
     """Whoever looks at .failed sees task, DAG and attempts."""
     results = DAG("etl", tasks=[failing("broken", ValueError("boom"))]).run(raise_on_failure=False)
     assert "task 'broken' of 'etl'" in notes(results.failed["broken"])
@@ -323,7 +323,7 @@ def test_a_failure_that_is_returned_carries_its_note_too():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, BaseException])
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_an_interrupt_ends_the_run_with_its_own_type(error, fail_fast):
+def test_interrupt_of_task_ends_run_with_its_type(error, fail_fast):
     """Not retried, not grouped; what stands below or waits does not start."""
     seen = []
     raised = error("stop")
@@ -350,13 +350,13 @@ def test_an_interrupt_ends_the_run_with_its_own_type(error, fail_fast):
     )
 
 
-def test_ctrl_c_is_never_swallowed():
+def test_keyboard_interrupt_is_always_raised():
     """raise_on_failure=False is about failures of tasks; Ctrl-C is the user's."""
     with pytest.raises(KeyboardInterrupt):
         DAG("etl", tasks=[failing("broken", KeyboardInterrupt())]).run("serial", raise_on_failure=False)
 
 
-def test_an_interrupt_while_the_start_is_told_is_like_any_other():
+def test_interrupt_in_observer_of_start_ends_run():
     """It carries what there is, and the end is told."""
     told = []
 
@@ -371,7 +371,7 @@ def test_an_interrupt_while_the_start_is_told_is_like_any_other():
     assert told[-1] is RunFinished
 
 
-def test_an_interrupt_in_a_condition_ends_the_run():
+def test_interrupt_in_condition_ends_run():
     """A condition is the user's code too."""
     seen = []
     stopped = recording(seen, "stopped", when=failing("stop", KeyboardInterrupt()).func)
@@ -383,7 +383,7 @@ def test_an_interrupt_in_a_condition_ends_the_run():
 @pytest.mark.parametrize(
     "error", [StopIteration, StopAsyncIteration, TimeoutError, MemoryError, RecursionError, LookupError, EOFError]
 )
-def test_exceptions_that_look_like_control_flow_are_plain_failures(error):
+def test_control_flow_exceptions_of_tasks_are_failures(error):
     """They are retried, raised and noted like any other."""
     tries = []
 
@@ -434,7 +434,7 @@ class Grumpy(Exception):
     "error", [Unprintable(), Frozen(7), Slotted(), Grumpy("x")], ids=lambda error: type(error).__name__
 )
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_an_odd_exception_is_raised_all_the_same(error, fail_fast):
+def test_odd_exception_is_raised(error, fail_fast):
     """Neither notes nor attributes nor words may hide the very exception."""
     broken = failing("broken", error)
     release = failing("release", error, trigger="all_done")
@@ -444,7 +444,7 @@ def test_an_odd_exception_is_raised_all_the_same(error, fail_fast):
     assert caught.value is error if fail_fast else caught.value.exceptions[0] is error
 
 
-def test_a_shared_exception_object_does_not_collect_notes_forever():
+def test_shared_exception_object_has_bounded_notes():
     """One exception object for all failures gets each note once."""
     error = ValueError("shared")
     dag = DAG("etl", tasks=[failing("broken", error)])
@@ -454,7 +454,7 @@ def test_a_shared_exception_object_does_not_collect_notes_forever():
     assert len(error.__notes__) == 1
 
 
-def test_a_failed_run_does_not_keep_big_values_alive():
+def test_failed_run_frees_values():
     """When the error is dropped, so is what the run held: no reference cycles."""
 
     class Big:
@@ -490,7 +490,7 @@ def test_a_failed_run_does_not_keep_big_values_alive():
 
 
 @pytest.mark.parametrize("name", ["threads", "proces", "celery"])
-def test_an_unknown_executor_lists_what_there_is(name):
+def test_unknown_executor_error_lists_executors(name):
     """The error names what was asked for, lists what is there, and nothing runs."""
     seen = []
     with pytest.raises(UnknownExecutorError) as caught:
@@ -504,33 +504,33 @@ def test_an_unknown_executor_lists_what_there_is(name):
     assert seen == []
 
 
-def test_an_executor_that_is_not_installed_names_its_distribution():
+def test_executor_not_installed_error_names_distribution():
     """Asking for one that another distribution brings says which."""
     with pytest.raises(UnknownExecutorError, match="flowkit-dask"):
         DAG("etl", tasks=[]).run(executor="dask")
 
 
 @pytest.mark.parametrize("wrong", [3, SerialExecutor, object(), ["serial"]], ids=["3", "class", "object", "list"])
-def test_something_else_is_no_executor(wrong):
+def test_executor_of_wrong_type_is_error(wrong):
     """Neither a name nor an object with execute(run)."""
     with pytest.raises(TypeError, match="executor"):
         DAG("etl", tasks=[]).run(executor=wrong)
 
 
 @pytest.mark.parametrize("executor", ["serial", SerialExecutor(), None])
-def test_the_ways_to_name_an_executor(executor):
+def test_executor_by_name_and_by_object(executor):
     """A name, an object, or nothing."""
     assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) == {"one": 1}
 
 
-def test_an_executor_object_runs_many_times():
+def test_executor_object_runs_many_times():
     """It belongs to the caller, who closes it, once or twice."""
     with SerialExecutor() as executor:
         assert [DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) for _ in range(3)] == [{"one": 1}] * 3
     executor.close()
 
 
-def test_an_observer_that_fails_changes_nothing():
+def test_observer_that_raises_changes_nothing():
     """It is warned about, and the run goes on."""
 
     def broken(event):
@@ -540,7 +540,7 @@ def test_an_observer_that_fails_changes_nothing():
         assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=[broken]) == {"one": 1}
 
 
-def test_observers_hear_of_a_failure():
+def test_observers_get_failure_events():
     """The event carries the very exception."""
     seen = []
     error = ValueError("boom")

@@ -169,7 +169,7 @@ def test_run_date_says_params():
 
 @pytest.mark.parametrize("option", ["fail_fast", "raise_on_failure"])
 @pytest.mark.parametrize("value", ["no", "", 0, 1, None, [], 0.0], ids=repr)
-def test_run_switch_that_is_no_bool_is_type_error(option, value):
+def test_run_switch_that_is_not_a_bool_is_type_error(option, value):
     """fail_fast="no" must not count as true."""
     text = refused(lambda: dag().run("serial", **{option: value}))
     assert option in text
@@ -258,7 +258,7 @@ OPERANDS = {
 
 
 @pytest.mark.parametrize(("item", "advice"), OPERANDS.values(), ids=OPERANDS)
-def test_operand_that_is_no_task_gets_advice(item, advice):
+def test_operand_that_is_not_a_task_gets_advice(item, advice):
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> [item], lambda: [item] >> a, lambda: DAG("etl", tasks=[item])):
         text = refused(use)
@@ -324,7 +324,7 @@ def test_task_unknown_attribute_is_attribute_error_with_advice(attribute, advice
 
 
 @pytest.mark.parametrize("attribute", ["__len__", "__iter__", "_repr_html_", "__array__", "shape"])
-def test_task_has_no_attribute_that_a_protocol_asks_for(attribute):
+def test_task_has_no_attribute_of_other_protocols(attribute):
     """Notebooks and libraries ask objects what they are."""
     assert not hasattr(Task(lambda: 1, name="made"), attribute)
 

@@ -47,7 +47,7 @@ def words(record):
     return record.levelno, record.event, re.sub(r"\d+\.\d\d s", "0.00 s", record.getMessage())
 
 
-def test_a_run_that_succeeds(story):
+def test_log_of_successful_run(story):
     """Start, task, task, end."""
     one, two = Task(lambda: 1, name="one"), Task(lambda one: 2, name="two")
     one >> two
@@ -61,7 +61,7 @@ def test_a_run_that_succeeds(story):
     ]
 
 
-def test_a_task_that_is_tried_again_and_fails(story):
+def test_log_of_task_with_retries_that_fails(story):
     """Each retry is a warning that says why, which and when; the end is an error."""
     told = story(flaky(9, retries=2, delay=0))
     assert [words(record) for record in told[1:-1]] == [
@@ -75,7 +75,7 @@ def test_a_task_that_is_tried_again_and_fails(story):
     assert words(told[-1])[2] == 'Run "etl" finished in 0.00 s: 1 failed.'
 
 
-def test_what_did_not_run(story):
+def test_log_of_tasks_that_did_not_run(story):
     """Skipped, upstream-failed and cancelled, each with its reason."""
     skipped = Task(lambda: 1, name="skipped", when=lambda: False)
     broken, load = Task(lambda: 1 / 0, name="extract"), Task(lambda x: x, name="load")
@@ -96,14 +96,14 @@ def test_what_did_not_run(story):
     )
 
 
-def test_an_empty_run(story):
+def test_log_of_empty_run(story):
     """A warning, because it is hardly ever meant."""
     (warning,) = [record for record in story() if record.event == "empty_run"]
     assert warning.levelno == logging.WARNING
     assert 'Run "etl" found no tasks' in warning.getMessage()
 
 
-def test_the_facts_are_attributes(story):
+def test_log_records_have_facts_as_attributes(story):
     """A handler need not read the words."""
     told = {record.event: record for record in story(flaky(1, retries=3, delay=0))}
     started, retrying, succeeded, finished = (
@@ -123,7 +123,7 @@ def test_the_facts_are_attributes(story):
     assert isinstance(finished.duration, float)
 
 
-def test_the_facts_of_a_failure(story):
+def test_log_records_of_failure_have_facts_as_attributes(story):
     """Attempt, duration and error; and the reason of what did not run."""
     broken, load = flaky(1), Task(lambda x: x, name="load")
     broken >> load
@@ -147,7 +147,7 @@ def test_the_facts_of_a_failure(story):
         (logging.CRITICAL, set()),
     ],
 )
-def test_the_level_decides_what_is_told(caplog, level, events):
+def test_log_level_selects_events(caplog, level, events):
     """And nothing below it is made."""
     caplog.set_level(level, logger="flowkit")
     skipped, broken, load = (
@@ -161,7 +161,7 @@ def test_the_level_decides_what_is_told(caplog, level, events):
 
 
 @pytest.mark.parametrize("name", ["100%s", "{name}", "%(task)s", 'say "hi"', "a\nb"])
-def test_a_name_is_never_a_format(story, name):
+def test_log_of_name_with_percent_signs(story, name):
     """Names and messages are data."""
     told = story(Task(lambda: 1 / 0, name=name))
     shown = name.replace("\n", "\\n")
@@ -169,7 +169,7 @@ def test_a_name_is_never_a_format(story, name):
     assert all(getattr(record, "task", name) == name for record in told)
 
 
-def test_an_error_that_cannot_be_printed_is_told_all_the_same(story):
+def test_log_of_exception_whose_str_raises(story):
     """Its type at least."""
 
     class Unprintable(Exception):
@@ -183,7 +183,7 @@ def test_an_error_that_cannot_be_printed_is_told_all_the_same(story):
     assert "Unprintable" in failed.getMessage()
 
 
-def test_a_handler_that_fails_does_not_fail_the_run(monkeypatch):
+def test_log_handler_that_raises_does_not_fail_run(monkeypatch):
     """What a handler raises is warned about, and the run goes on."""
 
     class Broken(logging.Handler):
@@ -204,7 +204,7 @@ def run_python(*lines):
 
 
 @pytest.mark.parametrize("prelude", ["", "import logging", "import logging; logging.getLogger('mine')"])
-def test_nothing_is_printed_until_somebody_asks(prelude):
+def test_log_prints_nothing_without_configuration(prelude):
     """Not even the last resort of logging prints the failures and warnings of a run."""
     printed = run_python(
         prelude,
@@ -215,7 +215,7 @@ def test_nothing_is_printed_until_somebody_asks(prelude):
     assert printed == ("", "")
 
 
-def test_whoever_configures_logging_hears_of_runs():
+def test_log_appears_with_basic_config():
     """basicConfig is enough: the records go to the root logger, which is not touched."""
     out, err = run_python(
         "import logging",

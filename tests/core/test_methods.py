@@ -372,7 +372,7 @@ WRONG = {
     [Orders.load, Orders().load, NewOrders().load, Orders.made],
     ids=["class", "object", "subclass", "classmethod"],
 )
-def test_method_where_task_should_stand_says_how_to_make_one(use, method):
+def test_method_as_operand_is_type_error_with_advice(use, method):
     """Orders.load needs an object; orders.load must be made a task."""
     a = Task(lambda: 1, name="a")
     with pytest.raises(TypeError, match=r"method.*Task\(.*\)"):
@@ -380,7 +380,7 @@ def test_method_where_task_should_stand_says_how_to_make_one(use, method):
     assert DAG("clean", tasks=[a]).run("serial") == {"a": 1}
 
 
-def test_method_that_was_called_is_no_task():
+def test_method_that_was_called_is_type_error():
     """orders.count() is a number."""
     with pytest.raises(TypeError, match="without parentheses"):
         Task(lambda: 1, name="a") >> [Orders().count()]

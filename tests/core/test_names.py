@@ -77,20 +77,20 @@ def made(kind, text):
 
 
 @pytest.mark.parametrize("name", [*ORDINARY, *HARMLESS])
-def test_what_can_be_printed_is_shown_as_it_is(name):
+def test_printable_name_is_shown_unchanged(name):
     """Also what only Python takes for unprintable: joiners and unusual spaces."""
     assert escape_control_chars(name) == name
     assert name in str(DAGCycleError([name, "b", name]))
     assert escape_control_chars(f"{name}\n") == f"{name}\\n"
 
 
-def test_escapes_are_readable():
+def test_control_characters_are_escaped():
     """As Python would write them."""
     assert escape_control_chars("a\nb\x1b[0m\u202e") == "a\\nb\\x1b[0m\\u202e"
 
 
 @given(st.text())
-def test_any_name_is_shown_on_one_line(name):
+def test_name_is_shown_on_one_line(name):
     """And shown once more, it is the same."""
     text = escape_control_chars(name)
     assert len(text.splitlines()) <= 1
@@ -99,7 +99,7 @@ def test_any_name_is_shown_on_one_line(name):
     text.encode()
 
 
-def test_a_value_is_shown_on_one_line_too():
+def test_value_is_shown_on_one_line():
     """Whatever its repr() says."""
 
     class Odd:
@@ -111,7 +111,7 @@ def test_a_value_is_shown_on_one_line_too():
 
 @nasty
 @pytest.mark.parametrize("kind", descendants(FlowkitError), ids=lambda kind: kind.__name__)
-def test_every_error(kind, name):
+def test_names_in_errors_are_on_one_line(kind, name):
     """Its message is plain, its facts are the names as they are, and both survive pickling."""
     error = made(kind, name)
     if kind is RemoteTaskError:  # the words of somebody else's exception are not names
@@ -123,7 +123,7 @@ def test_every_error(kind, name):
     assert vars(error) == vars(pickle.loads(pickle.dumps(error)))
 
 
-def test_a_remote_traceback_keeps_its_lines():
+def test_remote_traceback_keeps_its_lines():
     """It is shown as Python would have shown it here."""
     error = RemoteTaskError("load", "ValueError", "two\nlines", "Traceback:\n  ValueError: two\nlines")
     assert str(error) == "task 'load' raised ValueError: two\nlines\n\nTraceback:\n  ValueError: two\nlines"
@@ -141,7 +141,7 @@ def caught(act, kind):
 
 
 @nasty
-def test_a_circle(name):
+def test_names_in_cycle_error(name):
     one, two = Task(lambda x: x, name=name), Task(lambda x: x, name="two")
     one >> two >> one
     error = caught(DAG(name, tasks=[two]).graph, DAGCycleError)
@@ -150,7 +150,7 @@ def test_a_circle(name):
 
 
 @nasty
-def test_what_does_not_fit(name):
+def test_names_in_too_many_results_error(name):
     """Too many results, a parameter that nothing fills, with upstreams of that name and without."""
     one, two = Task(lambda: 1, name=name), Task(lambda: 2, name=f"{name}2")
     few, many = Task(lambda x: x, name=f"{name}3"), Task(lambda x, y, z, *, w: x, name=f"{name}4")
@@ -165,7 +165,7 @@ def test_what_does_not_fit(name):
 
 
 @nasty
-def test_a_result_that_comes_by_way_of_others(name):
+def test_names_in_distant_upstream_error(name):
     """The remedy names both."""
     first, between = Task(lambda: 1, name="first"), Task(lambda x: x, name="between")
     last = Task(lambda between, *, first: first, name=name)
@@ -174,7 +174,7 @@ def test_a_result_that_comes_by_way_of_others(name):
 
 
 @nasty
-def test_parameters_of_the_run(name):
+def test_names_in_params_errors(name):
     one = Task(lambda x: x, name="one")
     error = caught(lambda: DAG(name, tasks=[one]).run(params={name: 1, "x": 1}), BindingError)
     assert error.parameter == name
@@ -182,7 +182,7 @@ def test_parameters_of_the_run(name):
 
 
 @nasty
-def test_two_tasks_of_one_name(name):
+def test_names_in_duplicate_error(name):
     """The places of both are names of files."""
     tasks = []
     for number in range(2):
@@ -197,7 +197,7 @@ def test_two_tasks_of_one_name(name):
 
 
 @nasty
-def test_what_is_asked_for(name):
+def test_names_in_missing_result_error(name):
     """Executors and results."""
     dag = DAG(name, tasks=[Task(lambda: 1, name=name)])
     assert caught(lambda: dag.run(name), UnknownExecutorError).name == name
@@ -206,7 +206,7 @@ def test_what_is_asked_for(name):
 
 
 @nasty
-def test_options(name):
+def test_names_in_option_errors(name):
     for option in ({"retries": -1}, {"retries": name}, {"when": name}, {"trigger": name}, {"retry_on": name}):
         caught(lambda: Task(lambda: 1, name=name, **option), (ValueError, TypeError))  # noqa: B023
     caught(lambda: Task(lambda: 1, name=name).with_options(**{name: 1}), TypeError)
@@ -217,7 +217,7 @@ def test_options(name):
 
 @nasty
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_notes(name, fail_fast):
+def test_names_in_notes(name, fail_fast):
     """What is noted on the errors of tasks; and the message of a group of them."""
     broken, other = Task(lambda: 1 / 0, name=name), Task(lambda: 1 / 0, name="other", trigger="all_done")
     broken >> other
@@ -246,7 +246,7 @@ def states(name):
 
 
 @nasty
-def test_reasons(name):
+def test_names_in_skip_reasons(name):
     """Why a task was skipped, or did not run, names upstreams."""
     results = states(name)
     assert len(results.skipped) == 3
@@ -264,7 +264,7 @@ def test_reasons(name):
 
 
 @nasty
-def test_lines_of_the_log(name, monkeypatch, caplog):
+def test_names_in_log_lines(name, monkeypatch, caplog):
     """Any handler writes a line for a record; the facts beside it are the names as they are."""
     stream = io.StringIO()
     monkeypatch.setattr(logging.getLogger("flowkit"), "handlers", [logging.StreamHandler(stream)])
@@ -281,7 +281,7 @@ def test_lines_of_the_log(name, monkeypatch, caplog):
     assert name in {getattr(record, "task", None) for record in records}
 
 
-def test_an_error_of_several_lines_is_one_line_of_the_log(caplog):
+def test_error_of_several_lines_is_one_log_line(caplog):
     """It may hold anything, too."""
 
     def fail():
@@ -296,7 +296,7 @@ def test_an_error_of_several_lines_is_one_line_of_the_log(caplog):
 
 @nasty
 @pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
-def test_pictures(name, format):
+def test_names_in_pictures(name, format):
     """As many lines as with other names, and each of them plain."""
 
     def drawn(name):
@@ -311,12 +311,12 @@ def test_pictures(name, format):
 
 
 @nasty
-def test_groups(name):
+def test_names_in_exception_groups(name):
     assert repr(Group([Task(lambda: 1, name=name)])) == f"Group([{escape_control_chars(name)}])"
 
 
 @nasty
-def test_reprs(name):
+def test_names_in_reprs(name):
     dag = DAG(name, tasks=[Task(lambda: 1, name=name)])
     graph = dag.graph()
     for each in (dag, *dag.tasks, graph, *graph, Retry(graph.nodes[0], 1.0)):

@@ -107,7 +107,7 @@ def test_mock_with_retries_is_retried(make):
     assert made.call_count == 2
 
 
-def test_mock_as_retry_on_is_asked():
+def test_mock_as_retry_on_is_called():
     """It is a function of the exception."""
     retry_on = mock.Mock(return_value=True)
     dag, _ = chain(mock.Mock(side_effect=[ValueError("no"), 7]), retries=1, delay=0, retry_on=retry_on)
@@ -343,7 +343,7 @@ def test_odd_object_as_task_is_drawn_run_and_called(make):
 
 
 @odd
-def test_odd_object_as_condition_is_asked(make):
+def test_odd_object_as_condition_is_called(make):
     """Its answer counts."""
     dag, _ = chain(lambda x: x, when=make())
     assert "when" in drawn(dag)
@@ -400,7 +400,7 @@ def test_odd_object_is_never_called_before_the_run_where_its_result_is_taken_by_
 
 
 @pytest.mark.parametrize("item", [mock.Mock(), AnswersSelf(), AnswersTrue()], ids=["Mock", "self", "True"])
-def test_odd_object_is_no_task(item):
+def test_odd_object_as_operand_is_type_error(item):
     """It raises a TypeError wherever a task is required."""
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> [item], lambda: DAG("odd", tasks=[item]), lambda: a.after([item])):

@@ -36,7 +36,7 @@ UNTOUCHED = (
 )
 
 
-def test_importing_it_is_cheap_and_silent():
+def test_import_is_cheap_and_silent():
     """Of the standard library no more than is needed, nothing else, no thread, not a word."""
     printed, errors, modules = after(*UNTOUCHED)
     assert (printed, errors) == (["True", "threads 0"], "")
@@ -44,7 +44,7 @@ def test_importing_it_is_cheap_and_silent():
     assert {name.split(".")[0] for name in modules} - {"__main__", "flowkit_core"} <= sys.stdlib_module_names
 
 
-def test_a_serial_run_needs_no_more():
+def test_serial_run_imports_no_more_modules():
     """Retries, conditions and failures included."""
     printed, errors, modules = after(
         "from flowkit_core import DAG, Task",
@@ -58,7 +58,7 @@ def test_a_serial_run_needs_no_more():
     assert sorted(modules.intersection(COSTLY)) == []
 
 
-def test_it_works_without_standard_streams():
+def test_run_without_standard_streams():
     """As under pythonw, or in a daemon that has closed them."""
     printed, errors, _ = after(
         "import sys",

@@ -39,7 +39,7 @@ def function(inputs, wanted, body):
 
 
 @given(shape=shapes(12), data=st.data())
-def test_a_random_graph_equals_sequential_evaluation(shape, data):
+def test_random_graph_equals_sequential_evaluation(shape, data):
     """Whatever the order in which tasks are defined and edges declared, the results are those of a plain loop."""
     defined = data.draw(st.permutations(range(len(shape))), label="order of definition")
     tasks = {node: Task(lambda *args, node=node: (node, args), name=f"n{node}") for node in defined}
@@ -60,7 +60,7 @@ def test_a_random_graph_equals_sequential_evaluation(shape, data):
 
 
 @given(shape=shapes(), data=st.data())
-def test_a_graph_with_a_back_edge_is_a_cycle_that_exists(shape, data):
+def test_random_graph_with_back_edge_is_cycle_error(shape, data):
     """Every reported cycle is made of declared edges, and comes back to where it starts."""
     from flowkit_core import DAGCycleError
 
@@ -205,7 +205,7 @@ def test_random_outcomes_equal_the_contract(shape, data):
 
 
 @given(shape=shapes(), data=st.data(), fail_fast=st.booleans())
-def test_the_history_of_any_run_is_sound(shape, data, fail_fast):
+def test_random_run_has_consistent_events(shape, data, fail_fast):
     """One checker over the events of any run: order, attempts, starts after a failure."""
     wanted = [data.draw(plans) for _ in shape]
     tasks, _ = build(shape, wanted)

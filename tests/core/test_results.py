@@ -40,7 +40,7 @@ def test_results_are_a_dict():
     assert results | {"three": 3} == {"one": 1, "two": [1, None], "three": 3}
 
 
-def test_the_facts_of_a_run(results):
+def test_results_have_facts_of_run(results):
     """What became of each task, why, and how long it took."""
     assert results == {"ran": 1}
     assert results.states == {
@@ -59,7 +59,7 @@ def test_the_facts_of_a_run(results):
     assert results.run_id
 
 
-def test_states_are_in_topological_order():
+def test_results_states_are_in_topological_order():
     """As the results are."""
     c, b, a = (Task(lambda *_: 0, name=name) for name in "cba")
     a >> b >> c
@@ -67,13 +67,13 @@ def test_states_are_in_topological_order():
     assert list(results) == list(results.states) == list(results.durations) == ["a", "b", "c"]
 
 
-def test_no_two_runs_share_an_id():
+def test_run_id_is_unique():
     """Also not two runs of one DAG."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     assert len({dag.run().run_id for _ in range(100)}) == 100
 
 
-def test_results_of_one_run_are_not_those_of_the_next():
+def test_results_of_two_runs_are_independent():
     """Each run returns a dict of its own."""
     dag = DAG("etl", tasks=[Task(list, name="one")])
     first = dag.run()
@@ -82,7 +82,7 @@ def test_results_of_one_run_are_not_those_of_the_next():
     assert dag.run() == {"one": []}
 
 
-def test_changing_the_dict_does_not_change_the_facts(results):
+def test_results_that_are_changed_keep_their_facts(results):
     """What happened, happened."""
     results.pop("ran")
     results["new"] = 1
@@ -95,7 +95,7 @@ def test_changing_the_dict_does_not_change_the_facts(results):
     [copy.copy, dict.copy, Results.copy, lambda r: pickle.loads(pickle.dumps(r))],
     ids=["copy", "dict.copy", "copy()", "pickle"],
 )
-def test_a_copy_equals_the_original(results, duplicate):
+def test_results_copy_equals_original(results, duplicate):
     """Values at least; and everything where the copy is Results too."""
     copied = duplicate(results)
     assert copied == results

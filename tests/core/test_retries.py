@@ -80,7 +80,7 @@ def flaky(times, error=ValueError, name="flaky", **options):
         ({"retries": 0}, [0]),
     ],
 )
-def test_the_schedule(options, times):
+def test_retry_waits_follow_schedule(options, times):
     """Before retry k the wait is delay * backoff**(k-1), at most max_delay; after the last attempt there is none."""
     simulation = Simulation(flaky(99, **options))
     assert simulation.times("flaky") == times
@@ -97,7 +97,7 @@ def test_retries_stop_at_the_first_success(failures):
     assert len(simulation.starts) == failures + 1
 
 
-def test_one_failure_more_is_a_failure():
+def test_retries_that_are_exhausted_fail_task():
     """Four attempts, and the last error counts."""
     simulation = Simulation(flaky(4, retries=3))
     assert len(simulation.starts) == 4
@@ -114,14 +114,14 @@ def test_jitter_keeps_every_wait_in_its_range(jitter):
     assert max(waits) - min(waits) > jitter
 
 
-def test_jitter_makes_no_two_tasks_wait_alike():
+def test_jitter_differs_between_tasks():
     """That is what it is for."""
     tasks = [flaky(1, name=f"task_{number}", retries=1) for number in range(20)]
     simulation = Simulation(*tasks, random=random.Random(5).random)
     assert len({simulation.times(task.name)[1] for task in tasks}) == 20
 
 
-def test_a_wait_holds_up_nothing_else():
+def test_retry_wait_does_not_block_other_tasks():
     """While one task waits for its retry, others run."""
     slow, after = flaky(1, name="slow", retries=1, delay=100), Task(lambda x: x, name="after")
     other, last = Task(lambda: 1, name="other"), Task(lambda x: x, name="last")
@@ -154,7 +154,7 @@ def test_retry_on_decides_after_each_attempt(retry_on, tries):
     assert len(simulation.starts) == tries
 
 
-def test_a_retry_on_that_fails_does_not_hide_the_error():
+def test_retry_on_that_raises_does_not_hide_error():
     """The task's own error is raised, with a note about the other one."""
     error = Simulation(flaky(99, retries=3, retry_on=lambda error: 1 / 0)).run.state.failed()["flaky"]
     assert str(error) == "failure 1"
@@ -163,12 +163,12 @@ def test_a_retry_on_that_fails_does_not_hide_the_error():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("retry_on", [None, BaseException, lambda error: True])
-def test_interrupts_are_never_retried(error, retry_on):
+def test_interrupt_is_never_retried(error, retry_on):
     """Whatever retry_on says."""
     assert len(Simulation(flaky(99, error, retries=3, retry_on=retry_on)).starts) == 1
 
 
-def test_arguments_are_the_same_for_each_attempt():
+def test_retry_gets_same_arguments():
     """A retry is the same call again."""
     seen = []
 
@@ -182,7 +182,7 @@ def test_arguments_are_the_same_for_each_attempt():
     assert seen == [(1, 2)] * 3
 
 
-def test_a_failure_elsewhere_ends_a_wait():
+def test_retry_wait_ends_after_failure_of_other_task():
     """A failed run starts nothing more, also not a retry that was promised before: the attempt there was counts."""
     seen, heard = [], []
     waiting = flaky(9, name="waiting", retries=2, delay=100)
@@ -212,7 +212,7 @@ def test_a_failure_elsewhere_ends_a_wait():
     assert second == "flowkit: task 'waiting' of 'simulated' failed on attempt 1 of 3 too: ValueError: failure 1"
 
 
-def test_a_failure_between_the_call_and_its_beginning_ends_a_wait_too():
+def test_retry_is_cancelled_by_failure_before_its_start():
     """So it is where calls are handed out before they begin."""
     waiting, broken = flaky(9, name="waiting", retries=2, delay=0), Task(lambda: 1 / 0, name="broken")
     run = Run(DAG("late", tasks=[waiting, broken]).graph())
@@ -226,7 +226,7 @@ def test_a_failure_between_the_call_and_its_beginning_ends_a_wait_too():
 
 
 @pytest.mark.parametrize("abandoned", [True, False])
-def test_a_retry_that_was_canceled_says_what_was_raised_before(abandoned):
+def test_retry_that_is_cancelled_names_last_exception(abandoned):
     """It is cancelled, as all that waits, and nobody else would tell."""
     waiting = flaky(9, ValueError, "waiting", retries=2)
     run = Run(DAG("cancelled", tasks=[waiting]).graph())
@@ -242,7 +242,7 @@ def test_a_retry_that_was_canceled_says_what_was_raised_before(abandoned):
     assert run.error() is None
 
 
-def test_without_fail_fast_a_wait_goes_on():
+def test_retry_wait_continues_with_fail_fast_false():
     """Independent branches keep their retries."""
     waiting = flaky(1, name="waiting", retries=1, delay=100)
     broken = Task(lambda: 1 / 0, name="broken")
@@ -251,7 +251,7 @@ def test_without_fail_fast_a_wait_goes_on():
 
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_done", "one_failed"])
-def test_a_cancelled_run_starts_nothing_more_and_says_why(trigger):
+def test_cancelled_run_starts_no_task_and_names_reason(trigger):
     """Not even a clean-up task; what waits ends as cancelled, with the reason that was given."""
     start, waiting = Task(lambda: 1, name="start"), Task(lambda: 1, name="waiting", trigger=trigger)
     end = Task(lambda *_: 1, name="end", trigger=trigger)
@@ -269,7 +269,7 @@ def test_a_cancelled_run_starts_nothing_more_and_says_why(trigger):
     assert {event.reason for event in seen if isinstance(event, TaskNotRun)} == {"enough is enough"}
 
 
-def test_observers_hear_of_every_attempt():
+def test_observers_get_event_of_every_attempt():
     """Attempts, delays and errors are events, in order."""
     seen = []
     DAG("events", tasks=[flaky(2, retries=3, delay=0)]).run("serial", observers=[seen.append])
@@ -281,7 +281,7 @@ def test_observers_hear_of_every_attempt():
     assert [event.attempt for event in seen if isinstance(event, TaskStarted)] == [1, 2, 3]
 
 
-def test_a_task_that_gives_up_says_so_once():
+def test_retries_that_are_exhausted_are_reported_once():
     """Each failed attempt but the last is a retry; the last is a failure."""
     seen = []
     DAG("events", tasks=[flaky(9, retries=2, delay=0)]).run("serial", observers=[seen.append], raise_on_failure=False)
@@ -292,7 +292,7 @@ def test_a_task_that_gives_up_says_so_once():
     ]
 
 
-def test_the_serial_executor_waits_in_real_time():
+def test_serial_executor_waits_in_real_time():
     """A delay is at least as long as it says, by the monotonic clock."""
     from time import monotonic
 
@@ -308,7 +308,7 @@ def test_the_serial_executor_waits_in_real_time():
     assert times[2] - times[1] >= 0.04
 
 
-def test_runs_leave_the_random_sequence_of_the_user_alone():
+def test_run_does_not_change_random_state_of_user():
     """Jitter is drawn from flowkit's own generator."""
     random.seed(7)
     expected = random.random()

@@ -36,7 +36,7 @@ def shallow():
     sys.setrecursionlimit(limit)
 
 
-def test_a_chain_of_100_000_sorts_and_runs():
+def test_chain_of_100_000_tasks_runs():
     """The order is that of the chain, and each task gets the result of the one before it."""
     dag = DAG("chain", tasks=chain(MANY)[-1:])
     assert dag.graph().names == tuple(f"task_{number}" for number in range(MANY))
@@ -46,14 +46,14 @@ def test_a_chain_of_100_000_sorts_and_runs():
     assert set(results.states.values()) == {"succeeded"}
 
 
-def test_a_long_chain_draws():
+def test_long_chain_is_drawn():
     """In every format."""
     dag = DAG("chain", tasks=chain(20_000)[-1:])
     for format in ("text", "mermaid", "dot"):
         assert "task_0" in dag.visualize(format)
 
 
-def test_a_long_chain_fails_at_its_start():
+def test_long_chain_that_fails_at_its_start():
     """All of it ends as upstream-failed, one task after the other."""
     tasks = chain(20_000)
     broken = Task(lambda: 1 / 0, name="broken")
@@ -62,7 +62,7 @@ def test_a_long_chain_fails_at_its_start():
     assert list(results.states.values()) == ["failed"] + ["upstream_failed"] * 20_000
 
 
-def test_a_chain_of_10_000_is_skipped_from_its_start():
+def test_long_chain_that_is_skipped_from_its_start():
     """A skip travels as far as it must."""
     skipped = Task(lambda: 1, name="skipped", when=lambda: False)
     tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
@@ -73,7 +73,7 @@ def test_a_chain_of_10_000_is_skipped_from_its_start():
     assert len(results.skipped) == 10_001
 
 
-def test_a_long_ring_is_a_cycle():
+def test_long_cycle_is_cycle_error():
     """Found without recursion, and told in a short message."""
     tasks = chain(20_000)
     tasks[-1] >> tasks[0]
@@ -83,7 +83,7 @@ def test_a_long_ring_is_a_cycle():
     assert len(str(caught.value)) < 500
 
 
-def test_a_fan_in_of_10_000():
+def test_fan_in_of_10_000_tasks():
     """Every result arrives, in order."""
     tasks = [Task(lambda number=number: number, name=f"task_{number}") for number in range(10_000)]
     total = Task(lambda *args: args, name="total")
@@ -91,7 +91,7 @@ def test_a_fan_in_of_10_000():
     assert DAG("fan", tasks=[total]).run("serial")["total"] == tuple(range(10_000))
 
 
-def test_a_fan_out_of_10_000():
+def test_fan_out_of_10_000_tasks():
     """One result, ten thousand readers."""
     start = Task(lambda: 7, name="start")
     tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
@@ -172,7 +172,7 @@ def side_by_side(tasks, other):
 @pytest.mark.parametrize(
     "wire", [fan_in, fan_in_one_by_one, fan_in_twice, fan_out, fan_out_one_by_one, side_by_side, None]
 )
-def test_ten_times_as_many_take_ten_times_the_steps(wire):
+def test_steps_grow_linearly_with_tasks(wire):
     """To define, wire, find, check, bind, run, ask for what became of them: for none a look at each of the others."""
 
     def act(many):
@@ -193,7 +193,7 @@ def test_ten_times_as_many_take_ten_times_the_steps(wire):
     assert steps(act, 2_000) < 10.5 * steps(act, 200)
 
 
-def test_layers_that_are_wired_each_to_each():
+def test_layers_wired_all_to_all():
     """300 to 300 is 90 000 edges, and the order of arguments holds for each."""
     above = [Task(lambda number=number: number, name=f"above_{number}") for number in range(300)]
     below = [Task(lambda *args: args, name=f"below_{number}") for number in range(300)]
@@ -202,14 +202,14 @@ def test_layers_that_are_wired_each_to_each():
     assert {results[task.name] for task in below} == {tuple(range(300))}
 
 
-def test_a_long_chain_is_discovered():
+def test_long_chain_is_discovered():
     """Discovery follows the wires without recursion."""
     with DAG("block") as dag:
         chain(20_000)
     assert len(dag.run("serial")) == 20_000
 
 
-def test_a_long_chain_goes_away_quietly():
+def test_long_chain_is_freed_without_recursion_error():
     """Dropping the last reference to a chain does not recurse either."""
     tasks = chain(20_000)
     DAG("chain", tasks=tasks[-1:]).run("serial")

@@ -43,7 +43,7 @@ def empty_queue():
 
 @ways
 @pytest.mark.parametrize("func", [recurse, exhaust, empty_queue, lambda: next(iter([])), lambda: [].pop()])
-def test_what_ends_loops_elsewhere_is_a_plain_failure(func, observers):
+def test_stop_iteration_and_the_like_are_failures(func, observers):
     """Tried again, raised, and noted; others run when they may."""
     tries = []
 
@@ -70,7 +70,7 @@ def test_what_ends_loops_elsewhere_is_a_plain_failure(func, observers):
     [StopIteration, StopAsyncIteration, TimeoutError, BlockingIOError, BrokenPipeError, IndexError],
 )
 @pytest.mark.parametrize("where", ["when", "retry_on"])
-def test_what_conditions_and_filters_raise(kind, where, observers):
+def test_exceptions_of_conditions_and_retry_on(kind, where, observers):
     """It is never taken for something of the executor's own."""
 
     def refuse(*_):
@@ -98,7 +98,7 @@ class Value:
 
 
 @ways
-def test_results_live_as_long_as_somebody_holds_them(observers):
+def test_values_are_freed_after_last_reference(observers):
     """Not a moment longer, and without the help of the collector of garbage."""
     seen = []
 
@@ -123,7 +123,7 @@ def test_results_live_as_long_as_somebody_holds_them(observers):
 
 
 @ways
-def test_what_a_task_used_is_gone_when_it_returns(observers):
+def test_local_variables_of_task_are_freed_when_it_returns(observers):
     """No frame of an attempt outlives it."""
     seen = []
 
@@ -177,7 +177,7 @@ def frozen():
 @ways
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("fail_fast", [True, False])
-def test_the_last_error_goes_with_whoever_caught_it(fail_fast, observers):
+def test_last_error_is_freed_after_handler(fail_fast, observers):
     """With its frames, and what those hold; those of attempts that were repeated have gone before."""
     seen = []
     with pytest.raises((OwnError, ExceptionGroup)) as caught:
@@ -189,7 +189,7 @@ def test_the_last_error_goes_with_whoever_caught_it(fail_fast, observers):
     assert alive(seen) == [0, 0]
 
 
-def test_errors_of_attempts_that_were_repeated_are_let_go_at_once():
+def test_errors_of_retried_attempts_are_freed_at_once():
     """Without the help of the collector of garbage."""
     seen, counts = [], []
 
@@ -209,7 +209,7 @@ def test_errors_of_attempts_that_were_repeated_are_let_go_at_once():
 
 
 @pytest.mark.parametrize("jump", [10.0**9, -(10.0**9), float("nan")])
-def test_a_clock_that_jumps_changes_neither_durations_nor_waits(monkeypatch, jump):
+def test_clock_jump_changes_neither_durations_nor_waits(monkeypatch, jump):
     """Somebody sets it, forth or back, while tasks run and while a retry waits."""
     shift, attempts, events = [0.0], [], []
     real, real_ns = time.time, time.time_ns
@@ -263,7 +263,7 @@ os.write(1, repr((results, results.failed)).encode())
 CLOSED_ENDS = "({'close': 'closed', 'silent': 'closed'}, {'prints': ValueError('I/O operation on closed file.')})"
 
 
-def test_a_task_that_closes_the_streams():
+def test_task_that_closes_standard_streams():
     """They are closed for the tasks after it; the run goes on, and only who writes to them fails."""
     output = run_python(CLOSED.format(prelude="", how="'serial', fail_fast=False, raise_on_failure=False"))
     assert output.decode() == CLOSED_ENDS
@@ -277,14 +277,14 @@ def test_a_task_that_closes_the_streams():
         "import warnings; warnings.simplefilter('error')",
     ],
 )
-def test_a_task_that_closes_the_streams_that_somebody_writes_to(prelude):
+def test_task_that_closes_standard_streams_in_use(prelude):
     """Loggers and observers: a warning about those cannot be seen any more, and fails nothing."""
     how = "'serial', fail_fast=False, raise_on_failure=False, observers=[lambda event: print(end='')]"
     output = run_python(CLOSED.format(prelude=prelude, how=how)).decode()
     assert output.endswith(CLOSED_ENDS)
 
 
-def test_a_task_that_prints_megabytes():
+def test_task_that_prints_megabytes():
     """They are printed, and nothing of them is kept."""
     output = run_python("""
     from flowkit_core import DAG, Task
@@ -295,7 +295,7 @@ def test_a_task_that_prints_megabytes():
     assert output.endswith(b"x\n{'shout': None}\n")
 
 
-def test_a_task_that_moves(tmp_path, monkeypatch):
+def test_task_that_changes_working_directory(tmp_path, monkeypatch):
     """The folder, and the environment, are those of the process: of the tasks after it, and of whoever called run()."""
     monkeypatch.chdir(Path.cwd())
     monkeypatch.setenv("FLOWKIT_TEST_MOVED", "0")

@@ -71,12 +71,12 @@ def failing(times, error=ValueError, value="done"):
 
 
 @pytest.mark.parametrize("made", [plain, with_parentheses, with_options, Task(failing)])
-def test_every_form_of_the_decorator_makes_a_task(made):
+def test_decorator_forms_create_task(made):
     """@task, @task(), @task(options) and Task(func) all give a Task."""
     assert isinstance(made, Task)
 
 
-def test_a_task_keeps_what_its_function_is():
+def test_task_has_metadata_of_function():
     """Name, docstring, signature, module and __wrapped__ are those of the function."""
     assert plain.name == plain.__name__ == "plain"
     assert plain.__qualname__ == "plain"
@@ -89,20 +89,20 @@ def test_a_task_keeps_what_its_function_is():
     assert plain.func(1) == 2
 
 
-def test_the_name_can_be_given():
+def test_task_name_option():
     """@task(name=...) names the task and leaves the function alone."""
     assert with_options.name == "a name of its own"
     assert with_options.func.__name__ == "with_options"
 
 
-def test_the_defaults_are_those_of_the_promise():
+def test_task_defaults_are_documented_ones():
     """Without options a task is tried once, and would wait 1 s, 2 s, 4 s."""
     facts = (plain.retries, plain.delay, plain.backoff, plain.when, plain.trigger, plain.retry_on)
     assert facts == (0, 1.0, 2.0, None, "none_failed", None)
     assert (plain.max_delay, plain.jitter) == (3600.0, 0.1)
 
 
-def test_options_are_attributes():
+def test_task_options_are_attributes():
     """What was written can be read."""
 
     def condition(x):
@@ -127,14 +127,14 @@ def test_options_are_attributes():
     assert (made.max_delay, made.jitter, made.retry_on, made.trigger) == (9, 0, OSError, "all_done")
 
 
-def test_task_takes_the_promised_positions_and_keywords():
+def test_task_signature_is_documented_one():
     """The function comes first, everything else is given by name."""
     kinds = {parameter.name: parameter.kind for parameter in inspect.signature(Task).parameters.values()}
     assert {"retries", "delay", "backoff", "when"} <= set(kinds)
     assert all(kind is inspect.Parameter.KEYWORD_ONLY for name, kind in kinds.items() if name != "func")
 
 
-def test_the_repr_names_the_task():
+def test_task_repr_has_name():
     """A task in a console says which one it is."""
     assert "a name of its own" in repr(with_options)
 
@@ -142,14 +142,14 @@ def test_the_repr_names_the_task():
 # What can be a task
 
 
-def test_a_lambda_can_be_a_task():
+def test_task_of_lambda():
     """A lambda with a name in the options works like any function."""
     double = Task(lambda x: 2 * x, name="double")
     assert double(21) == 42
     assert DAG("numbers", tasks=[double]).run(params={"x": 4}) == {"double": 8}
 
 
-def test_a_partial_is_named_after_its_function():
+def test_task_of_partial_has_name_of_function():
     """functools.partial has no __name__, and its function does."""
 
     def power(base, exponent):
@@ -160,7 +160,7 @@ def test_a_partial_is_named_after_its_function():
     assert square(5) == 25
 
 
-def test_a_partial_binds_what_is_left_of_its_signature():
+def test_task_of_partial_binds_remaining_parameters():
     """What the partial already holds is not asked of the upstreams."""
 
     @task
@@ -175,7 +175,7 @@ def test_a_partial_binds_what_is_left_of_its_signature():
     assert DAG("numbers", tasks=[cube]).run() == {"base": 3, "cube": 27}
 
 
-def test_a_callable_object_can_be_a_task():
+def test_task_of_callable_object():
     """An object with __call__ is named after its class, unless it is given a name."""
 
     @task
@@ -200,7 +200,7 @@ def test_a_callable_object_can_be_a_task():
     ],
     ids=["len", "operator.add", "max", "str.upper", "dict"],
 )
-def test_a_builtin_can_be_a_task_even_without_a_signature(func, values, result):
+def test_task_of_builtin_without_signature(func, values, result):
     """Results reach a builtin in order of declaration, whether or not inspect knows its signature."""
     sources = [Task(lambda value=value: value, name=f"value_{position}") for position, value in enumerate(values)]
     made = Task(func)
@@ -209,7 +209,7 @@ def test_a_builtin_can_be_a_task_even_without_a_signature(func, values, result):
     assert DAG("builtins", tasks=[made]).run()[func.__name__] == result
 
 
-def test_a_bound_method_can_be_a_task():
+def test_task_of_bound_method():
     """A method of an object keeps its object."""
     words = ["b", "a"]
     append = Task(words.append, name="append")
@@ -218,7 +218,7 @@ def test_a_bound_method_can_be_a_task():
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "extract", [len]])
-def test_what_cannot_be_called_is_no_task(wrong):
+def test_task_of_object_that_is_not_callable_is_type_error(wrong):
     """A task needs a function, and the error shows what was given instead."""
     with pytest.raises(TypeError) as caught:
         Task(wrong)
@@ -226,14 +226,14 @@ def test_what_cannot_be_called_is_no_task(wrong):
     assert "callable" in str(caught.value)
 
 
-def test_a_task_of_a_task_is_an_error_that_knows_better():
+def test_task_of_task_is_type_error_with_advice():
     """Decorating twice is a slip; with_options is what was meant."""
     with pytest.raises(TypeError, match="with_options") as caught:
         task(plain)
     assert "plain" in str(caught.value)
 
 
-def test_the_decorator_takes_no_options_by_position():
+def test_decorator_with_options_by_position_is_type_error():
     """@task(3) is not retries=3, and says so at once."""
     with pytest.raises(TypeError, match="3"):
         task(3)
@@ -292,7 +292,7 @@ WRONG_OPTIONS = [
 
 @pytest.mark.parametrize("place", ["decorator", "Task", "with_options"])
 @pytest.mark.parametrize(("option", "value", "kind", "allowed"), WRONG_OPTIONS, ids=lambda value: repr(value)[:20])
-def test_a_wrong_option_names_task_option_value_and_what_is_allowed(place, option, value, kind, allowed):
+def test_option_error_names_task_option_value_and_allowed_values(place, option, value, kind, allowed):
     """Whoever writes a wrong option is told everything, there and then."""
 
     def extract():
@@ -316,7 +316,7 @@ def test_a_wrong_option_names_task_option_value_and_what_is_allowed(place, optio
     assert (error.task, error.option) == ("extract", option)
 
 
-def test_every_trigger_is_named_by_the_error_about_a_wrong_one():
+def test_option_error_of_trigger_lists_triggers():
     """Five words are allowed, and the error lists them."""
     with pytest.raises(ValueError) as caught:
         task(trigger="all_failed")(lambda: 1)
@@ -325,7 +325,7 @@ def test_every_trigger_is_named_by_the_error_about_a_wrong_one():
 
 
 @pytest.mark.parametrize("option", ["retry", "retires", "timeout_s"])
-def test_an_unknown_option_is_a_type_error_that_names_it(option):
+def test_unknown_option_is_type_error_with_its_name(option):
     """A misspelled option never passes silently."""
     with pytest.raises(TypeError, match=option):
         task(**{option: 1})(lambda: 1)
@@ -333,7 +333,7 @@ def test_an_unknown_option_is_a_type_error_that_names_it(option):
         plain.with_options(**{option: 1})
 
 
-def test_a_near_miss_in_with_options_gets_a_suggestion():
+def test_unknown_option_in_with_options_gets_suggestion():
     """with_options(retires=3) is answered by what was meant."""
     with pytest.raises(TypeError, match="did you mean 'retries'"):
         plain.with_options(retires=3)
@@ -343,13 +343,13 @@ def test_a_near_miss_in_with_options_gets_a_suggestion():
     "option",
     [{"delay": 0}, {"backoff": 0}, {"jitter": 0}, {"jitter": 1}, {"max_delay": 0}, {"retries": 0}, {"when": None}],
 )
-def test_the_ends_of_the_ranges_are_allowed(option):
+def test_option_at_end_of_range_is_allowed(option):
     """Zero is a value like others."""
     made = Task(len, **({"retries": 1} | option))
     assert all(getattr(made, name) == value for name, value in option.items())
 
 
-def test_an_option_whose_repr_fails_still_gets_a_sentence():
+def test_option_error_of_value_whose_repr_raises():
     """A broken repr must not hide the error it is shown in."""
 
     class Broken:
@@ -361,7 +361,7 @@ def test_an_option_whose_repr_fails_still_gets_a_sentence():
 
 
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=lambda wrong: f"{wrong[0]}={wrong[1]!r}")
-def test_option_errors_survive_pickling(wrong):
+def test_option_error_survives_pickling(wrong):
     """An error may cross a process boundary and must arrive whole."""
     option, value, kind, _ = wrong
     with pytest.raises(kind) as caught:
@@ -375,20 +375,20 @@ def test_option_errors_survive_pickling(wrong):
 # Copies
 
 
-def test_with_options_changes_a_copy_only():
+def test_with_options_does_not_change_original():
     """The original stays what it was."""
     changed = plain.with_options(name="changed", retries=5)
     assert (changed.name, changed.retries, changed.func) == ("changed", 5, plain.func)
     assert (plain.name, plain.retries) == ("plain", 0)
 
 
-def test_with_options_keeps_the_options_that_are_not_named():
+def test_with_options_keeps_other_options():
     """A copy of a copy adds up."""
     copied = with_options.with_options(name="second").with_options(delay=7)
     assert (copied.name, copied.retries, copied.delay) == ("second", 2, 7)
 
 
-def test_with_options_is_unwired():
+def test_with_options_copy_is_unwired():
     """A copy of a wired task starts without edges."""
 
     @task
@@ -408,14 +408,14 @@ def test_with_options_is_unwired():
 # Calling a task
 
 
-def test_calling_a_task_calls_the_function():
+def test_direct_call_calls_function():
     """Arguments go in, the result comes out."""
     assert plain(41) == 42
     assert plain() == 21
     assert plain(x=1) == 2
 
 
-def test_a_task_that_was_called_instead_of_wired_is_answered_by_the_right_spelling():
+def test_direct_call_error_has_note_that_shows_wiring():
     """A call without what the function needs; what the function itself raises has no such note."""
 
     @task
@@ -432,14 +432,14 @@ def test_a_task_that_was_called_instead_of_wired_is_answered_by_the_right_spelli
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_a_direct_call_retries():
+def test_direct_call_retries():
     """A call is tried again as the options say, and returns the first success."""
     flaky, calls = failing(2)
     assert Task(flaky, retries=2, delay=0)("a") == "done"
     assert calls == [("a",)] * 3
 
 
-def test_a_direct_call_gives_up_with_the_own_error():
+def test_direct_call_with_exhausted_retries_raises_error_of_function():
     """After the last attempt the very exception of the function is raised."""
     error = ValueError("always")
     calls = []
@@ -454,13 +454,13 @@ def test_a_direct_call_gives_up_with_the_own_error():
     assert len(calls) == 4
 
 
-def test_a_direct_call_does_not_ask_the_condition():
+def test_direct_call_does_not_evaluate_condition():
     """Conditions belong to pipelines."""
     assert Task(lambda: "ran", when=lambda: False)() == "ran"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
-def test_a_direct_call_never_retries_an_interrupt(error):
+def test_direct_call_never_retries_interrupt(error):
     """What is not an Exception goes through at once."""
     flaky, calls = failing(1, error)
     with pytest.raises(error):
@@ -482,7 +482,7 @@ def test_a_direct_call_never_retries_an_interrupt(error):
         (lambda error: False, 1),
     ],
 )
-def test_retry_on_chooses_what_is_tried_again(retry_on, tries):
+def test_retry_on_selects_exceptions(retry_on, tries):
     """A class, several, or a function of the exception."""
     flaky, calls = failing(9)
     with pytest.raises(ValueError, match=f"failure {tries}"):
@@ -491,7 +491,7 @@ def test_retry_on_chooses_what_is_tried_again(retry_on, tries):
 
 
 @pytest.mark.parametrize("retry_on", [BaseException, KeyboardInterrupt, lambda error: True])
-def test_not_even_retry_on_retries_an_interrupt(retry_on):
+def test_retry_on_never_retries_interrupt(retry_on):
     """Ctrl-C is never an invitation to try again."""
     flaky, calls = failing(1, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -499,7 +499,7 @@ def test_not_even_retry_on_retries_an_interrupt(retry_on):
     assert len(calls) == 1
 
 
-def test_retries_leave_the_random_sequence_of_the_user_alone():
+def test_retries_do_not_change_random_state_of_user():
     """Jitter has a generator of its own."""
     random.seed(7)
     expected = random.random()
@@ -509,7 +509,7 @@ def test_retries_leave_the_random_sequence_of_the_user_alone():
     assert random.random() == expected
 
 
-def test_tasks_call_each_other_as_functions():
+def test_direct_call_in_another_task():
     """Inside a task another task is just a function."""
 
     @task
@@ -526,7 +526,7 @@ def test_tasks_call_each_other_as_functions():
 # async def
 
 
-def test_an_async_task_is_awaited():
+def test_async_task_is_awaited():
     """The result of an async def task is what it returns, never a coroutine."""
 
     @task
@@ -546,7 +546,7 @@ def test_an_async_task_is_awaited():
     assert DAG("async", tasks=[show]).run() == {"fetch": 20, "add": 21, "show": "21"}
 
 
-def test_the_error_of_an_async_task_has_no_context_of_ours():
+def test_async_task_error_has_no_context():
     async def fail():
         raise ValueError("in async")
 
@@ -555,7 +555,7 @@ def test_the_error_of_an_async_task_has_no_context_of_ours():
     assert caught.value.__context__ is None
 
 
-def test_an_async_task_retries_and_fails_like_any_other():
+def test_async_task_is_retried_and_fails():
     """Retries and errors do not care how the function was defined."""
     calls = []
 
@@ -599,7 +599,7 @@ DECORATORS = {
 
 
 @pytest.mark.parametrize("decorator", DECORATORS)
-def test_an_async_task_under_a_decorator_is_awaited(decorator):
+def test_async_task_under_decorator_is_awaited(decorator):
     """Its retries see its errors, too."""
     calls = []
 
@@ -615,7 +615,7 @@ def test_an_async_task_under_a_decorator_is_awaited(decorator):
     assert len(calls) == 2
 
 
-def test_decorators_that_go_round_in_circles():
+def test_async_detection_with_cyclic_wrapped():
     """Whatever they claim to wrap, they are called as they are."""
 
     def one():
@@ -626,7 +626,7 @@ def test_decorators_that_go_round_in_circles():
     assert DAG("circle", tasks=[Task(one)]).run("serial") == {"one": 1}
 
 
-def test_an_async_task_runs_inside_a_running_event_loop():
+def test_async_task_runs_in_running_event_loop():
     """run() blocks, also in a notebook whose cell already runs in a loop."""
 
     @task
@@ -640,7 +640,7 @@ def test_an_async_task_runs_inside_a_running_event_loop():
     assert asyncio.run(cell()) == {"fetch": 1}
 
 
-def test_a_direct_call_of_an_async_task_can_be_awaited():
+def test_async_task_direct_call_can_be_awaited():
     """In asynchronous code an async task is awaited as its function would be, with its retries."""
     calls = []
 
@@ -659,7 +659,7 @@ def test_a_direct_call_of_an_async_task_can_be_awaited():
 
 
 @pytest.mark.parametrize("kind", ["partial", "callable object"])
-def test_an_async_function_in_disguise_is_awaited_too(kind):
+def test_async_callable_of_other_kinds_is_awaited(kind):
     """A partial of an async def, or an object with an async __call__, never gives a coroutine as a result."""
 
     async def fetch(x):
@@ -678,21 +678,21 @@ def test_an_async_function_in_disguise_is_awaited_too(kind):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", ["plain", "with_options", "another_plain"])
-def test_a_task_of_a_module_pickles(name, protocol, importable):
+def test_pickle_of_task_of_module(name, protocol, importable):
     """Name, options and function are the same on the other side."""
     original = getattr(importable, name)
     back = pickle.loads(pickle.dumps(original, protocol))
     assert (back.name, back.retries, back.func) == (original.name, original.retries, original.func)
 
 
-def test_a_decorated_function_pickles_by_reference(importable):
+def test_pickle_of_decorated_function_is_by_reference(importable):
     """The pickle names the task, holds nothing of it, and gives back the very object."""
     text = pickle.dumps(importable.plain)
     assert pickle.loads(text) is importable.plain
     assert len(text) < 200
 
 
-def test_a_wired_task_does_not_drag_its_pipeline_along(importable):
+def test_pickle_of_wired_task_excludes_pipeline(importable):
     """Only a reference travels, however long the chain."""
     previous = importable.plain
     for position in range(10_000):
@@ -703,7 +703,7 @@ def test_a_wired_task_does_not_drag_its_pipeline_along(importable):
     assert len(pickle.dumps(previous)) < 1_000
 
 
-def test_unpickling_declares_no_task(importable):
+def test_unpickled_task_is_not_discovered(importable):
     """A copy that comes out of a pickle is found by no DAG."""
     text = pickle.dumps(importable.another_plain)
     made = Task(lambda: 1, name="made")
@@ -729,7 +729,7 @@ def importable(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_copying_a_task_with_copy_gives_a_task_that_works(duplicate):
+def test_copy_of_task_is_the_task(duplicate):
     """copy() of a structure that holds tasks leaves them usable."""
     assert duplicate({"step": plain})["step"](1) == 2
 
@@ -737,7 +737,7 @@ def test_copying_a_task_with_copy_gives_a_task_that_works(duplicate):
 # RetryPolicy
 
 
-def test_the_policy_shows_the_promised_schedule():
+def test_retry_policy_schedule_is_documented_one():
     """1 s, 2 s, 4 s, 8 s, 16 s stays visible."""
     policy = RetryPolicy(retries=5, jitter=0)
     assert [policy.wait(k) for k in range(1, 6)] == [1, 2, 4, 8, 16]
@@ -755,13 +755,13 @@ def test_the_policy_shows_the_promised_schedule():
         ({"delay": 9000}, [3600, 3600, 3600]),
     ],
 )
-def test_the_wait_is_delay_times_backoff_at_most_max_delay(options, waits):
+def test_retry_policy_wait_is_at_most_max_delay(options, waits):
     """delay * backoff**(k-1), capped."""
     policy = RetryPolicy(retries=3, jitter=0, **options)
     assert [policy.wait(k) for k in (1, 2, 3)] == waits
 
 
-def test_a_huge_backoff_is_capped_and_does_not_overflow():
+def test_retry_policy_huge_backoff_does_not_overflow():
     """The thousandth retry waits an hour, not an OverflowError."""
     policy = RetryPolicy(retries=5000, backoff=10.0, jitter=0)
     assert policy.wait(5000) == 3600.0
@@ -769,13 +769,13 @@ def test_a_huge_backoff_is_capped_and_does_not_overflow():
 
 @pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("drawn", [0.0, 0.25, 0.5, 0.999])
-def test_jitter_is_a_factor_between_one_minus_and_one_plus(jitter, drawn):
+def test_retry_policy_jitter_is_within_its_range(jitter, drawn):
     """The random factor is in [1 - jitter, 1 + jitter]."""
     waited = RetryPolicy(retries=1, delay=10, jitter=jitter).wait(1, lambda: drawn)
     assert 10 * (1 - jitter) <= waited <= 10 * (1 + jitter)
 
 
-def test_policies_are_values():
+def test_retry_policies_compare_by_value():
     """Equal options, equal policies; and the repr shows them."""
     assert RetryPolicy(3, 1.0) == RetryPolicy(retries=3, delay=1)
     assert RetryPolicy(3) != RetryPolicy(4)
@@ -789,7 +789,7 @@ def test_policies_are_values():
 @pytest.mark.parametrize(
     "name", ["ünïcödé 名前", "two\nlines", "nul\0byte", "\x1b[31mred", "%s %d {} {0}", "../../etc/passwd", "x" * 10_000]
 )
-def test_any_text_is_a_name(name):
+def test_task_name_may_be_any_string(name):
     """Names are data: any text that is not empty works as a key of the results and in errors."""
     named = Task(lambda: 1, name=name)
     broken = Task(lambda: 1 / 0, name=f"{name}!")
@@ -799,7 +799,7 @@ def test_any_text_is_a_name(name):
         DAG(name, tasks=[broken]).run()
 
 
-def test_a_binding_error_about_a_task_with_percent_signs_is_formatted_once():
+def test_binding_error_with_percent_signs_is_formatted_once():
     """A name is never a format string."""
     odd = Task(lambda x: x, name="100%s {x}")
     with pytest.raises(BindingError) as caught:

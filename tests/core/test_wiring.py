@@ -24,42 +24,42 @@ def edges(*tasks):
 # The forms of >>
 
 
-def test_a_then_b():
+def test_task_to_task():
     """a >> b: b waits for a."""
     a, b = make("a", "b")
     a >> b
     assert edges(b) == [("a", "b")]
 
 
-def test_a_then_several():
+def test_task_to_list():
     """a >> [b, c]: both wait for a."""
     a, b, c = make("a", "b", "c")
     a >> [b, c]
     assert edges(b, c) == [("a", "b"), ("a", "c")]
 
 
-def test_several_then_c():
+def test_list_to_task():
     """[a, b] >> c: c waits for both, in this order."""
     a, b, c = make("a", "b", "c")
     [a, b] >> c
     assert edges(c) == [("a", "c"), ("b", "c")]
 
 
-def test_a_diamond_in_one_line():
+def test_chain_through_list_is_diamond():
     """a >> [b, c] >> d: out and in again."""
     a, b, c, d = make("a", "b", "c", "d")
     a >> [b, c] >> d
     assert edges(d) == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 
 
-def test_every_one_to_every_one():
+def test_list_to_list_in_chain_wires_all_to_all():
     """a >> [b, c] >> [d, e]: d and e wait for b and c both."""
     a, b, c, d, e = make("a", "b", "c", "d", "e")
     a >> [b, c] >> [d, e]
     assert sorted(edges(d, e)) == [("a", "b"), ("a", "c"), ("b", "d"), ("b", "e"), ("c", "d"), ("c", "e")]
 
 
-def test_the_pipeline_of_the_promise():
+def test_wiring_of_documented_pipeline():
     """extract >> transform >> [validate, enrich] >> load >> notify."""
     extract, transform, validate, enrich, load, notify = make(
         "extract", "transform", "validate", "enrich", "load", "notify"
@@ -74,7 +74,7 @@ def test_the_pipeline_of_the_promise():
     [list, tuple, Group, iter, lambda tasks: dict.fromkeys(tasks)],
     ids=["list", "tuple", "Group", "iterator", "dict"],
 )
-def test_several_tasks_come_in_any_iterable(several):
+def test_iterables_of_tasks_are_operands(several):
     """A list is the usual way to say it, not the only one."""
     a, b, c, d = make("a", "b", "c", "d")
     a >> several([b, c])
@@ -82,7 +82,7 @@ def test_several_tasks_come_in_any_iterable(several):
     assert edges(d) == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 
 
-def test_a_list_wired_to_a_list_with_group():
+def test_group_wires_list_to_list():
     """Two lists have no >> of their own; Group gives them one."""
     a, b, c, d = make("a", "b", "c", "d")
     Group([a, b]) >> [c, d]
@@ -90,7 +90,7 @@ def test_a_list_wired_to_a_list_with_group():
     assert list(Group([a, b])) == [a, b]
 
 
-def test_the_value_is_the_right_side():
+def test_operator_returns_right_operand():
     """Chains read left to right because >> gives what stands on its right."""
     a, b, c, d = make("a", "b", "c", "d")
     assert (a >> b) is b
@@ -98,7 +98,7 @@ def test_the_value_is_the_right_side():
     assert ([b, c] >> d) is d
 
 
-def test_empty_lists_wire_nothing():
+def test_empty_list_declares_no_edge():
     """Nothing on one side is no edge, and no error."""
     a, b = make("a", "b")
     a >> []
@@ -109,7 +109,7 @@ def test_empty_lists_wire_nothing():
 # Order and repetition
 
 
-def test_an_edge_declared_twice_is_declared_once():
+def test_edge_declared_twice_exists_once():
     """However often and however it is said."""
     a, b = make("a", "b")
     a >> b
@@ -120,7 +120,7 @@ def test_an_edge_declared_twice_is_declared_once():
     assert DAG("twice", tasks=[b]).run() == {"a": "a", "b": "ab"}
 
 
-def test_declaring_an_edge_again_keeps_its_first_place():
+def test_edge_declared_again_keeps_its_position():
     """The order of arguments is that of the first declaration."""
     a, b, c = make("a", "b", "c")
     [b, a] >> c
@@ -130,7 +130,7 @@ def test_declaring_an_edge_again_keeps_its_first_place():
 
 
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
-def test_arguments_come_in_order_of_declaration(order):
+def test_arguments_are_in_order_of_declaration(order):
     """Not in order of definition, of name or of completion."""
     tasks = dict(zip("abc", make("a", "b", "c"), strict=True))
     (end,) = make("!")
@@ -138,7 +138,7 @@ def test_arguments_come_in_order_of_declaration(order):
     assert DAG("order", tasks=[end]).run()["!"] == f"{order}!"
 
 
-def test_results_keep_the_order_of_declaration_among_equals():
+def test_results_of_independent_tasks_are_in_order_of_declaration():
     """Independent tasks stand in the results as they were written."""
     names = [f"task_{number}" for number in (5, 3, 9, 1)]
     assert list(DAG("order", tasks=make(*names)).run()) == names
@@ -151,7 +151,7 @@ def test_results_are_in_topological_order():
     assert list(DAG("order", tasks=[a, b, c, d]).run()) == ["d", "c", "b", "a"]
 
 
-def test_a_later_edge_does_not_touch_a_graph_that_was_taken():
+def test_graph_is_not_changed_by_later_edge():
     """graph() is a snapshot."""
     a, b, c = make("a", "b", "c")
     a >> b
@@ -199,7 +199,7 @@ def test_operand_that_is_not_a_task_is_type_error_with_its_type(wrong, word, sid
         assert "item 1" in text
 
 
-def test_a_refused_list_wires_nothing():
+def test_refused_list_declares_no_edge():
     """An error leaves no half of the edges behind."""
     a, b = make("a", "b")
     with pytest.raises(TypeError):
@@ -212,7 +212,7 @@ def test_a_refused_list_wires_nothing():
 # Circles
 
 
-def test_a_cycle_is_shown():
+def test_cycle_error_shows_cycle():
     """The message and .cycle show the way round."""
     extract, transform = make("extract", "transform")
     extract >> transform >> extract
@@ -224,7 +224,7 @@ def test_a_cycle_is_shown():
     assert isinstance(caught.value, FlowkitError)
 
 
-def test_an_edge_to_oneself_is_a_cycle():
+def test_edge_to_itself_is_cycle_error():
     """The smallest circle has one task."""
     (extract,) = make("extract")
     with pytest.raises(DAGCycleError) as caught:
@@ -239,7 +239,7 @@ def test_an_edge_to_oneself_is_a_cycle():
     [lambda dag: dag.run(), lambda dag: dag.visualize(), lambda dag: dag.graph()],
     ids=["run", "visualize", "graph"],
 )
-def test_a_cycle_is_found_when_the_graph_is_built_and_nothing_runs(use):
+def test_cycle_error_is_raised_before_anything_runs(use):
     """Not half a pipeline later."""
     ran = []
     before = Task(lambda: ran.append(1), name="before")
@@ -250,7 +250,7 @@ def test_a_cycle_is_found_when_the_graph_is_built_and_nothing_runs(use):
     assert ran == []
 
 
-def test_the_cycle_leaves_out_what_is_not_in_it():
+def test_cycle_error_excludes_other_tasks():
     """Neither the way into the circle nor the way out of it is part of it."""
     before, a, b, c, after = make("before", "a", "b", "c", "after")
     before >> a >> b >> c >> a
@@ -261,7 +261,7 @@ def test_the_cycle_leaves_out_what_is_not_in_it():
     assert "a → b → c → a" in str(caught.value)
 
 
-def test_a_long_cycle_is_shortened_in_the_message_only():
+def test_cycle_error_shortens_long_cycle_in_message_only():
     """A person reads the message; a program reads .cycle."""
     tasks = make(*(f"task_{number}" for number in range(1000)))
     for one, following in pairwise(tasks):
@@ -274,14 +274,14 @@ def test_a_long_cycle_is_shortened_in_the_message_only():
     assert len(str(caught.value)) < 500
 
 
-def test_a_cycle_error_survives_pickling():
+def test_cycle_error_survives_pickling():
     """Message and .cycle arrive."""
     error = DAGCycleError(["a", "b", "a"])
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), str(back), tuple(back.cycle)) == (DAGCycleError, str(error), ("a", "b", "a"))
 
 
-def test_two_paths_between_two_tasks_are_no_cycle():
+def test_diamond_is_not_a_cycle():
     """A diamond with a shortcut is a proper graph."""
     a, b, c = make("a", "b", "c")
     a >> b >> c
@@ -292,7 +292,7 @@ def test_two_paths_between_two_tasks_are_no_cycle():
 # The graph as a value
 
 
-def test_a_graph_can_be_read():
+def test_graph_has_nodes_by_name_and_index():
     """len, iteration, names and lookup by name."""
     a, b, c = make("a", "b", "c")
     a >> [b, c]
@@ -315,7 +315,7 @@ def test_dag_name_that_is_not_a_string_is_type_error(name):
 @pytest.mark.parametrize(
     ("workers", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)]
 )
-def test_max_workers_is_an_integer_of_at_least_one_or_none(workers, kind):
+def test_max_workers_out_of_range_is_error(workers, kind):
     """A wrong number of workers is refused where it is written, with the value and what is allowed."""
     with pytest.raises(kind) as caught:
         DAG("etl", max_workers=workers)
@@ -325,20 +325,20 @@ def test_max_workers_is_an_integer_of_at_least_one_or_none(workers, kind):
 
 
 @pytest.mark.parametrize("workers", [None, 1, 64])
-def test_max_workers_that_are_allowed(workers):
+def test_max_workers_in_range_is_allowed(workers):
     """None means a sensible default."""
     (a,) = make("a")
     assert DAG("etl", max_workers=workers, tasks=[a]).run() == {"a": "a"}
 
 
 @pytest.mark.parametrize("wrong", ["extract", len, 3])
-def test_tasks_must_be_tasks(wrong):
+def test_tasks_keyword_with_other_items_is_type_error(wrong):
     """DAG(tasks=[...]) with something else says what it got."""
     with pytest.raises(TypeError, match="task"):
         DAG("etl", tasks=[wrong]).run()
 
 
-def test_tasks_must_be_several():
+def test_tasks_keyword_with_one_task_is_type_error():
     """DAG(tasks=extract) lacks the brackets, and is told so."""
     (extract,) = make("extract")
     with pytest.raises(TypeError, match="list of tasks"):

@@ -334,7 +334,7 @@ def test_given_tasks_may_be_any_iterable():
         assert DAG("any", tasks=given).run("serial") == {"a": 1, "b": 2}
 
 
-def test_an_empty_list_of_tasks_is_an_empty_run():
+def test_empty_list_of_tasks_is_an_empty_run():
     """No tasks means none, not discovery, and gives no warning."""
     Task(lambda: 1, name="around")
     assert DAG("none", tasks=[]).run("serial") == {}
