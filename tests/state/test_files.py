@@ -133,11 +133,12 @@ DAMAGE = {
     "key": one_entry(b'{"key": 1, "stored": 1, "expires": 1, "metadata": 1, "value": 1}'),
     "time": one_entry(b'{"key": "a", "stored": "", "expires": 1, "metadata": 1, "value": 1}'),
     "pickle": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": 1, "pickle": 1}'),
-    "deep list": b"[" * 20_000,
-    "deep object": b'{"a":' * 20_000,
-    "deep and closed": b"[" * 20_000 + b"]" * 20_000,
-    "deep and wrong": b"[" * 20_000 + b"}" * 20_000,
-    "deep and more": b"[" * 20_000 + b"tru",
+}
+TOO_DEEP = {
+    "list": b"[" * 20_000,
+    "object": b'{"a":' * 20_000,
+    "closed": b"[" * 20_000 + b"]" * 20_000,
+    "entry": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": 1, "value": %b}' % (b"[" * 20_000)),
 }
 
 
@@ -159,6 +160,15 @@ def test_a_damaged_json_file_is_set_aside_and_named(tmp_path, data):
         state.set("a", 1)
     with StateManager(path) as state:
         assert state.get_all() == {"a": 1}
+
+
+@pytest.mark.parametrize("data", TOO_DEEP.values(), ids=TOO_DEEP)
+def test_json_file_nested_too_deeply_is_refused_and_unchanged(tmp_path, data):
+    path = tmp_path / "state.json"
+    path.write_bytes(data)
+    with pytest.raises(StateFileError, match="nested more deeply than the json module of this Python supports"):
+        StateManager(path)
+    assert path.read_bytes() == data
 
 
 @pytest.mark.parametrize("data", [b"garbage", bytes(range(256)) * 64, b"SQLite format 3\0" + b"x" * 4080, "cut"])

@@ -867,8 +867,10 @@ def test_circles(load):
 
 
 def test_deep_values(load):
-    source = "A = []\nfor _ in range(20_000): A = [A]\ndef f(): return A"
+    source = "A = []\nfor _ in range(100): A = [A]\ndef f(): return A"
     assert diff(load, source, source) == []
+    with pytest.raises(UnsupportedValueError, match="nested more than 128 levels deep"):
+        components(load(source.replace("100", "20_000")).f)
 
 
 # Whose code it is

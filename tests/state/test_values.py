@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -11,6 +12,7 @@ import fractions
 import json
 import math
 import pathlib
+import sqlite3
 import sys
 import types
 import typing
@@ -22,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowkit_state import RestoreError, StateManager, TaskCache, UnsupportedValueError
+from flowkit_state.serialization.trampoline import MAX_DEPTH
 
 
 class Color(enum.Enum):
@@ -209,53 +212,58 @@ def test_equal_sets_are_written_the_same(members):
 
 # Depth and sharing
 
-DEEP = 60_000  # so deep that the stack of the process would not do either
-LESS_DEEP = 5_000  # still far beyond what recursion can do
+WRAPPERS = {
+    "list": lambda value: [value],
+    "tuple": lambda value: (value,),
+    "dict": lambda value: {"a": value},
+    "int keys": lambda value: {1: value},
+    "dataclass": lambda value: Order(1, value),
+}
 
 
-def nested(wrap, depth=LESS_DEEP):
+def nested(wrap, depth):
     value = "bottom"
     for _ in range(depth):
         value = wrap(value)
     return value
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda v: [v], lambda v: (v,), lambda v: {"a": v}, lambda v: {1: v}], ids=["list", "tuple", "dict", "keys"]
-)
-def test_no_value_is_too_deep(path, wrap):
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_value_nested_up_to_the_limit_is_restored(path, wrap):
     with StateManager(path) as state:
-        state.set("deep", nested(wrap))
-        state.set("other", 1)
+        state.set("deep", nested(wrap, MAX_DEPTH))
     with StateManager(path) as state:
-        value, depth = state.get("deep"), 0
-        while value != "bottom":
-            value = next(iter(value.values())) if isinstance(value, dict) else value[0]
-            depth += 1
-        assert depth == LESS_DEEP
-        assert state.get("other") == 1
+        assert state.get("deep") == nested(wrap, MAX_DEPTH)
 
 
-@pytest.mark.slow
-def test_deeper_than_any_stack():
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100_000])
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_value_nested_beyond_the_limit_is_refused(wrap, depth):
     state = StateManager()
-    state.set("deep", nested(lambda v: [v], DEEP))
-    value, depth = state.get("deep"), 0
-    while value != "bottom":
-        value, depth = value[0], depth + 1
-    assert depth == DEEP
-
-
-def test_a_refusal_from_the_deep_is_short():
-    with pytest.raises(UnsupportedValueError) as caught:
-        StateManager().set("deep", [nested(lambda v: [v]), object()])
-    assert caught.value.path == "value[1]"
-    deep = object()
-    for _ in range(LESS_DEEP):
-        deep = [deep]
-    with pytest.raises(UnsupportedValueError) as caught:
-        StateManager().set("deep", deep)
+    with pytest.raises(UnsupportedValueError, match="nested more than 128 levels deep") as caught:
+        state.set("deep", nested(wrap, depth))
     assert len(str(caught.value)) < 500
+    assert state.keys() == []
+
+
+@pytest.mark.parametrize(("depth", "restored"), [(500, True), (100_000, False)])
+def test_deep_value_of_an_earlier_version_is_restored_or_refused(tmp_path, depth, restored):
+    path = tmp_path / "state.db"
+    with StateManager(path) as state:
+        state.set("deep", [])
+        state.set("other", 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE entries SET value = ? WHERE key = 'deep'", ("[" * depth + "]" * depth,))
+    with StateManager(path) as state:
+        assert state.get("other") == 1
+        if restored:
+            value, found = state.get("deep"), 1
+            while value:
+                (value,), found = value, found + 1
+            assert found == depth
+        else:
+            with pytest.raises(RestoreError, match="nested more deeply than the json module of this Python supports"):
+                state.get("deep")
 
 
 def test_a_circle_is_refused():

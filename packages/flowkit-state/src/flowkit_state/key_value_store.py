@@ -128,11 +128,10 @@ class KeyValueStore:
             return None
         if entry.metadata is None:
             return {}
-        from flowkit_state.serialization.json_decoder import decode
-        from flowkit_state.serialization.json_text import loads
+        from flowkit_state.serialization.serializers import from_json
 
-        found: dict[str, Any] = decode(loads(entry.metadata), key=key)
-        return found
+        metadata: dict[str, Any] = from_json(key, entry.metadata)
+        return metadata
 
     def invalidate_expired(self) -> int:
         """Remove every expired entry and return how many there were.

@@ -21,7 +21,7 @@ from flowkit_state.module_names import named_label
 from flowkit_state.serialization import class_references
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps
-from flowkit_state.serialization.trampoline import walk
+from flowkit_state.serialization.trampoline import MAX_DEPTH, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class ValueEncoder:
         """Return the tree of `value`. Raises `UnsupportedValueError`, which says where inside `root`, and the hint."""
         self._start(root, policy)
         try:
-            return walk(self._expand, value)
+            return walk(self._expand, value, max_depth=MAX_DEPTH)
         except class_references.RefusedError as refused:
             reason = refused.args[0]
         except Exception as error:  # a proxy without a target, or a value that another thread is changing

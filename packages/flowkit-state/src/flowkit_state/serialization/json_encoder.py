@@ -17,7 +17,7 @@ from flowkit_state.serialization.builtin_types import ENCODERS, encode_str
 from flowkit_state.serialization.class_references import RefusedError
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.serialization.library_types import encoder_for
-from flowkit_state.serialization.trampoline import walk
+from flowkit_state.serialization.trampoline import MAX_DEPTH, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,13 +51,16 @@ def encode(
     """
     encoder = _Encoder(root, serializers)
     try:
-        return walk(encoder.expand, value)
+        return walk(encoder.expand, value, max_depth=MAX_DEPTH)
     except RefusedError as refused:
         reason, hint = refused.args
-        cls = type(encoder.current)
-        name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-        path = encoder.path if len(encoder.path) <= 12 else [*encoder.path[:6], "...", *encoder.path[-6:]]
-        raise UnsupportedValueError(key, "".join(path), name, reason, hint) from None
+    except RecursionError:
+        reason = f"and is nested more than {MAX_DEPTH} levels deep"
+        hint = 'Store a flatter form of the value, or use StateManager(..., serializer="pickle").'
+    cls = type(encoder.current)
+    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    path = encoder.path if len(encoder.path) <= 12 else [*encoder.path[:6], "...", *encoder.path[-6:]]
+    raise UnsupportedValueError(key, "".join(path), name, reason, hint)
 
 
 def _is_plain_row(row: dict[Any, Any]) -> bool:

@@ -11,7 +11,7 @@ from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
@@ -87,7 +87,7 @@ class Serialization:
         Raises `RestoreError`, and `UntrustedPickleError` if another user could have written the pickle.
         """
         if isinstance(payload, str):
-            return decode(loads(payload), key=key, serializers=self._by_name)
+            return from_json(key, payload, self._by_name)
         if not self.pickled:
             way = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
             raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {way}")
@@ -129,6 +129,16 @@ class Serialization:
 def to_json(key: str | None, value: object, root: str = "value") -> str:
     """Return the JSON text of `value`. Raises `UnsupportedValueError`."""
     return dumps(encode(value, key=key, root=root))
+
+
+def from_json(key: str | None, text: str, serializers: Mapping[str, Serializer] | None = None) -> Any:
+    """Return the value of a JSON text. Raises `RestoreError`."""
+    try:
+        tree = loads(text)
+    except RecursionError:  # values of earlier versions; encode() refuses them now
+        reason = "it is nested more deeply than the json module of this Python supports; store a flatter value."
+        raise RestoreError(key, reason) from None
+    return decode(tree, key=key, serializers=serializers)
 
 
 def _to_pickle(key: str | None, value: object, root: str) -> bytes:

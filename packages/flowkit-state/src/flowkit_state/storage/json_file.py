@@ -66,6 +66,9 @@ class JSONStore(MemoryStore):
             raise atomic_files.failure(self._path, "read it", error) from error
         try:
             self._entries = _parse(self._path, data)
+        except RecursionError:  # values of earlier versions; encode() refuses them now
+            reason = "it is nested more deeply than the json module of this Python supports; use another file."
+            raise StateFileError(self._path, f"cannot read it: {reason}") from None
         except ValueError as error:
             if not locked:
                 return False
