@@ -22,7 +22,7 @@ def no_warnings():
 # Nothing found
 
 
-def test_nothing_found_is_an_empty_run_with_a_visible_warning(script):
+def test_dag_without_tasks_is_an_empty_run_with_a_visible_warning(script):
     """The warning names the DAG, the function and the module that were searched."""
     module = script("def main():\n    return DAG('etl').run('serial')")
     with pytest.warns(RuntimeWarning) as caught:
@@ -33,14 +33,14 @@ def test_nothing_found_is_an_empty_run_with_a_visible_warning(script):
     assert warning.lineno == 3
 
 
-def test_nothing_found_at_top_level_names_the_module(script):
+def test_dag_without_tasks_at_top_level_names_the_module(script):
     """There is no function that could have been searched."""
     with pytest.warns(RuntimeWarning, match=r"DAG 'etl' has no tasks: none was made in module 'script': create tasks"):
         assert script("results = DAG('etl').run('serial')").results == {}
 
 
 @pytest.mark.parametrize("where", ["module", "function"])
-def test_nothing_found_names_an_imported_module_that_has_tasks(script, where):
+def test_dag_without_tasks_names_an_imported_module_that_has_tasks(script, where):
     """A module that is imported at the top level or in the function, and what to write."""
     script("@task\ndef extract(): return 1\n@task\ndef load(extract): return 2\nextract >> load", name="steps")
     text = r"module 'steps', imported there, has extract, load: write DAG\('etl', tasks=\[steps\.load\]\)"
@@ -52,7 +52,7 @@ def test_nothing_found_names_an_imported_module_that_has_tasks(script, where):
         assert module.main() == {}
 
 
-def test_nothing_found_is_visible_without_any_setting(program):
+def test_dag_without_tasks_is_visible_without_any_setting(program):
     """A RuntimeWarning is printed by default."""
     lines = program(
         """
@@ -67,7 +67,7 @@ def test_nothing_found_is_visible_without_any_setting(program):
 
 
 @pytest.mark.parametrize("use", ["run", "visualize", "tasks", "graph"])
-def test_nothing_found_warns_in_run_visualize_graph_and_tasks(script, use):
+def test_dag_without_tasks_warns_in_run_visualize_graph_and_tasks(script, use):
     """run(), visualize(), graph() and tasks."""
     module = script("dag = DAG('etl')")
     with pytest.warns(RuntimeWarning, match="has no tasks"):
@@ -79,7 +79,7 @@ def test_nothing_found_warns_in_run_visualize_graph_and_tasks(script, use):
         }[use]()
 
 
-def test_nothing_found_says_how_to_name_tasks(script):
+def test_dag_without_tasks_says_how_to_name_tasks(script):
     with pytest.warns(
         RuntimeWarning, match=r": create tasks with @task before, or write DAG\('etl', tasks=\[\.\.\.\]\)$"
     ):
@@ -99,24 +99,24 @@ OF_BLOCK = (
 
 
 @pytest.mark.parametrize("run", ["DAG('etl').run('serial')", "DAG('etl').visualize()", "dag = DAG('etl')\ndag.tasks"])
-def test_nothing_found_after_a_block_without_a_name_says_as_at_top_level(script, run):
+def test_dag_without_tasks_after_a_block_without_a_name_shows_with_as_at_top_level(script, run):
     with pytest.warns(RuntimeWarning, match=OF_BLOCK):
         script(BLOCK + run)
 
 
-def test_nothing_found_after_a_block_without_a_name_says_as_in_a_function(script):
+def test_dag_without_tasks_after_a_block_without_a_name_shows_with_as_in_a_function(script):
     module = script("def main():\n" + textwrap.indent(BLOCK, "    ") + "    return DAG('etl').run('serial')")
     with pytest.warns(RuntimeWarning, match=OF_BLOCK):
         assert module.main() == {}
 
 
-def test_nothing_found_in_a_function_after_a_block_of_the_module_says_as(script):
+def test_dag_without_tasks_in_a_function_after_a_block_of_the_module_shows_with_as(script):
     module = script(BLOCK + "def main():\n    return DAG('etl').run('serial')")
     with pytest.warns(RuntimeWarning, match=OF_BLOCK):
         assert module.main() == {}
 
 
-def test_nothing_found_after_a_block_in_a_function_leaves_no_task(script):
+def test_dag_without_tasks_after_a_block_in_a_function_leaves_no_task(script):
     module = script(
         """
         import weakref
@@ -133,7 +133,7 @@ def test_nothing_found_after_a_block_in_a_function_leaves_no_task(script):
     assert found() is None
 
 
-def test_nothing_found_after_clear_registry_names_the_removed_tasks(script):
+def test_dag_without_tasks_after_clear_registry_names_the_removed_tasks(script):
     with pytest.warns(RuntimeWarning, match=r"; Task\.clear_registry\(\) has removed load: create new ones, or"):
         script("load = Task(int, name='load')\nTask.clear_registry()\nDAG('etl').run('serial')")
 

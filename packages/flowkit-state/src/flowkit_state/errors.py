@@ -97,9 +97,18 @@ class CacheKeyError(StateError, TypeError):
 
     Attributes: `name` (of the task or function), `asks` (parameters of the key function, such as `"(query)"`), `takes`
     (parameters of the function, such as `"(connection, query)"`), `reason` (why they do not fit). All are `str`.
+
+    >>> from flowkit_state import CacheKeyError, TaskCache
+    >>> def ask(connection, query): return connection.execute(query)
+    >>> try:
+    ...     TaskCache(key=lambda query: query)(ask)
+    ... except CacheKeyError as error:
+    ...     print(error.name, error.asks, error.takes)
+    ask (query) (connection, query)
     """
 
     def __init__(self, name: str, asks: str, takes: str, reason: str) -> None:
+        """Create the error from its attributes."""
         super().__init__(name, asks, takes, reason)
         self.name, self.asks, self.takes, self.reason = name, asks, takes, reason
 

@@ -117,6 +117,11 @@ class DAG(Pipeline):
             WiringError: two tasks have both a data edge and an order-only edge, or a task was redefined.
             DiscoveryError: the tasks cannot be found: the call that created them is not on the stack.
             BindingError: a parameter has no source, or a result has no parameter.
+
+        Examples:
+            >>> from flowkit_core import DAG, Task
+            >>> DAG("etl", tasks=[Task(list, name="extract")]).graph().names
+            ('extract',)
         """
         built = self._built
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():

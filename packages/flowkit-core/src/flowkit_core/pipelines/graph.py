@@ -57,6 +57,16 @@ class Graph:
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
         countdowns: for each node a range of length ``max(0, number of upstreams - 1)``, consumed as upstreams end.
+
+    Examples:
+        >>> from flowkit_core import DAG, Task
+        >>> extract, load = Task(list, name="extract"), Task(len, name="load")
+        >>> _ = extract >> load
+        >>> graph = DAG("etl", tasks=[load]).graph()
+        >>> graph, graph.names, len(graph)
+        (<Graph etl: 2 tasks, 1 edge>, ('extract', 'load'), 2)
+        >>> graph["load"].upstream
+        (0,)
     """
 
     __slots__ = (
@@ -274,7 +284,7 @@ class Graph:
         return f"<Graph {escape_control_chars(self.name)}: {counted(len(self), 'task')}, {counted(edges, 'edge')}>"
 
     def ancestors(self, node: Node) -> set[int]:
-        """Return the indices of all direct and indirect upstreams of a node."""
+        """Return the indices of all direct and indirect upstreams of a node, a set of int."""
         seen: set[int] = set()
         stack = list(node.upstream)
         while stack:
@@ -285,7 +295,7 @@ class Graph:
         return seen
 
     def heights(self) -> list[int]:
-        """Return, for each node, the number of tasks on the longest path from it to an end, itself included.
+        """Return, for each node, the number of tasks on the longest path from it to an end, itself included, 1 or more.
 
         Parallel executors use it to start the critical path first.
         """

@@ -34,6 +34,14 @@ class Node:
             if the result is None.
         is_simple: whether the fast path applies: no condition, no trigger ``"one_failed"``, no cache, no check of
             arguments, and fewer than ``WIDE`` downstreams.
+
+    Examples:
+        >>> from flowkit_core import DAG, Task
+        >>> extract, load = Task(list, name="extract"), Task(len, name="load")
+        >>> _ = extract >> load
+        >>> node = DAG("etl", tasks=[load]).graph()["extract"]
+        >>> node.index, node.task, node.upstream, node.downstream
+        (0, <Task extract>, (), (<Node 1 load>,))
     """
 
     __slots__ = (

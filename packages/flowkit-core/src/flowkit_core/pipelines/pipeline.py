@@ -90,7 +90,11 @@ class Pipeline:
         return f"DAG({name!r}, tasks=[{', '.join(tasks)}])"
 
     def graph(self) -> Graph:
-        """Return the current graph: checked, bound, immutable."""
+        """Return the current graph: checked, bound, immutable.
+
+        Raises:
+            NotImplementedError: a subclass does not define it.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define graph(), which returns a Graph")
 
     def run(
@@ -233,10 +237,23 @@ class Pipeline:
         Args:
             format: ``"text"`` for a terminal, ``"mermaid"`` or ``"dot"`` for other tools.
 
+        Returns:
+            The picture, a str of one or more lines. Order-only edges are dashed.
+
         Raises:
             ValueError: there is no such format.
             DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the graph cannot be
                 built.
+
+        Examples:
+            >>> from flowkit_core import DAG, Task
+            >>> extract, load = Task(list, name="extract"), Task(len, name="load")
+            >>> _ = extract >> load
+            >>> print(DAG("etl", tasks=[load]).visualize("mermaid"))
+            flowchart TD
+                n0["extract"]
+                n1["load"]
+                n0 --> n1
         """
         from flowkit_core.drawing import draw
 

@@ -314,6 +314,9 @@ class Task(Vertex, Generic[P, R_co]):
         Args:
             **changed: any options of :class:`Task`.
 
+        Returns:
+            The copy. A bare ``DAG`` has the copies of a task, and not the task itself unless it is wired.
+
         Raises:
             TypeError: for an option that does not exist.
             TaskOptionError: for a value out of range.
@@ -347,13 +350,25 @@ class Task(Vertex, Generic[P, R_co]):
     def clear_registry() -> None:
         """Remove the tasks of all modules from discovery, so that ``DAG("name")`` does not find them.
 
-        The tasks themselves, their edges and DAGs that name them with ``tasks=[...]`` are not changed.
+        The tasks themselves, their edges and DAGs that name them with ``tasks=[...]`` are not changed. Use it in a
+        notebook to begin again.
+
+        Examples:
+            >>> from flowkit_core import DAG, Task
+            >>> Task.clear_registry()
+            >>> load = Task(list, name="load")
+            >>> DAG("etl").tasks
+            (<Task load>,)
         """
         for scope in modules():
             scope.forget()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine."""
+        """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine.
+
+        Raises:
+            Exception: the exception of the last attempt, the same object.
+        """
         self._used = True
         if self.retry.retries and not self._warned_of_iterator:
             self._check_iterators((*args, *kwargs.values()))

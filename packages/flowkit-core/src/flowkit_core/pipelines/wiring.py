@@ -130,7 +130,25 @@ class Group(tuple[Vertex, ...]):
         return self
 
     def after(self, *upstream: Vertex | Iterable[Vertex]) -> Group:
-        """Make each task of the group wait for others without taking their results; see :meth:`Task.after`."""
+        """Make each task of the group wait for others without taking their results; see :meth:`Task.after`.
+
+        Args:
+            *upstream: tasks to wait for, and lists or groups of tasks; at least one.
+
+        Returns:
+            This group.
+
+        Raises:
+            TypeError: an argument is not a task, or there is no argument.
+
+        Examples:
+            >>> from flowkit_core import DAG, Task
+            >>> lock, north, south = (Task(int, name=name) for name in ("lock", "north", "south"))
+            >>> Group([north, south]).after(lock)
+            Group([north, south])
+            >>> north.upstream
+            (<Task lock>,)
+        """
         _wire(_listed(upstream), self, sys._getframe(1), order_only=True)
         return self
 
