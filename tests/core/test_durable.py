@@ -212,7 +212,7 @@ def test_result_that_cannot_be_recorded_stops_run_and_is_returned(ran):
     with pytest.raises(TypeError, match="cannot keep b") as caught:
         pipeline(ran).run("serial", state=store)
     assert caught.value.flowkit_results == {"a": "a", "b": "b"}
-    assert "'b' in 'letters' could not be recorded" in caught.value.__notes__[0]
+    assert "'b' of 'letters' could not be recorded" in caught.value.__notes__[0]
     assert ran == ["a", "b"]
     with pytest.raises(TypeError):
         pipeline(ran).run("serial", state=store, raise_on_failure=False)
@@ -224,14 +224,14 @@ def test_state_errors_warn_continues_without_record(ran):
         assert pipeline(ran).run("serial", state=store, state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
     assert store.order == ["a", "c"]
     full = Store(limit=1)
-    with pytest.warns(RuntimeWarning, match="nothing more of this run"):
+    with pytest.warns(RuntimeWarning, match="and no other task of this run will be"):
         pipeline(ran).run("serial", state=full, state_errors="warn")
     assert full.order == ["a"]
 
 
 def test_record_warning_turned_into_error_does_not_stop_run(ran, capsys):
     assert pipeline(ran).run("serial", state=Store(refused="b"), state_errors="warn") == {"a": "a", "b": "b", "c": "c"}
-    assert "RuntimeWarning: the end of task 'b'" in capsys.readouterr().err
+    assert "RuntimeWarning: task 'b' of" in capsys.readouterr().err
 
 
 def test_record_warning_shows_line_of_caller(ran):
@@ -308,7 +308,10 @@ def test_idempotency_key_is_stable_across_attempts(ran):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resume": True}, "run(resume=True) has nothing to resume from: say where"),
+        (
+            {"resume": True},
+            "run(resume=True) requires a record of earlier runs: write run(state='runs.db', resume=True)",
+        ),
         ({"resume": 1}, "run(resume=...) is 1, but must be True, False or 'force'"),
         ({"resume": "yes"}, "run(resume=...) is 'yes'"),
         ({"state": 7}, "state is 7, but must be a path"),

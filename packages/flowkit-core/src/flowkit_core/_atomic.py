@@ -1,11 +1,14 @@
-"""What is atomic for other threads: with a global interpreter lock every call into C, without one what takes a lock."""
+"""Countdowns that several threads may share.
+
+With a global interpreter lock, every call of a C function is atomic; without one, a lock is needed.
+"""
 
 from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False  # type checkers treat it as true; importing typing would cost 5 ms
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -14,16 +17,16 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def countdowns(counts: Iterable[range]) -> list[Iterator[int]]:
-    """Return an iterator over each range, from which several threads may take.
+    """Return an iterator over each range, from which several threads may take items.
 
-    ``next(countdown, None)`` is None for exactly one of ``len(range) + 1`` callers, the last, whatever thread it is in.
-    (Iterators of ranges are nothing for the garbage collector.)
+    Of ``len(range) + 1`` calls of ``next(countdown, None)``, exactly one returns None: the last, in whatever thread.
+    Iterators of ranges are not tracked by the garbage collector.
     """
     return list(map(iter if GIL else _Countdown, counts))
 
 
 class _Countdown:
-    """Does what an iterator over a range does, under a lock."""
+    """Iterator over a range that takes items under a lock."""
 
     __slots__ = ("_left", "_lock")
 

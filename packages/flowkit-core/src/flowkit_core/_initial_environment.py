@@ -1,21 +1,24 @@
-"""What the program began with, as far as can be seen when this is imported: a script is executed anew in that."""
+"""Working directory, arguments and environment when the package is imported.
+
+Worker processes execute the main script in this environment, as the program may have changed its own since.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False  # type checkers treat it as true; importing typing would cost 5 ms
 if TYPE_CHECKING:
     from typing import Any
 
 
-def _now() -> dict[str, Any]:
+def _capture() -> dict[str, Any]:
     try:
-        folder: str | None = os.getcwd()
+        directory: str | None = os.getcwd()
     except OSError:  # it was removed
-        folder = None
-    return {"cwd": folder, "argv": list(sys.argv), "environment": dict(getattr(os, "environb", {}))}
+        directory = None
+    return {"cwd": directory, "argv": list(sys.argv), "environment": dict(getattr(os, "environb", {}))}
 
 
-captured = _now()
+captured = _capture()

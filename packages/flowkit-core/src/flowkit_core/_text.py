@@ -11,27 +11,28 @@ if TYPE_CHECKING:
 
 
 def escape_control_chars(text: str) -> str:
-    r"""Return a name as it is to be shown: on one line, and with nothing that drives a terminal or turns the writing.
+    r"""Return a text with control and format characters escaped, as in ``\n``, ``\x1b`` or ``\u202e``.
 
-    Names are data, and come from anywhere. Nearly all are printable, and come back as they are; in others what is not
-    to be obeyed is escaped, as ``\n``, ``\x1b`` or ``\u202e``.
+    The result is one line, and contains no terminal codes and no characters that change the direction of writing.
     """
     if text.isprintable():
         return text
     from unicodedata import category
 
     return "".join(
-        char.encode("unicode_escape").decode() if category(char) in _OBEYED and char not in _JOINERS else char
+        char.encode("unicode_escape").decode()
+        if category(char) in _UNSAFE_CATEGORIES and char not in _JOINERS
+        else char
         for char in text
     )
 
 
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats, surrogates, separators of lines and paragraphs
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them
+_UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line and paragraph separator
+_JOINERS = "\u200c\u200d"  # required in Persian text and in emoji
 
 
 def short_repr(value: Any, limit: int = 80) -> str:
-    """Return ``repr(value)``, on one line and shortened, and never fail."""
+    """Return ``repr(value)`` on one line, shortened to a number of characters. Never raises."""
     try:
         text = repr(value)
     except Exception:
@@ -48,7 +49,7 @@ def closest(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | 
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the candidate closest to *name*, or an empty string."""
+    """Return ``" (did you mean 'x'?)"`` for the candidate most similar to ``name``; empty without one."""
     found = closest(name, candidates)
     return "" if found is None else f" (did you mean {found!r}?)"
 

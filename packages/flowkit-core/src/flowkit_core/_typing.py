@@ -1,7 +1,6 @@
-"""The parts of :mod:`typing` that the core needs, without importing it.
+"""Stand-ins for the names of :mod:`typing` that modules evaluate when they are imported.
 
-Importing ``typing`` costs more than importing all of the core. Type checkers see the real names; at run time the few
-that are evaluated while a module is imported are replaced by empty stand-ins.
+Importing ``typing`` takes longer than importing the rest of this package. Type checkers see the real names.
 """
 
 from __future__ import annotations
@@ -13,33 +12,33 @@ if TYPE_CHECKING:
 else:
 
     class Generic:
-        """Accept any subscript and mean nothing by it."""
+        """Base class that accepts any subscript."""
 
         def __class_getitem__(cls, parameters):
             return cls
 
     class Protocol(Generic):
-        """A protocol is a class nobody needs to inherit from."""
+        """Base class without effect."""
 
     class Any:
-        """Stands in annotations only."""
+        """Used in annotations only."""
 
     class Never:
-        """Stands in annotations only."""
+        """Used in annotations only."""
 
     class TypeVar:
-        """A name for the type checker."""
+        """Object with a name."""
 
         def __init__(self, name, **options):
             self.__name__ = name
 
     class ParamSpec(TypeVar):
-        """A name for the type checker."""
+        """Object with a name."""
 
         args = kwargs = object
 
     def overload(function):
-        """Mark a signature for the type checker."""
+        """Return the function."""
         return function
 
 

@@ -1,6 +1,6 @@
-"""What a run says about itself, and who may listen.
+"""Events of a run, and the protocol of the observers that get them.
 
-A run makes an event only where some observer wants events of that class; with no observer it makes none.
+An event is created only if an observer wants events of its class.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """Something that happened in a run.
+    """Base class of all events of a run.
 
     Attributes:
-        run_id: which run.
+        run_id: id of the run.
         pipeline: name of the pipeline.
     """
 
@@ -35,12 +35,12 @@ class Event:
 
 
 class RunStarted(Event):
-    """A run begins.
+    """A run starts.
 
     Attributes:
-        tasks: how many tasks it has.
+        tasks: number of tasks.
         executor: name of the executor.
-        done: how many of its tasks were done before, in the part of the run that is resumed.
+        done: number of tasks that ended before the run was resumed.
     """
 
     __slots__ = ("done", "executor", "tasks")
@@ -50,10 +50,10 @@ class RunStarted(Event):
 
 
 class RunFinished(Event):
-    """A run is over.
+    """A run has ended.
 
     Attributes:
-        counts: state -> number of tasks.
+        counts: state -> number of tasks in it.
         duration: seconds from start to end.
     """
 
@@ -63,7 +63,7 @@ class RunFinished(Event):
 
 
 class TaskEvent(Event):
-    """Something that happened to one task.
+    """Base class of events of one task.
 
     Attributes:
         task: name of the task.
@@ -74,11 +74,11 @@ class TaskEvent(Event):
 
 
 class TaskStarted(TaskEvent):
-    """A task, or another attempt at it, begins.
+    """An attempt at a task starts.
 
     Attributes:
-        attempt: which attempt, from 1.
-        max_attempts: how many it has.
+        attempt: number of the attempt, from 1.
+        max_attempts: maximum number of attempts.
     """
 
     __slots__ = ("attempt", "max_attempts")
@@ -90,8 +90,8 @@ class TaskSucceeded(TaskEvent):
     """A task returned.
 
     Attributes:
-        attempt: which attempt it was.
-        duration: seconds it took.
+        attempt: number of the attempt, from 1.
+        duration: duration of the attempt, in seconds.
     """
 
     __slots__ = ("attempt", "duration")
@@ -100,10 +100,10 @@ class TaskSucceeded(TaskEvent):
 
 
 class TaskReused(TaskEvent):
-    """A task did not run, because its result was known.
+    """A task did not run, because its result was in a cache or in the record of the run.
 
     Attributes:
-        source: "cache", or "resume" for what was recorded before the run was resumed.
+        source: ``"cache"``, or ``"resume"`` for a task that ended before the run was resumed.
     """
 
     __slots__ = ("source",)
@@ -111,13 +111,13 @@ class TaskReused(TaskEvent):
 
 
 class TaskRetrying(TaskEvent):
-    """An attempt failed and another will follow.
+    """An attempt failed, and another will follow.
 
     Attributes:
-        attempt: which attempt failed.
-        max_attempts: how many there are.
-        delay: seconds until the next.
-        error: what it raised.
+        attempt: number of the failed attempt, from 1.
+        max_attempts: maximum number of attempts.
+        delay: seconds until the next attempt.
+        error: exception of the attempt.
     """
 
     __slots__ = ("attempt", "delay", "error", "max_attempts")
@@ -128,12 +128,12 @@ class TaskRetrying(TaskEvent):
 
 
 class TaskFailed(TaskEvent):
-    """The last attempt at a task failed.
+    """A task failed, and there are no more retries.
 
     Attributes:
-        attempt: which attempt it was.
-        duration: seconds it took.
-        error: what it raised.
+        attempt: number of the last attempt, from 1.
+        duration: duration of that attempt, in seconds.
+        error: exception of that attempt.
     """
 
     __slots__ = ("attempt", "duration", "error")
@@ -143,12 +143,12 @@ class TaskFailed(TaskEvent):
 
 
 class TaskNotRun(TaskEvent):
-    """A task ended without running, or without running to its end.
+    """A task ended without running, or was stopped while it ran.
 
     Attributes:
-        state: "skipped", "upstream_failed" or "cancelled".
+        state: ``"skipped"``, ``"upstream_failed"`` or ``"cancelled"``.
         reason: why.
-        started: whether it had begun to run, and was stopped.
+        started: whether it had started and was stopped.
     """
 
     __slots__ = ("reason", "started", "state")
@@ -158,11 +158,11 @@ class TaskNotRun(TaskEvent):
 
 
 class Observer(Protocol):
-    """Whatever wants to know what happens: a callable that takes an event.
+    """A callable that takes events: an item of ``run(observers=[...])``.
 
-    It is called by one thread at a time, in the order in which things happened, and should return quickly. An exception
-    that it raises is reported through :mod:`warnings` and changes nothing for the run. An attribute ``events``, a tuple
-    of event classes, limits what it is called with; asking for less costs less.
+    It is called by one thread at a time, in the order of the events, and should return quickly. If it raises, the
+    exception is reported as a warning, and the run continues. An attribute ``events``, a tuple of event classes, limits
+    the events that it gets; fewer events take less time.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -177,4 +177,4 @@ class Observer(Protocol):
     """
 
     def __call__(self, event: Event, /) -> object:
-        """Take note of an event."""
+        """Handle an event."""

@@ -19,32 +19,34 @@ if TYPE_CHECKING:
 
 
 class Executor(Protocol):
-    """Carries the calls of a run to where they run, and their outcomes back. It decides nothing about their meaning.
+    """Runs the calls of a run. The run decides what is called and what an outcome means.
 
-    A minimal executor takes the nodes of ``run.start()``, and for each node in hand: asks ``run.call(node)``; makes the
-    call, unless the answer is an :class:`~flowkit_core.Outcome`; hands the outcome to ``run.finish(node, outcome,
-    seconds)``; and adds the nodes that this returns to those in hand. A :class:`~flowkit_core.Retry` asks for its node
-    to be taken in hand again after a delay. ``Worker`` does one such step in the calling thread. As long as a run is
-    ``recorded``, a worker should be given its next call when the outcome of the last was handed in: so a crash leaves
-    no more than one task per worker in doubt.
+    A minimal executor keeps a queue of ready nodes, at first those of ``run.start()``. For each node it gets
+    ``run.call(node)``; unless that is an :class:`~flowkit_core.Outcome`, it makes the call; it passes the value or the
+    outcome to ``run.finish(node, result, seconds)``, and adds the nodes that this returns to the queue. If it returns a
+    :class:`~flowkit_core.Retry`, the node is added again after a delay.
+
+    While ``run.recorded`` is true, a worker should start its next call after the outcome of the last was passed to the
+    run: then a crash affects at most one task per worker.
 
     Attributes:
-        name: what logs call it.
+        name: name of the executor, for logs.
     """
 
     name: str
 
     def execute(self, run: Run) -> None:
-        """Drive a run to its end. Failures of tasks are outcomes and are not raised here."""
+        """Run all nodes. Failures of tasks are outcomes, not exceptions of this method."""
 
     def close(self) -> None:
-        """Let go of whatever the executor keeps between runs. Calling it twice is fine."""
+        """Release what the executor keeps between runs. May be called more than once."""
 
 
 class SerialExecutor:
     """Runs every task in the calling thread, one after the other, in topological order.
 
-    The simplest executor, the one that debuggers like, and the only one of ``flowkit-core``.
+    Args:
+        max_workers: has no effect; accepted because all executors take it.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -60,17 +62,17 @@ class SerialExecutor:
         checked_workers(max_workers)
 
     def execute(self, run: Run) -> None:
-        """Drive a run to its end."""
+        """Run all nodes."""
         worker = Worker(run, copy_context())
         ready = deque(run.start())
         timers = Timers()
         while True:
-            rest = worker.run_fast_path(ready.popleft, ready.append, perf_counter)
-            step = worker.run_node(rest) if isinstance(rest, Node) else rest
-            if isinstance(step, Retry):
-                timers.add(step)
-            elif step:
-                ready.extend(step)
+            stopped_at = worker.run_fast_path(ready.popleft, ready.append, perf_counter)
+            result = worker.run_node(stopped_at) if isinstance(stopped_at, Node) else stopped_at
+            if isinstance(result, Retry):
+                timers.add(result)
+            elif result:
+                ready.extend(result)
             if timers:
                 ready.extend(timers.due(run))
                 if not ready:
@@ -79,7 +81,7 @@ class SerialExecutor:
                 return
 
     def close(self) -> None:
-        """Do nothing: nothing is kept between runs."""
+        """Do nothing: this executor keeps nothing between runs."""
 
     def __enter__(self) -> SerialExecutor:
         return self
@@ -95,7 +97,7 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
     """Return ``max_workers`` if it is an integer of at least 1, or None.
 
     Raises:
-        TypeError: it is no integer.
+        TypeError: it is not an integer.
         ValueError: it is less than 1.
     """
     if max_workers is None:

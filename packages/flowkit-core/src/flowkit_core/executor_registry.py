@@ -1,4 +1,4 @@
-"""Executors by name: those of this package, registered ones, and those that installed distributions provide."""
+"""Executors by name: registered in this process, or provided by an installed distribution."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ if TYPE_CHECKING:
     from ._typing import Any
     from .executor import Executor
 
-GROUP = "flowkit.executors"
+ENTRY_POINT_GROUP = "flowkit.executors"
 PROVIDED_BY = {"thread": "flowkit-exec", "process": "flowkit-exec"}
+"""Name of an executor -> distribution of this project that registers it when it is imported."""
 
 _factories: dict[str, Callable[..., Executor]] = {"serial": SerialExecutor}
 
 
 def register_executor(name: str, factory: Callable[..., Executor]) -> None:
-    """Make an executor known by name in this process, without packaging metadata.
+    """Register an executor by name in this process; no packaging metadata is needed.
 
     Args:
-        name: what ``run(executor=...)`` will call it.
-        factory: called with ``max_workers`` (an integer of at least 1, or None).
+        name: the name, for ``run(executor=...)``.
+        factory: function that returns an executor; called with ``max_workers`` (an integer of at least 1, or None).
     """
     _factories[name] = factory
 
 
 def resolve_executor(executor: str | Executor | None, max_workers: int | None = None) -> tuple[Executor, bool]:
-    """Return the executor that a user means, and whether it was made here and is the caller's to close.
+    """Return an executor, and whether it was created here, so that the caller has to close it.
 
     Args:
-        executor: an object; or a name; or None, which means threads where ``flowkit-exec`` is installed, else serial.
-        max_workers: how many workers a named executor should use at most; None leaves it to the executor.
+        executor: an executor; or a name; or None, which means threads if ``flowkit-exec`` is installed, else serial.
+        max_workers: maximum number of workers of an executor given by name; None means its default.
 
     Raises:
-        UnknownExecutorError: there is none of that name; the message says what there is and what to install.
-        TypeError: it is neither a name nor an executor.
+        UnknownExecutorError: there is no executor of that name; the message lists those there are.
+        TypeError: the value is neither a name nor an executor.
     """
     if executor is None:
-        factory = _found("thread") or SerialExecutor
+        factory = _find_factory("thread") or SerialExecutor
         return factory(max_workers=max_workers), True
     if isinstance(executor, str):
-        found = _found(executor)
-        if found is None:
-            _found("thread")
-            raise UnknownExecutorError(executor, sorted({*_factories, *_advertised()}), _hint(executor))
-        return found(max_workers=max_workers), True
+        named = _find_factory(executor)
+        if named is None:
+            _find_factory("thread")  # registers the executors of flowkit-exec, for the list in the message
+            raise UnknownExecutorError(executor, sorted({*_factories, *_entry_points()}), _hint(executor))
+        return named(max_workers=max_workers), True
     if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
         return executor, False
     hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
@@ -60,25 +61,25 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
     )
 
 
-def _found(name: str) -> Callable[..., Executor] | None:
-    """Return the factory of that name; what is installed is asked only for a name that is not known yet, once."""
+def _find_factory(name: str) -> Callable[..., Executor] | None:
+    """Return the factory of an executor by name; None if there is none."""
     if name not in _factories and name in PROVIDED_BY:
-        _import(
-            PROVIDED_BY[name]
-        )  # our own layers make themselves known, also where there is no metadata: frozen applications
+        _import(PROVIDED_BY[name])  # registers it, also in applications without metadata, such as frozen ones
     if name not in _factories:
-        points = _advertised().get(name, [])
+        points = _entry_points().get(name, [])
         if not points:
             return None
         if len(points) > 1:
             owners = ", ".join(sorted(point.dist.name for point in points))
-            raise UnknownExecutorError(name, sorted(_factories), f"several distributions claim the name: {owners}")
+            hint = f"Several distributions provide an executor of that name: {owners}; uninstall all but one"
+            raise UnknownExecutorError(name, sorted(_factories), hint)
         _factories[name] = points[0].load()
     return _factories[name]
 
 
 @cache
 def _import(distribution: str) -> None:
+    """Import the package of a distribution, if it is installed."""
     from importlib import import_module
 
     module = distribution.replace("-", "_")
@@ -90,21 +91,22 @@ def _import(distribution: str) -> None:
 
 
 @cache
-def _advertised() -> dict[str, list[Any]]:
-    """Return the entry points of executors, by name: looked up once, because it reads every installed distribution."""
+def _entry_points() -> dict[str, list[Any]]:
+    """Return the entry points of executors by name; cached, because this reads all installed distributions."""
     from importlib.metadata import entry_points
 
     points: dict[str, list[Any]] = {}
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         points.setdefault(point.name, []).append(point)
     return points
 
 
 def _hint(name: str) -> str:
+    """Return what to do to get an executor of a name."""
     if name in PROVIDED_BY:
-        return f"It comes with the distribution {PROVIDED_BY[name]!r}: install that"
+        return f"Install the distribution {PROVIDED_BY[name]!r}, which provides it"
     if name == "dask":
-        return "It is meant for a distribution of its own, 'flowkit-dask', which does not exist yet"
+        return "flowkit has no executor for Dask yet"
     guess = did_you_mean(name, [*_factories, *PROVIDED_BY])
-    ways = f"Register one with register_executor(), or under the entry-point group {GROUP!r}"
+    ways = f"Register one with register_executor(), or under the entry-point group {ENTRY_POINT_GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

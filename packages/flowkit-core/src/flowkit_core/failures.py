@@ -1,4 +1,4 @@
-"""What a failed run raises, and what it says about it."""
+"""Exceptions of failed runs: the one to raise, its notes, its traceback and its description."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from ._typing import Any
 
-OWN = ("flowkit_core.", "flowkit_exec.", "asyncio.")
-"""Prefixes of the modules that call the functions of users during a run."""
+CALLERS = ("flowkit_core.", "flowkit_exec.", "asyncio.")
+"""Prefixes of the modules that call users' functions during a run."""
 
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]  # bypasses an attribute ``__traceback__`` of a subclass
 _MAY_BE_SUSPENDED = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
@@ -23,10 +23,10 @@ class Failure:
     """One failed task of a run.
 
     Attributes:
-        task: its name.
-        error: what it raised last.
-        attempts: how many attempts were made.
-        retries: how many retries it had.
+        task: name of the task.
+        error: exception of the last attempt.
+        attempts: number of attempts.
+        retries: the option ``retries`` of the task.
     """
 
     __slots__ = ("attempts", "error", "retries", "task")
@@ -37,8 +37,8 @@ class Failure:
         self.attempts = attempts
         self.retries = retries
 
-    def blame(self, pipeline: str) -> str:
-        """Return who failed, where, and after how many attempts."""
+    def note(self, pipeline: str) -> str:
+        """Return a note with the task, the pipeline and the number of attempts."""
         if self.attempts <= self.retries:
             after = f"on attempt {self.attempts} of {self.retries + 1}"
         else:
@@ -47,22 +47,27 @@ class Failure:
 
 
 def first_of(pipeline: str, failures: Sequence[Failure], circumstances: str) -> BaseException:
-    """Return the exception to raise when a run stopped at its first failure: the very object, with notes on the rest.
+    """Return the exception that a stopped run raises: that of the first failure, with notes on the others.
 
-    An interrupt goes before everything else.
+    A KeyboardInterrupt or SystemExit takes precedence over an earlier failure.
+
+    Args:
+        pipeline: name of the pipeline.
+        failures: the failures, in order.
+        circumstances: how many of the other tasks had succeeded, were running and did not start.
     """
     first = next((failure for failure in failures if not isinstance(failure.error, Exception)), failures[0])
-    add_note(first.error, f"{first.blame(pipeline)}; {circumstances}")
+    add_note(first.error, f"{first.note(pipeline)}; {circumstances}")
     for other in failures:
         if other is not first:
-            add_note(first.error, f"{other.blame(pipeline)} too: {describe_error(other.error)}")
+            add_note(first.error, f"{other.note(pipeline)} too: {describe_error(other.error)}")
     return first.error
 
 
 def all_of(pipeline: str, failures: Sequence[Failure]) -> ExceptionGroup:
-    """Return the exception to raise when independent branches went on: a group of every failure."""
+    """Return the exception that a run with ``fail_fast=False`` raises: a group of all failures."""
     for failure in failures:
-        add_note(failure.error, failure.blame(pipeline))
+        add_note(failure.error, failure.note(pipeline))
     names = [repr(failure.task) for failure in failures]
     listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     errors = [failure.error for failure in failures if isinstance(failure.error, Exception)]
@@ -70,11 +75,11 @@ def all_of(pipeline: str, failures: Sequence[Failure]) -> ExceptionGroup:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a note to an exception, once, if it takes any."""
+    """Add a note to an exception, unless it has the same note or accepts none."""
     try:
         if note not in getattr(error, "__notes__", ()):
             BaseException.add_note(error, note)
-    except Exception:  # noqa: S110 - an exception that takes no notes is raised all the same
+    except Exception:  # noqa: S110 - an exception that accepts no notes is raised without it
         pass
 
 
@@ -85,7 +90,7 @@ def strip_traceback(error: BaseException) -> None:
     every error; their local variables refer to the run, which refers to the error: a reference cycle.
     """
     trace = _TRACEBACK.__get__(error)
-    while trace is not None and _is_own(trace.tb_frame):
+    while trace is not None and _is_caller(trace.tb_frame):
         trace = trace.tb_next
     _TRACEBACK.__set__(error, trace)
 
@@ -100,7 +105,7 @@ def clear_frames(errors: Iterable[BaseException]) -> None:
         trace = _TRACEBACK.__get__(error)
         frame = None if trace is None else trace.tb_frame.f_back
         try:
-            while frame is not None and _is_own(frame):
+            while frame is not None and _is_caller(frame):
                 if not frame.f_code.co_flags & _MAY_BE_SUSPENDED:  # clear() would close a suspended one
                     frame.clear()
                 frame = frame.f_back
@@ -108,22 +113,22 @@ def clear_frames(errors: Iterable[BaseException]) -> None:
             continue
 
 
-def _is_own(frame: FrameType) -> bool:
+def _is_caller(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__")
-    return isinstance(name, str) and name.startswith(OWN)
+    return isinstance(name, str) and name.startswith(CALLERS)
 
 
 def describe_error(error: BaseException) -> str:
-    """Return ``"ValueError: the message"``, on one line where it is short, and never fail."""
+    """Return class and message of an exception, such as ``"ValueError: no rows"``, shortened. Never raises."""
     name, text = "an exception", "<unprintable>"
     try:
         name = type(error).__name__
-        if isinstance(error, RemoteTaskError):  # speak of the original: its own words are long
+        if isinstance(error, RemoteTaskError):  # its own message has the traceback
             name, text = error.type_name.rpartition(".")[2], error.text
         else:
-            text = str.__str__(str(error))  # which may be of a class of its own
+            text = str.__str__(str(error))  # str() may return an instance of a subclass
         if len(text) > 500:
             text = f"{text[:400]}...{text[-80:]}"
-    except BaseException:  # noqa: S110 - a metaclass, a __str__ or whatever else is the user's: so much is known
+    except BaseException:  # noqa: S110 - code of the exception's class failed: use what is known
         pass
     return f"{name}: {text}" if text else name

@@ -1,16 +1,15 @@
-"""The core's voice in the standard ``logging`` tree: logger ``flowkit``, with the facts of a run as record attributes.
+"""Observer that logs the events of a run to the logger ``flowkit``, with their facts as attributes of the records.
 
-A message is one line, whatever a name or an error in it contains, for any handler; the facts are what they are.
+A message is one line, whatever a name or an error in it contains.
 
-Nothing is imported and nothing is made unless somebody listens: a program in which no one imported :mod:`logging`
-cannot have a handler.
+This module does not import :mod:`logging`: in a program that has not imported it, no logger has a handler.
 """
 
 from __future__ import annotations
 
 import sys
 
-from ._text import escape_control_chars
+from ._text import counted, escape_control_chars
 from ._typing import TYPE_CHECKING
 from .events import (
     RunFinished,
@@ -34,36 +33,26 @@ if TYPE_CHECKING:
     from .runs.run import Run
 
 DEBUG, INFO, SYSTEM, SUCCESS, WARNING, ERROR = 10, 20, 22, 25, 30, 40
-_LEVELS: dict[type[Event], int] = {
-    RunStarted: SYSTEM,
-    TaskStarted: INFO,
-    TaskRetrying: WARNING,
-    TaskSucceeded: SUCCESS,
-    TaskReused: INFO,
-    TaskNotRun: DEBUG,
-    TaskFailed: ERROR,
-    RunFinished: SYSTEM,
-}
 
 
 def _logger() -> Logger | None:
-    """Return the logger ``flowkit`` if anybody listens to it."""
+    """Return the logger ``flowkit`` if its records reach a handler; else None."""
     logging = sys.modules.get("logging")
     if logging is None or not hasattr(logging, "getLogger"):
         return None
     logger: Logger = logging.getLogger("flowkit")
-    logger.__flowkit_where__ = where  # type: ignore[attr-defined]  # read by flowkit-log
+    logger.__flowkit_where__ = task_attributes  # type: ignore[attr-defined]  # read by flowkit-log
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
-    place: Any = logger
-    while place is not None:
-        if any(not isinstance(handler, logging.NullHandler) for handler in place.handlers):
+    ancestor: Any = logger
+    while ancestor is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in ancestor.handlers):
             return logger
-        place = place.parent if place.propagate else None
+        ancestor = ancestor.parent if ancestor.propagate else None
     return None
 
 
-def where() -> dict[str, str]:
+def task_attributes() -> dict[str, str]:
     """Return run id, pipeline and task of the calling thread, as attributes of a log record; empty outside of tasks."""
     worker = current_worker()
     if worker is None or worker.node is None:
@@ -73,33 +62,30 @@ def where() -> dict[str, str]:
 
 
 def log_observer() -> list[Callable[[Event], object]]:
-    """Return an observer that logs what the level of the logger lets through; none if nothing would be heard."""
+    """Return a list with one observer that logs the events enabled by the level of the logger; empty if it has none."""
     logger = _logger()
     if logger is None:
         return []
-    events = tuple(
-        kind
-        for kind, level in _LEVELS.items()
-        if logger.isEnabledFor(level) or (kind is TaskNotRun and logger.isEnabledFor(INFO))
-    )
+    events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if logger.isEnabledFor(level))
+    if TaskNotRun not in events and logger.isEnabledFor(INFO):  # some of these events have a higher level
+        events = (*events, TaskNotRun)
     return [_LogObserver(logger, events)] if events else []
 
 
 def warn_empty(run: Run) -> None:
-    """Say that a pipeline has no tasks."""
+    """Log that a pipeline has no tasks."""
     logger = _logger()
     if logger is not None and logger.isEnabledFor(WARNING):
         message = (
             f'Run "{run.graph.name}" found no tasks: define tasks before run(), or name them with DAG(tasks=[...]).'
         )
-        logger.warning(
-            "%s",
-            escape_control_chars(message),
-            extra={"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name},
-        )
+        facts = {"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name}
+        logger.warning("%s", escape_control_chars(message), extra=facts)
 
 
 class _LogObserver:
+    """Logs events of some classes to a logger."""
+
     def __init__(self, logger: Logger, events: tuple[type[Event], ...]) -> None:
         self._logger = logger
         self.events = events
@@ -110,61 +96,79 @@ class _LogObserver:
                 logging.addLevelName(level, name)
 
     def __call__(self, event: Any) -> None:
-        kind = type(event)
-        level, name, message, facts = getattr(self, f"_{kind.__name__}")(event)
+        level, formatter = _FORMATTERS[type(event)]
+        if type(event) is TaskNotRun and (event.started or event.state == "skipped"):
+            level = INFO
         if self._logger.isEnabledFor(level):
+            name, message, facts = formatter(event)
             facts |= {"event": name, "run_id": event.run_id, "pipeline": event.pipeline}
             if hasattr(event, "task"):
                 facts["task"] = event.task
             self._logger.log(level, "%s", escape_control_chars(message), extra=facts)
 
-    def _RunStarted(self, event: RunStarted) -> tuple[int, str, str, dict[str, Any]]:
-        count = f"{event.tasks} task{'s' * (event.tasks != 1)}"
-        how = f"resumed: {count}, {event.done} of them done before" if event.done else f"started: {count}"
-        message = f'Run "{event.pipeline}" {how}, executor {event.executor}.'
-        return SYSTEM, "run_started", message, {"executor": event.executor, "done": event.done}
 
-    def _TaskStarted(self, event: TaskStarted) -> tuple[int, str, str, dict[str, Any]]:
-        facts = {"attempt": event.attempt, "max_attempts": event.max_attempts}
-        return INFO, "task_started", f'Starting task "{event.task}"...', facts
+# Each of these functions returns, for one class of events, the name of the event, the message, and further attributes.
 
-    def _TaskRetrying(self, event: TaskRetrying) -> tuple[int, str, str, dict[str, Any]]:
-        error = describe_error(event.error)
-        facts = {"attempt": event.attempt, "max_attempts": event.max_attempts, "delay": event.delay, "error": error}
-        retry = f"retry {event.attempt} of {event.max_attempts - 1} in {event.delay:.2f} s"
-        return WARNING, "task_retrying", f'Task "{event.task}" failed ({error}); {retry}.', facts
 
-    def _TaskSucceeded(self, event: TaskSucceeded) -> tuple[int, str, str, dict[str, Any]]:
-        facts = {"attempt": event.attempt, "duration": event.duration}
-        return (
-            SUCCESS,
-            "task_succeeded",
-            f'Task "{event.task}" completed successfully in {event.duration:.2f} s.',
-            facts,
-        )
+def _run_started(event: RunStarted) -> tuple[str, str, dict[str, Any]]:
+    tasks = counted(event.tasks, "task")
+    text = f"resumed: {tasks}, {event.done} of them done before" if event.done else f"started: {tasks}"
+    message = f'Run "{event.pipeline}" {text}, executor {event.executor}.'
+    return "run_started", message, {"executor": event.executor, "done": event.done}
 
-    def _TaskReused(self, event: TaskReused) -> tuple[int, str, str, dict[str, Any]]:
-        place = "the cache" if event.source == "cache" else "the record of this run"
-        message = f'Task "{event.task}" not run: its result is known from {place}.'
-        return INFO, "task_reused", message, {"source": event.source}
 
-    def _TaskFailed(self, event: TaskFailed) -> tuple[int, str, str, dict[str, Any]]:
-        error = describe_error(event.error)
-        facts = {"attempt": event.attempt, "duration": event.duration, "error": error}
-        after = f"after {event.attempt} attempt{'s' * (event.attempt != 1)}"
-        return ERROR, "task_failed", f'Task "{event.task}" failed {after}: {error}', facts
+def _task_started(event: TaskStarted) -> tuple[str, str, dict[str, Any]]:
+    facts = {"attempt": event.attempt, "max_attempts": event.max_attempts}
+    return "task_started", f'Starting task "{event.task}"...', facts
 
-    def _TaskNotRun(self, event: TaskNotRun) -> tuple[int, str, str, dict[str, Any]]:
-        if event.state == "skipped":
-            return INFO, "task_skipped", f'Task "{event.task}" skipped: {event.reason}.', {"reason": event.reason}
-        how = "was stopped" if event.started else "did not run"
-        level = INFO if event.started else DEBUG
-        text = f'Task "{event.task}" {how}: {event.reason}.'
-        return level, f"task_{event.state}", text, {"reason": event.reason}
 
-    def _RunFinished(self, event: RunFinished) -> tuple[int, str, str, dict[str, Any]]:
-        counts = (
-            ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items()) or "nothing to do"
-        )
-        facts = {"duration": event.duration, "counts": dict(event.counts)}
-        return SYSTEM, "run_finished", f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts}.', facts
+def _task_retrying(event: TaskRetrying) -> tuple[str, str, dict[str, Any]]:
+    error = describe_error(event.error)
+    facts = {"attempt": event.attempt, "max_attempts": event.max_attempts, "delay": event.delay, "error": error}
+    retry = f"retry {event.attempt} of {event.max_attempts - 1} in {event.delay:.2f} s"
+    return "task_retrying", f'Task "{event.task}" failed ({error}); {retry}.', facts
+
+
+def _task_succeeded(event: TaskSucceeded) -> tuple[str, str, dict[str, Any]]:
+    facts = {"attempt": event.attempt, "duration": event.duration}
+    message = f'Task "{event.task}" completed successfully in {event.duration:.2f} s.'
+    return "task_succeeded", message, facts
+
+
+def _task_reused(event: TaskReused) -> tuple[str, str, dict[str, Any]]:
+    source = "the cache" if event.source == "cache" else "the record of this run"
+    message = f'Task "{event.task}" not run: its result was found in {source}.'
+    return "task_reused", message, {"source": event.source}
+
+
+def _task_failed(event: TaskFailed) -> tuple[str, str, dict[str, Any]]:
+    error = describe_error(event.error)
+    facts = {"attempt": event.attempt, "duration": event.duration, "error": error}
+    message = f'Task "{event.task}" failed after {counted(event.attempt, "attempt")}: {error}'
+    return "task_failed", message, facts
+
+
+def _task_not_run(event: TaskNotRun) -> tuple[str, str, dict[str, Any]]:
+    facts = {"reason": event.reason}
+    if event.state == "skipped":
+        return "task_skipped", f'Task "{event.task}" skipped: {event.reason}.', facts
+    text = "was stopped" if event.started else "did not run"
+    return f"task_{event.state}", f'Task "{event.task}" {text}: {event.reason}.', facts
+
+
+def _run_finished(event: RunFinished) -> tuple[str, str, dict[str, Any]]:
+    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
+    message = f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts or "nothing to do"}.'
+    return "run_finished", message, {"duration": event.duration, "counts": dict(event.counts)}
+
+
+_FORMATTERS: dict[type[Event], tuple[int, Callable[[Any], tuple[str, str, dict[str, Any]]]]] = {
+    RunStarted: (SYSTEM, _run_started),
+    TaskStarted: (INFO, _task_started),
+    TaskRetrying: (WARNING, _task_retrying),
+    TaskSucceeded: (SUCCESS, _task_succeeded),
+    TaskReused: (INFO, _task_reused),
+    TaskNotRun: (DEBUG, _task_not_run),
+    TaskFailed: (ERROR, _task_failed),
+    RunFinished: (SYSTEM, _run_finished),
+}

@@ -1,4 +1,4 @@
-"""What a run returns."""
+"""Class `Results`: what a run returns."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class RaisedError(Exception):
 
 
 class Results(dict[str, Any]):
-    """A dict of the results of the tasks that succeeded, name -> value in topological order, with facts of the run.
+    """Results of the tasks that succeeded, name -> value in topological order: a dict with facts about the run.
 
     Attributes:
-        run_id: a text that no other run has.
+        run_id: unique id of the run.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -54,14 +54,14 @@ class Results(dict[str, Any]):
         self._facts: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def of(cls, run: Run) -> Results:
-        """Return the results of a run; the facts beside the values are put together only when they are asked for."""
+    def _of(cls, run: Run) -> Results:
+        """Return the results of a run; the facts are computed when they are read."""
         results = cls(run.state.succeeded())
         results.run_id = run.run_id
         results._summary = run.state.summary()
         return results
 
-    def attach(self, error: BaseException) -> None:
+    def _attach(self, error: BaseException) -> None:
         """Set ``error.flowkit_results`` to these results, and replace the error in ``.failed`` by a placeholder."""
         if self._summary is not None:
             self._summary.replace_error(error, RaisedError(describe_error(error)))
@@ -84,7 +84,7 @@ class Results(dict[str, Any]):
     def failed(self) -> dict[str, BaseException]:
         """Name of each failed task -> the exception that it raised.
 
-        In ``error.flowkit_results`` a ``RaisedError`` replaces the exception itself: use :meth:`from_error`.
+        In ``error.flowkit_results`` a placeholder replaces the raised exception: use :meth:`from_error`.
         """
         return self._fact("failed")
 
@@ -110,10 +110,26 @@ class Results(dict[str, Any]):
 
     @staticmethod
     def from_error(error: BaseException) -> Results | None:
-        """Return the results of the run that raised an error: what had succeeded, and what became of the rest.
+        """Return the results of the run that raised an exception.
 
-        These are ``error.flowkit_results``, with the exception itself in ``.failed``. None for an exception that no run
-        raised, and for one that accepts no attributes.
+        These are ``error.flowkit_results``, with the exception itself in ``.failed``.
+
+        Args:
+            error: the exception that ``run()`` raised.
+
+        Returns:
+            The results; None for an exception that no run raised, and for one that accepts no attributes.
+
+        Examples:
+            >>> from flowkit_core import DAG, Results, Task
+            >>> extract, load = Task(lambda: 1, name="extract"), Task(lambda rows: 1 / 0, name="load")
+            >>> _ = extract >> load
+            >>> try:
+            ...     DAG("etl", tasks=[load]).run()
+            ... except ZeroDivisionError as error:
+            ...     results = Results.from_error(error)
+            >>> results, results.states["load"], results.failed
+            ({'extract': 1}, 'failed', {'load': ZeroDivisionError('division by zero')})
         """
         results = getattr(error, "flowkit_results", None)
         if not isinstance(results, Results):

@@ -1,4 +1,4 @@
-"""How often to try, and how long to wait in between."""
+"""Class `RetryPolicy`: number of retries, delays, and which exceptions are retried."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 
 class RetryPolicy:
-    """When a failed task is tried again, and after how long.
+    """When a failed task runs again, and after which delay.
 
-    Before retry *k* (from 1) the wait is ``delay * backoff**(k - 1)`` seconds, at most ``max_delay``, times a random
+    The delay before retry *k* (from 1) is ``delay * backoff**(k - 1)`` seconds, at most ``max_delay``, times a random
     factor in ``[1 - jitter, 1 + jitter]``.
 
     Args:
-        retries: how many more tries after the first, 0 or more.
-        delay: wait before the first retry, in seconds, 0 or more.
-        backoff: factor from one wait to the next, 0 or more; 1 keeps the wait constant.
-        max_delay: the longest wait in seconds, before jitter.
+        retries: maximum number of attempts after the first, 0 or more.
+        delay: delay before the first retry, in seconds, 0 or more.
+        backoff: factor from one delay to the next, 0 or more; 1 keeps the delay constant.
+        max_delay: longest delay in seconds, before jitter.
         jitter: width of the random factor, from 0 (none) to 1.
-        retry_on: an exception class, several, or a function of the exception that says whether to try again; None
-            means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit`` and cancellation are never retried.
-        task: the task that error messages name.
+        retry_on: exceptions that are retried: a class, several classes, or a function that takes the exception and
+            returns whether it is retried; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit`` and
+            cancellation are never retried.
+        task: name of the task, for error messages.
 
     Raises:
-        TaskOptionError: if a number is out of range; it is a :class:`ValueError`.
-        TaskOptionTypeError: if a value has the wrong type; it is a :class:`TypeError`.
+        TaskOptionError: a number is out of range; also a :class:`ValueError`.
+        TaskOptionTypeError: a value has the wrong type; also a :class:`TypeError`.
 
     Examples:
         >>> policy = RetryPolicy(retries=5, jitter=0)
@@ -61,14 +62,14 @@ class RetryPolicy:
         self.backoff = _number(task, "backoff", backoff, "a number, 0 or more")
         self.max_delay = _number(task, "max_delay", max_delay, "a number of seconds, 0 or more")
         self.jitter = _number(task, "jitter", jitter, "a number from 0 to 1", most=1.0)
-        self.retry_on = _filter(task, retry_on)
+        self.retry_on = _check_retry_on(task, retry_on)
 
     def wait(self, retry: int, random: Callable[[], float] | None = None) -> float:
-        """Return the seconds to wait before a retry.
+        """Return the delay before a retry, in seconds.
 
         Args:
-            retry: which retry, from 1.
-            random: returns a number in [0, 1) for the jitter; None leaves the jitter out.
+            retry: number of the retry, from 1.
+            random: returns a number in [0, 1), for the jitter; None means no jitter.
         """
         try:
             seconds = min(self.delay * self.backoff ** (retry - 1), self.max_delay)
@@ -79,7 +80,11 @@ class RetryPolicy:
         return seconds
 
     def covers(self, error: BaseException) -> bool:
-        """Say whether this error is one to try again after; errors raised by a ``retry_on`` function pass through."""
+        """Return whether an exception is retried.
+
+        Raises:
+            Exception: an exception of the function ``retry_on``.
+        """
         if not isinstance(error, Exception):
             return False
         rule = self.retry_on
@@ -102,7 +107,7 @@ class RetryPolicy:
 
 
 def own_random() -> Callable[[], float]:
-    """Return flowkit's own source of random numbers in [0, 1): the user's ``random`` sequence is never touched."""
+    """Return a source of random numbers in [0, 1) that leaves the state of the module ``random`` unchanged."""
     global _random
     if _random is None:
         from random import Random
@@ -126,7 +131,7 @@ def _number(task: str, option: str, value: Any, allowed: str, most: float = floa
     return number
 
 
-def _filter(task: str, rule: Any) -> Any:
+def _check_retry_on(task: str, rule: Any) -> Any:
     kinds = rule if isinstance(rule, (tuple, list, set, frozenset)) else (rule,)
     if all(isinstance(kind, type) for kind in kinds):
         if wrong := [kind for kind in kinds if not issubclass(kind, BaseException)]:
@@ -135,7 +140,7 @@ def _filter(task: str, rule: Any) -> Any:
             )
         return rule if isinstance(rule, type) else tuple(kinds)
     if rule is not None and is_coroutine_function(rule):
-        raise TaskOptionTypeError(task, "retry_on", rule, "a plain function: what is async is never awaited there")
+        raise TaskOptionTypeError(task, "retry_on", rule, "a function that is not async: it is not awaited")
     if rule is None or (callable(rule) and not isinstance(rule, type)):
         return rule
     raise TaskOptionTypeError(

@@ -1,4 +1,4 @@
-"""Tools to test pipelines of your own: does yours really go on where it was?"""
+"""Tests of your own pipelines: whether a run that crashed can be resumed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _DONE = tuple(STATES[state] for state in DONE)
 
 
 class Verified:
-    """What :func:`verify_resume` has found to be right.
+    """Result of :func:`verify_resume`.
 
     Attributes:
-        points: at how many points the pipeline was crashed and resumed.
-        tasks: how many tasks it has.
+        points: number of points at which the pipeline was crashed and resumed.
+        tasks: number of its tasks.
     """
 
     __slots__ = ("points", "tasks")
@@ -45,24 +45,21 @@ def verify_resume(
     params: Mapping[str, Any] | None = None,
     serializer: Any = "json",
 ) -> Verified:
-    """Crash a pipeline after everything that it records, resume it each time, and check that nothing comes of it.
+    """Crash a pipeline before and after each of its records, resume it each time, and compare the results.
 
-    The pipeline runs once undisturbed, and then once and a bit for each point at which it can crash, here in this
-    process, with its records in memory; so give it small inputs, and harmless side effects.
+    The pipeline runs once without a crash, then one and a part times for each point at which it can crash. All runs are
+    in this process, with records in memory: use small inputs, and tasks without harmful side effects.
 
     Args:
-        pipeline: a DAG, a Flow, or another builder.
-        executor: where its tasks run; serial keeps the order of records, and so the points, the same each time.
+        pipeline: the pipeline.
+        executor: where its tasks run; with ``"serial"``, the order of records is the same in each run.
         params: values for parameters that no upstream task fills.
-        serializer: how results are kept, as for ``StateManager``.
-
-    Returns:
-        How many points there were.
+        serializer: the serializer of results, as for ``StateManager``.
 
     Raises:
-        AssertionError: after a crash, a task that was recorded ran again, or a result was not the same.
+        AssertionError: after a crash, a recorded task ran again, or a result differed.
         MissingDistributionError: flowkit-state is not installed.
-        Exception: whatever the pipeline raises when it is not disturbed.
+        Exception: an exception of the pipeline itself.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -76,9 +73,9 @@ def verify_resume(
     """
     new_state = state_manager("verify_resume()")
     with new_state(serializer=serializer) as manager:
-        undisturbed = _Store(manager)
-        expected = pipeline.run(executor, params=params, state=undisturbed)
-    points = len(undisturbed.recorded) + 1
+        reference = _Store(manager)
+        expected = pipeline.run(executor, params=params, state=reference)
+    points = len(reference.recorded) + 1
     for point in range(points):
         with new_state(serializer=serializer) as manager:
             crashing = _Store(manager, point)
@@ -88,38 +85,38 @@ def verify_resume(
                 manager.release(crashing.run_id)
             starts = _Starts()
             store = _Store(manager)
-            found = pipeline.run(executor, params=params, state=store, resume=True, observers=[starts])
+            resumed = pipeline.run(executor, params=params, state=store, resume=True, observers=[starts])
         last = repr(crashing.recorded[-1][0]) if crashing.recorded else "anything"
         where = f"after a crash {'after' if crashing.recorded else 'before'} {last} was recorded"
         done = {name for name, state in crashing.recorded if state in _DONE}
-        _compare(where, pipeline.name, expected, found, done.intersection(starts.names))
+        _compare(where, pipeline.name, expected, resumed, done.intersection(starts.names))
     return Verified(points, len(expected.states))
 
 
-def _compare(where: str, pipeline: str, expected: Results, found: Results, again: set[str]) -> None:
-    """Raise AssertionError if a resumed run did something again, or did not come to what it comes to undisturbed."""
-    for name in again:
+def _compare(where: str, pipeline: str, expected: Results, resumed: Results, ran_again: set[str]) -> None:
+    """Raise AssertionError if a recorded task ran again, or if states or results of a resumed run differ."""
+    for name in ran_again:
         raise AssertionError(f"{where}, resuming {pipeline!r} ran {name!r} again")
     for name, state in expected.states.items():
-        if found.states.get(name) != state:
+        if resumed.states.get(name) != state:
             raise AssertionError(
-                f"{where}, {name!r} ended as {found.states.get(name)}, not as {state}: that depends on something that "
-                "its inputs do not tell"
+                f"{where}, {name!r} ended as {resumed.states.get(name)}, not as {state}: that depends on something "
+                "other than its inputs"
             )
     for name, value in expected.items():
-        if not _same(found[name], value):
+        if not _same(resumed[name], value):
             raise AssertionError(
-                f"{where}, {name!r} returned {short_repr(found[name])}, not {short_repr(value)}: it depends on "
-                "something that its inputs do not tell, such as the time, chance, or what another task has changed"
+                f"{where}, {name!r} returned {short_repr(resumed[name])}, not {short_repr(value)}: it depends on "
+                "something other than its inputs, such as the time, random numbers, or data that another task changes"
             )
 
 
 class _Crash(BaseException):
-    """Ends a run as the end of its process would: nothing is recorded after it."""
+    """Simulated crash: nothing is recorded after it."""
 
 
 class _Starts:
-    """Keeps the names of the tasks that start."""
+    """Observer that collects the names of the tasks that start."""
 
     events = (TaskStarted,)
 
@@ -131,7 +128,7 @@ class _Starts:
 
 
 class _Store:
-    """A store that keeps account of what is recorded, and crashes after so many records, if it is told to."""
+    """Store that lists what is recorded, and simulates a crash after a number of records."""
 
     def __init__(self, store: Store, crash_after: int | None = None) -> None:
         self._store = store
@@ -156,11 +153,11 @@ class _Store:
         return self._store.cache(own)
 
     def close(self) -> None:
-        """Keep the store open: it is needed to resume."""
+        """Do nothing: the store is needed to resume the run."""
 
 
 class _Journal:
-    """The journal of such a store."""
+    """Record of one run in a `_Store`."""
 
     def __init__(self, journal: RunJournal, store: _Store, names: Sequence[str]) -> None:
         self._journal = journal
@@ -197,11 +194,11 @@ class _Journal:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Say whether two values are the same; what cannot be compared by ``==`` is by its pickle."""
+    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True."""
     try:
         if one is other or (one == other) is True:
             return True
-    except Exception:  # noqa: S110 - an array, or a class with a mind of its own
+    except Exception:  # noqa: S110 - `==` may raise, or not return a bool (NumPy arrays)
         pass
     import pickle
 

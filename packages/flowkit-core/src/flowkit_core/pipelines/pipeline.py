@@ -219,13 +219,13 @@ class Pipeline:
         finally:
             if owned:
                 driver.close()
-        results = Results.of(run)
+        results = Results._of(run)
         raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.record_error is not None
         run.release()
         try:
             if error is None or not raised:
                 return results
-            results.attach(error)
+            results._attach(error)
             raise error
         finally:
             # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
@@ -331,7 +331,7 @@ def _drive(run: Run, executor: Executor) -> BaseException | None:
         if not isinstance(error, Exception):
             add_note(error, run.report.interruption())
         run.close(error)
-        Results.of(run).attach(error)
+        Results._of(run)._attach(error)
         raise
     finally:
         if run.events.wants(RunFinished):

@@ -1,4 +1,4 @@
-"""What a run hands out and takes back: calls, and how they end."""
+"""Classes `Call`, `Outcome` and `Retry`: what a run and an executor exchange for each attempt at a node."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """An outcome other than a value: how a node ended, or one attempt at it failed.
+    """How a node ended, or how one attempt at it failed. A call that returns has its value as outcome instead.
 
     Attributes:
-        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED; SUCCEEDED for a result that was known before.
-        reason: why, in words.
-        error: what was raised, for FAILED.
+        state: FAILED, SKIPPED, UPSTREAM_FAILED or CANCELLED; SUCCEEDED for a result from a cache.
+        reason: why the node did not run or was stopped.
+        error: the exception of the attempt, for FAILED.
         retryable: whether the task's retries apply, for FAILED.
         started: whether the call had started, for CANCELLED.
-        value: the result that was known before, for SUCCEEDED.
+        value: the result from the cache, for SUCCEEDED.
     """
 
     __slots__ = ("error", "reason", "retryable", "started", "state", "value")
@@ -52,7 +52,12 @@ class Outcome:
 
 
 class Retry:
-    """The answer of :meth:`Run.finish` to a failed attempt: hand out this node again after so many seconds."""
+    """Request for another attempt: :meth:`Run.finish` returns it for a failed attempt.
+
+    Attributes:
+        node: the node to run again.
+        delay: seconds to wait before that.
+    """
 
     __slots__ = ("delay", "node")
 
@@ -61,20 +66,20 @@ class Retry:
         self.delay = delay
 
     def __repr__(self) -> str:
-        return f"<Retry {escape_control_chars(self.node.name)} {self.delay:.3g} s>"
+        return f"<Retry {escape_control_chars(self.node.name)} in {self.delay:.3g} s>"
 
 
 class Call:
-    """A bound call: what to do for one attempt at one node.
+    """One attempt at a node: the function, its arguments and its condition.
 
     Attributes:
         node: the node.
         func: the function.
         args: positional arguments.
         kwargs: keyword arguments.
-        when: the condition, bound to its arguments, or None. It is to be judged before the call, by :meth:`precheck`.
-        attempt: which attempt this is, from 1.
-        lookup: looks the result of the call up in a cache; None where there is none.
+        when: the condition, bound to its arguments; None if there is none. :meth:`precheck` evaluates it.
+        attempt: number of the attempt, from 1.
+        lookup: looks up the result of the call in a cache; None if the task has no cache.
     """
 
     __slots__ = ("args", "attempt", "func", "kwargs", "lookup", "node", "when")
@@ -97,12 +102,12 @@ class Call:
         self.lookup = lookup
 
     def precheck(self) -> Outcome | None:
-        """Evaluate the condition, here and now, and look for a cached result; return None to go on, or how it ends."""
+        """Evaluate the condition, then look for a cached result; return None if the function is to be called."""
         if self.when is None and self.lookup is None:
             return None
         try:
-            if self.when is not None and not (answer := _answer(self.node.name, self.when())):
-                return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
+            if self.when is not None and not _check_truth(self.node.name, self.when()):
+                return Outcome(SKIPPED, "its condition was false")
         except BaseException as error:
             add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
             return Outcome(FAILED, error=error, retryable=False)
@@ -112,7 +117,7 @@ class Call:
             return Outcome(FAILED, error=error, retryable=False)
 
     def invoke(self) -> Any:
-        """Make the call, here and now; return the value or an :class:`Outcome`."""
+        """Call the function in this thread; return its value, or an :class:`Outcome` if it raises."""
         try:
             value = self.func(*self.args, **self.kwargs)
             return run_coroutine(value) if type(value) is CoroutineType else value
@@ -120,8 +125,12 @@ class Call:
             return Outcome(FAILED, error=error)
 
 
-def _answer(task: str, value: Any) -> Any:
-    """Return the result of a condition; raise for an iterator or an awaitable, which would always be true."""
+def _check_truth(task: str, value: Any) -> Any:
+    """Return the result of a condition.
+
+    Raises:
+        TypeError: it is an iterator or an awaitable, whose truth value is always true.
+    """
     kind = type(value)
     if hasattr(kind, "__next__") or hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
         if kind is CoroutineType:

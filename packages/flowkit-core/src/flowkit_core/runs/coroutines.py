@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     """Do nothing."""
 
 
-_made = _nothing()
-CoroutineType = type(_made)
+_coroutine = _do_nothing()
+CoroutineType = type(_coroutine)
 """The type of coroutine objects, without importing :mod:`types`."""
-_made.close()
-del _made
+_coroutine.close()
+del _coroutine
 
 
-def run_coroutine(made: Coroutine[Any, Any, Any]) -> Any:
+def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine in a new event loop, and return its result.
 
     If this thread is already running an event loop, the new loop runs in another thread.
@@ -29,26 +29,26 @@ def run_coroutine(made: Coroutine[Any, Any, Any]) -> Any:
     import asyncio
 
     if asyncio._get_running_loop() is None:
-        return asyncio.run(made)
-    return _run_in_thread(made)
+        return asyncio.run(coroutine)
+    return _run_in_thread(coroutine)
 
 
-def _run_in_thread(made: Coroutine[Any, Any, Any]) -> Any:
+def _run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
     import asyncio
     from contextvars import copy_context
     from threading import Thread
 
     outcome: list[Any] = []
 
-    def work() -> None:
+    def run() -> None:
         try:
-            outcome.append(asyncio.run(made))
+            outcome.append(asyncio.run(coroutine))
         except BaseException as error:
             outcome.extend((None, error))
 
-    thread = Thread(target=copy_context().run, args=(work,), name="flowkit-async", daemon=True)
+    thread = Thread(target=copy_context().run, args=(run,), name="flowkit-async", daemon=True)
     thread.start()
     thread.join()
     if len(outcome) == 2:
-        raise outcome.pop()  # pop: the traceback refers to this frame and its list, which would form a reference cycle
+        raise outcome.pop()  # pop(): the traceback refers to this frame and its list: a reference cycle otherwise
     return outcome[0]

@@ -1,4 +1,4 @@
-"""Protocols of what makes runs durable: a store of runs, the record of one run, and a cache of results."""
+"""Protocols for durable runs: a store, the record of one run, and a cache; ``flowkit-state`` implements them."""
 
 from __future__ import annotations
 
@@ -17,73 +17,76 @@ if TYPE_CHECKING:
 
 
 class PlannedTask(Protocol):
-    """What a store is told of a task before a run, to know it again."""
+    """A task of the pipeline, as a store sees it before the run, to detect changes when the run is resumed."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the task."""
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Its function."""
+        """Function of the task."""
 
     @property
     def when(self) -> Callable[..., Any] | None:
-        """Its condition."""
+        """Condition of the task."""
 
     @property
     def trigger(self) -> str:
-        """What must have become of its upstreams."""
+        """Trigger of the task."""
 
 
 class RecordedTask(Protocol):
-    """How a task ended in the part of a run that was recorded before."""
+    """A task that ended before the run was resumed."""
 
     @property
     def state(self) -> str:
-        """Its final state, ``"succeeded"`` or ``"skipped"``."""
+        """Final state, ``"succeeded"`` or ``"skipped"``."""
 
     @property
     def value(self) -> Any:
-        """What it returned."""
+        """Result of a task that succeeded."""
 
     @property
     def reason(self) -> str:
-        """Why it was skipped."""
+        """Why the task was skipped."""
 
     @property
     def attempts(self) -> int:
-        """How many attempts it took."""
+        """Number of attempts."""
 
     @property
     def seconds(self) -> float:
-        """How long the last of them took."""
+        """Duration of the last attempt, in seconds."""
 
 
 class RunJournal(Protocol):
-    """The record of one run, which this process alone may write.
+    """The record of one run, which only this process may write.
 
-    Attributes:
-        run_id: which run; that of an earlier process, if it is resumed.
-        done: what was recorded before, by position of the task; empty for a fresh run.
+    Tasks are identified by their index in topological order.
     """
 
     @property
     def run_id(self) -> str:
-        """Which run."""
+        """Id of the run; of the earlier run, if that is resumed."""
 
     @property
     def done(self) -> Mapping[int, RecordedTask]:
-        """What was recorded before."""
+        """Index -> task that ended before the run was resumed; empty for a new run."""
 
-    def prepare(self, index: int, value: Any) -> Any:
-        """Return the stored form of a task's result. Called from any thread; raises what :meth:`record` cannot keep."""
+    def prepare(self, index: int, value: Any, /) -> Any:
+        """Return the stored form of a result, for :meth:`record`. Called from any thread.
+
+        Raises:
+            Exception: the result cannot be stored.
+        """
 
     def record(
         self,
         index: int,
         state: str,
         stored: Any,
+        /,
         *,
         attempts: int,
         seconds: float,
@@ -92,14 +95,32 @@ class RunJournal(Protocol):
         source: str,
         why: str,
     ) -> None:
-        """Commit how a task ended. When this returns, killing the process does not undo it."""
+        """Commit the final state of a task; a crash of the process after the return does not undo it.
 
-    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:
-        """Commit how the run ended, with position, state and reason of what did not run, and let go of the run."""
+        Args:
+            index: index of the task.
+            state: its final state.
+            stored: the stored form of its result.
+            attempts: number of attempts.
+            seconds: duration of the last attempt.
+            reason: why the task did not run.
+            error: exception of the last attempt.
+            source: source of the result: ``"run"``, ``"cache"`` or ``"resume"``.
+            why: why the cached result was used, or was not.
+        """
+
+    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None, /) -> None:
+        """Commit the end of the run, and release it for other processes.
+
+        Args:
+            status: ``"succeeded"``, ``"failed"`` or ``"interrupted"``.
+            rest: index, state and reason of each task that did not run.
+            error: the exception that the run raises.
+        """
 
 
 class Store(Protocol):
-    """Where runs are recorded: what ``run(state=...)`` takes."""
+    """Records of runs; an argument ``state`` of ``run()``."""
 
     def open_run(
         self,
@@ -110,28 +131,30 @@ class Store(Protocol):
         params: Mapping[str, Any],
         resume: Resume,
     ) -> RunJournal:
-        """Begin the record of a run; or go on with that of the last run of the pipeline, if it did not finish."""
+        """Return the record of a new run, or of the last run of the pipeline if that is resumed.
+
+        Args:
+            run_id: id of a new run.
+            pipeline: name of the pipeline.
+            tasks: its tasks, in topological order.
+            upstream: for each task the indices of its direct upstreams.
+            params: values for open parameters.
+            resume: whether to resume the last run if it did not finish; ``"force"`` even if the pipeline has changed.
+        """
 
     def cache(self, own: Cache | None = None) -> Cache:
-        """Return the cache for tasks with ``cache=True``, or for those with a cache of their own."""
+        """Return the cache for tasks with ``cache=True``; with an argument, that cache over this store."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the resources of the store."""
 
 
 class CacheLookup(Protocol):
-    """The answer to a look-up in a cache.
-
-    Attributes:
-        known: whether there is a result to be used again.
-        value: it.
-        token: to be handed to :meth:`Cache.keep` with the new result; None if that cannot be kept.
-        why: in words, where it is from, or why there is none.
-    """
+    """Answer to a lookup in a cache."""
 
     @property
     def known(self) -> bool:
-        """Whether there is a result."""
+        """Whether there is a result that can be used."""
 
     @property
     def value(self) -> Any:
@@ -139,22 +162,22 @@ class CacheLookup(Protocol):
 
     @property
     def token(self) -> Any:
-        """What the new result is to be kept under."""
+        """Argument of :meth:`Cache.keep` for the new result; None if it cannot be cached."""
 
     @property
     def why(self) -> str:
-        """Where the result is from, or why there is none."""
+        """Origin of the result, or why there is none."""
 
 
 class Cache(Protocol):
-    """What ``@task(cache=...)`` takes: ``flowkit_state.TaskCache`` is one.
+    """Cache of results; an argument ``cache`` of ``@task``. ``flowkit_state.TaskCache`` is one.
 
     A cache may also have a method ``check(function, name, *, ignore)``. It is called when the task is created and
     raises if the cache cannot be used for that task; see :func:`check_cache`.
     """
 
     def over(self, state: Any, /) -> Cache:
-        """Return this cache if it has a store of its own, else one with the same options over ``state``."""
+        """Return this cache if it has a store of its own; else one with the same options over ``state``."""
 
     def find(
         self,
@@ -167,10 +190,19 @@ class Cache(Protocol):
         ignore: Collection[str],
         refresh: bool,
     ) -> CacheLookup:
-        """Look for the result of a call, unless it is to be computed anew in any case (``refresh``)."""
+        """Look up the result of a call.
+
+        Args:
+            function: function of the task.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            name: name of the task.
+            ignore: parameters that do not count.
+            refresh: whether the function is called even if there is a result.
+        """
 
     def keep(self, token: Any, value: Any, /) -> None:
-        """Keep a result for the next time; what goes wrong there is logged, and is nothing for the run."""
+        """Store a result. Errors are logged and not raised."""
 
 
 def check_cache(cache: bool | Cache, function: Callable[..., Any], name: str) -> None:
@@ -190,7 +222,7 @@ def check_cache(cache: bool | Cache, function: Callable[..., Any], name: str) ->
 
 
 def idempotency_key(run_id: str, task: str) -> str:
-    """Return a text that is the same for a run and a task in every attempt, and different for any other."""
+    """Return a key that is the same in each attempt at a task of a run, and different for other tasks and runs."""
     from hashlib import sha256
 
     return sha256(f"{run_id}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

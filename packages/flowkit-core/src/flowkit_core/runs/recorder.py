@@ -1,9 +1,7 @@
-"""What makes a run durable: the protocols of a store of runs and of a cache, and the book that one run keeps in them.
+"""Class `RunRecorder`: the record of one run in a store, and the caches of its tasks.
 
-The core knows no file and no format. ``run(state=...)`` takes anything that satisfies :class:`Store`; a path is
-resolved by ``flowkit-state`` where that is installed. What recording *means* is decided by :class:`~flowkit_core.Run`,
-so it means the same with every executor: the value is put into its stored form in the thread that brings it, and is
-committed before the node counts as ended, so before anything that depends on it is handed out.
+A result is serialized in the thread that passes it to the run, and committed before the node ends, so before any node
+that depends on it starts.
 """
 
 from __future__ import annotations
@@ -32,27 +30,27 @@ if TYPE_CHECKING:
 
 
 class RunRecorder:
-    """What one run has to do with stores: its record, and the caches of its tasks.
+    """The record of one run, and the caches of its tasks.
 
     Args:
-        graph: what is run.
-        state: where it is recorded, as it was given to ``run()``: a store, the path of one, or None.
-        run_id: a text that no other run has.
+        graph: the graph to run.
+        state: the argument of ``run()``: a store, the path of one, or None.
+        run_id: id of a new run.
         params: values for open parameters.
-        resume: whether to go on with the last run of the pipeline.
-        refresh: whose cached results are to be computed anew.
-        state_errors: ``"raise"``, or ``"warn"`` to go on without a record of what cannot be recorded.
+        resume: whether to resume the last run of the pipeline.
+        refresh: tasks whose cached results are not used.
+        state_errors: ``"raise"``, or ``"warn"`` to continue the run if it cannot be recorded.
 
     Raises:
-        ValueError: an option cannot be meant.
-        TypeError: ``state`` is neither a path nor a store, or ``refresh`` no names.
+        ValueError: an option has an invalid value.
+        TypeError: ``state`` is neither a path nor a store, or ``refresh`` has no names.
         MissingDistributionError: ``state`` is a path, and flowkit-state is not installed.
-        Exception: whatever the store raises, when the file cannot be used, or the run cannot be resumed.
+        Exception: an error of the store: the file cannot be used, or the run cannot be resumed.
 
     Attributes:
-        run_id: which run this is, after all.
-        done: what was recorded before, by position.
-        sources: where results came from that were not made in this run, by position: ``"cache"`` or ``"resume"``.
+        run_id: id of the run; of the earlier run, if that is resumed.
+        done: index -> task that ended before the run was resumed.
+        sources: index -> source of a result that was not computed in this run: ``"cache"`` or ``"resume"``.
     """
 
     def __init__(
@@ -68,9 +66,9 @@ class RunRecorder:
     ) -> None:
         check_options(state, resume, state_errors)
         self._graph = graph
-        self._refresh = _refreshed(graph, refresh)
+        self._refresh = _refreshed_nodes(graph, refresh)
         self._warn = state_errors == "warn"
-        self._broken = False  # whether the store has failed, and is not asked any more
+        self._broken = False  # whether the store has failed and is not used any more
         self._tokens: dict[int, Any] = {}
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
@@ -81,7 +79,7 @@ class RunRecorder:
         store, owned = open_store(state)
         self._owned = store if owned else None
         try:
-            self._find_caches(store)
+            self._set_caches(store)
             if store is not None:
                 self._open(store, params, resume)
         except BaseException:
@@ -89,12 +87,12 @@ class RunRecorder:
                 self._owned.close()
             raise
 
-    def _find_caches(self, store: Store | None) -> None:
+    def _set_caches(self, store: Store | None) -> None:
         for node in self._graph.cached:
             own: Any = node.task.cache
             if own is not True:
                 self._caches[node.index] = own if store is None else store.cache(own)
-            elif (shared := store.cache() if store is not None else _memory()) is not None:
+            elif (shared := store.cache() if store is not None else _memory_cache()) is not None:
                 self._caches[node.index] = shared
 
     def _open(self, store: Store, params: Mapping[str, Any], resume: Resume) -> None:
@@ -111,10 +109,10 @@ class RunRecorder:
         return self._journal is not None and not self._broken
 
     def lookup(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcome | None:
-        """Return the cached result of a call as an ending; None if it is to be made."""
+        """Return the cached result of a call as an outcome; None if the function is to be called."""
         cache = self._caches.get(node.index)
         if cache is None:
-            self._why[node.index] = "results are kept by flowkit-state, which is not installed"
+            self._why[node.index] = "no cache: flowkit-state is not installed"
             return None
         found = cache.find(
             node.task.func, args, kwargs, name=node.name, ignore=(KEY,), refresh=node.index in self._refresh
@@ -128,7 +126,7 @@ class RunRecorder:
         return None
 
     def prepare(self, node: Node, value: Any) -> Any:
-        """Keep a result in the cache that wants it, and return its stored form for :meth:`record`."""
+        """Store a result in the cache of its task, and return its stored form for :meth:`record`."""
         token = self._tokens.pop(node.index, None)
         if token is not None:
             self._caches[node.index].keep(token, value)
@@ -145,7 +143,7 @@ class RunRecorder:
         reason: str = "",
         error: BaseException | None = None,
     ) -> None:
-        """Commit how a node ended."""
+        """Commit the final state of a node."""
         if self._journal is not None and not self._broken:
             self._journal.record(
                 node.index,
@@ -160,37 +158,37 @@ class RunRecorder:
             )
 
     def tolerates(self, node: Node, error: Exception) -> bool:
-        """Take note that a node could not be recorded; say whether the run is to go on all the same."""
-        note = f"the end of task {node.name!r} in {self._graph.name!r} could not be recorded"
+        """Handle an error of the store; return whether the run continues."""
+        note = f"task {node.name!r} of {self._graph.name!r} could not be recorded"
         if not self._warn:
-            add_note(error, f"flowkit: {note}, so the run was stopped; error.flowkit_results has what was computed")
+            add_note(error, f"flowkit: {note}, so the run was stopped; error.flowkit_results has the results")
             return False
-        lost = isinstance(error, OSError)
-        more = "; nothing more of this run will be" if lost else ""
+        broken = isinstance(error, OSError)
+        rest = ", and no other task of this run will be" if broken else ""
         if not self._broken:
-            self._broken = lost
-            report(f"{note}{more}: {describe_error(error)}")
+            self._broken = broken
+            report(f"{note}{rest}: {describe_error(error)}")
         return True
 
     def close(self, status: str, rest: Iterable[tuple[int, int, str]], error: BaseException | None) -> None:
-        """Commit how the run ended, and let go of it."""
+        """Commit the end of the run, and close the store if it was opened here."""
         journal, self._journal = self._journal, None
         store, self._owned = self._owned, None
         try:
             if journal is not None:
-                journal.close(status, [(place, STATES[state], reason) for place, state, reason in rest], error)
+                journal.close(status, [(index, STATES[state], reason) for index, state, reason in rest], error)
         except Exception as trouble:
             if not self._warn:
                 raise
             if not self._broken:
-                report(f"how {self._graph.name!r} ended could not be recorded: {describe_error(trouble)}")
+                report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(trouble)}")
         finally:
             if store is not None:
                 store.close()
 
 
 def open_store(state: Any) -> tuple[Store | None, bool]:
-    """Return the store that a user means, and whether it was opened here and is the caller's to close.
+    """Return the store of an argument ``state``, and whether it was opened here, so that the caller has to close it.
 
     Raises:
         MissingDistributionError: it is a path, and flowkit-state is not installed.
@@ -207,7 +205,10 @@ def open_store(state: Any) -> tuple[Store | None, bool]:
 
 
 def state_manager(wanted: str) -> Callable[..., Any]:
-    """Return ``flowkit_state.StateManager``, without which ``wanted`` cannot be had.
+    """Return the class ``flowkit_state.StateManager``.
+
+    Args:
+        wanted: the feature that requires it, for the error message.
 
     Raises:
         MissingDistributionError: flowkit-state is not installed.
@@ -220,37 +221,37 @@ def state_manager(wanted: str) -> Callable[..., Any]:
         if error.name != "flowkit_state":
             raise
         raise MissingDistributionError(wanted, "flowkit-state") from None
-    found: Callable[..., Any] = module.StateManager
-    return found
+    manager: Callable[..., Any] = module.StateManager
+    return manager
 
 
 @cache
-def _memory() -> Cache | None:
-    """Return the cache in the memory of this process, for runs without a state; None without flowkit-state."""
+def _memory_cache() -> Cache | None:
+    """Return the cache in memory for runs without ``state``; None if flowkit-state is not installed."""
     try:
-        found: Cache = state_manager("@task(cache=True)")().cache()
+        shared: Cache = state_manager("@task(cache=True)")().cache()
     except MissingDistributionError:
         return None
-    return found
+    return shared
 
 
 def check_options(state: Any, resume: Any, state_errors: Any) -> None:
-    """Check what does not depend on the graph.
+    """Check the options that do not depend on the graph.
 
     Raises:
-        ValueError: an option has a value that cannot be meant, or ``resume`` has nothing to resume from.
+        ValueError: an option has an invalid value, or ``resume`` is used without ``state``.
     """
     if type(resume) is not bool and resume != "force":
         raise ValueError(f"run(resume=...) is {short_repr(resume)}, but must be True, False or 'force'")
     if resume and state is None:
         raise ValueError(
-            f"run(resume={resume!r}) has nothing to resume from: say where runs are recorded, with run(state=...)"
+            f"run(resume={resume!r}) requires a record of earlier runs: write run(state='runs.db', resume={resume!r})"
         )
     if state_errors not in ("raise", "warn"):
         raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise' or 'warn'")
 
 
-def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
+def _refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
     if not isinstance(refresh, (bool, str, set, frozenset, list, tuple, dict)):
         raise TypeError(
             f"run(refresh=...) is {short_repr(refresh)}, but must be True, False, or a set of names of tasks"
@@ -264,5 +265,5 @@ def _refreshed(graph: Graph, refresh: Refresh) -> set[int]:
             guess = did_you_mean(str(name), graph.names)
             raise ValueError(f"run(refresh=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
         if name not in cached:
-            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached: it is computed in any case")
+            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
     return {cached[name] for name in names}

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from .call import Retry
     from .run import Run
 
+_LONGEST_WAIT = 3600.0  # some waits of the operating system have a maximum
+
 
 class Timers:
-    """Nodes that wait for a time to come: retries.
+    """Nodes that wait for a retry, ordered by the time at which they are due.
+
+    Args:
+        clock: returns the current time in seconds.
 
     Examples:
         >>> timers = Timers(clock=lambda: 10.0)
@@ -34,20 +39,20 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def add(self, later: Retry) -> None:
-        """Wait for a node's delay."""
-        heappush(self._heap, (self._clock() + later.delay, next(self._order), later.node))
+    def add(self, retry: Retry) -> None:
+        """Add the node of a retry, due after its delay."""
+        heappush(self._heap, (self._clock() + retry.delay, next(self._order), retry.node))
 
     def wait(self) -> float:
-        """Return the seconds until the first node is due, an hour at most; 0 if one is, or none waits."""
-        return min(max(0.0, self._heap[0][0] - self._clock()), 3600.0) if self._heap else 0.0
+        """Return the seconds until the first node is due, at most an hour; 0 if one is due or there are none."""
+        return min(max(0.0, self._heap[0][0] - self._clock()), _LONGEST_WAIT) if self._heap else 0.0
 
     def due(self, run: Run) -> list[Node]:
-        """Take out the nodes whose time has come, and those that the run would not let start any more anyway."""
+        """Remove and return the nodes that are due, and those that may not start because the run is stopping."""
         now = self._clock()
         nodes = []
-        if run.stopping and (idle := [entry for entry in self._heap if not run.may_start(entry[2])]):
-            nodes = [entry[2] for entry in idle]
+        if run.stopping and (stopped := [entry for entry in self._heap if not run.may_start(entry[2])]):
+            nodes = [entry[2] for entry in stopped]
             self._heap = [entry for entry in self._heap if run.may_start(entry[2])]
             heapify(self._heap)
         while self._heap and self._heap[0][0] <= now:
