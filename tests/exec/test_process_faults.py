@@ -1297,7 +1297,7 @@ def test_children_that_the_user_does_not_want_to_wait_for(tmp_path):
         with ProcessExecutor(max_workers=2) as executor:
             error = outcome(executor, Task(faults.leave_child), params={"path": str(path), "how": "3"})
             assert (type(error), error.exitcode, error.signal) == (WorkerDiedError, None, None)
-            assert "ended in a way that is not known" in str(error)
+            assert "ended with an unknown exit status" in str(error)
             until(lambda: gone(int(path.read_text())))
             idle = run(executor, Task(faults.pid))["pid"]
             os.kill(idle, signal.SIGKILL)

@@ -1,8 +1,7 @@
-"""Every exception of flowkit, in one place.
+"""Exceptions of flowkit.
 
-Each has :class:`FlowkitError` as its root and a familiar built-in class as second parent, builds its sentence from
-facts, keeps the facts as attributes, and survives pickling (it may cross a process boundary). A sentence is one line,
-whatever a name in it contains: see :func:`plain`.
+Each derives from :class:`FlowkitError` and from a built-in class, has its facts as attributes, and can be pickled. Its
+message is one line, whatever a name in it contains.
 """
 
 from __future__ import annotations
@@ -17,9 +16,17 @@ if TYPE_CHECKING:
 
 
 class FlowkitError(Exception):
-    """The root of every error that flowkit itself raises.
+    """Base class of all exceptions of flowkit.
 
-    Errors raised by your own tasks are never wrapped in it: they reach you as they are.
+    Exceptions of your tasks are not wrapped: ``run()`` raises them unchanged.
+
+    Examples:
+        >>> from flowkit_core import DAG, FlowkitError
+        >>> try:
+        ...     DAG("etl", tasks=[]).run(executor="threads")
+        ... except FlowkitError as error:
+        ...     print(type(error).__name__)
+        UnknownExecutorError
     """
 
     def __init__(self, *facts: Any) -> None:
@@ -27,7 +34,7 @@ class FlowkitError(Exception):
         self._facts = facts
 
     def describe(self, *facts: Any) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return " ".join(map(str, facts))
 
     def __reduce__(self) -> tuple[Callable[..., FlowkitError], tuple[Any, ...], dict[str, Any]]:
@@ -35,13 +42,21 @@ class FlowkitError(Exception):
 
 
 class TaskOptionError(FlowkitError, ValueError):
-    """A task option has a value outside its range. Raised where the option is written.
+    """A task option has a value outside its range. Raised when the task is created.
 
     Attributes:
         task: name of the task.
         option: name of the option.
-        value: what was given.
-        allowed: what would be accepted.
+        value: value of the option.
+        allowed: description of the values that are accepted.
+
+    Examples:
+        >>> from flowkit_core import Task, TaskOptionError
+        >>> try:
+        ...     Task(print, retries=-1)
+        ... except TaskOptionError as error:
+        ...     print(error)
+        task 'print': retries is -1, but must be an integer of at least 0
     """
 
     def __init__(self, task: str, option: str, value: Any, allowed: str) -> None:
@@ -49,12 +64,23 @@ class TaskOptionError(FlowkitError, ValueError):
         super().__init__(task, option, value, allowed)
 
     def describe(self, task: str, option: str, value: Any, allowed: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return f"task {task!r}: {option} is {short_repr(value)}, but must be {allowed}"
 
 
 class TaskOptionTypeError(TaskOptionError, TypeError):
-    """A task option has a value of the wrong type. Raised where the option is written."""
+    """A task option has a value of the wrong type. Raised when the task is created.
+
+    It has the attributes of :class:`TaskOptionError`.
+
+    Examples:
+        >>> from flowkit_core import Task, TaskOptionTypeError
+        >>> try:
+        ...     Task(print, retries="3")
+        ... except TaskOptionTypeError as error:
+        ...     print(error)
+        task 'print': retries is '3', but must be an integer of at least 0
+    """
 
 
 class DAGCycleError(FlowkitError, ValueError):
@@ -84,7 +110,7 @@ class DAGCycleError(FlowkitError, ValueError):
         super().__init__(self.cycle)
 
     def describe(self, cycle: Sequence[str]) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         shown = list(cycle) if len(cycle) <= 12 else [*cycle[:6], f"({len(cycle) - 10} more)", *cycle[-4:]]
         return f"dependency cycle: {' → '.join(shown)}; remove one of these edges"
 
@@ -122,7 +148,7 @@ class WiringError(FlowkitError, ValueError):
         super().__init__(message, pipeline, self.tasks)
 
     def describe(self, message: str, *facts: Any) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return message
 
 
@@ -163,7 +189,7 @@ class DiscoveryError(FlowkitError, RuntimeError):
         super().__init__(pipeline, function, maker)
 
     def describe(self, pipeline: str, function: str, maker: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return (
             f"cannot find the tasks of DAG {pipeline!r}: it was created in {function}, which has made no tasks and is "
             f"part of {maker}(); {maker}() has made tasks or pipelines, but its call is not on the stack here (it has "
@@ -203,7 +229,7 @@ class DuplicateTaskError(FlowkitError, ValueError):
         super().__init__(name, self.places, pipeline)
 
     def describe(self, name: str, places: Sequence[str], pipeline: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         if len(places) == 1:
             return (
                 f"{pipeline!r} has the task {name!r} already (from {places[0]}); a pipeline has each task once: to use "
@@ -250,7 +276,7 @@ class BindingError(FlowkitError, TypeError):
         super().__init__(message, task, parameter, self.available)
 
     def describe(self, message: str, *facts: Any) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return message
 
 
@@ -284,7 +310,7 @@ class MissingResultError(FlowkitError, KeyError):
         super().__init__(name, reason)
 
     def describe(self, name: Any, reason: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return (
             f"task {name!r} has no result: {reason}"
             if isinstance(name, str)
@@ -296,11 +322,20 @@ class MissingResultError(FlowkitError, KeyError):
 
 
 class UnknownExecutorError(FlowkitError, ValueError):
-    """No executor of that name is installed.
+    """There is no executor of a name.
 
     Attributes:
-        name: what was asked for.
-        available: the names there are.
+        name: the name.
+        available: names of the executors that are installed or registered, a tuple of str.
+        hint: what to do.
+
+    Examples:
+        >>> from flowkit_core import DAG, UnknownExecutorError
+        >>> try:
+        ...     DAG("etl", tasks=[]).run(executor="threads")
+        ... except UnknownExecutorError as error:
+        ...     print(error.name, "serial" in error.available)
+        threads True
     """
 
     def __init__(self, name: str, available: Sequence[str], hint: str = "") -> None:
@@ -308,18 +343,24 @@ class UnknownExecutorError(FlowkitError, ValueError):
         super().__init__(name, self.available, hint)
 
     def describe(self, name: str, available: Sequence[str], hint: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         names = ", ".join(map(repr, available))
         return f"there is no executor named {name!r}; installed: {names}. {hint}".rstrip()
 
 
 class SerializationError(FlowkitError, TypeError):
-    """Something that has to travel between processes cannot be pickled, or cannot be rebuilt where it arrives.
+    """A function, an argument or a result cannot be pickled, or cannot be unpickled in the other process.
 
     Attributes:
         task: name of the task.
-        what: which part: "function", "argument" or "result".
-        reason: why it cannot travel.
+        what: ``"function"``, ``"argument"`` or ``"result"``.
+        reason: why it cannot be sent.
+        hint: what to do.
+
+    Examples:
+        >>> from flowkit_core import SerializationError
+        >>> print(SerializationError("load", "result", "cannot be pickled", "return plain data"))
+        task 'load': its result cannot be pickled; return plain data
     """
 
     def __init__(self, task: str, what: str, reason: str, hint: str) -> None:
@@ -327,20 +368,25 @@ class SerializationError(FlowkitError, TypeError):
         super().__init__(task, what, reason, hint)
 
     def describe(self, task: str, what: str, reason: str, hint: str) -> str:
-        """Return the sentence for these facts."""
+        """Return the message for these facts."""
         return f"task {task!r}: its {what} {reason}; {hint}"
 
 
 class WorkerDiedError(FlowkitError, RuntimeError):
-    """The worker process that ran a task is gone: killed, crashed or ended by the task itself.
+    """The worker process that ran a task has ended: it was killed, it crashed, or the task ended it.
 
-    Only the task it held is concerned. It counts as one failed attempt, so ``retries`` apply.
+    Only that task is affected. The death counts as one failed attempt, so ``retries`` apply.
 
     Attributes:
         task: name of the task.
-        pid: process id of the dead worker.
-        exitcode: its exit code, negative for a signal.
-        signal: name of the signal, such as ``"SIGKILL"``, or None.
+        pid: process id of the worker.
+        exitcode: exit code of the worker, negative for a signal; None if it is unknown.
+        signal: name of the signal, such as ``"SIGKILL"``; None if there was none.
+
+    Examples:
+        >>> from flowkit_core import WorkerDiedError
+        >>> print(WorkerDiedError("load", 4711, 3, None))
+        task 'load': its worker process 4711 exited with code 3 while it ran
     """
 
     def __init__(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> None:
@@ -348,46 +394,61 @@ class WorkerDiedError(FlowkitError, RuntimeError):
         super().__init__(task, pid, exitcode, signal)
 
     def describe(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> str:
-        """Return the sentence for these facts."""
-        how = f"was ended by {signal}" if signal else f"exited with code {exitcode}"
-        if exitcode is None:  # it lives, or whoever waited for it has not said how it ended
-            how = "ended in a way that is not known, or closed its connection,"
-        hint = "; a task that closes all file descriptors does the latter" if exitcode is None else ""
+        """Return the message for these facts."""
         if signal == "SIGKILL":
-            hint = "; if nobody killed it, the machine probably ran out of memory: use fewer workers or smaller pieces"
+            ended = "was killed by SIGKILL"
+            hint = "; if you did not kill it, the machine may be out of memory: use fewer workers or smaller pieces"
         elif signal:
-            hint = "; the standard error output of the worker may show where"
-        return f"task {task!r}: its worker process {pid} {how} while it ran{hint}"
+            ended, hint = f"was killed by {signal}", "; the standard error output of the worker may show where"
+        elif exitcode is not None:
+            ended, hint = f"exited with code {exitcode}", ""
+        else:  # it still runs, or another part of the program has collected its exit status
+            ended = "closed its connection, or ended with an unknown exit status,"
+            hint = "; a task that closes all file descriptors closes the connection"
+        return f"task {task!r}: its worker process {pid} {ended} while it ran{hint}"
 
 
 class RemoteTaskError(FlowkitError, RuntimeError):
-    """Stands for an exception of a task that could not be brought back from a worker process as it was.
+    """Replaces an exception of a task that cannot be sent from a worker process.
 
     Attributes:
         task: name of the task.
-        type_name: the qualified name of the original's type.
-        text: the original's message.
-        traceback_text: the original's traceback.
+        type_name: qualified name of the class of the original exception.
+        text: message of the original exception.
+        traceback_text: traceback of the original exception.
+        reason: why the original exception cannot be sent.
+
+    Examples:
+        >>> from flowkit_core import RemoteTaskError
+        >>> print(RemoteTaskError("load", "db.Error", "no rows", "Traceback: ...", "it cannot be pickled"))
+        task 'load' raised db.Error: no rows (the exception itself could not be sent: it cannot be pickled)
+        <BLANKLINE>
+        Traceback: ...
     """
 
     def __init__(self, task: str, type_name: str, text: str, traceback_text: str, reason: str = "") -> None:
         self.task, self.type_name, self.text = task, type_name, text
         self.traceback_text, self.reason = traceback_text, reason
         super().__init__(task, type_name, text, traceback_text, reason)
-        self.args = (self.describe(*self._facts),)  # what the original says is shown as Python would have shown it
+        self.args = (self.describe(*self._facts),)  # without escapes: Python shows the original like this
 
     def describe(self, task: str, type_name: str, text: str, traceback_text: str, reason: str) -> str:
-        """Return the sentence for these facts, and the traceback."""
-        because = f" (the exception itself could not travel: {escape_control_chars(reason)})" if reason else ""
+        """Return the message for these facts, with the traceback."""
+        because = f" (the exception itself could not be sent: {escape_control_chars(reason)})" if reason else ""
         return f"task {task!r} raised {escape_control_chars(type_name)}: {text}{because}\n\n{traceback_text}".rstrip()
 
 
 class MissingDistributionError(FlowkitError, ImportError):
-    """Something was asked for that a distribution brings which is not installed.
+    """A feature needs a distribution that is not installed.
 
     Attributes:
-        wanted: what was asked for.
-        distribution: what to install.
+        wanted: the feature.
+        distribution: name of the distribution to install.
+
+    Examples:
+        >>> from flowkit_core import MissingDistributionError
+        >>> print(MissingDistributionError("run(state=<a path>)", "flowkit-state"))
+        run(state=<a path>) needs the distribution 'flowkit-state', which is not installed: install it
     """
 
     def __init__(self, wanted: str, distribution: str) -> None:
@@ -395,9 +456,22 @@ class MissingDistributionError(FlowkitError, ImportError):
         super().__init__(wanted, distribution)
 
     def describe(self, wanted: str, distribution: str) -> str:
-        """Return the sentence for these facts."""
-        return f"{wanted} needs the distribution {distribution!r}, which is not installed: install that"
+        """Return the message for these facts."""
+        return f"{wanted} needs the distribution {distribution!r}, which is not installed: install it"
 
 
 class ExecutorError(FlowkitError, RuntimeError):
-    """An executor cannot do its work, through no fault of a task: no worker starts, or it was closed."""
+    """An executor cannot run tasks: no worker starts, or the executor was closed.
+
+    Examples:
+        >>> from flowkit_core import DAG, ExecutorError, Task
+        >>> class Idle:
+        ...     name = "idle"
+        ...     def execute(self, run): pass
+        ...     def close(self): pass
+        >>> try:
+        ...     DAG("etl", tasks=[Task(list, name="extract")]).run(executor=Idle())
+        ... except ExecutorError as error:
+        ...     print(str(error).partition(":")[0])
+        executor 'idle' returned before 'etl' was done
+    """

@@ -106,7 +106,7 @@ def _hint(name: str) -> str:
     if name in PROVIDED_BY:
         return f"Install the distribution {PROVIDED_BY[name]!r}, which provides it"
     if name == "dask":
-        return "flowkit has no executor for Dask yet"
+        return "An executor for Dask, in the distribution 'flowkit-dask', is planned and does not exist yet"
     guess = did_you_mean(name, [*_factories, *PROVIDED_BY])
     ways = f"Register one with register_executor(), or under the entry-point group {ENTRY_POINT_GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

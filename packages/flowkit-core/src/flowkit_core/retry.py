@@ -140,7 +140,7 @@ def _check_retry_on(task: str, rule: Any) -> Any:
             )
         return rule if isinstance(rule, type) else tuple(kinds)
     if rule is not None and is_coroutine_function(rule):
-        raise TaskOptionTypeError(task, "retry_on", rule, "a function that is not async: it is not awaited")
+        raise TaskOptionTypeError(task, "retry_on", rule, "a plain function that is not async: it is not awaited")
     if rule is None or (callable(rule) and not isinstance(rule, type)):
         return rule
     raise TaskOptionTypeError(

@@ -106,8 +106,8 @@ class Call:
         if self.when is None and self.lookup is None:
             return None
         try:
-            if self.when is not None and not _check_truth(self.node.name, self.when()):
-                return Outcome(SKIPPED, "its condition was false")
+            if self.when is not None and not (answer := _check_truth(self.node.name, self.when())):
+                return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
         except BaseException as error:
             add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
             return Outcome(FAILED, error=error, retryable=False)
