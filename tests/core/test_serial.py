@@ -165,17 +165,7 @@ def alive(seen):
     return [sum(reference() is not None for reference in references) for references in zip(*seen, strict=True)]
 
 
-@pytest.fixture
-def frozen():
-    """Leave to the collector of garbage only what is made from now on, so that it is quick."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @ways
-@pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_last_error_is_freed_after_handler(fail_fast, observers):
     """With its frames, and what those hold; those of attempts that were repeated have gone before."""
