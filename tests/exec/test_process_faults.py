@@ -161,7 +161,7 @@ def test_an_idle_worker_that_dies_is_replaced(executor):
             handler.texts.clear()
             os.kill(worker := run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
             assert run(executor, Task(faults.ok)) == {"ok": "ok"}
-            text = f"Idle worker process {worker} was ended by SIGKILL: another takes its place."
+            text = f"Idle worker process {worker} was killed by SIGKILL; it is replaced when needed."
             assert handler.texts.count(text) == 1
     finally:
         logger.setLevel(logging.NOTSET)
@@ -182,7 +182,7 @@ def test_an_endless_killer_stops_after_its_attempts(executor, tmp_path):
     task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
     error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
     assert error.exitcode == 9
-    assert "flowkit: task 'mortal' has taken 3 workers with it" in error.__notes__
+    assert "flowkit: 3 workers have died while they ran task 'mortal'" in error.__notes__
     assert "failed after 3 attempts" in error.__notes__[-1]
     assert path.stat().st_size == 3
 
@@ -392,11 +392,11 @@ def test_an_exception_with_slots(executor):
     assert type(error) is faults.Slotted
     assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
     assert not hasattr(error, "unset")
-    assert not any("could not travel" in note for note in error.__notes__)
+    assert not any("not sent from the worker" in note for note in error.__notes__)
     error = outcome(executor, Task(faults.raise_slotted), params={"locked": True})
     assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
     assert error.lock is None
-    assert "could not travel from the worker process: lock" in error.__notes__[0]
+    assert "not sent from the worker process, because it cannot be pickled: lock" in error.__notes__[0]
 
 
 @guarded
@@ -415,7 +415,9 @@ def test_an_exception_that_counts_on_what_cannot_travel(executor):
     assert type(error) is HTTPError
     assert (error.code, error.url, error.reason, hasattr(error, "nothing")) == (503, "http://localhost", "busy", False)
     assert results.attempts == {"raise_http": 3}
-    assert "HTTP Error 503: busy\nflowkit: what could not travel from the worker process: " in text_of(error)
+    assert "HTTP Error 503: busy\nflowkit: not sent from the worker process, because it cannot be pickled: " in text_of(
+        error
+    )
 
 
 @guarded
@@ -1067,7 +1069,7 @@ def test_a_task_that_logs_all_the_time_keeps_no_other_waiting(executor, tmp_path
 @guarded
 def test_where_no_more_workers_can_start_the_run_makes_do(executor):
     """With those that there are."""
-    real, started = process_driver.Child, []
+    real, started = process_driver.WorkerHandle, []
 
     def scarce(functions=None):
         if started:
@@ -1075,12 +1077,12 @@ def test_where_no_more_workers_can_start_the_run_makes_do(executor):
         started.append(real(functions))
         return started[-1]
 
-    process_driver.Child = scarce
+    process_driver.WorkerHandle = scarce
     try:
         with ProcessExecutor(4) as own:
             results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
     finally:
-        process_driver.Child = real
+        process_driver.WorkerHandle = real
     assert len(set(results.values())) == 1
 
 
@@ -1198,8 +1200,8 @@ def test_workers_that_never_come_to_life(tmp_path, silent):
     """Are ended after a time, and replaced; after some in a row there is one error. Nothing is left open."""
     python, infancy, real, before = (
         sys.executable,
-        process_driver.INFANCY,
-        process_driver.Child,
+        process_driver.STARTUP_TIMEOUT,
+        process_driver.WorkerHandle,
         (at_rest(), children()),
     )
     starts, program, made = tmp_path / "starts", tmp_path / "python", []
@@ -1214,20 +1216,22 @@ def test_workers_that_never_come_to_life(tmp_path, silent):
         child = real(functions)
         made.append(child.pid)
         until(lambda: starts.stat().st_size == len(made))
-        process_driver.INFANCY = 0.1 if len(made) <= silent else infancy
+        process_driver.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else infancy
         return child
 
-    sys.executable, process_driver.Child = str(program), watched
+    sys.executable, process_driver.WorkerHandle = str(program), watched
     try:
         with ProcessExecutor(max_workers=1) as executor:
             if silent == 1:
                 assert run(executor, Task(faults.ok)) == {"ok": "ok"}
             else:
-                with pytest.raises(ExecutorError, match=r"did not come to life, and the last was silent for 0.1 s"):
+                with pytest.raises(
+                    ExecutorError, match=r"failed to start; the last one did not respond within 0.1 s and was killed"
+                ):
                     run(executor, Task(faults.ok))
-                assert starts.stat().st_size == process_driver.STILLBORN
+                assert starts.stat().st_size == process_driver.MAX_FAILED_STARTS
     finally:
-        sys.executable, process_driver.INFANCY, process_driver.Child = python, infancy, real
+        sys.executable, process_driver.STARTUP_TIMEOUT, process_driver.WorkerHandle = python, infancy, real
     assert (descriptors(), children()) == before
 
 
@@ -1423,7 +1427,7 @@ def test_more_exceptions_than_can_travel(executor, how):
         error, found = error.__cause__, found + 1
     found -= how == "causes"  # the last is the traceback
     there = 3001 if how == "wide" else 3000
-    assert note == f"flowkit: {there - found} more exceptions belong to this one, too many to travel from the worker:"
+    assert note == f"flowkit: {there - found} more exceptions belong to this one, too many to be sent from the worker:"
     assert 100 <= found < there
     assert listed[-1] == ("ValueError: 2999" if how == "wide" else "ValueError: 0")
 
@@ -1529,7 +1533,7 @@ def test_a_group_with_a_signature_of_its_own(executor):
     assert (type(error), error.message, error.args[1]) == (ExceptionGroup, "code 7", [*error.exceptions])
     assert [(type(one), one.args) for one in error.exceptions] == [(ValueError, ("one",)), (KeyError, ("two",))]
     assert error.__notes__[0] == "a note"
-    assert error.__notes__[1].startswith("flowkit: it stands for faults.Own, which could not travel from the worker: ")
+    assert error.__notes__[1].startswith("flowkit: it replaces faults.Own, which cannot be sent from the worker: ")
     assert "faults.Own: code 7 (2 sub-exceptions)" in str(error.__cause__)
     caught = []
     try:

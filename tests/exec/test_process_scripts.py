@@ -768,7 +768,7 @@ def test_a_script_that_takes_long_is_told(script):
     warnings.showwarning = lambda message, *_: (print(message), fcntl.flock(lock, fcntl.LOCK_UN))
     """
     output = script(dedent(source) + TASKS + WITH_A_THREAD + RUN).wait()
-    assert "has been executing the script for 5 s, up to its first run(), to find what a task needs" in output
+    assert "has been executing the script for 5 s, up to its first run(), to define its tasks" in output
     assert output.endswith(RESULTS)
 
 
@@ -927,7 +927,7 @@ def test_a_worker_that_may_open_no_more_files(script):
     print(results["forks"], results.failed["use"])
     """
     output = script(source).wait()
-    assert output.startswith("the worker task 'use': its argument could not be rebuilt in the worker (OSError: ")
+    assert output.startswith("the worker task 'use': its argument could not be unpickled in the worker (OSError: ")
     assert "a large value needs a file descriptor, and this worker may open no more" in output
 
 

@@ -1,4 +1,4 @@
-"""The nodes in hand, the longest road first."""
+"""Class `ReadyQueue`: ready nodes, first in, first out; in order of their critical path once tasks take long."""
 
 from __future__ import annotations
 
@@ -17,77 +17,80 @@ if TYPE_CHECKING:
     from flowkit_core import Graph, Node
 
 
-class Ranked:
-    """A queue of ready nodes, safe to use from several threads.
+class ReadyQueue:
+    """A queue of ready nodes that several threads may use.
 
-    It begins as a plain deque, first come first served, because as long as tasks are over in microseconds no order of
-    theirs is worth a microsecond. From :meth:`strict` on it hands out the node with the most tasks still to follow it,
-    among equals the first in topological order.
+    The queue begins as first in, first out: for tasks that take microseconds, any other order costs more than it gains.
+    After :meth:`order_by_height`, it returns the node with the longest chain of tasks behind it (its height), among
+    equals the first in topological order.
 
     Args:
-        nodes: the first nodes; they are put in order.
-        graph: the graph that all nodes are of.
+        nodes: the first nodes; they are sorted by height.
+        graph: the graph that all nodes belong to.
 
     Attributes:
-        take: removes and returns the next node; raises :class:`IndexError` when there is none.
+        take: removes and returns the next node; raises :class:`IndexError` if there is none.
         put: adds a node.
-        extend: adds several.
+        extend: adds several nodes.
     """
 
     def __init__(self, nodes: Iterable[Node], graph: Graph) -> None:
         self._nodes = graph.nodes
-        self._even = len(graph.first) == len(graph.nodes)  # nothing follows anything: one order is as good as another
+        self._is_flat = len(graph.first) == len(graph.nodes)  # no edges: all heights are equal
         first = list(nodes)
-        if len(first) > 1 and not self._even:
+        if len(first) > 1 and not self._is_flat:
             heights = graph.heights()
             first.sort(key=lambda node: -heights[node.index])
-        self._line = deque(first)
+        self._fifo = deque(first)
         self._heap: list[int] = []
         self._graph = graph
-        self._order: _Order | None = None  # made when it is needed
-        self.take: Callable[[], Node] = self._line.popleft
-        self.put: Callable[[Node], None] = self._line.append
-        self.extend: Callable[[Iterable[Node]], None] = self._line.extend
+        self._order: _HeightOrder | None = None
+        self.take: Callable[[], Node] = self._fifo.popleft
+        self.put: Callable[[Node], None] = self._fifo.append
+        self.extend: Callable[[Iterable[Node]], None] = self._fifo.extend
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._heap)
+        return len(self._fifo) + len(self._heap)
 
-    def strict(self) -> None:
-        """Keep to the order of height from now on. Who still has the old ``put`` may go on using it."""
-        if not self._even:
+    def __repr__(self) -> str:
+        return f"<ReadyQueue of {len(self)}, {'FIFO' if self._order is None else 'by height'}>"
+
+    def order_by_height(self) -> None:
+        """Order the nodes by height from now on. A thread may continue to use the ``put`` that it has read before."""
+        if not self._is_flat:
             order = self._order
             if order is None:
-                order = self._order = _Order(self._nodes, self._graph.heights(), self._line, self._heap)
+                order = self._order = _HeightOrder(self._nodes, self._graph.heights(), self._fifo, self._heap)
             self.take, self.put, self.extend = order.take, order.put, order.extend
 
-    def head(self) -> Node | None:
-        """Return a node that is next in line, without removing it; None when there is none."""
+    def peek(self) -> Node | None:
+        """Return a node that is returned soon, without removing it; None if there is none."""
         try:
-            return self._line[0] if self._line else self._nodes[self._heap[0] % len(self._nodes)]
+            return self._fifo[0] if self._fifo else self._nodes[self._heap[0] % len(self._nodes)]
         except IndexError:
             return None
 
 
-class _Order:
+class _HeightOrder:
     """The operations of the ready queue once it orders nodes by height.
 
-    They are not methods of `Ranked`, because it stores them as attributes, which would be a reference cycle.
+    They are not methods of `ReadyQueue`, because it stores them as attributes, which would be a reference cycle.
 
     Args:
         nodes: all nodes of the graph.
-        heights: how many tasks follow each.
-        line: nodes that were added before ordering began.
-        heap: one number for each other node, which encodes height and index; a pair would cost twice as much.
+        heights: height of each node.
+        fifo: nodes that were added before, or by a thread that still uses the old ``put``.
+        heap: one number for each other node, which encodes height and index; a tuple would cost twice as much.
     """
 
-    def __init__(self, nodes: Sequence[Node], heights: Sequence[int], line: deque[Node], heap: list[int]) -> None:
+    def __init__(self, nodes: Sequence[Node], heights: Sequence[int], fifo: deque[Node], heap: list[int]) -> None:
         self._nodes = nodes
         self._heights = heights
-        self._line = line
+        self._fifo = fifo
         self._heap = heap
-        lock = Lock()  # numbers are compared, so under the GIL heappush and heappop are atomic
-        self._push: Callable[[list[int], int], object] = heappush if GIL else _guarded(heappush, lock)
-        self._pop: Callable[[list[int]], int] = heappop if GIL else _guarded(heappop, lock)
+        lock = Lock()  # comparing numbers runs no Python code, so under the GIL heappush and heappop are atomic
+        self._push: Callable[[list[int], int], object] = heappush if GIL else _with_lock(heappush, lock)
+        self._pop: Callable[[list[int]], int] = heappop if GIL else _with_lock(heappop, lock)
 
     def put(self, node: Node) -> None:
         """Add a node."""
@@ -100,21 +103,21 @@ class _Order:
             self.put(node)
 
     def take(self) -> Node:
-        """Remove and return the node with the longest path to an end."""
-        line = self._line
-        while line:
+        """Remove and return the highest node."""
+        fifo = self._fifo
+        while fifo:
             try:
-                self.put(line.popleft())
-            except IndexError:  # another thread was quicker
+                self.put(fifo.popleft())
+            except IndexError:  # another thread has taken it
                 break
         return self._nodes[self._pop(self._heap) % len(self._nodes)]
 
 
-def _guarded(operation: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:
-    """Return an operation that waits for a lock: for a Python where a call into C is not atomic."""
+def _with_lock(operation: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:
+    """Return an operation that is atomic without the GIL."""
 
-    def guarded(*args: Any) -> Any:
+    def locked(*args: Any) -> Any:
         with lock:
             return operation(*args)
 
-    return guarded
+    return locked

@@ -1,1 +1,36 @@
-"""Runs tasks in worker processes."""
+"""Runs tasks in worker processes.
+
+The process that calls ``run()`` starts workers and drives them from one thread. Each worker has its own connections, so
+that a worker which dies affects no other::
+
+                         calling process                                              worker process
+
+                     +---------------------+   socket: RUN, FUNCTION, BATCH frames   +-----------------+
+                     |                     | --------------------------------------> |                 |
+    ready nodes ---> | CallSender          | <-------------------------------------- |                 |
+                     |                     |   the same socket: file descriptors     |     Worker      |
+                     |                     |   of large arguments and results        |                 |
+                     |                     |                                         | reads a ticket, |
+                     | WorkerHandle        |   ticket pipe: one ticket per call      | makes the call, |
+                     |                     | --------------------------------------> | sends the       |
+                     |                     |   (either side may read a ticket)       | outcome         |
+                     |                     |                                         |                 |
+                     |                     |   outcomes pipe: VALUE, ERROR, LOG ...  |                 |
+    outcomes    <--- | OutcomeReader       | <-------------------------------------- |                 |
+                     |                     |                                         |                 |
+                     |                     |   lifeline pipe: nothing is written;    |                 |
+                     |                     |   it closes when this process ends      | kills its group |
+                     +---------------------+ --------------------------------------> +-----------------+
+
+Modules, from the entry point down:
+
+* `executor`: `ProcessExecutor`, its options and warm workers.
+* `driver`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
+  worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
+* `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.
+* `worker`: the main loop in the worker process. `protocol`: the frames between both.
+* `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in
+  a worker. `missing_globals`: notes on errors caused by globals that a worker does not have.
+* `shared_memory`: large values. `exception_transport`, `log_forwarding`: exceptions and log records of tasks.
+  `serialization_errors`, `safe_text`: messages.
+"""

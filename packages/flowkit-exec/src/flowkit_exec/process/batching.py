@@ -1,4 +1,4 @@
-"""From ready nodes to what a worker is sent: batches of calls, functions, and chains in one piece."""
+"""Class `CallSender`: from ready nodes to frames with batches of calls."""
 
 from __future__ import annotations
 
@@ -10,62 +10,60 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import Outcome
 from flowkit_core.runs.states import FAILED
 
-from . import protocol as wire
-from .safe_text import is_for_the_program
-from .serialization_errors import bad_argument
-from .shared_memory import LARGE, Segments
+from . import protocol
+from .safe_text import is_interrupt
+from .serialization_errors import unpicklable_argument
+from .shared_memory import MIN_SHARED_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from flowkit_core import Node, Run
-    from flowkit_exec.ready_queue import Ranked
 
-    from .function_table import Functions
-    from .shared_memory import Segment
-    from .worker_handle import Child
+    from .function_table import FunctionTable
+    from .schedule import Schedule
+    from .shared_memory import Segment, Segments
+    from .worker_handle import WorkerHandle
 
-    Item = tuple[int, bytes, list[Segment]]
+    PreparedCall = tuple[int, bytes, list[Segment]]
 
-HEAVY = 1 << 20
-"""Bytes of arguments after which a batch is full."""
-_SIMPLE = frozenset((int, float, bool, type(None)))  # pickled with the batch: nothing can go wrong with them
+MAX_BATCH_BYTES = 1 << 20
+"""Bytes of pickled arguments after which a batch is full."""
+_INLINE_TYPES = frozenset((int, float, bool, type(None)))  # pickled with the batch: pickling them cannot fail
 
 
-class Sender:
-    """Sends workers calls for the nodes in hand.
+class CallSender:
+    """Sends workers calls of ready nodes.
 
     Args:
         run: the run.
-        ready: the nodes in hand.
-        functions: how functions get to workers.
-        finish: takes a node that ends without being sent, and how.
-
-    Attributes:
-        segments: large values that lie in shared memory.
-        ahead: indices of the nodes in a chain that were sent before they were ready.
+        schedule: the nodes of the run.
+        functions: the functions of the run.
+        segments: large values in shared memory, to which arguments are added.
     """
 
-    def __init__(
-        self, run: Run, ready: Ranked, functions: Functions, finish: Callable[[Node, Outcome], object]
-    ) -> None:
-        self.segments = Segments()
-        self.ahead: set[int] = set()
+    def __init__(self, run: Run, schedule: Schedule, functions: FunctionTable, segments: Segments) -> None:
         self._run = run
-        self._ready = ready
+        self._schedule = schedule
         self._functions = functions
-        self._finish = finish
+        self._segments = segments
         self._context = copy_context()
 
-    def give(self, child: Child, most: int, depth: int) -> None:
-        """Send a worker up to so many ready nodes, and the chains that hang on them while it holds less than depth."""
-        run, take, known, held, segments = self._run, self._ready.take, child.known, child.held, self.segments
+    def send_calls(self, worker: WorkerHandle, most: int, depth: int) -> None:
+        """Send a worker calls of ready nodes in one batch, and the chains that follow them.
+
+        Args:
+            worker: the worker.
+            most: maximum number of ready nodes.
+            depth: number of calls that the worker may hold before no more of a chain is sent.
+        """
+        run, take, known, held = self._run, self._schedule.ready.take, worker.known_functions, worker.held
         values, numbers, dumps = run.state.values, self._functions.numbers, self._functions.dumps
         items: list[tuple[int, Any]] = []
-        first = ticket = child.next_ticket
-        weight = 0
-        shared = bool(segments)
-        while most and weight < HEAVY:
+        first = ticket = worker.next_ticket
+        size = 0
+        has_segments = bool(self._segments)
+        while most and size < MAX_BATCH_BYTES:
             most -= 1
             try:
                 node = take()
@@ -73,112 +71,133 @@ class Sender:
                 break
             number = numbers[node.index]
             data: Any = None
-            if run.fast_path and node.is_simple and not shared:
-                pick, sources = node.gather, node.arg_sources
-                data = pick(values) if pick is not None else (values[sources[0]],) if sources else ()
-                if _SIMPLE.issuperset(map(type, data)):
-                    mode = wire.AS_IT_IS
+            if run.fast_path and node.is_simple and not has_segments:
+                gather, sources = node.gather, node.arg_sources
+                data = gather(values) if gather is not None else (values[sources[0]],) if sources else ()
+                if _INLINE_TYPES.issuperset(map(type, data)):
+                    mode = protocol.ARGS_INLINE
                 else:
-                    mode = wire.BY_POSITION
+                    mode = protocol.ARGS_PICKLED
                     try:
-                        data = dumps(data, wire.PROTOCOL)
-                        weight += len(data)
+                        data = dumps(data, protocol.PICKLE_PROTOCOL)
+                        size += len(data)
                     except BaseException as error:  # pickling runs the user's code
-                        if is_for_the_program(error):
+                        if is_interrupt(error):
                             raise
                         data = None
             if data is None:
-                item = self._item(node)
-                shared = bool(segments)
-                if item is None:
+                call = self._prepare(node)
+                has_segments = bool(self._segments)
+                if call is None:
                     continue
-                mode, data, used = item
+                mode, data, used = call
                 if used:
-                    self._give_shared(child, node, data, used)
-                    if child.wants_to_send:
+                    self._send_shared(worker, node, data, used)
+                    if worker.has_unsent:
                         break
                     continue
-                weight += len(data)
+                size += len(data)
             if number not in known:
-                self._teach(child, node)
+                self._send_function(worker, node)
             held[ticket] = node
             items.append((number << 3 | mode, data))
             ticket += 1
             if len(node.downstream) == 1 and run.fast_path and node.is_simple:
-                ticket = self._follow(child, node, ticket, items, depth)
+                ticket = self._append_chain(worker, node, ticket, items, depth)
         if items:
-            child.next_ticket = ticket
-            child.give(range(first, ticket))
-            child.send(wire.frame(wire.BATCH, pickle.dumps((first, items), wire.PROTOCOL)))
+            worker.next_ticket = ticket
+            worker.issue_tickets(range(first, ticket))
+            worker.send(protocol.frame(protocol.BATCH, pickle.dumps((first, items), protocol.PICKLE_PROTOCOL)))
 
-    def _follow(self, child: Child, node: Node, ticket: int, items: list[tuple[int, Any]], depth: int) -> int:
-        """Send on the chain that hangs on a node, tasks that need only the one before; return the next free ticket."""
-        held, numbers, known = child.held, self._functions.numbers, child.known
+    def _append_chain(
+        self, worker: WorkerHandle, node: Node, ticket: int, items: list[tuple[int, Any]], depth: int
+    ) -> int:
+        """Append the calls of the chain that follows a node: tasks that need only the one before.
+
+        Returns:
+            The next unused ticket.
+        """
+        held, numbers, known, sent_ahead = (
+            worker.held,
+            self._functions.numbers,
+            worker.known_functions,
+            self._schedule.sent_ahead,
+        )
         while len(node.downstream) == 1 and len(held) < depth:
             after = node.downstream[0]
             sources = after.arg_sources
             if not after.is_simple or len(after.upstream) != 1 or (sources and sources != (node.index,)):
                 break
-            if after.index in self.ahead:  # with a worker from before, which hands it back one by one
+            if after.index in sent_ahead:  # another worker, which had the chain before, has not returned it yet
                 break
             number = numbers[after.index]
             if number not in known:
-                self._teach(child, after)
-            items.append((number << 3 | (wire.PREVIOUS if sources else wire.AFTER), ticket - 1))
+                self._send_function(worker, after)
+            mode = protocol.ARGS_FROM_PREVIOUS if sources else protocol.NO_ARGS_CHAINED
+            items.append((number << 3 | mode, ticket - 1))
             held[ticket] = after
-            self.ahead.add(after.index)
+            sent_ahead.add(after.index)
             ticket += 1
             node = after
         return ticket
 
-    def _give_shared(self, child: Child, node: Node, data: bytes, used: list[Segment]) -> None:
-        """Send a call whose arguments lie in shared memory, by itself, with the descriptors."""
+    def _send_shared(self, worker: WorkerHandle, node: Node, data: bytes, used: list[Segment]) -> None:
+        """Send a call whose arguments are in shared memory in a batch of its own, with their descriptors."""
         number = self._functions.numbers[node.index]
-        if number not in child.known:
-            self._teach(child, node)
-        ticket = child.next_shared_ticket
-        child.next_shared_ticket += 1
-        child.held[ticket] = node
-        child.give((ticket,))
-        item = number << 3 | wire.SHARED, (data, [segment.layout for segment in used])
+        if number not in worker.known_functions:
+            self._send_function(worker, node)
+        ticket = worker.next_shared_ticket
+        worker.next_shared_ticket += 1
+        worker.held[ticket] = node
+        worker.issue_tickets((ticket,))
+        item = number << 3 | protocol.ARGS_SHARED, (data, [segment.layout for segment in used])
         descriptors = tuple(segment.descriptor for segment in used)
-        batch = pickle.dumps((ticket, [item]), wire.PROTOCOL)
-        child.send(wire.frame(wire.BATCH, batch, descriptors=len(descriptors)), descriptors)
+        batch = pickle.dumps((ticket, [item]), protocol.PICKLE_PROTOCOL)
+        worker.send(protocol.frame(protocol.BATCH, batch, descriptors=len(descriptors)), descriptors)
 
-    def _teach(self, child: Child, node: Node) -> None:
+    def _send_function(self, worker: WorkerHandle, node: Node) -> None:
+        """Send the reference to the function of a node."""
         number = self._functions.numbers[node.index]
-        how, what = self._functions.references[number]
-        child.known.add(number)
-        child.send(wire.frame(wire.FUNCTION, pickle.dumps((number, how, what), wire.PROTOCOL)))
+        kind, reference = self._functions.references[number]
+        worker.known_functions.add(number)
+        worker.send(
+            protocol.frame(protocol.FUNCTION, pickle.dumps((number, kind, reference), protocol.PICKLE_PROTOCOL))
+        )
 
-    def _item(self, node: Node) -> Item | None:
-        """Return mode and arguments for a node, and the segments they lie in; None if it ends without being sent."""
+    def _prepare(self, node: Node) -> PreparedCall | None:
+        """Return how the arguments of a node are given, their pickle, and the segments that it refers to.
+
+        Evaluates the condition of the task. Returns None if the node ended without a call.
+        """
         call = self._run.call(node)
         if isinstance(call, Outcome):
-            self._finish(node, call)
+            self._schedule.finish(node, call)
             return None
-        if (ending := self._context.copy().run(call.precheck)) is not None:
-            self._finish(node, ending)
+        if (outcome := self._context.copy().run(call.precheck)) is not None:
+            self._schedule.finish(node, outcome)
             return None
         args, kwargs = call.args, call.kwargs
         try:
-            item = self._pickled(args, kwargs)
-            size = len(item[1])
-            if size >= LARGE and self.segments.share((*args, *kwargs.values()), size, self._functions.pickled):
-                item = self._pickled(args, kwargs)
+            prepared = self._pickled(args, kwargs)
+            size = len(prepared[1])
+            if size >= MIN_SHARED_SIZE and self._segments.share(
+                (*args, *kwargs.values()), size, self._functions.pickled
+            ):
+                prepared = self._pickled(args, kwargs)
         except BaseException as error:  # pickling runs the user's code
-            if is_for_the_program(error):
+            if is_interrupt(error):
                 raise
-            self._finish(node, Outcome(FAILED, error=bad_argument(node, args, kwargs, error), retryable=False))
+            failure = unpicklable_argument(node, args, kwargs, error)
+            self._schedule.finish(node, Outcome(FAILED, error=failure, retryable=False))
             return None
-        return item
+        return prepared
 
-    def _pickled(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Item:
-        if self.segments and self.segments.hold_any((*args, *kwargs.values())):
+    def _pickled(self, args: Sequence[Any], kwargs: dict[str, Any]) -> PreparedCall:
+        if self._segments and self._segments.hold_any((*args, *kwargs.values())):
             file = BytesIO()
-            pickler = self._functions.pickler(file, self.segments)
+            pickler = self._functions.pickler(file, self._segments)
             pickler.dump((tuple(args), kwargs))
-            return wire.SHARED, file.getvalue(), pickler.used
+            return protocol.ARGS_SHARED, file.getvalue(), pickler.used
         if kwargs:
-            return wire.BY_NAME, self._functions.dumps((args, kwargs), wire.PROTOCOL), []
-        return wire.BY_POSITION, self._functions.dumps(tuple(args), wire.PROTOCOL), []
+            return protocol.ARGS_BY_NAME, self._functions.dumps((args, kwargs), protocol.PICKLE_PROTOCOL), []
+        return protocol.ARGS_PICKLED, self._functions.dumps(tuple(args), protocol.PICKLE_PROTOCOL), []

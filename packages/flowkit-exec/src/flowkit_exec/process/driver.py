@@ -1,578 +1,402 @@
-"""The workers of one run, and the loop that drives them.
-
-One thread, the caller's, drives: it decides who gets how much, sends batches that are as deep as tasks are short, takes
-in what comes back, and takes back what a worker has not begun when another is idle. A worker that dies takes only the
-one task with it that it had begun.
-"""
+"""Class `ProcessDriver`: the event loop of one run over its worker processes."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import select
 import sys
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import (
-    ExecutorError,
-    Outcome,
-    Retry,
-    SerializationError,
-    WorkerDiedError,
-    _initial_environment,
-)
-from flowkit_core._warnings import report
+from flowkit_core import ExecutorError, Outcome, WorkerDiedError, _initial_environment
 from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
-from flowkit_core.runs.timers import Timers
-from flowkit_exec.ready_queue import Ranked
 
-from . import protocol as wire
-from .batching import Sender
-from .exception_transport import unpack_error
+from . import protocol
+from .batch_policy import BatchPolicy
+from .batching import CallSender
 from .function_references import fork_is_safe
-from .function_table import Functions
+from .function_table import FunctionTable
 from .main_module import run_line
-from .safe_text import described, is_for_the_program
-from .serialization_errors import unfit
-from .shared_memory import read_segment, workers_within_limits
-from .worker_handle import Child, bury_all, depth, import_path, signal_name
+from .outcome_reader import OutcomeReader
+from .schedule import Schedule
+from .shared_memory import Segments, workers_within_limits
+from .worker_handle import WorkerHandle, import_path, nesting_depth, shut_down_all, signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Protocol
 
     from flowkit_core import Node, Run
 
     class Pool(Protocol):
-        """What a crew needs of the executor that it works for."""
+        """What a driver needs of the executor."""
 
         max_workers: int
         generation: int
 
-        def number(self, func: Any = None, found: Any = None) -> int:
+        def function_number(self, func: Any = None, reference: Any = None) -> int:
             """Return the number of a function."""
 
-        def borrow(self) -> Child | None:
-            """Return a warm worker, or None."""
+        def take_warm_worker(self) -> WorkerHandle | None:
+            """Return an idle worker of an earlier run, or None."""
 
-        def give_back(self, child: Child) -> None:
-            """Keep a worker warm for the next run."""
+        def return_worker(self, worker: WorkerHandle) -> None:
+            """Keep an idle worker for the next run."""
 
 
-AHEAD = 2e-3
-"""How many seconds of work a worker is given in advance."""
-FIRST = 64
-"""How many calls an idle worker is given at once at most, and any worker as long as nothing is known of how long they
-take."""
 GRACE = 0.5
 """Seconds that running tasks have to end by themselves when a run is stopped."""
-_TASK_ENDED = frozenset((wire.VALUE, wire.SEGMENT, wire.ERROR))
-CHEAP = 1.5e-6
-"""Up to how many seconds a task is cheap: this process needs as long to give it out and take it in as one worker to do
-it, and longer to wake another worker."""
-HICCUP = 10 * CHEAP
-"""Up to how many seconds per task they stay cheap: a busy machine stops a worker for a millisecond now and then."""
-STREAK = 100
-"""After how many cheap tasks in a row the next ones are taken for cheap."""
-MANY = 64
-"""From how many cheap tasks in hand on a worker has enough to do for a nap of this process."""
-NAP = 0.5e-6
-"""Seconds of that nap for each of them: less than the worker needs."""
-LONG = 1e-3
-"""From how many seconds a task on, the order in which tasks start is worth keeping."""
-LONGEST_WAIT = 3_600_000.0
-"""Milliseconds that poll() is asked to wait at most: it takes no large numbers."""
-INFANCY = 60.0
-"""Seconds that a worker process has to come to life."""
-SHORT = 5e-3
-"""Up to how many seconds per task a worker is given the next one in advance: fetching it would take a tenth of that."""
-SILENCE = 1e-3
-"""After how many seconds at one task what a worker holds in advance is taken back, if another is idle."""
-STILLBORN = 3
-"""How many workers in a row may die before they come to life."""
+STARTUP_TIMEOUT = 60.0
+"""Seconds a worker may take to report READY."""
+MAX_FAILED_STARTS = 3
+"""Consecutive workers that may die during startup before the run is aborted."""
+MAX_POLL_MS = 3_600_000.0
+"""Maximum timeout of poll(), in milliseconds: it does not take large numbers."""
 
 
-class Crew:
-    """The workers of one run, and the loop that drives them."""
+class ProcessDriver:
+    """Drives one run in the calling thread: an event loop over worker processes.
+
+    In each turn it queues retries that are due, sends ready nodes to workers (as many as `BatchPolicy` says), and waits
+    for frames, for the end of a worker or for a timeout. Calls that a worker has not started are moved to idle workers,
+    and are withdrawn when the run stops or the worker dies. A worker that dies fails only the task that it was running.
+
+    Args:
+        pool: the executor, which lends warm workers.
+        run: the run.
+
+    Raises:
+        ExecutorError: the current folder was removed.
+        SerializationError: a function cannot be transferred to a worker.
+    """
 
     def __init__(self, pool: Pool, run: Run) -> None:
         self._pool = pool
         self._run = run
-        self._size = min(pool.max_workers, workers_within_limits())
-        self._children: list[Child] = []
-        self._ready = Ranked(run.start(), run.graph)
-        self._timers = Timers()
-        self._pace: float | None = None  # seconds per task, lately
-        self._cheap = 0  # how many cheap tasks there were in a row
-        self._brisk: Child | None = None  # while tasks are cheap, the worker that ended the last: it is awake
-        self._stillborn = 0
-        self._deaths: dict[int, int] = {}  # index of a node -> how many workers it has taken with it
-        self._grace_until: float | None = None  # set while what ran when the run was stopped may still end by itself
-        self._stopped = False
+        self._max_workers = min(pool.max_workers, workers_within_limits())
+        self._workers: list[WorkerHandle] = []
+        self._schedule = Schedule(run)
+        self._ready, self._timers = self._schedule.ready, self._schedule.timers
+        self._policy = BatchPolicy(is_recorded=run.recorded)
+        self._hot_worker: WorkerHandle | None = None  # the one that ended the last cheap task, in hot mode: it is awake
+        self._failed_starts = 0
+        self._deaths: dict[int, int] = {}  # index of a node -> how many workers died while they ran it
+        self._grace_until: float | None = None  # when tasks that still run after the run was stopped are killed
+        self._is_stopped = False
         self._poll = select.poll()
-        self._by_descriptor: dict[int, Child] = {}
-        self._functions = Functions(run, pool.number)
-        self._facts = _surroundings(run)
-        if self._facts["cwd"] is None and self._functions.forked is None:
+        self._by_descriptor: dict[int, WorkerHandle] = {}
+        self._functions = FunctionTable(run, pool.function_number)
+        self._surroundings = _surroundings_of(run)
+        if self._surroundings["cwd"] is None and self._functions.forked_functions is None:
             raise ExecutorError(
-                "the current folder of this process was removed, and no worker process can get there: change to "
+                "the current folder of this process was removed, so no worker process can enter it: change to "
                 "another folder before run(), or use executor='thread'"
             )
-        self._sender = Sender(run, self._ready, self._functions, self._finish)
-        self._ahead, self._segments = self._sender.ahead, self._sender.segments
+        self._segments = Segments()
+        self._sender = CallSender(run, self._schedule, self._functions, self._segments)
+        self._reader = OutcomeReader(run, self._schedule, self._segments)
 
-    def work(self) -> None:
+    def __repr__(self) -> str:
+        held = sum(len(worker.held) for worker in self._workers)
+        return f"<ProcessDriver workers={len(self._workers)} held={held} ready={len(self._ready)}>"
+
+    def drive(self) -> None:
         """Drive the run to its end."""
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
         try:
-            self._drive()
+            self._loop()
         except BaseException:
             self._run.cancel("the run was interrupted")
-            self._wind_up()
+            self._drain()
             raise
         finally:
-            try:
-                self._part()
-            finally:
-                del self._sender  # it refers to a method of this object
+            self._release_workers()
 
-    # ---- the loop ------------------------------------------------------------------------------------------------
+    # ---- the event loop ------------------------------------------------------------------------------------------
 
-    def _drive(self) -> None:
+    def _loop(self) -> None:
         run = self._run
         while not run.cancelled:
-            if run.stopping and not self._stopped:
+            if run.stopping and not self._is_stopped:
                 self._stop()
             if self._timers:
-                self._put(self._timers.due(run))
+                self._schedule.put(self._timers.due(run))
             self._dispatch()
-            if not (self._ready or self._timers or any(child.held for child in self._children)):
+            if not (self._ready or self._timers or any(worker.held for worker in self._workers)):
                 return
-            self._listen(self._patience())
+            self._poll_workers(self._timeout())
             if self._grace_until is not None and monotonic() > self._grace_until:
-                self._cut_short()
-        self._wind_up()
+                self._kill_running()
+        self._drain()
 
-    def _patience(self) -> float | None:
-        """Return how many seconds to wait for news."""
+    def _timeout(self) -> float | None:
+        """Return how many seconds to wait for an event; None means without limit."""
         most = self._timers.wait() if self._timers else None
         until = self._grace_until
-        for child in self._children:
-            if child.held and self._surplus(child):
-                taken_back = child.since + self._limit()
-                until = taken_back if until is None else min(until, taken_back)
-            if not child.started:  # to see whether it ever will be
+        for worker in self._workers:
+            if worker.held and self._schedule.has_surplus(worker):
+                stalled_at = worker.busy_since + self._stall_timeout()
+                until = stalled_at if until is None else min(until, stalled_at)
+            if not worker.is_ready:  # STARTUP_TIMEOUT must be noticed
                 most = 1.0 if most is None else min(most, 1.0)
-            elif child.pidfd is None:  # the socket does not tell of its end while its own children keep that open
+            elif worker.pidfd is None:  # its socket does not end with it, if a child process of a task keeps that open
                 most = 0.5 if most is None else min(most, 0.5)
         if until is not None:
             left = max(0.0, until - monotonic())
             most = left if most is None else min(most, left)
         return most
 
-    def _limit(self) -> float:
-        """Return how many seconds a worker may be at one task before what it holds in advance is taken back."""
-        if self._brisk is not None:
-            return 3 * SILENCE  # the others are idle by choice
-        if len(self._children) < self._size or not all(child.held for child in self._children):
-            return SILENCE
-        return SILENCE + 4 * min(self._pace or 0.0, SHORT)
+    def _stall_timeout(self) -> float:
+        """Return how many seconds a worker may spend on one task before the calls that it was given ahead move."""
+        all_are_busy = len(self._workers) >= self._max_workers and all(worker.held for worker in self._workers)
+        return self._policy.stall_timeout(all_are_busy=all_are_busy)
 
-    def _listen(self, patience: float | None) -> None:
-        """Wait for news from workers, and take it in; look after those of whom there is none."""
-        if self._brisk is not None and len(self._brisk.held) >= MANY:
-            sleep(len(self._brisk.held) * NAP)  # to be woken for each outcome would cost both sides more
-        for child in self._children:
-            if child.wants_to_send:
-                self._poll.modify(child.socket, select.POLLOUT)
-        news = self._poll.poll(None if patience is None else min(patience * 1000, LONGEST_WAIT))
-        descriptors = [descriptor for descriptor, _ in news]
-        told = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
-        for child in told if len(told) == 1 else dict.fromkeys(told):
-            if child.wants_to_send and child.flush():
-                self._poll.modify(child.socket, 0)
-            heard = child.receive()
-            self._take_in(child)
-            if not heard or child.pidfd in descriptors:
-                self._lost(child)
-            elif child.unwanted and not any(child.held.values()):
-                self._retire(child, kill=True)  # it goes on with what nobody wants
-        now, limit = monotonic(), self._limit()
-        stuck = False
-        for child in tuple(self._children):
-            if not child.started and now - child.born > INFANCY:
-                child.end()
-                self._lost(child, f"was silent for {INFANCY:g} s, and was ended")
-            elif not news and child.pidfd is None and child.has_ended():
-                self._lost(child)
-            elif now - child.since >= limit and self._surplus(child):
-                stuck = True
-        if stuck:
-            self._share()
-            self._pace = max(self._pace or 0.0, SHORT)
-            self._ready.strict()
+    def _poll_workers(self, timeout: float | None) -> None:
+        """Wait for events of workers and handle them; then look for workers that hang, have died or are stalled."""
+        if self._hot_worker is not None and (nap := self._policy.nap(len(self._hot_worker.held))):
+            sleep(nap)  # waking up for each outcome would cost both sides more
+        for worker in self._workers:
+            if worker.has_unsent:
+                self._poll.modify(worker.socket, select.POLLOUT)
+        events = self._poll.poll(None if timeout is None else min(timeout * 1000, MAX_POLL_MS))
+        descriptors = [descriptor for descriptor, _ in events]
+        ready = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
+        for worker in ready if len(ready) == 1 else dict.fromkeys(ready):
+            if worker.has_unsent and worker.flush():
+                self._poll.modify(worker.socket, 0)
+            is_open = worker.receive()
+            self._read_frames(worker)
+            if not is_open or worker.pidfd in descriptors:
+                self._on_exit(worker)
+            elif worker.has_discarded_calls and not any(worker.held.values()):
+                self._remove_and_collect(worker, kill=True)  # it still runs a task whose outcome is discarded
+        self._check_workers(has_events=bool(events))
 
-    # ---- giving --------------------------------------------------------------------------------------------------
+    def _check_workers(self, *, has_events: bool) -> None:
+        """Handle workers that do not start, that have ended without an event, and that are stalled at one task."""
+        now, stall_timeout = monotonic(), self._stall_timeout()
+        is_stalled = False
+        for worker in tuple(self._workers):
+            if not worker.is_ready and now - worker.started_at > STARTUP_TIMEOUT:
+                worker.kill()
+                self._on_exit(worker, f"did not respond within {STARTUP_TIMEOUT:g} s and was killed")
+            elif not has_events and worker.pidfd is None and worker.has_exited():
+                self._on_exit(worker)
+            elif now - worker.busy_since >= stall_timeout and self._schedule.has_surplus(worker):
+                is_stalled = True
+        if is_stalled:
+            self._rebalance()
+            self._policy.observe_stall()
+            self._ready.order_by_height()
+
+    def _read_frames(self, worker: WorkerHandle) -> None:
+        """Handle the frames of a worker, and adapt the batch policy to the durations of its tasks."""
+        was_ready = worker.is_ready
+        tasks, seconds = self._reader.read(worker)
+        if worker.is_ready and not was_ready:
+            self._failed_starts = 0
+        if tasks:
+            worker.busy_since = monotonic()
+            self._policy.observe(tasks, seconds)
+            if self._policy.tasks_are_long:
+                self._ready.order_by_height()
+            if self._policy.is_hot:
+                self._hot_worker = worker
+            elif self._hot_worker is not None:
+                self._rebalance()
+
+    # ---- sending calls -------------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Give workers what is ready."""
+        """Send ready nodes to workers that may hold more."""
         ready = self._ready
-        share = 0
+        share = 0  # of the ready nodes, for each worker
         while ready:
-            child = self._roomiest()
-            if child is None:
+            worker = self._next_worker()
+            if worker is None:
                 return
-            share = share or -(-len(ready) // (1 if child is self._brisk else len(self._children)))
-            depth = min(self._depth(), child.room)
-            most = max(1, depth - len(child.held))
-            if not child.held:  # as long as nothing is known, what matters most goes first, to one worker each
-                most = min(most, FIRST) if self._pace is not None else 1
-                child.since = monotonic()
-            self._sender.give(child, min(most, share), depth)
+            share = share or -(-len(ready) // (1 if worker is self._hot_worker else len(self._workers)))
+            depth = min(self._policy.depth(), worker.max_calls)
+            size = self._policy.batch_size(len(worker.held), depth)
+            if not worker.held:
+                worker.busy_since = monotonic()
+            self._sender.send_calls(worker, min(size, share), depth)
 
-    def _depth(self) -> int:
-        if self._run.recorded:
-            return 1  # what ends here is recorded before its worker goes on, so a crash costs each only what it is at
-        if self._pace is None:
-            return FIRST
-        return max(2 if self._pace < SHORT else 1, int(AHEAD / max(self._pace, 1e-6)))
-
-    def _roomiest(self) -> Child | None:
-        """Return the worker that should get more, a new one if need be; None when all have enough."""
-        keen = [child for child in self._children if not child.wants_to_send]  # the others have enough to read
-        depth = self._depth()
-        if (brisk := self._brisk) in keen and len(brisk.held) <= min(depth, brisk.room) // 2:
-            return brisk
-        best = min(keen, key=lambda child: len(child.held), default=None)
+    def _next_worker(self) -> WorkerHandle | None:
+        """Return the worker that gets the next calls, a new one if all are busy; None if all hold enough."""
+        candidates = [worker for worker in self._workers if not worker.has_unsent]  # the others have enough to read
+        depth = self._policy.depth()
+        if (hot := self._hot_worker) in candidates and len(hot.held) <= min(depth, hot.max_calls) // 2:
+            return hot
+        best = min(candidates, key=lambda worker: len(worker.held), default=None)
         if best is not None and not best.held:
             return best
-        there = len(self._children)
-        if there < self._size:
-            for _ in range(min(self._size - there, len(self._ready))):
-                if not self._hired():
+        count = len(self._workers)
+        if count < self._max_workers:
+            for _ in range(min(self._max_workers - count, len(self._ready))):
+                if not self._add_worker():
                     break
             else:
-                return self._children[there]
-        if best is not None and len(best.held) <= min(depth, best.room) // 2:
+                return self._workers[count]
+        if best is not None and len(best.held) <= min(depth, best.max_calls) // 2:
             return best
         return None
 
-    def _hired(self) -> bool:
-        """Get a worker, a warm one if there is one; where none can be had, make do with those there are."""
-        forked = self._functions.forked
+    def _add_worker(self) -> bool:
+        """Take a warm worker or start one; return False, and keep to the workers that there are, if that fails."""
+        forked_functions = self._functions.forked_functions
         try:
-            if forked is not None and not fork_is_safe():
+            if forked_functions is not None and not fork_is_safe():
                 raise ExecutorError(
-                    "a function that cannot be looked up gets to a worker by a fork of this process, which has started "
-                    "threads since the run began: move it to the top level of a module, or install cloudpickle "
-                    "(flowkit-exec[cloudpickle]), or use executor='thread'"
+                    "a function that cannot be imported is transferred to a worker by a fork of this process, which "
+                    "has started threads since the run began: move it to the top level of a module, or install "
+                    "cloudpickle (flowkit-exec[cloudpickle]), or use executor='thread'"
                 )
-            child = self._pool.borrow() if forked is None else None
-            if child is None:
-                generation, child = self._pool.generation, Child(forked)
-                child.generation = generation
+            worker = self._pool.take_warm_worker() if forked_functions is None else None
+            if worker is None:
+                generation, worker = self._pool.generation, WorkerHandle(forked_functions)
+                worker.generation = generation
         except ExecutorError:
-            if not self._children:
+            if not self._workers:
                 raise
-            self._size = len(self._children)
+            self._max_workers = len(self._workers)
             return False
-        child.tell(self._facts)
-        self._children.append(child)
+        worker.begin_run(self._surroundings)
+        self._workers.append(worker)
         for descriptor, events in (
-            (child.outcomes, select.POLLIN),
-            (child.pidfd, select.POLLIN),
-            (child.socket.fileno(), 0),
+            (worker.outcomes, select.POLLIN),
+            (worker.pidfd, select.POLLIN),
+            (worker.socket.fileno(), 0),
         ):
             if descriptor is not None:
                 self._poll.register(descriptor, events)
-                self._by_descriptor[descriptor] = child
+                self._by_descriptor[descriptor] = worker
         return True
 
-    # ---- taking --------------------------------------------------------------------------------------------------
+    def _rebalance(self) -> None:
+        """Withdraw the calls that workers have not started, to send them again: in order, and to idle workers first."""
+        self._leave_hot_mode()
+        for worker in self._workers:
+            if self._schedule.has_surplus(worker):
+                self._schedule.withdraw(worker)
 
-    def _take_in(self, child: Child) -> None:
-        """Take in what a worker has sent."""
-        held, finish, loads = child.held, self._run.finish, pickle.loads
-        ahead, extend = self._ahead, self._ready.extend
-        spent, tasks = 0.0, 0
-        frames = child.frames()
-        while frames:
-            kind, ticket, seconds, payload = frames.popleft()
-            if kind in _TASK_ENDED:
-                spent += seconds
-                tasks += 1
-            if kind != wire.VALUE:
-                self._take_in_rare(child, kind, ticket, seconds, payload)
-                continue
-            node = held.pop(ticket, None)
-            if node is None:
-                continue
-            try:
-                value = loads(payload)
-            except BaseException as error:  # unpickling runs the user's code
-                if is_for_the_program(error):
-                    raise
-                self._garbled(child, node, error)
-                continue
-            if after := finish(node, value, seconds):
-                if ahead:
-                    self._put(after)  # type: ignore[arg-type]
-                else:
-                    extend(after)  # type: ignore[arg-type]
-        if tasks:
-            child.since = monotonic()
-            pace = spent / tasks
-            self._pace = pace if self._pace is None else (self._pace + pace) / 2
-            if self._pace > LONG:
-                self._ready.strict()
-            self._cheap = self._cheap + tasks if pace <= (CHEAP if self._brisk is None else HICCUP) else 0
-            if self._cheap >= STREAK:
-                self._brisk = child
-            elif self._brisk is not None:
-                self._share()
+    def _leave_hot_mode(self) -> None:
+        self._hot_worker = None
+        self._policy.cool_down()
 
-    def _take_in_rare(self, child: Child, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
-        if kind == wire.READY:
-            child.started = True
-            self._stillborn = 0
-        elif kind == wire.ASTRAY:
-            raise ExecutorError(
-                f"worker process {child.pid} cannot enter the current folder of this process ({payload.decode()}): "
-                f"change to another folder before run(), or use executor='thread'"
-            )
-        elif kind == wire.LOG:
-            from .log_forwarding import handle
-
-            facts = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
-            at = child.held.get(ticket)
-            handle(payload, {**facts, "task": at.name} if at is not None else {})
-        elif kind == wire.SLOW:
-            report(
-                f"worker process {child.pid} has been executing the script for {wire.PATIENCE:g} s, up to its first "
-                f"run(), to find what a task needs: put what takes long, or waits for something that this process "
-                f"has, below the run(), or under if __name__ == '__main__'"
-            )
-        elif kind == wire.STARTED:
-            if (node := child.held.get(ticket)) is not None:
-                self._run.mark_started(node, already=True)
-        else:
-            node = child.held.pop(ticket, None)
-            if kind == wire.SEGMENT:
-                self._take_in_segment(child, node, ticket, payload, seconds)
-            elif node is None:
-                return
-            elif kind == wire.ERROR:
-                self._finish(node, Outcome(FAILED, error=unpack_error(payload, node.name)), seconds)
-            elif kind == wire.UNFIT:
-                what, value_type, reason = pickle.loads(payload)
-                self._finish(
-                    node, Outcome(FAILED, error=unfit(node, what, value_type, reason), retryable=False), seconds
-                )
-            elif node.index in self._ahead:  # VOID: the one before it did not succeed
-                self._ahead.discard(node.index)
-            else:
-                self._ready.put(node)
-
-    def _take_in_segment(self, child: Child, node: Node | None, ticket: int, payload: bytes, seconds: float) -> None:
-        try:
-            descriptor, layout = child.receive_descriptor(ticket), pickle.loads(payload)
-        except OSError as error:  # this process may open no more files
-            if node is not None:
-                self._garbled(child, node, error)
-            return
-        try:
-            value = read_segment(descriptor, layout) if node is not None else None
-        except BaseException as error:  # unpickling runs the user's code
-            wire.close(descriptor)
-            if is_for_the_program(error):
-                raise
-            self._garbled(child, node, error)  # type: ignore[arg-type]
-            return
-        if node is None or not node.downstream:
-            wire.close(descriptor)
-        else:
-            self._segments.keep(value, descriptor, layout)
-        if node is not None:
-            self._finish(node, value, seconds)
-
-    def _garbled(self, child: Child, node: Node, error: BaseException) -> None:
-        """Fail a task whose result cannot be unpickled here; what its worker goes on to make of it is not wanted."""
-        self._take_back(child)
-        chain = set()
-        after = node
-        while len(after.downstream) == 1 and (after := after.downstream[0]).index in self._ahead:
-            self._ahead.discard(after.index)
-            chain.add(after.index)
-        for ticket, other in child.held.items():
-            if other is not None and other.index in chain:
-                child.held[ticket] = None
-                child.unwanted = True
-        reason = f"cannot be unpickled in this process ({described(error)})"
-        hint = "return plain data, or a class that unpickles wherever it is imported"
-        self._finish(
-            node, Outcome(FAILED, error=SerializationError(node.name, "result", reason, hint), retryable=False)
-        )
-
-    def _finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
-        after = self._run.finish(node, outcome, seconds)
-        if type(after) is Retry:
-            self._timers.add(after)
-        else:
-            self._put(after)  # type: ignore[arg-type]
-
-    def _put(self, nodes: Iterable[Node]) -> None:
-        ahead, put = self._ahead, self._ready.put
-        for node in nodes:
-            if node.index in ahead:
-                ahead.discard(node.index)  # it is with a worker already
-            else:
-                put(node)
-
-    # ---- moving --------------------------------------------------------------------------------------------------
-
-    def _surplus(self, child: Child) -> bool:
-        """Say whether a worker holds more than it is at, of what another could do now."""
-        count = 0
-        for node in child.held.values():
-            count += node is not None and node.index not in self._ahead
-            if count == 2:
-                return True
-        return False
-
-    def _share(self) -> None:
-        """Take back what workers have not begun, to be given out anew: in order, and to those that are idle first."""
-        self._brisk = None
-        for child in self._children:
-            if self._surplus(child):
-                self._take_back(child)
-
-    def _take_back(self, child: Child) -> None:
-        for ticket in child.take_back():
-            node = child.held.pop(ticket, None)
-            if node is None:
-                continue
-            if node.index in self._ahead:
-                self._ahead.discard(node.index)
-            else:
-                self._ready.put(node)
-
-    # ---- ending --------------------------------------------------------------------------------------------------
+    # ---- stopping, and workers that end --------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Let nothing begin any more that is with a worker already, and give what runs a short time to end."""
-        self._stopped = True
+        """Withdraw the calls that have not started; running tasks get a grace period."""
+        self._is_stopped = True
         self._grace_until = monotonic() + GRACE
-        for child in self._children:
-            self._take_back(child)
+        for worker in self._workers:
+            self._schedule.withdraw(worker)
 
-    def _cut_short(self) -> None:
-        """End the workers that still run something which began before the run was stopped."""
-        self._grace_until = None  # clean-up tasks have all the time they need
+    def _kill_running(self) -> None:
+        """Kill the workers that still run a task which started before the run was stopped, clean-up tasks excepted."""
+        self._grace_until = None  # clean-up tasks have no time limit
         why = "the run could not be recorded" if self._run.record_error is not None else "another task failed"
-        for child in list(self._children):
-            self._take_back(child)
-            if child.held and not any(node and node.task.trigger in CLEANUP_TRIGGERS for node in child.held.values()):
-                for node in self._retire(child, kill=True):
-                    self._finish(node, Outcome(CANCELLED, f"it was stopped, because {why}", started=True))
+        for worker in list(self._workers):
+            self._schedule.withdraw(worker)
+            if worker.held and not any(node and node.task.trigger in CLEANUP_TRIGGERS for node in worker.held.values()):
+                for node in self._remove_and_collect(worker, kill=True):
+                    self._schedule.finish(node, Outcome(CANCELLED, f"it was stopped, because {why}", started=True))
 
-    def _lost(self, child: Child, why: str = "") -> None:
-        """Find out what became of a worker that is gone, and what of its tasks."""
-        if child not in self._children:
+    def _on_exit(self, worker: WorkerHandle, why: str = "") -> None:
+        """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""
+        if worker not in self._workers:
             return
-        code = child.fate(GRACE)  # None if it lives, and has only closed its connection; or if nobody knows
-        begun = self._retire(child)
-        if not child.started and not begun:
-            self._stillborn += 1
-            if self._stillborn >= STILLBORN:
+        code = worker.exit_code(GRACE)  # None if it lives, and has only closed its connection; or if it is unknown
+        running = self._remove_and_collect(worker)
+        if not worker.is_ready and not running:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
                 raise ExecutorError(
-                    f"{STILLBORN} worker processes in a row did not come to life, and the last {why or child.how}: "
-                    f"their standard error output may say why, or what Python does when it starts (sitecustomize, .pth "
-                    f"files)"
+                    f"{MAX_FAILED_STARTS} worker processes in a row failed to start; the last one "
+                    f"{why or worker.describe_exit()}: look at their standard error output, and at what Python "
+                    f"executes when it starts (sitecustomize, .pth files)"
                 )
-        elif not begun:
-            child.mourn()
-        for node in begun:
-            error = WorkerDiedError(node.name, child.pid, code, signal_name(code))
+        elif not running:
+            worker.log_idle_exit()
+        for node in running:
+            error = WorkerDiedError(node.name, worker.pid, code, signal_name(code))
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
-                error.add_note(f"flowkit: task {node.name!r} has taken {deaths} workers with it")
-            self._finish(node, Outcome(FAILED, error=error))
+                error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
+            self._schedule.finish(node, Outcome(FAILED, error=error))
 
-    def _retire(self, child: Child, *, kill: bool = False) -> list[Node]:
-        """Part with a worker that ends, or is ended; return what it had begun of which there is no outcome."""
-        self._remove(child)
+    def _remove_and_collect(self, worker: WorkerHandle, *, kill: bool = False) -> list[Node]:
+        """Remove a worker, killing it if asked; return the nodes it had started but not reported."""
+        self._remove(worker)
         try:
             if kill:
-                child.end()
-            child.fate(GRACE)
-            child.receive()
-            self._take_in(child)  # what it had sent counts
-            self._take_back(child)
+                worker.kill()
+            worker.exit_code(GRACE)
+            worker.receive()
+            self._read_frames(worker)  # what it had sent counts
+            self._schedule.withdraw(worker)
         finally:
-            child.kill()
-        begun = [node for node in child.held.values() if node is not None and node.index not in self._ahead]
-        self._ahead.difference_update([node.index for node in child.held.values() if node is not None])
-        return begun
+            worker.kill_and_release()
+        running = self._schedule.ready_nodes_of(worker)
+        self._schedule.forget(worker)
+        return running
 
-    def _remove(self, child: Child) -> None:
-        self._children.remove(child)
-        if child is self._brisk:
-            self._brisk = None
-        for descriptor in (child.outcomes, child.pidfd, child.socket.fileno()):
+    def _remove(self, worker: WorkerHandle) -> None:
+        self._workers.remove(worker)
+        if worker is self._hot_worker:
+            self._leave_hot_mode()
+        for descriptor in (worker.outcomes, worker.pidfd, worker.socket.fileno()):
             if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
 
-    def _wind_up(self) -> None:
-        """After an interrupt: nothing begins any more, and what runs has a short time to end."""
-        for child in self._children:
-            self._take_back(child)
-            self._take_in(child)
+    def _drain(self) -> None:
+        """After an interrupt: withdraw the calls that have not started, and give running tasks a grace period."""
+        for worker in self._workers:
+            self._schedule.withdraw(worker)
+            self._read_frames(worker)
         until = monotonic() + GRACE
-        while any(child.held for child in self._children) and monotonic() < until:
-            self._listen(max(0.0, until - monotonic()))
+        while any(worker.held for worker in self._workers) and monotonic() < until:
+            self._poll_workers(max(0.0, until - monotonic()))
 
-    def _part(self) -> None:
-        """Keep the workers that are at rest, and end the others; close what lies in shared memory."""
-        resting: list[Child] = []
-        gone: list[Child] = []
+    def _release_workers(self) -> None:
+        """Return idle workers to the executor, kill the others, and close the shared memory."""
+        idle: list[WorkerHandle] = []
+        busy: list[WorkerHandle] = []
         try:
-            while self._children:
-                child = self._children[-1]
-                child.known -= self._functions.passing
-                busy = bool(child.held) or self._run.cancelled
-                (gone if busy else resting).append(child)
-                self._remove(child)
-            for child in gone:  # all of them, before one is waited for
-                child.end()
-            if self._functions.forked is not None:
-                bury_all(resting)
-            while resting:
-                self._pool.give_back(resting.pop())
+            while self._workers:
+                worker = self._workers[-1]
+                worker.known_functions -= self._functions.by_value
+                (busy if worker.held or self._run.cancelled else idle).append(worker)
+                self._remove(worker)
+            for worker in busy:  # all of them, before waiting for one
+                worker.kill()
+            if self._functions.forked_functions is not None:
+                shut_down_all(idle)
+            while idle:
+                self._pool.return_worker(idle.pop())
         finally:
-            for child in (*gone, *resting):
-                child.kill()
+            for worker in (*busy, *idle):
+                worker.kill_and_release()
             self._segments.close()
             if self._run.cancelled:
-                held = [node for child in gone for node in child.held.values() if node is not None]
-                self._run.abandon([node for node in held if node.index not in self._ahead], "ended")
+                self._run.abandon([node for worker in busy for node in self._schedule.ready_nodes_of(worker)], "ended")
 
 
-def _surroundings(run: Run) -> dict[str, Any]:
-    """Return what a worker should know of this process and this run."""
-    heard = {}
+def _surroundings_of(run: Run) -> dict[str, Any]:
+    """Return what a worker must know of this process and the run, for the frame RUN."""
+    log_levels = {}
     if "logging" in sys.modules:
-        from .log_forwarding import levels
+        from .log_forwarding import configured_levels
 
-        heard = levels()
+        log_levels = configured_levels()
     return {
-        "watched": run.has_task_observers,
-        "cwd": wire.folder(),
+        "reports_starts": run.has_task_observers,
+        "cwd": protocol.current_folder(),
         "path": import_path(),
-        "environment": {**wire.environment(), os.fsencode(wire.DEPTH): b"%d" % (depth() + 1)},
+        "environment": {**protocol.environment(), os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)},
         "argv": list(sys.argv),
-        "began": _initial_environment.captured,
+        "at_start": _initial_environment.captured,
         "run_line": run_line(),
-        "levels": heard,
+        "log_levels": log_levels,
         "fail_fast": run.fail_fast,
     }

@@ -1,8 +1,9 @@
-"""Exceptions on their way from a worker process to the run: as themselves, or as near to that as they allow.
+"""Exceptions from a worker process to the calling process.
 
-An exception travels with all that belongs to it, its causes and the members of groups: as a list of exceptions, each
-once, that refer to one another by their numbers. So what is shared stays shared, and no depth is too deep.
-Nothing that fails to pickle or to unpickle gets out as anything but the outcome of the one task that it belongs to.
+An exception is sent with its causes, contexts and the members of groups, as a list in which each exception occurs once
+and refers to others by index. So shared exceptions stay shared, and the depth of a chain is not limited. An exception
+that cannot be pickled and unpickled is rebuilt from its parts, or replaced by a `RemoteTaskError`. Whatever the user's
+exception classes raise meanwhile is caught: it affects only the outcome of their own task.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .missing_globals import Used, explain, used
-from .protocol import PROTOCOL, dumps
-from .safe_text import LONGEST_TEXT, clipped, described, safe, shown, tried
+from .missing_globals import GlobalsUsed, explain, find_globals_used
+from .protocol import PICKLE_PROTOCOL, dumps
+from .safe_text import MAX_TEXT, clip, describe_error, safe_repr, safe_str, try_or
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-MOST = 1000
-"""How many exceptions of one error travel; of what there is beyond that, a note tells."""
+MAX_EXCEPTIONS = 1000
+"""Maximum number of exceptions that are sent for one error; a note lists further ones."""
 
-ROOM = 1 << 26
-"""How many bytes they may take; when these are used up, the rest travels as text."""
+MAX_BYTES = 1 << 26
+"""Bytes of pickles after which further exceptions are sent as text."""
 
-_APART = (  # slots that need no copy; what an attribute was missing from may be anything, and large
+_UNCOPIED_SLOTS = (  # set otherwise; AttributeError.obj is the object without the attribute, which may be large
     vars(BaseException)["__suppress_context__"],
     vars(BaseExceptionGroup)["message"],
     vars(BaseExceptionGroup)["exceptions"],
@@ -40,8 +41,8 @@ _BETWEEN = {
 }
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is shown as a cause, and names what it shows
-    """Shows, as the cause of an exception, the traceback that it had in the worker process."""
+class RemoteTraceback(Exception):  # noqa: N818 - the name is shown in tracebacks, and says what follows
+    """The traceback that an exception had in the worker process, as text; the cause of the exception."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -50,316 +51,371 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is shown as a cause, and na
         return f"\n{self.args[0]}"
 
 
-class _Packed(NamedTuple):
-    """One exception; the defaults are for one of which nothing can be known."""
+class _PackedError(NamedTuple):
+    """One exception, as it is sent. The defaults are for one that cannot be examined.
+
+    Attributes:
+        type_name: qualified name of its class.
+        text: ``str()`` of it.
+        traceback_text: its own traceback, without causes and contexts.
+        notes: its notes.
+        pickled: pickle of the exception or of its parts; None if there is none.
+        reason: why there is none.
+        bases: pickles of its base classes, nearest first, for a stand-in that ``except`` catches.
+        link: ``"cause"`` or ``"context"``: what the next exception in the chain is; empty if it is the last.
+        next_index: index of that exception.
+        message: message of a group.
+        members: indices of the members of a group.
+        globals_used: globals that may have caused it, for a note.
+    """
 
     type_name: str = "an exception"
     text: str = "<unprintable>"
     traceback_text: str = ""
     notes: tuple[str, ...] = ()
-    whole: bytes | None = None
-    reason: str = "it cannot be described"
-    kinds: tuple[bytes, ...] = ()
-    follow: str = ""
-    following: int | None = None
+    pickled: bytes | None = None
+    reason: str = "it cannot be examined"
+    bases: tuple[bytes, ...] = ()
+    link: str = ""
+    next_index: int | None = None
     message: str = ""
     members: tuple[int, ...] = ()
-    used: Used | None = None
+    globals_used: GlobalsUsed | None = None
 
 
 class _Members:
-    """Stands for the members of a group among its arguments."""
+    """Placeholder for the members of a group in its arguments and attributes."""
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------
 
 
 def pack_error(error: BaseException) -> bytes:
-    """Return an exception as bytes that :func:`unpack_error` can surely read."""
+    """Return an exception as bytes for :func:`unpack_error`. Does not raise."""
     try:
         return _pack(error)
-    except BaseException:  # memory is short
-        return pickle.dumps([_Packed()], PROTOCOL)
+    except BaseException:  # for example MemoryError
+        return pickle.dumps([_PackedError()], PICKLE_PROTOCOL)
 
 
 def _pack(error: BaseException) -> bytes:
     found, seen = [error], {id(error)}
-    for one in found:  # it grows, by what is near first
-        for other in (_following(one)[1], *_members(one)):
+    for one in found:  # breadth first; it grows
+        for other in (_next_in_chain(one)[1], *_members(one)):
             if other is not None and id(other) not in seen:
                 seen.add(id(other))
                 found.append(other)
-    numbers = {id(one): number for number, one in enumerate(found[:MOST])}
-    longest, room, packed = max(LONGEST_TEXT // len(found), 1 << 14), ROOM, []
-    for one in found[:MOST]:
-        packed.append(tried(partial(_packed, one, numbers, longest, whole=room > 0), _Packed()))
-        room -= len(packed[-1].whole or b"")
-    if left_out := found[MOST:]:
-        note = f"flowkit: {len(left_out)} more exceptions belong to this one, too many to travel from the worker:\n"
-        listed = clipped("\n".join(map(described, left_out)), 1 << 14)
+    indices = {id(one): index for index, one in enumerate(found[:MAX_EXCEPTIONS])}
+    max_text, bytes_left, packed = max(MAX_TEXT // len(found), 1 << 14), MAX_BYTES, []
+    for one in found[:MAX_EXCEPTIONS]:
+        packed.append(try_or(partial(_packed, one, indices, max_text, with_pickle=bytes_left > 0), _PackedError()))
+        bytes_left -= len(packed[-1].pickled or b"")
+    if left_out := found[MAX_EXCEPTIONS:]:
+        note = f"flowkit: {len(left_out)} more exceptions belong to this one, too many to be sent from the worker:\n"
+        listed = clip("\n".join(map(describe_error, left_out)), 1 << 14)
         packed[0] = packed[0]._replace(notes=(*packed[0].notes, note + listed))
-    return pickle.dumps(packed, PROTOCOL)
+    return pickle.dumps(packed, PICKLE_PROTOCOL)
 
 
-def _packed(error: BaseException, numbers: Mapping[int, int], longest: int, *, whole: bool) -> _Packed:
-    kind, group, (follow, following) = type(error), _members(error), _following(error)
-    type_name = safe(lambda: f"{_raw(type, '__module__', kind)}.{_raw(type, '__qualname__', kind)}")
+def _packed(error: BaseException, indices: Mapping[int, int], max_text: int, *, with_pickle: bool) -> _PackedError:
+    """Return one exception as it is sent.
+
+    Args:
+        error: the exception.
+        indices: id of an exception -> its index.
+        max_text: maximum length of each text, in characters.
+        with_pickle: whether it may be pickled, or is sent as text.
+    """
+    kind, group, (link, following) = type(error), _members(error), _next_in_chain(error)
+    type_name = safe_str(lambda: f"{_get(type, '__module__', kind)}.{_get(type, '__qualname__', kind)}")
     type_name = type_name.removeprefix("builtins.").removeprefix("__mp_")
     type_name = f"__{type_name}" if type_name.startswith("main__.") else type_name
-    text = safe(lambda: str(error), longest)
-    members = tuple(numbers[id(member)] for member in group if id(member) in numbers)
-    reason, data, lost = "there is too much of it", None, ""
-    if whole and (members or not group):
-        data, lost = tried(lambda: _whole(error), (data, lost))
-        reason = "" if data else _why(kind if group else error)
-    notes: list[str] = tried(lambda: _notes(error), [])
+    text = safe_str(lambda: str(error), max_text)
+    members = tuple(indices[id(member)] for member in group if id(member) in indices)
+    reason, data, lost = "it is too large", None, ""
+    if with_pickle and (members or not group):
+        data, lost = try_or(lambda: _pickled_error(error), (data, lost))
+        reason = "" if data else _reason_not_picklable(kind if group else error)
+    notes: list[str] = try_or(lambda: _notes(error), [])
     if lost:
-        notes.append(f"flowkit: what could not travel from the worker process: {lost}")
-    return _Packed(
+        notes.append(f"flowkit: not sent from the worker process, because it cannot be pickled: {lost}")
+    return _PackedError(
         type_name=type_name,
         text=text,
-        traceback_text=tried(lambda: clipped(_traceback(error, type_name, text), longest), ""),
+        traceback_text=try_or(lambda: clip(_traceback(error, type_name, text), max_text), ""),
         notes=tuple(notes),
-        whole=data,
+        pickled=data,
         reason=reason,
-        kinds=tuple(_kinds(kind)),
-        follow=follow,
-        following=numbers.get(id(following)),
-        message=str.__str__(_raw(BaseExceptionGroup, "message", error)) if group else "",
+        bases=tuple(_picklable_bases(kind)),
+        link=link,
+        next_index=indices.get(id(following)),
+        message=str.__str__(_get(BaseExceptionGroup, "message", error)) if group else "",
         members=members,
-        used=tried(lambda: used(error), None),
+        globals_used=try_or(lambda: find_globals_used(error), None),
     )
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = _raw(BaseException, "__dict__", error).get("__notes__")
-    return [safe(partial(str, note)) for note in notes] if issubclass(type(notes), (list, tuple)) else []
+    notes = _get(BaseException, "__dict__", error).get("__notes__")
+    return [safe_str(partial(str, note)) for note in notes] if issubclass(type(notes), (list, tuple)) else []
 
 
-def _following(error: BaseException) -> tuple[str, BaseException | None]:
-    """Return what an exception is shown to come from, and whether that is its cause or its context."""
-    if (cause := _raw(BaseException, "__cause__", error)) is not None:
+def _next_in_chain(error: BaseException) -> tuple[str, BaseException | None]:
+    """Return ``"cause"`` or ``"context"`` and that exception, as a traceback shows it; an empty text and None."""
+    if (cause := _get(BaseException, "__cause__", error)) is not None:
         return "cause", cause
-    if _raw(BaseException, "__suppress_context__", error):
+    if _get(BaseException, "__suppress_context__", error):
         return "", None
-    return "context", _raw(BaseException, "__context__", error)
+    return "context", _get(BaseException, "__context__", error)
 
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:
+    """Return the members of a group; none for other exceptions."""
     members: tuple[BaseException, ...] = ()
-    if issubclass(type(error), BaseExceptionGroup):  # isinstance() would ask the exception
-        members = _raw(BaseExceptionGroup, "exceptions", error)
+    if issubclass(type(error), BaseExceptionGroup):  # isinstance() would read its __class__
+        members = _get(BaseExceptionGroup, "exceptions", error)
     return members
 
 
-def _kinds(kind: type[BaseException]) -> Iterator[bytes]:
-    """Yield the classes of an exception that can be found elsewhere, as pickles, its own or the nearest above first."""
+def _picklable_bases(kind: type[BaseException]) -> Iterator[bytes]:
+    """Yield pickles of a class of exceptions and of its base classes, nearest first, as far as they can be pickled."""
     for base in type.mro(kind):
         if issubclass(base, Exception) and base is not Exception:
-            data = _verified(base, lambda other, base=base: other is base)  # type: ignore[misc]
+            data = _pickled_if(base, lambda other, base=base: other is base)  # type: ignore[misc]
             if data is not None:
                 yield data
 
 
-def _whole(error: BaseException) -> tuple[bytes | None, str]:
-    """Return the pickle of an exception if it unpickles to the same; else its parts, and the names of those lost."""
-    kind, args, members = type(error), _raw(BaseException, "args", error), _members(error)
+def _pickled_error(error: BaseException) -> tuple[bytes | None, str]:
+    """Return the pickle of an exception, if it unpickles to an equal one; else the pickle of its parts.
 
-    def same(other: Any) -> bool:
-        return type(other) is kind and len(_raw(BaseException, "args", other)) == len(args) and _sound(other)
+    Returns:
+        The pickle, or None; and the names of the parts that cannot be pickled, separated by commas.
+    """
+    kind, args, members = type(error), _get(BaseException, "args", error), _members(error)
 
-    def equal(other: Any) -> bool:  # an __init__ that puts its message together would do so again; slots may be lost
-        mine, its = (pickle.dumps((_raw(BaseException, "args", one), _slots(one)), PROTOCOL) for one in (error, other))
-        return same(other) and mine == its
+    def is_similar(other: Any) -> bool:
+        return type(other) is kind and len(_get(BaseException, "args", other)) == len(args) and _is_usable(other)
 
-    if not members and (whole := _verified(error, equal)) is not None:
+    def is_equal(other: Any) -> bool:  # an __init__ that formats its message would format it twice; slots may be lost
+        mine, its = (
+            pickle.dumps((_get(BaseException, "args", one), _slots(one)), PICKLE_PROTOCOL) for one in (error, other)
+        )
+        return is_similar(other) and mine == its
+
+    if not members and (whole := _pickled_if(error, is_equal)) is not None:
         return whole, ""
-    # many exceptions have an __init__ that pickle cannot call again, or hold a lock or a socket: put them together
-    # without the one, and without the other
-    attributes = {name: value for name, value in _raw(BaseException, "__dict__", error).items() if name != "__notes__"}
+    # many exceptions have an __init__ that pickle cannot call, or hold a lock or a socket: rebuild them without calling
+    # the one, and without the other
+    attributes = {name: value for name, value in _get(BaseException, "__dict__", error).items() if name != "__notes__"}
     parts: tuple[dict[Any, Any], ...] = (dict(enumerate(args)), attributes, _slots(error))
     lost: list[str] = []
-    for kept in parts:
-        for name, value in kept.items():
+    for part in parts:
+        is_args = part is parts[0]
+        for name, value in part.items():
             if members and type(value) in (list, tuple) and [*map(id, value)] == [*map(id, members)]:
-                kept[name] = _Members
-            elif _verified(value, lambda _: True) is None:
-                lost.append(f"args[{name}]" if kept is parts[0] else name)
-                kept[name] = shown(value) if kept is parts[0] else None  # not missing: a __getattr__ may count on it
+                part[name] = _Members
+            elif _pickled_if(value, lambda _: True) is None:
+                lost.append(f"args[{name}]" if is_args else name)
+                part[name] = safe_repr(value) if is_args else None  # not removed: its __getattr__ may need it
     pieces = (kind, tuple(parts[0].values()), *parts[1:])
     others = [Exception() if issubclass(kind, Exception) else BaseException()] * len(members)
-    return _verified(pieces, lambda found: same(_assembled(found, "", others))), ", ".join(lost)
+    return _pickled_if(pieces, lambda found: is_similar(_rebuilt(found, "", others))), ", ".join(lost)
 
 
 def _slots(error: BaseException) -> dict[str, Any]:
-    """Return the attributes of an exception in slots, its class's or those of builtin classes."""
+    """Return the attributes of an exception in slots of its class or of builtin classes."""
     found = {}
-    for name, slot in _descriptors(type(error)):
+    for name, slot in _slot_descriptors(type(error)):
         with contextlib.suppress(AttributeError):
             found[name] = slot.__get__(error)
     return found
 
 
-def _verified(thing: Any, same: Callable[[Any], bool]) -> bytes | None:
-    """Return the pickle of something if what it unpickles to passes a test."""
+def _pickled_if(value: Any, test: Callable[[Any], bool]) -> bytes | None:
+    """Return the pickle of a value, if a test is true of what it unpickles to; else None."""
     try:
-        data = dumps(thing)
-        return data if same(pickle.loads(data)) else None
+        data = dumps(value)
+        return data if test(pickle.loads(data)) else None
     except BaseException:
         return None
 
 
-def _why(thing: Any) -> str:
+def _reason_not_picklable(value: Any) -> str:
     try:
-        pickle.loads(pickle.dumps(thing, PROTOCOL))
+        pickle.loads(pickle.dumps(value, PICKLE_PROTOCOL))
     except BaseException as reason:  # pickling runs the user's code
-        return described(reason)
+        return describe_error(reason)
     return ""
 
 
 def _traceback(error: BaseException, type_name: str, text: str) -> str:
+    """Return the traceback of an exception, without causes and contexts."""
     import traceback
 
-    own = _raw(BaseException, "__traceback__", error)
-    if own is not None and own.tb_frame.f_globals.get("__name__") == "flowkit_exec.process.worker":
-        own = own.tb_next or own  # the first frame is the worker's own, but for members of a group
+    trace = _get(BaseException, "__traceback__", error)
+    if trace is not None and trace.tb_frame.f_globals.get("__name__") == "flowkit_exec.process.worker":
+        trace = trace.tb_next or trace  # without the frame of the worker
     try:
-        return "".join(_lines(error, own))
-    except BaseException:  # it cannot be shown, but where it was raised can
-        return "".join((_HEADER, *traceback.format_tb(own), f"{type_name}: {text}\n"))
+        return "".join(_traceback_lines(error, trace))
+    except BaseException:  # its class raises when it is formatted
+        return "".join((_HEADER, *traceback.format_tb(trace), f"{type_name}: {text}\n"))
 
 
-# ---- in the run ------------------------------------------------------------------------------------------------------
+# ---- in the calling process ------------------------------------------------------------------------------------------
 
 
 def unpack_error(data: bytes, task: str) -> BaseException:
-    """Return the exception, as itself or, where that cannot be, as a :class:`RemoteTaskError`."""
-    packed: list[_Packed] = pickle.loads(data)
+    """Return the exception that :func:`pack_error` has packed, or a `RemoteTaskError` in place of it.
+
+    Args:
+        data: the packed exception.
+        task: name of the task that raised it.
+    """
+    packed: list[_PackedError] = pickle.loads(data)
     errors: dict[int, BaseException] = {}
-    waiting = [*range(len(packed))]
-    while waiting:
-        one = packed[waiting[-1]]
+    pending = [*range(len(packed))]
+    while pending:
+        one = packed[pending[-1]]
         if missing := [member for member in one.members if member not in errors]:
-            waiting += missing  # before the group
-        elif (number := waiting.pop()) not in errors:
-            errors[number] = _unpacked(one, [errors[member] for member in one.members], task)
+            pending += missing  # members before their group
+        elif (index := pending.pop()) not in errors:
+            errors[index] = _unpacked(one, [errors[member] for member in one.members], task)
     _link(packed, errors)
     return errors[0]
 
 
-def _link(packed: Sequence[_Packed], errors: Mapping[int, BaseException]) -> None:
-    """Give exceptions their causes and contexts, and the last of each such chain the tracebacks of all in it."""
+def _link(packed: Sequence[_PackedError], errors: Mapping[int, BaseException]) -> None:
+    """Set causes and contexts, and give the last exception of each chain the tracebacks of the chain as its cause."""
     from flowkit_core import RemoteTaskError
 
     links: dict[int, int] = {}
 
-    def end(number: int) -> int:
-        while number in links:
-            number = links[number]
-        return number
+    def last_of(index: int) -> int:
+        while index in links:
+            index = links[index]
+        return index
 
-    for number, one in enumerate(packed):
-        if one.following is not None and end(one.following) != number:  # what goes in a circle is cut
-            links[number] = one.following
-            _set(errors[number], f"__{one.follow}__", errors[one.following])
+    for index, one in enumerate(packed):
+        if one.next_index is not None and last_of(one.next_index) != index:  # a cycle is cut
+            links[index] = one.next_index
+            _set(errors[index], f"__{one.link}__", errors[one.next_index])
     left, texts = set(errors), dict[int, list[str]]()
     for start in range(len(packed)):
-        chain, number = [], start
-        while number in left:  # else it is shown already
-            left.remove(number)
-            chain.append(number)
-            number = links.get(number, -1)
-        if not all(issubclass(type(errors[number]), RemoteTaskError) for number in chain):  # they show it themselves
+        chain, index = [], start
+        while index in left:  # else its traceback is part of another text
+            left.remove(index)
+            chain.append(index)
+            index = links.get(index, -1)
+        if not all(issubclass(type(errors[index]), RemoteTaskError) for index in chain):  # these have the text already
             text = packed[chain[-1]].traceback_text
-            for number in chain[-2::-1]:
-                text += _BETWEEN[packed[number].follow] + packed[number].traceback_text
-            texts.setdefault(end(start), []).append(text)
+            for index in chain[-2::-1]:
+                text += _BETWEEN[packed[index].link] + packed[index].traceback_text
+            texts.setdefault(last_of(start), []).append(text)
     for last, found in texts.items():
         _set(errors[last], "__cause__", RemoteTraceback("\n".join(found)))
 
 
-def _unpacked(one: _Packed, members: Sequence[BaseException], task: str) -> BaseException:
+def _unpacked(one: _PackedError, members: Sequence[BaseException], task: str) -> BaseException:
+    """Return one exception, with its notes, without cause and context.
+
+    Args:
+        one: the packed exception.
+        members: its members, if it is a group.
+        task: name of the task.
+    """
     reason, notes, error = one.reason, [*one.notes], None
     try:
-        if one.whole is not None:
-            found = pickle.loads(one.whole)
-            error = found if isinstance(found, BaseException) else _assembled(found, one.message, members)
+        if one.pickled is not None:
+            found = pickle.loads(one.pickled)
+            error = found if isinstance(found, BaseException) else _rebuilt(found, one.message, members)
     except BaseException as problem:
-        reason = described(problem)
+        reason = describe_error(problem)
     if error is None:
         error = _stand_in(one, members, (task, one.type_name, one.text, one.traceback_text, reason))
         if members:
-            notes.append(f"flowkit: it stands for {one.type_name}, which could not travel from the worker: {reason}")
-    if one.used is not None and (note := tried(partial(explain, one.used), "")):
+            notes.append(f"flowkit: it replaces {one.type_name}, which cannot be sent from the worker: {reason}")
+    if one.globals_used is not None and (note := try_or(partial(explain, one.globals_used), "")):
         notes.append(note)
-    attributes = _raw(BaseException, "__dict__", error)
+    attributes = _get(BaseException, "__dict__", error)
     if notes or "__notes__" in attributes:
         attributes["__notes__"] = notes
     return error
 
 
-def _stand_in(one: _Packed, members: Sequence[BaseException], facts: tuple[Any, ...]) -> BaseException:
-    """Return a group or a RemoteTaskError that is also of the first type of these that allows it, for ``except``."""
+def _stand_in(one: _PackedError, members: Sequence[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Return the exception that replaces one that cannot be unpickled: a `RemoteTaskError` or a group.
+
+    It is also an instance of the nearest base class that allows it, so that ``except`` catches it.
+
+    Args:
+        one: the packed exception.
+        members: its members, if it is a group.
+        args: arguments of the `RemoteTaskError`.
+    """
     from flowkit_core import RemoteTaskError as Base
 
-    plain = BaseExceptionGroup(one.message, members) if members else Base(*facts)
-    own = {"__reduce__": lambda _: (Base, facts), "__str__": lambda self: self.args[0]}
-    for data in one.kinds:
-        with contextlib.suppress(BaseException):  # incompatible layouts, hostile metaclasses, a class that is not here
+    plain = BaseExceptionGroup(one.message, members) if members else Base(*args)
+    own = {"__reduce__": lambda _: (Base, args), "__str__": lambda self: self.args[0]}
+    for data in one.bases:
+        with contextlib.suppress(BaseException):  # incompatible layouts, metaclasses, a class that is not found here
             kind = pickle.loads(data)
             if members:
-                near: BaseException = BaseExceptionGroup.__new__(kind, one.message, members)
+                error: BaseException = BaseExceptionGroup.__new__(kind, one.message, members)
             else:
-                near = kind.__new__(type(Base.__name__, (Base, kind), own))
-            near.__dict__.update(plain.__dict__)
-            near.args = plain.args
-            near.__dict__.setdefault("__notes__", [])
-            if _sound(near):
-                return near
+                error = kind.__new__(type(Base.__name__, (Base, kind), own))
+            error.__dict__.update(plain.__dict__)
+            error.args = plain.args
+            error.__dict__.setdefault("__notes__", [])
+            if _is_usable(error):
+                return error
     return plain
 
 
 # ---- on both sides ---------------------------------------------------------------------------------------------------
 
 
-def _raw(holder: type, name: str, thing: Any) -> Any:
-    """Return an attribute that a builtin class provides, whatever the class of the thing makes of that."""
-    return vars(holder)[name].__get__(thing)
+def _get(holder: type, name: str, value: Any) -> Any:
+    """Return an attribute by the descriptor of a builtin class: the class of the value may override it."""
+    return vars(holder)[name].__get__(value)
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set an attribute of an exception, whatever its class thinks of that."""
+    """Set an attribute of an exception: its class may override ``__setattr__``."""
     BaseException.__setattr__(error, name, value)
 
 
-def _descriptors(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the slots of a class of exceptions, its own and those of builtin classes, with their names."""
+def _slot_descriptors(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield name and descriptor of the slots of a class of exceptions and of builtin classes."""
     for base in type.mro(kind):
-        own = _raw(type, "__dict__", base)
-        for name, slot in own.items() if "__slots__" in own or _raw(type, "__module__", base) == "builtins" else ():
-            if type(slot) is MemberDescriptorType and slot not in _APART:
+        attributes = _get(type, "__dict__", base)
+        if "__slots__" not in attributes and _get(type, "__module__", base) != "builtins":
+            continue
+        for name, slot in attributes.items():
+            if type(slot) is MemberDescriptorType and slot not in _UNCOPIED_SLOTS:
                 yield name, slot
 
 
-def _assembled(parts: Any, message: str, members: Sequence[BaseException]) -> BaseException:
+def _rebuilt(parts: Any, message: str, members: Sequence[BaseException]) -> BaseException:
+    """Return an exception made of its parts, without calling its ``__init__``."""
     kind, args, attributes, slots = parts
     new = partial(BaseExceptionGroup.__new__, kind, message, members) if members else partial(kind.__new__, kind, *args)
     error: BaseException = new()
     _set(error, "args", tuple([*members] if arg is _Members else arg for arg in args))
-    _raw(BaseException, "__dict__", error).update(attributes)
-    for name, slot in _descriptors(kind):
-        if name in slots and tried(lambda slot=slot: slot.__get__(error), _Members) is not slots[name]:  # type: ignore[misc]
+    _get(BaseException, "__dict__", error).update(attributes)
+    for name, slot in _slot_descriptors(kind):
+        if name in slots and try_or(lambda slot=slot: slot.__get__(error), _Members) is not slots[name]:  # type: ignore[misc]
             slot.__set__(error, slots[name])
     return error
 
 
-def _sound(error: BaseException) -> bool:
-    """Say whether an exception can be shown, as it would be at the end of a program, and be asked for what it lacks."""
-    return tried(lambda: bool([*_lines(error, None)]) and not hasattr(error, "__flowkit__"), otherwise=False)
+def _is_usable(error: BaseException) -> bool:
+    """Return whether an exception can be formatted, and reading an attribute that it does not have is no surprise."""
+    return try_or(lambda: bool([*_traceback_lines(error, None)]) and not hasattr(error, "__flowkit__"), otherwise=False)
 
 
-def _lines(error: BaseException, trace: Any) -> Iterator[str]:
-    """Yield a traceback of one exception alone: with each that belongs to it, as often as it does, there is no end."""
+def _traceback_lines(error: BaseException, trace: Any) -> Iterator[str]:
+    """Yield the traceback of one exception, without causes, contexts and members."""
     import traceback
 
     alone = traceback.TracebackException(type(error), error, trace, _seen=set())

@@ -1,4 +1,4 @@
-"""Processes: every worker has a pipe of its own, and the run knows at any time what each of them holds."""
+"""Class `ProcessExecutor`: its options, and the workers that it keeps warm between runs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from flowkit_core.executor import checked_workers
 if TYPE_CHECKING:
     from flowkit_core import Run
 
-    from .worker_handle import Child
+    from .worker_handle import WorkerHandle
 
 
 class ProcessExecutor:
     """Runs tasks in worker processes.
 
     An executor object keeps its workers warm from one run to the next, until it is closed; ``run(executor="process")``
-    makes one for a single run. Functions of modules and of the script itself go to workers by reference. Others
-    (lambdas, closures, notebook cells) go by value where ``cloudpickle`` is installed (``flowkit-exec[cloudpickle]``),
-    or with a fork of this process where that is safe: on Linux, while it has one thread. Conditions (``when``) are
-    evaluated in this process.
+    makes one for a single run. Functions of modules and of the main script are sent to workers by reference. Others
+    (lambdas, closures, notebook cells) are sent by value if ``cloudpickle`` is installed
+    (``flowkit-exec[cloudpickle]``), or else the workers are forks of this process, where that is safe: on Linux, while
+    it has one thread. Conditions (``when``) are evaluated in this process.
 
     Needs a POSIX system (Linux, macOS).
 
     Args:
-        max_workers: how many processes at most, at least 1; None means one for each processor there is to use.
+        max_workers: maximum number of processes, 1 or more; None means the number of processors available to this
+            process.
 
     Raises:
-        TypeError: ``max_workers`` is no integer.
+        TypeError: ``max_workers`` is not an integer.
         ValueError: it is less than 1.
         ExecutorError: the system is not a POSIX system.
 
@@ -51,41 +52,41 @@ class ProcessExecutor:
     def __init__(self, max_workers: int | None = None) -> None:
         self.max_workers = checked_workers(max_workers) or _processors()
         try:
-            # Not in a run: a handler of a signal may come upon that at any moment, and use the executor itself.
-            from .driver import Crew
-            from .worker_handle import bury_all
+            # imported here, not in a run: a signal handler that runs during an import may use the executor
+            from .driver import ProcessDriver
+            from .worker_handle import shut_down_all
         except ModuleNotFoundError as error:
             if error.name not in ("fcntl", "resource"):
                 raise
             raise ExecutorError(
                 "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
             ) from error
-        self._crew, self._bury_all = Crew, bury_all
-        self._idle: list[Child] = []
-        self._lock = threading.RLock()  # a handler of a signal may use the executor while its thread does
-        self._numbers: dict[int, tuple[int, Any]] = {}
-        self._found: dict[Any, Any] = {}  # where a function is found -> the function
-        self.generation = 0  # grows with each reload of a module: who began before that knows the old one
+        self._driver_class, self._shut_down_all = ProcessDriver, shut_down_all
+        self._idle: list[WorkerHandle] = []
+        self._lock = threading.RLock()  # reentrant: a signal handler may use the executor while its thread does
+        self._numbers: dict[int, tuple[int, Any]] = {}  # id of a function -> its number, and the function
+        self._by_reference: dict[Any, Any] = {}
+        self.generation = 0  # changes when a module is reloaded: workers started before have the old functions
         self._counter = count(1)
         self._closed = False
-        self._finalizer = weakref.finalize(self, bury_all, self._idle)
+        self._finalizer = weakref.finalize(self, shut_down_all, self._idle)
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end.
 
         Raises:
-            SerializationError: a function cannot get to a worker; nothing ran.
+            SerializationError: a function cannot be sent to a worker; nothing ran.
             ExecutorError: no worker can be started, or this executor is closed.
         """
         if self._closed:
             raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
         if run.graph.nodes:
-            self._crew(self, run).work()
+            self._driver_class(self, run).drive()
 
     def close(self) -> None:
-        """End the workers. Calling it twice is fine."""
+        """Shut the idle workers down. May be called more than once."""
         self._closed = True
-        self._bury_all(self._idle)
+        self._shut_down_all(self._idle)
 
     def __enter__(self) -> ProcessExecutor:
         return self
@@ -94,50 +95,52 @@ class ProcessExecutor:
         self.close()
 
     def __repr__(self) -> str:
-        return f"ProcessExecutor(max_workers={self.max_workers})"
+        state = "closed" if self._closed else f"idle_workers={len(self._idle)}"
+        return f"ProcessExecutor(max_workers={self.max_workers}, {state})"
 
-    # ---- what a run borrows --------------------------------------------------------------------------------------
+    # ---- for drivers ---------------------------------------------------------------------------------------------
 
-    def number(self, func: Any = None, found: Any = None) -> int:
-        """Return the number by which workers know a function, the same in every run; a new number for none.
+    def function_number(self, func: Any = None, reference: Any = None) -> int:
+        """Return the number of a function in frames: the same in each run for the same function and reference.
 
         Args:
-            func: the function.
-            found: where workers find it.
+            func: the function; None returns a new number.
+            reference: how workers find it.
         """
         with self._lock:
             if func is None:
                 return next(self._counter)
-            if self._found.setdefault(found, func) is not func:  # its module was reloaded here, and not there
-                self._found[found] = func
+            if self._by_reference.setdefault(reference, func) is not func:  # its module was reloaded
+                self._by_reference[reference] = func
                 self.generation += 1
-                self._bury_all(self._idle)
+                self._shut_down_all(self._idle)
             if id(func) not in self._numbers:
-                self._numbers[id(func)] = next(self._counter), func  # held, so that its id() stays its own
+                self._numbers[id(func)] = next(self._counter), func  # with the function, so that its id stays unique
             return self._numbers[id(func)][0]
 
-    def borrow(self) -> Child | None:
-        """Return a warm worker, if there is one."""
+    def take_warm_worker(self) -> WorkerHandle | None:
+        """Return an idle worker of an earlier run, or None."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                child = self._idle.pop()
-            if not child.has_ended():
-                return child
-            child.kill()
-            child.mourn()
+                worker = self._idle.pop()
+            if not worker.has_exited():
+                return worker
+            worker.kill_and_release()
+            worker.log_idle_exit()
 
-    def give_back(self, child: Child) -> None:
-        """Keep a worker warm for the next run."""
+    def return_worker(self, worker: WorkerHandle) -> None:
+        """Keep an idle worker for the next run."""
         with self._lock:
-            if not self._closed and len(self._idle) < self.max_workers and child.generation == self.generation:
-                self._idle.append(child)
+            if not self._closed and len(self._idle) < self.max_workers and worker.generation == self.generation:
+                self._idle.append(worker)
                 return
-        self._bury_all([child])
+        self._shut_down_all([worker])
 
 
 def _processors() -> int:
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1

@@ -1,4 +1,11 @@
-"""How a function gets to a worker process: by reference, by value, or by being there already."""
+"""How a function is sent to a worker process: by reference (its name), by value (a pickle), or with a fork.
+
+A reference has a kind and a value:
+
+* ``"name"``: (module name, qualified name, number of wrappers around the function, its code identity);
+* ``"pickle"``: a pickle, of pickle or of cloudpickle;
+* ``"fork"``: None; the worker is a fork of the calling process and has the function.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +21,25 @@ from zlib import crc32
 from flowkit_core import Task
 
 from .main_module import MainModule, describe_main
-from .protocol import PROTOCOL
-from .safe_text import described, is_for_the_program
+from .protocol import PICKLE_PROTOCOL
+from .safe_text import describe_error, is_interrupt
 from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Reference = tuple[str, ...]
+    CodeIdentity = tuple[int, tuple[str, ...], tuple[int, int] | None]
 
-LINGER = 0.03
-"""Seconds that the system may need to clear away a thread that was joined."""
+THREAD_EXIT_TIMEOUT = 0.03
+"""Seconds that the system may take to remove a joined thread from its list."""
+_MAX_WRAPPERS = 50
 
 
-def reference(func: Any) -> tuple[str, Any] | str:
-    """Return how a worker can get a function without help; or why it cannot, in words.
+# ---- in the calling process ------------------------------------------------------------------------------------------
 
-    ``("name", (module, qualified name, depth, mark))`` is looked up; ``("pickle", bytes)`` is unpickled.
-    """
+
+def reference_to(func: Any) -> tuple[str, Any] | str:
+    """Return the kind and the value of a reference to a function; if there is none, the reason as a text."""
     module_name, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
     if module_name is None or name is None:
         return _by_pickle(func)
@@ -48,14 +56,15 @@ def reference(func: Any) -> tuple[str, Any] | str:
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
-    for depth, inner in enumerate(layers(found)):
+    for depth, inner in enumerate(wrapped_functions(found)):
         if inner is func:
-            marked = mark_of(func)
-            if marked is not None and not _is_as_written(module):
-                marked = (*marked[:2], None)
-            return "name", (module_name, name, depth, marked)
+            identity = code_identity(func)
+            if identity is not None and not _is_loaded_from_file(module):
+                identity = (*identity[:2], None)
+            return "name", (module_name, name, depth, identity)
     return pickled or (
-        f"is not what {module_name}.{name} is by now: it was replaced, or it is made by code that a worker does not run"
+        f"is not the object that {module_name}.{name} refers to: the name was bound again, or the function is made by "
+        f"code that a worker does not execute"
     )
 
 
@@ -63,65 +72,28 @@ def _file(func: Any) -> str:
     return func.__code__.co_filename if hasattr(func, "__code__") else ""
 
 
-def mark_of(func: Any) -> Any:
-    """Return what tells a function from another of the same name, its line first; None for what is no function."""
-    code = getattr(func, "__code__", None)
-    if code is None:
-        return None
-    return code.co_firstlineno, code.co_varnames[: code.co_argcount], (sys.flags.optimize, _digest(code))
-
-
-def _is_as_written(module: ModuleType | None) -> bool:
-    """Say whether the code of a module is that of its file: pytest and others have loaders that change it."""
+def _is_loaded_from_file(module: ModuleType | None) -> bool:
+    """Return whether the code of a module is that of its file; the loader of pytest, for example, changes it."""
     loader = getattr(getattr(module, "__spec__", None) or module, "loader", None) or getattr(module, "__loader__", None)
     return type(loader).__module__ in ("_frozen_importlib_external", "zipimport")
 
 
-def _alike(found: Any, marked: Any) -> bool:
-    """Say whether a function has a mark; a digest that is missing, or of code optimized otherwise, does not count."""
-    own = mark_of(found)
-    if own == marked or own is None or marked is None or own[:2] != marked[:2]:
-        return bool(own == marked)
-    return marked[2] is None or marked[2][0] != sys.flags.optimize
-
-
-def _digest(code: CodeType) -> int:
-    """Return a number that stands for instructions, names and constants, the same in every process."""
-    digest = crc32(repr(code.co_names).encode(), crc32(code.co_code))
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            text = str(_digest(constant))
-        elif isinstance(constant, frozenset):  # in no order
-            text = repr(sorted(map(repr, constant)))
-        else:
-            text = repr(constant)
-        digest = crc32(text.encode(errors="surrogatepass"), digest)
-    return digest
-
-
-def layers(outermost: Any) -> list[Any]:
-    """Return what a name stands for, and what is within it if that is a task or another wrapper, from outside in."""
-    found = [outermost]
-    while len(found) < 50 and (inner := getattr(found[-1], "__wrapped__", None)) is not None:
-        found.append(inner)
-    return found
-
-
 def _by_pickle(func: Any) -> tuple[str, Any] | str:
+    """Return a reference of kind ``"pickle"``, or the reason why there is none."""
     try:
-        data = pickle.dumps(func, PROTOCOL)
+        data = pickle.dumps(func, PICKLE_PROTOCOL)
     except BaseException as error:  # pickling runs the user's code
-        if is_for_the_program(error):
+        if is_interrupt(error):
             raise
-        return f"is a {type(func).__name__} that cannot be pickled ({described(error)})"
+        return f"is a {type(func).__name__} that cannot be pickled ({describe_error(error)})"
     if b"__main__" in data and describe_main() is None:
         session = "an interactive session or a script without source"
         return f"is a {type(func).__name__} of {session}, which a worker cannot import"
     return "pickle", data
 
 
-def cloudpickle_dumps() -> Callable[..., bytes] | None:
-    """Return how to pickle by value what cannot go by reference, if ``cloudpickle`` is installed."""
+def find_cloudpickle() -> Callable[..., bytes] | None:
+    """Return ``cloudpickle.dumps``, with the signature of :func:`pickle.dumps`; None if it is not installed."""
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError:
@@ -130,28 +102,28 @@ def cloudpickle_dumps() -> Callable[..., bytes] | None:
 
 
 def sharing_cloudpickler() -> type[SharingPickler]:
-    """Return a pickler that leaves out what lies in shared memory, and pickles by value what cannot go by reference."""
+    """Return a `SharingPickler` class that pickles like cloudpickle."""
     import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     return type("SharingCloudpickler", (SharingPickler, cloudpickle.Pickler), {})
 
 
 def by_value(func: Any) -> bytes:
-    """Return a function pickled by value; only where ``cloudpickle`` is installed."""
-    dumps = cloudpickle_dumps()
-    return dumps(func, PROTOCOL) if dumps is not None else b""
+    """Return a function pickled by value; requires cloudpickle."""
+    dumps = find_cloudpickle()
+    return dumps(func, PICKLE_PROTOCOL) if dumps is not None else b""
 
 
 def fork_is_safe() -> bool:
-    """Say whether this process surely has one thread only: a fork of it inherits no lock that nobody will open."""
+    """Return whether this process is known to have one thread: a fork would inherit locks that other threads hold."""
     if not hasattr(os, "fork"):
         return False
-    until = monotonic() + LINGER
+    until = monotonic() + THREAD_EXIT_TIMEOUT
     while threading.active_count() == 1:
         try:
             if len(os.listdir("/proc/self/task")) == 1:
                 return True
-        except OSError:  # no way to know about threads that are not Python's
+        except OSError:  # threads that Python has not started cannot be counted
             return False
         if monotonic() > until:
             return False
@@ -159,33 +131,91 @@ def fork_is_safe() -> bool:
     return False
 
 
-def resolve(how: str, what: Any) -> Any:
-    """Return the function that a reference means, in a worker."""
-    if how == "name":
+# ---- on both sides ---------------------------------------------------------------------------------------------------
+
+
+def code_identity(func: Any) -> CodeIdentity | None:
+    """Return what distinguishes a function from another of the same name; None for an object without code.
+
+    Returns:
+        Its line; its parameters; the optimization level of the interpreter and a digest of the code, or None in place
+        of both.
+    """
+    code = getattr(func, "__code__", None)
+    if code is None:
+        return None
+    return code.co_firstlineno, code.co_varnames[: code.co_argcount], (sys.flags.optimize, _digest(code))
+
+
+def _digest(code: CodeType) -> int:
+    """Return a digest of instructions, names and constants that is the same in every process."""
+    digest = crc32(repr(code.co_names).encode(), crc32(code.co_code))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            text = str(_digest(constant))
+        elif isinstance(constant, frozenset):  # its order differs between processes
+            text = repr(sorted(map(repr, constant)))
+        else:
+            text = repr(constant)
+        digest = crc32(text.encode(errors="surrogatepass"), digest)
+    return digest
+
+
+def wrapped_functions(outermost: Any) -> list[Any]:
+    """Return an object and what it wraps (``__wrapped__``), a task or another decorated function, outermost first."""
+    found = [outermost]
+    while len(found) < _MAX_WRAPPERS and (inner := getattr(found[-1], "__wrapped__", None)) is not None:
+        found.append(inner)
+    return found
+
+
+# ---- in the worker ---------------------------------------------------------------------------------------------------
+
+
+def resolve(kind: str, reference: Any) -> Any:
+    """Return the function that a reference of kind ``"name"`` or ``"pickle"`` refers to.
+
+    Raises:
+        Exception: the module cannot be imported, or does not have the function, or the pickle cannot be loaded.
+        LookupError: the name refers to another function in this process.
+    """
+    found: Any
+    if kind == "name":
         from importlib import import_module
 
-        module_name, name, depth, marked = what
-        found: Any = sys.modules["__main__"] if module_name == "__main__" else import_module(module_name)
+        module_name, name, depth, identity = reference
+        found = sys.modules["__main__"] if module_name == "__main__" else import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-        there = layers(found)
-        others = there if marked is not None else ()  # without a mark, they could be anything
-        same = [inner for inner in (*there[depth : depth + 1], *others) if _alike(inner, marked)]
-        if not same:
-            line, expected = (mark_of(there[-1]) or "?")[0], (marked or "?")[0]
-            moved = f"it stands in line {line}, not in line {expected}"
-            where = moved if line != expected else "its code is not the same"
-            raise LookupError(
-                f"{name} is another function there: {where}; perhaps it was defined again after the first run(), or "
-                f"its file has changed"
-            )
-        found = same[0]
+        found = _matching(name, wrapped_functions(found), depth, identity)
         main = sys.modules["__main__"]
         if isinstance(main, MainModule) and module_name == "__main__":
             main._flowkit_script.check(found)
     else:
-        found = pickle.loads(what)
+        found = pickle.loads(reference)
     method: Any = found.__func__ if type(found) is MethodType else None
     if isinstance(method, Task):  # unpickling finds the task of the class; the run handles its retries
         found = MethodType(method.func, found.__self__)
     return found
+
+
+def _matching(name: str, candidates: list[Any], depth: int, identity: CodeIdentity | None) -> Any:
+    """Return the one of a function and its wrappers that has a code identity, that at ``depth`` preferably."""
+    others = candidates if identity is not None else []  # without an identity, any of them would match
+    for inner in (*candidates[depth : depth + 1], *others):
+        if _has_identity(inner, identity):
+            return inner
+    line, expected = (code_identity(candidates[-1]) or "?")[0], (identity or "?")[0]
+    difference = f"it is in line {line}, not in line {expected}" if line != expected else "its code is not the same"
+    raise LookupError(
+        f"{name} is another function there: {difference}; perhaps it was defined again after the first run(), or its "
+        f"file has changed"
+    )
+
+
+def _has_identity(func: Any, identity: CodeIdentity | None) -> bool:
+    """Return whether a function has an identity; a digest that is None, or of another optimization level, matches."""
+    own = code_identity(func)
+    if own == identity or own is None or identity is None or own[:2] != identity[:2]:
+        return bool(own == identity)
+    return identity[2] is None or identity[2][0] != sys.flags.optimize

@@ -1,4 +1,4 @@
-"""Log records of worker processes: sent to the process that runs the pipeline, and handled by its handlers."""
+"""Log records of worker processes: forwarded to the calling process, and handled by its handlers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
 
-from . import protocol as wire
-from .safe_text import described, is_for_the_program, shown
+from . import protocol
+from .safe_text import describe_error, is_interrupt, safe_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
-def levels() -> dict[str, tuple[int, bool]]:
-    """Return, by name of logger, the level set on it, and whether it has handlers; nothing if no logger has any."""
-    heard = {
+def configured_levels() -> dict[str, tuple[int, bool]]:
+    """Return the configuration of the loggers of this process: logger name -> its level, whether it has handlers.
+
+    Empty if no logger has a handler: then workers forward nothing.
+    """
+    levels = {
         name: (logger.level, any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers))
         for name, logger in _loggers().items()
         if logger.level or logger.handlers
     }
-    return heard if any(handled for _, handled in heard.values()) else {}
+    return levels if any(has_handlers for _, has_handlers in levels.values()) else {}
 
 
 def _loggers() -> dict[str, logging.Logger]:
@@ -31,8 +34,8 @@ def _loggers() -> dict[str, logging.Logger]:
     return {name: logger for name, logger in known.items() if isinstance(logger, logging.Logger)}
 
 
-def _is_script() -> bool:
-    """Say whether this is a worker in which the script has another name."""
+def _main_is_renamed() -> bool:
+    """Return whether the script is module ``__mp_main__`` here, as in spawned workers."""
     return getattr(sys.modules.get("__main__"), "__name__", None) == "__mp_main__"
 
 
@@ -40,90 +43,106 @@ def _renamed(name: str, old: str, new: str) -> str:
     return ".".join([new if part == old else part for part in name.split(".")])
 
 
-class _Forwarder(logging.Handler):
+class _ForwardingHandler(logging.Handler):
+    """Sends records to the calling process.
+
+    Args:
+        send: sends a pickled record.
+    """
+
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record, with its message and traceback made into text."""
+        """Send a record, with its message and traceback formatted."""
         if getattr(record, "_flowkit_sent", False):
             return
         try:
-            facts = dict(vars(record))
-            if _is_script():
-                facts["name"] = _renamed(record.name, "__mp_main__", "__main__")
-            facts["msg"], facts["args"] = record.getMessage(), None
+            attributes = dict(vars(record))
+            if _main_is_renamed():
+                attributes["name"] = _renamed(record.name, "__mp_main__", "__main__")
+            attributes["msg"], attributes["args"] = record.getMessage(), None
             if record.exc_info:
-                facts["exc_text"] = logging.Formatter().formatException(record.exc_info)
-                facts["exc_info"] = None
+                attributes["exc_text"] = logging.Formatter().formatException(record.exc_info)
+                attributes["exc_info"] = None
             record._flowkit_sent = True
-            self._send(_pickled(facts))
+            self._send(_pickled(attributes))
         except Exception:
             self.handleError(record)
 
 
-def _pickled(facts: dict[str, Any]) -> bytes:
+def _pickled(attributes: dict[str, Any]) -> bytes:
+    """Return the pickle of the attributes of a record; of those that cannot be pickled, the repr."""
     try:
-        return pickle.dumps(facts, wire.PROTOCOL)
+        return pickle.dumps(attributes, protocol.PICKLE_PROTOCOL)
     except BaseException:  # pickling runs the user's code
-        return pickle.dumps(
-            {name: value if _travels(value) else shown(value) for name, value in facts.items()}, wire.PROTOCOL
-        )
+        picklable = {name: value if _is_picklable(value) else safe_repr(value) for name, value in attributes.items()}
+        return pickle.dumps(picklable, protocol.PICKLE_PROTOCOL)
 
 
-def _travels(value: Any) -> bool:
+def _is_picklable(value: Any) -> bool:
     try:
-        pickle.dumps(value, wire.PROTOCOL)
+        pickle.dumps(value, protocol.PICKLE_PROTOCOL)
     except BaseException:
         return False
     return True
 
 
-def forward(send: Callable[[bytes], None], heard: dict[str, tuple[int, bool]]) -> None:
-    """Let the loggers of this worker send what is heard there, instead of whatever the script has set up here too."""
-    if _is_script():
-        heard = {_renamed(name, "__main__", "__mp_main__"): facts for name, facts in heard.items()}
-    for name in {"", "flowkit", *heard}:
+def forward_records(send: Callable[[bytes], None], levels: Mapping[str, tuple[int, bool]]) -> None:
+    """Configure the loggers of this worker like those of the calling process, with handlers that forward records.
+
+    Args:
+        send: sends a pickled record.
+        levels: what `configured_levels` has returned in the calling process.
+    """
+    if _main_is_renamed():
+        levels = {_renamed(name, "__main__", "__mp_main__"): entry for name, entry in levels.items()}
+    for name in {"", "flowkit", *levels}:
         logger = logging.getLogger(name or None)
-        level, handled = heard.get(name, (logger.level, True))
+        level, has_handlers = levels.get(name, (logger.level, True))
         logger.setLevel(level)
-        if handled or not name:
+        if has_handlers or not name:
             logger.handlers.clear()
-        if not logger.handlers and not heard:
-            logger.addHandler(logging.NullHandler())  # nobody listens there, so nothing is printed here
+        if not logger.handlers and not levels:
+            logger.addHandler(logging.NullHandler())  # else warnings are printed to standard error
     for name, logger in _loggers().items():
-        if not name or not logger.propagate:  # the ends of the roads that records take
-            logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _Forwarder)]
-            if heard:
-                logger.addHandler(_Forwarder(send))
+        if not name or not logger.propagate:  # loggers where propagation ends
+            logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _ForwardingHandler)]
+            if levels:
+                logger.addHandler(_ForwardingHandler(send))
 
 
-def handle(data: bytes, where: dict[str, str]) -> None:
-    """Hand a record from a worker to the handlers of this process; flowkit's own are told where they are from."""
+def handle_record(data: bytes, context: dict[str, str]) -> None:
+    """Handle a record from a worker in this process.
+
+    Args:
+        data: the pickled record.
+        context: attributes that records of flowkit get: run, pipeline and task.
+    """
     try:
         record = logging.makeLogRecord(pickle.loads(data))
     except BaseException as error:  # unpickling runs the user's code
-        if is_for_the_program(error):
+        if is_interrupt(error):
             raise
         return
-    if record.name.partition(".")[0] == "flowkit" and not hasattr(record, "run_id"):  # else of a run within the task
-        vars(record).update(where | vars(record))
-    if _is_script():  # in a worker too, for the workers of a run inside a task
+    if record.name.partition(".")[0] == "flowkit" and not hasattr(record, "run_id"):  # else of a run inside the task
+        vars(record).update(context | vars(record))
+    if _main_is_renamed():  # this is a worker, too, and runs a pipeline inside a task
         record.name = _renamed(record.name, "__main__", "__mp_main__")
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):
-        _guarded(logger.handle, record)
+        _call_logger(logger.handle, record)
 
 
-def tell(message: str, facts: dict[str, Any]) -> None:
-    """Say something in the voice of this executor."""
-    _guarded(logging.getLogger("flowkit").info, "%s", message, extra=facts)
+def log_info(message: str, extra: dict[str, Any]) -> None:
+    """Log a message to the logger ``flowkit``, at level INFO."""
+    _call_logger(logging.getLogger("flowkit").info, "%s", message, extra=extra)
 
 
-def _guarded(log: Callable[..., object], *args: Any, **options: Any) -> None:
-    """Call a logger: one of its handlers, which are the user's, may fail, and no task is to blame for that."""
+def _call_logger(log: Callable[..., object], *args: Any, **options: Any) -> None:
+    """Call a method of a logger; warn if a handler raises, because no task is at fault."""
     try:
         log(*args, **options)
     except Exception as error:
-        report(f"a log handler failed: {described(error)}")
+        report(f"a log handler failed: {describe_error(error)}")

@@ -21,7 +21,7 @@ from weakref import WeakSet
 from flowkit_core._first_run import current_line, first_run_line
 from flowkit_core.pipelines import pipeline
 
-from .safe_text import described
+from .safe_text import describe_error
 
 if TYPE_CHECKING:
     import ast
@@ -181,7 +181,7 @@ class Script:
         if isinstance(error, SystemExit) and self._first_run_line is None:  # the end of the script
             return
         line = self._line_of(error)
-        self._failure = described(error) + (f" in line {line}" if line else "")
+        self._failure = describe_error(error) + (f" in line {line}" if line else "")
         self._excluded = [statement for statement in self._body if (statement.end_lineno or 0) >= line]
 
     def check(self, function: Any) -> None:

@@ -1,8 +1,8 @@
-"""Notes on exceptions of tasks whose worker process lacks a global variable of the caller.
+"""Notes on exceptions that a task raised because its worker does not have a global variable of the calling process.
 
 A spawned worker imports the modules itself, so a global that ``main()`` sets before ``run()`` does not exist there, or
-has the value that the top level of the module gave it. The worker finds out which globals an exception is about
-(:func:`used`); the process that called ``run()`` compares them with its own (:func:`explain`).
+has the value that the top level of the module gave it. The worker finds the globals that may have caused an exception
+(:func:`find_globals_used`); the calling process compares them with its own (:func:`explain`).
 """
 
 from __future__ import annotations
@@ -13,49 +13,50 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .safe_text import kind_of, tried
+from .safe_text import try_or, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-_READS = ("LOAD_GLOBAL", "LOAD_NAME")
-_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD")
-_ABSENT = ("name", "member")
-_MAIN = ("__main__", "__mp_main__")
-_WHERE = "in the process that called run()"
+_GLOBAL_READS = ("LOAD_GLOBAL", "LOAD_NAME")
+_ATTRIBUTE_READS = ("LOAD_ATTR", "LOAD_METHOD")
+_ABSENT_KINDS = ("name", "member")
+_MAIN_NAMES = ("__main__", "__mp_main__")
+_IN_CALLER = "in the process that called run()"
 
 
-class Place(NamedTuple):
+class GlobalVariable(NamedTuple):
     """A global variable.
 
     Attributes:
         module: name of the module.
         name: its name.
-        copied: whether the worker has a copy of the caller's globals, made when the run began: by a fork, or by value.
+        is_copy: whether the worker has a copy of the globals of the calling process, made when the run began: it is a
+            fork, or the function was sent by value.
     """
 
     module: str
     name: str
-    copied: bool
+    is_copy: bool
 
 
-class Used(NamedTuple):
-    """The globals that an exception is about.
+class GlobalsUsed(NamedTuple):
+    """The globals that may have caused an exception.
 
     Attributes:
-        kind: what the worker lacks: ``"name"`` (the global itself), ``"member"`` (the same, read by way of the module),
-            ``"attribute"`` or ``"key"`` (of the value of the global), or ``"value"`` (the global is None).
-        places: the candidate globals.
+        kind: what does not exist in the worker: ``"name"`` (the global), ``"member"`` (the same, read as an attribute
+            of the module), ``"attribute"`` or ``"key"`` (of the value of the global), ``"value"`` (the global is None).
+        candidates: the globals.
         item: the attribute or the key.
     """
 
     kind: str
-    places: tuple[Place, ...]
+    candidates: tuple[GlobalVariable, ...]
     item: str | int = ""
 
 
-def used(error: BaseException) -> Used | None:
+def find_globals_used(error: BaseException) -> GlobalsUsed | None:
     """In the worker: return the globals that may have caused an exception; None for other exceptions."""
     frame = _innermost(error)
     if frame is None:
@@ -63,49 +64,50 @@ def used(error: BaseException) -> Used | None:
     if isinstance(error, NameError):
         name, code = error.name, frame.f_code
         is_local = isinstance(error, UnboundLocalError) or name in code.co_freevars or name in code.co_cellvars
-        return None if is_local or not name else Used("name", (_place(frame.f_globals, name),))
+        return None if is_local or not name else GlobalsUsed("name", (_global_variable(frame.f_globals, name),))
     if isinstance(error, ImportError):
         name = str(error).removeprefix("cannot import name '").partition("' from ")[0]
         module = sys.modules.get(error.name or "")
-        return None if module is None else Used("member", (_place(vars(module), name),))
+        return None if module is None else GlobalsUsed("member", (_global_variable(vars(module), name),))
     if isinstance(error, AttributeError) and type(error.obj) is ModuleType:
-        return Used("member", (_place(vars(error.obj), error.name or ""),))
+        return GlobalsUsed("member", (_global_variable(vars(error.obj), error.name or ""),))
     if isinstance(error, AttributeError) and error.name and error.obj is not None:
-        return Used("attribute", _globals(frame, lambda value: value is error.obj), error.name)
+        return GlobalsUsed("attribute", _globals_read(frame, lambda value: value is error.obj), error.name)
     if isinstance(error, KeyError) and error.args and type(key := error.args[0]) in (str, int):
-        return Used("key", _globals(frame, lambda value: type(value) is dict and key not in value), key)
+        return GlobalsUsed("key", _globals_read(frame, lambda value: type(value) is dict and key not in value), key)
     if isinstance(error, (AttributeError, TypeError)) and "NoneType" in str(error):
-        return Used("value", _globals(frame, lambda value: value is None))
+        return GlobalsUsed("value", _globals_read(frame, lambda value: value is None))
     return None
 
 
-def explain(found: Used) -> str:
-    """In the calling process: return a note on the first global that the worker lacks; empty if there is none.
+def explain(found: GlobalsUsed) -> str:
+    """In the calling process: return a note on the first global that the worker does not have, or an empty text.
 
     Args:
-        found: what :func:`used` returned in the worker.
+        found: what :func:`find_globals_used` returned in the worker.
     """
     kind, item = found.kind, found.item
-    for place in found.places:
-        module_name, name, _ = place
-        is_script = module_name in _MAIN
+    for variable in found.candidates:
+        module_name, name, _ = variable
+        is_script = module_name in _MAIN_NAMES
         module = sys.modules.get("__main__" if is_script else module_name)
-        facts = vars(module) if module is not None else {}
+        variables = vars(module) if module is not None else {}
         owner = "the script" if is_script else f"module {module_name!r}"
-        if name not in facts:
+        if name not in variables:
             if kind == "name" and module is not None and name in vars(builtins):
-                what = f"{name!r} was added to the module builtins {_WHERE}, but not in the worker"
+                what = f"{name!r} was added to the module builtins {_IN_CALLER}, but not in the worker"
                 return f"flowkit: {what}: add it at the top level of {owner} too"
             continue
-        if kind in _ABSENT:
-            what = f"{name!r} is a global of {owner} {_WHERE}, but not in the worker"
-        elif not _has(facts[name], kind, item):
+        if kind in _ABSENT_KINDS:
+            what = f"{name!r} is a global of {owner} {_IN_CALLER}, but not in the worker"
+        elif not _has(variables[name], kind, item):
             continue
         elif kind == "value":
-            what = f"the global {name!r} of {owner} is None in the worker, but of type {kind_of(facts[name])} {_WHERE}"
+            kind_here = type_name(variables[name])
+            what = f"the global {name!r} of {owner} is None in the worker, but of type {kind_here} {_IN_CALLER}"
         else:
-            what = f"the global {name!r} of {owner} has the {kind} {item!r} {_WHERE}, but not in the worker"
-        why, top = _reason(kind, place, getattr(module, "__file__", None) if is_script else None)
+            what = f"the global {name!r} of {owner} has the {kind} {item!r} {_IN_CALLER}, but not in the worker"
+        why, top = _reason(kind, variable, getattr(module, "__file__", None) if is_script else None)
         return f"flowkit: {what}: {why}. Pass it as a parameter with run(params=...), make it in the task, or {top}"
     return ""
 
@@ -118,53 +120,70 @@ def _innermost(error: BaseException) -> FrameType | None:
     return None if trace is None else trace.tb_frame
 
 
-def _place(facts: dict[str, Any], name: str) -> Place:
-    """Return the `Place` of a global, given the globals in which it was looked up."""
-    module_name = str(facts.get("__name__"))
-    module = sys.modules.get("__main__" if module_name in _MAIN else module_name)
+def _global_variable(variables: dict[str, Any], name: str) -> GlobalVariable:
+    """Return a `GlobalVariable`.
+
+    Args:
+        variables: the globals in which it was looked up.
+        name: its name.
+    """
+    module_name = str(variables.get("__name__"))
+    module = sys.modules.get("__main__" if module_name in _MAIN_NAMES else module_name)
     is_fork = type(sys.modules["__main__"]) is ModuleType  # in a spawned worker, __main__ is an instance of a subclass
-    return Place(module_name, name, is_fork or getattr(module, "__dict__", None) is not facts)
+    return GlobalVariable(module_name, name, is_fork or getattr(module, "__dict__", None) is not variables)
 
 
-def _globals(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[Place, ...]:
-    """Return the globals that a frame reads and whose value matches, its own and those of modules (``module.name``)."""
+def _globals_read(frame: FrameType, matches: Callable[[Any], bool]) -> tuple[GlobalVariable, ...]:
+    """Return the globals that a frame reads, also as attributes of modules, and whose value matches.
+
+    Args:
+        frame: the frame.
+        matches: returns whether a value matches.
+    """
     from dis import get_instructions
 
     found = []
     before: Any = None  # value of the global that the previous instruction read
     for step in get_instructions(frame.f_code):
-        if step.opname in _READS:
-            facts = frame.f_globals
-        elif step.opname in _ATTRIBUTES and type(before) is ModuleType:
-            facts = vars(before)
+        if step.opname in _GLOBAL_READS:
+            variables = frame.f_globals
+        elif step.opname in _ATTRIBUTE_READS and type(before) is ModuleType:
+            variables = vars(before)
         else:
             before = None
             continue
-        before = facts.get(step.argval)
-        if step.argval in facts and matches(before):
-            found.append(_place(facts, step.argval))
+        before = variables.get(step.argval)
+        if step.argval in variables and matches(before):
+            found.append(_global_variable(variables, step.argval))
     return tuple(dict.fromkeys(found))
 
 
 def _has(value: Any, kind: str, item: str | int) -> bool:
+    """Return whether a value is not None, or has a key or an attribute."""
     if kind == "value":
         return value is not None
     if kind == "key":
         return type(value) is dict and item in value
-    return tried(lambda: hasattr(value, str(item)), otherwise=False)
+    return try_or(lambda: hasattr(value, str(item)), otherwise=False)
 
 
-def _reason(kind: str, place: Place, path: str | None) -> tuple[str, str]:
-    """Return why a worker lacks a global, and how to set it so that workers have it; ``path`` is that of a script."""
-    if place.copied:
+def _reason(kind: str, variable: GlobalVariable, path: str | None) -> tuple[str, str]:
+    """Return why a worker does not have a global, and where to set it instead.
+
+    Args:
+        kind: as for `GlobalsUsed`.
+        variable: the global.
+        path: path of the script, if it is a global of that.
+    """
+    if variable.is_copy:
         return "workers have the globals as they were when the run began", "set it before run()"
     if path is None:
-        why = "workers import the module themselves, so what main() or another module sets later is not there"
+        why = "workers import the module themselves, so what main() or another module sets later does not exist there"
         return why, "set it at the top level of the module"
-    line, is_guarded = tried(lambda: _binding(path, place.name), (0, False))
+    line, is_guarded = try_or(lambda: _binding(path, variable.name), (0, False))
     if is_guarded:
         why = f"line {line}, which sets it, is under if __name__ == '__main__', which workers do not execute"
-    elif line and kind in _ABSENT:
+    elif line and kind in _ABSENT_KINDS:
         why = f"line {line}, which sets it, is not executed in workers: they execute the script up to its first run()"
     else:
         why = "workers execute only the top level of the script, up to its first run(), and not what main() sets"
@@ -173,7 +192,7 @@ def _reason(kind: str, place: Place, path: str | None) -> tuple[str, str]:
 
 @lru_cache(maxsize=16)
 def _binding(path: str, name: str) -> tuple[int, bool]:
-    """Return the last line of a script's top level that binds a global, and whether that is under the main guard."""
+    """Return the line of the last top-level statement that binds a global; and whether it is under the main guard."""
     import ast
 
     from .main_module_analysis import bound_names

@@ -1,6 +1,24 @@
-"""What travels between a run and its worker processes: frames, what a run says of its surroundings, values.
+"""Frames between a run and its worker processes, and helpers that both sides use.
 
-Everything here is used on both sides.
+A frame is a header (`HEADER`) and a payload. Its kind says what the payload is:
+
+====================  =============  ==================================================================================
+kind                  sent by        payload
+====================  =============  ==================================================================================
+RUN                   driver         pickled dict: surroundings of the calling process; None if they have not changed
+FUNCTION              driver         pickled (number, kind of reference, reference)
+BATCH                 driver         pickled (first ticket, [(number << 3 | mode of arguments, arguments)])
+READY                 worker         empty: the worker has started
+STARTED               worker         empty: the call has started (sent only if an observer asks for it)
+VALUE                 worker         pickled result
+SEGMENT               worker         pickled layout of a result in shared memory; its descriptor is sent on the socket
+ERROR                 worker         exception that the call has raised, see `exception_transport`
+NOT_SERIALIZABLE      worker         pickled (part, type, reason): function, argument or result cannot be transferred
+RETURNED_UNSTARTED    worker         empty: the call was not started, because the one before in its chain failed
+LOG                   worker         pickled attributes of a log record
+CHDIR_FAILED          worker         text of the exception: the worker cannot enter the current folder of the caller
+SCRIPT_SLOW           worker         empty: executing the script takes longer than `SCRIPT_SLOW_AFTER`
+====================  =============  ==================================================================================
 """
 
 from __future__ import annotations
@@ -15,25 +33,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-PROTOCOL = 5
-DEPTH = "FLOWKIT_DEPTH"
-"""The environment variable that says how deep process workers are nested in one another."""
+PICKLE_PROTOCOL = 5
+DEPTH_VARIABLE = "FLOWKIT_DEPTH"
+"""The environment variable with the number of process workers that this process is nested in."""
 
 HEADER = struct.Struct("<QBBxxQd")
-"""Length of what follows, kind, number of file descriptors, ticket, seconds."""
+"""Length of the payload, kind, number of file descriptors sent along, ticket, seconds that the call took."""
 
 TICKET = struct.Struct("<Q")
 
-# to a worker
+# kinds of frames to a worker
 RUN, FUNCTION, BATCH = range(3)
-# items of a batch: how the arguments are given
-BY_POSITION, BY_NAME, SHARED, AS_IT_IS, PREVIOUS, AFTER = range(6)
-# from a worker
-READY, STARTED, VALUE, SEGMENT, ERROR, UNFIT, VOID, LOG, ASTRAY, SLOW = range(10, 20)
+# kinds of frames from a worker
+READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG, CHDIR_FAILED = range(10, 19)
+SCRIPT_SLOW = 19
+# modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
+# result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
+ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)
 
-
-PATIENCE = 5.0
-"""After how many seconds a worker that is still executing the script says so."""
+SCRIPT_SLOW_AFTER = 5.0
+"""Seconds after which a worker that still executes the script sends SCRIPT_SLOW."""
 
 
 def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0, descriptors: int = 0) -> bytes:
@@ -41,23 +60,23 @@ def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0
     return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
 
 
-def of_system(error: BaseException | None) -> bool:
-    """Say whether the system raised an error: it has a number then. What the handler of a signal raises, has none."""
+def has_errno(error: BaseException | None) -> bool:
+    """Return whether the operating system raised an error; an OSError that a signal handler raised has no errno."""
     return isinstance(error, OSError) and error.errno is not None
 
 
-class suppress(contextlib.suppress):  # noqa: N801 - it is what it is named after
-    """Suppress errors of these classes, but not, say, the TimeoutError by which a handler of a signal limits a call."""
+class suppress(contextlib.suppress):  # noqa: N801 - named like its base class
+    """Suppress errors of these classes, except an OSError without errno: a signal handler may raise TimeoutError."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Say whether the error is dropped."""
-        return super().__exit__(kind, error, trace) and (of_system(error) or not isinstance(error, OSError))
+        """Return whether the error is suppressed."""
+        return super().__exit__(kind, error, trace) and (has_errno(error) or not isinstance(error, OSError))
 
 
 def close(descriptor: int) -> None:
-    """Close a descriptor, if it is still open."""
+    """Close a descriptor, if it is open."""
     with suppress(OSError):
         os.close(descriptor)
 
@@ -65,7 +84,7 @@ def close(descriptor: int) -> None:
 # ---- surroundings ----------------------------------------------------------------------------------------------------
 
 
-def folder() -> str | None:
+def current_folder() -> str | None:
     """Return the current folder; None if it was removed."""
     with suppress(OSError):
         return os.getcwd()
@@ -73,31 +92,36 @@ def folder() -> str | None:
 
 
 def environment() -> Mapping[bytes, bytes]:
-    """Return the environment variables, as CPython keeps them: a copy of ``os.environ`` takes fifty times as long."""
-    kept: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
-    return kept
+    """Return the environment variables as CPython stores them: copying ``os.environ`` takes fifty times as long."""
+    stored: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
+    return stored
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 interactive = False
-"""Whether this is a worker of an interactive session: there is no script to import the session's classes from."""
+"""Whether this is a worker of an interactive session: its classes cannot be imported, so cloudpickle is tried."""
 
 
 def dumps(value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
-    """Return the pickle of a value: by value, where it needs to be and can be."""
+    """Return the pickle of a value; by cloudpickle, if pickle fails and this is a worker of an interactive session.
+
+    Args:
+        value: the value.
+        buffers: receives the out-of-band buffers; None means that they are part of the pickle.
+    """
     try:
-        return pickle.dumps(value, PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
+        return pickle.dumps(value, PICKLE_PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
     except Exception:
-        if not interactive or (by_value := _cloudpickle()) is None:
+        if not interactive or (by_value := _cloudpickle_dumps()) is None:
             raise
     if buffers is None:
-        return by_value(value, PROTOCOL)
+        return by_value(value, PICKLE_PROTOCOL)
     buffers.clear()
-    return by_value(value, PROTOCOL, buffers.append)
+    return by_value(value, PICKLE_PROTOCOL, buffers.append)
 
 
-def _cloudpickle() -> Callable[..., bytes] | None:
+def _cloudpickle_dumps() -> Callable[..., bytes] | None:
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ModuleNotFoundError:

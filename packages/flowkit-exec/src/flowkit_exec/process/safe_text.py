@@ -1,10 +1,10 @@
-"""Foreign exceptions and values in words: whatever their classes do when they are asked, these functions never fail."""
+"""``str()`` and ``repr()`` of the user's objects; these functions never raise."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core.failures import describe_error
+from flowkit_core import failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,38 +13,39 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     U = TypeVar("U")
 
-LONGEST_TEXT = 1 << 20
+MAX_TEXT = 1 << 20
+"""Maximum length of a text, in characters."""
 
 
-def described(error: BaseException) -> str:
-    """Return the type and the message of an exception, whatever its class does when it is asked."""
-    return safe(lambda: describe_error(error))
+def describe_error(error: BaseException) -> str:
+    """Return type and message of an exception."""
+    return safe_str(lambda: failures.describe_error(error))
 
 
-def kind_of(value: Any) -> str:
-    """Return the name of the type of a value, whatever that does when it is asked."""
-    return safe(lambda: type(value).__name__)
+def type_name(value: Any) -> str:
+    """Return the name of the type of a value."""
+    return safe_str(lambda: type(value).__name__)
 
 
-def shown(value: Any) -> str:
-    """Return ``repr(value)``, whatever it does."""
-    return safe(lambda: repr(value))
+def safe_repr(value: Any) -> str:
+    """Return ``repr(value)``, or ``"<unprintable>"`` if it raises."""
+    return safe_str(lambda: repr(value))
 
 
-def safe(text: Callable[[], str], longest: int = LONGEST_TEXT) -> str:
-    """Return a text that foreign code makes, as a plain one, whatever that does."""
-    return tried(lambda: clipped(str.__str__(str(text())), longest), "<unprintable>")
+def safe_str(make: Callable[[], str], longest: int = MAX_TEXT) -> str:
+    """Return the text that a function returns, as an exact `str`; ``"<unprintable>"`` if it raises."""
+    return try_or(lambda: clip(str.__str__(str(make())), longest), "<unprintable>")
 
 
-def tried(make: Callable[[], T], otherwise: U) -> T | U:
-    """Return what foreign code makes, or something else where it fails in whatever way."""
+def try_or(make: Callable[[], T], otherwise: U) -> T | U:
+    """Return what a function returns, or another value if it raises anything."""
     try:
         return make()
     except BaseException:
         return otherwise
 
 
-def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
+def clip(text: str, longest: int = MAX_TEXT) -> str:
     """Return a text, without its middle if it is longer than ``longest`` characters."""
     if len(text) <= longest:
         return text
@@ -52,8 +53,11 @@ def clipped(text: str, longest: int = LONGEST_TEXT) -> str:
     return f"{text[:half]}\n... ({len(text) - longest} characters left out) ...\n{text[-half:]}"
 
 
-def is_for_the_program(error: BaseException) -> bool:
-    """Say whether an exception came upon the user's code from outside: an interrupt, or out of a signal's handler."""
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception is an interrupt: a `KeyboardInterrupt`, or raised by a signal handler.
+
+    The user's code did not raise it, so no task fails because of it.
+    """
     if isinstance(error, KeyboardInterrupt):
         return True
     import signal

@@ -1,4 +1,4 @@
-"""Errors for what cannot travel between processes, in words that name the task, the object and the way out."""
+"""Builders of `SerializationError` for functions, arguments and results that cannot be sent to another process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
 
-from . import protocol as wire
-from .safe_text import described, kind_of
+from . import protocol
+from .safe_text import describe_error, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,38 +16,55 @@ if TYPE_CHECKING:
     from flowkit_core import Node
 
 
-def bad_argument(node: Node, args: Sequence[Any], kwargs: dict[str, Any], error: BaseException) -> SerializationError:
-    """Return an error that names the argument which cannot be pickled."""
+def unpicklable_argument(
+    node: Node, args: Sequence[Any], kwargs: dict[str, Any], error: BaseException
+) -> SerializationError:
+    """Return the error for arguments that cannot be pickled; it names the first such argument.
+
+    Args:
+        node: the node.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        error: the exception raised when all of them were pickled.
+    """
     named = {**dict(zip(node.parameters.positional, args, strict=False)), **kwargs}
     for name, value in named.items():
         try:
-            pickle.dumps(value, wire.PROTOCOL)
+            pickle.dumps(value, protocol.PICKLE_PROTOCOL)
         except BaseException as own:
-            reason = f"{name!r} is a {kind_of(value)}, which cannot be pickled ({described(own)})"
+            reason = f"{name!r} is a {type_name(value)}, which cannot be pickled ({describe_error(own)})"
             break
     else:
-        reason = f"cannot be pickled ({described(error)})"
+        reason = f"cannot be pickled ({describe_error(error)})"
     return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
 
 
-def unfit(node: Node, what: str, value_type: str, reason: str) -> SerializationError:
-    """Return the error for a function, argument or result that could not be transferred."""
-    if what == "result":
+def transfer_error(node: Node, part: str, value_type: str, reason: str) -> SerializationError:
+    """Return the error for a call that failed in the worker before or after the function ran.
+
+    Args:
+        node: the node.
+        part: ``"result"``, ``"argument"``, ``"function"``, or ``"script"`` for a function that was not found because
+            the script raised an exception in the worker.
+        value_type: name of the type of the result.
+        reason: the exception in the worker.
+    """
+    if part == "result":
         return SerializationError(
             node.name,
-            what,
+            part,
             f"is a {value_type}, which cannot be pickled ({reason})",
             "return plain data, or use executor='thread'",
         )
-    if what == "argument":
+    if part == "argument":
         return SerializationError(
             node.name,
-            what,
-            f"could not be rebuilt in the worker ({reason})",
+            part,
+            f"could not be unpickled in the worker ({reason})",
             "pass plain data, or a class that workers can import",
         )
     hint = "define it at the top level of a module, or of the script before its first run()"
-    if what == "script":
+    if part == "script":
         hint = "put what must happen once under if __name__ == '__main__', into a task, or after run()"
     reason = f"could not be found in the worker ({reason})"
     return SerializationError(node.name, "function", reason, f"{hint}; or use executor='thread'")

@@ -1,8 +1,8 @@
 """Large values in shared memory: written once, mapped by every process that needs them.
 
-A large value goes into an anonymous segment whose file descriptor is sent along. It has no name, so the operating
-system frees it with its last user, whatever way that one ended. It is mapped copy-on-write: every task sees a value of
-its own, and only the pages that a task changes are ever copied.
+A large value is written into an anonymous *segment*, whose file descriptor is sent to other processes. The segment has
+no name, so the operating system frees it when the last process closes it, however that process ended. It is mapped
+copy-on-write: a task that changes the value changes its own copy of the pages that it touches.
 """
 
 from __future__ import annotations
@@ -15,38 +15,39 @@ import weakref
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from . import protocol as wire
+from . import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 Layout = tuple[int, tuple[tuple[int, int], ...]]
+"""What a segment contains: the length of the pickle, and the start and end of each out-of-band buffer."""
 
-MOST_DESCRIPTORS = 64
-"""How many file descriptors are sent with one call; further large values go the ordinary way."""
+MAX_DESCRIPTORS = 64
+"""Maximum number of file descriptors that are sent with one call; further large values are sent on the socket."""
 
-LARGE = 64 * 1024
-"""Values whose pickle has at least so many bytes travel in shared memory."""
+MIN_SHARED_SIZE = 64 * 1024
+"""Bytes from which the pickle of a value is put into shared memory."""
 
 
-def encode(value: Any, dumps: Callable[..., bytes] = wire.dumps) -> bytes | tuple[int, Layout]:
-    """Return the pickle of a value; for a large one, the descriptor and layout of a segment that holds it."""
+def encode(value: Any, dumps: Callable[..., bytes] = protocol.dumps) -> bytes | tuple[int, Layout]:
+    """Return the pickle of a value; for a large one, the descriptor and layout of a segment that contains it."""
     buffers: list[pickle.PickleBuffer] = []
     data = dumps(value, buffers)
-    if not buffers and len(data) < LARGE:
+    if not buffers and len(data) < MIN_SHARED_SIZE:
         return data
     try:
         views = [buffer.raw() for buffer in buffers]
-    except BufferError:  # not contiguous: let pickle make a copy
+    except BufferError:  # not contiguous: make it a part of the pickle
         data, views = dumps(value), []
-    if len(data) + sum(view.nbytes for view in views) < LARGE:
+    if len(data) + sum(view.nbytes for view in views) < MIN_SHARED_SIZE:
         return dumps(value) if views else data
     return write_segment(data, views)
 
 
 def write_segment(data: bytes, views: Sequence[memoryview] = ()) -> tuple[int, Layout]:
-    """Write a pickle and its buffers, each at a multiple of 64 bytes, into a new segment; return both facts of it."""
-    descriptor = _anonymous()
+    """Write a pickle and its buffers, aligned to 64 bytes, into a new segment; return descriptor and layout."""
+    descriptor = _create_segment()
     try:
         spans = []
         end = _write(descriptor, memoryview(data), 0)
@@ -61,7 +62,8 @@ def write_segment(data: bytes, views: Sequence[memoryview] = ()) -> tuple[int, L
     return descriptor, (len(data), tuple(spans))
 
 
-def _anonymous() -> int:
+def _create_segment() -> int:
+    """Return the descriptor of a new, empty segment."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("flowkit", os.MFD_CLOEXEC)
     import tempfile
@@ -71,6 +73,7 @@ def _anonymous() -> int:
 
 
 def _write(descriptor: int, view: memoryview, start: int) -> int:
+    """Write a buffer at a position; return the position after it."""
     view = view.cast("B") if view.nbytes else view[:0]
     done = 0
     while done < view.nbytes:
@@ -86,17 +89,17 @@ def read_segment(descriptor: int, layout: Layout) -> Any:
     return pickle.loads(view[:length], buffers=[view[start:end] for start, end in spans])
 
 
-_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_WITHOUT_DESCRIPTOR: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _mappings: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 def _mapped(descriptor: int, size: int) -> memoryview:
-    """Return the bytes of a segment: a private mapping, or a copy where every mapping would keep a descriptor open."""
-    if _UNTRACKED or len(_mappings) < descriptor_budget():
+    """Return the bytes of a segment: a private mapping; a copy if too many mappings keep a descriptor open."""
+    if _WITHOUT_DESCRIPTOR or len(_mappings) < descriptor_budget():
         mapping = mmap.mmap(
-            descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **_UNTRACKED
+            descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **_WITHOUT_DESCRIPTOR
         )
-        if not _UNTRACKED:
+        if not _WITHOUT_DESCRIPTOR:
             _mappings.add(mapping)
         return memoryview(mapping)
     copy = memoryview(bytearray(size))
@@ -107,7 +110,7 @@ def _mapped(descriptor: int, size: int) -> memoryview:
 
 
 def workers_within_limits() -> int:
-    """Return how many workers may be had at most: their descriptors must leave some for large values."""
+    """Return the maximum number of workers: their descriptors must leave some for large values."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -115,20 +118,23 @@ def workers_within_limits() -> int:
 
 
 def descriptor_budget() -> int:
-    """Return how many file descriptors may be spent on large values: a quarter of what this process may have open."""
+    """Return the maximum number of file descriptors for large values: a quarter of the limit of this process."""
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
 
 
-# ---- those of a run --------------------------------------------------------------------------------------------------
+# ---- the segments of a run -------------------------------------------------------------------------------------------
 
 
 class Segment:
-    """A large value in shared memory: the descriptor that keeps it, and what lies where.
+    """A large value in shared memory.
 
-    The value is held, so that its ``id()`` stays its own.
+    Attributes:
+        value: the value; the reference keeps its ``id()`` unique.
+        descriptor: descriptor of the segment.
+        layout: what the segment contains.
     """
 
     __slots__ = ("descriptor", "layout", "value")
@@ -140,7 +146,7 @@ class Segment:
 
 
 class Segments:
-    """The segments of one run, no more of them than there are descriptors to spare."""
+    """The segments of one run, by the ``id()`` of their values; at most as many as `descriptor_budget` says."""
 
     def __init__(self) -> None:
         self._kept: dict[int, Segment] = {}
@@ -154,25 +160,30 @@ class Segments:
         return self._kept.get(key)
 
     def hold_any(self, values: Iterable[Any]) -> bool:
-        """Say whether any of these values lies in a segment."""
+        """Return whether any of these values is in a segment."""
         return any(id(value) in self._kept for value in values)
 
     def keep(self, value: Any, descriptor: int, layout: Layout) -> None:
-        """Keep a segment for as long as the run goes; or let go of it at once, if there are too many."""
+        """Keep the segment of a value until the run ends; close it if the value has one, or there are too many."""
         known = self._kept.get(id(value))
         if known is not None or len(self._kept) < self._most:
             self._kept[id(value)] = Segment(value, descriptor, layout)
-            descriptor = known.descriptor if known is not None else -1  # unpickling gave an object that was there
+            descriptor = known.descriptor if known is not None else -1  # unpickling returned an existing object
         if descriptor >= 0:
-            wire.close(descriptor)
+            protocol.close(descriptor)
 
     def share(self, values: Iterable[Any], size: int, dumps: Callable[..., bytes]) -> bool:
-        """Put what is large among arguments, whose pickle has this size, into segments; say whether anything was.
+        """Put large arguments into segments; return whether there was one.
 
-        Results of workers are there already. These come from ``run(params=...)``, from the cache or from a record.
+        Results of workers are in segments already. These come from ``run(params=...)``, from the cache or a record.
+
+        Args:
+            values: the arguments of a call.
+            size: size of their pickle, in bytes.
+            dumps: pickles a value; takes a list for its out-of-band buffers.
         """
         new = {id(value): value for value in values if id(value) not in self._kept}
-        if size < LARGE * len(new):  # many small ones: not worth looking at each
+        if size < MIN_SHARED_SIZE * len(new):  # many small ones: pickling each costs more
             return False
         before = len(self._kept)
         for value in new.values():
@@ -180,42 +191,56 @@ class Segments:
                 break
             try:
                 encoded = encode(value, dumps)
-            except OSError:  # no memory there, or no descriptors: the ordinary way
+            except OSError:  # too little shared memory, or too many open files: send them on the socket
                 break
             if not isinstance(encoded, bytes):
                 self.keep(value, *encoded)
         return len(self._kept) > before
 
     def close(self) -> None:
-        """Let go of all of them; values that were read from them stay."""
+        """Close all segments; values that were read from them remain valid."""
         while self._kept:
-            wire.close(self._kept.popitem()[1].descriptor)
+            protocol.close(self._kept.popitem()[1].descriptor)
 
 
 class SharingPickler(pickle.Pickler):
-    """Pickles arguments, and leaves out those that lie in segments: it notes which, to send their descriptors along."""
+    """Pickles arguments, with references to segments in place of the values in them.
+
+    Args:
+        file: receives the pickle.
+        segments: the segments.
+
+    Attributes:
+        used: the segments that the pickle refers to, by index.
+    """
 
     def __init__(self, file: BytesIO, segments: Segments) -> None:
-        super().__init__(file, wire.PROTOCOL)
+        super().__init__(file, protocol.PICKLE_PROTOCOL)
         self._segments = segments
         self.used: list[Any] = []
 
     def persistent_id(self, value: Any) -> int | None:
-        """Return the number of the segment that a value lies in."""
+        """Return the index in ``used`` of the segment of a value; None to pickle it."""
         segment = self._segments.get(id(value))
-        if segment is None or len(self.used) == MOST_DESCRIPTORS:
+        if segment is None or len(self.used) == MAX_DESCRIPTORS:
             return None
         self.used.append(segment)
         return len(self.used) - 1
 
 
 class SharingUnpickler(pickle.Unpickler):
-    """Unpickles arguments, some of which lie in segments."""
+    """Unpickles what `SharingPickler` has pickled.
+
+    Args:
+        data: the pickle.
+        descriptors: descriptors of the segments that it refers to.
+        layouts: their layouts.
+    """
 
     def __init__(self, data: bytes, descriptors: Sequence[int], layouts: Sequence[Layout]) -> None:
         super().__init__(BytesIO(data))
         self._shared = list(zip(descriptors, layouts, strict=True))
 
-    def persistent_load(self, number: int) -> Any:
-        """Return the value in the segment of that number."""
-        return read_segment(*self._shared[number])
+    def persistent_load(self, index: int) -> Any:
+        """Return the value in a segment."""
+        return read_segment(*self._shared[index])

@@ -1,8 +1,9 @@
-"""A worker process: takes batches of calls from its pipe, makes them one by one, and sends each outcome at once.
+"""Class `Worker`: the main loop of a worker process.
 
-A call is begun only with its *ticket*. Tickets lie in a second pipe, which the worker and the run both may read:
-whoever takes a ticket out owns the call. So the run can take back, at any moment, whatever a worker has not begun: to
-give it to an idle worker, or because the run has failed, or because the worker died.
+A worker receives batches of calls on its socket, makes the calls one after the other, and sends each outcome at once.
+It may start a call only with its *ticket*. Tickets lie in a pipe that both the worker and the calling process read:
+whoever reads a ticket owns its call. So the calling process can withdraw, at any moment, the calls that the worker has
+not started: to give them to an idle worker, because the run is stopped, or because the worker died.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from flowkit_core import _initial_environment
 from flowkit_core.failures import clear_frames, strip_traceback
 from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 
-from . import protocol as wire
+from . import protocol
 from .exception_transport import pack_error
-from .safe_text import described, kind_of
-from .shared_memory import MOST_DESCRIPTORS, SharingUnpickler, encode
+from .safe_text import describe_error, type_name
+from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,51 +39,48 @@ if TYPE_CHECKING:
     from .main_module import Script
     from .shared_memory import Layout
 
-_FEW_BITS = 4096
-_CONTROL = socket.CMSG_SPACE(4 * MOST_DESCRIPTORS)
-_LOST = -1
-"""In the place of a descriptor for which there was no room."""
-_SMALL = frozenset((float, bool, type(None)))  # of one size, whatever the value
+_SMALL_INT_BITS = 4096
+_SMALL_TYPES = frozenset((float, bool, type(None)))  # pickling them cannot fail, and takes few bytes
+_CONTROL_SIZE = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
+_NO_DESCRIPTOR = -1
+"""In place of a descriptor that this process could not receive."""
 
 
 def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
-    """Be a worker that was started as a fresh process."""
+    """Entry point of a spawned worker.
+
+    Args:
+        channel: descriptor of the socket; this and the other descriptors are as for `Worker`.
+        outcomes: descriptor of the outcomes pipe.
+        tickets: descriptor of the tickets pipe.
+        lifeline: descriptor of the lifeline pipe.
+        main_module: what `describe_main` has returned in the calling process.
+    """
     for descriptor in (channel, outcomes, tickets, lifeline):
         os.set_inheritable(descriptor, False)
     from .main_module import MainModule
 
-    # what is pickled by reference to either name is found in the script
+    # pickles refer to the script by either name
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main = MainModule(main_module)
-    wire.interactive = main_module is None
-    _settle_in()
+    protocol.interactive = main_module is None
+    set_up_process()
     worker = Worker(channel, outcomes, tickets, lifeline, {})
     worker.script = main._flowkit_script
-    worker.script.surroundings = worker.as_it_began
+    worker.script.surroundings = worker.at_program_start
     worker.serve()
 
 
-def _bind(lifeline: int) -> bool:
-    """Let the kernel end this process and its group with the lifeline, also while a task holds the GIL: Linux only."""
-    try:
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    except (AttributeError, OSError):
-        return False
-    return True
-
-
-def _settle_in() -> None:
+def set_up_process() -> None:
+    """Prepare standard streams and signals of a worker process."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: nothing else must get its number, or what a task prints would go there
+        except OSError:  # closed: a file that is opened later would get the number, and what a task prints
             os.open(os.devnull, os.O_RDWR)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(
-            signal.SIGINT, _ignore
-        )  # the run decides; a handler, unlike SIG_IGN, is not handed on to subprocesses
-    for number in (signal.SIGTTIN, signal.SIGTTOU):  # in a background group, the terminal would stop it, for ever
+        # the calling process decides; subprocesses do not inherit a handler, as they would SIG_IGN
+        signal.signal(signal.SIGINT, _ignore)
+    for number in (signal.SIGTTIN, signal.SIGTTOU):  # workers are a background process group: a terminal stops those
         signal.signal(number, signal.SIG_IGN)
     import faulthandler
 
@@ -92,17 +90,416 @@ def _settle_in() -> None:
         return
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)  # what a task prints is not lost when the worker ends
+            stream.reconfigure(line_buffering=True)  # what a task prints is not lost when the worker is killed
 
 
-def _move_into(surroundings: dict[str, Any]) -> None:
+def _ignore(_number: int, _frame: object) -> None:
+    """Signal handler that does nothing."""
+
+
+def _bind_to_lifeline(lifeline: int) -> bool:
+    """Have the kernel kill this process group when the lifeline closes, even if a task holds the GIL (Linux only)."""
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _wait_for_lifeline(lifeline: int) -> None:
+    """Body of the lifeline thread: wait for the end of the calling process, then kill the process group of the worker.
+
+    The group includes the processes that tasks have started.
+    """
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    with suppress(AttributeError, OSError):  # a fork of the calling process keeps the lifeline open (Linux only)
+        poll.register(os.pidfd_open(os.getppid()), select.POLLIN)
+    poll.poll()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _exit_now(code: int) -> None:
+    """Exit without finalizing the interpreter: atexit functions, finalizers and threads of tasks may hang."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(code)
+
+
+class Worker:
+    """The main loop of a worker process.
+
+    Args:
+        channel: descriptor of the socket on which batches arrive, and on which file descriptors are sent.
+        outcomes: descriptor of the write end of the pipe for outcomes; small writes are cheaper than on a socket.
+        tickets: descriptor of the read end of the ticket pipe, which does not block.
+        lifeline: descriptor of the read end of a pipe to which nothing is written: it closes when the calling process
+            ends.
+        functions: function number -> function, for a fork of the calling process.
+
+    Attributes:
+        script: the script of the calling process; None in a fork, which has it already.
+    """
+
+    def __init__(
+        self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]
+    ) -> None:
+        self.script: Script | None = None
+        self._socket = socket.socket(fileno=channel)
+        self._socket.setblocking(True)
+        self._outcomes = outcomes
+        self._sending = Lock()  # threads of tasks may log
+        self._queued: deque[bytes] = deque()  # signal handlers and __del__ may log while the lock is held
+        self._is_forked_child = False
+        self._tickets = tickets
+        self._functions = functions
+        self._references: dict[int, tuple[str, Any]] = {}
+        self._buffer = bytearray()
+        self._descriptors: list[int] = []
+        self._calls: dict[int, tuple[int, Any]] = {}  # ticket -> function number and mode, arguments
+        self._shared: dict[int, list[int]] = {}  # ticket -> descriptors that were sent with the call
+        self._ticket = 0  # of the running call
+        self._reports_starts = False
+        self._surroundings: dict[str, Any] = {"log_levels": {}, "fail_fast": True}
+        is_bound = _bind_to_lifeline(lifeline)
+        try:
+            Thread(target=_wait_for_lifeline, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
+        except RuntimeError:  # the system cannot start more threads
+            if not is_bound:
+                raise
+        os.register_at_fork(after_in_child=self._detach_forked_child)
+
+    def serve(self) -> None:
+        """Make calls until the calling process closes the socket; then exit."""
+        code = 1
+        try:
+            self._send(protocol.frame(protocol.READY))
+            while True:
+                self._handle(*self._receive())
+                self._run_calls()
+                self._drop_calls()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            code = 0
+        except SystemExit as exit_request:  # in a process that a task has forked
+            code = exit_request.code if isinstance(exit_request.code, int) else exit_request.code is not None
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            _exit_now(code)
+
+    # ---- frames --------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> tuple[int, memoryview, list[int]]:
+        """Wait for a frame; return its kind, its payload and the descriptors that were sent with it."""
+        buffer, header = self._buffer, protocol.HEADER
+        need = header.size
+        while True:
+            if len(buffer) >= header.size:
+                length, kind, count, _, _ = header.unpack_from(buffer)
+                need = header.size + length
+                if len(buffer) >= need:
+                    payload = bytes(memoryview(buffer)[header.size : need])
+                    del buffer[:need]
+                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+                    return kind, memoryview(payload), own
+            data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL_SIZE)
+            if not data:
+                raise EOFError
+            buffer += data
+            arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
+            for descriptor in arrived:
+                os.set_inheritable(descriptor, False)
+            if flags & socket.MSG_CTRUNC:  # this process cannot open so many files
+                arrived += [_NO_DESCRIPTOR] * (_count_descriptors(buffer) - len(self._descriptors) - len(arrived))
+            self._descriptors += arrived
+
+    def _send(self, data: bytes) -> None:
+        """Send a frame, waiting for other threads."""
+        with self._sending:
+            self._write(data)
+        if self._queued:
+            self._send_queued()
+
+    def _send_or_queue(self, data: bytes) -> None:
+        """Send a frame, or queue it while another is being sent: a signal handler may call this meanwhile."""
+        self._queued.append(data)
+        self._send_queued()
+
+    def _send_queued(self) -> None:
+        while self._queued and self._sending.acquire(blocking=False):
+            try:
+                while self._queued:
+                    self._write(self._queued.popleft())
+            finally:
+                self._sending.release()
+
+    def _write(self, data: bytes) -> None:
+        sent = os.write(self._outcomes, data)
+        while sent < len(data):
+            sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
+
+    def _detach_forked_child(self) -> None:
+        """In a process forked by a task: redirect the worker's descriptors to /dev/null."""
+        self._is_forked_child = True
+        descriptors = (self._socket.fileno(), self._outcomes, self._tickets)
+        os.close(self._outcomes)  # first: the process may be unable to open one more
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in descriptors:
+            if descriptor != null:
+                os.dup2(null, descriptor, inheritable=False)
+        if null not in descriptors:
+            os.close(null)
+        self._sending = Lock()
+        if "flowkit_exec.process.log_forwarding" in sys.modules:
+            from .log_forwarding import forward_records
+
+            forward_records(self._send_record, {})
+
+    def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
+        """Handle a frame."""
+        message = pickle.loads(payload)
+        if kind == protocol.BATCH:
+            first, items = message
+            self._calls.update(zip(range(first, first + len(items)), items))
+            if descriptors:
+                self._shared[first] = descriptors
+        elif kind == protocol.FUNCTION:
+            number, reference_kind, reference = message
+            self._references[number] = reference_kind, reference
+            self._functions.pop(number, None)
+        elif kind == protocol.RUN:
+            if message is not None:  # else the surroundings are those of the run before
+                self._surroundings, self._reports_starts = message, message["reports_starts"]
+                _initial_environment.captured = message["at_start"]  # for workers of a run inside a task
+                self._set_run_line(message["run_line"])
+                self._forward_logs()
+            self._enter_surroundings()
+            for number in [number for number, (kind, _) in self._references.items() if kind == "pickle"]:
+                del self._references[number]  # sent by value, for one run
+                self._functions.pop(number, None)
+
+    # ---- surroundings --------------------------------------------------------------------------------------------
+
+    def _set_run_line(self, line: int | None) -> None:
+        """Store the line of the script that called ``run()``; look its functions up again if that is another line."""
+        if self.script is None or self.script.run_line == line:
+            return
+        self.script.run_line = line
+        for number, (kind, reference) in self._references.items():
+            if kind == "name" and reference[0] == "__main__":
+                self._functions.pop(number, None)
+
+    def _enter_surroundings(self) -> None:
+        """Set import path, folder, arguments and environment to those of the calling process; tasks may change them."""
+        sys.path[:] = self._surroundings["path"]
+        try:
+            _enter(self._surroundings)
+        except OSError as error:  # no task may run in another folder
+            text = describe_error(error).encode(errors="backslashreplace")
+            self._send(protocol.frame(protocol.CHDIR_FAILED, text))
+            raise EOFError from error
+
+    @contextlib.contextmanager
+    def at_program_start(self) -> Iterator[None]:
+        """Set folder, arguments and environment to those that the program began with, in a block that runs its script.
+
+        Sends SCRIPT_SLOW if the block takes long.
+        """
+        surroundings = self._surroundings
+        depth = os.fsencode(protocol.DEPTH_VARIABLE)
+        environment = {**surroundings["at_start"]["environment"], depth: surroundings["environment"][depth]}
+        with suppress(OSError):  # the folder was removed
+            _enter({**surroundings["at_start"], "environment": environment})
+        timer = Timer(protocol.SCRIPT_SLOW_AFTER, self._send_or_queue, [protocol.frame(protocol.SCRIPT_SLOW)])
+        timer.daemon = True
+        with suppress(RuntimeError):  # the system cannot start more threads
+            timer.start()
+        try:
+            with _logging_disabled() if surroundings["log_levels"] else contextlib.nullcontext():
+                yield
+        finally:
+            timer.cancel()
+            self._enter_surroundings()
+            self._forward_logs()
+
+    def _forward_logs(self) -> None:
+        """Forward log records to the calling process; to be repeated after code that may have added handlers."""
+        if self._surroundings["log_levels"] or "logging" in sys.modules:
+            from .log_forwarding import forward_records
+
+            forward_records(self._send_record, self._surroundings["log_levels"])
+
+    def _send_record(self, data: bytes) -> None:
+        self._send_or_queue(protocol.frame(protocol.LOG, data, self._ticket))
+
+    # ---- calls ---------------------------------------------------------------------------------------------------
+
+    def _run_calls(self) -> None:
+        """Make calls as long as there are tickets."""
+        tickets, calls, functions = self._tickets, self._calls, self._functions
+        read, write, loads, dumps, pack = os.read, os.write, pickle.loads, pickle.dumps, protocol.HEADER.pack
+        number_of, clock, outcomes, sending = int.from_bytes, perf_counter, self._outcomes, self._sending
+        previous, value = 0, None  # ticket and result of the last call, for the next one in a chain
+        while True:
+            try:
+                ticket = number_of(read(tickets, 8), "little")
+            except BlockingIOError:
+                return
+            if not ticket:  # end of file
+                raise EOFError
+            while ticket not in calls:  # its batch is still in transit
+                self._handle(*self._receive())
+            code, data = calls.pop(ticket)
+            mode = code & 7
+            args: Any = ()
+            kwargs: Any = None
+            try:
+                if mode == protocol.ARGS_INLINE:
+                    args = data
+                elif mode == protocol.ARGS_PICKLED:
+                    args = loads(data)
+                elif mode >= protocol.ARGS_FROM_PREVIOUS:
+                    if previous != data:  # the call before has failed
+                        self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+                        continue
+                    args = (value,) if mode == protocol.ARGS_FROM_PREVIOUS else ()
+                else:
+                    args, kwargs = self._load_arguments(ticket, mode, data)
+            except BaseException as error:
+                self._send_transfer_error(ticket, "argument", error)
+                continue
+            finally:
+                previous, value = 0, None
+            func = functions.get(code >> 3)
+            if func is None:
+                func = self._find_function(ticket, code >> 3)
+                if func is None:
+                    continue
+            if self._reports_starts:
+                self._send(protocol.frame(protocol.STARTED, b"", ticket))
+            self._ticket = ticket
+            began = clock()
+            try:
+                value = func(*args, **kwargs) if kwargs else func(*args)
+                if type(value) is CoroutineType:
+                    value = run_coroutine(value)
+            except BaseException as error:
+                if self._is_forked_child:
+                    raise
+                self._send(protocol.frame(protocol.ERROR, pack_error(error), ticket, clock() - began))
+                strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
+                clear_frames((error,))
+                if self._surroundings["fail_fast"]:
+                    self._return_calls()
+                continue
+            finally:
+                args = kwargs = None
+            seconds = clock() - began
+            kind = type(value)
+            if kind in _SMALL_TYPES or (kind is int and value.bit_length() < _SMALL_INT_BITS):
+                data = dumps(value, protocol.PICKLE_PROTOCOL)
+                with sending:
+                    write(outcomes, pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
+                previous = ticket
+            elif self._send_result(ticket, value, seconds):
+                previous = ticket
+            else:
+                value = None
+
+    def _return_calls(self) -> None:
+        """After a failure that may stop the run: return the calls that have not started."""
+        with suppress(BlockingIOError):
+            for (ticket,) in protocol.TICKET.iter_unpack(os.read(self._tickets, 1 << 16)):
+                self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+
+    def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
+        """Return the arguments of a call that takes some by name or from shared memory."""
+        if mode == protocol.ARGS_BY_NAME:
+            args, kwargs = pickle.loads(data)
+            return args, kwargs
+        pickled, layouts = data
+        descriptors = self._shared.pop(ticket)
+        try:
+            if _NO_DESCRIPTOR in descriptors:
+                raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this worker may open no more")
+            args, kwargs = SharingUnpickler(pickled, descriptors, layouts).load()
+        finally:
+            _close_all(descriptors)
+        return args, kwargs
+
+    def _send_result(self, ticket: int, value: Any, seconds: float) -> bool:
+        """Send a result, or the reason why it cannot be sent; return whether it was sent."""
+        try:
+            data = self._encode(value, ticket)
+        except BaseException as error:
+            self._send_transfer_error(ticket, "result", error, type_name(value))
+            return False
+        if type(data) is bytes:
+            self._send(protocol.HEADER.pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
+        else:
+            self._send(protocol.frame(protocol.SEGMENT, pickle.dumps(data), ticket, seconds))
+        return True
+
+    def _encode(self, value: Any, ticket: int) -> bytes | Layout:
+        """Return the pickle of a value; for a large one, send the descriptor of a segment and return its layout."""
+        try:
+            data = encode(value)
+            if isinstance(data, bytes):
+                return data
+            descriptor, layout = data
+            try:  # before the frame, so that it has arrived when the frame is read
+                socket.send_fds(self._socket, [protocol.TICKET.pack(ticket)], (descriptor,))
+            finally:
+                os.close(descriptor)
+        except OSError:  # too little shared memory, or too many open files: send it in the frame
+            return protocol.dumps(value)
+        return layout
+
+    def _find_function(self, ticket: int, number: int) -> Callable[..., Any] | None:
+        """Return the function with a number; None, after sending the reason, if it is not found."""
+        from .function_references import resolve
+        from .main_module import ScriptError, runs_forbidden
+
+        try:
+            with runs_forbidden("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
+                func: Callable[..., Any] = resolve(*self._references[number])
+        except BaseException as error:
+            part = "script" if isinstance(error, ScriptError) else "function"
+            self._send_transfer_error(ticket, part, error)
+            return None
+        finally:
+            self._forward_logs()
+        self._functions[number] = func
+        return func
+
+    def _send_transfer_error(self, ticket: int, part: str, error: BaseException, value_type: str = "") -> None:
+        message = pickle.dumps((part, value_type, describe_error(error)))
+        self._send(protocol.frame(protocol.NOT_SERIALIZABLE, message, ticket))
+
+    def _drop_calls(self) -> None:
+        """Drop the calls that were withdrawn."""
+        for descriptors in self._shared.values():
+            _close_all(descriptors)
+        self._shared.clear()
+        self._calls.clear()
+
+
+def _enter(surroundings: dict[str, Any]) -> None:
+    """Set arguments, environment and folder of this process."""
     sys.argv[:] = surroundings["argv"]
     environment = surroundings["environment"]
-    if wire.environment() != environment:
-        for name in wire.environment().keys() - environment.keys():
+    if protocol.environment() != environment:
+        for name in protocol.environment().keys() - environment.keys():
             del os.environb[name]
         os.environb.update(environment)
-    if surroundings["cwd"] not in (None, wire.folder()):
+    if surroundings["cwd"] not in (None, protocol.current_folder()):
         os.chdir(surroundings["cwd"])
 
 
@@ -121,385 +518,17 @@ def _logging_disabled() -> Iterator[None]:
             logging.disable(before)
 
 
-def _announced(buffer: bytearray) -> int:
-    """Return how many descriptors come with the frames in a buffer."""
+def _count_descriptors(buffer: bytearray) -> int:
+    """Return how many descriptors are sent with the frames in a buffer."""
     total = at = 0
-    while len(buffer) - at >= wire.HEADER.size:
-        length, _, count, _, _ = wire.HEADER.unpack_from(buffer, at)
+    while len(buffer) - at >= protocol.HEADER.size:
+        length, _, count, _, _ = protocol.HEADER.unpack_from(buffer, at)
         total += count
-        at += wire.HEADER.size + length
+        at += protocol.HEADER.size + length
     return total
 
 
 def _close_all(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
-        if descriptor != _LOST:
+        if descriptor != _NO_DESCRIPTOR:
             os.close(descriptor)
-
-
-def _ignore(_number: int, _frame: object) -> None:
-    """Do nothing."""
-
-
-class Worker:
-    """The loop of one worker.
-
-    Args:
-        channel: descriptor of the socket on which batches arrive, and over which descriptors travel.
-        outcomes: descriptor of the write end of the pipe for outcomes: small writes are cheaper there than on a socket.
-        tickets: descriptor of the read end of the ticket pipe, which does not block.
-        lifeline: descriptor of a pipe that nobody writes to: it ends when the process that runs the pipeline does.
-        functions: functions that are here already, by number.
-    """
-
-    def __init__(
-        self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]
-    ) -> None:
-        self._socket = socket.socket(fileno=channel)
-        self._socket.setblocking(True)
-        self._outcomes = outcomes
-        self._sending = Lock()  # threads that a task has started may log
-        self._late: deque[bytes] = deque()  # so may signal handlers and __del__, also while something is being sent
-        self._copied = False
-        self._tickets = tickets
-        self._functions = functions
-        self._references: dict[int, tuple[str, Any]] = {}
-        self._buffer = bytearray()
-        self._descriptors: list[int] = []
-        self._todo: dict[int, tuple[int, Any]] = {}
-        self._shared: dict[int, list[int]] = {}  # descriptors that came with a call
-        self._watched = False
-        self.script: Script | None = None  # None in a fork
-        self._ticket = 0  # of the call that is being made
-        self._fail_fast = True
-        self._told: dict[str, Any] = {"levels": {}}
-        bound = _bind(lifeline)
-        try:
-            Thread(target=_watch, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
-        except RuntimeError:  # the system has no more threads to give
-            if not bound:
-                raise
-        os.register_at_fork(after_in_child=self._fall_silent)
-
-    def serve(self) -> None:
-        """Work until the run hangs up."""
-        code = 1
-        try:
-            self._send(wire.frame(wire.READY))
-            while True:
-                self._handle(*self._receive())
-                self._labor()
-                self._forget()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            code = 0
-        except SystemExit as leaving:  # of a copy
-            code = leaving.code if isinstance(leaving.code, int) else leaving.code is not None
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            leave(code)
-
-    # ---- frames --------------------------------------------------------------------------------------------------
-
-    def _receive(self) -> tuple[int, memoryview, list[int]]:
-        buffer, header = self._buffer, wire.HEADER
-        need = header.size
-        while True:
-            if len(buffer) >= header.size:
-                length, kind, count, _, _ = header.unpack_from(buffer)
-                need = header.size + length
-                if len(buffer) >= need:
-                    payload = bytes(memoryview(buffer)[header.size : need])
-                    del buffer[:need]
-                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-                    return kind, memoryview(payload), own
-            data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL)
-            if not data:
-                raise EOFError
-            buffer += data
-            arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
-            for descriptor in arrived:
-                os.set_inheritable(descriptor, False)
-            if flags & socket.MSG_CTRUNC:  # there was no room for all of them in this process
-                arrived += [_LOST] * (_announced(buffer) - len(self._descriptors) - len(arrived))
-            self._descriptors += arrived
-
-    def _send(self, data: bytes) -> None:
-        with self._sending:
-            self._write(data)
-        if self._late:
-            self._send_late()
-
-    def _send_soon(self, data: bytes) -> None:
-        """Send, now or as soon as what is being sent has gone: for who might interrupt the sender in its own thread."""
-        self._late.append(data)
-        self._send_late()
-
-    def _send_late(self) -> None:
-        while self._late and self._sending.acquire(blocking=False):
-            try:
-                while self._late:
-                    self._write(self._late.popleft())
-            finally:
-                self._sending.release()
-
-    def _write(self, data: bytes) -> None:
-        sent = os.write(self._outcomes, data)
-        while sent < len(data):
-            sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
-
-    def _fall_silent(self) -> None:
-        """In a fork of this process that a task has made: it must not speak for the worker, nor take its work."""
-        self._copied = True
-        ways = (self._socket.fileno(), self._outcomes, self._tickets)
-        os.close(self._outcomes)  # there may be no room for one more
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in ways:
-            if descriptor != nothing:
-                os.dup2(nothing, descriptor, inheritable=False)
-        if nothing not in ways:
-            os.close(nothing)
-        self._sending = Lock()
-        if "flowkit_exec.process.log_forwarding" in sys.modules:
-            from .log_forwarding import forward
-
-            forward(self._send_record, {})
-
-    def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
-        message = pickle.loads(payload)
-        if kind == wire.BATCH:
-            first, items = message
-            self._todo.update(zip(range(first, first + len(items)), items))
-            if descriptors:
-                self._shared[first] = descriptors
-        elif kind == wire.FUNCTION:
-            number, how, what = message
-            self._references[number] = how, what
-            self._functions.pop(number, None)
-        elif kind == wire.RUN:
-            if message is not None:  # else they are as for the run before
-                self._told, self._watched, self._fail_fast = message, message["watched"], message["fail_fast"]
-                _initial_environment.captured = message["began"]  # for workers of a run inside a task
-                self._set_run_line(message["run_line"])
-                self._tend_logs()
-            self._settle()
-            for number in [number for number, (how, _) in self._references.items() if how == "pickle"]:
-                del self._references[number]  # it went by value, for one run
-                self._functions.pop(number, None)
-
-    def _set_run_line(self, line: int | None) -> None:
-        """Store the line of the script that called ``run()``; look its functions up again if that is another line."""
-        if self.script is None or self.script.run_line == line:
-            return
-        self.script.run_line = line
-        for number, (how, what) in self._references.items():
-            if how == "name" and what[0] == "__main__":
-                self._functions.pop(number, None)
-
-    def _settle(self) -> None:
-        """Make the surroundings those of the process that runs the pipeline, whatever tasks have made of them here."""
-        sys.path[:] = self._told["path"]
-        try:
-            _move_into(self._told)
-        except OSError as error:  # nothing may run here that was meant to run there
-            self._send(wire.frame(wire.ASTRAY, described(error).encode(errors="backslashreplace")))
-            raise EOFError from error
-
-    @contextlib.contextmanager
-    def as_it_began(self) -> Iterator[None]:
-        """Let the surroundings be what the program began with, and say so if that takes long."""
-        depth = os.fsencode(wire.DEPTH)
-        environment = {**self._told["began"]["environment"], depth: self._told["environment"][depth]}
-        with suppress(OSError):  # the folder is gone
-            _move_into({**self._told["began"], "environment": environment})
-        patience = Timer(wire.PATIENCE, self._send_soon, [wire.frame(wire.SLOW)])
-        patience.daemon = True
-        with suppress(RuntimeError):  # the system has no more threads to give
-            patience.start()
-        try:
-            with _logging_disabled() if self._told["levels"] else contextlib.nullcontext():
-                yield
-        finally:
-            patience.cancel()
-            self._settle()
-            self._tend_logs()
-
-    def _tend_logs(self) -> None:
-        """Send log records where they are heard; to be done again when the script may have set up handlers."""
-        if self._told["levels"] or "logging" in sys.modules:
-            from .log_forwarding import forward
-
-            forward(self._send_record, self._told["levels"])
-
-    def _send_record(self, data: bytes) -> None:
-        self._send_soon(wire.frame(wire.LOG, data, self._ticket))
-
-    # ---- work ----------------------------------------------------------------------------------------------------
-
-    def _labor(self) -> None:
-        """Make calls as long as there are tickets."""
-        tickets, todo, functions = self._tickets, self._todo, self._functions
-        read, write, loads, dumps, pack = os.read, os.write, pickle.loads, pickle.dumps, wire.HEADER.pack
-        number_of, clock, outcomes, sending = int.from_bytes, perf_counter, self._outcomes, self._sending
-        before, value = 0, None  # the last call, and what came of it, for the next one in a chain
-        while True:
-            try:
-                ticket = number_of(read(tickets, 8), "little")
-            except BlockingIOError:
-                return
-            if not ticket:  # end of file
-                raise EOFError
-            while ticket not in todo:  # its batch is still on the way
-                self._handle(*self._receive())
-            code, data = todo.pop(ticket)
-            mode = code & 7
-            args: Any = ()
-            kwargs: Any = None
-            try:
-                if mode == wire.AS_IT_IS:
-                    args = data
-                elif mode == wire.BY_POSITION:
-                    args = loads(data)
-                elif mode >= wire.PREVIOUS:
-                    if before != data:  # the one before did not succeed
-                        self._send(wire.frame(wire.VOID, b"", ticket))
-                        continue
-                    args = (value,) if mode == wire.PREVIOUS else ()
-                else:
-                    args, kwargs = self._rare_arguments(ticket, mode, data)
-            except BaseException as error:
-                self._unfit(ticket, "argument", error)
-                continue
-            finally:
-                before, value = 0, None
-            func = functions.get(code >> 3)
-            if func is None:
-                func = self._find(ticket, code >> 3)
-                if func is None:
-                    continue
-            if self._watched:
-                self._send(wire.frame(wire.STARTED, b"", ticket))
-            self._ticket = ticket
-            began = clock()
-            try:
-                value = func(*args, **kwargs) if kwargs else func(*args)
-                if type(value) is CoroutineType:
-                    value = run_coroutine(value)
-            except BaseException as error:
-                if self._copied:
-                    raise
-                self._send(wire.frame(wire.ERROR, pack_error(error), ticket, clock() - began))
-                strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
-                clear_frames((error,))
-                if self._fail_fast:
-                    self._decline()
-                continue
-            finally:
-                args = kwargs = None
-            seconds = clock() - began
-            kind = type(value)
-            if kind in _SMALL or (kind is int and value.bit_length() < _FEW_BITS):  # what surely pickles into few bytes
-                data = dumps(value, wire.PROTOCOL)
-                with sending:
-                    write(outcomes, pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
-                before = ticket
-            elif self._sent(ticket, value, seconds):
-                before = ticket
-            else:
-                value = None
-
-    def _decline(self) -> None:
-        """After a failure that may stop the run, hand back what was not begun: the run says what is to become of it."""
-        with suppress(BlockingIOError):
-            for (ticket,) in wire.TICKET.iter_unpack(os.read(self._tickets, 1 << 16)):
-                self._send(wire.frame(wire.VOID, b"", ticket))
-
-    def _rare_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
-        """Return the arguments of a call that is not made by position alone, or that has some in shared memory."""
-        if mode == wire.BY_NAME:
-            args, kwargs = pickle.loads(data)
-            return args, kwargs
-        pickled, layouts = data
-        descriptors = self._shared.pop(ticket)
-        try:
-            if _LOST in descriptors:
-                raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this worker may open no more")
-            args, kwargs = SharingUnpickler(pickled, descriptors, layouts).load()
-        finally:
-            _close_all(descriptors)
-        return args, kwargs
-
-    def _sent(self, ticket: int, value: Any, seconds: float) -> bool:
-        """Send a result; say whether it could be sent."""
-        try:
-            data = self._encoded(value, ticket)
-        except BaseException as error:
-            self._unfit(ticket, "result", error, kind_of(value))
-            return False
-        if type(data) is bytes:
-            self._send(wire.HEADER.pack(len(data), wire.VALUE, 0, ticket, seconds) + data)
-        else:
-            self._send(wire.frame(wire.SEGMENT, pickle.dumps(data), ticket, seconds))
-        return True
-
-    def _encoded(self, value: Any, ticket: int) -> bytes | Layout:
-        """Return the pickle of a value; for a large one, the layout of a segment whose descriptor is sent already."""
-        try:
-            data = encode(value)
-            if isinstance(data, bytes):
-                return data
-            descriptor, layout = data
-            try:  # before the frame, so that it is there when that is read
-                socket.send_fds(self._socket, [wire.TICKET.pack(ticket)], (descriptor,))
-            finally:
-                os.close(descriptor)
-        except OSError:  # no memory there, or no descriptors: the ordinary way
-            return wire.dumps(value)
-        return layout
-
-    def _find(self, ticket: int, number: int) -> Callable[..., Any] | None:
-        from .function_references import resolve
-        from .main_module import ScriptError, runs_forbidden
-
-        try:
-            with runs_forbidden("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
-                func: Callable[..., Any] = resolve(*self._references[number])
-        except BaseException as error:
-            self._unfit(ticket, "script" if isinstance(error, ScriptError) else "function", error)
-            return None
-        finally:
-            self._tend_logs()
-        self._functions[number] = func
-        return func
-
-    def _unfit(self, ticket: int, what: str, error: BaseException, kind: str = "") -> None:
-        self._send(wire.frame(wire.UNFIT, pickle.dumps((what, kind, described(error))), ticket))
-
-    def _forget(self) -> None:
-        """Drop the calls that were taken back."""
-        for descriptors in self._shared.values():
-            _close_all(descriptors)
-        self._shared.clear()
-        self._todo.clear()
-
-
-def _watch(lifeline: int) -> None:
-    """Wait for the end of the process that runs the pipeline, and end with it, and with whatever tasks have started."""
-    ends = select.poll()
-    ends.register(lifeline, select.POLLIN)
-    with contextlib.suppress(AttributeError, OSError):  # a fork of that process keeps the lifeline open: Linux only
-        ends.register(os.pidfd_open(os.getppid()), select.POLLIN)
-    ends.poll()
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-def leave(code: int) -> None:
-    """End this process without what an interpreter does at its end, which a user's handlers and threads might hang."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
-    os._exit(code)

@@ -1,4 +1,4 @@
-"""`ThreadExecutor`: runs tasks in threads of this process."""
+"""Class `ThreadExecutor`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ThreadExecutor:
     Threads start when a run needs them and have ended when it returns.
 
     Args:
-        max_workers: how many tasks run at once at most, at least 1; None means 4 more than there are processors, and 32
-            at most.
+        max_workers: maximum number of tasks that run at once, 1 or more; None means the number of processors + 4, and
+            32 at most.
 
     Raises:
-        TypeError: ``max_workers`` is no integer.
+        TypeError: ``max_workers`` is not an integer.
         ValueError: it is less than 1.
 
     Examples:
@@ -41,10 +41,10 @@ class ThreadExecutor:
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
-        ThreadDriver(run, self.max_workers).work()
+        ThreadDriver(run, self.max_workers).drive()
 
     def close(self) -> None:
-        """Do nothing: nothing is kept between runs."""
+        """Do nothing: no thread is kept between runs."""
 
     def __enter__(self) -> ThreadExecutor:
         return self

@@ -1,0 +1,148 @@
+"""Class `OutcomeReader`: from the frames of workers to outcomes of nodes."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+from flowkit_core import ExecutorError, Outcome, SerializationError
+from flowkit_core._warnings import report
+from flowkit_core.runs.states import FAILED
+
+from . import protocol
+from .exception_transport import unpack_error
+from .safe_text import describe_error, is_interrupt
+from .serialization_errors import transfer_error
+from .shared_memory import read_segment
+
+if TYPE_CHECKING:
+    from flowkit_core import Node, Run
+
+    from .schedule import Schedule
+    from .shared_memory import Segments
+    from .worker_handle import WorkerHandle
+
+_TASK_ENDED = frozenset((protocol.VALUE, protocol.SEGMENT, protocol.ERROR))
+
+
+class OutcomeReader:
+    """Reads the frames that workers send, and hands the outcomes in them to the run.
+
+    Args:
+        run: the run.
+        schedule: the nodes of the run.
+        segments: large values in shared memory, to which results are added.
+    """
+
+    def __init__(self, run: Run, schedule: Schedule, segments: Segments) -> None:
+        self._run = run
+        self._schedule = schedule
+        self._segments = segments
+
+    def read(self, worker: WorkerHandle) -> tuple[int, float]:
+        """Handle the frames that a worker has sent; return how many tasks have ended, and the sum of their seconds."""
+        schedule = self._schedule
+        held, finish, loads = worker.held, self._run.finish, pickle.loads
+        sent_ahead, extend = schedule.sent_ahead, schedule.ready.extend
+        spent, tasks = 0.0, 0
+        frames = worker.frames()
+        while frames:
+            kind, ticket, seconds, payload = frames.popleft()
+            if kind in _TASK_ENDED:
+                spent += seconds
+                tasks += 1
+            if kind != protocol.VALUE:
+                self._handle_frame(worker, kind, ticket, seconds, payload)
+                continue
+            node = held.pop(ticket, None)
+            if node is None:
+                continue
+            try:
+                value = loads(payload)
+            except BaseException as error:  # unpickling runs the user's code
+                if is_interrupt(error):
+                    raise
+                self._fail_unpickled(worker, node, error)
+                continue
+            if after := finish(node, value, seconds):
+                if sent_ahead:
+                    schedule.put(after)  # type: ignore[arg-type]
+                else:
+                    extend(after)  # type: ignore[arg-type]
+        return tasks, spent
+
+    def _handle_frame(self, worker: WorkerHandle, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
+        """Handle a frame of any kind but VALUE."""
+        if kind == protocol.READY:
+            worker.is_ready = True
+        elif kind == protocol.CHDIR_FAILED:
+            raise ExecutorError(
+                f"worker process {worker.pid} cannot enter the current folder of this process ({payload.decode()}): "
+                f"change to another folder before run(), or use executor='thread'"
+            )
+        elif kind == protocol.LOG:
+            from .log_forwarding import handle_record
+
+            context = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
+            running = worker.held.get(ticket)
+            handle_record(payload, {**context, "task": running.name} if running is not None else {})
+        elif kind == protocol.SCRIPT_SLOW:
+            report(
+                f"worker process {worker.pid} has been executing the script for {protocol.SCRIPT_SLOW_AFTER:g} s, up "
+                f"to its first run(), to define its tasks: move code that takes long, or waits for something that only "
+                f"this process has, below the run(), or under if __name__ == '__main__'"
+            )
+        elif kind == protocol.STARTED:
+            if (node := worker.held.get(ticket)) is not None:
+                self._run.mark_started(node, already=True)
+        else:
+            self._handle_outcome(worker, kind, ticket, seconds, payload)
+
+    def _handle_outcome(self, worker: WorkerHandle, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
+        """Handle a frame that ends a call without a small value."""
+        node = worker.held.pop(ticket, None)
+        if kind == protocol.SEGMENT:
+            self._handle_segment(worker, node, ticket, payload, seconds)
+        elif node is None:
+            return
+        elif kind == protocol.ERROR:
+            self._schedule.finish(node, Outcome(FAILED, error=unpack_error(payload, node.name)), seconds)
+        elif kind == protocol.NOT_SERIALIZABLE:
+            error = transfer_error(node, *pickle.loads(payload))
+            self._schedule.finish(node, Outcome(FAILED, error=error, retryable=False), seconds)
+        else:  # RETURNED_UNSTARTED
+            self._schedule.put_back(node)
+
+    def _handle_segment(
+        self, worker: WorkerHandle, node: Node | None, ticket: int, payload: bytes, seconds: float
+    ) -> None:
+        """Handle a large value, which is in shared memory; the node is None if its outcome is discarded."""
+        try:
+            descriptor, layout = worker.receive_descriptor(ticket), pickle.loads(payload)
+        except OSError as error:  # this process cannot open more files
+            if node is not None:
+                self._fail_unpickled(worker, node, error)
+            return
+        try:
+            value = read_segment(descriptor, layout) if node is not None else None
+        except BaseException as error:  # unpickling runs the user's code
+            protocol.close(descriptor)
+            if is_interrupt(error):
+                raise
+            self._fail_unpickled(worker, node, error)  # type: ignore[arg-type]
+            return
+        if node is None or not node.downstream:
+            protocol.close(descriptor)
+        else:
+            self._segments.keep(value, descriptor, layout)
+        if node is not None:
+            self._schedule.finish(node, value, seconds)
+
+    def _fail_unpickled(self, worker: WorkerHandle, node: Node, error: BaseException) -> None:
+        """Fail a node whose result cannot be unpickled here; its worker may go on with the rest of the chain."""
+        self._schedule.withdraw(worker)
+        self._schedule.discard_chain(worker, node)
+        reason = f"cannot be unpickled in this process ({describe_error(error)})"
+        hint = "return plain data, or a class that unpickles wherever it is imported"
+        failure = SerializationError(node.name, "result", reason, hint)
+        self._schedule.finish(node, Outcome(FAILED, error=failure, retryable=False))

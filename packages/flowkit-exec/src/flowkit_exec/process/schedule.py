@@ -1,0 +1,102 @@
+"""Class `Schedule`: which nodes of one run are ready, wait for a retry, or were sent to a worker ahead of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import Retry
+from flowkit_core.runs.timers import Timers
+from flowkit_exec.ready_queue import ReadyQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowkit_core import Node, Run
+
+    from .worker_handle import WorkerHandle
+
+
+class Schedule:
+    """The nodes of one run that have not ended.
+
+    A chain of tasks is sent to one worker as a whole, so that the worker need not wait for this process between two of
+    them. The calls after the first are *sent ahead*: their nodes are not ready yet.
+
+    Invariant: the index of a node is in ``sent_ahead`` exactly while one worker holds a call of it and the upstream of
+    the node has not succeeded. When the upstream succeeds, the node becomes ready and is not queued, because the worker
+    has the call. When the worker returns or loses the call before, the index is removed, so that the node is queued
+    when it becomes ready.
+
+    Args:
+        run: the run.
+
+    Attributes:
+        ready: the ready nodes that no worker holds.
+        timers: the nodes that wait for a retry.
+        sent_ahead: indices of the nodes that were sent ahead.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.ready = ReadyQueue(run.start(), run.graph)
+        self.timers = Timers()
+        self.sent_ahead: set[int] = set()
+        self._run = run
+
+    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
+        """Hand an outcome to the run, and queue the nodes that are ready for it."""
+        after = self._run.finish(node, outcome, seconds)
+        if isinstance(after, Retry):
+            self.timers.add(after)
+        else:
+            self.put(after)
+
+    def put(self, nodes: Iterable[Node]) -> None:
+        """Queue nodes that have become ready, except those that a worker holds already."""
+        for node in nodes:
+            if node.index in self.sent_ahead:
+                self.sent_ahead.discard(node.index)
+            else:
+                self.ready.put(node)
+
+    def put_back(self, node: Node) -> None:
+        """Queue a node whose call a worker has returned without starting it."""
+        if node.index in self.sent_ahead:
+            self.sent_ahead.discard(node.index)  # it is queued when it becomes ready
+        else:
+            self.ready.put(node)
+
+    def withdraw(self, worker: WorkerHandle) -> None:
+        """Take back the calls that a worker has not started."""
+        for ticket in worker.withdraw_tickets():
+            node = worker.held.pop(ticket, None)
+            if node is not None:
+                self.put_back(node)
+
+    def discard_chain(self, worker: WorkerHandle, node: Node) -> None:
+        """Discard the outcomes of the calls that a worker was sent ahead and makes with the result of a node."""
+        chain = set()
+        after = node
+        while len(after.downstream) == 1 and (after := after.downstream[0]).index in self.sent_ahead:
+            self.sent_ahead.discard(after.index)
+            chain.add(after.index)
+        for ticket, other in worker.held.items():
+            if other is not None and other.index in chain:
+                worker.held[ticket] = None
+                worker.has_discarded_calls = True
+
+    def has_surplus(self, worker: WorkerHandle) -> bool:
+        """Return whether a worker holds a ready node besides the one that it executes."""
+        count = 0
+        for node in worker.held.values():
+            count += node is not None and node.index not in self.sent_ahead
+            if count == 2:
+                return True
+        return False
+
+    def ready_nodes_of(self, worker: WorkerHandle) -> list[Node]:
+        """Return the nodes that a worker holds and that were not sent ahead."""
+        return [node for node in worker.held.values() if node is not None and node.index not in self.sent_ahead]
+
+    def forget(self, worker: WorkerHandle) -> None:
+        """Remove the nodes that an ended worker was sent ahead."""
+        self.sent_ahead.difference_update(node.index for node in worker.held.values() if node is not None)
