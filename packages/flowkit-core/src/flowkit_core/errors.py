@@ -460,6 +460,31 @@ class MissingDistributionError(FlowkitError, ImportError):
         return f"{wanted} needs the distribution {distribution!r}, which is not installed: install it"
 
 
+class TaskTimeoutError(FlowkitError, TimeoutError):
+    """An attempt at a task took longer than it may. It counts as a failure, and is retried like one.
+
+    Args:
+        task: name of the task.
+        timeout: seconds that an attempt may take.
+
+    Attributes:
+        task: see above.
+        timeout: see above.
+
+    Examples:
+        >>> print(TaskTimeoutError("fetch", 2.5))
+        task 'fetch' took longer than 2.5 s
+    """
+
+    def __init__(self, task: str, timeout: float) -> None:
+        self.task, self.timeout = task, timeout
+        super().__init__(task, timeout)
+
+    def describe(self, task: str, timeout: float) -> str:
+        """Return the sentence for these facts."""
+        return f"task {task!r} took longer than {timeout} s"
+
+
 class ExecutorError(FlowkitError, RuntimeError):
     """An executor cannot run tasks: no worker starts, or the executor was closed.
 

@@ -6,14 +6,17 @@ from functools import cache
 
 from ._text import did_you_mean, short_repr
 from ._typing import TYPE_CHECKING
-from .errors import UnknownExecutorError
+from .errors import ExecutorError, UnknownExecutorError
 from .executor import SerialExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._typing import Any
     from .executor import Executor
+    from .pipelines.node import Node
+    from .runs.lane import Lane
+    from .runs.run import Run
 
 ENTRY_POINT_GROUP = "flowkit.executors"
 PROVIDED_BY = {"thread": "flowkit-exec", "process": "flowkit-exec"}
@@ -59,6 +62,106 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         f"executor is {short_repr(executor)}, but must be a name such as 'thread', or an executor object with "
         f"execute(run){hint}"
     )
+
+
+class RunExecutors:
+    """The executors of one run: the default, and those that tasks name.
+
+    Args:
+        executor: the argument of ``run()``: a name, an executor, None, or a mapping of names to these, in which
+            ``"default"`` is the executor of all tasks that name none.
+        max_workers: maximum number of workers of each executor given by name; None means its default.
+        placed: the nodes whose tasks name an executor.
+
+    Attributes:
+        default: the executor of nodes that are not in ``others``.
+        others: index of a node -> its executor, if that is not the default.
+
+    Raises:
+        UnknownExecutorError: there is no executor of a name.
+        TypeError: a value is neither a name nor an executor.
+    """
+
+    def __init__(self, executor: Any, max_workers: int | None, placed: Sequence[Node] = ()) -> None:
+        self._owned: list[Executor] = []
+        self._max_workers = max_workers
+        self.others: dict[int, Executor] = {}
+        try:
+            given = _checked_mapping(executor) if hasattr(executor, "keys") else {"default": executor}
+            known = {"default": self._resolve(given.get("default"))}
+            self.default = known["default"]
+            if isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
+                return  # run("serial") runs everything in the calling thread
+            for node in placed:
+                name = node.task.executor
+                if name not in known:
+                    same = name not in given and name == getattr(self.default, "name", None)
+                    known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
+                if known[name] is not self.default:
+                    self.others[node.index] = known[name]
+        except BaseException:
+            self.close()
+            raise
+
+    def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
+        try:
+            found, owned = resolve_executor(executor, self._max_workers)
+        except UnknownExecutorError as error:
+            if node is None:
+                raise
+            names = sorted({*error.available, *given})
+            hint = f"Task {node.name!r} is to run there: give it to the run, run(executor={{{executor!r}: ...}})"
+            raise UnknownExecutorError(error.name, names, hint) from None
+        if owned:
+            self._owned.append(found)
+        return found
+
+    @property
+    def name(self) -> str:
+        """The names of the executors, for logs."""
+        return ", ".join(dict.fromkeys(map(_name, (self.default, *self.others.values()))))
+
+    def execute(self, run: Run) -> None:
+        """Drive a run to its end."""
+        if not self.others:
+            self.default.execute(run)
+            return
+        from .runs.session import Session
+
+        lanes = {id(executor): _lane(executor) for executor in (self.default, *self.others.values())}
+        homes = {index: lanes[id(executor)] for index, executor in self.others.items()}
+        Session(run, list(lanes.values()), homes).drive()
+
+    def close(self) -> None:
+        """Close the executors that were created for this run."""
+        while self._owned:
+            self._owned.pop().close()
+
+
+def _name(executor: Executor) -> str:
+    return getattr(executor, "name", type(executor).__name__)
+
+
+def _lane(executor: Executor) -> Lane:
+    lane = getattr(executor, "lane", None)
+    if not callable(lane):
+        raise ExecutorError(
+            f"executor {_name(executor)!r} cannot share a run with others, because it has no lane(): use it for the "
+            f"whole run, run(executor=...), or give it a lane()"
+        )
+    return lane()  # type: ignore[no-any-return]
+
+
+def _checked_mapping(given: Any) -> dict[str, Any]:
+    for name, executor in given.items():
+        if not isinstance(name, str):
+            raise TypeError(f"run(executor=...) has the key {short_repr(name)}, but its keys are names of executors")
+        if not (executor is None or isinstance(executor, str) or callable(getattr(executor, "execute", None))):
+            raise TypeError(
+                f"run(executor={{{name!r}: ...}}) is {short_repr(executor)}, but must be a name such as 'thread', or "
+                f"an executor object; values for tasks are given by run(params={{...}})"
+            )
+    return dict(given)
 
 
 def _find_factory(name: str) -> Callable[..., Executor] | None:

@@ -13,7 +13,7 @@ from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from .binding import bind_by_position, check_condition, misplaced
 from .node import Node
-from .open_parameters import check_open
+from .open_parameters import check_open, params_of
 from .parameters import Parameters, layers
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Graph:
         nodes: the nodes in topological order; ties in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
+        placed: the nodes whose tasks name an executor.
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
         countdowns: for each node a range of length ``max(0, number of upstreams - 1)``, consumed as upstreams end.
@@ -81,6 +82,7 @@ class Graph:
         "name",
         "names",
         "nodes",
+        "placed",
     )
 
     def __init__(
@@ -95,6 +97,7 @@ class Graph:
     ) -> None:
         self.name = name
         self.cached: list[Node] = []
+        self.placed: list[Node] = []
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._known = known
@@ -263,6 +266,8 @@ class Graph:
         if task.cache is not None:
             is_plain = False
             self.cached.append(node)
+        if task.executor is not None:
+            self.placed.append(node)
         if task.retry.retries and node.arg_sources:
             is_plain = False  # the run checks its arguments for iterators
         return is_plain
@@ -308,6 +313,11 @@ class Graph:
                         heights[index] = height
             self._heights = heights
         return self._heights
+
+    def simple_nodes_take(self, params: Mapping[str, Any]) -> bool:
+        """Return whether ``params`` replaces a default of a simple node, whose call is made without looking at them."""
+        simple = [(node.name, node.binding.open) for node in self._open if node.is_simple and node.binding is not None]
+        return any(not params_of(name, params).keys().isdisjoint(open_names) for name, open_names in simple)
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check that ``params`` fills every open parameter without a default, and has no other names.

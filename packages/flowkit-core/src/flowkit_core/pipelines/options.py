@@ -31,11 +31,24 @@ if TYPE_CHECKING:
         retry_on: RetryOn
         trigger: Trigger
         cache: bool | Cache | None
+        executor: str | None
 
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 RETRY_OPTIONS = ("retries", "delay", "backoff", "max_delay", "jitter", "retry_on")
-OPTIONS = ("name", "retries", "delay", "backoff", "when", "max_delay", "jitter", "retry_on", "trigger", "cache")
+OPTIONS = (
+    "name",
+    "retries",
+    "delay",
+    "backoff",
+    "when",
+    "max_delay",
+    "jitter",
+    "retry_on",
+    "trigger",
+    "cache",
+    "executor",
+)
 
 
 class _Default(int):
@@ -67,6 +80,7 @@ RUN_OPTIONS = (
     "params",
     "fail_fast",
     "raise_on_failure",
+    "grace",
     "observers",
     "state",
     "resume",
@@ -173,7 +187,7 @@ RUN_ALIASES = {
 }
 
 
-_DEFAULTS = (None, NO_RETRIES, DELAY, BACKOFF, None, MAX_DELAY, JITTER, None, NONE_FAILED, None)
+_DEFAULTS = (None, NO_RETRIES, DELAY, BACKOFF, None, MAX_DELAY, JITTER, None, NONE_FAILED, None, None)
 
 
 def given_options(values: tuple[Any, ...]) -> TaskOptions:
@@ -232,6 +246,15 @@ def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
     from flowkit_core.runs.persistence import check_cache as check_fit
 
     check_fit(cache, func, task)
+
+
+def check_executor_name(task: str, executor: Any) -> None:
+    """Raise if ``executor`` is not the name of an executor."""
+    allowed = "the name of an executor, such as 'process', or None; executor objects are given to run(executor={...})"
+    if not isinstance(executor, str):
+        raise TaskOptionTypeError(task, "executor", executor, allowed)
+    if not executor:
+        raise TaskOptionError(task, "executor", executor, allowed)
 
 
 def check_name(natural: str, name: Any) -> None:

@@ -11,7 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError, ExecutorError
 from flowkit_core.events import RunFinished, RunStarted
 from flowkit_core.executor import checked_workers
-from flowkit_core.executor_registry import resolve_executor
+from flowkit_core.executor_registry import RunExecutors
 from flowkit_core.failures import add_note
 from flowkit_core.logging_observer import log_observer, warn_empty
 from flowkit_core.results import Results
@@ -99,12 +99,13 @@ class Pipeline:
 
     def run(
         self,
-        executor: str | Executor | None = None,
+        executor: str | Executor | Mapping[str, str | Executor | None] | None = None,
         *,
         max_workers: int | None = None,
         params: Mapping[str, Any] | None = None,
         fail_fast: bool = True,
         raise_on_failure: bool = True,
+        grace: float | None = None,
         observers: Iterable[Observer] = (),
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
@@ -116,9 +117,13 @@ class Pipeline:
 
         Args:
             executor: where tasks run: ``"serial"``, ``"thread"``, ``"process"``, another installed name, or an executor
-                object; None means threads where ``flowkit-exec`` is installed, else serial.
-            max_workers: maximum number of workers of an executor given by name, 1 or more; None means the value of the
-                pipeline.
+                object; None means threads where ``flowkit-exec`` is installed, else serial. A mapping of names to
+                these gives tasks with ``@task(executor=name)`` executors of their own: ``{"default": "thread", "cpu":
+                ProcessExecutor(2)}``. ``"serial"`` runs every task in the calling thread.
+            max_workers: maximum number of workers of each executor given by name, 1 or more; None means the value of
+                the pipeline.
+            grace: seconds that running tasks have to end after a failure has stopped the run, 0 or more; then worker
+                processes are ended and threads are left alone. None means no limit.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
@@ -166,8 +171,7 @@ class Pipeline:
             check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
         _check_switch("fail_fast", fail_fast)
         _check_switch("raise_on_failure", raise_on_failure)
-        if hasattr(executor, "keys"):
-            raise TypeError(f"run() got {short_repr(executor)} as its executor: write run(params={{...}})")
+        _check_grace(grace)
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(
@@ -180,7 +184,7 @@ class Pipeline:
                 f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one"
             )
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
-        driver, owned = resolve_executor(executor, workers)
+        executors = RunExecutors(executor, workers, graph.placed)
         run_id = os.urandom(8).hex()
         recorder: RunRecorder | None = None
         run: Run | None = None
@@ -202,6 +206,7 @@ class Pipeline:
                 graph,
                 params=params,
                 fail_fast=fail_fast,
+                grace=grace,
                 observers=[*observers, *log_observer()],
                 run_id=run_id,
                 random=_random,
@@ -209,7 +214,7 @@ class Pipeline:
             )
             if not graph.nodes:
                 warn_empty(run)
-            error = _drive(run, driver)
+            error = _drive(run, executors)
         except BaseException as trouble:
             if recorder is not None:
                 recorder.close("interrupted", (), trouble)  # no effect if the run has closed it
@@ -217,8 +222,7 @@ class Pipeline:
                 run.release()
             raise
         finally:
-            if owned:
-                driver.close()
+            executors.close()
         results = Results._of(run)
         raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.record_error is not None
         run.release()
@@ -229,7 +233,7 @@ class Pipeline:
             raise error
         finally:
             # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
-            del self, graph, params, observers, state, recorder, run, driver, executor, results, error
+            del self, graph, params, observers, state, recorder, run, executors, executor, results, error
 
     def visualize(self, format: str = "text") -> str:
         """Return a picture of the graph.
@@ -307,19 +311,28 @@ def _check_switch(option: str, value: Any) -> None:
         raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be True or False")
 
 
+def _check_grace(grace: Any) -> None:
+    if grace is None:
+        return
+    if type(grace) not in (int, float):
+        raise TypeError(f"run(grace=...) is {short_repr(grace)}, but must be a number of seconds, or None")
+    if not 0 <= grace < float("inf"):
+        raise ValueError(f"run(grace=...) is {grace!r}, but must be a number of seconds, 0 or more, or None")
+
+
 def _random() -> float:
     return own_random()()
 
 
-def _drive(run: Run, executor: Executor) -> BaseException | None:
-    """Have an executor drive a run to its end, and return what the run should raise."""
-    name = getattr(executor, "name", type(executor).__name__)
+def _drive(run: Run, executors: RunExecutors) -> BaseException | None:
+    """Have the executors drive a run to its end, and return what the run should raise."""
+    name = executors.name
     began = perf_counter()
     try:
         if run.events.wants(RunStarted):
             run.events.emit(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
             began = perf_counter()
-        executor.execute(run)
+        executors.execute(run)
         if not run.done:
             raise ExecutorError(
                 f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "

@@ -31,6 +31,7 @@ from .options import (
     TASK_METHODS,
     check_cache,
     check_condition_type,
+    check_executor_name,
     check_known,
     check_name,
     check_trigger,
@@ -84,6 +85,8 @@ class Task(Vertex, Generic[P, R_co]):
         cache: whether pipelines reuse a result when the code of the task and its inputs are the same: True stores
             results in the store of ``run(state=...)``, or in the memory of this process if there is none; a
             ``TaskCache`` of ``flowkit-state`` stores them itself; None or False does not cache.
+        executor: name of the executor that runs the task, one of ``run(executor={...})`` or an installed one, such as
+            ``"process"``; None means the executor of the run. ``run("serial")`` runs every task in the calling thread.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -105,6 +108,7 @@ class Task(Vertex, Generic[P, R_co]):
     when: Callable[..., Any] | None = None
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
+    executor: str | None = None
     # Attributes that pipelines read; see edges.py and scopes.py. These defaults are right for nearly all tasks.
     _is_plain = True  # without retries, condition, trigger and cache
     _is_copy = False
@@ -132,6 +136,7 @@ class Task(Vertex, Generic[P, R_co]):
         retry_on: RetryOn = None,
         trigger: Trigger = NONE_FAILED,
         cache: bool | Cache | None = None,
+        executor: str | None = None,
     ) -> None: ...
 
     if not TYPE_CHECKING:  # the signature is the one above; options that are not given cost nothing
@@ -237,6 +242,10 @@ class Task(Vertex, Generic[P, R_co]):
         if cache is not None and cache is not False:
             check_cache(name, cache, self.func)
             self.cache = cache
+        executor: Any = options.get("executor")
+        if executor is not None:
+            check_executor_name(name, executor)
+            self.executor = executor
 
     @property
     def retries(self) -> int:
@@ -341,7 +350,7 @@ class Task(Vertex, Generic[P, R_co]):
         options: Any = {}
         if self.retry is not _NEVER:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache"):
+        for option in ("when", "trigger", "cache", "executor"):
             if option in self.__dict__:
                 options[option] = self.__dict__[option]
         return options  # type: ignore[no-any-return]
@@ -591,6 +600,7 @@ def task(
     retry_on: RetryOn = ...,
     trigger: Trigger = ...,
     cache: bool | Cache | None = ...,
+    executor: str | None = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     func: Callable[P, R] | None = None,
@@ -606,6 +616,7 @@ def task(
     retry_on: RetryOn = None,
     trigger: Trigger = NONE_FAILED,
     cache: bool | Cache | None = None,
+    executor: str | None = None,
     **unknown: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
@@ -622,6 +633,7 @@ def task(
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
         trigger: required states of the upstream tasks.
         cache: whether pipelines reuse a result.
+        executor: name of the executor that runs the task; None means the executor of the run.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Returns:
@@ -644,7 +656,7 @@ def task(
     if func is not None:
         return Task(func)  # a decorator without parentheses has no options
 
-    values = (name, retries, delay, backoff, when, max_delay, jitter, retry_on, trigger, cache)
+    values = (name, retries, delay, backoff, when, max_delay, jitter, retry_on, trigger, cache, executor)
     given = given_options(values)
 
     def make(function: Callable[P, R]) -> Task[P, R]:

@@ -9,11 +9,11 @@ from flowkit_core.pipelines.binding import bind_condition
 from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
-from .call import Outcome
+from .call import Condition, Outcome
 from .states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.pipelines.node import Node
@@ -30,7 +30,7 @@ def simple_arguments(node: Node, values: list[Any]) -> tuple[Any, ...]:
 
 def call_arguments(
     node: Node, state: RunState, params: Mapping[str, Any], run_id: str
-) -> Outcome | tuple[Sequence[Any], dict[str, Any], Callable[[], object] | None]:
+) -> Outcome | tuple[Sequence[Any], dict[str, Any], Condition | None]:
     """Return positional arguments, keyword arguments and the bound condition of a node.
 
     Args:
@@ -82,7 +82,7 @@ def call_arguments(
         return args, kwargs, None
     known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
     when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], others)
-    return args, kwargs, lambda: when(*when_args, **when_kwargs)
+    return args, kwargs, Condition(when, when_args, when_kwargs)
 
 
 def _all_skipped(node: Node, codes: Sequence[int]) -> bool:

@@ -7,10 +7,11 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import add_note
 
 from .coroutines import CoroutineType, run_coroutine
+from .handle import fetched, is_handle
 from .states import FAILED, SKIPPED, STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.pipelines.node import Node
@@ -51,6 +52,43 @@ class Outcome:
         return f"<Outcome {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
 
 
+class Ref:
+    """The result of a node that is not known yet, as an argument of a call that is made ahead; see `Run.ahead`.
+
+    Attributes:
+        index: index of the node.
+    """
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"<Ref {self.index}>"
+
+
+class Condition:
+    """The condition of a task (``when``), bound to its arguments. Calling it evaluates it.
+
+    Attributes:
+        func: the function.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+
+    __slots__ = ("args", "func", "kwargs")
+
+    def __init__(self, func: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+
+    def __call__(self) -> object:
+        """Evaluate the condition."""
+        return self.func(*self.args, **self.kwargs)
+
+
 class Retry:
     """Request for another attempt: :meth:`Run.finish` returns it for a failed attempt.
 
@@ -89,7 +127,7 @@ class Call:
         node: Node,
         args: Sequence[Any],
         kwargs: dict[str, Any],
-        when: Callable[[], object] | None,
+        when: Condition | None,
         attempt: int,
         lookup: Callable[[Node, Sequence[Any], dict[str, Any]], Outcome | None] | None = None,
     ) -> None:
@@ -100,6 +138,22 @@ class Call:
         self.when = when
         self.attempt = attempt
         self.lookup = lookup
+
+    @property
+    def has_precheck(self) -> bool:
+        """Whether there is a condition to evaluate, or a cache to look the result up in."""
+        return self.when is not None or self.lookup is not None
+
+    def local(self) -> Call:
+        """Return this call with every handle among its arguments replaced by the value, which may take long."""
+        values = (*self.args, *self.kwargs.values(), *(() if self.when is None else self.when.args))
+        if not any(map(is_handle, values)):
+            return self
+        when = self.when
+        if when is not None:
+            when = Condition(when.func, [*map(fetched, when.args)], {k: fetched(v) for k, v in when.kwargs.items()})
+        kwargs = {name: fetched(value) for name, value in self.kwargs.items()}
+        return Call(self.node, [*map(fetched, self.args)], kwargs, when, self.attempt, self.lookup)
 
     def precheck(self) -> Outcome | None:
         """Evaluate the condition, then look for a cached result; return None if the function is to be called."""

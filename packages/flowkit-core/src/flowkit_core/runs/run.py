@@ -6,11 +6,12 @@ from _thread import RLock
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import TaskTimeoutError
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error, strip_traceback
 
 from .arguments import call_arguments, simple_arguments
-from .call import Call, Outcome, Retry
+from .call import Call, Outcome, Ref, Retry
 from .event_emitter import EventEmitter
 from .run_report import RunReport
 from .run_state import ABSENT, RunState
@@ -61,6 +62,7 @@ class Run:
         graph: the graph to run.
         params: values for parameters that no upstream fills.
         fail_fast: whether the first failure stops all new starts except those of clean-up tasks.
+        grace: seconds that running calls have to end after a failure has stopped the run; None means no limit.
         observers: callables that get events.
         run_id: unique id of the run.
         random: returns numbers in [0, 1), for the jitter of retries; None means no jitter.
@@ -71,6 +73,7 @@ class Run:
         state: states and results by node index.
         params: see above.
         fail_fast: see above.
+        grace: see above; lanes apply it.
         run_id: see above.
         phase: how far the run has been stopped, a constant of :class:`Phase`.
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
@@ -79,6 +82,7 @@ class Run:
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: there are no params, no
             recorder and no observers of tasks, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
+        on_stop: called with ``"return"`` when a failure stops the run, without the lock of the run; None for nothing.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
             grace period.
         record_error: why the run could not be recorded and was stopped; None otherwise.
@@ -105,6 +109,7 @@ class Run:
         *,
         params: Mapping[str, Any] | None = None,
         fail_fast: bool = True,
+        grace: float | None = None,
         observers: Iterable[Observer] = (),
         run_id: str = "",
         random: Callable[[], float] | None = None,
@@ -114,10 +119,13 @@ class Run:
         self.state = RunState(graph)
         self.params = dict(params or {})
         self.fail_fast = fail_fast
+        self.grace = grace
         self.run_id = run_id
         self.phase = Phase.RUNNING
         self.stop_reason = ""
         self.exiting = False
+        self.on_stop: Callable[[str], None] | None = None
+        self._stop_is_new = False
         self.record_error: Exception | None = None
         self._lock = RLock()
         self.events = EventEmitter(observers, run_id, graph.name, self._lock)
@@ -125,8 +133,10 @@ class Run:
         self._random = random
         self._recorder = recorder
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
-        self._unchecked = not self.params  # whether `call` needs no check for simple nodes
-        self.fast_path = self._unchecked and not self.has_task_observers and recorder is None
+        # whether `call` needs no check for simple nodes
+        self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
+        recorded = recorder is not None and recorder.records
+        self.fast_path = self._unchecked and not self.has_task_observers and not recorded
         if recorder is not None:
             self.state.source_of = recorder.sources
             if recorder.done:
@@ -197,13 +207,46 @@ class Run:
                 self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=_max_attempts(node))
         return None
 
-    def finish(self, node: Node, result: Any, seconds: float = 0.0) -> Sequence[Node] | Retry:
+    def ahead(self, node: Node) -> Call | None:
+        """Return the call of a node whose upstreams have not ended, to be made where their results will be.
+
+        The arguments that are not known yet are `Ref` objects. If an upstream does not succeed, the call must not be
+        made; the node becomes ready in any case when its upstreams end, and is then ended with :meth:`finish`.
+
+        Returns:
+            The call; None if a decision must come first, such as a condition.
+        """
+        if not (self.fast_path and node.is_simple):
+            return None
+        values, codes = self.state.values, self.state.codes
+        sources = node.arg_sources or ()
+        args = tuple([values[source] if codes[source] == SUCCEEDED else Ref(source) for source in sources])
+        return Call(node, args, {}, None, 1)
+
+    def expire(self, node: Node, attempt: int, timeout: float) -> Sequence[Node] | Retry:
+        """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
+
+        Args:
+            node: the node.
+            attempt: number of the attempt, ``call.attempt``.
+            timeout: seconds that it may take.
+
+        Returns:
+            What :meth:`finish` returns; no nodes if the attempt has ended meanwhile.
+        """
+        return self.finish(node, Outcome(FAILED, error=TaskTimeoutError(node.name, timeout)), timeout, attempt)
+
+    def finish(
+        self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
+    ) -> Sequence[Node] | Retry:
         """Take the result of a call, and return the nodes that became ready.
 
         Args:
             node: the node.
             result: what the function returned, or an :class:`Outcome`.
             seconds: duration of the call.
+            attempt: number of the attempt, ``call.attempt``; the result of an attempt that has been given up, by
+                :meth:`expire` for example, is ignored. None means the current attempt.
 
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
@@ -214,9 +257,13 @@ class Run:
             state.seconds[index] = seconds
             state.codes[index] = SUCCEEDED
         else:
-            retry = self._finalize(node, result, seconds)
-            if retry is not None:
-                return retry
+            step = self._finalize(node, result, seconds, attempt)
+            if self._stop_is_new:
+                self._stop_is_new = False
+                if self.on_stop is not None:
+                    self.on_stop("return")
+            if step is not None:
+                return step
             if self.phase == Phase.ABANDONED:
                 return _NO_NODES
         return self.state.ready_after(node)
@@ -281,6 +328,7 @@ class Run:
             return any(self.state.codes[index] == PENDING for index in self.report.cleanup_started)
 
     def _enter_phase(self, phase: int, reason: str) -> None:
+        self._stop_is_new |= self.phase == Phase.RUNNING and phase == Phase.STOPPING
         self.phase = phase
         self.stop_reason = reason
         self._leave_fast_path()
@@ -290,8 +338,8 @@ class Run:
 
     # ---- outcomes --------------------------------------------------------------------------------------------------
 
-    def _finalize(self, node: Node, result: Any, seconds: float) -> Retry | None:
-        """Set the final state of a node; or return a retry."""
+    def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
+        """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
         outcome = result if type(result) is Outcome else None
         succeeded = outcome is None or outcome.state == SUCCEEDED
         value = result if outcome is None else outcome.value
@@ -300,6 +348,8 @@ class Run:
         with self._lock:
             if self.phase == Phase.ABANDONED:
                 return None
+            if attempt is not None and not self._is_current(node, attempt):
+                return _NO_NODES
             if self.state.codes[node.index] != PENDING:
                 raise RuntimeError(f"{node!r} was finished before: it is {STATES[self.state.codes[node.index]]}")
             if outcome is None or succeeded:
@@ -311,6 +361,11 @@ class Run:
             if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
                 self._end_without_result(node, outcome)
             return None
+
+    def _is_current(self, node: Node, attempt: int) -> bool:
+        """Return whether an attempt is the last one, and has not ended."""
+        index, state = node.index, self.state
+        return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
 
     def _succeed(self, node: Node, value: Any, stored: Any, seconds: float, *, reused: bool) -> None:
         state, index = self.state, node.index

@@ -1,0 +1,274 @@
+"""Class `Session`: drives one run on one or several lanes.
+
+Every ready node goes to the lane of its executor, its home. A lane makes the call and passes the outcome to the run;
+the nodes that this makes ready stay in the lane or go to others. The run is over when every node has its final state,
+or when it was cancelled. The session stops all lanes at once when the run starts to stop, and closes them in the end.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from contextvars import copy_context
+from functools import partial
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import ExecutorError
+from flowkit_core.failures import describe_error
+
+from .call import Outcome, Retry
+from .timers import Timers
+from .wake_up import WakeUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from threading import Thread
+
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.node import Node
+
+    from .call import Call
+    from .lane import Lane
+    from .run import Run
+
+GRACE = 2.0
+"""Seconds that lanes in other threads may take to end after an interrupt."""
+
+
+class Session:
+    """Drives one run on one or several lanes.
+
+    Args:
+        run: the run.
+        lanes: the lanes; the first is the home of every node without a home.
+        homes: index of a node -> its lane.
+
+    Attributes:
+        run: the run.
+        sole: whether there is one lane only, which then decides by itself when the run is over.
+        context: the context variables of the thread that called ``run()``.
+    """
+
+    def __init__(self, run: Run, lanes: Sequence[Lane], homes: dict[int, Lane] | None = None) -> None:
+        self.run = run
+        self.sole = len(lanes) == 1
+        self.context = copy_context()
+        self._lanes = lanes
+        self._homes = homes or {}
+        self._first = run.start()
+        self._timers = Timers()
+        self._lock = allocate_lock()
+        self._wake_up = WakeUp()
+        self._waiting = False  # whether a thread is in _wait()
+        self._error: BaseException | None = None
+        self._threads: list[Thread] = []
+        run.on_stop = self._stop
+
+    # ---- what lanes call -------------------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether no more nodes will be put into any lane."""
+        return self.run.cancelled or self.run.done
+
+    def home(self, node: Node) -> Lane:
+        """Return the lane of a node."""
+        return self._homes.get(node.index, self._lanes[0])
+
+    def nodes(self, lane: Lane) -> Sequence[Node]:
+        """Return all nodes of a lane, in topological order."""
+        nodes = self.run.graph.nodes
+        return nodes if self.sole else [node for node in nodes if self.home(node) is lane]
+
+    def first(self, lane: Lane) -> Sequence[Node]:
+        """Return the nodes of a lane that are ready at the start, in topological order."""
+        return self._first if self.sole else [node for node in self._first if self.home(node) is lane]
+
+    def router(self, lane: Lane, put: Callable[[Node], object]) -> Callable[[Node], object]:
+        """Return a function that takes a node which became ready in a lane.
+
+        Args:
+            lane: the lane.
+            put: takes the nodes of this lane; others go to theirs.
+        """
+        if self.sole:
+            return put
+        homes, default = self._homes, self._lanes[0]
+
+        def route(node: Node) -> None:
+            home = homes.get(node.index, default)
+            if home is lane:
+                put(node)
+            else:
+                home.put((node,))
+
+        return route
+
+    def put(self, nodes: Iterable[Node]) -> None:
+        """Pass ready nodes to their lanes."""
+        for node in nodes:
+            self.home(node).put((node,))
+
+    def begin(self, node: Node) -> Call | None:
+        """Return the call to make for a ready node; None if the node has ended without a call.
+
+        The condition of the task is evaluated here, in the calling thread.
+        """
+        call = self.run.call(node)
+        if isinstance(call, Outcome):
+            self.end(node, call)
+            return None
+        ended = self.context.copy().run(call.precheck) if call.has_precheck else None
+        if ended is None:
+            ended = self.run.mark_started(node)
+        if ended is None:
+            return call
+        self.end(node, ended)
+        return None
+
+    def end(self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None) -> None:
+        """Take the result of a call, and pass the nodes that are ready now to their lanes.
+
+        Args:
+            node: the node.
+            result: what the function returned, or an :class:`Outcome`.
+            seconds: duration of the call.
+            attempt: ``call.attempt``; a result of an attempt that has been given up is ignored.
+        """
+        step = self.run.finish(node, result, seconds, attempt)
+        if isinstance(step, Retry):
+            self.delay(step)
+        elif step:
+            self.put(step)
+        elif self.over:
+            self.wake_all()
+
+    def delay(self, retry: Retry) -> None:
+        """Put the node of a retry into its lane after the delay, for lanes without timers of their own."""
+        with self._lock:
+            self._timers.add(retry)
+            start, self._waiting = not self._waiting, True
+        if start:
+            self._start_thread(self._wait, "flowkit-timers")
+        self._wake_up.set()
+
+    def fail(self, lane: Lane, error: BaseException) -> None:
+        """End the run because a lane cannot go on."""
+        with self._lock:
+            if self._error is None:
+                self._error = error if isinstance(error, ExecutorError) else _lane_error(lane, error)
+        self.run.cancel(f"executor {lane.name!r} failed")
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Have every lane look whether the run is over."""
+        self._wake_up.set()
+        for lane in self._lanes:
+            lane.wake()
+
+    # ---- the run ---------------------------------------------------------------------------------------------------
+
+    def drive(self) -> None:
+        """Drive the run to its end.
+
+        Raises:
+            ExecutorError: a lane cannot start, or cannot go on.
+        """
+        opened: list[Lane] = []
+        try:
+            for lane in sorted(self._lanes, key=lambda lane: not lane.forks):
+                opened.append(lane)
+                self._open(lane)
+            self._work()
+        except BaseException:
+            self.run.cancel("the run was interrupted")
+            self._stop("end")
+            self.wake_all()
+            raise
+        finally:
+            self._close(opened)
+        if self._error is not None:
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
+
+    def _open(self, lane: Lane) -> None:
+        try:
+            lane.open(self)
+        except ExecutorError as error:
+            if not self.sole and lane.name not in str(error):
+                raise _lane_error(lane, error) from error
+            raise
+
+    def _work(self) -> None:
+        leaders = [lane for lane in self._lanes if lane.leads]
+        if self.sole and leaders:
+            leaders[0].work()
+            return
+        leaders.sort(key=lambda lane: lane.name != "serial")  # its tasks run in the calling thread
+        for lane in leaders[1:]:
+            self._start_thread(partial(self._lead, lane), f"flowkit-{lane.name}")
+        self.put(self._first_of_others())
+        if leaders:
+            leaders[0].work()
+            self.wake_all()
+        else:
+            with self._lock:
+                self._waiting = True
+            self._wait()
+
+    def _first_of_others(self) -> list[Node]:
+        return [node for node in self._first if not self.home(node).leads]
+
+    def _lead(self, lane: Lane) -> None:
+        """Run the loop of a lane in a thread of its own."""
+        try:
+            lane.work()
+        except BaseException as error:
+            self.fail(lane, error)
+        finally:
+            self.wake_all()
+
+    def _wait(self) -> None:
+        """Wait until the run is over, and put nodes that wait for a retry into their lanes when they are due."""
+        while not self.over:
+            with self._lock:
+                due = self._timers.due(self.run)
+                seconds = self._timers.wait() if self._timers else None
+            self.put(due)
+            if not due:
+                self._wake_up.wait(seconds)
+
+    def _start_thread(self, target: Callable[[], None], name: str) -> None:
+        from threading import Thread
+
+        thread = Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _stop(self, how: str) -> None:
+        self._wake_up.set()
+        for lane in self._lanes:
+            lane.stop(how)
+
+    def _close(self, opened: Sequence[Lane]) -> None:
+        """Close the lanes, and end nodes whose calls go on as cancelled."""
+        self.run.on_stop = None
+        cancelled = self.run.cancelled
+        for thread in self._threads:
+            thread.join(GRACE if cancelled else None)
+        self._lanes = ()  # the lanes refer to this object: a reference cycle
+        self._homes = {}
+        left: dict[str, list[Node]] = {}
+        for lane in opened:
+            left.setdefault(lane.fate, []).extend(lane.close())
+        if self.run.cancelled:
+            fate = max(left, key=lambda fate: len(left[fate])) if left else ""
+            self.run.abandon([node for nodes in left.values() for node in nodes], fate)
+
+
+def _lane_error(lane: Lane, error: BaseException) -> ExecutorError:
+    failed = ExecutorError(f"executor {lane.name!r} failed: {describe_error(error)}")
+    failed.__cause__ = error
+    return failed
