@@ -202,7 +202,6 @@ def test_run_single_observer_says_list(observers):
         ("timeout_seconds", "tasks have no time limit"),
         ("time_limit", "tasks have no time limit"),
         ("max_retry_delay", "'max_delay'"),
-        ("executor", "run(executor=...)"),
         ("upstream", "'>>'"),
         ("depends_on", "'>>'"),
         ("cache_key_fn", "TaskCache(key=...)"),

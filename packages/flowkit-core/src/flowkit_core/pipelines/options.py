@@ -107,13 +107,12 @@ OPTION_ALIASES = {
     "autoretry_for": "use 'retry_on'",
     "retry_condition_fn": "use 'retry_on', a function of the exception",
     **_TASK_TIMEOUTS,
-    "executor": "an executor is an option of run(): run(executor=...)",
     "tags": "tasks have no tags: use the name",
     "schedule": _NO_SCHEDULE,
 }
 PIPELINE_ALIASES = {
-    **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS},
     **{option: f"it is an option of tasks: @task({option}=...)" for option in OPTIONS},
+    **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS},
     **_WORKERS,
     **_RUN_TIMEOUTS,
     "max_active_tasks": "use 'max_workers'",

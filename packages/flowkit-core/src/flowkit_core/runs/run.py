@@ -251,7 +251,8 @@ class Run:
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        if self.fast_path and type(result) is not Outcome:
+        has_cache = self._recorder is not None and node.task.cache is not None
+        if self.fast_path and type(result) is not Outcome and not has_cache:
             state, index = self.state, node.index
             state.values[index] = result
             state.seconds[index] = seconds
