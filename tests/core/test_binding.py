@@ -295,7 +295,7 @@ def test_misspelled_param_gets_suggestion():
 
 
 def test_param_that_upstream_fills_is_binding_error():
-    """params cannot overrule a wire: the error says that nobody takes it from there."""
+    """params never replace the result of an upstream."""
     error = refused(lambda rows: rows, ["rows"], {"rows": 3})
     assert "'rows'" in str(error)
 
@@ -377,7 +377,7 @@ def test_partial_keeps_bound_arguments():
     made = functools.partial(scale, factor=2)
     assert bound(made, "a") == "aa"
     assert bound(made, "a", {"end": "!"}) == "aa!"
-    with pytest.raises(BindingError, match=r"has 'factor', but no task takes it from there; .* given: end, name$"):
+    with pytest.raises(BindingError, match=r"has 'factor', but .* of this name; open parameters: end, name$"):
         bound(made, "a", {"factor": 3})
     start, asks = Task(lambda: "a", name="start"), Task(lambda factor: factor, name="asks")
     scaled = Task(made, name="scaled")

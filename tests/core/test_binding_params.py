@@ -122,8 +122,8 @@ SIMILAR = {
     "open is closer": (lambda rows, limits=1: rows, "limit", "did you mean 'limits'?"),
     "filled is closer": (lambda rows, row_limit=1: rows, "row", "the similar 'rows' of task 'load' is filled"),
     "both": (lambda rows, mode=1: rows, "rowz", "the similar 'rows' of task 'load' is filled by its upstream"),
-    "none": (lambda rows, mode=1: rows, "date", "no task takes it from there; parameters that can be given: mode"),
-    "rest": (lambda *rows: rows, "row", "no task takes it from there; no task has an open parameter"),
+    "none": (lambda rows, mode=1: rows, "date", "no task has an open parameter of this name; open parameters: mode"),
+    "rest": (lambda *rows: rows, "row", "of this name; there are no open parameters: leave it out"),
 }
 
 

@@ -105,8 +105,8 @@ def _unwanted(
         node, filled, source = similar
         upstream = names[source]
         return BindingError(
-            f"run(params=...) has {name!r}, but no task takes it from there; the similar {filled!r} of task "
-            f"{node.name!r} is filled by its upstream {upstream!r}: {filled_remedy(node.name, filled, upstream)}",
+            f"run(params=...) has {name!r}, but no task has an open parameter of this name; the similar {filled!r} of "
+            f"task {node.name!r} is filled by its upstream {upstream!r}: {filled_remedy(node.name, filled, upstream)}",
             node.name,
             filled,
             [upstream],
@@ -116,11 +116,9 @@ def _unwanted(
         own = sorted(found for found, tasks in wanted.items() if owner in tasks)
         has = f"open parameters of task {owner!r}: {', '.join(own)}" if own else f"task {owner!r} has no open parameter"
     else:
-        has = f"parameters that can be given: {', '.join(takes)}" if takes else "no task has an open parameter"
-        if not takes and name.isidentifier():
-            has += f": give a task a parameter {name!r} that no upstream fills, or leave it out"
+        has = f"open parameters: {', '.join(takes)}" if takes else "there are no open parameters: leave it out"
     return BindingError(
-        f"run(params=...) has {name!r}, but no task takes it from there{guess}; {has}", None, name, takes
+        f"run(params=...) has {name!r}, but no task has an open parameter of this name{guess}; {has}", None, name, takes
     )
 
 
