@@ -22,8 +22,6 @@ LARGE_FILES = {
     "tests/exec/test_process_faults.py",
     "tests/exec/test_process_scripts.py",
     "tests/exec/test_thread_faults.py",
-    "tests/state/test_cache.py",
-    "tests/state/test_runs.py",
 }
 LARGE_FOLDERS = {"tests/core"}
 

@@ -1,14 +1,20 @@
-"""What the tests of flowkit-state share: a clock they set, and one store of each kind."""
+"""Fixtures of the tests of flowkit-state: a clock, a manager of each kind, and the path of a new file."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from flowkit_state import StateManager
 
+# Subprocesses inherit sys.path, so they import the helpers as the tests do.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
 
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that only moves when a test advances it."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -21,13 +27,19 @@ class Clock:
 
 
 @pytest.fixture
+def calls():
+    """A list for the arguments of calls."""
+    return []
+
+
+@pytest.fixture
 def clock():
     return Clock()
 
 
 @pytest.fixture(params=["memory", "json", "sqlite"])
 def make_state(request, tmp_path, clock):
-    """Make a manager over the same place each time (in memory: over a new one)."""
+    """Return a function that opens a manager of the same file each time; in memory, of a new store."""
     path = {"memory": None, "json": tmp_path / "state.json", "sqlite": tmp_path / "state.db"}[request.param]
     made = []
 
@@ -42,5 +54,5 @@ def make_state(request, tmp_path, clock):
 
 @pytest.fixture(params=["state.json", "state.db"])
 def path(request, tmp_path):
-    """The path of a state file that is not there yet, of either kind."""
+    """The path of a state file of each kind, which does not exist yet."""
     return tmp_path / request.param

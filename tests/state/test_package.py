@@ -1,4 +1,4 @@
-"""The package itself: what it exports, what importing it costs, and that its errors travel."""
+"""The package: its public names, what its import loads, and its errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ERRORS = [
     StateOptionError("ttl", -1, "0 or more"),
     StateOptionTypeError("ttl", "x", "a number"),
     CacheKeyError("ask", "(query)", "(connection, query)", "it does not take 'connection'"),
-    UnsupportedValueError("k", "value[0]", "object", "which cannot be kept", "Convert it."),
+    UnsupportedValueError("k", "value[0]", "object", "which cannot be restored exactly", "Convert it."),
     RestoreError("k", "it is damaged."),
     StateClosedError("/a/state.db"),
     StateFileError("/a/state.db", "it is gone.", 2),
@@ -43,7 +43,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_errors_survive_pickling_with_their_facts(error):
+def test_errors_can_be_pickled_with_attributes(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
@@ -54,7 +54,7 @@ def test_errors_survive_pickling_with_their_facts(error):
         assert (copy.errno, copy.filename) == (error.errno, "/a/state.db")
 
 
-def test_public_names_are_sorted_and_there():
+def test_public_names_are_sorted_and_exist():
     assert flowkit_state.__all__ == sorted(flowkit_state.__all__)
     for name in flowkit_state.__all__:
         assert getattr(flowkit_state, name).__name__ == name
@@ -64,7 +64,7 @@ def test_public_names_are_sorted_and_there():
         _ = flowkit_state.Statemanager
 
 
-def test_importing_it_imports_nothing_heavy():
+def test_import_loads_no_heavy_modules():
     heavy = "json sqlite3 pickle datetime decimal hashlib tempfile zoneinfo typing dataclasses inspect logging re json"
     code = f"import flowkit_state, sys; print([name for name in {heavy.split()!r} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(Path(flowkit_state.__file__).parents[1])}
@@ -74,8 +74,10 @@ def test_importing_it_imports_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["flowkit_state", "flowkit_state.manager", "flowkit_state.cache"])
-def test_examples_in_docstrings_run(name):
+@pytest.mark.parametrize(
+    "name", ["flowkit_state", "flowkit_state.manager", "flowkit_state.cache", "flowkit_state.result_cache"]
+)
+def test_examples_in_docstrings_pass(name):
     failed, tried = doctest.testmod(importlib.import_module(name))
     assert tried > 0
     assert failed == 0

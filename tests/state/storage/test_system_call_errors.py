@@ -1,4 +1,4 @@
-"""The n-th call to the operating system fails, for every n: what is found afterwards is old or new, never else."""
+"""Each system call fails in turn: a store then has its old or its new contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALLS = [name for name, item in vars(syscalls).items() if callable(item) and ite
 
 
 class Fault:
-    """Counts the calls while armed, and fails the n-th: once, or from then on."""
+    """Counts system calls while armed, and fails the n-th one: once, or it and all later ones."""
 
     def __init__(self, monkeypatch):
         self.count = 0
@@ -30,7 +30,7 @@ class Fault:
                 self.count += 1
                 if self.count == self.fail_at or (self.lasting and self.count > self.fail_at):
                     if name == "close":
-                        call(*args)  # as on Linux: the descriptor is gone, whatever close() says
+                        call(*args)  # as on Linux: the descriptor is closed even if close() fails
                     if name in ("connect", "execute"):
                         raise sqlite3.OperationalError("disk I/O error")
                     raise OSError(errno.ENOSPC, "No space left on device")
@@ -85,7 +85,7 @@ OLD = {"a": "old", "b": "kept"}
     ],
 )
 @pytest.mark.parametrize("suffix", [".json", ".db"])
-def test_old_or_new_never_else(tmp_path, fault, suffix, change, new, lasting):
+def test_failed_change_leaves_old_or_new_contents(tmp_path, fault, suffix, change, new, lasting):
     for n in itertools.count(1):
         path = tmp_path / f"{n}{suffix}"
         with StateManager(path) as state:
@@ -116,7 +116,7 @@ def test_old_or_new_never_else(tmp_path, fault, suffix, change, new, lasting):
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("suffix", [".json", ".db"])
-def test_opening_and_the_first_change(tmp_path, fault, suffix, lasting):
+def test_failed_opening_names_path_and_can_be_repeated(tmp_path, fault, suffix, lasting):
     for n in itertools.count(1):
         path = tmp_path / str(n) / "deep" / f"state{suffix}"
         fault.arm(n, lasting=lasting)
@@ -141,7 +141,7 @@ def test_opening_and_the_first_change(tmp_path, fault, suffix, lasting):
             break
 
 
-def test_reading_fails_loudly_and_works_again(path, fault):
+def test_failed_read_raises_and_can_be_repeated(path, fault):
     with StateManager(path) as state:
         state.set("a", 1)
     for n in itertools.count(1):
@@ -160,7 +160,7 @@ def test_reading_fails_loudly_and_works_again(path, fault):
             break
 
 
-def test_a_full_disk_is_named(tmp_path, fault):
+def test_full_disk_is_named_in_error(tmp_path, fault):
     with StateManager(tmp_path / "state.json") as state:
         state.set("a", 1)
         fault.arm(1, lasting=True)
@@ -172,7 +172,7 @@ def test_a_full_disk_is_named(tmp_path, fault):
         assert state.get("a") == 1
 
 
-def test_a_full_database_is_named(tmp_path):
+def test_full_database_is_named_in_error(tmp_path):
     with StateManager(tmp_path / "state.db") as state:
         state.set("a", 1)
         connection = state._store._connection().connection
@@ -182,7 +182,7 @@ def test_a_full_database_is_named(tmp_path):
         assert state.get_all() == {"a": 1}
 
 
-def test_a_short_write_goes_on(tmp_path, monkeypatch):
+def test_short_write_is_continued(tmp_path, monkeypatch):
     write = syscalls.write
     monkeypatch.setattr(syscalls, "write", lambda fd, data: write(fd, data[:7]))
     with StateManager(tmp_path / "state.json") as state:

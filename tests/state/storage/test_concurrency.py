@@ -1,4 +1,4 @@
-"""Several threads, several processes, and processes that are killed: nothing is lost, nothing is half."""
+"""State files used by several threads and processes, some of which are killed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from flowkit_state import StateManager
+from flowkit_state import (
+    StateLockedError,
+    StateManager,
+)
 
 OPEN_FILES = Path("/proc/self/fd")
+
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="platform: there is no fork")
+
 
 WRITER = """
 import sys
@@ -28,6 +34,7 @@ for number in range(count):
         state.set("count", state.get("count", 0) + 1)
 print("done", flush=True)
 """
+
 
 ENDLESS = """
 import sys
@@ -49,7 +56,7 @@ def start(code, *arguments):
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_processes_that_write_one_file_lose_nothing(path):
+def test_concurrent_processes_lose_no_changes(path):
     writers = [start(WRITER, path, name, 25) for name in ("one", "two", "three")]
     for writer in writers:
         assert writer.stdout.readline() == "ready\n"
@@ -65,7 +72,7 @@ def test_processes_that_write_one_file_lose_nothing(path):
     assert found == {f"{name} {n}": [name, n] for name in ("one", "two", "three") for n in range(25)}
 
 
-def test_threads_that_share_a_manager_lose_nothing(make_state):
+def test_concurrent_threads_lose_no_changes(make_state):
     state = make_state()
     state.set("count", 0)
 
@@ -84,20 +91,20 @@ def test_threads_that_share_a_manager_lose_nothing(make_state):
     assert len(state.keys()) == 101
 
 
-def test_killed_at_any_moment_the_file_is_whole(path):
-    told = 0
+def test_killed_writer_leaves_complete_file(path):
+    printed = 0
     for _ in range(6):
         writer = start(ENDLESS, path)
         lines = [writer.stdout.readline() for _ in range(3)]
         writer.kill()
         with writer:
             lines += [line for line in writer.stdout if line.endswith("\n")]
-        told = int(lines[-1])
+        printed = int(lines[-1])
         with StateManager(path) as state:
             number = state.get("number")
-            assert number in (told, told + 1), "what set() returned for is there"
+            assert number in (printed, printed + 1), "a change is in the file when the batch has ended"
             assert state.get("twice") == [number] * 200
-            told = number
+            printed = number
     with StateManager(path) as state:
         state.set("after", 1)
     assert not list(path.parent.glob("*.tmp"))
@@ -113,7 +120,7 @@ with StateManager(sys.argv[1]) as state, state.batch():
 """
 
 
-def test_a_lock_does_not_outlive_its_process(path):
+def test_lock_is_released_when_process_dies(path):
     holder = start(HOLDER, path)
     assert holder.stdout.readline() == "locked\n"
     holder.kill()
@@ -138,7 +145,7 @@ def hold():
 
 thread = threading.Thread(target=hold)
 thread.start()
-if sys.argv[1].endswith(".json"):  # SQLite itself forbids a fork within a transaction
+if sys.argv[1].endswith(".json"):  # SQLite does not support a fork inside a transaction
     inside.wait()
 else:
     leave.set()
@@ -163,7 +170,7 @@ print("done")
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_goes_on_with_the_manager(path):
+def test_forked_child_can_use_manager(path):
     code = FORK.replace("sys.stdin.readline()", "os.read(0, 1)")
     process = start(code, path)
     assert process.stdout.readline() == "read\n"
@@ -172,13 +179,34 @@ def test_a_forked_child_goes_on_with_the_manager(path):
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="platform: there is no /proc")
-def test_no_connection_is_left_behind_by_threads(tmp_path):
+def test_connections_of_ended_threads_are_closed(tmp_path):
     with StateManager(tmp_path / "state.db") as state:
         state.set("a", 1)
-        before = len(list(OPEN_FILES.iterdir())) + 1  # SQLite keeps one for the next to come
+        before = len(list(OPEN_FILES.iterdir())) + 1  # SQLite keeps one descriptor open for reuse
         for _ in range(10):
             thread = threading.Thread(target=state.get, args=("a",))
             thread.start()
             thread.join()
         assert len(list(OPEN_FILES.iterdir())) <= before
     assert len(list(OPEN_FILES.iterdir())) < before
+
+
+def test_locked_file_raises_state_locked_error_after_timeout(path):
+    with StateManager(path) as holder, StateManager(path, lock_timeout=0.05) as state:
+        with holder.batch():
+            holder.set("a", 1)
+            failed = []
+
+            def attempt():
+                try:
+                    state.set("b", 2)
+                except StateLockedError as error:
+                    failed.append(error)
+
+            thread = threading.Thread(target=attempt)
+            thread.start()
+            thread.join()
+            assert "locked for 0.05 s" in str(failed[0])
+            assert isinstance(failed[0], TimeoutError)
+        state.set("b", 2)
+        assert holder.get_all() == {"a": 1, "b": 2}

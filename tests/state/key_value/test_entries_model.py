@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order, a StateManager is a dictionary with expiry, also after it is opened again."""
+"""A `StateManager` behaves like a dict with expiry, for random sequences of operations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from flowkit_state import StateManager
 
 keys = st.sampled_from(["a", "b", "\ud800", "", "$x"])
+
+
 values = (
     st.none() | st.integers() | st.text(max_size=3) | st.tuples(st.integers()) | st.lists(st.booleans(), max_size=2)
 )
+
+
 ttls = st.none() | st.sampled_from([0, 1, 5, 20, float("inf")])
 
 
@@ -105,6 +109,6 @@ class Model(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("name", ["", "state.json", "state.db"], ids=["memory", "json", "sqlite"])
-def test_a_state_manager_is_a_dictionary_with_expiry(name):
+def test_state_manager_behaves_like_dict_with_expiry(name):
     machine = type("Machine", (Model,), {"name": name})
     run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=15, deadline=None))

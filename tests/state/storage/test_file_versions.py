@@ -1,0 +1,118 @@
+"""State files of older and newer versions, and files of other programs."""
+
+from __future__ import annotations
+
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+
+from flowkit_state import (
+    StateFileError,
+    StateManager,
+    StateVersionError,
+)
+
+
+def test_newer_json_file_is_refused_and_unchanged(tmp_path):
+    path = tmp_path / "state.json"
+    path.write_text('{"format": "flowkit-state", "version": 9, "something": "new"}')
+    before = path.read_bytes()
+    with pytest.raises(
+        StateVersionError, match=r"format version 9, and this .* supports versions up to 1; update"
+    ) as caught:
+        StateManager(path)
+    assert (caught.value.found, caught.value.supported, caught.value.path) == (9, 1, str(path))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_file_replaced_by_newer_one_is_not_written(tmp_path):
+    path = tmp_path / "state.json"
+    with StateManager(path) as state:
+        state.set("a", 1)
+        path.write_text('{"format": "flowkit-state", "version": 9}')
+        for use in (lambda: state.set("a", 2), lambda: state.get("a"), state.clear):
+            with pytest.raises(StateVersionError):
+                use()
+    assert path.read_text() == '{"format": "flowkit-state", "version": 9}'
+
+
+def test_newer_database_is_refused_and_unchanged(tmp_path):
+    path = tmp_path / "state.db"
+    with StateManager(path) as state:
+        state.set("a", 1)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StateVersionError, match="format version 9"):
+        StateManager(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "setup", ["CREATE TABLE people (name)", "PRAGMA application_id = 7", "PRAGMA user_version = 3"]
+)
+def test_database_of_other_program_is_refused_and_unchanged(tmp_path, setup):
+    path = tmp_path / "state.db"
+    connection = sqlite3.connect(path)
+    connection.execute(setup)
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StateFileError, match="database of another program"):
+        StateManager(path)
+    assert path.read_bytes() == before
+
+
+def extract():
+    return [1, 2, 3]
+
+
+def transform(rows):
+    return sorted(rows)
+
+
+def planned(name, func, trigger="none_failed"):
+    return SimpleNamespace(name=name, func=func, when=None, trigger=trigger)
+
+
+TASKS = [planned("extract", extract), planned("transform", transform)]
+
+
+UPSTREAM = [(), (0,)]
+
+
+def begin(state, run_id="a", *, tasks=TASKS, upstream=UPSTREAM, params=None, resume=False):
+    return state.open_run(run_id, "etl", tasks, upstream, params or {}, resume)
+
+
+def record(journal, place, value, state="succeeded", **facts):
+    facts = {"attempts": 1, "seconds": 0.5, "reason": "", "error": None, "source": "run", "why": ""} | facts
+    stored = journal.prepare(place, value) if state == "succeeded" else None
+    journal.record(place, state, stored, **facts)
+
+
+def test_database_of_version_1_is_migrated(tmp_path):
+    path = tmp_path / "runs.db"
+    database = sqlite3.connect(path)
+    database.executescript("""
+        PRAGMA journal_mode = WAL;
+        CREATE TABLE entries (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL, stored REAL NOT NULL, expires REAL,
+            metadata TEXT);
+        CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
+        INSERT INTO entries VALUES ('rows', '{"$tuple":[1,2]}', 1700000000.0, NULL, '{"from":"before"}');
+        PRAGMA application_id = 1718382455;
+        PRAGMA user_version = 1;
+    """)
+    database.close()
+    managers = [StateManager(path) for _ in range(2)]
+    for state in managers:
+        assert state.get("rows") == (1, 2)
+        assert state.get_metadata("rows") == {"from": "before"}
+    journal = begin(managers[0])
+    record(journal, 0, [1])
+    journal.close("failed", [], None)
+    assert managers[1].run("a").tasks["extract"].result() == [1]
+    for state in managers:
+        state.close()

@@ -1,0 +1,49 @@
+"""A pipeline of two tasks, and functions that record a run of it as `run(state=...)` does."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+LARGE = bytes(range(256)) * 2000  # goes to a blob file
+
+
+class Money:
+    """A class that only pickle and a custom serializer support."""
+
+    def __init__(self, cents):
+        self.cents = cents
+
+    def __eq__(self, other):
+        return self.cents == other.cents
+
+    __hash__ = None
+
+
+def extract():
+    return [1, 2, 3]
+
+
+def transform(rows):
+    return sorted(rows)
+
+
+def other(rows):
+    return sorted(rows, reverse=True)
+
+
+def planned(name, func, trigger="none_failed"):
+    return SimpleNamespace(name=name, func=func, when=None, trigger=trigger)
+
+
+TASKS = [planned("extract", extract), planned("transform", transform)]
+UPSTREAM = [(), (0,)]
+
+
+def begin(state, run_id="a", *, tasks=TASKS, upstream=UPSTREAM, params=None, resume=False):
+    return state.open_run(run_id, "etl", tasks, upstream, params or {}, resume)
+
+
+def record(journal, index, value, state="succeeded", **facts):
+    facts = {"attempts": 1, "seconds": 0.5, "reason": "", "error": None, "source": "run", "why": ""} | facts
+    stored = journal.prepare(index, value) if state == "succeeded" else None
+    journal.record(index, state, stored, **facts)
