@@ -10,17 +10,20 @@ from .thread.executor import ThreadExecutor
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
+    from .futures import FuturesExecutor
     from .process.executor import ProcessExecutor
 else:
 
     def __getattr__(name):
-        """Import the process executor when it is first asked for: it needs more than all the rest."""
-        if name != "ProcessExecutor":
+        """Import an executor at its first use: these need more than the thread executor."""
+        if name == "ProcessExecutor":
+            from .process import executor as module
+        elif name == "FuturesExecutor":
+            from . import futures as module
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .process.executor import ProcessExecutor
-
-        globals()[name] = ProcessExecutor
-        return ProcessExecutor
+        found = globals()[name] = getattr(module, name)
+        return found
 
 
 def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
@@ -33,7 +36,7 @@ def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
 register_executor("thread", ThreadExecutor)
 register_executor("process", _process_executor)
 
-__all__ = ["ProcessExecutor", "ThreadExecutor"]
+__all__ = ["FuturesExecutor", "ProcessExecutor", "ThreadExecutor"]
 
 
 def __dir__() -> list[str]:

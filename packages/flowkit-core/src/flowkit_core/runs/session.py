@@ -10,6 +10,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from contextvars import copy_context
 from functools import partial
+from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import ExecutorError
@@ -59,6 +60,7 @@ class Session:
         self._lock = allocate_lock()
         self._wake_up = WakeUp()
         self._waiting = False  # whether a thread is in _wait()
+        self._end_at: float | None = None  # when the grace of the run ends
         self._error: BaseException | None = None
         self._threads: list[Thread] = []
         run.on_stop = self._stop
@@ -146,10 +148,7 @@ class Session:
         """Put the node of a retry into its lane after the delay, for lanes without timers of their own."""
         with self._lock:
             self._timers.add(retry)
-            start, self._waiting = not self._waiting, True
-        if start:
-            self._start_thread(self._wait, "flowkit-timers")
-        self._wake_up.set()
+        self._start_waiting()
 
     def fail(self, lane: Lane, error: BaseException) -> None:
         """End the run because a lane cannot go on."""
@@ -181,7 +180,6 @@ class Session:
             self._work()
         except BaseException:
             self.run.cancel("the run was interrupted")
-            self._stop("end")
             self.wake_all()
             raise
         finally:
@@ -231,14 +229,29 @@ class Session:
             self.wake_all()
 
     def _wait(self) -> None:
-        """Wait until the run is over, and put nodes that wait for a retry into their lanes when they are due."""
+        """Wait until the run is over; meanwhile, put nodes that are due for a retry, and end the grace of the run."""
         while not self.over:
             with self._lock:
                 due = self._timers.due(self.run)
                 seconds = self._timers.wait() if self._timers else None
             self.put(due)
+            if self._end_at is not None:
+                left = self._end_at - monotonic()
+                if left <= 0:
+                    self._end_at = None
+                    for lane in self._lanes:
+                        lane.stop("end")
+                    continue
+                seconds = left if seconds is None else min(left, seconds)
             if not due:
                 self._wake_up.wait(seconds)
+
+    def _start_waiting(self) -> None:
+        with self._lock:
+            start, self._waiting = not self._waiting, True
+        if start:
+            self._start_thread(self._wait, "flowkit-timers")
+        self._wake_up.set()
 
     def _start_thread(self, target: Callable[[], None], name: str) -> None:
         from threading import Thread
@@ -248,9 +261,12 @@ class Session:
         thread.start()
 
     def _stop(self, how: str) -> None:
-        self._wake_up.set()
+        """Stop all lanes at once, and start the grace of the run."""
         for lane in self._lanes:
             lane.stop(how)
+        if self.run.grace is not None:
+            self._end_at = monotonic() + self.run.grace
+            self._start_waiting()
 
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""

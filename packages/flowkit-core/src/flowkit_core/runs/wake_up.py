@@ -1,15 +1,16 @@
-"""Class `WakeUp`: lets one thread wait until another wakes it."""
+"""Class `WakeUp`: an event that one thread waits for."""
 
 from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
+from contextlib import suppress
 
-_SLICE = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
+_INTERRUPT_INTERVAL = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
 
 
 class WakeUp:
-    """A signal from any thread to one waiting thread. A signal that comes before the wait is kept."""
+    """An event that one thread waits for. Waiting resets it. It costs less than `threading.Event`."""
 
     __slots__ = ("_lock",)
 
@@ -18,18 +19,16 @@ class WakeUp:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Wake the waiting thread, or the next that waits."""
-        try:
+        """Wake the waiting thread, or the next one that waits."""
+        with suppress(RuntimeError):  # it is set already
             self._lock.release()
-        except RuntimeError:  # it was set already
-            pass
 
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait for the signal, at most so many seconds. Ctrl-C interrupts the wait."""
-        if seconds is not None:
-            self._lock.acquire(timeout=seconds)
-        elif _SLICE is None:
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the event, ``timeout`` seconds at most. Ctrl-C interrupts it."""
+        if timeout is not None:
+            self._lock.acquire(timeout=timeout)
+        elif _INTERRUPT_INTERVAL is None:
             self._lock.acquire()
         else:
-            while not self._lock.acquire(timeout=_SLICE):
+            while not self._lock.acquire(timeout=_INTERRUPT_INTERVAL):
                 pass

@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import sys
 from _thread import start_new_thread
-from contextvars import copy_context
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import ExecutorError, Node, Retry, Run
 from flowkit_core.runs.timers import Timers
+from flowkit_core.runs.wake_up import WakeUp
 from flowkit_core.runs.worker import Worker
 from flowkit_exec.ready_queue import ReadyQueue
 
-from .watchdog import PollInterval, WakeUp
+from .watchdog import PollInterval
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextvars import Context
+
+    from flowkit_core.runs.session import Session
 
 SLOW_TASK = 50e-6
 """Seconds from which a task is worth starting another worker for those that wait."""
@@ -53,22 +56,21 @@ class _ThreadWorker(WakeUp):
 
 
 class ThreadDriver:
-    """Drives one run with worker threads.
+    """Runs nodes in worker threads: a lane of a run.
 
     A lock protects the idle workers, the watchdog, the number of active workers and the timers. Methods whose names end
     in ``_locked`` are to be called with the lock held. Queue and run are thread-safe.
 
     Args:
-        run: the run.
         max_workers: maximum number of threads that run tasks.
     """
 
-    def __init__(self, run: Run, max_workers: int) -> None:
-        self._run = run
-        self._max_workers = 1 if run.graph.linear else max_workers
-        self._ready = ReadyQueue(run.start(), run.graph)
+    leads, forks = True, False
+    name, fate = "thread", "left alone"
+
+    def __init__(self, max_workers: int) -> None:
+        self._max_workers = max_workers
         self._timers = Timers()
-        self._context = copy_context()
         self._lock = Lock()
         self._helpers: list[_ThreadWorker] = []
         self._idle: list[_ThreadWorker] = []
@@ -79,23 +81,63 @@ class ThreadDriver:
         self._activity = 0  # counts events after which nodes may become ready
         self._began = perf_counter()
         self._long_task_ended: dict[int, float] = {}  # thread id -> when its last long task ended
-        self._exit_deadline: float | None = None  # set by SystemExit: when running tasks are abandoned
-        self._is_over = False
+        self._exit_deadline: float | None = (
+            None  # when running tasks are abandoned: SystemExit, grace
+        )
+        self._is_open = self._is_over = False
         self._error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
     def __repr__(self) -> str:
-        threads = len(self._helpers) + 1
-        return f"<ThreadDriver threads={threads} active={self._active} ready={len(self._ready)}>"
+        threads, ready = len(self._helpers) + 1, len(self._ready) if self._is_open else 0
+        return f"<ThreadDriver threads={threads} active={self._active} ready={ready}>"
 
-    def drive(self) -> None:
-        """Run tasks in the calling thread until the run is over and all helpers have ended."""
+    # ---- the lane ------------------------------------------------------------------------------------------------
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run."""
+        run = self._run = session.run
+        self._session = session
+        self._context = session.context
+        if run.graph.linear:
+            self._max_workers = 1
+        self._ready = ReadyQueue(session.first(self), run.graph)
+        self._route = None if session.sole else session.router(self, self._queue)
+        self._leader = _ThreadWorker(run, self._context)
+        self._is_open = True
+
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Queue nodes that another lane has made ready."""
+        self._ready.extend(nodes)
+        with self._lock:
+            if self._idle:
+                self._add_workers_locked(1)
+            elif self._max_workers > 1:
+                self._start_watchdog_locked()
+            if self._is_backing_off:
+                self._wake_watchdog_locked()
+
+    def wake(self) -> None:
+        """Check whether the run is over."""
+        if self._is_open:
+            with self._lock:
+                if self._session.over:
+                    self._finish_locked()
+                self._wake_watchdog_locked()
+
+    def stop(self, how: str) -> None:
+        """Let running tasks end; abandon them if ``how`` is ``"end"``, because nothing stops a thread."""
+        if how == "end" and self._is_open:
+            with self._lock:
+                self._exit_deadline = monotonic()
+                self._wake_watchdog_locked()
+
+    def work(self) -> None:
+        """Run tasks in the calling thread until the run is over."""
         try:
-            self._run_tasks(_ThreadWorker(self._run, self._context))
+            self._run_tasks(self._leader)
         except BaseException:  # Ctrl-C outside of a task
             self._run.cancel("the run was interrupted")
-            self._join_threads()
             raise
-        self._join_threads()
         error, self._error = self._error, None
         try:
             if error is not None:
@@ -103,8 +145,11 @@ class ThreadDriver:
         finally:
             del error  # its traceback refers to this frame: a reference cycle
 
-    def _join_threads(self) -> None:
-        """Wait for helpers and watchdog; after an interrupt, abandon tasks that still run after the grace period."""
+    def close(self) -> Sequence[Node]:
+        """Wait for helpers and watchdog; if the run was cancelled, return nodes that still run after a grace period."""
+        if not self._is_open:
+            return ()
+        self._route = None  # it refers to this object
         with self._lock:
             self._finish_locked()
         until = self._exit_deadline or monotonic() + GRACE
@@ -113,18 +158,19 @@ class ThreadDriver:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._watchdog is not None:
             self._watchdog_running.acquire(timeout=GRACE)  # it runs no user code, so it ends at once
-        if self._run.cancelled:
-            self._run.abandon([node for worker in self._helpers if (node := worker.runner.node) is not None])
+        if not self._run.cancelled:
+            return ()
+        return [node for worker in (self._leader, *self._helpers) if (node := worker.runner.node) is not None]
 
     # ---- running tasks -------------------------------------------------------------------------------------------
 
     def _run_tasks(self, worker: _ThreadWorker) -> None:
         """Body of a worker: run ready nodes until the run is over."""
-        run, ready = self._run, self._ready
+        run, ready, route = self._run, self._ready, self._route
         while not self._is_over and not run.cancelled:
             self._ensure_watchdog(len(ready) - 1)
             slow = SLOW_TASK if self._watchdog is not None or self._max_workers == 1 else -1.0
-            rest = worker.runner.run_fast_path(ready.take, ready.put, perf_counter, slow, self._on_slow_task)
+            rest = worker.runner.run_fast_path(ready.take, route or ready.put, perf_counter, slow, self._on_slow_task)
             if isinstance(rest, Node):
                 self._ensure_watchdog(len(ready))
                 step = worker.runner.run_node(rest)
@@ -132,8 +178,9 @@ class ThreadDriver:
                 if isinstance(step, Retry):
                     self._add_retry(step)
                 else:
+                    put = route or ready.put
                     for node in step:
-                        ready.put(node)
+                        put(node)
                 self._on_slow_task(seconds)
                 # tasks are recorded one at a time, so helpers would only queue for the recording of trivial tasks
                 is_surplus = run.recorded and seconds <= SLOW_TASK and worker.thread is not None
@@ -258,7 +305,7 @@ class ThreadDriver:
             with self._lock:
                 if self._timers:
                     self._queue_due_locked()
-                if self._run.exiting:
+                if self._run.exiting or self._exit_deadline is not None:
                     self._check_exit_deadline()
                 if self._check_finished_locked():
                     return
@@ -308,11 +355,11 @@ class ThreadDriver:
         return None
 
     def _check_exit_deadline(self) -> None:
-        """After SystemExit, abandon running tasks when the grace period ends, unless clean-up tasks still run."""
+        """Abandon running tasks when the grace period ends, unless clean-up tasks still run."""
         if self._exit_deadline is None:
             self._exit_deadline = monotonic() + GRACE
         if monotonic() >= self._exit_deadline and not self._run.cleanup_running:
-            self._run.cancel("the program was asked to end")
+            self._run.cancel("the program was asked to end" if self._run.exiting else "the grace period is over")
 
     # ---- adding workers, retries and the end ---------------------------------------------------------------------
 
@@ -354,6 +401,9 @@ class ThreadDriver:
             if self._is_backing_off:
                 self._wake_watchdog_locked()
 
+    def _queue(self, node: Node) -> None:
+        self._ready.put(node)
+
     def _queue_due_locked(self) -> None:
         """Queue the nodes whose retry is due."""
         for node in self._timers.due(self._run):
@@ -361,7 +411,8 @@ class ThreadDriver:
 
     def _check_finished_locked(self) -> bool:
         """Return whether all work is done; if so, wake all workers to exit."""
-        if self._is_over or self._run.cancelled or not (self._active or self._ready or self._timers):
+        is_idle = not (self._active or self._ready or self._timers)
+        if self._is_over or self._run.cancelled or (is_idle and (self._session.sole or self._session.over)):
             self._finish_locked()
         return self._is_over
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from flowkit_core.executor import checked_workers
+from flowkit_core.runs.session import Session
 
 from .driver import ThreadDriver
 
@@ -41,7 +42,11 @@ class ThreadExecutor:
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
-        ThreadDriver(run, self.max_workers).drive()
+        Session(run, [self.lane()]).drive()
+
+    def lane(self) -> ThreadDriver:
+        """Return the lane of one run."""
+        return ThreadDriver(self.max_workers)
 
     def close(self) -> None:
         """Do nothing: no thread is kept between runs."""

@@ -1,10 +1,6 @@
-"""The intervals of the watchdog thread, and the event that it waits for."""
+"""Class `PollInterval`: the intervals of the watchdog thread."""
 
 from __future__ import annotations
-
-import sys
-from contextlib import suppress
-from threading import Lock
 
 TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
 if TYPE_CHECKING:
@@ -18,32 +14,6 @@ IDLE_BACKOFF = 1 / 32
 """Share of the time without activity that an interval takes, so a task starts late by that share at most."""
 MAX_IDLE_INTERVAL = 0.25
 """Seconds of the longest interval."""
-_INTERRUPT_INTERVAL = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
-
-
-class WakeUp:
-    """An event that one thread waits for. Waiting resets it. It costs less than `threading.Event`."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Wake the waiting thread, or the next one that waits."""
-        with suppress(RuntimeError):  # it is set already
-            self._lock.release()
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait for the event, ``timeout`` seconds at most. Ctrl-C interrupts it."""
-        if timeout is not None:
-            self._lock.acquire(timeout=timeout)
-        elif _INTERRUPT_INTERVAL is None:
-            self._lock.acquire()
-        else:
-            while not self._lock.acquire(timeout=_INTERRUPT_INTERVAL):
-                pass
 
 
 class PollInterval:

@@ -1,0 +1,255 @@
+"""`FuturesExecutor`: runs tasks in a pool that has ``submit()``, such as those of ``concurrent.futures``."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from importlib import import_module
+from threading import Lock
+from time import perf_counter
+
+from flowkit_core import ExecutorError, Outcome, Task
+from flowkit_core._text import short_repr
+from flowkit_core.executor import checked_workers
+from flowkit_core.failures import describe_error
+from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
+from flowkit_core.runs.session import Session
+from flowkit_core.runs.states import CANCELLED, FAILED
+
+TYPE_CHECKING = False  # type checkers treat it as true; importing typing would take 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Any
+
+    from flowkit_core import Call, Node, Run
+
+LIMIT = 1000
+"""Default of the maximum number of calls that are submitted and have not ended."""
+
+
+class FuturesExecutor:
+    """Runs tasks in a pool of yours: any object with ``submit(function, *args)`` that returns a future.
+
+    The pool may be a ``ThreadPoolExecutor``, a ``ProcessPoolExecutor``, an ``InterpreterPoolExecutor``, the reusable
+    executor of loky, or the like. Functions at the top level of a module go to it by name, others are pickled by the
+    pool. Conditions (``when``) are evaluated in this process.
+
+    Args:
+        pool: the pool. It is not closed by this executor.
+        name: name of the executor in logs and messages.
+        limit: maximum number of calls that are submitted and have not ended, at least 1; None means 1000. A call that
+            waits in the pool cannot be taken back by pools whose futures cannot be cancelled.
+
+    Raises:
+        TypeError: ``pool`` has no ``submit``, or ``limit`` is not an integer.
+        ValueError: ``limit`` is less than 1.
+
+    Examples:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def one(): return 1
+        >>> with ThreadPoolExecutor(2) as pool:
+        ...     DAG("numbers", tasks=[one]).run(executor=FuturesExecutor(pool))
+        {'one': 1}
+    """
+
+    def __init__(self, pool: Any, *, name: str = "futures", limit: int | None = None) -> None:
+        if isinstance(pool, type) or not callable(getattr(pool, "submit", None)):
+            hint = f": write {pool.__name__}(...), with parentheses" if isinstance(pool, type) else ""
+            raise TypeError(
+                f"the pool of a FuturesExecutor is {short_repr(pool)}, but must have a method submit(function, *args) "
+                f"that returns a future{hint}"
+            )
+        self.pool = pool
+        self.name = name
+        self._limit = checked_workers(limit, "limit") or LIMIT
+        self._closed = False
+
+    def execute(self, run: Run) -> None:
+        """Drive a run to its end.
+
+        Raises:
+            ExecutorError: the pool takes no more calls, or this executor is closed.
+        """
+        Session(run, [self.lane()]).drive()
+
+    def lane(self) -> FuturesLane:
+        """Return the lane of one run.
+
+        Raises:
+            ExecutorError: this executor is closed.
+        """
+        if self._closed:
+            raise ExecutorError("this FuturesExecutor is closed: create another, or run inside its with statement")
+        return FuturesLane(self.pool, self.name, self._limit)
+
+    def close(self) -> None:
+        """Refuse further runs. The pool stays open. Calling it twice is allowed."""
+        self._closed = True
+
+    def __enter__(self) -> FuturesExecutor:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FuturesExecutor({short_repr(self.pool)})"
+
+
+class FuturesLane:
+    """The calls of one run that a pool makes.
+
+    Any thread may put nodes; one of them at a time submits calls, so that a callback which ends a node and puts the
+    next one does not call itself.
+
+    Args:
+        pool: the pool.
+        name: name of the executor.
+        limit: maximum number of calls that have not ended.
+    """
+
+    leads, forks = False, False
+    fate = "left alone"
+
+    def __init__(self, pool: Any, name: str, limit: int) -> None:
+        self.name = name
+        self._pool = pool
+        self._limit = limit
+        self._ready: deque[Node] = deque()
+        self._running: dict[Future[Any], tuple[Call, float]] = {}
+        self._submitting = Lock()
+        self._stopped = False
+        self._session: Session | None = None
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run."""
+        self._session = session
+
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Submit the calls of nodes, or keep them until fewer calls are running."""
+        self._ready.extend(nodes)
+        self._submit_ready()
+
+    def work(self) -> None:
+        """Do nothing: the pool has threads of its own."""
+
+    def wake(self) -> None:
+        """Do nothing: the session waits."""
+
+    def stop(self, how: str) -> None:
+        """Cancel calls that have not started, except of clean-up tasks; with ``"end"``, leave running ones alone."""
+        session = self._session
+        if session is None:
+            return
+        for future, (call, began) in list(self._running.items()):
+            if session.run.may_start(call.node) or future.cancel() or how != "end":
+                continue
+            if self._running.pop(future, None) is not None:
+                outcome = Outcome(CANCELLED, "it was left alone, because another task failed", started=True)
+                session.end(call.node, outcome, perf_counter() - began, call.attempt)
+
+    def close(self) -> Sequence[Node]:
+        """Return the nodes whose calls are still running."""
+        self._session = None
+        return [call.node for call, _ in list(self._running.values())]
+
+    def _submit_ready(self) -> None:
+        ready, running = self._ready, self._running
+        while ready and len(running) < self._limit and self._submitting.acquire(blocking=False):
+            try:
+                while ready and len(running) < self._limit:
+                    self._submit(ready.popleft())
+            finally:
+                self._submitting.release()
+
+    def _submit(self, node: Node) -> None:
+        session = self._session
+        if session is None:
+            return  # the run was abandoned
+        call = session.begin(node)
+        if call is None:
+            return
+        call = call.local()
+        try:
+            future = self._pool.submit(_invoke, _reference(call.func), call.args, call.kwargs)
+        except Exception as error:
+            session.fail(self, _pool_error(self.name, error))
+            return
+        self._running[future] = call, perf_counter()
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: Future[Any]) -> None:
+        session = self._session
+        call, began = self._running.pop(future, (None, 0.0))
+        if session is None or call is None:
+            return
+        try:
+            result, seconds = _outcome_of(future, session.run, perf_counter() - began)
+            session.end(call.node, result, seconds, call.attempt)
+            self._submit_ready()
+        except BaseException as error:  # of a callback, the pool would only log it
+            session.fail(self, error)
+
+
+def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, float]:
+    """Return what a future became, as a result or an :class:`Outcome`, and the seconds of the call."""
+    if future.cancelled():
+        if run.stopping:
+            return Outcome(CANCELLED, run.stop_reason), 0.0
+        return Outcome(FAILED, error=RuntimeError("the pool cancelled the call")), 0.0
+    error = future.exception()
+    if error is not None:
+        return Outcome(FAILED, error=error), seconds
+    value: tuple[Any, float] = future.result()
+    return value
+
+
+def _pool_error(name: str, error: Exception) -> ExecutorError:
+    failed = ExecutorError(f"the pool of executor {name!r} takes no more calls: {describe_error(error)}")
+    failed.__cause__ = error
+    return failed
+
+
+def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, float]:
+    """Make a call in the pool; return its result and its duration in seconds."""
+    began = perf_counter()
+    value = func(*args, **kwargs)
+    if type(value) is CoroutineType:
+        value = run_coroutine(value)
+    return value, perf_counter() - began
+
+
+class _Reference:
+    """A function of a module, pickled by name: the name may refer to the task of the function there."""
+
+    __slots__ = ("func", "module", "qualname")
+
+    def __init__(self, module: str, qualname: str) -> None:
+        self.module, self.qualname = module, qualname
+        self.func: Callable[..., Any] = _found(import_module(module), qualname)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.module, self.qualname)
+
+
+def _reference(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function in a form that can be pickled by name, if it can be found by its name; else the function."""
+    module, qualname = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(qualname, str) or module not in sys.modules:
+        return func
+    if _found(sys.modules[module], qualname) is not func:
+        return func
+    return _Reference(module, qualname)
+
+
+def _found(module: Any, qualname: str) -> Any:
+    found: Any = module
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found.func if isinstance(found, Task) else found
