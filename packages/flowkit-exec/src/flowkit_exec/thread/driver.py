@@ -81,9 +81,7 @@ class ThreadDriver:
         self._activity = 0  # counts events after which nodes may become ready
         self._began = perf_counter()
         self._long_task_ended: dict[int, float] = {}  # thread id -> when its last long task ended
-        self._exit_deadline: float | None = (
-            None  # when running tasks are abandoned: SystemExit, grace
-        )
+        self._exit_deadline: float | None = None  # when running tasks are abandoned: SystemExit, grace
         self._is_open = self._is_over = False
         self._error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
