@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ._typing import Any
     from .executor import Executor
     from .pipelines.node import Node
-    from .runs.lane import Lane
     from .runs.run import Run
+    from .runs.session import Lane
 
 ENTRY_POINT_GROUP = "flowkit.executors"
 PROVIDED_BY = {"thread": "flowkit-exec", "process": "flowkit-exec"}
