@@ -39,7 +39,7 @@ PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-LIMIT = 161
+LIMIT = 54
 
 
 def text_files():
