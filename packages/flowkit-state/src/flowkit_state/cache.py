@@ -136,14 +136,14 @@ class TaskCache(ResultCache):
             call = self._call_key(plain, args, kwargs)
             if isinstance(call, str):
                 return function(*args, **kwargs)
-            found = self._look_up(call)
-            if found is MISSING:
+            result = self._look_up(call)
+            if result is MISSING:
                 with self._flights.lock(call.key):
-                    found = self._look_up(call)
-                    if found is MISSING:
-                        found = function(*args, **kwargs)
-                        self.keep(call, found)
-            return cast("R", found)
+                    result = self._look_up(call)
+                    if result is MISSING:
+                        result = function(*args, **kwargs)
+                        self.keep(call, result)
+            return cast("R", result)
 
         def explain(*args: P.args, **kwargs: P.kwargs) -> str:
             call = self._call_key(plain, args, kwargs)

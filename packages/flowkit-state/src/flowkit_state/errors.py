@@ -164,8 +164,8 @@ class StateClosedError(StateError, ValueError):
         self.location = location
 
     def _message(self) -> str:
-        place = "in memory" if self.location is None else f"over {self.location}"
-        return f"this StateManager {place} is closed; use it before close(), or create another one."
+        location = "in memory" if self.location is None else f"over {self.location}"
+        return f"this StateManager {location} is closed; use it before close(), or create another one."
 
 
 class StateFileError(StateError, OSError):
@@ -290,5 +290,5 @@ class UnknownRunError(StateError, KeyError):
         self.run_id, self.location = run_id, location
 
     def _message(self) -> str:
-        place = "in memory" if self.location is None else f"in {self.location}"
-        return f"there is no run {short_repr(self.run_id)} {place}; StateManager.runs() lists the recorded runs."
+        location = "in memory" if self.location is None else f"in {self.location}"
+        return f"there is no run {short_repr(self.run_id)} {location}; StateManager.runs() lists the recorded runs."

@@ -232,8 +232,8 @@ class StateManager(KeyValueStore):
         """
         from flowkit_state.result_cache import ResultCache
 
-        found: ResultCache = ResultCache(self) if own is None else own.over(self)
-        return found
+        cache: ResultCache = ResultCache(self) if own is None else own.over(self)
+        return cache
 
     def close(self) -> None:
         """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`."""
@@ -260,12 +260,12 @@ class StateManager(KeyValueStore):
         return self._database
 
     def __repr__(self) -> str:
-        place = "" if self._path is None else f"{self._path!r}, "
+        location = "" if self._path is None else f"{self._path!r}, "
         choice = self._serialization.choice
         serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={short_repr(choice)}"
         serializer = "" if choice == "json" else serializer
         closed = " (closed)" if self._closed else ""
-        return f"StateManager({place}default_ttl={self._default_ttl}{serializer}){closed}"
+        return f"StateManager({location}default_ttl={self._default_ttl}{serializer}){closed}"
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:

@@ -208,10 +208,10 @@ class ResultCache:
                 parts = fingerprint.components(function, policy, own)
                 parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
-            way = error.hint[:1].lower() + error.hint[1:]
+            hint = error.hint[:1].lower() + error.hint[1:]
             if error.path.startswith(_KEY_RESULT):
-                way = "return plain data from it, such as a text or a tuple of texts and numbers"
-            reason = f"{error.path} is of type {error.type_name}, {error.reason}; {way}"
+                hint = "return plain data from it, such as a text or a tuple of texts and numbers"
+            reason = f"{error.path} is of type {error.type_name}, {error.reason}; {hint}"
             self._log_once(prefix, "arguments", reason)
             return reason
         if self._version is not None:
@@ -288,8 +288,7 @@ def key_prefix(function: Any, name: str | None) -> str:
 
     if name is not None:
         return f"{CACHE_PREFIX}::{name}:"
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return f"{CACHE_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name}:"
+    return f"{CACHE_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name_of(function)}:"
 
 
 def last_key(prefix: str) -> str:

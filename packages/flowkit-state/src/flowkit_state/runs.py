@@ -50,10 +50,10 @@ class RunRecord(_Fields):
     @property
     def counts(self) -> dict[str, int]:
         """State -> number of tasks in that state."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for task in self.tasks.values():
-            found[task.state] = found.get(task.state, 0) + 1
-        return found
+            counts[task.state] = counts.get(task.state, 0) + 1
+        return counts
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.counts.items())

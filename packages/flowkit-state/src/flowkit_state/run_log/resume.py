@@ -157,8 +157,8 @@ def _restore(
             return None
         if not isinstance(error, RestoreError):
             raise
-        way = 'Fix that, or run the task again with run(resume="force").'
-        raise RestoreError(None, f"{error.reason} {way}", name) from error
+        hint = 'Fix that, or run the task again with run(resume="force").'
+        raise RestoreError(None, f"{error.reason} {hint}", name) from error
     return RecordedTask(state, result, reason or "", attempts, seconds)
 
 

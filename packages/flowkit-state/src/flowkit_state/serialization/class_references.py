@@ -34,10 +34,10 @@ def reference(cls: type) -> str:
     label = named_label(cls.__module__)
     name = f"{cls.__module__ if label in sys.modules else label}:{cls.__qualname__}"
     try:
-        found = resolve(name)
+        resolved = resolve(name)
     except NotFoundError:
-        found = None
-    if found is not cls:
+        resolved = None
+    if resolved is not cls:
         raise RefusedError("a class that cannot be looked up by its name", "Define it at the top level of a module.")
     return name
 
@@ -50,12 +50,12 @@ def resolve(name: str) -> type:
         module = sys.modules["__main__"]
     if module is None:
         raise NotFoundError(f"its class is {name}, and the module {module_name} is not imported here; import it first.")
-    found: object = module
+    target: object = module
     for part in qualname.split("."):
-        found = vars(found).get(part) if found is module or isinstance(found, type) else None
-    if not isinstance(found, type):
+        target = vars(target).get(part) if target is module or isinstance(target, type) else None
+    if not isinstance(target, type):
         raise NotFoundError(f"its class is {name}, but the module {module_name} has no such class (any more).")
-    return found
+    return target
 
 
 def is_namedtuple(cls: type) -> bool:
@@ -94,8 +94,8 @@ def enum_from(parts: list[Any]) -> Enum:
     combined: Any = cls(0)
     for member in members:
         combined |= member
-    found: Enum = combined
-    return found
+    flag: Enum = combined
+    return flag
 
 
 def _is_member(value: Enum) -> bool:
@@ -143,23 +143,23 @@ def dataclass_from(name: str, fields: dict[str, Any]) -> Any:
     cls = resolve(name)
     if not is_dataclass(cls) or set(_field_names(cls)) != set(fields):
         raise NotFoundError(f"{name} is no longer a dataclass with the fields {', '.join(fields) or '(none)'}.")
-    made: Any = object.__new__(cls)
+    instance: Any = object.__new__(cls)
     slots = _slots(cls)
     for field, value in fields.items():
         if field in slots:
-            slots[field].__set__(made, value)
+            slots[field].__set__(instance, value)
         else:
-            made.__dict__[field] = value
-    return made
+            instance.__dict__[field] = value
+    return instance
 
 
 def attributes(value: object) -> dict[str, Any]:
     """Return the attributes that an object stores, in slots and in its `__dict__`."""
     slots = _slots(type(value))
     slots.pop("__dict__", None)
-    found = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _is_filled(slot, value)}
-    found.update(getattr(value, "__dict__", {}))
-    return found
+    stored = {name: slot.__get__(value, type(value)) for name, slot in slots.items() if _is_filled(slot, value)}
+    stored.update(getattr(value, "__dict__", {}))
+    return stored
 
 
 def _field_names(cls: Any) -> list[str]:
@@ -177,7 +177,7 @@ def _is_filled(slot: MemberDescriptorType, value: object) -> bool:
 
 
 def _slots(cls: type) -> dict[str, MemberDescriptorType]:
-    found: dict[str, MemberDescriptorType] = {}
+    slots: dict[str, MemberDescriptorType] = {}
     for base in reversed(cls.__mro__):
-        found.update((name, item) for name, item in vars(base).items() if isinstance(item, MemberDescriptorType))
-    return found
+        slots.update((name, item) for name, item in vars(base).items() if isinstance(item, MemberDescriptorType))
+    return slots

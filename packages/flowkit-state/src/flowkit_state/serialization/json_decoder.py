@@ -99,9 +99,9 @@ def _decode_dataclass(parts: list[Any]) -> Steps:
 def _decode_custom(parts: list[str], serializers: Mapping[str, Serializer]) -> Any:
     name, text = parts
     if name not in serializers:
-        way = "open the file with StateManager(..., serializer=...) that has it."
+        hint = "open the file with StateManager(..., serializer=...) that has it."
         raise NotFoundError(
-            f"it was stored by the serializer {short_repr(name)}, which this StateManager does not have; {way}"
+            f"it was stored by the serializer {short_repr(name)}, which this StateManager does not have; {hint}"
         )
     try:
         return serializers[name].load(b64decode(text, validate=True))

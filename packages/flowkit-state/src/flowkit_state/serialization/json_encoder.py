@@ -2,7 +2,8 @@
 
 What JSON supports is written as itself. Everything else is an object with one key that begins with `$`, the tag of its
 type: `{"$tuple": [1, 2]}`. A dictionary that JSON does not support (with keys that are no text, or that begin with `$`)
-is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag.
+is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag. `$own` is the tag of values that a
+serializer of the user has dumped.
 """
 
 from __future__ import annotations
@@ -203,12 +204,12 @@ class _Encoder:
             return self._dataclass(value)
         for builtin in _BUILTINS:
             if issubclass(cls, builtin):
-                way = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
+                hint = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
                 reason = f"a subclass of {builtin.__name__}, and would be restored as a plain {builtin.__name__}"
-                raise RefusedError(reason, way)
+                raise RefusedError(reason, hint)
         if (cls.__module__ or "").partition(".")[0] in ("numpy", "pandas"):
-            way = 'Convert it first, for example with .tolist() or .to_dict(), or use serializer="pickle".'
-            raise RefusedError("which cannot be restored exactly", way)
+            hint = 'Convert it first, for example with .tolist() or .to_dict(), or use serializer="pickle".'
+            raise RefusedError("which cannot be restored exactly", hint)
         raise RefusedError("which cannot be restored exactly", _HINT)
 
     def _namedtuple(self, value: Any) -> Steps:

@@ -89,8 +89,8 @@ class Serialization:
         if isinstance(payload, str):
             return from_json(key, payload, self._by_name)
         if not self.pickled:
-            way = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
-            raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {way}")
+            hint = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
+            raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {hint}")
         self._check_trust()
         import pickle
 
@@ -122,8 +122,8 @@ class Serialization:
                 raise UnsupportedValueError(None, root, name, reason, "Return a list, or other plain data.")
             if not self.pickled and name.partition(".")[0] in _NOT_IN_JSON:
                 reason = "according to its annotation, which JSON cannot represent exactly"
-                way = 'Use serializer="pickle" for the StateManager, a serializer for this type, or return plain data.'
-                raise UnsupportedValueError(None, root, name, reason, way)
+                hint = 'Use serializer="pickle" for the StateManager, a serializer for this type, or return plain data.'
+                raise UnsupportedValueError(None, root, name, reason, hint)
 
 
 def to_json(key: str | None, value: object, root: str = "value") -> str:

@@ -104,9 +104,9 @@ def write_file(path: str, data: bytes, previous: os.stat_result | None) -> os.st
 def remove_leftovers(path: str) -> None:
     """Delete the temporary files of processes that were killed. The caller holds the lock, so there are no others."""
     folder, name = os.path.split(path)
-    for found in syscalls.names_in(folder):
-        if found.startswith(f"{name}.") and found.endswith(".tmp"):
-            _discard(os.path.join(folder, found))
+    for each in syscalls.names_in(folder):
+        if each.startswith(f"{name}.") and each.endswith(".tmp"):
+            _discard(os.path.join(folder, each))
 
 
 def _discard(path: str) -> None:
@@ -119,20 +119,20 @@ def _discard(path: str) -> None:
 def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
     """Rename a damaged file and the files with the suffixes `companions`, and warn with both names."""
     stem = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    kept, number = stem, 1
-    while os.path.lexists(kept):
+    target, number = stem, 1
+    while os.path.lexists(target):
         number += 1
-        kept = f"{stem}-{number}"
+        target = f"{stem}-{number}"
     try:
         for suffix in companions:
             if os.path.lexists(path + suffix):
-                syscalls.replace(path + suffix, kept + suffix)
-        syscalls.replace(path, kept)
+                syscalls.replace(path + suffix, target + suffix)
+        syscalls.replace(path, target)
     except OSError as error:
         raise StateFileError(
             path, f"it is damaged ({reason}), and cannot be renamed: {error.strerror or error}.", error.errno
         ) from error
-    message = f"state file {path} is damaged ({reason}). It was renamed to {kept}, and the store starts empty."
+    message = f"state file {path} is damaged ({reason}). It was renamed to {target}, and the store starts empty."
     warnings.warn(escape_control_chars(message), DamagedStateWarning, stacklevel=_caller_stacklevel())
 
 

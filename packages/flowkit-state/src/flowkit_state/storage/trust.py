@@ -16,10 +16,10 @@ def check_trust(path: str | None) -> None:
     Raises:
         UntrustedPickleError: another user could have written it.
     """
-    danger = None if path is None else foreign_writer(path)
-    if path is not None and danger is not None:
-        way = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
-        reason = f"its pickles are not loaded, because {danger}, and a pickle can run any code; {way}"
+    problem = None if path is None else foreign_writer(path)
+    if path is not None and problem is not None:
+        hint = "make file and folder writable by you alone (chmod 600 and 700), if you trust what is in it now."
+        reason = f"its pickles are not loaded, because {problem}, and a pickle can run any code; {hint}"
         raise UntrustedPickleError(path, reason)
 
 
@@ -31,17 +31,17 @@ def foreign_writer(path: str) -> str | None:
     """
     if sys.platform == "win32":
         return None
-    place = path
+    location = path
     while True:
         try:
-            status = syscalls.stat(place)
+            status = syscalls.stat(location)
         except OSError as error:
-            return f"{place} cannot be checked ({error.strerror})"
-        if status.st_uid not in (os.geteuid(), 0) or (place == path and status.st_uid != os.geteuid()):
-            return f"{place} belongs to another user (uid {status.st_uid})"
+            return f"{location} cannot be checked ({error.strerror})"
+        if status.st_uid not in (os.geteuid(), 0) or (location == path and status.st_uid != os.geteuid()):
+            return f"{location} belongs to another user (uid {status.st_uid})"
         shared = status.st_mode & 0o022
         if shared and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
-            return f"{place} can be written by other users (mode {stat.S_IMODE(status.st_mode):04o})"
-        if place == os.path.dirname(place):
+            return f"{location} can be written by other users (mode {stat.S_IMODE(status.st_mode):04o})"
+        if location == os.path.dirname(location):
             return None
-        place = os.path.dirname(place)
+        location = os.path.dirname(location)
