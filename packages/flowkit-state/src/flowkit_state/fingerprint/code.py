@@ -245,6 +245,10 @@ def _without_positions(code: CodeType) -> CodeType:
     return code.replace(co_firstlineno=1, co_linetable=b"", co_consts=constants)
 
 
+def _operations(code: CodeType) -> tuple[object, ...]:
+    return code.co_code, code.co_consts, code.co_names, code.co_varnames
+
+
 def _span(node: Function) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return where the body of a lambda begins and ends."""
     body: Any = node.body
@@ -252,10 +256,15 @@ def _span(node: Function) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _contains(node: Function, code: CodeType) -> bool:
-    """Return whether code has positions, and all of them are inside the body of a lambda."""
+    """Return whether the positions of code are in the body of a lambda."""
     first, last = _span(node)
     places = [place for place in code.co_positions() if None not in place and place[3]]
-    return bool(places) and all(first <= (line, column) and (end, stop) <= last for line, end, column, stop in places)
+    if not places:  # in Python 3.12, code that only returns a constant has no positions
+        expression: Any = ast.Expression(node)  # type: ignore[arg-type]
+        constants = compile(expression, "", "eval", dont_inherit=True).co_consts
+        alone = [each for each in constants if isinstance(each, CodeType)][-1]  # the first ones are of its defaults
+        return _operations(alone) == _operations(code)
+    return all(first <= (line, column) and (end, stop) <= last for line, end, column, stop in places)
 
 
 # Bytecode

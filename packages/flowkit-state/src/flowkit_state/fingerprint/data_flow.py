@@ -230,8 +230,7 @@ class _Scope:
     def bind(self, nodes: Sequence[ast.AST]) -> None:
         """Add the names that statements bind in this scope, not in those inside it."""
         todo = [*nodes]
-        while todo:
-            node = todo.pop()
+        for node in todo:  # which grows meanwhile
             if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
                 if not isinstance(node, ast.Lambda):
                     self.names.add(self.mangled(node.name))
