@@ -39,7 +39,7 @@ PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-LIMIT = 54
+LIMIT = 60
 
 
 def text_files():
