@@ -54,7 +54,7 @@ def refused(func, upstream, params=None, name="sink", others=()):
     ],
 )
 def test_parameter_named_like_upstream_gets_its_result(func, upstream, expected):
-    """Names beat the order of declaration."""
+    """Also if the order of declaration differs."""
     assert bound(func, upstream) == expected
 
 
@@ -77,7 +77,6 @@ def test_parameter_named_like_upstream_gets_its_result(func, upstream, expected)
     ],
 )
 def test_parameters_without_upstream_of_their_name_are_filled_in_order(func, upstream, expected):
-    """What has no namesake goes by position."""
     assert bound(func, upstream) == expected
 
 
@@ -94,7 +93,6 @@ def test_parameters_without_upstream_of_their_name_are_filled_in_order(func, ups
     ],
 )
 def test_star_args_take_remaining_results(func, upstream, expected):
-    """*args takes what the parameters leave, in order."""
     assert bound(func, upstream) == expected
 
 
@@ -107,7 +105,6 @@ def test_star_args_take_remaining_results(func, upstream, expected):
     ],
 )
 def test_star_kwargs_take_remaining_results_by_name(func, upstream, expected):
-    """**kwargs takes what the parameters leave, under the names of the tasks."""
     assert bound(func, upstream) == expected
 
 
@@ -115,7 +112,7 @@ def test_star_kwargs_take_remaining_results_by_name(func, upstream, expected):
 
 
 def test_task_without_parameters_takes_no_results():
-    """However many upstreams it has."""
+    """Whatever the number of its upstreams."""
     seen = []
     first = Task(lambda: seen.append("first"), name="first")
     second = Task(lambda: seen.append("second"), name="second")
@@ -146,7 +143,7 @@ def test_binding_of_documented_examples():
 
 @pytest.mark.parametrize("value", [None, 0, "", [], False, NotImplemented, ...], ids=repr)
 def test_values_are_passed_unchanged(value):
-    """None and other false values are values."""
+    """Also None and other false values."""
     source = Task(lambda: value, name="source")
     sink = Task(lambda x: [x], name="sink")
     source >> sink
@@ -168,7 +165,7 @@ class Touchy:
 
 
 def test_values_are_never_compared():
-    """Arrays and data frames pass through untouched."""
+    """For example, arrays and data frames."""
     value = Touchy()
     source = Task(lambda: value, name="source")
     sink = Task(lambda x, y=0: x, name="sink")
@@ -199,26 +196,23 @@ def test_values_are_never_compared():
     ],
 )
 def test_open_parameters_take_params_then_their_default(func, upstream, params, expected):
-    """run(params={...}) by name, then the default."""
     assert bound(func, upstream, params) == expected
 
 
 def test_params_reach_every_task_that_has_the_parameter_open():
-    """One name, one value, wherever it is asked for."""
     one, two = Task(lambda day: day, name="one"), Task(lambda one, day=0: (one, day), name="two")
     one >> two
     assert DAG("params", tasks=[two]).run(params={"day": 7}) == {"one": 7, "two": (7, 7)}
 
 
 def test_params_belong_to_one_run():
-    """The next run starts without them."""
     dag = DAG("params", tasks=[Task(lambda day=1: day, name="show")])
     assert dag.run(params={"day": 2}) == {"show": 2}
     assert dag.run() == {"show": 1}
 
 
 def test_params_of_caller_are_not_changed():
-    """The mapping is neither changed nor kept."""
+    """Nor is the mapping kept."""
     given = {"day": 2}
     dag = DAG("params", tasks=[Task(lambda day: day, name="show")])
     assert dag.run(params=given) == {"show": 2}
@@ -226,7 +220,6 @@ def test_params_of_caller_are_not_changed():
 
 
 def test_visualize_needs_no_params():
-    """A pipeline that waits for params can be drawn."""
     assert "show" in DAG("params", tasks=[Task(lambda day: day, name="show")]).visualize()
 
 
@@ -234,7 +227,7 @@ def test_visualize_needs_no_params():
 
 
 def test_missing_parameter_is_binding_error():
-    """The error names the task and the parameter, shows the signature and the upstreams, and says the ways out."""
+    """It names task and parameter, shows signature and upstreams, and lists the fixes."""
 
     def load(rows, table):
         return rows, table
@@ -251,7 +244,6 @@ def test_missing_parameter_is_binding_error():
 
 
 def test_missing_parameter_without_upstreams_is_binding_error():
-    """Nothing upstream is said in words."""
     text = str(refused(lambda rows: rows, [], name="load"))
     assert "'load'" in text
     assert "'rows'" in text
@@ -260,14 +252,13 @@ def test_missing_parameter_without_upstreams_is_binding_error():
 
 
 def test_missing_parameter_similar_to_upstream_gets_suggestion():
-    """A misspelled task name is answered by the right one."""
     error = refused(lambda fetch_users, fetch_ordres: 0, ["fetch_users"], name="report", others=["fetch_orders"])
     assert "'fetch_ordres'" in str(error)
     assert "did you mean 'fetch_orders'" in str(error)
 
 
 def test_more_results_than_parameters_is_binding_error():
-    """The error shows how many arrive, what the signature takes, and which are left over."""
+    """It shows the number of results, the signature, and the results that are left."""
 
     def load(rows):
         return rows
@@ -283,14 +274,13 @@ def test_more_results_than_parameters_is_binding_error():
 
 
 def test_unknown_param_is_binding_error():
-    """An unknown name in params is an error, with what there is."""
+    """It lists the open parameters."""
     text = str(refused(lambda path: path, [], {"path": 1, "depth": 2}))
     assert "'depth'" in text
     assert "path" in text
 
 
 def test_misspelled_param_gets_suggestion():
-    """The near miss is named."""
     assert "did you mean 'start_date'" in str(refused(lambda start_date=1: 0, [], {"start_dat": 2}))
 
 
@@ -302,7 +292,7 @@ def test_param_that_upstream_fills_is_binding_error():
 
 @pytest.mark.parametrize("wrong", [["day"], "day", 3, {1: 2}], ids=repr)
 def test_params_that_are_not_a_mapping_of_names_is_error(wrong):
-    """A list of names, a text, a number: the error shows it."""
+    """A list of names, a string, a number."""
     text = str(refused(lambda day=1: day, [], wrong))
     assert "params" in text
     assert repr(wrong) in text or "1" in text
@@ -314,7 +304,6 @@ def test_params_that_are_not_a_mapping_of_names_is_error(wrong):
     ids=["visualize", "graph", "run"],
 )
 def test_binding_error_is_raised_when_graph_is_built(use):
-    """Not when the task is about to run."""
     sink = Task(lambda x: x, name="sink")
     sources("ab") >> sink
     with pytest.raises(BindingError):
@@ -322,7 +311,7 @@ def test_binding_error_is_raised_when_graph_is_built(use):
 
 
 def test_binding_error_survives_pickling():
-    """Words and facts arrive."""
+    """Message and attributes."""
     error = refused(lambda rows, table: 0, ["extract"], name="load")
     back = pickle.loads(pickle.dumps(error))
     assert (str(back), back.task, back.parameter, tuple(back.available)) == (str(error), "load", "table", ("extract",))
@@ -332,7 +321,7 @@ def test_binding_error_survives_pickling():
 
 
 def test_wrapped_function_binds_by_its_signature():
-    """functools.wraps passes the signature on, and the names in it count."""
+    """functools.wraps passes the signature on."""
 
     def logged(func):
         @functools.wraps(func)
@@ -349,7 +338,6 @@ def test_wrapped_function_binds_by_its_signature():
 
 
 def test_bound_method_binds_without_self():
-    """A bound method takes what is left."""
 
     class Store:
         def save(self, rows, table="t"):
@@ -359,7 +347,7 @@ def test_bound_method_binds_without_self():
 
 
 def test_task_of_class():
-    """The parameters are those of its constructor."""
+    """Its parameters are those of the constructor."""
 
     class Pair:
         def __init__(self, left, right):
@@ -369,7 +357,7 @@ def test_task_of_class():
 
 
 def test_partial_keeps_bound_arguments():
-    """Also where another task takes a parameter of that name from the run; what it has left open does not."""
+    """Also if params has a parameter of that name for another task."""
 
     def scale(x, factor, end=""):
         return x * factor + end
@@ -387,7 +375,7 @@ def test_partial_keeps_bound_arguments():
 
 
 def test_binding_is_the_same_in_each_run():
-    """Binding is decided once, from the signature, and never from values."""
+    """It depends on the signature alone, not on values."""
 
     @task
     def join(x, y, *rest, sep="-"):

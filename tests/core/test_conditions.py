@@ -51,7 +51,7 @@ def run(*tasks, **options):
     ],
 )
 def test_condition_gets_as_many_arguments_of_task_as_it_accepts(func, when, seen):
-    """In the order of the task's parameters, whatever the order of the upstreams."""
+    """In order of the task's parameters, not of its upstreams."""
     import functools
 
     calls = []
@@ -70,7 +70,7 @@ def test_condition_gets_as_many_arguments_of_task_as_it_accepts(func, when, seen
 
 
 def test_condition_gets_params_and_defaults():
-    """The arguments are those that the task would be called with."""
+    """The arguments are those of the task's own call."""
     calls = []
     made = Task(lambda day, limit=3: day, name="made", when=lambda day, limit: calls.append((day, limit)))
     assert run(made, params={"day": "monday"}) == {}
@@ -78,7 +78,6 @@ def test_condition_gets_params_and_defaults():
 
 
 def test_condition_gets_default_in_place_of_skipped_upstream():
-    """The default that the task would get."""
     calls = []
     made = Task(lambda a=1, b=2: (a, b), name="made", when=lambda *args: calls.append(args) or True)
     [skipped("a"), value("b")] >> made
@@ -90,14 +89,13 @@ def test_condition_gets_default_in_place_of_skipped_upstream():
     ("answer", "runs"), [(True, True), (False, False), (None, False), (0, False), ([], False), (1, True), ("no", True)]
 )
 def test_condition_result_counts_by_its_truth(answer, runs):
-    """when need not return a bool."""
+    """It need not be a bool."""
     results = run(Task(lambda: "ran", name="made", when=lambda: answer))
     assert results == ({"made": "ran"} if runs else {})
     assert results.states == {"made": "succeeded" if runs else "skipped"}
 
 
 def test_condition_false_skips_task_with_reason():
-    """results.skipped has the reason in words."""
     results = run(skipped("a"))
     assert results.skipped == {"a": "its condition was false"}
     assert "a" not in results
@@ -116,7 +114,7 @@ def test_condition_without_return_skips_task_with_reason(answer, reason):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyError, TypeError])
 def test_condition_that_raises_fails_task(error):
-    """It is the task's failure, the very exception, and the function does not run."""
+    """The exception object is raised, and the function does not run."""
     ran = []
     raised = error("in the condition")
 
@@ -132,7 +130,7 @@ def test_condition_that_raises_fails_task(error):
 
 
 def test_condition_result_whose_truth_raises_fails_task():
-    """An array has no truth value, and the error says so."""
+    """For example, an array."""
 
     class Array:
         def __bool__(self):
@@ -143,13 +141,12 @@ def test_condition_result_whose_truth_raises_fails_task():
 
 
 def test_condition_with_too_many_parameters_is_error():
-    """A condition with more parameters than the task has arguments cannot be called."""
+    """The task has fewer arguments."""
     with pytest.raises(TypeError):
         run(Task(lambda: 1, name="made", when=lambda x: x))
 
 
 def test_condition_is_evaluated_once_with_retries():
-    """The decision stands."""
     asked, tries = [], []
 
     def flaky():
@@ -164,7 +161,6 @@ def test_condition_is_evaluated_once_with_retries():
 
 
 def test_condition_that_raises_is_not_retried():
-    """Retries are for the function."""
     asked = []
     made = Task(lambda: 1, name="made", when=lambda: asked.append(1) or 1 / 0, retries=3, delay=0)
     with pytest.raises(ZeroDivisionError):
@@ -173,7 +169,7 @@ def test_condition_that_raises_is_not_retried():
 
 
 def test_condition_of_task_that_cannot_run_is_not_evaluated():
-    """No condition is judged below a failure, or without the arguments it would need."""
+    """An upstream failed, or an argument is missing."""
     asked = []
     made = Task(lambda x: x, name="made", when=lambda x: asked.append(x) or True)
     skipped("a") >> made
@@ -205,7 +201,7 @@ def test_condition_of_documented_example():
 
 @pytest.mark.parametrize(("size", "approval"), [(1200, "MANUAL_APPROVAL"), (800, "AUTO_APPROVED")])
 def test_conditions_of_documented_approval_workflow(size, approval):
-    """One of two approvals is skipped, and load takes the default for it."""
+    """One of two approvals is skipped, and its parameter takes the default."""
 
     @task()
     def extract():
@@ -239,7 +235,6 @@ def test_conditions_of_documented_approval_workflow(size, approval):
 
 
 def test_result_none_is_present_and_skipped_task_is_absent():
-    """A task that returned None is there with None; a skipped one is not there."""
     none, gone = Task(lambda: None, name="none"), skipped("gone")
     results = run(none, gone)
     assert results == {"none": None}
@@ -247,7 +242,6 @@ def test_result_none_is_present_and_skipped_task_is_absent():
 
 
 def test_result_none_is_not_replaced_by_default():
-    """Somebody returned it."""
     none, sink = Task(lambda: None, name="none"), Task(lambda x="default": [x], name="sink")
     none >> sink
     assert run(sink)["sink"] == [None]
@@ -269,7 +263,7 @@ def test_result_none_is_not_replaced_by_default():
     ],
 )
 def test_parameter_with_default_of_skipped_upstream_takes_default(func, expected):
-    """The parameter takes its default, its neighbors keep their places, *args takes those that ran."""
+    """The other parameters keep their sources; ``*args`` takes the results of upstreams that ran."""
     sink = Task(func, name="sink")
     [value("a"), skipped("b"), value("c")] >> sink
     results = run(sink)
@@ -281,7 +275,7 @@ def test_parameter_with_default_of_skipped_upstream_takes_default(func, expected
     "func", [lambda a, b, c: 0, lambda a, b, c=1: 0, lambda b, *rest: 0, lambda a, *, b, c: 0, lambda a, b, /, c: 0]
 )
 def test_parameter_without_default_of_skipped_upstream_skips_task(func):
-    """The task is skipped too, and the reason names parameter and upstream."""
+    """The reason names the parameter and the upstream."""
     sink = Task(func, name="sink")
     [value("a"), skipped("b"), value("c")] >> sink
     results = run(sink)
@@ -291,7 +285,7 @@ def test_parameter_without_default_of_skipped_upstream_skips_task(func):
 
 
 def test_skip_propagates_down_a_chain():
-    """Each task that cannot do without is skipped, with a reason that names its own upstream."""
+    """Each reason names the task's own upstream."""
     a = skipped("a")
     b, c = Task(lambda x: x, name="b"), Task(lambda x: x, name="c")
     a >> b >> c
@@ -307,7 +301,7 @@ def test_skip_propagates_down_a_chain():
     ("upstream", "runs"), [("ss", False), ("sv", True), ("vs", True), ("vv", True), ("s", False), ("", True)]
 )
 def test_task_with_star_args_is_skipped_if_all_upstreams_are(func, upstream, runs):
-    """One upstream that ran is enough, and a task without upstreams always runs."""
+    """One upstream that ran is enough; a task without upstreams always runs."""
     tasks = [skipped(f"t{i}") if kind == "s" else value(f"t{i}") for i, kind in enumerate(upstream)]
     sink = Task(func, name="sink")
     tasks >> sink
@@ -321,21 +315,20 @@ def test_task_with_star_args_is_skipped_if_all_upstreams_are(func, upstream, run
 
 @pytest.mark.parametrize("func", [lambda a=1: a, lambda x=1: x, lambda *, a=1: a, lambda a=1, *rest: a])
 def test_task_with_defaults_runs_if_all_upstreams_are_skipped(func):
-    """A default says: I can run without this."""
     sink = Task(func, name="sink")
     skipped("a") >> sink
     assert run(sink) == {"sink": 1}
 
 
 def test_params_do_not_replace_skipped_upstream():
-    """A wired parameter has one source; when that was skipped the default counts."""
+    """The parameter takes its default."""
     sink = Task(lambda a="default", day=0: (a, day), name="sink")
     skipped("a") >> sink
     assert run(sink, params={"day": 3}) == {"sink": ("default", 3)}
 
 
 def test_skipped_upstream_is_never_passed_as_none():
-    """Skipped, failed, cancelled: no task gets a None in place of a result."""
+    """Nor is a failed or cancelled one."""
     seen = []
 
     def note(*args, **kwargs):
@@ -374,7 +367,7 @@ RUNS = {
     ("trigger", "upstream", "runs"), [(t, u, bool(r)) for t, row in RUNS.items() for u, r in row.items()]
 )
 def test_trigger_decides_by_states_of_upstreams(trigger, upstream, runs, func):
-    """Every trigger over every mixture of succeeded (v), skipped (s) and failed (f) upstreams."""
+    """Every trigger with every mixture of succeeded (v), skipped (s) and failed (f) upstreams."""
     tasks = [OUTCOMES[kind](f"{kind}{i}") for i, kind in enumerate(upstream)]
     sink = Task(func, name="sink", trigger=trigger)
     tasks >> sink
@@ -398,7 +391,7 @@ def test_trigger_decides_by_states_of_upstreams(trigger, upstream, runs, func):
 )
 @pytest.mark.parametrize("first", [value, skipped, failing])
 def test_trigger_without_upstreams_runs_task(trigger, state, first):
-    """Whatever became of others, a task that waits for nobody runs; only an alert has nothing to tell."""
+    """Except one_failed."""
     other = first("other")
     root = Task(lambda: "ran", name="root", trigger=trigger)
     results = run(other, root, fail_fast=False, raise_on_failure=False)
@@ -407,7 +400,7 @@ def test_trigger_without_upstreams_runs_task(trigger, state, first):
 
 @pytest.mark.parametrize("trigger", ["all_done", "one_failed"])
 def test_trigger_one_failed_fires_for_upstream_failed(trigger):
-    """A failure further up counts: its followers end as upstream-failed, and what watches them runs."""
+    """The failure is further up; the direct upstream ends as upstream_failed."""
     first, second = failing("first"), Task(lambda x: x, name="second")
     alert = Task(lambda: "rang", name="alert", trigger=trigger)
     first >> second >> alert
@@ -417,7 +410,7 @@ def test_trigger_one_failed_fires_for_upstream_failed(trigger):
 
 
 def test_trigger_does_not_fill_missing_arguments():
-    """all_done with a parameter whose source failed: its default, or the task does not run."""
+    """With all_done, a parameter of a failed upstream takes its default, or the task does not run."""
     broken = failing("broken")
     with_default = Task(lambda x="default": x, name="with_default", trigger="all_done")
     without = Task(lambda x: x, name="without", trigger="all_done")
@@ -428,7 +421,7 @@ def test_trigger_does_not_fill_missing_arguments():
 
 
 def test_star_args_of_clean_up_task_take_results_that_exist():
-    """The results that there are, in order."""
+    """In order of declaration."""
     sink = Task(lambda *args: args, name="sink", trigger="all_done")
     [value("a"), failing("b"), skipped("c"), value("d")] >> sink
     results = run(sink, fail_fast=False, raise_on_failure=False)
@@ -436,7 +429,6 @@ def test_star_args_of_clean_up_task_take_results_that_exist():
 
 
 def test_trigger_is_evaluated_before_condition():
-    """The trigger first, then the condition."""
     asked = []
     sink = Task(lambda: "ran", name="sink", trigger="one_failed", when=lambda: asked.append(1))
     value("a") >> sink
@@ -449,7 +441,7 @@ def test_trigger_is_evaluated_before_condition():
 
 
 def test_downstream_of_clean_up_task_follows_default_trigger():
-    """Below an alert that did not go off, a task that needs its result is skipped."""
+    """A task that needs the result of an alert that did not run is skipped."""
     alert = Task(lambda: "rang", name="alert", trigger="one_failed")
     follow = Task(lambda alert: alert, name="follow")
     value("fine") >> alert >> follow

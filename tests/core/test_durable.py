@@ -108,7 +108,7 @@ def fail(*_inputs):
 
 
 def test_durations_and_attempts_omit_tasks_that_did_not_run(ran):
-    """What was taken over from before or from a cache did not run in this run."""
+    """Results that were taken from a record or a cache."""
     store, broken = Store(), [True]
 
     def unsteady(*_inputs):
@@ -137,7 +137,7 @@ def test_outcome_is_recorded_before_next_task_starts(ran):
 
 
 def test_stored_form_may_be_none(ran):
-    """It is the store's business what a result looks like there."""
+    """The store decides the stored form of a result."""
     store = Store()
     store.prepare = lambda _place, value: value
     pipeline(ran, a=lambda: None).run("serial", state=store)
@@ -163,7 +163,7 @@ def test_resume_continues_failed_run(ran):
 
 
 def test_resume_that_fails_early_keeps_record(ran):
-    """Whenever it breaks off: here the executor cannot start."""
+    """The executor cannot start."""
 
     class Broken:
         name = "broken"
@@ -185,7 +185,7 @@ def test_resume_that_fails_early_keeps_record(ran):
 
 
 def test_retry_that_was_cancelled_is_recorded_as_failure():
-    """With the attempts there were, and what the last of them raised."""
+    """With the number of attempts and the last exception."""
     store = Store()
     flaky = Task(lambda: 1 / 0, name="flaky", retries=3, delay=3600)
     broken = Task(fail, name="broken")
@@ -267,7 +267,7 @@ def test_cached_task_is_not_run_again(ran):
 
 
 def test_check_cache_calls_check_of_cache():
-    """With the function, the name and the parameters that do not count; other caches and True need none."""
+    """With function, name and ignored parameters; other caches and True have no check."""
     calls = []
 
     class Checking(Cache):
@@ -342,7 +342,7 @@ TRIGGERS = st.sampled_from(["none_failed", "all_success", "all_done", "one_succe
 
 @given(st.data())
 def test_resume_after_any_interruption_gives_same_results(data):
-    """Any graph, any triggers and skips, cut by any failure that is mended: what was recorded never runs again."""
+    """With any graph, triggers, skips and failures: recorded tasks never run again."""
     count = data.draw(st.integers(1, 8))
     upstream = [
         sorted(data.draw(st.sets(st.integers(0, number - 1), max_size=3))) if number else [] for number in range(count)

@@ -88,20 +88,19 @@ def etl():
 
 @pytest.mark.parametrize("kind", [Backwards, Carrying])
 def test_minimal_executor_gives_same_results(kind):
-    """All meaning is in the run, so an executor of a few lines is complete."""
+    """An executor of a few lines is complete."""
     results = DAG("etl", tasks=[etl()]).run(kind())
     assert results == {"start": 3, "side": 6, "end": (6,)}
     assert results.states == {"start": "succeeded", "skipped": "skipped", "side": "succeeded", "end": "succeeded"}
 
 
 def test_durations_are_those_of_executor():
-    """Seconds are measured where the call is made."""
+    """The executor measures them."""
     results = DAG("etl", tasks=[etl()]).run(Backwards())
     assert results.durations == {"start": 0.5, "side": 0.5, "end": 0.5}
 
 
 def test_results_are_in_order_of_graph_for_any_execution_order():
-    """Order of running is the executor's; order of results is not."""
     executor = Backwards()
     tasks = [Task(lambda: 1, name=name) for name in "abc"]
     assert list(DAG("order", tasks=tasks).run(executor)) == ["a", "b", "c"]
@@ -109,7 +108,6 @@ def test_results_are_in_order_of_graph_for_any_execution_order():
 
 
 def test_executor_object_is_not_closed_by_run():
-    """run() leaves it open."""
     executor = Backwards()
     DAG("etl", tasks=[etl()]).run(executor)
     assert executor.closed == 0
@@ -118,7 +116,7 @@ def test_executor_object_is_not_closed_by_run():
 @pytest.mark.usefixtures("names")
 @pytest.mark.parametrize("fails", [False, True])
 def test_registered_executor_is_created_and_closed_for_each_run(fails):
-    """With the pipeline's max_workers, whether the run succeeds or not."""
+    """With max_workers of the pipeline; also if the run fails."""
     made = []
     register_executor("backwards", lambda max_workers: made.append(Backwards(max_workers)) or made[-1])
     seen = []
@@ -130,7 +128,7 @@ def test_registered_executor_is_created_and_closed_for_each_run(fails):
 
 @pytest.mark.usefixtures("names")
 def test_registered_executor_is_listed_and_suggested():
-    """The error about an unknown name knows it."""
+    """In the error about an unknown name."""
     register_executor("backwards", Backwards)
     with pytest.raises(UnknownExecutorError, match="did you mean 'backwards'") as caught:
         DAG("etl", tasks=[]).run("backward")
@@ -138,7 +136,7 @@ def test_registered_executor_is_listed_and_suggested():
 
 
 def test_executor_error_is_raised_with_results():
-    """A defect of an executor is no task's failure; the results so far come along, and it is closed."""
+    """It is not a failure of a task; the executor is closed."""
 
     class Broken(Backwards):
         def execute(self, run):
@@ -154,7 +152,7 @@ def test_executor_error_is_raised_with_results():
 
 
 def test_serial_executor_satisfies_protocol():
-    """Name, execute and close."""
+    """name, execute() and close()."""
     from flowkit_core import SerialExecutor
 
     executor: Executor = SerialExecutor()
@@ -165,7 +163,6 @@ def test_serial_executor_satisfies_protocol():
 
 @pytest.mark.parametrize(("workers", "kind"), [(0, ValueError), ("2", TypeError), (True, TypeError)])
 def test_serial_executor_checks_max_workers(workers, kind):
-    """It takes what the others take."""
     from flowkit_core import SerialExecutor
 
     with pytest.raises(kind, match="at least 1"):

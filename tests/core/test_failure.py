@@ -35,7 +35,7 @@ def notes(error):
 
 
 def test_failure_raises_exception_object_of_task():
-    """A user's except ValueError catches the user's ValueError, the same object."""
+    """``except ValueError`` catches the ValueError of the task, the same object."""
     error = ValueError("boom")
     with pytest.raises(ValueError, match="boom") as caught:
         DAG("etl", tasks=[failing("extract", error)]).run()
@@ -51,7 +51,7 @@ class Problems(Exception):
 
 
 def test_failure_with_false_exception_is_raised():
-    """What is raised is asked for its type alone."""
+    """The truth value of an exception is never tested."""
     error = Problems("the table is gone")
     with pytest.raises(Problems) as caught:
         DAG("etl", tasks=[failing("extract", error)]).run()
@@ -60,7 +60,7 @@ def test_failure_with_false_exception_is_raised():
 
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_failure_with_exception_that_has_no_attributes_is_raised(fail_fast):
-    """Whatever it is asked, its class can be seen."""
+    """Every attribute access raises; its class is still known."""
 
     class Mute(ValueError):
         def __getattribute__(self, name):
@@ -78,7 +78,7 @@ def test_failure_with_exception_that_has_no_attributes_is_raised(fail_fast):
 
 
 def test_failure_traceback_leads_to_line_of_user():
-    """The innermost frame is the user's."""
+    """The innermost frame is that of the task."""
     with pytest.raises(ValueError) as caught:
         DAG("etl", tasks=[failing("extract", ValueError("boom"))]).run()
     assert caught.traceback[-1].path.name == "test_failure.py"
@@ -86,7 +86,7 @@ def test_failure_traceback_leads_to_line_of_user():
 
 
 def test_failure_note_names_task_dag_and_attempts_and_counts_others():
-    """Who failed, where, after how many attempts; how many had succeeded, were running, did not start."""
+    """It counts the tasks that had succeeded, were running, and did not start."""
     a, b, c, d = (recording([], name) for name in "abcd")
     extract = failing("extract", ValueError("boom"), retries=2, delay=0)
     a >> b >> extract >> [c, d]
@@ -100,7 +100,6 @@ def test_failure_note_names_task_dag_and_attempts_and_counts_others():
 
 
 def test_failure_note_without_retries():
-    """One attempt is one attempt, and one task is no tasks."""
     first = recording([], "first")
     extract = failing("extract", ValueError("boom"))
     first >> extract
@@ -112,7 +111,7 @@ def test_failure_note_without_retries():
 
 
 def test_fail_fast_starts_no_task_after_first_failure():
-    """Independent tasks that wait their turn are cancelled, and what stands below does not run."""
+    """Independent tasks are cancelled; tasks downstream of the failure do not run."""
     seen = []
     before, broken = recording(seen, "before"), failing("broken", ValueError("boom"))
     independent, below = recording(seen, "independent"), recording(seen, "below")
@@ -133,7 +132,7 @@ def test_fail_fast_starts_no_task_after_first_failure():
 
 
 def test_downstream_of_failure_ends_as_upstream_failed():
-    """All the way down."""
+    """Direct and indirect downstreams."""
     seen = []
     chain = [recording(seen, f"task_{number}") for number in range(5)]
     broken = failing("broken", ValueError("boom"))
@@ -149,7 +148,7 @@ def test_downstream_of_failure_ends_as_upstream_failed():
 
 @pytest.mark.parametrize("trigger", ["all_done", "one_failed"])
 def test_clean_up_tasks_run_after_a_failure(trigger):
-    """Also when the run has stopped starting others, and what they return is in the results."""
+    """Also after fail-fast has stopped new starts; their results are in the results."""
     seen = []
     acquire = recording(seen, "acquire")
     work = failing("work", ValueError("boom"))
@@ -164,7 +163,7 @@ def test_clean_up_tasks_run_after_a_failure(trigger):
 
 
 def test_clean_up_task_runs_after_cancelled_task():
-    """A clean-up task whose upstream was never started runs all the same."""
+    """Its upstream was never started."""
     seen = []
     broken = failing("broken", ValueError("boom"))
     never = recording(seen, "never")
@@ -177,7 +176,6 @@ def test_clean_up_task_runs_after_cancelled_task():
 
 
 def test_clean_up_task_runs_after_clean_up_task():
-    """Release the lock, then send the mail."""
     seen = []
     broken = failing("broken", ValueError("boom"))
     first, second = (recording(seen, name, trigger="all_done") for name in ("first", "second"))
@@ -188,7 +186,6 @@ def test_clean_up_task_runs_after_clean_up_task():
 
 
 def test_clean_up_task_is_retried_after_failure():
-    """Releasing may need a second try, and then most of all."""
     tries = []
 
     def release():
@@ -207,7 +204,7 @@ def test_clean_up_task_is_retried_after_failure():
 
 
 def test_clean_up_task_that_fails_is_noted_and_does_not_hide_failure():
-    """The first failure is raised, the second is told."""
+    """The first failure is raised; a note names the second."""
     first, second = ValueError("boom"), OSError("cannot release")
     broken, release = failing("broken", first), failing("release", second, trigger="all_done")
     broken >> release
@@ -221,7 +218,7 @@ def test_clean_up_task_that_fails_is_noted_and_does_not_hide_failure():
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_success", "one_success"])
 def test_downstream_of_clean_up_task_does_not_start_after_failure(trigger):
-    """A failed run starts nothing more but clean-up tasks."""
+    """After a failure, only clean-up tasks start."""
     seen = []
     broken = failing("broken", ValueError("boom"))
     release = recording(seen, "release", trigger="all_done")
@@ -234,7 +231,6 @@ def test_downstream_of_clean_up_task_does_not_start_after_failure(trigger):
 
 
 def test_run_after_failure_is_independent():
-    """A failure leaves nothing behind in the DAG."""
     outcomes = iter([ValueError("boom"), None])
 
     def flaky():
@@ -252,7 +248,7 @@ def test_run_after_failure_is_independent():
 
 
 def test_fail_fast_false_runs_other_branches_and_raises_group():
-    """An ExceptionGroup holds the very exceptions, with a note on each."""
+    """The ExceptionGroup has the exception objects, each with a note."""
     seen = []
     one, two = ValueError("one"), OSError("two")
     broken, other = failing("broken", one), failing("other", two, retries=1, delay=0)
@@ -273,7 +269,7 @@ def test_fail_fast_false_runs_other_branches_and_raises_group():
 
 
 def test_fail_fast_false_with_one_failure_raises_group():
-    """except* works, however many there are."""
+    """So ``except*`` always works."""
     error = ValueError("one")
     with pytest.raises(ExceptionGroup) as caught:
         DAG("etl", tasks=[failing("broken", error)]).run(fail_fast=False)
@@ -282,7 +278,7 @@ def test_fail_fast_false_with_one_failure_raises_group():
 
 
 def test_fail_fast_false_with_many_failures_has_short_message():
-    """The message lists a few; the group holds all."""
+    """The message lists a few; the group has all."""
     tasks = [failing(f"broken_{number}", ValueError(number)) for number in range(100)]
     with pytest.raises(ExceptionGroup) as caught:
         DAG("etl", tasks=tasks).run(fail_fast=False)
@@ -292,7 +288,6 @@ def test_fail_fast_false_with_many_failures_has_short_message():
 
 
 def test_fail_fast_false_without_failure_raises_nothing():
-    """fail_fast=False changes nothing where nothing fails."""
     assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(fail_fast=False) == {"one": 1}
 
 
@@ -301,7 +296,7 @@ def test_fail_fast_false_without_failure_raises_nothing():
 
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_raise_on_failure_false_returns_failures(fail_fast):
-    """The Results say what failed, and hold the very exceptions."""
+    """``.failed`` has the exception objects."""
     error = ValueError("boom")
     before, broken, below = recording([], "before"), failing("broken", error), recording([], "below")
     [before, broken] >> below
@@ -313,7 +308,7 @@ def test_raise_on_failure_false_returns_failures(fail_fast):
 
 
 def test_raise_on_failure_false_adds_note():
-    """Whoever looks at .failed sees task, DAG and attempts."""
+    """The note names task, DAG and attempts."""
     results = DAG("etl", tasks=[failing("broken", ValueError("boom"))]).run(raise_on_failure=False)
     assert "task 'broken' of 'etl'" in notes(results.failed["broken"])
 
@@ -324,7 +319,7 @@ def test_raise_on_failure_false_adds_note():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, BaseException])
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_interrupt_of_task_ends_run_with_its_type(error, fail_fast):
-    """Not retried, not grouped; what stands below or waits does not start."""
+    """It is not retried and not grouped; waiting and downstream tasks do not start."""
     seen = []
     raised = error("stop")
     tries = []
@@ -351,13 +346,13 @@ def test_interrupt_of_task_ends_run_with_its_type(error, fail_fast):
 
 
 def test_keyboard_interrupt_is_always_raised():
-    """raise_on_failure=False is about failures of tasks; Ctrl-C is the user's."""
+    """Also with ``raise_on_failure=False``."""
     with pytest.raises(KeyboardInterrupt):
         DAG("etl", tasks=[failing("broken", KeyboardInterrupt())]).run("serial", raise_on_failure=False)
 
 
 def test_interrupt_in_observer_of_start_ends_run():
-    """It carries what there is, and the end is told."""
+    """The exception has the results so far, and observers get RunFinished."""
     told = []
 
     def observe(event):
@@ -372,7 +367,6 @@ def test_interrupt_in_observer_of_start_ends_run():
 
 
 def test_interrupt_in_condition_ends_run():
-    """A condition is the user's code too."""
     seen = []
     stopped = recording(seen, "stopped", when=failing("stop", KeyboardInterrupt()).func)
     with pytest.raises(KeyboardInterrupt):
@@ -384,7 +378,7 @@ def test_interrupt_in_condition_ends_run():
     "error", [StopIteration, StopAsyncIteration, TimeoutError, MemoryError, RecursionError, LookupError, EOFError]
 )
 def test_control_flow_exceptions_of_tasks_are_failures(error):
-    """They are retried, raised and noted like any other."""
+    """They are retried, raised and noted like others."""
     tries = []
 
     def stop():
@@ -435,7 +429,7 @@ class Grumpy(Exception):
 )
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_odd_exception_is_raised(error, fail_fast):
-    """Neither notes nor attributes nor words may hide the very exception."""
+    """It may refuse notes and attributes, or fail in str()."""
     broken = failing("broken", error)
     release = failing("release", error, trigger="all_done")
     broken >> release
@@ -455,7 +449,7 @@ def test_shared_exception_object_has_bounded_notes():
 
 
 def test_failed_run_frees_values():
-    """When the error is dropped, so is what the run held: no reference cycles."""
+    """There are no reference cycles: when the error is dropped, the values are freed."""
 
     class Big:
         pass
@@ -491,7 +485,7 @@ def test_failed_run_frees_values():
 
 @pytest.mark.parametrize("name", ["threads", "proces", "celery"])
 def test_unknown_executor_error_lists_executors(name):
-    """The error names what was asked for, lists what is there, and nothing runs."""
+    """It names the unknown executor, and nothing runs."""
     seen = []
     with pytest.raises(UnknownExecutorError) as caught:
         DAG("etl", tasks=[recording(seen, "never")]).run(executor=name)
@@ -505,33 +499,31 @@ def test_unknown_executor_error_lists_executors(name):
 
 
 def test_executor_not_installed_error_names_distribution():
-    """Asking for one that another distribution brings says which."""
     with pytest.raises(UnknownExecutorError, match="flowkit-dask"):
         DAG("etl", tasks=[]).run(executor="dask")
 
 
 @pytest.mark.parametrize("wrong", [3, SerialExecutor, object(), ["serial"]], ids=["3", "class", "object", "list"])
 def test_executor_of_wrong_type_is_error(wrong):
-    """Neither a name nor an object with execute(run)."""
+    """Neither a name nor an object with ``execute(run)``."""
     with pytest.raises(TypeError, match="executor"):
         DAG("etl", tasks=[]).run(executor=wrong)
 
 
 @pytest.mark.parametrize("executor", ["serial", SerialExecutor(), None])
 def test_executor_by_name_and_by_object(executor):
-    """A name, an object, or nothing."""
     assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) == {"one": 1}
 
 
 def test_executor_object_runs_many_times():
-    """It belongs to the caller, who closes it, once or twice."""
+    """The caller closes it, once or twice."""
     with SerialExecutor() as executor:
         assert [DAG("etl", tasks=[Task(lambda: 1, name="one")]).run(executor) for _ in range(3)] == [{"one": 1}] * 3
     executor.close()
 
 
 def test_observer_that_raises_changes_nothing():
-    """It is warned about, and the run goes on."""
+    """There is a warning, and the run continues."""
 
     def broken(event):
         raise ValueError("observer")
@@ -541,7 +533,7 @@ def test_observer_that_raises_changes_nothing():
 
 
 def test_observers_get_failure_events():
-    """The event carries the very exception."""
+    """The event has the exception object."""
     seen = []
     error = ValueError("boom")
     with pytest.raises(ValueError):

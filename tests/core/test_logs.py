@@ -48,7 +48,6 @@ def words(record):
 
 
 def test_log_of_successful_run(story):
-    """Start, task, task, end."""
     one, two = Task(lambda: 1, name="one"), Task(lambda one: 2, name="two")
     one >> two
     assert [words(record) for record in story(two)] == [
@@ -62,7 +61,7 @@ def test_log_of_successful_run(story):
 
 
 def test_log_of_task_with_retries_that_fails(story):
-    """Each retry is a warning that says why, which and when; the end is an error."""
+    """Each retry is a warning with reason, attempt and delay; the failure is an error."""
     told = story(flaky(9, retries=2, delay=0))
     assert [words(record) for record in told[1:-1]] == [
         (logging.INFO, "task_started", 'Starting task "extract"...'),
@@ -76,7 +75,7 @@ def test_log_of_task_with_retries_that_fails(story):
 
 
 def test_log_of_tasks_that_did_not_run(story):
-    """Skipped, upstream-failed and cancelled, each with its reason."""
+    """Skipped, upstream_failed and cancelled, each with its reason."""
     skipped = Task(lambda: 1, name="skipped", when=lambda: False)
     broken, load = Task(lambda: 1 / 0, name="extract"), Task(lambda x: x, name="load")
     late = Task(lambda: 1, name="late")
@@ -97,14 +96,14 @@ def test_log_of_tasks_that_did_not_run(story):
 
 
 def test_log_of_empty_run(story):
-    """A warning, because it is hardly ever meant."""
+    """A warning."""
     (warning,) = [record for record in story() if record.event == "empty_run"]
     assert warning.levelno == logging.WARNING
     assert 'Run "etl" found no tasks' in warning.getMessage()
 
 
 def test_log_records_have_facts_as_attributes(story):
-    """A handler need not read the words."""
+    """So handlers need not parse messages."""
     told = {record.event: record for record in story(flaky(1, retries=3, delay=0))}
     started, retrying, succeeded, finished = (
         told[f"{name}"] for name in ("task_started", "task_retrying", "task_succeeded", "run_finished")
@@ -124,7 +123,7 @@ def test_log_records_have_facts_as_attributes(story):
 
 
 def test_log_records_of_failure_have_facts_as_attributes(story):
-    """Attempt, duration and error; and the reason of what did not run."""
+    """Attempt, duration and error; the reason of tasks that did not run."""
     broken, load = flaky(1), Task(lambda x: x, name="load")
     broken >> load
     told = {record.event: record for record in story(load)}
@@ -148,7 +147,7 @@ def test_log_records_of_failure_have_facts_as_attributes(story):
     ],
 )
 def test_log_level_selects_events(caplog, level, events):
-    """And nothing below it is made."""
+    """Records below the level are not created."""
     caplog.set_level(level, logger="flowkit")
     skipped, broken, load = (
         Task(lambda: 1, name="skipped", when=lambda: False),
@@ -162,7 +161,7 @@ def test_log_level_selects_events(caplog, level, events):
 
 @pytest.mark.parametrize("name", ["100%s", "{name}", "%(task)s", 'say "hi"', "a\nb"])
 def test_log_of_name_with_percent_signs(story, name):
-    """Names and messages are data."""
+    """Names are never format strings."""
     told = story(Task(lambda: 1 / 0, name=name))
     shown = name.replace("\n", "\\n")
     assert any(record.event == "task_failed" and shown in record.getMessage() for record in told)
@@ -170,7 +169,7 @@ def test_log_of_name_with_percent_signs(story, name):
 
 
 def test_log_of_exception_whose_str_raises(story):
-    """Its type at least."""
+    """The record has its type."""
 
     class Unprintable(Exception):
         def __str__(self):
@@ -184,7 +183,7 @@ def test_log_of_exception_whose_str_raises(story):
 
 
 def test_log_handler_that_raises_does_not_fail_run(monkeypatch):
-    """What a handler raises is warned about, and the run goes on."""
+    """There is a warning."""
 
     class Broken(logging.Handler):
         def emit(self, record):
@@ -205,7 +204,7 @@ def run_python(*lines):
 
 @pytest.mark.parametrize("prelude", ["", "import logging", "import logging; logging.getLogger('mine')"])
 def test_log_prints_nothing_without_configuration(prelude):
-    """Not even the last resort of logging prints the failures and warnings of a run."""
+    """Not even by the handler of last resort."""
     printed = run_python(
         prelude,
         "from flowkit_core import DAG, Task",
@@ -216,7 +215,7 @@ def test_log_prints_nothing_without_configuration(prelude):
 
 
 def test_log_appears_with_basic_config():
-    """basicConfig is enough: the records go to the root logger, which is not touched."""
+    """Records propagate to the root logger, which is not changed."""
     out, err = run_python(
         "import logging",
         "logging.basicConfig(level='INFO', format='%(levelname)s %(message)s')",

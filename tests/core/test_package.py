@@ -37,7 +37,7 @@ UNTOUCHED = (
 
 
 def test_import_is_cheap_and_silent():
-    """Of the standard library no more than is needed, nothing else, no thread, not a word."""
+    """It imports few modules of the standard library and no others, starts no thread, and prints nothing."""
     printed, errors, modules = after(*UNTOUCHED)
     assert (printed, errors) == (["True", "threads 0"], "")
     assert sorted(modules.intersection(COSTLY)) == []
@@ -45,7 +45,7 @@ def test_import_is_cheap_and_silent():
 
 
 def test_serial_run_imports_no_more_modules():
-    """Retries, conditions and failures included."""
+    """With retries, conditions and failures."""
     printed, errors, modules = after(
         "from flowkit_core import DAG, Task",
         "broken, skipped = Task(lambda: 1 / 0, name='broken'), Task(lambda x: x, name='skipped', when=lambda x: False)",
@@ -59,7 +59,7 @@ def test_serial_run_imports_no_more_modules():
 
 
 def test_run_without_standard_streams():
-    """As under pythonw, or in a daemon that has closed them."""
+    """As under pythonw, or in a daemon."""
     printed, errors, _ = after(
         "import sys",
         "streams, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), None, None",

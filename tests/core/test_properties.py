@@ -40,7 +40,7 @@ def function(inputs, wanted, body):
 
 @given(shape=shapes(12), data=st.data())
 def test_random_graph_equals_sequential_evaluation(shape, data):
-    """Whatever the order in which tasks are defined and edges declared, the results are those of a plain loop."""
+    """Tasks and edges are declared in any order."""
     defined = data.draw(st.permutations(range(len(shape))), label="order of definition")
     tasks = {node: Task(lambda *args, node=node: (node, args), name=f"n{node}") for node in defined}
     edges = [(source, node) for node, upstream in enumerate(shape) for source in upstream]
@@ -61,7 +61,7 @@ def test_random_graph_equals_sequential_evaluation(shape, data):
 
 @given(shape=shapes(), data=st.data())
 def test_random_graph_with_back_edge_is_cycle_error(shape, data):
-    """Every reported cycle is made of declared edges, and comes back to where it starts."""
+    """Every cycle that is reported consists of declared edges."""
     from flowkit_core import DAGCycleError
 
     tasks = [Task(lambda *args: 0, name=f"n{node}") for node in range(len(shape))]
@@ -185,7 +185,7 @@ def build(shape, wanted):
 
 @given(shape=shapes(), data=st.data())
 def test_random_outcomes_equal_the_contract(shape, data):
-    """States, results, reasons and numbers of calls are those of a reference that follows semantics word by word."""
+    """States, results, reasons and numbers of calls are those of a reference implementation."""
     wanted = [data.draw(plans) for _ in shape]
     tasks, calls = build(shape, wanted)
     expected = {}
@@ -206,7 +206,7 @@ def test_random_outcomes_equal_the_contract(shape, data):
 
 @given(shape=shapes(), data=st.data(), fail_fast=st.booleans())
 def test_random_run_has_consistent_events(shape, data, fail_fast):
-    """One checker over the events of any run: order, attempts, starts after a failure."""
+    """Checks order, attempts, and starts after a failure."""
     wanted = [data.draw(plans) for _ in shape]
     tasks, _ = build(shape, wanted)
     seen = []

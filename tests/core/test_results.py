@@ -23,7 +23,7 @@ def results():
 
 
 def test_results_are_a_dict():
-    """They print, compare, iterate and serialize as one."""
+    """They print, compare, iterate and serialize like one."""
     one, two = Task(lambda: 1, name="one"), Task(lambda one: [one, None], name="two")
     one >> two
     results = DAG("numbers", tasks=[two]).run()
@@ -41,7 +41,7 @@ def test_results_are_a_dict():
 
 
 def test_results_have_facts_of_run(results):
-    """What became of each task, why, and how long it took."""
+    """States, reasons and durations."""
     assert results == {"ran": 1}
     assert results.states == {
         "ran": "succeeded",
@@ -60,7 +60,6 @@ def test_results_have_facts_of_run(results):
 
 
 def test_results_states_are_in_topological_order():
-    """As the results are."""
     c, b, a = (Task(lambda *_: 0, name=name) for name in "cba")
     a >> b >> c
     results = DAG("order", tasks=[c, b, a]).run()
@@ -68,13 +67,12 @@ def test_results_states_are_in_topological_order():
 
 
 def test_run_id_is_unique():
-    """Also not two runs of one DAG."""
+    """Also of two runs of one DAG."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     assert len({dag.run().run_id for _ in range(100)}) == 100
 
 
 def test_results_of_two_runs_are_independent():
-    """Each run returns a dict of its own."""
     dag = DAG("etl", tasks=[Task(list, name="one")])
     first = dag.run()
     first["one"].append(1)
@@ -83,7 +81,6 @@ def test_results_of_two_runs_are_independent():
 
 
 def test_results_that_are_changed_keep_their_facts(results):
-    """What happened, happened."""
     results.pop("ran")
     results["new"] = 1
     assert results.states["ran"] == "succeeded"
@@ -96,7 +93,7 @@ def test_results_that_are_changed_keep_their_facts(results):
     ids=["copy", "dict.copy", "copy()", "pickle"],
 )
 def test_results_copy_equals_original(results, duplicate):
-    """Values at least; and everything where the copy is Results too."""
+    """The values; all facts if the copy is a Results."""
     copied = duplicate(results)
     assert copied == results
     assert copied is not results
@@ -113,7 +110,6 @@ def test_results_copy_equals_original(results, duplicate):
 
 
 def test_results_made_by_hand_are_an_empty_run():
-    """The class is public, and harmless alone."""
     made = Results(a=1)
     assert (made, made.states, made.skipped, made.failed, made.durations) == ({"a": 1}, {}, {}, {}, {})
 

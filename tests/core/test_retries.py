@@ -91,14 +91,14 @@ def test_retry_waits_follow_schedule(options, times):
 
 @pytest.mark.parametrize("failures", [0, 1, 2, 3])
 def test_retries_stop_at_the_first_success(failures):
-    """retries=3 is three more tries after the first, and no more than it takes."""
+    """retries=3 means at most three tries after the first."""
     simulation = Simulation(flaky(failures, retries=3))
     assert simulation.run.state.succeeded() == {"flaky": failures + 1}
     assert len(simulation.starts) == failures + 1
 
 
 def test_retries_that_are_exhausted_fail_task():
-    """Four attempts, and the last error counts."""
+    """Four attempts; the last exception is raised."""
     simulation = Simulation(flaky(4, retries=3))
     assert len(simulation.starts) == 4
     assert str(simulation.run.state.failed()["flaky"]) == "failure 4"
@@ -106,7 +106,7 @@ def test_retries_that_are_exhausted_fail_task():
 
 @pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
 def test_jitter_keeps_every_wait_in_its_range(jitter):
-    """Each wait is its part of the schedule times a factor in [1 - jitter, 1 + jitter]."""
+    """The wait of the schedule times a factor in [1 - jitter, 1 + jitter]."""
     simulation = Simulation(flaky(99, retries=50, backoff=1, jitter=jitter), random=random.Random(5).random)
     times = simulation.times("flaky")
     waits = [after - before for before, after in pairwise(times)]
@@ -115,14 +115,12 @@ def test_jitter_keeps_every_wait_in_its_range(jitter):
 
 
 def test_jitter_differs_between_tasks():
-    """That is what it is for."""
     tasks = [flaky(1, name=f"task_{number}", retries=1) for number in range(20)]
     simulation = Simulation(*tasks, random=random.Random(5).random)
     assert len({simulation.times(task.name)[1] for task in tasks}) == 20
 
 
 def test_retry_wait_does_not_block_other_tasks():
-    """While one task waits for its retry, others run."""
     slow, after = flaky(1, name="slow", retries=1, delay=100), Task(lambda x: x, name="after")
     other, last = Task(lambda: 1, name="other"), Task(lambda x: x, name="last")
     slow >> after
@@ -149,13 +147,12 @@ def test_retry_wait_does_not_block_other_tasks():
     ],
 )
 def test_retry_on_decides_after_each_attempt(retry_on, tries):
-    """Each error is judged for itself."""
     simulation = Simulation(flaky(99, retries=3, retry_on=retry_on))
     assert len(simulation.starts) == tries
 
 
 def test_retry_on_that_raises_does_not_hide_error():
-    """The task's own error is raised, with a note about the other one."""
+    """The exception of the task has a note about the other one."""
     error = Simulation(flaky(99, retries=3, retry_on=lambda error: 1 / 0)).run.state.failed()["flaky"]
     assert str(error) == "failure 1"
     assert any("retry_on" in note and "ZeroDivisionError" in note for note in error.__notes__)
@@ -164,12 +161,11 @@ def test_retry_on_that_raises_does_not_hide_error():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("retry_on", [None, BaseException, lambda error: True])
 def test_interrupt_is_never_retried(error, retry_on):
-    """Whatever retry_on says."""
+    """Whatever retry_on returns."""
     assert len(Simulation(flaky(99, error, retries=3, retry_on=retry_on)).starts) == 1
 
 
 def test_retry_gets_same_arguments():
-    """A retry is the same call again."""
     seen = []
 
     def attempt(x, y=2):
@@ -183,7 +179,7 @@ def test_retry_gets_same_arguments():
 
 
 def test_retry_wait_ends_after_failure_of_other_task():
-    """A failed run starts nothing more, also not a retry that was promised before: the attempt there was counts."""
+    """The retry is not made; the last attempt counts."""
     seen, heard = [], []
     waiting = flaky(9, name="waiting", retries=2, delay=100)
     broken = Task(lambda: 1 / 0, name="broken")
@@ -213,7 +209,7 @@ def test_retry_wait_ends_after_failure_of_other_task():
 
 
 def test_retry_is_cancelled_by_failure_before_its_start():
-    """So it is where calls are handed out before they begin."""
+    """The executor has taken the call, but not begun it."""
     waiting, broken = flaky(9, name="waiting", retries=2, delay=0), Task(lambda: 1 / 0, name="broken")
     run = Run(DAG("late", tasks=[waiting, broken]).graph())
     first, second = run.start()
@@ -227,7 +223,6 @@ def test_retry_is_cancelled_by_failure_before_its_start():
 
 @pytest.mark.parametrize("abandoned", [True, False])
 def test_retry_that_is_cancelled_names_last_exception(abandoned):
-    """It is cancelled, as all that waits, and nobody else would tell."""
     waiting = flaky(9, ValueError, "waiting", retries=2)
     run = Run(DAG("cancelled", tasks=[waiting]).graph())
     (node,) = run.start()
@@ -243,7 +238,6 @@ def test_retry_that_is_cancelled_names_last_exception(abandoned):
 
 
 def test_retry_wait_continues_with_fail_fast_false():
-    """Independent branches keep their retries."""
     waiting = flaky(1, name="waiting", retries=1, delay=100)
     broken = Task(lambda: 1 / 0, name="broken")
     simulation = Simulation(waiting, broken, fail_fast=False)
@@ -252,7 +246,7 @@ def test_retry_wait_continues_with_fail_fast_false():
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_done", "one_failed"])
 def test_cancelled_run_starts_no_task_and_names_reason(trigger):
-    """Not even a clean-up task; what waits ends as cancelled, with the reason that was given."""
+    """Not even a clean-up task; waiting tasks end as cancelled, with the given reason."""
     start, waiting = Task(lambda: 1, name="start"), Task(lambda: 1, name="waiting", trigger=trigger)
     end = Task(lambda *_: 1, name="end", trigger=trigger)
     [start, waiting] >> end
@@ -270,7 +264,7 @@ def test_cancelled_run_starts_no_task_and_names_reason(trigger):
 
 
 def test_observers_get_event_of_every_attempt():
-    """Attempts, delays and errors are events, in order."""
+    """With delays and errors, in order."""
     seen = []
     DAG("events", tasks=[flaky(2, retries=3, delay=0)]).run("serial", observers=[seen.append])
     kinds = [type(event) for event in seen][1:]
@@ -282,7 +276,7 @@ def test_observers_get_event_of_every_attempt():
 
 
 def test_retries_that_are_exhausted_are_reported_once():
-    """Each failed attempt but the last is a retry; the last is a failure."""
+    """Each failed attempt but the last is a TaskRetrying, the last a TaskFailed."""
     seen = []
     DAG("events", tasks=[flaky(9, retries=2, delay=0)]).run("serial", observers=[seen.append], raise_on_failure=False)
     assert [type(event) for event in seen if isinstance(event, (TaskRetrying, TaskFailed))] == [
@@ -293,7 +287,7 @@ def test_retries_that_are_exhausted_are_reported_once():
 
 
 def test_serial_executor_waits_in_real_time():
-    """A delay is at least as long as it says, by the monotonic clock."""
+    """At least the delay, by the monotonic clock."""
     from time import monotonic
 
     times = []
@@ -309,7 +303,7 @@ def test_serial_executor_waits_in_real_time():
 
 
 def test_run_does_not_change_random_state_of_user():
-    """Jitter is drawn from flowkit's own generator."""
+    """Jitter has a generator of its own."""
     random.seed(7)
     expected = random.random()
     random.seed(7)

@@ -37,7 +37,7 @@ def shallow():
 
 
 def test_chain_of_100_000_tasks_runs():
-    """The order is that of the chain, and each task gets the result of the one before it."""
+    """In order; each task gets the result of the one before it."""
     dag = DAG("chain", tasks=chain(MANY)[-1:])
     assert dag.graph().names == tuple(f"task_{number}" for number in range(MANY))
     results = dag.run("serial")
@@ -54,7 +54,7 @@ def test_long_chain_is_drawn():
 
 
 def test_long_chain_that_fails_at_its_start():
-    """All of it ends as upstream-failed, one task after the other."""
+    """All others end as upstream_failed."""
     tasks = chain(20_000)
     broken = Task(lambda: 1 / 0, name="broken")
     broken >> tasks[0]
@@ -63,7 +63,6 @@ def test_long_chain_that_fails_at_its_start():
 
 
 def test_long_chain_that_is_skipped_from_its_start():
-    """A skip travels as far as it must."""
     skipped = Task(lambda: 1, name="skipped", when=lambda: False)
     tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
     for one, following in zip([skipped, *tasks], tasks, strict=False):
@@ -74,7 +73,7 @@ def test_long_chain_that_is_skipped_from_its_start():
 
 
 def test_long_cycle_is_cycle_error():
-    """Found without recursion, and told in a short message."""
+    """Without recursion, with a short message."""
     tasks = chain(20_000)
     tasks[-1] >> tasks[0]
     with pytest.raises(DAGCycleError) as caught:
@@ -84,7 +83,7 @@ def test_long_cycle_is_cycle_error():
 
 
 def test_fan_in_of_10_000_tasks():
-    """Every result arrives, in order."""
+    """Results arrive in order."""
     tasks = [Task(lambda number=number: number, name=f"task_{number}") for number in range(10_000)]
     total = Task(lambda *args: args, name="total")
     tasks >> total
@@ -92,7 +91,6 @@ def test_fan_in_of_10_000_tasks():
 
 
 def test_fan_out_of_10_000_tasks():
-    """One result, ten thousand readers."""
     start = Task(lambda: 7, name="start")
     tasks = [Task(lambda x: x, name=f"task_{number}") for number in range(10_000)]
     start >> tasks
@@ -173,7 +171,7 @@ def side_by_side(tasks, other):
     "wire", [fan_in, fan_in_one_by_one, fan_in_twice, fan_out, fan_out_one_by_one, side_by_side, None]
 )
 def test_steps_grow_linearly_with_tasks(wire):
-    """To define, wire, find, check, bind, run, ask for what became of them: for none a look at each of the others."""
+    """To define, wire, discover, check, bind, run and read the states."""
 
     def act(many):
         tasks = [CountedTask(lambda *_: 1, name=CountedName(f"task_{number}")) for number in range(many)]
@@ -194,7 +192,7 @@ def test_steps_grow_linearly_with_tasks(wire):
 
 
 def test_layers_wired_all_to_all():
-    """300 to 300 is 90 000 edges, and the order of arguments holds for each."""
+    """300 to 300, 90 000 edges; arguments are in order."""
     above = [Task(lambda number=number: number, name=f"above_{number}") for number in range(300)]
     below = [Task(lambda *args: args, name=f"below_{number}") for number in range(300)]
     Group(above) >> below
@@ -203,14 +201,13 @@ def test_layers_wired_all_to_all():
 
 
 def test_long_chain_is_discovered():
-    """Discovery follows the wires without recursion."""
+    """Without recursion."""
     with DAG("block") as dag:
         chain(20_000)
     assert len(dag.run("serial")) == 20_000
 
 
 def test_long_chain_is_freed_without_recursion_error():
-    """Dropping the last reference to a chain does not recurse either."""
     tasks = chain(20_000)
     DAG("chain", tasks=tasks[-1:]).run("serial")
     Task.clear_registry()

@@ -44,7 +44,7 @@ def empty_queue():
 @ways
 @pytest.mark.parametrize("func", [recurse, exhaust, empty_queue, lambda: next(iter([])), lambda: [].pop()])
 def test_stop_iteration_and_the_like_are_failures(func, observers):
-    """Tried again, raised, and noted; others run when they may."""
+    """They are retried, raised and noted like others."""
     tries = []
 
     def fail():
@@ -71,7 +71,7 @@ def test_stop_iteration_and_the_like_are_failures(func, observers):
 )
 @pytest.mark.parametrize("where", ["when", "retry_on"])
 def test_exceptions_of_conditions_and_retry_on(kind, where, observers):
-    """It is never taken for something of the executor's own."""
+    """They are not mistaken for exceptions of the executor."""
 
     def refuse(*_):
         raise kind("no")
@@ -99,7 +99,7 @@ class Value:
 
 @ways
 def test_values_are_freed_after_last_reference(observers):
-    """Not a moment longer, and without the help of the collector of garbage."""
+    """At once, without a garbage collection."""
     seen = []
 
     def make(*_inputs):
@@ -124,7 +124,6 @@ def test_values_are_freed_after_last_reference(observers):
 
 @ways
 def test_local_variables_of_task_are_freed_when_it_returns(observers):
-    """No frame of an attempt outlives it."""
     seen = []
 
     def use():
@@ -168,7 +167,7 @@ def alive(seen):
 @ways
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_last_error_is_freed_after_handler(fail_fast, observers):
-    """With its frames, and what those hold; those of attempts that were repeated have gone before."""
+    """With its frames and their local variables."""
     seen = []
     with pytest.raises((OwnError, ExceptionGroup)) as caught:
         serial(failing(seen, retries=3), fail_fast=fail_fast, observers=observers)
@@ -180,7 +179,7 @@ def test_last_error_is_freed_after_handler(fail_fast, observers):
 
 
 def test_errors_of_retried_attempts_are_freed_at_once():
-    """Without the help of the collector of garbage."""
+    """Without a garbage collection."""
     seen, counts = [], []
 
     def observer(event):
@@ -200,7 +199,7 @@ def test_errors_of_retried_attempts_are_freed_at_once():
 
 @pytest.mark.parametrize("jump", [10.0**9, -(10.0**9), float("nan")])
 def test_clock_jump_changes_neither_durations_nor_waits(monkeypatch, jump):
-    """Somebody sets it, forth or back, while tasks run and while a retry waits."""
+    """The clock is set while tasks run and while a retry waits."""
     shift, attempts, events = [0.0], [], []
     real, real_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: real() + shift[0])
@@ -254,7 +253,7 @@ CLOSED_ENDS = "({'close': 'closed', 'silent': 'closed'}, {'prints': ValueError('
 
 
 def test_task_that_closes_standard_streams():
-    """They are closed for the tasks after it; the run goes on, and only who writes to them fails."""
+    """They stay closed for later tasks; the run continues."""
     output = run_python(CLOSED.format(prelude="", how="'serial', fail_fast=False, raise_on_failure=False"))
     assert output.decode() == CLOSED_ENDS
 
@@ -268,14 +267,14 @@ def test_task_that_closes_standard_streams():
     ],
 )
 def test_task_that_closes_standard_streams_in_use(prelude):
-    """Loggers and observers: a warning about those cannot be seen any more, and fails nothing."""
+    """Loggers and observers that write to them do not fail the run."""
     how = "'serial', fail_fast=False, raise_on_failure=False, observers=[lambda event: print(end='')]"
     output = run_python(CLOSED.format(prelude=prelude, how=how)).decode()
     assert output.endswith(CLOSED_ENDS)
 
 
 def test_task_that_prints_megabytes():
-    """They are printed, and nothing of them is kept."""
+    """The output is not kept."""
     output = run_python("""
     from flowkit_core import DAG, Task
     def shout(): print("x" * 5_000_000)
@@ -286,7 +285,7 @@ def test_task_that_prints_megabytes():
 
 
 def test_task_that_changes_working_directory(tmp_path, monkeypatch):
-    """The folder, and the environment, are those of the process: of the tasks after it, and of whoever called run()."""
+    """Directory and environment are those of the process, as for later tasks and the caller."""
     monkeypatch.chdir(Path.cwd())
     monkeypatch.setenv("FLOWKIT_TEST_MOVED", "0")
 

@@ -72,12 +72,12 @@ def failing(times, error=ValueError, value="done"):
 
 @pytest.mark.parametrize("made", [plain, with_parentheses, with_options, Task(failing)])
 def test_decorator_forms_create_task(made):
-    """@task, @task(), @task(options) and Task(func) all give a Task."""
+    """@task, @task(), @task(options) and Task(func)."""
     assert isinstance(made, Task)
 
 
 def test_task_has_metadata_of_function():
-    """Name, docstring, signature, module and __wrapped__ are those of the function."""
+    """Name, docstring, signature, module and __wrapped__."""
     assert plain.name == plain.__name__ == "plain"
     assert plain.__qualname__ == "plain"
     assert plain.__module__ == __name__
@@ -90,20 +90,19 @@ def test_task_has_metadata_of_function():
 
 
 def test_task_name_option():
-    """@task(name=...) names the task and leaves the function alone."""
+    """The function keeps its own name."""
     assert with_options.name == "a name of its own"
     assert with_options.func.__name__ == "with_options"
 
 
 def test_task_defaults_are_documented_ones():
-    """Without options a task is tried once, and would wait 1 s, 2 s, 4 s."""
+    """One attempt; waits of 1 s, 2 s and 4 s if there were retries."""
     facts = (plain.retries, plain.delay, plain.backoff, plain.when, plain.trigger, plain.retry_on)
     assert facts == (0, 1.0, 2.0, None, "none_failed", None)
     assert (plain.max_delay, plain.jitter) == (3600.0, 0.1)
 
 
 def test_task_options_are_attributes():
-    """What was written can be read."""
 
     def condition(x):
         return x > 1
@@ -128,14 +127,13 @@ def test_task_options_are_attributes():
 
 
 def test_task_signature_is_documented_one():
-    """The function comes first, everything else is given by name."""
+    """The function is positional, all options are keywords."""
     kinds = {parameter.name: parameter.kind for parameter in inspect.signature(Task).parameters.values()}
     assert {"retries", "delay", "backoff", "when"} <= set(kinds)
     assert all(kind is inspect.Parameter.KEYWORD_ONLY for name, kind in kinds.items() if name != "func")
 
 
 def test_task_repr_has_name():
-    """A task in a console says which one it is."""
     assert "a name of its own" in repr(with_options)
 
 
@@ -143,14 +141,13 @@ def test_task_repr_has_name():
 
 
 def test_task_of_lambda():
-    """A lambda with a name in the options works like any function."""
     double = Task(lambda x: 2 * x, name="double")
     assert double(21) == 42
     assert DAG("numbers", tasks=[double]).run(params={"x": 4}) == {"double": 8}
 
 
 def test_task_of_partial_has_name_of_function():
-    """functools.partial has no __name__, and its function does."""
+    """A partial has no __name__."""
 
     def power(base, exponent):
         return base**exponent
@@ -161,7 +158,6 @@ def test_task_of_partial_has_name_of_function():
 
 
 def test_task_of_partial_binds_remaining_parameters():
-    """What the partial already holds is not asked of the upstreams."""
 
     @task
     def base():
@@ -176,7 +172,7 @@ def test_task_of_partial_binds_remaining_parameters():
 
 
 def test_task_of_callable_object():
-    """An object with __call__ is named after its class, unless it is given a name."""
+    """Its name is that of the class, unless a name is given."""
 
     @task
     def x():
@@ -201,7 +197,7 @@ def test_task_of_callable_object():
     ids=["len", "operator.add", "max", "str.upper", "dict"],
 )
 def test_task_of_builtin_without_signature(func, values, result):
-    """Results reach a builtin in order of declaration, whether or not inspect knows its signature."""
+    """Results are passed in order of declaration."""
     sources = [Task(lambda value=value: value, name=f"value_{position}") for position, value in enumerate(values)]
     made = Task(func)
     assert made.name == func.__name__
@@ -210,7 +206,6 @@ def test_task_of_builtin_without_signature(func, values, result):
 
 
 def test_task_of_bound_method():
-    """A method of an object keeps its object."""
     words = ["b", "a"]
     append = Task(words.append, name="append")
     append("c")
@@ -219,7 +214,7 @@ def test_task_of_bound_method():
 
 @pytest.mark.parametrize("wrong", [None, 3, "extract", [len]])
 def test_task_of_object_that_is_not_callable_is_type_error(wrong):
-    """A task needs a function, and the error shows what was given instead."""
+    """The error shows the object."""
     with pytest.raises(TypeError) as caught:
         Task(wrong)
     assert repr(wrong) in str(caught.value)
@@ -227,14 +222,14 @@ def test_task_of_object_that_is_not_callable_is_type_error(wrong):
 
 
 def test_task_of_task_is_type_error_with_advice():
-    """Decorating twice is a slip; with_options is what was meant."""
+    """The error names with_options()."""
     with pytest.raises(TypeError, match="with_options") as caught:
         task(plain)
     assert "plain" in str(caught.value)
 
 
 def test_decorator_with_options_by_position_is_type_error():
-    """@task(3) is not retries=3, and says so at once."""
+    """@task(3) is not retries=3."""
     with pytest.raises(TypeError, match="3"):
         task(3)
 
@@ -293,7 +288,6 @@ WRONG_OPTIONS = [
 @pytest.mark.parametrize("place", ["decorator", "Task", "with_options"])
 @pytest.mark.parametrize(("option", "value", "kind", "allowed"), WRONG_OPTIONS, ids=lambda value: repr(value)[:20])
 def test_option_error_names_task_option_value_and_allowed_values(place, option, value, kind, allowed):
-    """Whoever writes a wrong option is told everything, there and then."""
 
     def extract():
         return 1
@@ -317,7 +311,6 @@ def test_option_error_names_task_option_value_and_allowed_values(place, option, 
 
 
 def test_option_error_of_trigger_lists_triggers():
-    """Five words are allowed, and the error lists them."""
     with pytest.raises(ValueError) as caught:
         task(trigger="all_failed")(lambda: 1)
     for word in ("none_failed", "all_success", "all_done", "one_success", "one_failed"):
@@ -326,7 +319,6 @@ def test_option_error_of_trigger_lists_triggers():
 
 @pytest.mark.parametrize("option", ["retry", "retires", "timeout_s"])
 def test_unknown_option_is_type_error_with_its_name(option):
-    """A misspelled option never passes silently."""
     with pytest.raises(TypeError, match=option):
         task(**{option: 1})(lambda: 1)
     with pytest.raises(TypeError, match=option):
@@ -334,7 +326,7 @@ def test_unknown_option_is_type_error_with_its_name(option):
 
 
 def test_unknown_option_in_with_options_gets_suggestion():
-    """with_options(retires=3) is answered by what was meant."""
+    """with_options(retires=3)."""
     with pytest.raises(TypeError, match="did you mean 'retries'"):
         plain.with_options(retires=3)
 
@@ -344,13 +336,12 @@ def test_unknown_option_in_with_options_gets_suggestion():
     [{"delay": 0}, {"backoff": 0}, {"jitter": 0}, {"jitter": 1}, {"max_delay": 0}, {"retries": 0}, {"when": None}],
 )
 def test_option_at_end_of_range_is_allowed(option):
-    """Zero is a value like others."""
+    """Zero, for example."""
     made = Task(len, **({"retries": 1} | option))
     assert all(getattr(made, name) == value for name, value in option.items())
 
 
 def test_option_error_of_value_whose_repr_raises():
-    """A broken repr must not hide the error it is shown in."""
 
     class Broken:
         def __repr__(self):
@@ -362,7 +353,6 @@ def test_option_error_of_value_whose_repr_raises():
 
 @pytest.mark.parametrize("wrong", WRONG_OPTIONS, ids=lambda wrong: f"{wrong[0]}={wrong[1]!r}")
 def test_option_error_survives_pickling(wrong):
-    """An error may cross a process boundary and must arrive whole."""
     option, value, kind, _ = wrong
     with pytest.raises(kind) as caught:
         Task(plain.func, **{option: value})
@@ -376,20 +366,18 @@ def test_option_error_survives_pickling(wrong):
 
 
 def test_with_options_does_not_change_original():
-    """The original stays what it was."""
     changed = plain.with_options(name="changed", retries=5)
     assert (changed.name, changed.retries, changed.func) == ("changed", 5, plain.func)
     assert (plain.name, plain.retries) == ("plain", 0)
 
 
 def test_with_options_keeps_other_options():
-    """A copy of a copy adds up."""
+    """Also in a copy of a copy."""
     copied = with_options.with_options(name="second").with_options(delay=7)
     assert (copied.name, copied.retries, copied.delay) == ("second", 2, 7)
 
 
 def test_with_options_copy_is_unwired():
-    """A copy of a wired task starts without edges."""
 
     @task
     def first():
@@ -409,14 +397,13 @@ def test_with_options_copy_is_unwired():
 
 
 def test_direct_call_calls_function():
-    """Arguments go in, the result comes out."""
     assert plain(41) == 42
     assert plain() == 21
     assert plain(x=1) == 2
 
 
 def test_direct_call_error_has_note_that_shows_wiring():
-    """A call without what the function needs; what the function itself raises has no such note."""
+    """Only if arguments are missing, not for errors that the function raises."""
 
     @task
     def load(rows):
@@ -433,14 +420,14 @@ def test_direct_call_error_has_note_that_shows_wiring():
 
 
 def test_direct_call_retries():
-    """A call is tried again as the options say, and returns the first success."""
+    """It returns the first success."""
     flaky, calls = failing(2)
     assert Task(flaky, retries=2, delay=0)("a") == "done"
     assert calls == [("a",)] * 3
 
 
 def test_direct_call_with_exhausted_retries_raises_error_of_function():
-    """After the last attempt the very exception of the function is raised."""
+    """It is the exception object of the last attempt."""
     error = ValueError("always")
     calls = []
 
@@ -455,13 +442,12 @@ def test_direct_call_with_exhausted_retries_raises_error_of_function():
 
 
 def test_direct_call_does_not_evaluate_condition():
-    """Conditions belong to pipelines."""
     assert Task(lambda: "ran", when=lambda: False)() == "ran"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
 def test_direct_call_never_retries_interrupt(error):
-    """What is not an Exception goes through at once."""
+    """Only an Exception is retried."""
     flaky, calls = failing(1, error)
     with pytest.raises(error):
         Task(flaky, retries=3, delay=0)()
@@ -492,7 +478,6 @@ def test_retry_on_selects_exceptions(retry_on, tries):
 
 @pytest.mark.parametrize("retry_on", [BaseException, KeyboardInterrupt, lambda error: True])
 def test_retry_on_never_retries_interrupt(retry_on):
-    """Ctrl-C is never an invitation to try again."""
     flaky, calls = failing(1, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         Task(flaky, retries=3, delay=0, retry_on=retry_on)()
@@ -510,7 +495,6 @@ def test_retries_do_not_change_random_state_of_user():
 
 
 def test_direct_call_in_another_task():
-    """Inside a task another task is just a function."""
 
     @task
     def helper(x):
@@ -527,7 +511,7 @@ def test_direct_call_in_another_task():
 
 
 def test_async_task_is_awaited():
-    """The result of an async def task is what it returns, never a coroutine."""
+    """The result is the value, never a coroutine."""
 
     @task
     async def fetch():
@@ -556,7 +540,6 @@ def test_async_task_error_has_no_context():
 
 
 def test_async_task_is_retried_and_fails():
-    """Retries and errors do not care how the function was defined."""
     calls = []
 
     @task(retries=1, delay=0)
@@ -600,7 +583,7 @@ DECORATORS = {
 
 @pytest.mark.parametrize("decorator", DECORATORS)
 def test_async_task_under_decorator_is_awaited(decorator):
-    """Its retries see its errors, too."""
+    """Exceptions of the coroutine are retried."""
     calls = []
 
     async def fetch():
@@ -616,7 +599,7 @@ def test_async_task_under_decorator_is_awaited(decorator):
 
 
 def test_async_detection_with_cyclic_wrapped():
-    """Whatever they claim to wrap, they are called as they are."""
+    """__wrapped__ forms a cycle."""
 
     def one():
         return 1
@@ -627,7 +610,7 @@ def test_async_detection_with_cyclic_wrapped():
 
 
 def test_async_task_runs_in_running_event_loop():
-    """run() blocks, also in a notebook whose cell already runs in a loop."""
+    """For example, in a notebook."""
 
     @task
     async def fetch():
@@ -641,7 +624,7 @@ def test_async_task_runs_in_running_event_loop():
 
 
 def test_async_task_direct_call_can_be_awaited():
-    """In asynchronous code an async task is awaited as its function would be, with its retries."""
+    """With retries."""
     calls = []
 
     @task(retries=1, delay=0)
@@ -660,7 +643,7 @@ def test_async_task_direct_call_can_be_awaited():
 
 @pytest.mark.parametrize("kind", ["partial", "callable object"])
 def test_async_callable_of_other_kinds_is_awaited(kind):
-    """A partial of an async def, or an object with an async __call__, never gives a coroutine as a result."""
+    """A partial of an async function, or an object with an async __call__."""
 
     async def fetch(x):
         return x
@@ -679,21 +662,21 @@ def test_async_callable_of_other_kinds_is_awaited(kind):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("name", ["plain", "with_options", "another_plain"])
 def test_pickle_of_task_of_module(name, protocol, importable):
-    """Name, options and function are the same on the other side."""
+    """Name, options and function are equal."""
     original = getattr(importable, name)
     back = pickle.loads(pickle.dumps(original, protocol))
     assert (back.name, back.retries, back.func) == (original.name, original.retries, original.func)
 
 
 def test_pickle_of_decorated_function_is_by_reference(importable):
-    """The pickle names the task, holds nothing of it, and gives back the very object."""
+    """Unpickling returns the same object."""
     text = pickle.dumps(importable.plain)
     assert pickle.loads(text) is importable.plain
     assert len(text) < 200
 
 
 def test_pickle_of_wired_task_excludes_pipeline(importable):
-    """Only a reference travels, however long the chain."""
+    """Its size does not depend on the chain."""
     previous = importable.plain
     for position in range(10_000):
         following = importable.plain.with_options(name=f"plain_{position}")
@@ -704,7 +687,6 @@ def test_pickle_of_wired_task_excludes_pipeline(importable):
 
 
 def test_unpickled_task_is_not_discovered(importable):
-    """A copy that comes out of a pickle is found by no DAG."""
     text = pickle.dumps(importable.another_plain)
     made = Task(lambda: 1, name="made")
     pickle.loads(text)
@@ -729,8 +711,8 @@ def importable(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_copy_of_task_is_the_task(duplicate):
-    """copy() of a structure that holds tasks leaves them usable."""
+def test_copy_of_task_can_be_called(duplicate):
+    """copy(), deepcopy() and pickle of a structure with tasks."""
     assert duplicate({"step": plain})["step"](1) == 2
 
 
@@ -738,7 +720,7 @@ def test_copy_of_task_is_the_task(duplicate):
 
 
 def test_retry_policy_schedule_is_documented_one():
-    """1 s, 2 s, 4 s, 8 s, 16 s stays visible."""
+    """1 s, 2 s, 4 s, 8 s, 16 s."""
     policy = RetryPolicy(retries=5, jitter=0)
     assert [policy.wait(k) for k in range(1, 6)] == [1, 2, 4, 8, 16]
 
@@ -762,7 +744,7 @@ def test_retry_policy_wait_is_at_most_max_delay(options, waits):
 
 
 def test_retry_policy_huge_backoff_does_not_overflow():
-    """The thousandth retry waits an hour, not an OverflowError."""
+    """The wait before the thousandth retry is max_delay."""
     policy = RetryPolicy(retries=5000, backoff=10.0, jitter=0)
     assert policy.wait(5000) == 3600.0
 
@@ -770,13 +752,13 @@ def test_retry_policy_huge_backoff_does_not_overflow():
 @pytest.mark.parametrize("jitter", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("drawn", [0.0, 0.25, 0.5, 0.999])
 def test_retry_policy_jitter_is_within_its_range(jitter, drawn):
-    """The random factor is in [1 - jitter, 1 + jitter]."""
+    """The factor is in [1 - jitter, 1 + jitter]."""
     waited = RetryPolicy(retries=1, delay=10, jitter=jitter).wait(1, lambda: drawn)
     assert 10 * (1 - jitter) <= waited <= 10 * (1 + jitter)
 
 
 def test_retry_policies_compare_by_value():
-    """Equal options, equal policies; and the repr shows them."""
+    """The repr shows their options."""
     assert RetryPolicy(3, 1.0) == RetryPolicy(retries=3, delay=1)
     assert RetryPolicy(3) != RetryPolicy(4)
     assert hash(RetryPolicy(3, 1.0)) == hash(RetryPolicy(retries=3, delay=1))
@@ -790,7 +772,7 @@ def test_retry_policies_compare_by_value():
     "name", ["ünïcödé 名前", "two\nlines", "nul\0byte", "\x1b[31mred", "%s %d {} {0}", "../../etc/passwd", "x" * 10_000]
 )
 def test_task_name_may_be_any_string(name):
-    """Names are data: any text that is not empty works as a key of the results and in errors."""
+    """Any string that is not empty is a key of the results and appears in errors."""
     named = Task(lambda: 1, name=name)
     broken = Task(lambda: 1 / 0, name=f"{name}!")
     assert DAG("names", tasks=[named]).run() == {name: 1}
@@ -800,7 +782,6 @@ def test_task_name_may_be_any_string(name):
 
 
 def test_binding_error_with_percent_signs_is_formatted_once():
-    """A name is never a format string."""
     odd = Task(lambda x: x, name="100%s {x}")
     with pytest.raises(BindingError) as caught:
         DAG("names", tasks=[odd]).run()

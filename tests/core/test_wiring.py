@@ -25,35 +25,35 @@ def edges(*tasks):
 
 
 def test_task_to_task():
-    """a >> b: b waits for a."""
+    """a >> b."""
     a, b = make("a", "b")
     a >> b
     assert edges(b) == [("a", "b")]
 
 
 def test_task_to_list():
-    """a >> [b, c]: both wait for a."""
+    """a >> [b, c]."""
     a, b, c = make("a", "b", "c")
     a >> [b, c]
     assert edges(b, c) == [("a", "b"), ("a", "c")]
 
 
 def test_list_to_task():
-    """[a, b] >> c: c waits for both, in this order."""
+    """[a, b] >> c: in this order."""
     a, b, c = make("a", "b", "c")
     [a, b] >> c
     assert edges(c) == [("a", "c"), ("b", "c")]
 
 
 def test_chain_through_list_is_diamond():
-    """a >> [b, c] >> d: out and in again."""
+    """a >> [b, c] >> d."""
     a, b, c, d = make("a", "b", "c", "d")
     a >> [b, c] >> d
     assert edges(d) == [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
 
 
 def test_list_to_list_in_chain_wires_all_to_all():
-    """a >> [b, c] >> [d, e]: d and e wait for b and c both."""
+    """a >> [b, c] >> [d, e]."""
     a, b, c, d, e = make("a", "b", "c", "d", "e")
     a >> [b, c] >> [d, e]
     assert sorted(edges(d, e)) == [("a", "b"), ("a", "c"), ("b", "d"), ("b", "e"), ("c", "d"), ("c", "e")]
@@ -75,7 +75,6 @@ def test_wiring_of_documented_pipeline():
     ids=["list", "tuple", "Group", "iterator", "dict"],
 )
 def test_iterables_of_tasks_are_operands(several):
-    """A list is the usual way to say it, not the only one."""
     a, b, c, d = make("a", "b", "c", "d")
     a >> several([b, c])
     several([b, c]) >> d
@@ -83,7 +82,7 @@ def test_iterables_of_tasks_are_operands(several):
 
 
 def test_group_wires_list_to_list():
-    """Two lists have no >> of their own; Group gives them one."""
+    """Python has no >> for two lists."""
     a, b, c, d = make("a", "b", "c", "d")
     Group([a, b]) >> [c, d]
     assert edges(c, d) == [("a", "c"), ("b", "c"), ("a", "d"), ("b", "d")]
@@ -91,7 +90,7 @@ def test_group_wires_list_to_list():
 
 
 def test_operator_returns_right_operand():
-    """Chains read left to right because >> gives what stands on its right."""
+    """So chains read from left to right."""
     a, b, c, d = make("a", "b", "c", "d")
     assert (a >> b) is b
     assert list(a >> [b, c]) == [b, c]
@@ -99,7 +98,7 @@ def test_operator_returns_right_operand():
 
 
 def test_empty_list_declares_no_edge():
-    """Nothing on one side is no edge, and no error."""
+    """And is no error."""
     a, b = make("a", "b")
     a >> []
     [] >> b
@@ -110,7 +109,6 @@ def test_empty_list_declares_no_edge():
 
 
 def test_edge_declared_twice_exists_once():
-    """However often and however it is said."""
     a, b = make("a", "b")
     a >> b
     a >> b
@@ -121,7 +119,7 @@ def test_edge_declared_twice_exists_once():
 
 
 def test_edge_declared_again_keeps_its_position():
-    """The order of arguments is that of the first declaration."""
+    """Arguments are in the order of the first declarations."""
     a, b, c = make("a", "b", "c")
     [b, a] >> c
     a >> c
@@ -131,7 +129,7 @@ def test_edge_declared_again_keeps_its_position():
 
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
 def test_arguments_are_in_order_of_declaration(order):
-    """Not in order of definition, of name or of completion."""
+    """Not in order of definition, name or completion."""
     tasks = dict(zip("abc", make("a", "b", "c"), strict=True))
     (end,) = make("!")
     [tasks[name] for name in order] >> end
@@ -139,13 +137,11 @@ def test_arguments_are_in_order_of_declaration(order):
 
 
 def test_results_of_independent_tasks_are_in_order_of_declaration():
-    """Independent tasks stand in the results as they were written."""
     names = [f"task_{number}" for number in (5, 3, 9, 1)]
     assert list(DAG("order", tasks=make(*names)).run()) == names
 
 
 def test_results_are_in_topological_order():
-    """What comes first runs first and stands first."""
     a, b, c, d = make("a", "b", "c", "d")
     d >> c >> b >> a
     assert list(DAG("order", tasks=[a, b, c, d]).run()) == ["d", "c", "b", "a"]
@@ -182,7 +178,7 @@ def test_edge_declared_inside_a_task_belongs_to_the_call_of_the_task():
 )
 @pytest.mark.parametrize("side", ["alone", "in a list on the right", "in a list on the left"])
 def test_operand_that_is_not_a_task_is_type_error_with_its_type(wrong, word, side):
-    """A function that was never decorated is the usual slip; the error names it and says what to do."""
+    """For example, a function that lacks @task."""
     (a,) = make("a")
     with pytest.raises(TypeError) as caught:
         if side == "alone":
@@ -200,7 +196,7 @@ def test_operand_that_is_not_a_task_is_type_error_with_its_type(wrong, word, sid
 
 
 def test_refused_list_declares_no_edge():
-    """An error leaves no half of the edges behind."""
+    """Not even those before the item that is refused."""
     a, b = make("a", "b")
     with pytest.raises(TypeError):
         a >> [b, "c"]
@@ -213,7 +209,7 @@ def test_refused_list_declares_no_edge():
 
 
 def test_cycle_error_shows_cycle():
-    """The message and .cycle show the way round."""
+    """In the message and in .cycle."""
     extract, transform = make("extract", "transform")
     extract >> transform >> extract
     with pytest.raises(DAGCycleError) as caught:
@@ -225,7 +221,6 @@ def test_cycle_error_shows_cycle():
 
 
 def test_edge_to_itself_is_cycle_error():
-    """The smallest circle has one task."""
     (extract,) = make("extract")
     with pytest.raises(DAGCycleError) as caught:
         extract >> extract
@@ -240,7 +235,6 @@ def test_edge_to_itself_is_cycle_error():
     ids=["run", "visualize", "graph"],
 )
 def test_cycle_error_is_raised_before_anything_runs(use):
-    """Not half a pipeline later."""
     ran = []
     before = Task(lambda: ran.append(1), name="before")
     a, b = make("a", "b")
@@ -251,7 +245,7 @@ def test_cycle_error_is_raised_before_anything_runs(use):
 
 
 def test_cycle_error_excludes_other_tasks():
-    """Neither the way into the circle nor the way out of it is part of it."""
+    """Neither upstreams of the cycle nor downstreams are shown."""
     before, a, b, c, after = make("before", "a", "b", "c", "after")
     before >> a >> b >> c >> a
     c >> after
@@ -262,7 +256,7 @@ def test_cycle_error_excludes_other_tasks():
 
 
 def test_cycle_error_shortens_long_cycle_in_message_only():
-    """A person reads the message; a program reads .cycle."""
+    """.cycle is complete."""
     tasks = make(*(f"task_{number}" for number in range(1000)))
     for one, following in pairwise(tasks):
         one >> following
@@ -275,14 +269,13 @@ def test_cycle_error_shortens_long_cycle_in_message_only():
 
 
 def test_cycle_error_survives_pickling():
-    """Message and .cycle arrive."""
+    """Message and .cycle."""
     error = DAGCycleError(["a", "b", "a"])
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), str(back), tuple(back.cycle)) == (DAGCycleError, str(error), ("a", "b", "a"))
 
 
 def test_diamond_is_not_a_cycle():
-    """A diamond with a shortcut is a proper graph."""
     a, b, c = make("a", "b", "c")
     a >> b >> c
     a >> c
@@ -293,7 +286,6 @@ def test_diamond_is_not_a_cycle():
 
 
 def test_graph_has_nodes_by_name_and_index():
-    """len, iteration, names and lookup by name."""
     a, b, c = make("a", "b", "c")
     a >> [b, c]
     graph = DAG("readable", tasks=[b, c]).graph()
@@ -316,7 +308,7 @@ def test_dag_name_that_is_not_a_string_is_type_error(name):
     ("workers", "kind"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (True, TypeError)]
 )
 def test_max_workers_out_of_range_is_error(workers, kind):
-    """A wrong number of workers is refused where it is written, with the value and what is allowed."""
+    """The error shows the value and what is allowed."""
     with pytest.raises(kind) as caught:
         DAG("etl", max_workers=workers)
     assert "max_workers" in str(caught.value)
@@ -326,20 +318,18 @@ def test_max_workers_out_of_range_is_error(workers, kind):
 
 @pytest.mark.parametrize("workers", [None, 1, 64])
 def test_max_workers_in_range_is_allowed(workers):
-    """None means a sensible default."""
     (a,) = make("a")
     assert DAG("etl", max_workers=workers, tasks=[a]).run() == {"a": "a"}
 
 
 @pytest.mark.parametrize("wrong", ["extract", len, 3])
 def test_tasks_keyword_with_other_items_is_type_error(wrong):
-    """DAG(tasks=[...]) with something else says what it got."""
     with pytest.raises(TypeError, match="task"):
         DAG("etl", tasks=[wrong]).run()
 
 
 def test_tasks_keyword_with_one_task_is_type_error():
-    """DAG(tasks=extract) lacks the brackets, and is told so."""
+    """DAG(tasks=extract) lacks the brackets."""
     (extract,) = make("extract")
     with pytest.raises(TypeError, match="list of tasks"):
         DAG("etl", tasks=extract).run()
