@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flowkit_state._single_flight import SingleFlight
 from flowkit_state._validation import seconds
 from flowkit_state.errors import StateOptionError, StateOptionTypeError
 from flowkit_state.manager import StateManager
@@ -94,6 +93,7 @@ class TaskCache(ResultCache):
     ) -> None:
         import os
 
+        from flowkit_state._single_flight import SingleFlight
         from flowkit_state.serialization.json_encoder import encode
 
         seconds("ttl", ttl)
