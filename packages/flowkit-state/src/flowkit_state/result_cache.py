@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError
+from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError, short_repr
 from flowkit_state.storage.base import CACHE_PREFIX
 
 TYPE_CHECKING = False
@@ -231,7 +231,7 @@ class ResultCache:
         return value
 
     def _report_old_format(self, call: CallKey) -> None:
-        """Log once for each store that its results were stored under fingerprints of another format."""
+        """Warn once for each store that its results were stored under fingerprints of another format."""
         from flowkit_state.fingerprint import has_same_format
 
         if _FORMAT_REPORTED in self._logged or (call.prefix, "format") in self._logged:
@@ -240,13 +240,12 @@ class ResultCache:
         metadata = self.state.get_metadata(last_key(call.prefix))
         if metadata and not has_same_format(metadata["components"], call.components):
             self._logged.add(_FORMAT_REPORTED)
-            import logging
+            from flowkit_state._warnings import report
 
-            logging.getLogger("flowkit.state").warning(
-                "The results cached in %s are not used: another version of flowkit-state stored them, and its "
-                "fingerprints of code have another format. Each call is computed once more; there is nothing to do. "
-                "clear() deletes the old results.",
-                self.state.path or "memory",
+            report(
+                f"the results cached in {short_repr(self.state.path)} are not used: another version of flowkit-state "
+                "stored them, and its fingerprints of code have another format. Each call is computed once more; there "
+                "is nothing to do. clear() deletes the old results."
             )
 
     def _miss_reason(self, call: CallKey) -> str:

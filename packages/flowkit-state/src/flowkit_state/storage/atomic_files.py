@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 import time
-import warnings
 
+from flowkit_state._warnings import warn
 from flowkit_state.errors import DamagedStateWarning, StateFileError, StateLockedError, escape_control_chars
-from flowkit_state.module_names import OURS
 from flowkit_state.storage import syscalls
 
 TYPE_CHECKING = False
@@ -133,15 +131,7 @@ def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
             path, f"it is damaged ({reason}), and cannot be renamed: {error.strerror or error}.", error.errno
         ) from error
     message = f"state file {path} is damaged ({reason}). It was renamed to {target}, and the store starts empty."
-    warnings.warn(escape_control_chars(message), DamagedStateWarning, stacklevel=_caller_stacklevel())
-
-
-def _caller_stacklevel() -> int:
-    """Return the `stacklevel` at which a warning points at the first frame outside of flowkit."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in OURS:
-        depth, frame = depth + 1, frame.f_back
-    return depth
+    warn(escape_control_chars(message), DamagedStateWarning)
 
 
 class FileLock:

@@ -1,4 +1,4 @@
-"""TaskCache: which changes of a function and of what it uses make its results invalid."""
+"""Changes of a function, and of the code and the values that it uses, make its cached results invalid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import typing
 
+import pytest
 from cached_functions import double, results
 
 from flowkit_state import (
@@ -18,7 +19,7 @@ from flowkit_state import (
 )
 
 
-def test_functions_of_one_name_are_told_apart_by_code_closure_and_defaults(path):
+def test_functions_of_one_name_with_different_code_closure_or_defaults_have_different_results(path):
     cache = TaskCache(path)
 
     def scaled(by, offset):
@@ -34,7 +35,7 @@ def test_functions_of_one_name_are_told_apart_by_code_closure_and_defaults(path)
     cache.state.close()
 
 
-def test_a_decorated_helper_in_the_closure_counts():
+def test_change_of_decorated_function_in_closure_invalidates_results():
     cache = TaskCache()
 
     def shout(function):
@@ -55,7 +56,7 @@ def test_a_decorated_helper_in_the_closure_counts():
     assert [variant(1)(1), variant(2)(1), variant(1)(1)] == [2, 3, 2]
 
 
-def test_a_lock_in_a_closure_does_not_count():
+def test_lock_in_closure_is_compared_by_type():
     cache = TaskCache()
 
     def with_lock(lock, n):
@@ -72,7 +73,7 @@ def test_a_lock_in_a_closure_does_not_count():
     assert len(results(cache.state)) == 2
 
 
-def test_recursion():
+def test_recursive_functions_are_cached():
     cache = TaskCache()
 
     @cache
@@ -92,7 +93,7 @@ def test_recursion():
     assert len(results(cache.state)) == 41 + 11
 
 
-def test_a_default_that_cannot_be_kept_is_still_a_default(calls):
+def test_opaque_default_is_the_same_argument_as_no_argument(calls):
     missing = object()
 
     @TaskCache()
@@ -104,7 +105,7 @@ def test_a_default_that_cannot_be_kept_is_still_a_default(calls):
     assert calls == [1]
 
 
-def test_methods(calls):
+def test_static_method_is_cached(calls):
     class Shop(typing.NamedTuple):
         name: str
 
@@ -119,11 +120,7 @@ def test_methods(calls):
 
 
 RATE = 2
-
-
 CLIENT = itertools.count()
-
-
 seen = []
 
 
@@ -131,7 +128,7 @@ def rated(x):
     return x * RATE
 
 
-def test_what_a_function_uses_counts(monkeypatch):
+def test_change_of_constant_in_helper_invalidates_results_until_it_is_undone(monkeypatch):
     cached = TaskCache()(lambda x: rated(x) + 1)
     assert cached(2) == 5
     assert cached.explain(2).startswith("cached since ")
@@ -142,7 +139,7 @@ def test_what_a_function_uses_counts(monkeypatch):
     assert cached(2) == 5
 
 
-def test_what_it_changes_does_not(calls):
+def test_list_changed_by_helper_keeps_results(calls):
     def note(x):
         seen.append(x)
         return len(seen)
@@ -160,7 +157,7 @@ def use_client():
     return next(CLIENT)
 
 
-def test_a_constant_without_content_is_not_cached_and_said_once(caplog):
+def test_function_with_opaque_constant_is_not_cached_and_logged_once(caplog):
     cached = TaskCache()(use_client)
     with caplog.at_level(logging.WARNING, logger="flowkit.state"):
         assert cached() + 1 == cached()
@@ -171,7 +168,7 @@ def test_a_constant_without_content_is_not_cached_and_said_once(caplog):
     assert cached.explain().startswith(f"it cannot be cached: constant {__name__}.CLIENT")
 
 
-def test_with_a_version_it_is_cached():
+def test_function_with_opaque_constant_is_cached_with_a_version():
     cached = TaskCache(version=1)(use_client)
     assert cached() == cached()
 
@@ -186,47 +183,45 @@ def make_entries_old(state):
         state.set(key[:-64] + "0" * 64 if key in keyed else key, value, metadata=metadata)
 
 
-def test_results_of_another_fingerprint_format_are_computed_again_and_reported_once(
-    tmp_path, calls, caplog, monkeypatch
-):
+@pytest.fixture
+def old_results(tmp_path, monkeypatch):
+    """The path of a store with results of `double` under fingerprints of another format."""
     path = tmp_path / "results.db"
-
-    def functions(state):
-        @TaskCache(state)
-        def f(x):
-            calls.append(x)
-            return x
-
-        @TaskCache(state)
-        def g(x):
-            calls.append(x)
-            return x
-
-        return f, g
-
     with StateManager(path) as state:
-        for function in functions(state):
-            function(1)
+        cache = TaskCache(state)
+        cache(double)(1)
+        cache(rated)(1)
         make_entries_old(state)
     monkeypatch.setattr(result_cache, "_logged_by_path", {})  # as in another process
-    with StateManager(path) as state:
-        f, g = functions(state)
+    return path
+
+
+def test_results_of_another_fingerprint_format_are_computed_again_with_one_warning_per_store(old_results):
+    with StateManager(old_results) as state:
+        cache = TaskCache(state)
+        f, g = cache(double), cache(rated)
         assert f.explain(1) == "the format of fingerprints has changed with flowkit-state"
-        for _ in range(2):
-            assert [f(1), g(1), f(2)] == [1, 1, 2]
-        assert calls == [1, 1, 1, 1, 2]
+        with pytest.warns(RuntimeWarning, match="are not used") as caught:
+            assert [f(1), g(1), f(1), g(1), f(2)] == [double(1), rated(1)] * 2 + [double(2)]
+        assert f.explain(1).startswith("cached since")
         assert f.clear() == 3
-    (record,) = caplog.records
-    assert (record.name, record.levelname) == ("flowkit.state", "WARNING")
-    assert record.getMessage() == (
-        f"The results cached in {path} are not used: another version of flowkit-state stored them, and its "
-        "fingerprints of code have another format. Each call is computed once more; there is nothing to do. "
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        f"the results cached in {str(old_results)!r} are not used: another version of flowkit-state stored them, and "
+        "its fingerprints of code have another format. Each call is computed once more; there is nothing to do. "
         "clear() deletes the old results."
     )
 
 
-def test_results_of_the_same_fingerprint_format_are_not_reported(calls, caplog):
-    cache = TaskCache()
-    f = cache(double)
-    assert [f(1), f(2), f(1)] == [2, 4, 2]
-    assert caplog.records == []
+def test_warning_about_another_fingerprint_format_never_raises(old_results, capsys):
+    with StateManager(old_results) as state:
+        assert TaskCache(state)(double)(1) == 2  # pytest turns warnings into errors
+    assert "RuntimeWarning: the results cached in " in capsys.readouterr().err
+
+
+def test_results_of_the_same_fingerprint_format_give_no_warning(path):
+    for _ in range(2):
+        with StateManager(path) as state:
+            f = TaskCache(state)(double)
+            assert [f(1), f(2), f(1)] == [2, 4, 2]  # a warning would be an error
