@@ -102,11 +102,11 @@ class RunHistory:
 
     def _delete(self, rows: Sequence[int]) -> None:
         for row in rows:
-            self._database.execute("forget a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
-            self._database.execute("forget a run in it", "DELETE FROM runs WHERE id = ?", (row,))
+            self._database.execute("delete a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
+            self._database.execute("delete a run in it", "DELETE FROM runs WHERE id = ?", (row,))
         if rows:
             unused = "DELETE FROM plans WHERE key NOT IN (SELECT plan FROM runs)"
-            self._database.execute("forget a run in it", unused)
+            self._database.execute("delete a run in it", unused)
 
     def _select(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         return self._database.execute("read it", sql, values)[0]

@@ -94,7 +94,9 @@ def _decode_zoneinfo(key: str) -> Any:
     try:
         return ZoneInfo(key)
     except (OSError, KeyError, ValueError) as error:
-        raise NotFoundError(f"the time zone {key} is not known here; install the tzdata package.") from error
+        raise NotFoundError(
+            f"the time zone {key} does not exist on this machine; install the tzdata package."
+        ) from error
 
 
 def _decode_decimal(text: str) -> Any:

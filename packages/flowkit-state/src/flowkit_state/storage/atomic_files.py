@@ -29,7 +29,7 @@ def failure(path: str, action: str, error: OSError) -> StateFileError:
         errno.EPERM: "not permitted; check the owner and the permissions of the file and of its folder.",
         errno.ENOTDIR: "a part of the path is a file, but must be a folder.",
         errno.EISDIR: "it is a folder, but must be a file.",
-        errno.ELOOP: "it was replaced by a symbolic link after the path was resolved; the link is not followed.",
+        errno.ELOOP: "it was replaced by a symbolic link, which is not followed; remove the link.",
     }
     reason = reasons.get(error.errno or 0, f"{error.strerror or error}.")
     return StateFileError(path, f"cannot {action}: {reason}", error.errno)
@@ -114,7 +114,7 @@ def _discard(path: str) -> None:
         pass  # the next writer tries again
 
 
-def set_aside(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
+def rename_damaged(path: str, reason: str, companions: tuple[str, ...] = ()) -> None:
     """Rename a damaged file and the files with the suffixes `companions`, and warn with both names."""
     stem = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     target, number = stem, 1

@@ -85,7 +85,7 @@ class DatabaseFile:
                     continue
                 if _code(error) not in _DAMAGED:
                     raise self.failure("open it", error) from error
-                self._set_aside_if_damaged()
+                self._rename_if_damaged()
             return self.open()
 
     def file_id(self) -> tuple[int, int] | None:
@@ -95,7 +95,7 @@ class DatabaseFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise atomic_files.failure(self.path, "look at it", error) from error
+            raise atomic_files.failure(self.path, "get its status", error) from error
         return status.st_dev, status.st_ino
 
     def failure(self, action: str, error: sqlite3.Error) -> StateFileError:
@@ -103,7 +103,7 @@ class DatabaseFile:
         code = _code(error)
         if code in _LOCKED:
             return atomic_files.locked(self.path, self._lock_timeout)
-        return StateFileError(self.path, f"cannot {action}: {_REASONS.get(code, f'SQLite says: {error}.')}")
+        return StateFileError(self.path, f"cannot {action}: {_REASONS.get(code, f'SQLite reports: {error}.')}")
 
     def _create_private(self) -> None:
         """Create an empty file of mode 0600, because SQLite would use the umask.
@@ -172,7 +172,7 @@ class DatabaseFile:
             raise StateVersionError(self.path, version, VERSION)
         return version
 
-    def _set_aside_if_damaged(self) -> None:
+    def _rename_if_damaged(self) -> None:
         """Rename the file if it is damaged, which is checked again under the lock."""
         lock = atomic_files.FileLock(self.path, self._lock_timeout)
         try:
@@ -184,7 +184,7 @@ class DatabaseFile:
         try:
             damage = self._damage()
             if damage is not None:
-                atomic_files.set_aside(self.path, damage, _COMPANIONS)
+                atomic_files.rename_damaged(self.path, damage, _COMPANIONS)
         finally:
             lock.release()
 

@@ -73,7 +73,7 @@ class JSONStore(MemoryStore):
             if not locked:
                 return False
             self._entries = {}
-            atomic_files.set_aside(self._path, "it is empty" if not data else str(error))
+            atomic_files.rename_damaged(self._path, "it is empty" if not data else str(error))
             self._signature, self._status = _NO_FILE, None
         else:
             self._signature, self._status = atomic_files.signature(status), status

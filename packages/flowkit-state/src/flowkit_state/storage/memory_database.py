@@ -38,7 +38,7 @@ class MemoryDatabase:
                 cursor = self._connection.execute(sql, values)
                 return cursor.fetchall(), cursor.rowcount
             except sqlite3.Error as error:
-                raise StateFileError("(in memory)", f"cannot {action}: SQLite says: {error}.") from error
+                raise StateFileError("(in memory)", f"cannot {action}: SQLite reports: {error}.") from error
 
     def begin(self) -> None:
         self._lock.acquire()

@@ -150,7 +150,7 @@ class SQLiteStore:
                         self._blobs.remove(name)
                         files, size = files + 1, size + length
             except OSError as error:
-                raise atomic_files.failure(self._blobs.folder, "clear it", error) from error
+                raise atomic_files.failure(self._blobs.folder, "delete files in it", error) from error
         return files, size
 
     # ---- batches -------------------------------------------------------------------------------------------------
