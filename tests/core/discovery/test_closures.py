@@ -88,6 +88,64 @@ def test_closure_of_a_returned_function_without_tasks_has_those_of_the_enclosing
     assert outer() == {"a": 1}
 
 
+WITHOUT_TASKS = {
+    "has run a closure": "run = lambda: DAG('x').run('serial')\n    run()\n    return run",
+    "has named tasks": "DAG('y', tasks=[a]).run('serial')\n    return lambda: DAG('x').run('serial')",
+    "has a dag": "DAG('y').run('serial')\n    return lambda: DAG('x').run('serial')",
+    "has a block": "with DAG('y'):\n        Task(int)\n    return lambda: DAG('x').run('serial')",
+    "has called a task": "a()\n    return lambda: DAG('x').run('serial')",
+    "has used the tasks of a helper": "helper()\n    return lambda: DAG('x').run('serial')",
+}
+
+
+@pytest.mark.parametrize("place", ["imported", "executing"])
+@pytest.mark.parametrize("body", WITHOUT_TASKS.values(), ids=WITHOUT_TASKS)
+def test_closure_of_a_function_that_has_only_used_pipelines_has_the_tasks_of_the_module(script, body, place):
+    source = f"""
+@task
+def a(): return 1
+def helper():
+    return DAG("z", tasks=[Task(int)]).run("serial")
+def outer():
+    {body}
+"""
+    module = script(source + ("results = outer()()" if place == "executing" else ""))
+    for _ in range(2):
+        assert (module.results if place == "executing" else module.outer()()) == {"a": 1}
+
+
+def test_closure_of_a_function_that_makes_tasks_in_some_calls_is_an_error():
+    def outer(make):
+        if make:
+            Task(int, name="made")
+        return lambda: DAG("x").run("serial")
+
+    for make in (True, False):
+        with pytest.raises(DiscoveryError):
+            outer(make)()
+
+
+def test_closure_of_a_call_that_another_thread_executes_is_an_error():
+    inside, leave = threading.Event(), threading.Event()
+    found = []
+
+    def outer():
+        found.append(lambda: DAG("x").run("serial"))
+        Task(int, name="made")
+        inside.set()
+        leave.wait(60)
+
+    thread = threading.Thread(target=outer)
+    thread.start()
+    assert inside.wait(60)
+    with pytest.raises(DiscoveryError):
+        found[0]()
+    leave.set()
+    thread.join(60)
+    with pytest.raises(DiscoveryError):
+        found[0]()
+
+
 def test_closure_of_a_function_without_tasks_has_those_of_the_executing_module(script):
     module = script(
         """

@@ -53,8 +53,26 @@ _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorT
 _IMPORTERS = ("importlib", "runpy", "zipimport")
 _BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that runs while users build pipelines
 
-makers: dict[int, ref[CodeType]] = {}
-"""Weak references to the code of functions that have created tasks, by id."""
+
+class Maker:
+    """A function whose calls have had scopes.
+
+    Attributes:
+        code: weak reference to the code of the function.
+        has_made: whether a call of it has made or wired tasks.
+        calls: ids of its calls that have not ended.
+    """
+
+    __slots__ = ("calls", "code", "has_made")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = ref(code, partial(_forget_maker, id(code)))
+        self.has_made = False
+        self.calls: set[int] = set()
+
+
+makers: dict[int, Maker] = {}
+"""The functions whose calls have had scopes, by id of their code."""
 
 
 _watched = False  # whether a debugger, tracer or profiler is or was active: it may keep frames alive
@@ -75,6 +93,7 @@ class Call:
         stack: the calling frames, nearest first, as pairs of id and code, if a debugger may free the frame of the call
             and keep its local variables; else empty. For a generator: the frames of the last resumption.
         blocked_by: id of the frame of a coroutine that must be executing before this call can be settled, or 0.
+        maker: the function; None for exec'd text.
     """
 
     __slots__ = (
@@ -86,6 +105,7 @@ class Call:
         "code",
         "ended",
         "frame_id",
+        "maker",
         "scope",
         "stack",
         "thread",
@@ -99,6 +119,7 @@ class Call:
         self.ended = frame.f_back is None or is_start(frame.f_back)  # no caller to pass anything to
         self.stack: list[tuple[int, CodeType]] = []
         self.blocked_by = 0
+        self.maker: Maker | None = None
         self._before = frozenset(map(id, scope.tasks)) if scope.namespace else _NOTHING
         self._tokens = 0
         self._caller_id, self._caller_lasti = 0, -1
@@ -118,10 +139,19 @@ class Call:
     def token_freed(self, current: FrameType | None) -> None:
         """Uncount a freed token; detect whether the call has returned, given the executing frame."""
         self._tokens -= 1
+        self._note_made()
         if not self.ended and current is not None:
             self._notice_end(current)
         if not self._tokens:
             live.pop(id(self), None)
+            if self.maker is not None:
+                self.maker.calls.discard(id(self))
+
+    def _note_made(self) -> None:
+        maker, scope = self.maker, self.scope
+        if maker is not None and not maker.has_made:
+            edges = scope.origin.edges
+            maker.has_made = bool(scope.tasks or scope.shared or edges.data or edges.order)
 
     def _notice_end(self, current: FrameType) -> None:
         global _replaced_tokens
@@ -191,6 +221,7 @@ class Call:
             self._pass_to(scope, target.f_code, _top_code(target, scope))
 
     def _end(self) -> None:
+        self._note_made()
         self.ended = True
         self.scope.call_ended()
 
@@ -326,9 +357,12 @@ def scope_of(frame: FrameType) -> Scope:
             if token.call.stack:
                 token.call.remember_stack(frame.f_back)
         return token.call.scope
-    if id(code) not in makers:
-        makers[id(code)] = ref(code, partial(_forget_maker, id(code)))
+    maker = makers.get(id(code))
+    if maker is None:
+        maker = makers.setdefault(id(code), Maker(code))
     call = Call(Scope(code.co_qualname, package_name(frame)), frame)
+    call.maker = maker
+    maker.calls.add(id(call))
     kind = SlowToken if code.co_flags & _SUSPENDABLE else Token
     names[LOCAL_KEY] = kind(call)
     _forget_variables(names)

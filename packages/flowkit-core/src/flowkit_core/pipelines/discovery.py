@@ -222,12 +222,14 @@ class Surroundings:
         if not self._detached:
             return
         on_stack = [code for code, _ in self._enclosing]
-        for reference in list(makers.values()):
-            maker = reference()
-            if maker is None or maker is self._code or any(maker is code for code in on_stack):
+        for maker in list(makers.values()):
+            code = maker.code()
+            if code is None or code is self._code or not (maker.has_made or maker.calls):
                 continue
-            if _contains(maker, self._code) and (outer is None or _contains(outer, maker)):
-                raise DiscoveryError(pipeline, self.scope.name, maker.co_qualname)
+            if any(code is each for each in on_stack) or (outer is not None and not _contains(outer, code)):
+                continue
+            if _contains(code, self._code):
+                raise DiscoveryError(pipeline, self.scope.name, code.co_qualname)
 
     def _imported(self) -> list[Any]:
         self._by_import = True
