@@ -69,5 +69,5 @@ def importable(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
 def test_copy_of_task_can_be_called(duplicate):
-    """copy(), deepcopy() and pickle of a structure with tasks."""
+    """copy() and deepcopy() of a structure with tasks."""
     assert duplicate({"step": plain})["step"](1) == 2
