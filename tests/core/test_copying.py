@@ -1,4 +1,4 @@
-"""``copy.copy`` and ``copy.deepcopy`` of a DAG: a pipeline of its own, of the same tasks."""
+"""``copy.copy`` and ``copy.deepcopy`` of a DAG: another pipeline with the same tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_copy_of_dag_runs_and_draws_alike(duplicate):
 
 @both
 def test_copy_of_dag_that_has_run(duplicate):
-    """The graph that was built does no harm."""
+    """Its graph has been built."""
     _, second, _ = chain()
     dag = DAG("etl", tasks=[second])
     dag.run("serial")
@@ -44,14 +44,14 @@ def test_copy_of_dag_that_has_run(duplicate):
 
 @both
 def test_copy_of_dag_has_the_same_tasks_and_not_copies_of_them(duplicate):
-    """A task is what it is: a copy of it would have no edges."""
+    """Copies of tasks would have no edges."""
     first, second, _ = chain()
     assert duplicate(DAG("etl", tasks=[second])).tasks == (first, second)
 
 
 @both
 def test_copy_of_dag_may_be_renamed(duplicate):
-    """Without a change of the original, and with its own name in the picture."""
+    """The original keeps its name; pictures have the new name."""
     _, second, _ = chain()
     dag = DAG("etl", tasks=[second])
     again = duplicate(dag)
@@ -63,7 +63,6 @@ def test_copy_of_dag_may_be_renamed(duplicate):
 
 @both
 def test_copy_of_dag_sees_edges_that_are_added_later(duplicate):
-    """As the original does."""
     _, second, _ = chain()
     dag = DAG("etl", tasks=[second])
     again = duplicate(dag)
@@ -74,7 +73,7 @@ def test_copy_of_dag_sees_edges_that_are_added_later(duplicate):
 
 @both
 def test_copy_of_bare_dag_has_what_the_function_has(duplicate):
-    """The place in which a DAG was created goes with the copy."""
+    """Discovery starts from where the original was created."""
     chain()
     again = duplicate(DAG("bare"))
     assert list(again.run("serial")) == ["first", "second"]
@@ -82,7 +81,7 @@ def test_copy_of_bare_dag_has_what_the_function_has(duplicate):
 
 @both
 def test_copy_of_bare_dag_made_in_another_function_has_tasks_of_first(duplicate):
-    """Not those of the function that copies, while it runs."""
+    """It does not have the tasks of the function that copies."""
 
     def copy_and_run(dag):
         task = Task(lambda: 0, name="elsewhere")
@@ -104,7 +103,7 @@ def test_copy_of_block_runs_alike(duplicate):
 
 @both
 def test_copy_of_block_entered_again_leaves_original_alone(duplicate):
-    """What is added to one is not in the other."""
+    """Tasks added to one are not in the other."""
     first = Task(lambda: 1, name="first")
     with DAG("block") as dag:
         first >> Task(lambda x: x + 1, name="second")
@@ -117,7 +116,7 @@ def test_copy_of_block_entered_again_leaves_original_alone(duplicate):
 
 @both
 def test_copy_of_dag_in_a_structure(duplicate):
-    """A list of pipelines, twice the same one."""
+    """A list with the same DAG twice."""
     _, second, _ = chain()
     dag = DAG("etl", tasks=[second])
     for again in duplicate({"a": dag, "b": [dag]})["b"]:
@@ -126,7 +125,6 @@ def test_copy_of_dag_in_a_structure(duplicate):
 
 @both
 def test_copy_of_subclass_keeps_class_and_attributes(duplicate):
-    """Attributes of one's own are copied as copy() does."""
 
     class Own(DAG):
         def __init__(self, name, **options):
@@ -141,14 +139,13 @@ def test_copy_of_subclass_keeps_class_and_attributes(duplicate):
 
 
 def test_copy_of_dag_shares_attributes():
-    """As copy() does."""
+    """copy.copy() does the same for other objects."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     dag.notes = ["a"]
     assert copy.copy(dag).notes is dag.notes
 
 
 def test_deepcopy_of_dag_does_not_share_attributes():
-    """That is what deepcopy() is for."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     dag.notes = ["a"]
     copy.deepcopy(dag).notes.append("b")
@@ -156,7 +153,7 @@ def test_deepcopy_of_dag_does_not_share_attributes():
 
 
 def test_deepcopy_of_object_that_refers_to_itself_through_dag():
-    """The memo of deepcopy() is kept: one DAG in two places stays one."""
+    """The memo of deepcopy() is passed on, so one DAG in two places stays one object."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     dag.parts = {"dag": dag}
     again = copy.deepcopy(dag)
@@ -164,7 +161,6 @@ def test_deepcopy_of_object_that_refers_to_itself_through_dag():
 
 
 def test_deepcopy_of_dag_twice_in_a_structure_is_one_copy():
-    """As for any object."""
     dag = DAG("etl", tasks=[Task(lambda: 1, name="one")])
     first, second = copy.deepcopy([dag, dag])
     assert first is second
@@ -173,6 +169,5 @@ def test_deepcopy_of_dag_twice_in_a_structure_is_one_copy():
 
 @both
 def test_copy_of_results_is_a_dict_with_the_same_values(duplicate):
-    """Results are a dict."""
     results = DAG("etl", tasks=[Task(lambda: [1], name="one")]).run("serial")
     assert duplicate(results) == {"one": [1]}

@@ -1,4 +1,4 @@
-"""Pictures: they look right, they are true, and nothing in a name can break them."""
+"""Drawings of graphs: the layout of pictures, the edges they show, and names in them."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ seven   eight
 
 @pytest.mark.parametrize("wiring", GOLDEN)
 def test_golden(wiring: str) -> None:
-    """What the README's pipelines look like."""
+    """The pipelines of the README."""
     assert picture(wiring) == GOLDEN[wiring].strip("\n")
 
 
 def test_long_chain_wraps() -> None:
-    """A chain is one line, and goes on in the next where it is long."""
+    """A chain continues on the next line."""
     lines = picture(" > ".join(f"task_number_{i}" for i in range(20))).split("\n")
     assert len(lines) > 1
     assert all(line.startswith("  → task_number_") for line in lines[1:])
@@ -95,7 +95,7 @@ def test_long_chain_wraps() -> None:
 
 
 def test_deep_graph_flows_down() -> None:
-    """What would be too wide from left to right is drawn from top to bottom."""
+    """A graph that is too wide from left to right is drawn from top to bottom."""
     layers = [f"the_first_of_layer_{i} the_second_of_layer_{i} > the_join_of_layer_{i}" for i in range(4)]
     text = picture(" > ".join(layers))
     assert "↓" in text
@@ -104,38 +104,37 @@ def test_deep_graph_flows_down() -> None:
 
 
 def test_header_counts() -> None:
-    """The header names the pipeline and counts its tasks."""
+    """The header has the name of the pipeline and the number of tasks."""
     assert draw("etl", ["a"], [[]]) == "etl: 1 task\n\na"
     assert draw("etl", ["a", "b"], [[], [0]]).startswith("etl: 2 tasks\n\n")
 
 
 def test_empty() -> None:
-    """An empty graph is a sentence in text, and valid elsewhere."""
+    """One sentence in text, a valid file in the other formats."""
     assert draw("etl", [], []) == "etl: no tasks, so there is nothing to draw."
     assert draw("etl", [], [], format="mermaid") == "flowchart TD"
     assert draw("etl", [], [], format="dot").startswith('digraph "etl" {')
 
 
 def test_notes() -> None:
-    """A remark follows the name of its task; there may be fewer remarks than tasks."""
+    """A note follows the name of its task; there may be fewer notes than tasks."""
     text = draw("etl", ["a", "b", "c"], [[], [0], [1]], notes=["retries 3", ""])
     assert text.endswith("a (retries 3) → b → c")
 
 
 def test_repeated_edge_is_one() -> None:
-    """An edge declared twice is drawn once."""
     assert draw("etl", ["a", "b"], [[], [0, 0]]).endswith("a → b")
     assert draw("etl", ["a", "b"], [[], [0, 0]], format="dot").count("->") == 1
 
 
 def test_unknown_format() -> None:
-    """The error names what there is, for an empty graph too."""
+    """The error lists the formats, also for an empty graph."""
     with pytest.raises(ValueError, match="has no format 'svg': use one of 'text', 'mermaid', 'dot'"):
         draw("etl", [], [], format="svg")
 
 
 def test_html() -> None:
-    """In a notebook the picture is escaped, and its lines stay lines."""
+    """Special characters are escaped, and line breaks are kept."""
     assert html("<b> & →") == (
         '<pre style="line-height: 1.2; white-space: pre; overflow-x: auto">&lt;b&gt; &amp; →</pre>'
     )
@@ -213,7 +212,7 @@ def dags(draw_from: st.DrawFn, most: int = 12) -> list[list[int]]:
 
 @given(dags(), st.integers(0, 25))
 def test_lines_are_the_edges(upstreams: list[list[int]], padding: int) -> None:
-    """Following the lines of a picture gives the edges of the graph: all of them, and no others."""
+    """The edges that a reader can follow in a picture are those of the graph."""
     tasks = [f"t{v}" + "x" * (padding * v % 26) for v in range(len(upstreams))]
     text = draw("it", tasks, upstreams)
     if "level" not in text:
@@ -224,7 +223,7 @@ def test_lines_are_the_edges(upstreams: list[list[int]], padding: int) -> None:
 
 @given(dags(most=11))
 def test_every_format_is_complete_and_steady(upstreams: list[list[int]]) -> None:
-    """Mermaid and dot hold every task and edge; the same graph gives the same drawing; text stays narrow."""
+    """Mermaid and dot have every task and edge; drawings of one graph are equal; text has at most 120 columns."""
     tasks = [f"t{v}" for v in range(len(upstreams))]
     edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
     mermaid = draw("it", tasks, upstreams, format="mermaid").split("\n")
@@ -251,7 +250,7 @@ def ladder(name: str, levels: int = 7) -> tuple[list[str], list[list[int]]]:
 
 
 def test_notes_too_wide_are_left_out() -> None:
-    """A small graph that fits only without its notes is drawn without them, and says so."""
+    """A remark says that they are left out."""
     tasks, upstreams = ladder("a_long_name_of_a_task_in_a_pipeline")
     text = draw("it", tasks, upstreams, notes=["retries 3, when, one_success"] * 15)
     assert text.endswith("\n\nRemarks such as (when) are left out: the picture would be too wide.")
@@ -261,7 +260,7 @@ def test_notes_too_wide_are_left_out() -> None:
 
 
 def test_names_too_wide_are_shortened() -> None:
-    """A small graph that fits only with shorter names gets them, all different; dashed edges keep their legend."""
+    """Shortened names are distinct; the legend of dashed edges is kept."""
     tasks = [f"{v}_of_seven_tasks_with_very_long_names" for v in range(7)]
     upstreams = [[], [0], [0], [0], [0], [1, 2, 3, 4], [5]]
     text = draw("it", tasks, upstreams, notes=["retries 3"], dashed=[(0, 1)])
@@ -275,7 +274,7 @@ def test_names_too_wide_are_shortened() -> None:
 
 
 def test_names_that_look_alike_when_shortened_are_not_shortened() -> None:
-    """Where shorter names would be equal, the graph is described level by level instead."""
+    """The graph is described level by level instead."""
     tasks = [f"a_long_name_of_task_{v}_in_a_wide_layer" for v in range(7)]
     text = draw("it", tasks, [[], [0], [0], [0], [0], [1, 2, 3, 4], [5]])
     assert text.endswith('Too large or too tangled for a picture: format="mermaid" and format="dot" hold every edge.')
@@ -325,13 +324,12 @@ b ─┬─╯ ╰╌┬─→ d
 
 @pytest.mark.parametrize(("wiring", "dashed"), DASHED)
 def test_dashed_edges_golden(wiring: str, dashed: str) -> None:
-    """A line is dashed where no solid edge shares it, and a legend explains it."""
+    """Parts of a line that a solid edge shares are solid; a legend explains dashed lines."""
     expected = DASHED[wiring, dashed].strip("\n")
     assert styled(wiring, dashed) == f"{expected}\n\ndashed: order only"
 
 
 def test_dashed_edges_from_top_to_bottom() -> None:
-    """A deep graph has dashed vertical lines and arrows."""
     layers = [f"the_first_of_layer_{i} the_second_of_layer_{i} > the_join_of_layer_{i}" for i in range(4)]
     dashed = "the_first_of_layer_0>the_join_of_layer_0 the_join_of_layer_0>the_first_of_layer_1"
     lines = styled(" > ".join(layers), dashed).split("\n")
@@ -353,7 +351,7 @@ def test_dashed_edges_from_top_to_bottom() -> None:
 
 
 def test_dashed_chain_wraps_at_dashed_arrow() -> None:
-    """A continuation line of a chain begins with the arrow of its own edge."""
+    """A continuation line of a chain begins with the arrow of its edge."""
     names = [f"task_number_{i}" for i in range(20)]
     text = draw("it", names, [[i - 1] if i else [] for i in range(20)], dashed=[(i, i + 1) for i in range(19)])
     assert all(line.startswith("  ⇢ task_number_") for line in text.split("\n")[3:-2])
@@ -361,7 +359,6 @@ def test_dashed_chain_wraps_at_dashed_arrow() -> None:
 
 
 def test_dashed_edges_mermaid_and_dot() -> None:
-    """Each tool's own syntax for dashed edges is used."""
     assert styled("a > b > c; a > c", "a>c", "mermaid").split("\n")[4:] == [
         "    n0 --> n1",
         "    n1 --> n2",
@@ -377,7 +374,7 @@ def test_dashed_edges_mermaid_and_dot() -> None:
 
 @given(st.data(), dags(), st.integers(0, 25))
 def test_dashed_lines_are_the_dashed_edges(data: st.DataObject, upstreams: list[list[int]], padding: int) -> None:
-    """Following the lines gives all edges with their styles: a way with a dashed part is a dashed edge."""
+    """A path with a dashed part is a dashed edge, any other is a solid edge."""
     tasks = [f"t{v}" + "x" * (padding * v % 26) for v in range(len(upstreams))]
     edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
     dashed = data.draw(st.sets(st.sampled_from(edges))) if edges else set()
@@ -390,7 +387,7 @@ def test_dashed_lines_are_the_dashed_edges(data: st.DataObject, upstreams: list[
 
 @given(st.data(), dags())
 def test_dashed_edges_complete_in_mermaid_and_dot(data: st.DataObject, upstreams: list[list[int]]) -> None:
-    """Without their styles these formats are what they are for solid edges; the styles are those of the edges."""
+    """Without styles, the drawings equal those of solid edges."""
     tasks = [f"t{v}" for v in range(len(upstreams))]
     edges = [(u, v) for v, ups in enumerate(upstreams) for u in ups]
     dashed = data.draw(st.sets(st.sampled_from(edges))) if edges else set()
@@ -405,14 +402,14 @@ def test_dashed_edges_complete_in_mermaid_and_dot(data: st.DataObject, upstreams
 
 @pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
 def test_dashed_pair_without_edge_is_ignored(format: str) -> None:
-    """A pair that is no edge changes nothing, and adds no legend."""
+    """It adds no legend."""
     tasks, upstreams = ["a", "b", "c"], [[], [0], [0]]
     drawn = draw("it", tasks, upstreams, format=format, dashed=[(1, 2), (1, 0)])
     assert drawn == draw("it", tasks, upstreams, format=format)
 
 
 def test_dashed_edges_in_summary() -> None:
-    """Level by level, tasks that are only waited for stand behind a dashed arrow, in a line of their own if long."""
+    """Upstreams without data follow a dashed arrow, on a line of their own if they are long."""
     size = 14
     tasks = [f"t{v}" for v in range(size)]
     dashed = [(0, 1), (1, 4), (2, 4), *((u, size - 1) for u in range(size - 1))]
@@ -429,7 +426,6 @@ def test_dashed_edges_in_summary() -> None:
 
 
 def test_dashed_arrow_in_name_is_quoted_next_to_dashed_edges() -> None:
-    """A name that looks like a dashed edge is quoted where there are dashed edges."""
     assert '"a ⇢ b" ⇢ c' in draw("it", ["a ⇢ b", "c"], [[], [0]], dashed=[(0, 1)])
 
 
@@ -438,7 +434,7 @@ def test_dashed_arrow_in_name_is_quoted_next_to_dashed_edges() -> None:
 
 @pytest.mark.slow
 def test_long_chain_in_bounded_length() -> None:
-    """A chain of 100 000 tasks is a line, and complete in the other formats."""
+    """100 000 tasks are one line of text, and complete in the other formats."""
     size = 100_000
     names, upstreams = [f"t{i}" for i in range(size)], [[i - 1] if i else [] for i in range(size)]
     text = draw("deep", names, upstreams)
@@ -449,7 +445,7 @@ def test_long_chain_in_bounded_length() -> None:
 
 
 def test_wide_graph_in_bounded_length() -> None:
-    """A fan of 10 000 says how many there are, and whom they wait for."""
+    """A fan-out to 10 000 tasks shows their number and their upstream."""
     upstreams = [[], *[[0]] * 10_000, [*range(10_001)]]
     text = draw("wide", [f"t{i}" for i in range(10_002)], upstreams)
     assert text.split("\n") == [
@@ -464,7 +460,7 @@ def test_wide_graph_in_bounded_length() -> None:
 
 
 def test_summary_of_a_tangle() -> None:
-    """However many levels and however different their tasks, the summary stays short and says what it leaves out."""
+    """The summary has a bounded length and counts what it leaves out."""
     upstreams = [sorted({max(0, v - 2 - v % 7), max(0, v - 1 - v % 5)}) if v else [] for v in range(5_000)]
     lines = draw("tangle", [f"t{v}" for v in range(5_000)], upstreams).split("\n")
     assert len(lines) < 160
@@ -474,7 +470,7 @@ def test_summary_of_a_tangle() -> None:
 
 
 def test_too_tangled_for_lines() -> None:
-    """Where lines would only confuse, the levels say who waits for whom."""
+    """A graph with too many crossings is described level by level."""
     text = draw("all", [f"t{v}" for v in range(20)], [[*range(v)] for v in range(20)])
     assert "\n 3  t2 ← t0, t1\n" in text
 
@@ -493,7 +489,7 @@ HOSTILE = [
 @pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
 @pytest.mark.parametrize("name", HOSTILE, ids=[str(i) for i in range(len(HOSTILE))])
 def test_hostile_name(name: str, format: str) -> None:
-    """A name cannot break a line, steer a terminal, turn the text around or grow without bound."""
+    """A name adds no lines, terminal codes or changes of direction, and its length is bounded."""
     plain = draw("it", ["first", "x", "y", "last"], [[], [0], [0], [1, 2]], format=format)
     text = draw(name, ["first", name, "y", "last"], [[], [0], [0], [1, 2]], format=format)
     assert text.count("\n") == plain.count("\n")
@@ -503,7 +499,7 @@ def test_hostile_name(name: str, format: str) -> None:
 
 @given(st.lists(st.text(), min_size=1, max_size=6), st.sampled_from(["text", "mermaid", "dot"]))
 def test_any_name(names: list[str], format: str) -> None:
-    """No name raises or leaks anything unprintable, in any format."""
+    """Any name, in any format: no exception, and printable characters only."""
     upstreams = [[0] if v else [] for v in range(len(names))]
     text = draw(names[0], names, upstreams, format=format, notes=names)
     assert text.replace("\n", "").isprintable()
@@ -511,14 +507,13 @@ def test_any_name(names: list[str], format: str) -> None:
 
 
 def test_escapes_are_readable() -> None:
-    """What cannot be shown is written as Python would write it; what could be mistaken for the picture is quoted."""
+    """Control characters are escaped as in Python; names that look like parts of a picture are quoted."""
     assert draw("a\nb", ["x\x1b[0m"], [[]]) == "a\\nb: 1 task\n\nx\\x1b[0m"
     assert draw("it", ["a → b", "c"], [[], [0]]).endswith('\n"a → b" → c')
     assert draw("it", [""], [[]]).endswith('\n""')
 
 
 def test_long_names_are_shortened_in_the_middle() -> None:
-    """The beginning and the end of a long name stay."""
     text = draw("it", ["extract_" + "x" * 200 + "_daily"], [[]]).split("\n")[2]
     assert text.startswith("extract_xxx")
     assert text.endswith("xxx_daily")
@@ -527,14 +522,14 @@ def test_long_names_are_shortened_in_the_middle() -> None:
 
 
 def test_wide_characters_keep_lines_together() -> None:
-    """Characters that take two cells count for two, marks for none."""
+    """Wide characters have two cells, combining marks have none."""
     assert draw("it", ["a", "日本", "e\u0301\u0301", "d"], [[], [0], [0], [1, 2]]).endswith(
         "a ─┬─→ 日本 ─┬─→ d\n   ╰─→ e\u0301\u0301 ────╯"
     )
 
 
 def test_mermaid_and_dot_escapes() -> None:
-    """Quotes, entities, escapes and directives stay text."""
+    """Quotes, entities, escapes and directives are encoded."""
     name = 'a"b`#%%{\\N&<'
     assert draw("it", [name], [[]], format="mermaid") == (
         'flowchart TD\n    n0["a#34;b#96;#35;#37;#37;#123;#92;N#38;#60;"]'

@@ -1,7 +1,4 @@
-"""Names are data: whatever stands in one, it neither drives a terminal nor forges a line of a message, log or picture.
-
-Names of tasks, pipelines, parameters and files may come from anywhere. Those that can be printed are shown as they are.
-"""
+"""Names of tasks and pipelines: messages, log lines and pictures escape control characters in them."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ NASTY = {
 nasty = pytest.mark.parametrize("name", NASTY.values(), ids=NASTY)
 
 
-def assert_plain(text):
+def assert_printable(text):
     """One line of printable characters; a message has no other, where none of its names has."""
     assert text.isprintable(), ascii(text)
     text.encode()
@@ -78,20 +75,20 @@ def made(kind, text):
 
 @pytest.mark.parametrize("name", [*ORDINARY, *HARMLESS])
 def test_printable_name_is_shown_unchanged(name):
-    """Also what only Python takes for unprintable: joiners and unusual spaces."""
+    """Also joiners and unusual spaces, which str.isprintable() rejects."""
     assert escape_control_chars(name) == name
     assert name in str(DAGCycleError([name, "b", name]))
     assert escape_control_chars(f"{name}\n") == f"{name}\\n"
 
 
 def test_control_characters_are_escaped():
-    """As Python would write them."""
+    """As in string literals of Python."""
     assert escape_control_chars("a\nb\x1b[0m\u202e") == "a\\nb\\x1b[0m\\u202e"
 
 
 @given(st.text())
 def test_name_is_shown_on_one_line(name):
-    """And shown once more, it is the same."""
+    """Escaping it again changes nothing."""
     text = escape_control_chars(name)
     assert len(text.splitlines()) <= 1
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text)
@@ -100,7 +97,7 @@ def test_name_is_shown_on_one_line(name):
 
 
 def test_value_is_shown_on_one_line():
-    """Whatever its repr() says."""
+    """With any repr()."""
 
     class Odd:
         def __repr__(self):
@@ -112,19 +109,18 @@ def test_value_is_shown_on_one_line():
 @nasty
 @pytest.mark.parametrize("kind", descendants(FlowkitError), ids=lambda kind: kind.__name__)
 def test_names_in_errors_are_on_one_line(kind, name):
-    """Its message is plain, its facts are the names as they are, and both survive pickling."""
+    """The attributes have the names unchanged; both survive pickling."""
     error = made(kind, name)
-    if kind is RemoteTaskError:  # the words of somebody else's exception are not names
-        error = kind(name, name, "its words", "", name)
+    if kind is RemoteTaskError:  # the message of the original exception is no name
+        error = kind(name, name, "its message", "", name)
     for each in (error, pickle.loads(pickle.dumps(error))):
-        assert_plain(str(each))
+        assert_printable(str(each))
         assert name not in str(each)
         assert repr(name) in repr(vars(each))
     assert vars(error) == vars(pickle.loads(pickle.dumps(error)))
 
 
 def test_remote_traceback_keeps_its_lines():
-    """It is shown as Python would have shown it here."""
     error = RemoteTaskError("load", "ValueError", "two\nlines", "Traceback:\n  ValueError: two\nlines")
     assert str(error) == "task 'load' raised ValueError: two\nlines\n\nTraceback:\n  ValueError: two\nlines"
 
@@ -136,7 +132,7 @@ def caught(act, kind):
     """Return the error that something raises."""
     with pytest.raises(kind) as raised:
         act()
-    assert_plain(str(raised.value))
+    assert_printable(str(raised.value))
     return raised.value
 
 
@@ -151,7 +147,7 @@ def test_names_in_cycle_error(name):
 
 @nasty
 def test_names_in_too_many_results_error(name):
-    """Too many results, a parameter that nothing fills, with upstreams of that name and without."""
+    """Too many results, or a parameter that nothing fills, with or without an upstream of its name."""
     one, two = Task(lambda: 1, name=name), Task(lambda: 2, name=f"{name}2")
     few, many = Task(lambda x: x, name=f"{name}3"), Task(lambda x, y, z, *, w: x, name=f"{name}4")
     [one, two] >> few
@@ -166,7 +162,7 @@ def test_names_in_too_many_results_error(name):
 
 @nasty
 def test_names_in_distant_upstream_error(name):
-    """The remedy names both."""
+    """The message has both names."""
     first, between = Task(lambda: 1, name="first"), Task(lambda x: x, name="between")
     last = Task(lambda between, *, first: first, name=name)
     first >> between >> last
@@ -183,7 +179,7 @@ def test_names_in_params_errors(name):
 
 @nasty
 def test_names_in_duplicate_error(name):
-    """The places of both are names of files."""
+    """The locations of both tasks have file names."""
     tasks = []
     for number in range(2):
         space = {}
@@ -198,7 +194,7 @@ def test_names_in_duplicate_error(name):
 
 @nasty
 def test_names_in_missing_result_error(name):
-    """Executors and results."""
+    """Also names of executors."""
     dag = DAG(name, tasks=[Task(lambda: 1, name=name)])
     assert caught(lambda: dag.run(name), UnknownExecutorError).name == name
     assert dag.run("serial") == {name: 1}
@@ -218,15 +214,15 @@ def test_names_in_option_errors(name):
 @nasty
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_names_in_notes(name, fail_fast):
-    """What is noted on the errors of tasks; and the message of a group of them."""
+    """Notes on errors of tasks, and the message of an exception group."""
     broken, other = Task(lambda: 1 / 0, name=name), Task(lambda: 1 / 0, name="other", trigger="all_done")
     broken >> other
     with pytest.raises((ZeroDivisionError, ExceptionGroup)) as raised:
         DAG(name, tasks=[other]).run("serial", fail_fast=fail_fast)
-    assert_plain(str(raised.value))
+    assert_printable(str(raised.value))
     for error in getattr(raised.value, "exceptions", [raised.value]):
         for note in error.__notes__:
-            assert_plain(note)
+            assert_printable(note)
 
 
 def states(name):
@@ -247,15 +243,15 @@ def states(name):
 
 @nasty
 def test_names_in_skip_reasons(name):
-    """Why a task was skipped, or did not run, names upstreams."""
+    """The reason of a skipped task has names of upstreams."""
     results = states(name)
     assert len(results.skipped) == 3
     for reason in results.skipped.values():
-        assert_plain(reason)
+        assert_printable(reason)
     for missing in set(results.states) - set(results.skipped) - set(results):
         caught(lambda: results[missing], MissingResultError)  # noqa: B023
     for reason in results._fact("reasons").values():
-        assert_plain(reason)
+        assert_printable(reason)
     assert results._fact("reasons")["below"] == f'upstream "{escape_control_chars(name)}" failed'
     assert results.skipped["all"] == f'upstream "{escape_control_chars(name)}2" was skipped'
 
@@ -265,7 +261,7 @@ def test_names_in_skip_reasons(name):
 
 @nasty
 def test_names_in_log_lines(name, monkeypatch, caplog):
-    """Any handler writes a line for a record; the facts beside it are the names as they are."""
+    """Attributes of the record have the names unchanged."""
     stream = io.StringIO()
     monkeypatch.setattr(logging.getLogger("flowkit"), "handlers", [logging.StreamHandler(stream)])
     caplog.set_level(logging.DEBUG, logger="flowkit")
@@ -276,13 +272,12 @@ def test_names_in_log_lines(name, monkeypatch, caplog):
     lines = stream.getvalue().split("\n")
     assert len(lines) == len(records) + 1
     for line in lines:
-        assert_plain(line)
+        assert_printable(line)
     assert {record.pipeline for record in records} == {name}
     assert name in {getattr(record, "task", None) for record in records}
 
 
 def test_error_of_several_lines_is_one_log_line(caplog):
-    """It may hold anything, too."""
 
     def fail():
         raise ValueError("two\nlines\x1b[31m")
@@ -297,7 +292,7 @@ def test_error_of_several_lines_is_one_log_line(caplog):
 @nasty
 @pytest.mark.parametrize("format", ["text", "mermaid", "dot"])
 def test_names_in_pictures(name, format):
-    """As many lines as with other names, and each of them plain."""
+    """The picture has as many lines as with other names."""
 
     def drawn(name):
         one, two, three = (Task(lambda *_: 1, name=f"{name}{number}") for number in range(3))
@@ -307,7 +302,7 @@ def test_names_in_pictures(name, format):
     lines = drawn(name)
     assert len(lines) == len(drawn("load"))
     for line in lines:
-        assert_plain(line)
+        assert_printable(line)
 
 
 @nasty

@@ -89,7 +89,7 @@ def ran():
 
 
 def pipeline(ran, **behavior):
-    """Return a pipeline a -> b -> c, whose tasks do as they are told."""
+    """Return a pipeline a -> b -> c; ``behavior`` maps names of tasks to functions that they call."""
 
     def make(name):
         def body(*inputs):

@@ -1,4 +1,4 @@
-"""The executor protocol: what somebody else's executor needs to do, and how it is found by name."""
+"""The executor protocol: executors of other packages, and lookup by name."""
 
 from __future__ import annotations
 

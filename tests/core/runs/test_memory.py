@@ -1,4 +1,4 @@
-"""What a run leaves behind: results that hold nothing else, and no reference cycles."""
+"""References that a run leaves: results refer to nothing else, and there are no reference cycles."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def run_and_drop(dag, watch, **options):
 @pytest.mark.parametrize("options", [*RAISED, *RETURNED], ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_failed_run_is_freed_without_the_collector(watch, shape, options):
-    """The parameter, the values, the errors, and what the frames of tasks held."""
+    """Parameters, values, errors, and local variables of tasks."""
     dag = pipeline(watch, shape)
     run_and_drop(dag, watch, **options)
     assert {"param", "value", "local", "error"} <= set(watch.references)
@@ -197,7 +197,7 @@ def test_failed_run_is_freed_without_the_collector(watch, shape, options):
 
 @pytest.mark.parametrize("fail_fast", [True, False])
 def test_async_failure_in_a_running_loop_is_freed_without_the_collector(watch, fail_fast):
-    """The task runs in a loop of another thread."""
+    """The task runs in an event loop of another thread."""
     dag = pipeline(watch, "async")
 
     async def main():
@@ -208,7 +208,7 @@ def test_async_failure_in_a_running_loop_is_freed_without_the_collector(watch, f
 
 
 def test_error_that_is_kept_is_freed_when_it_is_dropped(watch):
-    """While it is kept, its traceback keeps the frame of the task; its results do not refer to it."""
+    """Its traceback refers to the frame of the task; its results do not refer to it."""
     dag = pipeline(watch, "one failure")
     kept = []
     try:
@@ -221,7 +221,7 @@ def test_error_that_is_kept_is_freed_when_it_is_dropped(watch):
 
 
 def test_results_of_an_error_outlive_it(watch):
-    """They hold the values, and nothing of the error."""
+    """They have the values, and no reference to the error."""
     dag = pipeline(watch, "one failure")
     try:
         dag.run("serial", params={"param": watch("param", Big())})
@@ -232,7 +232,6 @@ def test_results_of_an_error_outlive_it(watch):
 
 
 def test_error_of_an_executor_is_freed_without_the_collector(watch):
-    """An aborted run is released like a failed one."""
 
     class Broken:
         name = "broken"
@@ -251,7 +250,7 @@ def test_error_of_an_executor_is_freed_without_the_collector(watch):
 
 
 def test_run_that_cannot_be_recorded_is_freed_without_the_collector(watch):
-    """The error of the store is raised, in place of that of the task."""
+    """The error of the store is raised instead of that of the task."""
 
     class Store:
         run_id, done = "1", {}
@@ -298,7 +297,7 @@ def reachable(thing):
 
 
 def test_results_hold_neither_parameters_nor_tasks(watch):
-    """Neither before nor after the facts beside the values are asked for."""
+    """Before and after facts such as the states are read."""
     value, skipped = start(watch), Task(lambda value: 1, name="skipped", when=lambda value: False)
     value >> skipped
     results = DAG("memory", tasks=[skipped]).run("serial", params={"param": watch("param", Big())})
@@ -316,7 +315,7 @@ def test_results_hold_neither_parameters_nor_tasks(watch):
 
 
 def test_results_with_failures_do_not_hold_parameters(watch):
-    """The traceback of a failure keeps what its task was given, and not what others were."""
+    """The traceback of a failure refers to the arguments of its task only."""
     value, broken = start(watch), Task(lambda: [].pop(), name="broken")
     results = DAG("memory", tasks=[value, broken]).run(
         "serial", params={"param": watch("param", Big())}, raise_on_failure=False, fail_fast=False
@@ -329,7 +328,7 @@ def test_results_with_failures_do_not_hold_parameters(watch):
 
 
 def test_results_of_an_error_have_a_placeholder_for_it():
-    """With the error itself they would be in a reference cycle; from_error() puts it into its place."""
+    """The error itself would form a reference cycle; from_error() restores it."""
     first, second = ValueError("boom"), OSError("no")
 
     def raising(error):
@@ -360,7 +359,7 @@ def test_results_of_an_error_have_a_placeholder_for_it():
 
 
 def test_results_that_a_group_carries_have_every_failure():
-    """None of them is the group."""
+    """The group itself is not among them."""
     errors = [ValueError("one"), ValueError("two")]
 
     def raising(error):
@@ -385,7 +384,7 @@ def functions(error):
 
 
 def test_traceback_of_a_failure_has_run_and_the_functions_of_the_user():
-    """Nothing of what is between them."""
+    """It has no other frame of flowkit."""
 
     def deeper():
         raise ValueError("boom")
@@ -414,7 +413,7 @@ def test_traceback_of_a_failure_has_run_and_the_functions_of_the_user():
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_failed_direct_call_is_freed_without_the_collector(watch, retries):
-    """Each attempt."""
+    """After each attempt."""
     task = failing(watch, retries=retries, delay=0)
     try:
         task(watch("param", Big()))
@@ -426,7 +425,7 @@ def test_failed_direct_call_is_freed_without_the_collector(watch, retries):
 
 
 def test_direct_call_whose_error_is_not_retried_is_freed_without_the_collector(watch):
-    """What retry_on= leaves out."""
+    """retry_on= excludes the error."""
     task = failing(watch, retries=2, delay=0, retry_on=OSError)
     with pytest.raises(Boom):
         task(watch("param", Big()))
@@ -435,7 +434,7 @@ def test_direct_call_whose_error_is_not_retried_is_freed_without_the_collector(w
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_failed_direct_call_of_an_async_task_is_freed_without_the_collector(watch, retries):
-    """It is awaited in a loop that goes on."""
+    """The event loop of the caller continues."""
 
     async def broken(value):
         local = watch("local", Big())

@@ -330,7 +330,7 @@ class RunMachine(RuleBasedStateMachine):
     @precondition(lambda self: not (self.ready or self.running or self.later))
     @rule()
     def over(self):
-        assert self.run.done, "nothing is in hand, and the run is not done"
+        assert self.run.done, "no node is ready, running or waiting, and the run is not done"
 
     @precondition(lambda self: not self.cancelled)
     @rule(chance=st.integers(0, 19))

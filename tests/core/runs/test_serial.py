@@ -16,8 +16,8 @@ import pytest
 
 from flowkit_core import DAG, RunFinished, Task, TaskFailed, TaskRetrying, TaskSucceeded
 
-# Each test in both ways that the executor has: in a sprint, and call by call because somebody listens.
-ways = pytest.mark.parametrize("observers", [[], [lambda event: None]], ids=["sprint", "watched"])
+# Each test on the fast path, and with an observer, which excludes it.
+ways = pytest.mark.parametrize("observers", [[], [lambda event: None]], ids=["fast path", "observer"])
 
 
 def serial(*tasks, **options):

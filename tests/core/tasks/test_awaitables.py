@@ -68,14 +68,14 @@ KINDS = {
 
 @pytest.mark.parametrize("func", KINDS.values(), ids=KINDS)
 def test_coroutine_is_awaited_whatever_returns_it(func):
-    """The result is what it returns."""
+    """Functions, partials, wrappers and objects with an async __call__."""
     made = Task(func, name="made")
     assert DAG("awaited", tasks=[made]).run("serial") == {"made": 21}
 
 
 @pytest.mark.parametrize("func", [func for name, func in KINDS.items() if "partial" not in name])
 def test_coroutine_gets_result_of_upstream_and_passes_its_own_on(func):
-    """Downstream sees values, not coroutines."""
+    """Downstream tasks get values, not coroutines."""
     start, made, end = Task(lambda: 1, name="start"), Task(func, name="made"), Task(lambda made: made * 10, name="end")
     start >> made >> end
     assert DAG("awaited", tasks=[end]).run("serial") == {"start": 1, "made": 2, "end": 20}
@@ -97,7 +97,7 @@ def failing_coroutines(returns_coroutine):
 
 @pytest.mark.parametrize("returns_coroutine", [False, True])
 def test_coroutine_that_fails_is_retried_in_run(returns_coroutine):
-    """Each attempt makes a new coroutine."""
+    """Each attempt creates a new coroutine."""
     func, calls = failing_coroutines(returns_coroutine)
     made = Task(func, name="made", retries=2, delay=0)
     assert DAG("awaited", tasks=[made]).run("serial") == {"made": "done"}
@@ -107,7 +107,7 @@ def test_coroutine_that_fails_is_retried_in_run(returns_coroutine):
 @pytest.mark.parametrize("returns_coroutine", [False, True])
 @pytest.mark.parametrize("retries", [2, 5])
 def test_coroutine_that_fails_is_retried_in_direct_call(returns_coroutine, retries):
-    """The call gives a coroutine that retries."""
+    """The call returns a coroutine that retries."""
     func, calls = failing_coroutines(returns_coroutine)
     made = Task(func, name="made", retries=retries, delay=0)
     assert asyncio.run(made()) == "done"
@@ -116,7 +116,6 @@ def test_coroutine_that_fails_is_retried_in_direct_call(returns_coroutine, retri
 
 @pytest.mark.parametrize("returns_coroutine", [False, True])
 def test_coroutine_that_fails_too_often_raises_own_error_in_direct_call(returns_coroutine):
-    """After the last attempt the error of the function."""
     func, calls = failing_coroutines(returns_coroutine)
     made = Task(func, name="made", retries=1, delay=0)
     with pytest.raises(ValueError) as caught:
@@ -142,7 +141,7 @@ def failing_both_ways():
 
 
 def test_coroutine_retries_go_on_after_failure_of_the_call():
-    """The call raises first, then the coroutine does."""
+    """The first call raises, the coroutine of the second raises as well."""
     func, calls = failing_both_ways()
     assert asyncio.run(Task(func, name="direct", retries=2, delay=0)()) == 21
     assert len(calls) == 3
@@ -168,7 +167,7 @@ def test_coroutine_retries_count_failures_of_call_and_coroutine_together_in_dire
 
 
 def test_coroutine_retries_that_return_plain_value_after_coroutine():
-    """The second attempt may return no coroutine."""
+    """The second attempt returns a value instead of a coroutine."""
     calls = []
 
     async def inner():
@@ -196,14 +195,14 @@ def test_direct_call_whose_second_attempt_returns_plain_value_returns_it():
 
 
 def test_direct_call_without_retries_returns_coroutine():
-    """What the function returns, to be awaited by the caller."""
+    """The caller awaits it."""
     made = Task(lambda: answer(), name="made")()
     assert inspect.iscoroutine(made)
     assert asyncio.run(made) == 21
 
 
 def test_coroutine_is_awaited_in_running_event_loop():
-    """run() inside a coroutine."""
+    """A coroutine calls run()."""
 
     async def main():
         return DAG("awaited", tasks=[Task(lambda: answer(), name="made")]).run("serial")
@@ -223,7 +222,7 @@ class Own:
 
 @pytest.mark.parametrize("make", [concurrent.futures.Future, Own], ids=["future", "own awaitable"])
 def test_awaitable_that_is_no_coroutine_stays_a_value(make):
-    """Futures and pools are passed on as they are."""
+    """Futures, for example."""
     made = make()
     start, end = Task(lambda: made, name="start"), Task(lambda x: x is made, name="end")
     start >> end
@@ -233,7 +232,7 @@ def test_awaitable_that_is_no_coroutine_stays_a_value(make):
 
 
 def test_asyncio_future_stays_a_value():
-    """It belongs to its loop."""
+    """It belongs to an event loop."""
     loop = asyncio.new_event_loop()
     try:
         future = loop.create_future()
@@ -243,7 +242,7 @@ def test_asyncio_future_stays_a_value():
 
 
 def test_generator_stays_a_value_without_retries():
-    """A generator function is a task like others: the next one iterates."""
+    """The next task iterates over it."""
 
     @task
     def numbers():
@@ -283,7 +282,7 @@ ASYNC_GENERATORS = {
 @pytest.mark.parametrize("func", ASYNC_GENERATORS.values(), ids=ASYNC_GENERATORS)
 @pytest.mark.parametrize("options", [{}, {"retries": 1}, {"name": "made"}], ids=repr)
 def test_async_generator_function_is_refused_where_declared(func, options):
-    """Pipelines do not iterate."""
+    """Pipelines do not iterate over asynchronous generators."""
     with pytest.raises(TaskOptionTypeError, match="async generator") as caught:
         Task(func, **options)
     assert caught.value.option == "func"
@@ -320,7 +319,7 @@ GENERATORS = {
 
 @pytest.mark.parametrize("func", GENERATORS.values(), ids=GENERATORS)
 def test_generator_function_with_retries_is_refused_where_declared(func):
-    """Its code runs after the task has ended: it would never be tried again."""
+    """Its code runs after the task has ended, so it cannot be retried."""
     with pytest.raises(TaskOptionError, match="generator function") as caught:
         Task(func, name="made", retries=3)
     assert (caught.value.task, caught.value.option, caught.value.value) == ("made", "retries", 3)
@@ -353,5 +352,5 @@ def test_generator_function_without_retries_is_a_task(func):
     ],
 )
 def test_is_async_ignores_attribute_func(name, is_async):
-    """An attribute named func means nothing."""
+    """An attribute `func` has no meaning."""
     assert Task(KINDS[name], name="made").is_async is is_async

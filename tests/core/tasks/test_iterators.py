@@ -77,7 +77,7 @@ def pipeline(make, **options):
 
 @pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
 def test_iterator_warns_in_run(make):
-    """The warning names the task and the type, and says what to pass."""
+    """The warning has the task, the type, and what to pass instead."""
     with pytest.warns(RuntimeWarning, match="task 'sink' has retries and is given an iterator") as caught:
         pipeline(make, retries=1, delay=0).run("serial")
     assert len(caught) == 1
@@ -96,21 +96,19 @@ def test_iterator_warns_in_direct_call(make):
 
 @pytest.mark.parametrize("make", VALUES.values(), ids=VALUES)
 def test_value_that_can_be_read_again_does_not_warn(make):
-    """Nothing is lost for a second try."""
     pipeline(make, retries=1, delay=0).run("serial")
     Task(quiet, retries=1)(make())
 
 
 @pytest.mark.parametrize("make", ITERATORS.values(), ids=ITERATORS)
 def test_iterator_without_retries_does_not_warn(make):
-    """There is no second try."""
     pipeline(make).run("serial")
     pipeline(make, retries=0).run("serial")
     Task(quiet)(make())
 
 
 def test_iterator_warns_once_for_many_runs_and_calls():
-    """Once for a task."""
+    """Once per task."""
     dag = pipeline(generator, retries=3, delay=0)
     with pytest.warns(RuntimeWarning, match="iterator"):
         dag.run("serial")
@@ -124,7 +122,7 @@ def test_iterator_warns_once_for_many_runs_and_calls():
 
 
 def test_iterator_warns_once_for_all_attempts():
-    """The second try gets only the rest, 7 instead of 10, and succeeds."""
+    """The second attempt gets the rest of the items, 7 of 10, and succeeds."""
     tries = []
 
     def total(rows):
@@ -142,7 +140,6 @@ def test_iterator_warns_once_for_all_attempts():
 
 
 def test_iterator_warns_before_the_first_attempt():
-    """The warning is issued before the task is called."""
     seen = []
 
     def sink(rows):
@@ -168,7 +165,7 @@ def test_iterator_warns_before_the_first_attempt():
     ids=["second", "*args", "**kwargs", "keyword-only", "positional-only"],
 )
 def test_iterator_among_other_arguments_warns(func, upstream):
-    """Wherever it arrives."""
+    """In any position."""
     kinds = {"list": lambda: [1], "generator": generator}
     sink = Task(func, name="sink", retries=1, delay=0)
     [Task(kinds[name], name=name) for name in upstream] >> sink
@@ -178,14 +175,14 @@ def test_iterator_among_other_arguments_warns(func, upstream):
 
 @pytest.mark.parametrize("key", ["rows", "sink.rows"])
 def test_iterator_in_params_warns(key):
-    """It comes from the caller of run()."""
+    """The caller of run() passes it."""
     dag = DAG("params", tasks=[Task(lambda rows: 0, name="sink", retries=1, delay=0)])
     with pytest.warns(RuntimeWarning, match="iterator"):
         dag.run("serial", params={key: generator()})
 
 
 def test_iterator_of_lazily_chained_tasks_warns_where_retries_are():
-    """Each task that has retries, and no other."""
+    """Each task with retries, and no other."""
     start = Task(generator, name="start")
     plain = Task(lambda start: (x for x in start), name="plain")
     sink = Task(lambda plain: sum(plain), name="sink", retries=1, delay=0)
@@ -212,7 +209,7 @@ def test_iterator_warns_for_coroutine_function():
 
 
 def test_iterator_warns_for_method():
-    """The object is no argument."""
+    """The object itself is no argument."""
 
     class Total:
         @task(retries=1)
@@ -237,7 +234,7 @@ def test_iterator_warning_shows_line_of_caller():
 
 
 def test_iterator_warning_turned_into_error_changes_no_result(capsys):
-    """It is printed, and the task runs."""
+    """The warning is printed, and the task runs."""
     assert pipeline(generator, retries=1, delay=0).run("serial")["sink"] == "done"
     assert "iterator" in capsys.readouterr().err
     assert Task(length, retries=1)(generator()) == 4

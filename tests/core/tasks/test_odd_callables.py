@@ -1,4 +1,4 @@
-"""Callables that answer everything: mocks, proxies of remote objects, and objects that lead back to themselves."""
+"""Callables that answer every attribute: mocks, proxies of remote objects, and objects that refer to themselves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def coroutine_function(x):
 
 @pytest.mark.parametrize("make", MOCKS.values(), ids=MOCKS)
 def test_mock_as_task_is_drawn_and_run_without_extra_calls(make):
-    """It is called once, by the run, with the result of its upstream."""
+    """The run calls it once, with the result of its upstream."""
     made = make()
     dag, _ = chain(made)
     assert "made" in drawn(dag)
@@ -60,14 +60,14 @@ def test_mock_as_task_is_drawn_and_run_without_extra_calls(make):
 
 @pytest.mark.parametrize("make", [mock.Mock, mock.MagicMock, mock.AsyncMock])
 def test_mock_has_name_of_its_class(make):
-    """A mock that has every attribute has no __name__ that is a text."""
+    """Its attribute __name__ is not a string."""
     assert Task(make()).name == make.__name__
 
 
 @pytest.mark.parametrize("make", [mock.Mock, mock.MagicMock])
 @pytest.mark.parametrize("answer", [True, False])
 def test_mock_as_condition_is_called_once(make, answer):
-    """Its answer counts."""
+    """Its return value counts."""
     when = make(return_value=answer)
     dag, _ = chain(lambda x: x, when=when)
     assert "when" in drawn(dag)
@@ -78,7 +78,7 @@ def test_mock_as_condition_is_called_once(make, answer):
 
 @pytest.mark.parametrize("make", [mock.Mock, mock.MagicMock])
 def test_mock_as_condition_gets_each_argument_once(make):
-    """By position, as a task with *args would."""
+    """By position, like a function with *args."""
     when = make(return_value=True)
     dag, _ = chain(lambda x: x, when=when)
     dag.run("serial")
@@ -86,13 +86,13 @@ def test_mock_as_condition_gets_each_argument_once(make):
 
 
 def test_mock_without_answer_as_condition_is_true():
-    """A Mock is true."""
+    """A Mock, as any object, is true."""
     dag, _ = chain(lambda x: x, when=mock.Mock())
     assert dag.run("serial").states["made"] == "succeeded"
 
 
 def test_async_mock_as_condition_fails_the_task():
-    """Its answer is a coroutine."""
+    """It returns a coroutine."""
     dag, _ = chain(lambda x: x, when=mock.AsyncMock(return_value=False))
     with pytest.raises(TypeError, match="neither true nor false"):
         dag.run("serial")
@@ -108,7 +108,7 @@ def test_mock_with_retries_is_retried(make):
 
 
 def test_mock_as_retry_on_is_called():
-    """It is a function of the exception."""
+    """With the exception."""
     retry_on = mock.Mock(return_value=True)
     dag, _ = chain(mock.Mock(side_effect=[ValueError("no"), 7]), retries=1, delay=0, retry_on=retry_on)
     assert dag.run("serial")["made"] == 7
@@ -147,7 +147,7 @@ def server():
 
 
 def test_remote_method_as_task_is_called_once(server):
-    """It has every attribute, and each would be a remote method."""
+    """Each attribute of it would be another remote method."""
     proxy, transport = server
     made = Task(proxy.math.add, name="made")
     Task(lambda: 1, name="start") >> made
@@ -159,7 +159,7 @@ def test_remote_method_as_task_is_called_once(server):
 
 
 def test_remote_method_as_upstream_is_not_called_when_built(server):
-    """Whether it is annotated to return None is asked without asking it."""
+    """Its annotations are not read."""
     proxy, transport = server
     dag, _ = chain(proxy.add)
     end = Task(lambda rows: rows, name="other_end")
@@ -171,7 +171,7 @@ def test_remote_method_as_upstream_is_not_called_when_built(server):
 
 
 def test_remote_method_as_condition_is_called_once(server):
-    """Its answer counts."""
+    """Its return value counts."""
     proxy, transport = server
     dag, _ = chain(lambda x: x, when=proxy.check)
     drawn(dag)
@@ -181,7 +181,7 @@ def test_remote_method_as_condition_is_called_once(server):
 
 
 def test_remote_server_itself_as_task(server):
-    """The proxy is callable, too."""
+    """The proxy is callable."""
     proxy, transport = server
     made = Task(proxy, name="made")
     dag = DAG("remote", tasks=[made])
@@ -344,7 +344,7 @@ def test_odd_object_as_task_is_drawn_run_and_called(make):
 
 @odd
 def test_odd_object_as_condition_is_called(make):
-    """Its answer counts."""
+    """Its return value counts."""
     dag, _ = chain(lambda x: x, when=make())
     assert "when" in drawn(dag)
     assert dag.run("serial")["made"] == 1
@@ -352,7 +352,7 @@ def test_odd_object_as_condition_is_called(make):
 
 @odd
 def test_odd_object_without_name_has_that_of_its_class(make):
-    """A task always has a name that is a text."""
+    """The name of a task is always a string."""
     made = Task(make())
     assert type(made.name) is str
     assert made.name
@@ -361,14 +361,14 @@ def test_odd_object_without_name_has_that_of_its_class(make):
 
 @odd
 def test_odd_object_under_partial(make):
-    """A partial is looked through, and what it holds is not."""
+    """The object inside the partial is not inspected."""
     dag, _ = chain(functools.partial(make()))
     drawn(dag)
     assert dag.run("serial")["made"] == 2
 
 
 def test_odd_object_is_never_called_before_the_run():
-    """Not by Task(), graph() or visualize()."""
+    """Neither by Task() nor by graph() or visualize()."""
     calls = []
 
     class Counted(AnswersSelf):
@@ -384,7 +384,7 @@ def test_odd_object_is_never_called_before_the_run():
 
 
 def test_odd_object_is_never_called_before_the_run_where_its_result_is_taken_by_order():
-    """Its annotations are those of its class."""
+    """Annotations are read from its class."""
     calls = []
 
     class Counted(AnswersSelf):
@@ -401,7 +401,6 @@ def test_odd_object_is_never_called_before_the_run_where_its_result_is_taken_by_
 
 @pytest.mark.parametrize("item", [mock.Mock(), AnswersSelf(), AnswersTrue()], ids=["Mock", "self", "True"])
 def test_odd_object_as_operand_is_type_error(item):
-    """It raises a TypeError wherever a task is required."""
     a = Task(lambda: 1, name="a")
     for use in (lambda: a >> [item], lambda: DAG("odd", tasks=[item]), lambda: a.after([item])):
         with pytest.raises(TypeError, match="not a task"):
@@ -410,7 +409,7 @@ def test_odd_object_as_operand_is_type_error(item):
 
 @pytest.mark.parametrize("option", ["trigger", "cache"])
 def test_mock_as_other_option_is_refused_or_satisfies_the_protocol(option):
-    """A trigger is a text; a cache is what has the methods of one."""
+    """A trigger must be a string; a cache must have the methods of the protocol."""
     if option == "trigger":
         with pytest.raises(TaskOptionTypeError):
             Task(lambda: 1, trigger=mock.Mock())
