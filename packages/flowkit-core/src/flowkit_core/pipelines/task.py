@@ -39,7 +39,7 @@ from .options import (
 )
 from .parameters import is_async_generator_function, is_coroutine_function, is_generator_function, layers
 from .scopes import entered, modules
-from .wiring import Vertex
+from .wiring import Vertex, direct_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -378,7 +378,7 @@ class Task(Vertex, Generic[P, R_co]):
         Raises:
             Exception: the exception of the last attempt, the same object.
         """
-        self._used = True
+        self._used = direct_calls.made = True
         if self.retry.retries and not self._warned_of_iterator:
             self._check_iterators((*args, *kwargs.values()))
         if is_coroutine_function(self.func):

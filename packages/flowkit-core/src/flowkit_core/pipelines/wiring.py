@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="Vertex")
 
 
+class DirectCalls:
+    """Whether a task of this process was called directly: if not, an empty list is not the result of a task."""
+
+    made = False
+
+
+direct_calls = DirectCalls()
+
+
 class Vertex:
     """Base class of `Task`: implements ``>>`` and ``after()``."""
 
@@ -220,7 +229,7 @@ def _vertices(
         if not isinstance(item, Vertex):
             raise TypeError(f"item {position} of {place} is {described_operand(item)}")
         vertices.append(item)
-    if not vertices and (advice := _advice_for_call()):
+    if not vertices and direct_calls.made and (advice := _advice_for_call()):
         raise TypeError(f"{where} {short_repr(items)}, which has no tasks: {advice}")
     return vertices
 
