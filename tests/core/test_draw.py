@@ -152,9 +152,9 @@ NAME = re.compile(r"t(\d+)[x…]*")  # may be shortened in the middle
 
 
 def traced(text: str) -> set[tuple[int, int, bool]]:
-    """The edges that a reader sees who follows the lines with a finger, never against the flow.
+    """Return the edges that follow from the lines of a picture, in the direction of the flow.
 
-    Each is the numbers of two tasks, and whether any part of the way is dashed.
+    An edge is the indices of two tasks, and whether any part of its line is dashed.
     """
     text = text.removesuffix("\n\ndashed: order only")
     lines = re.sub("\n  ([→⇢]) ", r" \1 ", text).split("\n")[2:]  # a chain may go on in the next line

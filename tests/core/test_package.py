@@ -1,4 +1,4 @@
-"""The package itself: what importing it costs, and what it leaves behind."""
+"""The package: the cost of its import, and its version."""
 
 from __future__ import annotations
 

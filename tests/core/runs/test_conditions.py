@@ -1,4 +1,4 @@
-"""Conditions, skips and triggers: which tasks run, with what, and what is said about those that do not."""
+"""Conditions, skips and triggers: which tasks run, their arguments, and the reasons of those that do not run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flowkit_core import DAG, BindingError, Task, task
 
 
 def value(name, result=None, **options):
-    """Return a task without parameters that returns a value, its name unless told otherwise."""
+    """Return a task without parameters that returns a value, by default its name."""
     return Task(lambda: name if result is None else result, name=name, **options)
 
 
@@ -448,7 +448,7 @@ def test_downstream_of_clean_up_task_follows_default_trigger():
     assert run(follow).states == {"fine": "succeeded", "alert": "skipped", "follow": "skipped"}
 
 
-# Conditions that cannot be meant
+# Invalid conditions
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a run does with a store: any object that keeps the protocol, here a dictionary."""
+"""Runs with a store: any object that satisfies the protocol, here one with a dictionary."""
 
 from __future__ import annotations
 

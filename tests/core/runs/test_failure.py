@@ -1,4 +1,4 @@
-"""Failure: what stops, what still runs, what is raised, and the words around it."""
+"""Failures: which tasks still run, the exception that is raised, and its notes."""
 
 from __future__ import annotations
 
@@ -353,17 +353,17 @@ def test_keyboard_interrupt_is_always_raised():
 
 def test_interrupt_in_observer_of_start_ends_run():
     """The exception has the results so far, and observers get RunFinished."""
-    told = []
+    kinds = []
 
     def observe(event):
-        told.append(type(event))
+        kinds.append(type(event))
         if isinstance(event, RunStarted):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
         DAG("etl", tasks=[recording([], "task")]).run("serial", observers=[observe])
     assert caught.value.flowkit_results.states == {"task": "cancelled"}
-    assert told[-1] is RunFinished
+    assert kinds[-1] is RunFinished
 
 
 def test_interrupt_in_condition_ends_run():

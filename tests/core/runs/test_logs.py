@@ -1,4 +1,4 @@
-"""What a run says in the standard logging tree: levels, words, and facts as attributes of the records."""
+"""Log records of a run: levels, messages and attributes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SYSTEM, SUCCESS = 22, 25
 
 
 @pytest.fixture
-def story(caplog):
+def log_records(caplog):
     """Return a function that runs tasks and returns the records, down to DEBUG."""
     caplog.set_level(logging.DEBUG, logger="flowkit")
 
@@ -42,15 +42,15 @@ def flaky(times, **options):
     return Task(attempt, name="extract", **options)
 
 
-def words(record):
+def summary_of(record):
     """Return level, event and message of a record, with its seconds replaced."""
     return record.levelno, record.event, re.sub(r"\d+\.\d\d s", "0.00 s", record.getMessage())
 
 
-def test_log_of_successful_run(story):
+def test_log_of_successful_run(log_records):
     one, two = Task(lambda: 1, name="one"), Task(lambda one: 2, name="two")
     one >> two
-    assert [words(record) for record in story(two)] == [
+    assert [summary_of(record) for record in log_records(two)] == [
         (SYSTEM, "run_started", 'Run "etl" started: 2 tasks, executor serial.'),
         (logging.INFO, "task_started", 'Starting task "one"...'),
         (SUCCESS, "task_succeeded", 'Task "one" completed successfully in 0.00 s.'),
@@ -60,10 +60,10 @@ def test_log_of_successful_run(story):
     ]
 
 
-def test_log_of_task_with_retries_that_fails(story):
+def test_log_of_task_with_retries_that_fails(log_records):
     """Each retry is a warning with reason, attempt and delay; the failure is an error."""
-    told = story(flaky(9, retries=2, delay=0))
-    assert [words(record) for record in told[1:-1]] == [
+    records = log_records(flaky(9, retries=2, delay=0))
+    assert [summary_of(record) for record in records[1:-1]] == [
         (logging.INFO, "task_started", 'Starting task "extract"...'),
         (logging.WARNING, "task_retrying", 'Task "extract" failed (ValueError: boom); retry 1 of 2 in 0.00 s.'),
         (logging.INFO, "task_started", 'Starting task "extract"...'),
@@ -71,42 +71,43 @@ def test_log_of_task_with_retries_that_fails(story):
         (logging.INFO, "task_started", 'Starting task "extract"...'),
         (logging.ERROR, "task_failed", 'Task "extract" failed after 3 attempts: ValueError: boom'),
     ]
-    assert words(told[-1])[2] == 'Run "etl" finished in 0.00 s: 1 failed.'
+    assert summary_of(records[-1])[2] == 'Run "etl" finished in 0.00 s: 1 failed.'
 
 
-def test_log_of_tasks_that_did_not_run(story):
+def test_log_of_tasks_that_did_not_run(log_records):
     """Skipped, upstream_failed and cancelled, each with its reason."""
     skipped = Task(lambda: 1, name="skipped", when=lambda: False)
     broken, load = Task(lambda: 1 / 0, name="extract"), Task(lambda x: x, name="load")
     late = Task(lambda: 1, name="late")
     broken >> load
-    told = {record.event: words(record) for record in story(skipped, load, late)}
-    assert told["task_skipped"] == (logging.INFO, "task_skipped", 'Task "skipped" skipped: its condition was false.')
-    assert told["task_failed"][2] == 'Task "extract" failed after 1 attempt: ZeroDivisionError: division by zero'
-    assert told["task_upstream_failed"] == (
+    records = {record.event: summary_of(record) for record in log_records(skipped, load, late)}
+    assert records["task_skipped"] == (logging.INFO, "task_skipped", 'Task "skipped" skipped: its condition was false.')
+    assert records["task_failed"][2] == 'Task "extract" failed after 1 attempt: ZeroDivisionError: division by zero'
+    assert records["task_upstream_failed"] == (
         logging.DEBUG,
         "task_upstream_failed",
         'Task "load" did not run: upstream "extract" failed.',
     )
-    assert told["task_cancelled"][:2] == (logging.DEBUG, "task_cancelled")
-    assert 'Task "late" did not run: ' in told["task_cancelled"][2]
+    assert records["task_cancelled"][:2] == (logging.DEBUG, "task_cancelled")
+    assert 'Task "late" did not run: ' in records["task_cancelled"][2]
     assert (
-        told["run_finished"][2] == 'Run "etl" finished in 0.00 s: 1 failed, 1 skipped, 1 upstream failed, 1 cancelled.'
+        records["run_finished"][2]
+        == 'Run "etl" finished in 0.00 s: 1 failed, 1 skipped, 1 upstream failed, 1 cancelled.'
     )
 
 
-def test_log_of_empty_run(story):
+def test_log_of_empty_run(log_records):
     """A warning."""
-    (warning,) = [record for record in story() if record.event == "empty_run"]
+    (warning,) = [record for record in log_records() if record.event == "empty_run"]
     assert warning.levelno == logging.WARNING
     assert 'Run "etl" found no tasks' in warning.getMessage()
 
 
-def test_log_records_have_facts_as_attributes(story):
+def test_log_records_have_facts_as_attributes(log_records):
     """So handlers need not parse messages."""
-    told = {record.event: record for record in story(flaky(1, retries=3, delay=0))}
+    records = {record.event: record for record in log_records(flaky(1, retries=3, delay=0))}
     started, retrying, succeeded, finished = (
-        told[f"{name}"] for name in ("task_started", "task_retrying", "task_succeeded", "run_finished")
+        records[f"{name}"] for name in ("task_started", "task_retrying", "task_succeeded", "run_finished")
     )
     assert (started.task, started.attempt, started.max_attempts) == ("extract", 2, 4)
     assert (retrying.task, retrying.attempt, retrying.max_attempts, retrying.delay, retrying.error) == (
@@ -122,15 +123,15 @@ def test_log_records_have_facts_as_attributes(story):
     assert isinstance(finished.duration, float)
 
 
-def test_log_records_of_failure_have_facts_as_attributes(story):
+def test_log_records_of_failure_have_facts_as_attributes(log_records):
     """Attempt, duration and error; the reason of tasks that did not run."""
     broken, load = flaky(1), Task(lambda x: x, name="load")
     broken >> load
-    told = {record.event: record for record in story(load)}
-    failed = told["task_failed"]
+    records = {record.event: record for record in log_records(load)}
+    failed = records["task_failed"]
     assert (failed.task, failed.attempt, failed.error) == ("extract", 1, "ValueError: boom")
     assert isinstance(failed.duration, float)
-    assert "extract" in told["task_upstream_failed"].reason
+    assert "extract" in records["task_upstream_failed"].reason
 
 
 @pytest.mark.parametrize(
@@ -160,15 +161,15 @@ def test_log_level_selects_events(caplog, level, events):
 
 
 @pytest.mark.parametrize("name", ["100%s", "{name}", "%(task)s", 'say "hi"', "a\nb"])
-def test_log_of_name_with_percent_signs(story, name):
+def test_log_of_name_with_percent_signs(log_records, name):
     """Names are never format strings."""
-    told = story(Task(lambda: 1 / 0, name=name))
-    shown = name.replace("\n", "\\n")
-    assert any(record.event == "task_failed" and shown in record.getMessage() for record in told)
-    assert all(getattr(record, "task", name) == name for record in told)
+    records = log_records(Task(lambda: 1 / 0, name=name))
+    escaped = name.replace("\n", "\\n")
+    assert any(record.event == "task_failed" and escaped in record.getMessage() for record in records)
+    assert all(getattr(record, "task", name) == name for record in records)
 
 
-def test_log_of_exception_whose_str_raises(story):
+def test_log_of_exception_whose_str_raises(log_records):
     """The record has its type."""
 
     class Unprintable(Exception):
@@ -178,7 +179,7 @@ def test_log_of_exception_whose_str_raises(story):
     def fail():
         raise Unprintable
 
-    (failed,) = [record for record in story(Task(fail)) if record.event == "task_failed"]
+    (failed,) = [record for record in log_records(Task(fail)) if record.event == "task_failed"]
     assert "Unprintable" in failed.getMessage()
 
 

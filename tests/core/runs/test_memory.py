@@ -28,7 +28,7 @@ class Boom(Exception):
 
 
 class Exit(SystemExit):
-    """An error that is meant to end the program."""
+    """An exception that ends the program."""
 
 
 class Watch:

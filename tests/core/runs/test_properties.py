@@ -1,4 +1,4 @@
-"""Properties: what holds for every graph, every order and every outcome."""
+"""Properties of random graphs: results, states, events and errors for any order and any outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results: a real dict that knows more."""
+"""Class `Results`: a dict with facts about the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries under a virtual clock: a run has no clock of its own, so a test can be its clock."""
+"""Retries with a virtual clock: the test is the executor, and decides what time it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Size: nothing recurses over a graph, and nothing looks at every node for every edge."""
+"""Large graphs: no recursion, and a number of steps that grows linearly with tasks and edges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The serial executor: what tasks raise, what they leave behind, and what they do to the process that they share."""
+"""The serial executor: exceptions of tasks, references that remain, and effects of tasks on the process."""
 
 from __future__ import annotations
 
@@ -220,9 +220,9 @@ def test_clock_jump_changes_neither_durations_nor_waits(monkeypatch, jump):
     spent = time.perf_counter() - began
     assert [after - before >= 0.02 for before, after in pairwise(attempts)] == [True, True]
     assert [event.delay for event in events if isinstance(event, TaskRetrying)] == [0.02, 0.02]
-    told = [event.duration for event in events if isinstance(event, (TaskSucceeded, RunFinished))]
-    assert len(told) == 2
-    assert all(0 <= seconds <= spent for seconds in (*told, *results.durations.values()))
+    durations = [event.duration for event in events if isinstance(event, (TaskSucceeded, RunFinished))]
+    assert len(durations) == 2
+    assert all(0 <= seconds <= spent for seconds in (*durations, *results.durations.values()))
 
 
 # The process that they share

@@ -214,7 +214,7 @@ def test_coroutine_is_awaited_in_running_event_loop():
 
 
 class Own:
-    """An awaitable of one's own."""
+    """A class with __await__."""
 
     def __await__(self):
         raise AssertionError("it is never awaited")

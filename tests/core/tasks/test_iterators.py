@@ -17,7 +17,7 @@ def generator():
 
 
 class Own:
-    """An iterator of one's own."""
+    """A class with __next__."""
 
     def __init__(self):
         self.left = 3
