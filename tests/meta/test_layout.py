@@ -39,3 +39,9 @@ def test_folder_has_at_most_20_python_files():
     assert {
         folder: count for folder, count in counts.items() if count > MAX_FILES and folder not in LARGE_FOLDERS
     } == {}
+
+
+def test_support_modules_have_distinct_names():
+    """Their folders are in ``sys.path`` together if pytest runs the tests of several folders."""
+    counts = Counter(path.name for path in FILES if path.parent.name == "support")
+    assert [file for file, count in counts.items() if count > 1] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from logging_tasks import logger, pipeline
+from nested_logging_tasks import logger, pipeline
 
 
 class RecordList(logging.Handler):
