@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 
 import pytest
@@ -144,6 +145,18 @@ def test_called_task_in_a_long_expression_is_not_repeated():
     with pytest.raises(TypeError) as caught:
         load([1111111111, 2222222222, 3333333333, 4444444444], "5555555555 6666666666 7777777777 8888888888") >> count
     assert str(caught.value).endswith("'load' was called: write the name of a task without parentheses")
+
+
+def test_called_task_in_a_file_that_was_edited_gets_the_general_advice(tmp_path):
+    path = tmp_path / "edited.py"
+    path.write_text("wire = lambda: extract() >> load\n")
+    names = {"extract": extract, "load": load}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    for text in ("", "wire = lambda: (" + "(" * 5000, "wire = lambda: extract() >>", "wire = None"):
+        path.write_text(text)
+        linecache.clearcache()
+        with pytest.raises(TypeError, match=r"not a task: decorate a function with @task"):
+            names["wire"]()
 
 
 def test_called_task_without_source_gets_the_general_advice():

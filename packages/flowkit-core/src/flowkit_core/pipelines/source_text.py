@@ -30,13 +30,13 @@ def called_tasks(frame: FrameType, is_task: Callable[[Any], bool]) -> tuple[list
     text = _expression(frame)
     if "(" not in text:
         return None
+    calls = _Calls(frame, is_task)
     try:
         tree = ast.parse(f"({text}\n)", mode="eval")  # it may continue on further lines
-    except (SyntaxError, ValueError):
+        written = ast.unparse(tree)
+        corrected = ast.unparse(calls.visit(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the file has changed, or the expression is deep
         return None
-    written = ast.unparse(tree)
-    calls = _Calls(frame, is_task)
-    corrected = ast.unparse(calls.visit(tree))
     return (calls.tasks, written, corrected) if calls.tasks else None
 
 
