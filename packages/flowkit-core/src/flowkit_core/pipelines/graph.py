@@ -13,7 +13,6 @@ from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from .binding import bind_by_position, check_condition, misplaced
 from .node import Node
-from .open_parameters import check_open, params_of
 from .parameters import Parameters, layers
 
 if TYPE_CHECKING:
@@ -316,6 +315,8 @@ class Graph:
 
     def simple_nodes_take(self, params: Mapping[str, Any]) -> bool:
         """Return whether ``params`` replaces a default of a simple node, whose call is made without looking at them."""
+        from .open_parameters import params_of
+
         simple = [(node.name, node.binding.open) for node in self._open if node.is_simple and node.binding is not None]
         return any(not params_of(name, params).keys().isdisjoint(open_names) for name, open_names in simple)
 
@@ -329,6 +330,8 @@ class Graph:
             BindingError: a parameter without a default is not filled, or no task has an open parameter of a name.
         """
         if params or self._open:
+            from .open_parameters import check_open
+
             known: Callable[[], Sequence[str]] = self._known if self._known is not None else tuple
             check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
 

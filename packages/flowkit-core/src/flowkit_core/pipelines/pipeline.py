@@ -13,7 +13,6 @@ from flowkit_core.events import RunFinished, RunStarted
 from flowkit_core.executor import checked_workers
 from flowkit_core.executor_registry import RunExecutors
 from flowkit_core.failures import add_note
-from flowkit_core.logging_observer import log_observer, warn_empty
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
@@ -164,6 +163,8 @@ class Pipeline:
             >>> DAG("greet", tasks=[hello]).run("serial", params={"name": "Ada"})
             {'hello': 'Hello, Ada!'}
         """
+        from flowkit_core.logging_observer import log_observer, warn_empty
+
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
         record_first_run()

@@ -6,7 +6,6 @@ from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
 from flowkit_core.pipelines.binding import bind_condition
-from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
 from .call import Condition, Outcome
@@ -62,6 +61,8 @@ def call_arguments(
     if not takes_results and node.task.trigger == "none_failed" and _all_skipped(node, codes):
         return Outcome(SKIPPED, "everything upstream was skipped")
     if binding is not None and params:
+        from flowkit_core.pipelines.open_parameters import params_of
+
         own = params_of(node.name, params)
         given |= {name: own[name] for name in binding.open if name in own}
     if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:

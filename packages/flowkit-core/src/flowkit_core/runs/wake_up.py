@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
-from contextlib import suppress
 
 _INTERRUPT_INTERVAL = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
 
@@ -20,8 +19,10 @@ class WakeUp:
 
     def set(self) -> None:
         """Wake the waiting thread, or the next one that waits."""
-        with suppress(RuntimeError):  # it is set already
+        try:
             self._lock.release()
+        except RuntimeError:  # it is set already
+            pass
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the event, ``timeout`` seconds at most. Ctrl-C interrupts it."""
