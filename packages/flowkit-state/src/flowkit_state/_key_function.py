@@ -51,32 +51,37 @@ def check_fit(
     ignore: Collection[str] = (),
     by_position: bool = False,
 ) -> None:
-    """Check that there are calls of `function` whose arguments `key` takes.
+    """Check that `key` accepts the arguments of at least one valid call of `function`.
 
     Args:
         key: the key function.
-        function: the function whose calls are remembered.
+        function: the function whose results are cached.
         name: its name, for the error.
-        ignore: names of parameters that `key` may leave out.
+        ignore: names of parameters that `key` may omit.
         by_position: whether positional parameters are always passed by position, as pipelines do.
 
     Raises:
-        CacheKeyError: there is no such call.
+        CacheKeyError: it accepts those of none.
     """
-    takes, asks = _signature(function), _signature(key)
-    if takes is None or asks is None:
+    function_signature, key_signature = _signature(function), _signature(key)
+    if function_signature is None or key_signature is None:
         return
-    for call in (takes, _without(takes, ignore)):
+    for call in (function_signature, _without_ignored(function_signature, ignore)):
         positional = _positional(call)
         fewest = sum(map(_is_required, positional)) if by_position else 0
-        for count in range(fewest, max(len(positional), len(_positional(asks))) + 1):
+        for count in range(fewest, max(len(positional), len(_positional(key_signature))) + 1):
             args = (None,) * count
-            kwargs = dict.fromkeys([*_required(call, count), *_required(asks, count)])
-            if not _refusal(call, args, kwargs) and not _misfit(asks, call, args, kwargs):
+            kwargs = dict.fromkeys([*_required(call, count), *_required(key_signature, count)])
+            if not _bind_error(call, args, kwargs) and not _mismatch(key_signature, call, args, kwargs):
                 return
-    call = _without(takes, ignore)
+    call = _without_ignored(function_signature, ignore)
     args = (None,) * len(_positional(call))
-    raise _error(name, asks, takes, _misfit(asks, call, args, dict.fromkeys(_required(call, len(args)))))
+    raise _error(
+        name,
+        key_signature,
+        function_signature,
+        _mismatch(key_signature, call, args, dict.fromkeys(_required(call, len(args)))),
+    )
 
 
 def evaluate(
@@ -88,23 +93,23 @@ def evaluate(
     *,
     ignore: Collection[str] = (),
 ) -> Any:
-    """Return what `key` returns for the arguments of a call of `function`, which takes them.
+    """Return the result of `key` for the arguments of a valid call of `function`.
 
     Raises:
-        CacheKeyError: `key` does not take these arguments.
+        CacheKeyError: `key` does not accept these arguments.
         StateOptionError: it returns a coroutine, another awaitable or a generator.
         Exception: whatever `key` raises, with a note.
     """
-    takes, asks = _signature(function), _signature(key)
-    if takes is not None and asks is not None:
-        misfit = _misfit(asks, takes, args, kwargs)
-        if misfit and ignore:
-            names = [each.name for each in _positional(takes)]
+    function_signature, key_signature = _signature(function), _signature(key)
+    if function_signature is not None and key_signature is not None:
+        mismatch = _mismatch(key_signature, function_signature, args, kwargs)
+        if mismatch and ignore:
+            names = [each.name for each in _positional(function_signature)]
             args = [value for place, value in enumerate(args) if place >= len(names) or names[place] not in ignore]
             kwargs = {each: value for each, value in kwargs.items() if each not in ignore}
-            misfit = _misfit(asks, _without(takes, ignore), args, kwargs)
-        if misfit:
-            raise _error(name, asks, takes, misfit)
+            mismatch = _mismatch(key_signature, _without_ignored(function_signature, ignore), args, kwargs)
+        if mismatch:
+            raise _error(name, key_signature, function_signature, mismatch)
     try:
         value = key(*args, **kwargs)
     except Exception as error:
@@ -125,8 +130,10 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _without(takes: inspect.Signature, ignore: Collection[str]) -> inspect.Signature:
-    return takes.replace(parameters=[each for each in takes.parameters.values() if each.name not in ignore])
+def _without_ignored(function_signature: inspect.Signature, ignore: Collection[str]) -> inspect.Signature:
+    return function_signature.replace(
+        parameters=[each for each in function_signature.parameters.values() if each.name not in ignore]
+    )
 
 
 def _positional(of: inspect.Signature) -> list[inspect.Parameter]:
@@ -143,8 +150,8 @@ def _required(of: inspect.Signature, count: int = 0) -> list[str]:
     return [each.name for each in of.parameters.values() if _is_required(each) and each not in first]
 
 
-def _refusal(of: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return why a function does not take arguments; empty if it does."""
+def _bind_error(of: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return why a function does not accept arguments; empty if it does."""
     try:
         of.bind(*args, **kwargs)
     except TypeError as error:
@@ -152,29 +159,31 @@ def _refusal(of: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, An
     return ""
 
 
-def _misfit(asks: inspect.Signature, call: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return why a key function must not be called with the arguments of a call; empty if it may."""
-    if refusal := _refusal(asks, args, kwargs):
-        return _difference(asks, call) or refusal
-    for _, mine, its in zip(args, _positional(asks), _positional(call)):
-        if mine.kind is mine.POSITIONAL_OR_KEYWORD and mine.name != its.name and mine.name in call.parameters:
-            return f"it takes {mine.name!r} in the place of {its.name!r}, and arguments are passed in order"
+def _mismatch(
+    key_signature: inspect.Signature, call: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> str:
+    """Return why a key function cannot be called with the arguments of a call; empty if it can."""
+    if bind_error := _bind_error(key_signature, args, kwargs):
+        return _difference(key_signature, call) or bind_error
+    for _, own, other in zip(args, _positional(key_signature), _positional(call)):
+        if own.kind is own.POSITIONAL_OR_KEYWORD and own.name != other.name and own.name in call.parameters:
+            return f"it takes {own.name!r} in the place of {other.name!r}, and arguments are passed in order"
     return ""
 
 
-def _difference(asks: inspect.Signature, takes: inspect.Signature) -> str:
-    """Return the surplus or missing parameters of a key function, as text; empty if there are none."""
-    if surplus := _surplus(asks, takes):
-        left = [each for each in takes.parameters if each not in asks.parameters]
-        near = get_close_matches(surplus[0], left, n=1)
+def _difference(key_signature: inspect.Signature, function_signature: inspect.Signature) -> str:
+    """Return the unaccepted or missing parameters of a key function, as text; empty if there are none."""
+    if unaccepted := _unaccepted(key_signature, function_signature):
+        left = [each for each in function_signature.parameters if each not in key_signature.parameters]
+        near = get_close_matches(unaccepted[0], left, n=1)
         guess = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"it takes {_listed(surplus)}, which the function does not{guess}"
-    if lacking := _surplus(takes, asks):
-        return f"it does not take {_listed(lacking)}"
+        return f"it takes {_listed(unaccepted)}, which the function does not{guess}"
+    if missing := _unaccepted(function_signature, key_signature):
+        return f"it does not take {_listed(missing)}"
     return ""
 
 
-def _surplus(one: inspect.Signature, other: inspect.Signature) -> list[str]:
+def _unaccepted(one: inspect.Signature, other: inspect.Signature) -> list[str]:
     """Return the required parameters of one function that the other one does not accept."""
     kinds = {each.kind for each in other.parameters.values()}
     required = [each.name for each in _positional(one) if _is_required(each)]
@@ -190,7 +199,7 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(map(repr, names))
 
 
-def _shown(of: inspect.Signature) -> str:
+def _text(of: inspect.Signature) -> str:
     """Return the parameters as they would be written, without annotations and defaults."""
     bare = [
         each.replace(annotation=each.empty, default=each.empty if each.default is each.empty else _Dots())
@@ -200,5 +209,7 @@ def _shown(of: inspect.Signature) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...)"
 
 
-def _error(name: str, asks: inspect.Signature, takes: inspect.Signature, reason: str) -> CacheKeyError:
-    return CacheKeyError(name, _shown(asks), _shown(takes), reason)
+def _error(
+    name: str, key_signature: inspect.Signature, function_signature: inspect.Signature, reason: str
+) -> CacheKeyError:
+    return CacheKeyError(name, _text(key_signature), _text(function_signature), reason)

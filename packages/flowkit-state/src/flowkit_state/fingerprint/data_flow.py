@@ -152,6 +152,7 @@ class DataFlow:
     def _name(self, node: ast.Name, scope: _Scope) -> None:
         if isinstance(node.ctx, ast.Load):
             self.loads.update(dict.fromkeys(self._starts(node.id, scope)))
+            self.alters |= node.id in MUTATORS  # append = rows.append
 
     def _attribute(self, node: ast.Attribute, scope: _Scope) -> None:
         owners = self._paths(node.value, scope)
