@@ -17,6 +17,8 @@ KINDS = {
     "function": "def f(): return {}",
     "lambda": "f = lambda: {}",
     "second lambda on a line": "g, f = (lambda: 0), (lambda: {})",
+    "lambda of the second statement on a line": "g = lambda: 0; f = lambda: {}",
+    "lambda after a long statement": "g = [\n    lambda: 0,\n]; f = lambda: {}",
     "lambda in a lambda": "f = (lambda: lambda: {})()",
     "lambda as an argument": "f = dict(a=lambda: 0, b=lambda x=(lambda: 1): {})['b']",
     "lambda on several lines": "f = (\n    lambda:\n    {}\n)",

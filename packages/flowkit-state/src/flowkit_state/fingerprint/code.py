@@ -9,8 +9,11 @@ import __future__
 
 import ast
 import linecache
+import os
 import warnings
 import weakref
+from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from threading import Lock
 from types import CodeType
@@ -19,6 +22,7 @@ from flowkit_state.fingerprint.data_flow import FUNCTIONS, DataFlow, loads_of_co
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from flowkit_state.fingerprint.data_flow import Function, Path
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 _FUTURES = 0
 for _name in __future__.all_feature_names:
     _FUTURES |= getattr(__future__, _name).compiler_flag
-_MAX_FILES = 128  # whose syntax trees are kept
+_MAX_FILES = 256  # whose code is kept
 # Fields of a syntax tree without effect on results. Those of arguments and of functions: annotations.
 _IGNORED = {"ctx": ast.AST, "kind": ast.Constant, "type_comment": ast.AST, "returns": ast.AST, "annotation": ast.arg}
 
@@ -153,23 +157,22 @@ def _joined(parts: list[ast.expr]) -> list[ast.expr]:
 
 
 class _Module:
-    """The source of a file, its syntax tree and the code that it compiles to."""
+    """The source of a file and the code that it compiles to. Its syntax tree is not kept, because it is large."""
 
     def __init__(self, lines: list[str], flags: int) -> None:
         self.lines, self.flags = lines, flags
-        with _parsing, warnings.catch_warnings():  # those about its syntax were given when it was imported
-            warnings.simplefilter("ignore")
-            self._statements = ast.parse("".join(lines)).body
-            tree = ast.Module(self._statements, [])
+        text = "".join(lines)
+        with _silent():
+            tree = ast.parse(text)
             # Statements of notebooks may await.
             compiled = compile(tree, "", "exec", flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        self._blocks = [*_blocks(tree.body, text.split("\n"))]
         self._codes: dict[str, list[CodeType]] = {}
         codes = [compiled]
         while codes:
             code = codes.pop()
             self._codes.setdefault(code.co_qualname, []).append(code)
             codes += [each for each in code.co_consts if isinstance(each, CodeType)]
-        self._functions: dict[int, list[tuple[int, str, Function, str]]] = {}
 
     def find(self, code: CodeType) -> tuple[Function, str] | None:
         """Return the function that compiles to `code`, and the name of the class around it; None if there is none.
@@ -184,9 +187,10 @@ class _Module:
 
     def _node(self, code: CodeType) -> tuple[Function, str] | None:
         line = code.co_firstlineno
+        block = next((text, first) for first, last, text in self._blocks if first <= line <= last)
         nodes = [
             (function, class_name)
-            for first, name, function, class_name in self._functions_around(line)
+            for first, name, function, class_name in _functions(*block)
             if first == line and name == code.co_name
         ]
         if len(nodes) > 1:  # several lambdas on one line
@@ -194,27 +198,56 @@ class _Module:
             nodes.sort(key=lambda each: _span(each[0]))
         return nodes[-1] if nodes else None  # the innermost lambda begins last
 
-    def _functions_around(self, line: int) -> list[tuple[int, str, Function, str]]:
-        """Return the first line, the name, the node and the class of each function in the top-level statement there."""
-        index, statement = next(
-            (index, each)
-            for index, each in enumerate(self._statements)
-            if _first_line(each) <= line <= (each.end_lineno or line)
-        )
-        if index not in self._functions:
-            found = self._functions[index] = []
-            todo: list[tuple[ast.AST, str]] = [(statement, "")]
-            while todo:
-                node, class_name = todo.pop()
-                if isinstance(node, FUNCTIONS):
-                    found.append((_first_line(node), getattr(node, "name", "<lambda>"), node, class_name))
-                inside = node.name if isinstance(node, ast.ClassDef) else class_name
-                todo.extend((child, inside) for child in ast.iter_child_nodes(node))
-        return self._functions[index]
+
+def _blocks(statements: list[ast.stmt], lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield the first and the last line and the text of each statement, or of several that share a line."""
+    first = last = 0
+    for statement in statements:
+        begin = _first_line(statement)
+        if begin > last:
+            if last:
+                yield first, last, "\n".join(lines[first - 1 : last])
+            first = begin
+        last = max(last, statement.end_lineno or begin)
+    if last:
+        yield first, last, "\n".join(lines[first - 1 : last])
+
+
+@lru_cache(maxsize=32)
+def _functions(text: str, first_line: int) -> list[tuple[int, str, Function, str]]:
+    """Return the first line, the name, the node and the name of the class of each function in statements."""
+    with _silent():
+        todo: list[tuple[ast.AST, str]] = [(ast.parse("\n" * (first_line - 1) + text), "")]
+    found = []
+    while todo:
+        node, class_name = todo.pop()
+        if isinstance(node, FUNCTIONS):
+            found.append((_first_line(node), getattr(node, "name", "<lambda>"), node, class_name))
+        inside = node.name if isinstance(node, ast.ClassDef) else class_name
+        todo.extend((child, inside) for child in ast.iter_child_nodes(node))
+    return found
 
 
 _modules: dict[str, _Module] = {}
-_parsing = Lock()  # `catch_warnings` is not thread-safe
+_lock = Lock()  # `catch_warnings` is not thread-safe
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ignore warnings: those about the syntax of a file were given when it was imported."""
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked process: another thread of its parent may have held it."""
+    global _lock
+    _lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def _find(code: CodeType, namespace: dict[str, Any]) -> tuple[Function, str] | None:
