@@ -194,7 +194,7 @@ def extras(session: nox.Session) -> None:
     """Test what needs optional packages: cloudpickle and IPython."""
     session.install(*PYTEST, *COMPANIONS)
     install_wheels(session, ALL)
-    run_pytest(session, ALL, "tests/exec/test_process_cloudpickle.py")
+    run_pytest(session, ALL, "tests/exec/process/test_cloudpickle.py")
     run_pytest(session, ALL, "tests/docs/test_promise.py", "-k", "ipython")
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-# A worker process inherits sys.path, so it finds pipelines.py here as the tests do.
-sys.path.insert(0, str(Path(__file__).parent))
+# Worker processes inherit sys.path, so they import the helpers as the tests do.
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from variants import EVERY, LOCAL, made
+from executor_fixtures import EVERY, LOCAL, made
 
 # What cloudpickle carries is tested where it is installed: nothing of flowkit needs it.
-collect_ignore = [] if importlib.util.find_spec("cloudpickle") else ["test_process_cloudpickle.py"]
+collect_ignore = [] if importlib.util.find_spec("cloudpickle") else ["process/test_cloudpickle.py"]
 
 executor = made(EVERY)
 local_executor = made(LOCAL)
@@ -25,7 +25,7 @@ wide_executor = made({name: EVERY[name] for name in ("thread-2", "thread-8", "pr
 @pytest.fixture(scope="module")
 def guard(request):
     """The process in which the guarded tests of a file run."""
-    from harness import Guard
+    from subprocess_harness import Guard
 
     guard = Guard(request.path)
     yield guard

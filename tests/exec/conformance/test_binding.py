@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 
-import bindings as b
+import binding_tasks as b
 import pytest
 
 from flowkit_core import DAG, Group, Task

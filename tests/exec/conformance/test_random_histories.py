@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from histories import check, note, recorded
+from executor_fixtures import EVERY, LOCAL, PROCESS, made
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from variants import EVERY, LOCAL, PROCESS, made
+from run_histories import check, note, recorded
 
 from flowkit_core import SerialExecutor
 

@@ -13,7 +13,7 @@ import sys
 from textwrap import dedent
 
 import pytest
-from harness import PROC, SECONDS, Program, until
+from subprocess_harness import PROC, SECONDS, Program, until
 
 pytestmark = pytest.mark.slow
 

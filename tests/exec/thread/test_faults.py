@@ -12,7 +12,7 @@ import threading
 import weakref
 
 import pytest
-from harness import Program, guarded, until
+from subprocess_harness import Program, guarded, until
 
 from flowkit_core import DAG, ExecutorError, Run, Task, TaskFailed, TaskRetrying, TaskStarted, TaskSucceeded
 from flowkit_exec import ThreadExecutor

@@ -6,7 +6,7 @@ import subprocess
 from textwrap import dedent
 
 import pytest
-from harness import Program
+from subprocess_harness import Program
 
 SESSION = """
 import dataclasses, enum, pickle, threading, time

@@ -25,9 +25,9 @@ from time import monotonic
 from types import SimpleNamespace
 from urllib.error import HTTPError
 
-import faults
+import faulty_tasks
 import pytest
-from harness import PROC, guarded, until
+from subprocess_harness import PROC, guarded, until
 
 from flowkit_core import (
     DAG,
@@ -54,7 +54,7 @@ def run(executor, *tasks, **options):
 
 def outcome(executor, task, **options):
     """Run a task among others, which must not suffer from it; return what it raised, or its result."""
-    others = [Task(faults.ok, name=f"other_{number}") for number in range(6)]
+    others = [Task(faulty_tasks.ok, name=f"other_{number}") for number in range(6)]
     results = run(executor, *others[:3], task, *others[3:], fail_fast=False, raise_on_failure=False, **options)
     assert {name: value for name, value in results.items() if name != task.name} == dict.fromkeys(
         (other.name for other in others), "ok"
@@ -110,7 +110,7 @@ def text_of(error):
 @guarded
 def test_a_dying_worker_costs_its_own_task_only(executor, how):
     """The error names the task, the process and what ended it; exit code 0 is no success."""
-    error = outcome(executor, Task(faults.victim), params={"how": how})
+    error = outcome(executor, Task(faulty_tasks.victim), params={"how": how})
     assert type(error) is WorkerDiedError
     number = getattr(signal, how) if how.startswith("SIG") else None
     assert (error.task, error.signal, error.exitcode) == (
@@ -121,16 +121,16 @@ def test_a_dying_worker_costs_its_own_task_only(executor, how):
     assert error.pid != os.getpid()
     assert "'victim'" in str(error)
     assert (how if number else f"code {how}") in str(error)
-    assert outcome(executor, Task(faults.pid)) != error.pid
+    assert outcome(executor, Task(faulty_tasks.pid)) != error.pid
 
 
 @guarded
 def test_results_that_were_sent_before_the_death_count():
     """They are read before the worker is given up."""
-    before = [Task(faults.ok, name=f"before_{number}") for number in range(50)]
-    large = Task(faults.buffer, name="large")
-    after = [Task(faults.ok, name=f"after_{number}") for number in range(50)]
-    tasks = [*before, large, Task(faults.victim), *after]
+    before = [Task(faulty_tasks.ok, name=f"before_{number}") for number in range(50)]
+    large = Task(faulty_tasks.buffer, name="large")
+    after = [Task(faulty_tasks.ok, name=f"after_{number}") for number in range(50)]
+    tasks = [*before, large, Task(faulty_tasks.victim), *after]
     with ProcessExecutor(max_workers=1) as executor:
         results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL"})
     assert list(results.failed) == ["victim"]
@@ -141,8 +141,8 @@ def test_results_that_were_sent_before_the_death_count():
 def test_what_was_queued_behind_a_death_runs_once(executor, tmp_path):
     """Elsewhere, and not twice."""
     path = str(tmp_path / "tallies")
-    tasks = [Task(faults.tally, name=f"task_{number}") for number in range(40)]
-    deaths = [Task(faults.victim, name=f"victim_{number}") for number in range(3)]
+    tasks = [Task(faulty_tasks.tally, name=f"task_{number}") for number in range(40)]
+    deaths = [Task(faulty_tasks.victim, name=f"victim_{number}") for number in range(3)]
     tasks[10:10], tasks[20:20], tasks[30:30] = deaths[:1], deaths[1:2], deaths[2:]
     results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL", "tallies": path})
     assert set(results.failed) == {"victim_0", "victim_1", "victim_2"}
@@ -159,8 +159,8 @@ def test_an_idle_worker_that_dies_is_replaced(executor):
     try:
         for _ in range(3):
             handler.texts.clear()
-            os.kill(worker := run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
-            assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            os.kill(worker := run(executor, Task(faulty_tasks.pid))["pid"], signal.SIGKILL)
+            assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
             text = f"Idle worker process {worker} was killed by SIGKILL; it is replaced when needed."
             assert handler.texts.count(text) == 1
     finally:
@@ -171,7 +171,7 @@ def test_an_idle_worker_that_dies_is_replaced(executor):
 @guarded
 def test_retries_apply_to_deaths(executor, tmp_path):
     """A death is one failed attempt."""
-    task = Task(faults.mortal, retries=3, delay=0)
+    task = Task(faulty_tasks.mortal, retries=3, delay=0)
     assert outcome(executor, task, params={"tries": str(tmp_path / "tries"), "deaths": 2}) == 3
 
 
@@ -179,7 +179,7 @@ def test_retries_apply_to_deaths(executor, tmp_path):
 def test_an_endless_killer_stops_after_its_attempts(executor, tmp_path):
     """And retry_on sees the death as any other error."""
     path = tmp_path / "tries"
-    task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
+    task = Task(faulty_tasks.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
     error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
     assert error.exitcode == 9
     assert "flowkit: 3 workers have died while they ran task 'mortal'" in error.__notes__
@@ -194,7 +194,7 @@ def test_an_endless_killer_stops_after_its_attempts(executor, tmp_path):
 @guarded
 def test_a_fault_while_a_call_is_unpickled(executor, fault):
     """Or a death there: the task's own."""
-    error = outcome(executor, Task(faults.take), params={"value": faults.Trap("unpickling", fault)})
+    error = outcome(executor, Task(faulty_tasks.take), params={"value": faulty_tasks.Trap("unpickling", fault)})
     if fault in ("SIGKILL", "0"):
         assert type(error) is WorkerDiedError
     else:
@@ -210,7 +210,7 @@ SPRUNG = {"raise": "RuntimeError: sprung", "exit": "SystemExit: sprung", "mute":
 @guarded
 def test_a_fault_while_a_call_is_pickled(executor, fault):
     """The error names the task and the parameter."""
-    error = outcome(executor, Task(faults.take), params={"value": faults.Trap("pickling", fault)})
+    error = outcome(executor, Task(faulty_tasks.take), params={"value": faulty_tasks.Trap("pickling", fault)})
     assert type(error) is SerializationError
     assert (error.task, error.what) == ("take", "argument")
     assert "'value' is a Trap" in str(error)
@@ -223,20 +223,20 @@ def test_a_fault_while_a_task_runs(executor, fault):
     """An exit or an interrupt is the task's, and not the caller's; it ends the run all the same."""
     kinds = {"raise": RuntimeError, "exit": SystemExit, "interrupt": KeyboardInterrupt}
     try:
-        run(executor, Task(faults.run_into), params={"fault": fault})
+        run(executor, Task(faulty_tasks.run_into), params={"fault": fault})
     except BaseException as error:
         assert type(error) is kinds.get(fault, WorkerDiedError)
         assert error.flowkit_results.states == {"run_into": "failed"}
     else:
         pytest.fail("nothing was raised")
-    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit", "interrupt", "mute", "SIGKILL", "0"])
 @guarded
 def test_a_fault_while_a_result_is_pickled(executor, fault):
     """The error names the task and the type of the result."""
-    error = outcome(executor, Task(faults.make_trap), params={"place": "pickling", "fault": fault})
+    error = outcome(executor, Task(faulty_tasks.make_trap), params={"place": "pickling", "fault": fault})
     if fault in ("SIGKILL", "0"):
         assert type(error) is WorkerDiedError
     else:
@@ -249,8 +249,8 @@ def test_a_fault_while_a_result_is_pickled(executor, fault):
 @guarded
 def test_a_fault_while_a_result_is_unpickled(executor, fault):
     """What came with it arrives, and what stands below it does not run, nor anything twice."""
-    start = Task(faults.make_trap)
-    below = Task(faults.take)
+    start = Task(faulty_tasks.make_trap)
+    below = Task(faulty_tasks.take)
     start >> below
     error = outcome(executor, start, params={"place": "unpickling", "fault": fault})
     assert type(error) is SerializationError
@@ -263,20 +263,20 @@ def test_a_fault_while_a_result_is_unpickled(executor, fault):
 @guarded
 def test_a_value_whose_type_has_no_name(executor):
     """As an argument and as a result: the error says what can be said."""
-    error = outcome(executor, Task(faults.take), params={"value": faults.Nameless()})
+    error = outcome(executor, Task(faulty_tasks.take), params={"value": faulty_tasks.Nameless()})
     assert "'value' is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
-    error = outcome(executor, Task(faults.make_nameless))
+    error = outcome(executor, Task(faulty_tasks.make_nameless))
     assert "is a <unprintable>, which cannot be pickled (NoText: <unprintable>)" in str(error)
 
 
 @guarded
 def test_what_follows_a_result_that_cannot_be_unpickled_is_ended(executor):
     """It was sent along as one chain, may have begun, and would never end: nobody wants it any more."""
-    bad, endless = Task(faults.hand_over_trap), Task(faults.endless)
+    bad, endless = Task(faulty_tasks.hand_over_trap), Task(faulty_tasks.endless)
     bad >> endless
     results = run(executor, endless, fail_fast=False, raise_on_failure=False)
     assert results.states == {"hand_over_trap": "failed", "endless": "upstream_failed"}
-    assert outcome(executor, Task(faults.pid)) != os.getpid()
+    assert outcome(executor, Task(faulty_tasks.pid)) != os.getpid()
 
 
 @guarded
@@ -285,9 +285,11 @@ def test_a_result_that_cannot_be_unpickled_leaves_other_chains_alone(tmp_path):
     path = tmp_path / "tallies"
     ends = []
     for number in range(20):
-        start, middle, end = (Task(faults.tally, name=f"{place}_{number}") for place in ("start", "middle", "end"))
+        start, middle, end = (
+            Task(faulty_tasks.tally, name=f"{place}_{number}") for place in ("start", "middle", "end")
+        )
         if number % 5 == 0:
-            start = Task(faults.make_trap, name=f"start_{number}")
+            start = Task(faulty_tasks.make_trap, name=f"start_{number}")
         start >> middle >> end
         ends.append(end)
     with ProcessExecutor(max_workers=1) as executor:
@@ -304,8 +306,8 @@ def test_a_result_that_cannot_be_unpickled_leaves_other_chains_alone(tmp_path):
 def test_what_hangs_or_crashes_at_the_end_of_a_worker(fault):
     """Handlers at exit, destructors and threads of a task do not hold up close()."""
     with ProcessExecutor(max_workers=1) as executor:
-        assert run(executor, Task(faults.leave_relic), params={"fault": fault}) == {"leave_relic": fault}
-        worker = run(executor, Task(faults.pid))["pid"]
+        assert run(executor, Task(faulty_tasks.leave_relic), params={"fault": fault}) == {"leave_relic": fault}
+        worker = run(executor, Task(faulty_tasks.pid))["pid"]
     assert gone(worker)
 
 
@@ -330,8 +332,8 @@ def test_what_hangs_or_crashes_at_the_end_of_a_worker(fault):
 @guarded
 def test_an_odd_exception_comes_back_as_itself(executor, kind, args, expected):
     """Its type, its arguments, its attributes and its notes."""
-    error = outcome(executor, Task(faults.raise_it), params={"kind": kind, "args": args})
-    assert type(error) is getattr(faults, kind)
+    error = outcome(executor, Task(faulty_tasks.raise_it), params={"kind": kind, "args": args})
+    assert type(error) is getattr(faulty_tasks, kind)
     assert error.args == expected
     if kind == "TwoArguments":
         assert error.code == 7
@@ -343,15 +345,15 @@ def test_an_odd_exception_comes_back_as_itself(executor, kind, args, expected):
         assert error.number == 7
         assert "lock" in error.__notes__[0]
     if kind not in ("NoText", "ExitText"):
-        assert "faults.py" in text_of(error)
+        assert "faulty_tasks.py" in text_of(error)
 
 
 @pytest.mark.parametrize(
     ("task", "params"),
     [
-        (faults.raise_local, {}),
-        (faults.raise_it, {"kind": "NoName", "args": ("x",)}),
-        (faults.raise_it, {"kind": "Exotic", "args": None}),
+        (faulty_tasks.raise_local, {}),
+        (faulty_tasks.raise_it, {"kind": "NoName", "args": ("x",)}),
+        (faulty_tasks.raise_it, {"kind": "Exotic", "args": None}),
     ],
     ids=["local", "no name", "exotic"],
 )
@@ -363,9 +365,9 @@ def test_an_exception_that_cannot_come_back_has_a_stand_in(executor, task, param
     error = outcome(executor, Task(task), params=params)
     assert isinstance(error, RemoteTaskError)
     assert error.task == task.__name__
-    if task is faults.raise_local:
+    if task is faulty_tasks.raise_local:
         assert isinstance(error, ValueError)
-        assert (error.type_name, error.text) == ("faults.raise_local.<locals>.Local", "from a function")
+        assert (error.type_name, error.text) == ("faulty_tasks.raise_local.<locals>.Local", "from a function")
         assert 'raise Local("from a function")' in error.traceback_text
 
 
@@ -373,27 +375,27 @@ def test_an_exception_that_cannot_come_back_has_a_stand_in(executor, task, param
 def test_a_stand_in_is_caught_by_what_is_above_the_original(executor, tmp_path):
     """By except and by retry_on, as in threads: by the nearest class that can be imported and is an exception."""
     params = {"path": str(tmp_path / "tries"), "failures": 2}
-    task = Task(faults.raise_local_until, retries=2, delay=0, retry_on=ValueError)
+    task = Task(faulty_tasks.raise_local_until, retries=2, delay=0, retry_on=ValueError)
     assert outcome(executor, task, params=params) == 3
     params["path"] += "_not"
     error = outcome(executor, task.with_options(retry_on=KeyError), params=params)
     assert isinstance(error, ValueError)
     assert Path(params["path"]).stat().st_size == 1
-    error = outcome(executor, Task(faults.raise_local_mixed))
+    error = outcome(executor, Task(faulty_tasks.raise_local_mixed))
     assert isinstance(error, RemoteTaskError)
-    assert isinstance(error, faults.OwnMessage)
-    assert not isinstance(error, faults.Point)
+    assert isinstance(error, faulty_tasks.OwnMessage)
+    assert not isinstance(error, faulty_tasks.Point)
 
 
 @guarded
 def test_an_exception_with_slots(executor):
     """What is in them arrives, or a note says that it could not."""
-    error = outcome(executor, Task(faults.raise_slotted), params={"locked": False})
-    assert type(error) is faults.Slotted
+    error = outcome(executor, Task(faulty_tasks.raise_slotted), params={"locked": False})
+    assert type(error) is faulty_tasks.Slotted
     assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
     assert not hasattr(error, "unset")
     assert not any("not sent from the worker" in note for note in error.__notes__)
-    error = outcome(executor, Task(faults.raise_slotted), params={"locked": True})
+    error = outcome(executor, Task(faulty_tasks.raise_slotted), params={"locked": True})
     assert (error.args, error.code, error.private(), error.note) == (("slotted",), 9, 8, "in the dict")
     assert error.lock is None
     assert "not sent from the worker process, because it cannot be pickled: lock" in error.__notes__[0]
@@ -402,14 +404,14 @@ def test_an_exception_with_slots(executor):
 @guarded
 def test_an_exception_whose_pickling_ends_the_process(executor):
     """Costs that task."""
-    error = outcome(executor, Task(faults.raise_it), params={"kind": "Dying", "args": ("x",)})
+    error = outcome(executor, Task(faulty_tasks.raise_it), params={"kind": "Dying", "args": ("x",)})
     assert (type(error), error.exitcode) == (WorkerDiedError, 5)
 
 
 @guarded
 def test_an_exception_that_counts_on_what_cannot_travel(executor):
     """As the HTTPError of the standard library: it can be shown, asked, and judged by retry_on."""
-    task = Task(faults.raise_http, retries=2, delay=0, retry_on=lambda error: error.code >= 500)
+    task = Task(faulty_tasks.raise_http, retries=2, delay=0, retry_on=lambda error: error.code >= 500)
     results = run(executor, task, raise_on_failure=False)
     error = results.failed["raise_http"]
     assert type(error) is HTTPError
@@ -423,7 +425,7 @@ def test_an_exception_that_counts_on_what_cannot_travel(executor):
 @guarded
 def test_what_of_an_exception_cannot_travel_is_told(executor):
     """The rest arrives."""
-    error = outcome(executor, Task(faults.raise_locked))
+    error = outcome(executor, Task(faulty_tasks.raise_locked))
     assert type(error) is ValueError
     assert error.args[0] == "locked"
     assert "lock" in error.args[1]
@@ -433,34 +435,34 @@ def test_what_of_an_exception_cannot_travel_is_told(executor):
 @guarded
 def test_causes_and_contexts_come_back(executor):
     """As exceptions, not only as text."""
-    error = outcome(executor, Task(faults.raise_chain))
+    error = outcome(executor, Task(faulty_tasks.raise_chain))
     assert type(error) is TypeError
-    assert type(error.__context__) is faults.OwnMessage
+    assert type(error.__context__) is faulty_tasks.OwnMessage
     assert type(error.__context__.__cause__) is KeyError
-    circle = outcome(executor, Task(faults.raise_circle))
+    circle = outcome(executor, Task(faulty_tasks.raise_circle))
     assert (type(circle), circle.args) == (ValueError, ("one",))
 
 
 @guarded
 def test_the_members_of_a_group(executor):
     """Come back as any exception does: as themselves, with notes and causes; or with a stand-in."""
-    error = outcome(executor, Task(faults.raise_group))
+    error = outcome(executor, Task(faulty_tasks.raise_group))
     assert (type(error), error.message) == (ExceptionGroup, "several")
     odd, plain, (local,) = *error.exceptions[:2], error.exceptions[2].exceptions
-    assert (type(odd), str(odd), odd.code) == (faults.TwoArguments, "7: odd", 7)
+    assert (type(odd), str(odd), odd.code) == (faulty_tasks.TwoArguments, "7: odd", 7)
     assert (type(plain), str(plain)) == (ValueError, "plain")
     assert [type(member.__cause__) for member in (odd, plain)] == [KeyError, KeyError]
     assert [member.__notes__ for member in (odd, plain)] == [["a note on TwoArguments"], ["a note on ValueError"]]
     assert isinstance(local, RemoteTaskError)
     assert isinstance(local, LookupError)
     assert (local.task, local.text) == ("raise_group", "local")
-    assert "faults.py" in str(error.__cause__)
+    assert "faulty_tasks.py" in str(error.__cause__)
 
 
 @guarded
 def test_a_long_message(executor):
     """It arrives whole."""
-    error = outcome(executor, Task(faults.raise_long))
+    error = outcome(executor, Task(faulty_tasks.raise_long))
     assert type(error) is ValueError
     assert len(str(error)) == 20_000_000
 
@@ -469,7 +471,7 @@ def test_a_long_message(executor):
 def test_a_condition_that_leaves(executor):
     """SystemExit out of when= is the task's failure."""
     with pytest.raises(SystemExit):
-        run(executor, Task(faults.ok, when=lambda: sys.exit(3)))
+        run(executor, Task(faulty_tasks.ok, when=lambda: sys.exit(3)))
 
 
 # Values
@@ -492,10 +494,10 @@ def test_a_condition_that_leaves(executor):
         (1, [2, {3: {4}}]),
         range(5),
         Ellipsis,
-        faults.Color.RED,
-        faults.Point(1, 2),
+        faulty_tasks.Color.RED,
+        faulty_tasks.Point(1, 2),
         int,
-        faults.Point,
+        faulty_tasks.Point,
         len,
     ],
     ids=lambda value: type(value).__name__,
@@ -503,7 +505,7 @@ def test_a_condition_that_leaves(executor):
 @guarded
 def test_a_value_comes_back_as_it_went(executor, value):
     """Equal and of its own type, small or large."""
-    found = run(executor, Task(faults.echo), params={"value": value})["echo"]
+    found = run(executor, Task(faulty_tasks.echo), params={"value": value})["echo"]
     assert type(found) is type(value)
     assert found == value
 
@@ -511,7 +513,7 @@ def test_a_value_comes_back_as_it_went(executor, value):
 @guarded
 def test_large_values_both_ways_at_once(executor):
     """More than any pipe holds, to and from two workers that are both sending."""
-    tasks = [Task(faults.double, name=f"task_{number}") for number in range(4)]
+    tasks = [Task(faulty_tasks.double, name=f"task_{number}") for number in range(4)]
     data = bytes(range(256)) * 40_000
     results = run(executor, *tasks, params={"data": data})
     assert all(value == data + data for value in results.values())
@@ -533,42 +535,44 @@ class Known:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("task", [faults.size, faults.size_of])
+@pytest.mark.parametrize("task", [faulty_tasks.size, faulty_tasks.size_of])
 @guarded
 def test_a_large_value_of_the_caller_is_pickled_once(executor, task):
     """However many tasks it goes to, by position or by name: they find it in shared memory."""
     pickled = []
     for count in (2, 40):
-        faults.Counted.pickled = 0
+        faulty_tasks.Counted.pickled = 0
         tasks = [Task(task, name=f"task_{number}") for number in range(count)]
-        value = faults.Counted()
-        if task is faults.size:
-            Task(faults.ok, cache=Known(value)) >> tasks
-        results = run(executor, *tasks, params={} if task is faults.size else {"value": value})
-        assert {results[task.name] for task in tasks} == {faults.LARGE}
-        pickled.append(faults.Counted.pickled)
+        value = faulty_tasks.Counted()
+        if task is faulty_tasks.size:
+            Task(faulty_tasks.ok, cache=Known(value)) >> tasks
+        results = run(executor, *tasks, params={} if task is faulty_tasks.size else {"value": value})
+        assert {results[task.name] for task in tasks} == {faulty_tasks.LARGE}
+        pickled.append(faulty_tasks.Counted.pickled)
     assert pickled[0] == pickled[1] <= 3
 
 
 @guarded
 def test_a_shared_value_is_each_tasks_own(executor):
     """What one changes, no other sees."""
-    start = Task(faults.buffer)
-    tasks = [Task(faults.spoil, name=f"task_{number}") for number in range(40)]
+    start = Task(faulty_tasks.buffer)
+    tasks = [Task(faulty_tasks.spoil, name=f"task_{number}") for number in range(40)]
     start >> tasks
     results = run(executor, *tasks)
     assert [results[task.name] for task in tasks] == [1] * 40
-    assert bytes(results["buffer"].data) == b"\1" * faults.LARGE
+    assert bytes(results["buffer"].data) == b"\1" * faulty_tasks.LARGE
 
 
 @guarded
 def test_the_same_large_value_twice(executor):
     """In one call: it is put into shared memory once, and nothing of it stays open."""
-    value = faults.Counted()
-    params = {"large": value, "same": value, "small": faults.Counted(1)}
-    run(executor, Task(faults.ok))
+    value = faulty_tasks.Counted()
+    params = {"large": value, "same": value, "small": faulty_tasks.Counted(1)}
+    run(executor, Task(faulty_tasks.ok))
     before = at_rest()
-    assert run(executor, Task(faults.sizes), params=params) == {"sizes": [faults.LARGE, faults.LARGE, 1]}
+    assert run(executor, Task(faulty_tasks.sizes), params=params) == {
+        "sizes": [faulty_tasks.LARGE, faulty_tasks.LARGE, 1]
+    }
     assert descriptors() == before
 
 
@@ -576,7 +580,10 @@ def test_the_same_large_value_twice(executor):
 @guarded
 def test_many_large_values_into_one(executor, count):
     """More than descriptors fit into a message."""
-    sources, end = [Task(faults.buffer, name=f"buffer_{number}") for number in range(count)], Task(faults.total)
+    sources, end = (
+        [Task(faulty_tasks.buffer, name=f"buffer_{number}") for number in range(count)],
+        Task(faulty_tasks.total),
+    )
     sources >> end
     assert run(executor, end)["total"] == count
 
@@ -587,13 +594,16 @@ def test_many_large_values_and_few_descriptors(executor):
     old = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, old[1]))
     try:
-        sources, end = [Task(faults.buffer, name=f"buffer_{number}") for number in range(200)], Task(faults.total)
+        sources, end = (
+            [Task(faulty_tasks.buffer, name=f"buffer_{number}") for number in range(200)],
+            Task(faulty_tasks.total),
+        )
         sources >> end
         results = run(executor, end)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
     assert results["total"] == 200
-    assert all(len(value.data) == faults.LARGE for name, value in results.items() if name != "total")
+    assert all(len(value.data) == faulty_tasks.LARGE for name, value in results.items() if name != "total")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="platform: limits mean other things elsewhere")
@@ -602,8 +612,8 @@ def test_many_large_values_and_few_descriptors(executor):
 def test_resources_that_are_short_in_a_worker(name, soft):
     """A large result takes another way; a MemoryError is the task's."""
     with ProcessExecutor(max_workers=1) as executor:
-        result = outcome(executor, Task(faults.limited), params={"name": name, "soft": soft})
-    assert type(result) is MemoryError if name == "RLIMIT_AS" else result == bytes(faults.LARGE)
+        result = outcome(executor, Task(faulty_tasks.limited), params={"name": name, "soft": soft})
+    assert type(result) is MemoryError if name == "RLIMIT_AS" else result == bytes(faulty_tasks.LARGE)
 
 
 # Manners
@@ -612,14 +622,14 @@ def test_resources_that_are_short_in_a_worker(name, soft):
 @guarded
 def test_a_task_that_closes_the_streams(executor):
     """The worker goes on."""
-    assert outcome(executor, Task(faults.close_streams)) == "closed"
+    assert outcome(executor, Task(faulty_tasks.close_streams)) == "closed"
 
 
 @guarded
 def test_a_task_that_closes_all_descriptors(executor):
     """Its worker has lost the run, so that is the end of it."""
-    assert type(outcome(executor, Task(faults.close_descriptors))) is WorkerDiedError
-    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    assert type(outcome(executor, Task(faulty_tasks.close_descriptors))) is WorkerDiedError
+    assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @guarded
@@ -627,7 +637,7 @@ def test_a_task_that_moves(tmp_path):
     """Folder, environment and signal handlers are its worker's alone; that it ignores SIGTERM does not save it."""
     here = Path.cwd()
     with ProcessExecutor(max_workers=1) as executor:
-        worker = outcome(executor, Task(faults.move), params={"folder": str(tmp_path)})
+        worker = outcome(executor, Task(faulty_tasks.move), params={"folder": str(tmp_path)})
     assert gone(worker)
     assert Path.cwd() == here
     assert "FLOWKIT_TEST_MOVED" not in os.environ
@@ -637,25 +647,25 @@ def test_a_task_that_moves(tmp_path):
 @guarded
 def test_a_warm_worker_is_where_the_caller_is(tmp_path):
     """Whatever a task has changed: the next of the same run shares that, the next run does not."""
-    first, second = Task(faults.move_away), Task(faults.is_moved)
+    first, second = Task(faulty_tasks.move_away), Task(faulty_tasks.is_moved)
     first >> second
     here = Path.cwd()
     with ProcessExecutor(max_workers=1) as executor:
-        before = run(executor, Task(faults.surroundings))["surroundings"]
+        before = run(executor, Task(faulty_tasks.surroundings))["surroundings"]
         results = run(executor, second, params={"path": str(tmp_path / "gone")})
         assert results["is_moved"] == "1"
-        assert run(executor, Task(faults.surroundings))["surroundings"] == before
+        assert run(executor, Task(faulty_tasks.surroundings))["surroundings"] == before
         assert before == (str(here), {**os.environ, "FLOWKIT_DEPTH": "1"}, sys.path, sys.argv)
         try:
             os.chdir(tmp_path)
             os.environ["FLOWKIT_TEST_HERE"] = "1"
             sys.argv.append("more")
-            found = run(executor, Task(faults.surroundings))["surroundings"]
+            found = run(executor, Task(faulty_tasks.surroundings))["surroundings"]
             assert found == (str(Path.cwd()), {**os.environ, "FLOWKIT_DEPTH": "1"}, sys.path, sys.argv)
         finally:
             os.chdir(here)
             del os.environ["FLOWKIT_TEST_HERE"], sys.argv[-1]
-        assert run(executor, Task(faults.pid))["pid"] == results["move_away"]
+        assert run(executor, Task(faulty_tasks.pid))["pid"] == results["move_away"]
 
 
 @guarded
@@ -664,18 +674,18 @@ def test_a_folder_that_a_worker_cannot_enter(tmp_path):
     here, ran = Path.cwd(), tmp_path / "ran"
     params = {"tallies": str(ran)}
     with ProcessExecutor(max_workers=1) as executor:
-        run(executor, Task(faults.ok))
+        run(executor, Task(faulty_tasks.ok))
         try:
             os.chdir(tmp_path)
             while len(str(Path.cwd())) <= os.pathconf("/", "PC_PATH_MAX"):
                 Path("x" * 200).mkdir()
                 os.chdir("x" * 200)
             with pytest.raises(ExecutorError, match="cannot enter the current folder"):
-                run(executor, Task(faults.tally), params=params)
+                run(executor, Task(faulty_tasks.tally), params=params)
             assert not ran.exists()
         finally:
             os.chdir(here)
-        assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+        assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @guarded
@@ -683,12 +693,12 @@ def test_a_folder_that_was_removed(executor, tmp_path):
     """No worker can get there: one error, and nothing runs elsewhere."""
     here, folder, ran = Path.cwd(), tmp_path / "folder", tmp_path / "ran"
     folder.mkdir()
-    run(executor, Task(faults.ok))
+    run(executor, Task(faulty_tasks.ok))
     try:
         os.chdir(folder)
         folder.rmdir()
         with pytest.raises(ExecutorError, match="folder of this process was removed"):
-            run(executor, Task(faults.tally), params={"tallies": str(ran)})
+            run(executor, Task(faulty_tasks.tally), params={"tallies": str(ran)})
         assert not ran.exists()
     finally:
         os.chdir(here)
@@ -704,7 +714,7 @@ def test_a_task_that_prints_megabytes():
         os.dup2(nowhere.fileno(), 2)
         try:
             with ProcessExecutor(max_workers=2) as fresh:
-                assert outcome(fresh, Task(faults.shout)) == "shouted"
+                assert outcome(fresh, Task(faulty_tasks.shout)) == "shouted"
         finally:
             os.dup2(keep[0], 1)
             os.dup2(keep[1], 2)
@@ -713,10 +723,10 @@ def test_a_task_that_prints_megabytes():
 @guarded
 def test_endless_recursion(executor):
     """RecursionError, and the worker goes on."""
-    assert type(outcome(executor, Task(faults.recurse))) is RecursionError
+    assert type(outcome(executor, Task(faulty_tasks.recurse))) is RecursionError
 
 
-@pytest.mark.parametrize(("task", "code"), [(faults.fork_and_return, 0), (faults.fork_and_exit, 3)])
+@pytest.mark.parametrize(("task", "code"), [(faulty_tasks.fork_and_return, 0), (faulty_tasks.fork_and_exit, 3)])
 @guarded
 def test_a_task_that_forks(executor, task, code):
     """The copy does not speak for the task."""
@@ -727,7 +737,7 @@ def test_a_task_that_forks(executor, task, code):
 @guarded
 def test_a_task_with_a_pool_of_its_own(executor, method):
     """Workers are not daemonic."""
-    assert outcome(executor, Task(faults.pool), params={"method": method}) == [1, 2]
+    assert outcome(executor, Task(faulty_tasks.pool), params={"method": method}) == [1, 2]
 
 
 @pytest.mark.parametrize("how", ["live", "SIGKILL", "0"])
@@ -736,7 +746,7 @@ def test_what_a_task_has_started_ends_with_its_worker(tmp_path, how):
     """Whether that leaves, or dies."""
     path = tmp_path / "pid"
     with ProcessExecutor(max_workers=1) as executor:
-        outcome(executor, Task(faults.leave_child), params={"path": str(path), "how": how})
+        outcome(executor, Task(faulty_tasks.leave_child), params={"path": str(path), "how": how})
     pid = int(path.read_text())
     until(lambda: gone(pid))
 
@@ -744,12 +754,12 @@ def test_what_a_task_has_started_ends_with_its_worker(tmp_path, how):
 @guarded
 def test_nested_runs(executor):
     """Each level has workers of its own, up to a depth."""
-    pids = outcome(executor, Task(faults.nested), params={"levels": 2})
+    pids = outcome(executor, Task(faulty_tasks.nested), params={"levels": 2})
     assert len(set(pids)) == 3
     os.environ["FLOWKIT_DEPTH"] = "8"
     try:
         with ProcessExecutor(max_workers=1) as deep, pytest.raises(ExecutorError, match="10 deep"):
-            run(deep, Task(faults.nested), params={"levels": 2})
+            run(deep, Task(faulty_tasks.nested), params={"levels": 2})
     finally:
         del os.environ["FLOWKIT_DEPTH"]
 
@@ -760,7 +770,7 @@ def test_a_handler_that_logs_while_the_worker_sends(executor):
     logger = logging.getLogger("flowkit")
     logger.addHandler(handler := Records())
     try:
-        error = outcome(executor, Task(faults.log_while_sending))
+        error = outcome(executor, Task(faulty_tasks.log_while_sending))
     finally:
         logger.removeHandler(handler)
     assert type(error) is ValueError
@@ -774,9 +784,9 @@ def test_falsy_callables_and_methods(executor):
     thread.start()
     try:
         tasks = [
-            Task(faults.Empty(), name="callable"),
-            Task(faults.Empty().method, name="method"),
-            Task(faults.Empty.of_class, name="of_class"),
+            Task(faulty_tasks.Empty(), name="callable"),
+            Task(faulty_tasks.Empty().method, name="method"),
+            Task(faulty_tasks.Empty.of_class, name="of_class"),
         ]
         assert run(executor, *tasks) == {"callable": "called", "method": "method", "of_class": "Empty"}
     finally:
@@ -794,10 +804,13 @@ def test_a_function_that_no_worker_can_have(executor):
         sys.modules["cloudpickle"] = None
         for function, words in (
             (lambda: 1, "is a lambda"),
-            (partial(faults.ok, faults.Trap("pickling", "mute")), "that cannot be pickled (NoText: <unprintable>)"),
+            (
+                partial(faulty_tasks.ok, faulty_tasks.Trap("pickling", "mute")),
+                "that cannot be pickled (NoText: <unprintable>)",
+            ),
         ):
             with pytest.raises(SerializationError) as caught:
-                run(executor, Task(faults.ok), Task(function, name="local"))
+                run(executor, Task(faulty_tasks.ok), Task(function, name="local"))
             assert (caught.value.task, caught.value.what) == ("local", "function")
             assert words in str(caught.value)
             assert "executor='thread'" in str(caught.value)
@@ -832,7 +845,7 @@ def test_a_log_record_arrives_once(executor, name):
     logger.setLevel(logging.INFO)
     spoken = "app.part" if name.startswith("app") else name
     try:
-        tasks = [Task(faults.speak, name=f"speak_{number}") for number in range(3)]
+        tasks = [Task(faulty_tasks.speak, name=f"speak_{number}") for number in range(3)]
         run(executor, *tasks, params={"name": spoken, "level": logging.INFO, "text": "hello"})
         run(executor, *tasks, params={"name": spoken, "level": logging.DEBUG, "text": "quiet"})
     finally:
@@ -851,7 +864,7 @@ def test_a_log_handler_that_fails(executor):
     try:
         with pytest.warns(RuntimeWarning, match="a log handler failed: ZeroDivisionError"):
             assert outcome(
-                executor, Task(faults.speak), params={"name": "app", "level": logging.ERROR, "text": "hello"}
+                executor, Task(faulty_tasks.speak), params={"name": "app", "level": logging.ERROR, "text": "hello"}
             )
     finally:
         logger.removeHandler(handler)
@@ -865,7 +878,10 @@ def test_a_log_record_with_a_value_that_cannot_travel(executor, place):
     logger.addHandler(handler := Records())
     try:
         for fault in ("raise", "exit", "mute"):
-            assert outcome(executor, Task(faults.speak_of_a_trap), params={"place": place, "fault": fault}) == "spoke"
+            assert (
+                outcome(executor, Task(faulty_tasks.speak_of_a_trap), params={"place": place, "fault": fault})
+                == "spoke"
+            )
     finally:
         logger.removeHandler(handler)
     assert handler.texts == (["hello"] * 3 if place == "pickling" else [])
@@ -878,10 +894,10 @@ setting: ContextVar[str] = ContextVar("setting", default="unset")
 def test_conditions_and_retry_on_are_judged_by_the_caller(executor, tmp_path):
     """Lambdas, with the caller's context, and with the exception itself."""
     setting.set("set")
-    start = Task(faults.ok)
-    yes = Task(faults.pid, name="yes", when=lambda value: value == "ok" and setting.get() == "set")
-    no = Task(faults.pid, name="no", when=lambda: setting.get() == "unset")
-    again = Task(faults.count_before, retries=5, delay=0, retry_on=lambda error: error.code < 3)
+    start = Task(faulty_tasks.ok)
+    yes = Task(faulty_tasks.pid, name="yes", when=lambda value: value == "ok" and setting.get() == "set")
+    no = Task(faulty_tasks.pid, name="no", when=lambda: setting.get() == "unset")
+    again = Task(faulty_tasks.count_before, retries=5, delay=0, retry_on=lambda error: error.code < 3)
     start >> yes
     params = {"path": str(tmp_path / "tries"), "fails": 9}
     results = run(executor, yes, no, again, fail_fast=False, raise_on_failure=False, params=params)
@@ -893,7 +909,7 @@ def test_conditions_and_retry_on_are_judged_by_the_caller(executor, tmp_path):
 def test_observers_hear_of_deaths_and_retries(executor, tmp_path):
     """In order, with the attempt."""
     heard = []
-    task = Task(faults.mortal, retries=1, delay=0)
+    task = Task(faulty_tasks.mortal, retries=1, delay=0)
     params = {"tries": str(tmp_path / "tries"), "deaths": 9}
     run(executor, task, raise_on_failure=False, params=params, observers=[heard.append])
     kinds = [
@@ -909,9 +925,9 @@ def test_observers_hear_of_deaths_and_retries(executor, tmp_path):
 def test_uneven_tasks_are_shared_out(executor, tmp_path):
     """An idle worker takes what another has been given and has not begun: else this one would wait for ever."""
     path = str(tmp_path / "tallies")
-    pace = [Task(faults.ok, name=f"pace_{number}") for number in range(100)]
-    last = Task(faults.wait_for_others)
-    others = [Task(faults.tally, name=f"tally_{number}") for number in range(60)]
+    pace = [Task(faulty_tasks.ok, name=f"pace_{number}") for number in range(100)]
+    last = Task(faulty_tasks.wait_for_others)
+    others = [Task(faulty_tasks.tally, name=f"tally_{number}") for number in range(60)]
     pace >> last
     for other in others:
         pace >> other
@@ -922,12 +938,12 @@ def test_uneven_tasks_are_shared_out(executor, tmp_path):
 @guarded
 def test_tasks_run_at_once_after_any_number_of_trivial_ones(executor, tmp_path):
     """Although trivial ones are best left to one worker: each of these would wait for ever behind the other."""
-    last = Task(faults.ok, name="start")
+    last = Task(faulty_tasks.ok, name="start")
     for layer in range(12):
-        before, last = last, Task(faults.ok, name=f"end_{layer}")
+        before, last = last, Task(faulty_tasks.ok, name=f"end_{layer}")
         for number in range(30):
-            before >> Task(faults.ok, name=f"trivial_{layer}_{number}") >> last
-    meeting = [Task(faults.meet, name=f"meet_{number}") for number in range(2)]
+            before >> Task(faulty_tasks.ok, name=f"trivial_{layer}_{number}") >> last
+    meeting = [Task(faulty_tasks.meet, name=f"meet_{number}") for number in range(2)]
     last >> meeting
     assert run(executor, *meeting, params={"path": str(tmp_path / "met")})["meet_1"] is None
 
@@ -936,10 +952,10 @@ def test_tasks_run_at_once_after_any_number_of_trivial_ones(executor, tmp_path):
 def test_the_longest_roads_begin_first(executor, tmp_path):
     """Also when nothing is known yet of how long tasks take."""
     path = tmp_path / "met"
-    tasks = [Task(partial(faults.meet, mark="s"), name=f"short_{number}") for number in range(20)]
+    tasks = [Task(partial(faulty_tasks.meet, mark="s"), name=f"short_{number}") for number in range(20)]
     for number in (6, 13):
-        tasks[number] = Task(partial(faults.meet, mark="L"), name=f"long_{number}")
-        tasks[number] >> Task(faults.ok, name=f"end_{number}")
+        tasks[number] = Task(partial(faulty_tasks.meet, mark="L"), name=f"long_{number}")
+        tasks[number] >> Task(faulty_tasks.ok, name=f"end_{number}")
     run(executor, *tasks, *(after for task in tasks for after in task.downstream), params={"path": str(path)})
     assert path.read_text()[:2] == "LL"
 
@@ -949,18 +965,18 @@ def test_a_failure_ends_what_else_runs(executor, tmp_path):
     """Before run() raises: its process is gone by then; the next run works."""
     path = str(tmp_path / "started")
     with pytest.raises(ValueError, match="failed"):
-        run(executor, Task(faults.sleep_for_ever), Task(faults.fail_when), params={"started": path})
+        run(executor, Task(faulty_tasks.sleep_for_ever), Task(faulty_tasks.fail_when), params={"started": path})
     assert gone(int(Path(f"{path}.pid").read_text()))
-    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @guarded
 def test_clean_up_has_all_the_time_it_needs(executor, tmp_path):
     """More than running tasks have, which it does not save."""
     path = str(tmp_path / "started")
-    pace = [Task(faults.ok, name=f"pace_{number}") for number in range(100)]
-    endless, broken = Task(faults.sleep_for_ever), Task(faults.fail_when)
-    clean = [Task(faults.slow_clean_up, name=f"clean_{number}", trigger="all_done") for number in range(2)]
+    pace = [Task(faulty_tasks.ok, name=f"pace_{number}") for number in range(100)]
+    endless, broken = Task(faulty_tasks.sleep_for_ever), Task(faulty_tasks.fail_when)
+    clean = [Task(faulty_tasks.slow_clean_up, name=f"clean_{number}", trigger="all_done") for number in range(2)]
     pace >> endless
     pace >> broken
     broken >> clean
@@ -973,8 +989,8 @@ def test_clean_up_has_all_the_time_it_needs(executor, tmp_path):
 @guarded
 def test_a_retry_far_away_is_no_overflow(executor):
     """Its delay is waited for in pieces, and a failure elsewhere ends the wait."""
-    far = Task(faults.victim, name="far", retries=1, delay=1e8, max_delay=1e9)
-    broken = Task(faults.run_into, retries=1, delay=0.01)
+    far = Task(faulty_tasks.victim, name="far", retries=1, delay=1e8, max_delay=1e9)
+    broken = Task(faulty_tasks.run_into, retries=1, delay=0.01)
     with pytest.raises(RuntimeError, match="sprung"):
         run(executor, far, broken, params={"how": "3", "fault": "raise"})
 
@@ -988,11 +1004,11 @@ def test_fifty_runs_leave_nothing_open():
     before = None
     gc.collect()  # what other tests have left would be closed in between
     for number in range(50):
-        source = Task(faults.buffer)
-        ends = [Task(faults.total), Task(partial(faults.end_with, deadly=number % 5 == 4), name="end")]
+        source = Task(faulty_tasks.buffer)
+        ends = [Task(faulty_tasks.total), Task(partial(faulty_tasks.end_with, deadly=number % 5 == 4), name="end")]
         source >> ends
         with ProcessExecutor(max_workers=1) as executor:
-            results = run(executor, *ends, raise_on_failure=False, params={"large": faults.Counted()})
+            results = run(executor, *ends, raise_on_failure=False, params={"large": faulty_tasks.Counted()})
             assert list(results.failed) == (["end"] if number % 5 == 4 else [])
             del results
         if before is None:
@@ -1006,9 +1022,9 @@ def test_a_warm_executor_forgets_what_went_by_value(executor):
     seen = []
 
     def call_by_value(number):
-        call = partial(faults.echo, faults.Point(number, 0))
+        call = partial(faulty_tasks.echo, faulty_tasks.Point(number, 0))
         seen.append(weakref.ref(call))
-        assert run(executor, Task(call, name="call"))["call"] == faults.Point(number, 0)
+        assert run(executor, Task(call, name="call"))["call"] == faulty_tasks.Point(number, 0)
 
     for number in range(3):
         call_by_value(number)
@@ -1019,10 +1035,10 @@ def test_a_warm_executor_forgets_what_went_by_value(executor):
 @guarded
 def test_a_large_result_that_is_an_object_of_ours(executor):
     """Unpickling gives the same object each time: only one of its segments is kept, and none after the run."""
-    run(executor, *[Task(faults.ok, name=f"ok_{number}") for number in range(9)])  # so that its workers are there
+    run(executor, *[Task(faulty_tasks.ok, name=f"ok_{number}") for number in range(9)])  # so that its workers are there
     before = at_rest()
-    makers = [Task(faults.flyweight, name=f"maker_{number}") for number in range(8)]
-    use = Task(faults.count_arguments, name="use", when=lambda *all_: len(set(map(id, all_))) == 1)
+    makers = [Task(faulty_tasks.flyweight, name=f"maker_{number}") for number in range(8)]
+    use = Task(faulty_tasks.count_arguments, name="use", when=lambda *all_: len(set(map(id, all_))) == 1)
     makers >> use
     assert run(executor, use)["use"] == 8
     assert descriptors() == before
@@ -1037,7 +1053,7 @@ def test_large_results_are_not_handed_on_to_other_programs(executor):
         inheritable.extend(number for number in range(3, 256) if _inheritable(number))
         return True
 
-    large, use = Task(faults.large), Task(faults.ok, when=look)
+    large, use = Task(faulty_tasks.large), Task(faulty_tasks.ok, when=look)
     large >> use
     already = [number for number in range(3, 256) if _inheritable(number)]
     assert run(executor, use)["ok"] == "ok"
@@ -1055,11 +1071,11 @@ def _inheritable(number):
 def test_a_task_that_logs_all_the_time_keeps_no_other_waiting(executor, tmp_path):
     """What waits behind it goes to the idle worker, although there is always news."""
     path = str(tmp_path / "tally")
-    first = Task(faults.ok, name="first")
-    chatty = Task(faults.log_until, name="chatty")
-    quick = [Task(faults.tally, name=f"quick_{number}") for number in range(40)]
+    first = Task(faulty_tasks.ok, name="first")
+    chatty = Task(faulty_tasks.log_until, name="chatty")
+    quick = [Task(faulty_tasks.tally, name=f"quick_{number}") for number in range(40)]
     first >> [chatty, *quick]
-    logger = logging.getLogger("faults")
+    logger = logging.getLogger("faulty_tasks")
     logger.addHandler(logging.StreamHandler(io.StringIO()))
     logger.setLevel(logging.INFO)
     results = run(executor, chatty, *quick, params={"path": path, "tallies": path, "size": 40})
@@ -1080,7 +1096,7 @@ def test_where_no_more_workers_can_start_the_run_makes_do(executor):
     process_driver.WorkerHandle = scarce
     try:
         with ProcessExecutor(4) as own:
-            results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
+            results = run(own, *[Task(faulty_tasks.pid, name=f"pid_{number}") for number in range(8)])
     finally:
         process_driver.WorkerHandle = real
     assert len(set(results.values())) == 1
@@ -1097,7 +1113,7 @@ def test_what_the_handler_of_a_signal_raises_while_workers_start(kind):
             fired.append(kind("enough"))
             raise fired[-1]
 
-    dag = DAG("started", tasks=[Task(faults.ok, name=name) for name in "ab"], max_workers=2)
+    dag = DAG("started", tasks=[Task(faulty_tasks.ok, name=name) for name in "ab"], max_workers=2)
     with ProcessExecutor(2) as own:
         began = monotonic()
         dag.run(own)
@@ -1133,10 +1149,10 @@ def test_what_the_handler_of_a_signal_raises_while_workers_start(kind):
 
 def test_a_run_right_after_one_that_failed(executor):
     """Warm workers may be handing back calls of the one when those of the other arrive: none is made twice for that."""
-    chain = [Task(faults.ok, name=f"ok_{number}") for number in range(4)]
+    chain = [Task(faulty_tasks.ok, name=f"ok_{number}") for number in range(4)]
     for one, after in itertools.pairwise(chain):
         one >> after
-    last = Task(faults.fail)
+    last = Task(faulty_tasks.fail)
     chain[-1] >> last
     dag, states = DAG("chain", tasks=[last]), {task.name: "succeeded" for task in chain} | {"fail": "failed"}
     for _ in range(300):
@@ -1152,10 +1168,10 @@ def test_a_long_import_path(entries):
     try:
         with ProcessExecutor(max_workers=1) as executor:
             if entries < 10_000:
-                assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+                assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
             else:
                 with pytest.raises(ExecutorError, match=r"make the import path \(sys.path\)"):
-                    run(executor, Task(faults.ok))
+                    run(executor, Task(faulty_tasks.ok))
     finally:
         sys.path[:] = path
 
@@ -1166,7 +1182,7 @@ def test_a_frozen_application_says_so():
     sys.frozen = True
     try:
         with pytest.raises(ExecutorError, match="use executor='thread'"), ProcessExecutor(1) as own:
-            run(own, Task(faults.ok))
+            run(own, Task(faulty_tasks.ok))
     finally:
         del sys.frozen
 
@@ -1178,7 +1194,7 @@ def test_a_closed_executor_says_so():
     executor.close()
     executor.close()
     with pytest.raises(ExecutorError, match="closed"):
-        run(executor, Task(faults.ok))
+        run(executor, Task(faulty_tasks.ok))
 
 
 @pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false", "", None])
@@ -1188,10 +1204,10 @@ def test_workers_that_cannot_start(program):
     python, sys.executable = sys.executable, program
     try:
         with ProcessExecutor(max_workers=2) as executor, pytest.raises(ExecutorError, match="worker"):
-            run(executor, Task(faults.ok))
+            run(executor, Task(faulty_tasks.ok))
     finally:
         sys.executable = python
-    assert run("process", Task(faults.ok)) == {"ok": "ok"}
+    assert run("process", Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @pytest.mark.parametrize("silent", [1, 99])
@@ -1223,12 +1239,12 @@ def test_workers_that_never_come_to_life(tmp_path, silent):
     try:
         with ProcessExecutor(max_workers=1) as executor:
             if silent == 1:
-                assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+                assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
             else:
                 with pytest.raises(
                     ExecutorError, match=r"failed to start; the last one did not respond within 0.1 s and was killed"
                 ):
-                    run(executor, Task(faults.ok))
+                    run(executor, Task(faulty_tasks.ok))
                 assert starts.stat().st_size == process_driver.MAX_FAILED_STARTS
     finally:
         sys.executable, process_driver.STARTUP_TIMEOUT, process_driver.WorkerHandle = python, infancy, real
@@ -1243,7 +1259,7 @@ def test_no_descriptors_for_a_worker():
     resource.setrlimit(resource.RLIMIT_NOFILE, (before + 4, old[1]))
     try:
         with ProcessExecutor(max_workers=1) as executor, pytest.raises(ExecutorError, match="Too many open files"):
-            run(executor, Task(faults.ok))
+            run(executor, Task(faulty_tasks.ok))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, old)
     assert descriptors() == before
@@ -1257,8 +1273,8 @@ def test_more_descriptors_than_select_takes():
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     try:
         with ProcessExecutor(max_workers=2) as executor:
-            assert type(outcome(executor, Task(faults.victim), params={"how": "SIGKILL"})) is WorkerDiedError
-            assert len(run(executor, Task(faults.buffer))["buffer"].data) == faults.LARGE
+            assert type(outcome(executor, Task(faulty_tasks.victim), params={"how": "SIGKILL"})) is WorkerDiedError
+            assert len(run(executor, Task(faulty_tasks.buffer))["buffer"].data) == faulty_tasks.LARGE
     finally:
         for descriptor in held:
             os.close(descriptor)
@@ -1268,25 +1284,25 @@ def test_more_descriptors_than_select_takes():
 @guarded
 def test_a_fork_of_the_process_has_no_workers_yet(executor):
     """It starts its own, and the parent's stay the parent's."""
-    worker = run(executor, Task(faults.pid))["pid"]
+    worker = run(executor, Task(faulty_tasks.pid))["pid"]
     child = os.fork()
     if not child:
         code = 1
         try:
-            code = run(executor, Task(faults.pid))["pid"] == worker
+            code = run(executor, Task(faulty_tasks.pid))["pid"] == worker
             executor.close()
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert not gone(worker)
-    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
 
 
 @guarded
 def test_a_daemonic_process_of_multiprocessing():
     """May run pipelines: workers are not processes of multiprocessing."""
     mine, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=faults.in_a_daemon, args=(theirs,), daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=faulty_tasks.in_a_daemon, args=(theirs,), daemon=True)
     process.start()
     assert mine.recv() == "ok"
     process.join()
@@ -1299,14 +1315,14 @@ def test_children_that_the_user_does_not_want_to_wait_for(tmp_path):
     old = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         with ProcessExecutor(max_workers=2) as executor:
-            error = outcome(executor, Task(faults.leave_child), params={"path": str(path), "how": "3"})
+            error = outcome(executor, Task(faulty_tasks.leave_child), params={"path": str(path), "how": "3"})
             assert (type(error), error.exitcode, error.signal) == (WorkerDiedError, None, None)
             assert "ended with an unknown exit status" in str(error)
             until(lambda: gone(int(path.read_text())))
-            idle = run(executor, Task(faults.pid))["pid"]
+            idle = run(executor, Task(faulty_tasks.pid))["pid"]
             os.kill(idle, signal.SIGKILL)
             until(lambda: gone(idle))
-            assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            assert run(executor, Task(faulty_tasks.ok)) == {"ok": "ok"}
     finally:
         signal.signal(signal.SIGCHLD, old)
 
@@ -1496,7 +1512,7 @@ def test_a_class_that_answers_oddly(executor, odd):
         ("import nothing_here", ModuleNotFoundError, {"name": "nothing_here", "path": None}),
         ("from os import nothing_here", ImportError, {"name": "os", "path": os.__file__}),
         ("error = OSError('x')\nerror.filename = 'file'\nraise error", OSError, {"errno": None, "filename": "file"}),
-        ("import faults\nfaults.raise_http()", HTTPError, {"filename": "http://localhost", "errno": None}),
+        ("import faulty_tasks\nfaults.raise_http()", HTTPError, {"filename": "http://localhost", "errno": None}),
         ("b'\\xff'.decode()", UnicodeDecodeError, {"object": b"\xff", "start": 0, "end": 1}),
         ("compile('a b', 'file', 'exec')", SyntaxError, {"filename": "file", "lineno": 1}),
         ("raise StopIteration(5)", StopIteration, {"value": 5}),
@@ -1513,7 +1529,7 @@ def test_the_attributes_of_builtin_exceptions(executor, source, kind, expected):
 
 OWN_GROUP = """
 class Own(ExceptionGroup):
-    __module__ = "faults"
+    __module__ = "faulty_tasks"
 
     def __new__(cls, code, errors):
         group = super().__new__(cls, f"code {code}", errors)
@@ -1533,8 +1549,10 @@ def test_a_group_with_a_signature_of_its_own(executor):
     assert (type(error), error.message, error.args[1]) == (ExceptionGroup, "code 7", [*error.exceptions])
     assert [(type(one), one.args) for one in error.exceptions] == [(ValueError, ("one",)), (KeyError, ("two",))]
     assert error.__notes__[0] == "a note"
-    assert error.__notes__[1].startswith("flowkit: it replaces faults.Own, which cannot be sent from the worker: ")
-    assert "faults.Own: code 7 (2 sub-exceptions)" in str(error.__cause__)
+    assert error.__notes__[1].startswith(
+        "flowkit: it replaces faulty_tasks.Own, which cannot be sent from the worker: "
+    )
+    assert "faulty_tasks.Own: code 7 (2 sub-exceptions)" in str(error.__cause__)
     caught = []
     try:
         raise error
@@ -1545,11 +1563,11 @@ def test_a_group_with_a_signature_of_its_own(executor):
     assert caught == [*reversed(error.exceptions)]
     found = {}
     exec(OWN_GROUP, found)
-    faults.Own = found["Own"]
+    faulty_tasks.Own = found["Own"]
     try:
-        error = raised(executor, source.replace("error = Own", "import faults\nfaults.Own = Own\nerror = Own"))
+        error = raised(executor, source.replace("error = Own", "import faulty_tasks\nfaults.Own = Own\nerror = Own"))
     finally:
-        del faults.Own
+        del faulty_tasks.Own
     assert (type(error), error.message, error.code) == (found["Own"], "code 7", 7)
     assert [type(member) for member in error.exceptions] == [ValueError, KeyError]
     assert error.__notes__[0] == "a note"
@@ -1561,13 +1579,13 @@ def test_a_cause_that_cannot_come_back_has_a_stand_in(executor):
     error = raised(
         executor,
         """
-        import faults
+        import faulty_tasks
 
         try:
             try:
                 {}["key"]
             except KeyError:
-                faults.raise_local()
+                faulty_tasks.raise_local()
         except ValueError as local:
             raise TypeError("top") from local
         """,

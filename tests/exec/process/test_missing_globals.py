@@ -8,7 +8,7 @@ import sys
 from textwrap import dedent
 
 import pytest
-from harness import SECONDS
+from subprocess_harness import SECONDS
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ import socket
 import threading
 import traceback
 
-import faults
-import pipelines as p
+import conformance_tasks as p
+import faulty_tasks
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -294,7 +294,7 @@ def test_a_task_that_waits_for_a_retry_when_another_fails_has_failed(executor, t
             retrying.write_text(".")
 
     (flaky,) = copies(p.flaky, "flaky", retries=2, delay=SECONDS)
-    broken = Task(functools.partial(faults.fail_when, started=str(retrying)), name="broken")
+    broken = Task(functools.partial(faulty_tasks.fail_when, started=str(retrying)), name="broken")
     results = DAG("retries", tasks=[flaky, broken]).run(
         executor,
         params={"path": str(tmp_path / "tries"), "failures": 1},
@@ -346,7 +346,7 @@ def test_the_traceback_shows_the_users_line(executor):
         DAG("etl", tasks=fresh(p.fail)).run(executor)
     text = "".join(traceback.format_exception(caught.value))
     assert 'raise OwnError(7, "boom")' in text
-    assert "pipelines.py" in text
+    assert "conformance_tasks.py" in text
 
 
 def test_causes_and_notes_come_along(executor):

@@ -6,9 +6,9 @@ import itertools
 import threading
 
 import pytest
-from harness import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from subprocess_harness import guarded
 
 from flowkit_core import DAG, Task
 from flowkit_exec import ThreadExecutor

@@ -655,7 +655,7 @@ def log_until(_first, *, path, size):
     """Log all the time until a file has so many bytes."""
     end = time.monotonic() + 60
     while size_at(path) < size:
-        logging.getLogger("faults").info("still here")
+        logging.getLogger("faulty_tasks").info("still here")
         if time.monotonic() > end:
             raise TimeoutError("nobody else was let in")
     return "heard"

@@ -6,7 +6,7 @@ import gc
 from types import FrameType
 
 import pytest
-import watched as w
+import tracked_objects as w
 
 from flowkit_core import DAG, Results, Task
 from flowkit_exec import ProcessExecutor
