@@ -1,10 +1,11 @@
-"""Where worker processes find what tests define, and a fixture for each set of executors."""
+"""Fixtures of the tests of flowkit-exec: sets of executors, a process for guarded tests, scripts."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from executor_fixtures import EVERY, LOCAL, made
 
-# What cloudpickle carries is tested where it is installed: nothing of flowkit needs it.
+# cloudpickle is optional.
 collect_ignore = [] if importlib.util.find_spec("cloudpickle") else ["process/test_cloudpickle.py"]
 
 executor = made(EVERY)
@@ -30,3 +31,22 @@ def guard(request):
     guard = Guard(request.path)
     yield guard
     guard.close()
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Return a function that writes a script and starts it."""
+    from subprocess_harness import Program
+
+    programs = []
+
+    def start(source, *arguments, name="script.py", **options):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(dedent(source))
+        programs.append(Program(path, *arguments, **options))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.__exit__()

@@ -16,11 +16,6 @@ LARGE_FILES = {
     "packages/flowkit-core/src/flowkit_core/pipelines/discovery.py",
     "packages/flowkit-core/src/flowkit_core/pipelines/task.py",
     "tests/docs/test_promise.py",
-    "tests/exec/support/faulty_tasks.py",
-    "tests/exec/conformance/test_conformance.py",
-    "tests/exec/process/test_faults.py",
-    "tests/exec/process/test_scripts.py",
-    "tests/exec/thread/test_faults.py",
 }
 LARGE_FOLDERS: set[str] = set()
 

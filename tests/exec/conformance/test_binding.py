@@ -19,8 +19,7 @@ def fresh(*originals):
 # Order without data
 
 
-def test_after_passes_nothing(executor):
-    """A default stays, and the parameter takes what is data."""
+def test_after_passes_no_value(executor):
     extract, lock, scale, insert = fresh(b.extract, b.create_table, b.scale, b.insert)
     extract >> scale.after(lock)
     insert.after(lock, scale)
@@ -34,15 +33,13 @@ def test_after_passes_nothing(executor):
     ids=["*args", "keyword-only", "positional-only"],
 )
 def test_after_fills_no_parameter_of_any_kind(executor, original, expected):
-    """Only the data edge counts."""
     extract, lock, sink = fresh(b.extract, b.create_table, original)
     extract >> sink
     sink.after(lock)
     assert DAG("order", tasks=[sink]).run(executor)[sink.name] == expected
 
 
-def test_after_starts_when_the_other_has_ended(executor, tmp_path):
-    """A chain of order edges between tasks that share a file."""
+def test_after_starts_when_the_upstream_has_ended(executor, tmp_path):
     path = tmp_path / "file"
     writers = [b.write.with_options(name=f"w{number}") for number in range(5)]
     for before, after in itertools.pairwise(writers):
@@ -53,7 +50,6 @@ def test_after_starts_when_the_other_has_ended(executor, tmp_path):
 
 
 def test_after_failed_task_is_upstream_failed(executor):
-    """Failure counts."""
     lock, insert = fresh(b.fail, b.insert)
     insert.after(lock)
     results = DAG("order", tasks=[insert]).run(executor, raise_on_failure=False)
@@ -64,7 +60,6 @@ def test_after_failed_task_is_upstream_failed(executor):
 
 @pytest.mark.parametrize("trigger", ["none_failed", "all_success", "all_done"])
 def test_after_skipped_task_runs(executor, trigger):
-    """A skip does not."""
     migrate, extract, scale = fresh(b.migrate, b.extract, b.scale)
     scale = b.scale.with_options(name="scale", trigger=trigger)
     extract >> scale.after(migrate)
@@ -73,8 +68,7 @@ def test_after_skipped_task_runs(executor, trigger):
     assert list(results.skipped) == ["migrate"]
 
 
-def test_after_failed_task_lets_clean_up_run(executor):
-    """With fail fast, too."""
+def test_clean_up_task_after_a_failed_task_runs(executor):
     clean = b.insert.with_options(name="clean", trigger="all_done").after(*fresh(b.fail))
     results = DAG("order", tasks=[clean]).run(executor, raise_on_failure=False)
     assert results.states == {"fail": "failed", "clean": "succeeded"}
@@ -82,7 +76,6 @@ def test_after_failed_task_lets_clean_up_run(executor):
 
 
 def test_after_in_wide_graph(executor):
-    """Many tasks on both sides, through one that passes nothing."""
     starts = [b.extract.with_options(name=f"start_{number}") for number in range(20)]
     ends = [b.scale.with_options(name=f"end_{number}") for number in range(20)]
     barrier = b.create_table.with_options(name="barrier").after(starts)
@@ -96,15 +89,13 @@ def test_after_in_wide_graph(executor):
 # Binding
 
 
-def test_param_of_one_task(executor):
-    """It wins over the plain name, and dots in the names of tasks are kept apart."""
+def test_param_of_one_task_takes_precedence(executor):
     one, two, three = (b.insert.with_options(name=name) for name in ("one", "etl.two", "three"))
     results = DAG("params", tasks=[one, two, three]).run(executor, params={"db": "test", "etl.two.db": "own"})
     assert results == {"one": "test", "etl.two": "own", "three": "test"}
 
 
 def test_none_in_place_of_default_warns_once(executor):
-    """The task receives None in any case."""
     create, insert = fresh(b.create_table, b.insert)
     create >> insert
     dag = DAG("none", tasks=[insert])
@@ -118,7 +109,6 @@ def test_none_in_place_of_default_warns_once(executor):
 
 
 def test_condition_is_bound_by_name(executor):
-    """A dry run loads nothing."""
     extract, load = fresh(b.extract, b.load)
     extract >> load
     dag = DAG("conditions", tasks=[load])
@@ -136,8 +126,7 @@ def test_condition_is_bound_by_name(executor):
         (b.by_kwargs, {"factor": 3}, False),
     ],
 )
-def test_condition_partly_by_name_and_by_kwargs(executor, original, params, runs):
-    """With defaults, and with what the run gives."""
+def test_condition_takes_arguments_by_name_and_by_kwargs(executor, original, params, runs):
     extract, sink = fresh(b.extract, original)
     extract >> sink
     results = DAG("conditions", tasks=[sink]).run(executor, params=params)
@@ -145,8 +134,7 @@ def test_condition_partly_by_name_and_by_kwargs(executor, original, params, runs
 
 
 @pytest.mark.parametrize("original", [b.generator_condition, b.coroutine_condition, b.awaitable_condition])
-def test_condition_answer_that_is_always_true_fails_the_task(executor, original):
-    """The error is the task's."""
+def test_condition_that_returns_an_awaitable_or_generator_fails_the_task(executor, original):
     (made,) = fresh(original)
     with pytest.raises(TypeError, match="neither true nor false") as caught:
         DAG("conditions", tasks=[made]).run(executor)
@@ -157,21 +145,18 @@ def test_condition_answer_that_is_always_true_fails_the_task(executor, original)
 
 
 @pytest.mark.parametrize("func", b.AWAITED.values(), ids=b.AWAITED)
-def test_coroutine_is_awaited_whatever_returns_it(executor, func):
-    """In the worker."""
+def test_coroutine_of_any_callable_is_awaited(executor, func):
     made, end = Task(func, name="made"), b.scale.with_options(name="end")
     made >> end
     assert DAG("awaited", tasks=[end]).run(executor) == {"made": 21, "end": 210}
 
 
 def test_coroutine_that_fails_is_retried(executor, tmp_path):
-    """Each attempt makes a new one."""
     made = Task(b.flaky_coroutine, name="made", retries=2, delay=0)
     assert DAG("awaited", tasks=[made]).run(executor, params={"path": tmp_path / "count"}) == {"made": 3}
 
 
-def test_awaitable_that_is_no_coroutine_stays_a_value(executor):
-    """It is passed on."""
+def test_awaitable_that_is_not_a_coroutine_is_a_value(executor):
     start, end = fresh(b.own_awaitable, b.type_name)
     start >> end
     assert DAG("awaited", tasks=[end]).run(executor)["type_name"] == "Awaitable"
@@ -181,15 +166,13 @@ def test_awaitable_that_is_no_coroutine_stays_a_value(executor):
 
 
 @pytest.mark.parametrize("func", b.ODD.values(), ids=b.ODD)
-def test_odd_object_as_task(executor, func):
-    """No endless loop, wherever it runs."""
+def test_odd_callable_as_task(executor, func):
     made, end = Task(func, name="made"), b.scale.with_options(name="end")
     made >> end
     assert DAG("odd", tasks=[end]).run(executor) == {"made": 2, "end": 20}
 
 
-def test_mock_inside_of_task(executor):
-    """A mock where a worker can make one."""
+def test_mock_created_in_a_task(executor):
     assert DAG("odd", tasks=[Task(b.patched)]).run(executor) == {"patched": 7}
 
 
@@ -197,19 +180,16 @@ def test_mock_inside_of_task(executor):
 
 
 def test_task_of_bound_method(executor):
-    """The object is pickled with the bound method."""
     extract, made = *fresh(b.extract), Task(b.NewOrders([1, 2]).total, name="made")
     extract >> made
     assert DAG("methods", tasks=[made]).run(executor) == {"extract": 7, "made": 21}
 
 
 def test_task_of_class_method(executor):
-    """Bound to the subclass."""
     assert DAG("methods", tasks=[Task(b.NewOrders.named)]).run(executor) == {"named": "NewOrders"}
 
 
-def test_task_of_bound_method_is_tried_as_often_as_its_retries_say(executor, tmp_path):
-    """Not its retries times those of the method."""
+def test_retries_of_a_bound_method_are_not_multiplied(executor, tmp_path):
     path = tmp_path / "count"
     with pytest.raises(ValueError) as caught:
         DAG("methods", tasks=[Task(b.Orders([]).flaky)]).run(executor, params={"path": path})
@@ -221,7 +201,6 @@ def test_task_of_bound_method_is_tried_as_often_as_its_retries_say(executor, tmp
 
 
 def test_iterator_with_retries_warns_once(executor):
-    """Wherever the task runs, the warning shows where the run began."""
     numbers, total = fresh(b.numbers, b.total)
     numbers >> total
     dag = DAG("iterators", tasks=[total])

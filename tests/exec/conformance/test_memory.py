@@ -1,4 +1,4 @@
-"""What runs in threads and processes leave behind: no reference cycles, here or in a worker."""
+"""Runs leave no reference cycles, here or in a worker process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,8 @@ def is_of_a_run(thing):
     """Return whether an object was created by a run; tasks and their neighbors do not count."""
     if isinstance(thing, FrameType):
         return thing.f_globals["__name__"].startswith(("flowkit_core.", "flowkit_exec."))
-    parts = "run", "results", "ledger", "outcome", "executor"
-    module = type(thing).__module__
-    return (
-        isinstance(thing, (w.Boom, ExceptionGroup))
-        or module.startswith("flowkit_exec.")
-        or module in [f"flowkit_core.{part}" for part in parts]
-    )
+    modules = ("flowkit_exec.", "flowkit_core.runs.", "flowkit_core.results", "flowkit_core.executor")
+    return isinstance(thing, (w.Boom, ExceptionGroup)) or type(thing).__module__.startswith(modules)
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +54,7 @@ SHAPES = {
     ids=str,
 )
 @pytest.mark.parametrize("shape", SHAPES)
-def test_run_is_freed_without_the_collector(executor, shape, options):
-    """The parameter, the values, the errors, what the frames of tasks held, and what the executor made for it."""
+def test_run_is_freed_without_garbage_collection(executor, shape, options):
     first, tasks = Task(w.value), SHAPES[shape]()
     for task in tasks:
         first >> task
@@ -80,8 +74,7 @@ def test_run_is_freed_without_the_collector(executor, shape, options):
     assert garbage() == []
 
 
-def test_results_do_not_hold_parameters(executor):
-    """They hold the value alone."""
+def test_results_do_not_reference_params(executor):
     dag = DAG("memory", tasks=[Task(w.value)])
     results = dag.run(executor, params={"param": w.note("param", w.Big())})
     assert isinstance(results["value"], w.Big)
@@ -89,8 +82,7 @@ def test_results_do_not_hold_parameters(executor):
 
 
 @pytest.mark.parametrize("function", [w.broken, w.waiting])
-def test_failure_in_a_worker_process_is_freed_there_without_the_collector(function):
-    """Else what failed tasks held would stay in a warm worker until its collector runs."""
+def test_failure_in_a_worker_is_freed_there_without_garbage_collection(function):
     fail, before, after = Task(function, retries=2, delay=0), Task(w.turn_off), Task(w.alive)
     with ProcessExecutor(max_workers=1) as executor:
         DAG("before", tasks=[before]).run(executor)

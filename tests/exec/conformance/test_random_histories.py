@@ -1,4 +1,4 @@
-"""Histories of random runs, on every executor, judged by one checker that knows nothing of how they came about."""
+"""Histories of random runs on every executor, checked without knowledge of the executor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ process_executor = made({"process-2": PROCESS["process-2"]})
 
 @pytest.fixture
 def hurried():
-    """Let threads take turns as often as they can."""
+    """Switch threads as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -41,22 +41,22 @@ def hurried():
 
 @pytest.fixture
 def patient(monkeypatch):
-    """Let what runs when a run fails come to its end, however long the machine takes for it."""
+    """Give running tasks time to end when a run fails, on a slow machine too."""
     monkeypatch.setattr("flowkit_exec.process.driver.GRACE", 60.0)
 
 
 @local_name
 @settings(max_examples=40, suppress_health_check=CHECKS)
 @given(plan=PLANS, fail_fast=st.booleans())
-def test_a_random_history_is_sound(hurried, tmp_path, name, plan, fail_fast):
+def test_history_of_a_random_run_is_valid(hurried, tmp_path, name, plan, fail_fast):
     history, run = recorded(tmp_path / "history", plan, LOCAL[name](), fail_fast=fail_fast)
     assert not list(check(history, run, WORKERS[name], fail_fast=fail_fast)), history.lines
 
 
 @settings(max_examples=40, suppress_health_check=CHECKS)
 @given(plan=PLANS, fail_fast=st.booleans())
-def test_a_random_history_on_processes_is_sound(process_executor, patient, tmp_path, plan, fail_fast):
-    """All but the stop: a worker goes on with what it has until it hears of a failure elsewhere."""
+def test_history_of_a_random_run_on_processes_is_valid(process_executor, patient, tmp_path, plan, fail_fast):
+    """Without the check of fail fast: a worker continues until it is notified of a failure in another one."""
     history, run = recorded(tmp_path / "history", plan, process_executor, fail_fast=fail_fast)
     assert not list(check(history, run, 2, fail_fast=False)), history.lines
 
@@ -69,7 +69,7 @@ SOUND = [((), 1, 1, "none_failed", False), ((0,), 0, 0, "none_failed", False), (
 
 @pytest.fixture
 def sound(tmp_path):
-    """A history without fault: task_0 takes two attempts, task_1 follows, task_2 fails."""
+    """A valid history: task_0 takes two attempts, task_1 follows, task_2 fails."""
     history, run = recorded(tmp_path / "history", SOUND, SerialExecutor(), fail_fast=True)
     assert not check(history, run, 1, fail_fast=True)
     return history, run
@@ -93,13 +93,13 @@ def sound(tmp_path):
         (lambda lines: lines.append(("TaskFailed", "task_1")), "task_1 failed, but its state is succeeded"),
     ],
 )
-def test_the_checker_finds_what_is_wrong(sound, spoil, complaint):
+def test_checker_finds_invalid_histories(sound, spoil, complaint):
     history, run = sound
     spoil(history.lines)
     assert any(found.startswith(complaint) for found in check(history, run, 1, fail_fast=True))
 
 
-def test_a_note_is_one_line_in_the_order_of_writing(tmp_path):
+def test_note_appends_one_line(tmp_path):
     for number in range(3):
         note(tmp_path / "notes", "line", number)
     assert (tmp_path / "notes").read_text("utf-8") == "line 0\nline 1\nline 2\n"

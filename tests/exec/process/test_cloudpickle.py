@@ -1,4 +1,4 @@
-"""What has no name to find it by goes to workers by value, where cloudpickle is installed: collected only there."""
+"""Functions and classes of an interactive session, sent by value with cloudpickle."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def session(cells):
         return program.wait()
 
 
-def test_closures_and_lambdas():
-    """With what they close over."""
+def test_closures_and_lambdas_are_sent_by_value():
     cells = """
     offset = 3
     def make(number):
@@ -55,8 +54,7 @@ def test_closures_and_lambdas():
     assert session(cells) == "{'lambda': 7, 'nested': 4}\n"
 
 
-def test_classes_of_the_session():
-    """As arguments, results and exceptions: what comes back is of the session's own classes."""
+def test_classes_of_a_session_are_the_same_in_results_and_exceptions():
     cells = """
     @task
     def point(): return Point(1)
@@ -73,8 +71,7 @@ def test_classes_of_the_session():
     assert session(cells) == "True True True\n"
 
 
-def test_large_values_beside_classes_of_the_session():
-    """In shared memory the one, by value the other, also in one call."""
+def test_large_values_beside_instances_of_session_classes():
     cells = """
     @task
     def point(): return Point(1)
@@ -88,8 +85,7 @@ def test_large_values_beside_classes_of_the_session():
     assert session(cells) == "(200000, 1)\n"
 
 
-def test_a_large_value_of_the_session_itself():
-    """In shared memory too, when it comes from run(params=...): written once, its class by value."""
+def test_large_instance_of_a_session_class_is_shared():
     cells = """
     pickled = []
     class Counted(Large):
@@ -103,8 +99,7 @@ def test_a_large_value_of_the_session_itself():
     assert session(cells) == "{200000} True\n"
 
 
-def test_exceptions_of_a_cell():
-    """Of classes that stand in a function, too: they are what they are derived from."""
+def test_exceptions_of_session_classes_are_instances_of_their_bases():
     cells = """
     @task
     def local():
@@ -116,8 +111,7 @@ def test_exceptions_of_a_cell():
     assert session(cells) == "True True True\n"
 
 
-def test_a_cell_that_is_run_again():
-    """Workers that are kept warm get the new function."""
+def test_redefined_function_is_used_by_warm_workers():
     cells = """
     from flowkit_exec import ProcessExecutor
     with ProcessExecutor(1) as executor:
@@ -138,8 +132,7 @@ def test_a_cell_that_is_run_again():
     ],
     ids=["lock", "generator", "error without a text"],
 )
-def test_what_cloudpickle_cannot_carry_either(value, words):
-    """The error names the task and the reason."""
+def test_value_that_cloudpickle_refuses_is_an_error(value, words):
     cells = f"""
     class NoText(Exception):
         def __str__(self): raise self

@@ -1,4 +1,4 @@
-"""The executors that all have to mean the same."""
+"""Executors that pass the same tests, and fixtures of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERY = LOCAL | PROCESS
 
 
 def made(names):
-    """Return a fixture that yields each of these executors, kept for all tests of a module."""
+    """Return a fixture with each of these executors, kept for all tests of a module."""
 
     @pytest.fixture(scope="module", params=list(names))
     def fixture(request):

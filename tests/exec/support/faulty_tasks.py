@@ -1,4 +1,4 @@
-"""Tasks and values that break things, in a module that worker processes can import."""
+"""Tasks that fail, exit or misbehave, and values that cannot be pickled, in a module that workers can import."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ import time
 import urllib.error
 from pathlib import Path
 
+from faulty_exceptions import NoText, TwoArguments, raise_local
+
 from flowkit_core import DAG, Task
 
 LARGE = 200_000  # bytes, enough to travel in shared memory
 
 
 def count(path):
-    """Count a call in a file, and return how many there have been."""
+    """Append a byte to a file, and return how many it has."""
     with Path(path).open("ab", buffering=0) as file:  # so that two at once cannot get the same number
         file.write(b".")
         return file.tell()
@@ -40,7 +42,7 @@ def size_at(path):
 
 
 def wait_for(path, size=1, seconds=60):
-    """Wait until a file has so many bytes."""
+    """Wait until a file has a number of bytes."""
     end = time.monotonic() + seconds
     while size_at(path) < size:
         if time.monotonic() > end:
@@ -48,7 +50,7 @@ def wait_for(path, size=1, seconds=60):
         time.sleep(0.002)
 
 
-# Ends of a worker
+# Exits of a worker
 
 
 def crash(how):
@@ -77,7 +79,7 @@ def fail(*_args):
 
 
 def end_with(_value, *, large, deadly):
-    """Die, or do not, with large values in hand."""
+    """Return the size of a large value, or exit the worker."""
     if deadly:
         os._exit(3)
     return len(large.data)
@@ -88,7 +90,7 @@ def tally(*_args, tallies):
 
 
 def mortal(tries, deaths):
-    """Die so many times, then live."""
+    """Exit the worker in the first attempts, then return the number of the attempt."""
     number = count(tries)
     if number <= deaths:
         os._exit(9)
@@ -99,7 +101,7 @@ def pid(*_args):
     return os.getpid()
 
 
-def sleep_for_ever(*_args, started):
+def sleep_endlessly(*_args, started):
     Path(f"{started}.pid").write_text(str(os.getpid()))
     count(started)
     while True:
@@ -120,7 +122,7 @@ def slow_clean_up(*_args):
 
 
 class Trap:
-    """A value whose pickling or unpickling, here or elsewhere, does something bad."""
+    """A value with a fault while it is pickled or unpickled, in this process or in another."""
 
     def __init__(self, place, fault):
         self.place, self.fault, self.home = place, fault, os.getpid()
@@ -189,7 +191,7 @@ def size_of(*, value):
 
 
 class Relic:
-    """What hangs or crashes when a worker's interpreter ends."""
+    """An object whose finalizer hangs or crashes the process."""
 
     def __del__(self):
         crash("SIGKILL") if self.fault == "crash" else time.sleep(3600)
@@ -209,70 +211,6 @@ def leave_relic(fault):
 # Exceptions
 
 
-class TwoArguments(Exception):
-    def __init__(self, code, text):
-        super().__init__(f"{code}: {text}")
-        self.code = code
-
-
-class OwnMessage(Exception):
-    def __init__(self, name):
-        super().__init__(f"no such thing: {name}")
-        self.name = name
-
-
-class OwnReduce(Exception):
-    def __reduce__(self):
-        return OwnReduce, self.args
-
-
-class Holder(Exception):
-    def __init__(self, text):
-        super().__init__(text)
-        self.lock = threading.Lock()
-        self.number = 7
-
-
-class NoText(Exception):
-    def __str__(self):
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-
-class ExitText(NoText):
-    def __str__(self):  # noqa: PLE0307 - it never returns
-        sys.exit("no text")
-
-    __repr__ = __str__
-
-
-class NoAttributes(Exception):
-    def __setattr__(self, name, value):
-        raise AttributeError(name)
-
-
-class NoState(Exception):
-    def __getstate__(self):
-        raise KeyboardInterrupt
-
-
-class NoReduce(Exception):
-    def __reduce__(self):
-        raise SystemExit(3)
-
-
-class Meta(type):
-    def __getattribute__(cls, name):
-        if name in ("__module__", "__qualname__"):
-            raise RuntimeError("no name")
-        return super().__getattribute__(name)
-
-
-class NoName(Exception, metaclass=Meta):
-    pass
-
-
 class NamelessMeta(type):
     @property
     def __name__(cls):
@@ -290,124 +228,15 @@ def make_nameless():
     return Nameless()
 
 
-class FragileText(str):
-    __slots__ = ()
-
-    def __str__(self):
-        return self
-
-    def __reduce_ex__(self, protocol):
-        raise RuntimeError("no pickle")
-
-
-class OddText(Exception):
-    def __str__(self):
-        return FragileText("odd")
-
-
-class Dying(Exception):
-    def __reduce__(self):
-        os._exit(5)
-
-
-class Exotic(Exception):
-    """Unpickles in a worker, and not in the process that runs the pipeline."""
-
-    def __init__(self, home):
-        super().__init__(home)
-        if os.getpid() == home:
-            raise RuntimeError("not at home")
-
-
-class Slotted(Exception):
-    __slots__ = ("__private", "code", "lock", "unset")
-
-    def __init__(self, text):
-        super().__init__(text)
-        self.code, self.__private = 7, 8
-
-    def private(self):
-        return self.__private
-
-
-def raise_slotted(*, locked):
-    error = Slotted("slotted")
-    error.code, error.note = 9, "in the dict"
-    if locked:
-        error.lock = threading.Lock()
-    raise error
-
-
-def raise_it(kind, args):
-    error = globals()[kind](*args)
-    if kind == "OwnReduce":
-        error.add_note("a note of the user")
-    raise error
-
-
-def raise_local():
-    class Local(ValueError):
-        pass
-
-    raise Local("from a function")
-
-
 def raise_local_until(path, failures):
-    """Fail the first times."""
+    """Fail in the first attempts."""
     if (number := count(path)) <= failures:
         raise_local()
     return number
 
 
-def raise_local_mixed():
-    """Raise what is of two importable kinds, and has an importable class above it that is no exception."""
-
-    class Local(Point, OwnMessage, KeyError):
-        def __init__(self):
-            Exception.__init__(self, "mixed")
-
-    raise Local
-
-
-def raise_group():
-    """Raise a group, with members that are odd, that have notes and causes, and that are groups."""
-
-    class Local(LookupError):
-        pass
-
-    members = [TwoArguments(7, "odd"), ValueError("plain")]
-    for error in members:
-        error.__cause__ = KeyError("reason")
-        error.add_note(f"a note on {type(error).__name__}")
-    raise ExceptionGroup("several", [*members, ExceptionGroup("inner", [Local("local")])])
-
-
-def raise_locked():
-    raise ValueError("locked", threading.Lock())
-
-
-def raise_chain():
-    try:
-        try:
-            {}["key"]
-        except KeyError as error:
-            raise OwnMessage("cause") from error
-    except OwnMessage:
-        raise TypeError("context")  # noqa: B904
-
-
-def raise_circle():
-    one, two = ValueError("one"), KeyError("two")
-    one.__cause__, two.__cause__ = two, one
-    raise one
-
-
-def raise_long():
-    raise ValueError("x" * 20_000_000)
-
-
 def log_while_sending():
-    """Leave a timer behind whose handler logs, so that it does while the exception is on its way."""
+    """Start a timer whose handler logs, so that it logs while the exception is sent."""
 
     def tick(*_):
         logging.getLogger("flowkit").warning("tick")
@@ -439,7 +268,7 @@ def buffer(fill=1):
 
 
 def spoil(value):
-    """Change the value that was given, and return what it had been."""
+    """Change the argument, and return its first byte before."""
     before = value.data[0]
     value.data[:1000] = bytes(1000)
     return before
@@ -484,7 +313,7 @@ class Empty:
         return cls.__name__
 
 
-# Manners
+# Side effects
 
 
 def close_streams():
@@ -591,13 +420,13 @@ def speak_of_a_trap(place, fault):
 
 
 def wait_for_others(*_args, tallies, others):
-    """End when all the others have."""
+    """Return when the other tasks have ended."""
     wait_for(tallies, others)
     return "last"
 
 
 def meet(*_args, path, mark="."):
-    """Leave a mark, and end when there are two."""
+    """Write a mark to a file, and return when it has two."""
     with Path(path).open("a") as file:
         file.write(mark)
     wait_for(path, 2)
@@ -609,7 +438,7 @@ def in_a_daemon(connection):
 
 
 def count_before(path, fails):
-    """Fail the first times, with an exception that retry_on may look at."""
+    """Fail in the first attempts, with an exception that has a code."""
     number = count(path)
     if number <= fails:
         raise TwoArguments(number, "again")
@@ -617,7 +446,7 @@ def count_before(path, fails):
 
 
 def hand_over_trap():
-    """Return what cannot be unpickled by the caller."""
+    """Return a value that the caller cannot unpickle."""
     return Trap("unpickling", "raise")
 
 
@@ -630,7 +459,7 @@ def count_arguments(*args):
 
 
 class Shared:
-    """There is one in each process, and its pickle is large."""
+    """A class with one instance in each process, whose pickle is large."""
 
     def __reduce__(self):
         return the_shared, (bytes(LARGE),)
@@ -652,12 +481,12 @@ def large():
 
 
 def log_until(_first, *, path, size):
-    """Log all the time until a file has so many bytes."""
+    """Log continuously until a file has a number of bytes."""
     end = time.monotonic() + 60
     while size_at(path) < size:
         logging.getLogger("faulty_tasks").info("still here")
         if time.monotonic() > end:
-            raise TimeoutError("nobody else was let in")
+            raise TimeoutError("no other task has run")
     return "heard"
 
 

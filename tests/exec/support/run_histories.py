@@ -1,4 +1,4 @@
-"""A record of what happened in a run, kept in a file that every process appends to, and a checker that judges it."""
+"""Histories of runs, in a file that every process appends to, and a checker of histories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLEAN_UP = ("all_done", "one_failed")
 
 
 def note(path, *words):
-    """Append a line; the order of lines is the order of writing, whichever process writes."""
+    """Append a line in one write, so that the lines of several processes are in order."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(descriptor, (" ".join(map(str, words)) + "\n").encode())
@@ -23,7 +23,7 @@ def note(path, *words):
 
 
 def work(path, name, failures, *_inputs):
-    """Record its beginning and its end, and fail so many times before it succeeds."""
+    """Record begin and end of a call; fail in the first attempts."""
     note(path, "begin", name)
     try:
         if Path(path).read_text("utf-8").splitlines().count(f"begin {name}") <= failures:
@@ -34,12 +34,12 @@ def work(path, name, failures, *_inputs):
 
 
 def never(*_inputs):
-    """Be a condition that does not hold."""
+    """Condition that is false."""
     return False
 
 
 class History:
-    """What happened in a run of a random pipeline, in order: lines of a kind and the name of a task.
+    """The history of a run of a random pipeline, in order: lines of a kind and the name of a task.
 
     Kinds are ``begin`` and ``end``, written where the function runs, and the names of events of the run.
     """
@@ -61,7 +61,7 @@ class History:
 
 
 def pipeline(path, plan):
-    """Make the tasks of a plan: for each its upstreams, how often it fails, retries, trigger, and if it is skipped."""
+    """Return the tasks of a plan, which has upstreams, failures, retries, trigger and skip of each task."""
     path.unlink(missing_ok=True)
     path.touch()
     tasks = []

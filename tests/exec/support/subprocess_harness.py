@@ -1,7 +1,7 @@
-"""Runs what may hang, or take its process with it, in processes that end after a time limit and show where they were.
+"""Runs code that may hang or crash in processes with a time limit, which print their stacks when it is reached.
 
-As a program, this is the process that ``guarded`` tests run in: it imports the file of the
-tests and calls those that it is told to call, on a warm executor.
+As a program, this is the process of ``guarded`` tests: it imports the file of the tests, and calls the tests that it
+receives on a pipe, on a warm executor.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SECONDS = 60  # a guard against hanging, never a wait
-LIMIT = 180  # the same for a guarded test, in which several things may be waited for
+SECONDS = 60  # a limit for tests that hang
+LIMIT = 180  # the same for a guarded test, which may wait several times
 MARK = "FLOWKIT_TEST_MARK"
 PROC = Path("/proc")
 
@@ -44,7 +44,7 @@ def until(condition, seconds=SECONDS):
 
 
 class Program:
-    """A Python process in a session of its own, whose output goes to a file, and whose descendants can be found."""
+    """A Python process in a new session, with its output in a file; an environment variable marks its descendants."""
 
     def __init__(self, *arguments, stdin=subprocess.DEVNULL, **options):
         self.mark = uuid.uuid4().hex
@@ -57,12 +57,12 @@ class Program:
 
     @property
     def output(self):
-        """What it and its workers have printed so far."""
-        # opened anew: reading must not move the position that the program writes at
+        """The output of the process and its workers."""
+        # opened again: reading must not move the position at which the program writes
         return Path(self._output.name).read_text(errors="replace")
 
     def wait(self, code=0, seconds=SECONDS):
-        """Wait for its end and return what it printed; a hang, or another exit code, is a failure."""
+        """Wait for the exit of the process and return its output; a timeout or another exit code fails the test."""
         try:
             found = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -73,7 +73,7 @@ class Program:
         return self.output
 
     def says(self, text):
-        """Wait until it has printed a text."""
+        """Wait until the process has printed a text."""
         until(lambda: text in self.output or self.process.poll() is not None)
         assert text in self.output, self.output
 
@@ -82,7 +82,7 @@ class Program:
         (os.killpg if group else os.kill)(self.process.pid, number)
 
     def descendants(self):
-        """Return the ids of what lives of it, workers and grandchildren too."""
+        """Return the ids of the living processes of the program, workers and their children included."""
         if not PROC.is_dir():
             pytest.skip("platform: processes are found in /proc")
         found = []
@@ -109,7 +109,11 @@ class Program:
 
 
 def guarded(function):
-    """Make a test of a function of ``executor`` and parameters: it is called in another process, with a time limit."""
+    """Return a test that calls the function in another process, with a time limit.
+
+    Args:
+        function: takes ``executor``, a warm `ProcessExecutor`, and parameters.
+    """
     parameters = [name for name in inspect.signature(function).parameters if name != "executor"]
 
     @functools.wraps(function)
@@ -123,14 +127,14 @@ def guarded(function):
 
 
 class Guard:
-    """The process of the guarded tests of one file; a new one after a hang or a crash."""
+    """Starts the process of the guarded tests of one file; again after a timeout or a crash."""
 
     def __init__(self, path):
         self._path = path
         self._program = None
 
     def call(self, name, parameters):
-        """Call a test there; fail as it fails."""
+        """Call a test in the process; fail if it fails."""
         if self._program is None:
             self._connection, theirs = Pipe()
             descriptor = theirs.fileno()
@@ -154,7 +158,7 @@ class Guard:
 
 
 def serve(path, descriptor):
-    """Be the process of guarded tests."""
+    """Body of the process of guarded tests."""
     from flowkit_exec import ProcessExecutor
 
     spec = importlib.util.spec_from_file_location("tests_under_guard", path)

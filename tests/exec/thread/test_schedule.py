@@ -1,4 +1,4 @@
-"""Who runs when, in threads: the longest road first, and nobody idle while something is ready. No clock decides."""
+"""The order and parallelism of tasks on threads."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from subprocess_harness import guarded
 from flowkit_core import DAG, Task
 from flowkit_exec import ThreadExecutor
 
-SECONDS = 60  # a guard against hanging, never a wait
-PAUSE = 2e-3  # what makes a task slow, in the sense that its end is worth looking up for
+SECONDS = 60  # a limit for tests that hang
+PAUSE = 2e-3  # seconds that make a task slow
 
 workers = pytest.mark.parametrize("workers", [2, 3, 8])
 
 
 def nothing(*_inputs):
-    """Be a trivial task."""
+    """Return at once."""
 
 
 def pause(*_inputs):
-    """Be a slow task."""
+    """Take longer than a slow task."""
     threading.Event().wait(PAUSE)
 
 
 def warmed_up(tasks):
-    """Put slow tasks before others, one after the other: order is kept from then on, however busy the machine is."""
+    """Put a chain of slow tasks before others, after which the queue is ordered, however busy the machine is."""
     chain = [Task(pause, name=f"warm_up_{number}") for number in range(6)]
     for before, after in itertools.pairwise(chain):
         before >> after
@@ -38,28 +38,28 @@ def warmed_up(tasks):
 
 
 def meeting(size):
-    """Return so many tasks that can only end when all of them run at once."""
+    """Return tasks that can only end when all of them run in parallel."""
     barrier = threading.Barrier(size, timeout=SECONDS)
     return [Task(lambda *_inputs: barrier.wait() is None, name=f"meets_{number}") for number in range(size)]
 
 
 def run(workers, *tasks, **options):
-    """Run tasks and what is upstream of them in so many threads."""
+    """Run tasks, and the tasks upstream of them, in a number of threads."""
     return DAG("schedule", tasks=tasks).run(ThreadExecutor(workers), **options)
 
 
-# Nobody is idle while a task is ready
+# Parallelism
 
 
 @workers
 @guarded
-def test_tasks_that_are_ready_at_once_run_at_once(workers):
+def test_tasks_ready_at_the_start_run_in_parallel(workers):
     assert len(run(workers, *meeting(workers))) == workers
 
 
 @workers
 @guarded
-def test_tasks_behind_a_trivial_one_run_at_once(workers):
+def test_tasks_after_a_cheap_task_run_in_parallel(workers):
     start, ends = Task(nothing), meeting(workers)
     start >> ends
     run(workers, *ends)
@@ -67,7 +67,7 @@ def test_tasks_behind_a_trivial_one_run_at_once(workers):
 
 @workers
 @guarded
-def test_tasks_behind_a_slow_one_run_at_once(workers):
+def test_tasks_after_a_slow_task_run_in_parallel(workers):
     start, ends = Task(pause), meeting(workers)
     start >> ends
     run(workers, *ends)
@@ -75,9 +75,7 @@ def test_tasks_behind_a_slow_one_run_at_once(workers):
 
 @workers
 @guarded
-def test_tasks_behind_a_failed_one_run_at_once(workers):
-    """Helpers have rested for a while when it fails, and fall to work on the clean-up tasks."""
-
+def test_clean_up_tasks_after_a_failed_task_run_in_parallel(workers):
     def fail():
         threading.Event().wait(0.2)
         raise ValueError("boom")
@@ -91,7 +89,7 @@ def test_tasks_behind_a_failed_one_run_at_once(workers):
 
 @workers
 @guarded
-def test_tasks_behind_a_retry_run_at_once(workers):
+def test_tasks_after_a_retry_run_in_parallel(workers):
     tries = itertools.count()
 
     def flaky():
@@ -105,7 +103,7 @@ def test_tasks_behind_a_retry_run_at_once(workers):
 
 @workers
 @guarded
-def test_tasks_behind_a_skipped_one_run_at_once(workers):
+def test_tasks_after_a_skipped_task_run_in_parallel(workers):
     start, ends = Task(nothing, name="start", when=lambda: False), meeting(workers)
     ends = [task.with_options(trigger="all_done") for task in ends]
     start >> ends
@@ -114,8 +112,7 @@ def test_tasks_behind_a_skipped_one_run_at_once(workers):
 
 @workers
 @guarded
-def test_tasks_behind_a_long_chain_of_trivial_ones_run_at_once(workers):
-    """Helpers have nothing to do for so long that they look up but rarely."""
+def test_tasks_after_a_long_chain_of_cheap_tasks_run_in_parallel(workers):
     tasks = [Task(nothing, name=f"task_{number}") for number in range(20_000)]
     for before, after in itertools.pairwise(tasks):
         before >> after
@@ -126,8 +123,7 @@ def test_tasks_behind_a_long_chain_of_trivial_ones_run_at_once(workers):
 
 @workers
 @guarded
-def test_several_branches_meet_again_and_again(workers):
-    """No level waits for another: each branch goes on as soon as its own road is free."""
+def test_branches_do_not_wait_for_each_other(workers):
     branches = [[Task(pause, name=f"pause_{number}_{step}") for step in range(number)] for number in range(workers)]
     ends = meeting(workers)
     for branch, end in zip(branches, ends, strict=True):
@@ -137,8 +133,7 @@ def test_several_branches_meet_again_and_again(workers):
 
 
 @guarded
-def test_a_ready_task_does_not_wait_for_the_end_of_its_level():
-    """The short branch is done before the long task beside it may end."""
+def test_ready_task_does_not_wait_for_its_level():
     done = threading.Event()
     long = Task(lambda: done.wait(SECONDS), name="long")
     short = [Task(pause, name=f"short_{number}") for number in range(5)]
@@ -149,8 +144,7 @@ def test_a_ready_task_does_not_wait_for_the_end_of_its_level():
 
 
 @guarded
-def test_a_retry_wait_holds_up_no_worker():
-    """While one waits for its next try, its worker runs the others, and all of them at once."""
+def test_waiting_retry_occupies_no_worker():
     tries = itertools.count()
 
     def flaky():
@@ -162,7 +156,7 @@ def test_a_retry_wait_holds_up_no_worker():
     assert results["flaky"] == "recovered"
 
 
-# The longest road first
+# Order
 
 
 @st.composite
@@ -183,8 +177,7 @@ def heights(graph):
 
 @settings(max_examples=30)
 @given(graph=graphs())
-def test_one_worker_always_takes_the_task_with_the_longest_road(graph):
-    """Of slow tasks, the one that is started is never lower than another one that is ready."""
+def test_ready_task_with_the_longest_critical_path_starts_first(graph):
     started = []
 
     def work(number):
@@ -203,8 +196,7 @@ def test_one_worker_always_takes_the_task_with_the_longest_road(graph):
 
 
 @guarded
-def test_a_chain_that_fell_behind_comes_first():
-    """When its slow first task is over, the longest road is taken up at once, not at the end of the queue."""
+def test_chain_behind_a_slow_task_starts_before_queued_tasks():
     order, behind, over = [], threading.Event(), threading.Event()
 
     def work(name):
@@ -230,8 +222,7 @@ def test_a_chain_that_fell_behind_comes_first():
 
 
 @guarded
-def test_the_longest_of_the_first_tasks_is_taken_first():
-    """And the rest of its road too, whatever the order of declaration."""
+def test_first_task_with_the_longest_critical_path_starts_first():
     order = []
 
     def work(name):

@@ -80,7 +80,10 @@ class CallSender:
                     mode = protocol.ARGS_PICKLED
                     try:
                         data = dumps(data, protocol.PICKLE_PROTOCOL)
-                        size += len(data)
+                        if len(data) >= MIN_SHARED_SIZE:  # from a cache: it is put into shared memory below
+                            data = None
+                        else:
+                            size += len(data)
                     except BaseException as error:  # pickling runs the user's code
                         if is_interrupt(error):
                             raise

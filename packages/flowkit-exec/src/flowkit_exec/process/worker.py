@@ -1,9 +1,9 @@
 """Class `Worker`: the main loop of a worker process.
 
 A worker receives batches of calls on its socket, makes the calls one after the other, and sends each outcome at once.
-It may start a call only with its *ticket*. Tickets lie in a pipe that both the worker and the calling process read:
-whoever reads a ticket owns its call. So the calling process can withdraw, at any moment, the calls that the worker has
-not started: to give them to an idle worker, because the run is stopped, or because the worker died.
+It may start a call only with its *ticket*. Tickets lie in a pipe that both the worker and the calling process read: the
+process that reads a ticket owns its call. So the calling process can withdraw, at any moment, the calls that the worker
+has not started: to give them to an idle worker, because the run is stopped, or because the worker died.
 """
 
 from __future__ import annotations

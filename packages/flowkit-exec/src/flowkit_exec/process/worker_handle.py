@@ -70,8 +70,9 @@ _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
 class WorkerHandle:
     """Starts one worker process, talks to it and ends it.
 
-    A call may start only with its *ticket*. Tickets lie in a pipe that both the worker and this process read: whoever
-    reads a ticket owns its call. So this process can withdraw the calls that the worker has not started, at any moment.
+    A call may start only with its *ticket*. Tickets lie in a pipe that both the worker and this process read: the one
+    that reads a ticket owns its call. So this process can withdraw the calls that the worker has not started, at any
+    moment.
 
     Invariant: ``held`` has an entry for each ticket that was issued to the worker and neither answered nor withdrawn,
     in order of issue; so the first entry is the running call, if there is one. A ticket is answered by the frame of an

@@ -210,7 +210,7 @@ def test_error_of_task_that_lacks_a_global_set_under_the_guard_names_the_line(no
 
 
 def test_error_of_task_that_lacks_a_global_set_after_the_first_run_names_the_line(notes):
-    """Where it is not seen before that the task needs it."""
+    """The global is read by eval(), which is not noticed before the task runs."""
     source = """
     from flowkit_core import DAG, task
 

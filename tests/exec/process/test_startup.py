@@ -1,0 +1,202 @@
+"""Starts of worker processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from time import monotonic
+
+import faulty_tasks as faults
+import pytest
+from process_checks import child_pids, count_descriptors, count_descriptors_after_gc, has_ended, run
+from subprocess_harness import guarded, until
+
+from flowkit_core import (
+    DAG,
+    ExecutorError,
+    Task,
+)
+from flowkit_exec import ProcessExecutor
+from flowkit_exec.process import driver as process_driver
+
+pytestmark = pytest.mark.slow
+
+
+@guarded
+def test_run_continues_with_fewer_workers_if_no_more_can_start(executor):
+    real, started = process_driver.WorkerHandle, []
+
+    def scarce(functions=None):
+        if started:
+            raise ExecutorError("no worker process could be started (Too many open files): use fewer max_workers")
+        started.append(real(functions))
+        return started[-1]
+
+    process_driver.WorkerHandle = scarce
+    try:
+        with ProcessExecutor(4) as own:
+            results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
+    finally:
+        process_driver.WorkerHandle = real
+    assert len(set(results.values())) == 1
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, ConnectionError])
+@guarded
+def test_exception_of_a_signal_handler_while_workers_start_is_raised_and_leaks_nothing(kind):
+    armed, fired, lost = False, [], []
+
+    def handle(_number, _frame):
+        if armed:
+            fired.append(kind("enough"))
+            raise fired[-1]
+
+    dag = DAG("started", tasks=[Task(faults.ok, name=name) for name in "ab"], max_workers=2)
+    with ProcessExecutor(2) as own:
+        began = monotonic()
+        dag.run(own)
+        usual = monotonic() - began  # most of which it takes to start the workers
+    before, old = (count_descriptors_after_gc(), child_pids()), signal.signal(signal.SIGALRM, handle)
+    hook, sys.unraisablehook = sys.unraisablehook, lost.append  # where Python cleans up, what is raised is lost
+    chosen = random.Random(0)
+    try:
+        for _ in range(30):
+            fired.clear()
+            lost.clear()
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, chosen.uniform(1e-4, usual))
+                with ProcessExecutor(2) as own:
+                    results = dag.run(own)
+                armed = False
+            except kind as error:
+                assert error is fired[0]
+            else:
+                assert results == {"a": "ok", "b": "ok"}
+                assert len(fired) == len(lost)
+            armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, old)
+        sys.unraisablehook = hook
+    fired.clear()  # whose tracebacks hold what was at hand
+    lost.clear()
+    own = None  # an executor whose close() was interrupted keeps its workers until it is freed
+    until(lambda: count_descriptors_after_gc() <= before[0] and set(child_pids()) <= set(before[1]))
+
+
+@guarded
+def test_frozen_application_is_an_error():
+    sys.frozen = True
+    try:
+        with pytest.raises(ExecutorError, match="use executor='thread'"), ProcessExecutor(1) as own:
+            run(own, Task(faults.ok))
+    finally:
+        del sys.frozen
+
+
+@guarded
+def test_closed_executor_is_an_error():
+    executor = ProcessExecutor(max_workers=1)
+    executor.close()
+    executor.close()
+    with pytest.raises(ExecutorError, match="closed"):
+        run(executor, Task(faults.ok))
+
+
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/false", "", None])
+@guarded
+def test_interpreter_that_does_not_start_is_an_error(program):
+    python, sys.executable = sys.executable, program
+    try:
+        with ProcessExecutor(max_workers=2) as executor, pytest.raises(ExecutorError, match="worker"):
+            run(executor, Task(faults.ok))
+    finally:
+        sys.executable = python
+    assert run("process", Task(faults.ok)) == {"ok": "ok"}
+
+
+@pytest.mark.parametrize("silent", [1, 99])
+@guarded
+def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_path, silent):
+    python, startup_timeout, real, before = (
+        sys.executable,
+        process_driver.STARTUP_TIMEOUT,
+        process_driver.WorkerHandle,
+        (count_descriptors_after_gc(), child_pids()),
+    )
+    starts, program, made = tmp_path / "starts", tmp_path / "python", []
+    starts.touch()
+    program.write_text(
+        f"#!/bin/sh\nprintf . >>{starts}\n"
+        f'if [ $(wc -c <{starts}) -le {silent} ]; then exec sleep 3600; fi\nexec {python} "$@"\n'
+    )
+    program.chmod(0o755)
+
+    def watched(functions=None):  # however slow the machine is: a silent one has begun, and no other is hurried
+        child = real(functions)
+        made.append(child.pid)
+        until(lambda: starts.stat().st_size == len(made))
+        process_driver.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else startup_timeout
+        return child
+
+    sys.executable, process_driver.WorkerHandle = str(program), watched
+    try:
+        with ProcessExecutor(max_workers=1) as executor:
+            if silent == 1:
+                assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            else:
+                with pytest.raises(
+                    ExecutorError, match=r"failed to start; the last one did not respond within 0.1 s and was killed"
+                ):
+                    run(executor, Task(faults.ok))
+                assert starts.stat().st_size == process_driver.MAX_FAILED_STARTS
+    finally:
+        sys.executable, process_driver.STARTUP_TIMEOUT, process_driver.WorkerHandle = python, startup_timeout, real
+    assert (count_descriptors(), child_pids()) == before
+
+
+@guarded
+def test_fork_of_the_calling_process_starts_workers_of_its_own(executor):
+    worker = run(executor, Task(faults.pid))["pid"]
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = run(executor, Task(faults.pid))["pid"] == worker
+            executor.close()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not has_ended(worker)
+    assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+
+
+@guarded
+def test_daemonic_process_of_multiprocessing_may_run_pipelines():
+    mine, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=faults.in_a_daemon, args=(theirs,), daemon=True)
+    process.start()
+    assert mine.recv() == "ok"
+    process.join()
+
+
+def test_system_that_is_not_posix_is_an_error(script):
+    source = """
+    import sys
+    sys.modules["fcntl"] = sys.modules["resource"] = None
+    from flowkit_core import DAG, ExecutorError, Task
+    from flowkit_exec import ProcessExecutor
+    dag = DAG("windows", tasks=[Task(int, name="zero")])
+    for attempt in (ProcessExecutor, lambda: dag.run("process")):
+        try:
+            attempt()
+        except ExecutorError as error:
+            print(error)
+    print(dag.run("thread"))
+    """
+    sentence = "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here\n"
+    assert script(source).wait() == 2 * sentence + "{'zero': 0}\n"

@@ -1,0 +1,196 @@
+"""Worker processes that die: by a signal, an exit or a crash."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import faulty_tasks as faults
+import pytest
+from process_checks import RecordingHandler, has_ended, outcome, run
+from script_sources import FORKS
+from subprocess_harness import guarded, until
+
+from flowkit_core import (
+    Task,
+    TaskFailed,
+    TaskRetrying,
+    TaskStarted,
+    TaskSucceeded,
+    WorkerDiedError,
+)
+from flowkit_exec import ProcessExecutor
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM", "0", "3"])
+@guarded
+def test_worker_death_fails_only_the_running_task(executor, how):
+    error = outcome(executor, Task(faults.victim), params={"how": how})
+    assert type(error) is WorkerDiedError
+    number = getattr(signal, how) if how.startswith("SIG") else None
+    assert (error.task, error.signal, error.exitcode) == (
+        "victim",
+        how if number else None,
+        -number if number else int(how),
+    )
+    assert error.pid != os.getpid()
+    assert "'victim'" in str(error)
+    assert (how if number else f"code {how}") in str(error)
+    assert outcome(executor, Task(faults.pid)) != error.pid
+
+
+@guarded
+def test_results_sent_before_worker_death_are_kept():
+    before = [Task(faults.ok, name=f"before_{number}") for number in range(50)]
+    large = Task(faults.buffer, name="large")
+    after = [Task(faults.ok, name=f"after_{number}") for number in range(50)]
+    tasks = [*before, large, Task(faults.victim), *after]
+    with ProcessExecutor(max_workers=1) as executor:
+        results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL"})
+    assert list(results.failed) == ["victim"]
+    assert len(results) == 101
+
+
+@guarded
+def test_calls_queued_behind_a_worker_death_run_once(executor, tmp_path):
+    path = str(tmp_path / "tallies")
+    tasks = [Task(faults.tally, name=f"task_{number}") for number in range(40)]
+    deaths = [Task(faults.victim, name=f"victim_{number}") for number in range(3)]
+    tasks[10:10], tasks[20:20], tasks[30:30] = deaths[:1], deaths[1:2], deaths[2:]
+    results = run(executor, *tasks, fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL", "tallies": path})
+    assert set(results.failed) == {"victim_0", "victim_1", "victim_2"}
+    assert len(results) == 40
+    assert Path(path).stat().st_size == 40
+
+
+@guarded
+def test_idle_worker_death_is_logged_and_the_worker_replaced(executor):
+    logger = logging.getLogger("flowkit")
+    logger.addHandler(handler := RecordingHandler())
+    logger.setLevel(logging.INFO)
+    try:
+        for _ in range(3):
+            handler.texts.clear()
+            os.kill(worker := run(executor, Task(faults.pid))["pid"], signal.SIGKILL)
+            assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+            text = f"Idle worker process {worker} was killed by SIGKILL; it is replaced when needed."
+            assert handler.texts.count(text) == 1
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+
+
+@guarded
+def test_worker_death_consumes_one_attempt(executor, tmp_path):
+    task = Task(faults.mortal, retries=3, delay=0)
+    assert outcome(executor, task, params={"tries": str(tmp_path / "tries"), "deaths": 2}) == 3
+
+
+@guarded
+def test_task_that_always_kills_its_worker_fails_after_its_retries(executor, tmp_path):
+    path = tmp_path / "tries"
+    task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
+    error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
+    assert error.exitcode == 9
+    assert "flowkit: 3 workers have died while they ran task 'mortal'" in error.__notes__
+    assert "failed after 3 attempts" in error.__notes__[-1]
+    assert path.stat().st_size == 3
+
+
+@guarded
+def test_events_of_worker_death_and_retry_are_in_order(executor, tmp_path):
+    heard = []
+    task = Task(faults.mortal, retries=1, delay=0)
+    params = {"tries": str(tmp_path / "tries"), "deaths": 9}
+    run(executor, task, raise_on_failure=False, params=params, observers=[heard.append])
+    kinds = [
+        type(event) for event in heard if isinstance(event, (TaskStarted, TaskRetrying, TaskFailed, TaskSucceeded))
+    ]
+    assert kinds == [TaskStarted, TaskRetrying, TaskStarted, TaskFailed]
+
+
+@guarded
+def test_worker_death_with_sigchld_ignored_has_no_exit_code(tmp_path):
+    path = tmp_path / "child"
+    old = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with ProcessExecutor(max_workers=2) as executor:
+            error = outcome(executor, Task(faults.leave_child), params={"path": str(path), "how": "3"})
+            assert (type(error), error.exitcode, error.signal) == (WorkerDiedError, None, None)
+            assert "ended with an unknown exit status" in str(error)
+            until(lambda: has_ended(int(path.read_text())))
+            idle = run(executor, Task(faults.pid))["pid"]
+            os.kill(idle, signal.SIGKILL)
+            until(lambda: has_ended(idle))
+            assert run(executor, Task(faults.ok)) == {"ok": "ok"}
+    finally:
+        signal.signal(signal.SIGCHLD, old)
+
+
+def test_crash_prints_the_stack_once(script):
+    source = """
+    import ctypes, os
+    os.environ.pop("PYTHONFAULTHANDLER", None)
+    from flowkit_core import DAG, Task
+    def crash():
+        ctypes.string_at(0)
+    print(DAG("crash", tasks=[Task(crash)]).run("process", raise_on_failure=False).failed["crash"].signal)
+    """
+    output = script(source).wait()
+    assert output.count("Fatal Python error: Segmentation fault") == 1
+    assert output.count(" in crash\n") == 1
+    assert output.endswith("SIGSEGV\n")
+
+
+def test_default_sigpipe_does_not_kill_the_caller_when_a_worker_dies(script):
+    source = """
+    import os, signal
+    from flowkit_core import DAG, Task
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    def die(*data):
+        os._exit(3)
+    tasks = [Task(die, name=f"task_{number}") for number in range(4)]
+    dag = DAG("pipes", max_workers=1, tasks=tasks)
+    failed = dag.run("process", fail_fast=False, raise_on_failure=False).failed
+    print(len(failed))
+    """
+    assert script(source).wait() == "4\n"
+
+
+@FORKS
+def test_death_of_a_forked_worker(script, tmp_path):
+    source = """
+    import contextlib, os, pathlib, sys, time
+    from flowkit_core import DAG, Task, WorkerDiedError
+    sys.modules["cloudpickle"] = None
+    def die():
+        with open("tries", "ab") as file:
+            file.write(b".")
+        os._exit(3)
+    def wait():
+        pathlib.Path("pid").write_text(str(os.getpid()))
+        time.sleep(3600)
+    def fail():
+        while not pathlib.Path("pid").exists() or not pathlib.Path("pid").read_text():
+            time.sleep(0.005)
+        1 / 0
+    others = [Task(lambda: "ok", name=f"other_{number}") for number in range(20)]
+    dying = Task(lambda: die(), name="dying", retries=1, delay=0)
+    dag = DAG("deaths", max_workers=2, tasks=[*others[:10], dying, *others[10:]])
+    results = dag.run("process", fail_fast=False, raise_on_failure=False)
+    print(len(results), results.failed["dying"].exitcode, len(open("tries").read()))
+    try:
+        ends = [Task(lambda: wait(), name="w"), Task(lambda: fail(), name="f")]
+        DAG("stop", max_workers=2, tasks=ends).run("process")
+    except ZeroDivisionError as error:
+        print(error.flowkit_results.states["w"])
+    try:
+        os.kill(int(open("pid").read()), 0)
+    except ProcessLookupError:
+        print("gone")
+    """
+    assert script(source, cwd=tmp_path).wait() == "20 3 2\ncancelled\ngone\n"
