@@ -26,7 +26,7 @@ def test_repr_of_executors_shows_counts():
 
 def test_repr_of_drivers_shows_counts():
     run = Run(DAG("one", tasks=[Task(one)]).graph())
-    assert repr(ThreadDriver(run, 2)) == "<ThreadDriver threads=1 active=1 ready=1>"
+    assert repr(ThreadDriver(2)) == "<ThreadDriver threads=1 active=1 ready=0>"
     queue = ReadyQueue(run.graph.nodes, run.graph)
     assert repr(queue) == "<ReadyQueue of 1, FIFO>"
     worker = WorkerHandle()
