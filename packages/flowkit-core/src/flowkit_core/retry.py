@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._text import short_repr
 from ._typing import TYPE_CHECKING
 from .errors import TaskOptionError, TaskOptionTypeError
+from .failures import add_note, describe_error
 from .pipelines.parameters import is_coroutine_function
 
 if TYPE_CHECKING:
@@ -93,6 +94,19 @@ class RetryPolicy:
         if isinstance(rule, (type, tuple)):
             return isinstance(error, rule)
         return bool(rule(error))
+
+    def applies_to(self, error: BaseException, task: str) -> bool:
+        """Return whether an exception of a task is retried; an exception of ``retry_on`` is noted and means no.
+
+        Args:
+            error: the exception.
+            task: name of the task, for the note.
+        """
+        try:
+            return self.covers(error)
+        except Exception as broken:
+            add_note(error, f"flowkit: retry_on of task {task!r} itself raised {describe_error(broken)}")
+            return False
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RetryPolicy) and all(

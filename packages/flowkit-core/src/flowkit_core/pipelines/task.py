@@ -11,7 +11,7 @@ from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from flowkit_core._warnings import report, warn
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
-from flowkit_core.failures import add_note, describe_error
+from flowkit_core.failures import add_note
 from flowkit_core.retry import RetryPolicy, own_random
 from flowkit_core.runs.coroutines import CoroutineType
 
@@ -453,14 +453,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     def _pause(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds before the next try of a direct call; None if there is no further try."""
-        if attempt > self.retry.retries:
-            return None
-        try:
-            covered = self.retry.covers(error)
-        except Exception as broken:
-            add_note(error, f"flowkit: retry_on of task {self.name!r} itself raised {describe_error(broken)}")
-            return None
-        if not covered:
+        if attempt > self.retry.retries or not self.retry.applies_to(error, self.name):
             return None
         return self.retry.wait(attempt, own_random())
 

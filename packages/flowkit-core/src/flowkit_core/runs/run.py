@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.pipelines.graph import Graph
     from flowkit_core.pipelines.node import Node
+    from flowkit_core.retry import RetryPolicy
 
     from .recorder import RunRecorder
 
@@ -414,13 +415,8 @@ class Run:
         return None
 
     def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
-        if attempt > node.task.retry.retries or not self.may_start(node):
-            return False
-        try:
-            return bool(node.task.retry.covers(error))
-        except Exception as broken:
-            add_note(error, f"flowkit: retry_on of task {node.name!r} itself raised {describe_error(broken)}")
-            return False
+        policy: RetryPolicy = node.task.retry
+        return attempt <= policy.retries and self.may_start(node) and policy.applies_to(error, node.name)
 
     def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
         self.state.attempt_of[node.index] = attempt + 1
