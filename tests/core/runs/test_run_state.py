@@ -75,7 +75,7 @@ def test_abandoned_run_ignores_results():
     assert (run.phase, run.done) == (Phase.ABANDONED, True)
     assert list(run.finish(graph["a"], 1)) == []
     assert run.state.succeeded() == {}
-    assert run.state.reasons()["a"] == "it was running when the run ended, and was left alone"
+    assert run.state.reasons()["a"] == "it was running when the run ended, and was abandoned"
     assert run.state.reasons()["d"] == "the run was abandoned"
 
 

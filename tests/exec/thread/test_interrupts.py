@@ -288,7 +288,7 @@ def test_keyboard_interrupt_lists_running_tasks(workers):
         output = program.wait()
     assert "1 task had succeeded" in output
     assert "did not start; 'stuck" in output
-    assert ("left alone" if "Thread" in workers else "were ended") in output
+    assert ("abandoned" if "Thread" in workers else "were ended") in output
     assert "{{'cancelled'}}\n[]".format() in output
 
 

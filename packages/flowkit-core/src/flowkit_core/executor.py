@@ -49,7 +49,7 @@ class SerialLane:
     """The calling thread as a lane."""
 
     leads, forks = True, False
-    name, fate = "serial", "left alone"
+    name, fate = "serial", "abandoned"
 
     def __init__(self) -> None:
         self._ready: deque[Node] = deque()

@@ -112,7 +112,7 @@ class FuturesLane:
     """
 
     leads, forks = False, False
-    fate = "left alone"
+    fate = "abandoned"
 
     def __init__(self, pool: Any, name: str, limit: int) -> None:
         self.name = name
@@ -148,7 +148,7 @@ class FuturesLane:
             if session.run.may_start(call.node) or future.cancel() or how != "end":
                 continue
             if self._running.pop(future, None) is not None:
-                outcome = Outcome(CANCELLED, "it was left alone, because another task failed", started=True)
+                outcome = Outcome(CANCELLED, "it was abandoned, because another task failed", started=True)
                 session.end(call.node, outcome, perf_counter() - began, call.attempt)
 
     def close(self) -> Sequence[Node]:

@@ -122,7 +122,7 @@ class Pipeline:
             max_workers: maximum number of workers of each executor given by name, 1 or more; None means the value of
                 the pipeline.
             grace: seconds that running tasks have to end after a failure has stopped the run, 0 or more; then worker
-                processes are ended and threads are left alone. None means no limit.
+                processes are ended and threads are abandoned. None means no limit.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent

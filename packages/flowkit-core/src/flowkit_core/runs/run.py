@@ -278,7 +278,7 @@ class Run:
             if self.phase < Phase.CANCELLED:
                 self._enter_phase(Phase.CANCELLED, reason)
 
-    def abandon(self, running: Iterable[Node] = (), fate: str = "left alone") -> None:
+    def abandon(self, running: Iterable[Node] = (), fate: str = "abandoned") -> None:
         """End every pending node as cancelled, and ignore outcomes that arrive later.
 
         Args:

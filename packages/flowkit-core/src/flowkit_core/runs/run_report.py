@@ -27,7 +27,7 @@ class RunReport:
         dropped_retries: number of tasks that were waiting for a retry when the run was stopped.
         interrupted: number of tasks that were stopped while they ran.
         unfinished: names of the tasks that were still running when the run was abandoned.
-        unfinished_fate: what happened to those, such as ``"left alone"`` or ``"ended"``.
+        unfinished_fate: what happened to those, such as ``"abandoned"`` or ``"ended"``.
     """
 
     def __init__(self, graph: Graph, state: RunState) -> None:

@@ -51,8 +51,8 @@ class RunSummary:
 
     def replace_error(self, error: BaseException, other: BaseException) -> None:
         """Replace an error by another exception."""
-        for index, own in self.error_of.items():
-            if own is error:
+        for index, task_error in self.error_of.items():
+            if task_error is error:
                 self.error_of[index] = other
 
     def states(self) -> dict[str, str]:

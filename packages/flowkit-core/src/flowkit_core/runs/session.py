@@ -45,7 +45,7 @@ class Lane(Protocol):
         leads: whether the lane has a loop, :meth:`work`, that needs a thread until the run is over. One lane of a run
             gets the thread that called ``run()``, others get threads of their own.
         forks: whether the lane may fork this process; such lanes are opened first, before threads start.
-        fate: what happens to calls that :meth:`close` does not wait for: ``"left alone"`` or ``"ended"``.
+        fate: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
     """
 
     name: str

@@ -30,7 +30,7 @@ def current_worker() -> Worker | None:
 
 
 class Worker:
-    """Runs nodes of one run in the calling thread. A thread needs a worker of its own.
+    """Runs nodes of one run in the calling thread. Each thread needs its own worker.
 
     Args:
         run: the run.
@@ -62,16 +62,16 @@ class Worker:
         outer = self._enter()
         self.node = node
         try:
-            own = self._context.copy()
-            began = perf_counter()
+            context = self._context.copy()
+            started = perf_counter()
             if call.when is not None or call.lookup is not None:
-                result = own.run(call.precheck)
+                result = context.run(call.precheck)
             if result is None:
                 result = run.mark_started(node)
             if result is None:
-                began = perf_counter()
-                result = own.run(call.invoke)
-            return run.finish(node, result, perf_counter() - began)
+                started = perf_counter()
+                result = context.run(call.invoke)
+            return run.finish(node, result, perf_counter() - started)
         finally:
             del result  # the traceback of an error refers to this frame: a reference cycle
             self._leave(outer)
@@ -103,8 +103,8 @@ class Worker:
         outer = self._enter()
         try:
             while True:
-                own = self._context.copy()
-                rest = own.run(self._loop, own, take, put, clock, float(slow), relief)
+                context = self._context.copy()
+                rest = context.run(self._loop, context, take, put, clock, float(slow), relief)
                 if not isinstance(rest, float):
                     return rest
                 slow = rest
@@ -113,7 +113,7 @@ class Worker:
 
     def _loop(
         self,
-        own: Context,
+        context: Context,
         take: Callable[[], Node],
         put: Callable[[Node], object],
         clock: Callable[[], float],
@@ -124,7 +124,7 @@ class Worker:
         run = self.run
         state = run.state
         values, seconds, codes, counts = state.values, state.seconds, state.codes, state.countdowns
-        began = clock()
+        started = clock()
         while True:
             try:
                 node = take()
@@ -144,15 +144,15 @@ class Worker:
                     value = node.func()
                 values[index] = run_coroutine(value) if type(value) is CoroutineType else value
             except BaseException as error:
-                ended = run.finish(node, Outcome(FAILED, error=error), clock() - began)
-                if isinstance(ended, Retry):
-                    return ended
-                for after in ended:
+                result = run.finish(node, Outcome(FAILED, error=error), clock() - started)
+                if isinstance(result, Retry):
+                    return result
+                for after in result:
                     put(after)
                 return None
             now = clock()
-            spent = seconds[index] = now - began
-            began = now
+            spent = seconds[index] = now - started
+            started = now
             codes[index] = SUCCEEDED
             for after in node.downstream:
                 if next(counts[after.index], None) is None:
@@ -162,8 +162,8 @@ class Worker:
                 if again is None:
                     return None
                 slow = again
-                began = clock()
-            if own:
+                started = clock()
+            if context:
                 return slow
 
     def _enter(self) -> Worker | None:

@@ -66,7 +66,7 @@ class ThreadDriver:
     """
 
     leads, forks = True, False
-    name, fate = "thread", "left alone"
+    name, fate = "thread", "abandoned"
 
     def __init__(self, max_workers: int) -> None:
         self._max_workers = max_workers
