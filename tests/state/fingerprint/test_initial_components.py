@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowkit_state.fingerprint import changes, components, initial_components
+from flowkit_state.fingerprint import changes, components, initial_components, values
 
 
 def resumed(load, before, after):
@@ -115,6 +115,29 @@ def test_initial_components_report_opaque_value_with_its_place(load, made, place
 def test_initial_components_do_not_report_variable_that_the_code_assigns(load):
     source = "c = None\ndef g():\n    global c\n    c = c or iter([])\n    return c\ndef f(): return g()\nf()"
     assert resumed(load, source, source) == ([], [])
+
+
+def test_repeated_look_at_classes_and_values_adds_no_snapshots(load):
+    source = """
+        import argparse, configparser, dataclasses, enum, logging, typing
+        class Color(enum.Enum):
+            RED = [1]
+        @dataclasses.dataclass
+        class Row:
+            color: Color = Color.RED
+            rows: list = dataclasses.field(default_factory=list)
+        class Pair(typing.NamedTuple):
+            a: tuple = ((1,), [2])
+        A = [Row(), Pair(), {"a": (1, [2])}, argparse.Namespace(a=[1])]
+        C = configparser.ConfigParser()
+        C.read_string("[a]\\nb = 1")
+        def f(x=(1, (2,))): return A, C, C["a"]
+    """
+    f = load(source).f
+    first = initial_components(f)
+    taken = len(values._snapshots)
+    assert initial_components(f) == first
+    assert len(values._snapshots) == taken
 
 
 def test_initial_components_contain_options_as_first_seen(load):

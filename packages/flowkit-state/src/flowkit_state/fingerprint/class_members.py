@@ -39,7 +39,10 @@ _INTERNAL = frozenset(
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of the members of `cls` that define what it does."""
+    """Yield the names and values of the members of `cls` that define what it does.
+
+    Values that are created here are tuples, of which `values` keeps no snapshots.
+    """
     values = (
         {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None
     )
@@ -64,15 +67,15 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
             if getattr(value, part) is not None:
                 yield f"{name}.{type(value).__qualname__}.{part}", getattr(value, part)
     if values is not None:
-        yield "__members__", values
+        yield "__members__", (*values.items(),)
     if class_references.is_namedtuple(cls):
         yield "_fields", cls._fields  # type: ignore[attr-defined]
         yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
     if "__dataclass_fields__" in vars(cls):
         parameters = vars(cls)["__dataclass_params__"]
         flags = [bool(getattr(parameters, name)) for name in _DATACLASS_FLAGS]
-        yield "__dataclass_params__", [*flags, "__slots__" in vars(cls), getattr(cls, "__match_args__", ())]
-        yield "__dataclass_fields__", [_field(field) for field in vars(cls)["__dataclass_fields__"].values()]
+        yield "__dataclass_params__", (*flags, "__slots__" in vars(cls), getattr(cls, "__match_args__", ()))
+        yield "__dataclass_fields__", tuple(map(_field, vars(cls)["__dataclass_fields__"].values()))
 
 
 def _is_generated(value: Any, from_fields: bool) -> bool:
@@ -87,6 +90,6 @@ def _is_generated(value: Any, from_fields: bool) -> bool:
     return text or function.__globals__.get("__name__") in _MAKERS
 
 
-def _field(field: Any) -> list[Any]:
-    flags = [field.init, field.repr, field.hash, field.compare, field.kw_only, field._field_type.name]
-    return [field.name, flags, field.default, field.default_factory]
+def _field(field: Any) -> tuple[Any, ...]:
+    flags = field.init, field.repr, field.hash, field.compare, field.kw_only, field._field_type.name
+    return field.name, flags, field.default, field.default_factory

@@ -136,9 +136,10 @@ class ValueEncoder:
         self._culprit = value
         policy = self._policy
         is_snapshot = policy.snapshot_mutable or (id(value) in self._changed and not policy.data_only)
+        is_snapshot = is_snapshot and cls is not tuple  # only its items can change
         flat = _flat(cls, value)
         if flat is not None:
-            return first_seen(value, None, flat) if is_snapshot and cls is not tuple else flat
+            return first_seen(value, None, flat) if is_snapshot else flat
         label = self._refer(value)
         if label is not None:
             return {"code": label}
