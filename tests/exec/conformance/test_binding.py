@@ -1,4 +1,4 @@
-"""Order without data, binding, conditions, coroutines and methods mean the same on every executor."""
+"""Order edges, binding, conditions, coroutines and methods, on every executor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowkit_core import DAG, Group, Task
 
 
 def fresh(*originals):
-    """Return an unwired copy of each task, under its own name."""
+    """Return a copy of each task without edges, with the same name."""
     return [original.with_options(name=original.name) for original in originals]
 
 

@@ -43,7 +43,7 @@ def test_tasks_run_in_the_process_that_the_executor_names(executor):
 
 @pytest.fixture
 def no_collection():
-    """Keep the garbage collector still: an interrupt within one of its callbacks, as hypothesis has, would be lost."""
+    """Disable the garbage collector: an interrupt in one of its callbacks, as hypothesis has, would be lost."""
     gc.disable()
     yield
     gc.enable()

@@ -61,7 +61,7 @@ def test_history_of_a_random_run_on_processes_is_valid(process_executor, patient
     assert not list(check(history, run, 2, fail_fast=False)), history.lines
 
 
-# The checker finds what it is there to find
+# The checker
 
 
 SOUND = [((), 1, 1, "none_failed", False), ((0,), 0, 0, "none_failed", False), ((0,), 9, 0, "none_failed", False)]

@@ -31,7 +31,7 @@ def test_diamond_passes_arguments_in_order_of_parameters(executor):
 
 
 class ByName(Pipeline):
-    """A builder of one row, in which a parameter may be named like any earlier task, as in a Flow."""
+    """A pipeline of one chain, in which parameters are bound by name to any earlier task, as in a Flow."""
 
     def __init__(self, name, *tasks):
         super().__init__(name)

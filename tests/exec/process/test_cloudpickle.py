@@ -11,7 +11,7 @@ from subprocess_harness import Program
 SESSION = """
 import dataclasses, enum, pickle, threading, time
 from flowkit_core import DAG, Task, task
-threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # no fork beside it
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # beside it, a fork is not safe
 
 @dataclasses.dataclass
 class Point:
@@ -37,7 +37,7 @@ def show(*tasks, **params):
 
 
 def session(cells):
-    """Run code as a session does, and return what it prints."""
+    """Execute cells as an interactive session does, and return the output."""
     with Program("-", stdin=subprocess.PIPE) as program:
         program.process.stdin.write((SESSION + dedent(cells)).encode())
         program.process.stdin.close()

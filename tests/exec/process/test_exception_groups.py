@@ -133,7 +133,7 @@ def test_note_lists_exceptions_beyond_the_maximum(executor, how):
         (error,), found = error.exceptions, found + 1
     while how == "causes" and error.args[0] in range(3000):
         error, found = error.__cause__, found + 1
-    found -= how == "causes"  # the last is the traceback
+    found -= how == "causes"  # the last cause is the traceback
     there = 3001 if how == "wide" else 3000
     assert note == f"flowkit: {there - found} more exceptions belong to this one, too many to be sent from the worker:"
     assert 100 <= found < there

@@ -44,7 +44,7 @@ def test_falsy_callables_and_methods_are_sent_beside_a_second_thread(executor):
 @guarded
 def test_function_that_cannot_be_sent_is_an_error_before_the_run(executor):
     stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)  # no fork beside it
+    thread = threading.Thread(target=stop.wait)  # beside it, a fork is not safe
     thread.start()
     try:
         sys.modules["cloudpickle"] = None

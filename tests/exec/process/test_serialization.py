@@ -30,7 +30,7 @@ def test_fault_while_arguments_are_unpickled_fails_the_task(executor, fault):
         assert (error.task, error.what) == ("take", "argument")
 
 
-# An exception without a text must not take more with it than any other.
+# "mute" raises an exception whose str() raises
 SPRUNG = {"raise": "RuntimeError: sprung", "exit": "SystemExit: sprung", "mute": "NoText: <unprintable>"}
 
 

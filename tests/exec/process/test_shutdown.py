@@ -43,7 +43,7 @@ def test_process_started_by_a_task_ends_with_its_worker(tmp_path, how):
 @guarded
 def test_runs_leave_no_descriptor_thread_or_process():
     before = None
-    gc.collect()  # what other tests have left would be closed in between
+    gc.collect()  # objects of other tests may hold descriptors
     for number in range(50):
         source = Task(faults.buffer)
         ends = [Task(faults.total), Task(partial(faults.end_with, deadly=number % 5 == 4), name="end")]

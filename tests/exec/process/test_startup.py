@@ -58,9 +58,9 @@ def test_exception_of_a_signal_handler_while_workers_start_is_raised_and_leaks_n
     with ProcessExecutor(2) as own:
         began = monotonic()
         dag.run(own)
-        usual = monotonic() - began  # most of which it takes to start the workers
+        usual = monotonic() - began  # most of it is the start of the workers
     before, old = (count_descriptors_after_gc(), child_pids()), signal.signal(signal.SIGALRM, handle)
-    hook, sys.unraisablehook = sys.unraisablehook, lost.append  # where Python cleans up, what is raised is lost
+    hook, sys.unraisablehook = sys.unraisablehook, lost.append  # exceptions that are raised in finalizers are lost
     chosen = random.Random(0)
     try:
         for _ in range(30):
@@ -82,7 +82,7 @@ def test_exception_of_a_signal_handler_while_workers_start_is_raised_and_leaks_n
     finally:
         signal.signal(signal.SIGALRM, old)
         sys.unraisablehook = hook
-    fired.clear()  # whose tracebacks hold what was at hand
+    fired.clear()  # their tracebacks refer to workers
     lost.clear()
     own = None  # an executor whose close() was interrupted keeps its workers until it is freed
     until(lambda: count_descriptors_after_gc() <= before[0] and set(child_pids()) <= set(before[1]))
@@ -136,7 +136,7 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
     )
     program.chmod(0o755)
 
-    def watched(functions=None):  # however slow the machine is: a silent one has begun, and no other is hurried
+    def watched(functions=None):  # the timeout is short for workers that do not respond, and only once they run
         child = real(functions)
         made.append(child.pid)
         until(lambda: starts.stat().st_size == len(made))

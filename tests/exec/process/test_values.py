@@ -123,7 +123,7 @@ def test_more_large_arguments_than_descriptors_per_message(executor, count):
 
 @guarded
 def test_large_result_that_unpickles_to_an_existing_object_keeps_one_segment(executor):
-    run(executor, *[Task(faults.ok, name=f"ok_{number}") for number in range(9)])  # so that its workers are there
+    run(executor, *[Task(faults.ok, name=f"ok_{number}") for number in range(9)])  # starts both workers
     before = count_descriptors_after_gc()
     makers = [Task(faults.flyweight, name=f"maker_{number}") for number in range(8)]
     use = Task(faults.count_arguments, name="use", when=lambda *all_: len(set(map(id, all_))) == 1)

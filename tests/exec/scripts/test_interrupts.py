@@ -19,11 +19,11 @@ def test_signal_handler_that_uses_the_executor(script, what):
     from flowkit_core import DAG, ExecutorError, Task
     from flowkit_exec import ProcessExecutor
     one = Task(int, name="one")
-    DAG("first", tasks=[one]).run("process")  # a handler that comes upon an import finds half a module
+    DAG("first", tasks=[one]).run("process")  # imports all modules: a handler must not interrupt an import
     heard, within = [], []
     def handler(*_):
         heard.append(1)
-        if len(heard) >= 300:  # where a handler takes longer than the timer, nothing else would get on
+        if len(heard) >= 300:  # if the handler takes longer than the interval, the program does not progress
             signal.setitimer(signal.ITIMER_REAL, 0)
         if not within:
             within.append(1)
@@ -72,7 +72,7 @@ def test_interrupt_at_any_moment_corrupts_no_large_result(script):
     import random, signal, sys, time
     from flowkit_core import DAG, Task
     from flowkit_exec import ProcessExecutor
-    sys.unraisablehook = lambda _: None  # some arrive while Python cleans up, and are lost there
+    sys.unraisablehook = lambda _: None  # interrupts in finalizers are lost
     def value(number): return (b"%05d" % number) * 14000
     class Make:
         def __init__(self, number): self.number = number
@@ -91,7 +91,7 @@ def test_interrupt_at_any_moment_corrupts_no_large_result(script):
             undisturbed = min(seconds() for _ in range(5))
             while turn < 60 or not interrupted:
                 turn += 1
-                if turn % 3:  # else most interrupts would come upon the start of workers
+                if turn % 3:  # else most interrupts would be raised while workers start
                     before.run(executor)
                 try:
                     signal.setitimer(signal.ITIMER_REAL, chosen.uniform(1e-4, undisturbed))
@@ -116,9 +116,9 @@ def test_ctrl_c_raises_keyboard_interrupt_and_kills_workers(script, busily, grou
     began, (*_, large, one, ended) = output.count("began"), output.split()
     assert output.endswith(f"interrupted {large} {one} {ended}\n")
     assert one == "cancelled"
-    # "large" has run; but one result, which is being taken in at the moment of the interrupt, may be lost
+    # "large" has run; but one result, that is being read when the interrupt is raised, may be lost
     assert began <= (large == "succeeded") + int(ended) <= began + 1
-    until(lambda: not program.descendants())  # what tasks have started was killed, and may take a moment to be gone
+    until(lambda: not program.descendants())  # processes started by tasks were killed, which may take a moment
 
 
 def test_uncaught_ctrl_c_prints_one_traceback(script):

@@ -52,7 +52,7 @@ def test_workers_that_hold_the_gil_end_with_a_killed_program(script):
     DAG("gil", tasks=[hold]).run("process")
     """
     program = script(source)
-    program.says("holding")
+    program.wait_for_output("holding")
     program.signal(signal.SIGKILL)
     program.wait(code=-signal.SIGKILL)
     until(lambda: not program.descendants())
@@ -108,7 +108,7 @@ def test_shared_memory_is_freed_after_the_run_and_with_the_program(script, numbe
     DAG("under way", max_workers=2, tasks=holders).run("process", params=params)
     """
     program = script(BUSY + dedent(source), stdin=subprocess.PIPE)
-    program.says("2000000")
+    program.wait_for_output("2000000")
     assert segments(program.process.pid) == set()
     program.process.stdin.write(b"\n")
     program.process.stdin.close()

@@ -1,4 +1,4 @@
-"""Globals that worker processes lack: a note on the exception names the global, the reason and the fix."""
+"""Notes on exceptions that are raised because a worker process does not have a global of the caller."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ UNRELATED = ("misspelt", "local", "free", "builtin_of_module", "own_error", "oth
 
 @pytest.fixture
 def notes(tmp_path):
-    """Return a function that runs a script, and returns the notes of each failed task but that on its attempts."""
+    """Return a function that runs a script, and returns the notes of each failed task, without that on attempts."""
 
     def run(source, **modules):
         for name, text in {"settings": SETTINGS, **modules}.items():

@@ -45,7 +45,7 @@ def test_task_that_uses_the_terminal_is_not_stopped(script):
     program = script(source, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     said = b""
-    with contextlib.suppress(OSError):  # the end of the program is the end of the terminal
+    with contextlib.suppress(OSError):  # EIO when the program has ended
         while b"}" not in said and select.select([main], [], [], SECONDS)[0]:
             said += os.read(main, 1024)
     program.wait()

@@ -11,13 +11,13 @@ from flowkit_core import task
 
 
 def count(path):
-    """Count a call in a file, and return how many there have been."""
-    with Path(path).open("ab", buffering=0) as file:  # so that two at once cannot get the same number
+    """Append a byte to a file, and return how many it has."""
+    with Path(path).open("ab", buffering=0) as file:  # so that two calls at once get different numbers
         file.write(b".")
         return file.tell()
 
 
-# Order without data
+# Order edges
 
 
 @task
@@ -167,7 +167,7 @@ def flaky_coroutine(path):
 
 
 class Awaitable:
-    """An awaitable of one's own, which stays a value."""
+    """An awaitable that is not a coroutine."""
 
     def __await__(self):
         raise AssertionError("it is never awaited")
@@ -187,7 +187,7 @@ def type_name(value):
 
 
 class FuncIsSelf:
-    """An object that leads back to itself."""
+    """An object whose ``__wrapped__`` is itself."""
 
     def __init__(self):
         self.func = self
@@ -197,10 +197,10 @@ class FuncIsSelf:
 
 
 class AnswersSelf:
-    """Every attribute is the object itself."""
+    """An object of which every attribute is itself."""
 
     def __getattr__(self, name):
-        if name.startswith("__"):  # pickle asks for these
+        if name.startswith("__"):  # pickle reads these
             raise AttributeError(name)
         return self
 
@@ -212,7 +212,7 @@ ODD = {"func = self": FuncIsSelf(), "__getattr__ returns self": AnswersSelf()}
 
 
 def patched():
-    """Return what a function does whose collaborator is a mock."""
+    """Return the result of a function that calls a mock."""
     return mock.Mock(return_value=7)()
 
 

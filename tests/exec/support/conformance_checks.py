@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-SECONDS = 60  # a guard against hanging, never a wait
+SECONDS = 60  # a limit for tests that hang
 
 
 def copies(original, *names, **options):
-    """Return unwired copies of a task, one for each name."""
+    """Return copies of a task without edges, one for each name."""
     return [original.with_options(name=name, **options) for name in names]
 
 
 def fresh(*originals):
-    """Return an unwired copy of each task, under its own name."""
+    """Return a copy of each task without edges, with the same name."""
     return [original.with_options(name=original.name) for original in originals]
 
 

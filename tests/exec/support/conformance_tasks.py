@@ -1,4 +1,4 @@
-"""Tasks for the conformance suite, in a module that worker processes can import."""
+"""Tasks of the tests of every executor, in a module that worker processes can import."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def name_of(*args, name="?"):
 
 
 def node(*args):
-    """Return what it was given, one level deeper."""
+    """Return the argument in a list."""
     return ["node", *args]
 
 
@@ -81,7 +81,7 @@ async def awaited(one):
 
 
 def passed_on(function):
-    """Return a function that returns what another returns, be it a coroutine."""
+    """Return a function that returns what another function returns, also a coroutine."""
 
     @functools.wraps(function)
     def wrapper(*args):
@@ -103,7 +103,7 @@ def params(day, limit=10):
 
 
 class Value:
-    """A value that can neither be judged nor compared, as an array."""
+    """A value without truth and equality, like an array."""
 
     def __bool__(self):
         raise ValueError("the truth value of this is ambiguous")
@@ -134,7 +134,7 @@ def place():
 
 @task
 def interrupt(pid):
-    """Press Ctrl-C, as seen by the process that runs the pipeline."""
+    """Send SIGINT to the calling process."""
     os.kill(pid, signal.SIGINT)
 
 
@@ -193,8 +193,8 @@ KINDS = {
 
 
 def count(path):
-    """Count a call in a file, and return how many there have been."""
-    with Path(path).open("ab", buffering=0) as file:  # so that two at once cannot get the same number
+    """Append a byte to a file, and return how many it has."""
+    with Path(path).open("ab", buffering=0) as file:  # so that two calls at once get different numbers
         file.write(b".")
         return file.tell()
 
@@ -214,7 +214,7 @@ def flaky(path, failures):
 
 
 class Problems(Exception):
-    """A collection of problems, and there may be none in it."""
+    """An exception that is falsy."""
 
     def __len__(self):
         return 0
@@ -226,7 +226,7 @@ def no_problems():
 
 
 def shifted(function):
-    """Return a function that adds one to what another returns."""
+    """Return a function that adds one to the result of another function."""
 
     @functools.wraps(function)
     def wrapper(*args):
@@ -245,7 +245,7 @@ plain_one = shifted_one.__wrapped__
 
 
 class Stubborn(Task):
-    """A user's own kind of task."""
+    """A subclass of Task."""
 
 
 def _stubborn(path):
@@ -313,11 +313,11 @@ def nested_threads():
     return DAG("inner", max_workers=2, tasks=[end]).run("thread")["end"]
 
 
-# Two at once
+# Parallelism
 
 
 def meet(port):
-    """Tell the test that we have come, and wait until it says that all have."""
+    """Connect to the test, and wait until it sends that all tasks have connected."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         return connection.recv(1)
 
@@ -326,7 +326,7 @@ left = Task(meet, name="left")
 right = Task(meet, name="right")
 
 
-# What the seed shows
+# Examples
 
 
 @task()

@@ -40,7 +40,7 @@ def has_ended(pid):
     """Return whether a process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # it may go between open() and read()
+    except (FileNotFoundError, ProcessLookupError):  # it may end between open() and read()
         pass
     try:
         os.kill(pid, 0)

@@ -55,7 +55,7 @@ class History:
             note(self.path, type(event).__name__, event.task)
 
     def read(self):
-        """Read the lines back."""
+        """Read the lines from the file."""
         self.lines = [tuple(line.split(" ", 1)) for line in self.path.read_text("utf-8").splitlines()]
         return self
 
@@ -85,7 +85,7 @@ def recorded(path, plan, executor, *, fail_fast):
 
 
 def check(history, run, workers, *, fail_fast):
-    """Say all that is wrong with a history, in sentences."""
+    """Yield a sentence for each error in a history."""
     return [*_once(history), *_attempts(history), *_order(history), *_width(history, workers),
             *(_stop(history) if fail_fast else ()), *_results(history, run)]  # fmt: skip
 

@@ -31,7 +31,7 @@ print(dag.run("process"))
 RESULTS = "{'start': 20, 'double': 40}\n"
 
 
-# Beside a second thread there is no fork that could help.
+# Beside a second thread, a fork is not safe.
 WITH_A_THREAD = """
 import threading, time
 threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
@@ -40,7 +40,7 @@ threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 
 FORKS = pytest.mark.skipif(
     sys.platform != "linux",
-    reason="platform: only Linux tells how many threads there are, so only there is a fork safe",
+    reason="platform: threads can be counted on Linux only, so only there is a fork known to be safe",
 )
 
 
@@ -66,7 +66,7 @@ dag = DAG("busy", max_workers=2, tasks=[big, *tasks])
 """
 
 
-# As lambdas, which get to workers with a fork of the program.
+# With lambdas, which are sent by a fork.
 FORKED = (
     BUSY.replace("Task(busy,", "Task(lambda: busy(),").replace("Task(large)", "Task(lambda: large(), name='large')")
     + "sys.modules['cloudpickle'] = None\n"

@@ -72,7 +72,7 @@ class Program:
         assert code is None or found == code, f"exit code {found}:\n{self.output}"
         return self.output
 
-    def says(self, text):
+    def wait_for_output(self, text):
         """Wait until the process has printed a text."""
         until(lambda: text in self.output or self.process.poll() is not None)
         assert text in self.output, self.output

@@ -7,7 +7,7 @@ import threading
 from flowkit_core import DAG
 from flowkit_exec import ThreadExecutor
 
-SECONDS = 60  # a guard against hanging, never a wait
+SECONDS = 60  # a limit for tests that hang
 
 
 def nothing(*_inputs):

@@ -1,4 +1,4 @@
-"""Tasks that keep weak references to what they make, in a module that worker processes can import."""
+"""Tasks that record weak references to the objects they create, in a module that worker processes can import."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import gc
 import weakref
 
 seen = {}
-"""Weak references to what tasks have made in this process, by kind."""
+"""Weak references to the objects that tasks have created in this process, by kind."""
 
 
 class Big:
-    """A value that a weak reference can follow."""
+    """A value that supports weak references."""
 
 
 class Boom(Exception):
-    """An error that a weak reference can follow."""
+    """An exception that supports weak references."""
 
 
 def note(kind, thing):
-    """Keep a weak reference to a thing, and return the thing."""
+    """Record a weak reference to an object, and return the object."""
     seen.setdefault(kind, []).append(weakref.ref(thing))
     return thing
 
 
 def alive():
-    """Return how many of the things of each kind are alive, in this process."""
+    """Return how many objects of each kind are alive in this process."""
     counts = {kind: sum(one() is not None for one in found) for kind, found in seen.items()}
     return {kind: count for kind, count in counts.items() if count}
 
@@ -63,7 +63,7 @@ def never(value):
 
 
 def turn_off():
-    """Turn the collector of this process off, and forget what was seen."""
+    """Disable the garbage collector of this process, and clear the records."""
     gc.collect()
     gc.disable()
     seen.clear()

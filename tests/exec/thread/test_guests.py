@@ -95,27 +95,27 @@ def test_nested_runs_with_one_worker():
 
 
 def clean(*_inputs):
-    """Return what the context variable is, then change it."""
+    """Return the value of the context variable, and set it."""
     found = variable.get()
     variable.set("changed")
     return found
 
 
 def restored(*_inputs):
-    """Change and restore it: the context is as empty as before."""
+    """Set and reset the context variable: the context is empty again."""
     found = variable.get()
     variable.reset(variable.set("changed"))
     return found
 
 
 def broken(*_inputs):
-    """Change it, and fail."""
+    """Set the context variable, and fail."""
     variable.set("changed")
     raise ValueError("boom")
 
 
 def precise(*_inputs):
-    """Change the context of decimal arithmetic: a context variable too, which comes into being when it is asked for."""
+    """Change the decimal context: a context variable that is created when it is read."""
     found = decimal.getcontext().prec
     decimal.getcontext().prec = 3
     return found

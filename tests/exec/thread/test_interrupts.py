@@ -91,7 +91,7 @@ say("next", DAG("next", tasks=[Task(lambda: 1, name=name) for name in "ab"]).run
 def test_ctrl_c_ends_the_run_in_every_phase(phase):
     script = SCRIPT.format(phase=textwrap.dedent(PHASES[phase]))
     with Program("-c", script) as program:
-        program.says("ready")
+        program.wait_for_output("ready")
         program.signal(signal.SIGINT)
         output = program.wait()
     assert "interrupted" in output
@@ -106,7 +106,7 @@ def test_second_ctrl_c_ends_the_wait_for_running_tasks():
     script = SCRIPT.format(phase=phase.replace("stopping.wait()", "threading.Event().wait()"))
     script = script.replace('say("left"', 'sys.exit(7); say("left"')
     with Program("-c", script) as program:
-        program.says("ready")
+        program.wait_for_output("ready")
 
         def ended():
             if program.process.poll() is None:
@@ -131,7 +131,7 @@ def test_ctrl_c_at_any_moment():
             if armed:
                 raise KeyboardInterrupt
         signal.signal(signal.SIGALRM, interrupt)
-        sys.unraisablehook = lambda _: None  # some arrive while Python cleans up, and are lost there
+        sys.unraisablehook = lambda _: None  # interrupts in finalizers are lost
         def nap(*_):
             time.sleep(1e-4)
         chosen = random.Random(0)
@@ -192,7 +192,7 @@ def test_system_exit_gives_other_threads_a_grace_period():
         from flowkit_exec import ThreadExecutor
         from flowkit_exec.thread import driver as thread_driver
 
-        thread_driver.GRACE = 1.0  # enough for clean-up to begin on a busy machine
+        thread_driver.GRACE = 1.0  # seconds, in which clean-up tasks start on a busy machine, too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
         both = threading.Barrier(2)
 
@@ -203,7 +203,7 @@ def test_system_exit_gives_other_threads_a_grace_period():
             time.sleep(3600)
 
         def clean_up():
-            time.sleep(1.5)  # more than the grace that running tasks have
+            time.sleep(1.5)  # longer than the grace period
             print("cleaned up")
 
         parts = [Task(part, name=name) for name in ("one", "two")]
@@ -218,7 +218,7 @@ def test_system_exit_gives_other_threads_a_grace_period():
             raise
     """
     with Program("-c", textwrap.dedent(script)) as program:
-        program.says("ready")
+        program.wait_for_output("ready")
         program.signal(signal.SIGTERM)
         output = program.wait(3)
     assert "after the stop" not in output

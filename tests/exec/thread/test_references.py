@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 class Value:
-    """Something that can be referred to weakly."""
+    """A value that supports weak references."""
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])

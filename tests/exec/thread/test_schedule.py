@@ -161,13 +161,13 @@ def test_waiting_retry_occupies_no_worker():
 
 @st.composite
 def graphs(draw):
-    """Return for each task the positions of its upstreams."""
+    """Return the positions of the upstreams of each task."""
     size = draw(st.integers(2, 10))
     return [sorted(draw(st.sets(st.integers(0, number - 1), max_size=3))) if number else [] for number in range(size)]
 
 
 def heights(graph):
-    """Return how many tasks follow one another from each to an end."""
+    """Return the length of the longest chain of tasks behind each task."""
     found = [1] * len(graph)
     for number in reversed(range(len(graph))):
         for source in graph[number]:

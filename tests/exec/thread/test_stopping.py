@@ -48,7 +48,7 @@ def test_run_is_cancelled_while_all_tasks_wait_for_a_retry(workers):
 
     def cancel():
         waiting.wait(SECONDS)
-        threading.Event().wait(0.3)  # until they look up but rarely
+        threading.Event().wait(0.3)  # until the polling interval is long
         canceled.cancel("enough")
 
     other = threading.Thread(target=cancel)

@@ -25,8 +25,8 @@ def record_first_run() -> None:
     The line is recorded once for each ``__main__``: ``runpy`` may execute several scripts in one process.
     """
     global _main, _line
-    main = sys.modules["__main__"]
-    if _main() is not main:
+    main = sys.modules.get("__main__")
+    if _main() is not main and isinstance(main, type(sys)):
         _line = current_line(main)
         _main = ref(main)
 

@@ -1,6 +1,6 @@
 """Executors of flowkit: threads and processes.
 
-``DAG(...).run(executor="thread")`` and ``executor="process"`` find them by name; make one yourself to choose its
+``run(executor="thread")`` and ``run(executor="process")`` find them by name. Create an executor object to choose its
 options, or to keep process workers warm between runs.
 """
 
@@ -32,7 +32,7 @@ def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
     return ProcessExecutor(max_workers)
 
 
-# known by name from here on, without a look at the metadata of all that is installed
+# registered here, so that no metadata of installed distributions has to be read
 register_executor("thread", ThreadExecutor)
 register_executor("process", _process_executor)
 

@@ -2,8 +2,8 @@
 
 An exception is sent with its causes, contexts and the members of groups, as a list in which each exception occurs once
 and refers to others by index. So shared exceptions stay shared, and the depth of a chain is not limited. An exception
-that cannot be pickled and unpickled is rebuilt from its parts, or replaced by a `RemoteTaskError`. Whatever the user's
-exception classes raise meanwhile is caught: it affects only the outcome of their own task.
+that cannot be pickled and unpickled is rebuilt from its parts, or replaced by a `RemoteTaskError`. Exceptions raised by
+the user's exception classes meanwhile are caught, so they affect the outcome of their own task only.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def describe_main() -> dict[str, Any] | None:
 
 
 def run_line() -> int | None:
-    """Return the line of the main script that the main thread is at; None if the script has ended."""
+    """Return the line of the main script that the main thread executes; None if the script has ended."""
     main = sys.modules["__main__"]
     return main._flowkit_script.run_line if isinstance(main, MainModule) else current_line(main)
 

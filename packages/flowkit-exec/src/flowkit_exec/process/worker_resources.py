@@ -1,4 +1,4 @@
-"""Class `WorkerResources`: the socket, pipes and process of one worker, released whatever interrupts the caller."""
+"""Class `WorkerResources`: the socket, pipes and process of one worker, released after any interrupt."""
 
 from __future__ import annotations
 
