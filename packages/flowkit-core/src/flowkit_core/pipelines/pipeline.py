@@ -16,6 +16,7 @@ from flowkit_core.failures import add_note
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
+from flowkit_core.runs.worker import current_worker, restore_worker
 
 from .options import PIPELINE_METHODS, RUN_ALIASES, RUN_OPTIONS, check_known
 from .wiring import Vertex
@@ -189,6 +190,7 @@ class Pipeline:
         run_id = os.urandom(8).hex()
         recorder: RunRecorder | None = None
         run: Run | None = None
+        outer = current_worker()
         try:
             if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
                 from flowkit_core.runs.recorder import RunRecorder
@@ -223,6 +225,8 @@ class Pipeline:
                 run.release()
             raise
         finally:
+            restore_worker(outer)
+            del outer  # a reference cycle, if the run is in a task whose error refers to this frame
             executors.close()
         results = Results._of(run)
         raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.record_error is not None

@@ -29,6 +29,14 @@ def current_worker() -> Worker | None:
     return _current.get(get_ident())
 
 
+def restore_worker(worker: Worker | None) -> None:
+    """Set the current worker of the calling thread; at the end of a run, because an interrupt may have left its own."""
+    if worker is None:
+        _current.pop(get_ident(), None)
+    else:
+        _current[get_ident()] = worker
+
+
 class Worker:
     """Runs nodes of one run in the calling thread. Each thread needs its own worker.
 
@@ -175,7 +183,4 @@ class Worker:
 
     def _leave(self, outer: Worker | None) -> None:
         self.node = None
-        if outer is None:
-            del _current[get_ident()]
-        else:
-            _current[get_ident()] = outer
+        restore_worker(outer)
