@@ -99,13 +99,13 @@ from flowkit_state import (
 
 TYPE_CHECKING = False  # type checkers treat it as true
 if TYPE_CHECKING:
-    from flowkit_exec import ProcessExecutor
+    from flowkit_exec import FuturesExecutor, ProcessExecutor
 
     __version__: str
 else:
 
     def __getattr__(name):
-        """Return `ProcessExecutor` or `__version__`: each takes longer to import than all other names together."""
+        """Return an executor or `__version__`: each takes longer to import than all other names together."""
         if name == "__version__":
             from importlib.metadata import PackageNotFoundError, version
 
@@ -113,12 +113,12 @@ else:
                 return version("flowkit")
             except PackageNotFoundError:  # an application without metadata, such as a frozen one
                 pass
-        if name != "ProcessExecutor":
+        if name not in ("FuturesExecutor", "ProcessExecutor"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from flowkit_exec import ProcessExecutor
+        import flowkit_exec
 
-        globals()[name] = ProcessExecutor
-        return ProcessExecutor
+        globals()[name] = getattr(flowkit_exec, name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
@@ -141,6 +141,7 @@ __all__ = [
     "Flow",
     "FlowkitError",
     "FlowkitLogger",
+    "FuturesExecutor",
     "Graph",
     "Group",
     "JsonFormatter",
