@@ -11,14 +11,6 @@ FILES = [path for folder in ("packages", "tests", "docs/examples") for path in s
 MAX_LINES = 600
 MAX_FILES = 20
 
-# Files and folders that are larger than the limits. Remove them from here when they are split.
-LARGE_FILES = {
-    "packages/flowkit-core/src/flowkit_core/pipelines/discovery.py",
-    "packages/flowkit-core/src/flowkit_core/pipelines/task.py",
-    "tests/docs/test_promise.py",
-}
-LARGE_FOLDERS: set[str] = set()
-
 
 def name(path):
     return path.relative_to(ROOT).as_posix()
@@ -26,14 +18,12 @@ def name(path):
 
 def test_file_has_at_most_600_lines():
     lengths = {name(path): len(path.read_text("utf-8").splitlines()) for path in FILES}
-    assert {file: length for file, length in lengths.items() if length > MAX_LINES and file not in LARGE_FILES} == {}
+    assert {file: length for file, length in lengths.items() if length > MAX_LINES} == {}
 
 
 def test_folder_has_at_most_20_python_files():
     counts = Counter(name(path.parent) for path in FILES if path.name not in ("__init__.py", "conftest.py"))
-    assert {
-        folder: count for folder, count in counts.items() if count > MAX_FILES and folder not in LARGE_FOLDERS
-    } == {}
+    assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
 
 
 def test_support_modules_have_distinct_names():

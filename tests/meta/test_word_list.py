@@ -39,7 +39,7 @@ PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-LIMIT = 60
+LIMIT = 0
 
 
 def text_files():

@@ -72,7 +72,7 @@ def test_other_spelling_of_the_same_bytecode_is_a_change(differences):
     assert differences("def f(): return 2", "def f(): return 1 + 1") == ["function etl.f has changed"]
 
 
-def test_two_lambdas_of_one_line_with_the_same_bytecode_are_told_apart(load):
+def test_two_lambdas_of_one_line_with_the_same_bytecode_have_different_fingerprints(load):
     module = load("def d(*x): return x\nf, g = d(lambda x: (x, 1 + 1), lambda x: (x, 2))")
     alone = load("f = lambda x: (x, 2)")
     digests = [components(function)["function etl.<lambda>"] for function in (module.f, module.g, alone.f)]

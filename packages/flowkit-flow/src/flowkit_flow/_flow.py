@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from flowkit_core.pipelines.binding import Binding
-    from flowkit_core.pipelines.discovery import View
+    from flowkit_core.pipelines.edge_view import EdgeView
     from flowkit_core.pipelines.parameters import Parameters
     from flowkit_core.pipelines.scopes import Scope
 
@@ -70,7 +70,7 @@ class Flow(Pipeline):
         self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage
         self._tasks: list[Task[..., Any]] = []
         self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order edges, graph
-        self._view: View | None = None  # the edges that were visible when the graph was built
+        self._view: EdgeView | None = None  # the edges that were visible when the graph was built
         self._stamp: Any = None
 
     @staticmethod
@@ -196,7 +196,7 @@ class Flow(Pipeline):
         """Return a value that changes with the edges that are visible to the flow."""
         return None if self._view is None else (self._surroundings.stamp, self._view.stamp)
 
-    def _waits(self, view: View) -> dict[int, tuple[int, ...]]:
+    def _waits(self, view: EdgeView) -> dict[int, tuple[int, ...]]:
         """Return the order edges that ``after()`` has declared between tasks of the flow."""
         index_of = {task: index for index, task in enumerate(self._tasks)}
         waits = (

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any, Never
 
-    from .discovery import Found, Surroundings, View
+    from .discovery import Found, Surroundings
+    from .edge_view import EdgeView
     from .scopes import Scope
 
     AnyTask = Task[..., Any]
@@ -87,7 +88,7 @@ class DAG(Pipeline):
             frame = frame.f_back
         self._surroundings: Surroundings = discovery.Surroundings(self, frame, is_bare=tasks is None)
         self._built: tuple[Found, Graph] | None = None
-        self._view: View | None = None
+        self._view: EdgeView | None = None
         self._stamp: Any = None
         self._warned = False
 
@@ -171,7 +172,7 @@ class DAG(Pipeline):
         self._view = view
         return discovery.find(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
-    def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], View]:
+    def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], EdgeView]:
         """Return the tasks with their direct upstreams, and the view of the edges."""
         where, block = self._surroundings, self._block
         if self._tasks is not None or block is not None:

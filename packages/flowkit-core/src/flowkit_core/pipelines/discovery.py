@@ -19,6 +19,7 @@ from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from .calls import FUNCTION, callers, known_scope, makers, scope_of, user_frame, variables
+from .edge_view import EdgeView
 from .edges import METHODS
 from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements, sharing
 from .wiring import Vertex, no_task
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-    from .edges import Edges, Origin, SharedEdge
+    from .edges import SharedEdge
     from .scopes import Block, CreatedPipeline
 
 by_serial = attrgetter("_serial")
@@ -144,12 +145,12 @@ class Surroundings:
             found += self.scope.shared
         return found
 
-    def edges(self, block: Block | None, named: Iterable[Any]) -> View:
+    def edges(self, block: Block | None, named: Iterable[Any]) -> EdgeView:
         """Return a view of all edges that apply to a pipeline created here."""
         packages = self._packages | {task._origin.current().package for task in named}
-        return View([*self.shared_edges(packages), *(block.edges if block is not None else ())])
+        return EdgeView([*self.shared_edges(packages), *(block.edges if block is not None else ())])
 
-    def own_edges(self, named: Sequence[Any] | None) -> View | None:
+    def own_edges(self, named: Sequence[Any] | None) -> EdgeView | None:
         """Return a view of the edges of this call if no other edges apply to a pipeline created in it; else None."""
         scope = self.scope
         if (
@@ -161,7 +162,7 @@ class Surroundings:
         packages = self._packages | {scope.package}
         if self.shared_edges(packages):
             return None
-        view = View(())
+        view = EdgeView(())
         view.look_at(scope.origin)
         return view
 
@@ -290,7 +291,7 @@ class Surroundings:
         found = variables(frame) if frame.f_code is self._code else []
         return list({id(each): each for each in [*found, *self._globals.values()]}.values())
 
-    def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: View) -> None:
+    def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView) -> None:
         """Warn if a task has no upstreams here, but does in a call that is not among the callers.
 
         Such a call runs in another thread or event-loop task, or is the caller of it.
@@ -344,8 +345,8 @@ class Surroundings:
 def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
     """Fast path: return all tasks of a call in one pass, if they are exactly the tasks of the pipeline.
 
-    It applies to most pipelines and is three times as fast as `View.closure`. Conditions: the call has no copies and no
-    order-only edges, no other edges apply, and every task is upstream of the roots or is one.
+    It applies to most pipelines and is three times as fast as `EdgeView.closure`. Conditions: the call has no copies
+    and no order-only edges, no other edges apply, and every task is upstream of the roots or is one.
 
     Args:
         scope: the scope of the call, which has no shared edges.
@@ -382,122 +383,7 @@ def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
 _is_copy = attrgetter("_is_copy")
 
 
-class View:
-    """The edges that apply to one pipeline."""
-
-    def __init__(self, shared: Sequence[SharedEdge]) -> None:
-        self._shared = sorted(shared, key=attrgetter("serial"))
-        self._up: dict[Any, list[SharedEdge]] = {}
-        self._down: dict[Any, list[Any]] = {}
-        self._waits: dict[Any, list[Any]] = {}
-        for edge in self._shared:
-            if edge.order_only:
-                self._waits.setdefault(edge.downstream, []).append(edge.upstream)
-            else:
-                self._up.setdefault(edge.downstream, []).append(edge)
-            self._down.setdefault(edge.upstream, []).append(edge.downstream)
-        self._edges: dict[Origin, list[Edges]] = {}  # origin of a task -> where its edges are
-        self._tables: dict[Origin, list[dict[Any, list[Any]]]] = {}
-        self.has_waits = bool(self._waits)
-
-    def look_at(self, origin: Origin) -> list[Edges]:
-        """Return the edge lists that are stored with the tasks of an origin."""
-        found = self._edges.get(origin)
-        if found is None:
-            found = self._edges[origin] = [each.edges for each in origin.chain()]
-            self.has_waits |= any(edges.order for edges in found)
-        return found
-
-    def upstream(self, task: Any) -> list[Any]:
-        """Return the tasks whose results a task takes, in order of declaration."""
-        tables = self._tables.get(task._origin)
-        if tables is None:
-            tables = [edges.upstream() for edges in self.look_at(task._origin) if edges.data]
-            self._tables[task._origin] = tables
-        if task in self._up:
-            return self._merged(task, self._up[task])
-        found = _NONE
-        for table in tables:
-            near = table.get(task)
-            if near is not None:
-                found = found + near if found else near
-        return list(dict.fromkeys(found)) if len(found) > 1 else found
-
-    def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
-        """Return the upstreams of a task, by stored and by shared edges, in order of declaration."""
-        found: list[Any] = []
-        later = list(shared)
-        for origin in task._origin.chain():
-            edges = origin.edges
-            for place, upstream in zip(edges.places().get(task, ()), edges.upstream().get(task, ())):
-                while later and later[0].after.get(origin, 0) <= place:
-                    found.append(later.pop(0).upstream)
-                found.append(upstream)
-        return list(dict.fromkeys([*found, *(edge.upstream for edge in later)]))
-
-    def waits(self, task: Any) -> list[Any]:
-        """Return the upstreams of a task by order-only edges."""
-        found = [other for edges in self.look_at(task._origin) for other in edges.waits().get(task, _NONE)]
-        return list(dict.fromkeys(found + self._waits.get(task, _NONE)))
-
-    def downstream(self, task: Any) -> list[Any]:
-        """Return the tasks that wait for a task, by data edges and by order-only edges."""
-        found = list(self._down.get(task, _NONE))
-        for edges in self.look_at(task._origin):
-            found += edges.downstream().get(task, _NONE)
-            if edges.order:
-                found += edges.waited_for().get(task, _NONE)
-        return list(dict.fromkeys(found)) if len(found) > 1 else found
-
-    def closure(self, roots: Iterable[Any], *, downstream: bool) -> dict[Any, list[Any]]:
-        """Return the roots and everything upstream (optionally downstream) of them: task -> direct upstreams."""
-        queue = list(dict.fromkeys(roots))
-        upstream: dict[Any, Any] = dict.fromkeys(queue)
-        tables = self._tables
-        for task in queue:  # grows while it is read
-            known = tables.get(task._origin, _NONE)
-            if len(known) == 1 and not self._shared and not self.has_waits:
-                near = known[0].get(task, _NONE)
-                if len(near) > 1 and len(set(near)) < len(near):
-                    near = list(dict.fromkeys(near))
-            else:
-                near = self.upstream(task)
-            upstream[task] = near
-            if downstream:
-                near = near + self.downstream(task) if near else self.downstream(task)
-            if self.has_waits:
-                near = near + self.waits(task)
-            for other in near:
-                if other not in upstream:
-                    upstream[other] = None
-                    queue.append(other)
-        return upstream
-
-    def mark_used(self, tasks: Iterable[Any]) -> None:
-        """Mark the tasks of a pipeline and the edges between them as used, so that returning calls keep them."""
-        for task in tasks:
-            task._used = True
-        if self._shared:
-            known = set(tasks)
-            for edge in self._shared:
-                if edge.downstream in known and edge.upstream in known:
-                    edge.used = True
-
-    @property
-    def origins(self) -> Iterable[Origin]:
-        """The origins of the tasks that were looked at."""
-        return self._edges
-
-    @property
-    def stamp(self) -> list[Any]:
-        """A value that changes whenever the stored edges of the visited tasks change."""
-        return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
-
-
-_NONE: list[Any] = []
-
-
-def find(pipeline: str, upstream: dict[Any, list[Any]], view: View, *, downstream: bool) -> Found:
+def find(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downstream: bool) -> Found:
     """Sort the tasks of a closure by declaration, and check them.
 
     Args:
@@ -547,7 +433,7 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
         )
 
 
-def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: View, *, downstream: bool) -> None:
+def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downstream: bool) -> None:
     """Check that edges which were removed because a task was redefined have been declared again.
 
     It is an error if a task has no edge left on that side, else a warning.
@@ -592,7 +478,7 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: View, *,
         warn(text)
 
 
-def without_templates(tasks: Iterable[Any], view: View) -> list[Any]:
+def without_templates(tasks: Iterable[Any], view: EdgeView) -> list[Any]:
     """Return tasks without templates: unwired originals whose copies are among the tasks."""
     found = list(tasks)
     originals = {task._original for task in found if task._original is not None}
@@ -638,7 +524,7 @@ def _contains(outer: CodeType, inner: CodeType) -> bool:
 
 def _last(tasks: Sequence[Any]) -> Any:
     """Return the last task without downstreams in its scope, or else the last task."""
-    view = View(())
+    view = EdgeView(())
     return next((task for task in reversed(tasks) if not view.downstream(task)), tasks[-1])
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from time import sleep
 from types import FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
-from flowkit_core._warnings import report, warn
-from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
+from flowkit_core._warnings import warn
+from flowkit_core.errors import TaskOptionTypeError
 from flowkit_core.failures import add_note
 from flowkit_core.retry import RetryPolicy, own_random
 from flowkit_core.runs.coroutines import CoroutineType
 
 from . import discovery
+from .callables import check_generator, is_method, line_of, natural_name, text_of, warn_of_iterator
 from .calls import FUNCTION, GENERATORS, Token, active_block, is_constructor_of, scope_of
 from .edges import METHODS, Origin, serials
 from .options import (
@@ -37,7 +37,7 @@ from .options import (
     check_trigger,
     given_options,
 )
-from .parameters import is_async_generator_function, is_coroutine_function, is_generator_function, layers
+from .parameters import is_coroutine_function, layers
 from .scopes import entered, modules
 from .wiring import Vertex, direct_calls
 
@@ -57,7 +57,6 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _NEVER = RetryPolicy()
-_SELF = frozenset(("self", "cls"))
 _own_globals = globals()
 
 
@@ -181,7 +180,7 @@ class Task(Vertex, Generic[P, R_co]):
             func, name, options = _adapted(func, name, options)
         natural = text_of(func, "__name__")
         if not natural:
-            natural = self.__name__ = _natural_name(func)
+            natural = self.__name__ = natural_name(func)
         if name is not None:
             check_name(natural, name)
         self.func = func
@@ -190,15 +189,7 @@ class Task(Vertex, Generic[P, R_co]):
         self.__doc__ = text_of(func, "__doc__")
         if options:
             self._apply(options)
-        if is_async_generator_function(func):
-            allowed = "a function that returns a value, not an async generator: pipelines do not iterate its result"
-            raise TaskOptionTypeError(self.name, "func", func, allowed)
-        if self.retry.retries and is_generator_function(func):
-            allowed = (
-                "0 for a generator function, whose code runs when the generator is iterated, after the task has ended: "
-                "return a list instead"
-            )
-            raise TaskOptionError(self.name, "retries", self.retry.retries, allowed)
+        check_generator(self.name, func, self.retry.retries)
 
     if not TYPE_CHECKING:
 
@@ -313,7 +304,7 @@ class Task(Vertex, Generic[P, R_co]):
                 code, lasti = func.__code__, -1
         if code is None:
             return "<unknown>"
-        return f"{code.co_filename}:{_line(code, lasti)}"
+        return f"{code.co_filename}:{line_of(code, lasti)}"
 
     def with_options(self, **changed: Unpack[TaskOptions]) -> Task[P, R_co]:
         """Return a copy of this task with some options changed, wired to nothing.
@@ -379,8 +370,12 @@ class Task(Vertex, Generic[P, R_co]):
             Exception: the exception of the last attempt, the same object.
         """
         self._used = direct_calls.made = True
-        if self.retry.retries and not self._warned_of_iterator:
-            self._check_iterators((*args, *kwargs.values()))
+        if (
+            self.retry.retries
+            and not self._warned_of_iterator
+            and warn_of_iterator(self.name, (*args, *kwargs.values()))
+        ):
+            self._warned_of_iterator = True
         if is_coroutine_function(self.func):
             return self._call_async(None, 1, args, kwargs)  # type: ignore[return-value]
         attempt = 1
@@ -398,17 +393,6 @@ class Task(Vertex, Generic[P, R_co]):
         if type(value) is CoroutineType and self.retry.retries:
             return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
         return value  # type: ignore[no-any-return]
-
-    def _check_iterators(self, given: Sequence[Any]) -> None:
-        """Warn, once for each task, if an argument is an iterator, which the first try consumes."""
-        for value in given:
-            if hasattr(type(value), "__next__"):
-                self._warned_of_iterator = True
-                report(
-                    f"task {self.name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
-                    f"gets only the items that the first did not consume; pass a list instead"
-                )
-                return
 
     def _explain(self, error: Exception, given: Sequence[Any]) -> None:
         """Add a note to the error of a direct call if the call was probably meant to wire the task."""
@@ -504,28 +488,6 @@ def _register(task: Task[..., Any], frame: FrameType) -> None:
     scope.add_task(task, frame.f_code)
 
 
-def _line(code: CodeType, lasti: int) -> int:
-    """Return the line of an instruction, or the first line of the code if the instruction has none."""
-    for start, end, line in code.co_lines():
-        if start <= lasti < end and line is not None:
-            return line
-    return code.co_firstlineno
-
-
-def is_method(func: Any) -> bool:
-    """Return whether a function was defined in a class, and takes ``self`` or ``cls`` first."""
-    if type(func) is not FunctionType or func.__qualname__ is func.__name__ or not is_defined_in_class(func):
-        return False
-    code = func.__code__
-    return bool(code.co_argcount) and code.co_varnames[0] in _SELF
-
-
-def is_defined_in_class(func: FunctionType) -> bool:
-    """Return whether a function was defined in a class, and not in a module or another function."""
-    name, qualname = func.__name__, func.__qualname__
-    return not (qualname is name or qualname == name or qualname[-len(name) - 2 : -len(name)] in (">.", ""))
-
-
 def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, str | None, TaskOptions]:
     """Return function, name and options for a callable that is not a plain function."""
     if isinstance(func, Task):
@@ -554,28 +516,6 @@ def _restore(func: Any, name: str, options: TaskOptions) -> Task[..., Any]:
 
 def _restore_copy(original: Task[..., Any], name: str, options: TaskOptions) -> Task[..., Any]:
     return _restore(original.func, name, options)
-
-
-def text_of(func: Any, attribute: str) -> str | None:
-    """Return an attribute of a callable if it is a str; None for any other value or exception."""
-    try:
-        found = getattr(func, attribute, None)
-    except Exception:  # a proxy may raise anything
-        return None
-    return str(found) if isinstance(found, str) else None
-
-
-def _natural_name(func: Any) -> str:
-    """Return a name for a callable without ``__name__``: the one of a partial's function, else of the type."""
-    for layer in layers(func):
-        name = getattr(layer, "__name__", None) if isinstance(layer, (FunctionType, MethodType, type)) else None
-        if layer is not func and isinstance(func, partial) and type(name) is str:
-            return name
-    if isinstance(func, partial):
-        name = getattr(layers(func)[-1], "__name__", None)
-        if type(name) is str and name:
-            return name
-    return type(func).__name__
 
 
 @overload

@@ -6,6 +6,7 @@ from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
 from flowkit_core.pipelines.binding import bind_condition
+from flowkit_core.pipelines.callables import warn_of_iterator
 from flowkit_core.pipelines.parameters import KEY, Parameters
 
 from .call import Condition, Outcome
@@ -76,9 +77,10 @@ def call_arguments(
     for name in node.none_checked:
         if name in given and given[name] is None:
             _warn_of_none(node, name, state.names)
-    if node.task.retry.retries and not node.task._warned_of_iterator:
-        node.task._check_iterators((*args, *kwargs.values()))
-    when = node.task.when
+    task = node.task
+    if task.retry.retries and not task._warned_of_iterator and warn_of_iterator(task.name, (*args, *kwargs.values())):
+        task._warned_of_iterator = True
+    when = task.when
     if when is None:
         return args, kwargs, None
     known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra

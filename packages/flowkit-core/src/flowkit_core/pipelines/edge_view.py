@@ -1,0 +1,128 @@
+"""Class `EdgeView`: the edges that apply to one pipeline, and the tasks that they reach."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from flowkit_core._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from flowkit_core._typing import Any
+
+    from .edges import Edges, Origin, SharedEdge
+
+_NONE: list[Any] = []
+
+
+class EdgeView:
+    """The edges that apply to one pipeline."""
+
+    def __init__(self, shared: Sequence[SharedEdge]) -> None:
+        self._shared = sorted(shared, key=attrgetter("serial"))
+        self._up: dict[Any, list[SharedEdge]] = {}
+        self._down: dict[Any, list[Any]] = {}
+        self._waits: dict[Any, list[Any]] = {}
+        for edge in self._shared:
+            if edge.order_only:
+                self._waits.setdefault(edge.downstream, []).append(edge.upstream)
+            else:
+                self._up.setdefault(edge.downstream, []).append(edge)
+            self._down.setdefault(edge.upstream, []).append(edge.downstream)
+        self._edges: dict[Origin, list[Edges]] = {}  # origin of a task -> where its edges are
+        self._tables: dict[Origin, list[dict[Any, list[Any]]]] = {}
+        self.has_waits = bool(self._waits)
+
+    def look_at(self, origin: Origin) -> list[Edges]:
+        """Return the edge lists that are stored with the tasks of an origin."""
+        found = self._edges.get(origin)
+        if found is None:
+            found = self._edges[origin] = [each.edges for each in origin.chain()]
+            self.has_waits |= any(edges.order for edges in found)
+        return found
+
+    def upstream(self, task: Any) -> list[Any]:
+        """Return the tasks whose results a task takes, in order of declaration."""
+        tables = self._tables.get(task._origin)
+        if tables is None:
+            tables = [edges.upstream() for edges in self.look_at(task._origin) if edges.data]
+            self._tables[task._origin] = tables
+        if task in self._up:
+            return self._merged(task, self._up[task])
+        found = _NONE
+        for table in tables:
+            near = table.get(task)
+            if near is not None:
+                found = found + near if found else near
+        return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+    def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
+        """Return the upstreams of a task, by stored and by shared edges, in order of declaration."""
+        found: list[Any] = []
+        later = list(shared)
+        for origin in task._origin.chain():
+            edges = origin.edges
+            for place, upstream in zip(edges.places().get(task, ()), edges.upstream().get(task, ())):
+                while later and later[0].after.get(origin, 0) <= place:
+                    found.append(later.pop(0).upstream)
+                found.append(upstream)
+        return list(dict.fromkeys([*found, *(edge.upstream for edge in later)]))
+
+    def waits(self, task: Any) -> list[Any]:
+        """Return the upstreams of a task by order-only edges."""
+        found = [other for edges in self.look_at(task._origin) for other in edges.waits().get(task, _NONE)]
+        return list(dict.fromkeys(found + self._waits.get(task, _NONE)))
+
+    def downstream(self, task: Any) -> list[Any]:
+        """Return the tasks that wait for a task, by data edges and by order-only edges."""
+        found = list(self._down.get(task, _NONE))
+        for edges in self.look_at(task._origin):
+            found += edges.downstream().get(task, _NONE)
+            if edges.order:
+                found += edges.waited_for().get(task, _NONE)
+        return list(dict.fromkeys(found)) if len(found) > 1 else found
+
+    def closure(self, roots: Iterable[Any], *, downstream: bool) -> dict[Any, list[Any]]:
+        """Return the roots and everything upstream (optionally downstream) of them: task -> direct upstreams."""
+        queue = list(dict.fromkeys(roots))
+        upstream: dict[Any, Any] = dict.fromkeys(queue)
+        tables = self._tables
+        for task in queue:  # grows while it is read
+            known = tables.get(task._origin, _NONE)
+            if len(known) == 1 and not self._shared and not self.has_waits:
+                near = known[0].get(task, _NONE)
+                if len(near) > 1 and len(set(near)) < len(near):
+                    near = list(dict.fromkeys(near))
+            else:
+                near = self.upstream(task)
+            upstream[task] = near
+            if downstream:
+                near = near + self.downstream(task) if near else self.downstream(task)
+            if self.has_waits:
+                near = near + self.waits(task)
+            for other in near:
+                if other not in upstream:
+                    upstream[other] = None
+                    queue.append(other)
+        return upstream
+
+    def mark_used(self, tasks: Iterable[Any]) -> None:
+        """Mark the tasks of a pipeline and the edges between them as used, so that returning calls keep them."""
+        for task in tasks:
+            task._used = True
+        if self._shared:
+            known = set(tasks)
+            for edge in self._shared:
+                if edge.downstream in known and edge.upstream in known:
+                    edge.used = True
+
+    @property
+    def origins(self) -> Iterable[Origin]:
+        """The origins of the tasks that were looked at."""
+        return self._edges
+
+    @property
+    def stamp(self) -> list[Any]:
+        """A value that changes whenever the stored edges of the visited tasks change."""
+        return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
