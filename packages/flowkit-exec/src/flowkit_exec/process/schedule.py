@@ -23,9 +23,9 @@ class Schedule:
     them. The calls after the first are *sent ahead*: their nodes are not ready yet.
 
     Invariant: the index of a node is in ``sent_ahead`` exactly while one worker holds a call of it and the upstream of
-    the node has not succeeded. When the upstream succeeds, the node becomes ready and is not queued, because the worker
-    has the call. When the worker returns or loses the call before, the index is removed, so that the node is queued
-    when it becomes ready.
+    the node has not ended. When the upstream ends, the node becomes ready and is not queued, because the worker has the
+    call; if the upstream has failed, the worker returns the call, and the node is queued then. When the worker returns
+    or loses the call before the upstream ends, the index is removed, so that the node is queued when it becomes ready.
 
     Args:
         run: the run.
