@@ -95,6 +95,13 @@ def test_function_without_source_is_compared_by_bytecode():
     assert changes(old, new) == ["function etl.f has changed"]
 
 
+def test_huge_integer_and_surrogates_are_compared(differences):
+    source = f"def f(x): return 0x{'f' * 5000}, '\\udc80'"
+    assert differences(source, source.replace("dc80", "dc81")) == ["function etl.f has changed"]
+    old, new = (components(executed(text)) for text in (source, source.replace("0xf", "0xe")))
+    assert changes(old, new) == ["function etl.f has changed"]
+
+
 def test_code_inside_function_without_source_is_compared():
     old, new = (components(executed(f"def f(x): return [lambda: {value} for y in x]")) for value in (1, 2))
     assert changes(old, new) == ["function etl.f has changed"]

@@ -9,7 +9,7 @@ import weakref
 from contextlib import suppress
 from types import FunctionType
 
-from flowkit_state.fingerprint.code import shape
+from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, DependencyCollector, digest
 from flowkit_state.fingerprint.policy import CONSTANTS, RECORDED, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code
@@ -76,7 +76,7 @@ def _code_component(function: object) -> dict[str, str] | None:
         return None
     if of_code(code.co_filename, namespace.get("__name__")) is not None:
         return None
-    known = shape(code, namespace)
+    known = analyze(code, namespace)
     if not known.has_source or any(path[0] != "global" or path[1] in namespace for path in known.loads):
         return None
     return {FORMAT_LABEL: FORMAT, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}

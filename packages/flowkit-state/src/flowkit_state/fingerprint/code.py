@@ -1,7 +1,7 @@
-"""What a function does, from its source: a digest of its syntax tree, and the names that it reads and changes.
+"""Analysis of the code of functions: a digest of its syntax tree, and the names that it reads and changes.
 
-The source may be newer than the code that runs, so it counts only if compiling it gives that code again. Without such
-source the bytecode counts, which differs between versions of Python.
+A file may have been edited after its import, so its source is used only if it compiles to the code that is running.
+Otherwise the digest is that of the bytecode, which differs between versions of Python.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ _MAX_FILES = 256  # whose code is kept
 _IGNORED = {"ctx": ast.AST, "kind": ast.Constant, "type_comment": ast.AST, "returns": ast.AST, "annotation": ast.arg}
 
 
-class Shape:
-    """What a code object does. It never changes.
+class CodeAnalysis:
+    """The digest and the data flow of a code object.
 
-    Attributes: `digest`; `loads`, the paths that it and the code inside it read from outside; `rebinds`, those that it
-    assigns; `changes`, those whose values it changes in place; `alters`, whether it changes any object at all;
-    `has_source`, whether all of that is known from its source.
+    Attributes:
+        digest: digest of the source, or of the bytecode.
+        loads: the paths that the code, and the code of functions inside it, reads from outside.
+        rebinds: the paths that it assigns or deletes.
+        changes: the paths whose values it changes in place.
+        alters: whether it changes any object at all.
+        has_source: whether there is source that compiles to this code. Without it, `rebinds` and `changes` are empty.
     """
 
     __slots__ = ("alters", "changes", "digest", "has_source", "loads", "rebinds")
@@ -48,7 +52,7 @@ class Shape:
     def __init__(self, code: CodeType, found: tuple[Function, str] | None) -> None:
         self.has_source = found is not None
         if found is None:
-            self.digest = _digest(repr(_bytecode(code)))
+            self.digest = _digest(ascii(_bytecode(code)))
             self.loads: tuple[Path, ...] = (*loads_of_code(code),)
             self.rebinds: tuple[Path, ...] = ()
             self.changes: tuple[Path, ...] = ()
@@ -62,18 +66,18 @@ class Shape:
             self.alters = flow.alters
 
 
-# By address: code objects compare by content, which takes longer than all the rest. An entry goes with its code.
-_shapes: dict[int, tuple[weakref.ref[CodeType], Shape]] = {}
+# By address, because comparing code objects compares their contents. An entry is deleted with its code object.
+_analyses: dict[int, tuple[weakref.ref[CodeType], CodeAnalysis]] = {}
 
 
-def shape(code: CodeType, namespace: dict[str, Any]) -> Shape:
-    """Return the shape of the code of a function with the globals `namespace`, computed once for each code object."""
+def analyze(code: CodeType, namespace: dict[str, Any]) -> CodeAnalysis:
+    """Return the analysis of the code of a function with the globals `namespace`, made once for each code object."""
     address = id(code)
-    known = _shapes.get(address)
+    known = _analyses.get(address)
     if known is not None and known[0]() is code:
         return known[1]
-    made = Shape(code, _find(code, namespace))
-    _shapes[address] = (weakref.ref(code, lambda _: _shapes.pop(address, None)), made)
+    made = CodeAnalysis(code, _find(code, namespace))
+    _analyses[address] = (weakref.ref(code, lambda _: _analyses.pop(address, None)), made)
     return made
 
 
@@ -304,7 +308,7 @@ def _contains(node: Function, code: CodeType) -> bool:
 
 
 def _bytecode(code: CodeType) -> list[object]:
-    """Return all of a code object but its positions, as objects with the same `repr` in every process."""
+    """Return the parts of a code object but its positions, as objects with the same `repr` in every process."""
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
     names = code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars
     return [code.co_name, counts, names, code.co_code, code.co_exceptiontable, _literal(code.co_consts)]
@@ -315,6 +319,8 @@ def _literal(value: object) -> object:
         return _bytecode(value)
     if type(value) is tuple:
         return tuple(map(_literal, value))
+    if type(value) is int:
+        return ["int", hex(value)]  # `repr` refuses huge integers
     if type(value) is frozenset:
         return ["frozenset", *sorted(repr(_literal(item)) for item in value)]
     return value

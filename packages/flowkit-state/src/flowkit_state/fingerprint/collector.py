@@ -13,7 +13,7 @@ from types import FunctionType, ModuleType
 
 from flowkit_state.errors import UnsupportedValueError
 from flowkit_state.fingerprint.class_members import members
-from flowkit_state.fingerprint.code import shape
+from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.name_resolution import UNSET, Scope, attribute, is_a, public_name, unwrapped
 from flowkit_state.fingerprint.policy import CONSTANTS, INPUTS, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code, of_module
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
-    from flowkit_state.fingerprint.code import Shape
+    from flowkit_state.fingerprint.code import CodeAnalysis
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.name_resolution import Slot
     from flowkit_state.fingerprint.policy import Policy
@@ -187,7 +187,7 @@ class DependencyCollector:
 
     def _function(self, scope: Scope) -> str:
         function = scope.function
-        known = shape(function.__code__, scope.globals)
+        known = analyze(function.__code__, scope.globals)
         if not known.has_source:
             self._components["python"] = PYTHON
         self._add_changes(known, scope)
@@ -263,7 +263,7 @@ class DependencyCollector:
             label = f"constant {bound.partition(' ')[2]}.{rest[0]}"
             yield self._bind(vars(value)[rest[0]], label, (id(value), rest[0]))
 
-    def _add_changes(self, known: Shape, scope: Scope) -> None:
+    def _add_changes(self, known: CodeAnalysis, scope: Scope) -> None:
         """Note what code changes, because that is state of the program and not an input."""
         for path in known.rebinds:
             if len(path) == 2:
@@ -285,7 +285,7 @@ class DependencyCollector:
             holder = scope.value(path[:-1])
             if holder is not UNSET and not is_a(holder, _IMMUTABLE) and of_module(type(holder).__module__) is None:
                 method = unwrapped(attribute(type(holder), path[-1]))
-                if is_a(method, FunctionType) and shape(method.__code__, method.__globals__).alters:
+                if is_a(method, FunctionType) and analyze(method.__code__, method.__globals__).alters:
                     self._add_changed(holder)
 
     def _add_changed(self, value: object) -> None:
