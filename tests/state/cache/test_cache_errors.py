@@ -33,7 +33,7 @@ def test_argument_without_fingerprint_is_not_cached_and_logged_once(calls, caplo
     text = caplog.records[0].getMessage()
     assert caplog.records[0].name == "flowkit.state"
     assert 'ask" is not cached: argument "connection"[\'db\'] is of type object, ' in text
-    assert "give TaskCache(key=...)" in text
+    assert "pass TaskCache(key=...)" in text
     assert ask.invalidate(object(), 1) is False
 
 

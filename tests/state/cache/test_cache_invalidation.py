@@ -164,7 +164,7 @@ def test_function_with_opaque_constant_is_not_cached_and_logged_once(caplog):
     (record,) = caplog.records
     text = record.getMessage()
     assert f"is not cached: constant {__name__}.CLIENT is of type itertools.count, " in text
-    assert "give TaskCache(version=...)" in text
+    assert "pass TaskCache(version=...)" in text
     assert cached.explain().startswith(f"it cannot be cached: constant {__name__}.CLIENT")
 
 

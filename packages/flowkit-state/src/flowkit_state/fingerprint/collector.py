@@ -40,8 +40,10 @@ FORMAT = "2"  # To be changed with anything that changes digests. Format 1, of b
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _IMMUTABLE = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)
 _EMPTY: dict[str, Any] = {"VAR_POSITIONAL": (), "VAR_KEYWORD": {}}
-_VERSION_HINT = "Give TaskCache(version=...) and change it when that changes, or make it in the function."
-_KEY_HINT = "Give TaskCache(key=...) a function of what counts."
+_VERSION_HINT = (
+    "Pass TaskCache(version=...) and increment it when that value changes, or create the value in the function."
+)
+_KEY_HINT = "Pass TaskCache(key=...) a function that returns the part of the arguments to compare."
 
 
 def digest(*parts: Any) -> str:

@@ -112,7 +112,7 @@ class ValueEncoder:
             if policy.accepts_opaque:
                 self._record_miss()
                 return {"of type": type_name(type(value))}
-            reason = f"and cannot be looked into ({type(error).__name__}: {error})"
+            reason = f"and its attributes cannot be read ({type(error).__name__}: {error})"
         raise UnsupportedValueError(None, self._place(), type_name(type(self._culprit)), reason, hint)
 
     def _place(self) -> str:
@@ -242,7 +242,7 @@ class ValueEncoder:
         foreign = [parent for parent in cls.__mro__ if parent not in base.__mro__ and _may_have_state(parent)]
         for parent in foreign:
             if self._policy.data_only or not stdlib_types.is_data(parent):
-                return self._refuse(f"and built on {type_name(parent)}, which may hold more than can be seen")
+                return self._refuse(f"and derived from {type_name(parent)}, which may have content that cannot be read")
         attributes = class_references.attributes(value)
         for name in [name for name in attributes if _is_lazy(cls, name)]:
             del attributes[name]
