@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from contextvars import copy_context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ from .shared_memory import MIN_SHARED_SIZE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowkit_core import Node, Run
+    from flowkit_core import Node
+    from flowkit_core.runs.session import Session
 
     from .function_table import FunctionTable
     from .schedule import Schedule
@@ -36,18 +36,18 @@ class CallSender:
     """Sends workers calls of ready nodes.
 
     Args:
-        run: the run.
+        session: the session of the run.
         schedule: the nodes of the run.
         functions: the functions of the run.
         segments: large values in shared memory, to which arguments are added.
     """
 
-    def __init__(self, run: Run, schedule: Schedule, functions: FunctionTable, segments: Segments) -> None:
-        self._run = run
+    def __init__(self, session: Session, schedule: Schedule, functions: FunctionTable, segments: Segments) -> None:
+        self._run = session.run
         self._schedule = schedule
         self._functions = functions
         self._segments = segments
-        self._context = copy_context()
+        self._context = session.context
 
     def send_calls(self, worker: WorkerHandle, most: int, depth: int) -> None:
         """Send a worker calls of ready nodes in one batch, and the chains that follow them.
@@ -120,18 +120,16 @@ class CallSender:
         Returns:
             The next unused ticket.
         """
-        held, numbers, known, sent_ahead = (
-            worker.held,
-            self._functions.numbers,
-            worker.known_functions,
-            self._schedule.sent_ahead,
-        )
+        held, numbers, known = worker.held, self._functions.numbers, worker.known_functions
+        sent_ahead, foreign = self._schedule.sent_ahead, self._schedule.foreign
         while len(node.downstream) == 1 and len(held) < depth:
             after = node.downstream[0]
             sources = after.arg_sources
             if not after.is_simple or len(after.upstream) != 1 or (sources and sources != (node.index,)):
                 break
             if after.index in sent_ahead:  # another worker, which had the chain before, has not returned it yet
+                break
+            if after.index in foreign:
                 break
             number = numbers[after.index]
             if number not in known:

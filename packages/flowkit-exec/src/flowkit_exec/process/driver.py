@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+from contextlib import suppress
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from .shared_memory import Segments, workers_within_limits
 from .worker_handle import WorkerHandle, import_path, nesting_depth, shut_down_all, signal_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from flowkit_core import Node, Run
+    from flowkit_core.runs.session import Session
 
     class Pool(Protocol):
         """What a driver needs of the executor."""
@@ -54,7 +57,7 @@ MAX_POLL_MS = 3_600_000.0
 
 
 class ProcessDriver:
-    """Drives one run in the calling thread: an event loop over worker processes.
+    """Runs nodes in worker processes: a lane of a run, with an event loop over the workers.
 
     In each turn it queues retries that are due, sends ready nodes to workers (as many as `BatchPolicy` says), and waits
     for frames, for the end of a worker or for a timeout. Calls that a worker has not started are moved to idle workers,
@@ -62,29 +65,42 @@ class ProcessDriver:
 
     Args:
         pool: the executor, which lends warm workers.
-        run: the run.
-
-    Raises:
-        ExecutorError: the current folder was removed.
-        SerializationError: a function cannot be transferred to a worker.
     """
 
-    def __init__(self, pool: Pool, run: Run) -> None:
+    leads, forks = True, True
+    name, fate = "process", "ended"
+
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._run = run
-        self._max_workers = min(pool.max_workers, workers_within_limits())
+        self._wake_up: tuple[int, int] | None = None  # a pipe, if other lanes wake the event loop
         self._workers: list[WorkerHandle] = []
-        self._schedule = Schedule(run)
+        self._is_open = False
+
+    # ---- the lane ------------------------------------------------------------------------------------------------
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run.
+
+        Raises:
+            ExecutorError: the current folder was removed.
+            SerializationError: a function cannot be transferred to a worker.
+        """
+        self._session = session
+        run = self._run = session.run
+        pool = self._pool
+        self._max_workers = min(pool.max_workers, workers_within_limits())
+        self._schedule = Schedule(session, self)
         self._ready, self._timers = self._schedule.ready, self._schedule.timers
         self._policy = BatchPolicy(is_recorded=run.recorded)
         self._hot_worker: WorkerHandle | None = None  # the one that ended the last cheap task, in hot mode: it is awake
         self._failed_starts = 0
         self._deaths: dict[int, int] = {}  # index of a node -> how many workers died while they ran it
-        self._grace_until: float | None = None  # when tasks that still run after the run was stopped are killed
+        self._kill_at: float | None = None  # when tasks that still run after the run was stopped are killed
         self._is_stopped = False
         self._poll = select.poll()
         self._by_descriptor: dict[int, WorkerHandle] = {}
-        self._functions = FunctionTable(run, pool.function_number)
+        nodes = session.nodes(self)
+        self._functions = FunctionTable(run.graph, nodes, pool.function_number)
         self._surroundings = _surroundings_of(run)
         if self._surroundings["cwd"] is None and self._functions.forked_functions is None:
             raise ExecutorError(
@@ -92,24 +108,59 @@ class ProcessDriver:
                 "another folder before run(), or use executor='thread'"
             )
         self._segments = Segments()
-        self._sender = CallSender(run, self._schedule, self._functions, self._segments)
+        self._sender = CallSender(session, self._schedule, self._functions, self._segments)
         self._reader = OutcomeReader(run, self._schedule, self._segments)
+        sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
+        self._is_open = True
+        if not session.sole:
+            self._wake_up = os.pipe()
+            for descriptor in self._wake_up:
+                os.set_blocking(descriptor, False)
+            self._poll.register(self._wake_up[0], select.POLLIN)
+            if self._functions.forked_functions is not None:  # other lanes may start threads, after which none can fork
+                while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
+                    pass
 
     def __repr__(self) -> str:
         held = sum(len(worker.held) for worker in self._workers)
-        return f"<ProcessDriver workers={len(self._workers)} held={held} ready={len(self._ready)}>"
+        ready = len(self._ready) if self._is_open else 0
+        return f"<ProcessDriver workers={len(self._workers)} held={held} ready={ready}>"
 
-    def drive(self) -> None:
-        """Drive the run to its end."""
-        sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Queue nodes that another lane has made ready."""
+        self._ready.extend(nodes)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the event loop."""
+        if self._wake_up is not None:
+            with suppress(BlockingIOError):  # the pipe is full: the loop will wake up
+                os.write(self._wake_up[1], b".")
+
+    def stop(self, how: str) -> None:
+        """Withdraw the calls that have not started; kill running tasks if ``how`` is ``"end"``."""
+        if how == "end":
+            self._kill_at = monotonic()
+        self.wake()
+
+    def work(self) -> None:
+        """Run the event loop until the run is over."""
         try:
             self._loop()
         except BaseException:
             self._run.cancel("the run was interrupted")
             self._drain()
             raise
+
+    def close(self) -> Sequence[Node]:
+        """Release the workers; return the nodes whose tasks were ended."""
+        try:
+            return self._release_workers() if self._is_open else ()
         finally:
-            self._release_workers()
+            if self._wake_up is not None:
+                for descriptor in self._wake_up:
+                    os.close(descriptor)
+                self._wake_up = None
 
     # ---- the event loop ------------------------------------------------------------------------------------------
 
@@ -121,17 +172,18 @@ class ProcessDriver:
             if self._timers:
                 self._schedule.put(self._timers.due(run))
             self._dispatch()
-            if not (self._ready or self._timers or any(worker.held for worker in self._workers)):
+            is_idle = not (self._ready or self._timers or any(worker.held for worker in self._workers))
+            if is_idle and (self._session.sole or self._session.over):
                 return
             self._poll_workers(self._timeout())
-            if self._grace_until is not None and monotonic() > self._grace_until:
+            if self._kill_at is not None and monotonic() > self._kill_at:
                 self._kill_running()
         self._drain()
 
     def _timeout(self) -> float | None:
         """Return how many seconds to wait for an event; None means without limit."""
         most = self._timers.wait() if self._timers else None
-        until = self._grace_until
+        until = self._kill_at
         for worker in self._workers:
             if worker.held and self._schedule.has_surplus(worker):
                 stalled_at = worker.busy_since + self._stall_timeout()
@@ -159,6 +211,9 @@ class ProcessDriver:
                 self._poll.modify(worker.socket, select.POLLOUT)
         events = self._poll.poll(None if timeout is None else min(timeout * 1000, MAX_POLL_MS))
         descriptors = [descriptor for descriptor, _ in events]
+        if self._wake_up is not None and self._wake_up[0] in descriptors:
+            with suppress(BlockingIOError):
+                os.read(self._wake_up[0], 4096)
         ready = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
         for worker in ready if len(ready) == 1 else dict.fromkeys(ready):
             if worker.has_unsent and worker.flush():
@@ -286,15 +341,16 @@ class ProcessDriver:
     # ---- stopping, and workers that end --------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Withdraw the calls that have not started; running tasks get a grace period."""
+        """Withdraw the calls that have not started; after SystemExit, running tasks get a grace period."""
         self._is_stopped = True
-        self._grace_until = monotonic() + GRACE
+        if self._run.exiting:
+            self._kill_at = monotonic() + GRACE
         for worker in self._workers:
             self._schedule.withdraw(worker)
 
     def _kill_running(self) -> None:
         """Kill the workers that still run a task which started before the run was stopped, clean-up tasks excepted."""
-        self._grace_until = None  # clean-up tasks have no time limit
+        self._kill_at = None  # clean-up tasks have no time limit
         why = "the run could not be recorded" if self._run.record_error is not None else "another task failed"
         for worker in list(self._workers):
             self._schedule.withdraw(worker)
@@ -358,8 +414,12 @@ class ProcessDriver:
         while any(worker.held for worker in self._workers) and monotonic() < until:
             self._poll_workers(max(0.0, until - monotonic()))
 
-    def _release_workers(self) -> None:
-        """Return idle workers to the executor, kill the others, and close the shared memory."""
+    def _release_workers(self) -> Sequence[Node]:
+        """Return idle workers to the executor, kill the others, and close the shared memory.
+
+        Returns:
+            The nodes whose tasks were ended.
+        """
         idle: list[WorkerHandle] = []
         busy: list[WorkerHandle] = []
         try:
@@ -378,8 +438,7 @@ class ProcessDriver:
             for worker in (*busy, *idle):
                 worker.kill_and_release()
             self._segments.close()
-            if self._run.cancelled:
-                self._run.abandon([node for worker in busy for node in self._schedule.ready_nodes_of(worker)], "ended")
+        return [node for worker in busy for node in self._schedule.ready_nodes_of(worker)]
 
 
 def _surroundings_of(run: Run) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError
 from flowkit_core.executor import checked_workers
+from flowkit_core.runs.session import Session
 
 if TYPE_CHECKING:
     from flowkit_core import Run
 
+    from .driver import ProcessDriver
     from .worker_handle import WorkerHandle
 
 
@@ -78,10 +80,23 @@ class ProcessExecutor:
             SerializationError: a function cannot be sent to a worker; nothing ran.
             ExecutorError: no worker can be started, or this executor is closed.
         """
+        if run.graph.nodes:
+            Session(run, [self.lane()]).drive()
+        else:
+            self._check_open()
+
+    def lane(self) -> ProcessDriver:
+        """Return the lane of one run.
+
+        Raises:
+            ExecutorError: this executor is closed.
+        """
+        self._check_open()
+        return self._driver_class(self)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
-        if run.graph.nodes:
-            self._driver_class(self, run).drive()
 
     def close(self) -> None:
         """Shut the idle workers down. May be called more than once."""

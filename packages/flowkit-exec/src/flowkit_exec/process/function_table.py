@@ -14,16 +14,17 @@ from .safe_text import describe_error, is_interrupt
 from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from flowkit_core import Node, Run
+    from flowkit_core import Graph, Node
 
 
 class FunctionTable:
     """The functions of one run: each has a number, and a reference by which workers get it.
 
     Args:
-        run: the run.
+        graph: the graph of the run.
+        nodes: the nodes that the workers run.
         function_number: returns the number of a function for all runs, given the function and its reference; without
             arguments, a new number.
 
@@ -31,7 +32,7 @@ class FunctionTable:
         SerializationError: a function cannot be sent to a worker.
 
     Attributes:
-        numbers: number of the function of each node, by index.
+        numbers: number of the function of each node, by index; -1 for a function that no worker runs.
         references: number -> kind of reference, and the reference; see `function_references`.
         by_value: numbers of the functions that are sent by value: workers drop them after the run.
         forked_functions: number -> function, if the workers are forks of this process; None if they are spawned.
@@ -39,7 +40,7 @@ class FunctionTable:
         pickler: pickler class for arguments of which some are in shared memory.
     """
 
-    def __init__(self, run: Run, function_number: Callable[..., int]) -> None:
+    def __init__(self, graph: Graph, nodes: Sequence[Node], function_number: Callable[..., int]) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
         self.by_value: set[int] = set()
         self.forked_functions: dict[int, Callable[..., Any]] | None = None
@@ -47,8 +48,8 @@ class FunctionTable:
         self._function_number = function_number
         numbers: dict[int, int] = {}  # id of a function -> its number
         local: dict[int, tuple[Node, str]] = {}  # id of a function without a reference -> a node of it, the reason
-        functions = [id(node.task.func) for node in run.graph.nodes]
-        for key, node in zip(functions, run.graph.nodes):
+        functions = [id(node.task.func) for node in nodes]
+        for key, node in zip(functions, nodes):
             if key in numbers or key in local:
                 continue
             found = reference_to(node.task.func)
@@ -66,7 +67,7 @@ class FunctionTable:
                 numbers[key] = self._add(node.task.func, "pickle", _pickled_by_value(node, reason))
         elif local and fork_is_safe():
             self.forked_functions = {}
-            for node in run.graph.nodes:
+            for node in nodes:
                 numbers[id(node.task.func)] = own = self._add(node.task.func, "fork", None)
                 self.forked_functions[own] = node.func
         elif local:
@@ -74,7 +75,10 @@ class FunctionTable:
             reason += ", and this process cannot be forked safely: it is not known to have one thread only"
             hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
             raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
-        self.numbers = [numbers[key] for key in functions]
+        if len(nodes) == len(graph.nodes):
+            self.numbers = [numbers[key] for key in functions]
+        else:
+            self.numbers = [numbers.get(id(node.task.func), -1) for node in graph.nodes]
 
     def pickled(self, value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
         """Return the pickle of one argument.

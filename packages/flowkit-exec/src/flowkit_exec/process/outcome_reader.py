@@ -43,7 +43,7 @@ class OutcomeReader:
         """Handle the frames that a worker has sent; return how many tasks have ended, and the sum of their seconds."""
         schedule = self._schedule
         held, finish, loads = worker.held, self._run.finish, pickle.loads
-        sent_ahead, extend = schedule.sent_ahead, schedule.ready.extend
+        sent_ahead, foreign, extend = schedule.sent_ahead, schedule.foreign, schedule.ready.extend
         spent, tasks = 0.0, 0
         frames = worker.frames()
         while frames:
@@ -65,7 +65,7 @@ class OutcomeReader:
                 self._fail_unpickled(worker, node, error)
                 continue
             if after := finish(node, value, seconds):
-                if sent_ahead:
+                if sent_ahead or foreign:
                     schedule.put(after)  # type: ignore[arg-type]
                 else:
                     extend(after)  # type: ignore[arg-type]

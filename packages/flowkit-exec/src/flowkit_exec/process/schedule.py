@@ -11,7 +11,9 @@ from flowkit_exec.ready_queue import ReadyQueue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowkit_core import Node, Run
+    from flowkit_core import Node
+    from flowkit_core.runs.lane import Lane
+    from flowkit_core.runs.session import Session
 
     from .worker_handle import WorkerHandle
 
@@ -28,19 +30,24 @@ class Schedule:
     or loses the call before the upstream ends, the index is removed, so that the node is queued when it becomes ready.
 
     Args:
-        run: the run.
+        session: the session of the run.
+        lane: the lane that runs them.
 
     Attributes:
         ready: the ready nodes that no worker holds.
         timers: the nodes that wait for a retry.
         sent_ahead: indices of the nodes that were sent ahead.
+        foreign: indices of the nodes that other lanes run.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.ready = ReadyQueue(run.start(), run.graph)
+    def __init__(self, session: Session, lane: Lane) -> None:
+        self._session = session
+        self._run = run = session.run
+        self.ready = ReadyQueue(session.first(lane), run.graph)
         self.timers = Timers()
         self.sent_ahead: set[int] = set()
-        self._run = run
+        own = range(0) if session.sole else [node.index for node in session.nodes(lane)]
+        self.foreign = frozenset() if session.sole else frozenset(range(len(run.graph.nodes))).difference(own)
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
         """Hand an outcome to the run, and queue the nodes that are ready for it."""
@@ -51,10 +58,12 @@ class Schedule:
             self.put(after)
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Queue nodes that have become ready, except those that a worker holds already."""
+        """Queue nodes that have become ready, except those that a worker holds already or that other lanes run."""
         for node in nodes:
             if node.index in self.sent_ahead:
                 self.sent_ahead.discard(node.index)
+            elif node.index in self.foreign:
+                self._session.put((node,))
             else:
                 self.ready.put(node)
 
