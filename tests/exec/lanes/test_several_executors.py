@@ -1,0 +1,235 @@
+"""Several executors in one run: where tasks run, how the run ends, and what fails."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+
+from flowkit_core import DAG, ExecutorError, SerialExecutor, Task, UnknownExecutorError, WorkerDiedError
+from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
+
+PLACES = (None, "here", "pool", "process")
+
+
+def executors(pool):
+    return {"default": ThreadExecutor(2), "here": SerialExecutor(), "pool": FuturesExecutor(pool), "process": "process"}
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2, thread_name_prefix="pool") as pool:
+        yield pool
+
+
+def thread_name(*_):
+    return threading.current_thread().name
+
+
+def test_each_task_runs_on_its_executor(pool):
+    first = Task(thread_name, name="first", executor="here")
+    second = Task(thread_name, name="second", executor="pool")
+    third = Task(os.getpid, name="third", executor="process")
+    fourth = Task(thread_name, name="fourth")
+    first >> second >> third >> fourth
+    results = DAG("d", tasks=[fourth]).run(executors(pool))
+    assert results["first"] == "MainThread"
+    assert results["second"].startswith("pool")
+    assert results["third"] != os.getpid()
+    assert results["fourth"] != "MainThread"
+
+
+def test_serial_runs_every_task_in_the_calling_thread():
+    a, b = Task(thread_name, name="a", executor="process"), Task(thread_name, name="b", executor="no such executor")
+    a >> b
+    assert DAG("d", tasks=[b]).run("serial") == {"a": "MainThread", "b": "MainThread"}
+
+
+def test_task_names_an_installed_executor():
+    a, b = Task(os.getpid, name="a", executor="process"), Task(lambda a: (a, os.getpid()), name="b")
+    a >> b
+    worker, own = DAG("d", tasks=[b]).run("thread")["b"]
+    assert (worker != os.getpid(), own) == (True, os.getpid())
+
+
+def test_executor_of_the_run_under_its_own_name_is_no_second_lane():
+    a = Task(thread_name, name="a", executor="thread")
+    assert DAG("d", tasks=[a]).run("thread", max_workers=1) == {"a": "MainThread"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_graph_over_four_executors_has_the_results_of_a_serial_run(pool, seed):
+    choose = random.Random(seed)
+    tasks = []
+    for number in range(choose.choice((5, 40, 150))):
+        upstream = choose.sample(tasks, min(len(tasks), choose.randrange(4)))
+        task = Task(math.hypot, name=f"t{number}", executor=choose.choice(PLACES))
+        for each in upstream:
+            each >> task
+        tasks.append(task)
+    dag = DAG("random", tasks=tasks)
+    assert dag.run(executors(pool)) == dag.run("serial")
+
+
+def test_conditions_skips_and_triggers_across_executors(pool):
+    number = Task(lambda: 3, name="number", executor="pool")
+    small = Task(math.sqrt, name="small", executor="process", when=lambda x: x < 3)
+    other = Task(lambda number, small="none": (number, small), name="other", executor="here")
+    clean = Task(lambda *_: "clean", name="clean", trigger="all_done")
+    number >> [small, other]
+    small >> [other, clean]
+    results = DAG("d", tasks=[other, clean]).run(executors(pool))
+    assert results == {"number": 3, "other": (3, "none"), "clean": "clean"}
+    assert results.skipped == {"small": "its condition was false"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_retry_runs_on_the_executor_of_its_task(pool, tmp_path, place):
+    path = tmp_path / "attempts"
+
+    def flaky(_):
+        path.write_text(path.read_text() + "." if path.exists() else ".")
+        if len(path.read_text()) < 3:
+            raise ValueError("not yet")
+        return threading.current_thread().name
+
+    start = Task(lambda: 0, name="start", executor="pool" if place is None else None)
+    task = Task(flaky, name="flaky", retries=2, delay=0.01, executor=place if place != "process" else "here")
+    start >> task
+    results = DAG("d", tasks=[task]).run(executors(pool))
+    assert results.attempts["flaky"] == 3
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_failure_on_one_executor_stops_the_others(pool, place):
+    bad = Task(math.sqrt, name="bad", executor=place)
+    start = Task(lambda: -1, name="start")
+    start >> bad
+    after = [Task(math.sqrt, name=f"after{number}", executor=name) for number, name in enumerate(PLACES)]
+    bad >> after
+    with pytest.raises(ValueError, match="math domain error") as caught:
+        DAG("d", tasks=after).run(executors(pool))
+    assert set(caught.value.flowkit_results.states.values()) == {"succeeded", "failed", "upstream_failed"}
+
+
+def test_grace_ends_running_tasks_of_processes_and_leaves_those_of_pools(pool):
+    release = threading.Event()
+    held = Task(lambda: release.wait(60), name="held", executor="pool")
+    worker = Task(time.sleep, name="worker", executor="process")
+    seconds = Task(lambda: 60, name="seconds", executor="here")
+    seconds >> worker
+    started = Task(lambda seconds: release.wait(0.5), name="started", executor="here")
+    bad = Task(lambda started: 1 / 0, name="bad", executor="here")
+    seconds >> started >> bad
+    try:
+        with pytest.raises(ZeroDivisionError) as caught:
+            DAG("d", tasks=[held, worker, bad]).run({**executors(pool), "default": SerialExecutor()}, grace=0.1)
+    finally:
+        release.set()
+    states = caught.value.flowkit_results.states
+    assert (states["held"], states["worker"], states["bad"]) == ("cancelled", "cancelled", "failed")
+
+
+def test_dead_worker_fails_its_task_and_the_run_names_it(pool):
+    task = Task(os._exit, name="dies", executor="process")
+    code = Task(lambda: 3, name="code", executor="here")
+    code >> task
+    with pytest.raises(WorkerDiedError, match="task 'dies'"):
+        DAG("d", tasks=[task]).run(executors(pool))
+
+
+def test_pool_that_takes_no_calls_is_an_error_that_names_the_executor(pool):
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()
+    start, task = Task(int, name="start"), Task(math.sqrt, name="root", executor="gpu")
+    start >> task
+    with pytest.raises(ExecutorError, match="the pool of executor 'gpu' takes no more calls: RuntimeError") as caught:
+        DAG("d", tasks=[task]).run({"default": "thread", "gpu": FuturesExecutor(closed, name="gpu")})
+    assert caught.value.flowkit_results.states == {"start": "succeeded", "root": "cancelled"}
+
+
+def test_closed_executor_is_an_error_before_anything_runs(pool):
+    ran = []
+    executor = ProcessExecutor(1)
+    executor.close()
+    start, task = Task(lambda: ran.append(1), name="start"), Task(math.sqrt, name="root", executor="process")
+    start >> task
+    with pytest.raises(ExecutorError, match="ProcessExecutor is closed"):
+        DAG("d", tasks=[task]).run({"default": "thread", "process": executor})
+    assert ran == []
+
+
+def test_executor_without_a_lane_cannot_share_a_run():
+    class Minimal:
+        name = "minimal"
+
+        def execute(self, run):
+            """Not called."""
+
+        def close(self):
+            """Nothing to release."""
+
+    task = Task(int, name="a", executor="minimal")
+    with pytest.raises(ExecutorError, match=r"executor 'minimal' cannot share a run .* no lane\(\)"):
+        DAG("d", tasks=[task]).run({"default": "serial", "minimal": Minimal()})
+
+
+def test_unknown_executor_of_a_task_names_the_task():
+    task = Task(int, name="train", executor="gpu")
+    with pytest.raises(
+        UnknownExecutorError, match=r"no executor named 'gpu'; .*Task 'train' .*executor=\{'gpu': \.\.\.\}"
+    ):
+        DAG("d", tasks=[task]).run("thread")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        ({"default": "thread", "gpu": 3}, r"executor=\{'gpu': ...\}\) is 3, but must be a name"),
+        ({3: "thread"}, "has the key 3"),
+        ({"day": "2026-11-30"}, "no executor named"),
+    ],
+)
+def test_mapping_that_is_none_of_executors_is_an_error(mapping, text):
+    task = Task(int, name="a", executor="day" if "day" in mapping else None)
+    with pytest.raises((TypeError, UnknownExecutorError), match=text):
+        DAG("d", tasks=[task]).run(mapping)
+
+
+@pytest.mark.parametrize(
+    ("grace", "error"), [("1 s", TypeError), (True, TypeError), (-1, ValueError), (math.inf, ValueError)]
+)
+def test_invalid_grace_is_an_error(grace, error):
+    with pytest.raises(error, match=r"run\(grace=...\)"):
+        DAG("d", tasks=[Task(int, name="a")]).run(grace=grace)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ThreadPoolExecutor(3), lambda: ProcessPoolExecutor(2)], ids=["thread", "process"]
+)
+def test_pool_as_the_only_executor(make):
+    numbers = [Task(math.factorial, name=f"f{number}") for number in range(50)]
+    start, total = Task(int, name="start"), Task(math.hypot, name="total")
+    start >> numbers >> total
+    with make() as pool, FuturesExecutor(pool, limit=5) as executor:
+        assert DAG("d", tasks=[total]).run(executor)["total"] == math.hypot(*[1] * 50)
+
+
+def test_long_chain_of_skipped_tasks_in_a_pool(pool):
+    tasks = [Task(lambda: 1, name="first", when=lambda: False)]
+    for number in range(3000):
+        tasks.append(Task(lambda x: x, name=f"t{number}"))
+        tasks[-2] >> tasks[-1]
+    results = DAG("d", tasks=[tasks[-1]]).run(FuturesExecutor(pool))
+    assert (len(results), len(results.skipped)) == (0, 3001)
+
+
+@pytest.mark.parametrize("pool", [object(), ThreadPoolExecutor], ids=["no submit", "class"], indirect=False)
+def test_object_that_is_no_pool_is_an_error(pool):
+    with pytest.raises(TypeError, match=r"must have a method submit\(function, \*args\)"):
+        FuturesExecutor(pool)
