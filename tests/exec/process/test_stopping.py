@@ -19,10 +19,10 @@ pytestmark = pytest.mark.slow
 
 
 @guarded
-def test_running_task_is_killed_when_another_fails(executor, tmp_path):
+def test_running_task_is_killed_when_the_grace_period_after_a_failure_ends(executor, tmp_path):
     path = str(tmp_path / "started")
     with pytest.raises(ValueError, match="failed"):
-        run(executor, Task(faults.sleep_endlessly), Task(faults.fail_when), params={"started": path})
+        run(executor, Task(faults.sleep_endlessly), Task(faults.fail_when), params={"started": path}, grace=0.2)
     assert has_ended(int(Path(f"{path}.pid").read_text()))
     assert run(executor, Task(faults.ok)) == {"ok": "ok"}
 
@@ -37,9 +37,18 @@ def test_clean_up_task_may_take_longer_than_the_grace_period(executor, tmp_path)
     pace >> broken
     broken >> clean
     with pytest.raises(ValueError, match="failed") as caught:
-        run(executor, endless, *clean, params={"started": path})
+        run(executor, endless, *clean, params={"started": path}, grace=0.2)
     states = caught.value.flowkit_results.states
     assert (states["sleep_endlessly"], states["clean_0"], states["clean_1"]) == ("cancelled", "succeeded", "succeeded")
+
+
+@guarded
+def test_running_task_ends_after_the_failure_of_another(executor, tmp_path):
+    path = tmp_path / "started"
+    with pytest.raises(ValueError, match="failed") as caught:
+        run(executor, Task(faults.end_slowly), Task(faults.fail_when), params={"started": str(path)})
+    assert caught.value.flowkit_results == {"end_slowly": "ended"}
+    assert Path(f"{path}.finally").exists()
 
 
 @guarded

@@ -108,13 +108,22 @@ def sleep_endlessly(*_args, started):
         time.sleep(60)
 
 
+def end_slowly(*_args, started):
+    try:
+        count(started)
+        time.sleep(0.7)
+    finally:
+        Path(f"{started}.finally").touch()
+    return "ended"
+
+
 def fail_when(*_args, started):
     wait_for(started)
     raise ValueError("failed")
 
 
 def slow_clean_up(*_args):
-    time.sleep(0.7)  # more than the grace that running tasks have
+    time.sleep(0.7)  # longer than the grace period of the tests
     return "clean"
 
 

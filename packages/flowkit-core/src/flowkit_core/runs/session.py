@@ -318,6 +318,7 @@ class Session:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
         self.run.on_stop = None
         cancelled = self.run.cancelled
+        self._wake_up.set()
         for thread in self._threads:
             thread.join(GRACE if cancelled else None)
         self._lanes = ()  # the lanes refer to this object: a reference cycle

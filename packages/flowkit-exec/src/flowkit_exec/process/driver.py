@@ -112,14 +112,15 @@ class ProcessDriver:
         self._reader = OutcomeReader(run, self._schedule, self._segments)
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
         self._is_open = True
-        if not session.sole:
+        if not session.sole or run.grace is not None:  # other threads wake the event loop
             self._wake_up = os.pipe()
             for descriptor in self._wake_up:
                 os.set_blocking(descriptor, False)
             self._poll.register(self._wake_up[0], select.POLLIN)
-            if self._functions.forked_functions is not None:  # other lanes may start threads, after which none can fork
-                while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
-                    pass
+        if not session.sole and self._functions.forked_functions is not None:
+            # other lanes may start threads, after which this process cannot be forked
+            while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
+                pass
 
     def __repr__(self) -> str:
         held = sum(len(worker.held) for worker in self._workers)

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flowkit_core import Node
-    from flowkit_core.runs.lane import Lane
-    from flowkit_core.runs.session import Session
+    from flowkit_core.runs.session import Lane, Session
 
     from .worker_handle import WorkerHandle
 
