@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from flowkit_core import DAG, Outcome, Run, Task
+from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import FAILED
+from flowkit_exec import ProcessExecutor
 from flowkit_exec.process.schedule import Schedule
 
 
@@ -32,7 +34,8 @@ def chain():
     tasks = [Task(identity, name=name) for name in "abc"]
     tasks[0] >> tasks[1] >> tasks[2]
     run = Run(DAG("chain", tasks=[tasks[2]]).graph())
-    schedule, worker = Schedule(run), HandleDouble()
+    driver = ProcessExecutor(1).lane()
+    schedule, worker = Schedule(Session(run, [driver]), driver), HandleDouble()
     nodes = [schedule.ready.take(), *run.graph.nodes[1:]]
     worker.held = dict(enumerate(nodes, start=1))
     schedule.sent_ahead.update(node.index for node in nodes[1:])

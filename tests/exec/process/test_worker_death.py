@@ -185,7 +185,7 @@ def test_death_of_a_forked_worker(script, tmp_path):
     print(len(results), results.failed["dying"].exitcode, len(open("tries").read()))
     try:
         ends = [Task(lambda: wait(), name="w"), Task(lambda: fail(), name="f")]
-        DAG("stop", max_workers=2, tasks=ends).run("process")
+        DAG("stop", max_workers=2, tasks=ends).run("process", grace=0.2)
     except ZeroDivisionError as error:
         print(error.flowkit_results.states["w"])
     try:
