@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from flowkit_core._first_run import record_first_run
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError, ExecutorError
@@ -164,6 +163,7 @@ class Pipeline:
             >>> DAG("greet", tasks=[hello]).run("serial", params={"name": "Ada"})
             {'hello': 'Hello, Ada!'}
         """
+        from flowkit_core._first_run import record_first_run
         from flowkit_core.logging_observer import log_observer, warn_empty
 
         if forbidden is not None and (refusal := forbidden()) is not None:

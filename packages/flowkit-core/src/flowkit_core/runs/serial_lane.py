@@ -1,0 +1,73 @@
+"""Class `SerialLane`: the calling thread as a lane."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import perf_counter
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.pipelines.node import Node
+
+from .call import Retry
+from .timers import Timers
+from .wake_up import WakeUp
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .session import Session
+
+
+class SerialLane:
+    """Runs nodes in the calling thread, one after the other, in the order in which they become ready."""
+
+    leads, forks = True, False
+    name, fate = "serial", "abandoned"
+
+    def __init__(self) -> None:
+        self._ready: deque[Node] = deque()
+        self._wake_up = WakeUp()
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run."""
+        self._session = session
+        self._ready.extend(session.first(self))
+
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Take nodes that are ready."""
+        self._ready.extend(nodes)
+        self._wake_up.set()
+
+    def work(self) -> None:
+        """Run nodes in the calling thread until the run is over."""
+        session, ready, run = self._session, self._ready, self._session.run
+        put = session.router(self, ready.append)
+        worker = Worker(run, session.context)
+        timers = Timers()
+        while True:
+            rest = worker.run_fast_path(ready.popleft, put, perf_counter)
+            step = worker.run_node(rest) if isinstance(rest, Node) else rest
+            if isinstance(step, Retry):
+                timers.add(step)
+            elif step:
+                for node in step:
+                    put(node)
+            if timers:
+                ready.extend(timers.due(run))
+            if ready:
+                continue
+            if session.over or (session.sole and not timers):
+                return
+            self._wake_up.wait(timers.wait() if timers else None)
+
+    def wake(self) -> None:
+        """Look again at the state of the run."""
+        self._wake_up.set()
+
+    def stop(self, how: str) -> None:
+        """Do nothing: only the call that runs now goes on."""
+
+    def close(self) -> Sequence[Node]:
+        """Return no nodes: no call outlives `work`."""
+        return ()
