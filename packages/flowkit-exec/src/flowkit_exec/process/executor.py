@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from itertools import count
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import ExecutorError
 from flowkit_core.executor import checked_workers
 from flowkit_core.runs.session import Session
+from flowkit_exec.processors import available_processors
 
 if TYPE_CHECKING:
     from flowkit_core import Run
@@ -52,7 +52,7 @@ class ProcessExecutor:
     name = "process"
 
     def __init__(self, max_workers: int | None = None) -> None:
-        self.max_workers = checked_workers(max_workers) or _processors()
+        self.max_workers = checked_workers(max_workers) or available_processors()
         try:
             # imported here, not in a run: a signal handler that runs during an import may use the executor
             from .driver import ProcessDriver
@@ -152,10 +152,3 @@ class ProcessExecutor:
                 self._idle.append(worker)
                 return
         self._shut_down_all([worker])
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from flowkit_core.executor import checked_workers
 from flowkit_core.runs.session import Session
+from flowkit_exec.processors import available_processors
 
 from .driver import ThreadDriver
 
@@ -20,8 +19,8 @@ class ThreadExecutor:
     Threads start when a run needs them and have ended when it returns.
 
     Args:
-        max_workers: maximum number of tasks that run at once, 1 or more; None means the number of processors + 4, and
-            32 at most.
+        max_workers: maximum number of tasks that run at once, 1 or more; None means the number of processors
+            available to this process + 4, and 32 at most.
 
     Raises:
         TypeError: ``max_workers`` is not an integer.
@@ -38,7 +37,7 @@ class ThreadExecutor:
     name = "thread"
 
     def __init__(self, max_workers: int | None = None) -> None:
-        self.max_workers = checked_workers(max_workers) or min(32, (os.cpu_count() or 1) + 4)
+        self.max_workers = checked_workers(max_workers) or min(32, available_processors() + 4)
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
