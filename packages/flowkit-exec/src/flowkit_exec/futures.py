@@ -111,7 +111,7 @@ class FuturesLane:
         limit: maximum number of calls that have not ended.
     """
 
-    leads, forks = False, False
+    leads, forks, makes_handles = False, False, False
     fate = "abandoned"
 
     def __init__(self, pool: Any, name: str, limit: int) -> None:
@@ -172,11 +172,10 @@ class FuturesLane:
         call = session.begin(node)
         if call is None:
             return
-        call = call.local()
         try:
             future = self._pool.submit(_invoke, _reference(call.func), call.args, call.kwargs)
         except Exception as error:
-            session.fail(self, _pool_error(self.name, error))
+            session.fail(self.name, _pool_error(self.name, error))
             return
         self._running[future] = call, perf_counter()
         future.add_done_callback(self._ended)
@@ -191,7 +190,7 @@ class FuturesLane:
             session.end(call.node, result, seconds, call.attempt)
             self._submit_ready()
         except BaseException as error:  # of a callback, the pool would only log it
-            session.fail(self, error)
+            session.fail(self.name, error)
 
 
 def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, float]:

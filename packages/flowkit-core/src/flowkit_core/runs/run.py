@@ -13,6 +13,7 @@ from flowkit_core.failures import add_note, clear_frames, describe_error, strip_
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .event_emitter import EventEmitter
+from .handle import fetched, is_handle
 from .run_report import RunReport
 from .run_state import ABSENT, RunState
 from .states import (
@@ -84,6 +85,7 @@ class Run:
             recorder and no observers of tasks, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
         on_stop: called with ``"return"`` when a failure stops the run, without the lock of the run; None for nothing.
+        has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
             grace period.
         record_error: why the run could not be recorded and was stopped; None otherwise.
@@ -127,6 +129,7 @@ class Run:
         self.exiting = False
         self.on_stop: Callable[[str], None] | None = None
         self._stop_is_new = False
+        self.has_handles = False
         self.record_error: Exception | None = None
         self._lock = RLock()
         self.events = EventEmitter(observers, run_id, graph.name, self._lock)
@@ -179,6 +182,16 @@ class Run:
         lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
         return Call(node, args, kwargs, when, attempt, lookup)
 
+    def local_call(self, node: Node) -> Call | Outcome:
+        """Return what :meth:`call` returns, with handles among the arguments replaced by their values."""
+        call = self.call(node)
+        if not self.has_handles or isinstance(call, Outcome):
+            return call
+        try:
+            return call.local()
+        except BaseException as error:  # the value is lost
+            return Outcome(FAILED, error=error)
+
     def _check(self, node: Node, attempt: int) -> Outcome | None:
         """Return how a ready node ends without being called; None if it may run."""
         if self.phase >= Phase.CANCELLED:
@@ -207,6 +220,24 @@ class Run:
                 attempt = self.state.attempt_of.get(node.index, 1)
                 self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=_max_attempts(node))
         return None
+
+    def expect_handles(self) -> None:
+        """Prepare for results that are handles: every call goes through :meth:`call`."""
+        self.has_handles = True
+        self._leave_fast_path()
+
+    def fetch_handles(self) -> None:
+        """Replace the handles among the results by their values; a task whose value is lost has failed."""
+        if not self.has_handles:
+            return
+        state = self.state
+        for index, handle in enumerate(state.values):
+            if is_handle(handle):
+                try:
+                    state.values[index] = handle.fetch()
+                except Exception as error:
+                    state.values[index], state.codes[index], state.error_of[index] = ABSENT, FAILED, error
+                handle.release()
 
     def ahead(self, node: Node) -> Call | None:
         """Return the call of a node whose upstreams have not ended, to be made where their results will be.
@@ -269,6 +300,14 @@ class Run:
             if self.phase == Phase.ABANDONED:
                 return _NO_NODES
         return self.state.ready_after(node)
+
+    def rank(self, node: Node) -> int:
+        """Return the priority of a node: the number of tasks on the longest path from it to an end, itself included."""
+        return self.graph.heights()[node.index]
+
+    def progress(self) -> dict[str, int]:
+        """Return the number of tasks in each state, as ``{"pending": 3, "succeeded": 5}``; cheap, for progress bars."""
+        return self.state.counts()
 
     # ---- ending early ----------------------------------------------------------------------------------------------
 
@@ -471,7 +510,7 @@ class Run:
     def _stored_form(self, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT if it cannot be stored."""
         try:
-            return self._recorder.prepare(node, value) if self._recorder is not None else ABSENT
+            return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
         except Exception as error:
             with self._lock:
                 self._on_record_error(node, error)

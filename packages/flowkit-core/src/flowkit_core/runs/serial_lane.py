@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class SerialLane:
     """Runs nodes in the calling thread, one after the other, in the order in which they become ready."""
 
-    leads, forks = True, False
+    leads, forks, makes_handles = True, False, False
     name, fate = "serial", "abandoned"
 
     def __init__(self) -> None:

@@ -45,12 +45,14 @@ class Lane(Protocol):
         leads: whether the lane has a loop, :meth:`work`, that needs a thread until the run is over. One lane of a run
             gets the thread that called ``run()``, others get threads of their own.
         forks: whether the lane may fork this process; such lanes are opened first, before threads start.
+        makes_handles: whether its calls may return handles; see `Handle`.
         fate: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
     """
 
     name: str
     leads: bool
     forks: bool
+    makes_handles: bool
     fate: str
 
     def open(self, session: Session) -> None:
@@ -110,6 +112,8 @@ class Session:
         self._error: BaseException | None = None
         self._threads: list[Thread] = []
         run.on_stop = self._stop
+        if any(lane.makes_handles for lane in lanes):
+            run.expect_handles()
 
     # ---- what lanes call -------------------------------------------------------------------------------------------
 
@@ -156,12 +160,16 @@ class Session:
         for node in nodes:
             self.home(node).put((node,))
 
-    def begin(self, node: Node) -> Call | None:
+    def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call to make for a ready node; None if the node has ended without a call.
 
         The condition of the task is evaluated here, in the calling thread.
+
+        Args:
+            node: the node.
+            takes_handles: whether the lane takes handles as arguments; else their values are fetched here.
         """
-        call = self.run.call(node)
+        call = self.run.call(node) if takes_handles else self.run.local_call(node)
         if isinstance(call, Outcome):
             self.end(node, call)
             return None
@@ -196,12 +204,17 @@ class Session:
             self._timers.add(retry)
         self._start_waiting()
 
-    def fail(self, lane: Lane, error: BaseException) -> None:
-        """End the run because a lane cannot go on."""
+    def fail(self, name: str, error: BaseException) -> None:
+        """End the run because a lane cannot go on.
+
+        Args:
+            name: name of its executor.
+            error: the reason.
+        """
         with self._lock:
             if self._error is None:
-                self._error = error if isinstance(error, ExecutorError) else _lane_error(lane, error)
-        self.run.cancel(f"executor {lane.name!r} failed")
+                self._error = error if isinstance(error, ExecutorError) else _lane_error(name, error)
+        self.run.cancel(f"executor {name!r} failed")
         self.wake_all()
 
     def wake_all(self) -> None:
@@ -224,6 +237,7 @@ class Session:
                 opened.append(lane)
                 self._open(lane)
             self._work()
+            self.run.fetch_handles()
         except BaseException:
             self.run.cancel("the run was interrupted")
             self.wake_all()
@@ -242,7 +256,7 @@ class Session:
             lane.open(self)
         except ExecutorError as error:
             if not self.sole and lane.name not in str(error):
-                raise _lane_error(lane, error) from error
+                raise _lane_error(lane.name, error) from error
             raise
 
     def _work(self) -> None:
@@ -270,7 +284,7 @@ class Session:
         try:
             lane.work()
         except BaseException as error:
-            self.fail(lane, error)
+            self.fail(lane.name, error)
         finally:
             self.wake_all()
 
@@ -296,8 +310,14 @@ class Session:
         with self._lock:
             start, self._waiting = not self._waiting, True
         if start:
-            self._start_thread(self._wait, "flowkit-timers")
+            self._start_thread(self._wait_in_thread, "flowkit-timers")
         self._wake_up.set()
+
+    def _wait_in_thread(self) -> None:
+        try:
+            self._wait()
+        except BaseException as error:
+            self.fail(self._lanes[0].name, error)
 
     def _start_thread(self, target: Callable[[], None], name: str) -> None:
         from threading import Thread
@@ -321,17 +341,17 @@ class Session:
         self._wake_up.set()
         for thread in self._threads:
             thread.join(GRACE if cancelled else None)
-        self._lanes = ()  # the lanes refer to this object: a reference cycle
-        self._homes = {}
         left: dict[str, list[Node]] = {}
         for lane in opened:
             left.setdefault(lane.fate, []).extend(lane.close())
+        self._lanes = ()  # the lanes refer to this object: a reference cycle
+        self._homes = {}
         if self.run.cancelled:
             fate = max(left, key=lambda fate: len(left[fate])) if left else ""
             self.run.abandon([node for nodes in left.values() for node in nodes], fate)
 
 
-def _lane_error(lane: Lane, error: BaseException) -> ExecutorError:
-    failed = ExecutorError(f"executor {lane.name!r} failed: {describe_error(error)}")
+def _lane_error(name: str, error: BaseException) -> ExecutorError:
+    failed = ExecutorError(f"executor {name!r} failed: {describe_error(error)}")
     failed.__cause__ = error
     return failed

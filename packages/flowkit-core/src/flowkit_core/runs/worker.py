@@ -63,7 +63,7 @@ class Worker:
             What :meth:`Run.finish` returns.
         """
         run = self.run
-        call = run.call(node)
+        call = run.local_call(node)
         if isinstance(call, Outcome):
             return run.finish(node, call)
         result: Any = None

@@ -170,7 +170,7 @@ class CallSender:
 
         Evaluates the condition of the task. Returns None if the node ended without a call.
         """
-        call = self._run.call(node)
+        call = self._run.local_call(node)
         if isinstance(call, Outcome):
             self._schedule.finish(node, call)
             return None

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 from contextlib import suppress
+from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,13 @@ class ProcessDriver:
         pool: the executor, which lends warm workers.
     """
 
-    leads, forks = True, True
+    leads, forks, makes_handles = True, True, False
     name, fate = "process", "ended"
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._wake_up: tuple[int, int] | None = None  # a pipe, if other lanes wake the event loop
+        self._wake_up: tuple[int, int] | None = None  # a pipe, if other threads wake the event loop
+        self._wake_up_lock = Lock()
         self._workers: list[WorkerHandle] = []
         self._is_open = False
 
@@ -134,9 +136,10 @@ class ProcessDriver:
 
     def wake(self) -> None:
         """Wake the event loop."""
-        if self._wake_up is not None:
-            with suppress(BlockingIOError):  # the pipe is full: the loop will wake up
-                os.write(self._wake_up[1], b".")
+        with self._wake_up_lock:  # other threads may call this while the pipe is closed
+            if self._wake_up is not None:
+                with suppress(BlockingIOError):  # the pipe is full: the loop will wake up
+                    os.write(self._wake_up[1], b".")
 
     def stop(self, how: str) -> None:
         """Withdraw the calls that have not started; kill running tasks if ``how`` is ``"end"``."""
@@ -158,10 +161,10 @@ class ProcessDriver:
         try:
             return self._release_workers() if self._is_open else ()
         finally:
-            if self._wake_up is not None:
-                for descriptor in self._wake_up:
-                    os.close(descriptor)
-                self._wake_up = None
+            with self._wake_up_lock:
+                pipe, self._wake_up = self._wake_up, None
+            for descriptor in pipe or ():
+                os.close(descriptor)
 
     # ---- the event loop ------------------------------------------------------------------------------------------
 

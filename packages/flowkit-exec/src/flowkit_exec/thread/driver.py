@@ -65,7 +65,7 @@ class ThreadDriver:
         max_workers: maximum number of threads that run tasks.
     """
 
-    leads, forks = True, False
+    leads, forks, makes_handles = True, False, False
     name, fate = "thread", "abandoned"
 
     def __init__(self, max_workers: int) -> None:

@@ -1,0 +1,109 @@
+"""Results that a lane keeps elsewhere, and hands to the run as handles."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowkit_core import DAG, Outcome, SerialExecutor, Task
+from flowkit_core.runs.session import Session
+from flowkit_core.runs.states import FAILED
+
+
+class Remote:
+    """A handle: a value in the memory of a lane."""
+
+    __flowkit_handle__ = True
+    nbytes = None
+
+    def __init__(self, lane, value, *, is_lost=False):
+        self.lane, self.value, self.is_lost = lane, value, is_lost
+        self.fetched = self.released = 0
+
+    def fetch(self):
+        self.fetched += 1
+        if self.is_lost:
+            raise ConnectionError("the cluster is gone")
+        return self.value
+
+    def release(self):
+        self.released += 1
+
+
+class RemoteExecutor:
+    """Makes calls at once, and keeps their results; its lane passes on handles."""
+
+    name = "remote"
+    leads, forks, makes_handles = False, False, True
+    fate = "abandoned"
+
+    def __init__(self, *, loses=()):
+        self.loses = loses
+        self.handles = {}
+
+    def lane(self):
+        return self
+
+    def execute(self, run):
+        Session(run, [self]).drive()
+
+    def open(self, session):
+        self.session = session
+
+    def put(self, nodes):
+        for node in nodes:
+            call = self.session.begin(node, takes_handles=True)
+            if call is None:
+                continue
+            args = [arg.value if isinstance(arg, Remote) else arg for arg in call.args]
+            try:
+                value = call.func(*args)
+            except Exception as error:
+                self.session.end(node, Outcome(FAILED, error=error), attempt=call.attempt)
+            else:
+                handle = self.handles[node.name] = Remote(self, value, is_lost=node.name in self.loses)
+                self.session.end(node, handle, attempt=call.attempt)
+
+    def wake(self):
+        """The session waits."""
+
+    def stop(self, how):
+        """No call is running."""
+
+    def close(self):
+        return ()
+
+
+def chain():
+    make = Task(lambda: [3, 1, 2], name="make", executor="remote")
+    order = Task(lambda rows: sorted(rows), name="order", executor="remote")
+    show = Task(lambda rows: f"first {rows[0]}", name="show", when=lambda rows: len(rows) == 3)
+    make >> order >> show
+    return DAG("d", tasks=[show])
+
+
+def test_handle_passes_within_its_lane_and_is_fetched_for_another():
+    remote = RemoteExecutor()
+    results = chain().run({"default": SerialExecutor(), "remote": remote})
+    assert results == {"make": [3, 1, 2], "order": [1, 2, 3], "show": "first 1"}
+    make, order = remote.handles["make"], remote.handles["order"]
+    assert (make.fetched, make.released) == (1, 1)  # for the results only
+    assert (order.fetched, order.released) == (2 + 1, 1)  # as an argument, for the condition, and for the results
+
+
+def test_results_of_a_run_of_one_lane_are_values():
+    numbers = [Task(lambda *x: sum(x) + 1, name=f"n{number}") for number in range(4)]
+    numbers[0] >> [numbers[1], numbers[2]] >> numbers[3]
+    assert DAG("d", tasks=[numbers[3]]).run(RemoteExecutor()) == {"n0": 1, "n1": 2, "n2": 2, "n3": 5}
+
+
+def test_value_that_is_lost_fails_the_task_that_needs_it():
+    with pytest.raises(ConnectionError, match="the cluster is gone") as caught:
+        chain().run({"default": SerialExecutor(), "remote": RemoteExecutor(loses={"order"})})
+    assert "task 'show'" in caught.value.__notes__[0]
+
+
+def test_value_that_is_lost_at_the_end_fails_its_task():
+    tasks = [Task(int, name="kept"), Task(int, name="lost")]
+    results = DAG("d", tasks=tasks).run(RemoteExecutor(loses={"lost"}), raise_on_failure=False)
+    assert (results, results.states) == ({"kept": 0}, {"kept": "succeeded", "lost": "failed"})
+    assert isinstance(results.failed["lost"], ConnectionError)
