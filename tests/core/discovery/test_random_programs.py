@@ -171,6 +171,8 @@ class Model:
             else:
                 self.used.add(reach(known, self.shared, *details))
         if ending == "raise":
+            if parent is not None:
+                parent.pipelines += call.pipelines  # a pipeline that is kept uses what its callers add later
             raise Stop
         for pipeline in call.pipelines:
             self.pipeline(*pipeline)

@@ -66,7 +66,7 @@ class RemoteExecutor:
     def wake(self):
         """The session waits."""
 
-    def stop(self, how):
+    def stop(self, *, end_calls):
         """No call is running."""
 
     def close(self):

@@ -71,7 +71,7 @@ def test_first_reason_to_cancel_is_kept():
 def test_abandoned_run_ignores_results():
     graph = diamond()
     run = Run(graph)
-    run.abandon([graph["a"]])
+    run.abandon({graph["a"]: "abandoned"})
     assert (run.phase, run.done) == (Phase.ABANDONED, True)
     assert list(run.finish(graph["a"], 1)) == []
     assert run.state.succeeded() == {}

@@ -233,3 +233,59 @@ def test_long_chain_of_skipped_tasks_in_a_pool(pool):
 def test_object_that_is_no_pool_is_an_error(pool):
     with pytest.raises(TypeError, match=r"must have a method submit\(function, \*args\)"):
         FuturesExecutor(pool)
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_grace_abandons_a_task_of_a_thread_lane(pool, workers):
+    release, started = threading.Event(), threading.Event()
+    slow = Task(lambda: (started.set(), release.wait(60)), name="slow")
+    bad = Task(lambda: started.wait(60) and 1 / 0, name="bad", executor="here")
+    began = time.monotonic()
+    try:
+        with pytest.raises(ZeroDivisionError) as caught:
+            DAG("d", tasks=[slow, bad]).run({"default": ThreadExecutor(workers), "here": SerialExecutor()}, grace=0.1)
+        assert time.monotonic() - began < 50
+    finally:
+        release.set()
+    assert caught.value.flowkit_results.states["slow"] == "cancelled"
+
+
+def test_interrupt_cancels_the_calls_that_wait_in_a_pool():
+    ran, release = [], threading.Event()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    tasks = [
+        Task(lambda number=number: ran.append(number) or release.wait(60), name=f"t{number}") for number in range(8)
+    ]
+    stop = Task(interrupt, name="stop", executor="here")
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            DAG("d", tasks=[*tasks, stop]).run({"default": FuturesExecutor(pool), "here": SerialExecutor()})
+        release.set()
+    assert len(ran) <= 1
+
+
+def test_fates_of_running_tasks_are_told_apart():
+    release = threading.Event()
+    worker = Task(time.sleep, name="worker", executor="process")
+    seconds = Task(lambda: 60, name="seconds", executor="here")
+    seconds >> worker
+    held = Task(lambda: release.wait(60), name="held", executor="pool")
+
+    def interrupt(_seconds):
+        time.sleep(0.7)
+        raise KeyboardInterrupt
+
+    stop = Task(interrupt, name="stop", executor="here")
+    seconds >> stop
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            DAG("d", tasks=[worker, held, stop]).run(executors(pool))
+        release.set()
+    states = caught.value.flowkit_results.states
+    assert (states["worker"], states["held"]) == ("cancelled", "cancelled")
+    notes = " ".join(caught.value.__notes__)
+    assert "'held' did not end in time, and was abandoned" in notes
+    assert "'worker' did not end in time, and was ended" in notes

@@ -121,7 +121,6 @@ class FuturesLane:
         self._ready: deque[Node] = deque()
         self._running: dict[Future[Any], tuple[Call, float]] = {}
         self._submitting = Lock()
-        self._stopped = False
         self._session: Session | None = None
 
     def open(self, session: Session) -> None:
@@ -139,22 +138,26 @@ class FuturesLane:
     def wake(self) -> None:
         """Do nothing: the session waits."""
 
-    def stop(self, how: str) -> None:
-        """Cancel calls that have not started, except of clean-up tasks; with ``"end"``, leave running ones alone."""
+    def stop(self, *, end_calls: bool) -> None:
+        """Cancel calls that have not started, except of clean-up tasks; end the nodes of running calls if asked.
+
+        A running call continues in the pool; its result is ignored.
+        """
         session = self._session
         if session is None:
             return
         for future, (call, began) in list(self._running.items()):
-            if session.run.may_start(call.node) or future.cancel() or how != "end":
+            if session.run.may_start(call.node):
                 continue
-            if self._running.pop(future, None) is not None:
-                outcome = Outcome(CANCELLED, "it was abandoned, because another task failed", started=True)
+            is_cancelled = future.cancel()
+            if end_calls and not is_cancelled and self._running.pop(future, None) is not None:
+                outcome = Outcome(CANCELLED, f"it was abandoned, because {session.run.stop_cause}", started=True)
                 session.end(call.node, outcome, perf_counter() - began, call.attempt)
 
     def close(self) -> Sequence[Node]:
-        """Return the nodes whose calls are still running."""
+        """Cancel calls that have not started; return the nodes whose calls are running."""
         self._session = None
-        return [call.node for call, _ in list(self._running.values())]
+        return [call.node for future, (call, _) in list(self._running.items()) if not future.cancel()]
 
     def _submit_ready(self) -> None:
         ready, running = self._ready, self._running

@@ -1,4 +1,4 @@
-"""Class `Run`: one execution of a graph, as a state machine without threads, clock, files or sleep."""
+"""Class `Run`: one execution of a graph, as a state machine that starts no threads and reads no clock."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Run:
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: there are no params, no
             recorder and no observers of tasks, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
-        on_stop: called with ``"return"`` when a failure stops the run, without the lock of the run; None for nothing.
+        on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
             grace period.
@@ -127,7 +127,7 @@ class Run:
         self.phase = Phase.RUNNING
         self.stop_reason = ""
         self.exiting = False
-        self.on_stop: Callable[[str], None] | None = None
+        self.on_stop: Callable[[], None] | None = None
         self._stop_is_new = False
         self.has_handles = False
         self.record_error: Exception | None = None
@@ -292,9 +292,7 @@ class Run:
         else:
             step = self._finalize(node, result, seconds, attempt)
             if self._stop_is_new:
-                self._stop_is_new = False
-                if self.on_stop is not None:
-                    self.on_stop("return")
+                self._notify_stop()
             if step is not None:
                 return step
             if self.phase == Phase.ABANDONED:
@@ -305,10 +303,6 @@ class Run:
         """Return the priority of a node: the number of tasks on the longest path from it to an end, itself included."""
         return self.graph.heights()[node.index]
 
-    def progress(self) -> dict[str, int]:
-        """Return the number of tasks in each state, as ``{"pending": 3, "succeeded": 5}``; cheap, for progress bars."""
-        return self.state.counts()
-
     # ---- ending early ----------------------------------------------------------------------------------------------
 
     def cancel(self, reason: str) -> None:
@@ -317,29 +311,32 @@ class Run:
             if self.phase < Phase.CANCELLED:
                 self._enter_phase(Phase.CANCELLED, reason)
 
-    def abandon(self, running: Iterable[Node] = (), fate: str = "abandoned") -> None:
+    def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and ignore outcomes that arrive later.
 
         Args:
-            running: the nodes that are still running.
-            fate: what happens to those, for messages.
+            running: the nodes whose calls are still running, and what happens to each: ``"abandoned"`` or ``"ended"``.
         """
         with self._lock:
             self.cancel("the run was abandoned")
             self.phase = Phase.ABANDONED
-            running_now = {node.index for node in running}
+            fate_of = {node.index: fate for node, fate in (running or {}).items()}
             for node in self.graph.nodes:
                 if self.state.codes[node.index] != PENDING:
                     continue
                 self.state.codes[node.index] = CANCELLED
-                reason, started = self.stop_reason, node.index in running_now
-                if started:
+                reason, fate = self.stop_reason, fate_of.get(node.index)
+                if fate is not None:
                     reason = f"it was running when the run ended, and was {fate}"
-                    self.report.unfinished.append(node.name)
-                    self.report.unfinished_fate = fate
+                    self.report.unfinished.setdefault(fate, []).append(node.name)
                     self.report.interrupted += 1
-                self._set_reason(node, reason, started=started)
+                self._set_reason(node, reason, started=fate is not None)
             self.state.detach()
+
+    @property
+    def stop_cause(self) -> str:
+        """Why the run was stopped, for the reasons of tasks that were running."""
+        return "the run could not be recorded" if self.record_error is not None else "another task failed"
 
     def may_start(self, node: Node) -> bool:
         """Return whether the phase of the run lets a node start: while it is stopping, only clean-up tasks may."""
@@ -373,6 +370,12 @@ class Run:
         self.phase = phase
         self.stop_reason = reason
         self._leave_fast_path()
+
+    def _notify_stop(self) -> None:
+        with self._lock:
+            notify, self._stop_is_new = self.on_stop if self._stop_is_new else None, False
+        if notify is not None:
+            notify()
 
     def _leave_fast_path(self) -> None:
         self.fast_path = self._unchecked = False

@@ -26,8 +26,8 @@ class RunReport:
         cleanup_started: indices of the nodes that started after the run was stopped.
         dropped_retries: number of tasks that were waiting for a retry when the run was stopped.
         interrupted: number of tasks that were stopped while they ran.
-        unfinished: names of the tasks that were still running when the run was abandoned.
-        unfinished_fate: what happened to those, such as ``"abandoned"`` or ``"ended"``.
+        unfinished: what happened to tasks that were still running when the run was abandoned, ``"abandoned"`` or
+            ``"ended"`` -> their names.
     """
 
     def __init__(self, graph: Graph, state: RunState) -> None:
@@ -37,8 +37,7 @@ class RunReport:
         self.cleanup_started: set[int] = set()
         self.dropped_retries = 0
         self.interrupted = 0
-        self.unfinished: list[str] = []
-        self.unfinished_fate = ""
+        self.unfinished: dict[str, list[str]] = {}
 
     def error(self, *, fail_fast: bool, record_error: Exception | None) -> BaseException | None:
         """Return the exception that the run raises; None if it raises none.
@@ -70,7 +69,7 @@ class RunReport:
 
     def interruption(self) -> str:
         """Return a note on the tasks of an interrupted run."""
-        codes, running = self._state.codes, len(self.unfinished)
+        codes, running = self._state.codes, sum(map(len, self.unfinished.values()))
         text = _counts(codes.count(SUCCEEDED), running, codes.count(CANCELLED) - running)
         return f"flowkit: {self._graph.name!r} was interrupted; {text}{self._unfinished_text()}"
 
@@ -89,11 +88,12 @@ class RunReport:
         return text + self._unfinished_text()
 
     def _unfinished_text(self) -> str:
-        if not self.unfinished:
-            return ""
-        names = [repr(name) for name in self.unfinished]
-        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        return f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {self.unfinished_fate}"
+        text = ""
+        for fate, tasks in self.unfinished.items():
+            names = [repr(name) for name in tasks]
+            listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            text += f"; {listed} did not end in time, and {'was' if len(names) == 1 else 'were'} {fate}"
+        return text
 
 
 def _counts(succeeded: int, running: int, idle: int) -> str:

@@ -65,7 +65,7 @@ class SerialLane:
         """Look again at the state of the run."""
         self._wake_up.set()
 
-    def stop(self, how: str) -> None:
+    def stop(self, *, end_calls: bool) -> None:
         """Do nothing: only the call that runs now goes on."""
 
     def close(self) -> Sequence[Node]:

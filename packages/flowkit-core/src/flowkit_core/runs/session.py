@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .call import Call
     from .run import Run
 
-GRACE = 2.0
+JOIN_TIMEOUT = 2.0
 """Seconds that lanes in other threads may take to end after an interrupt."""
 
 
@@ -71,11 +71,11 @@ class Lane(Protocol):
     def wake(self) -> None:
         """Look again at the state of the run: it is over, or another lane has changed its phase."""
 
-    def stop(self, how: str) -> None:
-        """Stop early, because a task failed or the run was interrupted.
+    def stop(self, *, end_calls: bool) -> None:
+        """Stop early, because a task has failed: start no more calls, except those of clean-up tasks.
 
         Args:
-            how: ``"return"``: start no more calls, and let running ones end; ``"end"``: also end those that run, as far
+            end_calls: False lets running calls end; True, when the grace of the run is over, ends them as well, as far
                 as that is possible.
         """
 
@@ -300,7 +300,7 @@ class Session:
                 if left <= 0:
                     self._end_at = None
                     for lane in self._lanes:
-                        lane.stop("end")
+                        lane.stop(end_calls=True)
                     continue
                 seconds = left if seconds is None else min(left, seconds)
             if not due:
@@ -310,7 +310,10 @@ class Session:
         with self._lock:
             start, self._waiting = not self._waiting, True
         if start:
-            self._start_thread(self._wait_in_thread, "flowkit-timers")
+            try:
+                self._start_thread(self._wait_in_thread, "flowkit-timers")
+            except RuntimeError as error:  # the system cannot start more threads
+                self.fail(self._lanes[0].name, error)
         self._wake_up.set()
 
     def _wait_in_thread(self) -> None:
@@ -323,13 +326,13 @@ class Session:
         from threading import Thread
 
         thread = Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
-    def _stop(self, how: str) -> None:
+    def _stop(self) -> None:
         """Stop all lanes at once, and start the grace of the run."""
         for lane in self._lanes:
-            lane.stop(how)
+            lane.stop(end_calls=False)
         if self.run.grace is not None:
             self._end_at = monotonic() + self.run.grace
             self._start_waiting()
@@ -340,15 +343,12 @@ class Session:
         cancelled = self.run.cancelled
         self._wake_up.set()
         for thread in self._threads:
-            thread.join(GRACE if cancelled else None)
-        left: dict[str, list[Node]] = {}
-        for lane in opened:
-            left.setdefault(lane.fate, []).extend(lane.close())
+            thread.join(JOIN_TIMEOUT if cancelled else None)
+        running = {node: lane.fate for lane in opened for node in lane.close()}
         self._lanes = ()  # the lanes refer to this object: a reference cycle
         self._homes = {}
         if self.run.cancelled:
-            fate = max(left, key=lambda fate: len(left[fate])) if left else ""
-            self.run.abandon([node for nodes in left.values() for node in nodes], fate)
+            self.run.abandon(running)
 
 
 def _lane_error(name: str, error: BaseException) -> ExecutorError:

@@ -141,9 +141,9 @@ class ProcessDriver:
                 with suppress(BlockingIOError):  # the pipe is full: the loop will wake up
                     os.write(self._wake_up[1], b".")
 
-    def stop(self, how: str) -> None:
-        """Withdraw the calls that have not started; kill running tasks if ``how`` is ``"end"``."""
-        if how == "end":
+    def stop(self, *, end_calls: bool) -> None:
+        """Withdraw the calls that have not started, and kill running tasks if asked."""
+        if end_calls:
             self._kill_at = monotonic()
         self.wake()
 
@@ -355,12 +355,13 @@ class ProcessDriver:
     def _kill_running(self) -> None:
         """Kill the workers that still run a task which started before the run was stopped, clean-up tasks excepted."""
         self._kill_at = None  # clean-up tasks have no time limit
-        why = "the run could not be recorded" if self._run.record_error is not None else "another task failed"
         for worker in list(self._workers):
             self._schedule.withdraw(worker)
             if worker.held and not any(node and node.task.trigger in CLEANUP_TRIGGERS for node in worker.held.values()):
                 for node in self._remove_and_collect(worker, kill=True):
-                    self._schedule.finish(node, Outcome(CANCELLED, f"it was stopped, because {why}", started=True))
+                    self._schedule.finish(
+                        node, Outcome(CANCELLED, f"it was stopped, because {self._run.stop_cause}", started=True)
+                    )
 
     def _on_exit(self, worker: WorkerHandle, why: str = "") -> None:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""

@@ -122,11 +122,12 @@ class ThreadDriver:
                     self._finish_locked()
                 self._wake_watchdog_locked()
 
-    def stop(self, how: str) -> None:
-        """Let running tasks end; abandon them if ``how`` is ``"end"``, because nothing stops a thread."""
-        if how == "end" and self._is_open:
+    def stop(self, *, end_calls: bool) -> None:
+        """Let running tasks end; or abandon them, because nothing stops a thread."""
+        if end_calls and self._is_open:
             with self._lock:
                 self._exit_deadline = monotonic()
+                self._start_watchdog_locked()
                 self._wake_watchdog_locked()
 
     def work(self) -> None:
@@ -303,17 +304,22 @@ class ThreadDriver:
             with self._lock:
                 if self._timers:
                     self._queue_due_locked()
-                if self._run.exiting or self._exit_deadline is not None:
-                    self._check_exit_deadline()
-                if self._check_finished_locked():
-                    return
+                has_expired = (self._run.exiting or self._exit_deadline is not None) and self._has_expired_locked()
+                if has_expired:
+                    self._run.cancel(
+                        "the program was asked to end" if self._run.exiting else "the grace period is over"
+                    )
+                is_finished = self._check_finished_locked()
                 head = self._ready.peek()
                 is_waiting = head is not None and (head is interval.head or not self._active)
-                if is_waiting:
+                if is_waiting and not is_finished:
                     self._add_workers_locked(len(self._ready))
-                if worker is not None and worker not in self._idle:
-                    return
+                is_needed = worker is not None and worker not in self._idle
                 error = self._dead_helper_locked() if head is interval.head else None
+            if has_expired:
+                self._session.wake_all()
+            if is_finished or is_needed:
+                return
             if error is not None:
                 self._fail(error)
                 return
@@ -352,12 +358,11 @@ class ThreadDriver:
                 )
         return None
 
-    def _check_exit_deadline(self) -> None:
-        """Abandon running tasks when the grace period ends, unless clean-up tasks still run."""
+    def _has_expired_locked(self) -> bool:
+        """Return whether the grace period of running tasks has ended, and no clean-up task is running."""
         if self._exit_deadline is None:
             self._exit_deadline = monotonic() + GRACE
-        if monotonic() >= self._exit_deadline and not self._run.cleanup_running:
-            self._run.cancel("the program was asked to end" if self._run.exiting else "the grace period is over")
+        return monotonic() >= self._exit_deadline and not self._run.cleanup_running
 
     # ---- adding workers, retries and the end ---------------------------------------------------------------------
 
