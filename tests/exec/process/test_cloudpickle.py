@@ -128,7 +128,7 @@ def test_redefined_function_is_used_by_warm_workers():
     [
         ("threading.Lock()", "cannot pickle '_thread.lock' object"),
         ("(n for n in [])", "cannot pickle 'generator' object"),
-        ("Mute()", "cannot carry it either (NoText: <unprintable>)"),
+        ("Mute()", "cannot pickle it either (NoText: <unprintable>)"),
     ],
     ids=["lock", "generator", "error without a text"],
 )

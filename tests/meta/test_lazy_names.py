@@ -1,0 +1,46 @@
+"""Names of ``flowkit`` that are looked up at their first use, because importing them takes long."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+import flowkit
+import flowkit_exec
+
+
+@pytest.fixture
+def fresh():
+    """Return the package as it is before the lazy names were used."""
+    for name in ("FuturesExecutor", "ProcessExecutor"):
+        vars(flowkit).pop(name, None)
+    return flowkit
+
+
+@pytest.mark.parametrize("name", ["FuturesExecutor", "ProcessExecutor"])
+def test_executor_is_that_of_its_distribution(fresh, name):
+    assert getattr(fresh, name) is getattr(flowkit_exec, name)
+    assert name in vars(fresh)
+
+
+def test_dir_has_the_lazy_names(fresh):
+    assert {"FuturesExecutor", "ProcessExecutor", "DAG"} <= set(dir(fresh))
+
+
+def test_version_is_that_of_the_distribution(fresh):
+    assert fresh.__version__ == version("flowkit")
+
+
+def test_application_without_metadata_has_no_version(fresh, monkeypatch):
+    def not_found(_name):
+        raise PackageNotFoundError("flowkit")
+
+    monkeypatch.setattr("importlib.metadata.version", not_found)
+    with pytest.raises(AttributeError, match="module 'flowkit' has no attribute '__version__'"):
+        fresh.__version__
+
+
+def test_unknown_name_is_an_attribute_error(fresh):
+    with pytest.raises(AttributeError, match="module 'flowkit' has no attribute 'Dag'"):
+        fresh.Dag
