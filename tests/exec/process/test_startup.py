@@ -159,6 +159,63 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
     assert (count_descriptors(), child_pids()) == before
 
 
+@pytest.mark.parametrize("killed", [4, 99])
+@guarded
+def test_workers_that_are_killed_while_they_start_fail_no_task(tmp_path, killed):
+    python, starts, program = sys.executable, tmp_path / "starts", tmp_path / "python"
+    starts.touch()
+    program.write_text(
+        f"#!/bin/sh\nprintf . >>{starts}\n"
+        f'if [ $(wc -c <{starts}) -le {killed} ]; then kill -9 $$; fi\nexec {python} "$@"\n'
+    )
+    program.chmod(0o755)
+    sys.executable = str(program)
+    try:
+        with ProcessExecutor(max_workers=1) as executor:
+            if killed == 4:
+                results = run(executor, Task(faults.ok))
+                assert (results, results.attempts) == ({"ok": "ok"}, {"ok": 1})
+            else:
+                with pytest.raises(ExecutorError, match=r"was killed by SIGKILL: .*out of memory"):
+                    run(executor, Task(faults.ok, retries=3))
+                assert starts.stat().st_size == process_driver.MAX_KILLED_STARTS
+    finally:
+        sys.executable = python
+
+
+@guarded
+def test_run_continues_with_the_workers_that_start(tmp_path):
+    python, starts, program = sys.executable, tmp_path / "starts", tmp_path / "python"
+    starts.touch()
+    program.write_text(
+        f'#!/bin/sh\nprintf . >>{starts}\nif [ $(wc -c <{starts}) -gt 1 ]; then exit 3; fi\nexec {python} "$@"\n'
+    )
+    program.chmod(0o755)
+    sys.executable = str(program)
+    try:
+        with ProcessExecutor(max_workers=3) as executor:
+            run(executor, Task(faults.ok))
+            results = run(executor, *[Task(faults.nap, name=f"nap_{number}") for number in range(4)])
+    finally:
+        sys.executable = python
+    assert len(results) == 4
+
+
+@guarded
+def test_time_in_which_the_caller_is_suspended_does_not_count_for_the_start():
+    real, clock = process_driver.monotonic, {"ahead": 0.0}
+
+    def jumping():  # as if the process had been suspended for a minute between any two calls
+        clock["ahead"] += 60.0
+        return real() + clock["ahead"]
+
+    process_driver.monotonic = jumping
+    try:
+        assert run("process", Task(faults.ok)) == {"ok": "ok"}
+    finally:
+        process_driver.monotonic = real
+
+
 @guarded
 def test_fork_of_the_calling_process_starts_workers_of_its_own(executor):
     worker = run(executor, Task(faults.pid))["pid"]

@@ -84,6 +84,34 @@ def test_idle_worker_death_is_logged_and_the_worker_replaced(executor):
         logger.removeHandler(handler)
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "0", "3"])
+@pytest.mark.parametrize("place", ["result", "argument", "passed on", "exception"])
+@guarded
+def test_worker_that_dies_between_two_tasks_fails_none(place, how):
+    first = Task(faults.raise_lethal if place == "exception" else faults.lethal, name="first")
+    takers = []
+    if place == "argument":
+        takers = [Task(faults.take_lethal, name=f"take_{number}") for number in range(3)]
+        first >> takers
+    elif place == "passed on":
+        takers = [Task(faults.take_lethal, name="take"), Task(faults.ok, name="after")]
+        first >> takers[0] >> takers[1]
+    others = [Task(faults.ok, name=f"other_{number}") for number in range(5)]
+    with ProcessExecutor(max_workers=1) as executor:
+        for _ in range(3):
+            results = run(
+                executor,
+                *[*others[:2], first, *takers, *others[2:]],
+                fail_fast=False,
+                raise_on_failure=False,
+                params={"how": how},
+            )
+            assert list(results.failed) == (["first"] if place == "exception" else [])
+            assert set(results.attempts.values()) == {1}
+            if place == "exception":
+                assert type(results.failed["first"]) is ValueError
+
+
 @guarded
 def test_worker_death_consumes_one_attempt(executor, tmp_path):
     task = Task(faults.mortal, retries=3, delay=0)

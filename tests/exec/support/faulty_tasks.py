@@ -108,6 +108,10 @@ def sleep_endlessly(*_args, started):
         time.sleep(60)
 
 
+def nap(*_args):
+    time.sleep(0.2)
+
+
 def end_slowly(*_args, started):
     try:
         count(started)
@@ -215,6 +219,35 @@ def leave_relic(fault):
     atexit.register(relic.__del__)
     threading.Thread(target=time.sleep, args=(3600,)).start()
     return fault
+
+
+class Lethal:
+    """A value that kills the process that has made it, when it is freed there."""
+
+    def __init__(self, how, home=None):
+        self.how, self.home = how, os.getpid() if home is None else home
+
+    def __reduce__(self):
+        return Lethal, (self.how, 0)
+
+    def __del__(self):
+        if os.getpid() == self.home:
+            crash(self.how)
+
+
+def lethal(how):
+    return Lethal(how)
+
+
+def take_lethal(value, how):
+    value.home = os.getpid()
+    return type(value).__name__
+
+
+def raise_lethal(how):
+    error = ValueError("failed")
+    error.lethal = Lethal(how)
+    raise error
 
 
 # Exceptions

@@ -52,7 +52,11 @@ GRACE = 0.5
 STARTUP_TIMEOUT = 60.0
 """Seconds a worker may take to report READY."""
 MAX_FAILED_STARTS = 3
-"""Consecutive workers that may die during startup before the run is aborted."""
+"""Consecutive workers that may end before they run a task. After that, no more are started."""
+MAX_KILLED_STARTS = 10
+"""The same for workers that another process kills, for lack of memory for example: there is a pause after each."""
+MAX_GAP = 2.0
+"""Seconds between two turns of the event loop after which this process is taken to have been suspended."""
 MAX_POLL_MS = 3_600_000.0
 """Maximum timeout of poll(), in milliseconds: it does not take large numbers."""
 
@@ -95,7 +99,9 @@ class ProcessDriver:
         self._ready, self._timers = self._schedule.ready, self._schedule.timers
         self._policy = BatchPolicy(is_recorded=run.recorded)
         self._hot_worker: WorkerHandle | None = None  # the one that ended the last cheap task, in hot mode: it is awake
-        self._failed_starts = 0
+        self._failed_starts = 0  # consecutive workers that ended before they ran a task
+        self._may_start_at = 0.0  # when the next worker may be started
+        self._checked_at = monotonic()
         self._deaths: dict[int, int] = {}  # index of a node -> how many workers died while they ran it
         self._kill_at: float | None = None  # when tasks that still run after the run was stopped are killed
         self._is_stopped = False
@@ -188,6 +194,8 @@ class ProcessDriver:
         """Return how many seconds to wait for an event; None means without limit."""
         most = self._timers.wait() if self._timers else None
         until = self._kill_at
+        if self._ready and self._may_start_at > monotonic():
+            until = self._may_start_at if until is None else min(until, self._may_start_at)
         for worker in self._workers:
             if worker.held and self._schedule.has_surplus(worker):
                 stalled_at = worker.busy_since + self._stall_timeout()
@@ -233,9 +241,12 @@ class ProcessDriver:
     def _check_workers(self, *, has_events: bool) -> None:
         """Handle workers that do not start, that have ended without an event, and that are stalled at one task."""
         now, stall_timeout = monotonic(), self._stall_timeout()
+        before, self._checked_at = self._checked_at, now
         is_stalled = False
         for worker in tuple(self._workers):
-            if not worker.is_ready and now - worker.started_at > STARTUP_TIMEOUT:
+            if not worker.is_ready:  # time in which this process was suspended does not count
+                worker.startup_seconds += min(now - max(before, worker.started_at), MAX_GAP)
+            if not worker.is_ready and worker.startup_seconds > STARTUP_TIMEOUT:
                 worker.kill()
                 self._on_exit(worker, f"did not respond within {STARTUP_TIMEOUT:g} s and was killed")
             elif not has_events and worker.pidfd is None and worker.has_exited():
@@ -249,11 +260,9 @@ class ProcessDriver:
 
     def _read_frames(self, worker: WorkerHandle) -> None:
         """Handle the frames of a worker, and adapt the batch policy to the durations of its tasks."""
-        was_ready = worker.is_ready
         tasks, seconds = self._reader.read(worker)
-        if worker.is_ready and not was_ready:
-            self._failed_starts = 0
         if tasks:
+            self._failed_starts = 0
             worker.busy_since = monotonic()
             self._policy.observe(tasks, seconds)
             if self._policy.tasks_are_long:
@@ -290,7 +299,7 @@ class ProcessDriver:
         if best is not None and not best.held:
             return best
         count = len(self._workers)
-        if count < self._max_workers:
+        if count < self._max_workers and (not self._may_start_at or monotonic() >= self._may_start_at):
             for _ in range(min(self._max_workers - count, len(self._ready))):
                 if not self._add_worker():
                     break
@@ -369,22 +378,36 @@ class ProcessDriver:
             return
         code = worker.exit_code(GRACE)  # None if it lives, and has only closed its connection; or if it is unknown
         running = self._remove_and_collect(worker)
-        if not worker.is_ready and not running:
-            self._failed_starts += 1
-            if self._failed_starts >= MAX_FAILED_STARTS:
-                raise ExecutorError(
-                    f"{MAX_FAILED_STARTS} worker processes in a row failed to start; the last one "
-                    f"{why or worker.describe_exit()}: look at their standard error output, and at what Python "
-                    f"executes when it starts (sitecustomize, .pth files)"
-                )
-        elif not running:
-            worker.log_idle_exit()
+        if not running:
+            if worker.is_ready:
+                worker.log_idle_exit()
+            self._on_failed_start(worker, why)
         for node in running:
             error = WorkerDiedError(node.name, worker.pid, code, signal_name(code))
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
                 error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
             self._schedule.finish(node, Outcome(FAILED, error=error))
+
+    def _on_failed_start(self, worker: WorkerHandle, why: str) -> None:
+        """Count a worker that ended before it ran a task; no task has caused that, so none fails.
+
+        If it goes on, the run continues with the workers that there are. If there are none, it is aborted.
+        """
+        self._failed_starts += 1
+        is_killed = not why and signal_name(worker.exitcode) in ("SIGKILL", "SIGTERM")
+        if self._failed_starts < (MAX_KILLED_STARTS if is_killed else MAX_FAILED_STARTS):
+            if is_killed:
+                self._may_start_at = monotonic() + min(0.01 * 2**self._failed_starts, 1.0)
+        elif any(other.is_ready for other in self._workers):
+            self._max_workers = len(self._workers)
+        else:
+            hint = "; if you did not kill them, the machine may be out of memory" if is_killed else ""
+            raise ExecutorError(
+                f"{self._failed_starts} worker processes in a row failed to start; the last one "
+                f"{why or worker.describe_exit()}: look at their standard error output, and at what Python "
+                f"executes when it starts (sitecustomize, .pth files){hint}"
+            )
 
     def _remove_and_collect(self, worker: WorkerHandle, *, kill: bool = False) -> list[Node]:
         """Remove a worker, killing it if asked; return the nodes it had started but not reported."""

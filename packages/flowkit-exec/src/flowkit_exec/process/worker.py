@@ -347,6 +347,7 @@ class Worker:
         read, write, loads, dumps, pack = os.read, os.write, pickle.loads, pickle.dumps, protocol.HEADER.pack
         number_of, clock, outcomes, sending = int.from_bytes, perf_counter, self._outcomes, self._sending
         previous, value = 0, None  # ticket and result of the last call, for the next one in a chain
+        is_kept = False  # whether the value is large, so that freeing it may run code of the user
         while True:
             try:
                 ticket = number_of(read(tickets, 8), "little")
@@ -356,6 +357,10 @@ class Worker:
                 raise EOFError
             while ticket not in calls:  # its batch is still in transit
                 self._handle(*self._receive())
+            if is_kept and ticket != previous + 1:  # the next call in the chain was withdrawn
+                self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+                previous, value, is_kept = 0, None, False
+                continue
             code, data = calls.pop(ticket)
             mode = code & 7
             args: Any = ()
@@ -376,7 +381,7 @@ class Worker:
                 self._send_transfer_error(ticket, "argument", error)
                 continue
             finally:
-                previous, value = 0, None
+                previous, value, is_kept = 0, None, False
             func = functions.get(code >> 3)
             if func is None:
                 func = self._find_function(ticket, code >> 3)
@@ -396,11 +401,10 @@ class Worker:
                 self._send(protocol.frame(protocol.ERROR, pack_error(error), ticket, clock() - began))
                 strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
                 clear_frames((error,))
+                args = kwargs = None
                 if self._surroundings["fail_fast"]:
                     self._return_calls()
                 continue
-            finally:
-                args = kwargs = None
             seconds = clock() - began
             kind = type(value)
             if kind in _SMALL_TYPES or (kind is int and value.bit_length() < _SMALL_INT_BITS):
@@ -408,10 +412,20 @@ class Worker:
                 with sending:
                     write(outcomes, pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
                 previous = ticket
-            elif self._send_result(ticket, value, seconds):
-                previous = ticket
             else:
-                value = None
+                if self._send_result(ticket, value, seconds):
+                    previous = ticket
+                    is_kept = self._is_passed_on(ticket)
+                if not is_kept:
+                    value = None
+            # freed after the outcome is sent, and before the next ticket is read: if that ends this process, no task
+            # fails
+            args = kwargs = None
+
+    def _is_passed_on(self, ticket: int) -> bool:
+        """Return whether the next call takes the result of a call; both were sent in one batch."""
+        following = self._calls.get(ticket + 1)
+        return following is not None and following[0] & 7 == protocol.ARGS_FROM_PREVIOUS
 
     def _return_calls(self) -> None:
         """After a failure that may stop the run: return the calls that have not started."""

@@ -94,6 +94,7 @@ class WorkerHandle:
         max_calls: how many calls it can hold: their tickets must fit into the pipe.
         is_ready: whether it has sent READY.
         started_at: when its process was started, in seconds of the monotonic clock.
+        startup_seconds: how long the driver has waited for READY.
         busy_since: when it last ended a task or was given calls while idle, by the same clock.
         has_discarded_calls: whether ``held`` has an entry None.
         generation: generation of the executor when it was started (it changes when a module is reloaded).
@@ -113,6 +114,7 @@ class WorkerHandle:
         self.known_functions: set[int] = set(functions or ())
         self.is_ready = self.has_discarded_calls = False
         self.generation = 0
+        self.startup_seconds = 0.0
         self.started_at = self.busy_since = monotonic()
         self.exitcode: int | None = None
         self._has_exited = False
