@@ -33,8 +33,9 @@ class RemoteExecutor:
     """Makes calls at once, and keeps their results; its lane passes on handles."""
 
     name = "remote"
-    leads, forks, makes_handles = False, False, True
-    fate = "abandoned"
+    has_loop = needs_calling_thread = may_fork = False
+    makes_handles = True
+    fate_of_unfinished = "abandoned"
 
     def __init__(self, *, loses=()):
         self.loses = loses

@@ -267,7 +267,7 @@ def test_interrupt_cancels_the_calls_that_wait_in_a_pool():
     assert len(ran) <= 1
 
 
-def test_fates_of_running_tasks_are_told_apart():
+def test_fate_of_unfinished_calls_depends_on_their_lane():
     release = threading.Event()
     worker = Task(time.sleep, name="worker", executor="process")
     seconds = Task(lambda: 60, name="seconds", executor="here")

@@ -128,9 +128,9 @@ class RunExecutors:
             return
         from .runs.session import Session
 
-        lanes = {id(executor): _lane(executor) for executor in (self.default, *self.others.values())}
-        homes = {index: lanes[id(executor)] for index, executor in self.others.items()}
-        Session(run, list(lanes.values()), homes).drive()
+        lane_of = {id(executor): _lane(executor) for executor in (self.default, *self.others.values())}
+        lane_by_index = {index: lane_of[id(executor)] for index, executor in self.others.items()}
+        Session(run, list(lane_of.values()), lane_by_index).drive()
 
     def close(self) -> None:
         """Close the executors that were created for this run."""

@@ -111,8 +111,8 @@ class FuturesLane:
         limit: maximum number of calls that have not ended.
     """
 
-    leads, forks, makes_handles = False, False, False
-    fate = "abandoned"
+    has_loop = needs_calling_thread = may_fork = makes_handles = False
+    fate_of_unfinished = "abandoned"
 
     def __init__(self, pool: Any, name: str, limit: int) -> None:
         self.name = name

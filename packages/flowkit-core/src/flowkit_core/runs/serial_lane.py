@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class SerialLane:
     """Runs nodes in the calling thread, one after the other, in the order in which they become ready."""
 
-    leads, forks, makes_handles = True, False, False
-    name, fate = "serial", "abandoned"
+    has_loop = needs_calling_thread = True
+    may_fork = makes_handles = False
+    name, fate_of_unfinished = "serial", "abandoned"
 
     def __init__(self) -> None:
         self._ready: deque[Node] = deque()
@@ -32,7 +33,7 @@ class SerialLane:
     def open(self, session: Session) -> None:
         """Prepare for the run."""
         self._session = session
-        self._ready.extend(session.first(self))
+        self._ready.extend(session.first_nodes(self))
 
     def put(self, nodes: Sequence[Node]) -> None:
         """Take nodes that are ready."""
@@ -57,7 +58,7 @@ class SerialLane:
                 ready.extend(timers.due(run))
             if ready:
                 continue
-            if session.over or (session.sole and not timers):
+            if session.is_over or (session.has_one_lane and not timers):
                 return
             self._wake_up.wait(timers.wait() if timers else None)
 

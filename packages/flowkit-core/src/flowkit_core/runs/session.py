@@ -1,8 +1,8 @@
 """Class `Session`: drives one run on one or several lanes; protocol `Lane`: the part of one executor in one run.
 
-Every ready node goes to the lane of its executor, its home. A lane makes the call and passes the outcome to the run;
-the nodes that this makes ready stay in the lane or go to others. The run is over when every node has its final state,
-or when it was cancelled. The session stops all lanes at once when the run starts to stop, and closes them in the end.
+Every ready node goes to the lane of its executor. A lane makes the call and passes the outcome to the run; the nodes
+that this makes ready stay in the lane or go to others. The run is over when every node has its final state, or when it
+was cancelled. The session stops all lanes at once when the run starts to stop, and closes them in the end.
 """
 
 from __future__ import annotations
@@ -42,18 +42,20 @@ class Lane(Protocol):
 
     Attributes:
         name: name of the executor.
-        leads: whether the lane has a loop, :meth:`work`, that needs a thread until the run is over. One lane of a run
-            gets the thread that called ``run()``, others get threads of their own.
-        forks: whether the lane may fork this process; such lanes are opened first, before threads start.
+        has_loop: whether the lane has a loop, :meth:`work`, that needs a thread until the run is over. One lane of a
+            run gets the thread that called ``run()``, the others get threads of their own.
+        needs_calling_thread: whether that must be the thread that called ``run()``.
+        may_fork: whether the lane may fork this process; such lanes are opened first, before threads start.
         makes_handles: whether its calls may return handles; see `Handle`.
-        fate: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
+        fate_of_unfinished: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
     """
 
     name: str
-    leads: bool
-    forks: bool
+    has_loop: bool
+    needs_calling_thread: bool
+    may_fork: bool
     makes_handles: bool
-    fate: str
+    fate_of_unfinished: str
 
     def open(self, session: Session) -> None:
         """Prepare for the run; nodes may arrive from now on.
@@ -66,7 +68,7 @@ class Lane(Protocol):
         """Take nodes that are ready."""
 
     def work(self) -> None:
-        """Run nodes in the calling thread until ``session.over``. Called once, if ``leads``."""
+        """Run nodes in the calling thread until ``session.is_over``. Called once, if ``has_loop``."""
 
     def wake(self) -> None:
         """Look again at the state of the run: it is over, or another lane has changed its phase."""
@@ -88,22 +90,22 @@ class Session:
 
     Args:
         run: the run.
-        lanes: the lanes; the first is the home of every node without a home.
-        homes: index of a node -> its lane.
+        lanes: the lanes; the first runs every node that ``lane_by_index`` does not contain.
+        lane_by_index: index of a node -> its lane.
 
     Attributes:
         run: the run.
-        sole: whether there is one lane only, which then decides by itself when the run is over.
+        has_one_lane: whether there is one lane only, which then decides by itself when the run is over.
         context: the context variables of the thread that called ``run()``.
     """
 
-    def __init__(self, run: Run, lanes: Sequence[Lane], homes: dict[int, Lane] | None = None) -> None:
+    def __init__(self, run: Run, lanes: Sequence[Lane], lane_by_index: dict[int, Lane] | None = None) -> None:
         self.run = run
-        self.sole = len(lanes) == 1
+        self.has_one_lane = len(lanes) == 1
         self.context = copy_context()
         self._lanes = lanes
-        self._homes = homes or {}
-        self._first = run.start()
+        self._lane_by_index = lane_by_index or {}
+        self._first_nodes = run.start()
         self._timers = Timers()
         self._lock = allocate_lock()
         self._wake_up = WakeUp()
@@ -118,22 +120,23 @@ class Session:
     # ---- what lanes call -------------------------------------------------------------------------------------------
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether no more nodes will be put into any lane."""
         return self.run.cancelled or self.run.done
 
-    def home(self, node: Node) -> Lane:
+    def lane_of(self, node: Node) -> Lane:
         """Return the lane of a node."""
-        return self._homes.get(node.index, self._lanes[0])
+        return self._lane_by_index.get(node.index, self._lanes[0])
 
     def nodes(self, lane: Lane) -> Sequence[Node]:
         """Return all nodes of a lane, in topological order."""
         nodes = self.run.graph.nodes
-        return nodes if self.sole else [node for node in nodes if self.home(node) is lane]
+        return nodes if self.has_one_lane else [node for node in nodes if self.lane_of(node) is lane]
 
-    def first(self, lane: Lane) -> Sequence[Node]:
+    def first_nodes(self, lane: Lane) -> Sequence[Node]:
         """Return the nodes of a lane that are ready at the start, in topological order."""
-        return self._first if self.sole else [node for node in self._first if self.home(node) is lane]
+        nodes = self._first_nodes
+        return nodes if self.has_one_lane else [node for node in nodes if self.lane_of(node) is lane]
 
     def router(self, lane: Lane, put: Callable[[Node], object]) -> Callable[[Node], object]:
         """Return a function that takes a node which became ready in a lane.
@@ -142,23 +145,23 @@ class Session:
             lane: the lane.
             put: takes the nodes of this lane; others go to theirs.
         """
-        if self.sole:
+        if self.has_one_lane:
             return put
-        homes, default = self._homes, self._lanes[0]
+        lane_by_index, default = self._lane_by_index, self._lanes[0]
 
         def route(node: Node) -> None:
-            home = homes.get(node.index, default)
-            if home is lane:
+            target = lane_by_index.get(node.index, default)
+            if target is lane:
                 put(node)
             else:
-                home.put((node,))
+                target.put((node,))
 
         return route
 
     def put(self, nodes: Iterable[Node]) -> None:
         """Pass ready nodes to their lanes."""
         for node in nodes:
-            self.home(node).put((node,))
+            self.lane_of(node).put((node,))
 
     def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call to make for a ready node; None if the node has ended without a call.
@@ -195,7 +198,7 @@ class Session:
             self.delay(step)
         elif step:
             self.put(step)
-        elif self.over:
+        elif self.is_over:
             self.wake_all()
 
     def delay(self, retry: Retry) -> None:
@@ -233,7 +236,7 @@ class Session:
         """
         opened: list[Lane] = []
         try:
-            for lane in sorted(self._lanes, key=lambda lane: not lane.forks):
+            for lane in sorted(self._lanes, key=lambda lane: not lane.may_fork):
                 opened.append(lane)
                 self._open(lane)
             self._work()
@@ -255,31 +258,28 @@ class Session:
         try:
             lane.open(self)
         except ExecutorError as error:
-            if not self.sole and lane.name not in str(error):
+            if not self.has_one_lane and lane.name not in str(error):
                 raise _lane_error(lane.name, error) from error
             raise
 
     def _work(self) -> None:
-        leaders = [lane for lane in self._lanes if lane.leads]
-        if self.sole and leaders:
-            leaders[0].work()
+        loops = [lane for lane in self._lanes if lane.has_loop]
+        if self.has_one_lane and loops:
+            loops[0].work()
             return
-        leaders.sort(key=lambda lane: lane.name != "serial")  # its tasks run in the calling thread
-        for lane in leaders[1:]:
-            self._start_thread(partial(self._lead, lane), f"flowkit-{lane.name}")
-        self.put(self._first_of_others())
-        if leaders:
-            leaders[0].work()
+        loops.sort(key=lambda lane: not lane.needs_calling_thread)
+        for lane in loops[1:]:
+            self._start_thread(partial(self._work_in_thread, lane), f"flowkit-{lane.name}")
+        self.put([node for node in self._first_nodes if not self.lane_of(node).has_loop])
+        if loops:
+            loops[0].work()
             self.wake_all()
         else:
             with self._lock:
                 self._waiting = True
             self._wait()
 
-    def _first_of_others(self) -> list[Node]:
-        return [node for node in self._first if not self.home(node).leads]
-
-    def _lead(self, lane: Lane) -> None:
+    def _work_in_thread(self, lane: Lane) -> None:
         """Run the loop of a lane in a thread of its own."""
         try:
             lane.work()
@@ -290,7 +290,7 @@ class Session:
 
     def _wait(self) -> None:
         """Wait until the run is over; meanwhile, put nodes that are due for a retry, and end the grace of the run."""
-        while not self.over:
+        while not self.is_over:
             with self._lock:
                 due = self._timers.due(self.run)
                 seconds = self._timers.wait() if self._timers else None
@@ -344,9 +344,9 @@ class Session:
         self._wake_up.set()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT if cancelled else None)
-        running = {node: lane.fate for lane in opened for node in lane.close()}
+        running = {node: lane.fate_of_unfinished for lane in opened for node in lane.close()}
         self._lanes = ()  # the lanes refer to this object: a reference cycle
-        self._homes = {}
+        self._lane_by_index = {}
         if self.run.cancelled:
             self.run.abandon(running)
 

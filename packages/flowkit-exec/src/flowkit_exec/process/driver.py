@@ -72,8 +72,9 @@ class ProcessDriver:
         pool: the executor, which lends warm workers.
     """
 
-    leads, forks, makes_handles = True, True, False
-    name, fate = "process", "ended"
+    has_loop = may_fork = True
+    needs_calling_thread = makes_handles = False
+    name, fate_of_unfinished = "process", "ended"
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -120,12 +121,12 @@ class ProcessDriver:
         self._reader = OutcomeReader(run, self._schedule, self._segments)
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
         self._is_open = True
-        if not session.sole or run.grace is not None:  # other threads wake the event loop
+        if not session.has_one_lane or run.grace is not None:  # other threads wake the event loop
             self._wake_up = os.pipe()
             for descriptor in self._wake_up:
                 os.set_blocking(descriptor, False)
             self._poll.register(self._wake_up[0], select.POLLIN)
-        if not session.sole and self._functions.forked_functions is not None:
+        if not session.has_one_lane and self._functions.forked_functions is not None:
             # other lanes may start threads, after which this process cannot be forked
             while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
                 pass
@@ -183,7 +184,7 @@ class ProcessDriver:
                 self._schedule.put(self._timers.due(run))
             self._dispatch()
             is_idle = not (self._ready or self._timers or any(worker.held for worker in self._workers))
-            if is_idle and (self._session.sole or self._session.over):
+            if is_idle and (self._session.has_one_lane or self._session.is_over):
                 return
             self._poll_workers(self._timeout())
             if self._kill_at is not None and monotonic() > self._kill_at:

@@ -42,11 +42,11 @@ class Schedule:
     def __init__(self, session: Session, lane: Lane) -> None:
         self._session = session
         self._run = run = session.run
-        self.ready = ReadyQueue(session.first(lane), run.graph)
+        self.ready = ReadyQueue(session.first_nodes(lane), run.graph)
         self.timers = Timers()
         self.sent_ahead: set[int] = set()
-        own = range(0) if session.sole else [node.index for node in session.nodes(lane)]
-        self.foreign = frozenset() if session.sole else frozenset(range(len(run.graph.nodes))).difference(own)
+        own = range(0) if session.has_one_lane else [node.index for node in session.nodes(lane)]
+        self.foreign = frozenset() if session.has_one_lane else frozenset(range(len(run.graph.nodes))).difference(own)
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
         """Hand an outcome to the run, and queue the nodes that are ready for it."""

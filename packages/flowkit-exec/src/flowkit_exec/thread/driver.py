@@ -65,8 +65,9 @@ class ThreadDriver:
         max_workers: maximum number of threads that run tasks.
     """
 
-    leads, forks, makes_handles = True, False, False
-    name, fate = "thread", "abandoned"
+    has_loop = True
+    needs_calling_thread = may_fork = makes_handles = False
+    name, fate_of_unfinished = "thread", "abandoned"
 
     def __init__(self, max_workers: int) -> None:
         self._max_workers = max_workers
@@ -98,8 +99,8 @@ class ThreadDriver:
         self._context = session.context
         if run.graph.linear:
             self._max_workers = 1
-        self._ready = ReadyQueue(session.first(self), run.graph)
-        self._route = None if session.sole else session.router(self, self._queue)
+        self._ready = ReadyQueue(session.first_nodes(self), run.graph)
+        self._route = None if session.has_one_lane else session.router(self, self._queue)
         self._leader = _ThreadWorker(run, self._context)
         self._is_open = True
 
@@ -118,7 +119,7 @@ class ThreadDriver:
         """Check whether the run is over."""
         if self._is_open:
             with self._lock:
-                if self._session.over:
+                if self._session.is_over:
                     self._finish_locked()
                 self._wake_watchdog_locked()
 
@@ -415,7 +416,7 @@ class ThreadDriver:
     def _check_finished_locked(self) -> bool:
         """Return whether all work is done; if so, wake all workers to exit."""
         is_idle = not (self._active or self._ready or self._timers)
-        if self._is_over or self._run.cancelled or (is_idle and (self._session.sole or self._session.over)):
+        if self._is_over or self._run.cancelled or (is_idle and (self._session.has_one_lane or self._session.is_over)):
             self._finish_locked()
         return self._is_over
 
