@@ -28,7 +28,7 @@ Modules, from the entry point down:
 * `driver`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
 * `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.
-* `worker`: the main loop in the worker process. `protocol`: the frames between both.
+* `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
 * `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in
   a worker. `missing_globals`: notes on errors caused by globals that a worker does not have.
 * `shared_memory`: large values. `exception_transport`, `log_forwarding`: exceptions and log records of tasks.

@@ -455,11 +455,13 @@ class ProcessDriver:
             while self._workers:
                 worker = self._workers[-1]
                 worker.known_functions -= self._functions.by_value
-                (busy if worker.held or self._run.cancelled else idle).append(worker)
+                (busy if worker.held else idle).append(worker)
                 self._remove(worker)
             for worker in busy:  # all of them, before waiting for one
                 worker.kill()
-            if self._functions.forked_functions is not None:
+            if self._run.cancelled:
+                shut_down_all(idle, GRACE)
+            elif self._functions.forked_functions is not None:
                 shut_down_all(idle)
             while idle:
                 self._pool.return_worker(idle.pop())

@@ -140,6 +140,11 @@ def log_info(message: str, extra: dict[str, Any]) -> None:
     _call_logger(logging.getLogger("flowkit").info, "%s", message, extra=extra)
 
 
+def log_warning(message: str, extra: dict[str, Any]) -> None:
+    """Log a message to the logger ``flowkit``, at level WARNING."""
+    _call_logger(logging.getLogger("flowkit").warning, "%s", message, extra=extra)
+
+
 def _call_logger(log: Callable[..., object], *args: Any, **options: Any) -> None:
     """Call a method of a logger; warn if a handler raises, because no task is at fault."""
     try:

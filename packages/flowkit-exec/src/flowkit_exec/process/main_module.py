@@ -184,6 +184,15 @@ class Script:
         self._failure = describe_error(error) + (f" in line {line}" if line else "")
         self._excluded = [statement for statement in self._body if (statement.end_lineno or 0) >= line]
 
+    def clear(self) -> None:
+        """Free the globals in order, as Python does with those of a script: a file is closed before what it writes to.
+
+        They are parts of reference cycles with the module, which the garbage collector would free in any order.
+        """
+        names = [name for name in self._module_dict if not name.startswith("__")]
+        for name in sorted(names, key=lambda name: not name.startswith("_")):  # Python frees private names first
+            self._module_dict[name] = None
+
     def check(self, function: Any) -> None:
         """Raise an error if a function reads a name that the calling process has bound and this process has not."""
         begun = list(_begun(self._excluded, self.run_line))

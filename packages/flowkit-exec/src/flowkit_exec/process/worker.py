@@ -8,6 +8,7 @@ has not started: to give them to an idle worker, because the run is stopped, or 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -32,6 +33,7 @@ from . import protocol
 from .exception_transport import pack_error
 from .safe_text import describe_error, type_name
 from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
+from .worker_exit import exit_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +49,7 @@ _NO_DESCRIPTOR = -1
 
 
 def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
-    """Entry point of a spawned worker.
+    """Entry point of a spawned worker, which ends in order when this function returns.
 
     Args:
         channel: descriptor of the socket; this and the other descriptors are as for `Worker`.
@@ -67,6 +69,7 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     worker = Worker(channel, outcomes, tickets, lifeline, {})
     worker.script = main._flowkit_script
     worker.script.surroundings = worker.at_program_start
+    atexit.register(worker.script.clear)  # the first that is registered is the last that is called
     worker.serve()
 
 
@@ -123,16 +126,6 @@ def _wait_for_lifeline(lifeline: int) -> None:
     os._exit(1)
 
 
-def _exit_now(code: int) -> None:
-    """Exit without finalizing the interpreter: atexit functions, finalizers and threads of tasks may hang."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
-    os._exit(code)
-
-
 class Worker:
     """The main loop of a worker process.
 
@@ -177,8 +170,10 @@ class Worker:
         os.register_at_fork(after_in_child=self._detach_forked_child)
 
     def serve(self) -> None:
-        """Make calls until the calling process closes the socket; then exit."""
-        code = 1
+        """Make calls until the calling process closes the socket.
+
+        Exits at once, without returning, after an error and in a process that a task has forked.
+        """
         try:
             self._send(protocol.frame(protocol.READY))
             while True:
@@ -186,13 +181,13 @@ class Worker:
                 self._run_calls()
                 self._drop_calls()
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            code = 0
+            if self._is_forked_child:
+                exit_now(0)
         except SystemExit as exit_request:  # in a process that a task has forked
-            code = exit_request.code if isinstance(exit_request.code, int) else exit_request.code is not None
+            exit_now(exit_request.code if isinstance(exit_request.code, int) else exit_request.code is not None)
         except BaseException:
             sys.excepthook(*sys.exc_info())
-        finally:
-            _exit_now(code)
+            exit_now(1)
 
     # ---- frames --------------------------------------------------------------------------------------------------
 

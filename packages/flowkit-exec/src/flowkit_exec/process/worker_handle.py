@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 MAX_NESTING = 10
 """Maximum number of process workers that are nested in one another."""
-SHUTDOWN_TIMEOUT = 2.0
-"""Seconds an idle worker may take to exit before it is killed."""
+SHUTDOWN_TIMEOUT = 5.0
+"""Seconds in which idle workers may run exit functions and finalizers, and join threads, before they are killed."""
 MAX_CALLS_AHEAD = 1024
 """Maximum number of calls that a worker is given at once."""
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
@@ -236,10 +236,13 @@ class WorkerHandle:
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)  # tasks must not read the terminal: stdin is /dev/null, as in a spawned worker
             from .worker import Worker, set_up_process
+            from .worker_exit import end_fork, forget_inherited
 
             set_up_process()
+            forget_inherited()
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             Worker(channel, outcomes, tickets, lifeline, dict(functions)).serve()
+            end_fork()
         finally:
             os._exit(1)
 
@@ -453,16 +456,51 @@ class WorkerHandle:
             log_info(f"Idle worker process {self.pid} {self.describe_exit()}; it is replaced when needed.", extra)
 
     def request_exit(self) -> None:
-        """Ask an idle worker to exit, by closing the socket."""
-        if not self.has_exited():
+        """Ask an idle worker to exit, by closing the socket; kill it if it has not started and so has nothing to do."""
+        if not self.is_ready:
+            self.kill()
+        elif not self.has_exited():
             with protocol.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
 
-    def join(self) -> None:
-        """Wait for a worker that was asked to exit; kill its process group after SHUTDOWN_TIMEOUT."""
-        if self.pidfd is not None and not self._has_exited:
-            _wait_for_exit(self.pidfd, SHUTDOWN_TIMEOUT)
+    def join(self, until: float) -> None:
+        """Wait for a worker that was asked to exit, and handle what it logs meanwhile; then kill its process group.
+
+        Args:
+            until: time of the monotonic clock at which it is killed if it lives.
+        """
+        poll = select.poll()  # select.select() does not accept a descriptor above 1023
+        for descriptor in (self.outcomes, self.pidfd):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
+        while not self.has_exited() and (left := until - monotonic()) > 0:
+            poll.poll(1000 * (left if self.pidfd is not None else min(left, 0.01)))
+            if not self.receive():
+                poll.unregister(self.outcomes)
+                self.has_exited(left)
+            self._handle_last_records()
+        if not self.has_exited():
+            self._log_unfinished()
         self.kill_and_release()
+
+    def _handle_last_records(self) -> None:
+        frames = self.frames()
+        while frames:
+            kind, _, _, payload = frames.popleft()
+            if kind == protocol.LOG:
+                from .log_forwarding import handle_record
+
+                handle_record(payload, {})
+
+    def _log_unfinished(self) -> None:
+        if "logging" in sys.modules:  # else no handler is configured
+            from .log_forwarding import log_warning
+
+            log_warning(
+                f"Worker process {self.pid} did not end in time and was killed: an exit function, a finalizer or a "
+                f"thread that a task has started was still running; end threads in the task that starts them.",
+                {"event": "worker_killed", "pid": self.pid},
+            )
 
     def _close_fds(self) -> None:
         """Close the descriptors of this process."""
@@ -475,13 +513,19 @@ class WorkerHandle:
         self.pidfd = None
 
 
-def shut_down_all(workers: list[WorkerHandle]) -> None:
-    """Ask idle workers to exit, wait for them, and remove them from the list."""
+def shut_down_all(workers: list[WorkerHandle], timeout: float = SHUTDOWN_TIMEOUT) -> None:
+    """Ask idle workers to exit, wait for them, and remove them from the list.
+
+    Args:
+        workers: the workers.
+        timeout: seconds after which those that live are killed.
+    """
     for worker in workers:
         worker.request_exit()
+    until = monotonic() + timeout
     while workers:
         worker = workers[-1]
-        worker.join()
+        worker.join(until)
         if workers and workers[-1] is worker:  # a signal handler may call this function meanwhile
             workers.pop()  # after join(): an interrupt must not lose it
 
