@@ -217,7 +217,7 @@ class Pipeline:
             )
             if not graph.nodes:
                 warn_empty(run)
-            error = _drive(run, executors)
+            error = drive(run, executors)
         except BaseException as trouble:
             if recorder is not None:
                 recorder.close("interrupted", (), trouble)  # no effect if the run has closed it
@@ -329,7 +329,7 @@ def _random() -> float:
     return own_random()()
 
 
-def _drive(run: Run, executors: RunExecutors) -> BaseException | None:
+def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
     """Have the executors drive a run to its end, and return what the run should raise."""
     name = executors.name
     began = perf_counter()

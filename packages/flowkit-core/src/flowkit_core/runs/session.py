@@ -10,7 +10,6 @@ from __future__ import annotations
 from _thread import allocate_lock
 from contextvars import copy_context
 from functools import partial
-from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.errors import ExecutorError
@@ -32,6 +31,19 @@ if TYPE_CHECKING:
 
 JOIN_TIMEOUT = 2.0
 """Seconds that lanes in other threads may take to end after an interrupt."""
+
+
+class Clock(Protocol):
+    """The time of a session, and an event that its thread waits for: a `WakeUp`, or the clock of a simulation."""
+
+    def now(self) -> float:
+        """Return the current time in seconds."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until :meth:`set` is called, ``timeout`` seconds at most. It may return early."""
+
+    def set(self) -> None:
+        """End the wait, or the next one."""
 
 
 class Lane(Protocol):
@@ -92,6 +104,7 @@ class Session:
         run: the run.
         lanes: the lanes; the first runs every node that ``lane_by_index`` does not contain.
         lane_by_index: index of a node -> its lane.
+        clock: the clock of retries and of the grace period; None means the time of the system.
 
     Attributes:
         run: the run.
@@ -99,16 +112,22 @@ class Session:
         context: the context variables of the thread that called ``run()``.
     """
 
-    def __init__(self, run: Run, lanes: Sequence[Lane], lane_by_index: dict[int, Lane] | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        lanes: Sequence[Lane],
+        lane_by_index: dict[int, Lane] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.run = run
         self.has_one_lane = len(lanes) == 1
         self.context = copy_context()
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
         self._first_nodes = run.start()
-        self._timers = Timers()
+        self._clock = clock or WakeUp()
+        self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
-        self._wake_up = WakeUp()
         self._waiting = False  # whether a thread is in _wait()
         self._end_at: float | None = None  # when the grace of the run ends
         self._error: BaseException | None = None
@@ -159,9 +178,10 @@ class Session:
         return route
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Pass ready nodes to their lanes."""
-        for node in nodes:
-            self.lane_of(node).put((node,))
+        """Pass ready nodes to their lanes, unless these are closed: calls may outlive a cancelled run."""
+        lanes, lane_by_index = self._lanes, self._lane_by_index
+        for node in nodes if lanes else ():
+            lane_by_index.get(node.index, lanes[0]).put((node,))
 
     def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call to make for a ready node; None if the node has ended without a call.
@@ -193,7 +213,19 @@ class Session:
             seconds: duration of the call.
             attempt: ``call.attempt``; a result of an attempt that has been given up is ignored.
         """
-        step = self.run.finish(node, result, seconds, attempt)
+        self._proceed(self.run.finish(node, result, seconds, attempt))
+
+    def expire(self, node: Node, attempt: int, timeout: float) -> None:
+        """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
+
+        Args:
+            node: the node.
+            attempt: number of the attempt, ``call.attempt``.
+            timeout: seconds that it may take.
+        """
+        self._proceed(self.run.expire(node, attempt, timeout))
+
+    def _proceed(self, step: Sequence[Node] | Retry) -> None:
         if isinstance(step, Retry):
             self.delay(step)
         elif step:
@@ -222,7 +254,7 @@ class Session:
 
     def wake_all(self) -> None:
         """Have every lane look whether the run is over."""
-        self._wake_up.set()
+        self._clock.set()
         for lane in self._lanes:
             lane.wake()
 
@@ -268,6 +300,7 @@ class Session:
             loops[0].work()
             return
         loops.sort(key=lambda lane: not lane.needs_calling_thread)
+        self._waiting = not loops  # before nodes are put: of two waiting threads, one would miss the end of the run
         for lane in loops[1:]:
             self._start_thread(partial(self._work_in_thread, lane), f"flowkit-{lane.name}")
         self.put([node for node in self._first_nodes if not self.lane_of(node).has_loop])
@@ -275,8 +308,6 @@ class Session:
             loops[0].work()
             self.wake_all()
         else:
-            with self._lock:
-                self._waiting = True
             self._wait()
 
     def _work_in_thread(self, lane: Lane) -> None:
@@ -296,7 +327,7 @@ class Session:
                 seconds = self._timers.wait() if self._timers else None
             self.put(due)
             if self._end_at is not None:
-                left = self._end_at - monotonic()
+                left = self._end_at - self._clock.now()
                 if left <= 0:
                     self._end_at = None
                     for lane in self._lanes:
@@ -304,7 +335,7 @@ class Session:
                     continue
                 seconds = left if seconds is None else min(left, seconds)
             if not due:
-                self._wake_up.wait(seconds)
+                self._clock.wait(seconds)
 
     def _start_waiting(self) -> None:
         with self._lock:
@@ -314,7 +345,7 @@ class Session:
                 self._start_thread(self._wait_in_thread, "flowkit-timers")
             except RuntimeError as error:  # the system cannot start more threads
                 self.fail(self._lanes[0].name, error)
-        self._wake_up.set()
+        self._clock.set()
 
     def _wait_in_thread(self) -> None:
         try:
@@ -334,14 +365,14 @@ class Session:
         for lane in self._lanes:
             lane.stop(end_calls=False)
         if self.run.grace is not None:
-            self._end_at = monotonic() + self.run.grace
+            self._end_at = self._clock.now() + self.run.grace
             self._start_waiting()
 
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
         self.run.on_stop = None
         cancelled = self.run.cancelled
-        self._wake_up.set()
+        self._clock.set()
         for thread in self._threads:
             thread.join(JOIN_TIMEOUT if cancelled else None)
         running = {node: lane.fate_of_unfinished for lane in opened for node in lane.close()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
+from time import monotonic
 
 _INTERRUPT_INTERVAL = 0.25 if sys.platform == "win32" else None  # there, only a wait with a timeout can be interrupted
 
@@ -16,6 +17,9 @@ class WakeUp:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._lock.acquire()
+
+    now = staticmethod(monotonic)
+    """Return the current time in seconds."""
 
     def set(self) -> None:
         """Wake the waiting thread, or the next one that waits."""
