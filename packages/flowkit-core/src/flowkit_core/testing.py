@@ -1,4 +1,4 @@
-"""Tests of your own pipelines: whether a run that crashed can be resumed."""
+"""Tests of your own pipelines: simulated runs, and whether a run that crashed can be resumed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from ._typing import TYPE_CHECKING
 from .events import TaskStarted
 from .runs.recorder import state_manager
 from .runs.states import DONE, STATES
+from .simulation.checker import same
+from .simulation.faults import Crash, Fail, Fault, Interrupt, Lose, SimulatedError, Slow, Timeout
+from .simulation.history import Record
+from .simulation.simulate import Simulations, simulate, simulate_many
+from .simulation.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +21,24 @@ if TYPE_CHECKING:
     from .pipelines.pipeline import Pipeline
     from .results import Results
     from .runs.persistence import Cache, RecordedTask, Resume, RunJournal, Store
+
+__all__ = [
+    "Crash",
+    "Fail",
+    "Fault",
+    "Interrupt",
+    "Lose",
+    "Record",
+    "SimulatedError",
+    "Simulation",
+    "Simulations",
+    "Slow",
+    "Timeout",
+    "Verified",
+    "simulate",
+    "simulate_many",
+    "verify_resume",
+]
 
 _DONE = tuple(STATES[state] for state in DONE)
 
@@ -104,7 +127,7 @@ def _compare(where: str, pipeline: str, expected: Results, resumed: Results, ran
                 "other than its inputs"
             )
     for name, value in expected.items():
-        if not _same(resumed[name], value):
+        if not same(resumed[name], value):
             raise AssertionError(
                 f"{where}, {name!r} returned {short_repr(resumed[name])}, not {short_repr(value)}: it depends on "
                 "something other than its inputs, such as the time, random numbers, or data that another task changes"
@@ -191,18 +214,3 @@ class _Journal:
         if self._crashed or len(self._store.recorded) == self._store.crash_after:
             self._crashed = True
             raise _Crash
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True."""
-    try:
-        if one is other or (one == other) is True:
-            return True
-    except Exception:  # noqa: S110 - `==` may raise, or not return a bool (NumPy arrays)
-        pass
-    import pickle
-
-    try:
-        return pickle.dumps(one) == pickle.dumps(other)
-    except Exception:
-        return False

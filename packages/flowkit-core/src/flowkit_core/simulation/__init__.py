@@ -1,0 +1,1 @@
+"""Simulation: runs of a pipeline in virtual time, with an order and faults that a seed decides."""

@@ -1,0 +1,420 @@
+"""Class `Checker`: checks the history of a simulated run against the rules of runs.
+
+It replays the history and decides by itself what may happen next. It uses the graph and the options of the tasks, and
+no code of `Run`.
+"""
+
+from __future__ import annotations
+
+from flowkit_core._text import short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import ExecutorError
+from flowkit_core.failures import describe_error
+from flowkit_core.pipelines.open_parameters import params_of
+from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
+
+from .clock import StuckError
+from .history import ENDS
+from .traced_run import Substitutes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.pipelines.node import Node
+    from flowkit_core.results import Results
+
+    from .history import Record
+
+_CLEANUP = ("all_done", "one_failed")
+_BAD = ("failed", "upstream_failed", "cancelled")
+_TOLERANCE = 1e-6  # seconds
+
+
+class Checker:
+    """Checks one history.
+
+    Args:
+        graph: the graph.
+        options: the options of the simulation.
+        history: the records.
+        results: the results of the run.
+        error: the exception of the run; None if it returned.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        options: Mapping[str, Any],
+        history: Sequence[Record],
+        results: Results,
+        error: BaseException | None,
+    ) -> None:
+        self._graph = graph
+        self._options = options
+        self._history = history
+        self._results = results
+        self._error = error
+        self._found: list[str] = []
+        self._ended: dict[str, str] = {}  # task -> state
+        self._values: dict[str, Any] = {}  # task -> result
+        self._arguments: dict[str, tuple[Sequence[Any], dict[str, Any]]] = {}
+        self._errors: list[BaseException] = []  # of failed tasks, in order
+        self._current: dict[str, int] = {}  # task -> its attempt that is running and has not been given up
+        self._attempts: dict[str, int] = {}  # task -> number of the last attempt
+        self._ready: dict[str, int] = {}  # task -> number of the attempt for which it was ready last
+        self._due: dict[str, float] = {}  # task that waits for a retry -> when that is due
+        self._conditions: dict[str, Any] = {}  # task -> what its condition returned or raised
+        self._given_up: set[tuple[str, int]] = set()
+        self._stopped_at: float | None = None
+        self._cancelled = False
+
+    def problems(self, *, pure: bool) -> list[str]:
+        """Return what contradicts the rules."""
+        error = self._error
+        if isinstance(error, StuckError):
+            waiting = [name for name in self._graph.names if not self._has_ended(name)]
+            return [f"the run got stuck: {', '.join(waiting[:5])} did not end, and nothing was running"]
+        for record in self._history:
+            self._replay(record)
+        for name in self._graph.names:
+            if name not in self._ended:
+                self._found.append(f"{name!r} has not ended")
+        self._check_results()
+        self._check_error(error)
+        if pure and not self._found:
+            self._check_reference()
+        return self._found
+
+    def _has_ended(self, name: str) -> bool:
+        return any(
+            record.task == name and record.what in ENDS and record.what != "cancelled" for record in self._history
+        )
+
+    def _replay(self, record: Record) -> None:
+        self._record = record
+        if record.what in ("interrupted", "executor_lost"):
+            self._cancelled = True
+            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+            return
+        node = self._graph[record.task]
+        if record.what in ENDS:
+            self._end(node, record)
+        elif record.what == "ready":
+            self._become_ready(node, record)
+        elif record.what == "condition":
+            if record.task in self._conditions:
+                self._report("its condition was evaluated again")
+            self._conditions[record.task] = record._data
+        elif record.what == "started":
+            self._start(node, record)
+        elif record.what == "retrying":
+            self._retry(node, record)
+        elif record.what == "timed_out":
+            self._given_up.add((record.task, record.attempt))
+        elif record.what == "ignored" and self._current.get(record.task) == record.attempt:
+            self._report("the outcome of its current attempt was ignored")
+
+    def _report(self, problem: str) -> None:
+        record = self._record
+        attempt = f" (attempt {record.attempt})" if record.attempt > 1 else ""
+        self._found.append(f"at {record.time:.3f} s, {record.task!r}{attempt}: {problem}")
+
+    # ---- starts ----------------------------------------------------------------------------------------------------
+
+    def _become_ready(self, node: Node, record: Record) -> None:
+        name = record.task
+        if name in self._ended:
+            self._report("it became ready after it had ended")
+        if self._ready.get(name, 0) >= record.attempt:
+            self._report("it became ready twice")
+        self._ready[name] = record.attempt
+        for upstream in self._running_upstreams(node):
+            self._report(f"it became ready before its upstream {upstream!r} had ended")
+        due = self._due.get(name)
+        if due is not None and abs(due - record.time) > _TOLERANCE and (self._may_start(node) or record.time > due):
+            self._report(f"its retry was due at {due:.3f} s")
+        home = node.task.executor or "default"
+        if record.detail != home:
+            self._report(f"it was passed to the executor {record.detail!r}, and not to {home!r}")
+
+    def _start(self, node: Node, record: Record) -> None:
+        name = record.task
+        if name in self._ended:
+            self._report(f"it started after it had ended as {self._ended[name]}")
+        if name in self._current:
+            self._report(f"it started while attempt {self._current[name]} was running")
+        if record.attempt != self._attempts.get(name, 0) + 1:
+            self._report(f"the attempt before was number {self._attempts.get(name, 0)}")
+        if record.attempt > node.task.retries + 1:
+            self._report(f"it has retries={node.task.retries}, so that there are {node.task.retries + 1} attempts")
+        if self._ready.get(name) != record.attempt:
+            self._report("it started without being ready")
+        if not self._may_start(node):
+            how = "was cancelled" if self._cancelled else "had been stopped"
+            self._report(f"it started after the run {how}")
+        if record.time < self._due.pop(name, 0.0) - _TOLERANCE:
+            self._report("it started before its retry was due")
+        running = self._running_upstreams(node)
+        for upstream in running:
+            self._report(f"it started before its upstream {upstream!r} had ended")
+        expected = "started" if running else self._decide(node)
+        if expected != "started":
+            self._report(f"it started, but with trigger {node.task.trigger!r} it ends as {expected}")
+        if self._conditions.get(name, True) is not True:
+            self._report("it started, although its condition was not true")
+        if node.task.when is not None and name not in self._conditions:
+            self._report("it started before its condition was evaluated")
+        self._current[name] = self._attempts[name] = record.attempt
+        self._arguments[name] = record._data
+        if not running:
+            self._check_arguments(node)
+
+    def _retry(self, node: Node, record: Record) -> None:
+        name = record.task
+        delay, error = record._data
+        if self._current.pop(name, None) != record.attempt:
+            self._report("an attempt that was not running is repeated")
+        if not self._should_retry(node, record.attempt, error):
+            self._report(f"it is repeated after {describe_error(error)}, but should not be")
+        policy = node.task.retry
+        wait = min(policy.delay * policy.backoff ** (record.attempt - 1), policy.max_delay)
+        if not wait * (1 - policy.jitter) - _TOLERANCE <= delay <= wait * (1 + policy.jitter) + _TOLERANCE:
+            self._report(f"it is repeated after {delay:.3f} s, and not after about {wait:.3f} s")
+        self._due[name] = record.time + delay
+
+    def _running_upstreams(self, node: Node) -> list[str]:
+        names = self._graph.names
+        return [names[index] for index in node.upstream if names[index] not in self._ended]
+
+    def _may_start(self, node: Node) -> bool:
+        return self._stopped_at is None or (not self._cancelled and node.task.trigger in _CLEANUP)
+
+    def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
+        rule = node.task.retry.retry_on
+        matches = isinstance(error, rule) if isinstance(rule, (type, tuple)) else rule is None or bool(rule(error))
+        return isinstance(error, Exception) and matches and attempt <= node.task.retries and self._may_start(node)
+
+    # ---- ends ------------------------------------------------------------------------------------------------------
+
+    def _end(self, node: Node, record: Record) -> None:
+        name, state = record.task, record.what
+        if name in self._ended:
+            self._report(f"it ended as {state}, after it had ended as {self._ended[name]}")
+            return
+        current = self._current.pop(name, None)
+        for upstream in self._running_upstreams(node) if not self._cancelled else ():
+            self._report(f"it ended before its upstream {upstream!r} had ended")
+        if state == "succeeded":
+            self._succeed(node, record, current)
+        elif state == "failed":
+            self._fail(node, record, current)
+        elif state == "cancelled":
+            self._cancel(node, record, current)
+        elif current is not None:
+            self._report(f"it ended as {state} while it was running")
+        elif not self._cancelled and not self._running_upstreams(node):
+            expected = self._decide(node)
+            if expected == "started" and self._conditions.get(name) is False:
+                expected = "skipped"
+            if state != expected and (self._may_start(node) or state != "upstream_failed"):
+                self._report(f"it ended as {state}, and not as {expected}")
+        self._ended[name] = state
+
+    def _succeed(self, node: Node, record: Record, current: int | None) -> None:
+        if current != record.attempt:
+            self._report(f"the result of attempt {record.attempt} counts, which was not running")
+        if (record.task, record.attempt) in self._given_up:
+            self._report("the late result of an attempt that had been given up counts")
+        if isinstance(record._data, Outcome):
+            self._report("it ended as succeeded, but its attempt did not return")
+        self._check_grace(node)
+        self._values[record.task] = record._data
+
+    def _fail(self, node: Node, record: Record, current: int | None) -> None:
+        name = record.task
+        error = record._data.error if record._data is not None else None
+        waited = name in self._due  # for a retry, when the run was stopped
+        if waited:
+            if self._may_start(node):
+                self._report("it failed while it waited for a retry, and the run was not stopped")
+        elif current is None:
+            if error is None or self._conditions.get(name) is not error:
+                self._report("it failed without an attempt")
+        else:
+            if current != record.attempt:
+                self._report(f"the failure of attempt {record.attempt} counts, which was not running")
+            if error is not None and self._should_retry(node, record.attempt, error):
+                self._report(f"it failed with {describe_error(error)}, but should be repeated")
+            self._check_grace(node)
+        error = self._results.failed.get(name) if waited else error
+        if error is None:
+            self._report("it failed without an exception")
+            return
+        self._errors.append(error)
+        if self._options["fail_fast"] or not isinstance(error, Exception):
+            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+        self._cancelled |= isinstance(error, KeyboardInterrupt)
+
+    def _cancel(self, node: Node, record: Record, current: int | None) -> None:
+        follows = current is None and not self._running_upstreams(node) and self._decide(node) == "cancelled"
+        if self._may_start(node) and not follows:
+            self._report("it was cancelled, but the run was not stopped")
+        if current is not None and not self._cancelled:
+            grace = self._options["grace"]
+            if grace is None or record.time < (self._stopped_at or 0.0) + grace - _TOLERANCE:
+                self._report("it was cancelled while it was running, before the grace period was over")
+
+    def _check_grace(self, node: Node) -> None:
+        grace, stopped = self._options["grace"], self._stopped_at
+        if grace is None or stopped is None or node.task.trigger in _CLEANUP or self._cancelled:
+            return
+        if self._record.time > stopped + grace + _TOLERANCE:
+            self._report(f"it was running longer than the grace period, which ended at {stopped + grace:.3f} s")
+
+    def _decide(self, node: Node) -> str:
+        """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
+        names, trigger = self._graph.names, node.task.trigger
+        ended = {index: self._ended[names[index]] for index in node.upstream}
+        states = [
+            "succeeded" if index in node.waits and state == "skipped" else state for index, state in ended.items()
+        ]
+        bad = [state for state in states if state in _BAD]
+        if trigger in ("none_failed", "all_success") and bad:
+            return "cancelled" if set(bad) == {"cancelled"} else "upstream_failed"
+        if trigger == "all_success" and "skipped" in states:
+            return "skipped"
+        if trigger == "one_success" and states and "succeeded" not in states:
+            return "upstream_failed" if bad else "skipped"
+        if trigger == "one_failed" and not {"failed", "upstream_failed"}.intersection(states):
+            return "skipped"
+        named, _, _ = _sources(node)
+        for parameter, source in named.items():
+            if ended[source] != "succeeded" and parameter not in node.parameters.defaults:
+                return ended[source] if ended[source] in ("skipped", "cancelled") else "upstream_failed"
+        data = [ended[index] for index in node.upstream if index not in node.waits]
+        if trigger == "none_failed" and not named and data and set(data) == {"skipped"}:
+            return "skipped"
+        return "started"
+
+    # ---- values ----------------------------------------------------------------------------------------------------
+
+    def _check_arguments(self, node: Node) -> None:
+        """Check that the arguments of an attempt are the very results of the upstreams."""
+        args, kwargs = self._arguments[node.name]
+        positional, names = node.parameters.positional, self._graph.names
+        given = dict(zip(positional, args)) | kwargs
+        named, rest, named_rest = _sources(node)
+        wanted = {parameter: names[source] for parameter, source in (*named.items(), *named_rest.items())}
+        for parameter, source in wanted.items():
+            if source in self._values:
+                if parameter not in given or given[parameter] is not self._values[source]:
+                    self._report(f"its argument {parameter!r} is not the result of {source!r}")
+            elif parameter in given and given[parameter] is not node.parameters.defaults.get(parameter):
+                self._report(f"its argument {parameter!r} is not the default, but {source!r} has no result")
+        own = params_of(node.name, self._options["params"] or {})
+        for parameter in node.binding.open if node.binding is not None else ():
+            if parameter in own and (parameter not in given or given[parameter] is not own[parameter]):
+                self._report(f"its argument {parameter!r} is not that of params")
+        values = [self._values[names[source]] for source in rest if names[source] in self._values]
+        others = args[len(positional) :]
+        if len(others) != len(values) or any(one is not other for one, other in zip(others, values)):
+            self._report("its arguments *args are not the results of its upstreams")
+
+    def _check_results(self) -> None:
+        results = self._results
+        if results.states != self._ended:
+            self._found.append(f"the states are {results.states}, but the tasks ended as {self._ended}")
+        for name, value in self._values.items():
+            if name not in results or results[name] is not value:
+                self._found.append(f"the result of {name!r} is not what its function returned")
+        for name in results:
+            if name not in self._values:
+                self._found.append(f"there is a result of {name!r}, which did not succeed")
+        for name, attempts in results.attempts.items():
+            if attempts != max(1, self._attempts.get(name, 1)):
+                self._found.append(f"{name!r} has attempts {attempts}, but {self._attempts.get(name)} were made")
+
+    def _check_error(self, error: BaseException | None) -> None:
+        happened = {record.what for record in self._history}
+        if "interrupted" in happened:
+            expected, right = "KeyboardInterrupt", isinstance(error, KeyboardInterrupt)
+        elif "executor_lost" in happened:
+            expected, right = "ExecutorError", isinstance(error, ExecutorError)
+        elif not self._errors:
+            expected, right = "none", error is None
+        elif self._options["fail_fast"] or not all(isinstance(each, Exception) for each in self._errors):
+            first = next((each for each in self._errors if not isinstance(each, Exception)), self._errors[0])
+            expected, right = describe_error(first), error is first
+        else:
+            expected = f"a group of {len(self._errors)}"
+            right = isinstance(error, ExceptionGroup) and list(error.exceptions) == self._errors
+        if not right:
+            given = "no exception" if error is None else describe_error(error)
+            self._found.append(f"the run raised {given}; expected: {expected}")
+
+    def _check_reference(self) -> None:
+        """Compare the results with those of calling the functions one after the other, in topological order."""
+        options = self._options
+        substitutes = Substitutes(options["functions"] or {}, options["call"], lambda: 0.0)
+        values: dict[str, Any] = {}
+        for node in self._graph.nodes:
+            if node.name not in self._values:
+                continue
+            args, kwargs = self._with_values(node, values)
+            try:
+                value = _call(substitutes.function(node), args, kwargs)
+            except Exception as error:
+                self._found.append(f"{node.name!r} raises {describe_error(error)} in a plain evaluation")
+                return
+            values[node.name] = value
+            if not same(self._values[node.name], value):
+                self._found.append(
+                    f"the result of {node.name!r} is {short_repr(self._values[node.name])}, but that of a plain "
+                    f"evaluation is {short_repr(value)}"
+                )
+
+    def _with_values(self, node: Node, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of the last attempt, with the results of upstreams replaced."""
+        args, kwargs = list(self._arguments[node.name][0]), dict(self._arguments[node.name][1])
+        names, positional = self._graph.names, node.parameters.positional
+        named, rest, named_rest = _sources(node)
+        for parameter, source in (*named.items(), *named_rest.items()):
+            if names[source] not in values:
+                continue
+            if parameter in kwargs:
+                kwargs[parameter] = values[names[source]]
+            else:
+                args[positional.index(parameter)] = values[names[source]]
+        others = [values[names[source]] for source in rest if names[source] in values]
+        return (args[: len(positional)] + others if others else args), kwargs
+
+
+def _sources(node: Node) -> tuple[Mapping[str, int], Sequence[int], Mapping[str, int]]:
+    """Return the sources of the named parameters, of ``*args`` and of ``**kwargs``."""
+    if node.binding is not None:
+        return node.binding.named, node.binding.rest, node.binding.named_rest
+    sources, positional = node.arg_sources or (), node.parameters.positional
+    return dict(zip(positional, sources)), sources[len(positional) :], {}
+
+
+def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    value = function(*args, **kwargs)
+    return run_coroutine(value) if type(value) is CoroutineType else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True."""
+    try:
+        if one is other or (one == other) is True:
+            return True
+    except Exception:  # noqa: S110 - `==` may raise, or not return a bool (NumPy arrays)
+        pass
+    import pickle
+
+    try:
+        return pickle.dumps(one) == pickle.dumps(other)
+    except Exception:
+        return False

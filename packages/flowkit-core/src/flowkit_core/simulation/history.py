@@ -1,0 +1,139 @@
+"""Class `Record`: one entry of the history of a simulated run; class `History` collects them; a drawing of it."""
+
+from __future__ import annotations
+
+from flowkit_core._text import escape_control_chars
+from flowkit_core._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.node import Node
+
+ENDS = ("succeeded", "failed", "skipped", "upstream_failed", "cancelled")
+"""What of the record with which a task ends."""
+_MARKS = {"failed": "x", "retrying": "x", "worker_died": "!", "timed_out": "~", "cancelled": "/"}
+_WIDTH = 64
+
+
+class Record:
+    """Something that happened in a simulated run. Records are equal if their attributes are.
+
+    Attributes:
+        time: virtual time in seconds, from the start of the run.
+        what: ``"ready"`` (passed to an executor), ``"started"``, ``"succeeded"``, ``"failed"``, ``"retrying"``,
+            ``"skipped"``, ``"upstream_failed"``, ``"cancelled"``, ``"condition"``, ``"timed_out"``, ``"ignored"`` (the
+            late result of an attempt that was given up), ``"worker_died"``, ``"executor_lost"`` or ``"interrupted"``.
+        task: name of the task; empty for the last two.
+        attempt: number of the attempt, from 1; 0 if there was none.
+        worker: name of the worker, such as ``"default-1"``; empty where there is none.
+        detail: error, reason, delay or name of the executor.
+    """
+
+    __slots__ = ("_data", "attempt", "detail", "task", "time", "what", "worker")
+
+    def __init__(
+        self,
+        time: float,
+        what: str,
+        task: str = "",
+        attempt: int = 0,
+        worker: str = "",
+        detail: str = "",
+        data: Any = None,
+    ) -> None:
+        self.time = time
+        self.what = what
+        self.task = task
+        self.attempt = attempt
+        self.worker = worker
+        self.detail = detail
+        self._data = data
+
+    def _key(self) -> tuple[float, str, str, int, str, str]:
+        return self.time, self.what, self.task, self.attempt, self.worker, self.detail
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and other._key() == self._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        attempt = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        worker = f" on {self.worker}" if self.worker else ""
+        detail = f": {self.detail}" if self.detail else ""
+        text = f"{self.what} {self.task}{attempt}".rstrip()
+        return escape_control_chars(f"<{self.time:.3f} s {text}{worker}{detail}>")
+
+
+class History:
+    """Collects the records of one run.
+
+    Args:
+        now: returns the virtual time.
+
+    Attributes:
+        records: the records, in order.
+        attempts: index of a node -> number of the last attempt that has started.
+        workers: (index of a node, attempt) -> name of its worker.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.records: list[Record] = []
+        self.attempts: dict[int, int] = {}
+        self.workers: dict[tuple[int, int], str] = {}
+
+    def add(
+        self, what: str, node: Node | None = None, attempt: int | None = None, detail: str = "", data: Any = None
+    ) -> None:
+        """Add a record.
+
+        Args:
+            what: what happened.
+            node: to which node; None for the whole run.
+            attempt: number of the attempt; None means the last that has started.
+            detail: text for readers.
+            data: values for the checker.
+        """
+        if node is None:
+            self.records.append(Record(self._now(), what, detail=detail))
+            return
+        number = self.attempts.get(node.index, 0) if attempt is None else attempt
+        worker = self.workers.get((node.index, number), "")
+        self.records.append(Record(self._now(), what, node.name, number, worker, detail, data))
+
+    def start(self, node: Node, attempt: int, worker: str, arguments: Any) -> None:
+        """Add the record of an attempt that starts."""
+        self.attempts[node.index] = attempt
+        self.workers[node.index, attempt] = worker
+        self.add("started", node, attempt, data=arguments)
+
+
+def draw_timeline(records: Sequence[Record], seconds: float) -> str:
+    """Return a picture of a history: one line for each worker, and the attempts that it made.
+
+    An attempt ends with ``x`` if it failed, ``!`` if its worker died, ``~`` if it was given up and ``/`` if it was
+    cancelled, or with ``|``.
+    """
+    scale = (_WIDTH - 1) / seconds if seconds else 0.0
+    lines: dict[str, list[str]] = {}
+    started: dict[tuple[str, int], Record] = {}
+    for record in records:
+        key = record.task, record.attempt
+        if record.what == "started":
+            started[key] = record
+            lines.setdefault(record.worker, [" "] * _WIDTH)
+        elif record.what in (*ENDS, "retrying", "worker_died", "timed_out") and key in started:
+            start = started.pop(key)
+            first, last = int(start.time * scale), min(int(record.time * scale), _WIDTH - 1)
+            room = max(last - first, 0)
+            name = escape_control_chars(record.task)[:room]
+            line = lines[start.worker]
+            line[first : first + room] = name + "=" * (room - len(name))
+            line[last] = _MARKS.get(record.what, "|")
+    indent = max(map(len, lines), default=0)
+    header = f"{'':{indent}}  0 s{f'{seconds:.3g} s':>{_WIDTH - 3}}"
+    return "\n".join([header, *(f"{worker:{indent}}  {''.join(lines[worker]).rstrip()}" for worker in sorted(lines))])

@@ -1,0 +1,313 @@
+"""Class `SimulatedLane`: workers that make calls in virtual time, with injected faults."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+
+from flowkit_core._text import short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import ExecutorError, WorkerDiedError
+from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.session import JOIN_TIMEOUT
+from flowkit_core.runs.states import CANCELLED, FAILED
+
+from .faults import Crash, Fail, Interrupt, Lose, SimulatedError, Slow, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.pipelines.node import Node
+    from flowkit_core.runs.call import Call
+    from flowkit_core.runs.session import Session
+
+    from .clock import Action, VirtualClock
+    from .faults import FaultPlan
+    from .history import History
+
+DEFAULT_DURATION = (0.0, 1.0)
+
+
+class Durations:
+    """How long attempts take.
+
+    Args:
+        given: the option ``durations``: a number, a range ``(low, high)``, a function of task and attempt that returns
+            one of them, or a mapping of tasks to them.
+        random: returns numbers in [0, 1).
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: a number is negative, or a range is empty.
+    """
+
+    def __init__(self, given: Any, random: Callable[[], float]) -> None:
+        self._given = given
+        self._random = random
+        if not callable(given):
+            for each in given.values() if hasattr(given, "keys") else [given]:
+                _checked_range(each)
+
+    def of(self, task: str, attempt: int) -> float:
+        """Return the duration of an attempt in seconds."""
+        given = self._given
+        if callable(given):
+            given = given(task, attempt)
+        elif hasattr(given, "keys"):
+            given = given.get(task, DEFAULT_DURATION)
+        low, high = _checked_range(given)
+        return low + self._random() * (high - low)
+
+
+def _checked_range(given: Any) -> tuple[float, float]:
+    pair = given if isinstance(given, tuple) else (given, given)
+    if len(pair) != 2 or not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in pair):
+        raise TypeError(
+            f"a duration is {short_repr(given)}, but must be a number of seconds, or a range of them, (low, high)"
+        )
+    if not 0 <= pair[0] <= pair[1] < float("inf"):
+        raise ValueError(f"a duration is {given!r}, but must be 0 or more, and a range must not be empty")
+    return pair
+
+
+class Simulator:
+    """What the lanes of one simulated run share.
+
+    Args:
+        clock: the virtual clock.
+        random: returns numbers in [0, 1).
+        history: gets the records.
+        plan: the faults.
+        durations: how long attempts take.
+
+    Attributes:
+        interrupt: the injected KeyboardInterrupt; None until then.
+        lost: names of the executors that were lost.
+        close_at: when lanes stop waiting for running calls of a cancelled run; None until the first is closed.
+    """
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        random: Callable[[], float],
+        history: History,
+        plan: FaultPlan,
+        durations: Durations,
+    ) -> None:
+        self.clock = clock
+        self.random = random
+        self.history = history
+        self.plan = plan
+        self.durations = durations
+        self.interrupt: KeyboardInterrupt | None = None
+        self.lost: list[str] = []
+        self.close_at: float | None = None
+
+    def schedule_faults(self, session: Session, lanes: Mapping[str, SimulatedLane]) -> None:
+        """Schedule the faults of the whole run."""
+        for fault in self.plan.timed:
+            if isinstance(fault, Lose):
+                self.clock.schedule(fault.at, partial(self._lose, session, lanes[fault.executor], fault))
+            elif isinstance(fault, Interrupt):
+                self.clock.schedule(fault.at, partial(self._interrupt, session, fault))
+
+    def _lose(self, session: Session, lane: SimulatedLane, fault: Lose) -> None:
+        if session.is_over:
+            return
+        self.plan.injected.append(fault)
+        self.lost.append(lane.name)
+        self.history.add("executor_lost", detail=lane.name)
+        lane.lose()
+        session.fail(lane.name, ExecutorError(f"executor {lane.name!r} was lost, as the simulation wanted"))
+
+    def _interrupt(self, session: Session, fault: Interrupt) -> None:
+        if session.is_over:
+            return
+        self.plan.injected.append(fault)
+        self.history.add("interrupted")
+        self.interrupt = KeyboardInterrupt()
+        raise self.interrupt
+
+
+class _Attempt:
+    """An attempt that a worker makes.
+
+    Attributes:
+        call: the call.
+        worker: name of the worker.
+        began: when it started.
+        end: the action that ends it.
+        given_up: whether its result will be ignored.
+    """
+
+    __slots__ = ("began", "call", "end", "given_up", "worker")
+
+    def __init__(self, call: Call, worker: str, began: float) -> None:
+        self.call = call
+        self.worker = worker
+        self.began = began
+        self.end: Action | None = None
+        self.given_up = False
+
+
+class SimulatedLane:
+    """An executor in virtual time: it starts ready nodes in random order, and passes their outcomes after a while.
+
+    Functions are called when their attempt starts.
+
+    Args:
+        name: name of the executor.
+        workers: maximum number of attempts at a time.
+        simulator: what the lanes share.
+    """
+
+    has_loop = needs_calling_thread = may_fork = makes_handles = False
+
+    def __init__(self, name: str, workers: int, simulator: Simulator) -> None:
+        self.name = name
+        self.fate_of_unfinished = "ended" if simulator.random() < 0.5 else "abandoned"
+        self._simulator = simulator
+        self._ready: list[Node] = []
+        self._running: list[_Attempt] = []
+        self._numbers = count(workers + 1)
+        self._idle = [f"{name}-{number}" for number in range(1, workers + 1)]
+        self._is_lost = False
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run."""
+        self._session = session
+
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Take nodes that are ready."""
+        simulator = self._simulator
+        for node in nodes:
+            simulator.history.add("ready", node, simulator.history.attempts.get(node.index, 0) + 1, self.name)
+            self._ready.append(node)
+            self._start_soon()
+
+    def work(self) -> None:
+        """Do nothing: the session waits, and the clock runs the actions of all lanes."""
+
+    def wake(self) -> None:
+        """Do nothing: the session waits."""
+
+    def stop(self, *, end_calls: bool) -> None:
+        """If ``end_calls``, end running calls except those of clean-up tasks, or give them up."""
+        if not end_calls:
+            return
+        for attempt in [each for each in self._running if not each.given_up]:
+            node = attempt.call.node
+            if self._session.run.may_start(node):
+                continue
+            self._give_up(attempt)
+            outcome = Outcome(
+                CANCELLED, f"it was {self.fate_of_unfinished}, because the grace period is over", started=True
+            )
+            self._session.end(node, outcome, self._simulator.clock.now() - attempt.began, attempt.call.attempt)
+
+    def lose(self) -> None:
+        """End all workers at once; nothing arrives from them any more."""
+        self._is_lost = True
+        for attempt in self._running:
+            if attempt.end is not None:
+                attempt.end.cancel()
+
+    def close(self) -> Sequence[Node]:
+        """Return the nodes whose calls are still running, after a grace period if the run was cancelled."""
+        simulator = self._simulator
+        if self._session.run.cancelled and self._running and not self._is_lost:
+            if simulator.close_at is None:
+                simulator.close_at = simulator.clock.now() + JOIN_TIMEOUT
+            simulator.clock.run_until(simulator.close_at)
+        return [attempt.call.node for attempt in self._running if not attempt.given_up]
+
+    # ---- attempts ------------------------------------------------------------------------------------------------
+
+    def _start_next(self) -> None:
+        """Start one of the ready nodes, chosen at random, if a worker is idle."""
+        ready, random = self._ready, self._simulator.random
+        if self._is_lost or not ready or not self._idle:
+            return
+        node = ready.pop(int(random() * len(ready)))
+        call = self._session.begin(node)
+        if call is None:
+            self._start_soon()
+            return
+        worker = self._idle.pop(int(random() * len(self._idle)))
+        self._simulator.history.start(node, call.attempt, worker, (call.args, call.kwargs))
+        attempt = _Attempt(call, worker, self._simulator.clock.now())
+        self._running.append(attempt)
+        self._invoke(attempt)
+
+    def _invoke(self, attempt: _Attempt) -> None:
+        """Make the call, and schedule its end."""
+        call, simulator = attempt.call, self._simulator
+        name = call.node.name
+        seconds = simulator.durations.of(name, call.attempt)
+        failure: Fail | None = None
+        end: Callable[[_Attempt, Any, float], None] = self._end
+        for fault in simulator.plan.of_attempt(name, call.attempt):
+            if isinstance(fault, Slow):
+                seconds = seconds * fault.factor + fault.seconds
+            elif isinstance(fault, Fail):
+                failure = fault
+            elif isinstance(fault, Crash):
+                end = self._crash
+            elif isinstance(fault, Timeout):
+                timeout = seconds * simulator.random()
+                simulator.clock.schedule(timeout, partial(self._expire, attempt, timeout))
+        if failure is not None:
+            error = failure.error
+            if error is None:
+                error = SimulatedError(f"the simulation wanted attempt {call.attempt} of {name!r} to fail")
+            result: Any = Outcome(FAILED, error=error)
+        else:
+            result = self._session.context.copy().run(call.invoke)
+        attempt.end = simulator.clock.schedule(seconds, partial(end, attempt, result, seconds))
+
+    def _end(self, attempt: _Attempt, result: Any, seconds: float) -> None:
+        """Pass an outcome to the session."""
+        self._release(attempt)
+        self._session.end(attempt.call.node, result, seconds, attempt.call.attempt)
+
+    def _crash(self, attempt: _Attempt, _result: Any, seconds: float) -> None:
+        """Replace the worker of an attempt, and pass its death to the session."""
+        call, simulator = attempt.call, self._simulator
+        if not attempt.given_up:
+            simulator.history.add("worker_died", call.node, call.attempt)
+            attempt.worker = self._new_worker()
+        error = WorkerDiedError(call.node.name, call.node.index, -9, "SIGKILL")
+        self._end(attempt, Outcome(FAILED, error=error), seconds)
+
+    def _expire(self, attempt: _Attempt, timeout: float) -> None:
+        """Give an attempt up, because it takes too long."""
+        if attempt.given_up or attempt not in self._running:
+            return
+        call = attempt.call
+        self._simulator.history.add("timed_out", call.node, call.attempt, f"after {timeout:.3f} s")
+        self._give_up(attempt)
+        self._session.expire(call.node, call.attempt, timeout)
+
+    def _give_up(self, attempt: _Attempt) -> None:
+        """Replace the worker of an attempt whose result will be ignored."""
+        attempt.given_up = True
+        self._idle.append(self._new_worker())
+        self._start_soon()
+        if self.fate_of_unfinished == "ended":
+            self._running.remove(attempt)
+            if attempt.end is not None:
+                attempt.end.cancel()
+
+    def _release(self, attempt: _Attempt) -> None:
+        self._running.remove(attempt)
+        if not attempt.given_up:
+            self._idle.append(attempt.worker)
+            self._start_soon()
+
+    def _new_worker(self) -> str:
+        return f"{self.name}-{next(self._numbers)}"
+
+    def _start_soon(self) -> None:
+        if self._ready:
+            self._simulator.clock.schedule(0.0, self._start_next)
