@@ -2,71 +2,10 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
+from random_pipelines import random_pipeline
 
-from flowkit_core import DAG, Task
-from flowkit_core.testing import Crash, Fail, Interrupt, Lose, Slow, Timeout, simulate_many
-
-TRIGGERS = ("none_failed", "none_failed", "none_failed", "all_success", "all_done", "one_success", "one_failed")
-EXECUTORS = (None, None, "cpu", "pool")
-EVERY_KIND = (Fail, Slow, Crash, Timeout, Lose, Interrupt)
-
-
-def function(random, name, wanted):
-    """Return a pure function that takes results in one of four ways."""
-    inputs = random.choice(["required", "required", "defaults", "rest", "nothing"])
-    broken = random.random() < 0.1
-
-    def body(*args):
-        if broken:
-            raise ValueError(name)
-        return name, args
-
-    if inputs == "rest" or not wanted:
-        return body if wanted else lambda: body()
-    if inputs == "nothing":
-        return lambda: body()
-    default = "='default'" if inputs == "defaults" else ""
-    names = [f"x{position}" for position in range(wanted)]
-    parameters = ", ".join(f"{each}{default}" for each in names)
-    return eval(f"lambda {parameters}: body({', '.join(names)})", {"body": body})
-
-
-def random_pipeline(seed, *, most=9):
-    """Return a random pipeline, and random options of its simulation."""
-    random = Random(seed)
-    tasks = []
-    for number in range(random.randint(1, most)):
-        sources = random.sample(tasks, min(len(tasks), random.choice([0, 1, 1, 2, 3])))
-        waits = [each for each in sources if random.random() < 0.15]
-        data = [each for each in sources if each not in waits]
-        retries = random.choice([0, 0, 1, 2, 3])
-        answer = random.random() < 0.8
-        task = Task(
-            function(random, f"n{number}", len(data)),
-            name=f"n{number}",
-            trigger=random.choice(TRIGGERS),
-            executor=random.choice(EXECUTORS),
-            when=random.choice([None, None, None, lambda answer=answer: answer]),
-            **({"retries": retries, "delay": random.choice([0, 0.5, 2])} if retries else {}),
-        )
-        data >> task
-        if waits:
-            task.after(*waits)
-        tasks.append(task)
-    options = {
-        "workers": random.choice([1, 2, 3, 10]),
-        "durations": random.choice([0, 1, (0, 1), (0, 5)]),
-        "fail_fast": random.random() < 0.5,
-        "grace": random.choice([None, None, 0, 0.5, 2]),
-        "fault_rate": random.choice([0, 0.1, 0.3]),
-        "fault_kinds": EVERY_KIND,
-        "call": random.random() < 0.8,
-        "observers": random.choice([[], [], [lambda event: None]]),
-    }
-    return DAG(f"random {seed}", tasks=tasks), options
+from flowkit_core.testing import simulate_many
 
 
 def check_random_graphs(graphs, schedules):

@@ -118,7 +118,7 @@ def draw_timeline(records: Sequence[Record], seconds: float) -> str:
     An attempt ends with ``x`` if it failed, ``!`` if its worker died, ``~`` if it was given up and ``/`` if it was
     cancelled, or with ``|``.
     """
-    scale = (_WIDTH - 1) / seconds if seconds else 0.0
+    scale = _WIDTH / seconds if seconds else 0.0
     lines: dict[str, list[str]] = {}
     started: dict[tuple[str, int], Record] = {}
     for record in records:
@@ -128,12 +128,11 @@ def draw_timeline(records: Sequence[Record], seconds: float) -> str:
             lines.setdefault(record.worker, [" "] * _WIDTH)
         elif record.what in (*ENDS, "retrying", "worker_died", "timed_out") and key in started:
             start = started.pop(key)
-            first, last = int(start.time * scale), min(int(record.time * scale), _WIDTH - 1)
-            room = max(last - first, 0)
-            name = escape_control_chars(record.task)[:room]
-            line = lines[start.worker]
-            line[first : first + room] = name + "=" * (room - len(name))
-            line[last] = _MARKS.get(record.what, "|")
+            first = min(int(start.time * scale), _WIDTH - 1)
+            room = max(int(record.time * scale) - first, 1)
+            name = escape_control_chars(record.task)[: room - 1]
+            text = f"{name}{'=' * (room - 1 - len(name))}{_MARKS.get(record.what, '|')}"
+            lines[start.worker][first : first + room] = text
     indent = max(map(len, lines), default=0)
     header = f"{'':{indent}}  0 s{f'{seconds:.3g} s':>{_WIDTH - 3}}"
     return "\n".join([header, *(f"{worker:{indent}}  {''.join(lines[worker]).rstrip()}" for worker in sorted(lines))])

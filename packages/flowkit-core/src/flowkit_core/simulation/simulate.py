@@ -89,7 +89,7 @@ def simulate(
 
     Args:
         pipeline: the pipeline.
-        seed: any integer.
+        seed: an integer, 0 or more.
         params: values for parameters that no upstream task fills.
         workers: number of workers of each executor, or a mapping of names of executors to these.
         durations: how long attempts take: a number of seconds; or a range, ``(low, high)``; or a mapping of names of
@@ -226,8 +226,9 @@ class _Setup:
 
     def run(self, seed: int) -> Simulation:
         """Simulate one run."""
-        if type(seed) is not int:
-            raise TypeError(f"the seed is {short_repr(seed)}, but must be an integer")
+        if type(seed) is not int or seed < 0:  # the generator ignores the sign
+            error_class = ValueError if type(seed) is int else TypeError
+            raise error_class(f"the seed is {short_repr(seed)}, but must be an integer, 0 or more")
         options, random = self.options, Random(seed).random
         clock = VirtualClock(random)
         history = History(clock.now)
