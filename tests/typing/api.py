@@ -35,7 +35,7 @@ from flowkit import (
     get_logger,
     task,
 )
-from flowkit.testing import Verified, verify_resume
+from flowkit.testing import Fail, Simulation, Simulations, Verified, simulate, simulate_many, verify_resume
 from flowkit_core.runs.persistence import Cache, Store
 
 # A task has the types of its function, with every form of the decorator.
@@ -273,6 +273,10 @@ def durable(path: Path) -> None:
     assert_type(state.explain(), dict[str, str])
     assert_type(state.gc(keep=3), Reclaimed)
     assert_type(verify_resume(dag), Verified)
+    assert_type(simulate(dag, seed=1, faults=[Fail("load")], durations={"load": 5.0}, workers=2), Simulation)
+    assert_type(simulate_many(dag, seeds=range(3), check=lambda simulation: simulation.seconds), Simulations)
+    assert_type(simulate(dag).error, BaseException | None)
+    simulate(dag, faults=["load"])  # type: ignore[list-item]
 
 
 # Logs.
