@@ -6,11 +6,12 @@ from functools import cache
 
 from ._text import did_you_mean, short_repr
 from ._typing import TYPE_CHECKING
+from ._warnings import warn
 from .errors import ExecutorError, UnknownExecutorError
 from .executor import SerialExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ._typing import Any
     from .executor import Executor
@@ -53,7 +54,7 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         named = _find_factory(executor)
         if named is None:
             _find_factory("thread")  # registers the executors of flowkit-exec, for the list in the message
-            raise UnknownExecutorError(executor, sorted({*_factories, *_entry_points()}), _hint(executor))
+            raise UnknownExecutorError(executor, _names(), _hint(executor))
         return named(max_workers=max_workers), True
     if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
         return executor, False
@@ -99,9 +100,23 @@ class RunExecutors:
                     known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
                 if known[name] is not self.default:
                     self.others[node.index] = known[name]
+            self._check_unused(given, known)
         except BaseException:
             self.close()
             raise
+
+    def _check_unused(self, given: Mapping[str, Any], known: Mapping[str, Executor]) -> None:
+        """Check the executors that no task names: a misspelt name, or values that are meant for tasks."""
+        for name, executor in given.items():
+            if name in known:
+                continue
+            if isinstance(executor, str) and _find_factory(executor) is None:
+                hint = f"No task names {name!r}: values for tasks are given by run(params={{{name!r}: ...}})"
+                raise UnknownExecutorError(executor, _names(), hint)
+            warn(
+                f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it"
+                f"{did_you_mean(name, known)}: write @task(executor={name!r}), or leave it out"
+            )
 
     def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
         try:
@@ -109,8 +124,10 @@ class RunExecutors:
         except UnknownExecutorError as error:
             if node is None:
                 raise
-            names = sorted({*error.available, *given})
-            hint = f"Task {node.name!r} is to run there: give it to the run, run(executor={{{executor!r}: ...}})"
+            names = sorted({*error.available, *given} - {"default", executor})
+            wanted = node.task.executor
+            guess = did_you_mean(executor, names)
+            hint = f"Task {node.name!r} is to run there: give it to the run, run(executor={{{wanted!r}: ...}}){guess}"
             raise UnknownExecutorError(error.name, names, hint) from None
         if owned:
             self._owned.append(found)
@@ -136,6 +153,10 @@ class RunExecutors:
         """Close the executors that were created for this run."""
         while self._owned:
             self._owned.pop().close()
+
+
+def _names() -> list[str]:
+    return sorted({*_factories, *_entry_points()})
 
 
 def _name(executor: Executor) -> str:

@@ -291,13 +291,20 @@ class Surroundings:
         found = variables(frame) if frame.f_code is self._code else []
         return list({id(each): each for each in [*found, *self._globals.values()]}.values())
 
+    def warn_of_empty_block(self, pipeline: str) -> None:
+        """Warn that a ``with`` block has neither created nor wired a task."""
+        warn(
+            f"DAG {pipeline!r} has no tasks: none was created or wired in its 'with' block; to run tasks that exist "
+            f"already, wire them in the block, or write DAG({pipeline!r}, tasks=[...])"
+        )
+
     def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView) -> None:
         """Warn if a task has no upstreams here, but does in a call that is not among the callers.
 
         Such a call runs in another thread or event-loop task, or is the caller of it.
         """
         for scope in sharing():
-            if scope is self.scope or scope in self.around:
+            if scope is self.scope or scope in self.around or scope.pipelines:
                 continue
             for edge in scope.shared:
                 task = edge.downstream
@@ -464,8 +471,9 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
                 (redefined if task._replaced else others)[task.name] = task
         dropped = " and ".join(edges)
         places = " and ".join(f"{task.name!r} ({task.place})" for task in redefined.values())
+        were = "was" if len(redefined) == 1 else "were"
         text = (
-            f"{pipeline!r} lacks {dropped}, because {places} was redefined since: write {dropped} again (in a "
+            f"{pipeline!r} lacks {dropped}, because {places} {were} redefined since: write {dropped} again (in a "
             f"notebook, run the cell that wires them), or redefine {' and '.join(map(repr, others))} as well"
         )
         if edges is isolated:

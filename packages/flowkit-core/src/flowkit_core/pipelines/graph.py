@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Bind = Callable[[str, Parameters, Mapping[str, int]], Binding]
 
 
+CO_GENERATOR = 0x20
+"""Flag of the code of generator functions; importing inspect for it would take longer than the core."""
 WIDE = 250
 """Nodes with this many downstreams or more are not plain: releasing them would count as time of the next task."""
 _EMPTY: tuple[Any, ...] = ()
@@ -134,6 +136,7 @@ class Graph:
             waits = {position[place]: [position[other] for other in only] for place, only in waits.items()}
         self.names = tuple(names)
         self.nodes = nodes = tuple([Node() for _ in tasks])
+        generators: list[Node] = []
         special: list[Node] = []  # nodes that need a full binding or a check of options
         by_position = self._by_position
         func: Any = None
@@ -147,6 +150,7 @@ class Graph:
                 takes, rest = len(parameters.positional), parameters.rest
                 is_simple = by_position and parameters.simple and (not takes or not rest)
                 takes_none, takes_one = is_simple and not takes, is_simple and takes == 1
+                is_generator = type(func) is FunctionType and func.__code__.co_flags & CO_GENERATOR
             node.index = index
             node.task = task
             node.name = name
@@ -171,12 +175,16 @@ class Graph:
                 special.append(node)
             if not task._is_plain:
                 special.append(node)
+            if is_generator:
+                generators.append(node)
         for index, only in waits.items():
             nodes[index].waits = tuple(only)
             special.append(nodes[index])
         self._connect(downstream)
         for node in dict.fromkeys(special):
             self._bind(node, bind)
+        for node in generators:
+            self._check_shared_generator(node)
 
     def _connect(self, downstream: list[list[Node]]) -> None:
         """Set the downstreams of each node, ``first``, ``linear`` and ``countdowns``."""
@@ -239,6 +247,19 @@ class Graph:
                 f"upstream {meant!r} is more similar: name the parameter {meant!r}, or {given!r} if that is meant"
             )
 
+    def _check_shared_generator(self, node: Node) -> None:
+        """Warn of a generator that several tasks take: the first to iterate it leaves nothing for the others."""
+        takers = [
+            repr(after.name)
+            for after in node.downstream
+            if node.index not in after.waits and (after.parameters.positional or after.parameters.rest)
+        ]
+        if len(takers) > 1:
+            warn(
+                f"task {node.name!r} returns a generator, which {' and '.join(takers)} take: it can be iterated once, "
+                f"so all but one of them get nothing: return a list"
+            )
+
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
         """Warn of, or mark for the run, parameters that are filled by order and may get a result None."""
         defaults = node.parameters.defaults
@@ -253,6 +274,22 @@ class Graph:
             elif defaults and defaults.get(parameter) is not None:
                 node.none_checked = (*node.none_checked, parameter)
 
+    def _check_one_failed(self, node: Node) -> None:
+        """Warn of a task that waits for a failure, but requires the result of every upstream."""
+        parameters = node.parameters
+        if node.binding is not None:
+            named = node.binding.named.items()
+        else:
+            named = dict(zip(parameters.positional, node.arg_sources or ())).items()
+        required = {index for name, index in named if name not in parameters.defaults}
+        if node.upstream and required.issuperset(node.upstream):
+            names = ", ".join(repr(name) for name, index in named)
+            warn(
+                f"task {node.name!r} never runs: trigger='one_failed' waits for an upstream to fail, but {names} "
+                f"requires its result: give the parameter a default, or write "
+                f"{node.name}.after({self.names[node.upstream[0]]})"
+            )
+
     def _check_options(self, node: Node) -> bool:
         """Check the options of a task against its place in the graph; return whether the node can still be plain."""
         task, is_plain = node.task, True
@@ -261,6 +298,7 @@ class Graph:
             check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
             is_plain = False
         if task.trigger == "one_failed":
+            self._check_one_failed(node)
             is_plain = False
         if task.cache is not None:
             is_plain = False

@@ -11,7 +11,7 @@ from functools import cache
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import report, warn
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.pipelines.parameters import KEY
@@ -230,7 +230,8 @@ def _memory_cache() -> Cache | None:
     """Return the cache in memory for runs without ``state``; None if flowkit-state is not installed."""
     try:
         shared: Cache = state_manager("@task(cache=True)")().cache()
-    except MissingDistributionError:
+    except MissingDistributionError as error:
+        warn(f"results of @task(cache=True) are not reused: {error}")
         return None
     return shared
 
