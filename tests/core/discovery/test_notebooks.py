@@ -101,7 +101,7 @@ def test_dropped_edges_are_listed_in_one_message(notebook):
     notebook.run("a = Task(lambda: 1, name='a')")
     with pytest.raises(
         WiringError,
-        match=r"lacks c.after\(b\) and a >> c, because 'b' .* and 'a' .* was redefined .*redefine 'c' as well",
+        match=r"lacks c.after\(b\) and a >> c, because 'b' .* and 'a' .* were redefined .*redefine 'c' as well",
     ):
         notebook["dag"].run("serial")
 
@@ -321,6 +321,24 @@ def test_cell_that_wires_imported_tasks_replaces_its_edges(script, notebook):
     for value in (1, 2):
         notebook.run(f"@task\ndef b(a): return a + {value}\na >> b\ndag = DAG('d')")
         assert notebook["dag"].run("serial") == {"a": 1, "b": 1 + value}
+
+
+def test_edge_to_a_task_of_a_reloaded_module_replaces_the_old_one(script):
+    """The new edge takes the place of the edge to the task that was replaced."""
+    steps = script("@task\ndef rows(): return [1, 2]\n", name="reloaded_steps")
+    user = script(
+        """
+        import reloaded_steps
+        @task
+        def count(rows): return len(rows)
+        reloaded_steps.rows >> count
+        """
+    )
+    importlib.reload(steps)
+    with pytest.raises(WiringError):
+        DAG("d", tasks=[user.count]).run("serial")
+    exec("reloaded_steps.rows >> count", vars(user))
+    assert DAG("d", tasks=[user.count]).run("serial")["count"] == 2
 
 
 def test_task_imported_from_a_module_that_was_reloaded_is_an_error(script):

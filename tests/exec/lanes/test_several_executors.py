@@ -229,6 +229,37 @@ def test_long_chain_of_skipped_tasks_in_a_pool(pool):
     assert (len(results), len(results.skipped)) == (0, 3001)
 
 
+class Unpicklable(Exception):
+    """Its ``__init__`` takes a keyword that pickling loses."""
+
+    def __init__(self, code, *, detail):
+        super().__init__(code)
+        self.detail = detail
+
+
+def raise_unpicklable():
+    raise Unpicklable(7, detail="d")
+
+
+def test_exception_that_cannot_be_pickled_fails_its_task_only():
+    with ProcessPoolExecutor(1) as pool:
+        executor = FuturesExecutor(pool)
+        results = DAG("d", tasks=[Task(raise_unpicklable)]).run(executor, raise_on_failure=False)
+        assert "7" in str(results.failed["raise_unpicklable"])
+        assert DAG("d", tasks=[Task(os.getpid, name="pid")]).run(executor)["pid"] != os.getpid()
+
+
+def test_misspelt_name_in_the_mapping_is_a_warning():
+    a = Task(int, name="a", executor="process")
+    with pytest.warns(RuntimeWarning, match="has an executor 'proces', but no task .*did you mean 'process'"):
+        DAG("d", tasks=[a]).run({"default": "serial", "proces": SerialExecutor(), "process": SerialExecutor()})
+
+
+def test_params_in_place_of_an_executor_are_an_error():
+    with pytest.raises(UnknownExecutorError, match=r"No task names 'day': values .* run\(params=\{'day': ...\}\)"):
+        DAG("d", tasks=[Task(int, name="a")]).run({"day": "2026-11-30"})
+
+
 @pytest.mark.parametrize("pool", [object(), ThreadPoolExecutor], ids=["no submit", "class"], indirect=False)
 def test_object_that_is_no_pool_is_an_error(pool):
     with pytest.raises(TypeError, match=r"must have a method submit\(function, \*args\)"):

@@ -113,10 +113,8 @@ class RunExecutors:
             if isinstance(executor, str) and _find_factory(executor) is None:
                 hint = f"No task names {name!r}: values for tasks are given by run(params={{{name!r}: ...}})"
                 raise UnknownExecutorError(executor, _names(), hint)
-            warn(
-                f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it"
-                f"{did_you_mean(name, known)}: write @task(executor={name!r}), or leave it out"
-            )
+            if guess := did_you_mean(name, list(known)):
+                warn(f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}")
 
     def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
         try:

@@ -176,7 +176,7 @@ class FuturesLane:
         if call is None:
             return
         try:
-            future = self._pool.submit(_invoke, _reference(call.func), call.args, call.kwargs)
+            future = self._pool.submit(_invoke, _reference(call.func), call.args, call.kwargs, node.name)
         except Exception as error:
             session.fail(self.name, _pool_error(self.name, error))
             return
@@ -205,8 +205,8 @@ def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, flo
     error = future.exception()
     if error is not None:
         return Outcome(FAILED, error=error), seconds
-    value: tuple[Any, float] = future.result()
-    return value
+    value, seconds = future.result()
+    return (Outcome(FAILED, error=value.error) if type(value) is _Raised else value), seconds
 
 
 def _pool_error(name: str, error: Exception) -> ExecutorError:
@@ -215,13 +215,37 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
     return failed
 
 
-def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, float]:
-    """Make a call in the pool; return its result and its duration in seconds."""
+def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], task: str) -> tuple[Any, float]:
+    """Make a call in the pool; return its result, or what it raised, and its duration in seconds."""
     began = perf_counter()
-    value = func(*args, **kwargs)
-    if type(value) is CoroutineType:
-        value = run_coroutine(value)
+    try:
+        value = func(*args, **kwargs)
+        if type(value) is CoroutineType:
+            value = run_coroutine(value)
+    except BaseException as error:
+        value = _Raised(error, task)
     return value, perf_counter() - began
+
+
+class _Raised:
+    """An exception that a call raised. Any exception can be pickled in it; a pool breaks if it cannot unpickle one."""
+
+    __slots__ = ("error", "task")
+
+    def __init__(self, error: BaseException, task: str) -> None:
+        self.error = error
+        self.task = task
+
+    def __reduce__(self) -> Any:
+        from .process.exception_transport import pack_error
+
+        return _unpickled, (pack_error(self.error), self.task)
+
+
+def _unpickled(packed: bytes, task: str) -> _Raised:
+    from .process.exception_transport import unpack_error
+
+    return _Raised(unpack_error(packed, task), task)
 
 
 class _Reference:

@@ -168,8 +168,6 @@ class DAG(Pipeline):
                     where.warn_of_imported(self.name, upstream)
                 else:
                     where.warn_of_nothing(self.name)
-            elif self._tasks is None and not upstream:
-                where.warn_of_empty_block(self.name)
             where.warn_of_edges_elsewhere(self.name, upstream, view)
         self._view = view
         return discovery.find(self.name, upstream, view, downstream=self._tasks is None and block is None)

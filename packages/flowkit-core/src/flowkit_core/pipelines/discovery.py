@@ -291,13 +291,6 @@ class Surroundings:
         found = variables(frame) if frame.f_code is self._code else []
         return list({id(each): each for each in [*found, *self._globals.values()]}.values())
 
-    def warn_of_empty_block(self, pipeline: str) -> None:
-        """Warn that a ``with`` block has neither created nor wired a task."""
-        warn(
-            f"DAG {pipeline!r} has no tasks: none was created or wired in its 'with' block; to run tasks that exist "
-            f"already, wire them in the block, or write DAG({pipeline!r}, tasks=[...])"
-        )
-
     def warn_of_edges_elsewhere(self, pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView) -> None:
         """Warn if a task has no upstreams here, but does in a call that is not among the callers.
 

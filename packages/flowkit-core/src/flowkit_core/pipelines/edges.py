@@ -208,6 +208,10 @@ class SharedEdge:
         self.serial = next(serials)
         self.after = {origin: len(origin.edges.data) for origin in downstream._origin.chain()}
 
+    def replaces(self, other: SharedEdge) -> bool:
+        """Return whether this edge is another one, between redefined tasks of the same names."""
+        return str(self) == str(other) and bool(other.upstream._replaced or other.downstream._replaced)
+
     def __str__(self) -> str:
         before, after = self.upstream.name, self.downstream.name
         return f"{after}.after({before})" if self.order_only else f"{before} >> {after}"

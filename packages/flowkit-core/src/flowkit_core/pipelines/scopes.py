@@ -143,6 +143,8 @@ class Scope:
             self._share(SharedEdge(upstream, downstream, order_only))
 
     def _share(self, edge: SharedEdge) -> None:
+        if replacements():  # an edge to the new task takes the place of that to a task of a reloaded module
+            self.shared = [each for each in self.shared if not edge.replaces(each)]
         if not self.namespace and not self.shared:
             _sharing[id(self)] = ref(self, partial(_forget, _sharing, id(self)))
         self.shared.append(edge)
