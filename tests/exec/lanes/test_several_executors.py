@@ -11,7 +11,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
-from flowkit_core import DAG, ExecutorError, SerialExecutor, Task, UnknownExecutorError, WorkerDiedError
+from flowkit_core import DAG, ExecutorError, SerialExecutor, Task, TaskRetrying, UnknownExecutorError, WorkerDiedError
+from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
 PLACES = (None, "here", "pool", "process")
@@ -133,6 +134,39 @@ def test_grace_ends_running_tasks_of_processes_and_leaves_those_of_pools(pool):
         release.set()
     states = caught.value.flowkit_results.states
     assert (states["held"], states["worker"], states["bad"]) == ("cancelled", "cancelled", "failed")
+
+
+def test_grace_abandons_a_thread_of_a_lane_that_has_no_calling_thread():
+    release, running = threading.Event(), threading.Event()
+    held = Task(lambda: (running.set(), release.wait(60)), name="held")
+    bad = Task(lambda: running.wait(60) and 1 / 0, name="bad", executor="here")
+    began = time.monotonic()
+    try:
+        with pytest.raises(ZeroDivisionError) as caught:
+            DAG("d", tasks=[held, bad]).run({"default": ThreadExecutor(2), "here": SerialExecutor()}, grace=0.1)
+        took = time.monotonic() - began
+    finally:
+        release.set()
+    assert caught.value.flowkit_results.states == {"held": "cancelled", "bad": "failed"}
+    assert took < JOIN_TIMEOUT, "waiting for the thread would take the grace period of an interrupt"
+
+
+@pytest.mark.parametrize(("place", "other"), [(None, "here"), ("here", None), ("pool", "here"), ("process", "here")])
+def test_failure_on_one_executor_ends_the_wait_for_a_retry_on_another(pool, place, other):
+    failed = threading.Event()
+
+    def observe(event):
+        if isinstance(event, TaskRetrying):
+            failed.set()
+
+    start = Task(lambda: -1, name="start", executor=other)
+    flaky = Task(math.sqrt, name="flaky", retries=1, delay=60, executor=place)
+    bad = Task(lambda start: failed.wait(60) and 1 / 0, name="bad", executor=other)
+    start >> [flaky, bad]
+    began = time.monotonic()
+    results = DAG("d", tasks=[flaky, bad]).run(executors(pool), raise_on_failure=False, observers=[observe])
+    assert results.states == {"start": "succeeded", "flaky": "failed", "bad": "failed"}
+    assert time.monotonic() - began < 30, "it waited for the retry"
 
 
 def test_dead_worker_fails_its_task_and_the_run_names_it(pool):

@@ -1,9 +1,10 @@
-"""Tests of your own pipelines: simulated runs, and whether a run that crashed can be resumed."""
+"""Tests of your own pipelines and executors: simulated runs, resuming after crashes, checks of executors."""
 
 from __future__ import annotations
 
 from ._text import short_repr
 from ._typing import TYPE_CHECKING
+from .conformance import check_executor, executor_checks
 from .events import TaskStarted
 from .runs.recorder import state_manager
 from .runs.states import DONE, STATES
@@ -35,6 +36,8 @@ __all__ = [
     "Slow",
     "Timeout",
     "Verified",
+    "check_executor",
+    "executor_checks",
     "simulate",
     "simulate_many",
     "verify_resume",

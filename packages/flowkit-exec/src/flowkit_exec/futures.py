@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import partial
 from importlib import import_module
 from threading import Lock
 from time import perf_counter
@@ -20,6 +21,7 @@ TYPE_CHECKING = False  # type checkers treat it as true; importing typing would 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+    from contextvars import Context
     from typing import Any
 
     from flowkit_core import Call, Node, Run
@@ -176,7 +178,7 @@ class FuturesLane:
         if call is None:
             return
         try:
-            future = self._pool.submit(_invoke, _reference(call.func), call.args, call.kwargs, node.name)
+            future = self._pool.submit(_Invocation(call, session.context.copy()))
         except Exception as error:
             session.fail(self.name, _pool_error(self.name, error))
             return
@@ -213,6 +215,23 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
     failed = ExecutorError(f"the pool of executor {name!r} takes no more calls: {describe_error(error)}")
     failed.__cause__ = error
     return failed
+
+
+class _Invocation:
+    """A call for a pool. In this process, the function sees the context variables of the caller of ``run()``."""
+
+    __slots__ = ("_arguments", "_context")
+
+    def __init__(self, call: Call, context: Context) -> None:
+        self._arguments = call.func, call.args, call.kwargs, call.node.name
+        self._context = context
+
+    def __call__(self) -> tuple[Any, float]:
+        return self._context.run(_invoke, *self._arguments)
+
+    def __reduce__(self) -> Any:
+        func, *rest = self._arguments
+        return partial, (_invoke, _reference(func), *rest)
 
 
 def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], task: str) -> tuple[Any, float]:

@@ -1,4 +1,4 @@
-"""Helpers for tests of pipelines, from `flowkit_core.testing`."""
+"""Helpers for tests of pipelines and executors, from `flowkit_core.testing`."""
 
 from flowkit_core.testing import (
     Crash,
@@ -13,6 +13,8 @@ from flowkit_core.testing import (
     Slow,
     Timeout,
     Verified,
+    check_executor,
+    executor_checks,
     simulate,
     simulate_many,
     verify_resume,
@@ -31,6 +33,8 @@ __all__ = [
     "Slow",
     "Timeout",
     "Verified",
+    "check_executor",
+    "executor_checks",
     "simulate",
     "simulate_many",
     "verify_resume",

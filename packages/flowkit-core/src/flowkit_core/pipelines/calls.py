@@ -52,6 +52,7 @@ _NOTHING: frozenset[int] = frozenset()
 _FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _IMPORTERS = ("importlib", "runpy", "zipimport")
 _BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that runs while users build pipelines
+_LIKE_USERS = (*_BUILDERS, "flowkit_core.conformance.checks.")  # flowkit code through which tasks are passed on
 
 
 class Maker:
@@ -479,7 +480,7 @@ def is_start(frame: FrameType) -> bool:
     """Return whether a frame belongs to code that starts threads, jobs or event-loop tasks."""
     name = module_name(frame)
     package = name.partition(".")[0]
-    return package in _STARTERS or (package in PACKAGES and not name.startswith(_BUILDERS))
+    return package in _STARTERS or (package in PACKAGES and not name.startswith(_LIKE_USERS))
 
 
 def callers(frame: FrameType) -> Iterator[FrameType]:

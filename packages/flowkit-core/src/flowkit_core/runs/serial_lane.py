@@ -67,7 +67,8 @@ class SerialLane:
         self._wake_up.set()
 
     def stop(self, *, end_calls: bool) -> None:
-        """Do nothing: only the call that runs now goes on."""
+        """Let the call that runs now go on, and end nodes that wait for a retry."""
+        self._wake_up.set()
 
     def close(self) -> Sequence[Node]:
         """Return no nodes: no call outlives `work`."""

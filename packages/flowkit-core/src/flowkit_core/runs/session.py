@@ -130,6 +130,7 @@ class Session:
         self._lock = allocate_lock()
         self._waiting = False  # whether a thread is in _wait()
         self._end_at: float | None = None  # when the grace of the run ends
+        self._join_timeout = JOIN_TIMEOUT
         self._error: BaseException | None = None
         self._threads: list[Thread] = []
         run.on_stop = self._stop
@@ -329,7 +330,7 @@ class Session:
             if self._end_at is not None:
                 left = self._end_at - self._clock.now()
                 if left <= 0:
-                    self._end_at = None
+                    self._end_at, self._join_timeout = None, 0.0
                     for lane in self._lanes:
                         lane.stop(end_calls=True)
                     continue
@@ -364,6 +365,7 @@ class Session:
         """Stop all lanes at once, and start the grace of the run."""
         for lane in self._lanes:
             lane.stop(end_calls=False)
+        self._clock.set()  # nodes that wait for a retry end now
         if self.run.grace is not None:
             self._end_at = self._clock.now() + self.run.grace
             self._start_waiting()
@@ -374,7 +376,7 @@ class Session:
         cancelled = self.run.cancelled
         self._clock.set()
         for thread in self._threads:
-            thread.join(JOIN_TIMEOUT if cancelled else None)
+            thread.join(self._join_timeout if cancelled else None)
         running = {node: lane.fate_of_unfinished for lane in opened for node in lane.close()}
         self._lanes = ()  # the lanes refer to this object: a reference cycle
         self._lane_by_index = {}

@@ -1,0 +1,1 @@
+"""The checks of executors, by subject; they build pipelines as user code does."""

@@ -1,0 +1,170 @@
+"""Checks of conditions, triggers and retries: what the run decides, and the executor carries out."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.events import TaskRetrying, TaskStarted
+from flowkit_core.pipelines.task import Task
+
+from . import tasks
+from .trial import check, expect, expect_true, notes_of
+
+if TYPE_CHECKING:
+    from flowkit_core._typing import Any
+
+    from .trial import Trial
+
+DELAY = 0.15
+"""Delay of a retry in seconds, long enough to be measured."""
+
+
+@check()
+def false_condition_skips_the_task(trial: Trial) -> None:
+    """A task whose condition is false is not called, and its downstreams run without its result."""
+    one = Task(tasks.one)
+    large = Task(tasks.add_one, name="large", when=tasks.is_large)
+    small = Task(tasks.add_one, name="small", when=tasks.is_small)
+    end = Task(tasks.collect)
+    one >> [large, small] >> end
+    results = trial.run(end)
+    expect("results", results, {"one": 1, "small": 2, "collect": (2,)})
+    expect("skipped tasks", dict(results.skipped), {"large": "its condition was false"})
+
+
+@check()
+def condition_is_evaluated_once(trial: Trial) -> None:
+    """The condition of a task with retries is evaluated before its first attempt only."""
+    flaky = Task(
+        partial(tasks.flaky, trial.path + "-attempts", 2),
+        name="flaky",
+        when=partial(tasks.counted_condition, trial.path),
+        retries=2,
+        delay=0,
+    )
+    expect("results", trial.run(flaky), {"flaky": 3})
+    expect("number of evaluations of the condition", trial.calls(), 1)
+
+
+@check()
+def exception_of_a_condition_fails_the_task(trial: Trial) -> None:
+    """A condition that raises fails its task, without a call and without retries."""
+    bad = Task(partial(tasks.counted, trial.path), name="bad", when=tasks.fail_condition, retries=3, delay=0)
+    error = trial.raised(tasks.OwnError, bad)
+    expect("arguments of the exception", error.args, (9, "condition"))
+    expect("number of calls", trial.calls(), 0)
+    expect("states", error.flowkit_results.states, {"bad": "failed"})
+
+
+@check()
+def triggers_decide_what_runs_after_skips(trial: Trial) -> None:
+    """The triggers none_failed, all_success, all_done and one_failed, after a task that was skipped."""
+    one, skipped = Task(tasks.one), Task(tasks.add_one, name="skipped", when=tasks.is_large)
+    ends = [
+        Task(tasks.collect, name="none_failed", trigger="none_failed"),
+        Task(tasks.collect, name="all_success", trigger="all_success"),
+        Task(tasks.collect, name="all_done", trigger="all_done"),
+        Task(tasks.collect, name="one_failed", trigger="one_failed"),
+    ]
+    one >> skipped
+    for end in ends:
+        [one, skipped] >> end
+    results = trial.run(*ends)
+    expect("results", results, {"one": 1, "none_failed": (1,), "all_done": (1,)})
+    expect("skipped tasks", set(results.skipped), {"skipped", "all_success", "one_failed"})
+
+
+@check()
+def triggers_decide_what_runs_after_failures(trial: Trial) -> None:
+    """After a failure, clean-up tasks run and no others; what depends on a failed task is upstream_failed."""
+    one, bad, below = Task(tasks.one), Task(tasks.fail), Task(tasks.add_one, name="below")
+    clean = Task(tasks.collect, name="clean", trigger="all_done")
+    alert = Task(tasks.collect, name="alert", trigger="one_failed")
+    late = Task(tasks.collect, name="late")
+    one >> bad >> [below, clean, alert]
+    clean >> late
+    results = trial.raised(tasks.OwnError, below, alert, late).flowkit_results
+    expect("results", results, {"one": 1, "clean": (), "alert": ()})
+    expect(
+        "states",
+        results.states,
+        {
+            "one": "succeeded",
+            "fail": "failed",
+            "below": "upstream_failed",
+            "clean": "succeeded",
+            "alert": "succeeded",
+            "late": "cancelled",
+        },
+    )
+
+
+@check()
+def failed_attempt_is_retried(trial: Trial) -> None:
+    """A task with retries runs until it succeeds, and its downstream gets the result of the last attempt."""
+    flaky = Task(partial(tasks.flaky, trial.path, 2), name="flaky", retries=3, delay=0)
+    end = Task(tasks.add_one)
+    flaky >> end
+    results = trial.run(end)
+    expect("results", results, {"flaky": 3, "add_one": 4})
+    expect("number of attempts", results.attempts["flaky"], 3)
+    expect("number of calls", trial.calls(), 3)
+
+
+@check()
+def failed_coroutine_is_retried(trial: Trial) -> None:
+    """An async function that raises is retried like others."""
+    flaky = Task(partial(tasks.flaky_coroutine, trial.path, 1), name="flaky", retries=1, delay=0)
+    expect("results", trial.run(flaky), {"flaky": 2})
+
+
+@check()
+def last_error_is_raised_after_all_retries(trial: Trial) -> None:
+    """When the retries are used up, the exception of the last attempt is raised."""
+    flaky = Task(partial(tasks.flaky, trial.path, 9), name="flaky", retries=2, delay=0)
+    error = trial.raised(tasks.OwnError, flaky)
+    expect("arguments of the exception", error.args, (3, "failure 3"))
+    expect("number of calls", trial.calls(), 3)
+    expect_true("notes", "failed after 3 attempts" in notes_of(error), "'failed after 3 attempts'", notes_of(error))
+
+
+@check()
+def retry_on_limits_retries(trial: Trial) -> None:
+    """An exception that retry_on does not cover is not retried."""
+    bad = Task(partial(tasks.raise_kind, trial.path, "TimeoutError"), name="bad", retries=3, delay=0, retry_on=KeyError)
+    trial.raised(TimeoutError, bad)
+    expect("number of calls", trial.calls(), 1)
+
+
+@check()
+def retry_waits_for_its_delay(trial: Trial) -> None:
+    """Between a failed attempt and the next one, the delay of the task passes."""
+    times: list[tuple[type, float]] = []
+
+    def observe(event: Any) -> None:
+        if isinstance(event, (TaskRetrying, TaskStarted)):
+            times.append((type(event), time.monotonic()))
+
+    flaky = Task(partial(tasks.flaky, trial.path, 1), name="flaky", retries=1, delay=DELAY, jitter=0)
+    trial.run(flaky, observers=[observe])
+    expect("events", [kind.__name__ for kind, _ in times], ["TaskStarted", "TaskRetrying", "TaskStarted"])
+    waited = times[2][1] - times[1][1]
+    expect_true("delay", waited >= DELAY * 0.9, f"at least {DELAY} s before the retry", f"{waited:.3f} s")
+
+
+@check()
+def delay_of_a_retry_does_not_hold_up_other_tasks(trial: Trial) -> None:
+    """While a task waits for its retry, other tasks run; if one fails, the run ends without that wait."""
+    seconds = 20.0
+    flaky = Task(partial(tasks.flaky, trial.path, 1), name="flaky", retries=1, delay=seconds)
+    one, bad = Task(tasks.one), Task(tasks.fail)
+    one >> Task(tasks.add_one) >> bad
+    began = time.monotonic()
+    results = trial.raised(tasks.OwnError, flaky, bad).flowkit_results
+    took = time.monotonic() - began
+    expect_true("duration of the run", took < seconds / 2, f"less than the delay of {seconds:.0f} s", f"{took:.1f} s")
+    expect("results", results, {"one": 1, "add_one": 2})
+    state = results.states["flaky"]
+    expect_true("state of the task that waits", state in ("failed", "cancelled"), "'failed' or 'cancelled'", state)

@@ -1,0 +1,293 @@
+"""Functions that the checks run, at the top level of a module, so that every executor can import them.
+
+Calls are counted in a file, because they may be in different processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextvars import ContextVar
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.pipelines.dag import DAG
+from flowkit_core.pipelines.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowkit_core._typing import Any
+
+MARK = ""
+"""Set by a check in its own process."""
+
+setting: ContextVar[str] = ContextVar("setting", default="unset")
+
+
+# Values
+
+
+def one() -> int:
+    """Return 1."""
+    return 1
+
+
+def add_one(x: int) -> int:
+    """Return the next number."""
+    return x + 1
+
+
+def collect(*args: Any) -> tuple[Any, ...]:
+    """Return the arguments."""
+    return args
+
+
+def value_of(value: Any) -> Any:
+    """Return the argument."""
+    return value
+
+
+def type_name(value: Any) -> str:
+    """Return the name of the type of the argument."""
+    return type(value).__name__
+
+
+def bind(first: Any, second: Any = "default", /, *rest: Any, one: Any = None, limit: int = 10) -> Any:
+    """Return what each kind of parameter got."""
+    return first, second, rest, one, limit
+
+
+def three(a: Any = "a", b: Any = "b", c: Any = "c") -> Any:
+    """Return three parameters with defaults."""
+    return a, b, c
+
+
+def large(size: int) -> bytes:
+    """Return bytes of a size."""
+    return b"x" * size
+
+
+def size_of(data: bytes) -> tuple[int, bytes]:
+    """Return the size of bytes, and the last one."""
+    return len(data), data[-1:]
+
+
+def generator() -> Iterator[int]:
+    """Return a value that cannot be pickled."""
+    return (number for number in range(3))
+
+
+class Unfriendly:
+    """A value without truth and equality, like an array."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of this is ambiguous")
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("cannot be compared")
+
+    def __reduce__(self) -> Any:
+        return Unfriendly, ()
+
+
+def unfriendly() -> Unfriendly:
+    """Return a value without truth and equality."""
+    return Unfriendly()
+
+
+class Scale:
+    """A callable object that can be pickled, with a method."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, value: int) -> int:
+        """Return a multiple of the argument."""
+        return value * self.factor
+
+    def method(self, value: int) -> int:
+        """Return a multiple of the argument."""
+        return value * self.factor
+
+
+async def awaited(x: int) -> int:
+    """Return the next number after a step of the event loop."""
+    await asyncio.sleep(0)
+    return x + 1
+
+
+# Calls that count themselves
+
+
+def count(path: str) -> int:
+    """Append a byte to a file, and return how many it has."""
+    with open(path, "ab", buffering=0) as file:  # so that two calls at once get different numbers
+        file.write(b".")
+        return file.tell()
+
+
+def counted(path: str, *_args: Any) -> Any:
+    """Count a call."""
+    count(path)
+
+
+def counted_condition(path: str, *_args: Any) -> bool:
+    """Count a call, and return True."""
+    count(path)
+    return True
+
+
+def write(path: str, text: str) -> None:
+    """Append a text to a file."""
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def read(path: str) -> str:
+    """Return the text of a file."""
+    with open(path) as file:
+        return file.read()
+
+
+# Failures
+
+
+class OwnError(Exception):
+    """An exception with two arguments and an attribute."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+
+
+class FalsyError(Exception):
+    """An exception that is falsy."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class PartialError(Exception):
+    """An exception that cannot be unpickled, because it does not pass all arguments on."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def fail_partially() -> Any:
+    """Raise an exception that cannot be unpickled."""
+    raise PartialError(3, "partial")
+
+
+def fail(*_args: Any) -> Any:
+    """Raise an exception."""
+    error = OwnError(7, "boom")
+    error.add_note("a note of the task")
+    raise error
+
+
+def fail_with_falsy_error() -> None:
+    """Raise an exception that is falsy."""
+    raise FalsyError("falsy")
+
+
+def return_error() -> Exception:
+    """Return an exception, as a value."""
+    return ValueError("a value")
+
+
+def flaky(path: str, failures: int, *_args: Any) -> int:
+    """Fail a number of times; return the number of calls so far."""
+    calls = count(path)
+    if calls <= failures:
+        raise OwnError(calls, f"failure {calls}")
+    return calls
+
+
+async def flaky_coroutine(path: str, failures: int) -> int:
+    """Fail a number of times; return the number of calls so far."""
+    await asyncio.sleep(0)
+    return flaky(path, failures)
+
+
+KINDS = {kind.__name__: kind for kind in (KeyboardInterrupt, SystemExit, OSError, TimeoutError, StopIteration)}
+
+
+def raise_kind(path: str, kind: str) -> Any:
+    """Count the call, and raise an exception of a type."""
+    count(path)
+    raise KINDS[kind](kind)
+
+
+# Conditions
+
+
+def is_large(x: int) -> bool:
+    """Return whether a number is large."""
+    return x > 1
+
+
+def is_small(x: int) -> bool:
+    """Return whether a number is small."""
+    return x <= 1
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is a text."""
+    return isinstance(value, str)
+
+
+def fail_condition(*_args: Any) -> bool:
+    """Raise an exception."""
+    raise OwnError(9, "condition")
+
+
+# Places and times
+
+
+def read_mark() -> tuple[int, str]:
+    """Return the process and the mark of this module in it."""
+    return os.getpid(), MARK
+
+
+def read_setting(*_args: Any) -> str:
+    """Return the value of a context variable."""
+    return setting.get()
+
+
+def change_setting(*_args: Any) -> str:
+    """Set a context variable; return its value before."""
+    before = setting.get()
+    setting.set("changed by a task")
+    return before
+
+
+def sleep_for(seconds: float) -> float:
+    """Sleep; return the seconds."""
+    time.sleep(seconds)
+    return seconds
+
+
+def sleep_while_waited_for(path: str, seconds: float) -> None:
+    """Count the call, and sleep."""
+    count(path)
+    time.sleep(seconds)
+
+
+def fail_when_counted(path: str, seconds: float) -> None:
+    """Raise an exception when another call has counted itself, or after a number of seconds."""
+    end = time.monotonic() + seconds
+    while not os.path.exists(path) and time.monotonic() < end:
+        time.sleep(0.005)
+    raise OwnError(7, "boom")
+
+
+def run_inside() -> dict[str, Any]:
+    """Run a pipeline in this task."""
+    start, end = Task(one, name="start"), Task(add_one, name="end")
+    start >> end
+    return dict(DAG("inside", tasks=[end]).run("serial"))

@@ -1,0 +1,62 @@
+"""The checks of `check_executor`, on every executor and on pools of `concurrent.futures`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import pytest
+from executor_fixtures import EVERY
+
+from flowkit_core.testing import check_executor, executor_checks
+from flowkit_exec import FuturesExecutor
+
+POOLS = {
+    "pool-thread-1": lambda: ThreadPoolExecutor(1),
+    "pool-thread-3": lambda: ThreadPoolExecutor(3),
+    "pool-process": lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")),
+}
+if hasattr(concurrent.futures, "InterpreterPoolExecutor"):
+    POOLS["pool-interpreter"] = lambda: concurrent.futures.InterpreterPoolExecutor(2)
+
+NEED_STORE = {"cached_result_is_used", "failed_run_is_resumed"}
+NEED_LOCAL = {
+    "context_changes_of_a_task_stay_inside",
+    "context_variables_of_the_caller_are_visible",
+    "exception_is_the_object_that_the_task_raised",
+}
+
+
+class Kept:
+    """An executor that `close()` does not close, so that all checks use the same worker processes."""
+
+    def __init__(self, executor):
+        self.name, self.execute, self.lane = executor.name, executor.execute, executor.lane
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module", params=[*EVERY, *POOLS])
+def factory(request):
+    """Return an executor, kept for all checks: starting worker processes takes long."""
+    name = request.param
+    if name in EVERY:
+        with EVERY[name]() as executor:
+            yield lambda: Kept(executor)
+    else:
+        with POOLS[name]() as pool:
+            yield lambda: FuturesExecutor(pool)
+
+
+@pytest.mark.parametrize("name", sorted(set(executor_checks()) - NEED_STORE))
+def test_executor_passes_check(factory, name):
+    passed = check_executor(factory, only=[name])
+    assert passed == (name,) or name in NEED_LOCAL
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_new_executor_passes_checks_of_closing(name):
+    names = ("close_may_be_called_twice", "executor_has_a_name", "several_runs_share_the_executor")
+    assert set(check_executor(EVERY[name], only=names)) == set(names)
