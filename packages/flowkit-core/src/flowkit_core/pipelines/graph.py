@@ -274,22 +274,6 @@ class Graph:
             elif defaults and defaults.get(parameter) is not None:
                 node.none_checked = (*node.none_checked, parameter)
 
-    def _check_one_failed(self, node: Node) -> None:
-        """Warn of a task that waits for a failure, but requires the result of every upstream."""
-        parameters = node.parameters
-        if node.binding is not None:
-            named = node.binding.named.items()
-        else:
-            named = dict(zip(parameters.positional, node.arg_sources or ())).items()
-        required = {index for name, index in named if name not in parameters.defaults}
-        if node.upstream and required.issuperset(node.upstream):
-            names = ", ".join(repr(name) for name, index in named)
-            warn(
-                f"task {node.name!r} never runs: trigger='one_failed' waits for an upstream to fail, but {names} "
-                f"requires its result: give the parameter a default, or write "
-                f"{node.name}.after({self.names[node.upstream[0]]})"
-            )
-
     def _check_options(self, node: Node) -> bool:
         """Check the options of a task against its place in the graph; return whether the node can still be plain."""
         task, is_plain = node.task, True
@@ -298,7 +282,6 @@ class Graph:
             check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
             is_plain = False
         if task.trigger == "one_failed":
-            self._check_one_failed(node)
             is_plain = False
         if task.cache is not None:
             is_plain = False
