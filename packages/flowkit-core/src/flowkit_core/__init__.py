@@ -53,7 +53,7 @@ from .retry import RetryPolicy
 from .runs.call import Call, Outcome, Retry
 from .runs.run import Run
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     __version__: str
 else:

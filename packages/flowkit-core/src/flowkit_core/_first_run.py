@@ -10,7 +10,7 @@ import sys
 from _thread import get_ident
 from weakref import ref
 
-TYPE_CHECKING = False  # type checkers treat it as true; importing typing would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # type checkers treat it as true; importing typing would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ._frames import user_level
+from ._stack_frames import user_level
 
 
 def warn(message: str) -> None:

@@ -1,4 +1,4 @@
-"""The executor protocol, and the serial executor."""
+"""Protocol `Executor` and class `SerialExecutor`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Runs the calls of a run. The run decides what is called and what an outcome means.
 
-    A minimal executor keeps a queue of ready nodes, at first those of ``run.start()``. For each node it gets
-    ``run.call(node)``; unless that is an :class:`~flowkit_core.Outcome`, it makes the call; it passes the value or the
-    outcome to ``run.finish(node, result, seconds)``, and adds the nodes that this returns to the queue. If it returns a
-    :class:`~flowkit_core.Retry`, the node is added again after a delay.
+    A minimal executor keeps a queue of ready nodes, at first those of ``run.start()``. For each node:
+
+    * ``run.call(node)`` returns the call, or an :class:`~flowkit_core.Outcome` if the node ends without one;
+    * ``call.precheck()`` evaluates the condition and looks for a cached result, and ``run.mark_started(node)`` records
+      that the call starts; each returns None, or an outcome that replaces the call;
+    * ``call.invoke()`` calls the function, in the thread or process of a worker;
+    * ``run.finish(node, result, seconds)`` takes the value or the outcome, and returns the nodes to add to the queue,
+      or a :class:`~flowkit_core.Retry`, whose node is added again after its delay.
+
+    An executor with a method ``lane()``, which returns a new ``Lane`` (see ``flowkit_core.runs.session``), can share a
+    run with others, ``run(executor={...})``; ``Session(run, [self.lane()]).drive()`` is its ``execute()``.
 
     While ``run.recorded`` is true, a worker should start its next call after the outcome of the last was passed to the
     run: then a crash affects at most one task per worker.

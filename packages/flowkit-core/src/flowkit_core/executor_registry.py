@@ -1,4 +1,4 @@
-"""Executors by name: registered in this process, or provided by an installed distribution."""
+"""Registry of executors by name: registered in this process, or provided by an installed distribution."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from flowkit_core import register_executor
 
 from .thread.executor import ThreadExecutor
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .futures import FuturesExecutor
     from .process.executor import ProcessExecutor

@@ -1,4 +1,4 @@
-"""`FuturesExecutor`: runs tasks in a pool that has ``submit()``, such as those of ``concurrent.futures``."""
+"""Class `FuturesExecutor`: runs tasks in a given pool with ``submit()``, such as those of ``concurrent.futures``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
 
-TYPE_CHECKING = False  # type checkers treat it as true; importing typing would take 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
@@ -31,7 +31,7 @@ LIMIT = 1000
 
 
 class FuturesExecutor:
-    """Runs tasks in a pool of yours: any object with ``submit(function, *args)`` that returns a future.
+    """Runs tasks in a given pool: any object with ``submit(function, *args)`` that returns a future.
 
     The pool may be a ``ThreadPoolExecutor``, a ``ProcessPoolExecutor``, an ``InterpreterPoolExecutor``, the reusable
     executor of loky, or the like. Functions at the top level of a module go to it by name, others are pickled by the

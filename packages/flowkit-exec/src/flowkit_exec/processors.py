@@ -6,7 +6,7 @@ import math
 import os
 import sys
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

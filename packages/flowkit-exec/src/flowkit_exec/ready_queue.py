@@ -8,7 +8,7 @@ from threading import Lock
 
 from flowkit_core._atomic import GIL
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""`Flow`: a pipeline that is built by chained calls, stage by stage.
+"""Class `Flow`: a pipeline that is built by chained calls, stage by stage.
 
 >>> from flowkit_core import task
 >>> from flowkit_flow import Flow

@@ -1,4 +1,4 @@
-"""`Flow`: a pipeline as a list of stages.
+"""Class `Flow`: a pipeline as a list of stages.
 
 Every task of a stage depends on all tasks of the previous stage, so all tasks of earlier stages are its ancestors: a
 parameter may be named after any of them.
@@ -18,7 +18,7 @@ from flowkit_core.pipelines.edges import METHODS
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
 from flowkit_core.pipelines.wiring import described_operand, no_task
 
-TYPE_CHECKING = False  # type checkers treat it as true; importing typing takes 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Never

@@ -1,4 +1,4 @@
-"""`configure_logging`: print the records of the logger `flowkit` to a stream."""
+"""Function `configure_logging`: print the records of the logger `flowkit` to a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ConsoleHandler`: prints log lines, and draws progress bars if its stream is a terminal."""
+"""Class `ConsoleHandler`: prints log lines, and draws progress bars if its stream is a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`JsonFormatter`: one valid JSON object (RFC 8259) per line, for context of any type."""
+"""Class `JsonFormatter`: one valid JSON object (RFC 8259) per line, for context of any type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`LogLevel`: the six levels, and the conversion of level names and numbers."""
+"""Class `LogLevel`: the six levels, and the conversion of level names and numbers."""
 
 from __future__ import annotations
 

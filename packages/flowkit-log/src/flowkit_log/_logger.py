@@ -1,4 +1,4 @@
-"""`FlowkitLogger`: a standard logger with two more levels, context as keywords, and progress bars."""
+"""Class `FlowkitLogger`: a standard logger with two more levels, context as keywords, and progress bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Progress`: a progress bar that logs records.
+"""Class `Progress`: a progress bar that logs records.
 
 A console on a terminal draws the bar of the latest record, other handlers print a line per record, and JSON lines have
 the numbers as fields.

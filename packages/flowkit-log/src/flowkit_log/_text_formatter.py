@@ -1,4 +1,4 @@
-"""`TextFormatter`: log records as lines of text, with control characters escaped.
+"""Class `TextFormatter`: log records as lines of text, with control characters escaped.
 
 Names, messages and values can therefore neither imitate a log line nor control the terminal.
 """

@@ -1,4 +1,4 @@
-"""`SingleFlight`: of the threads that need the same result at the same time, one computes it and the others wait."""
+"""Class `SingleFlight`: of threads that need the same result at the same time, one computes it, the others wait."""
 
 from __future__ import annotations
 

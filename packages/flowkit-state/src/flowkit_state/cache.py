@@ -1,4 +1,4 @@
-"""`TaskCache`: a decorator that stores the results of functions, by their code and their arguments."""
+"""Class `TaskCache`: a decorator that stores the results of functions, by their code and their arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`KeyValueStore`: values by key with a time to live, over any storage backend."""
+"""Class `KeyValueStore`: values by key with a time to live, over any storage backend."""
 
 from __future__ import annotations
 

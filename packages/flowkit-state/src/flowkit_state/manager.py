@@ -1,4 +1,4 @@
-"""`StateManager`: a key-value store with expiry and the record of pipeline runs, in memory or in a file."""
+"""Class `StateManager`: a key-value store with expiry and the record of pipeline runs, in memory or in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ResultCache`: looks up and stores the results of functions, by fingerprints of their code and their arguments."""
+"""Class `ResultCache`: looks up and stores results of functions, by fingerprints of their code and arguments."""
 
 from __future__ import annotations
 

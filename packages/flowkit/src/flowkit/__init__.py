@@ -97,7 +97,7 @@ from flowkit_state import (
     UntrustedPickleError,
 )
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flowkit_exec import FuturesExecutor, ProcessExecutor
 

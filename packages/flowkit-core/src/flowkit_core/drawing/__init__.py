@@ -5,7 +5,7 @@ from __future__ import annotations
 from .mermaid_dot import draw_dot, draw_mermaid
 from .text import draw_text
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .labels import visible_name
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -15,7 +15,7 @@ from .labels import (
     wrap_words,
 )
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

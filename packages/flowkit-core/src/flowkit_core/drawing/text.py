@@ -25,7 +25,7 @@ from .labels import (
 from .layered_layout import layout
 from .summary import LEGEND, summarize
 
-TYPE_CHECKING = False  # type checkers treat it as true
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

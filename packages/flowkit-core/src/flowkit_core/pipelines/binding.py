@@ -42,7 +42,12 @@ class Binding:
         self.by_order = by_order
 
     def in_order(self, parameters: Parameters) -> tuple[int, ...] | None:
-        """Return the sources if they are the leading positional arguments, in order and no others; else None."""
+        """Return the sources if they are the leading positional arguments, in order and no others; else None.
+
+        The result is ``Node.arg_sources``, with which a call needs no names. For ``def f(a, b, *rest)``, the sources
+        ``named={"b": 1, "a": 0}, rest=(2,)`` are in order: ``(0, 1, 2)``. For ``named={"b": 1}``, where ``a`` takes its
+        default, they are not: each call then gets its arguments by name from this binding.
+        """
         if self.named_rest:
             return None
         count = len(self.named)

@@ -25,7 +25,7 @@ from operator import itemgetter
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from weakref import ref
 
-from flowkit_core._frames import PACKAGES, module_name, package_name
+from flowkit_core._stack_frames import PACKAGES, module_name, package_name
 from flowkit_core._typing import TYPE_CHECKING
 
 from .scopes import MODULE_KEY, Scope, entered, module_scope
@@ -155,6 +155,15 @@ class Call:
             maker.has_made = bool(scope.tasks or scope.shared or edges.data or edges.order)
 
     def _notice_end(self, current: FrameType) -> None:
+        """Detect whether the call has returned, given the frame that is executing when a token is freed.
+
+        For example, when ``main`` executes ``made = make(); check(made)``::
+
+            make() returns                  its frame is freed while main is at the call instruction: its tasks pass on
+            make() raises, main handles it  its frame is freed when main is beyond the instruction: nothing passes on
+            a debugger replaces the token   the frame of make() is still executing: nothing has ended
+            a debugger keeps the frame      it is freed when another frame is executing: `settle` finds the caller
+        """
         global _replaced_tokens
         if id(current) == self._caller_id:
             # in a for loop over a generator, f_lasti may differ by one inline-cache entry
@@ -234,6 +243,20 @@ class Call:
 
 def settle(current: FrameType, ending: Call | None = None) -> None:
     """Pass on the tasks and edges of returned calls of this thread whose frames are still alive.
+
+    For example, ``make`` below handles an exception and returns, but the exception, which is a global variable, refers
+    to the frame of ``make`` by its traceback. So no token is freed, and ``DAG`` finds the task only because this
+    function passes it to the caller of ``make``::
+
+        def make():
+            try:
+                Task(read, name="read"), 1 / 0
+            except ZeroDivisionError as error:
+                globals()["last_error"] = error
+
+        def main():
+            make()
+            DAG("etl").run()
 
     Args:
         current: the executing frame.
@@ -495,14 +518,14 @@ def callers(frame: FrameType) -> Iterator[FrameType]:
 
 
 def outside_builders(frame: FrameType | None) -> FrameType | None:
-    """Return the first frame outside the flowkit code that builds pipelines."""
+    """Return the first frame outside the flowkit code that builds pipelines; None if there is none."""
     while frame is not None and module_name(frame).startswith(_BUILDERS):
         frame = frame.f_back
     return frame
 
 
 def user_frame(frame: FrameType | None) -> FrameType:
-    """Return the first frame outside the flowkit code that builds pipelines.
+    """Return what :func:`outside_builders` returns, for functions that users call.
 
     Raises:
         RuntimeError: there is no such frame.

@@ -1,11 +1,11 @@
-"""DAG: a pipeline of tasks that are wired with ``>>``."""
+"""Class `DAG`: a pipeline of tasks that are wired with ``>>``."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
-from flowkit_core._frames import module_name
+from flowkit_core._stack_frames import module_name
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 

@@ -106,7 +106,7 @@ class Surroundings:
             self.add_pipeline(pipeline)
 
     def add_pipeline(self, pipeline: CreatedPipeline) -> None:
-        """Let the calls that this one is in tell a pipeline, or a copy of it, when they return."""
+        """Add a pipeline to the scopes of this call and its callers, which call its _call_returned() when they end."""
         for scope in (self.scope, *self.around):
             scope.add_pipeline(pipeline)
 

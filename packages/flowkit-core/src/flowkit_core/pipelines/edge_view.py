@@ -58,7 +58,13 @@ class EdgeView:
         return list(dict.fromkeys(found)) if len(found) > 1 else found
 
     def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
-        """Return the upstreams of a task, by stored and by shared edges, in order of declaration."""
+        """Return the upstreams of a task, by stored and by shared edges, in order of declaration.
+
+        Stored edges have no serial number. So each shared edge has in ``after`` how many items the lists of stored
+        edges had when it was declared. For ``a >> d``, ``x >> d`` (shared) and ``b >> d``, the list of the origin is
+        ``[a, d, b, d]``, the positions of ``d`` in it are 1 and 3, and ``after`` of the shared edge is 2: it follows
+        the edge at 1 and precedes the edge at 3, so the result is ``[a, x, b]``.
+        """
         found: list[Any] = []
         later = list(shared)
         for origin in task._origin.chain():

@@ -90,7 +90,7 @@ RUN_OPTIONS = (
 OPTION_ALIASES = {
     "retry": "use 'retries'",
     "max_retries": "use 'retries'",
-    "attempts": "use 'retries', which counts the tries after the first",
+    "attempts": "use 'retries', which does not count the first attempt",
     "max_retry_delay": "use 'max_delay', in seconds",
     "retry_delay": "use 'delay', in seconds",
     "retry_delay_seconds": "use 'delay', in seconds",

@@ -1,4 +1,4 @@
-"""Base class of DAG and Flow: run and draw a graph."""
+"""Class `Pipeline`: the base class of `DAG` and `Flow`, which runs and draws a graph."""
 
 from __future__ import annotations
 

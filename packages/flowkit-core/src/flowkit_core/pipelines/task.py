@@ -69,13 +69,13 @@ class Task(Vertex, Generic[P, R_co]):
     Args:
         func: the function, as ``task.func`` returns it. An ``async def`` function is awaited by pipelines.
         name: name of the task in results, logs and pictures; by default the name of the function.
-        retries: maximum number of tries after the first one failed, 0 or more.
+        retries: maximum number of retries, 0 or more.
         delay: seconds to wait before the first retry, 0 or more.
         backoff: factor from one wait to the next, 0 or more.
         when: a function that is called with arguments of the task before it runs: a parameter named like one of the
             task's gets that argument, and the other parameters without a default take the remaining arguments in order;
             a false result skips the task.
-        max_delay: longest wait between two tries, in seconds.
+        max_delay: longest wait between two attempts, in seconds.
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: which exceptions are retried: an exception class, a sequence of classes, or a function that is called
             with the exception and returns a bool; None means any :class:`Exception`.
@@ -221,7 +221,7 @@ class Task(Vertex, Generic[P, R_co]):
             given = [option for option in retry if retry[option] is not None]
             if given and "retries" not in retry:
                 idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
-                warn(f"task {name!r}: {idle}: add retries=..., the number of tries after the first")
+                warn(f"task {name!r}: {idle}: add retries=..., the maximum number of retries")
         when: Any = options.get("when")
         if when is not None:
             check_condition_type(name, when)
@@ -240,7 +240,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     @property
     def retries(self) -> int:
-        """Maximum number of tries after the first one failed."""
+        """Maximum number of retries."""
         return self.retry.retries
 
     @property
@@ -255,7 +255,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     @property
     def max_delay(self) -> float:
-        """Longest wait between two tries, in seconds."""
+        """Longest wait between two attempts, in seconds."""
         return self.retry.max_delay
 
     @property
@@ -436,7 +436,7 @@ class Task(Vertex, Generic[P, R_co]):
             attempt += 1
 
     def _pause(self, attempt: int, error: Exception) -> float | None:
-        """Return the seconds before the next try of a direct call; None if there is no further try."""
+        """Return the seconds before the next attempt of a direct call; None if there is none."""
         if attempt > self.retry.retries or not self.retry.applies_to(error, self.name):
             return None
         return self.retry.wait(attempt, own_random())
@@ -557,11 +557,11 @@ def task(
     Args:
         func: the function, if the decorator is written without parentheses.
         name: name of the task; this and all other options are those of :class:`Task`.
-        retries: maximum number of tries after the first one failed, 0 or more.
+        retries: maximum number of retries, 0 or more.
         delay: seconds to wait before the first retry, 0 or more.
         backoff: factor from one wait to the next, 0 or more.
         when: condition on the task's arguments; a false result skips the task.
-        max_delay: longest wait between two tries, in seconds.
+        max_delay: longest wait between two attempts, in seconds.
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: an exception class, several, or a function of the exception; None means any :class:`Exception`.
         trigger: required states of the upstream tasks.

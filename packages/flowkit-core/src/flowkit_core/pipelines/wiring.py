@@ -25,7 +25,10 @@ V = TypeVar("V", bound="Vertex")
 
 
 class DirectCalls:
-    """Whether a task of this process was called directly: if not, an empty list is not the result of a task."""
+    """Whether a task was called directly in this process.
+
+    If not, an empty operand is not reported as the result of such a call.
+    """
 
     made = False
 

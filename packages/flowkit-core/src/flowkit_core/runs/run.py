@@ -44,18 +44,18 @@ _NO_NODES: tuple[Node, ...] = ()
 
 
 class Run:
-    """One execution of a graph. It decides what runs, in which order, and with which outcome, for every executor.
+    """One execution of a graph. It decides which nodes run, when they are ready and how they end, for every executor.
 
-    An executor drives it with three verbs:
+    Of several ready nodes, the ready queue of a lane decides which one starts first. An executor calls these methods:
 
     * :meth:`start` returns the nodes that are ready first.
     * :meth:`call` returns the call of a ready node, or an :class:`Outcome` if the node ends without being called.
-      :meth:`mark_started` is called when the call starts.
+    * :meth:`mark_started` records that the call starts.
     * :meth:`finish` takes the result of a call, or an :class:`Outcome`, and returns the nodes that are ready now, or a
       :class:`Retry`.
 
-    Each node passes through ``call`` and ``finish`` once per attempt, whatever its state in the end. :meth:`cancel`
-    and :meth:`abandon` end a run early. All methods may be called from any thread.
+    Each node passes through ``call`` and ``finish`` once per attempt, whatever its state in the end. :meth:`cancel` and
+    :meth:`abandon` end a run early. All methods may be called from any thread.
 
     While every node has succeeded, and nothing must be recorded or reported per task, the run is on the *fast path*:
     simple nodes need no check, no lock and no event, and a :class:`Worker` runs them in one loop.
@@ -73,16 +73,15 @@ class Run:
     Attributes:
         graph: the graph.
         state: states and results by node index.
-        params: see above.
-        fail_fast: see above.
+        params, fail_fast, run_id: see above.
         grace: see above; lanes apply it.
-        run_id: see above.
         phase: how far the run has been stopped, a constant of :class:`Phase`.
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
         events: passes events to the observers.
         report: facts for the error message.
-        fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: there are no params, no
-            recorder and no observers of tasks, the run is not stopping, and no task was skipped or has failed.
+        fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: no parameter of a simple node
+            is given, results are not recorded, no observer receives starts or successes, there are no handles, the run
+            is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
         on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
@@ -208,7 +207,7 @@ class Run:
 
         Args:
             node: the node.
-            already: whether the call has started elsewhere in any case.
+            already: whether the worker has started the call, so that it cannot be prevented.
         """
         if not self.has_task_observers and self.phase == Phase.RUNNING and not self.state.retry_of:
             return None

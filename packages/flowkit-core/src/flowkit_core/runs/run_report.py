@@ -1,4 +1,4 @@
-"""Class `RunReport`: the error that a run raises, and its notes on what became of the other tasks."""
+"""Class `RunReport`: the error that a run raises, and its notes on how the other tasks ended."""
 
 from __future__ import annotations
 

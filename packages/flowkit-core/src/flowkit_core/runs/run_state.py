@@ -1,4 +1,4 @@
-"""State of one run, by node index, and its summary."""
+"""Class `RunState`: values and states of the nodes of one run; class `RunSummary`: what its results keep."""
 
 from __future__ import annotations
 

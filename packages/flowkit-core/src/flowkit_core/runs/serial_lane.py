@@ -63,7 +63,7 @@ class SerialLane:
             self._wake_up.wait(timers.wait() if timers else None)
 
     def wake(self) -> None:
-        """Look again at the state of the run."""
+        """Make the loop check whether the run is over."""
         self._wake_up.set()
 
     def stop(self, *, end_calls: bool) -> None:

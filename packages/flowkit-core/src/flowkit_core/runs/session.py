@@ -83,7 +83,7 @@ class Lane(Protocol):
         """Run nodes in the calling thread until ``session.is_over``. Called once, if ``has_loop``."""
 
     def wake(self) -> None:
-        """Look again at the state of the run: it is over, or another lane has changed its phase."""
+        """Make the loop of this lane check whether the run is over or stopping."""
 
     def stop(self, *, end_calls: bool) -> None:
         """Stop early, because a task has failed: start no more calls, except those of clean-up tasks.
@@ -254,7 +254,7 @@ class Session:
         self.wake_all()
 
     def wake_all(self) -> None:
-        """Have every lane look whether the run is over."""
+        """Wake every lane, so that it checks whether the run is over."""
         self._clock.set()
         for lane in self._lanes:
             lane.wake()

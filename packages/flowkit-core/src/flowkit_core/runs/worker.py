@@ -57,7 +57,7 @@ class Worker:
         self._context = context
 
     def run_node(self, node: Node) -> Sequence[Node] | Retry:
-        """Run one attempt of a ready node, with its condition and its cache, and hand the outcome to the run.
+        """Run one attempt of a ready node, with its condition and its cache, and pass the outcome to the run.
 
         Returns:
             What :meth:`Run.finish` returns.

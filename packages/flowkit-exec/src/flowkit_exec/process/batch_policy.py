@@ -7,7 +7,8 @@ SECONDS_AHEAD = 2e-3
 MAX_FIRST_BATCH = 64
 """Maximum number of calls that an idle worker is given at once, and any worker as long as no duration is known."""
 SHORT_TASK = 5e-3
-"""Seconds per task up to which a worker is given the next call ahead: waiting for it would take a tenth of that."""
+"""Seconds per task up to which a worker is given the next call ahead: a worker waits up to a tenth of this time for a
+call."""
 LONG_TASK = 1e-3
 """Seconds per task from which tasks start in order of their critical path."""
 STALL_AFTER = 1e-3

@@ -1,4 +1,4 @@
-"""Class `CallSender`: from ready nodes to frames with batches of calls."""
+"""Class `CallSender`: sends workers the calls of ready nodes, in frames with batches of calls."""
 
 from __future__ import annotations
 

@@ -47,8 +47,9 @@ if TYPE_CHECKING:
             """Keep an idle worker for the next run."""
 
 
-GRACE = 0.5
-"""Seconds that running tasks have to end by themselves when a run is stopped."""
+KILL_AFTER = 0.5
+"""Seconds after which workers are killed: when a task has raised SystemExit, after an interrupt, and when a worker that
+has closed its connection does not exit."""
 STARTUP_TIMEOUT = 60.0
 """Seconds a worker may take to report READY."""
 MAX_FAILED_STARTS = 3
@@ -69,7 +70,7 @@ class ProcessDriver:
     and are withdrawn when the run stops or the worker dies. A worker that dies fails only the task that it was running.
 
     Args:
-        pool: the executor, which lends warm workers.
+        pool: the executor, which provides warm workers.
     """
 
     has_loop = may_fork = True
@@ -311,7 +312,7 @@ class ProcessDriver:
         return None
 
     def _add_worker(self) -> bool:
-        """Take a warm worker or start one; return False, and keep to the workers that there are, if that fails."""
+        """Take a warm worker or start one; if that fails, limit the run to the existing workers and return False."""
         forked_functions = self._functions.forked_functions
         try:
             if forked_functions is not None and not fork_is_safe():
@@ -358,7 +359,7 @@ class ProcessDriver:
         """Withdraw the calls that have not started; after SystemExit, running tasks get a grace period."""
         self._is_stopped = True
         if self._run.exiting:
-            self._kill_at = monotonic() + GRACE
+            self._kill_at = monotonic() + KILL_AFTER
         for worker in self._workers:
             self._schedule.withdraw(worker)
 
@@ -377,7 +378,7 @@ class ProcessDriver:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""
         if worker not in self._workers:
             return
-        code = worker.exit_code(GRACE)  # None if it lives, and has only closed its connection; or if it is unknown
+        code = worker.exit_code(KILL_AFTER)  # None if it lives, and has only closed its connection; or if it is unknown
         running = self._remove_and_collect(worker)
         if not running:
             if worker.is_ready:
@@ -393,7 +394,7 @@ class ProcessDriver:
     def _on_failed_start(self, worker: WorkerHandle, why: str) -> None:
         """Count a worker that ended before it ran a task; no task has caused that, so none fails.
 
-        If it goes on, the run continues with the workers that there are. If there are none, it is aborted.
+        If it goes on, the run is limited to the existing workers. If there are none, it is aborted.
         """
         self._failed_starts += 1
         is_killed = not why and signal_name(worker.exitcode) in ("SIGKILL", "SIGTERM")
@@ -416,7 +417,7 @@ class ProcessDriver:
         try:
             if kill:
                 worker.kill()
-            worker.exit_code(GRACE)
+            worker.exit_code(KILL_AFTER)
             worker.receive()
             self._read_frames(worker)  # what it had sent counts
             self._schedule.withdraw(worker)
@@ -439,7 +440,7 @@ class ProcessDriver:
         for worker in self._workers:
             self._schedule.withdraw(worker)
             self._read_frames(worker)
-        until = monotonic() + GRACE
+        until = monotonic() + KILL_AFTER
         while any(worker.held for worker in self._workers) and monotonic() < until:
             self._poll_workers(max(0.0, until - monotonic()))
 
@@ -460,7 +461,7 @@ class ProcessDriver:
             for worker in busy:  # all of them, before waiting for one
                 worker.kill()
             if self._run.cancelled:
-                shut_down_all(idle, GRACE)
+                shut_down_all(idle, KILL_AFTER)
             elif self._functions.forked_functions is not None:
                 shut_down_all(idle)
             while idle:

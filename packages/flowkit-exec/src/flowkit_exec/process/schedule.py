@@ -49,7 +49,7 @@ class Schedule:
         self.foreign = frozenset() if session.has_one_lane else frozenset(range(len(run.graph.nodes))).difference(own)
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
-        """Hand an outcome to the run, and queue the nodes that are ready for it."""
+        """Pass an outcome to the run, and queue the nodes that are ready for it."""
         after = self._run.finish(node, outcome, seconds)
         if isinstance(after, Retry):
             self.timers.add(after)

@@ -4,7 +4,8 @@ Each worker takes ready nodes from one queue, and adds the nodes that become rea
 others and no event is signaled per task, so a task costs less than a microsecond. Helper threads are started and woken
 only where they are of use:
 
-* a worker that has spent more than `SLOW_TASK` on one task, while others wait, adds as many workers as there are nodes;
+* a worker that has spent more than `SLOW_TASK` on one task, while others wait, adds a worker; if the task took more
+  than `LONG_TASK`, it adds as many workers as nodes wait;
 * the watchdog, a thread that runs no tasks, looks at the queue from time to time. If the same node is still first, all
   workers are busy with long tasks, and it adds more. `watchdog.PollInterval` says how often it looks.
 """
@@ -24,7 +25,7 @@ from flowkit_exec.ready_queue import ReadyQueue
 
 from .watchdog import PollInterval
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextvars import Context
@@ -35,8 +36,9 @@ SLOW_TASK = 50e-6
 """Seconds from which a task is worth starting another worker for those that wait."""
 LONG_TASK = 1e-3
 """Seconds from which tasks start in order of their critical path."""
-GRACE = 2.0
-"""Seconds that running tasks have to end when the run is interrupted; nothing can stop a thread."""
+ABANDON_AFTER = 2.0
+"""Seconds after which running tasks are abandoned, because nothing can stop a thread: after an interrupt, or when a
+task has raised SystemExit."""
 
 
 class _ThreadWorker(WakeUp):
@@ -152,12 +154,12 @@ class ThreadDriver:
         self._route = None  # it refers to this object
         with self._lock:
             self._finish_locked()
-        until = self._exit_deadline or monotonic() + GRACE
+        until = self._exit_deadline or monotonic() + ABANDON_AFTER
         for worker in self._helpers:
             if worker.thread is not None and worker.thread.is_alive():
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._watchdog is not None:
-            self._watchdog_running.acquire(timeout=GRACE)  # it runs no user code, so it ends at once
+            self._watchdog_running.acquire(timeout=ABANDON_AFTER)  # it runs no user code, so it ends at once
         if not self._run.cancelled:
             return ()
         return [node for worker in (self._leader, *self._helpers) if (node := worker.runner.node) is not None]
@@ -206,7 +208,7 @@ class ThreadDriver:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        """End the run because of an error of a helper or the watchdog, which `drive` raises."""
+        """End the run because of an error of a helper or the watchdog, which `work` raises."""
         self._error = error
         self._run.cancel("a worker thread failed")
         with self._lock:
@@ -236,12 +238,23 @@ class ThreadDriver:
     def _on_slow_task(self, seconds: float) -> float | None:
         """After a task, add workers for the nodes that wait.
 
+        The effect depends on the duration of the task:
+
+        * up to `SLOW_TASK`: the watchdog is started if nodes wait; until it runs, this is called after every task;
+        * up to `LONG_TASK`: one worker is added;
+        * longer: a worker is added for each node that waits. After the second long task in a row, the queue is ordered
+          by height.
+
+        For example, the tasks of a thread take 0.01, 0.2, 5 and 5 ms while ten nodes wait. The watchdog starts after
+        the first task, one worker is added after the second, the others after the third; after the fourth, the queue is
+        ordered.
+
         Args:
             seconds: duration of the task.
 
         Returns:
-            The duration from which this is to be called again; None after two long tasks in a row, after which the
-            queue is ordered by height.
+            The duration from which this is to be called again, -1.0 for every task; None after the queue was ordered,
+            so that the loop takes its next node from it.
         """
         surplus = len(self._ready) - 1  # this worker takes one itself
         if seconds <= SLOW_TASK:
@@ -362,7 +375,7 @@ class ThreadDriver:
     def _has_expired_locked(self) -> bool:
         """Return whether the grace period of running tasks has ended, and no clean-up task is running."""
         if self._exit_deadline is None:
-            self._exit_deadline = monotonic() + GRACE
+            self._exit_deadline = monotonic() + ABANDON_AFTER
         return monotonic() >= self._exit_deadline and not self._run.cleanup_running
 
     # ---- adding workers, retries and the end ---------------------------------------------------------------------
@@ -380,7 +393,7 @@ class ThreadDriver:
             self._start_watchdog_locked()
 
     def _start_helper_locked(self) -> bool:
-        """Start a helper; return False, and keep to the threads that there are, if the system cannot start more."""
+        """Start a helper; if that fails, limit the run to the existing threads and return False."""
         worker = _ThreadWorker(self._run, self._context)
         name = f"flowkit-{len(self._helpers) + 1}"
         worker.thread = Thread(target=self._run_helper, args=(worker,), name=name, daemon=True)

@@ -1,4 +1,4 @@
-"""Class `ThreadExecutor`."""
+"""Class `ThreadExecutor`: an executor that runs tasks in threads of this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flowkit_exec.processors import available_processors
 
 from .driver import ThreadDriver
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flowkit_core import Run
 

@@ -1,8 +1,8 @@
-"""Class `PollInterval`: the intervals of the watchdog thread."""
+"""Class `PollInterval`: how long the watchdog thread sleeps between two looks at the ready queue."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # what type checkers take for true; importing typing for it would cost 5 ms
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flowkit_core import Node
 

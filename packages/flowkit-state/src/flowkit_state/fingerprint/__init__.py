@@ -83,7 +83,7 @@ def _code_component(function: object) -> dict[str, str] | None:
 
 
 def initial_components(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the components of `function` with lists and objects as they were when this process first saw them."""
+    """Return the components of `function`, with lists and objects as at their first fingerprint in this process."""
     return components(function, RECORDED, missed=missed)
 
 

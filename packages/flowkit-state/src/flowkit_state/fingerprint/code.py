@@ -112,7 +112,9 @@ def syntax(function: Function) -> str:
             for name, field in reversed(_fields(value, in_class)):
                 todo += (field, inside), (_Text(f" {name}="), False)
         else:
-            out.append(f" {hex(value) if type(value) is int else ascii(value)}")  # `repr` refuses huge integers
+            out.append(
+                f" {hex(value) if type(value) is int else ascii(value)}"
+            )  # `repr` raises ValueError for huge integers
     return "".join(out)
 
 
@@ -320,7 +322,7 @@ def _literal(value: object) -> object:
     if type(value) is tuple:
         return tuple(map(_literal, value))
     if type(value) is int:
-        return ["int", hex(value)]  # `repr` refuses huge integers
+        return ["int", hex(value)]  # `repr` raises ValueError for huge integers
     if type(value) is frozenset:
         return ["frozenset", *sorted(repr(_literal(item)) for item in value)]
     return value

@@ -1,4 +1,6 @@
-"""Collects the components of a fingerprint: functions, the code of the project that they use, values and packages.
+"""Class `DependencyCollector`: collects the components of a fingerprint.
+
+Components are functions, the code of the project that they use, values, and versions of packages.
 
 Each component is a digest of one thing alone. A reference to another component is digested as the label of that, so the
 difference of two fingerprints shows what has changed.
@@ -14,7 +16,7 @@ from types import FunctionType, ModuleType
 from flowkit_state.errors import UnsupportedValueError
 from flowkit_state.fingerprint.class_members import members
 from flowkit_state.fingerprint.code import analyze
-from flowkit_state.fingerprint.name_resolution import UNSET, Scope, attribute, is_a, public_name, unwrapped
+from flowkit_state.fingerprint.name_resolution import UNSET, VisibleNames, attribute, is_a, public_name, unwrapped
 from flowkit_state.fingerprint.policy import CONSTANTS, INPUTS, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code, of_module
 from flowkit_state.fingerprint.stdlib_types import is_options
@@ -182,34 +184,34 @@ class DependencyCollector:
     def _describe(self, label: str, thing: Any) -> str:
         kind, _, owner = label.partition(" ")
         if kind == "function":
-            scope = Scope(thing, owner)
-            foreign = of_code(thing.__code__.co_filename, scope.globals.get("__name__"))
-            return self._function(scope) if foreign is None else self._wrapper(scope, is_standard=not foreign)
+            visible = VisibleNames(thing, owner)
+            foreign = of_code(thing.__code__.co_filename, visible.globals.get("__name__"))
+            return self._function(visible) if foreign is None else self._wrapper(visible, is_standard=not foreign)
         return self._class(owner, thing) if kind == "class" else self._module(thing)
 
-    def _function(self, scope: Scope) -> str:
-        function = scope.function
-        known = analyze(function.__code__, scope.globals)
+    def _function(self, visible: VisibleNames) -> str:
+        function = visible.function
+        known = analyze(function.__code__, visible.globals)
         if not known.has_source:
             self._components["python"] = PYTHON
-        self._add_changes(known, scope)
-        bound = [[".".join(path[1:]), label] for path in known.loads for label in self._follow(path, scope)]
+        self._add_changes(known, visible)
+        bound = [[".".join(path[1:]), label] for path in known.loads for label in self._follow(path, visible)]
         for path in known.loads:
-            self._add_change_by_method(path, scope)
+            self._add_change_by_method(path, visible)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         defaults = dict(zip(names[::-1], (function.__defaults__ or ())[::-1]))
         for name, value in (defaults | (function.__kwdefaults__ or {})).items():
-            bound.append([name, self._bind(value, f"default {name} of {scope.owner}", (id(function), name))])
+            bound.append([name, self._bind(value, f"default {name} of {visible.owner}", (id(function), name))])
         return digest(known.digest, bound) if bound else known.digest
 
-    def _wrapper(self, scope: Scope, *, is_standard: bool) -> str:
+    def _wrapper(self, visible: VisibleNames, *, is_standard: bool) -> str:
         """Describe a function of a package by its closure: the function that it wraps, and options."""
-        registry = getattr(scope.function, "registry", None)
+        registry = getattr(visible.function, "registry", None)
         if is_standard and registry is not None:  # of functools.singledispatch, whose closure also has caches
-            return digest(self._bind(registry, f"registry of {scope.owner}", (id(scope.function), "registry")))
+            return digest(self._bind(registry, f"registry of {visible.owner}", (id(visible.function), "registry")))
         bound = []
-        for name in scope.cells:
-            found = scope.start(("cell", name))
+        for name in visible.cells:
+            found = visible.start(("cell", name))
             if found is not None:
                 bound.append([name, self._bind(*found, policy=VERSIONED if is_standard else None)])
         return digest(bound)
@@ -233,12 +235,13 @@ class DependencyCollector:
 
     # Names
 
-    def _follow(self, path: Path, scope: Scope) -> Iterator[str]:
+    def _follow(self, path: Path, visible: VisibleNames) -> Iterator[str]:
         """Yield the labels of the values of a path: an attribute of a module, or the object that the path begins with.
 
-        Of a parsed command line it is one option: a resume may have others, such as `--verbose`.
+        For an argparse.Namespace, only the option that the code reads is a component, so that other options do not
+        change the fingerprint.
         """
-        found = scope.start(path)
+        found = visible.start(path)
         if found is None or found[2] in self._rebound:  # the function's own variable may not exist yet
             return
         value, label, slot = found
@@ -265,13 +268,13 @@ class DependencyCollector:
             label = f"constant {bound.partition(' ')[2]}.{rest[0]}"
             yield self._bind(vars(value)[rest[0]], label, (id(value), rest[0]))
 
-    def _add_changes(self, known: CodeAnalysis, scope: Scope) -> None:
+    def _add_changes(self, known: CodeAnalysis, visible: VisibleNames) -> None:
         """Note what code changes, because that is state of the program and not an input."""
         for path in known.rebinds:
             if len(path) == 2:
-                self._rebound.add(scope.slot(path))
+                self._rebound.add(visible.slot(path))
                 continue
-            holder = scope.value(path[:-1])
+            holder = visible.value(path[:-1])
             if is_a(holder, ModuleType):
                 self._rebound.add((id(vars(holder)), path[-1]))
             elif is_a(holder, (type, FunctionType)):
@@ -279,12 +282,12 @@ class DependencyCollector:
             else:
                 self._add_changed(holder)
         for path in known.changes:
-            self._add_changed(scope.value(path))
+            self._add_changed(visible.value(path))
 
-    def _add_change_by_method(self, path: Path, scope: Scope) -> None:
+    def _add_change_by_method(self, path: Path, visible: VisibleNames) -> None:
         """Note that an object of the project is state if code uses a method of it that changes something."""
         if len(path) > 2:
-            holder = scope.value(path[:-1])
+            holder = visible.value(path[:-1])
             if holder is not UNSET and not is_a(holder, _IMMUTABLE) and of_module(type(holder).__module__) is None:
                 method = unwrapped(attribute(type(holder), path[-1]))
                 if is_a(method, FunctionType) and analyze(method.__code__, method.__globals__).alters:

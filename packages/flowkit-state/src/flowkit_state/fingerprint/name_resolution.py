@@ -1,4 +1,4 @@
-"""Resolution of names to objects, as the interpreter does it, but without running code of the objects."""
+"""Class `VisibleNames`: resolves names to objects as the interpreter does, but without running code of the objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODULE_METADATA = frozenset(["__name__", "__doc__", "__package__", "__spec__", 
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "<unset>"})()
 
 
-class Scope:
+class VisibleNames:
     """The variables that are visible in a function."""
 
     __slots__ = ("cells", "function", "globals", "owner")

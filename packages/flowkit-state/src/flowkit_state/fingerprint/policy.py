@@ -1,4 +1,4 @@
-"""How strictly values are compared."""
+"""Class `Policy`: how strictly a fingerprint compares values, and the policies that are used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class Policy:
 
     Attributes:
         accepts_opaque: whether a value without comparable content counts by its type, instead of being refused.
-        snapshot_mutable: whether lists and objects count as they were when this process first saw them.
+        snapshot_mutable: whether lists and objects count as they were at their first fingerprint in this process.
         records_misses: whether values that count by their type alone are recorded.
         data_only: whether objects that may be handles, such as instances of a class that is not a dataclass, are
             refused although their attributes can be compared.

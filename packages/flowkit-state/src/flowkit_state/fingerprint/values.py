@@ -1,5 +1,9 @@
 """The content of a value as a JSON tree, the same in every process. Code in it is represented by its label.
 
+A list, tuple or dict of values without parts, the most frequent content, is encoded in one step: `{"list": [...]}`. Any
+other list becomes `{"kind": "list", "items": [...]}`, one step per item, because items may be nested deeply. Equal
+values have the same encoding: which of the two it is depends on the items alone.
+
 More types are supported than in a store, because nothing is restored: cycles, subclasses, partial functions. A value
 whose content cannot be compared is refused or counts by its type, as the `Policy` says.
 """
@@ -70,7 +74,7 @@ class ValueEncoder:
         refer: returns the label of a function, a class or a module, and adds it to the components; None for any other
             value.
         note: is called with the package that a value belongs to.
-        changed: addresses of objects that count as they were when this process first saw them.
+        changed: addresses of objects that count as they were at their first fingerprint in this process.
         own: the user's serializers. The output of a serializer is the content of the value.
 
     Attributes:
@@ -328,9 +332,9 @@ _snapshots_lock = Lock()
 
 
 def first_seen(value: object, name: str | None, found: Any) -> Any:
-    """Return what was `found` in `value`, in its attribute `name` if that is given, when this was first called for it.
+    """Return the content of `value` (or of its attribute `name`) as it was at the first call for it.
 
-    Of the values that were looked at last; for any other this is the first look.
+    `found` is stored if this is the first call. Only the last 1024 values are kept.
     """
     with _snapshots_lock:
         known = _snapshots.pop((id(value), name), (value, found))

@@ -1,4 +1,4 @@
-"""`Serializer`: the protocol of the objects that `StateManager(serializer=...)` takes for additional types."""
+"""Protocol `Serializer`: the protocol of the objects that `StateManager(serializer=...)` takes for additional types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Serialization`: converts values to what a store keeps, JSON text or the bytes of a pickle, and back."""
+"""Class `Serialization`: converts values to what a store keeps, JSON text or the bytes of a pickle, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`BlobStore`: content-addressed files next to a database, for large values."""
+"""Class `BlobStore`: content-addressed files next to a database, for large values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DatabaseFile`: creates, opens, migrates and checks the SQLite file of a store."""
+"""Class `DatabaseFile`: creates, opens, migrates and checks the SQLite file of a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`JSONStore`: entries in memory and in a JSON file, which is replaced at every change.
+"""Class `JSONStore`: entries in memory and in a JSON file, which is replaced at every change.
 
 Readers take no lock, because a file that is only ever replaced is always complete. A writer locks the file, reads the
 changes of other processes, and replaces the file. A batch does that once for several changes.

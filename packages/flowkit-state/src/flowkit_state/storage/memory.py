@@ -1,4 +1,4 @@
-"""`MemoryStore`: entries in a dictionary with a lock."""
+"""Class `MemoryStore`: entries in a dictionary with a lock."""
 
 from __future__ import annotations
 

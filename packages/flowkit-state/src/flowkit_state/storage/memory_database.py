@@ -1,4 +1,4 @@
-"""`MemoryDatabase`: the tables of runs in the memory of this process."""
+"""Class `MemoryDatabase`: the tables of runs in the memory of this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`SQLiteStore`: entries and runs in a SQLite database with a write-ahead log, one connection per thread."""
+"""Class `SQLiteStore`: entries and runs in a SQLite database with a write-ahead log, one connection per thread."""
 
 from __future__ import annotations
 
