@@ -29,10 +29,10 @@ pytestmark = pytest.mark.slow
 def test_run_continues_with_fewer_workers_if_no_more_can_start(executor):
     real, started = process_driver.WorkerHandle, []
 
-    def scarce(functions=None):
+    def scarce(functions=None, options=None):
         if started:
             raise ExecutorError("no worker process could be started (Too many open files): use fewer max_workers")
-        started.append(real(functions))
+        started.append(real(functions, options))
         return started[-1]
 
     process_driver.WorkerHandle = scarce
@@ -136,8 +136,10 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
     )
     program.chmod(0o755)
 
-    def watched(functions=None):  # the timeout is short for workers that do not respond, and only once they run
-        child = real(functions)
+    def watched(
+        functions=None, options=None
+    ):  # the timeout is short for workers that do not respond, and only once they run
+        child = real(functions, options)
         made.append(child.pid)
         until(lambda: starts.stat().st_size == len(made))
         process_driver.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else startup_timeout

@@ -63,8 +63,9 @@ def test_fork_right_after_threads_have_ended(script):
 
 def test_fork_is_refused_after_a_condition_has_started_a_thread(script):
     source = """
-    import os, threading
+    import os, sys, threading
     from flowkit_core import DAG, ExecutorError, Task
+    sys.modules["cloudpickle"] = None
     done = threading.Event()
     start = Task(lambda: None, name="start")
     def condition(_):

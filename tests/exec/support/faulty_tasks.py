@@ -97,6 +97,10 @@ def mortal(tries, deaths):
     return number
 
 
+def interpreter():
+    return sys.executable
+
+
 def pid(*_args):
     return os.getpid()
 

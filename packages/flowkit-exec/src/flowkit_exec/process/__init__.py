@@ -27,6 +27,7 @@ Modules, from the entry point down:
 * `executor`: `ProcessExecutor`, its options and warm workers.
 * `driver`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
+* `worker_options`: the options of workers, and the check of their interpreter.
 * `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.
 * `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
 * `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in

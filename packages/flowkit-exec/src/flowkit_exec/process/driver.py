@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import sys
 from contextlib import suppress
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from flowkit_core import Node, Run
     from flowkit_core.runs.session import Session
 
+    from .worker_options import Initializer, WorkerOptions
+
     class Pool(Protocol):
         """What a driver needs of the executor."""
 
         max_workers: int
+        options: WorkerOptions
         generation: int
 
         def function_number(self, func: Any = None, reference: Any = None) -> int:
@@ -111,7 +115,15 @@ class ProcessDriver:
         self._by_descriptor: dict[int, WorkerHandle] = {}
         nodes = session.nodes(self)
         self._functions = FunctionTable(run.graph, nodes, pool.function_number)
-        self._surroundings = _surroundings_of(run)
+        self._surroundings = _surroundings_of(run, pool.options.env)
+        self._initializer: Initializer | None = None
+        if self._functions.forked_functions is None:
+            self._initializer = pool.options.pickled_initializer()
+        elif (initializer := pool.options.forked_initializer()) is not None:
+            self._functions.forked_functions[0] = initializer
+            self._initializer = "fork", None, pickle.dumps(())
+        self._max_tasks = pool.options.max_tasks
+        self._retired: list[WorkerHandle] = []  # have run max_tasks, and are ending
         if self._surroundings["cwd"] is None and self._functions.forked_functions is None:
             raise ExecutorError(
                 "the current folder of this process was removed, so no worker process can enter it: change to "
@@ -236,6 +248,8 @@ class ProcessDriver:
             self._read_frames(worker)
             if not is_open or worker.pidfd in descriptors:
                 self._on_exit(worker)
+            elif self._max_tasks is not None and worker.tasks_done >= self._max_tasks and not worker.held:
+                self._retire(worker)
             elif worker.has_discarded_calls and not any(worker.held.values()):
                 self._remove_and_collect(worker, kill=True)  # it still runs a task whose outcome is discarded
         self._check_workers(has_events=bool(events))
@@ -264,6 +278,7 @@ class ProcessDriver:
         """Handle the frames of a worker, and adapt the batch policy to the durations of its tasks."""
         tasks, seconds = self._reader.read(worker)
         if tasks:
+            worker.tasks_done += tasks
             self._failed_starts = 0
             worker.busy_since = monotonic()
             self._policy.observe(tasks, seconds)
@@ -287,6 +302,8 @@ class ProcessDriver:
             share = share or -(-len(ready) // (1 if worker is self._hot_worker else len(self._workers)))
             depth = min(self._policy.depth(), worker.max_calls)
             size = self._policy.batch_size(len(worker.held), depth)
+            if self._max_tasks is not None:  # one ready node at a time: the chain after it counts, too
+                depth, size = min(depth, self._max_tasks - worker.tasks_done), 1
             if not worker.held:
                 worker.busy_since = monotonic()
             self._sender.send_calls(worker, min(size, share), depth)
@@ -294,6 +311,8 @@ class ProcessDriver:
     def _next_worker(self) -> WorkerHandle | None:
         """Return the worker that gets the next calls, a new one if all are busy; None if all hold enough."""
         candidates = [worker for worker in self._workers if not worker.has_unsent]  # the others have enough to read
+        if (most := self._max_tasks) is not None:
+            candidates = [worker for worker in candidates if worker.tasks_done + len(worker.held) < most]
         depth = self._policy.depth()
         if (hot := self._hot_worker) in candidates and len(hot.held) <= min(depth, hot.max_calls) // 2:
             return hot
@@ -302,11 +321,15 @@ class ProcessDriver:
             return best
         count = len(self._workers)
         if count < self._max_workers and (not self._may_start_at or monotonic() >= self._may_start_at):
-            for _ in range(min(self._max_workers - count, len(self._ready))):
+            most = min(self._max_workers - count, len(self._ready))
+            if self._functions.forked_functions is None and not self._pool.options.is_verified():
+                most = 0 if count else 1  # nothing else is started before one has shown that it runs a worker
+            for _ in range(most):
                 if not self._add_worker():
                     break
             else:
-                return self._workers[count]
+                if most:
+                    return self._workers[count]
         if best is not None and len(best.held) <= min(depth, best.max_calls) // 2:
             return best
         return None
@@ -323,14 +346,14 @@ class ProcessDriver:
                 )
             worker = self._pool.take_warm_worker() if forked_functions is None else None
             if worker is None:
-                generation, worker = self._pool.generation, WorkerHandle(forked_functions)
+                generation, worker = self._pool.generation, WorkerHandle(forked_functions, self._pool.options)
                 worker.generation = generation
         except ExecutorError:
             if not self._workers:
                 raise
             self._max_workers = len(self._workers)
             return False
-        worker.begin_run(self._surroundings)
+        worker.begin_run(self._surroundings, self._initializer)
         self._workers.append(worker)
         for descriptor, events in (
             (worker.outcomes, select.POLLIN),
@@ -352,6 +375,17 @@ class ProcessDriver:
     def _leave_hot_mode(self) -> None:
         self._hot_worker = None
         self._policy.cool_down()
+
+    def _retire(self, worker: WorkerHandle) -> None:
+        """Have a worker end that has run as many tasks as it may; another one is started when needed."""
+        self._remove(worker)
+        worker.request_exit()
+        self._retired.append(worker)
+        for other in [other for other in self._retired if other.has_exited()]:
+            self._retired.remove(other)
+            shut_down_all([other])
+        if len(self._retired) > self._max_workers:  # they do not end as fast as others are started
+            shut_down_all([self._retired.pop(0)])
 
     # ---- stopping, and workers that end --------------------------------------------------------------------------
 
@@ -397,6 +431,9 @@ class ProcessDriver:
         If it goes on, the run is limited to the existing workers. If there are none, it is aborted.
         """
         self._failed_starts += 1
+        is_unverified = self._functions.forked_functions is None and not self._pool.options.is_verified()
+        if is_unverified and not worker.is_ready and not why and (worker.exitcode or 0) >= 0:
+            raise worker.not_an_interpreter(worker.describe_exit())
         is_killed = not why and signal_name(worker.exitcode) in ("SIGKILL", "SIGTERM")
         if self._failed_starts < (MAX_KILLED_STARTS if is_killed else MAX_FAILED_STARTS):
             if is_killed:
@@ -466,15 +503,23 @@ class ProcessDriver:
                 shut_down_all(idle)
             while idle:
                 self._pool.return_worker(idle.pop())
+            shut_down_all(self._retired)
         finally:
-            for worker in (*busy, *idle):
+            for worker in (*busy, *idle, *self._retired):
                 worker.kill_and_release()
             self._segments.close()
         return [node for worker in busy for node in self._schedule.ready_nodes_of(worker)]
 
 
-def _surroundings_of(run: Run) -> dict[str, Any]:
-    """Return what a worker must know of this process and the run, for the frame RUN."""
+def _surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
+    """Return what a worker must know of this process and the run, for the frame RUN.
+
+    Args:
+        run: the run.
+        env: environment variables that workers have in addition to those of this process.
+    """
+    depth = {os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)}
+    at_start = _initial_environment.captured
     log_levels = {}
     if "logging" in sys.modules:
         from .log_forwarding import configured_levels
@@ -484,9 +529,9 @@ def _surroundings_of(run: Run) -> dict[str, Any]:
         "reports_starts": run.has_task_observers,
         "cwd": protocol.current_folder(),
         "path": import_path(),
-        "environment": {**protocol.environment(), os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)},
+        "environment": {**protocol.environment(), **env, **depth},
         "argv": list(sys.argv),
-        "at_start": _initial_environment.captured,
+        "at_start": {**at_start, "environment": {**at_start["environment"], **env}},
         "run_line": run_line(),
         "log_levels": log_levels,
         "fail_fast": run.fail_fast,

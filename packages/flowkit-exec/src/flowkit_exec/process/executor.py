@@ -12,7 +12,12 @@ from flowkit_core.executor import checked_workers
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 
+from .worker_options import WorkerOptions
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from os import PathLike
+
     from flowkit_core import Run
 
     from .driver import ProcessDriver
@@ -33,10 +38,18 @@ class ProcessExecutor:
     Args:
         max_workers: maximum number of processes, 1 or more; None means the number of processors available to this
             process.
+        python: path of the Python interpreter that workers run, which must be of the same version; None means
+            ``sys.executable``.
+        env: environment variables of the workers, in addition to those of this process.
+        initializer: function that is called in each worker before its first task. If it raises, the run ends with an
+            ``ExecutorError``.
+        initargs: arguments of the initializer.
+        max_tasks_per_worker: number of tasks after which a worker is replaced; None means that it is not.
+        idle_timeout: seconds after which a worker that is kept between runs ends; None means that it does not.
 
     Raises:
-        TypeError: ``max_workers`` is not an integer.
-        ValueError: it is less than 1.
+        TypeError: an option has the wrong type.
+        ValueError: the value of an option is not allowed, for example ``max_workers`` less than 1.
         ExecutorError: the system is not a POSIX system.
 
     Examples:
@@ -51,8 +64,19 @@ class ProcessExecutor:
 
     name = "process"
 
-    def __init__(self, max_workers: int | None = None) -> None:
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        python: str | PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        max_tasks_per_worker: int | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
         self.max_workers = checked_workers(max_workers) or available_processors()
+        self.options = WorkerOptions(python, env, initializer, initargs, max_tasks_per_worker, idle_timeout)
         try:
             # imported here, not in a run: a signal handler that runs during an import may use the executor
             from .driver import ProcessDriver
@@ -149,6 +173,7 @@ class ProcessExecutor:
         """Keep an idle worker for the next run."""
         with self._lock:
             if not self._closed and len(self._idle) < self.max_workers and worker.generation == self.generation:
+                worker.end_run()
                 self._idle.append(worker)
                 return
         self._shut_down_all([worker])

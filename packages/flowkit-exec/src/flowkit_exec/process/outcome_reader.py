@@ -74,12 +74,20 @@ class OutcomeReader:
     def _handle_frame(self, worker: WorkerHandle, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         """Handle a frame of any kind but VALUE."""
         if kind == protocol.READY:
-            worker.is_ready = True
+            worker.verify(payload.decode())
         elif kind == protocol.CHDIR_FAILED:
             raise ExecutorError(
                 f"worker process {worker.pid} cannot enter the current folder of this process ({payload.decode()}): "
                 f"change to another folder before run(), or use executor='thread'"
             )
+        elif kind == protocol.NOT_INITIALIZED:
+            error = unpack_error(payload, "initializer")
+            raise ExecutorError(
+                f"the initializer of worker process {worker.pid} raised {describe_error(error)}: no task can run in "
+                f"its workers until that is corrected"
+            ) from error
+        elif kind == protocol.NOT_A_WORKER:
+            raise worker.not_an_interpreter("ran another program, which used flowkit")
         elif kind == protocol.LOG:
             from .log_forwarding import handle_record
 

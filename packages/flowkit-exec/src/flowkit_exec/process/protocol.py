@@ -5,10 +5,12 @@ A frame is a header (`HEADER`) and a payload. Its kind says what the payload is:
 ====================  =============  ==================================================================================
 kind                  sent by        payload
 ====================  =============  ==================================================================================
-RUN                   driver         pickled dict: surroundings of the calling process; None if they have not changed
+RUN                   driver         pickled surroundings of the calling process, None if they have not changed, and
+                                     the initializer in the first run
 FUNCTION              driver         pickled (number, kind of reference, reference)
 BATCH                 driver         pickled (first ticket, [(number << 3 | mode of arguments, arguments)])
-READY                 worker         empty: the worker has started
+IDLE                  driver         pickled number of seconds after which the worker ends, if no run begins
+READY                 worker         version of Python: the worker has started
 STARTED               worker         empty: the call has started (sent only if an observer asks for it)
 VALUE                 worker         pickled result
 SEGMENT               worker         pickled layout of a result in shared memory; its descriptor is sent on the socket
@@ -17,6 +19,8 @@ NOT_SERIALIZABLE      worker         pickled (part, type, reason): function, arg
 RETURNED_UNSTARTED    worker         empty: the call was not started, because the one before in its chain failed
 LOG                   worker         pickled attributes of a log record
 CHDIR_FAILED          worker         text of the exception: the worker cannot enter the current folder of the caller
+NOT_INITIALIZED       worker         exception that the initializer has raised, see `exception_transport`
+NOT_A_WORKER          (another)      empty: the program that was started as a worker is another one
 SCRIPT_SLOW           worker         empty: executing the script takes longer than `SCRIPT_SLOW_AFTER`
 ====================  =============  ==================================================================================
 """
@@ -37,16 +41,19 @@ PICKLE_PROTOCOL = 5
 DEPTH_VARIABLE = "FLOWKIT_DEPTH"
 """The environment variable with the number of process workers that this process is nested in."""
 
+START_VARIABLE = "FLOWKIT_WORKER_START"
+"""The environment variable with the descriptor of the outcomes pipe, until a program has shown that it is a worker."""
+
 HEADER = struct.Struct("<QBBxxQd")
 """Length of the payload, kind, number of file descriptors sent along, ticket, seconds that the call took."""
 
 TICKET = struct.Struct("<Q")
 
 # kinds of frames to a worker
-RUN, FUNCTION, BATCH = range(3)
+RUN, FUNCTION, BATCH, IDLE = range(4)
 # kinds of frames from a worker
 READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG, CHDIR_FAILED = range(10, 19)
-SCRIPT_SLOW = 19
+SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER = range(19, 22)
 # modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
 # result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
 ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)

@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from contextlib import suppress
 from threading import Lock, Thread, Timer
@@ -34,6 +35,7 @@ from .exception_transport import pack_error
 from .safe_text import describe_error, type_name
 from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
 from .worker_exit import exit_now
+from .worker_options import python_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -175,7 +177,7 @@ class Worker:
         Exits at once, without returning, after an error and in a process that a task has forked.
         """
         try:
-            self._send(protocol.frame(protocol.READY))
+            self._send(protocol.frame(protocol.READY, python_version().encode()))
             while True:
                 self._handle(*self._receive())
                 self._run_calls()
@@ -204,7 +206,10 @@ class Worker:
                     del buffer[:need]
                     own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
                     return kind, memoryview(payload), own
-            data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL_SIZE)
+            try:
+                data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL_SIZE)
+            except TimeoutError:  # no run has begun within idle_timeout
+                raise EOFError from None
             if not data:
                 raise EOFError
             buffer += data
@@ -269,7 +274,11 @@ class Worker:
             number, reference_kind, reference = message
             self._references[number] = reference_kind, reference
             self._functions.pop(number, None)
+        elif kind == protocol.IDLE:
+            self._socket.settimeout(message)
         elif kind == protocol.RUN:
+            self._socket.settimeout(None)
+            message, initializer = message
             if message is not None:  # else the surroundings are those of the run before
                 self._surroundings, self._reports_starts = message, message["reports_starts"]
                 _initial_environment.captured = message["at_start"]  # for workers of a run inside a task
@@ -279,6 +288,23 @@ class Worker:
             for number in [number for number, (kind, _) in self._references.items() if kind == "pickle"]:
                 del self._references[number]  # sent by value, for one run
                 self._functions.pop(number, None)
+            if initializer is not None:
+                self._initialize(*initializer)
+
+    def _initialize(self, kind: str, reference: Any, arguments: bytes) -> None:
+        """Call the initializer; if it raises, send the exception and end."""
+        from .function_references import resolve
+
+        try:
+            initializer = self._functions[0] if kind == "fork" else resolve(kind, reference)
+            initializer(*pickle.loads(arguments))
+        except BaseException as error:
+            if self._is_forked_child:
+                raise
+            self._send(protocol.frame(protocol.NOT_INITIALIZED, pack_error(error)))
+            raise EOFError from None
+        finally:
+            self._forward_logs()
 
     # ---- surroundings --------------------------------------------------------------------------------------------
 
@@ -505,9 +531,12 @@ def _enter(surroundings: dict[str, Any]) -> None:
     sys.argv[:] = surroundings["argv"]
     environment = surroundings["environment"]
     if protocol.environment() != environment:
+        zone = os.environb.get(b"TZ")
         for name in protocol.environment().keys() - environment.keys():
             del os.environb[name]
         os.environb.update(environment)
+        if os.environb.get(b"TZ") != zone:
+            time.tzset()
     if surroundings["cwd"] not in (None, protocol.current_folder()):
         os.chdir(surroundings["cwd"])
 

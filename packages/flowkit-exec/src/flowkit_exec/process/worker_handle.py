@@ -24,12 +24,15 @@ from flowkit_core import ExecutorError
 
 from . import protocol
 from .main_module import describe_main
-from .worker_resources import WorkerResources, open_pipes
+from .worker_options import WorkerOptions, refuse_in_place_of_a_worker
+from .worker_resources import WorkerResources, open_pipes, start_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from flowkit_core import Node
+
+    from .worker_options import Initializer
 
 MAX_NESTING = 10
 """Maximum number of process workers that are nested in one another."""
@@ -82,6 +85,7 @@ class WorkerHandle:
     Args:
         functions: function number -> function, for a worker that is a fork of this process; None starts a new
             interpreter.
+        options: the options of the executor; None means the default ones.
 
     Raises:
         ExecutorError: the process cannot be started.
@@ -96,6 +100,7 @@ class WorkerHandle:
         started_at: when its process was started, in seconds of the monotonic clock.
         startup_seconds: how long the driver has waited for READY.
         busy_since: when it last ended a task or was given calls while idle, by the same clock.
+        tasks_done: how many tasks it has run.
         has_discarded_calls: whether ``held`` has an entry None.
         generation: generation of the executor when it was started (it changes when a module is reloaded).
         exitcode: exit code of the process, negative for a signal; None if it lives or the code is unknown.
@@ -103,7 +108,11 @@ class WorkerHandle:
         pidfd: descriptor that becomes readable when the process ends; None where the system has none.
     """
 
-    def __init__(self, functions: Mapping[int, Callable[..., Any]] | None = None) -> None:
+    def __init__(
+        self, functions: Mapping[int, Callable[..., Any]] | None = None, options: WorkerOptions | None = None
+    ) -> None:
+        self._options = options or WorkerOptions()
+        refuse_in_place_of_a_worker()
         if nesting_depth() >= MAX_NESTING:
             raise ExecutorError(
                 f"process workers start process workers {nesting_depth()} deep: use executor='thread' in the inner ones"
@@ -115,6 +124,8 @@ class WorkerHandle:
         self.is_ready = self.has_discarded_calls = False
         self.generation = 0
         self.startup_seconds = 0.0
+        self.tasks_done = 0
+        self._is_initialized = False
         self.started_at = self.busy_since = monotonic()
         self.exitcode: int | None = None
         self._has_exited = False
@@ -126,20 +137,19 @@ class WorkerHandle:
         self._run_frame = b""  # sent with the next frame: waking the worker twice would take longer
         self._owner = os.getpid()
         self.pidfd: int | None = None
-        if not sys.executable or getattr(sys, "frozen", False):
-            raise ExecutorError("there is no Python program here to start workers with: use executor='thread'")
+        executable = self._options.executable()
         self._resources = WorkerResources()
         finalizer = weakref.finalize(self, self._resources.release)
         finalizer.atexit = False  # when this process ends, the lifeline pipe closes, and the worker ends by itself
         try:
             if functions is None:
-                self._resources.acquire(lambda: self._start(self._spawn))
+                self._resources.acquire(lambda: self._start(partial(self._spawn, executable)))
             else:
                 self._start_fork(functions)
         except BaseException as error:
             self._resources.release()
             if isinstance(error, OSError) and protocol.has_errno(error):
-                raise _start_error(error) from error
+                raise start_error(error) from error
             raise
         _handles.add(self)
 
@@ -178,20 +188,26 @@ class WorkerHandle:
             self.pidfd = os.pidfd_open(self.pid)
             resources.descriptors.append(self.pidfd)
 
-    def _spawn(self, channel: int, outcomes: int, lifeline: int) -> int:
+    def _spawn(self, executable: str, channel: int, outcomes: int, lifeline: int) -> int:
         """Start a new interpreter."""
         code = (
-            f"import sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
+            f"import os, sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
+            f"del os.environ[{protocol.START_VARIABLE!r}]; "
             f"from flowkit_exec.process.worker import main; "
             f"main({channel}, {outcomes}, {self._tickets}, {lifeline}, {describe_main()!r})"
         )
-        command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+        command = [executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
         command += map(ascii, import_path())  # an argument for each entry: the length of one argument is limited
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             stdin=subprocess.DEVNULL,
             pass_fds=(channel, outcomes, self._tickets, lifeline),
-            env={**os.environ, protocol.DEPTH_VARIABLE: str(nesting_depth() + 1)},
+            env={
+                **os.environb,
+                **self._options.env,
+                os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1),
+                os.fsencode(protocol.START_VARIABLE): b"%d" % outcomes,
+            },
             process_group=0,
         )
         self._resources.pid = process.pid
@@ -246,18 +262,37 @@ class WorkerHandle:
         finally:
             os._exit(1)
 
+    def verify(self, version: str) -> None:
+        """Note that the worker has started, with a version of Python.
+
+        Raises:
+            ExecutorError: it is not the version that this process runs.
+        """
+        self._options.verify(version)
+        self.is_ready = True
+
+    def not_an_interpreter(self, how: str) -> ExecutorError:
+        """Return the error for a program that is no interpreter; see `WorkerOptions`."""
+        return self._options.not_an_interpreter(how)
+
     # ---- frames and tickets --------------------------------------------------------------------------------------
 
-    def begin_run(self, surroundings: dict[str, Any]) -> None:
+    def begin_run(self, surroundings: dict[str, Any], initializer: Initializer | None = None) -> None:
         """Prepare the frame RUN, which is sent with the first calls.
 
         Args:
             surroundings: the surroundings of this process. They are left out if the worker has the same already.
+            initializer: the initializer. It is left out if the worker has called it already.
         """
         is_known = surroundings == self._surroundings and not self._run_frame
         self._surroundings = surroundings
-        message = pickle.dumps(None if is_known else surroundings, protocol.PICKLE_PROTOCOL)
-        self._run_frame = protocol.frame(protocol.RUN, message)
+        message = None if is_known else surroundings, None if self._is_initialized else initializer
+        self._run_frame = protocol.frame(protocol.RUN, pickle.dumps(message, protocol.PICKLE_PROTOCOL))
+
+    def end_run(self) -> None:
+        """Have the worker end after ``idle_timeout``, if the executor has one."""
+        if self._options.idle_timeout is not None:
+            self.send(protocol.frame(protocol.IDLE, pickle.dumps(self._options.idle_timeout)))
 
     def issue_tickets(self, tickets: Iterable[int]) -> None:
         """Write tickets into the pipe. To be called before the frame with their calls is sent."""
@@ -275,6 +310,7 @@ class WorkerHandle:
         """Send a frame without blocking; :meth:`flush` sends the rest."""
         if self._run_frame:
             data, self._run_frame = self._run_frame + data, b""
+            self._is_initialized = True
         if self._unsent:
             self._unsent.append((memoryview(data), tuple(map(os.dup, descriptors))))
             return
@@ -542,14 +578,3 @@ def _wait_for_exit(pidfd: int, timeout: float) -> None:
     poll = select.poll()  # select.select() does not accept a descriptor above 1023
     poll.register(pidfd, select.POLLIN)
     poll.poll(max(0.0, timeout * 1000))
-
-
-def _start_error(error: OSError) -> ExecutorError:
-    hint = "use fewer max_workers"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        hint += ", or let this process open more files (ulimit -n)"
-    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
-        hint += ", or let this user have more processes or memory (ulimit -u, -v)"
-    elif error.errno == errno.E2BIG:
-        hint = "make the import path (sys.path) or the environment variables shorter, or use executor='thread'"
-    return ExecutorError(f"no worker process could be started ({error}): {hint}")

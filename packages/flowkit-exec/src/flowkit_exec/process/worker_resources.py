@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,6 +12,8 @@ from _thread import start_new_thread
 from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING
+
+from flowkit_core import ExecutorError
 
 from . import protocol
 
@@ -114,3 +117,15 @@ def _above_standard_streams(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD_STREAM + 1)
     finally:
         os.close(descriptor)
+
+
+def start_error(error: OSError) -> ExecutorError:
+    """Return the error for a process that the operating system does not start."""
+    hint = "use fewer max_workers"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint += ", or let this process open more files (ulimit -n)"
+    elif error.errno in (errno.EAGAIN, errno.ENOMEM):
+        hint += ", or let this user have more processes or memory (ulimit -u, -v)"
+    elif error.errno == errno.E2BIG:
+        hint = "make the import path (sys.path) or the environment variables shorter, or use executor='thread'"
+    return ExecutorError(f"no worker process could be started ({error}): {hint}")
