@@ -1,4 +1,4 @@
-"""Functions and classes of an interactive session, sent by value with cloudpickle."""
+"""Functions and classes of an interactive session or a script, sent by value with cloudpickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 from textwrap import dedent
 
 import pytest
+from script_sources import FORKS
 from subprocess_harness import Program
 
 SESSION = """
@@ -148,3 +149,132 @@ def test_value_that_cloudpickle_refuses_is_an_error(value, words):
     output = session(cells)
     assert output.startswith("SerializationError task 'holder'")
     assert words in output
+
+
+SCRIPT = """
+import dataclasses, enum, sys, threading, time
+from flowkit_core import DAG, SerializationError, Task, task
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()  # beside it, a fork is not safe
+
+class Status(enum.Enum):
+    OPEN = 1
+
+@dataclasses.dataclass
+class Order:
+    status: Status
+
+class Wrong(Exception):
+    pass
+
+calls = []
+
+def helper(value):
+    calls.append(value)
+    return len(calls), calls is sys.modules["__main__"].calls
+
+def fail():
+    raise Wrong("wrong")
+"""
+
+
+def test_classes_of_a_script_are_the_same_in_lambdas_and_functions(script):
+    source = """
+    def make():
+        return Order(Status.OPEN)
+    def check(order):
+        return order.status is Status.OPEN, type(order) is Order
+    make, check = Task(make, name="make"), Task(check, name="check")
+    by_value = Task(lambda order: (order.status is Status.OPEN, type(order) is Order), name="by_value")
+    made_by_value = Task(lambda: Order(Status.OPEN), name="made_by_value")
+    for made in (make, made_by_value):
+        made >> [check.with_options(name=f"check_{made.name}"), by_value.with_options(name=f"by_value_{made.name}")]
+    results = DAG("classes", tasks=[make, made_by_value, *make.downstream, *made_by_value.downstream]).run("process")
+    print([value for name, value in results.items() if "_made_by" in name or "_make" in name])
+    print(results["made_by_value"] == Order(Status.OPEN), results["make"].status is Status.OPEN)
+    """
+    assert script(SCRIPT + dedent(source)).wait() == f"{[(True, True)] * 4}\nTrue True\n"
+
+
+def test_exceptions_of_a_script_are_caught_by_their_class(script):
+    source = """
+    def catch(function):
+        try:
+            function()
+        except Wrong:
+            return "caught"
+    tasks = [
+        Task(lambda: catch(fail), name="inside"),
+        Task(lambda: fail(), name="raised", retries=2, delay=0, retry_on=Wrong),
+    ]
+    results = DAG("wrong", tasks=tasks).run("process", fail_fast=False, raise_on_failure=False)
+    print(results["inside"], type(results.failed["raised"]) is Wrong, results.attempts["raised"])
+    """
+    assert script(SCRIPT + dedent(source)).wait() == "caught True 3\n"
+
+
+def test_functions_of_a_script_share_its_globals(script):
+    source = """
+    tasks = [Task(lambda: helper(1), name="first"), Task(lambda: helper(2), name="second"), Task(helper)]
+    tasks[0] >> tasks[1] >> tasks[2]
+    print(DAG("globals", max_workers=1, tasks=tasks).run("process"))
+    """
+    output = script(SCRIPT + dedent(source)).wait()
+    assert output == "{'first': (1, True), 'second': (2, True), 'helper': (3, True)}\n"
+
+
+def test_class_that_workers_do_not_have_is_sent_by_value(script):
+    source = """
+    print(DAG("first", tasks=[Task(lambda: 1, name="one")]).run("process"))
+    class Late:
+        def value(self):
+            return 5
+    def late():
+        return Late().value()
+    if __name__ == "__main__":
+        class Guarded(Late):
+            pass
+        tasks = [Task(lambda: late(), name="late"), Task(lambda: Guarded().value(), name="guarded")]
+        print(DAG("second", tasks=tasks).run("process"))
+    """
+    assert script(SCRIPT + dedent(source)).wait() == "{'one': 1}\n{'late': 5, 'guarded': 5}\n"
+
+
+def test_function_that_was_defined_again_is_sent_by_value(script):
+    source = """
+    def chosen():
+        return "old"
+    print(DAG("first", tasks=[Task(lambda: chosen(), name="first")]).run("process"))
+    def chosen():
+        return "new"
+    print(DAG("second", tasks=[Task(lambda: chosen(), name="second")]).run("process"))
+    """
+    assert script(SCRIPT + dedent(source)).wait() == "{'first': 'old'}\n{'second': 'new'}\n"
+
+
+@FORKS
+def test_function_that_cloudpickle_refuses_is_sent_by_fork(script):
+    source = """
+    import threading
+    from flowkit_core import DAG, Task
+    lock = threading.Lock()
+    def locked():
+        with lock:
+            return 1
+    def make(inner):
+        return lambda: (inner.locked(), locked())
+    print(DAG("lock", tasks=[Task(make(lock), name="lock"), Task(lambda: 2, name="two")]).run("process"))
+    """
+    assert script(source).wait() == "{'lock': (False, 1), 'two': 2}\n"
+
+
+def test_module_that_runs_as_a_script_is_referred_to(script, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "job.py").write_text(
+        SCRIPT + "print(DAG('m', tasks=[Task(lambda: Order(Status.OPEN), name='o')]).run('process')['o'])\n"
+    )
+    source = """
+    import runpy, sys
+    sys.path.insert(0, "")
+    runpy.run_module("package.job", run_name="__main__", alter_sys=True)
+    """
+    assert script(source, cwd=tmp_path).wait() == "Order(status=<Status.OPEN: 1>)\n"

@@ -13,6 +13,7 @@ import os
 import pickle
 import sys
 import threading
+from io import BytesIO
 from time import monotonic, sleep
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from zlib import crc32
 
 from flowkit_core import Task
 
-from .main_module import MainModule, describe_main
+from .main_module import MainModule, describe_main, is_bound_in_workers
 from .protocol import PICKLE_PROTOCOL
 from .safe_text import describe_error, is_interrupt
 from .shared_memory import SharingPickler
@@ -109,9 +110,35 @@ def sharing_cloudpickler() -> type[SharingPickler]:
 
 
 def by_value(func: Any) -> bytes:
-    """Return a function pickled by value; requires cloudpickle."""
-    dumps = find_cloudpickle()
-    return dumps(func, PICKLE_PROTOCOL) if dumps is not None else b""
+    """Return a function pickled by value; requires cloudpickle.
+
+    It refers to the classes and functions of the main script by reference, so that they are the same in all tasks.
+    """
+    import cloudpickle
+
+    class ScriptPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+        def reducer_override(self, value: Any) -> Any:
+            if issubclass(type(value), (type, FunctionType)) and (reference := _reference_in_script(value)) is not None:
+                return resolve, ("name", reference)
+            return super().reducer_override(value)
+
+    file = BytesIO()
+    ScriptPickler(file, PICKLE_PROTOCOL).dump(func)
+    return file.getvalue()
+
+
+def _reference_in_script(value: Any) -> tuple[str, str, int, CodeIdentity | None] | None:
+    """Return a reference of kind ``"name"`` to a class or function of the main script, if workers have it."""
+    module_name, name = value.__module__, value.__qualname__
+    if module_name not in ("__main__", "__mp_main__") or not is_bound_in_workers(name.partition(".")[0]):
+        return None
+    found: Any = sys.modules["__main__"]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    for depth, inner in enumerate(wrapped_functions(found)):
+        if inner is value:
+            return "__main__", name, depth, code_identity(value)
+    return None
 
 
 def fork_is_safe() -> bool:

@@ -63,13 +63,17 @@ class FunctionTable:
         if cloudpickle_dumps is not None and is_interactive:  # classes of an interactive session are sent by value
             self.dumps, self.pickler = cloudpickle_dumps, sharing_cloudpickler()
         if local and cloudpickle_dumps is not None:
-            for key, (node, reason) in local.items():
-                numbers[key] = self._add(node.task.func, "pickle", _pickled_by_value(node, reason))
+            try:
+                pickled = {key: _pickled_by_value(node, reason) for key, (node, reason) in local.items()}
+            except SerializationError:
+                if not fork_is_safe():
+                    raise
+                self._fork(nodes, numbers)
+            else:
+                for key, data in pickled.items():
+                    numbers[key] = self._add(local[key][0].task.func, "pickle", data)
         elif local and fork_is_safe():
-            self.forked_functions = {}
-            for node in nodes:
-                numbers[id(node.task.func)] = own = self._add(node.task.func, "fork", None)
-                self.forked_functions[own] = node.func
+            self._fork(nodes, numbers)
         elif local:
             node, reason = next(iter(local.values()))
             reason += ", and this process cannot be forked safely: it is not known to have one thread only"
@@ -88,6 +92,14 @@ class FunctionTable:
             buffers: receives the out-of-band buffers; None means that they are part of the pickle.
         """
         return self.dumps(value, PICKLE_PROTOCOL, buffer_callback=None if buffers is None else buffers.append)
+
+    def _fork(self, nodes: Sequence[Node], numbers: dict[int, int]) -> None:
+        """Have the workers be forks of this process, which have all functions."""
+        self.forked_functions = {}
+        self.dumps, self.pickler = pickle.dumps, SharingPickler
+        for node in nodes:
+            numbers[id(node.task.func)] = own = self._add(node.task.func, "fork", None)
+            self.forked_functions[own] = node.func
 
     def _add(self, func: Any, kind: str, reference: Any) -> int:
         number = self._function_number(func, reference[:-1]) if kind == "name" else self._function_number()

@@ -59,6 +59,40 @@ def run_line() -> int | None:
     return main._flowkit_script.run_line if isinstance(main, MainModule) else current_line(main)
 
 
+def is_bound_in_workers(name: str) -> bool:
+    """Return whether workers have a global name of the main script, with the value that it has in this process.
+
+    They have if statements before the first ``run()`` bind it, and no other statement does.
+    """
+    main = sys.modules["__main__"]
+    description = describe_main()
+    if description is None or isinstance(main, MainModule):  # a worker has executed what its own workers execute
+        return description is not None and name in vars(main)
+    line = description["first_run_line"]
+    if (path := description.get("path", description.get("module")), line) not in _bound:
+        _bound.clear()
+        _bound[path, line] = _names_for_workers(description)
+    return name in _bound[path, line]
+
+
+_bound: dict[tuple[Any, int | None], set[str]] = {}  # script and line of its first run() -> names that workers have
+
+
+def _names_for_workers(description: dict[str, Any]) -> set[str]:
+    from .main_module_analysis import bound_names, is_guard
+
+    try:
+        path, source = _load(description, {})
+        tree: Any = compile(source, path, "exec", PyCF_ONLY_AST, dont_inherit=True)
+    except (OSError, ImportError, SyntaxError, ValueError):  # the file was removed or edited
+        return set()
+    line = description["first_run_line"]
+    included = list(takewhile(lambda one: line is None or one.end_lineno < line, tree.body))
+    guards = [statement for statement in included if is_guard(statement)]
+    included = [statement for statement in included if statement not in guards]
+    return bound_names(included, {}) - bound_names([*guards, *tree.body[len(guards) + len(included) :]], {})
+
+
 # ---- in the worker ---------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,14 @@ def bound_names(statements: Iterable[ast.stmt], module_dict: Mapping[str, Any]) 
     return names
 
 
+def is_guard(statement: ast.stmt) -> bool:
+    """Return whether a statement is ``if __name__ == "__main__"``."""
+    if not isinstance(statement, ast.If) or not isinstance(statement.test, ast.Compare):
+        return False
+    operands = [statement.test.left, *statement.test.comparators]
+    return any(isinstance(operand, ast.Name) and operand.id == "__name__" for operand in operands)
+
+
 def _base_name(node: ast.expr) -> str:
     """Return ``a`` for ``a.b[c].d``; an empty string if the innermost expression is not a name."""
     while isinstance(node, (ast.Attribute, ast.Subscript)):
