@@ -517,6 +517,9 @@ class WorkerHandle:
             self._handle_last_records()
         if not self.has_exited():
             self._log_unfinished()
+        elif self.outcomes >= 0:  # else this was called before
+            self.receive()
+            self._handle_last_records()
         self.kill_and_release()
 
     def _handle_last_records(self) -> None:
