@@ -6,7 +6,7 @@ import pytest
 
 from flowkit_core import DAG, Retry, RetryPolicy, Run, Task
 from flowkit_core.runs import run as run_module
-from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.call import Call, Outcome, Ref
 from flowkit_core.runs.run_state import RunState
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, SKIPPED, SUCCEEDED
@@ -192,6 +192,18 @@ def test_broken_run_is_found(monkeypatch, defect, message):
     again = eval(code, names | {"Timeout": Timeout, "Slow": Slow, "Interrupt": Interrupt})
     assert any(message in problem for problem in again.problems())
     assert f"with seed {again.seed} has" in str(caught.value)
+
+
+def test_condition_that_a_call_made_ahead_lacks_is_found(monkeypatch):
+    def ahead(self, node):
+        return Call(node, tuple(map(Ref, node.upstream)), {}, None, 1)
+
+    monkeypatch.setattr(Run, "ahead", ahead)
+    first = Task(lambda: 1, name="first")
+    second = Task(lambda first: first, name="second", when=lambda first: False)
+    first >> second
+    with pytest.raises(AssertionError, match="'second': it started before its condition was evaluated"):
+        simulate_many(DAG("chain", tasks=[second]))
 
 
 def test_late_outcome_that_counts_is_found(monkeypatch):

@@ -193,9 +193,15 @@ class Checker:
         return self._stopped_at is None or (not self._cancelled and node.task.trigger in _CLEANUP)
 
     def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
+        if not isinstance(error, Exception) or attempt > node.task.retries or not self._may_start(node):
+            return False
         rule = node.task.retry.retry_on
-        matches = isinstance(error, rule) if isinstance(rule, (type, tuple)) else rule is None or bool(rule(error))
-        return isinstance(error, Exception) and matches and attempt <= node.task.retries and self._may_start(node)
+        if rule is None or isinstance(rule, (type, tuple)):
+            return rule is None or isinstance(error, rule)
+        try:
+            return bool(rule(error))
+        except Exception:  # it means no
+            return False
 
     # ---- ends ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from itertools import count
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import ExecutorError, WorkerDiedError
-from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.call import Outcome, Ref
 from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_core.runs.states import CANCELLED, FAILED
 
@@ -139,9 +139,10 @@ class _Attempt:
         began: when it started.
         end: the action that ends it.
         given_up: whether its result will be ignored.
+        next: the call that the worker makes next, if this one succeeds; made ahead with `Run.ahead`.
     """
 
-    __slots__ = ("began", "call", "end", "given_up", "worker")
+    __slots__ = ("began", "call", "end", "given_up", "next", "worker")
 
     def __init__(self, call: Call, worker: str, began: float) -> None:
         self.call = call
@@ -149,12 +150,14 @@ class _Attempt:
         self.began = began
         self.end: Action | None = None
         self.given_up = False
+        self.next: Call | None = None
 
 
 class SimulatedLane:
     """An executor in virtual time: it starts ready nodes in random order, and passes their outcomes after a while.
 
-    Functions are called when their attempt starts.
+    Functions are called when their attempt starts. Some workers get the call that follows in a chain together with the
+    call before, as worker processes do.
 
     Args:
         name: name of the executor.
@@ -170,6 +173,8 @@ class SimulatedLane:
         self._simulator = simulator
         self._ready: list[Node] = []
         self._running: list[_Attempt] = []
+        self._ahead: set[Node] = set()  # nodes whose calls were made ahead
+        self._ahead_ready: set[Node] = set()  # those of them that have become ready
         self._numbers = count(workers + 1)
         self._idle = [f"{name}-{number}" for number in range(1, workers + 1)]
         self._is_lost = False
@@ -183,8 +188,10 @@ class SimulatedLane:
         simulator = self._simulator
         for node in nodes:
             simulator.history.add("ready", node, simulator.history.attempts.get(node.index, 0) + 1, self.name)
-            self._ready.append(node)
-            self._start_soon()
+            if node in self._ahead:
+                self._ahead_ready.add(node)
+            else:
+                self._queue(node)
 
     def work(self) -> None:
         """Do nothing: the session waits, and the clock runs the actions of all lanes."""
@@ -234,10 +241,14 @@ class SimulatedLane:
         if call is None:
             self._start_soon()
             return
-        worker = self._idle.pop(int(random() * len(self._idle)))
-        self._simulator.history.start(node, call.attempt, worker, (call.args, call.kwargs))
+        self._start(call, self._idle.pop(int(random() * len(self._idle))))
+
+    def _start(self, call: Call, worker: str) -> None:
+        """Start an attempt."""
+        self._simulator.history.start(call.node, call.attempt, worker, (call.args, call.kwargs))
         attempt = _Attempt(call, worker, self._simulator.clock.now())
         self._running.append(attempt)
+        self._make_next_call_ahead(attempt)
         self._invoke(attempt)
 
     def _invoke(self, attempt: _Attempt) -> None:
@@ -270,6 +281,35 @@ class SimulatedLane:
         """Pass an outcome to the session."""
         self._release(attempt)
         self._session.end(attempt.call.node, result, seconds, attempt.call.attempt)
+        self._start_next_call(attempt, result)
+
+    def _make_next_call_ahead(self, attempt: _Attempt) -> None:
+        """Make the call of the only downstream of a node ahead, at random, if that needs only this node."""
+        downstream, session = attempt.call.node.downstream, self._session
+        if len(downstream) != 1 or len(downstream[0].upstream) != 1 or self._simulator.random() < 0.5:
+            return
+        if session.lane_of(downstream[0]) is self:
+            attempt.next = session.run.ahead(downstream[0])
+            if attempt.next is not None:
+                self._ahead.add(downstream[0])
+
+    def _start_next_call(self, attempt: _Attempt, result: Any) -> None:
+        """Start the call that was made ahead, if its upstream has succeeded; else treat its node like any other."""
+        call = attempt.next
+        if call is None:
+            return
+        node, run = call.node, self._session.run
+        self._ahead.discard(node)
+        if node not in self._ahead_ready:
+            return
+        self._ahead_ready.remove(node)
+        if isinstance(result, Outcome) or not run.may_start(node):
+            self._queue(node)
+            return
+        self._idle.remove(attempt.worker)
+        run.mark_started(node, already=True)
+        call.args = tuple([result if isinstance(value, Ref) else value for value in call.args])
+        self._start(call, attempt.worker)
 
     def _crash(self, attempt: _Attempt, _result: Any, seconds: float) -> None:
         """Replace the worker of an attempt, and pass its death to the session."""
@@ -292,6 +332,9 @@ class SimulatedLane:
     def _give_up(self, attempt: _Attempt) -> None:
         """Replace the worker of an attempt whose result will be ignored."""
         attempt.given_up = True
+        if attempt.next is not None:
+            self._ahead.discard(attempt.next.node)
+            attempt.next = None
         self._idle.append(self._new_worker())
         self._start_soon()
         if self.fate_of_unfinished == "ended":
@@ -307,6 +350,10 @@ class SimulatedLane:
 
     def _new_worker(self) -> str:
         return f"{self.name}-{next(self._numbers)}"
+
+    def _queue(self, node: Node) -> None:
+        self._ready.append(node)
+        self._start_soon()
 
     def _start_soon(self) -> None:
         if self._ready:

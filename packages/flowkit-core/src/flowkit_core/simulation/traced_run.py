@@ -93,6 +93,13 @@ class TracedRun(Run):
                 call.when = Condition(self._judge, (node, call.when), {})
         return call
 
+    def ahead(self, node: Node) -> Call | None:
+        """Return the call of a node whose upstreams have not ended, with substitutes."""
+        call = super().ahead(node)
+        if call is not None:
+            call.func = self._substitutes.function(node)
+        return call
+
     def _judge(self, node: Node, condition: Condition) -> object:
         answer: object = None
         try:
