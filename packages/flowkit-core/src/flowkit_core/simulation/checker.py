@@ -241,7 +241,7 @@ class Checker:
 
     def _fail(self, node: Node, record: Record, current: int | None) -> None:
         name = record.task
-        error = record._data.error if record._data is not None else None
+        error = record._data.error if isinstance(record._data, Outcome) else None
         waited = name in self._due  # for a retry, when the run was stopped
         if waited:
             if self._may_start(node):
