@@ -5,13 +5,27 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from flowkit_core import DAG, ExecutorError, SerialExecutor, Task, TaskRetrying, UnknownExecutorError, WorkerDiedError
+from flowkit_core import (
+    DAG,
+    ExecutorError,
+    Run,
+    SerialExecutor,
+    Task,
+    TaskRetrying,
+    UnknownExecutorError,
+    WorkerDiedError,
+)
+from flowkit_core.errors import TaskTimeoutError
 from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
@@ -339,8 +353,14 @@ def test_fate_of_unfinished_calls_depends_on_their_lane():
     seconds >> worker
     held = Task(lambda: release.wait(60), name="held", executor="pool")
 
+    started = {"worker": threading.Event(), "held": threading.Event()}
+
+    def observe(event):
+        if isinstance(event, TaskStarted) and event.task in started:
+            started[event.task].set()
+
     def interrupt(_seconds):
-        time.sleep(0.7)
+        assert all(event.wait(60) for event in started.values())
         raise KeyboardInterrupt
 
     stop = Task(interrupt, name="stop", executor="here")
@@ -354,3 +374,86 @@ def test_fate_of_unfinished_calls_depends_on_their_lane():
     notes = " ".join(caught.value.__notes__)
     assert "'held' did not end in time, and was abandoned" in notes
     assert "'worker' did not end in time, and was ended" in notes
+
+
+def kill_worker():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="platform: needs SIGKILL")
+def test_broken_pool_ends_the_run():
+    """A pool that breaks calls back with its locks held, on some Pythons."""
+    die = Task(kill_worker, name="die")
+    clean = Task(math.hypot, name="clean", trigger="all_done").after(die)
+    with ProcessPoolExecutor(1) as pool, pytest.raises(ExecutorError, match="takes no more calls"):
+        DAG("d", tasks=[clean]).run(FuturesExecutor(pool))
+
+
+def fail_when_set(path):
+    while not Path(path).exists():
+        time.sleep(0.001)
+    raise ValueError("failed")
+
+
+def wait_long(path):
+    Path(path).touch()
+    time.sleep(30 if path.endswith("process") else 0.7)
+
+
+@pytest.mark.parametrize("place", PLACES[:1] + PLACES[2:])
+@pytest.mark.parametrize("of_cleanup", PLACES)
+def test_clean_up_task_runs_after_the_grace_period(pool, tmp_path, place, of_cleanup):
+    path = str(tmp_path / f"started {place}")
+    slow = Task(partial(wait_long, path), name="slow", executor=place)
+    bad = Task(partial(fail_when_set, path), name="bad", executor="here")
+    clean = Task(math.hypot, name="clean", trigger="all_done", executor=of_cleanup).after(bad)
+    with pytest.raises(ValueError, match="failed") as caught:
+        DAG("d", tasks=[slow, clean]).run(executors(pool), grace=0.1)
+    states = caught.value.flowkit_results.states
+    assert (states["slow"], states["clean"]) == ("cancelled", "succeeded")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_task_that_waits_for_a_retry_ends_when_another_fails(pool, place):
+    retried = threading.Event()
+    failing = Task(math.sqrt, name="failing", retries=1, delay=3600, executor=place)
+    number = Task(lambda: -1, name="number")
+    number >> failing
+
+    def fail_later():
+        assert retried.wait(60)
+        raise OSError("failed")
+
+    def observe(event):
+        if isinstance(event, TaskRetrying):
+            retried.set()
+
+    tasks = [failing, Task(fail_later, name="other", executor="here" if place != "here" else "pool")]
+    with pytest.raises((OSError, ValueError)) as caught:
+        DAG("d", tasks=tasks).run(executors(pool), observers=[observe])
+    states = caught.value.flowkit_results.states
+    assert (states["failing"], states["other"]) == ("failed", "failed")
+
+
+def test_two_serial_executors_share_the_calling_thread():
+    a, b = Task(thread_name, name="a"), Task(thread_name, name="b", executor="main")
+    results = DAG("d", tasks=[a, b]).run({"default": "serial", "main": SerialExecutor()})
+    assert results == {"a": "MainThread", "b": "MainThread"}
+
+
+@pytest.mark.parametrize("executor", ["thread", "serial"])
+def test_result_of_an_expired_attempt_is_ignored(executor):
+    """An attempt is given up while it runs; its result comes later."""
+    runs = []
+
+    def slow():
+        (node,) = runs[0].graph.nodes
+        runs[0].expire(node, 1, 0.1)
+        return "late"
+
+    dag = DAG("d", tasks=[Task(slow, name="slow")])
+    run = Run(dag.graph())
+    runs.append(run)
+    {"thread": ThreadExecutor(1), "serial": SerialExecutor()}[executor].execute(run)
+    assert run.state.states() == {"slow": "failed"}
+    assert isinstance(run.state.failed()["slow"], TaskTimeoutError)

@@ -98,6 +98,8 @@ class RunExecutors:
                 if name not in known:
                     same = name not in given and name == getattr(self.default, "name", None)
                     known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
+                if isinstance(known[name], SerialExecutor):  # there is one calling thread
+                    known[name] = next(each for each in known.values() if isinstance(each, SerialExecutor))
                 if known[name] is not self.default:
                     self.others[node.index] = known[name]
             self._check_unused(given, known)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from importlib import import_module
-from threading import Lock
 from time import perf_counter
 
-from flowkit_core import ExecutorError, Outcome, Task
+from flowkit_core import ExecutorError, Outcome, Retry, Task
 from flowkit_core._text import short_repr
 from flowkit_core.executor import checked_workers
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
+from flowkit_core.runs.timers import Timers
+from flowkit_core.runs.wake_up import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,8 +106,8 @@ class FuturesExecutor:
 class FuturesLane:
     """The calls of one run that a pool makes.
 
-    Any thread may put nodes; one of them at a time submits calls, so that a callback which ends a node and puts the
-    next one does not call itself.
+    A pool calls back from threads of its own, some with its locks held, so a callback only queues the future: the loop
+    of the lane passes outcomes on and submits calls.
 
     Args:
         pool: the pool.
@@ -113,7 +115,8 @@ class FuturesLane:
         limit: maximum number of calls that have not ended.
     """
 
-    has_loop = needs_calling_thread = may_fork = makes_handles = False
+    has_loop = True
+    needs_calling_thread = may_fork = makes_handles = False
     fate_of_unfinished = "abandoned"
 
     def __init__(self, pool: Any, name: str, limit: int) -> None:
@@ -122,80 +125,113 @@ class FuturesLane:
         self._limit = limit
         self._ready: deque[Node] = deque()
         self._running: dict[Future[Any], tuple[Call, float]] = {}
-        self._submitting = Lock()
-        self._session: Session | None = None
+        self._ended: deque[Future[Any]] = deque()
+        self._timers = Timers()
+        self._wake_up = WakeUp()
+        self._must_cancel = self._must_end = False
+        self._is_broken = False
 
     def open(self, session: Session) -> None:
         """Prepare for the run."""
         self._session = session
+        self._ready.extend(session.first_nodes(self))
 
     def put(self, nodes: Sequence[Node]) -> None:
-        """Submit the calls of nodes, or keep them until fewer calls are running."""
+        """Queue nodes whose calls are to be submitted."""
         self._ready.extend(nodes)
-        self._submit_ready()
-
-    def work(self) -> None:
-        """Do nothing: the pool has threads of its own."""
+        self._wake_up.set()
 
     def wake(self) -> None:
-        """Do nothing: the session waits."""
+        """Make the loop check whether the run is over."""
+        self._wake_up.set()
 
     def stop(self, *, end_calls: bool) -> None:
-        """Cancel calls that have not started, except of clean-up tasks; end the nodes of running calls if asked.
+        """Make the loop cancel calls that have not started, and end the nodes of running calls if asked."""
+        self._must_cancel = True
+        self._must_end |= end_calls
+        self._wake_up.set()
 
-        A running call continues in the pool; its result is ignored.
-        """
-        session = self._session
-        if session is None:
-            return
-        for future, (call, began) in list(self._running.items()):
-            if session.run.may_start(call.node):
+    def work(self) -> None:
+        """Submit calls and pass on their outcomes until the run is over."""
+        session, ready, timers = self._session, self._ready, self._timers
+        route = session.router(self, ready.append)
+        while True:
+            while self._ended:
+                self._pass_on(self._ended.popleft(), route)
+            if self._must_cancel:
+                self._cancel_calls(route)
+            if timers:
+                ready.extend(timers.due(session.run))
+            while ready and len(self._running) < self._limit:
+                self._submit(ready.popleft(), route)
+            if self._ended:
                 continue
-            is_cancelled = future.cancel()
-            if end_calls and not is_cancelled and self._running.pop(future, None) is not None:
-                outcome = Outcome(CANCELLED, f"it was abandoned, because {session.run.stop_cause}", started=True)
-                session.end(call.node, outcome, perf_counter() - began, call.attempt)
+            if session.is_over or (session.has_one_lane and not (ready or self._running or timers)):
+                return
+            self._wake_up.wait(timers.wait() if timers else None)
 
     def close(self) -> Sequence[Node]:
         """Cancel calls that have not started; return the nodes whose calls are running."""
-        self._session = None
-        return [call.node for future, (call, _) in list(self._running.items()) if not future.cancel()]
+        running = list(self._running.items())
+        return [call.node for future, (call, _) in running if self._is_broken or not future.cancel()]
 
-    def _submit_ready(self) -> None:
-        ready, running = self._ready, self._running
-        while ready and len(running) < self._limit and self._submitting.acquire(blocking=False):
-            try:
-                while ready and len(running) < self._limit:
-                    self._submit(ready.popleft())
-            finally:
-                self._submitting.release()
-
-    def _submit(self, node: Node) -> None:
-        session = self._session
-        if session is None:
-            return  # the run was abandoned
-        call = session.begin(node)
-        if call is None:
+    def _submit(self, node: Node, route: Callable[[Node], object]) -> None:
+        run = self._session.run
+        call = run.local_call(node)
+        if isinstance(call, Outcome):
+            self._finish(node, call, 0.0, None, route)
+            return
+        ended = self._session.context.copy().run(call.precheck) if call.has_precheck else None
+        if ended is None:
+            ended = run.mark_started(node)
+        if ended is not None:
+            self._finish(node, ended, 0.0, None, route)
             return
         try:
-            future = self._pool.submit(_Invocation(call, session.context.copy()))
+            future = self._pool.submit(_Invocation(call, self._session.context.copy()))
         except Exception as error:
-            session.fail(self.name, _pool_error(self.name, error))
+            self._session.fail(self.name, _pool_error(self.name, error))
             return
         self._running[future] = call, perf_counter()
-        future.add_done_callback(self._ended)
+        future.add_done_callback(self._on_done)
 
-    def _ended(self, future: Future[Any]) -> None:
-        session = self._session
+    def _on_done(self, future: Future[Any]) -> None:
+        self._ended.append(future)
+        self._wake_up.set()
+
+    def _pass_on(self, future: Future[Any], route: Callable[[Node], object]) -> None:
         call, began = self._running.pop(future, (None, 0.0))
-        if session is None or call is None:
-            return
-        try:
-            result, seconds = _outcome_of(future, session.run, perf_counter() - began)
-            session.end(call.node, result, seconds, call.attempt)
-            self._submit_ready()
-        except BaseException as error:  # of a callback, the pool would only log it
-            session.fail(self.name, error)
+        if call is None:
+            return  # the call was given up
+        if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
+            self._is_broken = True
+        result, seconds = _outcome_of(future, self._session.run, perf_counter() - began)
+        self._finish(call.node, result, seconds, call.attempt, route)
+
+    def _cancel_calls(self, route: Callable[[Node], object]) -> None:
+        """Cancel calls that have not started, except of clean-up tasks; end the nodes of running calls if asked.
+
+        A running call continues in the pool; its result is ignored. The calls of a broken pool end by themselves.
+        """
+        run, must_end = self._session.run, self._must_end
+        self._must_cancel = False
+        for future, (call, began) in list(self._running.items()):
+            if run.may_start(call.node) or self._is_broken:
+                continue
+            is_cancelled = future.cancel()
+            if must_end and not is_cancelled and self._running.pop(future, None) is not None:
+                outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)
+                self._finish(call.node, outcome, perf_counter() - began, call.attempt, route)
+
+    def _finish(
+        self, node: Node, result: Any, seconds: float, attempt: int | None, route: Callable[[Node], object]
+    ) -> None:
+        step = self._session.run.finish(node, result, seconds, attempt)
+        if isinstance(step, Retry):
+            self._timers.add(step)
+        else:
+            for after in step:
+                route(after)
 
 
 def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, float]:

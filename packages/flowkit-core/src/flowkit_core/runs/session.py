@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .call import Call
     from .run import Run
 
+EXIT_GRACE = 2.0
+"""Seconds that running calls may take to end after a task has raised SystemExit."""
 JOIN_TIMEOUT = 2.0
 """Seconds that lanes in other threads may take to end after an interrupt."""
 
@@ -329,14 +331,23 @@ class Session:
             self.put(due)
             if self._end_at is not None:
                 left = self._end_at - self._clock.now()
-                if left <= 0:
+                if left <= 0 and self.run.exiting and self.run.cleanup_running:
+                    left = 0.1
+                elif left <= 0:
                     self._end_at, self._join_timeout = None, 0.0
-                    for lane in self._lanes:
-                        lane.stop(end_calls=True)
+                    self._end_calls()
                     continue
                 seconds = left if seconds is None else min(left, seconds)
             if not due:
                 self._clock.wait(seconds)
+
+    def _end_calls(self) -> None:
+        """End running calls, because the grace of the run, or that after SystemExit, is over."""
+        if self.run.exiting:
+            self.run.cancel("the program was asked to end")
+            self.wake_all()
+        for lane in self._lanes:
+            lane.stop(end_calls=True)
 
     def _start_waiting(self) -> None:
         with self._lock:
@@ -366,8 +377,9 @@ class Session:
         for lane in self._lanes:
             lane.stop(end_calls=False)
         self._clock.set()  # nodes that wait for a retry end now
-        if self.run.grace is not None:
-            self._end_at = self._clock.now() + self.run.grace
+        grace = EXIT_GRACE if self.run.exiting else self.run.grace
+        if grace is not None:
+            self._end_at = self._clock.now() + grace
             self._start_waiting()
 
     def _close(self, opened: Sequence[Lane]) -> None:
@@ -375,13 +387,25 @@ class Session:
         self.run.on_stop = None
         cancelled = self.run.cancelled
         self._clock.set()
-        for thread in self._threads:
-            thread.join(self._join_timeout if cancelled else None)
-        running = {node: lane.fate_of_unfinished for lane in opened for node in lane.close()}
+        try:
+            for thread in self._threads:
+                thread.join(self._join_timeout if cancelled or not self._join_timeout else None)
+        finally:  # a second Ctrl-C must not keep lanes open
+            running = self._close_lanes(opened)
         self._lanes = ()  # the lanes refer to this object: a reference cycle
         self._lane_by_index = {}
         if self.run.cancelled:
             self.run.abandon(running)
+
+    def _close_lanes(self, lanes: Sequence[Lane]) -> dict[Node, str]:
+        """Close every lane, whatever one of them raises; return the nodes whose calls go on, and their fate."""
+        if not lanes:
+            return {}
+        try:
+            running = dict.fromkeys(lanes[0].close(), lanes[0].fate_of_unfinished)
+        finally:
+            others = self._close_lanes(lanes[1:])
+        return running | others
 
 
 def _lane_error(name: str, error: BaseException) -> ExecutorError:

@@ -79,7 +79,7 @@ class Worker:
             if result is None:
                 started = perf_counter()
                 result = context.run(call.invoke)
-            return run.finish(node, result, perf_counter() - started)
+            return run.finish(node, result, perf_counter() - started, call.attempt)
         finally:
             del result  # the traceback of an error refers to this frame: a reference cycle
             self._leave(outer)
@@ -150,15 +150,21 @@ class Worker:
                     value = node.func(values[sources[0]])
                 else:
                     value = node.func()
-                values[index] = run_coroutine(value) if type(value) is CoroutineType else value
+                if type(value) is CoroutineType:
+                    value = run_coroutine(value)
             except BaseException as error:
-                result = run.finish(node, Outcome(FAILED, error=error), clock() - started)
+                result = run.finish(node, Outcome(FAILED, error=error), clock() - started, 1)
                 if isinstance(result, Retry):
                     return result
                 for after in result:
                     put(after)
                 return None
             now = clock()
+            if not run.fast_path:  # the run was stopped meanwhile, and may have given up this attempt
+                for after in run.finish(node, value, now - started, 1):  # type: ignore[unreachable]
+                    put(after)
+                return None
+            values[index] = value
             spent = seconds[index] = now - started
             started = now
             codes[index] = SUCCEEDED

@@ -17,7 +17,8 @@ from _thread import start_new_thread
 from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
-from flowkit_core import ExecutorError, Node, Retry, Run
+from flowkit_core import ExecutorError, Node, Outcome, Retry, Run
+from flowkit_core.runs.states import CANCELLED, PENDING
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 from flowkit_core.runs.worker import Worker
@@ -47,13 +48,15 @@ class _ThreadWorker(WakeUp):
     Attributes:
         thread: the thread; None for the thread that called ``run()``.
         runner: runs the nodes, and knows the one that is running.
+        is_abandoned: whether the node of its running call has been ended as cancelled.
     """
 
-    __slots__ = ("runner", "thread")
+    __slots__ = ("is_abandoned", "runner", "thread")
 
     def __init__(self, run: Run, context: Context) -> None:
         super().__init__()
         self.thread: Thread | None = None
+        self.is_abandoned = False
         self.runner = Worker(run, context)
 
 
@@ -84,7 +87,7 @@ class ThreadDriver:
         self._activity = 0  # counts events after which nodes may become ready
         self._began = perf_counter()
         self._long_task_ended: dict[int, float] = {}  # thread id -> when its last long task ended
-        self._exit_deadline: float | None = None  # when running tasks are abandoned: SystemExit, grace
+        self._exit_deadline: float | None = None  # when running tasks are abandoned after SystemExit
         self._is_open = self._is_over = False
         self._error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
@@ -127,11 +130,25 @@ class ThreadDriver:
 
     def stop(self, *, end_calls: bool) -> None:
         """Let running tasks end; or abandon them, because nothing stops a thread."""
-        if end_calls and self._is_open:
-            with self._lock:
-                self._exit_deadline = monotonic()
-                self._start_watchdog_locked()
-                self._wake_watchdog_locked()
+        if not end_calls or not self._is_open or self._run.cancelled:
+            return
+        given_up = []
+        with self._lock:
+            for worker in (self._leader, *self._helpers):
+                node = worker.runner.node
+                if node is not None and self._is_pending(node) and not self._run.may_start(node):
+                    worker.is_abandoned = True
+                    self._active -= 1
+                    self._max_workers += 1
+                    given_up.append(node)
+        for node in given_up:
+            reason = f"it was abandoned, because {self._run.stop_cause}"
+            self._session.end(node, Outcome(CANCELLED, reason, started=True))
+        with self._lock:
+            if self._ready and not self._active:
+                self._add_workers_locked(1)
+            self._check_finished_locked()
+            self._wake_watchdog_locked()
 
     def work(self) -> None:
         """Run tasks in the calling thread until the run is over."""
@@ -156,7 +173,7 @@ class ThreadDriver:
             self._finish_locked()
         until = self._exit_deadline or monotonic() + ABANDON_AFTER
         for worker in self._helpers:
-            if worker.thread is not None and worker.thread.is_alive():
+            if worker.thread is not None and worker.thread.is_alive() and not worker.is_abandoned:
                 worker.thread.join(max(0.0, until - monotonic()) if self._run.cancelled else None)
         if self._watchdog is not None:
             self._watchdog_running.acquire(timeout=ABANDON_AFTER)  # it runs no user code, so it ends at once
@@ -173,9 +190,13 @@ class ThreadDriver:
             self._ensure_watchdog(len(ready) - 1)
             slow = SLOW_TASK if self._watchdog is not None or self._max_workers == 1 else -1.0
             rest = worker.runner.run_fast_path(ready.take, route or ready.put, perf_counter, slow, self._on_slow_task)
+            if worker.is_abandoned:
+                self._rejoin(worker)
             if isinstance(rest, Node):
                 self._ensure_watchdog(len(ready))
                 step = worker.runner.run_node(rest)
+                if worker.is_abandoned:
+                    self._rejoin(worker)
                 seconds = run.state.seconds[rest.index]  # of the call alone: helpers would not shorten recording it
                 if isinstance(step, Retry):
                     self._add_retry(step)
@@ -199,6 +220,16 @@ class ThreadDriver:
                 return
         with self._lock:  # the run was cancelled: wake idle workers
             self._finish_locked()
+
+    def _is_pending(self, node: Node) -> bool:
+        return self._run.state.codes[node.index] == PENDING
+
+    def _rejoin(self, worker: _ThreadWorker) -> None:
+        """Count a worker again whose abandoned call has ended after all."""
+        with self._lock:
+            worker.is_abandoned = False
+            self._active += 1
+            self._max_workers -= 1
 
     def _run_helper(self, worker: _ThreadWorker) -> None:
         """Body of a helper thread."""
@@ -318,11 +349,9 @@ class ThreadDriver:
             with self._lock:
                 if self._timers:
                     self._queue_due_locked()
-                has_expired = (self._run.exiting or self._exit_deadline is not None) and self._has_expired_locked()
+                has_expired = self._run.exiting and self._has_expired_locked()
                 if has_expired:
-                    self._run.cancel(
-                        "the program was asked to end" if self._run.exiting else "the grace period is over"
-                    )
+                    self._run.cancel("the program was asked to end")
                 is_finished = self._check_finished_locked()
                 head = self._ready.peek()
                 is_waiting = head is not None and (head is interval.head or not self._active)
