@@ -49,7 +49,7 @@ MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
 COVERAGE = "coverage>=7.10,<8"
 # Optional packages that flowkit supports.
-COMPANIONS = ["cloudpickle>=3", "ipython>=8"]
+COMPANIONS = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
 # Benchmarks compare with current versions. Prefect does not work with the newest fastapi, and may fail to install.
 PEERS = ["dask", "joblib", "numpy"]
 PREFECT = ["prefect>=3.8,<4", "fastapi<0.140"]
@@ -191,10 +191,11 @@ def combinations(session: nox.Session, names: str) -> None:
 
 @nox.session(requires=["build"], allow_parallel=True)
 def extras(session: nox.Session) -> None:
-    """Test what needs optional packages: cloudpickle and IPython."""
+    """Test what needs optional packages: cloudpickle, IPython and loky."""
     session.install(*PYTEST, *COMPANIONS)
     install_wheels(session, ALL)
     run_pytest(session, ALL, "tests/exec/process/test_cloudpickle.py")
+    run_pytest(session, ALL, "tests/exec/conformance/test_check_executor.py", "-k", "loky")
     run_pytest(session, ALL, "tests/docs/test_promise.py", "-k", "ipython")
 
 

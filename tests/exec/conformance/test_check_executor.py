@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -19,6 +20,8 @@ POOLS = {
 }
 if hasattr(concurrent.futures, "InterpreterPoolExecutor"):
     POOLS["pool-interpreter"] = lambda: concurrent.futures.InterpreterPoolExecutor(2)
+if importlib.util.find_spec("loky"):
+    POOLS["pool-loky"] = lambda: importlib.import_module("loky").ProcessPoolExecutor(2)
 
 NEED_STORE = {"cached_result_is_used", "failed_run_is_resumed"}
 NEED_LOCAL = {

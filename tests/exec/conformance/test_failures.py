@@ -26,12 +26,6 @@ def test_exception_of_the_task_is_raised_with_notes_and_results(executor):
     assert error.flowkit_results.states == {"one": "succeeded", "fail": "failed", "after": "upstream_failed"}
 
 
-def test_falsy_exception_is_raised(executor):
-    (problems,) = fresh(p.no_problems)
-    with pytest.raises(p.Problems, match="the table is gone"):
-        DAG("false", tasks=[problems]).run(executor)
-
-
 def test_decorated_function_is_called_where_its_name_is_bound_to_a_wrapper(executor, tmp_path):
     (plain,) = fresh(p.plain_one)
     assert DAG("wrapped", tasks=[plain]).run(executor) == {"shifted_one": 1}
@@ -54,44 +48,6 @@ def test_causes_and_notes_of_the_exception_are_kept(executor):
         DAG("etl", tasks=fresh(p.fail_with_a_cause)).run(executor)
     assert "KeyError: 'key'" in "".join(traceback.format_exception(caught.value))
     assert "a note of the user" in notes(caught.value)
-
-
-def test_fail_fast_starts_only_clean_up_tasks(executor):
-    broken, below, cleaned, rang, late = [*fresh(p.fail, p.after, p.clean_up, p.alert), *copies(p.after, "late")]
-    broken >> [below, cleaned, rang]
-    cleaned >> late
-    with pytest.raises(p.OwnError) as caught:
-        DAG("etl", tasks=[below, rang, late]).run(executor)
-    assert caught.value.flowkit_results == {"clean_up": "cleaned", "alert": "rang"}
-    states = caught.value.flowkit_results.states
-    assert states == {
-        "fail": "failed",
-        "after": "upstream_failed",
-        "clean_up": "succeeded",
-        "alert": "succeeded",
-        "late": "cancelled",
-    }
-
-
-def test_independent_branches_continue_without_fail_fast(executor):
-    broken, other, below, (start, end) = (
-        *copies(p.fail, "broken", "other"),
-        *copies(p.after, "below"),
-        fresh(p.one, p.add_one),
-    )
-    broken >> below
-    start >> end
-    with pytest.raises(ExceptionGroup) as caught:
-        DAG("etl", tasks=[other, below, end]).run(executor, fail_fast=False)
-    assert [type(error) for error in caught.value.exceptions] == [p.OwnError, p.OwnError]
-    assert caught.value.flowkit_results == {"one": 1, "add_one": 2}
-
-
-def test_failures_are_returned_without_raise_on_failure(executor):
-    results = DAG("etl", tasks=fresh(p.fail)).run(executor, raise_on_failure=False)
-    assert results == {}
-    assert type(results.failed["fail"]) is p.OwnError
-    assert results.states == {"fail": "failed"}
 
 
 @pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"])
@@ -125,10 +81,3 @@ def test_endless_recursion_fails_the_task(executor):
     with pytest.raises(RecursionError):
         DAG("deep", tasks=fresh(p.fail_deep)).run(executor)
     assert DAG("next", tasks=fresh(p.one)).run(executor) == {"one": 1}
-
-
-def test_executor_runs_again_after_a_failure(executor):
-    for _ in range(3):
-        with pytest.raises(p.OwnError):
-            DAG("etl", tasks=fresh(p.fail)).run(executor)
-        assert DAG("etl", tasks=fresh(p.one)).run(executor) == {"one": 1}

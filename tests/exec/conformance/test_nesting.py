@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import itertools
 import os
@@ -91,12 +90,3 @@ def test_run_in_a_thread_other_than_the_main_thread(executor):
     thread.start()
     thread.join(SECONDS)
     assert seen == [{"one": 1}, 7]
-
-
-def test_run_inside_a_running_event_loop(executor):
-    async def cell():
-        start, middle = fresh(p.one, p.awaited)
-        start >> middle
-        return DAG("loop", tasks=[middle]).run(executor)
-
-    assert asyncio.run(cell()) == {"one": 1, "awaited": 2}

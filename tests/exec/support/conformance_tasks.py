@@ -8,13 +8,9 @@ import os
 import signal
 import socket
 import threading
-from contextvars import ContextVar
 from pathlib import Path
 
 from flowkit_core import DAG, Task, task
-
-setting: ContextVar[str] = ContextVar("setting", default="unset")
-
 
 # Values
 
@@ -22,11 +18,6 @@ setting: ContextVar[str] = ContextVar("setting", default="unset")
 @task
 def one():
     return 1
-
-
-@task
-def nothing():
-    return None
 
 
 @task
@@ -54,11 +45,6 @@ def collect(*args):
     return args
 
 
-@task
-def name_of(*args, name="?"):
-    return name, args
-
-
 def node(*args):
     """Return the argument in a list."""
     return ["node", *args]
@@ -72,12 +58,6 @@ def with_defaults(a="a?", b="b?", c="c?"):
 @task
 def keyword_only(*, one, add_one=0):
     return one, add_one
-
-
-@task
-async def awaited(one):
-    await asyncio.sleep(0)
-    return one + 1
 
 
 def passed_on(function):
@@ -95,36 +75,6 @@ def passed_on(function):
 async def awaited_inside(one):
     await asyncio.sleep(0)
     return one + 1
-
-
-@task
-def params(day, limit=10):
-    return day, limit
-
-
-class Value:
-    """A value without truth and equality, like an array."""
-
-    def __bool__(self):
-        raise ValueError("the truth value of this is ambiguous")
-
-    __hash__ = None
-
-    def __eq__(self, other):
-        raise ValueError("cannot be compared")
-
-    def __reduce__(self):
-        return Value, ()
-
-
-@task
-def touchy():
-    return Value()
-
-
-@task
-def kind(value):
-    return type(value).__name__
 
 
 @task
@@ -213,18 +163,6 @@ def flaky(path, failures):
     return tries
 
 
-class Problems(Exception):
-    """An exception that is falsy."""
-
-    def __len__(self):
-        return 0
-
-
-@task
-def no_problems():
-    raise Problems("the table is gone")
-
-
 def shifted(function):
     """Return a function that adds one to the result of another function."""
 
@@ -254,16 +192,6 @@ def _stubborn(path):
 
 stubborn = Stubborn(_stubborn, name="stubborn", retries=2, delay=0)
 _stubborn = stubborn
-
-
-@task(trigger="all_done")
-def clean_up():
-    return "cleaned"
-
-
-@task(trigger="one_failed")
-def alert():
-    return "rang"
 
 
 @task

@@ -37,6 +37,7 @@ def events_tell_each_step_of_a_run(trial: Trial) -> None:
     trial.run(large, small, flaky, below, clean, **options)
     names = [type(event).__name__ for event in seen]
     expect("first and last event", (names[0], names[-1]), ("RunStarted", "RunFinished"))
+    expect("number of tasks of the run", seen[0].tasks, 7)
     expect("counts", seen[-1].counts, {"succeeded": 4, "failed": 1, "skipped": 1, "upstream_failed": 1})
     story: dict[str, list[str]] = {}
     for event in seen[1:-1]:
