@@ -119,7 +119,7 @@ class Simulator:
         self.lost.append(lane.name)
         self.history.add("executor_lost", detail=lane.name)
         lane.lose()
-        session.fail(lane.name, ExecutorError(f"executor {lane.name!r} was lost, as the simulation wanted"))
+        session.fail(lane.name, ExecutorError(f"executor {lane.name!r} was lost: this is a simulated fault"))
 
     def _interrupt(self, session: Session, fault: Interrupt) -> None:
         if session.is_over:
@@ -271,7 +271,7 @@ class SimulatedLane:
         if failure is not None:
             error = failure.error
             if error is None:
-                error = SimulatedError(f"the simulation wanted attempt {call.attempt} of {name!r} to fail")
+                error = SimulatedError(f"simulated failure of attempt {call.attempt} of task {name!r}")
             result: Any = Outcome(FAILED, error=error)
         else:
             result = self._session.context.copy().run(call.invoke)
