@@ -22,6 +22,7 @@ from flowkit_core import (
     SerialExecutor,
     Task,
     TaskRetrying,
+    TaskStarted,
     UnknownExecutorError,
     WorkerDiedError,
 )
