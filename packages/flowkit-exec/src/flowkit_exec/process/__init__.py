@@ -31,7 +31,8 @@ Modules, from the entry point down:
 * `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.
 * `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
 * `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in
-  a worker. `missing_globals`: notes on errors caused by globals that a worker does not have.
+  a worker. `random_numbers`: each worker draws its own. `missing_globals`: notes on errors caused by globals that a
+  worker does not have.
 * `shared_memory`: large values. `exception_transport`, `log_forwarding`: exceptions and log records of tasks.
   `serialization_errors`, `safe_text`: messages.
 """

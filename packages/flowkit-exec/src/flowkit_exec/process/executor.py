@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from itertools import count
@@ -113,9 +114,10 @@ class ProcessExecutor:
         """Return the lane of one run.
 
         Raises:
-            ExecutorError: this executor is closed.
+            ExecutorError: this executor is closed, or gevent or eventlet has patched this process.
         """
         self._check_open()
+        _check_patches()
         return self._driver_class(self)
 
     def _check_open(self) -> None:
@@ -177,3 +179,17 @@ class ProcessExecutor:
                 self._idle.append(worker)
                 return
         self._shut_down_all([worker])
+
+
+def _check_patches() -> None:
+    """Raise an error if gevent or eventlet has replaced functions that start processes and wait for them."""
+    for library, module, function in (
+        ("gevent", "gevent.monkey", "is_module_patched"),
+        ("eventlet", "eventlet.patcher", "is_monkey_patched"),
+    ):
+        is_patched = getattr(sys.modules.get(module), function, None)
+        if is_patched is not None and any(map(is_patched, ("os", "select", "thread", "socket", "subprocess"))):
+            raise ExecutorError(
+                f"{library} has patched modules of the standard library in this process, and the process executor "
+                f"cannot start workers with them: use executor='thread', or run the pipeline in a program of its own"
+            )

@@ -12,15 +12,16 @@ import os
 import sys
 import threading
 from _ast import Module, PyCF_ONLY_AST
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import takewhile
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from flowkit_core._first_run import current_line, first_run_line
 from flowkit_core.pipelines import pipeline
 
+from .random_numbers import own_random_numbers
 from .safe_text import describe_error
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def describe_main() -> dict[str, Any] | None:
     spec = getattr(main, "__spec__", None)
     name = getattr(spec, "name", None)
     path = getattr(main, "__file__", None)
+    if path is None:  # Python removes it when the main thread leaves the script; other threads may still run
+        path = getattr(getattr(main, "__loader__", None), "path", None)
     if (path or "").endswith(".pyc"):
         return None
     if name is not None and name != "__main__":
@@ -196,11 +199,16 @@ class Script:
         self._is_executed = True
         saved = _mute()
         try:
-            with self.surroundings(), runs_forbidden("a worker process executes the script only to define its tasks"):
+            with (
+                self.surroundings(),
+                own_random_numbers(),
+                runs_forbidden("a worker process executes the script only to define its tasks"),
+            ):
                 self._execute()
         except BaseException as error:
             self._note_failure(error)
         finally:
+            _rename_module(self._module_dict)
             _unmute(saved)
 
     def _execute(self) -> None:
@@ -259,6 +267,17 @@ class Script:
                 line = trace.tb_lineno
             trace = trace.tb_next
         return line
+
+
+def _rename_module(module_dict: dict[str, Any]) -> None:
+    """Set the module of classes and functions to ``__main__``: the next program can load what a task pickles."""
+    pending: list[Any] = [*module_dict.values()]
+    for value in pending:  # it grows
+        if issubclass(type(value), (type, FunctionType)) and value.__module__ == "__mp_main__":
+            with suppress(AttributeError, TypeError):
+                value.__module__ = "__main__"
+            if not isinstance(value, FunctionType):
+                pending += vars(value).values()
 
 
 def _begun(statements: list[ast.stmt], line: int | None) -> list[ast.stmt]:

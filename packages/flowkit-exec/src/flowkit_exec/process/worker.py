@@ -501,9 +501,13 @@ class Worker:
         """Return the function with a number; None, after sending the reason, if it is not found."""
         from .function_references import resolve
         from .main_module import ScriptError, runs_forbidden
+        from .random_numbers import own_random_numbers
 
         try:
-            with runs_forbidden("importing its module runs a pipeline: put that under if __name__ == '__main__'"):
+            with (
+                own_random_numbers(),
+                runs_forbidden("importing its module runs a pipeline: put that under if __name__ == '__main__'"),
+            ):
                 func: Callable[..., Any] = resolve(*self._references[number])
         except BaseException as error:
             part = "script" if isinstance(error, ScriptError) else "function"

@@ -18,6 +18,8 @@ from _io import _IOBase
 from contextlib import suppress
 from typing import Any
 
+from .random_numbers import seed
+
 
 def exit_now(code: int) -> None:
     """Exit without running exit functions and finalizers and without waiting for threads."""
@@ -30,7 +32,8 @@ def exit_now(code: int) -> None:
 
 
 def forget_inherited() -> None:
-    """In a fork: forget exit functions, finalizers, child processes and open files of the calling process."""
+    """In a fork: forget exit functions, finalizers, child processes, files and random seeds of the calling process."""
+    seed("numpy.random")  # Python does it for `random`
     atexit._clear()
     registry: Any = weakref.finalize
     for finalizer in list(registry._registry):

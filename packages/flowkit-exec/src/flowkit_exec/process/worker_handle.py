@@ -25,7 +25,7 @@ from flowkit_core import ExecutorError
 from . import protocol
 from .main_module import describe_main
 from .worker_options import WorkerOptions, refuse_in_place_of_a_worker
-from .worker_resources import WorkerResources, open_pipes, start_error
+from .worker_resources import WorkerResources, forget_group, open_pipes, reap_group, start_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -181,6 +181,7 @@ class WorkerHandle:
             with protocol.suppress(OSError):
                 fcntl.fcntl(their_outcomes, _SET_PIPE_SIZE, 1 << 20)
         self.pid = start(theirs, their_outcomes, their_lifeline)
+        forget_group(self.pid)
         for descriptor in (theirs, their_outcomes, their_lifeline):
             resources.descriptors.remove(descriptor)
             os.close(descriptor)
@@ -443,6 +444,7 @@ class WorkerHandle:
             self.exitcode = os.waitstatus_to_exitcode(status)
         if self.exitcode is None:  # already reaped elsewhere, or SIGCHLD is ignored: no exit status
             self._kill_orphans()
+        reap_group(self.pid)
         self._resources.pid = None
         return True
 
