@@ -8,7 +8,10 @@ from conformance_checks import fresh
 
 from flowkit_core import (
     DAG,
+    ExecutorError,
     RunStarted,
+    SerialExecutor,
+    Task,
     UnknownExecutorError,
 )
 from flowkit_exec import ProcessExecutor, ThreadExecutor
@@ -61,3 +64,13 @@ def test_executor_may_be_closed_twice(kind):
     executor.close()
     with kind(max_workers=1) as executor:
         assert "max_workers=1" in repr(executor)
+
+
+@pytest.mark.parametrize("kind", [SerialExecutor, ThreadExecutor, ProcessExecutor])
+@pytest.mark.parametrize("tasks", [0, 1])
+def test_closed_executor_is_an_error(kind, tasks):
+    with kind() as executor:
+        pass
+    dag = DAG("closed", tasks=[Task(int, name="zero")][:tasks])
+    with pytest.raises(ExecutorError, match=f"this {kind.__name__} is closed: create another"):
+        dag.run(executor)

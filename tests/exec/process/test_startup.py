@@ -259,3 +259,29 @@ def test_system_that_is_not_posix_is_an_error(script):
     """
     sentence = "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here\n"
     assert script(source).wait() == 2 * sentence + "{'zero': 0}\n"
+
+
+IN_SUB_INTERPRETER = """
+import os, sys
+CODE = '''
+from flowkit_core import DAG, ExecutorError, Task
+try:
+    print(DAG("sub", tasks=[Task(int, name="zero")]).run("process"), flush=True)
+except ExecutorError as error:
+    print(error, flush=True)
+'''
+isolated = "isolated" in sys.argv
+if sys.version_info >= (3, 13):
+    import _interpreters
+    _interpreters.exec(_interpreters.create("isolated" if isolated else "legacy"), CODE)
+else:
+    import _xxsubinterpreters
+    _xxsubinterpreters.run_string(_xxsubinterpreters.create(isolated=isolated), CODE)
+os._exit(0)  # CPython may crash when it ends with a sub-interpreter that has imported extension modules
+"""
+
+
+@pytest.mark.parametrize("kind", ["isolated", "legacy"])
+def test_sub_interpreter_runs_tasks_or_is_one_error(script, kind):
+    output = script(IN_SUB_INTERPRETER, kind).wait()
+    assert output == "{'zero': 0}\n" or "cannot be started in this sub-interpreter" in output

@@ -60,6 +60,7 @@ class SerialExecutor:
 
     def __init__(self, max_workers: int | None = None) -> None:
         checked_workers(max_workers)
+        self._closed = False
 
     def execute(self, run: Run) -> None:
         """Run all nodes."""
@@ -68,13 +69,19 @@ class SerialExecutor:
         Session(run, [self.lane()]).drive()
 
     def lane(self) -> SerialLane:
-        """Return the lane of one run."""
+        """Return the lane of one run.
+
+        Raises:
+            ExecutorError: this executor is closed.
+        """
+        check_open(self, is_closed=self._closed)
         from .runs.serial_lane import SerialLane
 
         return SerialLane()
 
     def close(self) -> None:
-        """Do nothing: this executor keeps nothing between runs."""
+        """Refuse further runs. May be called more than once."""
+        self._closed = True
 
     def __enter__(self) -> SerialExecutor:
         return self
@@ -84,6 +91,20 @@ class SerialExecutor:
 
     def __repr__(self) -> str:
         return "SerialExecutor()"
+
+
+def check_open(executor: Executor, *, is_closed: bool) -> None:
+    """Raise an error if an executor is closed.
+
+    Raises:
+        ExecutorError: it is closed.
+    """
+    if is_closed:
+        from .errors import ExecutorError
+
+        raise ExecutorError(
+            f"this {type(executor).__name__} is closed: create another, or run inside its with statement"
+        )
 
 
 def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from flowkit_core import ExecutorError, Outcome, Retry, Task
 from flowkit_core._text import short_repr
-from flowkit_core.executor import checked_workers
+from flowkit_core.executor import check_open, checked_workers
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 from flowkit_core.runs.session import Session
@@ -85,8 +85,7 @@ class FuturesExecutor:
         Raises:
             ExecutorError: this executor is closed.
         """
-        if self._closed:
-            raise ExecutorError("this FuturesExecutor is closed: create another, or run inside its with statement")
+        check_open(self, is_closed=self._closed)
         return FuturesLane(self.pool, self.name, self._limit)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError
-from flowkit_core.executor import checked_workers
+from flowkit_core.executor import check_open, checked_workers
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 
@@ -108,7 +108,7 @@ class ProcessExecutor:
         if run.graph.nodes:
             Session(run, [self.lane()]).drive()
         else:
-            self._check_open()
+            check_open(self, is_closed=self._closed)
 
     def lane(self) -> ProcessDriver:
         """Return the lane of one run.
@@ -116,13 +116,9 @@ class ProcessExecutor:
         Raises:
             ExecutorError: this executor is closed, or gevent or eventlet has patched this process.
         """
-        self._check_open()
+        check_open(self, is_closed=self._closed)
         _check_patches()
         return self._driver_class(self)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ExecutorError("this ProcessExecutor is closed: make another, or run inside its with statement")
 
     def close(self) -> None:
         """Shut the idle workers down. May be called more than once."""

@@ -150,6 +150,11 @@ class WorkerHandle:
             self._resources.release()
             if isinstance(error, OSError) and protocol.has_errno(error):
                 raise start_error(error) from error
+            if isinstance(error, RuntimeError) and "subinterpreter" in str(error):
+                raise ExecutorError(
+                    f"worker processes cannot be started in this sub-interpreter ({error}): use executor='thread', or "
+                    f"call run() in the main interpreter"
+                ) from error
             raise
         _handles.add(self)
 

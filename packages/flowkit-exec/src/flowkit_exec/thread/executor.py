@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_core.executor import checked_workers
+from flowkit_core.executor import check_open, checked_workers
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 
@@ -38,17 +38,24 @@ class ThreadExecutor:
 
     def __init__(self, max_workers: int | None = None) -> None:
         self.max_workers = checked_workers(max_workers) or min(32, available_processors() + 4)
+        self._closed = False
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         Session(run, [self.lane()]).drive()
 
     def lane(self) -> ThreadDriver:
-        """Return the lane of one run."""
+        """Return the lane of one run.
+
+        Raises:
+            ExecutorError: this executor is closed.
+        """
+        check_open(self, is_closed=self._closed)
         return ThreadDriver(self.max_workers)
 
     def close(self) -> None:
-        """Do nothing: no thread is kept between runs."""
+        """Refuse further runs; no thread is kept between runs. May be called more than once."""
+        self._closed = True
 
     def __enter__(self) -> ThreadExecutor:
         return self
