@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import re
 from types import SimpleNamespace
 
@@ -27,9 +28,10 @@ class Store:
         self.refused = refused
         self.limit = limit
         self.names = []
+        self.outdated = {}  # task -> why its result is out of date
         self.closed = 0
 
-    def open_run(self, run_id, pipeline, tasks, upstream, params, resume):
+    def open_run(self, run_id, pipeline, tasks, upstream, params, resume, resume_max_age):
         go_on = resume and self.status != "succeeded" and self.run_id is not None
         if not go_on:
             self.run_id, self.records = run_id, {}
@@ -40,7 +42,12 @@ class Store:
             if go_on and self.records.get(name, {}).get("state") in ("succeeded", "skipped")
         }
         return SimpleNamespace(
-            run_id=self.run_id, done=done, prepare=self.prepare, record=self.record, close=self.close_run
+            run_id=self.run_id,
+            done={place: task for place, task in done.items() if self.names[place] not in self.outdated},
+            outdated={place: self.outdated[self.names[place]] for place in done if self.names[place] in self.outdated},
+            prepare=self.prepare,
+            record=self.record,
+            close=self.close_run,
         )
 
     def prepare(self, place, value):
@@ -160,6 +167,26 @@ def test_resume_continues_failed_run(ran):
     ran.clear()
     assert pipeline(ran).run("serial", state=store, resume=True).resumed == ()
     assert ran == ["a", "b", "c"]
+
+
+def test_outdated_task_runs_again_and_results_tell_why(ran):
+    store = Store()
+    store.limit = 2
+    with pytest.raises(OSError):
+        pipeline(ran).run("serial", state=store)
+    store.limit, store.status, store.outdated = None, "failed", {"b": "function b has changed"}
+    ran.clear()
+    results = pipeline(ran).run("serial", state=store, resume=True)
+    assert (ran, results.resumed, results.outdated) == (["b", "c"], ("a",), {"b": "function b has changed"})
+    assert {name: facts["why"] for name, facts in store.records.items()} == {
+        "a": "",
+        "b": "ran again: function b has changed",
+        "c": "",
+    }
+    for copied in (results.copy(), pickle.loads(pickle.dumps(results))):
+        assert copied.outdated == results.outdated
+    assert pipeline(ran).run("serial", state=store).outdated == {}
+    assert pipeline(ran).run("serial").outdated == {}
 
 
 def test_resume_that_fails_early_keeps_record(ran):
@@ -312,7 +339,9 @@ def test_idempotency_key_is_stable_across_attempts(ran):
             {"resume": True},
             "run(resume=True) requires a record of earlier runs: write run(state='runs.db', resume=True)",
         ),
-        ({"resume": 1}, "run(resume=...) is 1, but must be True, False or 'force'"),
+        ({"resume": 1}, "run(resume=...) is 1, but must be True, False, 'strict' or 'force'"),
+        ({"resume_max_age": -1}, "run(resume_max_age=...) is -1, but must be a number of seconds, 0 or more, or None"),
+        ({"resume_max_age": "12h"}, "run(resume_max_age=...) is '12h', but must be a number of seconds, or None"),
         ({"resume": "yes"}, "run(resume=...) is 'yes'"),
         ({"state": 7}, "state is 7, but must be a path"),
         ({"state": Store}, "but must be a path"),

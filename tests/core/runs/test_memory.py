@@ -253,7 +253,7 @@ def test_run_that_cannot_be_recorded_is_freed_without_the_collector(watch):
     """The error of the store is raised instead of that of the task."""
 
     class Store:
-        run_id, done = "1", {}
+        run_id, done, outdated = "1", {}, {}
 
         def open_run(self, *_facts):
             return self

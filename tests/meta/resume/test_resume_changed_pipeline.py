@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import pickle
+import re
 from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
 
 import pytest
 from durable_tasks import step
@@ -76,11 +81,10 @@ def facts(error):
         "removed": tuple(error.removed),
         "rewired": tuple(error.rewired),
         "changed": dict(error.changed),
-        "params": tuple(error.params),
     }
 
 
-SAME = {"added": (), "removed": (), "rewired": (), "changed": {}, "params": ()}
+SAME = {"added": (), "removed": (), "rewired": (), "changed": {}}
 
 
 @pytest.mark.parametrize(
@@ -112,12 +116,12 @@ SAME = {"added": (), "removed": (), "rewired": (), "changed": {}, "params": ()}
     ],
     ids=["helper", "constant", "function", "two", "added", "removed", "rewired and removed", "everything"],
 )
-def test_resume_of_changed_pipeline_raises_and_names_changes(box, load_module, pairs, expected):
+def test_strict_resume_of_changed_pipeline_raises_and_names_changes(box, load_module, pairs, expected):
     """No task runs, and the unchanged pipeline can still be resumed."""
     first = fails_at(box, load_module, "load")
     ran = box.ran
     with pytest.raises(ResumeError) as caught:
-        load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
+        load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume="strict")
     error = caught.value
     assert isinstance(error, StateError)
     assert error.run_id == first.run_id
@@ -132,10 +136,76 @@ def test_resume_of_changed_pipeline_raises_and_names_changes(box, load_module, p
     assert "force" in str(error)
     assert box.ran == ran
     assert facts(pickle.loads(pickle.dumps(error))) == facts(error)
-    results = load_module(ETL).etl.run("serial", state=box.db, params=box.params, resume=True)
+    results = load_module(ETL).etl.run("serial", state=box.db, params=box.params, resume="strict")
     assert results == ETL_RESULTS
     assert results.run_id == first.run_id
     assert box.ran == [*ran, "load"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outdated", "results"),
+    [
+        (
+            [("return row * RATE", "return RATE * row + 1")],
+            {"clean": "function etl.convert has changed"},
+            {"clean": [11, 21], "load": 34},
+        ),
+        (
+            [("RATE = 10", "RATE = 11")],
+            {"clean": "constant etl.RATE has changed"},
+            {"clean": [11, 22], "load": 35},
+        ),
+        (
+            [("[1, 2])", "[1, 2, 3])")],
+            {
+                "extract": "function etl.extract has changed",
+                "clean": "it depends on 'extract'",
+                "audit": "it depends on 'extract'",
+            },
+            {"extract": [1, 2, 3], "clean": [10, 20, 30], "audit": 3, "load": 63},
+        ),
+        ([("sum(clean) + audit", "sum(clean) - audit")], {}, {"load": 28}),
+        (
+            [("[clean, audit] >> load", "[clean, audit] >> load >> tidy"), ("[load]", "[tidy]")],
+            {},
+            {"tidy": None},
+        ),
+        (
+            [
+                ("def audit(extract, folder)", "def audit(extract, tidy, folder)"),
+                ("extract >> [clean, audit]", "tidy >> audit\nextract >> [clean, audit]"),
+            ],
+            {"audit": "function etl.audit has changed, it has the new upstream 'tidy'"},
+            {"tidy": None},
+        ),
+        ([("def audit", '@task(trigger="all_success")\ndef audit'), ("@task\n@task", "@task")], {}, {}),
+    ],
+    ids=["helper", "constant", "first task", "repaired task", "added", "inserted", "trigger"],
+)
+def test_resume_of_changed_pipeline_runs_changed_tasks_and_downstream_again(
+    box, load_module, caplog, pairs, outdated, results
+):
+    first = fails_at(box, load_module, "load")
+    if "trigger" in str(pairs):
+        outdated = {"audit": "its trigger is 'all_success', was 'none_failed'"}
+    done = ["extract", "clean", "audit"]
+    again = load_module(edited(*pairs))
+    ran = box.ran
+    with caplog.at_level(logging.INFO, "flowkit.state"):
+        found = again.etl.run("serial", state=box.db, params=box.params, resume=True)
+    assert found == ETL_RESULTS | results
+    assert found.run_id == first.run_id
+    assert found.outdated == outdated
+    assert set(found.resumed) == {*done} - {*outdated}
+    assert sorted(box.ran[len(ran) :]) == sorted([*outdated, "load"])
+    messages = [record.getMessage() for record in caplog.records if record.name == "flowkit.state"]
+    for name, why in outdated.items():
+        assert f"'{name}' ({why})" in messages[0]
+    (record,) = box.records()
+    assert {name: task.why for name, task in record.tasks.items() if task.why} == {
+        name: f"ran again: {why}" for name, why in outdated.items()
+    }
+    assert record.status == "succeeded"
 
 
 OPTIONS = """
@@ -172,7 +242,7 @@ def load(clean):
 
 extract >> clean >> load
 try:
-    print(DAG("etl", tasks=[load]).run("serial", state="runs.db", resume=True))
+    print(DAG("etl", tasks=[load]).run("serial", state="runs.db", resume="strict"))
 except ConnectionError as error:
     print(error)
 except ResumeError as error:
@@ -180,7 +250,17 @@ except ResumeError as error:
 """
 
 
-def test_resume_of_script_with_changed_argument_raises_if_finished_tasks_read_it(script, tmp_path, monkeypatch):
+def test_resume_of_script_runs_tasks_that_read_changed_arguments_again(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert script(OPTIONS, "--fail", "--limit", 10) == "no route\n"
+    shown = OPTIONS.replace("print(DAG(", "print((results := DAG(").replace(
+        'resume="strict"))', "resume=True)).outdated)"
+    )
+    assert script(shown, "--fail", "--limit", 10) == "no route\n"
+    assert script(shown, "--limit", 10, "--rate", 2) == "{'clean': 'constant script.config has changed'}\n"
+
+
+def test_strict_resume_of_script_with_changed_argument_raises_if_finished_tasks_read_it(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert script(OPTIONS, "--fail", "--limit", 10) == "no route\n"
     assert script(OPTIONS, "--limit", 20) == "{'extract': ('constant script.args.limit has changed',)}\n"
@@ -196,7 +276,7 @@ def test_inserted_task_is_added_and_rewires_downstream(box):
     a, between, b = box.task("a"), box.task("between"), box.task("b")
     a >> between >> b
     with pytest.raises(ResumeError) as caught:
-        DAG("chain", tasks=[b]).run("serial", state=box.db, resume=True)
+        DAG("chain", tasks=[b]).run("serial", state=box.db, resume="strict")
     assert facts(caught.value) == SAME | {"added": ("between",), "rewired": ("b",)}
 
 
@@ -204,8 +284,10 @@ def test_renamed_task_is_removed_and_added(box):
     box.inject("b", "fail")
     box.failing_run(box.chain("ab"))
     with pytest.raises(ResumeError) as caught:
-        box.chain("xb").run("serial", state=box.db, resume=True)
+        box.chain("xb").run("serial", state=box.db, resume="strict")
     assert (tuple(caught.value.added), tuple(caught.value.removed)) == (("x",), ("a",))
+    box.repair("b")
+    assert box.chain("xb").run("serial", state=box.db, resume=True).resumed == ()
 
 
 @pytest.mark.parametrize(
@@ -223,7 +305,7 @@ def test_renamed_task_is_removed_and_added(box):
 )
 def test_irrelevant_edit_does_not_prevent_resume(box, load_module, pairs):
     fails_at(box, load_module, "load")
-    results = load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume=True)
+    results = load_module(edited(*pairs)).etl.run("serial", state=box.db, params=box.params, resume="strict")
     assert results == ETL_RESULTS
     assert box.ran == ["extract", "clean", "audit", "load", "load"]
 
@@ -236,51 +318,118 @@ def test_finished_run_does_not_limit_changes(box, load_module):
     assert set(results.resumed) == set()
 
 
-def test_force_reuses_results_of_unchanged_tasks(box, load_module):
+def test_force_uses_every_recorded_result(box, load_module, caplog):
     first = fails_at(box, load_module, "load")
-    source = edited(("RATE = 10", "RATE = 20"))
+    source = edited(("RATE = 10", "RATE = 20"), ("[1, 2])", "[1, 2, 3])"))
     results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
-    assert results == {"extract": [1, 2], "clean": [20, 40], "audit": 2, "load": 62}
+    assert results == ETL_RESULTS
     assert results.run_id == first.run_id
-    assert set(results.resumed) == {"extract", "audit"}
-    assert Counter(box.ran) == {"extract": 1, "audit": 1, "clean": 2, "load": 2}
+    assert set(results.resumed) == {"extract", "clean", "audit"}
+    assert results.outdated == {}
+    assert Counter(box.ran) == {"extract": 1, "audit": 1, "clean": 1, "load": 2}
     (record,) = box.records()
     assert record.status == "succeeded"
-    assert record.tasks["clean"].result() == [20, 40]
+    assert record.tasks["clean"].result() == [10, 20]
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    for text in ("function etl.extract has changed", "constant etl.RATE has changed", 'resume="force"'):
+        assert text in warning.getMessage()
 
 
-def test_force_runs_downstream_of_changed_task(box, load_module):
-    fails_at(box, load_module, "load")
-    source = edited(("[1, 2])", "[1, 2, 3])"))
-    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
-    assert results == {"extract": [1, 2, 3], "clean": [10, 20, 30], "audit": 3, "load": 63}
-    assert set(results.resumed) == set()
-
-
-def test_force_with_added_and_removed_tasks(box, load_module):
+def test_resume_with_added_and_removed_tasks(box, load_module):
     fails_at(box, load_module, "load")
     source = edited(
         ("load(clean, audit, folder)", "load(clean, folder, audit=2)"),
         ("[clean, audit] >> load", "clean >> load >> tidy"),
         ("[load]", "[tidy]"),
     )
-    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume="force")
+    results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == {"extract": [1, 2], "clean": [10, 20], "load": 32, "tidy": None}
     assert set(results.resumed) == {"extract", "clean"}
     again = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert again.run_id != results.run_id, "the run of the changed pipeline is finished"
 
 
-def test_forced_run_that_failed_is_resumed_as_changed_pipeline(box, load_module):
+def test_resumed_run_of_changed_pipeline_that_failed_is_resumed(box, load_module):
+    """Results of the changed pipeline are up to date from then on."""
     fails_at(box, load_module, "load")
     source = edited(("RATE = 10", "RATE = 20"))
     box.inject("load", "fail")
-    box.failing_run(load_module(source).etl, params=box.params, resume="force")
+    box.failing_run(load_module(source).etl, params=box.params, resume=True)
     box.repair("load")
     ran = box.ran
     results = load_module(source).etl.run("serial", state=box.db, params=box.params, resume=True)
     assert results == {"extract": [1, 2], "clean": [20, 40], "audit": 2, "load": 62}
     assert box.ran == [*ran, "load"]
+    assert results.outdated == {}
+
+
+def test_grown_fan_out_runs_new_tasks(box):
+    def pipeline(*names):
+        readers, total = [box.task(name) for name in names], box.task("total")
+        readers >> total
+        return DAG("files", tasks=[total])
+
+    box.inject("total", "fail")
+    box.failing_run(pipeline("a", "b"))
+    box.repair("total")
+    results = pipeline("a", "b", "c").run("serial", state=box.db, resume=True)
+    assert results["total"] == "total(a, b, c)"
+    assert results.resumed == ("a", "b")
+    assert box.ran == ["a", "b", "total", "c", "total"]
+
+
+def test_grown_fan_out_runs_recorded_collector_again(box):
+    """So does a fan-out that has shrunk."""
+
+    def pipeline(*names):
+        readers, total, last = [box.task(name) for name in names], box.task("total"), box.task("last")
+        readers >> total >> last
+        return DAG("files", tasks=[last])
+
+    box.inject("last", "fail")
+    box.failing_run(pipeline("a", "b"))
+    results = box.failing_run(pipeline("a", "b", "c"), resume=True)
+    assert results["total"] == "total(a, b, c)"
+    assert results.outdated == {"total": "it has the new upstream 'c'"}
+    box.repair("last")
+    results = pipeline("a", "c").run("serial", state=box.db, resume=True)
+    assert results["total"] == "total(a, c)"
+    assert results.outdated == {"total": "it no longer has the upstream 'b'"}
+    assert results.resumed == ("a", "c")
+
+
+def test_clean_up_that_ran_after_failure_runs_again_if_failed_task_was_repaired_only(box):
+    """Its result is out of date when a task upstream of it has changed, but not when another task has."""
+
+    def pipeline(load, other):
+        tasks = [Task(box.task("extract").func, name="extract"), Task(load, name="load"), Task(other, name="other")]
+        clean_up = box.task("clean_up", trigger="all_done")
+        tasks[0] >> tasks[1] >> clean_up
+        return DAG("etl", tasks=[clean_up, tasks[2]])
+
+    folder = box.folder
+
+    def load(extract):
+        return step(folder, "load", 1)
+
+    def repaired(extract):
+        return step(folder, "load", 2)
+
+    def other():
+        return 1
+
+    def another():
+        return 2
+
+    box.inject("load", "fail")
+    box.failing_run(pipeline(load, other), fail_fast=False)
+    again = box.failing_run(pipeline(load, another), fail_fast=False, resume=True)
+    assert set(again.resumed) == {"extract", "clean_up"}
+    assert set(again.outdated) == {"other"}
+    box.repair("load")
+    results = pipeline(repaired, another).run("serial", state=box.db, resume=True)
+    assert results.outdated == {"clean_up": "it depends on 'load'"}
+    assert set(results.resumed) == {"extract", "other"}
 
 
 def test_force_of_unchanged_pipeline_resumes(box, load_module):
@@ -307,53 +456,107 @@ def scaled_pipeline(box):
     return DAG("scaled", tasks=tasks[2:])
 
 
-def test_resume_with_changed_params_raises(box):
+def test_resume_with_other_params_starts_run_of_its_own(box):
+    """Each continues the run with the same parameters."""
     pipeline = scaled_pipeline(box)
     box.inject("last", "fail")
-    first = box.failing_run(pipeline, params={"factor": 10})
+    first = box.failing_run(pipeline, params={"factor": 10}, resume=True)
+    second = box.failing_run(pipeline, params={"factor": 11}, resume=True)
+    assert second.run_id != first.run_id
     box.repair("last")
-    with pytest.raises(ResumeError) as caught:
-        pipeline.run("serial", state=box.db, params={"factor": 11}, resume=True)
-    assert facts(caught.value) == SAME | {"params": ("factor",)}
-    assert "factor" in str(caught.value)
-    results = pipeline.run("serial", state=box.db, params={"factor": 10}, resume=True)
-    assert results == {"base": 2, "scale": 20, "last": 21}
-    assert results.run_id == first.run_id
-    assert box.ran == ["base", "scale", "last", "last"]
+    for mode, factor, before in (("strict", 10, first), ("force", 11, second)):
+        results = pipeline.run("serial", state=box.db, params={"factor": factor}, resume=mode)
+        assert results == {"base": 2, "scale": 2 * factor, "last": 2 * factor + 1}
+        assert results.run_id == before.run_id
+        assert set(results.resumed) == {"base", "scale"}
+    assert [record.status for record in box.records()] == ["succeeded", "succeeded"]
+    assert pipeline.run("serial", state=box.db, params={"factor": 10}, resume=True).resumed == ()
 
 
-def test_force_with_changed_params_runs_tasks_that_take_them(box):
-    pipeline = scaled_pipeline(box)
+class Connection:
+    """A class whose instances cannot be compared."""
+
+
+@dataclass
+class Window:
+    first: date
+    last: date
+
+
+class Text(str):
+    __slots__ = ("more",)
+
+
+def pattern_of(text):
+    return argparse.Namespace(day=text, limits=(1, Window(date(2026, 11, 1), date(2026, 11, 30))))
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda: "2026-11-30", "2026-11-29"),
+        (lambda: date(2026, 11, 30), "2026-11-30"),
+        (lambda: 1, True),
+        (lambda: [1, {"a": (2, None)}], [1, {"a": [2, None]}]),
+        (lambda: float("nan"), None),
+        (lambda: Path("a"), "a"),
+        (lambda: pattern_of("a"), pattern_of("b")),
+        (lambda: Window(date(2026, 1, 1), date(2026, 1, 2)), Window(date(2026, 1, 1), date(2026, 1, 3))),
+    ],
+    ids=["text", "date", "int", "nested", "nan", "path", "namespace", "dataclass"],
+)
+def test_params_are_compared_by_content_and_type(box, recwarn, make, other):
+    def first(value):
+        return step(box.folder, "first", 1)
+
+    def last(first):
+        return step(box.folder, "last", 2)
+
+    tasks = [Task(first), Task(last)]
+    tasks[0] >> tasks[1]
+    pipeline = DAG("compared", tasks=tasks[1:])
     box.inject("last", "fail")
-    box.failing_run(pipeline, params={"factor": 10})
+    begun = box.failing_run(pipeline, params={"value": make()}, resume=True)
+    assert box.failing_run(pipeline, params={"value": other}, resume=True).run_id != begun.run_id
     box.repair("last")
-    results = pipeline.run("serial", state=box.db, params={"factor": 100}, resume="force")
-    assert results == {"base": 2, "scale": 200, "last": 201}
-    assert "scale" not in results.resumed
-    assert "base" in results.resumed
+    results = pipeline.run("serial", state=box.db, params={"value": make()}, resume=True)
+    assert (results.run_id, results.resumed) == (begun.run_id, ("first",))
+    assert list(recwarn) == []
 
 
-def test_unstorable_params_do_not_fail_run(box):
-    class Connection:
-        pass
+@pytest.mark.parametrize("mode", [True, "strict", "force"])
+@pytest.mark.parametrize(
+    ("value", "description"),
+    [
+        (Connection(), r"'value' is of type \S*Connection\."),
+        ([{"a": Connection()}], r"'value' contains a \S*Connection\."),
+        (Text("2026-11-30"), r"'value' is of type \S*Text\."),
+        (iter([1]), r"'value' is of type list_iterator\."),
+    ],
+    ids=["object", "nested", "subclass of str", "iterator"],
+)
+def test_params_that_cannot_be_compared_start_new_run_with_warning(box, mode, value, description):
+    def first(value):
+        return step(box.folder, "first", 1)
 
-    folder = box.folder
+    def last(first):
+        return step(box.folder, "last", 2)
 
-    def use(connection):
-        return step(folder, "use", type(connection).__name__)
-
-    def last(use):
-        return step(folder, "last", use.lower())
-
-    first, second = Task(use), Task(last)
-    first >> second
-    pipeline = DAG("connection", tasks=[second])
+    tasks = [Task(first), Task(last)]
+    tasks[0] >> tasks[1]
+    pipeline = DAG("compared", tasks=tasks[1:])
     box.inject("last", "fail")
-    box.failing_run(pipeline, params={"connection": Connection()})
+    begun = box.failing_run(pipeline, params={"value": value})
     box.repair("last")
-    assert box.records()[0].params.keys() == {"connection"}
-    results = pipeline.run("serial", state=box.db, params={"connection": Connection()}, resume="force")
-    assert results == {"use": "Connection", "last": "connection"}
+    assert box.records()[0].params.keys() == {"value"}
+    with pytest.warns(RuntimeWarning, match="starts a new run") as caught:
+        results = pipeline.run("serial", state=box.db, params={"value": value}, resume=mode)
+    (warning,) = caught
+    assert "'compared' starts a new run, because these params cannot be compared" in str(warning.message)
+    assert re.search(description, str(warning.message))
+    assert warning.filename == __file__
+    assert results.run_id != begun.run_id
+    assert (results, results.resumed) == ({"first": 1, "last": 2}, ())
 
 
 UNSEEN = """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import recorded_runs
 
 from flowkit_state import (
     StateFileError,
@@ -91,6 +93,54 @@ def record(journal, place, value, state="succeeded", **facts):
     facts = {"attempts": 1, "seconds": 0.5, "reason": "", "error": None, "source": "run", "why": ""} | facts
     stored = journal.prepare(place, value) if state == "succeeded" else None
     journal.record(place, state, stored, **facts)
+
+
+@pytest.fixture
+def version_2(tmp_path):
+    """Return a database of version 2, in which failed runs, a finished and an interrupted one are recorded."""
+    path = tmp_path / "runs.db"
+    database = sqlite3.connect(path)
+    database.executescript(Path(__file__).with_name("version_2.sql").read_text())
+    database.close()
+    return path
+
+
+def test_database_of_version_2_is_migrated(version_2):
+    with StateManager(version_2) as state:
+        assert state.get("rows") == (1, 2)
+        assert [(run.run_id, run.status) for run in state.runs("etl")] == [
+            ("d", "failed"),
+            ("c", "interrupted"),
+            ("b", "succeeded"),
+            ("a", "failed"),
+        ]
+        assert state.run("a").params == {"day": "'2026-11-29'", "limit": "3"}
+        assert state.run("a").tasks["extract"].result() == [3]
+        assert state.run("b").tasks["transform"].result() == [5]
+
+
+@pytest.mark.parametrize(
+    ("params", "run_id", "done"),
+    [
+        ({"day": "2026-11-29", "limit": 3}, "a", {0: [3]}),
+        ({"limit": 3, "day": "2026-11-29"}, "a", {0: [3]}),
+        ({"day": "2026-11-30", "limit": 3}, "new", {}),
+        ({"day": object(), "limit": 3}, "new", {}),
+        ({"day": None, "limit": 3}, "new", {}),
+        ({}, "d", {0: [7]}),
+    ],
+    ids=["failed", "other order", "finished", "cannot be compared", "other value", "no parameters"],
+)
+@pytest.mark.filterwarnings("ignore:.*starts a new run")
+def test_run_of_version_2_is_resumed_if_params_are_equal(version_2, params, run_id, done):
+    managers = [StateManager(version_2) for _ in range(2)]
+    journal = recorded_runs.begin(managers[0], "new", params=params, resume=True)
+    assert (journal.run_id, {place: task.value for place, task in journal.done.items()}) == (run_id, done)
+    recorded_runs.record(journal, 1, [8])
+    journal.close("succeeded", [], None)
+    assert managers[1].run(run_id).tasks["transform"].result() == [8]
+    for state in managers:
+        state.close()
 
 
 def test_database_of_version_1_is_migrated(tmp_path):

@@ -108,6 +108,11 @@ class Results(dict[str, Any]):
         """Names of the tasks that were done before the run was resumed."""
         return tuple(name for name, source in self._fact("sources").items() if source == "resume")
 
+    @property
+    def outdated(self) -> dict[str, str]:
+        """Name of each task that ran again in a resumed run -> why its recorded result was out of date."""
+        return self._fact("outdated")
+
     @staticmethod
     def from_error(error: BaseException) -> Results | None:
         """Return the results of the run that raised an exception.
@@ -210,7 +215,7 @@ class Results(dict[str, Any]):
 
 
 _LISTED = 12  # maximum number of task names in an error message
-_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources")
+_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources", "outdated")
 
 
 def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:

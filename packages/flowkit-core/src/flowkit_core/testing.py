@@ -170,8 +170,9 @@ class _Store:
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
         resume: Resume,
+        resume_max_age: float | None,
     ) -> RunJournal:
-        journal = self._store.open_run(run_id, pipeline, tasks, upstream, params, resume)
+        journal = self._store.open_run(run_id, pipeline, tasks, upstream, params, resume, resume_max_age)
         self.run_id = journal.run_id
         return _Journal(journal, self, [task.name for task in tasks])
 
@@ -198,6 +199,10 @@ class _Journal:
     @property
     def done(self) -> Mapping[int, RecordedTask]:
         return self._journal.done
+
+    @property
+    def outdated(self) -> Mapping[int, str]:
+        return self._journal.outdated
 
     def prepare(self, index: int, value: Any) -> Any:
         self._crash_if_due()

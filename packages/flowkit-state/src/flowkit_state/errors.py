@@ -212,12 +212,11 @@ class DamagedStateWarning(UserWarning):
 
 
 class ResumeError(StateError, ValueError):
-    """A run cannot be resumed because the pipeline has changed. Its record is unchanged.
+    """`resume="strict"`, and the pipeline has changed since the run that would be resumed. Its record is unchanged.
 
     Attributes: `run_id`, `pipeline`, `added`, `removed` and `rewired` (names of tasks), `changed` (task -> what has
-    changed in it, such as `("function etl.clean has changed",)`), `params` (names of run parameters whose values
-    differ), `keeps` (number of recorded tasks that `resume="force"` would reuse), `recorded` (number of recorded
-    tasks).
+    changed in it, such as `("function etl.clean has changed",)`), `keeps` (number of recorded tasks that `resume=True`
+    would not run again), `recorded` (number of recorded tasks).
     """
 
     def __init__(
@@ -228,13 +227,12 @@ class ResumeError(StateError, ValueError):
         removed: Sequence[str],
         rewired: Sequence[str],
         changed: dict[str, tuple[str, ...]],
-        params: Sequence[str],
         keeps: int,
         recorded: int,
     ) -> None:
-        super().__init__(run_id, pipeline, added, removed, rewired, changed, params, keeps, recorded)
+        super().__init__(run_id, pipeline, added, removed, rewired, changed, keeps, recorded)
         self.run_id, self.pipeline, self.changed = run_id, pipeline, changed
-        self.added, self.removed, self.rewired, self.params = map(tuple, (added, removed, rewired, params))
+        self.added, self.removed, self.rewired = map(tuple, (added, removed, rewired))
         self.keeps, self.recorded = keeps, recorded
 
     def _message(self) -> str:
@@ -244,18 +242,17 @@ class ResumeError(StateError, ValueError):
                 ("tasks added", self.added),
                 ("tasks removed", self.removed),
                 ("tasks with other upstreams or another trigger", self.rewired),
-                ("run parameters with other values", self.params),
             )
             if names
         ]
         changes += [f"task {short_repr(name)}: {comma_list(parts)}" for name, parts in list(self.changed.items())[:8]]
         if len(self.changed) > 8:
             changes.append(f"and {len(self.changed) - 8} more tasks have changed")
-        reused = f"{self.keeps} of the {self.recorded} recorded tasks" if self.recorded else "no task is recorded"
         return (
             f"run {self.run_id} of {short_repr(self.pipeline)} cannot be resumed, because the pipeline has changed "
-            f"({'; '.join(changes)}). Undo the change; or reuse the results that are still valid ({reused}) with "
-            'run(resume="force"); or start a new run with resume=False.'
+            f"({'; '.join(changes)}). Undo the change; or run again what has changed and what depends on it, and use "
+            f"the other results ({self.keeps} of {self.recorded} are up to date), with run(resume=True); or use every "
+            'recorded result with run(resume="force"); or start a new run with resume=False.'
         )
 
 

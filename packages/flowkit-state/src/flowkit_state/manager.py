@@ -194,9 +194,10 @@ class StateManager(KeyValueStore):
         tasks: Sequence[PlannedTask],
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
-        resume: bool | Literal["force"],
+        resume: bool | Literal["strict", "force"],
+        resume_max_age: float | None = None,
     ) -> RunJournal:
-        """Begin the record of a run, or resume the last run of the pipeline. `pipeline.run(state=...)` calls this.
+        """Begin the record of a run, or resume an earlier one. `pipeline.run(state=...)` calls this.
 
         Args:
             run_id: a unique text, for a new run.
@@ -204,11 +205,14 @@ class StateManager(KeyValueStore):
             tasks: its tasks in topological order, with their names, functions, conditions and triggers.
             upstream: for each task the indices of its direct upstreams.
             params: values of the run parameters.
-            resume: whether to resume the last run of the pipeline, if that did not finish; `"force"`: even if the
-                pipeline has changed.
+            resume: whether to resume the last run of the pipeline with the same parameters, if that did not finish.
+                Recorded results that are out of date, because the pipeline has changed, are not used; with `"strict"`
+                they raise an error, with `"force"` they are used.
+            resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date;
+                `None`: it never is for that reason.
 
         Raises:
-            ResumeError: the pipeline has changed.
+            ResumeError: the pipeline has changed, and `resume` is `"strict"`.
             RunInUseError: the run is in use by a live process.
             RestoreError: a recorded result cannot be restored in this process.
             UnsupportedValueError: according to its annotation, a result cannot be stored.
@@ -221,7 +225,9 @@ class StateManager(KeyValueStore):
         if database.in_batch:
             reason = "a run cannot be recorded inside a batch(), which commits at its end only; call run() outside."
             raise StateFileError(self._path or "", reason)
-        return open_run(database, self._serialization, run_id, pipeline, tasks, upstream, params, resume)
+        return open_run(
+            database, self._serialization, run_id, pipeline, tasks, upstream, params, resume, resume_max_age
+        )
 
     def cache(self, own: Any = None) -> ResultCache:
         """Return the cache for the results of a task. `pipeline.run(state=...)` calls this.

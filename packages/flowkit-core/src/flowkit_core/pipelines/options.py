@@ -84,6 +84,7 @@ RUN_OPTIONS = (
     "observers",
     "state",
     "resume",
+    "resume_max_age",
     "refresh",
     "state_errors",
 )

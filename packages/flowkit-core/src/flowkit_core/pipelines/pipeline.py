@@ -108,6 +108,7 @@ class Pipeline:
         observers: Iterable[Observer] = (),
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
+        resume_max_age: float | None = 43_200.0,
         refresh: Refresh = False,
         state_errors: StateErrors = "raise",
         **unknown: Never,
@@ -132,9 +133,12 @@ class Pipeline:
             observers: callables; each is called with every event of the run.
             state: where the run is recorded: a ``StateManager`` of ``flowkit-state``, or the path of its file, such as
                 ``"runs.db"``; None means that the run is not recorded.
-            resume: True continues the last run of this pipeline in ``state`` if that run did not finish: tasks that
-                succeeded or were skipped in it do not run again. If the pipeline has changed since, ``ResumeError``
-                is raised; ``"force"`` reuses the results that are still valid instead.
+            resume: True continues the last run of this pipeline with the same ``params`` in ``state`` if that run did
+                not finish: tasks that succeeded or were skipped in it do not run again, unless they, or tasks upstream
+                of them, have changed since. ``"strict"`` raises ``ResumeError`` if the pipeline has changed;
+                ``"force"`` uses every recorded result whatever has changed.
+            resume_max_age: seconds after which the recorded result of a task that reads the clock, for example with
+                ``date.today()``, is out of date; 12 hours unless given. None means no limit.
             refresh: tasks that run even if they have a cached result: True for all, or a list of their names.
             state_errors: what happens if the run cannot be recorded, for example because a result cannot be stored or
                 the disk is full: ``"raise"`` stops the run like a failure and raises the error of the store; ``"warn"``
@@ -154,7 +158,8 @@ class Pipeline:
             ExceptionGroup: all failures, with ``fail_fast=False``.
             ValueError: ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
             StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
-                changed; nothing ran. Or the run could not be recorded; ``error.flowkit_results`` has the results.
+                changed (with ``resume="strict"``); nothing ran. Or the run could not be recorded;
+                ``error.flowkit_results`` has the results.
 
         Examples:
             >>> from flowkit_core import DAG, task
@@ -173,7 +178,8 @@ class Pipeline:
             check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
         _check_switch("fail_fast", fail_fast)
         _check_switch("raise_on_failure", raise_on_failure)
-        _check_grace(grace)
+        _check_seconds("grace", grace)
+        _check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(
@@ -201,6 +207,7 @@ class Pipeline:
                     run_id=run_id,
                     params=params or {},
                     resume=resume,
+                    resume_max_age=resume_max_age,
                     refresh=refresh,
                     state_errors=state_errors,
                 )
@@ -316,13 +323,13 @@ def _check_switch(option: str, value: Any) -> None:
         raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be True or False")
 
 
-def _check_grace(grace: Any) -> None:
-    if grace is None:
+def _check_seconds(option: str, value: Any) -> None:
+    if value is None:
         return
-    if type(grace) not in (int, float):
-        raise TypeError(f"run(grace=...) is {short_repr(grace)}, but must be a number of seconds, or None")
-    if not 0 <= grace < float("inf"):
-        raise ValueError(f"run(grace=...) is {grace!r}, but must be a number of seconds, 0 or more, or None")
+    if type(value) not in (int, float):
+        raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be a number of seconds, or None")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, 0 or more, or None")
 
 
 def _random() -> float:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-    Resume = bool | Literal["force"]
+    Resume = bool | Literal["strict", "force"]
     Refresh = bool | str | Collection[str]
     StateErrors = Literal["raise", "warn"]
 
@@ -74,6 +74,10 @@ class RunJournal(Protocol):
     def done(self) -> Mapping[int, RecordedTask]:
         """Index -> task that ended before the run was resumed; empty for a new run."""
 
+    @property
+    def outdated(self) -> Mapping[int, str]:
+        """Index of a task that runs again -> why its recorded result is out of date; empty for a new run."""
+
     def prepare(self, index: int, value: Any, /) -> Any:
         """Return the stored form of a result, for :meth:`record`. Called from any thread.
 
@@ -130,8 +134,9 @@ class Store(Protocol):
         upstream: Sequence[Sequence[int]],
         params: Mapping[str, Any],
         resume: Resume,
+        resume_max_age: float | None,
     ) -> RunJournal:
-        """Return the record of a new run, or of the last run of the pipeline if that is resumed.
+        """Return the record of a new run, or of the last run with the same parameters if that is resumed.
 
         Args:
             run_id: id of a new run.
@@ -139,7 +144,9 @@ class Store(Protocol):
             tasks: its tasks, in topological order.
             upstream: for each task the indices of its direct upstreams.
             params: values for open parameters.
-            resume: whether to resume the last run if it did not finish; ``"force"`` even if the pipeline has changed.
+            resume: whether to resume the last run with the same parameters if it did not finish. Recorded results that
+                are out of date are not used; they raise an error with ``"strict"``, and are used with ``"force"``.
+            resume_max_age: seconds after which the result of a task that reads the clock is out of date; None: never.
         """
 
     def cache(self, own: Cache | None = None) -> Cache:

@@ -37,7 +37,8 @@ class RunRecorder:
         state: the argument of ``run()``: a store, the path of one, or None.
         run_id: id of a new run.
         params: values for open parameters.
-        resume: whether to resume the last run of the pipeline.
+        resume: whether to resume the last run of the pipeline with the same parameters.
+        resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date, or None.
         refresh: tasks whose cached results are not used.
         state_errors: ``"raise"``, or ``"warn"`` to continue the run if it cannot be recorded.
 
@@ -50,6 +51,7 @@ class RunRecorder:
     Attributes:
         run_id: id of the run; of the earlier run, if that is resumed.
         done: index -> task that ended before the run was resumed.
+        outdated: index of a task that runs again -> why its recorded result is out of date.
         sources: index -> source of a result that was not computed in this run: ``"cache"`` or ``"resume"``.
     """
 
@@ -61,6 +63,7 @@ class RunRecorder:
         run_id: str,
         params: Mapping[str, Any],
         resume: Resume,
+        resume_max_age: float | None,
         refresh: Refresh,
         state_errors: StateErrors,
     ) -> None:
@@ -75,13 +78,14 @@ class RunRecorder:
         self._journal: RunJournal | None = None
         self.run_id = run_id
         self.done: Mapping[int, RecordedTask] = {}
+        self.outdated: Mapping[int, str] = {}
         self.sources: dict[int, str] = {}
         store, owned = open_store(state)
         self._owned = store if owned else None
         try:
             self._set_caches(store)
             if store is not None:
-                self._open(store, params, resume)
+                self._open(store, params, resume, resume_max_age)
         except BaseException:
             if self._owned is not None:
                 self._owned.close()
@@ -95,12 +99,14 @@ class RunRecorder:
             elif (shared := store.cache() if store is not None else _memory_cache()) is not None:
                 self._caches[node.index] = shared
 
-    def _open(self, store: Store, params: Mapping[str, Any], resume: Resume) -> None:
+    def _open(self, store: Store, params: Mapping[str, Any], resume: Resume, max_age: float | None) -> None:
         nodes = self._graph.nodes
         tasks, upstream = [node.task for node in nodes], [node.upstream for node in nodes]
-        self._journal = store.open_run(self.run_id, self._graph.name, tasks, upstream, params, resume)
+        self._journal = store.open_run(self.run_id, self._graph.name, tasks, upstream, params, resume, max_age)
         self.run_id = self._journal.run_id
         self.done = self._journal.done
+        self.outdated = self._journal.outdated
+        self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
 
     @property
@@ -242,8 +248,8 @@ def check_options(state: Any, resume: Any, state_errors: Any) -> None:
     Raises:
         ValueError: an option has an invalid value, or ``resume`` is used without ``state``.
     """
-    if type(resume) is not bool and resume != "force":
-        raise ValueError(f"run(resume=...) is {short_repr(resume)}, but must be True, False or 'force'")
+    if type(resume) is not bool and resume not in ("strict", "force"):
+        raise ValueError(f"run(resume=...) is {short_repr(resume)}, but must be True, False, 'strict' or 'force'")
     if resume and state is None:
         raise ValueError(
             f"run(resume={resume!r}) requires a record of earlier runs: write run(state='runs.db', resume={resume!r})"

@@ -40,12 +40,14 @@ class RunSummary:
         self.reason_of: dict[int, str] = {}
         self.error_of: dict[int, BaseException] = {}
         self.source_of: dict[int, str] = {}
+        self.outdated_of: Mapping[int, str] = {}
 
     def summary(self) -> RunSummary:
         """Return a `RunSummary` that shares the large containers with this object."""
         other = RunSummary.__new__(RunSummary)
         other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
         other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
+        other.outdated_of = self.outdated_of
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         return other
 
@@ -87,6 +89,10 @@ class RunSummary:
         """Return the source of each result that was not computed in this run, by name: "cache" or "resume"."""
         return {self.names[index]: self.source_of[index] for index in sorted(self.source_of)}
 
+    def outdated(self) -> dict[str, str]:
+        """Return why the recorded result of a task was out of date, so that it ran again in a resumed run, by name."""
+        return {self.names[index]: why for index, why in sorted(self.outdated_of.items())}
+
     def _called(self) -> list[int]:
         """Return the indices of the tasks that were called in this run."""
         sources, ended = self.source_of, (SUCCEEDED, FAILED)
@@ -106,6 +112,7 @@ class RunState(RunSummary):
     ``reason_of``   why the task did not run                       SKIPPED, UPSTREAM_FAILED and CANCELLED only
     ``error_of``    exception of the last attempt                  FAILED only, in the order of failing
     ``source_of``   "cache" or "resume"                            results that were not computed in this run only
+    ``outdated_of`` why the recorded result was out of date        tasks that run again in a resumed run only
     ``retry_of``    exception of an attempt that will be repeated  from the end of that attempt to the next start
     ``countdowns``  iterator over number of upstreams - 1 items    each upstream that ends takes one item
     =============== ============================================== ==================================================

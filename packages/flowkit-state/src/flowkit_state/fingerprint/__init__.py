@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowkit_state.fingerprint.policy import Policy
+    from flowkit_state.fingerprint.process_reads import ProcessReads
     from flowkit_state.serialization.serializer_protocol import Serializer
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "key",
     "shortened",
     "signature",
+    "value_components",
 ]
 
 _signatures: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictionary()
@@ -44,7 +46,11 @@ _SHORT = 16  # hexadecimal digits of a shortened digest
 
 
 def components(
-    function: object, policy: Policy = CONSTANTS, own: Sequence[Serializer] = (), missed: dict[str, str] | None = None
+    function: object,
+    policy: Policy = CONSTANTS,
+    own: Sequence[Serializer] = (),
+    missed: dict[str, str] | None = None,
+    reads: ProcessReads | None = None,
 ) -> dict[str, str]:
     """Return the components of a function: its code, and all code and values that it uses.
 
@@ -53,17 +59,22 @@ def components(
         policy: how the values that the code reads are compared.
         own: the user's serializers, for values of types that are not supported otherwise.
         missed: receives the values that count by their type alone, as text by label, if the policy records them.
+        reads: receives what the code reads from the process, whose components are added.
 
     Raises:
         UnsupportedValueError: a constant, a default or a variable of a closure has no comparable content.
     """
     if (alone := _code_component(function)) is not None:
         return alone
-    collector = DependencyCollector(policy, own)
+    collector = DependencyCollector(policy, own, reads)
     collector.add_function(function)
     found = collector.collect()
+    if reads is not None:
+        found |= reads.components
     if missed is not None:
         missed.update(collector.missed)
+        if reads is not None and reads.uses_environment:
+            missed["os.environ"] = "os.environ as a whole"
     return found
 
 
@@ -82,9 +93,11 @@ def _code_component(function: object) -> dict[str, str] | None:
     return {FORMAT_LABEL: FORMAT, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
 
 
-def initial_components(function: object, missed: dict[str, str] | None = None) -> dict[str, str]:
+def initial_components(
+    function: object, missed: dict[str, str] | None = None, reads: ProcessReads | None = None
+) -> dict[str, str]:
     """Return the components of `function`, with lists and objects as at their first fingerprint in this process."""
-    return components(function, RECORDED, missed=missed)
+    return components(function, RECORDED, missed=missed, reads=reads)
 
 
 def input_components(signature: Signature, given: Mapping[str, object], ignore: Collection[str] = ()) -> dict[str, str]:
@@ -94,6 +107,16 @@ def input_components(signature: Signature, given: Mapping[str, object], ignore: 
     """
     collector = DependencyCollector()
     collector.add_inputs(signature, given, frozenset(ignore))
+    return collector.collect()
+
+
+def value_components(value: object, own: Sequence[Serializer] = ()) -> dict[str, str]:
+    """Return the components of a value, and of the classes and functions that it uses.
+
+    Raises `UnsupportedValueError`, whose path begins with `value`, if it has no comparable content.
+    """
+    collector = DependencyCollector(own=own)
+    collector.add_value(value)
     return collector.collect()
 
 

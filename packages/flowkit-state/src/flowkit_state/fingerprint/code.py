@@ -44,10 +44,11 @@ class CodeAnalysis:
         rebinds: the paths that it assigns or deletes.
         changes: the paths whose values it changes in place.
         alters: whether it changes any object at all.
-        has_source: whether there is source that compiles to this code. Without it, `rebinds` and `changes` are empty.
+        items, calls, wholes: how it uses the paths, as in `DataFlow`.
+        has_source: whether there is source that compiles to this code. Without it, only `digest` and `loads` are known.
     """
 
-    __slots__ = ("alters", "changes", "digest", "has_source", "loads", "rebinds")
+    __slots__ = ("alters", "calls", "changes", "digest", "has_source", "items", "loads", "rebinds", "wholes")
 
     def __init__(self, code: CodeType, found: tuple[Function, str] | None) -> None:
         self.has_source = found is not None
@@ -57,6 +58,9 @@ class CodeAnalysis:
             self.rebinds: tuple[Path, ...] = ()
             self.changes: tuple[Path, ...] = ()
             self.alters = False
+            self.items: tuple[tuple[Path, str | int | None], ...] = ()
+            self.calls: tuple[tuple[Path, str | int | None, int], ...] = ()
+            self.wholes: tuple[Path, ...] = ()
         else:
             flow = DataFlow(*found, code.co_freevars)
             if "__class__" in code.co_freevars:  # super() finds it without naming it
@@ -64,6 +68,7 @@ class CodeAnalysis:
             self.digest = _digest(syntax(found[0]))
             self.loads, self.rebinds, self.changes = (*flow.loads,), (*flow.rebinds,), (*flow.changes,)
             self.alters = flow.alters
+            self.items, self.calls, self.wholes = (*flow.items,), (*flow.calls,), (*flow.wholes,)
 
 
 # By address, because comparing code objects compares their contents. An entry is deleted with its code object.

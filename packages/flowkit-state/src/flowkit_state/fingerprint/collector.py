@@ -26,7 +26,7 @@ from flowkit_state.serialization.json_text import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from inspect import Signature
     from typing import Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.name_resolution import Slot
     from flowkit_state.fingerprint.policy import Policy
+    from flowkit_state.fingerprint.process_reads import ProcessReads
     from flowkit_state.fingerprint.provenance import Foreign
     from flowkit_state.serialization.serializer_protocol import Serializer
 
@@ -59,16 +60,20 @@ class DependencyCollector:
     Args:
         policy: how the values that the code reads are compared.
         own: the user's serializers, for values of types that are not supported otherwise.
+        reads: receives what the code reads from the process; None if that does not count.
 
     Attributes:
         missed: the values that count by their type alone, as text by label of the component, if the policy records
             them.
     """
 
-    def __init__(self, policy: Policy = CONSTANTS, own: Sequence[Serializer] = ()) -> None:
+    def __init__(
+        self, policy: Policy = CONSTANTS, own: Sequence[Serializer] = (), reads: ProcessReads | None = None
+    ) -> None:
         self.missed: dict[str, str] = {}
         self._components: dict[str, str] = {FORMAT_LABEL: FORMAT}
         self._policy = policy
+        self._reads = reads
         self._labels: dict[object, str] = {}
         self._taken: dict[str, int] = {}  # how many things have the same label but for a number
         self._todo: deque[tuple[str, Any]] = deque()
@@ -89,6 +94,10 @@ class DependencyCollector:
             if name not in ignore:
                 value = given.get(name, _EMPTY.get(parameter.kind.name, parameter.default))
                 self._inputs[name] = value, parameter.default
+
+    def add_value(self, value: object) -> None:
+        """Add a value. Raises `UnsupportedValueError`, whose path begins with `value`, if it cannot be compared."""
+        self._components["value"] = digest(self._encoder.tree(value, "value", INPUTS, _VERSION_HINT))
 
     def collect(self) -> dict[str, str]:
         """Return the components. Raises `UnsupportedValueError` if a value has no comparable content."""
@@ -195,7 +204,10 @@ class DependencyCollector:
         if not known.has_source:
             self._components["python"] = PYTHON
         self._add_changes(known, visible)
-        bound = [[".".join(path[1:]), label] for path in known.loads for label in self._follow(path, visible)]
+        loads: Iterable[Path] = known.loads
+        if self._reads is not None:
+            loads = self._reads.add(known, visible)
+        bound = [[".".join(path[1:]), label] for path in loads for label in self._follow(path, visible)]
         for path in known.loads:
             self._add_change_by_method(path, visible)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]

@@ -62,7 +62,9 @@ class DataFlow:
     """The data flow of a function and of all functions, classes and comprehensions inside it.
 
     Attributes: `loads`, the paths that it reads; `rebinds`, the paths that it assigns or deletes; `changes`, the paths
-    whose values it changes in place; `alters`, whether it changes any object, known or not.
+    whose values it changes in place; `alters`, whether it changes any object, known or not. How it uses what it reads:
+    `items`, paths and the constant text or number that is looked up in them, else `None`; `calls`, the paths that it
+    calls, the first argument likewise, and the number of arguments; `wholes`, the paths that it uses in other ways.
     """
 
     def __init__(self, function: Function, class_name: str, free: Sequence[str]) -> None:
@@ -70,6 +72,10 @@ class DataFlow:
         self.rebinds: Paths = {}
         self.changes: Paths = {}
         self.alters = False
+        self.items: dict[tuple[Path, str | int | None], None] = {}
+        self.calls: dict[tuple[Path, str | int | None, int], None] = {}
+        self.wholes: Paths = {}
+        self._parts: set[int] = set()  # addresses of nodes that are the container of an item, or the function of a call
         self._free = free
         self._unused: dict[tuple[_Scope, str], list[Path]] = {}  # imports that no expression reads
         self._todo: list[tuple[ast.AST, _Scope]] = []
@@ -151,7 +157,10 @@ class DataFlow:
 
     def _name(self, node: ast.Name, scope: _Scope) -> None:
         if isinstance(node.ctx, ast.Load):
-            self.loads.update(dict.fromkeys(self._starts(node.id, scope)))
+            paths = self._starts(node.id, scope)
+            self.loads.update(dict.fromkeys(paths))
+            if id(node) not in self._parts:
+                self.wholes.update(dict.fromkeys(paths))
             self.alters |= node.id in MUTATORS  # append = rows.append
 
     def _attribute(self, node: ast.Attribute, scope: _Scope) -> None:
@@ -164,6 +173,8 @@ class DataFlow:
             self.changes.update(dict.fromkeys(owners))
         paths = self._paths(node, scope, items=False) if isinstance(node.ctx, ast.Load) else []
         self.loads.update(dict.fromkeys(paths))
+        if id(node) not in self._parts:
+            self.wholes.update(dict.fromkeys(paths))
         if not paths:
             self._push([node.value], scope)
         elif isinstance(node.value, ast.Attribute):
@@ -180,7 +191,27 @@ class DataFlow:
         if not isinstance(node.ctx, ast.Load):
             self.alters = True
             self.changes.update(dict.fromkeys(self._paths(node.value, scope)))
+            self._parts.add(id(node.value))
+        else:
+            self._item(node.value, node.slice, scope)
         self._push([node.value, node.slice], scope)
+
+    def _compare(self, node: ast.Compare, scope: _Scope) -> None:
+        for operator, key, container in zip(node.ops, [node.left, *node.comparators], node.comparators):
+            if isinstance(operator, (ast.In, ast.NotIn)):
+                self._item(container, key, scope)
+        self._children(node, scope)
+
+    def _item(self, container: ast.AST, key: ast.AST, scope: _Scope) -> None:
+        self._parts.add(id(container))
+        self.items.update(((path, _constant(key)), None) for path in self._paths(container, scope, items=False))
+
+    def _call(self, node: ast.Call, scope: _Scope) -> None:
+        self._parts.add(id(node.func))
+        count = len(node.args) + len(node.keywords)
+        key = _constant(node.args[0]) if node.args else None
+        self.calls.update(((path, key, count), None) for path in self._paths(node.func, scope, items=False))
+        self._children(node, scope)
 
     # Statements
 
@@ -273,6 +304,12 @@ def _imported(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> tuple[str,
     return (alias.asname, ("package", alias.name, *parts)) if alias.asname else (top, ("package", alias.name))
 
 
+def _constant(node: ast.AST) -> str | int | None:
+    """Return the value of a text or a number in source; None for any other expression."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return value if isinstance(value, (str, int)) else None
+
+
 def loads_of_code(code: CodeType) -> Paths:
     """Return every path that code without source may read: all its names, whatever they are used for."""
     loads: Paths = dict.fromkeys(("cell", name) for name in code.co_freevars)
@@ -289,6 +326,8 @@ _VISITORS: dict[type, Callable[[DataFlow, Any, _Scope], None]] = {
     ast.Name: DataFlow._name,
     ast.Attribute: DataFlow._attribute,
     ast.Subscript: DataFlow._subscript,
+    ast.Compare: DataFlow._compare,
+    ast.Call: DataFlow._call,
     ast.AugAssign: DataFlow._augmented,
     ast.AnnAssign: DataFlow._annotated,
     ast.ClassDef: DataFlow._class,

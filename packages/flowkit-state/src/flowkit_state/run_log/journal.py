@@ -51,6 +51,7 @@ class RunJournal:
     Attributes:
         run_id: identifies the run.
         done: the tasks that were recorded before the run was resumed, by index in topological order.
+        outdated: index of a task that runs again -> why its recorded result is out of date.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class RunJournal:
         run_id: str,
         names: Sequence[str],
         done: Mapping[int, RecordedTask],
+        outdated: Mapping[int, str],
         claim: Claim,
     ) -> None:
         self.run_id = run_id
         self.done = done
+        self.outdated = outdated
         self._database = database
         self._serialization = serialization
         self._row = row

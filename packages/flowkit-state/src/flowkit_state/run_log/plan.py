@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from flowkit_state import fingerprint
+from flowkit_state.errors import comma_list, short_repr
+from flowkit_state.fingerprint.process_reads import ProcessReads
 from flowkit_state.serialization.json_text import dumps, loads
 
 TYPE_CHECKING = False
@@ -41,6 +43,7 @@ class PipelinePlan:
         tasks: of each task its name, the indices of its upstreams, its trigger, and its key in `codes`.
         codes: key -> components of the code of a task, as label -> digest.
         unverifiable: key -> descriptions of what the code reads and cannot be compared. It is not stored.
+        clocks: key -> names of functions that read the clock and that the code calls. It is not stored.
     """
 
     def __init__(
@@ -48,31 +51,38 @@ class PipelinePlan:
         tasks: Sequence[Sequence[Any]],
         codes: Mapping[str, dict[str, str]],
         unverifiable: Mapping[str, Collection[str]] | None = None,
+        clocks: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.tasks = tasks
         self.codes = codes
         self._unverifiable = unverifiable or {}
+        self._clocks = clocks or {}
 
     @classmethod
-    def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]]) -> PipelinePlan:
-        """Return the plan of the current pipeline."""
+    def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]], digest_key: bytes) -> PipelinePlan:
+        """Return the plan of the current pipeline. `digest_key` is the key for digests of environment variables."""
         keys: dict[tuple[int, int], str] = {}
         codes: dict[str, dict[str, str]] = {}
         unverifiable: dict[str, Collection[str]] = {}
+        clocks: dict[str, Sequence[str]] = {}
         rows = []
         for task, sources in zip(tasks, upstream, strict=True):
             functions = id(task.func), id(task.when)
             key = keys.get(functions)
             if key is None:
                 unseen: dict[str, str] = {}
-                components = fingerprint.initial_components(task.func, unseen)
+                reads = ProcessReads(digest_key)
+                components = fingerprint.initial_components(task.func, unseen, reads)
+                clock = reads.clock
                 if task.when is not None:
-                    condition = fingerprint.initial_components(task.when, unseen)
+                    reads = ProcessReads(digest_key)
+                    condition = fingerprint.initial_components(task.when, unseen, reads)
+                    clock += reads.clock
                     components |= {f"{label} (in its condition)": part for label, part in condition.items()}
                 key = keys[functions] = fingerprint.digest(components)
-                codes[key], unverifiable[key] = components, unseen.values()
+                codes[key], unverifiable[key], clocks[key] = components, unseen.values(), clock
             rows.append((task.name, sources, task.trigger, key))
-        return cls(rows, codes, unverifiable)
+        return cls(rows, codes, unverifiable, clocks)
 
     @classmethod
     def from_text(cls, text: str) -> PipelinePlan:
@@ -103,48 +113,84 @@ class PipelinePlan:
         rows = [row for row in self.tasks if row[0] in names]
         return [*dict.fromkeys(text for row in rows for text in self._unverifiable.get(row[3], ()))]
 
+    def clock_functions(self, name: str) -> Sequence[str]:
+        """Return the names of functions that read the clock and that the code of a task calls."""
+        key = next(row[3] for row in self.tasks if row[0] == name)
+        return self._clocks.get(key, ())
+
 
 class Difference:
     """The differences between a stored plan and the current one.
+
+    Args:
+        old: the stored plan.
+        new: the current plan.
+        recorded: names of the tasks whose outcome is recorded.
+        expired: task -> why its recorded result is too old.
 
     Attributes:
         added, removed, rewired: names of tasks.
         changed: task -> what has changed in its code, or in what the code reads. The latter counts for recorded tasks
             only, whose results depend on it.
-        params: names of run parameters whose values differ.
-        reusable: names of the recorded tasks whose results are still valid: neither they nor any of their direct or
-            indirect upstreams differ.
+        outdated: recorded task -> why its result is out of date: the task or one of its direct or indirect upstreams
+            differs.
     """
 
     def __init__(
-        self, old: PipelinePlan, new: PipelinePlan, recorded: Collection[str], params: Collection[str]
+        self,
+        old: PipelinePlan,
+        new: PipelinePlan,
+        recorded: Collection[str],
+        expired: Mapping[str, str],
     ) -> None:
         before, now = old.wiring(), new.wiring()
-        self.params = sorted(params)
         self.added = [name for name in now if name not in before]
         self.removed = [name for name in before if name not in now]
         self.rewired = [name for name in now if name in before and now[name] != before[name]]
-        self.changed: dict[str, tuple[str, ...]] = {}
-        code_before, code_now = old.code(), new.code()
-        for name in now:
-            if name in before and code_before[name] != code_now[name]:
-                relevant = "" if name in recorded else _CODE
-                components = [
-                    {label: part for label, part in code.items() if label.startswith(relevant)}
-                    for code in (code_before[name], code_now[name])
-                ]
-                if components[0] != components[1]:
-                    self.changed[name] = tuple(fingerprint.changes(*components))
-        self.reusable = {name for name in recorded if name in now}
-        self.exclude({*self.added, *self.rewired, *self.changed}, new)
-
-    def exclude(self, names: Collection[str], plan: PipelinePlan) -> None:
-        """Remove tasks, and all tasks downstream of them, from `reusable`."""
-        reusable: set[str] = set()
-        for name, (sources, _) in plan.wiring().items():  # in topological order
-            if name in self.reusable and name not in names and all(source in reusable for source in sources):
-                reusable.add(name)
-        self.reusable = reusable
+        self.changed = _changed(old, new, recorded)
+        for name, why in expired.items():
+            self.changed[name] = (*self.changed.get(name, ()), why)
+        reasons: dict[str, str] = {}
+        for name, (sources, _) in now.items():  # in topological order
+            parts = [*self.changed.get(name, ())]
+            if name in self.rewired:
+                parts += _rewiring(before[name], now[name])
+            causes = [short_repr(source) for source in sources if source in reasons]
+            if causes and not parts:
+                parts.append(f"it depends on {comma_list(causes, 3)}")
+            if parts or name in self.added:
+                reasons[name] = comma_list(parts)
+        self.outdated = {name: why for name, why in reasons.items() if name in recorded and name in before}
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.rewired or self.changed or self.params)
+        return bool(self.added or self.removed or self.rewired or self.changed)
+
+
+def _changed(old: PipelinePlan, new: PipelinePlan, recorded: Collection[str]) -> dict[str, tuple[str, ...]]:
+    changed = {}
+    code_before = old.code()
+    for name, code in new.code().items():
+        if name in code_before and code_before[name] != code:
+            relevant = "" if name in recorded else _CODE
+            components = [
+                {label: part for label, part in each.items() if label.startswith(relevant)}
+                for each in (code_before[name], code)
+            ]
+            if components[0] != components[1]:
+                changed[name] = tuple(fingerprint.changes(*components))
+    return changed
+
+
+def _rewiring(before: tuple[list[str], str], now: tuple[list[str], str]) -> list[str]:
+    """Return how the upstreams and the trigger of a task differ."""
+    (old, old_trigger), (new, new_trigger) = before, now
+    parts = []
+    if fresh := [short_repr(name) for name in new if name not in old]:
+        parts.append(f"it has the new upstream{'s' * (len(fresh) > 1)} {comma_list(fresh, 3)}")
+    if gone := [short_repr(name) for name in old if name not in new]:
+        parts.append(f"it no longer has the upstream{'s' * (len(gone) > 1)} {comma_list(gone, 3)}")
+    if old != new and not parts:
+        parts.append("the order of its upstreams has changed")
+    if old_trigger != new_trigger:
+        parts.append(f"its trigger is {new_trigger!r}, was {old_trigger!r}")
+    return parts

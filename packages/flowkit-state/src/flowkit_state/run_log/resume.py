@@ -1,39 +1,47 @@
-"""`open_run`: begins the record of a new run, or resumes the last run of the pipeline if that did not finish."""
+"""`open_run`: begins the record of a new run, or resumes the last run with the same parameters if it did not finish.
+
+Recorded results that are out of date are not used: their tasks run again.
+"""
 
 from __future__ import annotations
 
 import time
 
 from flowkit_state import fingerprint
+from flowkit_state._warnings import report
 from flowkit_state.errors import (
     RestoreError,
     ResumeError,
     StateError,
-    UnsupportedValueError,
     comma_list,
     escape_control_chars,
     short_repr,
 )
 from flowkit_state.run_log.journal import RECORD_TASK, RecordedTask, RunJournal
+from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities
 from flowkit_state.run_log.plan import Difference, PipelinePlan
-from flowkit_state.serialization.json_text import dumps, loads
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.ownership import Claim, check_not_in_use
 from flowkit_state.storage.schema import to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
     from flowkit_state.run_log.plan import PlannedTask
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
 
+    Resume = bool | Literal["strict", "force"]
+
 _DONE = ("succeeded", "skipped")  # states of tasks that do not run again
-_LAST_RUN = "SELECT id, run_id, plan, params, status, owner FROM runs WHERE pipeline = ? ORDER BY id DESC LIMIT 1"
+_LAST_RUN = (
+    "SELECT id, run_id, plan, owner, status FROM runs WHERE pipeline = ? AND identity = ? ORDER BY id DESC LIMIT 1"
+)
 _BEGIN_RUN = (
-    "INSERT INTO runs (run_id, pipeline, plan, params, status, started, owner) VALUES (?, ?, ?, ?, 'running', ?, ?)"
+    "INSERT INTO runs (run_id, pipeline, plan, params, identity, status, started, owner) "
+    "VALUES (?, ?, ?, ?, ?, 'running', ?, ?)"
 )
 _RESUME_RUN = (
     "UPDATE runs SET status = 'running', plan = ?, params = ?, resumes = resumes + 1, ended = NULL, error = NULL "
@@ -55,39 +63,61 @@ def open_run(
     tasks: Sequence[PlannedTask],
     upstream: Sequence[Sequence[int]],
     params: Mapping[str, Any],
-    resume: bool | Literal["force"],
+    resume: Resume,
+    max_age: float | None,
 ) -> RunJournal:
     """Implement `StateManager.open_run`."""
     serialization.check_trust()
-    plan = PipelinePlan.of(tasks, upstream)
+    plan = PipelinePlan.of(tasks, upstream, _digest_key(database))
     for task in {id(task.func): task for task in reversed(tasks)}.values():  # several tasks may have one function
         serialization.check_result(task.name, task.func)
-    given = {name: (_digest(value), short_repr(value, 200)) for name, value in params.items()}
+    given = RunParameters(params, serialization.serializers)
+    if resume and given.incomparable:
+        _warn_incomparable(pipeline, given.incomparable)
     claim = Claim()
     try:
         with Batch(database):
-            rows, _ = database.execute("read it", _LAST_RUN, (to_sql(pipeline),)) if resume else ([], 0)
-            last = rows[0] if rows and rows[0][4] != "succeeded" else None
+            last = _last_run(database, pipeline, given) if resume else None
             if last is None:
-                key = _store_plan(database, plan)
-                facts = (run_id, to_sql(pipeline), key, dumps(given), time.time(), claim.text())
-                database.execute("record a run in it", _BEGIN_RUN, facts)
-                (row,) = database.execute("read it", "SELECT id FROM runs WHERE run_id = ?", (run_id,))[0][0]
-                return RunJournal(database, serialization, row, run_id, plan.names(), {}, claim)
-            row, run_id, owner = last[0], last[1], last[5]
+                row = _begin(database, run_id, pipeline, plan, given, claim)
+                return RunJournal(database, serialization, row, run_id, plan.names(), {}, {}, claim)
+            row, run_id, _, owner = last
             check_not_in_use(owner, run_id, pipeline)
             database.execute("record a run in it", "UPDATE runs SET owner = ? WHERE id = ?", (claim.text(), row))
         try:
-            done = _resume(database, serialization, last, plan, given, tasks, pipeline, force=resume == "force")
+            done, outdated = _resume(database, serialization, last, plan, given, pipeline, resume, max_age)
         except BaseException:
             database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row,))
             raise
-        names = plan.names()
-        _log_unverifiable(database, run_id, pipeline, plan.unverifiable({names[index] for index in done}))
-        return RunJournal(database, serialization, row, run_id, plan.names(), done, claim)
+        return RunJournal(database, serialization, row, run_id, plan.names(), done, outdated, claim)
     except BaseException:
         claim.release()
         raise
+
+
+def _digest_key(database: Database) -> bytes:
+    key: bytes = database.execute("read it", "SELECT value FROM settings WHERE name = 'digest key'")[0][0][0]
+    return key
+
+
+def _last_run(database: Database, pipeline: str, given: RunParameters) -> Sequence[Any] | None:
+    """Return the last run of the pipeline with the same parameters, if that did not finish."""
+    if given.identity == NO_IDENTITY:
+        return None
+    add_identities(database, pipeline)
+    rows, _ = database.execute("read it", _LAST_RUN, (to_sql(pipeline), given.identity))
+    return rows[0][:-1] if rows and rows[0][-1] != "succeeded" else None
+
+
+def _begin(
+    database: Database, run_id: str, pipeline: str, plan: PipelinePlan, given: RunParameters, claim: Claim
+) -> int:
+    """Record a new run, and return its row."""
+    key = _store_plan(database, plan)
+    facts = (run_id, to_sql(pipeline), key, given.text(), given.identity, time.time(), claim.text())
+    database.execute("record a run in it", _BEGIN_RUN, facts)
+    row: int = database.execute("read it", "SELECT id FROM runs WHERE run_id = ?", (run_id,))[0][0][0]
+    return row
 
 
 def _resume(
@@ -95,24 +125,22 @@ def _resume(
     serialization: Serialization,
     last: Sequence[Any],
     plan: PipelinePlan,
-    given: Mapping[str, tuple[str | None, str]],
-    tasks: Sequence[PlannedTask],
+    given: RunParameters,
     pipeline: str,
-    *,
-    force: bool,
-) -> dict[int, RecordedTask]:
-    """Return the recorded tasks of the last run that need not run again, by index in the current pipeline."""
-    row, run_id, key, params, *_ = last
+    resume: Resume,
+    max_age: float | None,
+) -> tuple[dict[int, RecordedTask], dict[int, str]]:
+    """Return, by index in the current pipeline, the tasks that do not run again, and why recorded ones do."""
+    row, run_id, key, _ = last
     names = plan.names()
     (text,) = database.execute("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
     before = PipelinePlan.from_text(text)
     names_before = before.names()
     rows, _ = database.execute("read it", _RECORDED_TASKS, (row,))
     recorded = {names_before[line[0]]: line[1:] for line in rows if line[2] in _DONE}
-    difference = Difference(before, plan, recorded, _changed_params(loads(params), given))
-    if difference.params:
-        difference.exclude({task.name for task in tasks if _has_parameter(task.func, difference.params)}, plan)
-    if difference and not force:
+    expired = {} if max_age is None else _expired(plan, {name: line[3] for name, line in recorded.items()}, max_age)
+    difference = Difference(before, plan, recorded, expired)
+    if difference and resume == "strict":
         raise ResumeError(
             run_id,
             pipeline,
@@ -120,15 +148,13 @@ def _resume(
             difference.removed,
             difference.rewired,
             difference.changed,
-            difference.params,
-            len(difference.reusable),
+            len(recorded) - len(difference.outdated) - len(recorded.keys() & difference.removed),
             len(recorded),
         )
-    # Without a difference, all: also a task that ran although an upstream had failed.
-    reusable = difference.reusable if difference else recorded.keys()
+    force = resume == "force"
     done: dict[int, RecordedTask] = {}
     for index, name in enumerate(names):
-        if name in reusable:
+        if name in recorded and (force or name not in difference.outdated):
             task = _restore(database, serialization, name, recorded[name], force=force)
             if task is not None:
                 done[index] = task
@@ -140,8 +166,25 @@ def _resume(
             database.execute("record a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
             for index in done:
                 database.execute("record a run in it", RECORD_TASK, (row, index, *recorded[names[index]]))
-        database.execute("record a run in it", _RESUME_RUN, (new_key, dumps(dict(given)), row))
-    return done
+        database.execute("record a run in it", _RESUME_RUN, (new_key, given.text(), row))
+    if difference:
+        _log_difference(run_id, pipeline, difference, len(done), len(recorded), force=force)
+    _log_unverifiable(database, run_id, pipeline, plan.unverifiable({names[index] for index in done}))
+    outdated = {index: difference.outdated[name] for index, name in enumerate(names) if name in difference.outdated}
+    return done, {} if force else outdated
+
+
+def _expired(plan: PipelinePlan, ended: Mapping[str, float], max_age: float) -> dict[str, str]:
+    """Return why the recorded results of tasks that read the clock are too old."""
+    expired = {}
+    now = time.time()
+    for name in plan.names():
+        age = now - ended.get(name, now)
+        if age > max_age and (functions := plan.clock_functions(name)):
+            expired[name] = (
+                f"it reads the clock ({comma_list(functions)}), and its result is {age / 3600:.1f} hours old"
+            )
+    return expired
 
 
 def _restore(
@@ -160,6 +203,32 @@ def _restore(
         hint = 'Fix that, or run the task again with run(resume="force").'
         raise RestoreError(None, f"{error.reason} {hint}", name) from error
     return RecordedTask(state, result, reason or "", attempts, seconds)
+
+
+def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:
+    report(
+        f"run(resume=...) of {short_repr(pipeline)} starts a new run, because these params cannot be compared with "
+        f"those of an earlier run: {comma_list(descriptions)}. Pass plain data that identifies the run, such as a date "
+        "or a path, and create other objects in the tasks."
+    )
+
+
+def _log_difference(
+    run_id: str, pipeline: str, difference: Difference, done: int, recorded: int, *, force: bool
+) -> None:
+    """Log which recorded results are out of date, and why; as a warning if they are used nevertheless."""
+    import logging
+
+    reasons = [f"{short_repr(name)} ({why})" for name, why in difference.outdated.items()]
+    parts = [f"Run {run_id} of {short_repr(pipeline)} continues with {done} of {recorded} recorded results"]
+    if reasons:
+        what = 'out of date, but used because of resume="force"' if force else "out of date, so these tasks run again"
+        parts.append(f"{what}: {comma_list(reasons, 12)}")
+    for label, names in (("tasks added", difference.added), ("tasks removed", difference.removed)):
+        if names:
+            parts.append(f"{label}: {comma_list([short_repr(name) for name in names])}")
+    level = logging.WARNING if force and reasons else logging.INFO
+    logging.getLogger("flowkit.state").log(level, "%s", escape_control_chars("; ".join(parts) + "."))
 
 
 def _log_unverifiable(database: Database, run_id: str, pipeline: str, descriptions: Sequence[str]) -> None:
@@ -184,28 +253,3 @@ def _store_plan(database: Database, plan: PipelinePlan) -> str:
     key = fingerprint.digest(text)
     database.execute("record a run in it", "INSERT OR IGNORE INTO plans (key, content) VALUES (?, ?)", (key, text))
     return key
-
-
-def _digest(value: Any) -> str | None:
-    from flowkit_state.serialization.json_encoder import encode
-
-    try:
-        return fingerprint.digest(encode(value))
-    except UnsupportedValueError:
-        return None
-
-
-def _changed_params(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the names of run parameters that differ. Values without a digest count as equal."""
-    one_sided = [name for name in {**before, **now} if name not in before or name not in now]
-    digests = [(name, before[name][0], now[name][0]) for name in now if name in before]
-    return one_sided + [name for name, old, new in digests if None not in (old, new) and old != new]
-
-
-def _has_parameter(func: Any, names: Collection[str]) -> bool:
-    import inspect
-
-    try:
-        return not inspect.signature(func).parameters.keys().isdisjoint(names)
-    except (TypeError, ValueError):
-        return True

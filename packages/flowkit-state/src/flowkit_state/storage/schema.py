@@ -29,6 +29,13 @@ MIGRATIONS = (
             PRIMARY KEY (run, place)) WITHOUT ROWID""",
         "CREATE TABLE pins (name TEXT NOT NULL, token TEXT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (name, token))",
     ),
+    (  # to version 3: a digest of the parameters of each run, NULL until `add_identities` computes it for older runs
+        "ALTER TABLE runs ADD COLUMN identity TEXT",
+        "CREATE INDEX runs_by_identity ON runs (pipeline, identity, id)",
+        # the key for digests of environment variables, which could be guessed from plain digests
+        "CREATE TABLE settings (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)",
+        "INSERT INTO settings VALUES ('digest key', randomblob(32))",
+    ),
 )
 VERSION = len(MIGRATIONS)
 
