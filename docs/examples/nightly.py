@@ -3,7 +3,8 @@
     python nightly.py                                       # the library of the Python that runs this
     python nightly.py --root ~/photos --executor process
     python nightly.py --crash-after 3                       # the process is killed when three parts are done ...
-    python nightly.py --resume                              # ... and the run continues with the fourth
+    python nightly.py                                       # ... and the run continues with the fourth
+    python nightly.py --day 2026-11-29                      # continue the run of a day that failed
 
 The pipeline lists the files, reads them in parts, writes the inventory, appends a line to the diary, and reports:
 
@@ -11,8 +12,10 @@ The pipeline lists the files, reads them in parts, writes the inventory, appends
                 ├─ part 2 ─┤
                 └─ ...    ─┘
 
-When a task ends, its result is recorded in the file ``--state``. A task may run twice, if the process dies just before
-its result is recorded. So the tasks that write have the same effect if they run twice:
+When a task ends, its result is recorded in the file ``--state``. The parameters identify a run: each day has one of its
+own, and the same command continues it after a failure. A task that was repaired meanwhile runs again, and so does what
+depends on it. A task may run twice, if the process dies just before its result is recorded. So the tasks that write
+have the same effect if they run twice:
 
 * ``take_stock`` updates rows by a key, the path, in one transaction.
 * ``write_diary`` appends a row. It uses the ``idempotency_key`` of the task as the key of this row.
@@ -29,13 +32,13 @@ from contextlib import closing
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
+from time import strftime
 from typing import NamedTuple
 
 from flowkit import (
     DAG,
     Event,
     LogLevel,
-    ResumeError,
     RunInUseError,
     Task,
     TaskSucceeded,
@@ -50,7 +53,8 @@ TOP = 5
 NOT_OURS = {"__pycache__", "site-packages", "dist-packages"}
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER NOT NULL, sha256 TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS diary (key TEXT PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS diary
+        (key TEXT PRIMARY KEY, day TEXT NOT NULL, files INTEGER NOT NULL, bytes INTEGER NOT NULL);
 """
 DUPLICATES = """
     SELECT COUNT(*) AS copies, size, MIN(path) FROM files WHERE size > 0
@@ -105,11 +109,11 @@ def take_stock(*parts: list[File], database: str) -> dict[str, int]:
 
 
 @task(retries=3, delay=0.2, retry_on=sqlite3.OperationalError)
-def write_diary(stock: dict[str, int], *, database: str, idempotency_key: str) -> int:
+def write_diary(stock: dict[str, int], *, database: str, day: str, idempotency_key: str) -> int:
     """Write the numbers of this night once, and return the number of nights."""
     with closing(connect(database)) as connection, connection:
-        entry = (idempotency_key, stock["files"], stock["bytes"])
-        connection.execute("INSERT OR IGNORE INTO diary VALUES (?, ?, ?)", entry)
+        entry = (idempotency_key, day, stock["files"], stock["bytes"])
+        connection.execute("INSERT OR IGNORE INTO diary VALUES (?, ?, ?, ?)", entry)
         (nights,) = connection.execute("SELECT COUNT(*) FROM diary").fetchone()
     return int(nights)
 
@@ -170,7 +174,7 @@ def main() -> None:
     parser.add_argument("--root", default=str(Path(os.__file__).parent), metavar="FOLDER", help="the folder to read")
     parser.add_argument("--database", default="inventory.db", metavar="FILE", help="the file of the inventory")
     parser.add_argument("--state", default="nightly.db", metavar="FILE", help="the file in which the run is recorded")
-    parser.add_argument("--resume", action="store_true", help="continue the last run, if it did not finish")
+    parser.add_argument("--day", default=strftime("%Y-%m-%d"), help="the day to run, or to finish")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")
     parser.add_argument("--crash-after", type=int, metavar="N", help="kill this process when N parts are done")
     options = parser.parse_args()
@@ -179,12 +183,12 @@ def main() -> None:
     try:
         results = build().run(
             options.executor,
-            params={"root": options.root, "database": options.database},
+            params={"root": options.root, "database": options.database, "day": options.day},
             observers=[crash_after(options.crash_after)] if options.crash_after else [],
             state=options.state,
-            resume=options.resume,
+            resume=True,
         )
-    except (ResumeError, RunInUseError) as error:
+    except RunInUseError as error:
         sys.exit(str(error))
     print(results["report"])
 

@@ -40,7 +40,7 @@ def night(folder: Path, root: Path, *options: str) -> subprocess.CompletedProces
     """Run the job in a folder."""
     folder.mkdir(exist_ok=True)
     return subprocess.run(
-        [sys.executable, "-W", "error", str(SCRIPT), "--root", str(root), *options],
+        [sys.executable, "-W", "error", str(SCRIPT), "--root", str(root), "--day", "2026-11-30", *options],
         cwd=folder,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ def test_killed_job_resumes_without_reading_parts_twice(tmp_path: Path, root: Pa
         assert run.status == "interrupted"
     assert len(known) == 3
 
-    resumed = night(tmp_path / "killed", root, "--executor", executor, "--resume")
+    resumed = night(tmp_path / "killed", root, "--executor", executor)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stdout == undisturbed.stdout
     assert set(parts(resumed.stderr, "not run")) == known
@@ -93,16 +93,22 @@ def test_report_counts_files_and_duplicates(tmp_path: Path, root: Path) -> None:
     (root / "0" / "0.txt").unlink()
     (root / "new.txt").write_text("new")
     (root / "newer.txt").write_text("newer")
-    assert night(tmp_path / "job", root, "--resume").stdout.startswith(
-        f"Night 2: 41 files (+1), {size + 8:,} bytes (+8)."
-    )
+    assert night(tmp_path / "job", root).stdout.startswith(f"Night 2: 41 files (+1), {size + 8:,} bytes (+8).")
     with closing(sqlite3.connect(tmp_path / "job" / "inventory.db")) as connection:
         assert connection.execute("SELECT COUNT(*) FROM files").fetchone() == (41,)
 
 
-def test_resume_with_other_params_is_refused(tmp_path: Path, root: Path) -> None:
-    night(tmp_path / "job", root, "--crash-after", "1")
-    refused = night(tmp_path / "job", root / "0", "--resume")
-    assert refused.returncode == 1
-    assert "run parameters with other values: 'root'" in refused.stderr.splitlines()[-1]
-    assert night(tmp_path / "job", root, "--resume").returncode == 0
+def test_each_day_and_each_folder_has_run_of_its_own(tmp_path: Path, root: Path) -> None:
+    job = tmp_path / "job"
+    night(job, root, "--crash-after", "1")
+    for folder, options in ((root / "0", ()), (root, ("--day", "2026-12-01")), (root, ())):
+        assert night(job, folder, *options).returncode == 0
+    with StateManager(job / "nightly.db") as state:
+        assert [(run.status, run.resumes) for run in state.runs()] == [
+            ("succeeded", 0),
+            ("succeeded", 0),
+            ("succeeded", 1),
+        ]
+    with closing(sqlite3.connect(job / "inventory.db")) as connection:
+        days = [day for (day,) in connection.execute("SELECT day FROM diary ORDER BY rowid")]
+    assert days == ["2026-11-30", "2026-12-01", "2026-11-30"]

@@ -261,7 +261,9 @@ def durable(path: Path) -> None:
     StateManager(path, serializer="yaml")  # type: ignore[arg-type]
     dag.run(state=path)
     dag.run(state="runs.db", resume=True, refresh={"cached"}, state_errors="warn")
-    results = dag.run(state=state, resume="force", refresh=True)
+    dag.run(state=state, resume="strict", resume_max_age=None)
+    results = dag.run(state=state, resume="force", resume_max_age=3600, refresh=True)
+    assert_type(results.outdated, dict[str, str])
     assert_type(results.resumed, tuple[str, ...])
     assert_type(results.cached, tuple[str, ...])
     dag.run(resume="perhaps")  # type: ignore[arg-type]

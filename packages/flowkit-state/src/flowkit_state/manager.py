@@ -118,7 +118,9 @@ class StateManager(KeyValueStore):
         return self._run_history().run(text("run_id", run_id))
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
-        """Return, for each task with a cache, where its result came from or why it was computed.
+        """Return where the result of each task with a cache came from or why it was computed.
+
+        The same for each task that ran again in a resumed run, because its recorded result was out of date.
 
         Args:
             run_id: identifies the run; `None`: the last run.

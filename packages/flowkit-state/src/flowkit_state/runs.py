@@ -74,7 +74,8 @@ class TaskRecord(_Fields):
         reason: why the task did not run.
         error: the exception that it raised, as a `TaskError`, or None.
         source: `"run"`, or `"cache"` if its result was cached.
-        why: for a task with a cache, where the result came from, or why the task ran.
+        why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a
+            resumed run, why its recorded result was out of date.
     """
 
     __slots__ = ("_load", "attempts", "duration", "error", "name", "reason", "source", "started", "state", "why")

@@ -141,8 +141,7 @@ class Run:
         recorded = recorder is not None and recorder.records
         self.fast_path = self._unchecked and not self.has_task_observers and not recorded
         if recorder is not None:
-            self.state.source_of = recorder.sources
-            self.state.outdated_of = recorder.outdated
+            self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
             if recorder.done:
                 self.state.take_over(graph, recorder.done)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes

@@ -54,7 +54,7 @@ class RunHistory:
         return self._run_record(self._row(run_id))
 
     def explain(self, run_id: str | None) -> dict[str, str]:
-        """Return why each task with a cache ran or did not, in one run or in the last."""
+        """Return why each task with a cache or with an outdated result ran or did not, in one run or in the last."""
         if run_id is None:
             rows = self._select(f"{_RUNS} ORDER BY id DESC LIMIT 1")
             if not rows:
