@@ -33,8 +33,8 @@ def test_record_that_is_missing_is_found():
                 continue
             if record.what == "ready" and (record.task, record.attempt) not in started:
                 continue  # it ended without a call
-            if record.what == "started" and simulation.results.states[record.task] == "cancelled":
-                continue  # it would have been cancelled without a start as well
+            if record.what in ("started", "retrying") and simulation.results.states[record.task] == "cancelled":
+                continue  # it would have been cancelled without it as well
             history = simulation.history[:position] + simulation.history[position + 1 :]
             assert problems(simulation, history) != [], record
 

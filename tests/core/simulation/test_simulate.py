@@ -158,6 +158,19 @@ def test_grace_ends_running_tasks():
     assert simulation.results.states == {"long": "cancelled", "short": "failed"}
 
 
+@pytest.mark.parametrize("grace", [None, 0.5, 10])
+def test_exit_gives_running_tasks_a_short_grace(grace):
+    """Also if another task has failed before."""
+    names = ("first", "exit", "long")
+    dag = DAG("exit", tasks=[Task(lambda: 1, name=name) for name in names])
+    options = {"durations": {"first": 0, "exit": 1, "long": 50}, "workers": 3, "grace": grace}
+    for faults in ([], [Fail("first")]):
+        simulation = simulate(dag, faults=[*faults, Fail("exit", error=SystemExit(3))], **options)
+        assert simulation.seconds <= 5
+        assert simulation.problems() == []
+        assert simulation.results.states["long"] == "cancelled"
+
+
 def test_random_faults_have_the_rate():
     tasks = [Task(lambda: 0, name=f"n{number}") for number in range(100)]
     simulation = simulate(DAG("wide", tasks=tasks), fault_rate=0.2, fault_kinds=[Slow])

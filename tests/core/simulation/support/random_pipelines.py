@@ -16,10 +16,11 @@ def function(random, name, wanted):
     """Return a pure function that takes results in one of four ways."""
     inputs = random.choice(["required", "required", "defaults", "rest", "nothing"])
     broken = random.random() < 0.1
+    error = random.choice([ValueError, ValueError, ValueError, SystemExit])
 
     def body(*args):
         if broken:
-            raise ValueError(name)
+            raise error(name)
         return name, args
 
     if inputs == "rest" or not wanted:

@@ -13,6 +13,7 @@ from flowkit_core.failures import describe_error
 from flowkit_core.pipelines.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
+from flowkit_core.runs.session import EXIT_GRACE
 
 from .clock import StuckError
 from .history import ENDS
@@ -69,6 +70,7 @@ class Checker:
         self._conditions: dict[str, Any] = {}  # task -> what its condition returned or raised
         self._given_up: set[tuple[str, int]] = set()
         self._stopped_at: float | None = None
+        self._exit_at: float | None = None  # when a task raised an exception that ends the program
         self._cancelled = False
 
     def problems(self, *, pure: bool) -> list[str]:
@@ -263,8 +265,12 @@ class Checker:
         if self._options["fail_fast"] or not isinstance(error, Exception):
             self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
         self._cancelled |= isinstance(error, KeyboardInterrupt)
+        if not isinstance(error, Exception) and self._exit_at is None:
+            self._exit_at = record.time
 
     def _cancel(self, node: Node, record: Record, current: int | None) -> None:
+        if self._exit_at is not None and record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE:
+            self._cancelled = True  # SystemExit ends the run after a while
         follows = current is None and not self._running_upstreams(node) and self._decide(node) == "cancelled"
         if self._may_start(node) and not follows:
             self._report("it was cancelled, but the run was not stopped")
@@ -275,7 +281,13 @@ class Checker:
 
     def _check_grace(self, node: Node) -> None:
         grace, stopped = self._options["grace"], self._stopped_at
-        if grace is None or stopped is None or node.task.trigger in _CLEANUP or self._cancelled:
+        if (
+            self._exit_at is not None
+            or grace is None
+            or stopped is None
+            or node.task.trigger in _CLEANUP
+            or self._cancelled
+        ):
             return
         if self._record.time > stopped + grace + _TOLERANCE:
             self._report(f"it was running longer than the grace period, which ended at {stopped + grace:.3f} s")
