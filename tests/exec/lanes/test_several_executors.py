@@ -368,7 +368,7 @@ def test_fate_of_unfinished_calls_depends_on_their_lane():
     seconds >> stop
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(KeyboardInterrupt) as caught:
-            DAG("d", tasks=[worker, held, stop]).run(executors(pool))
+            DAG("d", tasks=[worker, held, stop]).run(executors(pool), observers=[observe])
         release.set()
     states = caught.value.flowkit_results.states
     assert (states["worker"], states["held"]) == ("cancelled", "cancelled")
