@@ -143,6 +143,16 @@ def test_run_of_version_2_is_resumed_if_params_are_equal(version_2, params, run_
         state.close()
 
 
+@pytest.mark.parametrize("params", ["[", "[1]", '{"day": 1}', '{"day": []}'])
+def test_run_of_version_2_with_damaged_params_does_not_prevent_resume_of_others(version_2, params):
+    database = sqlite3.connect(version_2)
+    with database:
+        database.execute("UPDATE runs SET params = ? WHERE run_id = 'c'", (params,))
+    database.close()
+    with StateManager(version_2) as state:
+        assert recorded_runs.begin(state, "new", resume=True).run_id == "d"
+
+
 def test_database_of_version_1_is_migrated(tmp_path):
     path = tmp_path / "runs.db"
     database = sqlite3.connect(path)

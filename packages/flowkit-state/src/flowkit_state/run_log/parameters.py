@@ -58,8 +58,11 @@ def add_identities(database: Database, pipeline: str) -> None:
     """Store the identity of the runs of a pipeline that were recorded before there was one."""
     select = "SELECT id, params FROM runs WHERE pipeline = ? AND identity IS NULL"
     for row, text in database.execute("read it", select, (to_sql(pipeline),))[0]:
-        update = "UPDATE runs SET identity = ? WHERE id = ?"
-        database.execute("record a run in it", update, (_identity(loads(text)), row))
+        try:
+            identity = _identity(loads(text))
+        except Exception:  # a damaged row must not prevent the resume of other runs
+            identity = NO_IDENTITY
+        database.execute("record a run in it", "UPDATE runs SET identity = ? WHERE id = ?", (identity, row))
 
 
 def _identity(stored: Mapping[str, Sequence[str | None]]) -> str:

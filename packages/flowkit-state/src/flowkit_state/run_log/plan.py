@@ -113,10 +113,9 @@ class PipelinePlan:
         rows = [row for row in self.tasks if row[0] in names]
         return [*dict.fromkeys(text for row in rows for text in self._unverifiable.get(row[3], ()))]
 
-    def clock_functions(self, name: str) -> Sequence[str]:
-        """Return the names of functions that read the clock and that the code of a task calls."""
-        key = next(row[3] for row in self.tasks if row[0] == name)
-        return self._clocks.get(key, ())
+    def clocks(self) -> dict[str, Sequence[str]]:
+        """Return for each task whose code reads the clock the names of the functions that do."""
+        return {row[0]: functions for row in self.tasks if (functions := self._clocks.get(row[3]))}
 
 
 class Difference:
