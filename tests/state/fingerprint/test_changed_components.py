@@ -34,6 +34,36 @@ CHANGED = {
         },
         ["function pkg.h.run has changed"],
     ),
+    "annotation of a class": (
+        "class A:\n    day: int\ndef f(): return A.__annotations__",
+        "class A:\n    day: str\ndef f(): return A.__annotations__",
+        ["constant etl.A.__annotations__ has changed"],
+    ),
+    "type of a field of a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    day: int\ndef f(): return dataclasses.fields(A)",
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    day: str\ndef f(): return dataclasses.fields(A)",
+        ["constant etl.A.__annotations__ has changed"],
+    ),
+    "type of a key of a TypedDict": (
+        "import typing\nclass A(typing.TypedDict):\n    day: int\ndef f(): return typing.get_type_hints(A)",
+        "import typing\nclass A(typing.TypedDict):\n    day: str\ndef f(): return typing.get_type_hints(A)",
+        ["constant etl.A.__annotations__ has changed"],
+    ),
+    "dunder list of a class": (
+        "class A:\n    __columns__ = ['a']\ndef f(): return A.__columns__",
+        "class A:\n    __columns__ = ['b']\ndef f(): return A.__columns__",
+        ["constant etl.A.__columns__ has changed"],
+    ),
+    "dunder constant of a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    __table__ = 'a'\ndef f(): return A.__table__",
+        "import dataclasses\n@dataclasses.dataclass\nclass A:\n    __table__ = 'b'\ndef f(): return A.__table__",
+        ["constant etl.A.__table__ has changed"],
+    ),
+    "attribute of a class that is named like one of namedtuples": (
+        "class A:\n    _fields = ['a']\ndef f(): return A._fields",
+        "class A:\n    _fields = ['b']\ndef f(): return A._fields",
+        ["constant etl.A._fields has changed"],
+    ),
     "dunder constant of a class": (
         "class A:\n    __tablename__ = 'a'\ndef f(): return A.__tablename__",
         "class A:\n    __tablename__ = 'b'\ndef f(): return A.__tablename__",

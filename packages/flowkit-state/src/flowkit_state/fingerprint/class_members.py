@@ -23,12 +23,30 @@ _PARTS = {
 }
 _MAKERS = frozenset(["abc", "collections", "dataclasses", "enum", "typing"])
 _METADATA = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
-_PLAIN = (str, bytes, int, float)  # types of dunder attributes that users define, such as __tablename__
+# types of dunder attributes that users define, such as __tablename__ and __table_args__
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset)
+_OF_NAMEDTUPLES = frozenset(["_fields", "_field_defaults"])
 _INTERNAL = frozenset(
     [
+        "__abstractmethods__",
+        "__annotations__",
+        "__closed__",
+        "__dataclass_fields__",
+        "__extra_items__",
+        "__match_args__",
+        "__mutable_keys__",
+        "__non_callable_proto_members__",
+        "__optional_keys__",
+        "__orig_bases__",
+        "__parameters__",
+        "__protocol_attrs__",
+        "__readonly_keys__",
+        "__required_keys__",
+        "__slots__",
+        "__static_attributes__",
+        "__total__",
+        "__type_params__",
         "_abc_impl",
-        "_fields",
-        "_field_defaults",
         "_is_protocol",
         "_is_runtime_protocol",
         "__annotate__",
@@ -47,13 +65,16 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         {name: found.value for name, found in vars(cls)["_member_map_"].items()} if isinstance(cls, EnumMeta) else None
     )
     enum = values is not None
-    generated = class_references.is_dataclass(cls) or class_references.is_namedtuple(cls)
+    is_namedtuple = class_references.is_namedtuple(cls)
+    generated = class_references.is_dataclass(cls) or is_namedtuple
     for name, value in list(vars(cls).items()):
         if isinstance(value, (GetSetDescriptorType, MemberDescriptorType)) or name in _INTERNAL:
             continue
+        if is_namedtuple and name in _OF_NAMEDTUPLES:
+            continue
         code = isinstance(unwrapped(value), _CODE)
         special = name.startswith("_" if enum else "__") and name.endswith("_")
-        if special and not code and (enum or generated or name in _METADATA or not isinstance(value, _PLAIN)):
+        if special and not code and (enum or name in _METADATA or not isinstance(value, _PLAIN)):
             continue
         if values is not None and name in values:
             continue
@@ -68,7 +89,9 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
                 yield f"{name}.{type(value).__qualname__}.{part}", getattr(value, part)
     if values is not None:
         yield "__members__", (*values.items(),)
-    if class_references.is_namedtuple(cls):
+    if annotations := _annotations(cls):
+        yield "__annotations__", annotations
+    if is_namedtuple:
         yield "_fields", cls._fields  # type: ignore[attr-defined]
         yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
     if "__dataclass_fields__" in vars(cls):
@@ -90,6 +113,24 @@ def _is_generated(value: Any, from_fields: bool) -> bool:
     return text or function.__globals__.get("__name__") in _MAKERS
 
 
+def _annotations(cls: type) -> tuple[tuple[str, str], ...]:
+    """Return the names and types of the annotations of a class body, which dataclasses and others read."""
+    try:
+        found = vars(cls).get("__annotations__") or {}
+    except Exception:  # annotations that cannot be evaluated
+        return ()
+    return tuple((name, _type_text(value)) for name, value in found.items()) if isinstance(found, dict) else ()
+
+
+def _type_text(annotation: Any) -> str:
+    """Return an annotation as text: the same for a type and for its name in a string."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return annotation.__qualname__
+    return repr(annotation)
+
+
 def _field(field: Any) -> tuple[Any, ...]:
     flags = field.init, field.repr, field.hash, field.compare, field.kw_only, field._field_type.name
-    return field.name, flags, field.default, field.default_factory
+    return field.name, flags, field.default, field.default_factory, (*field.metadata.items(),)
