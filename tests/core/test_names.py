@@ -188,7 +188,7 @@ def test_names_in_duplicate_error(name):
         function.__code__ = function.__code__.replace(co_filename=f"{name}/{number}.py")
         tasks.append(Task(function, name=name))
     error = caught(DAG(name, tasks=tasks).graph, DuplicateTaskError)
-    assert error.places == (f"{name}/0.py:1", f"{name}/1.py:1")
+    assert error.locations == (f"{name}/0.py:1", f"{name}/1.py:1")
     assert escape_control_chars(name) in str(error)
 
 

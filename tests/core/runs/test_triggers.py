@@ -1,4 +1,4 @@
-"""Function `check_trigger`: whether a ready node may run, by its trigger and the states of its upstreams."""
+"""Function `outcome_of_trigger`: whether a ready node may run, by its trigger and the states of its upstreams."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from flowkit_core import DAG, Task
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
-from flowkit_core.runs.triggers import check_trigger
+from flowkit_core.runs.triggers import outcome_of_trigger
 
 STOPPING = "another task failed before it could start"
 CODES = {"v": SUCCEEDED, "f": FAILED, "s": SKIPPED, "u": UPSTREAM_FAILED, "c": CANCELLED}
@@ -23,7 +23,7 @@ def check(trigger, upstream, *, order_only=(), stop_reason=None):
             task >> last
     graph = DAG("triggers", tasks=[*tasks, last]).graph()
     codes = [CODES[letter] for letter in upstream] + [0]
-    outcome = check_trigger(graph["last"], codes, graph.names, stop_reason)
+    outcome = outcome_of_trigger(graph["last"], codes, graph.names, stop_reason)
     return None if outcome is None else (STATES[outcome.state], outcome.reason)
 
 

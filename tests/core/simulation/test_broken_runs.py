@@ -46,7 +46,9 @@ def ignore_the_stop(monkeypatch):
     monkeypatch.setattr(Run, "may_start", lambda self, node: True)
     monkeypatch.setattr(Run, "_check", lambda self, node, attempt: None)
     monkeypatch.setattr(
-        run_module, "check_trigger", lambda *args, original=run_module.check_trigger: original(*args[:-1], None)
+        run_module,
+        "outcome_of_trigger",
+        lambda *args, original=run_module.outcome_of_trigger: original(*args[:-1], None),
     )
 
 

@@ -10,7 +10,7 @@ from flowkit_core import (
     Graph,
     Pipeline,
 )
-from flowkit_core.pipelines.binding import bind_by_name
+from flowkit_core.pipelines.binding import bind_for_flow
 
 
 def test_diamond_passes_arguments_in_order_of_parameters(executor):
@@ -32,7 +32,7 @@ class ByName(Pipeline):
     def graph(self):
         upstream = [[place - 1] if place else [] for place in range(len(self._tasks))]
         places = {task.name: place for place, task in enumerate(self._tasks)}
-        return Graph(self.name, self._tasks, upstream, lambda *facts: bind_by_name(*facts, places.get))
+        return Graph(self.name, self._tasks, upstream, lambda *facts: bind_for_flow(*facts, places.get))
 
 
 def test_value_from_an_indirect_upstream_is_passed(executor):

@@ -205,7 +205,7 @@ class DuplicateTaskError(FlowkitError, ValueError):
 
     Attributes:
         name: the name of the tasks.
-        places: where each task was created, a tuple of ``file:line``; one item if a task was added twice.
+        locations: where each task was created, a tuple of ``file:line``; one item if a task was added twice.
         pipeline: name of the pipeline.
 
     Examples:
@@ -217,26 +217,26 @@ class DuplicateTaskError(FlowkitError, ValueError):
         load
     """
 
-    def __init__(self, name: str, places: Sequence[str], pipeline: str) -> None:
+    def __init__(self, name: str, locations: Sequence[str], pipeline: str) -> None:
         """Create the error.
 
         Args:
             name: the name of the tasks.
-            places: where each task was created, as ``file:line``; one item if a task was added twice.
+            locations: where each task was created, as ``file:line``; one item if a task was added twice.
             pipeline: name of the pipeline.
         """
-        self.name, self.places, self.pipeline = name, tuple(places), pipeline
-        super().__init__(name, self.places, pipeline)
+        self.name, self.locations, self.pipeline = name, tuple(locations), pipeline
+        super().__init__(name, self.locations, pipeline)
 
-    def describe(self, name: str, places: Sequence[str], pipeline: str) -> str:
+    def describe(self, name: str, locations: Sequence[str], pipeline: str) -> str:
         """Return the message for these facts."""
-        if len(places) == 1:
+        if len(locations) == 1:
             return (
-                f"{pipeline!r} has the task {name!r} already (from {places[0]}); a pipeline has each task once: to use "
-                f"its function again, add {name}.with_options(name='...')"
+                f"{pipeline!r} has the task {name!r} already (from {locations[0]}); a pipeline has each task once: to "
+                f"use its function again, add {name}.with_options(name='...')"
             )
         return (
-            f"{pipeline!r} has two tasks named {name!r}, one from {places[0]} and one from {places[1]}: give one "
+            f"{pipeline!r} has two tasks named {name!r}, one from {locations[0]} and one from {locations[1]}: give one "
             f"another name, with @task(name=...), or with with_options(name=...) where one function is used twice; or "
             f"name the tasks, DAG({pipeline!r}, tasks=[...])"
         )

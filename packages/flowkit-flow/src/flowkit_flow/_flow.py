@@ -11,7 +11,7 @@ from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core._text import counted, escape_control_chars, short_repr
-from flowkit_core.pipelines.binding import bind_by_name
+from flowkit_core.pipelines.binding import bind_for_flow
 from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
@@ -223,7 +223,7 @@ class Flow(Pipeline):
         return copy
 
     def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-        return bind_by_name(task, parameters, upstream, partial(self._earlier, self._positions[task][1]))
+        return bind_for_flow(task, parameters, upstream, partial(self._earlier, self._positions[task][1]))
 
     def _earlier(self, stage: int, name: str) -> int | None:
         """Return the index of the task of this name if it is in an earlier stage, or None."""
@@ -242,7 +242,7 @@ class Flow(Pipeline):
             position = self._positions.get(task.name)
             other = stage.get(task.name) if position is None else self._tasks[position[0]]
             if other is not None:
-                places = (task.place,) if other is task else (other.place, task.place)
+                places = (task.location,) if other is task else (other.location, task.location)
                 raise DuplicateTaskError(task.name, places, self.name)
             stage[task.name] = task
         for task in tasks:

@@ -62,7 +62,7 @@ class Binding:
         return leading + self.rest
 
 
-def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
+def bind_for_dag(task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
     """Bind by the rule of a DAG: by name from the direct upstreams, the others in order.
 
     A task without parameters takes no results.
@@ -106,7 +106,7 @@ def bind_by_position(task: str, parameters: Parameters, upstream: Mapping[str, i
     return Binding(named, rest, named_rest, _open(parameters, named), by_order)
 
 
-def bind_by_name(
+def bind_for_flow(
     task: str, parameters: Parameters, upstream: Mapping[str, int], earlier: Callable[[str], int | None]
 ) -> Binding:
     """Bind by the rule of a Flow: by name from any earlier task; one remaining parameter to one remaining upstream.
@@ -142,7 +142,7 @@ def bind_by_name(
     return Binding(named, rest, named_rest, _open(parameters, named), by_order)
 
 
-def misplaced(binding: Binding, upstream: Sequence[int], names: Sequence[str]) -> tuple[str, str, str] | None:
+def misspelt_parameter(binding: Binding, upstream: Sequence[int], names: Sequence[str]) -> tuple[str, str, str] | None:
     """Return a parameter that is filled by order and whose name is probably a misspelt name of another upstream.
 
     Args:

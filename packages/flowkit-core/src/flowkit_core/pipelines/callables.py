@@ -9,7 +9,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 
-from .parameters import is_async_generator_function, is_generator_function, layers
+from .parameters import is_async_generator_function, is_generator_function, wrapped_callables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,12 +31,12 @@ def text_of(func: Any, attribute: str) -> str | None:
 
 def natural_name(func: Any) -> str:
     """Return a name for a callable without ``__name__``: the one of a partial's function, else of the type."""
-    for layer in layers(func):
+    for layer in wrapped_callables(func):
         name = getattr(layer, "__name__", None) if isinstance(layer, (FunctionType, MethodType, type)) else None
         if layer is not func and isinstance(func, partial) and type(name) is str:
             return name
     if isinstance(func, partial):
-        name = getattr(layers(func)[-1], "__name__", None)
+        name = getattr(wrapped_callables(func)[-1], "__name__", None)
         if type(name) is str and name:
             return name
     return type(func).__name__

@@ -1,4 +1,4 @@
-"""Call scopes: find the scope of a call from its frame, and detect the end of the call.
+"""Scopes of calls: find the scope of a call from its frame, and detect the end of the call.
 
 The frame of a call owns the scope of the call:
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from .scopes import Block
 
 LOCAL_KEY = "<flowkit>"  # not an identifier: cannot collide with a local variable
-FUNCTION = 0x1
+CO_OPTIMIZED = 0x1
 """inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body."""
-GENERATORS = 0x20 | 0x200
+CO_GENERATORS = 0x20 | 0x200
 """inspect.CO_GENERATOR and CO_ASYNC_GENERATOR."""
 _COROUTINE = 0x80 | 0x100 | 0x200  # coroutines, coroutines made of generators, async generators
-_SUSPENDABLE = GENERATORS | _COROUTINE
+_SUSPENDABLE = CO_GENERATORS | _COROUTINE
 
 # Packages that start threads, jobs and callbacks: tasks and edges are not passed to their frames.
 _STARTERS = frozenset(("asyncio", "concurrent", "multiprocessing", "threading"))
@@ -55,34 +55,34 @@ _BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that ru
 _LIKE_USERS = (*_BUILDERS, "flowkit_core.conformance.checks.")  # flowkit code through which tasks are passed on
 
 
-class Maker:
+class CreatingFunction:
     """A function whose calls have had scopes.
 
     Attributes:
         code: weak reference to the code of the function.
-        has_made: whether a call of it has made or wired tasks.
+        has_created: whether a call of it has made or wired tasks.
         calls: ids of its calls that have not ended.
     """
 
-    __slots__ = ("calls", "code", "has_made")
+    __slots__ = ("calls", "code", "has_created")
 
     def __init__(self, code: CodeType) -> None:
-        self.code = ref(code, partial(_forget_maker, id(code)))
-        self.has_made = False
+        self.code = ref(code, partial(_discard_function, id(code)))
+        self.has_created = False
         self.calls: set[int] = set()
 
 
-makers: dict[int, Maker] = {}
+creating_functions: dict[int, CreatingFunction] = {}
 """The functions whose calls have had scopes, by id of their code."""
 
 
 _watched = False  # whether a debugger, tracer or profiler is or was active: it may keep frames alive
 _replaced_tokens = False  # whether the only token of a frame may be the one in f_locals
-live: dict[int, Call] = {}
-"""Calls with live tokens, by id; generators and coroutines only if `_watched`."""
+calls_with_tokens: dict[int, CreatingCall] = {}
+"""Calls whose tokens have not been freed, by id; generators and coroutines only if `_watched`."""
 
 
-class Call:
+class CreatingCall:
     """One call that creates tasks or edges, or one execution of source text by ``exec``.
 
     Attributes:
@@ -94,7 +94,7 @@ class Call:
         stack: the calling frames, nearest first, as pairs of id and code, if a debugger may free the frame of the call
             and keep its local variables; else empty. For a generator: the frames of the last resumption.
         blocked_by: id of the frame of a coroutine that must be executing before this call can be settled, or 0.
-        maker: the function; None for exec'd text.
+        function: the function; None for exec'd text.
     """
 
     __slots__ = (
@@ -106,7 +106,7 @@ class Call:
         "code",
         "ended",
         "frame_id",
-        "maker",
+        "function",
         "scope",
         "stack",
         "thread",
@@ -120,39 +120,39 @@ class Call:
         self.ended = frame.f_back is None or is_start(frame.f_back)  # no caller to pass anything to
         self.stack: list[tuple[int, CodeType]] = []
         self.blocked_by = 0
-        self.maker: Maker | None = None
-        self._before = frozenset(map(id, scope.tasks)) if scope.namespace else _NOTHING
+        self.function: CreatingFunction | None = None
+        self._before = frozenset(map(id, scope.tasks)) if scope.is_module else _NOTHING
         self._tokens = 0
         self._caller_id, self._caller_lasti = 0, -1
         self.resumed_by(frame.f_back)
         if not self.ended and (not self.code.co_flags & _SUSPENDABLE or _is_watched()):
-            live[id(self)] = self
+            calls_with_tokens[id(self)] = self
 
     def resumed_by(self, frame: FrameType | None) -> None:
         """Store the frame of the caller, or of the last resumption of a generator, and its current instruction."""
         if frame is not None:
             self._caller_id, self._caller_lasti = id(frame), frame.f_lasti
 
-    def token_hung(self) -> None:
+    def token_added(self) -> None:
         """Count a token that was stored on the frame."""
         self._tokens += 1
 
     def token_freed(self, current: FrameType | None) -> None:
         """Uncount a freed token; detect whether the call has returned, given the executing frame."""
         self._tokens -= 1
-        self._note_made()
+        self._note_creation()
         if not self.ended and current is not None:
             self._notice_end(current)
         if not self._tokens:
-            live.pop(id(self), None)
-            if self.maker is not None:
-                self.maker.calls.discard(id(self))
+            calls_with_tokens.pop(id(self), None)
+            if self.function is not None:
+                self.function.calls.discard(id(self))
 
-    def _note_made(self) -> None:
-        maker, scope = self.maker, self.scope
-        if maker is not None and not maker.has_made:
+    def _note_creation(self) -> None:
+        function, scope = self.function, self.scope
+        if function is not None and not function.has_created:
             edges = scope.origin.edges
-            maker.has_made = bool(scope.tasks or scope.shared or edges.data or edges.order)
+            function.has_created = bool(scope.tasks or scope.call_edges or edges.data or edges.order)
 
     def _notice_end(self, current: FrameType) -> None:
         """Detect whether the call has returned, given the frame that is executing when a token is freed.
@@ -174,10 +174,10 @@ class Call:
                 self.remember_stack(current)
                 settle(current, self)
             else:
-                self.pass_to(outside_builders(current))
+                self.pass_to_frame(outside_builders(current))
             return
         frame = on_stack(current, self.frame_id)
-        if frame is not None and frame.f_code.co_flags & FUNCTION:
+        if frame is not None and frame.f_code.co_flags & CO_OPTIMIZED:
             _replaced_tokens = True
         if frame is not None and _call_of(frame) is self:
             self.remember_stack(frame.f_back)  # a debugger has replaced a token of a frame that is executing
@@ -190,7 +190,9 @@ class Call:
         """Store the calling frames, given the frame of the caller."""
         self.stack = [(id(each), each.f_code) for each in frames(caller)]
 
-    def pass_up(self, frame: FrameType | None, executing: dict[int, FrameType], kept: dict[int, Call]) -> None:
+    def pass_to_nearest_caller(
+        self, frame: FrameType | None, executing: dict[int, FrameType], kept: dict[int, CreatingCall]
+    ) -> None:
         """Pass tasks and edges to the nearest caller that is executing or has a scope, if all calls below it returned.
 
         Args:
@@ -202,25 +204,25 @@ class Call:
             self.remember_stack(frame.f_back)
         returned = {id(each): _has_returned(each) for each in frames(frame)}
         if not returned.get(self.frame_id, True):
-            self.pass_to(None)
+            self.pass_to_frame(None)
             return
         for frame_id, code in self.stack:
             caller = executing.get(frame_id)
             if caller is not None and caller.f_code is code:
-                self.pass_to(outside_builders(caller))
+                self.pass_to_frame(outside_builders(caller))
                 return
             call = kept.get(frame_id)
             if call is not None and call.code is code and not call.ended:
-                self._pass_to(call.scope, code, code)
+                self._pass_to_scope(call.scope, code, code)
                 return
             if code.co_flags & _COROUTINE and not returned.get(frame_id):
                 self.blocked_by = frame_id
                 return
             if not returned.get(frame_id, True) and frame_id not in _suspended():
                 break  # the call raised an exception
-        self.pass_to(None)
+        self.pass_to_frame(None)
 
-    def pass_to(self, target: FrameType | None) -> None:
+    def pass_to_frame(self, target: FrameType | None) -> None:
         """Pass unused tasks and edges to the scope of a frame; with None, only mark the call as ended."""
         if self.ended:
             return
@@ -228,20 +230,20 @@ class Call:
             self._end()
         else:
             scope = scope_of(target)
-            self._pass_to(scope, target.f_code, _top_code(target, scope))
+            self._pass_to_scope(scope, target.f_code, _top_code(target, scope))
 
     def _end(self) -> None:
-        self._note_made()
+        self._note_creation()
         self.ended = True
         self.scope.call_ended()
 
-    def _pass_to(self, scope: Scope, code: CodeType, top: CodeType) -> None:
+    def _pass_to_scope(self, scope: Scope, code: CodeType, top: CodeType) -> None:
         self._end()
         if not self.code.co_flags & _COROUTINE or code.co_flags & _COROUTINE:
             self.scope.pass_to(scope, top, self._before)
 
 
-def settle(current: FrameType, ending: Call | None = None) -> None:
+def settle(current: FrameType, ending: CreatingCall | None = None) -> None:
     """Pass on the tasks and edges of returned calls of this thread whose frames are still alive.
 
     For example, ``make`` below handles an exception and returns, but the exception, which is a global variable, refers
@@ -264,10 +266,10 @@ def settle(current: FrameType, ending: Call | None = None) -> None:
     """
     executing = {id(frame): frame for frame in frames(current)}
     thread = get_ident()
-    kept: dict[int, Call] = {}
+    kept: dict[int, CreatingCall] = {}
     suspended: set[int] | None = None
-    found: list[tuple[int, Call, FrameType | None]] = []
-    for call in dict.fromkeys((*live.values(), ending)):
+    found: list[tuple[int, CreatingCall, FrameType | None]] = []
+    for call in dict.fromkeys((*calls_with_tokens.values(), ending)):
         if call is None or call.ended or call.thread != thread:
             continue
         same = executing.get(call.frame_id)
@@ -288,7 +290,7 @@ def settle(current: FrameType, ending: Call | None = None) -> None:
         frame = _frame_of(call) if ending is None else None
         found.append((len(call.stack) or sum(1 for _ in frames(frame)) - 1, call, frame))
     for _, call, frame in sorted(found, key=itemgetter(0), reverse=True):  # innermost calls first
-        call.pass_up(frame, executing, kept)
+        call.pass_to_nearest_caller(frame, executing, kept)
 
 
 def _suspended() -> set[int]:
@@ -299,7 +301,7 @@ def _suspended() -> set[int]:
     return {id(getattr(each, name)) for each, name in found}
 
 
-def _frame_of(call: Call) -> FrameType | None:
+def _frame_of(call: CreatingCall) -> FrameType | None:
     """Return the frame of a call, or None if it was freed."""
     import gc
 
@@ -330,9 +332,9 @@ class Token:
 
     __slots__ = ("__weakref__", "call", "edges", "origin", "tasks")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: CreatingCall) -> None:
         self.call = call
-        call.token_hung()
+        call.token_added()
         scope = call.scope
         self.origin = scope.origin
         self.tasks = scope.tasks
@@ -367,7 +369,7 @@ def scope_of(frame: FrameType) -> Scope:
     if type(token) is Token:
         return token.call.scope
     code = frame.f_code
-    if not code.co_flags & FUNCTION:
+    if not code.co_flags & CO_OPTIMIZED:
         return _scope_of_text(frame)
     names: Any = None
     if not isinstance(token, Token):
@@ -375,21 +377,21 @@ def scope_of(frame: FrameType) -> Scope:
         token = names.get(LOCAL_KEY)
     if isinstance(token, Token):
         if names is not None:
-            _forget_variables(names)
+            _clear_locals(names)
         if code.co_flags & _SUSPENDABLE:
             token.call.resumed_by(frame.f_back)
             if token.call.stack:
                 token.call.remember_stack(frame.f_back)
         return token.call.scope
-    maker = makers.get(id(code))
-    if maker is None:
-        maker = makers.setdefault(id(code), Maker(code))
-    call = Call(Scope(code.co_qualname, package_name(frame)), frame)
-    call.maker = maker
-    maker.calls.add(id(call))
+    function = creating_functions.get(id(code))
+    if function is None:
+        function = creating_functions.setdefault(id(code), CreatingFunction(code))
+    call = CreatingCall(Scope(code.co_qualname, package_name(frame)), frame)
+    call.function = function
+    function.calls.add(id(call))
     kind = SlowToken if code.co_flags & _SUSPENDABLE else Token
     names[LOCAL_KEY] = kind(call)
-    _forget_variables(names)
+    _clear_locals(names)
     if _is_watched():
         call.remember_stack(frame.f_back)
     if frame.f_trace is None:
@@ -409,7 +411,7 @@ def local_variable(frame: FrameType, name: str) -> Any:
     """Return the value of a local variable of a frame; None if it is not set."""
     names: Any = frame.f_locals
     found = names.get(name)
-    _forget_variables(names)
+    _clear_locals(names)
     return found
 
 
@@ -417,12 +419,12 @@ def variables(frame: FrameType) -> list[Any]:
     """Return the values of the local variables of a frame, without keeping them alive after the call."""
     names: Any = frame.f_locals
     found = list(names.values())
-    if frame.f_code.co_flags & FUNCTION:
-        _forget_variables(names)
+    if frame.f_code.co_flags & CO_OPTIMIZED:
+        _clear_locals(names)
     return found
 
 
-def _forget_variables(names: Any) -> None:
+def _clear_locals(names: Any) -> None:
     """Remove all but the token from ``frame.f_locals``.
 
     Until Python 3.12 it is a copy of the local variables, which would keep each of them alive.
@@ -434,8 +436,8 @@ def _forget_variables(names: Any) -> None:
             names[LOCAL_KEY] = token
 
 
-def _forget_maker(number: int, _reference: object) -> None:
-    makers.pop(number, None)
+def _discard_function(number: int, _reference: object) -> None:
+    creating_functions.pop(number, None)
 
 
 def _scope_of_text(frame: FrameType) -> Scope:
@@ -446,9 +448,9 @@ def _scope_of_text(frame: FrameType) -> Scope:
     scope = module_scope(frame.f_globals)
     if not isinstance(frame.f_trace, Token) and not _is_module(frame, caller):
         if frame.f_trace is None:
-            frame.f_trace = SlowToken(Call(scope, frame))
-        elif not any(call.scope is scope and call.frame_id == id(frame) for call in live.values()):
-            Call(scope, frame).remember_stack(frame.f_back)  # while tracing is on, settle() detects the end
+            frame.f_trace = SlowToken(CreatingCall(scope, frame))
+        elif not any(call.scope is scope and call.frame_id == id(frame) for call in calls_with_tokens.values()):
+            CreatingCall(scope, frame).remember_stack(frame.f_back)  # while tracing is on, settle() detects the end
     return scope
 
 
@@ -465,12 +467,12 @@ def _is_module(frame: FrameType, caller: FrameType | None) -> bool:
     return module is not None and getattr(module, "__dict__", None) is frame.f_globals
 
 
-def _call_of(frame: FrameType) -> Call | None:
+def _call_of(frame: FrameType) -> CreatingCall | None:
     """Return the call of a frame, or None if it has created no task and no edge."""
     token: Any = frame.f_trace
     if isinstance(token, Token):
         return token.call
-    if frame.f_code.co_flags & FUNCTION and (token is not None or _replaced_tokens):
+    if frame.f_code.co_flags & CO_OPTIMIZED and (token is not None or _replaced_tokens):
         token = local_variable(frame, LOCAL_KEY)
         if isinstance(token, Token):
             return token.call
@@ -482,7 +484,7 @@ def known_scope(frame: FrameType) -> Scope | None:
     call = _call_of(frame)
     if call is not None:
         return call.scope
-    if frame.f_code.co_flags & FUNCTION or (frame.f_back is not None and _is_part_of(frame.f_back, frame)):
+    if frame.f_code.co_flags & CO_OPTIMIZED or (frame.f_back is not None and _is_part_of(frame.f_back, frame)):
         return None
     scope: Any = frame.f_globals.get(MODULE_KEY)
     return scope if type(scope) is Scope and scope.namespace == id(frame.f_globals) else None
@@ -561,8 +563,8 @@ def on_stack(current: FrameType, frame_id: int) -> FrameType | None:
 
 def _top_code(frame: FrameType, scope: Scope) -> CodeType:
     """Return the code of the executing module top level for a module scope; else the code of the frame."""
-    if scope.namespace:
+    if scope.is_module:
         for each in frames(frame):
-            if not each.f_code.co_flags & FUNCTION and id(each.f_globals) == scope.namespace:
+            if not each.f_code.co_flags & CO_OPTIMIZED and id(each.f_globals) == scope.namespace:
                 return each.f_code
     return frame.f_code

@@ -10,7 +10,7 @@ from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 
 from . import discovery
-from .calls import GENERATORS, is_constructor_of, scope_of, settle, user_frame
+from .calls import CO_GENERATORS, is_constructor_of, scope_of, settle, user_frame
 from .edges import METHODS
 from .graph import Graph
 from .options import PIPELINE_ALIASES, check_known
@@ -154,7 +154,7 @@ class DAG(Pipeline):
         where, block = self._surroundings, self._block
         settle(sys._getframe(1))
         if block is None and (view := where.own_edges(self._tasks)) is not None:
-            found = discovery.whole(where.scope, self._tasks)
+            found = discovery.found_in_one_pass(where.scope, self._tasks)
             if found is not None:
                 self._view = view
                 view.mark_used(found.tasks)
@@ -170,7 +170,7 @@ class DAG(Pipeline):
                     where.warn_of_nothing(self.name)
             where.warn_of_edges_elsewhere(self.name, upstream, view)
         self._view = view
-        return discovery.find(self.name, upstream, view, downstream=self._tasks is None and block is None)
+        return discovery.sorted_and_checked(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
     def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], EdgeView]:
         """Return the tasks with their direct upstreams, and the view of the edges."""
@@ -238,7 +238,7 @@ def _enters_for_caller(frame: FrameType) -> bool:
     return (
         module_name(frame) == "contextlib"
         or frame.f_code.co_name in _ENTERING
-        or (bool(frame.f_code.co_flags & GENERATORS) and caller is not None and module_name(caller) == "contextlib")
+        or (bool(frame.f_code.co_flags & CO_GENERATORS) and caller is not None and module_name(caller) == "contextlib")
     )
 
 

@@ -18,10 +18,10 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
-from .calls import FUNCTION, callers, known_scope, makers, scope_of, user_frame, variables
+from .calls import CO_OPTIMIZED, callers, creating_functions, known_scope, scope_of, user_frame, variables
 from .edge_view import EdgeView
 from .edges import METHODS
-from .scopes import MODULE_KEY, BlockOrigin, Scope, module_scope, modules, replacements, sharing
+from .scopes import MODULE_KEY, BlockOrigin, Scope, calls_with_edges, module_scope, modules, replacements
 from .wiring import Vertex, no_task
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-    from .edges import SharedEdge
+    from .edges import CallEdge
     from .scopes import Block, CreatedPipeline
 
-by_serial = attrgetter("_serial")
-by_origin = attrgetter("_origin")
+_by_serial = attrgetter("_serial")
+_by_origin = attrgetter("_origin")
 
 
 class Found:
@@ -86,18 +86,18 @@ class Surroundings:
         self._code = frame.f_code
         self._around: list[ref[Scope]] = []
         self._enclosing: list[tuple[CodeType, ref[Scope]]] = []
-        self._kept: list[SharedEdge] = []  # edges that belong to calls which have ended
+        self._kept: list[CallEdge] = []  # edges that belong to calls which have ended
         self._by_import = False  # whether the tasks are imported names of the module
         self._packages = {self.scope.package, "__main__"}
-        is_nested = is_bare and not self.scope.namespace
+        is_nested = is_bare and not self.scope.is_module
         inner = frame.f_code
         for caller in callers(frame):
             code = caller.f_code
-            if is_nested and code.co_flags & FUNCTION and code is not inner and _contains(code, inner):
+            if is_nested and code.co_flags & CO_OPTIMIZED and code is not inner and _contains(code, inner):
                 self._enclosing.append((code, ref(scope_of(caller))))
                 inner = code
             scope = known_scope(caller)
-            if scope is not None and scope is not self.scope and not scope.namespace:
+            if scope is not None and scope is not self.scope and not scope.is_module:
                 self._around.append(ref(scope))
         # whether the code is in a function whose call is not on the stack
         self._detached = is_nested and frame.f_code.co_qualname.count("<locals>") > len(self._enclosing)
@@ -121,46 +121,46 @@ class Surroundings:
         return [scope for _, reference in self._enclosing if (scope := reference()) is not None]
 
     def call_returned(self, scope: Scope, caller: Scope, tasks: Iterable[Any]) -> None:
-        """Keep the shared edges between tasks of a pipeline when their call returns to its caller."""
-        if scope is not self.scope and scope.shared:
+        """Keep the call edges between tasks of a pipeline when their call returns to its caller."""
+        if scope is not self.scope and scope.call_edges:
             known = set(tasks)
-            self._kept += [edge for edge in scope.shared if edge.upstream in known and edge.downstream in known]
-        if caller is not self.scope and not caller.namespace and caller not in self.around:
+            self._kept += [edge for edge in scope.call_edges if edge.upstream in known and edge.downstream in known]
+        if caller is not self.scope and not caller.is_module and caller not in self.around:
             self._around.append(ref(caller))
 
     # ---- edges ---------------------------------------------------------------------------------------------------
 
-    def shared_edges(self, packages: set[str]) -> list[SharedEdge]:
-        """Return the shared edges of the modules and calls that apply to a pipeline created here, in order."""
-        found: list[SharedEdge] = []
+    def call_edges(self, packages: set[str]) -> list[CallEdge]:
+        """Return the call edges of the modules and calls that apply to a pipeline created here, in order."""
+        found: list[CallEdge] = []
         for scope in modules():
-            if scope.shared:
-                found += scope.shared
+            if scope.call_edges:
+                found += scope.call_edges
         found += self._kept
         for scope in reversed(self.around):
-            if scope.shared:
+            if scope.call_edges:
                 is_own = scope.package in packages
-                found += scope.shared if is_own else [edge for edge in scope.shared if not edge.passed_on]
-        if not self.scope.namespace:
-            found += self.scope.shared
+                found += scope.call_edges if is_own else [edge for edge in scope.call_edges if not edge.passed_on]
+        if not self.scope.is_module:
+            found += self.scope.call_edges
         return found
 
     def edges(self, block: Block | None, named: Iterable[Any]) -> EdgeView:
         """Return a view of all edges that apply to a pipeline created here."""
         packages = self._packages | {task._origin.current().package for task in named}
-        return EdgeView([*self.shared_edges(packages), *(block.edges if block is not None else ())])
+        return EdgeView([*self.call_edges(packages), *(block.edges if block is not None else ())])
 
     def own_edges(self, named: Sequence[Any] | None) -> EdgeView | None:
         """Return a view of the edges of this call if no other edges apply to a pipeline created in it; else None."""
         scope = self.scope
         if (
-            scope.namespace
-            or scope.shared
+            scope.is_module
+            or scope.call_edges
             or (named is not None and any(task._origin is not scope.origin for task in named))
         ):
             return None
         packages = self._packages | {scope.package}
-        if self.shared_edges(packages):
+        if self.call_edges(packages):
             return None
         view = EdgeView(())
         view.look_at(scope.origin)
@@ -169,8 +169,8 @@ class Surroundings:
     @property
     def stamp(self) -> tuple[Any, ...]:
         """A value that changes whenever the tasks or edges of these scopes change."""
-        shared = [(id(scope), len(scope.shared)) for scope in modules() if scope.shared]
-        around = [(id(scope), len(scope.shared)) for scope in self.around]
+        shared = [(id(scope), len(scope.call_edges)) for scope in modules() if scope.call_edges]
+        around = [(id(scope), len(scope.call_edges)) for scope in self.around]
         enclosing = [scope.stamp for scope in self.enclosing]
         named = tuple(_imported(self._globals, self.module)) if self._by_import else None
         return self.scope.stamp, self.module.stamp, enclosing, shared, len(self._kept), around, replacements(), named
@@ -195,7 +195,7 @@ class Surroundings:
         own = _tasks(self.scope)
         if own:
             return own
-        if self.scope.namespace:
+        if self.scope.is_module:
             return self._imported()
         for code, reference in self._enclosing:
             scope = reference()
@@ -223,9 +223,9 @@ class Surroundings:
         if not self._detached:
             return
         on_stack = [code for code, _ in self._enclosing]
-        for maker in list(makers.values()):
-            code = maker.code()
-            if code is None or code is self._code or not (maker.has_made or maker.calls):
+        for function in list(creating_functions.values()):
+            code = function.code()
+            if code is None or code is self._code or not (function.has_created or function.calls):
                 continue
             if any(code is each for each in on_stack) or (outer is not None and not _contains(outer, code)):
                 continue
@@ -238,7 +238,7 @@ class Surroundings:
 
     def warn_of_imported(self, pipeline: str, found: Iterable[Any]) -> None:
         """Warn of tasks that a module has imported by name, but does not wire, copy or call."""
-        if not self.scope.namespace or not _tasks(self.scope):
+        if not self.scope.is_module or not _tasks(self.scope):
             return
         known = set(found)
         for task in _imported(self._globals, self.module):
@@ -251,7 +251,7 @@ class Surroundings:
     def warn_of_nothing(self, pipeline: str) -> None:
         """Warn that discovery has found no tasks."""
         module = f"module {self._module_name!r}"
-        where = module if self.scope.namespace else f"{self.scope.name}() or in {module}"
+        where = module if self.scope.is_module else f"{self.scope.name}() or in {module}"
         text = f"DAG {pipeline!r} has no tasks: none was made in {where}"
         for scope in self.around:
             if scope.package != self.scope.package:
@@ -265,7 +265,7 @@ class Surroundings:
 
     def _advice_for_nothing(self, pipeline: str) -> str:
         """Return where there are tasks that discovery excludes, and what to write."""
-        near = [each for each in self._near() if isinstance(each, Vertex) and each._origin.is_apart]
+        near = [each for each in self._near() if isinstance(each, Vertex) and each._origin.is_excluded]
         if in_blocks := [task for task in near if type(task._origin) is BlockOrigin]:
             return (
                 f"; tasks of a 'with' block ({_listed(in_blocks)}) are only in the DAG of the block: "
@@ -296,10 +296,10 @@ class Surroundings:
 
         Such a call runs in another thread or event-loop task, or is the caller of it.
         """
-        for scope in sharing():
+        for scope in calls_with_edges():
             if scope is self.scope or scope in self.around or scope.pipelines:
                 continue
-            for edge in scope.shared:
+            for edge in scope.call_edges:
                 task = edge.downstream
                 if not edge.used and task in upstream and not upstream[task] and not view.waits(task):
                     warn(
@@ -342,14 +342,14 @@ class Surroundings:
                 return
 
 
-def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
+def found_in_one_pass(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
     """Fast path: return all tasks of a call in one pass, if they are exactly the tasks of the pipeline.
 
     It applies to most pipelines and is three times as fast as `EdgeView.closure`. Conditions: the call has no copies
     and no order-only edges, no other edges apply, and every task is upstream of the roots or is one.
 
     Args:
-        scope: the scope of the call, which has no shared edges.
+        scope: the scope of the call, which has no call edges.
         roots: the tasks given by ``tasks=``; None for discovery.
 
     Returns:
@@ -359,9 +359,9 @@ def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
     edges = origin.edges
     if edges.order or origin.caller is not None or not tasks:
         return None
-    if set(map(by_origin, tasks)) != {origin} or any(map(_is_copy, tasks)):
+    if set(map(_by_origin, tasks)) != {origin} or any(map(_is_copy, tasks)):
         return None
-    numbers = list(map(by_serial, tasks))
+    numbers = list(map(_by_serial, tasks))
     if numbers != sorted(numbers):
         return None
     place = dict(zip(tasks, range(len(tasks))))
@@ -383,7 +383,7 @@ def whole(scope: Scope, roots: Sequence[Any] | None) -> Found | None:
 _is_copy = attrgetter("_is_copy")
 
 
-def find(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downstream: bool) -> Found:
+def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downstream: bool) -> Found:
     """Sort the tasks of a closure by declaration, and check them.
 
     Args:
@@ -396,7 +396,7 @@ def find(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView, *, downs
         WiringError: a task was replaced, or two tasks have a data edge and an order-only edge.
         BindingError: a task is a method.
     """
-    tasks = sorted(upstream, key=by_serial)
+    tasks = sorted(upstream, key=_by_serial)
     place = dict(zip(tasks, range(len(tasks))))
     position = place.__getitem__
     positions: list[Sequence[int]] = [tuple(map(position, upstream[task])) for task in tasks]
@@ -425,7 +425,7 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
             )
     if task._replaced:
         raise WiringError(
-            f"{pipeline!r} has the task {task.name!r} of {task.place}, which has since been redefined: "
+            f"{pipeline!r} has the task {task.name!r} of {task.location}, which has since been redefined: "
             f"create the pipeline again with the new task (where tasks=[...] names it, or a module has imported it, "
             f"that one as well), or give the two tasks different names",
             pipeline,
@@ -444,8 +444,8 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
         view: the edges.
         downstream: whether the pipeline has everything downstream of its tasks, too.
     """
-    lacking: dict[str, SharedEdge] = {}
-    isolated: dict[str, SharedEdge] = {}
+    lacking: dict[str, CallEdge] = {}
+    isolated: dict[str, CallEdge] = {}
     for task, data in upstream.items():
         for edge in task._dropped:
             if edge.upstream._replaced and edge.downstream._replaced:
@@ -463,7 +463,7 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
             for task in (edge.upstream, edge.downstream):
                 (redefined if task._replaced else others)[task.name] = task
         dropped = " and ".join(edges)
-        places = " and ".join(f"{task.name!r} ({task.place})" for task in redefined.values())
+        places = " and ".join(f"{task.name!r} ({task.location})" for task in redefined.values())
         were = "was" if len(redefined) == 1 else "were"
         text = (
             f"{pipeline!r} lacks {dropped}, because {places} {were} redefined since: write {dropped} again (in a "
@@ -513,7 +513,9 @@ def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
     own_origin = module.origin.current()
     origins = {task: task._origin.current() for task in found}
     return [
-        task for task, origin in origins.items() if origin is not own_origin and not origin.is_apart and task not in own
+        task
+        for task, origin in origins.items()
+        if origin is not own_origin and not origin.is_excluded and task not in own
     ]
 
 

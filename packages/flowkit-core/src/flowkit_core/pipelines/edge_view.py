@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-    from .edges import Edges, Origin, SharedEdge
+    from .edges import CallEdge, Edges, Origin
 
 _NONE: list[Any] = []
 
@@ -19,12 +19,12 @@ _NONE: list[Any] = []
 class EdgeView:
     """The edges that apply to one pipeline."""
 
-    def __init__(self, shared: Sequence[SharedEdge]) -> None:
-        self._shared = sorted(shared, key=attrgetter("serial"))
-        self._up: dict[Any, list[SharedEdge]] = {}
+    def __init__(self, call_edges: Sequence[CallEdge]) -> None:
+        self._call_edges = sorted(call_edges, key=attrgetter("serial"))
+        self._up: dict[Any, list[CallEdge]] = {}
         self._down: dict[Any, list[Any]] = {}
         self._waits: dict[Any, list[Any]] = {}
-        for edge in self._shared:
+        for edge in self._call_edges:
             if edge.order_only:
                 self._waits.setdefault(edge.downstream, []).append(edge.upstream)
             else:
@@ -57,16 +57,16 @@ class EdgeView:
                 found = found + near if found else near
         return list(dict.fromkeys(found)) if len(found) > 1 else found
 
-    def _merged(self, task: Any, shared: Sequence[SharedEdge]) -> list[Any]:
-        """Return the upstreams of a task, by stored and by shared edges, in order of declaration.
+    def _merged(self, task: Any, call_edges: Sequence[CallEdge]) -> list[Any]:
+        """Return the upstreams of a task, by stored and by call edges, in order of declaration.
 
-        Stored edges have no serial number. So each shared edge has in ``after`` how many items the lists of stored
-        edges had when it was declared. For ``a >> d``, ``x >> d`` (shared) and ``b >> d``, the list of the origin is
-        ``[a, d, b, d]``, the positions of ``d`` in it are 1 and 3, and ``after`` of the shared edge is 2: it follows
+        Stored edges have no serial number. So each call edge has in ``after`` how many items the lists of stored
+        edges had when it was declared. For ``a >> d``, ``x >> d`` (a call edge) and ``b >> d``, the list of the origin
+        is ``[a, d, b, d]``, the positions of ``d`` in it are 1 and 3, and ``after`` of the call edge is 2: it follows
         the edge at 1 and precedes the edge at 3, so the result is ``[a, x, b]``.
         """
         found: list[Any] = []
-        later = list(shared)
+        later = list(call_edges)
         for origin in task._origin.chain():
             edges = origin.edges
             for place, upstream in zip(edges.places().get(task, ()), edges.upstream().get(task, ())):
@@ -96,7 +96,7 @@ class EdgeView:
         tables = self._tables
         for task in queue:  # grows while it is read
             known = tables.get(task._origin, _NONE)
-            if len(known) == 1 and not self._shared and not self.has_waits:
+            if len(known) == 1 and not self._call_edges and not self.has_waits:
                 near = known[0].get(task, _NONE)
                 if len(near) > 1 and len(set(near)) < len(near):
                     near = list(dict.fromkeys(near))
@@ -117,9 +117,9 @@ class EdgeView:
         """Mark the tasks of a pipeline and the edges between them as used, so that returning calls keep them."""
         for task in tasks:
             task._used = True
-        if self._shared:
+        if self._call_edges:
             known = set(tasks)
-            for edge in self._shared:
+            for edge in self._call_edges:
                 if edge.downstream in known and edge.upstream in known:
                     edge.used = True
 

@@ -1,4 +1,4 @@
-"""Storage of edges: lists that are kept with the tasks of a scope, and shared edges that belong to a call."""
+"""Storage of edges: lists that are kept with the tasks of a scope, and call edges that belong to a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EMPTY: dict[Any, list[Any]] = {}
 _extending = RLock()  # reentrant: a call that ends while an index is extended may extend another one
 serials = count()
-"""Increasing serial numbers of tasks and shared edges."""
+"""Increasing serial numbers of tasks and call edges."""
 
 
 class Index:
@@ -110,7 +110,7 @@ class Edges:
         """Remove the edges of replaced tasks, given the task that replaces them; see `note_dropped`."""
         for edges, order_only in ((self.data, False), (self.order, True)):
             if dropped := [pair for pair in pairs(edges) if pair[0]._replaced or pair[1]._replaced]:
-                note_dropped([SharedEdge(*pair, order_only) for pair in dropped], new)
+                note_dropped([CallEdge(*pair, order_only) for pair in dropped], new)
                 kept = [pair for pair in pairs(edges) if not (pair[0]._replaced or pair[1]._replaced)]
                 edges[:] = [task for pair in kept for task in pair]
                 self._generation += 1
@@ -128,7 +128,7 @@ def pairs(edges: list[Any], start: int = 0) -> Iterator[tuple[Any, Any]]:
     return zip(tasks, tasks)
 
 
-def note_dropped(edges: Iterable[SharedEdge], new: Any, origin: Origin | None = None) -> None:
+def note_dropped(edges: Iterable[CallEdge], new: Any, origin: Origin | None = None) -> None:
     """Record removed edges at the tasks on their other ends, and edges of a replaced downstream at the new task.
 
     Args:
@@ -152,14 +152,14 @@ class Origin:
         edges: the edges that were declared while the call was running.
         package: top-level package of the code that created the tasks.
         caller: the origin of the caller after the call has returned; None before.
-        is_apart: whether discovery excludes its tasks: tasks of a ``with`` block, methods, and tasks removed by
+        is_excluded: whether discovery excludes its tasks: tasks of a ``with`` block, methods, and tasks removed by
             ``clear_registry``.
     """
 
-    __slots__ = ("caller", "edges", "is_apart", "package")
+    __slots__ = ("caller", "edges", "is_excluded", "package")
 
-    def __init__(self, package: str, is_apart: bool = False) -> None:
-        self.is_apart = is_apart
+    def __init__(self, package: str, is_excluded: bool = False) -> None:
+        self.is_excluded = is_excluded
         self.edges = Edges()
         self.package = package
         self.caller: Origin | None = None
@@ -179,14 +179,14 @@ class Origin:
             origin = origin.caller
 
 
-METHODS = Origin("", is_apart=True)
+METHODS = Origin("", is_excluded=True)
 """The origin of tasks that are methods: they belong to no scope."""
 
 
-class SharedEdge:
+class CallEdge:
     """An edge that is not stored with its tasks, but belongs to the call that declares it, or to a ``with`` block.
 
-    Shared edges are edges to a task that the call did not create, and all edges of a block.
+    Call edges are edges to a task that the call did not create, and all edges of a block.
 
     Attributes:
         upstream: the upstream task.
@@ -208,7 +208,7 @@ class SharedEdge:
         self.serial = next(serials)
         self.after = {origin: len(origin.edges.data) for origin in downstream._origin.chain()}
 
-    def replaces(self, other: SharedEdge) -> bool:
+    def replaces(self, other: CallEdge) -> bool:
         """Return whether this edge is another one, between redefined tasks of the same names."""
         return str(self) == str(other) and bool(other.upstream._replaced or other.downstream._replaced)
 

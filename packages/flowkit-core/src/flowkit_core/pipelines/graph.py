@@ -11,9 +11,9 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
-from .binding import bind_by_position, check_condition, misplaced
+from .binding import bind_for_dag, check_condition, misspelt_parameter
 from .node import Node
-from .parameters import Parameters, layers
+from .parameters import Parameters, wrapped_callables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CO_GENERATOR = 0x20
 """Flag of the code of generator functions; importing inspect for it would take longer than the core."""
 WIDE = 250
-"""Nodes with this many downstreams or more are not plain: releasing them would count as time of the next task."""
+"""Nodes with this many downstreams or more are not simple: releasing them would count as time of the next task."""
 _EMPTY: tuple[Any, ...] = ()
 
 
@@ -72,7 +72,7 @@ class Graph:
     """
 
     __slots__ = (
-        "_by_position",
+        "_binds_for_dag",
         "_heights",
         "_known",
         "_open",
@@ -91,7 +91,7 @@ class Graph:
         name: str,
         tasks: Sequence[AnyTask],
         upstream: Sequence[Sequence[int]],
-        bind: Bind = bind_by_position,
+        bind: Bind = bind_for_dag,
         *,
         waits: Mapping[int, Sequence[int]] | None = None,
         known: Callable[[], Sequence[str]] | None = None,
@@ -102,7 +102,7 @@ class Graph:
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._known = known
-        self._by_position = bind is bind_by_position
+        self._binds_for_dag = bind is bind_for_dag
         # no garbage is created here, but collections would take half of the time
         suspended = gc.isenabled()
         gc.disable()
@@ -138,7 +138,7 @@ class Graph:
         self.nodes = nodes = tuple([Node() for _ in tasks])
         generators: list[Node] = []
         special: list[Node] = []  # nodes that need a full binding or a check of options
-        by_position = self._by_position
+        for_dag = self._binds_for_dag
         func: Any = None
         known: dict[int, Parameters] = {}
         downstream: list[list[Node]] = [[] for _ in nodes]
@@ -148,7 +148,7 @@ class Graph:
                 found = known.get(id(func))
                 parameters = known[id(func)] = Parameters(func) if found is None else found
                 takes, rest = len(parameters.positional), parameters.rest
-                is_simple = by_position and parameters.simple and (not takes or not rest)
+                is_simple = for_dag and parameters.simple and (not takes or not rest)
                 takes_none, takes_one = is_simple and not takes, is_simple and takes == 1
                 is_generator = type(func) is FunctionType and func.__code__.co_flags & CO_GENERATOR
             node.index = index
@@ -173,7 +173,7 @@ class Graph:
             else:
                 node.arg_sources = None
                 special.append(node)
-            if not task._is_plain:
+            if not task._has_no_options:
                 special.append(node)
             if is_generator:
                 generators.append(node)
@@ -211,12 +211,12 @@ class Graph:
             parameter = node.parameters.positional[:1]
             if parameter and parameter[0] != self.names[node.arg_sources[0]]:
                 self._check_none(node, ((parameter[0], node.arg_sources[0]),))
-        is_plain = node.arg_sources is not None and node.is_simple and not node.none_checked
-        if not node.task._is_plain:
-            is_plain = self._check_options(node) and is_plain
-        node.is_simple = is_plain
+        is_simple = node.arg_sources is not None and node.is_simple and not node.none_checked
+        if not node.task._has_no_options:
+            is_simple = self._check_options(node) and is_simple
+        node.is_simple = is_simple
         node.gather = (
-            itemgetter(*node.arg_sources) if is_plain and node.arg_sources and len(node.arg_sources) > 1 else None
+            itemgetter(*node.arg_sources) if is_simple and node.arg_sources and len(node.arg_sources) > 1 else None
         )
 
     def _bind_in_full(self, node: Node, bind: Bind) -> None:
@@ -239,7 +239,7 @@ class Graph:
 
     def _check_names(self, node: Node, binding: Binding, data: Sequence[int]) -> None:
         """Warn of a parameter that is filled by order and misspells the name of another upstream."""
-        found = misplaced(binding, data, self.names)
+        found = misspelt_parameter(binding, data, self.names)
         if found is not None:
             parameter, given, meant = found
             warn(
@@ -275,22 +275,22 @@ class Graph:
                 node.none_checked = (*node.none_checked, parameter)
 
     def _check_options(self, node: Node) -> bool:
-        """Check the options of a task against its place in the graph; return whether the node can still be plain."""
-        task, is_plain = node.task, True
+        """Check the options of a task against its place in the graph; return whether the node can still be simple."""
+        task, is_simple = node.task, True
         if task.when is not None:
             data = [self.names[index] for index in node.upstream if index not in node.waits]
             check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
-            is_plain = False
+            is_simple = False
         if task.trigger == "one_failed":
-            is_plain = False
+            is_simple = False
         if task.cache is not None:
-            is_plain = False
+            is_simple = False
             self.cached.append(node)
         if task.executor is not None:
             self.placed.append(node)
         if task.retry.retries and node.arg_sources:
-            is_plain = False  # the run checks its arguments for iterators
-        return is_plain
+            is_simple = False  # the run checks its arguments for iterators
+        return is_simple
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -358,7 +358,7 @@ class Graph:
 
     def _filled_remedy(self, task: str, parameter: str, upstream: str) -> str:
         """Return the fix for a name in ``params`` that an upstream fills, for a DAG or for a Flow."""
-        if not self._by_position:
+        if not self._binds_for_dag:
             return (
                 f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
             )
@@ -375,7 +375,7 @@ class Graph:
             parameter: the parameter.
             exists: whether a task of that name exists which is not directly upstream.
         """
-        if not self._by_position:
+        if not self._binds_for_dag:
             if exists:
                 return f"a task named {parameter!r} exists but is not earlier in the flow: add({parameter}) before it"
             return "name the parameter after an earlier task of the flow, add() such a task before it"
@@ -399,7 +399,7 @@ class Graph:
 
 def _is_annotated_none(func: Any) -> bool:
     """Return whether a function, or that of a partial or of a class's ``__call__``, is annotated to return None."""
-    inner = next((layer for layer in layers(func) if type(layer) is FunctionType), None)
+    inner = next((layer for layer in wrapped_callables(func) if type(layer) is FunctionType), None)
     try:
         found: Any = inner.__annotations__.get("return", "") if inner is not None else ""
     except Exception:  # annotations that cannot be evaluated
@@ -412,7 +412,7 @@ def _raise_for_duplicate(pipeline: str, tasks: Sequence[AnyTask]) -> None:
     for task in tasks:
         other = seen.setdefault(task.name, task)
         if other is not task:
-            raise DuplicateTaskError(task.name, (other.place, task.place), pipeline)
+            raise DuplicateTaskError(task.name, (other.location, task.location), pipeline)
 
 
 def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:

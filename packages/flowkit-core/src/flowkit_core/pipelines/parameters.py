@@ -99,7 +99,7 @@ class Parameters:
         )
         self.keyword_only = tuple(p.name for p in parameters if p.kind is kinds.KEYWORD_ONLY)
         self.positional_only = sum(p.kind is kinds.POSITIONAL_ONLY for p in parameters)
-        if not any(type(layer) is FunctionType for layer in layers(func)):
+        if not any(type(layer) is FunctionType for layer in wrapped_callables(func)):
             self.unnamed = self.positional_only
         self.defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
         self.rest = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
@@ -159,7 +159,7 @@ def _signature(func: Any, seen: tuple[Any, ...] = ()) -> Any:
     return inspect.signature(func)
 
 
-def layers(func: Any) -> list[Any]:
+def wrapped_callables(func: Any) -> list[Any]:
     """Return a callable and the callables that it wraps: functions of partials and methods, and ``__wrapped__``.
 
     No other attribute is followed, and attribute access is static, because a mock has every attribute.

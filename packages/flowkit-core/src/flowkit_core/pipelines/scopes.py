@@ -12,7 +12,7 @@ from weakref import WeakSet, ref
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
-from .edges import Origin, SharedEdge, note_dropped
+from .edges import CallEdge, Origin, note_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -26,7 +26,7 @@ MODULE_KEY = "__flowkit_scope__"
 _modules: dict[int, ref[Scope]] = {}
 entered: list[Block] = []
 """The open ``with`` blocks of this process, one item for each entry."""
-_sharing: dict[int, ref[Scope]] = {}
+_calls_with_edges: dict[int, ref[Scope]] = {}
 _replacements = 0
 
 
@@ -45,26 +45,28 @@ class Scope:
         package: top-level package of its code.
         origin: the object that its tasks refer to; it has the edges between them.
         tasks: the tasks that were created in the scope, and unused tasks of calls that returned to it.
-        shared: edges to tasks that were not created in the scope.
+        call_edges: edges to tasks that were not created in the scope.
         blocks: the open ``with`` blocks, the innermost last; None for none.
         pipelines: weak set of the pipelines created in the scope or in calls below it; None for none.
         has_bare: whether a pipeline without ``tasks=`` was created in the scope; it has all tasks of the scope.
         namespace: for a module, the id of its globals; else 0.
+        is_module: whether this is the scope of a module.
     """
 
     __slots__ = (
         "__weakref__",
-        "_forgotten",
+        "_edges_before_clear",
         "_generation",
         "_known",
         "blocks",
+        "call_edges",
         "has_bare",
+        "is_module",
         "name",
         "namespace",
         "origin",
         "package",
         "pipelines",
-        "shared",
         "tasks",
     )
 
@@ -72,14 +74,15 @@ class Scope:
         self.name = name
         self.package = package
         self.namespace = namespace
+        self.is_module = namespace != 0
         self.origin = Origin(package)
         self.tasks: list[Any] = []
-        self.shared: list[SharedEdge] = []
+        self.call_edges: list[CallEdge] = []
         self.blocks: list[Block] | None = None
         self.pipelines: WeakSet[CreatedPipeline] | None = None
         self.has_bare = False
         self._generation = 0
-        self._forgotten = 0  # number of shared edges when the registry was cleared
+        self._edges_before_clear = 0  # number of call edges when the registry was cleared
         # for a module: key of a task -> tasks with this key, and the top-level code that created them
         self._known: dict[Any, list[tuple[Any, CodeType]]] | None = None
 
@@ -93,7 +96,7 @@ class Scope:
             task: the task.
             code: the executing code; for a module, the code of its top level.
         """
-        if self.namespace:
+        if self.is_module:
             self._define(task, code)
         self.tasks.append(task)
 
@@ -115,17 +118,17 @@ class Scope:
                 old._replaced = True
             self._drop([old for old, _ in known])  # a task created in a function may still be used by an object
             known.clear()
-            dropped = [edge for edge in self.shared if edge.upstream._replaced or edge.downstream._replaced]
+            dropped = [edge for edge in self.call_edges if edge.upstream._replaced or edge.downstream._replaced]
             if dropped:
                 own = self.origin.current()
                 note_dropped(dropped, task, own)
-                self.shared = [edge for edge in self.shared if edge not in dropped]
-                self._forgotten = min(self._forgotten, len(self.shared))
+                self.call_edges = [edge for edge in self.call_edges if edge not in dropped]
+                self._edges_before_clear = min(self._edges_before_clear, len(self.call_edges))
             for origin in {origin for old in replaced for origin in old._origin.chain()}:
                 origin.edges.drop_replaced(task)
         elif len(known) == 2:
             surplus, _ = known.pop()
-            if not any(edge.upstream is surplus or edge.downstream is surplus for edge in self.shared):
+            if not any(edge.upstream is surplus or edge.downstream is surplus for edge in self.call_edges):
                 self._drop([surplus])
         known.append((task, code))
 
@@ -140,41 +143,41 @@ class Scope:
         ):
             (origin.edges.order if order_only else origin.edges.data).extend((upstream, downstream))
         else:
-            self._share(SharedEdge(upstream, downstream, order_only))
+            self._add_call_edge(CallEdge(upstream, downstream, order_only))
 
-    def _share(self, edge: SharedEdge) -> None:
+    def _add_call_edge(self, edge: CallEdge) -> None:
         if replacements():  # an edge to the new task takes the place of that to a task of a reloaded module
-            self.shared = [each for each in self.shared if not edge.replaces(each)]
-        if not self.namespace and not self.shared:
-            _sharing[id(self)] = ref(self, partial(_forget, _sharing, id(self)))
-        self.shared.append(edge)
+            self.call_edges = [each for each in self.call_edges if not edge.replaces(each)]
+        if not self.is_module and not self.call_edges:
+            _calls_with_edges[id(self)] = ref(self, partial(_discard_reference, _calls_with_edges, id(self)))
+        self.call_edges.append(edge)
 
     def call_ended(self) -> None:
-        """Exclude this scope from `sharing`; a traceback may keep the frame of the call alive."""
-        _sharing.pop(id(self), None)
+        """Exclude this scope from `calls_with_edges`; a traceback may keep the frame of the call alive."""
+        _calls_with_edges.pop(id(self), None)
 
     def members(self) -> list[Any]:
         """Return the tasks that were created or wired in this scope, in order of declaration."""
         found = dict.fromkeys(self.tasks)
-        for edge in self.shared[self._forgotten :]:
+        for edge in self.call_edges[self._edges_before_clear :]:
             found.setdefault(edge.upstream)
             found.setdefault(edge.downstream)
         return list(found)
 
     def add_pipeline(self, pipeline: CreatedPipeline) -> None:
         """Add a pipeline that was created in this call; a module does not need it, because it never returns."""
-        if not self.namespace:
+        if not self.is_module:
             if self.pipelines is None:
                 self.pipelines = WeakSet()
             self.pipelines.add(pipeline)
 
-    def forget(self) -> None:
+    def remove_tasks(self) -> None:
         """Remove the tasks of a module from discovery; their edges are not changed."""
         self.tasks.clear()
-        self.origin.is_apart = True
-        self.origin = Origin(self.package)  # so that later edges between the removed tasks are shared edges
+        self.origin.is_excluded = True
+        self.origin = Origin(self.package)  # so that later edges between the removed tasks are call edges
         self._known = None
-        self._forgotten = len(self.shared)
+        self._edges_before_clear = len(self.call_edges)
         self._generation += 1
 
     def pass_to(self, caller: Scope, code: CodeType, before: AbstractSet[int]) -> None:
@@ -204,37 +207,37 @@ class Scope:
             passed.append(task)
             if bare and task._origin is self.origin:
                 task._origin = caller.origin  # enables the fast path of >> in the caller
-        if caller.namespace:
+        if caller.is_module:
             for task in passed:
                 caller.add_task(task, code)
         else:
             caller.tasks += passed
-        if self.namespace:
+        if self.is_module:
             return  # exec'd text: its tasks stay in the scope of its globals as well
         self.tasks[:] = kept
-        if not self.shared:
+        if not self.call_edges:
             return
-        shared = []
-        for edge in self.shared:
+        edges_to_keep = []
+        for edge in self.call_edges:
             if edge.used:
-                shared.append(edge)
+                edges_to_keep.append(edge)
             elif edge.upstream._origin.current() is origin and edge.downstream._origin.current() is origin:
                 caller.wire(edge.upstream, edge.downstream, edge.order_only)
             else:
                 edge.passed_on |= caller.package != self.package
-                caller._share(edge)
-        self.shared = shared
+                caller._add_call_edge(edge)
+        self.call_edges = edges_to_keep
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to pass on."""
         edges = self.origin.edges
-        return not (self.tasks or self.shared or self.pipelines or edges.data or edges.order)
+        return not (self.tasks or self.call_edges or self.pipelines or edges.data or edges.order)
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """A value that changes whenever tasks or shared edges are added or forgotten, but not by a replacement."""
-        return len(self.tasks), len(self.shared), self._generation
+        """A value that changes whenever tasks or call edges are added or removed, but not by a replacement."""
+        return len(self.tasks), len(self.call_edges), self._generation
 
 
 class BlockOrigin(Origin):
@@ -256,8 +259,8 @@ class Block:
 
     def __init__(self, package: str) -> None:
         self.tasks: dict[Any, None] = {}
-        self.edges: list[SharedEdge] = []
-        self.origin = BlockOrigin(package, is_apart=True)
+        self.edges: list[CallEdge] = []
+        self.origin = BlockOrigin(package, is_excluded=True)
         self._entered: list[Scope] = []
 
     def copy(self) -> Block:
@@ -285,7 +288,7 @@ class Block:
 
     def wire(self, upstream: Any, downstream: Any, order_only: bool) -> None:
         """Declare an edge of the block."""
-        self.edges.append(SharedEdge(upstream, downstream, order_only))
+        self.edges.append(CallEdge(upstream, downstream, order_only))
         self.tasks[upstream] = self.tasks[downstream] = None
         upstream._used = downstream._used = True
 
@@ -302,7 +305,7 @@ def module_scope(names: dict[str, Any]) -> Scope:
     if not _is_scope_of(names, scope):
         scope = names[MODULE_KEY] = new
     if scope is new:
-        _modules[id(new)] = ref(new, partial(_forget, _modules, id(new)))
+        _modules[id(new)] = ref(new, partial(_discard_reference, _modules, id(new)))
     return scope
 
 
@@ -311,7 +314,7 @@ def _is_scope_of(names: dict[str, Any], found: object) -> bool:
     return isinstance(found, Scope) and found.namespace == id(names)
 
 
-def _forget(scopes: dict[int, ref[Scope]], number: int, _reference: object) -> None:
+def _discard_reference(scopes: dict[int, ref[Scope]], number: int, _reference: object) -> None:
     scopes.pop(number, None)
 
 
@@ -320,9 +323,9 @@ def modules() -> list[Scope]:
     return [scope for reference in list(_modules.values()) if (scope := reference()) is not None]
 
 
-def sharing() -> list[Scope]:
-    """Return the scopes of the calls that have declared shared edges and have not ended."""
-    return [scope for reference in list(_sharing.values()) if (scope := reference()) is not None]
+def calls_with_edges() -> list[Scope]:
+    """Return the scopes of the calls that have declared call edges and have not ended."""
+    return [scope for reference in list(_calls_with_edges.values()) if (scope := reference()) is not None]
 
 
 def replacements() -> int:

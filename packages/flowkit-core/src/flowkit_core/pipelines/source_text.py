@@ -7,7 +7,7 @@ from types import ModuleType
 
 from flowkit_core._typing import TYPE_CHECKING
 
-from .calls import FUNCTION, local_variable
+from .calls import CO_OPTIMIZED, local_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class _Calls(ast.NodeTransformer):
         """Return the value of a name, or of an attribute of a module; None for any other expression."""
         if isinstance(node, ast.Name):
             frame = self._frame
-            is_function = frame.f_code.co_flags & FUNCTION
+            is_function = frame.f_code.co_flags & CO_OPTIMIZED
             value = local_variable(frame, node.id) if is_function else frame.f_locals.get(node.id)
             return frame.f_globals.get(node.id) if value is None else value
         if isinstance(node, ast.Attribute) and isinstance(module := self._value(node.value), ModuleType):

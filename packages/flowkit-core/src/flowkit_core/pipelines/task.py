@@ -16,7 +16,7 @@ from flowkit_core.runs.coroutines import CoroutineType
 
 from . import discovery
 from .callables import check_generator, is_method, line_of, natural_name, text_of, warn_of_iterator
-from .calls import FUNCTION, GENERATORS, Token, active_block, is_constructor_of, scope_of
+from .calls import CO_GENERATORS, CO_OPTIMIZED, Token, active_block, is_constructor_of, scope_of
 from .edges import METHODS, Origin, serials
 from .options import (
     BACKOFF,
@@ -37,7 +37,7 @@ from .options import (
     check_trigger,
     given_options,
 )
-from .parameters import is_coroutine_function, layers
+from .parameters import is_coroutine_function, wrapped_callables
 from .scopes import entered, modules
 from .wiring import Vertex, direct_calls
 
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.runs.persistence import Cache
 
-    from .edges import SharedEdge
+    from .edges import CallEdge
     from .options import RetryOn, TaskOptions, Trigger
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_NEVER = RetryPolicy()
+_NO_RETRIES = RetryPolicy()
 _own_globals = globals()
 
 
@@ -97,7 +97,7 @@ class Task(Vertex, Generic[P, R_co]):
         42
     """
 
-    retry = _NEVER
+    retry = _NO_RETRIES
     if TYPE_CHECKING:
         func: Callable[P, R_co]
         name: str
@@ -109,13 +109,13 @@ class Task(Vertex, Generic[P, R_co]):
     cache: bool | Cache | None = None
     executor: str | None = None
     # Attributes that pipelines read; see edges.py and scopes.py. These defaults are right for nearly all tasks.
-    _is_plain = True  # without retries, condition, trigger and cache
+    _has_no_options = True  # besides a name
     _is_copy = False
     _has_copies = False
     _original: Task[..., Any] | None = None  # of a copy
     _used = False  # in a pipeline or a block, or called
     _replaced = False
-    _dropped: tuple[SharedEdge, ...] = ()
+    _dropped: tuple[CallEdge, ...] = ()
     _warned_of_iterator = _warned_of_none = False
     _serial = 0
     _code: CodeType | None = None  # code that created the task; _lasti is the index of the instruction
@@ -145,14 +145,14 @@ class Task(Vertex, Generic[P, R_co]):
             if (
                 options
                 or type(func) is not FunctionType
-                or func.__code__.co_flags & GENERATORS
+                or func.__code__.co_flags & CO_GENERATORS
                 or not (name is None or (type(name) is str and name))
             ):
-                is_plain = False
+                is_top_level = False
                 self._set_up(func, name, options)
             else:  # fast path: a plain function without options
                 natural = func.__name__
-                is_plain = natural is func.__qualname__  # not defined in a class
+                is_top_level = natural is func.__qualname__  # not defined in a class
                 self.func = func
                 self.name = natural if name is None else name
                 self.__module__ = func.__module__
@@ -164,7 +164,7 @@ class Task(Vertex, Generic[P, R_co]):
             self._lasti = frame.f_lasti
             self._serial = next(serials)
             token = frame.f_trace
-            if type(token) is Token and not entered and (is_plain or not is_method(func)):
+            if type(token) is Token and not entered and (is_top_level or not is_method(func)):
                 self._origin = token.origin
                 token.tasks.append(self)
             else:
@@ -214,7 +214,7 @@ class Task(Vertex, Generic[P, R_co]):
     def _apply(self, options: TaskOptions) -> None:
         """Check the options that were given, and set the attributes for them."""
         name = self.name
-        self._is_plain = False
+        self._has_no_options = False
         retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
         if retry:
             self.retry = RetryPolicy(**retry, task=name)
@@ -291,10 +291,10 @@ class Task(Vertex, Generic[P, R_co]):
     @property
     def _is_of_function(self) -> bool:
         """Whether the task was created in a function, not at the top level of a module."""
-        return self._code is not None and bool(self._code.co_flags & FUNCTION)
+        return self._code is not None and bool(self._code.co_flags & CO_OPTIMIZED)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the task was created, as ``file:line``."""
         func: Any = self.func
         code, lasti = self._code, self._lasti
@@ -339,7 +339,7 @@ class Task(Vertex, Generic[P, R_co]):
     def _options(self) -> TaskOptions:
         """Return the options beside the name that differ from those of ``Task(func)``."""
         options: Any = {}
-        if self.retry is not _NEVER:
+        if self.retry is not _NO_RETRIES:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
         for option in ("when", "trigger", "cache", "executor"):
             if option in self.__dict__:
@@ -361,7 +361,7 @@ class Task(Vertex, Generic[P, R_co]):
             (<Task load>,)
         """
         for scope in modules():
-            scope.forget()
+            scope.remove_tasks()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine.
@@ -386,7 +386,7 @@ class Task(Vertex, Generic[P, R_co]):
             except Exception as error:
                 pause = self._pause(attempt, error)
                 if pause is None:
-                    self._explain(error, (*args, *kwargs.values()))
+                    self._add_hint(error, (*args, *kwargs.values()))
                     raise
             sleep(pause)
             attempt += 1
@@ -394,7 +394,7 @@ class Task(Vertex, Generic[P, R_co]):
             return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
         return value  # type: ignore[no-any-return]
 
-    def _explain(self, error: Exception, given: Sequence[Any]) -> None:
+    def _add_hint(self, error: Exception, given: Sequence[Any]) -> None:
         """Add a note to the error of a direct call if the call was probably meant to wire the task."""
         own = escape_control_chars(self.name)
         for value in given:
@@ -414,7 +414,7 @@ class Task(Vertex, Generic[P, R_co]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Make this task a method if the function under its decorators is one; ``__init__`` has checked plain ones."""
-        inner = next((layer for layer in reversed(layers(self.func)) if type(layer) is FunctionType), None)
+        inner = next((layer for layer in reversed(wrapped_callables(self.func)) if type(layer) is FunctionType), None)
         if inner is not None and is_method(inner):
             self._origin = METHODS
 

@@ -27,7 +27,7 @@ from .states import (
     UPSTREAM_FAILED,
     Phase,
 )
-from .triggers import check_trigger
+from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -200,7 +200,7 @@ class Run:
         if attempt > 1:
             return None if self.may_start(node) else Outcome(CANCELLED, self.stop_reason)
         stop_reason = self.stop_reason if self.phase == Phase.STOPPING else None
-        return check_trigger(node, self.state.codes, self.graph.names, stop_reason)
+        return outcome_of_trigger(node, self.state.codes, self.graph.names, stop_reason)
 
     def mark_started(self, node: Node, *, already: bool = False) -> Outcome | None:
         """Note that a call starts; return how the node ends instead if the run has been stopped since :meth:`call`.

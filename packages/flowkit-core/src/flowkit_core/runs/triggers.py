@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _FAILURES = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}
 
 
-def check_trigger(node: Node, codes: Sequence[int], names: Sequence[str], stop_reason: str | None) -> Outcome | None:
+def outcome_of_trigger(
+    node: Node, codes: Sequence[int], names: Sequence[str], stop_reason: str | None
+) -> Outcome | None:
     """Return how a ready node ends without being called; None if it may run.
 
     Args:
