@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def own_random_numbers() -> Iterator[None]:
-    """Seed the generators anew if the block seeds them, or imports their modules."""
+    """Seed the generators again if the block seeds them, or imports their modules."""
     before = {name: _state(name) for name in ("random", "numpy.random")}
     try:
         yield

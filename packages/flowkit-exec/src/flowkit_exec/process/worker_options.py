@@ -1,4 +1,4 @@
-"""Class `WorkerOptions`: what `ProcessExecutor` is told about its workers."""
+"""Class `WorkerOptions`: what `ProcessExecutor` gets about its workers."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def python_version() -> str:
 
 
 def refuse_in_place_of_a_worker() -> None:
-    """Raise an error in a program that was started as a worker and is another one: it would start itself for ever."""
+    """Raise an error in a program that was started as a worker and is another one: it would start itself endlessly."""
     descriptor = os.environ.get(protocol.START_VARIABLE)
     if descriptor is not None:
         with protocol.suppress(OSError, ValueError):
