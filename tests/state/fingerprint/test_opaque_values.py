@@ -53,14 +53,26 @@ def test_opaque_constant_is_refused_with_its_place(load, name):
     assert initial_components(f) == initial_components(f)
 
 
-def test_locks_streams_and_sentinels_are_compared_by_type(differences):
+def test_output_streams_and_sentinels_are_compared_by_type(differences):
     source = """
-        import asyncio, contextvars, sys, threading
-        A = object(), threading.Lock(), threading.RLock(), threading.Event(), threading.local()
-        B = [sys.stdout, sys.stderr, contextvars.ContextVar("v"), ..., NotImplemented, asyncio.Lock()]
+        import sys
+        A = object()
+        B = [sys.stdout, sys.stderr, ..., NotImplemented]
         def f(): return A, B
     """
     assert differences(source, source) == []
+
+
+def test_process_state_is_compared_by_type_if_runs_in_two_processes_are_compared(load):
+    source = """
+        import asyncio, contextvars, os, sys, threading
+        A = threading.Lock(), threading.RLock(), threading.Event(), threading.local()
+        B = [sys.stdin, contextvars.ContextVar("v"), asyncio.Lock()]
+        def f(): return A, B, os.getcwd(), input()
+    """
+    missed = {}
+    assert initial_components(load(source).f, missed) == initial_components(load(source).f)
+    assert missed == {}
 
 
 def test_components_contain_no_addresses(differences):

@@ -223,5 +223,13 @@ def test_arguments_count_by_index_unless_all_are_read(monkeypatch, function, bef
     assert (found[0] == found[1]) == same
 
 
-def test_cache_is_not_affected():
-    assert all("environment variable" not in label for label in fingerprint.components(item))
+def test_key_may_be_a_function_that_is_called_when_needed():
+    asked = []
+
+    def key():
+        asked.append(1)
+        return b"key"
+
+    assert not reads(unrelated, key)[0].components
+    assert not asked
+    assert reads(item, key)[0].components == reads(item, b"key")[0].components

@@ -8,6 +8,7 @@ from flowkit_state.storage.base import CACHE_PREFIX
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from logging import Handler, Logger
     from typing import Any
 
     from flowkit_state.key_value_store import KeyValueStore
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 _LAST = f"{CACHE_PREFIX}.last"  # prefix of the entries that describe the last result of a function, expired or not
 _KEY_RESULT = "the result of key()"
+_DIGEST_KEY = "flowkit.digest key"  # does not begin with CACHE_PREFIX: gc() keeps it
 _FORMAT_REPORTED = ("", "format")
 _logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
 
@@ -83,6 +85,7 @@ class ResultCache:
         if logged is None:
             logged = set() if state.path is None else _logged_by_path.setdefault(state.path, set())
         self._logged = logged
+        self._secret: bytes | None = None
 
     @property
     def state(self) -> KeyValueStore:
@@ -186,6 +189,7 @@ class ResultCache:
     ) -> CallKey | str:
         """Return the key of a call, or the reason why it has none."""
         from flowkit_state import fingerprint
+        from flowkit_state.fingerprint.process_reads import ProcessReads
         from flowkit_state.serialization.json_encoder import encode
 
         prefix = key_prefix(function, name)
@@ -201,11 +205,14 @@ class ResultCache:
             from flowkit_state._key_function import evaluate
 
             content = evaluate(self._key, function, args, kwargs, name or name_of(function), ignore=ignore)
+        reads = ProcessReads(self._digest_key)
         try:
             if self._key is None:
-                parts = fingerprint.call_components(function, signature, given, ignore, policy=policy, own=own)
+                parts = fingerprint.call_components(
+                    function, signature, given, ignore, policy=policy, own=own, reads=reads
+                )
             else:
-                parts = fingerprint.components(function, policy, own)
+                parts = fingerprint.components(function, policy, own, reads=reads)
                 parts["result of key()"] = fingerprint.digest(encode(content, root=_KEY_RESULT))
         except UnsupportedValueError as error:
             hint = error.hint[:1].lower() + error.hint[1:]
@@ -214,9 +221,28 @@ class ResultCache:
             reason = f"{error.path} is of type {error.type_name}, {error.reason}; {hint}"
             self._log_once(prefix, "arguments", reason)
             return reason
+        except StateClosedError:
+            raise
+        except StateError as error:  # the key of digests cannot be read
+            self._log_once(prefix, "look-up", str(error))
+            return str(error)
         if self._version is not None:
             parts["version of the cache"] = fingerprint.digest(encode(self._version))
         return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.shortened(parts))
+
+    def _digest_key(self) -> bytes:
+        """Return the key for digests of environment variables, which is made when it is first needed."""
+        if self._secret is None:
+            state = self.state
+            secret = state.get(_DIGEST_KEY)
+            if secret is None:
+                from secrets import token_bytes
+
+                with state.batch():
+                    secret = state.get(_DIGEST_KEY) or token_bytes(32)
+                    state.set(_DIGEST_KEY, secret, ttl=float("inf"))
+            self._secret = secret
+        return self._secret
 
     def _look_up(self, call: CallKey) -> Any:
         try:
@@ -278,7 +304,24 @@ class ResultCache:
             import logging
 
             name = prefix[len(CACHE_PREFIX) + 1 : -1].lstrip(":").replace(":", ".")
-            logging.getLogger("flowkit.state").warning('A call of "%s" is not cached: %s', name, reason)
+            logger = logging.getLogger("flowkit.state")
+            logger.warning('A call of "%s" is not cached: %s', name, reason)
+            if _is_silent(logger):
+                from flowkit_state._warnings import report
+
+                report(f'A call of "{name}" is not cached: {reason}')
+
+
+def _is_silent(logger: Logger) -> bool:
+    """Return whether no handler prints the records of a logger, because logging is not configured."""
+    from logging import NullHandler
+
+    current: Logger | None = logger
+    handlers: list[Handler] = []
+    while current is not None:
+        handlers += current.handlers
+        current = current.parent if current.propagate else None
+    return bool(handlers) and all(isinstance(handler, NullHandler) for handler in handlers)  # else it is `lastResort`
 
 
 def key_prefix(function: Any, name: str | None) -> str:

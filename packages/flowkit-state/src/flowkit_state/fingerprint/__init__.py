@@ -11,7 +11,7 @@ from types import FunctionType
 
 from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, DependencyCollector, digest
-from flowkit_state.fingerprint.policy import CONSTANTS, RECORDED, VERSIONED
+from flowkit_state.fingerprint.policy import CONSTANTS, PARAMETERS, RECORDED, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code
 from flowkit_state.module_names import module_label
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
+    from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.policy import Policy
     from flowkit_state.fingerprint.process_reads import ProcessReads
     from flowkit_state.serialization.serializer_protocol import Serializer
@@ -69,8 +70,6 @@ def components(
     collector = DependencyCollector(policy, own, reads)
     collector.add_function(function)
     found = collector.collect()
-    if reads is not None:
-        found |= reads.components
     if missed is not None:
         missed.update(collector.missed)
         if reads is not None and reads.uses_environment:
@@ -88,9 +87,14 @@ def _code_component(function: object) -> dict[str, str] | None:
     if of_code(code.co_filename, namespace.get("__name__")) is not None:
         return None
     known = analyze(code, namespace)
-    if not known.has_source or any(path[0] != "global" or path[1] in namespace for path in known.loads):
+    if not known.has_source or any(_needs_look(path, namespace) for path in known.loads):
         return None
     return {FORMAT_LABEL: FORMAT, f"function {module_label(namespace)}.{code.co_qualname}": known.digest}
+
+
+def _needs_look(path: Path, namespace: Mapping[str, object]) -> bool:
+    kind, name = path[:2]
+    return kind != "global" or name in namespace or name == "input"
 
 
 def initial_components(
@@ -115,7 +119,7 @@ def value_components(value: object, own: Sequence[Serializer] = ()) -> dict[str,
 
     Raises `UnsupportedValueError`, whose path begins with `value`, if it has no comparable content.
     """
-    collector = DependencyCollector(own=own)
+    collector = DependencyCollector(PARAMETERS, own)
     collector.add_value(value)
     return collector.collect()
 
@@ -128,9 +132,10 @@ def call_components(
     *,
     policy: Policy = CONSTANTS,
     own: Sequence[Serializer] = (),
+    reads: ProcessReads | None = None,
 ) -> dict[str, str]:
     """Return the components of a call: those of `function` and those of its arguments."""
-    collector = DependencyCollector(policy, own)
+    collector = DependencyCollector(policy, own, reads)
     collector.add_function(function)
     collector.add_inputs(signature, given, frozenset(ignore))
     return collector.collect()

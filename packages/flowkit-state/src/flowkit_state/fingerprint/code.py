@@ -44,11 +44,11 @@ class CodeAnalysis:
         rebinds: the paths that it assigns or deletes.
         changes: the paths whose values it changes in place.
         alters: whether it changes any object at all.
-        items, calls, wholes: how it uses the paths, as in `DataFlow`.
+        items, calls, wholes, waits: how it uses the paths, as in `DataFlow`.
         has_source: whether there is source that compiles to this code. Without it, only `digest` and `loads` are known.
     """
 
-    __slots__ = ("alters", "calls", "changes", "digest", "has_source", "items", "loads", "rebinds", "wholes")
+    __slots__ = ("alters", "calls", "changes", "digest", "has_source", "items", "loads", "rebinds", "waits", "wholes")
 
     def __init__(self, code: CodeType, found: tuple[Function, str] | None) -> None:
         self.has_source = found is not None
@@ -61,6 +61,7 @@ class CodeAnalysis:
             self.items: tuple[tuple[Path, str | int | None], ...] = ()
             self.calls: tuple[tuple[Path, str | int | None, int], ...] = ()
             self.wholes: tuple[Path, ...] = ()
+            self.waits: frozenset[Path] = frozenset()
         else:
             flow = DataFlow(*found, code.co_freevars)
             if "__class__" in code.co_freevars:  # super() finds it without naming it
@@ -69,6 +70,7 @@ class CodeAnalysis:
             self.loads, self.rebinds, self.changes = (*flow.loads,), (*flow.rebinds,), (*flow.changes,)
             self.alters = flow.alters
             self.items, self.calls, self.wholes = (*flow.items,), (*flow.calls,), (*flow.wholes,)
+            self.waits = frozenset(flow.waits)
 
 
 # By address, because comparing code objects compares their contents. An entry is deleted with its code object.

@@ -11,15 +11,16 @@ from __future__ import annotations
 import sys
 from collections import deque
 from hashlib import sha256
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from flowkit_state.errors import UnsupportedValueError
+from flowkit_state.fingerprint import process_state
 from flowkit_state.fingerprint.class_members import members
 from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.name_resolution import UNSET, VisibleNames, attribute, is_a, public_name, unwrapped
 from flowkit_state.fingerprint.policy import CONSTANTS, INPUTS, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code, of_module
-from flowkit_state.fingerprint.stdlib_types import is_options
+from flowkit_state.fingerprint.stdlib_types import is_options, name_of
 from flowkit_state.fingerprint.values import ValueEncoder, first_seen
 from flowkit_state.module_names import module_label, named_label
 from flowkit_state.serialization.json_text import dumps
@@ -42,9 +43,16 @@ FORMAT_LABEL = "fingerprint format"
 FORMAT = "2"  # To be changed with anything that changes digests. Format 1, of bytecode, had no such component.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _IMMUTABLE = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)
+_CALLABLES = (FunctionType, BuiltinFunctionType, MethodType)
 _EMPTY: dict[str, Any] = {"VAR_POSITIONAL": (), "VAR_KEYWORD": {}}
 _VERSION_HINT = (
-    "Pass TaskCache(version=...) and increment it when that value changes, or create the value in the function."
+    "Pass the value as an argument, or create it in the function, or pass TaskCache(version=...) and "
+    "increment that when the value changes."
+)
+_WHOLE_ENVIRONMENT = "which is read as a whole, or by a name that is not a constant"
+_NAME_HINT = (
+    "Read each variable by its name, or pass the values as arguments, or pass TaskCache(version=...) and "
+    "increment that when they change."
 )
 _KEY_HINT = "Pass TaskCache(key=...) a function that returns the part of the arguments to compare."
 
@@ -113,10 +121,19 @@ class DependencyCollector:
                 done.clear()  # a constant may be a variable after all
             fresh = [label for label in self._constants if label not in done]
             if not fresh:
+                self._add_process_reads()
                 return self._components
             for label in fresh:
                 self._evaluate(label)
             done.update(fresh)
+
+    def _add_process_reads(self) -> None:
+        if self._reads is not None:
+            self._components.update(self._reads.components)
+            if self._reads.uses_environment and not self._policy.accepts_opaque:
+                raise UnsupportedValueError(None, "os.environ", "os._Environ", _WHOLE_ENVIRONMENT, _NAME_HINT)
+        if self._policy.refuses_process_state and (settings := process_state.decimal_context()) is not None:
+            self._components["decimal context"] = digest(settings)
 
     def _input(self, name: str, value: object, default: object) -> str:
         try:
@@ -155,6 +172,8 @@ class DependencyCollector:
             code = value.__code__
             name, kind = f"{module_label(value.__globals__)}.{code.co_qualname}", "function"
             foreign = of_code(code.co_filename, value.__globals__.get("__name__"))
+            if foreign is not None and self._is_refused(value):
+                return None
             is_component = foreign is None or (value.__closure__ is not None and public_name(value) is None)
         elif is_a(value, type):
             name, kind = f"{named_label(value.__module__)}.{value.__qualname__}", "class"
@@ -164,7 +183,7 @@ class DependencyCollector:
             name, kind, foreign = module_label(vars(value)), "module", of_module(value.__name__)
             is_component = foreign is None
         else:
-            public = public_name(value) if callable(value) else None
+            public = public_name(value) if callable(value) and not self._is_refused(value) else None
             if public is not None:
                 self._note(of_module(public.rpartition(":")[0]))
             return public
@@ -177,6 +196,12 @@ class DependencyCollector:
             self._alive.append(value)
             self._todo.append((label, value))
         return label
+
+    def _is_refused(self, function: object) -> bool:
+        """Return whether a foreign function counts as a value, which is refused."""
+        return (
+            self._policy.refuses_process_state and type(function) in _CALLABLES and process_state.reason(function) != ""
+        )
 
     def _bind(self, value: object, label: str, slot: Slot, *, policy: Policy | None = None) -> str:
         """Return the label of the value of a name, and add it."""
@@ -204,10 +229,10 @@ class DependencyCollector:
         if not known.has_source:
             self._components["python"] = PYTHON
         self._add_changes(known, visible)
-        loads: Iterable[Path] = known.loads
-        if self._reads is not None:
-            loads = self._reads.add(known, visible)
-        bound = [[".".join(path[1:]), label] for path in loads for label in self._follow(path, visible)]
+        loads: Iterable[Path] = known.loads if self._reads is None else self._reads.add(known, visible)
+        if self._policy.refuses_process_state:
+            loads = [*loads, *self._hidden_loads(known, visible)]
+        bound = [[".".join(path[1:]), label] for path in loads for label in self._follow(path, visible, known)]
         for path in known.loads:
             self._add_change_by_method(path, visible)
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -247,11 +272,11 @@ class DependencyCollector:
 
     # Names
 
-    def _follow(self, path: Path, visible: VisibleNames) -> Iterator[str]:
+    def _follow(self, path: Path, visible: VisibleNames, known: CodeAnalysis) -> Iterator[str]:
         """Yield the labels of the values of a path: an attribute of a module, or the object that the path begins with.
 
         For an argparse.Namespace, only the option that the code reads is a component, so that other options do not
-        change the fingerprint.
+        change the fingerprint. For a lock that the code only waits for, it is the type.
         """
         found = visible.start(path)
         if found is None or found[2] in self._rebound:  # the function's own variable may not exist yet
@@ -262,7 +287,9 @@ class DependencyCollector:
             foreign = of_module(value.__name__)
             if foreign is not None:
                 self._note(foreign)
-                yield value.__name__
+                yield from self._follow_foreign(value, rest, is_whole=path in known.wholes)
+                imported = sys.modules.get(path[1], value) if path[0] == "package" and value is found[0] else value
+                yield imported.__name__  # of `import a.b` it is the module `a.b`
                 return
             label, slot = f"constant {module_label(vars(value))}.{rest[0]}", (id(vars(value)), rest[0])
             value, rest = attribute(value, rest[0]), rest[1:]
@@ -274,11 +301,46 @@ class DependencyCollector:
             value = first_seen(value, name, options[name]) if self._policy.snapshot_mutable else options[name]
         if value is UNSET:
             return
+        if is_a(value, ModuleType):
+            yield from self._follow_foreign(value, (), is_whole=path in known.wholes)
+        if path in known.waits and self._policy.refuses_process_state and process_state.only_synchronizes(value):
+            yield name_of(type(value))
+            return
+        if rest and is_a(value, type) and of_module(value.__module__) is not None:
+            yield from self._follow_foreign(value, rest, is_whole=False)
         bound = self._bind(value, label, slot)
         yield bound
         if rest and is_a(value, FunctionType) and rest[0] in vars(value):
             label = f"constant {bound.partition(' ')[2]}.{rest[0]}"
             yield self._bind(vars(value)[rest[0]], label, (id(value), rest[0]))
+
+    def _hidden_loads(self, known: CodeAnalysis, visible: VisibleNames) -> list[Path]:
+        """Return the paths of process state that code reads without a path of its own.
+
+        It is the builtin function `input`, and what code without source may read from the modules that it names.
+        """
+        found: list[Path] = []
+        if ("global", "input") in known.loads and "input" not in visible.globals:
+            found.append(("module", "builtins", "input"))
+        if not known.has_source:
+            names = [path[1] for path in known.loads if path[0] == "global"]
+            for path in known.loads:
+                value = visible.value(path)
+                if is_a(value, (ModuleType, type)):
+                    found += [(*path, *rest) for rest in process_state.reachable(value, names)]
+        return found
+
+    def _follow_foreign(self, holder: ModuleType | type, names: Path, *, is_whole: bool) -> Iterator[str]:
+        """Yield the label of what is found at `names` in a foreign module or class, if that is process state.
+
+        `is_whole` is whether the code uses it as a value: then it may read any process state in it.
+        """
+        if self._policy.refuses_process_state:
+            value, found = process_state.resolve(holder, names)
+            if is_whole and is_a(value, ModuleType):
+                value, found = process_state.resolve(value, process_state.state_of_module(value))
+            if process_state.reason(value):
+                yield self._bind(value, f"constant {'.'.join(found)}", (id(holder), ".".join(found[1:])))
 
     def _add_changes(self, known: CodeAnalysis, visible: VisibleNames) -> None:
         """Note what code changes, because that is state of the program and not an input."""

@@ -65,6 +65,7 @@ class DataFlow:
     whose values it changes in place; `alters`, whether it changes any object, known or not. How it uses what it reads:
     `items`, paths and the constant text or number that is looked up in them, else `None`; `calls`, the paths that it
     calls, the first argument likewise, and the number of arguments; `wholes`, the paths that it uses in other ways.
+    Of all these, `waits` are the paths that it uses only in `with path:` or as `path(...)` whose result it discards.
     """
 
     def __init__(self, function: Function, class_name: str, free: Sequence[str]) -> None:
@@ -75,6 +76,9 @@ class DataFlow:
         self.items: dict[tuple[Path, str | int | None], None] = {}
         self.calls: dict[tuple[Path, str | int | None, int], None] = {}
         self.wholes: Paths = {}
+        self.waits: Paths = {}
+        self._waiting: set[int] = set()  # addresses of nodes that are used so
+        self._uses: Paths = {}  # all other paths
         self._parts: set[int] = set()  # addresses of nodes that are the container of an item, or the function of a call
         self._free = free
         self._unused: dict[tuple[_Scope, str], list[Path]] = {}  # imports that no expression reads
@@ -84,6 +88,7 @@ class DataFlow:
             node, scope = self._todo.pop()
             visit = _VISITORS.get(type(node), DataFlow._children)
             visit(self, node, scope)
+        self.waits = dict.fromkeys(path for path in self.waits if path not in self._uses)
         for paths in self._unused.values():
             self.loads.update(dict.fromkeys(paths))  # imported for its side effects
 
@@ -158,9 +163,7 @@ class DataFlow:
     def _name(self, node: ast.Name, scope: _Scope) -> None:
         if isinstance(node.ctx, ast.Load):
             paths = self._starts(node.id, scope)
-            self.loads.update(dict.fromkeys(paths))
-            if id(node) not in self._parts:
-                self.wholes.update(dict.fromkeys(paths))
+            self._load(node, paths)
             self.alters |= node.id in MUTATORS  # append = rows.append
 
     def _attribute(self, node: ast.Attribute, scope: _Scope) -> None:
@@ -172,13 +175,18 @@ class DataFlow:
             self.alters = True
             self.changes.update(dict.fromkeys(owners))
         paths = self._paths(node, scope, items=False) if isinstance(node.ctx, ast.Load) else []
-        self.loads.update(dict.fromkeys(paths))
-        if id(node) not in self._parts:
-            self.wholes.update(dict.fromkeys(paths))
+        self._load(node, paths)
         if not paths:
             self._push([node.value], scope)
         elif isinstance(node.value, ast.Attribute):
             self._note_mutators(node.value, scope)
+
+    def _load(self, node: ast.AST, paths: list[Path]) -> None:
+        found = dict.fromkeys(paths)
+        self.loads.update(found)
+        (self.waits if id(node) in self._waiting else self._uses).update(found)
+        if id(node) not in self._parts:
+            self.wholes.update(found)
 
     def _note_mutators(self, node: ast.AST, scope: _Scope) -> None:
         while isinstance(node, ast.Attribute):
@@ -214,6 +222,16 @@ class DataFlow:
         self._children(node, scope)
 
     # Statements
+
+    def _with(self, node: ast.With | ast.AsyncWith, scope: _Scope) -> None:
+        self._waiting.update(id(item.context_expr) for item in node.items if item.optional_vars is None)
+        self._children(node, scope)
+
+    def _statement(self, node: ast.Expr, scope: _Scope) -> None:
+        value = node.value.value if isinstance(node.value, ast.Await) else node.value
+        if isinstance(value, ast.Call):
+            self._waiting.add(id(value.func))
+        self._children(node, scope)
 
     def _augmented(self, node: ast.AugAssign, scope: _Scope) -> None:
         read = [] if isinstance(node.target, ast.Subscript) else self._paths(node.target, scope, items=False)
@@ -328,6 +346,9 @@ _VISITORS: dict[type, Callable[[DataFlow, Any, _Scope], None]] = {
     ast.Subscript: DataFlow._subscript,
     ast.Compare: DataFlow._compare,
     ast.Call: DataFlow._call,
+    ast.With: DataFlow._with,
+    ast.AsyncWith: DataFlow._with,
+    ast.Expr: DataFlow._statement,
     ast.AugAssign: DataFlow._augmented,
     ast.AnnAssign: DataFlow._annotated,
     ast.ClassDef: DataFlow._class,

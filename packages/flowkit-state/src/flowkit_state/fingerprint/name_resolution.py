@@ -131,6 +131,7 @@ def imported(kind: str, name: str, namespace: dict[str, Any]) -> ModuleType | No
     try:
         full = resolve_name(name, namespace.get("__package__") or namespace.get("__name__"))
         if of_module(full) is not None:
+            full = full.partition(".")[0] if kind == "package" else full
             return sys.modules.get(full) or ModuleType(full)
         module = import_module(full)
     except Exception:  # the function gets the same exception when it runs, and may handle it

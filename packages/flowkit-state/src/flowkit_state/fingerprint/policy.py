@@ -10,11 +10,13 @@ class Policy:
         accepts_opaque: whether a value without comparable content counts by its type, instead of being refused.
         snapshot_mutable: whether lists and objects count as they were at their first fingerprint in this process.
         records_misses: whether values that count by their type alone are recorded.
+        refuses_process_state: whether what gives access to state of the process, such as a context variable, is a value
+            without comparable content; else it counts by its type or its name.
         data_only: whether objects that may be handles, such as instances of a class that is not a dataclass, are
             refused although their attributes can be compared.
     """
 
-    __slots__ = ("accepts_opaque", "data_only", "records_misses", "snapshot_mutable")
+    __slots__ = ("accepts_opaque", "data_only", "records_misses", "refuses_process_state", "snapshot_mutable")
 
     def __init__(
         self,
@@ -23,12 +25,17 @@ class Policy:
         snapshot_mutable: bool = False,
         records_misses: bool = False,
         data_only: bool = False,
+        refuses_process_state: bool = True,
     ) -> None:
         self.accepts_opaque = accepts_opaque
         self.snapshot_mutable = snapshot_mutable
         self.records_misses = records_misses
         self.data_only = data_only
+        self.refuses_process_state = refuses_process_state
 
+
+PARAMETERS = Policy(refuses_process_state=False)
+"""For code in the parameters of a run, which identify it."""
 
 INPUTS = Policy(data_only=True)
 """For the arguments of a call."""
@@ -39,5 +46,5 @@ CONSTANTS = Policy()
 VERSIONED = Policy(accepts_opaque=True)
 """For the values that code reads, if the user gives a version for those that cannot be compared."""
 
-RECORDED = Policy(accepts_opaque=True, snapshot_mutable=True, records_misses=True)
+RECORDED = Policy(accepts_opaque=True, snapshot_mutable=True, records_misses=True, refuses_process_state=False)
 """For the values that code reads, if runs in two processes are compared: what the program changes does not count."""

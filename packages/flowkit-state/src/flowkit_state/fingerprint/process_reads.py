@@ -15,6 +15,7 @@ from flowkit_state.fingerprint.name_resolution import UNSET, is_a
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from flowkit_state.fingerprint.code import CodeAnalysis
@@ -38,7 +39,8 @@ class ProcessReads:
     """What functions read from the process.
 
     Args:
-        key: key of the digests of what they read, so that the values cannot be guessed from the digests alone.
+        key: key of the digests of what they read, so that the values cannot be guessed from the digests alone; or a
+            function that returns it, which is called when it is needed.
 
     Attributes:
         components: digests by label, such as `environment variable DAY` or `sys.argv[1]`.
@@ -46,7 +48,7 @@ class ProcessReads:
         uses_environment: whether `os.environ` is used as a whole, so that what is read in it is not known.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes | Callable[[], bytes]) -> None:
         self.components: dict[str, str] = {}
         self.clock: list[str] = []
         self.uses_environment = False
@@ -75,7 +77,13 @@ class ProcessReads:
                 self._add_item(value, None)
             else:
                 self._add_clock(value, rest, 0)
-        return [path for path, (value, _) in resolved.items() if not _is_process_value(value)]
+        if not known.has_source:  # how it uses them is not known
+            return [*known.loads]
+        return [
+            path
+            for path, (value, rest) in resolved.items()
+            if not _is_process_value(value) and not _is_lookup(value, rest)
+        ]
 
     def _add_item(self, value: Any, key: str | int | None) -> None:
         if value is os.environ:
@@ -106,7 +114,8 @@ class ProcessReads:
 
     def _set(self, label: str, value: Any) -> None:
         data = ascii(value).encode()
-        self.components[label] = blake2b(data, key=self._key, digest_size=16).hexdigest()
+        key = self._key if isinstance(self._key, bytes) else self._key()
+        self.components[label] = blake2b(data, key=key, digest_size=16).hexdigest()
 
 
 def _resolve(path: Path, visible: VisibleNames) -> tuple[Any, tuple[str, ...]]:

@@ -52,10 +52,11 @@ _PROCESS = frozenset(
 )
 """Packages, modules and classes whose instances belong to one process: locks, loggers, files, random generators."""
 
+SENTINELS = frozenset(["builtins.object", "dataclasses._MISSING_TYPE"])
+"""Classes whose instances have no state: as constants they count by type."""
+
 WITHOUT_CONTENT = frozenset(
     [
-        "builtins.object",
-        "dataclasses._MISSING_TYPE",
         "_contextvars.ContextVar",
         "_thread.lock",
         "_thread.RLock",
@@ -70,7 +71,8 @@ WITHOUT_CONTENT = frozenset(
         "asyncio.locks.Semaphore",
     ]
 )
-"""Classes whose instances differ in nothing that could be compared: as constants they count by type."""
+"""Classes whose instances have state that cannot be compared: if runs in two processes are compared, they count by
+type."""
 
 
 def name_of(cls: type) -> str:

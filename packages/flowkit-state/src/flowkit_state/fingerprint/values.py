@@ -18,7 +18,7 @@ from math import isfinite
 from threading import Lock
 
 from flowkit_state.errors import UnsupportedValueError, short_repr
-from flowkit_state.fingerprint import stdlib_types
+from flowkit_state.fingerprint import process_state, stdlib_types
 from flowkit_state.fingerprint.policy import CONSTANTS
 from flowkit_state.fingerprint.provenance import of_module
 from flowkit_state.module_names import named_label
@@ -133,6 +133,12 @@ class ValueEncoder:
             return {"of type": type_name(type(self._culprit))}
         raise class_references.RefusedError(reason)
 
+    def _refuse_process_state(self, reason: str) -> Any:
+        """Refuse a value also in a snapshot: what it gives access to is not what the code has changed."""
+        if self._policy.accepts_opaque:
+            return {"of type": type_name(type(self._culprit))}
+        raise class_references.RefusedError(reason)
+
     def _expand(self, value: Any) -> Any:
         cls = type(value)
         if cls in _SIMPLE:
@@ -171,13 +177,19 @@ class ValueEncoder:
                 return self._serialized(serializer, value)
         if hasattr(cls, FINGERPRINT):
             return self._defined(cls, value)
+        if self._policy.refuses_process_state and (reason := process_state.reason(value)):
+            return self._refuse_process_state(reason)
         name = stdlib_types.name_of(cls)
         encoder = _ENCODERS.get(name)
         if encoder is not None:
             return encoder(self, value)
         if not self._policy.data_only and (
-            name in stdlib_types.WITHOUT_CONTENT or any(value is getattr(sys, stream) for stream in _STREAMS)
+            name in stdlib_types.SENTINELS or any(value is getattr(sys, stream) for stream in _STREAMS)
         ):
+            return {"of type": name}
+        if name in stdlib_types.WITHOUT_CONTENT and not self._policy.data_only:
+            if self._policy.refuses_process_state:
+                return self._refuse("whose state cannot be compared")
             return {"of type": name}
         if self._policy.snapshot_mutable and stdlib_types.is_stateful(cls):
             content = stdlib_types.state(value)
