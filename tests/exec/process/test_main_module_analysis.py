@@ -8,8 +8,8 @@ import os
 import pytest
 
 from flowkit_core import Task
-from flowkit_exec.process.main_module import _begun
-from flowkit_exec.process.main_module_analysis import bound_names, names_read
+from flowkit_exec.process.functions.main_module import _begun
+from flowkit_exec.process.functions.main_module_analysis import bound_names, names_read
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowkit_core import Node
     from flowkit_core.runs.session import Session
 
-    from .function_table import FunctionTable
+    from .functions.function_table import FunctionTable
     from .schedule import Schedule
     from .shared_memory import Segment, Segments
     from .worker_handle import WorkerHandle

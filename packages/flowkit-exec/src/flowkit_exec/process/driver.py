@@ -17,9 +17,9 @@ from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
 from . import protocol
 from .batch_policy import BatchPolicy
 from .batching import CallSender
-from .function_references import fork_is_safe
-from .function_table import FunctionTable
-from .main_module import run_line
+from .functions.function_references import fork_is_safe
+from .functions.function_table import FunctionTable
+from .functions.main_module import run_line
 from .outcome_reader import OutcomeReader
 from .schedule import Schedule
 from .shared_memory import Segments, workers_within_limits

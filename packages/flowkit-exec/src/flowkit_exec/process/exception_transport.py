@@ -14,7 +14,7 @@ from functools import partial
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .missing_globals import GlobalsUsed, explain, find_globals_used
+from .functions.missing_globals import GlobalsUsed, explain, find_globals_used
 from .protocol import PICKLE_PROTOCOL, dumps
 from .safe_text import MAX_TEXT, clip, describe_error, safe_repr, safe_str, try_or
 

@@ -40,7 +40,7 @@ from .worker_options import python_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .main_module import Script
+    from .functions.main_module import Script
     from .shared_memory import Layout
 
 _SMALL_INT_BITS = 4096
@@ -62,7 +62,7 @@ def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: 
     """
     for descriptor in (channel, outcomes, tickets, lifeline):
         os.set_inheritable(descriptor, False)
-    from .main_module import MainModule
+    from .functions.main_module import MainModule
 
     # pickles refer to the script by either name
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main = MainModule(main_module)
@@ -293,7 +293,7 @@ class Worker:
 
     def _initialize(self, kind: str, reference: Any, arguments: bytes) -> None:
         """Call the initializer; if it raises, send the exception and end."""
-        from .function_references import resolve
+        from .functions.function_references import resolve
 
         try:
             initializer = self._functions[0] if kind == "fork" else resolve(kind, reference)
@@ -499,8 +499,8 @@ class Worker:
 
     def _find_function(self, ticket: int, number: int) -> Callable[..., Any] | None:
         """Return the function with a number; None, after sending the reason, if it is not found."""
-        from .function_references import resolve
-        from .main_module import ScriptError, runs_forbidden
+        from .functions.function_references import resolve
+        from .functions.main_module import ScriptError, runs_forbidden
         from .random_numbers import own_random_numbers
 
         try:

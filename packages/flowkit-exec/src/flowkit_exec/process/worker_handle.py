@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import ExecutorError
 
 from . import protocol
-from .main_module import describe_main
+from .functions.main_module import describe_main
 from .worker_options import WorkerOptions, refuse_in_place_of_a_worker
 from .worker_resources import WorkerResources, forget_group, open_pipes, reap_group, start_error
 

@@ -128,7 +128,7 @@ class WorkerOptions:
         Raises:
             ExecutorError: it cannot be transferred.
         """
-        from .function_references import by_value, find_cloudpickle, reference_to
+        from .functions.function_references import by_value, find_cloudpickle, reference_to
         from .safe_text import describe_error, is_interrupt
 
         if self.initializer is None:

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from flowkit_core import Task
+from flowkit_exec.process.protocol import PICKLE_PROTOCOL
+from flowkit_exec.process.safe_text import describe_error, is_interrupt
+from flowkit_exec.process.shared_memory import SharingPickler
 
 from .main_module import MainModule, describe_main, is_bound_in_workers
-from .protocol import PICKLE_PROTOCOL
-from .safe_text import describe_error, is_interrupt
-from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

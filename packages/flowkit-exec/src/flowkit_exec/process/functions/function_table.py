@@ -6,12 +6,12 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
+from flowkit_exec.process.protocol import PICKLE_PROTOCOL
+from flowkit_exec.process.safe_text import describe_error, is_interrupt
+from flowkit_exec.process.shared_memory import SharingPickler
 
 from .function_references import by_value, find_cloudpickle, fork_is_safe, reference_to, sharing_cloudpickler
 from .main_module import describe_main
-from .protocol import PICKLE_PROTOCOL
-from .safe_text import describe_error, is_interrupt
-from .shared_memory import SharingPickler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
