@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 from flowkit_core._stack_frames import module_name
@@ -12,6 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from . import discovery
 from .calls import CO_GENERATORS, is_constructor_of, scope_of, settle, user_frame
 from .edges import METHODS
+from .gc_disabled import GCDisabled
 from .graph import Graph
 from .options import PIPELINE_ALIASES, check_known
 from .pipeline import Pipeline
@@ -127,13 +127,8 @@ class DAG(Pipeline):
         built = self._built
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
-        suspended = gc.isenabled()  # as in Graph: discovery allocates many objects too
-        gc.disable()
-        try:
+        with GCDisabled():
             return self._build(built)
-        finally:
-            if suspended:
-                gc.enable()
 
     def _build(self, built: tuple[Found, Graph] | None) -> Graph:
         found = self._find()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from operator import itemgetter, lt
 from types import FunctionType
 
@@ -12,6 +11,7 @@ from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from .binding import bind_for_dag, check_condition, misspelt_parameter
+from .gc_disabled import GCDisabled
 from .node import Node
 from .parameters import Parameters, wrapped_callables
 
@@ -103,14 +103,8 @@ class Graph:
         self._heights: list[int] | None = None
         self._known = known
         self._binds_for_dag = bind is bind_for_dag
-        # no garbage is created here, but collections would take half of the time
-        suspended = gc.isenabled()
-        gc.disable()
-        try:
+        with GCDisabled():
             self._make(tasks, upstream, bind, waits or {})
-        finally:
-            if suspended:
-                gc.enable()
 
     def _make(
         self,

@@ -14,7 +14,7 @@ from flowkit_core.failures import add_note
 from flowkit_core.retry import RetryPolicy, own_random
 from flowkit_core.runs.coroutines import CoroutineType
 
-from . import discovery
+from . import discovery, wiring
 from .callables import check_generator, is_method, line_of, natural_name, text_of, warn_of_iterator
 from .calls import CO_GENERATORS, CO_OPTIMIZED, Token, active_block, is_constructor_of, scope_of
 from .edges import METHODS, Origin, serials
@@ -39,7 +39,7 @@ from .options import (
 )
 from .parameters import is_coroutine_function, wrapped_callables
 from .scopes import entered, modules
-from .wiring import Vertex, direct_calls
+from .wiring import Vertex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -369,7 +369,7 @@ class Task(Vertex, Generic[P, R_co]):
         Raises:
             Exception: the exception of the last attempt, the same object.
         """
-        self._used = direct_calls.made = True
+        self._used = wiring.task_was_called = True
         if (
             self.retry.retries
             and not self._warned_of_iterator

@@ -24,16 +24,11 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="Vertex")
 
 
-class DirectCalls:
-    """Whether a task was called directly in this process.
+task_was_called = False
+"""Whether a task was called directly in this process.
 
-    If not, an empty operand is not reported as the result of such a call.
-    """
-
-    made = False
-
-
-direct_calls = DirectCalls()
+If not, an empty operand is not reported as the result of such a call.
+"""
 
 
 class Vertex:
@@ -232,7 +227,7 @@ def _vertices(
         if not isinstance(item, Vertex):
             raise TypeError(f"item {position} of {place} is {described_operand(item)}")
         vertices.append(item)
-    if not vertices and direct_calls.made and (advice := _advice_for_call()):
+    if not vertices and task_was_called and (advice := _advice_for_call()):
         raise TypeError(f"{where} {short_repr(items)}, which has no tasks: {advice}")
     return vertices
 

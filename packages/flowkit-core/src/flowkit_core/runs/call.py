@@ -157,8 +157,6 @@ class Call:
 
     def precheck(self) -> Outcome | None:
         """Evaluate the condition, then look for a cached result; return None if the function is to be called."""
-        if self.when is None and self.lookup is None:
-            return None
         try:
             if self.when is not None and not (answer := _check_truth(self.node.name, self.when())):
                 return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")

@@ -72,7 +72,7 @@ class Worker:
         try:
             context = self._context.copy()
             started = perf_counter()
-            if call.when is not None or call.lookup is not None:
+            if call.has_precheck:
                 result = context.run(call.precheck)
             if result is None:
                 result = run.mark_started(node)

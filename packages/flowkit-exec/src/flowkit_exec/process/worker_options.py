@@ -1,4 +1,4 @@
-"""Class `WorkerOptions`: what `ProcessExecutor` gets about its workers."""
+"""Class `WorkerOptions`: the options of `ProcessExecutor` for its workers."""
 
 from __future__ import annotations
 
