@@ -163,7 +163,7 @@ def key(parts: Mapping[str, str]) -> str:
 
 def shortened(parts: Mapping[str, str]) -> dict[str, str]:
     """Return components with digests that are just long enough to compare."""
-    return {label: text if _is_text(label) else text[:_SHORT] for label, text in parts.items()}
+    return {label: text if _is_not_a_digest(label) else text[:_SHORT] for label, text in parts.items()}
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -175,7 +175,7 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
         before = old.get(label)
         if before is None:
             found.append(f"{_described(label)} is new")
-        elif _is_text(label):
+        elif _is_not_a_digest(label):
             if text != before:
                 found.append(f"{label} is {text}, was {before}")
         elif text[:_SHORT] != before[:_SHORT]:
@@ -188,7 +188,7 @@ def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
     return old.get(FORMAT_LABEL) == new.get(FORMAT_LABEL)
 
 
-def _is_text(label: str) -> bool:
+def _is_not_a_digest(label: str) -> bool:
     """Return whether a component is a text, such as a version, instead of a digest."""
     return label in ("python", FORMAT_LABEL) or label.startswith("package ")
 

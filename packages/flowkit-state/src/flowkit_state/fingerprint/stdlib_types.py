@@ -104,14 +104,14 @@ def _is_listed(cls: type, names: frozenset[str]) -> bool:
 # of the program, which policies with `snapshot_mutable` keep as they were first seen.
 
 
-def parser(value: Any) -> list[Any]:
+def parser_content(value: Any) -> list[Any]:
     """Return the content of a `configparser` parser, and the settings that change how it is read."""
     sections = [(name, value.items(name, raw=True)) for name in value.sections()]
     content = tuple(part for name, options in sections for part in (name, len(options), *_flat(options)))
     return [_flat(value.defaults().items()), content, *_settings(value)]
 
 
-def section(value: Any) -> list[Any]:
+def section_content(value: Any) -> list[Any]:
     """Return the content of a section of such a parser; with the whole parser if values may refer to other sections."""
     whole = value.parser
     settings = _settings(whole)
@@ -129,7 +129,7 @@ def _flat(pairs: Iterable[tuple[Any, Any]]) -> tuple[Any, ...]:
     return tuple(part for pair in pairs for part in pair)
 
 
-def context(value: Any) -> list[Any]:
+def context_settings(value: Any) -> list[Any]:
     """Return the settings of a `decimal.Context`, without its flags."""
     traps = tuple(sorted(signal.__name__ for signal, on in value.traps.items() if on))
     return [value.prec, value.rounding, value.Emin, value.Emax, value.capitals, value.clamp, traps]

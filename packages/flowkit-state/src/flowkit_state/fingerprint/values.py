@@ -99,7 +99,7 @@ class ValueEncoder:
         self.missed = ""
         self._policy = policy
         self._path = [root]
-        self._culprit: object = None
+        self._current: object = None
         self._open: dict[int, int] = {}  # address of a value that is being encoded -> its depth
         self._seen: set[int] = set()
         self._repeats = 0
@@ -117,20 +117,20 @@ class ValueEncoder:
                 self._record_miss()
                 return {"of type": type_name(type(value))}
             reason = f"and its attributes cannot be read ({type(error).__name__}: {error})"
-        raise UnsupportedValueError(None, self._place(), type_name(type(self._culprit)), reason, hint)
+        raise UnsupportedValueError(None, self._place(), type_name(type(self._current)), reason, hint)
 
     def _place(self) -> str:
         return "".join(self._path if len(self._path) <= 12 else [*self._path[:6], "...", *self._path[-6:]])
 
     def _record_miss(self) -> None:
-        cls = type(self._culprit)
+        cls = type(self._current)
         if self._policy.records_misses and not self.missed and not stdlib_types.is_of_process(cls):
             self.missed = f"{self._place()} is of type {type_name(cls)}"
 
     def _refuse(self, reason: str) -> Any:
         if self._policy.accepts_opaque or self._snapshots:
             self._record_miss()
-            return {"of type": type_name(type(self._culprit))}
+            return {"of type": type_name(type(self._current))}
         raise class_references.RefusedError(reason)
 
     def _refuse_process_state(self, reason: str) -> Any:
@@ -143,7 +143,7 @@ class ValueEncoder:
         cls = type(value)
         if cls in _SIMPLE:
             return _simple(value)
-        self._culprit = value
+        self._current = value
         policy = self._policy
         is_snapshot = policy.snapshot_mutable or (id(value) in self._changed and not policy.data_only)
         is_snapshot = is_snapshot and cls is not tuple  # only its items can change
@@ -428,10 +428,10 @@ _ENCODERS: dict[str, Callable[[ValueEncoder, Any], Any]] = {
     "argparse.Namespace": ValueEncoder._attributes,
     "string.Template": ValueEncoder._attributes,
     "collections.UserDict": ValueEncoder._attributes,
-    "configparser.ConfigParser": _by_parts(stdlib_types.parser),
-    "configparser.RawConfigParser": _by_parts(stdlib_types.parser),
-    "configparser.SectionProxy": _by_parts(stdlib_types.section),
-    "decimal.Context": _by_parts(stdlib_types.context),
+    "configparser.ConfigParser": _by_parts(stdlib_types.parser_content),
+    "configparser.RawConfigParser": _by_parts(stdlib_types.parser_content),
+    "configparser.SectionProxy": _by_parts(stdlib_types.section_content),
+    "decimal.Context": _by_parts(stdlib_types.context_settings),
     "_json.Scanner": _by_attributes(
         "strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant"
     ),
