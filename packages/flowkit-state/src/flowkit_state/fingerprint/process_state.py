@@ -12,7 +12,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from flowkit_state.fingerprint.name_resolution import UNSET, is_a
 from flowkit_state.fingerprint.provenance import of_module
-from flowkit_state.fingerprint.stdlib_types import context, name_of
+from flowkit_state.fingerprint.stdlib_types import context_settings, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def resolve(value: Any, names: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
 def decimal_context() -> list[Any] | None:
     """Return the settings of the decimal context of this thread; None if they are the default ones."""
     decimal = sys.modules.get("decimal")
-    settings = None if decimal is None else context(decimal.getcontext())
+    settings = None if decimal is None else context_settings(decimal.getcontext())
     return None if settings == _DEFAULT_DECIMAL_CONTEXT else settings
 
 

@@ -136,7 +136,7 @@ class ValueEncoder:
     def _refuse_process_state(self, reason: str) -> Any:
         """Refuse a value also in a snapshot: what it gives access to is not what the code has changed."""
         if self._policy.accepts_opaque:
-            return {"of type": type_name(type(self._culprit))}
+            return {"of type": type_name(type(self._current))}
         raise class_references.RefusedError(reason)
 
     def _expand(self, value: Any) -> Any:
