@@ -58,6 +58,8 @@ class Scope:
         "_edges_before_clear",
         "_generation",
         "_known",
+        "_outdated",
+        "_replacements",
         "blocks",
         "call_edges",
         "has_bare",
@@ -82,6 +84,8 @@ class Scope:
         self.pipelines: WeakSet[CreatedPipeline] | None = None
         self.has_bare = False
         self._generation = 0
+        self._replacements = 0  # their number when `_outdated` was last determined
+        self._outdated: list[CallEdge] = []  # call edges of tasks that were replaced since, in another module
         self._edges_before_clear = 0  # number of call edges when the registry was cleared
         # for a module: key of a task -> tasks with this key, and the top-level code that created them
         self._known: dict[Any, list[tuple[Any, CodeType]]] | None = None
@@ -146,8 +150,13 @@ class Scope:
             self._add_call_edge(CallEdge(upstream, downstream, order_only))
 
     def _add_call_edge(self, edge: CallEdge) -> None:
-        if replacements():  # an edge to the new task takes the place of that to a task of a reloaded module
+        if self._replacements != replacements():
+            self._replacements = replacements()
+            edges = self.call_edges
+            self._outdated = [each for each in edges if each.upstream._replaced or each.downstream._replaced]
+        if self._outdated and any(map(edge.replaces, self._outdated)):
             self.call_edges = [each for each in self.call_edges if not edge.replaces(each)]
+            self._outdated = [each for each in self._outdated if not edge.replaces(each)]
         if not self.is_module and not self.call_edges:
             _calls_with_edges[id(self)] = ref(self, partial(_discard_reference, _calls_with_edges, id(self)))
         self.call_edges.append(edge)
