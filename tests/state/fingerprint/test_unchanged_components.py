@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
+
 import pytest
+
+from flowkit_state.fingerprint import components
 
 CLASSES = """
 import abc, collections, dataclasses, enum, typing
@@ -130,3 +134,11 @@ UNCHANGED |= {
 @pytest.mark.parametrize("name", UNCHANGED)
 def test_edit_without_effect_keeps_components(differences, name):
     assert differences(*UNCHANGED[name]) == []
+
+
+def test_pickling_an_instance_does_not_change_the_components_of_its_class(load):
+    """``copyreg`` stores the names of the slots in the class."""
+    module = load("class A: pass\ndef f(): return A()")
+    before = components(module.f)
+    copyreg._slotnames(module.A)
+    assert components(module.f) == before

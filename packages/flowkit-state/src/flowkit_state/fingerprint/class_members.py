@@ -42,6 +42,7 @@ _INTERNAL = frozenset(
         "__protocol_attrs__",
         "__readonly_keys__",
         "__required_keys__",
+        "__slotnames__",
         "__slots__",
         "__static_attributes__",
         "__total__",
