@@ -6,8 +6,10 @@ must not return the first result. Whether the state is a part of the key or the 
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
+import warnings
 from contextlib import nullcontext
 
 import pytest
@@ -246,6 +248,15 @@ def loaded(load):
         return load(IMPORTS + body, helpers=helpers)
 
     return loaded
+
+
+@pytest.fixture(autouse=True)
+def unclosed():
+    """Free the files and sockets that a test leaves open, without the warnings of a later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def check(function, change):
