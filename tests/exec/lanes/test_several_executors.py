@@ -458,3 +458,8 @@ def test_result_of_an_expired_attempt_is_ignored(executor):
     {"thread": ThreadExecutor(1), "serial": SerialExecutor()}[executor].execute(run)
     assert run.state.states() == {"slow": "failed"}
     assert isinstance(run.state.failed()["slow"], TaskTimeoutError)
+
+
+def test_pool_in_place_of_an_executor_is_an_error_with_the_executor_to_use(pool):
+    with pytest.raises(TypeError, match=r"write FuturesExecutor\(pool\)"):
+        DAG("d", tasks=[Task(int, name="a")]).run(pool)

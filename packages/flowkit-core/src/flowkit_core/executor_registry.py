@@ -58,7 +58,11 @@ def resolve_executor(executor: str | Executor | None, max_workers: int | None = 
         return named(max_workers=max_workers), True
     if callable(getattr(executor, "execute", None)) and not isinstance(executor, type):
         return executor, False
-    hint = f": write {executor.__name__}(), with parentheses" if isinstance(executor, type) else ""
+    hint = ""
+    if isinstance(executor, type):
+        hint = f": write {executor.__name__}(), with parentheses"
+    elif callable(getattr(executor, "submit", None)):
+        hint = ": write FuturesExecutor(pool), from flowkit-exec, for a pool"
     raise TypeError(
         f"executor is {short_repr(executor)}, but must be a name such as 'thread', or an executor object with "
         f"execute(run){hint}"

@@ -175,16 +175,9 @@ class FuturesLane:
         return [call.node for future, (call, _) in running if self._is_broken or not future.cancel()]
 
     def _submit(self, node: Node, route: Callable[[Node], object]) -> None:
-        run = self._session.run
-        call = run.local_call(node)
+        call = self._session.prepare(node)
         if isinstance(call, Outcome):
             self._finish(node, call, 0.0, None, route)
-            return
-        ended = self._session.context.copy().run(call.precheck) if call.has_precheck else None
-        if ended is None:
-            ended = run.mark_started(node)
-        if ended is not None:
-            self._finish(node, ended, 0.0, None, route)
             return
         try:
             future = self._pool.submit(_Invocation(call, self._session.context.copy()))

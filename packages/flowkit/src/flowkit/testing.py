@@ -1,41 +1,4 @@
 """Helpers for tests of pipelines and executors, from `flowkit_core.testing`."""
 
-from flowkit_core.testing import (
-    Crash,
-    Fail,
-    Fault,
-    Interrupt,
-    Lose,
-    Record,
-    SimulatedError,
-    Simulation,
-    Simulations,
-    Slow,
-    Timeout,
-    Verified,
-    check_executor,
-    executor_checks,
-    simulate,
-    simulate_many,
-    verify_resume,
-)
-
-__all__ = [
-    "Crash",
-    "Fail",
-    "Fault",
-    "Interrupt",
-    "Lose",
-    "Record",
-    "SimulatedError",
-    "Simulation",
-    "Simulations",
-    "Slow",
-    "Timeout",
-    "Verified",
-    "check_executor",
-    "executor_checks",
-    "simulate",
-    "simulate_many",
-    "verify_resume",
-]
+from flowkit_core.testing import *  # noqa: F403 - the same names
+from flowkit_core.testing import __all__  # noqa: F401 - and no others

@@ -13,7 +13,7 @@ from functools import partial
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.errors import ExecutorError
-from flowkit_core.failures import describe_error
+from flowkit_core.failures import add_note, describe_error
 
 from .call import Outcome, Retry
 from .timers import Timers
@@ -132,7 +132,7 @@ class Session:
         self._lock = allocate_lock()
         self._waiting = False  # whether a thread is in _wait()
         self._end_at: float | None = None  # when the grace of the run ends
-        self._join_timeout = JOIN_TIMEOUT
+        self._join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
         self._error: BaseException | None = None
         self._threads: list[Thread] = []
         run.on_stop = self._stop
@@ -186,8 +186,8 @@ class Session:
         for node in nodes if lanes else ():
             lane_by_index.get(node.index, lanes[0]).put((node,))
 
-    def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
-        """Return the call to make for a ready node; None if the node has ended without a call.
+    def prepare(self, node: Node, *, takes_handles: bool = False) -> Call | Outcome:
+        """Return the call to make for a ready node, which counts as started; or its outcome, if it is not called.
 
         The condition of the task is evaluated here, in the calling thread.
 
@@ -197,15 +197,17 @@ class Session:
         """
         call = self.run.call(node) if takes_handles else self.run.local_call(node)
         if isinstance(call, Outcome):
+            return call
+        outcome = self.context.copy().run(call.precheck) if call.has_precheck else None
+        return outcome or self.run.mark_started(node) or call
+
+    def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
+        """Return the call to make for a ready node; None if the node has ended without a call: see :meth:`prepare`."""
+        call = self.prepare(node, takes_handles=takes_handles)
+        if isinstance(call, Outcome):
             self.end(node, call)
             return None
-        ended = self.context.copy().run(call.precheck) if call.has_precheck else None
-        if ended is None:
-            ended = self.run.mark_started(node)
-        if ended is None:
-            return call
-        self.end(node, ended)
-        return None
+        return call
 
     def end(self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None) -> None:
         """Take the result of a call, and pass the nodes that are ready now to their lanes.
@@ -292,9 +294,9 @@ class Session:
     def _open(self, lane: Lane) -> None:
         try:
             lane.open(self)
-        except ExecutorError as error:
-            if not self.has_one_lane and lane.name not in str(error):
-                raise _lane_error(lane.name, error) from error
+        except Exception as error:
+            if not self.has_one_lane:
+                add_note(error, f"flowkit: executor {lane.name!r} could not start")
             raise
 
     def _work(self) -> None:
@@ -385,11 +387,12 @@ class Session:
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
         self.run.on_stop = None
-        cancelled = self.run.cancelled
         self._clock.set()
+        if self._join_timeout is None and self.run.cancelled:
+            self._join_timeout = JOIN_TIMEOUT
         try:
             for thread in self._threads:
-                thread.join(self._join_timeout if cancelled or not self._join_timeout else None)
+                thread.join(self._join_timeout)
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
         self._lanes = ()  # the lanes refer to this object: a reference cycle

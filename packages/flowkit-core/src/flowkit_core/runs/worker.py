@@ -108,6 +108,11 @@ class Worker:
             A node taken from the queue that needs :meth:`run_node`; a `Retry` for an attempt that failed; None if the
             queue is empty or ``relief`` ended the loop.
         """
+        if not self.run.fast_path:
+            try:
+                return take()
+            except IndexError:
+                return None
         outer = self._enter()
         try:
             while True:

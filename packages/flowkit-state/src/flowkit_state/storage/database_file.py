@@ -36,11 +36,13 @@ class Connection:
         pid: the process that opened it.
     """
 
+    _getpid = staticmethod(os.getpid)  # when Python exits, the globals are gone before the last connections
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.depth = 0
         self.file_id: tuple[int, int] | None = None
-        self.pid = os.getpid()
+        self.pid = self._getpid()
 
     def rollback(self) -> bool:
         """Roll back the open transaction. Returns False if only closing the connection could do that."""
@@ -53,7 +55,7 @@ class Connection:
         return True
 
     def __del__(self) -> None:
-        if self.pid == os.getpid():
+        if self.pid == self._getpid():
             self.connection.close()
         else:
             _connections_of_parent.append(self.connection)  # closing it in a forked child would corrupt the database
