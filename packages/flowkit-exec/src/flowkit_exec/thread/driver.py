@@ -143,7 +143,8 @@ class ThreadDriver:
                     given_up.append(node)
         for node in given_up:
             reason = f"it was abandoned, because {self._run.stop_cause}"
-            self._session.end(node, Outcome(CANCELLED, reason, started=True))
+            attempt = self._run.state.attempt_of.get(node.index, 1)  # ignored if the attempt has ended meanwhile
+            self._session.end(node, Outcome(CANCELLED, reason, started=True), attempt=attempt)
         with self._lock:
             if self._ready and not self._active:
                 self._add_workers_locked(1)
