@@ -8,7 +8,7 @@ from flowkit_core import DAG, Run, Task
 from flowkit_exec import ProcessExecutor, ThreadExecutor
 from flowkit_exec.process.worker_handle import WorkerHandle
 from flowkit_exec.ready_queue import ReadyQueue
-from flowkit_exec.thread.driver import ThreadDriver
+from flowkit_exec.thread.lane import ThreadLane
 
 
 def one():
@@ -24,9 +24,9 @@ def test_repr_of_executors_shows_counts():
     assert repr(executor) == "ProcessExecutor(max_workers=3, closed)"
 
 
-def test_repr_of_drivers_shows_counts():
+def test_repr_of_lanes_shows_counts():
     run = Run(DAG("one", tasks=[Task(one)]).graph())
-    assert repr(ThreadDriver(2)) == "<ThreadDriver threads=1 active=1 ready=0>"
+    assert repr(ThreadLane(2)) == "<ThreadLane threads=1 active=1 ready=0>"
     queue = ReadyQueue(run.graph.nodes, run.graph)
     assert repr(queue) == "<ReadyQueue of 1, FIFO>"
     worker = WorkerHandle()

@@ -34,8 +34,8 @@ def chain():
     tasks = [Task(identity, name=name) for name in "abc"]
     tasks[0] >> tasks[1] >> tasks[2]
     run = Run(DAG("chain", tasks=[tasks[2]]).graph())
-    driver = ProcessExecutor(1).lane()
-    schedule, worker = Schedule(Session(run, [driver]), driver), HandleDouble()
+    lane = ProcessExecutor(1).lane()
+    schedule, worker = Schedule(Session(run, [lane]), lane), HandleDouble()
     nodes = [schedule.ready.take(), *run.graph.nodes[1:]]
     worker.held = dict(enumerate(nodes, start=1))
     schedule.sent_ahead.update(node.index for node in nodes[1:])

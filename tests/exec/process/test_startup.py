@@ -20,14 +20,14 @@ from flowkit_core import (
     Task,
 )
 from flowkit_exec import ProcessExecutor
-from flowkit_exec.process import driver as process_driver
+from flowkit_exec.process import lane as process_lane
 
 pytestmark = pytest.mark.slow
 
 
 @guarded
 def test_run_continues_with_fewer_workers_if_no_more_can_start(executor):
-    real, started = process_driver.WorkerHandle, []
+    real, started = process_lane.WorkerHandle, []
 
     def scarce(functions=None, options=None):
         if started:
@@ -35,12 +35,12 @@ def test_run_continues_with_fewer_workers_if_no_more_can_start(executor):
         started.append(real(functions, options))
         return started[-1]
 
-    process_driver.WorkerHandle = scarce
+    process_lane.WorkerHandle = scarce
     try:
         with ProcessExecutor(4) as own:
             results = run(own, *[Task(faults.pid, name=f"pid_{number}") for number in range(8)])
     finally:
-        process_driver.WorkerHandle = real
+        process_lane.WorkerHandle = real
     assert len(set(results.values())) == 1
 
 
@@ -124,8 +124,8 @@ def test_interpreter_that_does_not_start_is_an_error(program):
 def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_path, silent):
     python, startup_timeout, real, before = (
         sys.executable,
-        process_driver.STARTUP_TIMEOUT,
-        process_driver.WorkerHandle,
+        process_lane.STARTUP_TIMEOUT,
+        process_lane.WorkerHandle,
         (count_descriptors_after_gc(), child_pids()),
     )
     starts, program, made = tmp_path / "starts", tmp_path / "python", []
@@ -142,10 +142,10 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
         child = real(functions, options)
         made.append(child.pid)
         until(lambda: starts.stat().st_size == len(made))
-        process_driver.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else startup_timeout
+        process_lane.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else startup_timeout
         return child
 
-    sys.executable, process_driver.WorkerHandle = str(program), watched
+    sys.executable, process_lane.WorkerHandle = str(program), watched
     try:
         with ProcessExecutor(max_workers=1) as executor:
             if silent == 1:
@@ -155,9 +155,9 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
                     ExecutorError, match=r"failed to start; the last one did not respond within 0.1 s and was killed"
                 ):
                     run(executor, Task(faults.ok))
-                assert starts.stat().st_size == process_driver.MAX_FAILED_STARTS
+                assert starts.stat().st_size == process_lane.MAX_FAILED_STARTS
     finally:
-        sys.executable, process_driver.STARTUP_TIMEOUT, process_driver.WorkerHandle = python, startup_timeout, real
+        sys.executable, process_lane.STARTUP_TIMEOUT, process_lane.WorkerHandle = python, startup_timeout, real
     assert (count_descriptors(), child_pids()) == before
 
 
@@ -180,7 +180,7 @@ def test_workers_that_are_killed_while_they_start_fail_no_task(tmp_path, killed)
             else:
                 with pytest.raises(ExecutorError, match=r"was killed by SIGKILL: .*out of memory"):
                     run(executor, Task(faults.ok, retries=3))
-                assert starts.stat().st_size == process_driver.MAX_KILLED_STARTS
+                assert starts.stat().st_size == process_lane.MAX_KILLED_STARTS
     finally:
         sys.executable = python
 
@@ -205,17 +205,17 @@ def test_run_continues_with_the_workers_that_start(tmp_path):
 
 @guarded
 def test_time_in_which_the_caller_is_suspended_does_not_count_for_the_start():
-    real, clock = process_driver.monotonic, {"ahead": 0.0}
+    real, clock = process_lane.monotonic, {"ahead": 0.0}
 
     def jumping():  # as if the process had been suspended for a minute between any two calls
         clock["ahead"] += 60.0
         return real() + clock["ahead"]
 
-    process_driver.monotonic = jumping
+    process_lane.monotonic = jumping
     try:
         assert run("process", Task(faults.ok)) == {"ok": "ok"}
     finally:
-        process_driver.monotonic = real
+        process_lane.monotonic = real
 
 
 @guarded

@@ -59,7 +59,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 from flowkit_core import DAG, Task, TaskRetrying
 from flowkit_exec import ThreadExecutor
-from flowkit_exec.thread import driver as thread_driver
+from flowkit_exec.thread import lane as thread_lane
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
@@ -71,7 +71,7 @@ def stop(thread, timeout=None):
     join(thread, timeout)
 
 threading.Thread.join = stop
-thread_driver.ABANDON_AFTER = 60.0  # tasks that are stopped have time to end on a slow machine
+thread_lane.ABANDON_AFTER = 60.0  # tasks that are stopped have time to end on a slow machine
 {phase}
 below = Task(lambda: say("a task started after the stop"), name="below")
 tasks >> below
@@ -102,7 +102,7 @@ def test_ctrl_c_ends_the_run_in_every_phase(phase):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="platform: Ctrl-C cannot be sent to one process")
 def test_second_ctrl_c_ends_the_wait_for_running_tasks():
-    phase = "thread_driver.ABANDON_AFTER = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
+    phase = "thread_lane.ABANDON_AFTER = 3600.0\n" + textwrap.dedent(PHASES["while the calling thread rests"])
     script = SCRIPT.format(phase=phase.replace("stopping.wait()", "threading.Event().wait()"))
     script = script.replace('say("left"', 'sys.exit(7); say("left"')
     with Program("-c", script) as program:
@@ -190,9 +190,9 @@ def test_system_exit_gives_other_threads_a_grace_period():
         import os, signal, sys, threading, time
         from flowkit_core import DAG, Task
         from flowkit_exec import ThreadExecutor
-        from flowkit_exec.thread import driver as thread_driver
+        from flowkit_exec.thread import lane as thread_lane
 
-        thread_driver.ABANDON_AFTER = 1.0  # seconds, in which clean-up tasks start on a busy machine, too
+        thread_lane.ABANDON_AFTER = 1.0  # seconds, in which clean-up tasks start on a busy machine, too
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
         both = threading.Barrier(2)
 
@@ -253,9 +253,9 @@ def test_keyboard_interrupt_lists_running_tasks(workers):
         import os, sys, time
         from flowkit_core import DAG, Task, TaskNotRun, TaskStarted
         from flowkit_exec import ProcessExecutor, ThreadExecutor
-        from flowkit_exec.thread import driver as thread_driver
+        from flowkit_exec.thread import lane as thread_lane
 
-        thread_driver.ABANDON_AFTER = 0.2
+        thread_lane.ABANDON_AFTER = 0.2
         def first():
             return 1
         def stuck(_):
@@ -294,9 +294,9 @@ def test_keyboard_interrupt_lists_running_tasks(workers):
 
 @guarded
 def test_abandoned_task_changes_no_result():
-    from flowkit_exec.thread import driver as thread_driver
+    from flowkit_exec.thread import lane as thread_lane
 
-    grace, thread_driver.ABANDON_AFTER = thread_driver.ABANDON_AFTER, 0.0
+    grace, thread_lane.ABANDON_AFTER = thread_lane.ABANDON_AFTER, 0.0
     caller, both, go = threading.current_thread(), threading.Barrier(2, timeout=SECONDS), threading.Event()
 
     def part():
@@ -308,7 +308,7 @@ def test_abandoned_task_changes_no_result():
 
     with pytest.raises(KeyboardInterrupt) as caught:
         run(2, *[Task(part, name=name) for name in "ab"])
-    thread_driver.ABANDON_AFTER = grace
+    thread_lane.ABANDON_AFTER = grace
     left = living_helpers()
     go.set()
     for thread in left:

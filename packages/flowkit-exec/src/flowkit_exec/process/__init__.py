@@ -25,7 +25,7 @@ that a worker which dies affects no other::
 Modules, from the entry point down:
 
 * `executor`: `ProcessExecutor`, its options and warm workers.
-* `driver`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
+* `lane`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
 * `worker_options`: the options of workers, and the check of their interpreter.
 * `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flowkit_core import Run
 
-    from .driver import ProcessDriver
+    from .lane import ProcessLane
     from .worker_handle import WorkerHandle
 
 
@@ -80,7 +80,7 @@ class ProcessExecutor:
         self.options = WorkerOptions(python, env, initializer, initargs, max_tasks_per_worker, idle_timeout)
         try:
             # imported here, not in a run: a signal handler that runs during an import may use the executor
-            from .driver import ProcessDriver
+            from .lane import ProcessLane
             from .worker_handle import shut_down_all
         except ModuleNotFoundError as error:
             if error.name not in ("fcntl", "resource"):
@@ -88,7 +88,7 @@ class ProcessExecutor:
             raise ExecutorError(
                 "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
             ) from error
-        self._driver_class, self._shut_down_all = ProcessDriver, shut_down_all
+        self._lane_class, self._shut_down_all = ProcessLane, shut_down_all
         self._idle: list[WorkerHandle] = []
         self._lock = threading.RLock()  # reentrant: a signal handler may use the executor while its thread does
         self._numbers: dict[int, tuple[int, Any]] = {}  # id of a function -> its number, and the function
@@ -110,7 +110,7 @@ class ProcessExecutor:
         else:
             check_open(self, is_closed=self._closed)
 
-    def lane(self) -> ProcessDriver:
+    def lane(self) -> ProcessLane:
         """Return the lane of one run.
 
         Raises:
@@ -118,7 +118,7 @@ class ProcessExecutor:
         """
         check_open(self, is_closed=self._closed)
         _check_patches()
-        return self._driver_class(self)
+        return self._lane_class(self)
 
     def close(self) -> None:
         """Shut the idle workers down. May be called more than once."""
@@ -135,7 +135,7 @@ class ProcessExecutor:
         state = "closed" if self._closed else f"idle_workers={len(self._idle)}"
         return f"ProcessExecutor(max_workers={self.max_workers}, {state})"
 
-    # ---- for drivers ---------------------------------------------------------------------------------------------
+    # ---- for lanes -----------------------------------------------------------------------------------------------
 
     def function_number(self, func: Any = None, reference: Any = None) -> int:
         """Return the number of a function in frames: the same in each run for the same function and reference.

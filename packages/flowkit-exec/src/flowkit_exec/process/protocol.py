@@ -5,11 +5,11 @@ A frame is a header (`HEADER`) and a payload. Its kind says what the payload is:
 ====================  =============  ==================================================================================
 kind                  sent by        payload
 ====================  =============  ==================================================================================
-RUN                   driver         pickled surroundings of the calling process, None if they have not changed, and
+RUN                   lane           pickled surroundings of the calling process, None if they have not changed, and
                                      the initializer in the first run
-FUNCTION              driver         pickled (number, kind of reference, reference)
-BATCH                 driver         pickled (first ticket, [(number << 3 | mode of arguments, arguments)])
-IDLE                  driver         pickled number of seconds after which the worker ends, if no run begins
+FUNCTION              lane           pickled (number, kind of reference, reference)
+BATCH                 lane           pickled (first ticket, [(number << 3 | mode of arguments, arguments)])
+IDLE                  lane           pickled number of seconds after which the worker ends, if no run begins
 READY                 worker         version of Python: the worker has started
 STARTED               worker         empty: the call has started (sent only if an observer asks for it)
 VALUE                 worker         pickled result

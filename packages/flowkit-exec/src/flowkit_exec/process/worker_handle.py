@@ -98,7 +98,7 @@ class WorkerHandle:
         max_calls: how many calls it can hold: their tickets must fit into the pipe.
         is_ready: whether it has sent READY.
         started_at: when its process was started, in seconds of the monotonic clock.
-        startup_seconds: how long the driver has waited for READY.
+        startup_seconds: how long the lane has waited for READY.
         busy_since: when it last ended a task or was given calls while idle, by the same clock.
         tasks_done: how many tasks it has run.
         has_discarded_calls: whether ``held`` has an entry None.

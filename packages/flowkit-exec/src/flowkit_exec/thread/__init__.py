@@ -1,6 +1,6 @@
 """Runs tasks in threads of this process.
 
 * `executor`: `ThreadExecutor`.
-* `driver`: the worker threads of one run.
+* `lane`: the worker threads of one run.
 * `watchdog`: how often the watchdog thread looks for ready nodes that wait.
 """

@@ -6,7 +6,7 @@ from flowkit_core.executor import check_open, checked_workers
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 
-from .driver import ThreadDriver
+from .lane import ThreadLane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class ThreadExecutor:
         """Drive a run to its end."""
         Session(run, [self.lane()]).drive()
 
-    def lane(self) -> ThreadDriver:
+    def lane(self) -> ThreadLane:
         """Return the lane of one run.
 
         Raises:
             ExecutorError: this executor is closed.
         """
         check_open(self, is_closed=self._closed)
-        return ThreadDriver(self.max_workers)
+        return ThreadLane(self.max_workers)
 
     def close(self) -> None:
         """Refuse further runs; no thread is kept between runs. May be called more than once."""

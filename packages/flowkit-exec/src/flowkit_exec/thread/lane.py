@@ -1,4 +1,4 @@
-"""Class `ThreadDriver`: the worker threads of one run, the calling thread among them.
+"""Class `ThreadLane`: the worker threads of one run, the calling thread among them.
 
 Each worker takes ready nodes from one queue, and adds the nodes that become ready to it. No thread assigns tasks to
 others and no event is signaled per task, so a task costs less than a microsecond. Helper threads are started and woken
@@ -60,7 +60,7 @@ class _ThreadWorker(WakeUp):
         self.runner = Worker(run, context)
 
 
-class ThreadDriver:
+class ThreadLane:
     """Runs nodes in worker threads: a lane of a run.
 
     A lock protects the idle workers, the watchdog, the number of active workers and the timers. Methods whose names end
@@ -93,7 +93,7 @@ class ThreadDriver:
 
     def __repr__(self) -> str:
         threads, ready = len(self._helpers) + 1, len(self._ready) if self._is_open else 0
-        return f"<ThreadDriver threads={threads} active={self._active} ready={ready}>"
+        return f"<ThreadLane threads={threads} active={self._active} ready={ready}>"
 
     # ---- the lane ------------------------------------------------------------------------------------------------
 

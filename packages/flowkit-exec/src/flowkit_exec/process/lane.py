@@ -1,4 +1,4 @@
-"""Class `ProcessDriver`: the event loop of one run over its worker processes."""
+"""Class `ProcessLane`: the event loop of one run over its worker processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .worker_options import Initializer, WorkerOptions
 
     class Pool(Protocol):
-        """What a driver needs of the executor."""
+        """What a lane needs of the executor."""
 
         max_workers: int
         options: WorkerOptions
@@ -66,7 +66,7 @@ MAX_POLL_MS = 3_600_000.0
 """Maximum timeout of poll(), in milliseconds: it does not take large numbers."""
 
 
-class ProcessDriver:
+class ProcessLane:
     """Runs nodes in worker processes: a lane of a run, with an event loop over the workers.
 
     In each turn it queues retries that are due, sends ready nodes to workers (as many as `BatchPolicy` says), and waits
@@ -147,7 +147,7 @@ class ProcessDriver:
     def __repr__(self) -> str:
         held = sum(len(worker.held) for worker in self._workers)
         ready = len(self._ready) if self._is_open else 0
-        return f"<ProcessDriver workers={len(self._workers)} held={held} ready={ready}>"
+        return f"<ProcessLane workers={len(self._workers)} held={held} ready={ready}>"
 
     def put(self, nodes: Sequence[Node]) -> None:
         """Queue nodes that another lane has made ready."""
