@@ -123,6 +123,36 @@ class RunJournal(Protocol):
         """
 
 
+class NoteJournal(RunJournal, Protocol):
+    """A :class:`RunJournal` that also keeps the notes of tasks, which they make with ``current().remember(key, value)``.
+
+    A journal without these methods is accepted: the notes of its run are then kept in this process only.
+    """
+
+    def notes(self, index: int, element: int | None, /) -> Mapping[str, Any]:
+        """Return the notes of a task, key -> value, also those of earlier executions of the run. Called from any thread.
+
+        Args:
+            index: index of the task.
+            element: index of the element, for a mapped task; else None.
+        """
+
+    def remember(self, index: int, element: int | None, key: str, value: Any, /) -> None:
+        """Commit a note of a task; a crash of the process after the return does not undo it. Called from any thread.
+
+        A note with the same key is replaced.
+
+        Args:
+            index: index of the task.
+            element: index of the element, for a mapped task; else None.
+            key: name of the note.
+            value: its value.
+
+        Raises:
+            Exception: the value cannot be stored. The task gets the exception.
+        """
+
+
 class Store(Protocol):
     """Records of runs; an argument ``state`` of ``run()``."""
 
