@@ -124,13 +124,13 @@ class RunJournal(Protocol):
 
 
 class NoteJournal(RunJournal, Protocol):
-    """A :class:`RunJournal` that also keeps the notes of tasks, which they make with ``current().remember(key, value)``.
+    """A :class:`RunJournal` that also keeps the notes that tasks make with ``current().remember(key, value)``.
 
     A journal without these methods is accepted: the notes of its run are then kept in this process only.
     """
 
     def notes(self, index: int, element: int | None, /) -> Mapping[str, Any]:
-        """Return the notes of a task, key -> value, also those of earlier executions of the run. Called from any thread.
+        """Return the notes of a task, also of earlier executions of the run: key -> value. Called from any thread.
 
         Args:
             index: index of the task.
