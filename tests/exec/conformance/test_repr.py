@@ -6,7 +6,7 @@ import re
 
 from flowkit_core import DAG, Run, Task
 from flowkit_exec import ProcessExecutor, ThreadExecutor
-from flowkit_exec.process.worker_handle import WorkerHandle
+from flowkit_exec.process.workers.handle import WorkerHandle
 from flowkit_exec.ready_queue import ReadyQueue
 from flowkit_exec.thread.lane import ThreadLane
 

@@ -12,9 +12,10 @@ from flowkit_exec.process.schedule import Schedule
 
 
 class HandleDouble:
-    """Stands for a `WorkerHandle`: calls that it holds, and the tickets that the worker has not read."""
+    """Stands for a `WorkerHandle` and its channel: calls that it holds, and tickets that the worker has not read."""
 
     def __init__(self):
+        self.channel = self
         self.held = {}
         self.unread = []
         self.has_discarded_calls = False

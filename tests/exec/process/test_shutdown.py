@@ -18,7 +18,7 @@ from flowkit_core import (
     Task,
 )
 from flowkit_exec import ProcessExecutor
-from flowkit_exec.process import worker_handle
+from flowkit_exec.process.workers import handle as worker_handle
 
 pytestmark = pytest.mark.slow
 

@@ -140,7 +140,7 @@ def test_worker_that_does_not_respond_is_killed_after_the_startup_timeout(tmp_pa
         functions=None, options=None
     ):  # the timeout is short for workers that do not respond, and only once they run
         child = real(functions, options)
-        made.append(child.pid)
+        made.append(child.process.pid)
         until(lambda: starts.stat().st_size == len(made))
         process_lane.STARTUP_TIMEOUT = 0.1 if len(made) <= silent else startup_timeout
         return child

@@ -27,8 +27,9 @@ Modules, from the entry point down:
 * `executor`: `ProcessExecutor`, its options and warm workers.
 * `lane`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
-* `worker_options`: the options of workers, and the check of their interpreter.
-* `worker_handle`, `worker_resources`: start, talk to and end one worker; what it holds of the operating system.
+* `workers`: the worker processes, as the calling process sees them: how one is started, how frames and tickets are
+  exchanged with it, how its death is noticed, and how it is ended.
+* `surroundings`: current folder, import path and environment of the calling process, which workers take on.
 * `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
 * `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in
   a worker. `random_numbers`: each worker draws its own. `missing_globals`: notes on errors caused by globals that a

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .functions.function_table import FunctionTable
     from .schedule import Schedule
     from .shared_memory import Segment, Segments
-    from .worker_handle import WorkerHandle
+    from .workers.handle import WorkerHandle
 
     PreparedCall = tuple[int, bytes, list[Segment]]
 
@@ -96,7 +96,7 @@ class CallSender:
                 mode, data, used = call
                 if used:
                     self._send_shared(worker, node, data, used)
-                    if worker.has_unsent:
+                    if worker.channel.has_unsent:
                         break
                     continue
                 size += len(data)
@@ -109,7 +109,7 @@ class CallSender:
                 ticket = self._append_chain(worker, node, ticket, items, depth)
         if items:
             worker.next_ticket = ticket
-            worker.issue_tickets(range(first, ticket))
+            worker.channel.issue_tickets(range(first, ticket))
             worker.send(protocol.frame(protocol.BATCH, pickle.dumps((first, items), protocol.PICKLE_PROTOCOL)))
 
     def _append_chain(
@@ -150,7 +150,7 @@ class CallSender:
         ticket = worker.next_shared_ticket
         worker.next_shared_ticket += 1
         worker.held[ticket] = node
-        worker.issue_tickets((ticket,))
+        worker.channel.issue_tickets((ticket,))
         item = number << 3 | protocol.ARGS_SHARED, (data, [segment.layout for segment in used])
         descriptors = tuple(segment.descriptor for segment in used)
         batch = pickle.dumps((ticket, [item]), protocol.PICKLE_PROTOCOL)

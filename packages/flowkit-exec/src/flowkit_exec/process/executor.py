@@ -13,7 +13,7 @@ from flowkit_core.executor import check_open, checked_workers
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 
-from .worker_options import WorkerOptions
+from .workers.options import WorkerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flowkit_core import Run
 
     from .lane import ProcessLane
-    from .worker_handle import WorkerHandle
+    from .workers.handle import WorkerHandle
 
 
 class ProcessExecutor:
@@ -81,7 +81,7 @@ class ProcessExecutor:
         try:
             # imported here, not in a run: a signal handler that runs during an import may use the executor
             from .lane import ProcessLane
-            from .worker_handle import shut_down_all
+            from .workers.handle import shut_down_all
         except ModuleNotFoundError as error:
             if error.name not in ("fcntl", "resource"):
                 raise
@@ -162,7 +162,7 @@ class ProcessExecutor:
                 if not self._idle:
                     return None
                 worker = self._idle.pop()
-            if not worker.has_exited():
+            if not worker.process.has_exited():
                 return worker
             worker.kill_and_release()
             worker.log_idle_exit()

@@ -11,28 +11,28 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import ExecutorError, Outcome, WorkerDiedError, _initial_environment
+from flowkit_core import ExecutorError, Outcome, WorkerDiedError
 from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
 
-from . import protocol
 from .batch_policy import BatchPolicy
 from .batching import CallSender
 from .functions.function_references import fork_is_safe
 from .functions.function_table import FunctionTable
-from .functions.main_module import run_line
 from .outcome_reader import OutcomeReader
 from .schedule import Schedule
 from .shared_memory import Segments, workers_within_limits
-from .worker_handle import WorkerHandle, import_path, nesting_depth, shut_down_all, signal_name
+from .surroundings import surroundings_of
+from .workers.child_process import signal_name
+from .workers.handle import WorkerHandle, shut_down_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from flowkit_core import Node, Run
+    from flowkit_core import Node
     from flowkit_core.runs.session import Session
 
-    from .worker_options import Initializer, WorkerOptions
+    from .workers.options import Initializer, WorkerOptions
 
     class Pool(Protocol):
         """What a lane needs of the executor."""
@@ -115,7 +115,7 @@ class ProcessLane:
         self._by_descriptor: dict[int, WorkerHandle] = {}
         nodes = session.nodes(self)
         self._functions = FunctionTable(run.graph, nodes, pool.function_number)
-        self._surroundings = _surroundings_of(run, pool.options.env)
+        self._surroundings = surroundings_of(run, pool.options.env)
         self._initializer: Initializer | None = None
         if self._functions.forked_functions is None:
             self._initializer = pool.options.pickled_initializer()
@@ -216,7 +216,7 @@ class ProcessLane:
                 until = stalled_at if until is None else min(until, stalled_at)
             if not worker.is_ready:  # STARTUP_TIMEOUT must be noticed
                 most = 1.0 if most is None else min(most, 1.0)
-            elif worker.pidfd is None:  # its socket does not end with it, if a child process of a task keeps that open
+            elif worker.process.pidfd is None:  # its socket may stay open: a child process of a task may have it
                 most = 0.5 if most is None else min(most, 0.5)
         if until is not None:
             left = max(0.0, until - monotonic())
@@ -233,8 +233,8 @@ class ProcessLane:
         if self._hot_worker is not None and (nap := self._policy.nap(len(self._hot_worker.held))):
             sleep(nap)  # waking up for each outcome would cost both sides more
         for worker in self._workers:
-            if worker.has_unsent:
-                self._poll.modify(worker.socket, select.POLLOUT)
+            if worker.channel.has_unsent:
+                self._poll.modify(worker.channel.socket, select.POLLOUT)
         events = self._poll.poll(None if timeout is None else min(timeout * 1000, MAX_POLL_MS))
         descriptors = [descriptor for descriptor, _ in events]
         if self._wake_up is not None and self._wake_up[0] in descriptors:
@@ -242,11 +242,11 @@ class ProcessLane:
                 os.read(self._wake_up[0], 4096)
         ready = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
         for worker in ready if len(ready) == 1 else dict.fromkeys(ready):
-            if worker.has_unsent and worker.flush():
-                self._poll.modify(worker.socket, 0)
-            is_open = worker.receive()
+            if worker.channel.has_unsent and worker.channel.flush():
+                self._poll.modify(worker.channel.socket, 0)
+            is_open = worker.channel.receive()
             self._read_frames(worker)
-            if not is_open or worker.pidfd in descriptors:
+            if not is_open or worker.process.pidfd in descriptors:
                 self._on_exit(worker)
             elif self._max_tasks is not None and worker.tasks_done >= self._max_tasks and not worker.held:
                 self._retire(worker)
@@ -263,9 +263,9 @@ class ProcessLane:
             if not worker.is_ready:  # time in which this process was suspended does not count
                 worker.startup_seconds += min(now - max(before, worker.started_at), MAX_GAP)
             if not worker.is_ready and worker.startup_seconds > STARTUP_TIMEOUT:
-                worker.kill()
+                worker.process.kill()
                 self._on_exit(worker, f"did not respond within {STARTUP_TIMEOUT:g} s and was killed")
-            elif not has_events and worker.pidfd is None and worker.has_exited():
+            elif not has_events and worker.process.pidfd is None and worker.process.has_exited():
                 self._on_exit(worker)
             elif now - worker.busy_since >= stall_timeout and self._schedule.has_surplus(worker):
                 is_stalled = True
@@ -300,7 +300,7 @@ class ProcessLane:
             if worker is None:
                 return
             share = share or -(-len(ready) // (1 if worker is self._hot_worker else len(self._workers)))
-            depth = min(self._policy.depth(), worker.max_calls)
+            depth = min(self._policy.depth(), worker.channel.max_calls)
             size = self._policy.batch_size(len(worker.held), depth)
             if self._max_tasks is not None:  # one ready node at a time: the chain after it counts, too
                 depth, size = min(depth, self._max_tasks - worker.tasks_done), 1
@@ -310,11 +310,12 @@ class ProcessLane:
 
     def _next_worker(self) -> WorkerHandle | None:
         """Return the worker that gets the next calls, a new one if all are busy; None if all hold enough."""
-        candidates = [worker for worker in self._workers if not worker.has_unsent]  # the others have enough to read
+        # workers with unsent frames have enough to read
+        candidates = [worker for worker in self._workers if not worker.channel.has_unsent]
         if (most := self._max_tasks) is not None:
             candidates = [worker for worker in candidates if worker.tasks_done + len(worker.held) < most]
         depth = self._policy.depth()
-        if (hot := self._hot_worker) in candidates and len(hot.held) <= min(depth, hot.max_calls) // 2:
+        if (hot := self._hot_worker) in candidates and len(hot.held) <= min(depth, hot.channel.max_calls) // 2:
             return hot
         best = min(candidates, key=lambda worker: len(worker.held), default=None)
         if best is not None and not best.held:
@@ -330,7 +331,7 @@ class ProcessLane:
             else:
                 if most:
                     return self._workers[count]
-        if best is not None and len(best.held) <= min(depth, best.max_calls) // 2:
+        if best is not None and len(best.held) <= min(depth, best.channel.max_calls) // 2:
             return best
         return None
 
@@ -356,9 +357,9 @@ class ProcessLane:
         worker.begin_run(self._surroundings, self._initializer)
         self._workers.append(worker)
         for descriptor, events in (
-            (worker.outcomes, select.POLLIN),
-            (worker.pidfd, select.POLLIN),
-            (worker.socket.fileno(), 0),
+            (worker.channel.outcomes, select.POLLIN),
+            (worker.process.pidfd, select.POLLIN),
+            (worker.channel.socket.fileno(), 0),
         ):
             if descriptor is not None:
                 self._poll.register(descriptor, events)
@@ -381,7 +382,7 @@ class ProcessLane:
         self._remove(worker)
         worker.request_exit()
         self._retired.append(worker)
-        for other in [other for other in self._retired if other.has_exited()]:
+        for other in [other for other in self._retired if other.process.has_exited()]:
             self._retired.remove(other)
             shut_down_all([other])
         if len(self._retired) > self._max_workers:  # they do not end as fast as others are started
@@ -412,14 +413,15 @@ class ProcessLane:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""
         if worker not in self._workers:
             return
-        code = worker.exit_code(KILL_AFTER)  # None if it lives, and has only closed its connection; or if it is unknown
+        # the code is None if it is unknown, or the worker lives and has only closed its connection
+        code = worker.process.exit_code(KILL_AFTER)
         running = self._remove_and_collect(worker)
         if not running:
             if worker.is_ready:
                 worker.log_idle_exit()
             self._on_failed_start(worker, why)
         for node in running:
-            error = WorkerDiedError(node.name, worker.pid, code, signal_name(code))
+            error = WorkerDiedError(node.name, worker.process.pid, code, signal_name(code))
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
                 error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
@@ -432,9 +434,9 @@ class ProcessLane:
         """
         self._failed_starts += 1
         is_unverified = self._functions.forked_functions is None and not self._pool.options.is_verified()
-        if is_unverified and not worker.is_ready and not why and (worker.exitcode or 0) >= 0:
-            raise worker.not_an_interpreter(worker.describe_exit())
-        is_killed = not why and signal_name(worker.exitcode) in ("SIGKILL", "SIGTERM")
+        if is_unverified and not worker.is_ready and not why and (worker.process.exitcode or 0) >= 0:
+            raise worker.not_an_interpreter(worker.process.describe_exit())
+        is_killed = not why and signal_name(worker.process.exitcode) in ("SIGKILL", "SIGTERM")
         if self._failed_starts < (MAX_KILLED_STARTS if is_killed else MAX_FAILED_STARTS):
             if is_killed:
                 self._may_start_at = monotonic() + min(0.01 * 2**self._failed_starts, 1.0)
@@ -444,7 +446,7 @@ class ProcessLane:
             hint = "; if you did not kill them, the machine may be out of memory" if is_killed else ""
             raise ExecutorError(
                 f"{self._failed_starts} worker processes in a row failed to start; the last one "
-                f"{why or worker.describe_exit()}: look at their standard error output, and at what Python "
+                f"{why or worker.process.describe_exit()}: look at their standard error output, and at what Python "
                 f"executes when it starts (sitecustomize, .pth files){hint}"
             )
 
@@ -453,9 +455,9 @@ class ProcessLane:
         self._remove(worker)
         try:
             if kill:
-                worker.kill()
-            worker.exit_code(KILL_AFTER)
-            worker.receive()
+                worker.process.kill()
+            worker.process.exit_code(KILL_AFTER)
+            worker.channel.receive()
             self._read_frames(worker)  # what it had sent counts
             self._schedule.withdraw(worker)
         finally:
@@ -468,7 +470,7 @@ class ProcessLane:
         self._workers.remove(worker)
         if worker is self._hot_worker:
             self._leave_hot_mode()
-        for descriptor in (worker.outcomes, worker.pidfd, worker.socket.fileno()):
+        for descriptor in (worker.channel.outcomes, worker.process.pidfd, worker.channel.socket.fileno()):
             if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
 
@@ -496,7 +498,7 @@ class ProcessLane:
                 (busy if worker.held else idle).append(worker)
                 self._remove(worker)
             for worker in busy:  # all of them, before waiting for one
-                worker.kill()
+                worker.process.kill()
             if self._run.cancelled:
                 shut_down_all(idle, KILL_AFTER)
             elif self._functions.forked_functions is not None:
@@ -509,30 +511,3 @@ class ProcessLane:
                 worker.kill_and_release()
             self._segments.close()
         return [node for worker in busy for node in self._schedule.ready_nodes_of(worker)]
-
-
-def _surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
-    """Return what a worker must know of this process and the run, for the frame RUN.
-
-    Args:
-        run: the run.
-        env: environment variables that workers have in addition to those of this process.
-    """
-    depth = {os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)}
-    at_start = _initial_environment.captured
-    log_levels = {}
-    if "logging" in sys.modules:
-        from .log_forwarding import configured_levels
-
-        log_levels = configured_levels()
-    return {
-        "reports_starts": run.has_task_observers,
-        "cwd": protocol.current_folder(),
-        "path": import_path(),
-        "environment": {**protocol.environment(), **env, **depth},
-        "argv": list(sys.argv),
-        "at_start": {**at_start, "environment": {**at_start["environment"], **env}},
-        "run_line": run_line(),
-        "log_levels": log_levels,
-        "fail_fast": run.fail_fast,
-    }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .schedule import Schedule
     from .shared_memory import Segments
-    from .worker_handle import WorkerHandle
+    from .workers.handle import WorkerHandle
 
 _TASK_ENDED = frozenset((protocol.VALUE, protocol.SEGMENT, protocol.ERROR))
 
@@ -45,7 +45,7 @@ class OutcomeReader:
         held, finish, loads = worker.held, self._run.finish, pickle.loads
         sent_ahead, foreign, extend = schedule.sent_ahead, schedule.foreign, schedule.ready.extend
         spent, tasks = 0.0, 0
-        frames = worker.frames()
+        frames = worker.channel.frames()
         while frames:
             kind, ticket, seconds, payload = frames.popleft()
             if kind in _TASK_ENDED:
@@ -77,14 +77,14 @@ class OutcomeReader:
             worker.verify(payload.decode())
         elif kind == protocol.CHDIR_FAILED:
             raise ExecutorError(
-                f"worker process {worker.pid} cannot enter the current folder of this process ({payload.decode()}): "
-                f"change to another folder before run(), or use executor='thread'"
+                f"worker process {worker.process.pid} cannot enter the current folder of this process "
+                f"({payload.decode()}): change to another folder before run(), or use executor='thread'"
             )
         elif kind == protocol.NOT_INITIALIZED:
             error = unpack_error(payload, "initializer")
             raise ExecutorError(
-                f"the initializer of worker process {worker.pid} raised {describe_error(error)}: no task can run in "
-                f"its workers until that is corrected"
+                f"the initializer of worker process {worker.process.pid} raised {describe_error(error)}: no task can "
+                f"run in its workers until that is corrected"
             ) from error
         elif kind == protocol.NOT_A_WORKER:
             raise worker.not_an_interpreter("ran another program, which used flowkit")
@@ -96,9 +96,10 @@ class OutcomeReader:
             handle_record(payload, {**context, "task": running.name} if running is not None else {})
         elif kind == protocol.SCRIPT_SLOW:
             report(
-                f"worker process {worker.pid} has been executing the script for {protocol.SCRIPT_SLOW_AFTER:g} s, up "
-                f"to its first run(), to define its tasks: move code that takes long, or waits for something that only "
-                f"this process has, below the run(), or under if __name__ == '__main__'"
+                f"worker process {worker.process.pid} has been executing the script for "
+                f"{protocol.SCRIPT_SLOW_AFTER:g} s, up to its first run(), to define its tasks: move code that takes "
+                f"long, or waits for something that only this process has, below the run(), or under "
+                f"if __name__ == '__main__'"
             )
         elif kind == protocol.STARTED:
             if (node := worker.held.get(ticket)) is not None:
@@ -126,7 +127,7 @@ class OutcomeReader:
     ) -> None:
         """Handle a large value, which is in shared memory; the node is None if its outcome is discarded."""
         try:
-            descriptor, layout = worker.receive_descriptor(ticket), pickle.loads(payload)
+            descriptor, layout = worker.channel.receive_descriptor(ticket), pickle.loads(payload)
         except OSError as error:  # this process cannot open more files
             if node is not None:
                 self._fail_unpickled(worker, node, error)

@@ -31,10 +31,11 @@ import contextlib
 import os
 import pickle
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
 PICKLE_PROTOCOL = 5
@@ -67,6 +68,11 @@ def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0
     return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
 
 
+def python_version() -> str:
+    """Return the version of Python that this process runs, as far as it matters: ``"3.11"``."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 def has_errno(error: BaseException | None) -> bool:
     """Return whether the operating system raised an error; an OSError that a signal handler raised has no errno."""
     return isinstance(error, OSError) and error.errno is not None
@@ -86,22 +92,6 @@ def close(descriptor: int) -> None:
     """Close a descriptor, if it is open."""
     with suppress(OSError):
         os.close(descriptor)
-
-
-# ---- surroundings ----------------------------------------------------------------------------------------------------
-
-
-def current_folder() -> str | None:
-    """Return the current folder; None if it was removed."""
-    with suppress(OSError):
-        return os.getcwd()
-    return None
-
-
-def environment() -> Mapping[bytes, bytes]:
-    """Return the environment variables as CPython stores them: copying ``os.environ`` takes fifty times as long."""
-    stored: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
-    return stored
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------

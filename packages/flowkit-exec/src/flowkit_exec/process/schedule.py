@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowkit_core import Node
     from flowkit_core.runs.session import Lane, Session
 
-    from .worker_handle import WorkerHandle
+    from .workers.handle import WorkerHandle
 
 
 class Schedule:
@@ -75,7 +75,7 @@ class Schedule:
 
     def withdraw(self, worker: WorkerHandle) -> None:
         """Take back the calls that a worker has not started."""
-        for ticket in worker.withdraw_tickets():
+        for ticket in worker.channel.withdraw_tickets():
             node = worker.held.pop(ticket, None)
             if node is not None:
                 self.put_back(node)

@@ -19,7 +19,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 from collections import deque
 from contextlib import suppress
 from threading import Lock, Thread, Timer
@@ -34,8 +33,8 @@ from . import protocol
 from .exception_transport import pack_error
 from .safe_text import describe_error, type_name
 from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
+from .surroundings import enter
 from .worker_exit import exit_now
-from .worker_options import python_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -177,7 +176,7 @@ class Worker:
         Exits at once, without returning, after an error and in a process that a task has forked.
         """
         try:
-            self._send(protocol.frame(protocol.READY, python_version().encode()))
+            self._send(protocol.frame(protocol.READY, protocol.python_version().encode()))
             while True:
                 self._handle(*self._receive())
                 self._run_calls()
@@ -321,7 +320,7 @@ class Worker:
         """Set import path, folder, arguments and environment to those of the calling process; tasks may change them."""
         sys.path[:] = self._surroundings["path"]
         try:
-            _enter(self._surroundings)
+            enter(self._surroundings)
         except OSError as error:  # no task may run in another folder
             text = describe_error(error).encode(errors="backslashreplace")
             self._send(protocol.frame(protocol.CHDIR_FAILED, text))
@@ -337,7 +336,7 @@ class Worker:
         depth = os.fsencode(protocol.DEPTH_VARIABLE)
         environment = {**surroundings["at_start"]["environment"], depth: surroundings["environment"][depth]}
         with suppress(OSError):  # the folder was removed
-            _enter({**surroundings["at_start"], "environment": environment})
+            enter({**surroundings["at_start"], "environment": environment})
         timer = Timer(protocol.SCRIPT_SLOW_AFTER, self._send_or_queue, [protocol.frame(protocol.SCRIPT_SLOW)])
         timer.daemon = True
         with suppress(RuntimeError):  # the system cannot start more threads
@@ -528,21 +527,6 @@ class Worker:
             _close_all(descriptors)
         self._shared.clear()
         self._calls.clear()
-
-
-def _enter(surroundings: dict[str, Any]) -> None:
-    """Set arguments, environment and folder of this process."""
-    sys.argv[:] = surroundings["argv"]
-    environment = surroundings["environment"]
-    if protocol.environment() != environment:
-        zone = os.environb.get(b"TZ")
-        for name in protocol.environment().keys() - environment.keys():
-            del os.environb[name]
-        os.environb.update(environment)
-        if os.environb.get(b"TZ") != zone:
-            time.tzset()
-    if surroundings["cwd"] not in (None, protocol.current_folder()):
-        os.chdir(surroundings["cwd"])
 
 
 @contextlib.contextmanager

@@ -15,8 +15,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from flowkit_core import ExecutorError
-
-from . import protocol
+from flowkit_exec.process import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError
 from flowkit_core._text import short_repr
-
-from . import protocol
+from flowkit_exec.process import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +99,7 @@ class WorkerOptions:
             ExecutorError: it is not the version that this process runs.
         """
         path = self.executable()
-        own = python_version()
+        own = protocol.python_version()
         if version != own:
             raise ExecutorError(
                 f"{path!r} is Python {version}, and this process is Python {own}: functions and values cannot be "
@@ -128,8 +127,8 @@ class WorkerOptions:
         Raises:
             ExecutorError: it cannot be transferred.
         """
-        from .functions.function_references import by_value, find_cloudpickle, reference_to
-        from .safe_text import describe_error, is_interrupt
+        from flowkit_exec.process.functions.function_references import by_value, find_cloudpickle, reference_to
+        from flowkit_exec.process.safe_text import describe_error, is_interrupt
 
         if self.initializer is None:
             return None
@@ -156,11 +155,6 @@ class WorkerOptions:
     def forked_initializer(self) -> Callable[[], object] | None:
         """Return the initializer for workers that are forks of this process; None without one."""
         return partial(self.initializer, *self.initargs) if self.initializer is not None else None
-
-
-def python_version() -> str:
-    """Return the version of Python that this process runs, as far as it matters: ``"3.11"``."""
-    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def refuse_in_place_of_a_worker() -> None:

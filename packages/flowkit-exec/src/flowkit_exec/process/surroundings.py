@@ -1,0 +1,90 @@
+"""The surroundings of the calling process that tasks may depend on: current folder, import path, environment.
+
+The calling process takes them for each run, and sends them in the frame RUN; a worker sets its own accordingly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from flowkit_core import _initial_environment
+
+from . import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from flowkit_core import Run
+
+
+def nesting_depth() -> int:
+    """Return how many process workers this process is nested in."""
+    found = os.environ.get(protocol.DEPTH_VARIABLE, "")
+    return int(found) if found.isdecimal() else 0
+
+
+def import_path() -> list[str]:
+    """Return the text entries of ``sys.path``: other objects can be used in this process only."""
+    entries: list[Any] = list(sys.path)
+    return [entry for entry in entries if isinstance(entry, str)]
+
+
+def surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
+    """Return what a worker must know of this process and the run, for the frame RUN.
+
+    Args:
+        run: the run.
+        env: environment variables that workers have in addition to those of this process.
+    """
+    from .functions.main_module import run_line  # here and not above: workers do not need it
+
+    depth = {os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)}
+    at_start = _initial_environment.captured
+    log_levels = {}
+    if "logging" in sys.modules:
+        from .log_forwarding import configured_levels
+
+        log_levels = configured_levels()
+    return {
+        "reports_starts": run.has_task_observers,
+        "cwd": _current_folder(),
+        "path": import_path(),
+        "environment": {**_environment(), **env, **depth},
+        "argv": list(sys.argv),
+        "at_start": {**at_start, "environment": {**at_start["environment"], **env}},
+        "run_line": run_line(),
+        "log_levels": log_levels,
+        "fail_fast": run.fail_fast,
+    }
+
+
+def enter(surroundings: dict[str, Any]) -> None:
+    """In a worker: set the arguments, environment and current folder of this process."""
+    sys.argv[:] = surroundings["argv"]
+    environment = surroundings["environment"]
+    if _environment() != environment:
+        zone = os.environb.get(b"TZ")
+        for name in _environment().keys() - environment.keys():
+            del os.environb[name]
+        os.environb.update(environment)
+        if os.environb.get(b"TZ") != zone:
+            time.tzset()
+    if surroundings["cwd"] not in (None, _current_folder()):
+        os.chdir(surroundings["cwd"])
+
+
+def _current_folder() -> str | None:
+    """Return the current folder; None if it was removed."""
+    with protocol.suppress(OSError):
+        return os.getcwd()
+    return None
+
+
+def _environment() -> Mapping[bytes, bytes]:
+    """Return the environment variables as CPython stores them: copying ``os.environ`` takes fifty times as long."""
+    stored: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
+    return stored

@@ -1,0 +1,94 @@
+"""Starts the process of a worker: a new interpreter (`spawn`), or a fork of this process (`fork`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from flowkit_exec.process import protocol
+from flowkit_exec.process.functions.main_module import describe_main
+from flowkit_exec.process.surroundings import import_path, nesting_depth
+
+from .channel import close_inherited_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .channel import WorkerChannel
+    from .resources import WorkerResources
+
+
+def spawn(channel: WorkerChannel, resources: WorkerResources, executable: str, env: Mapping[bytes, bytes]) -> int:
+    """Start a new interpreter that runs a worker; return the id of the process.
+
+    Args:
+        channel: the connections.
+        resources: receives the id of the process as soon as it is started.
+        executable: path of the interpreter.
+        env: environment variables, in addition to those of this process.
+    """
+    socket, outcomes, lifeline = channel.worker_ends
+    code = (
+        f"import os, sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
+        f"del os.environ[{protocol.START_VARIABLE!r}]; "
+        f"from flowkit_exec.process.worker import main; "
+        f"main({socket}, {outcomes}, {channel.tickets}, {lifeline}, {describe_main()!r})"
+    )
+    command = [executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    command += map(ascii, import_path())  # an argument for each entry: the length of one argument is limited
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(socket, outcomes, channel.tickets, lifeline),
+        env={
+            **os.environb,
+            **env,
+            os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1),
+            os.fsencode(protocol.START_VARIABLE): b"%d" % outcomes,
+        },
+        process_group=0,
+    )
+    resources.pid = process.pid
+    process.returncode = 0  # reaped by `ChildProcess`, not by subprocess
+    return process.pid
+
+
+def fork(
+    channel: WorkerChannel, resources: WorkerResources, functions: Mapping[int, Callable[..., Any]], signals: set[int]
+) -> int:
+    """Fork this process; return the id of the fork in this process, and serve in the fork.
+
+    Args:
+        channel: the connections.
+        resources: receives the id of the process as soon as it is started.
+        functions: function number -> function.
+        signals: the signals that are blocked in the worker; in this process, all are blocked meanwhile.
+    """
+    socket, outcomes, lifeline = channel.worker_ends
+    pid = resources.pid = os.fork()
+    if pid:
+        with protocol.suppress(OSError):  # both processes do it, so that it is done when either continues
+            os.setpgid(pid, pid)
+        return pid
+    try:
+        os.setpgid(0, 0)
+        os.environ[protocol.DEPTH_VARIABLE] = str(nesting_depth() + 1)
+        tickets = os.dup(channel.tickets)
+        for descriptor in channel.worker_ends:
+            resources.descriptors.remove(descriptor)
+        close_inherited_channels()
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)  # tasks must not read the terminal: stdin is /dev/null, as in a spawned worker
+        from flowkit_exec.process.worker import Worker, set_up_process
+        from flowkit_exec.process.worker_exit import end_fork, forget_inherited
+
+        set_up_process()
+        forget_inherited()
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        Worker(socket, outcomes, tickets, lifeline, dict(functions)).serve()
+        end_fork()
+    finally:
+        os._exit(1)
