@@ -208,6 +208,21 @@ def store(path: Path, when: datetime) -> None:
     assert_type(state.has("rows"), bool)
     assert_type(state.delete("rows"), bool)
     assert_type(state.get_all(), dict[str, Any])
+    assert_type(state.add("rows", 1, ttl=60, metadata={}), bool)
+    assert_type(state.incr("count", 2, default=1, ttl=60), int)
+    assert_type(state.decr("count"), int)
+    assert_type(state.touch("rows", 60), bool)
+    assert_type(state.expire(), int)
+    assert_type(state.pop("rows", None), Any)
+    assert_type(len(state), int)
+    assert_type("rows" in state, bool)
+    keys = list(state)
+    assert_type(keys, list[str])
+    state["rows"] = state["rows"]
+    del state["rows"]
+    StateManager(max_entries=10, max_bytes=1000)
+    StateManager(max_entries="10")  # type: ignore[arg-type]
+    state.incr("count", 1.5)  # type: ignore[arg-type]
     StateManager(default_ttl="soon")  # type: ignore[arg-type]
     state.set(1, "rows")  # type: ignore[arg-type]
 

@@ -104,7 +104,7 @@ def test_invalid_options_are_refused():
         TaskCache(ttl=-1)
     with pytest.raises(UnsupportedValueError, match="version is of type object"):
         TaskCache(version=object())
-    assert repr(TaskCache(ttl=5)) == "TaskCache(StateManager(default_ttl=None), ttl=5)"
+    assert repr(TaskCache(ttl=5)) == "TaskCache(StateManager(default_ttl=None, max_bytes=268435456), ttl=5)"
 
 
 def ask(connection, query, limit=10):

@@ -210,3 +210,41 @@ def test_locked_file_raises_state_locked_error_after_timeout(path):
             assert isinstance(failed[0], TimeoutError)
         state.set("b", 2)
         assert holder.get_all() == {"a": 1, "b": 2}
+
+
+ATOMIC = """
+import sys
+from flowkit_state import StateManager
+path, name = sys.argv[1:]
+state = StateManager(path)
+print("ready", flush=True)
+sys.stdin.readline()
+added = sum(state.add(f"job {number}", name) for number in range(20))
+popped = sum(state.pop(f"token {number}") is not None for number in range(20))
+for _ in range(20):
+    state.incr("count", 2)
+    state.decr("count")
+    state.touch("count", 1000)
+print(added, popped, flush=True)
+"""
+
+
+def test_atomic_methods_of_processes_lose_no_changes(path):
+    with StateManager(path) as state:
+        for number in range(20):
+            state.set(f"token {number}", number)
+    processes = [start(ATOMIC, path, name) for name in ("one", "two", "three")]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    counts = []
+    for process in processes:
+        out, _ = process.communicate()
+        assert process.returncode == 0
+        counts.append([int(part) for part in out.split()])
+    assert [sum(column) for column in zip(*counts, strict=True)] == [20, 20]
+    with StateManager(path) as state:
+        assert state.get("count") == 60
+        assert len(state) == 21

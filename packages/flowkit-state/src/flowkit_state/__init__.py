@@ -16,6 +16,7 @@ from flowkit_state.cache import TaskCache
 from flowkit_state.errors import (
     CacheKeyError,
     DamagedStateWarning,
+    MissingKeyError,
     RestoreError,
     ResumeError,
     RunInUseError,
@@ -29,6 +30,7 @@ from flowkit_state.errors import (
     UnknownRunError,
     UnsupportedValueError,
     UntrustedPickleError,
+    ValueTooLargeError,
 )
 from flowkit_state.manager import StateManager
 from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
@@ -49,6 +51,7 @@ else:
 __all__ = [
     "CacheKeyError",
     "DamagedStateWarning",
+    "MissingKeyError",
     "Reclaimed",
     "RestoreError",
     "ResumeError",
@@ -68,4 +71,5 @@ __all__ = [
     "UnknownRunError",
     "UnsupportedValueError",
     "UntrustedPickleError",
+    "ValueTooLargeError",
 ]

@@ -37,6 +37,22 @@ def number_of_runs(option: str, value: Any) -> int | None:
     return value
 
 
+def maximum(option: str, value: Any) -> int | None:
+    """Return a maximum of 1 or more, or `None` for no limit."""
+    if value is not None and type(value) is not int:
+        raise StateOptionTypeError(option, value, "an int, or None for no limit")
+    if value is not None and value < 1:
+        raise StateOptionError(option, value, "1 or more, or None for no limit")
+    return value
+
+
+def integer(option: str, value: Any) -> int:
+    """Return an `int` that is no `bool`."""
+    if type(value) is not int:
+        raise StateOptionTypeError(option, value, "an int")
+    return value
+
+
 def text(option: str, value: Any) -> str:
     """Return a `str`. Subclasses are refused because they would be restored as plain `str`."""
     if type(value) is not str:

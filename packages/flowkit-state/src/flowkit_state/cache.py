@@ -38,6 +38,9 @@ if TYPE_CHECKING:
             """Delete every result of the function. Returns how many there were."""
 
 
+MEMORY_LIMIT = 1 << 28
+"""Bytes of results that a cache in memory keeps; the core has the same limit for tasks without a state."""
+
 _NOT_PLAIN = 0x20 | 0x80 | 0x200  # code flags of generators, coroutines and asynchronous generators
 
 
@@ -46,7 +49,8 @@ class TaskCache(ResultCache):
 
     Args:
         state: where the results are stored: a `StateManager`, the path of a state file (`.json`, `.db`), or `None` for
-            memory.
+            memory: then the results that were used least recently are removed when all take more than 256 MiB.
+            `StateManager(max_bytes=...)` sets another limit.
         ttl: time to live of a result in seconds. `None`: the `default_ttl` of the state; infinity: results do not
             expire.
         key: a function of the same arguments, in the same order, that returns what identifies the result; for arguments
@@ -106,7 +110,8 @@ class TaskCache(ResultCache):
             allowed = "a StateManager, a path, or None (and the decorator is written with parentheses: @TaskCache())"
             raise StateOptionTypeError("state", given, allowed)
         encode(version, root="version")
-        self._manager = state if isinstance(state, StateManager) else StateManager(state)
+        limit = MEMORY_LIMIT if state is None else None
+        self._manager = state if isinstance(state, StateManager) else StateManager(state, max_bytes=limit)
         super().__init__(self._manager, owns_state=state is not None, ttl=ttl, key=key, version=version)
         self._flights = SingleFlight()
         self._prefixes: set[str] = set()

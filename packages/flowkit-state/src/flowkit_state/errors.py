@@ -136,6 +136,60 @@ class UnsupportedValueError(StateError, TypeError):
         return f"cannot store {subject}: {self.path} is of type {self.type_name}, {self.reason}. {self.hint}"
 
 
+class ValueTooLargeError(StateError, ValueError):
+    """A value alone is larger than the `max_bytes` of its `StateManager`. Nothing was stored.
+
+    Attributes: `key`, `size` (of the key, the value and its metadata as they would be stored, in bytes), `limit` (the
+    maximum, in bytes).
+
+    >>> from flowkit_state import StateManager, ValueTooLargeError
+    >>> try:
+    ...     StateManager(max_bytes=1000).set("page", "x" * 2000)
+    ... except ValueTooLargeError as error:
+    ...     print(error.key, error.size, error.limit)
+    page 2006 1000
+    """
+
+    def __init__(self, key: str, size: int, limit: int) -> None:
+        """Create the error from its attributes."""
+        super().__init__(key, size, limit)
+        self.key, self.size, self.limit = key, size, limit
+
+    def _message(self) -> str:
+        return (
+            f"cannot store the value of key {short_repr(self.key)}: it takes {self.size:,} bytes, and the StateManager "
+            f"stores at most {self.limit:,} in all; increase max_bytes, or store the value in a file of its own, and "
+            "its path here."
+        )
+
+
+class MissingKeyError(StateError, KeyError):
+    """`state[key]` or `del state[key]`, and there is no entry under this key, or it has expired.
+
+    Attributes: `key`, `location` (the path of the file, or `None` for a store in memory).
+
+    >>> from flowkit_state import MissingKeyError, StateManager
+    >>> try:
+    ...     StateManager()["page"]
+    ... except MissingKeyError as error:
+    ...     print(error)
+    there is no value under the key 'page' in memory, or it has expired; get('page') returns a default instead.
+    """
+
+    def __init__(self, key: str, location: str | None) -> None:
+        """Create the error from its attributes."""
+        super().__init__(key, location)
+        self.key, self.location = key, location
+
+    def _message(self) -> str:
+        location = "in memory" if self.location is None else f"in {self.location}"
+        key = short_repr(self.key)
+        return (
+            f"there is no value under the key {key} {location}, or it has expired; get({key}) returns a default "
+            "instead."
+        )
+
+
 class RestoreError(StateError, ValueError):
     """A stored value cannot be restored: its class is not imported or has changed, or the entry is damaged.
 

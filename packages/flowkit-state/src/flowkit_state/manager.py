@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from flowkit_state._validation import SQLITE_SUFFIXES, number_of_runs, seconds, state_path, text
+from flowkit_state._validation import SQLITE_SUFFIXES, maximum, number_of_runs, seconds, state_path, text
 from flowkit_state.errors import StateFileError, StateOptionError, StateOptionTypeError, short_repr
 from flowkit_state.key_value_store import KeyValueStore
 from flowkit_state.storage.base import CACHE_PREFIX
+from flowkit_state.storage.limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class StateManager(KeyValueStore):
             what pickle does; loading a pickle can run any code, so a pickle that another user could have written is
             refused. One or several objects with `name`, `type`, `dump(value)` and `load(data)` support types in
             addition to those of `"json"`.
+        max_entries: maximum number of entries, 1 or more; `None`: no limit.
+        max_bytes: maximum size of all entries in bytes, 1 or more: their keys, and their values and metadata as they
+            are stored; `None`: no limit. An entry that is too large alone is refused. If a new entry exceeds a limit,
+            expired entries are removed, then those in memory that were used least recently (read or stored), and
+            those in a file that were stored or touched least recently.
         lock_timeout: seconds to wait for another thread or process that is writing the file.
         clock: returns the time in seconds since the epoch; for tests.
 
@@ -61,6 +67,8 @@ class StateManager(KeyValueStore):
         default_ttl: float | None = None,
         *,
         serializer: SerializerOption = "json",
+        max_entries: int | None = None,
+        max_bytes: int | None = None,
         lock_timeout: float = 30.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,6 +76,7 @@ class StateManager(KeyValueStore):
 
         timeout = seconds("lock_timeout", lock_timeout)
         ttl = seconds("default_ttl", default_ttl)
+        self._limits = Limits(maximum("max_entries", max_entries), maximum("max_bytes", max_bytes))
         path, suffix = (None, "") if storage_path is None else state_path(storage_path)
         self._lock_timeout = 1e6 if timeout is None else min(timeout, 1e6)  # SQLite counts milliseconds in 32 bits
         self._database: Database | None = None
@@ -78,15 +87,15 @@ class StateManager(KeyValueStore):
         if path is None:
             from flowkit_state.storage.memory import MemoryStore
 
-            return MemoryStore()
+            return MemoryStore(self._limits)
         if suffix in SQLITE_SUFFIXES:
             from flowkit_state.storage.sqlite import SQLiteStore
 
-            self._database = store = SQLiteStore(path, self._lock_timeout)
+            self._database = store = SQLiteStore(path, self._lock_timeout, self._limits)
             return store
         from flowkit_state.storage.json_file import JSONStore
 
-        return JSONStore(path, self._lock_timeout)
+        return JSONStore(path, self._lock_timeout, self._limits)
 
     def runs(self, pipeline: str | None = None, limit: int | None = None) -> list[RunRecord]:
         """Return the records of runs, newest first.
@@ -244,7 +253,14 @@ class StateManager(KeyValueStore):
         return cache
 
     def close(self) -> None:
-        """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`."""
+        """Release the file. Closing twice is fine; any other use after this raises `StateClosedError`.
+
+        The end of a `with` block over the manager does the same.
+
+            >>> state = StateManager()
+            >>> state.close()
+            >>> state.close()
+        """
         if not self._closed:
             super().close()
             if self._database is not None:
@@ -272,6 +288,8 @@ class StateManager(KeyValueStore):
         choice = self._serialization.choice
         serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={short_repr(choice)}"
         serializer = "" if choice == "json" else serializer
+        for name, limit in (("max_entries", self._limits.max_entries), ("max_bytes", self._limits.max_bytes)):
+            serializer += "" if limit is None else f", {name}={limit}"
         closed = " (closed)" if self._closed else ""
         return f"StateManager({location}default_ttl={self._default_ttl}{serializer}){closed}"
 
@@ -284,6 +302,8 @@ class StateManager(KeyValueStore):
             "storage_path": self._path,
             "default_ttl": self._default_ttl,
             "serializer": self._serialization.choice,
+            "max_entries": self._limits.max_entries,
+            "max_bytes": self._limits.max_bytes,
             "lock_timeout": self._lock_timeout,
             "clock": self._clock,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError, short_repr
-from flowkit_state.storage.base import CACHE_PREFIX
+from flowkit_state.storage.base import CACHE_PREFIX, DIGEST_KEY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 _LAST = f"{CACHE_PREFIX}.last"  # prefix of the entries that describe the last result of a function, expired or not
 _KEY_RESULT = "the result of key()"
-_DIGEST_KEY = "flowkit.digest key"  # does not begin with CACHE_PREFIX: gc() keeps it
 _FORMAT_REPORTED = ("", "format")
 _logged_by_path: dict[str, set[tuple[str, str]]] = {}  # path of a state -> functions and subjects that were logged
 
@@ -234,13 +233,13 @@ class ResultCache:
         """Return the key for digests of environment variables, which is made when it is first needed."""
         if self._secret is None:
             state = self.state
-            secret = state.get(_DIGEST_KEY)
+            secret = state.get(DIGEST_KEY)
             if secret is None:
                 from secrets import token_bytes
 
                 with state.batch():
-                    secret = state.get(_DIGEST_KEY) or token_bytes(32)
-                    state.set(_DIGEST_KEY, secret, ttl=float("inf"))
+                    secret = state.get(DIGEST_KEY) or token_bytes(32)
+                    state.set(DIGEST_KEY, secret, ttl=float("inf"))
             self._secret = secret
         return self._secret
 

@@ -76,6 +76,7 @@ from flowkit_log import (
 from flowkit_state import (
     CacheKeyError,
     DamagedStateWarning,
+    MissingKeyError,
     Reclaimed,
     RestoreError,
     ResumeError,
@@ -95,6 +96,7 @@ from flowkit_state import (
     UnknownRunError,
     UnsupportedValueError,
     UntrustedPickleError,
+    ValueTooLargeError,
 )
 
 TYPE_CHECKING = False
@@ -147,6 +149,7 @@ __all__ = [
     "JsonFormatter",
     "LogLevel",
     "MissingDistributionError",
+    "MissingKeyError",
     "MissingResultError",
     "Node",
     "Observer",
@@ -194,6 +197,7 @@ __all__ = [
     "UnknownRunError",
     "UnsupportedValueError",
     "UntrustedPickleError",
+    "ValueTooLargeError",
     "WiringError",
     "WorkerDiedError",
     "configure_logging",

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .persistence import Cache, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
 
 
+_MEMORY_CACHE_LIMIT = 1 << 28  # bytes; the results that were used least recently are removed first
+
+
 class RunRecorder:
     """The record of one run, and the caches of its tasks.
 
@@ -235,7 +238,7 @@ def state_manager(wanted: str) -> Callable[..., Any]:
 def _memory_cache() -> Cache | None:
     """Return the cache in memory for runs without ``state``; None if flowkit-state is not installed."""
     try:
-        shared: Cache = state_manager("@task(cache=True)")().cache()
+        shared: Cache = state_manager("@task(cache=True)")(max_bytes=_MEMORY_CACHE_LIMIT).cache()
     except MissingDistributionError as error:
         warn(f"results of @task(cache=True) are not reused: {error}")
         return None

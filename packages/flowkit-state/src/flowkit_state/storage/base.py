@@ -33,8 +33,18 @@ if TYPE_CHECKING:
         def items(self) -> list[tuple[str, Entry]]:
             """Return all keys and entries, in the order in which they were first stored."""
 
+        def headers(self) -> list[tuple[str, Entry]]:
+            """Return the same as `items`, perhaps with entries without payload and metadata."""
+
         def put(self, key: str, entry: Entry) -> None:
-            """Store an entry, replacing any other under the same key."""
+            """Store an entry, replacing any other under the same key.
+
+            Raises:
+                ValueTooLargeError: the entry alone is larger than the limit of the store.
+            """
+
+        def touch(self, key: str, stored: float, expires: float | None) -> None:
+            """Change the times of an entry, if there is one."""
 
         def remove(self, key: str) -> bool:
             """Remove an entry. Returns whether there was one."""
@@ -107,6 +117,9 @@ if TYPE_CHECKING:
 
 CACHE_PREFIX = "flowkit.cache"
 """What the keys of cached results begin with."""
+
+DIGEST_KEY = "flowkit.digest key"
+"""The key of an entry that `gc` and limits keep: the keys of cached results are made with it."""
 
 
 class Entry:

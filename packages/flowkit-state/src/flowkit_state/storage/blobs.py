@@ -75,6 +75,13 @@ class BlobStore:
                 except FileNotFoundError:
                     continue  # a temporary file that was just renamed
 
+    def size(self, name: str) -> int:
+        """Return the size in bytes of a file, 0 if there is none."""
+        try:
+            return syscalls.stat(self._path(name)).st_size
+        except (OSError, RestoreError):
+            return 0
+
     def remove(self, name: str) -> None:
         """Delete a file."""
         try:

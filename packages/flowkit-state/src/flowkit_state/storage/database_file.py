@@ -11,6 +11,10 @@ from flowkit_state.errors import StateFileError, StateVersionError
 from flowkit_state.storage import atomic_files, syscalls
 from flowkit_state.storage.schema import APPLICATION_ID, MIGRATIONS, VERSION
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from flowkit_state.storage.totals import Totals
+
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again.",
@@ -34,6 +38,7 @@ class Connection:
         depth: number of open batches.
         file_id: device and inode of the file.
         pid: the process that opened it.
+        totals: number and size of the entries; `None` until a store with limits needs them.
     """
 
     _getpid = staticmethod(os.getpid)  # when Python exits, the globals are gone before the last connections
@@ -43,6 +48,7 @@ class Connection:
         self.depth = 0
         self.file_id: tuple[int, int] | None = None
         self.pid = self._getpid()
+        self.totals: Totals | None = None
 
     def rollback(self) -> bool:
         """Roll back the open transaction. Returns False if only closing the connection could do that."""

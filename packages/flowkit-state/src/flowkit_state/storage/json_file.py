@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import os
     from typing import Any
 
+    from flowkit_state.storage.limits import Limits
+
 _FORMAT = "flowkit-state"
 _VERSION = 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors write one
@@ -30,8 +32,10 @@ _NO_FILE = (0, 0, 0, 0)
 class JSONStore(MemoryStore):
     """A `Store` in the file `path`, an absolute path. The file is created by the first change."""
 
-    def __init__(self, path: str, lock_timeout: float) -> None:
-        super().__init__()
+    _reading_is_use = False  # else each read would replace the file
+
+    def __init__(self, path: str, lock_timeout: float, limits: Limits | None = None) -> None:
+        super().__init__(limits)
         self._path = path
         self._file_lock = atomic_files.FileLock(path, lock_timeout)
         self._signature: atomic_files.Signature | None = None  # of the version in memory; None: unknown
@@ -60,19 +64,20 @@ class JSONStore(MemoryStore):
             self._signature = None
             data, status = atomic_files.read_file(self._path)
         except FileNotFoundError:
-            self._entries, self._signature, self._status = {}, _NO_FILE, None
+            self._set_entries({})
+            self._signature, self._status = _NO_FILE, None
             return True
         except OSError as error:
             raise atomic_files.failure(self._path, "read it", error) from error
         try:
-            self._entries = _parse(self._path, data)
+            self._set_entries(_parse(self._path, data))
         except RecursionError:  # values of earlier versions; encode() refuses them now
             reason = "it is nested more deeply than the json module of this Python supports; use another file."
             raise StateFileError(self._path, f"cannot read it: {reason}") from None
         except ValueError as error:
             if not locked:
                 return False
-            self._entries = {}
+            self._set_entries({})
             atomic_files.rename_damaged(self._path, "it is empty" if not data else str(error))
             self._signature, self._status = _NO_FILE, None
         else:
@@ -138,6 +143,10 @@ class JSONStore(MemoryStore):
     def put(self, key: str, entry: Entry) -> None:
         with Batch(self):
             super().put(key, entry)
+
+    def touch(self, key: str, stored: float, expires: float | None) -> None:
+        with Batch(self):
+            super().touch(key, stored, expires)
 
     def remove(self, key: str) -> bool:
         with Batch(self):

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+from heapq import heapify, heappop, heappush
+
+from flowkit_state.storage.base import DIGEST_KEY, Entry
+from flowkit_state.storage.limits import Limits, Usage, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowkit_state.storage.base import Entry
+_STALE_EXPIRIES = 100
 
 
 class MemoryStore:
-    """A `Store` in the memory of this process, and the base class of `JSONStore`."""
+    """A `Store` in the memory of this process, and the base class of `JSONStore`.
 
-    def __init__(self) -> None:
+    Each change removes the entries that have expired. A store with limits removes the entries that were used least
+    recently.
+    """
+
+    _reading_is_use = True
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or None
         self._entries: dict[str, Entry] = {}
-        self._snapshot: dict[str, Entry] = {}  # the entries before the batch that is open
+        self._usage: Usage | None = None  # computed when it is first needed
+        self._expiries: list[tuple[float, str]] | None = None  # a heap; likewise. It may have outdated items.
+        self._snapshot: tuple[dict[str, Entry], Usage | None] = {}, None  # before the batch that is open
         self._depth = 0
         self._changed = False
         self._new_lock()
@@ -31,9 +44,18 @@ class MemoryStore:
         """Acquire the lock. In a forked child, replace it first: the thread that may hold it does not exist there."""
         if self._pid != os.getpid():
             if self._depth:
-                self._entries, self._depth = self._snapshot, 0
+                self._restore_snapshot()
+                self._depth = 0
             self._new_lock()
         self._lock.acquire()
+
+    def _restore_snapshot(self) -> None:
+        self._entries, self._usage = self._snapshot
+        self._snapshot, self._expiries = ({}, None), None
+
+    def _set_entries(self, entries: dict[str, Entry]) -> None:
+        """Replace all entries."""
+        self._entries, self._usage, self._expiries = entries, None, None
 
     def _refresh(self) -> None:
         """Read the changes of other processes: none, for a store in memory."""
@@ -42,6 +64,8 @@ class MemoryStore:
         self._acquire()
         try:
             self._refresh()
+            if self._usage is not None and self._reading_is_use:
+                self._usage.use(key)
             return self._entries.get(key)
         finally:
             self._lock.release()
@@ -54,28 +78,80 @@ class MemoryStore:
         finally:
             self._lock.release()
 
+    headers = items
+
     def put(self, key: str, entry: Entry) -> None:
         self._acquire()
         try:
-            self._entries[key] = entry
+            if self._limits is None:
+                self._entries[key] = entry
+            else:
+                self._put_within_limits(key, entry, self._limits)
             self._changed = True
+            self._remove_expired(key, entry)
+        finally:
+            self._lock.release()
+
+    def _put_within_limits(self, key: str, entry: Entry, limits: Limits) -> None:
+        if self._usage is None:
+            self._usage = Usage(self._entries)
+        size = size_of(key, entry)
+        limits.check(key, size)
+        self._entries[key] = entry
+        self._usage.put(key, size)
+        if surplus := self._usage.surplus(limits, (key, DIGEST_KEY)):
+            if self._remove_if(lambda _, other: other.expired(entry.stored)):
+                surplus = self._usage.surplus(limits, (key, DIGEST_KEY))
+            for each in surplus:
+                self._discard(each)
+
+    def _remove_expired(self, key: str, entry: Entry) -> None:
+        """Remove the entries that have expired when `entry` is stored under `key`."""
+        if self._expiries is None or len(self._expiries) > 2 * len(self._entries) + _STALE_EXPIRIES:
+            found = self._entries.items()
+            self._expiries = [(each.expires, name) for name, each in found if each.expires is not None]
+            heapify(self._expiries)
+        elif entry.expires is not None:
+            heappush(self._expiries, (entry.expires, key))
+        while self._expiries and self._expiries[0][0] <= entry.stored:
+            _, name = heappop(self._expiries)
+            other = self._entries.get(name)
+            if other is not None and other.expired(entry.stored):
+                self._discard(name)
+
+    def touch(self, key: str, stored: float, expires: float | None) -> None:
+        self._acquire()
+        try:
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries[key] = Entry(entry.payload, stored, expires, entry.metadata, entry.blob)
+                self._changed = True
+                if self._usage is not None:
+                    self._usage.use(key)
+                if self._expiries is not None and expires is not None:
+                    heappush(self._expiries, (expires, key))
         finally:
             self._lock.release()
 
     def remove(self, key: str) -> bool:
         self._acquire()
         try:
-            removed = self._entries.pop(key, None) is not None
-            self._changed |= removed
-            return removed
+            return self._discard(key)
         finally:
             self._lock.release()
+
+    def _discard(self, key: str) -> bool:
+        removed = self._entries.pop(key, None) is not None
+        if self._usage is not None:
+            self._usage.remove(key)
+        self._changed |= removed
+        return removed
 
     def clear(self) -> None:
         self._acquire()
         try:
             self._changed |= bool(self._entries)
-            self._entries.clear()
+            self._set_entries({})
         finally:
             self._lock.release()
 
@@ -90,8 +166,7 @@ class MemoryStore:
         try:
             keys = [key for key, entry in self._entries.items() if condition(key, entry)]
             for key in keys:
-                del self._entries[key]
-            self._changed |= bool(keys)
+                self._discard(key)
             return len(keys)
         finally:
             self._lock.release()
@@ -101,6 +176,7 @@ class MemoryStore:
         try:
             for key, entry in self._entries.items():
                 self._entries[key] = entry.with_lifetime_from(now)
+            self._expiries = None
             self._changed = True
         finally:
             self._lock.release()
@@ -108,8 +184,9 @@ class MemoryStore:
     def begin(self) -> None:
         self._acquire()
         if self._depth == 0:
-            self._snapshot = self._entries
+            self._snapshot = self._entries, self._usage
             self._entries = dict(self._entries)
+            self._usage = None if self._usage is None else self._usage.copy()
             self._changed = False
         self._depth += 1
 
@@ -122,7 +199,7 @@ class MemoryStore:
             return
         self._depth -= 1
         if self._depth == 0:
-            self._snapshot = {}
+            self._snapshot = {}, None
         self._lock.release()
 
     def rollback(self) -> None:
@@ -130,7 +207,7 @@ class MemoryStore:
             return
         self._depth -= 1
         if self._depth == 0:
-            self._entries, self._snapshot = self._snapshot, {}
+            self._restore_snapshot()
         self._lock.release()
 
     def abort(self) -> None:
@@ -145,5 +222,5 @@ class MemoryStore:
 
     def close(self) -> None:
         self._acquire()
-        self._entries = {}
+        self._set_entries({})
         self._lock.release()

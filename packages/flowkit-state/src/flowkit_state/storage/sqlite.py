@@ -12,8 +12,10 @@ from flowkit_state.storage import atomic_files, syscalls
 from flowkit_state.storage.base import CACHE_PREFIX, Batch, Entry
 from flowkit_state.storage.blobs import INLINE_LIMIT, BlobStore
 from flowkit_state.storage.database_file import Connection, DatabaseFile
+from flowkit_state.storage.limits import Limits, size_of
 from flowkit_state.storage.ownership import Claim, live_claim
 from flowkit_state.storage.schema import from_sql, to_sql
+from flowkit_state.storage.totals import Totals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ _PUT = (
 class SQLiteStore:
     """A `Store` and a `Database` in the file `path`, an absolute path. The file is created at once if it is missing."""
 
-    def __init__(self, path: str, lock_timeout: float) -> None:
+    def __init__(self, path: str, lock_timeout: float, limits: Limits | None = None) -> None:
         self._path = path
+        self._limits = limits or None
         self._file = DatabaseFile(path, lock_timeout)
         self._blobs = BlobStore(path)
         self._closed = False
@@ -75,7 +78,33 @@ class SQLiteStore:
         rows, _ = self.execute("read it", f"{_SELECT} ORDER BY rowid")
         return [(from_sql(row[0]), Entry(*row[1:])) for row in rows]
 
+    def headers(self) -> list[tuple[str, Entry]]:
+        rows, _ = self.execute("read it", "SELECT key, stored, expires FROM entries ORDER BY rowid")
+        return [(from_sql(key), Entry("", stored, expires, None)) for key, stored, expires in rows]
+
     def put(self, key: str, entry: Entry) -> None:
+        if self._limits is None:
+            self._put_entry(key, entry)
+            return
+        size = size_of(key, entry)
+        self._limits.check(key, size)
+        with Batch(self):
+            current = self._connection()
+            totals = current.totals = current.totals or Totals(self.execute, self._blobs)
+            totals.replace(key, size)
+            self._put_entry(key, entry)
+            totals.make_room(self._limits, key, entry.stored)
+
+    def _forget_totals(self) -> None:
+        totals: Totals | None = self._connection().totals
+        if totals is not None:
+            totals.forget()
+
+    def touch(self, key: str, stored: float, expires: float | None) -> None:
+        sql = "UPDATE entries SET stored = ?, expires = ? WHERE key = ?"
+        self.execute("write it", sql, (stored, expires, to_sql(key)))
+
+    def _put_entry(self, key: str, entry: Entry) -> None:
         if not key.startswith(_BLOB_KEY_PREFIX) or len(entry.payload) <= INLINE_LIMIT:
             self._put(key, entry, entry.payload, None)
             return
@@ -93,15 +122,19 @@ class SQLiteStore:
         self.execute("write it", _PUT, (to_sql(key), value, entry.stored, entry.expires, entry.metadata, blob))
 
     def remove(self, key: str) -> bool:
+        self._forget_totals()
         return self.execute("write it", "DELETE FROM entries WHERE key = ?", (to_sql(key),))[1] > 0
 
     def clear(self) -> None:
+        self._forget_totals()
         self.execute("write it", "DELETE FROM entries")
 
     def remove_expired(self, now: float) -> int:
+        self._forget_totals()
         return self.execute("write it", "DELETE FROM entries WHERE expires <= ?", (now,))[1]
 
     def remove_older(self, prefix: str, before: float) -> None:
+        self._forget_totals()
         sql = "DELETE FROM entries WHERE substr(key, 1, ?) = ? AND stored < ?"
         self.execute("write it", sql, (len(prefix), prefix, before))
 
@@ -182,9 +215,17 @@ class SQLiteStore:
                 self.rollback()
                 raise
         current.depth = max(current.depth - 1, 0)  # it is 0 in a forked child: the batch belongs to the parent
+        if current.depth == 0 and current.totals is not None and current.totals.unused:
+            try:
+                with Batch(self):
+                    current.totals.remove_unused()
+            except StateFileError:
+                pass  # the changes are stored; gc() deletes the files
 
     def rollback(self) -> None:
         current = self._connection()
+        if current.totals is not None:
+            current.totals = None
         if current.depth == 1 and not current.rollback():
             self._local.connection = None
         current.depth = max(current.depth - 1, 0)
@@ -193,6 +234,7 @@ class SQLiteStore:
         current: Connection | None = getattr(self._local, "connection", None)
         if current is not None and current.pid == os.getpid() and not self._closed:
             current.depth = 0
+            current.totals = None
             if not current.rollback():
                 self._local.connection = None
 
