@@ -1,4 +1,4 @@
-"""The modules of each distribution have no import cycle.
+"""The modules of each distribution have no import cycle, and neither have its sub-packages, each taken as a whole.
 
 An import counts if it is outside of functions; imports for type checkers count as well.
 """
@@ -73,11 +73,33 @@ def test_imports_of_statement(statement, expected):
     assert imports("a.c", statement, sources) == expected
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_distribution_has_no_import_cycle(distribution):
-    sources = modules(distribution)
-    graph = {name: imports(name, path.read_text("utf-8"), sources) for name, path in sources.items()}
+def package_of(name, sources):
+    """Return the sub-package below the top level that contains a module; the module itself if there is none."""
+    root, _, rest = name.partition(".")
+    package = f"{root}.{rest.partition('.')[0]}"
+    return package if rest and sources[package].name == "__init__.py" else name
+
+
+def check_acyclic(graph):
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(f"import cycle: {' -> '.join(reversed(error.args[1]))}", pytrace=False)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_distribution_has_no_import_cycle(distribution):
+    sources = modules(distribution)
+    graph = {name: imports(name, path.read_text("utf-8"), sources) for name, path in sources.items()}
+    check_acyclic(graph)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_sub_packages_have_no_import_cycle(distribution):
+    sources = modules(distribution)
+    graph = {}
+    for name, path in sources.items():
+        package = package_of(name, sources)
+        imported = {package_of(each, sources) for each in imports(name, path.read_text("utf-8"), sources)}
+        graph.setdefault(package, set()).update(imported - {package})
+    check_acyclic(graph)

@@ -36,7 +36,7 @@ from flowkit import (
     task,
 )
 from flowkit.testing import Fail, Simulation, Simulations, Verified, simulate, simulate_many, verify_resume
-from flowkit_core.runs.persistence import Cache, Store
+from flowkit_core.persistence import Cache, Store
 
 # A task has the types of its function, with every form of the decorator.
 

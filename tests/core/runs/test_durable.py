@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_core import DAG, MissingDistributionError, Task, TaskReused, TaskStarted, task
-from flowkit_core.runs.persistence import check_cache, idempotency_key
+from flowkit_core.runs.arguments import idempotency_key
 
 
 class Store:
@@ -293,7 +293,7 @@ def test_cached_task_is_not_run_again(ran):
     assert len(ran) == 3
 
 
-def test_check_cache_calls_check_of_cache():
+def test_cache_with_check_is_checked_when_task_is_created():
     """With function, name and ignored parameters; other caches and True have no check."""
     calls = []
 
@@ -303,10 +303,10 @@ def test_check_cache_calls_check_of_cache():
             raise ValueError(name)
 
     with pytest.raises(ValueError, match="lengths"):
-        check_cache(Checking({}), len, "lengths")
+        Task(len, name="lengths", cache=Checking({}))
     assert calls == [(len, "lengths", ("idempotency_key",))]
-    check_cache(Cache({}), len, "lengths")
-    check_cache(True, len, "lengths")
+    Task(len, name="lengths", cache=Cache({}))
+    Task(len, name="lengths", cache=True)
 
 
 def test_idempotency_key_is_stable_across_attempts(ran):

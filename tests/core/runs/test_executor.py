@@ -13,9 +13,9 @@ from flowkit_core import (
     RunStarted,
     Task,
     UnknownExecutorError,
-    executor_registry,
     register_executor,
 )
+from flowkit_core.executors import registry
 from flowkit_core.runs.worker import Worker
 
 
@@ -67,7 +67,7 @@ class Carrying(Backwards):
 @pytest.fixture
 def names(monkeypatch):
     """Leave the registered executors as they were."""
-    monkeypatch.setattr(executor_registry, "_factories", dict(executor_registry._factories))
+    monkeypatch.setattr(registry, "_factories", dict(registry._factories))
 
 
 def etl():

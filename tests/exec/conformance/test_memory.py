@@ -27,7 +27,7 @@ def is_of_a_run(thing):
     """Return whether an object was created by a run; tasks and their neighbors do not count."""
     if isinstance(thing, FrameType):
         return thing.f_globals["__name__"].startswith(("flowkit_core.", "flowkit_exec."))
-    modules = ("flowkit_exec.", "flowkit_core.runs.", "flowkit_core.results", "flowkit_core.executor")
+    modules = ("flowkit_exec.", "flowkit_core.runs.", "flowkit_core.results", "flowkit_core.executors.executor")
     return isinstance(thing, (w.Boom, ExceptionGroup)) or type(thing).__module__.startswith(modules)
 
 

@@ -10,7 +10,7 @@ from flowkit_core import (
     Graph,
     Pipeline,
 )
-from flowkit_core.pipelines.binding import bind_for_flow
+from flowkit_core.graphs.binding import bind_for_flow
 
 
 def test_diamond_passes_arguments_in_order_of_parameters(executor):

@@ -40,11 +40,11 @@ from .events import (
     TaskStarted,
     TaskSucceeded,
 )
-from .executor import Executor, SerialExecutor
-from .executor_registry import register_executor
+from .executors.executor import Executor, SerialExecutor
+from .executors.registry import register_executor
+from .graphs.graph import Graph
+from .graphs.node import Node
 from .pipelines.dag import DAG
-from .pipelines.graph import Graph
-from .pipelines.node import Node
 from .pipelines.pipeline import Pipeline
 from .pipelines.task import Task, task
 from .pipelines.wiring import Group

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ._text import short_repr
 from ._typing import TYPE_CHECKING
+from ._warnings import report
+from .coroutines import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError
 from .failures import add_note, describe_error
-from .pipelines.parameters import is_coroutine_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ._typing import Any
 
@@ -163,3 +164,15 @@ def _check_retry_on(task: str, rule: Any) -> Any:
         rule,
         f"an exception class, several, or a function of the exception, not {short_repr(type(rule))}",
     )
+
+
+def warn_of_iterator(name: str, arguments: Iterable[Any]) -> bool:
+    """Warn if an argument of a task with retries is an iterator, which one try consumes; return whether one is."""
+    for value in arguments:
+        if hasattr(type(value), "__next__"):
+            report(
+                f"task {name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
+                f"gets only the items that the first did not consume; pass a list instead"
+            )
+            return True
+    return False

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ._typing import Any
-    from .executor import Executor
+    from .executors.executor import Executor
+    from .persistence import Cache, RecordedTask, Resume, RunJournal, Store
     from .pipelines.pipeline import Pipeline
     from .results import Results
-    from .runs.persistence import Cache, RecordedTask, Resume, RunJournal, Store
 
 __all__ = [
     "Crash",

@@ -11,7 +11,7 @@ from functools import partial
 
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core._text import counted, escape_control_chars, short_repr
-from flowkit_core.pipelines.binding import bind_for_flow
+from flowkit_core.graphs.binding import bind_for_flow
 from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Never
 
-    from flowkit_core.pipelines.binding import Binding
+    from flowkit_core.graphs.binding import Binding
+    from flowkit_core.graphs.parameters import Parameters
     from flowkit_core.pipelines.edge_view import EdgeView
-    from flowkit_core.pipelines.parameters import Parameters
     from flowkit_core.pipelines.scopes import Scope
 
 

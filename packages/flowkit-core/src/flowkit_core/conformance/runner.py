@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from flowkit_core._typing import Any
-    from flowkit_core.executor import Executor
+    from flowkit_core.executors.executor import Executor
 
     from .checks.trial import Check
 

@@ -6,13 +6,11 @@ from functools import partial
 from types import FunctionType, MethodType
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core.coroutines import is_async_generator_function, is_generator_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
-
-from .parameters import is_async_generator_function, is_generator_function, wrapped_callables
+from flowkit_core.graphs.parameters import wrapped_callables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import CodeType
 
     from flowkit_core._typing import Any
@@ -67,18 +65,6 @@ def check_generator(name: str, func: Any, retries: int) -> None:
             "return a list instead"
         )
         raise TaskOptionError(name, "retries", retries, allowed)
-
-
-def warn_of_iterator(name: str, arguments: Iterable[Any]) -> bool:
-    """Warn if an argument of a task with retries is an iterator, which one try consumes; return whether one is."""
-    for value in arguments:
-        if hasattr(type(value), "__next__"):
-            report(
-                f"task {name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
-                f"gets only the items that the first did not consume; pass a list instead"
-            )
-            return True
-    return False
 
 
 def line_of(code: CodeType, lasti: int) -> int:

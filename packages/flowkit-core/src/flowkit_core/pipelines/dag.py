@@ -7,12 +7,12 @@ import sys
 from flowkit_core._stack_frames import module_name
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.graphs.gc_disabled import GCDisabled
+from flowkit_core.graphs.graph import Graph
 
 from . import discovery
 from .calls import CO_GENERATORS, is_constructor_of, scope_of, settle, user_frame
 from .edges import METHODS
-from .gc_disabled import GCDisabled
-from .graph import Graph
 from .options import PIPELINE_ALIASES, check_known
 from .pipeline import Pipeline
 from .scopes import Block

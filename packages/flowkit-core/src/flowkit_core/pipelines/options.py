@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from flowkit_core._text import closest, did_you_mean
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import is_coroutine_function, is_generator_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
-
-from .parameters import is_coroutine_function, is_generator_function
+from flowkit_core.graphs.parameters import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Literal, TypedDict
 
     from flowkit_core._typing import Any
-    from flowkit_core.runs.persistence import Cache
+    from flowkit_core.persistence import Cache
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
@@ -243,9 +243,9 @@ def check_cache(task: str, cache: Any, func: Callable[..., Any]) -> None:
     parts = ("over", "find", "keep")
     if isinstance(cache, type) or not all(callable(getattr(cache, part, None)) for part in parts):
         raise TaskOptionTypeError(task, "cache", cache, "True, a TaskCache such as TaskCache(ttl=3600), or None")
-    from flowkit_core.runs.persistence import check_cache as check_fit
-
-    check_fit(cache, func, task)
+    check_fit = getattr(cache, "check", None)
+    if callable(check_fit):
+        check_fit(func, task, ignore=(KEY,))
 
 
 def check_executor_name(task: str, executor: Any) -> None:

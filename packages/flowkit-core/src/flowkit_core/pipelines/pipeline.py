@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
+from flowkit_core._checks import check_seconds, check_switch, checked_workers
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError, ExecutorError
 from flowkit_core.events import RunFinished, RunStarted
-from flowkit_core.executor import checked_workers
-from flowkit_core.executor_registry import RunExecutors
+from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.failures import add_note
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any, Never
     from flowkit_core.events import Observer
-    from flowkit_core.executor import Executor
-    from flowkit_core.runs.persistence import Refresh, Resume, StateErrors, Store
+    from flowkit_core.executors.executor import Executor
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.persistence import Refresh, Resume, StateErrors, Store
     from flowkit_core.runs.recorder import RunRecorder
-
-    from .graph import Graph
 
 
 _LISTED = 3  # maximum number of task names in an example
@@ -176,10 +175,10 @@ class Pipeline:
         record_first_run()
         if unknown:
             check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
-        _check_switch("fail_fast", fail_fast)
-        _check_switch("raise_on_failure", raise_on_failure)
-        _check_seconds("grace", grace)
-        _check_seconds("resume_max_age", resume_max_age)
+        check_switch("fail_fast", fail_fast)
+        check_switch("raise_on_failure", raise_on_failure)
+        check_seconds("grace", grace)
+        check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         if params is not None and not hasattr(params, "keys"):
             raise BindingError(
@@ -316,20 +315,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {escape_control_chars(self.name)}>"
-
-
-def _check_switch(option: str, value: Any) -> None:
-    if type(value) is not bool:
-        raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be True or False")
-
-
-def _check_seconds(option: str, value: Any) -> None:
-    if value is None:
-        return
-    if type(value) not in (int, float):
-        raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be a number of seconds, or None")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, 0 or more, or None")
 
 
 def _random() -> float:

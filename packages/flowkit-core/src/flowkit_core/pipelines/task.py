@@ -9,13 +9,14 @@ from types import FunctionType, MethodType
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from flowkit_core._warnings import warn
+from flowkit_core.coroutines import CoroutineType, is_coroutine_function
 from flowkit_core.errors import TaskOptionTypeError
 from flowkit_core.failures import add_note
-from flowkit_core.retry import RetryPolicy, own_random
-from flowkit_core.runs.coroutines import CoroutineType
+from flowkit_core.graphs.parameters import wrapped_callables
+from flowkit_core.retry import RetryPolicy, own_random, warn_of_iterator
 
 from . import discovery, wiring
-from .callables import check_generator, is_method, line_of, natural_name, text_of, warn_of_iterator
+from .callables import check_generator, is_method, line_of, natural_name, text_of
 from .calls import CO_GENERATORS, CO_OPTIMIZED, Token, active_block, is_constructor_of, scope_of
 from .edges import METHODS, Origin, serials
 from .options import (
@@ -37,7 +38,6 @@ from .options import (
     check_trigger,
     given_options,
 )
-from .parameters import is_coroutine_function, wrapped_callables
 from .scopes import entered, modules
 from .wiring import Vertex
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from flowkit_core._typing import Any
-    from flowkit_core.runs.persistence import Cache
+    from flowkit_core.persistence import Cache
 
     from .edges import CallEdge
     from .options import RetryOn, TaskOptions, Trigger

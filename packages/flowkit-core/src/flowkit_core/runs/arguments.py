@@ -5,9 +5,9 @@ from __future__ import annotations
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
-from flowkit_core.pipelines.binding import bind_condition
-from flowkit_core.pipelines.callables import warn_of_iterator
-from flowkit_core.pipelines.parameters import KEY, Parameters
+from flowkit_core.graphs.binding import bind_condition
+from flowkit_core.graphs.parameters import KEY, Parameters
+from flowkit_core.retry import warn_of_iterator
 
 from .call import Condition, Outcome
 from .states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
     from .run_state import RunState
 
@@ -62,13 +62,11 @@ def call_arguments(
     if not takes_results and node.task.trigger == "none_failed" and _all_skipped(node, codes):
         return Outcome(SKIPPED, "everything upstream was skipped")
     if binding is not None and params:
-        from flowkit_core.pipelines.open_parameters import params_of
+        from flowkit_core.graphs.open_parameters import params_of
 
         own = params_of(node.name, params)
         given |= {name: own[name] for name in binding.open if name in own}
     if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
-        from .persistence import idempotency_key
-
         given[KEY] = idempotency_key(run_id, node.name)
     others = [values[source] for source in rest if codes[source] == SUCCEEDED]
     extra = {name: values[source] for name, source in named_rest.items() if codes[source] == SUCCEEDED}
@@ -133,3 +131,10 @@ def _warn_of_none(node: Node, parameter: str, names: Sequence[str]) -> None:
         f"default: to wait for {upstream!r} without taking its result, write {node.name}.after({upstream}); if None"
         f" is meant, name the parameter {upstream!r}"
     )
+
+
+def idempotency_key(run_id: str, task: str) -> str:
+    """Return a key that is the same in each attempt at a task of a run, and different for other tasks and runs."""
+    from hashlib import sha256
+
+    return sha256(f"{run_id}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.failures import add_note
 
-from .coroutines import CoroutineType, run_coroutine
 from .handle import fetched, is_handle
 from .states import FAILED, SKIPPED, STATES
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
 
 class Outcome:

@@ -14,7 +14,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report, warn
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
-from flowkit_core.pipelines.parameters import KEY
+from flowkit_core.graphs.parameters import KEY
 
 from .call import Outcome
 from .states import STATES, SUCCEEDED
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.graph import Graph
-    from flowkit_core.pipelines.node import Node
-
-    from .persistence import Cache, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.persistence import Cache, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
 
 
 _MEMORY_CACHE_LIMIT = 1 << 28  # bytes; the results that were used least recently are removed first

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Observer
-    from flowkit_core.pipelines.graph import Graph
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
     from flowkit_core.retry import RetryPolicy
 
     from .recorder import RunRecorder

@@ -9,7 +9,7 @@ from flowkit_core.failures import Failure, add_note, all_of, describe_error, fir
 from .states import CANCELLED, FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
-    from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.graphs.graph import Graph
 
     from .run_state import RunState
 

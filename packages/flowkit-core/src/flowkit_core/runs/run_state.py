@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.graph import Graph
-    from flowkit_core.pipelines.node import Node
-
-    from .persistence import RecordedTask
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.persistence import RecordedTask
 
 ABSENT: Any = object()
 """Placeholder for a missing value."""

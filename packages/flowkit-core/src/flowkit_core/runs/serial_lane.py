@@ -6,7 +6,7 @@ from collections import deque
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.pipelines.node import Node
+from flowkit_core.graphs.node import Node
 
 from .call import Retry
 from .timers import Timers

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from threading import Thread
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
     from .call import Call
     from .run import Run

@@ -11,7 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
     from .call import Retry
     from .run import Run

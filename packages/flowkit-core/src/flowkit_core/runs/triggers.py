@@ -19,7 +19,7 @@ from .states import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
 _FAILURES = {FAILED: "failed", UPSTREAM_FAILED: "could not run", CANCELLED: "was cancelled"}
 

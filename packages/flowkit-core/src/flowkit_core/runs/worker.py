@@ -6,9 +6,9 @@ from _thread import get_ident
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import CoroutineType, run_coroutine
 
 from .call import Outcome, Retry
-from .coroutines import CoroutineType, run_coroutine
 from .states import FAILED, SUCCEEDED
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
     from .run import Run
 

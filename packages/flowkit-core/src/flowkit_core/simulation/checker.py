@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.errors import ExecutorError
 from flowkit_core.failures import describe_error
-from flowkit_core.pipelines.open_parameters import params_of
+from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
-from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 from flowkit_core.runs.session import EXIT_GRACE
 
 from .clock import StuckError
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.graph import Graph
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
     from flowkit_core.results import Results
 
     from .history import Record

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
 
 ENDS = ("succeeded", "failed", "skipped", "upstream_failed", "cancelled")
 """What of the record with which a task ends."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.node import Node
     from flowkit_core.runs.call import Call
     from flowkit_core.runs.session import Session
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError
-from flowkit_core.executor import checked_workers
 from flowkit_core.failures import describe_error
 from flowkit_core.pipelines.options import check_known
 from flowkit_core.pipelines.pipeline import drive
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Observer
-    from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.graphs.graph import Graph
     from flowkit_core.pipelines.pipeline import Pipeline
     from flowkit_core.runs.run import Run
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.graph import Graph
+    from flowkit_core.graphs.graph import Graph
     from flowkit_core.results import Results
 
     from .faults import Fault

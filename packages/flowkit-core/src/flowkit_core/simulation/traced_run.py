@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.pipelines.graph import Graph
-    from flowkit_core.pipelines.node import Node
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
 
     from .history import History
 

@@ -26,8 +26,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import _initial_environment
+from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.failures import clear_frames, strip_traceback
-from flowkit_core.runs.coroutines import CoroutineType, run_coroutine
 
 from . import protocol
 from .exception_transport import pack_error

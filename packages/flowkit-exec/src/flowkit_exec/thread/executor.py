@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flowkit_core.executor import check_open, checked_workers
+from flowkit_core._checks import checked_workers
+from flowkit_core.executors.executor import check_open
 from flowkit_core.runs.session import Session
 from flowkit_exec.processors import available_processors
 

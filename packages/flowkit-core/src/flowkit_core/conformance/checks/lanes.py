@@ -8,7 +8,7 @@ from functools import partial
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskFailed
-from flowkit_core.executor import SerialExecutor
+from flowkit_core.executors.executor import SerialExecutor
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
 from flowkit_core.runs.run import Run

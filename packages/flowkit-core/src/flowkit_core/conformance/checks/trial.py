@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowkit_core._typing import Any
-    from flowkit_core.executor import Executor
+    from flowkit_core.executors.executor import Executor
     from flowkit_core.results import Results
 
 LIMIT = 300

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ._text import short_repr
-from ._typing import TYPE_CHECKING, Protocol
+from flowkit_core._checks import checked_workers
+from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ._typing import Any
-    from .runs.run import Run
-    from .runs.serial_lane import SerialLane
+    from flowkit_core.runs.run import Run
+    from flowkit_core.runs.serial_lane import SerialLane
 
 
 class Executor(Protocol):
@@ -64,7 +63,7 @@ class SerialExecutor:
 
     def execute(self, run: Run) -> None:
         """Run all nodes."""
-        from .runs.session import Session
+        from flowkit_core.runs.session import Session
 
         Session(run, [self.lane()]).drive()
 
@@ -75,7 +74,7 @@ class SerialExecutor:
             ExecutorError: this executor is closed.
         """
         check_open(self, is_closed=self._closed)
-        from .runs.serial_lane import SerialLane
+        from flowkit_core.runs.serial_lane import SerialLane
 
         return SerialLane()
 
@@ -100,24 +99,8 @@ def check_open(executor: Executor, *, is_closed: bool) -> None:
         ExecutorError: it is closed.
     """
     if is_closed:
-        from .errors import ExecutorError
+        from flowkit_core.errors import ExecutorError
 
         raise ExecutorError(
             f"this {type(executor).__name__} is closed: create another, or run inside its with statement"
         )
-
-
-def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
-    """Return ``max_workers`` if it is an integer of at least 1, or None.
-
-    Raises:
-        TypeError: it is not an integer.
-        ValueError: it is less than 1.
-    """
-    if max_workers is None:
-        return None
-    if type(max_workers) is not int or max_workers < 1:
-        error = ValueError if type(max_workers) is int else TypeError
-        given = short_repr(max_workers)
-        raise error(f"{owner} is {given}, but must be an integer of at least 1, or None for a sensible default")
-    return max_workers

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from flowkit_core._typing import TYPE_CHECKING, Protocol
-from flowkit_core.pipelines.parameters import KEY
+from ._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Literal
 
-    from flowkit_core._typing import Any
+    from ._typing import Any
 
     Resume = bool | Literal["strict", "force"]
     Refresh = bool | str | Collection[str]
@@ -210,7 +209,7 @@ class Cache(Protocol):
     """Cache of results; an argument ``cache`` of ``@task``. ``flowkit_state.TaskCache`` is one.
 
     A cache may also have a method ``check(function, name, *, ignore)``. It is called when the task is created and
-    raises if the cache cannot be used for that task; see :func:`check_cache`.
+    raises if the cache cannot be used for that task.
     """
 
     def over(self, state: Any, /) -> Cache:
@@ -240,26 +239,3 @@ class Cache(Protocol):
 
     def keep(self, token: Any, value: Any, /) -> None:
         """Store a result. Errors are logged and not raised."""
-
-
-def check_cache(cache: bool | Cache, function: Callable[..., Any], name: str) -> None:
-    """Call ``cache.check()``, if the cache has one, to check that it can be used for a task.
-
-    Args:
-        cache: the option ``cache`` of the task.
-        function: the function of the task.
-        name: the name of the task.
-
-    Raises:
-        Exception: whatever ``cache.check()`` raises, which names the task.
-    """
-    check = getattr(cache, "check", None)
-    if callable(check):
-        check(function, name, ignore=(KEY,))
-
-
-def idempotency_key(run_id: str, task: str) -> str:
-    """Return a key that is the same in each attempt at a task of a run, and different for other tasks and runs."""
-    from hashlib import sha256
-
-    return sha256(f"{run_id}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

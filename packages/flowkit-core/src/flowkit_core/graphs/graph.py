@@ -18,12 +18,27 @@ from .parameters import Parameters, wrapped_callables
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from flowkit_core._typing import Any
+    from flowkit_core._typing import Any, Protocol
 
     from .binding import Binding
-    from .task import Task
 
-    AnyTask = Task[..., Any]
+    class AnyTask(Protocol):
+        """What a graph needs of every task; of a task with options, it reads these as well."""
+
+        _has_no_options: bool
+
+        @property
+        def name(self) -> str:
+            """Name of the task."""
+
+        @property
+        def func(self) -> Callable[..., Any]:
+            """Function of the task."""
+
+        @property
+        def location(self) -> str:
+            """Where the task was created, as ``file:line``."""
+
     Bind = Callable[[str, Parameters, Mapping[str, int]], Binding]
 
 

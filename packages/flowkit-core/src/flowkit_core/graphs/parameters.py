@@ -1,4 +1,4 @@
-"""Signatures of callables, and whether a call returns a value, a coroutine or a generator."""
+"""Signatures of callables: their parameters and defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ KEY = "idempotency_key"
 
 # The flags of a code object, as in inspect.CO_VARARGS and so on, without importing inspect.
 _VAR_POSITIONAL, _VAR_KEYWORD = 0x04, 0x08
-_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Parameters:
@@ -184,36 +183,3 @@ def wrapped_callables(func: Any) -> list[Any]:
             if type(call) is FunctionType:
                 found.append(call)
     return found
-
-
-def _flags(func: Any) -> int:
-    """Return ``co_flags`` of the function that a call executes, through partials, methods and ``__call__``."""
-    if type(func) is FunctionType:
-        return func.__code__.co_flags
-    while True:
-        if isinstance(func, partial):
-            func = func.func
-        elif type(func) is MethodType:
-            func = func.__func__
-        else:
-            break
-    if type(func) is not FunctionType and not isinstance(func, type):
-        from inspect import getattr_static
-
-        func = getattr_static(type(func), "__call__", None)
-    return func.__code__.co_flags if type(func) is FunctionType else 0
-
-
-def is_coroutine_function(func: Any) -> bool:
-    """Return whether a callable is an ``async def`` function, or a partial, method or object that calls one."""
-    return bool(_flags(func) & _COROUTINE)
-
-
-def is_generator_function(func: Any) -> bool:
-    """Return whether a call returns a generator."""
-    return bool(_flags(func) & _GENERATOR)
-
-
-def is_async_generator_function(func: Any) -> bool:
-    """Return whether a call returns an asynchronous generator."""
-    return bool(_flags(func) & _ASYNC_GENERATOR)

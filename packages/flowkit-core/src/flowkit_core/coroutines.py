@@ -1,0 +1,94 @@
+"""Whether a callable returns a coroutine or a generator, and awaiting a coroutine from synchronous code."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import FunctionType, MethodType
+
+from ._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ._typing import Any
+
+
+# The flags of a code object, as in inspect.CO_GENERATOR and so on, without importing inspect.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
+async def _do_nothing() -> None:
+    """Do nothing."""
+
+
+_coroutine = _do_nothing()
+CoroutineType = type(_coroutine)
+"""The type of coroutine objects, without importing :mod:`types`."""
+_coroutine.close()
+del _coroutine
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a new event loop, and return its result.
+
+    If this thread is already running an event loop, the new loop runs in another thread.
+    """
+    import asyncio
+
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(coroutine)
+    return _run_in_thread(coroutine)
+
+
+def _run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio
+    from contextvars import copy_context
+    from threading import Thread
+
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(coroutine))
+        except BaseException as error:
+            outcome.extend((None, error))
+
+    thread = Thread(target=copy_context().run, args=(run,), name="flowkit-async", daemon=True)
+    thread.start()
+    thread.join()
+    if len(outcome) == 2:
+        raise outcome.pop()  # pop(): the traceback refers to this frame and its list: a reference cycle otherwise
+    return outcome[0]
+
+
+def _flags(func: Any) -> int:
+    """Return ``co_flags`` of the function that a call executes, through partials, methods and ``__call__``."""
+    if type(func) is FunctionType:
+        return func.__code__.co_flags
+    while True:
+        if isinstance(func, partial):
+            func = func.func
+        elif type(func) is MethodType:
+            func = func.__func__
+        else:
+            break
+    if type(func) is not FunctionType and not isinstance(func, type):
+        from inspect import getattr_static
+
+        func = getattr_static(type(func), "__call__", None)
+    return func.__code__.co_flags if type(func) is FunctionType else 0
+
+
+def is_coroutine_function(func: Any) -> bool:
+    """Return whether a callable is an ``async def`` function, or a partial, method or object that calls one."""
+    return bool(_flags(func) & _COROUTINE)
+
+
+def is_generator_function(func: Any) -> bool:
+    """Return whether a call returns a generator."""
+    return bool(_flags(func) & _GENERATOR)
+
+
+def is_async_generator_function(func: Any) -> bool:
+    """Return whether a call returns an asynchronous generator."""
+    return bool(_flags(func) & _ASYNC_GENERATOR)

@@ -1,0 +1,133 @@
+"""Class `RunExecutors`: which executor runs each task of one run."""
+
+from __future__ import annotations
+
+from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn
+from flowkit_core.errors import ExecutorError, UnknownExecutorError
+
+from .executor import SerialExecutor
+from .registry import executor_names, find_factory, name_of, resolve_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
+    from flowkit_core.runs.session import Lane
+
+    from .executor import Executor
+
+
+class RunExecutors:
+    """The executors of one run: the default, and those that tasks name.
+
+    Args:
+        executor: the argument of ``run()``: a name, an executor, None, or a mapping of names to these, in which
+            ``"default"`` is the executor of all tasks that name none.
+        max_workers: maximum number of workers of each executor given by name; None means its default.
+        placed: the nodes whose tasks name an executor.
+
+    Attributes:
+        default: the executor of nodes that are not in ``others``.
+        others: index of a node -> its executor, if that is not the default.
+
+    Raises:
+        UnknownExecutorError: there is no executor of a name.
+        TypeError: a value is neither a name nor an executor.
+    """
+
+    def __init__(self, executor: Any, max_workers: int | None, placed: Sequence[Node] = ()) -> None:
+        self._owned: list[Executor] = []
+        self._max_workers = max_workers
+        self.others: dict[int, Executor] = {}
+        try:
+            given = _checked_mapping(executor) if hasattr(executor, "keys") else {"default": executor}
+            known = {"default": self._resolve(given.get("default"))}
+            self.default = known["default"]
+            if isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
+                return  # run("serial") runs everything in the calling thread
+            for node in placed:
+                name = node.task.executor
+                if name not in known:
+                    same = name not in given and name == getattr(self.default, "name", None)
+                    known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
+                if isinstance(known[name], SerialExecutor):  # there is one calling thread
+                    known[name] = next(each for each in known.values() if isinstance(each, SerialExecutor))
+                if known[name] is not self.default:
+                    self.others[node.index] = known[name]
+            self._check_unused(given, known)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_unused(self, given: Mapping[str, Any], known: Mapping[str, Executor]) -> None:
+        """Check the executors that no task names: a misspelt name, or values that are meant for tasks."""
+        for name, executor in given.items():
+            if name in known:
+                continue
+            if isinstance(executor, str) and find_factory(executor) is None:
+                hint = f"No task names {name!r}: values for tasks are given by run(params={{{name!r}: ...}})"
+                raise UnknownExecutorError(executor, executor_names(), hint)
+            if guess := did_you_mean(name, list(known)):
+                warn(f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}")
+
+    def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
+        try:
+            found, owned = resolve_executor(executor, self._max_workers)
+        except UnknownExecutorError as error:
+            if node is None:
+                raise
+            names = sorted({*error.available, *given} - {"default", executor})
+            wanted = node.task.executor
+            guess = did_you_mean(executor, names)
+            hint = f"Task {node.name!r} is to run there: give it to the run, run(executor={{{wanted!r}: ...}}){guess}"
+            raise UnknownExecutorError(error.name, names, hint) from None
+        if owned:
+            self._owned.append(found)
+        return found
+
+    @property
+    def name(self) -> str:
+        """The names of the executors, for logs."""
+        return ", ".join(dict.fromkeys(map(name_of, (self.default, *self.others.values()))))
+
+    def execute(self, run: Run) -> None:
+        """Drive a run to its end."""
+        if not self.others:
+            self.default.execute(run)
+            return
+        from flowkit_core.runs.session import Session
+
+        lane_of = {id(executor): _lane(executor) for executor in (self.default, *self.others.values())}
+        lane_by_index = {index: lane_of[id(executor)] for index, executor in self.others.items()}
+        Session(run, list(lane_of.values()), lane_by_index).drive()
+
+    def close(self) -> None:
+        """Close the executors that were created for this run."""
+        while self._owned:
+            self._owned.pop().close()
+
+
+def _lane(executor: Executor) -> Lane:
+    lane = getattr(executor, "lane", None)
+    if not callable(lane):
+        raise ExecutorError(
+            f"executor {name_of(executor)!r} cannot share a run with others, because it has no lane(): use it for the "
+            f"whole run, run(executor=...), or give it a lane()"
+        )
+    return lane()  # type: ignore[no-any-return]
+
+
+def _checked_mapping(given: Any) -> dict[str, Any]:
+    for name, executor in given.items():
+        if not isinstance(name, str):
+            raise TypeError(f"run(executor=...) has the key {short_repr(name)}, but its keys are names of executors")
+        if not (executor is None or isinstance(executor, str) or callable(getattr(executor, "execute", None))):
+            raise TypeError(
+                f"run(executor={{{name!r}: ...}}) is {short_repr(executor)}, but must be a name such as 'thread', or "
+                f"an executor object; values for tasks are given by run(params={{...}})"
+            )
+    return dict(given)
