@@ -1,0 +1,258 @@
+"""Class `OutcomeRules`: what the outcome of an attempt does to a run: final state, retry, stop, record and events."""
+
+from __future__ import annotations
+
+from _thread import RLock
+
+from flowkit_core._text import escape_control_chars
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskSucceeded
+from flowkit_core.failures import describe_error, strip_traceback
+
+from .call import Outcome, Retry
+from .event_emitter import EventEmitter
+from .handle import fetched
+from .run_report import RunReport
+from .run_state import ABSENT, RunState
+from .states import CANCELLED, CLEANUP_TRIGGERS, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.events import Observer
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.retry import RetryPolicy
+
+    from .recorder import RunRecorder
+
+_NO_NODES: tuple[Node, ...] = ()
+
+
+class OutcomeRules:
+    """Base class of `Run`, which describes the arguments and attributes."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        fail_fast: bool,
+        observers: Iterable[Observer],
+        run_id: str,
+        random: Callable[[], float] | None,
+        recorder: RunRecorder | None,
+    ) -> None:
+        self.graph = graph
+        self.state = RunState(graph)
+        self.fail_fast = fail_fast
+        self.run_id = run_id
+        self.phase = Phase.RUNNING
+        self.stop_reason = ""
+        self.exiting = False
+        self.on_stop: Callable[[], None] | None = None
+        self._stop_is_new = False  # whether `on_stop` is to be called
+        self.record_error: Exception | None = None
+        self._lock = RLock()
+        self.events = EventEmitter(observers, run_id, graph.name, self._lock)
+        self.report = RunReport(graph, self.state)
+        self._random = random
+        self._recorder = recorder
+        self.fast_path = self._unchecked = False
+
+    # ---- phases ----------------------------------------------------------------------------------------------------
+
+    def may_start(self, node: Node) -> bool:
+        """Return whether the phase of the run lets a node start: while it is stopping, only clean-up tasks may."""
+        if self.phase == Phase.RUNNING:
+            return True
+        return self.phase == Phase.STOPPING and node.task.trigger in CLEANUP_TRIGGERS
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether no nodes start any more at all."""
+        return self.phase >= Phase.CANCELLED
+
+    def cancel(self, reason: str) -> None:
+        """Start no more nodes, clean-up tasks included; pending nodes end as cancelled when they are passed in."""
+        with self._lock:
+            if self.phase < Phase.CANCELLED:
+                self._enter_phase(Phase.CANCELLED, reason)
+
+    def _enter_phase(self, phase: int, reason: str) -> None:
+        self._stop_is_new |= self.phase == Phase.RUNNING and phase == Phase.STOPPING
+        self.phase = phase
+        self.stop_reason = reason
+        self._leave_fast_path()
+
+    def _notify_stop(self) -> None:
+        with self._lock:
+            notify, self._stop_is_new = self.on_stop if self._stop_is_new else None, False
+        if notify is not None:
+            notify()
+
+    def _leave_fast_path(self) -> None:
+        self.fast_path = self._unchecked = False
+
+    # ---- outcomes --------------------------------------------------------------------------------------------------
+
+    def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
+        """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
+        outcome = result if type(result) is Outcome else None
+        succeeded = outcome is None or outcome.state == SUCCEEDED
+        value = result if outcome is None else outcome.value
+        # without the lock: serializing a large value takes long
+        stored = self._stored_form(node, value) if succeeded and self._recorder is not None else ABSENT
+        with self._lock:
+            if self.phase == Phase.ABANDONED:
+                return None
+            if attempt is not None and not self._is_current(node, attempt):
+                return _NO_NODES
+            if self.state.codes[node.index] != PENDING:
+                raise RuntimeError(f"{node!r} was finished before: it is {STATES[self.state.codes[node.index]]}")
+            if outcome is None or succeeded:
+                self._succeed(node, value, stored, seconds, reused=outcome is not None)
+                return None
+            self._leave_fast_path()
+            if outcome.state == FAILED:
+                return self._fail_attempt(node, outcome, seconds)
+            if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
+                self._end_without_result(node, outcome)
+            return None
+
+    def _is_current(self, node: Node, attempt: int) -> bool:
+        """Return whether an attempt is the last one, and has not ended."""
+        index, state = node.index, self.state
+        return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
+
+    def _succeed(self, node: Node, value: Any, stored: Any, seconds: float, *, reused: bool) -> None:
+        state, index = self.state, node.index
+        state.retry_of.pop(index, None)
+        state.values[index] = value
+        state.seconds[index] = seconds
+        state.codes[index] = SUCCEEDED
+        if stored is not ABSENT:
+            self._record(node, stored, seconds=seconds)
+        if reused:
+            if self.events.wants(TaskReused):
+                self.events.emit(TaskReused, task=node.name, source="cache")
+        elif self.events.wants(TaskSucceeded):
+            attempt = state.attempt_of.get(index, 1)
+            self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds)
+
+    def _end_without_result(self, node: Node, outcome: Outcome) -> None:
+        """End a node as skipped, upstream-failed or cancelled."""
+        self.state.codes[node.index] = outcome.state
+        self.report.interrupted += outcome.started
+        if outcome.state == SKIPPED:
+            self.state.reason_of[node.index] = outcome.reason
+            self._record(node)
+        self._set_reason(node, outcome.reason, started=outcome.started)
+
+    def _set_reason(self, node: Node, reason: str, *, started: bool) -> None:
+        """Set the reason why a node did not run, including the error of its last attempt, and emit the event."""
+        error = self.state.retry_of.pop(node.index, None)
+        if error is not None:
+            reason = f"{reason}; its last attempt had raised {escape_control_chars(describe_error(error))}"
+        self.state.reason_of[node.index] = reason
+        if self.events.wants(TaskNotRun):
+            state = STATES[self.state.codes[node.index]]
+            self.events.emit(TaskNotRun, task=node.name, state=state, reason=reason, started=started)
+
+    def _fail_attempt(self, node: Node, outcome: Outcome, seconds: float) -> Retry | None:
+        """Schedule a retry, or end the node as failed."""
+        error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
+        strip_traceback(error)
+        attempt = self.state.attempt_of.get(node.index, 1)
+        if outcome.retryable and self._should_retry(node, attempt, error):
+            self.state.seconds[node.index] = seconds
+            return self._schedule_retry(node, attempt, error)
+        self._fail(node, error, attempt, seconds)
+        return None
+
+    def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
+        policy: RetryPolicy = node.task.retry
+        return attempt <= policy.retries and self.may_start(node) and policy.applies_to(error, node.name)
+
+    def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
+        self.state.attempt_of[node.index] = attempt + 1
+        self.state.retry_of[node.index] = error
+        delay = node.task.retry.wait(attempt, self._random)
+        if self.events.wants(TaskRetrying):
+            most = max_attempts(node)
+            self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)
+        return Retry(node, delay)
+
+    def _fail_waiting_retry(self, node: Node) -> bool:
+        """End a node as failed that waits for a retry when the run stops; return whether it did wait."""
+        error = self.state.retry_of.get(node.index)
+        if error is None or self.cancelled:
+            return False
+        self.state.attempt_of[node.index] -= 1
+        self.report.dropped_retries += 1
+        self._fail(node, error, self.state.attempt_of[node.index], self.state.seconds[node.index])
+        return True
+
+    def _fail(self, node: Node, error: BaseException, attempt: int, seconds: float) -> None:
+        """End a node as failed, and stop the run if this failure stops it."""
+        state, index = self.state, node.index
+        state.retry_of.pop(index, None)
+        state.seconds[index] = seconds
+        state.error_of[index] = error
+        if self.report.at_failure is None:
+            self.report.at_failure = (state.codes.count(SUCCEEDED), state.codes.count(FAILED))
+        state.codes[index] = FAILED
+        self._record(node, seconds=seconds, error=error)
+        if self.events.wants(TaskFailed):
+            self.events.emit(TaskFailed, task=node.name, attempt=attempt, duration=seconds, error=error)
+        if issubclass(type(error), KeyboardInterrupt):  # isinstance() would read __class__, which may be overridden
+            self.cancel("the run was interrupted")
+        elif self.fail_fast or not isinstance(error, Exception):
+            self.exiting |= not isinstance(error, Exception)
+            if self.phase == Phase.RUNNING:
+                self._enter_phase(Phase.STOPPING, "another task failed before it could start")
+
+    # ---- the record ------------------------------------------------------------------------------------------------
+
+    def _stored_form(self, node: Node, value: Any) -> Any:
+        """Return the stored form of a result; ABSENT if it cannot be stored."""
+        try:
+            return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
+        except Exception as error:
+            with self._lock:
+                self._on_record_error(node, error)
+            return ABSENT
+
+    def _record(
+        self, node: Node, stored: Any = None, *, seconds: float = 0.0, error: BaseException | None = None
+    ) -> None:
+        """Commit the final state of a node. If that fails, its result is kept in this process."""
+        recorder, state, index = self._recorder, self.state, node.index
+        if recorder is None:
+            return
+        called = state.codes[index] != SKIPPED and not recorder.sources.get(index)
+        try:
+            recorder.record(
+                node,
+                state.codes[index],
+                stored,
+                attempts=state.attempt_of.get(index, 1) if called else 0,
+                seconds=seconds,
+                reason=state.reason_of.get(index, ""),
+                error=error,
+            )
+        except Exception as trouble:
+            self._on_record_error(node, trouble)
+
+    def _on_record_error(self, node: Node, error: Exception) -> None:
+        """Stop the run, unless ``state_errors="warn"``."""
+        if self.record_error is None and self._recorder is not None and not self._recorder.tolerates(node, error):
+            self.record_error = error
+            if self.phase <= Phase.STOPPING:
+                self._enter_phase(Phase.STOPPING, "the run could not be recorded")
+
+
+def max_attempts(node: Node) -> int:
+    """Return the maximum number of attempts at a node."""
+    retries: int = node.task.retry.retries
+    return 1 + retries
