@@ -62,6 +62,21 @@ class RunFinished(Event):
     duration: float
 
 
+class RunStopping(Event):
+    """A run stops early, because of a failure, and waits for tasks that are running. Not emitted if none is running.
+
+    Attributes:
+        failed: name of the task that has failed; None if the run could not be recorded.
+        error: its exception, or the one that kept the run from being recorded.
+        running: names of the running tasks, in topological order.
+    """
+
+    __slots__ = ("error", "failed", "running")
+    failed: str | None
+    error: BaseException
+    running: tuple[str, ...]
+
+
 class TaskEvent(Event):
     """Base class of events of one task.
 

@@ -14,6 +14,7 @@ from ._typing import TYPE_CHECKING
 from .events import (
     RunFinished,
     RunStarted,
+    RunStopping,
     TaskFailed,
     TaskNotRun,
     TaskRetrying,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .runs.run import Run
 
 DEBUG, INFO, SYSTEM, SUCCESS, WARNING, ERROR = 10, 20, 22, 25, 30, 40
+_MAX_NAMES = 5
+"""Maximum number of tasks that a message lists."""
 
 
 def _logger() -> Logger | None:
@@ -62,14 +65,48 @@ def task_attributes() -> dict[str, str]:
 
 
 def log_observer() -> list[Callable[[Event], object]]:
-    """Return a list with one observer that logs the events enabled by the level of the logger; empty if it has none."""
+    """Return the observers of a run that show its events.
+
+    One logs the events that the level of the logger enables. Where no handler takes errors, another one prints what a
+    run waits for that has failed: else the program would seem to hang.
+    """
     logger = _logger()
     if logger is None:
-        return []
+        return [_StoppingPrinter()]
     events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if logger.isEnabledFor(level))
     if TaskNotRun not in events and logger.isEnabledFor(INFO):  # some of these events have a higher level
         events = (*events, TaskNotRun)
-    return [_LogObserver(logger, events)] if events else []
+    observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
+    return observers if _shows_errors(logger) else [*observers, _StoppingPrinter()]
+
+
+def _shows_errors(logger: Logger) -> bool:
+    """Return whether a handler takes the errors that are logged to a logger."""
+    import logging
+
+    if not logger.isEnabledFor(ERROR):
+        return False
+    ancestor: Any = logger
+    while ancestor is not None:
+        if any(
+            handler.level <= ERROR and not isinstance(handler, logging.NullHandler) for handler in ancestor.handlers
+        ):
+            return True
+        ancestor = ancestor.parent if ancestor.propagate else None
+    return False
+
+
+class _StoppingPrinter:
+    """Prints to standard error what a run waits for that has failed."""
+
+    events = (RunStopping,)
+
+    def __call__(self, event: Any) -> None:
+        try:
+            sys.stderr.write(f"flowkit: {escape_control_chars(_run_stopping(event)[1])}\n")
+            sys.stderr.flush()
+        except (AttributeError, OSError, ValueError):  # it is None, or closed
+            return
 
 
 def warn_empty(run: Run) -> None:
@@ -156,6 +193,20 @@ def _task_not_run(event: TaskNotRun) -> tuple[str, str, dict[str, Any]]:
     return f"task_{event.state}", f'Task "{event.task}" {text}: {event.reason}.', facts
 
 
+def _run_stopping(event: RunStopping) -> tuple[str, str, dict[str, Any]]:
+    names = [f'"{name}"' for name in event.running[:_MAX_NAMES]]
+    if (rest := len(event.running) - _MAX_NAMES) > 0:
+        names.append(f"{rest} more")
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    error = describe_error(event.error)
+    why = "it could not be recorded" if event.failed is None else f'task "{event.failed}" failed'
+    message = (
+        f'Run "{event.pipeline}" is stopping, because {why} ({error}). Running tasks are waited for: {listed}. '
+        f"Ctrl-C ends the wait."
+    )
+    return "run_stopping", message, {"failed": event.failed, "error": error, "running": list(event.running)}
+
+
 def _run_finished(event: RunFinished) -> tuple[str, str, dict[str, Any]]:
     counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
     message = f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts or "nothing to do"}.'
@@ -170,5 +221,6 @@ _FORMATTERS: dict[type[Event], tuple[int, Callable[[Any], tuple[str, str, dict[s
     TaskReused: (INFO, _task_reused),
     TaskNotRun: (DEBUG, _task_not_run),
     TaskFailed: (ERROR, _task_failed),
+    RunStopping: (ERROR, _run_stopping),
     RunFinished: (SYSTEM, _run_finished),
 }

@@ -215,6 +215,8 @@ class FuturesLane:
             if must_end and not is_cancelled and self._running.pop(future, None) is not None:
                 outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)
                 self._finish(call.node, outcome, perf_counter() - began, call.attempt, route)
+        if not must_end:
+            self._session.report_running(self, [call.node for call, _ in self._running.values()])
 
     def _finish(
         self, node: Node, result: Any, seconds: float, attempt: int | None, route: Callable[[Node], object]

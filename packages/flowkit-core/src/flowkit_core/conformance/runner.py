@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from threading import Thread
 
@@ -15,7 +17,7 @@ from .checks import decisions, events, failures, lanes, values, whole_runs  # no
 from .checks.trial import CHECKS, MismatchError, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowkit_core._typing import Any
     from flowkit_core.executors.executor import Executor
@@ -73,19 +75,36 @@ def check_executor(
     skipped = _known(skip)
     passed: list[str] = []
     failed: dict[str, BaseException] = {}
-    for name in chosen:
-        if name in skipped:
-            continue
-        try:
-            if _run(CHECKS[name], factory, state, timeout):
-                passed.append(name)
-        except Exception as error:
-            failed[name] = error
+    with _failures_not_printed():
+        for name in chosen:
+            if name in skipped:
+                continue
+            try:
+                if _run(CHECKS[name], factory, state, timeout):
+                    passed.append(name)
+            except Exception as error:
+                failed[name] = error
     if failed:
         raise AssertionError(_report(factory, passed, failed)) from BaseExceptionGroup(
             "exceptions of the checks", list(failed.values())
         )
     return tuple(passed)
+
+
+@contextmanager
+def _failures_not_printed() -> Iterator[None]:
+    """Add a handler that drops records: runs print what they wait for after a failure where no handler takes it."""
+    logger, handler = logging.getLogger("flowkit"), _DroppingHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _DroppingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Drop the record."""
 
 
 def _known(names: Iterable[str]) -> list[str]:

@@ -6,10 +6,14 @@ from flowkit_core._text import counted
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import Failure, add_note, all_of, describe_error, first_of
 
-from .states import CANCELLED, FAILED, SUCCEEDED
+from .states import CANCELLED, FAILED, PENDING, SUCCEEDED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
 
     from .run_state import RunState
 
@@ -66,6 +70,22 @@ class RunReport:
         if fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
             return first_of(self._graph.name, failures, self._at_first_failure())
         return all_of(self._graph.name, failures)
+
+    def running_after_failure(self, nodes: Iterable[Node], record_error: Exception | None) -> dict[str, Any] | None:
+        """Return the facts of the event :class:`RunStopping`; None if no task is running.
+
+        Args:
+            nodes: the nodes whose calls have started and may have ended.
+            record_error: why the run could not be recorded; None if it was.
+        """
+        codes, names = self._state.codes, self._graph.names
+        running = tuple(names[index] for index in sorted({node.index for node in nodes}) if codes[index] == PENDING)
+        if not running:
+            return None
+        if record_error is not None:
+            return {"failed": None, "error": record_error, "running": running}
+        index, error = list(self._state.error_of.items())[-1]
+        return {"failed": names[index], "error": error, "running": running}
 
     def interruption(self) -> str:
         """Return a note on the tasks of an interrupted run."""

@@ -28,6 +28,7 @@ class SerialLane:
 
     def __init__(self) -> None:
         self._ready: deque[Node] = deque()
+        self._worker: Worker | None = None
         self._wake_up = WakeUp()
 
     def open(self, session: Session) -> None:
@@ -44,7 +45,7 @@ class SerialLane:
         """Run nodes in the calling thread until the run is over."""
         session, ready, run = self._session, self._ready, self._session.run
         put = session.router(self, ready.append)
-        worker = Worker(run, session.context)
+        worker = self._worker = Worker(run, session.context)
         timers = Timers()
         while True:
             rest = worker.run_fast_path(ready.popleft, put, perf_counter)
@@ -68,6 +69,9 @@ class SerialLane:
 
     def stop(self, *, end_calls: bool) -> None:
         """Let the call that runs now go on, and end nodes that wait for a retry."""
+        if not end_calls:
+            node = None if self._worker is None else self._worker.node
+            self._session.report_running(self, () if node is None else (node,))
         self._wake_up.set()
 
     def close(self) -> Sequence[Node]:

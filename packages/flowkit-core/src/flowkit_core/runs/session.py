@@ -13,9 +13,11 @@ from functools import partial
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.errors import ExecutorError
+from flowkit_core.events import RunStopping
 from flowkit_core.failures import add_note, describe_error
 
 from .call import Outcome, Retry
+from .states import Phase
 from .timers import Timers
 from .wake_up import WakeUp
 
@@ -90,6 +92,8 @@ class Lane(Protocol):
     def stop(self, *, end_calls: bool) -> None:
         """Stop early, because a task has failed: start no more calls, except those of clean-up tasks.
 
+        Calls that have started go on, and the lane names them with :meth:`Session.report_running`.
+
         Args:
             end_calls: False lets running calls end; True, when the grace of the run is over, ends them as well, as far
                 as that is possible.
@@ -135,6 +139,8 @@ class Session:
         self._join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
         self._error: BaseException | None = None
         self._threads: list[Thread] = []
+        self._reports: list[Lane] = []  # of lanes that are stopping, those that have not named their running calls
+        self._running: list[Node] = []  # those that the others have named
         run.on_stop = self._stop
         if any(lane.makes_handles for lane in lanes):
             run.expect_handles()
@@ -257,6 +263,26 @@ class Session:
         self.run.cancel(f"executor {name!r} failed")
         self.wake_all()
 
+    def report_running(self, lane: Lane, nodes: Iterable[Node]) -> None:
+        """Name the nodes whose calls go on after :meth:`Lane.stop`. Once all lanes have done it, the run reports them.
+
+        Args:
+            lane: the lane.
+            nodes: the nodes whose calls have started and may not have ended.
+        """
+        with self._lock:
+            if lane not in self._reports:
+                return
+            self._reports.remove(lane)
+            self._running += nodes
+            if self._reports:
+                return
+            running, self._running = self._running, []
+        run = self.run
+        facts = run.report.running_after_failure(running, run.record_error) if run.phase == Phase.STOPPING else None
+        if facts is not None and run.events.wants(RunStopping):
+            run.events.emit(RunStopping, **facts)
+
     def wake_all(self) -> None:
         """Wake every lane, so that it checks whether the run is over."""
         self._clock.set()
@@ -376,6 +402,7 @@ class Session:
 
     def _stop(self) -> None:
         """Stop all lanes at once, and start the grace of the run."""
+        self._reports = list(self._lanes)
         for lane in self._lanes:
             lane.stop(end_calls=False)
         self._clock.set()  # nodes that wait for a retry end now
@@ -396,6 +423,7 @@ class Session:
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
         self._lanes = ()  # the lanes refer to this object: a reference cycle
+        self._reports = []
         self._lane_by_index = {}
         if self.run.cancelled:
             self.run.abandon(running)

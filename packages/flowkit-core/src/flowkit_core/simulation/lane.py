@@ -202,6 +202,7 @@ class SimulatedLane:
     def stop(self, *, end_calls: bool) -> None:
         """If ``end_calls``, end running calls except those of clean-up tasks, or give them up."""
         if not end_calls:
+            self._session.report_running(self, [each.call.node for each in self._running if not each.given_up])
             return
         for attempt in [each for each in self._running if not each.given_up]:
             node = attempt.call.node

@@ -397,6 +397,8 @@ class ProcessLane:
             self._kill_at = monotonic() + KILL_AFTER
         for worker in self._workers:
             self._schedule.withdraw(worker)
+        running = [node for worker in self._workers for node in worker.held.values() if node is not None]
+        self._session.report_running(self, running)
 
     def _kill_running(self) -> None:
         """Kill the workers that still run a task which started before the run was stopped, clean-up tasks excepted."""

@@ -418,12 +418,10 @@ class Worker:
             except BaseException as error:
                 if self._is_forked_child:
                     raise
-                self._send(protocol.frame(protocol.ERROR, pack_error(error), ticket, clock() - began))
+                self._send_error(ticket, error, clock() - began)
                 strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
                 clear_frames((error,))
                 args = kwargs = None
-                if self._surroundings["fail_fast"]:
-                    self._return_calls()
                 continue
             seconds = clock() - began
             kind = type(value)
@@ -447,11 +445,14 @@ class Worker:
         following = self._calls.get(ticket + 1)
         return following is not None and following[0] & 7 == protocol.ARGS_FROM_PREVIOUS
 
-    def _return_calls(self) -> None:
-        """After a failure that may stop the run: return the calls that have not started."""
-        with suppress(BlockingIOError):
-            for (ticket,) in protocol.TICKET.iter_unpack(os.read(self._tickets, 1 << 16)):
-                self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
+    def _send_error(self, ticket: int, error: BaseException, seconds: float) -> None:
+        """Send the exception of a call; if it may stop the run, return the calls that have not started with it."""
+        frames = [protocol.frame(protocol.ERROR, pack_error(error), ticket, seconds)]
+        if self._surroundings["fail_fast"]:
+            with suppress(BlockingIOError):
+                unstarted = protocol.TICKET.iter_unpack(os.read(self._tickets, 1 << 16))
+                frames += [protocol.frame(protocol.RETURNED_UNSTARTED, b"", number) for (number,) in unstarted]
+        self._send(b"".join(frames))
 
     def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
         """Return the arguments of a call that takes some by name or from shared memory."""

@@ -130,7 +130,11 @@ class ThreadLane:
 
     def stop(self, *, end_calls: bool) -> None:
         """Let running tasks end; or abandon them, because nothing stops a thread."""
-        if not end_calls or not self._is_open or self._run.cancelled:
+        if not self._is_open or self._run.cancelled:
+            return
+        if not end_calls:
+            workers = (self._leader, *self._helpers)
+            self._session.report_running(self, [node for each in workers if (node := each.runner.node) is not None])
             return
         given_up = []
         with self._lock:

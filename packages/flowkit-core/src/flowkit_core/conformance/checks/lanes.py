@@ -7,11 +7,12 @@ import time
 from functools import partial
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.events import TaskFailed
+from flowkit_core.events import RunStopping, TaskFailed
 from flowkit_core.executors.executor import SerialExecutor
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
 from flowkit_core.runs.run import Run
+from flowkit_core.runs.serial_lane import SerialLane
 from flowkit_core.runs.session import Session
 
 from . import tasks
@@ -29,6 +30,23 @@ GRACE = 0.1
 def beside(trial: Trial) -> dict[str, Any]:
     """Return the argument ``executor`` of a run with two lanes: of the executor, and a serial one named "here"."""
     return {"default": trial.executor, "here": SerialExecutor()}
+
+
+class _Elsewhere:
+    """Runs its tasks one after the other, beside another lane that needs the calling thread."""
+
+    name = "elsewhere"
+
+    def execute(self, run: Run) -> None:
+        """Run all nodes."""
+        Session(run, [self.lane()]).drive()
+
+    def lane(self) -> SerialLane:
+        """Return the lane of one run."""
+        return SerialLane()
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 @check("lane")
@@ -155,6 +173,27 @@ def argument_that_a_lane_cannot_use_fails_its_task(trial: Trial) -> None:
     expect("result of the other branch", results.get("add_one"), 2)
     state = results.states["type_name"]
     expect_true("state of the consumer", state in ("succeeded", "failed"), "'succeeded' or 'failed'", state)
+
+
+@check("lane")
+def running_tasks_of_a_lane_are_named_at_a_failure(trial: Trial) -> None:
+    """At a failure, `RunStopping` names the tasks that run, at once, and no task that does not run."""
+    events: list[Any] = []
+
+    def observe(event: Any) -> None:
+        events.append((event.failed, type(event.error).__name__, event.running))
+        tasks.release(trial.path)
+
+    observe.events = (RunStopping,)  # type: ignore[attr-defined]
+    seconds = 20.0
+    running = Task(partial(tasks.wait_for_release, trial.path, seconds), name="running")
+    below = Task(tasks.collect, name="below")
+    running >> below
+    bad = Task(partial(tasks.fail_when_counted, trial.path, seconds), name="bad", executor="elsewhere")
+    executors = {"default": trial.executor, "elsewhere": _Elsewhere()}
+    results = run_on(executors, below, bad, observers=[observe], raise_on_failure=False)
+    expect("events", events, [("bad", "OwnError", ("running",))])
+    expect("states", results.states, {"running": "succeeded", "below": "cancelled", "bad": "failed"})
 
 
 @check("lane")

@@ -278,6 +278,19 @@ def sleep_while_waited_for(path: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
+def wait_for_release(path: str, seconds: float) -> None:
+    """Count the call, and wait until :func:`release` is called, a number of seconds at most."""
+    count(path)
+    end = time.monotonic() + seconds
+    while not os.path.exists(f"{path}.released") and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def release(path: str) -> None:
+    """End the calls that wait for it."""
+    write(f"{path}.released", "released")
+
+
 def fail_when_counted(path: str, seconds: float) -> None:
     """Raise an exception when another call has counted itself, or after a number of seconds."""
     end = time.monotonic() + seconds
