@@ -4,8 +4,11 @@
 reports an ignore that is not needed, so it reports a signature that accepts too much.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from logging import Logger
 from pathlib import Path
+from random import Random
 from typing import Any, assert_type
 
 import flowkit
@@ -26,12 +29,15 @@ from flowkit import (
     RetryPolicy,
     RunRecord,
     SerialExecutor,
+    Skip,
     StateManager,
     Task,
     TaskCache,
+    TaskContext,
     TaskError,
     ThreadExecutor,
     configure_logging,
+    current,
     get_logger,
     task,
 )
@@ -294,6 +300,31 @@ def durable(path: Path) -> None:
     assert_type(simulate_many(dag, seeds=range(3), check=lambda simulation: simulation.seconds), Simulations)
     assert_type(simulate(dag).error, BaseException | None)
     simulate(dag, faults=["load"])  # type: ignore[list-item]
+
+
+# The context of a task.
+
+
+@task(retries=1)
+def with_context(day: str) -> str:
+    context = current()
+    assert_type(context, TaskContext)
+    assert_type(context.run_id, str)
+    assert_type(context.element, int | None)
+    assert_type(context.attempt, int)
+    assert_type(context.params, Mapping[str, Any])
+    assert_type(context.deadline, float | None)
+    assert_type(context.random, Random)
+    assert_type(context.logger, Logger)
+    assert_type(context.notes, Mapping[str, Any])
+    assert_type(context.run(len, "abc"), int)
+    context.run(len, 3)  # type: ignore[arg-type]
+    context.remember("job", 17)
+    context.remember(17, "job")  # type: ignore[arg-type]
+    context.attempt_number  # type: ignore[attr-defined]
+    if day == "Sunday":
+        raise Skip("no data on Sundays")
+    return context.idempotency_key
 
 
 # Logs.

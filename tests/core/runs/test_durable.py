@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_core import DAG, MissingDistributionError, Task, TaskReused, TaskStarted, task
-from flowkit_core.runs.arguments import idempotency_key
+from flowkit_core.context import idempotency_key
 
 
 class Store:

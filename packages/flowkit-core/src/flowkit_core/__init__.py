@@ -11,8 +11,10 @@
 """
 
 from . import _initial_environment  # noqa: F401 - before the program changes what it began with
+from .context import TaskContext, current
 from .errors import (
     BindingError,
+    ContextError,
     DAGCycleError,
     DiscoveryError,
     DuplicateTaskError,
@@ -22,6 +24,7 @@ from .errors import (
     MissingResultError,
     RemoteTaskError,
     SerializationError,
+    Skip,
     TaskOptionError,
     TaskOptionTypeError,
     UnknownExecutorError,
@@ -74,6 +77,7 @@ __all__ = [
     "DAG",
     "BindingError",
     "Call",
+    "ContextError",
     "DAGCycleError",
     "DiscoveryError",
     "DuplicateTaskError",
@@ -99,7 +103,9 @@ __all__ = [
     "RunStopping",
     "SerialExecutor",
     "SerializationError",
+    "Skip",
     "Task",
+    "TaskContext",
     "TaskFailed",
     "TaskNotRun",
     "TaskOptionError",
@@ -111,6 +117,7 @@ __all__ = [
     "UnknownExecutorError",
     "WiringError",
     "WorkerDiedError",
+    "current",
     "register_executor",
     "task",
 ]

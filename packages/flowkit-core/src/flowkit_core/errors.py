@@ -500,3 +500,68 @@ class ExecutorError(FlowkitError, RuntimeError):
         ...     print(str(error).partition(":")[0])
         executor 'idle' returned before 'etl' was done
     """
+
+
+class ContextError(FlowkitError, RuntimeError):
+    """``current()`` was called where no task is running, or a part of the context cannot be had there.
+
+    Args:
+        reason: the reason, a sentence; by default that no task is running.
+
+    Examples:
+        >>> from flowkit_core import ContextError, current
+        >>> try:
+        ...     current()
+        ... except ContextError as error:
+        ...     print(str(error).partition(":")[0])
+        current() was called where no task of a run is running
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(*([reason] if reason else []))
+
+    def describe(self, reason: str = "") -> str:
+        """Return the sentence."""
+        return reason or (
+            "current() was called where no task of a run is running: call it in a task that a pipeline runs, not at "
+            "the top of a module or in a direct call of a task; in a thread that a task starts, call the function of "
+            "the thread with the context of the task: context = current(), Thread(target=context.run, args=(function,))"
+        )
+
+
+class Skip(Exception):  # noqa: N818 - not an error
+    """Raised in a task, skips it: the task ends as skipped, like one whose condition is false, and is not retried.
+
+    It may also be raised in a condition (``when``), and as the only exceptions of an ``ExceptionGroup``. In a direct
+    call of the task, it propagates like any exception. Subclasses skip as well.
+
+    Args:
+        reason: why, for ``results.skipped`` and the log.
+
+    Examples:
+        >>> from flowkit_core import DAG, Skip, task
+        >>> @task
+        ... def load(files):
+        ...     if not files:
+        ...         raise Skip("no new files")
+        ...     return len(files)
+        >>> DAG("nightly", tasks=[load]).run(params={"files": []}).skipped
+        {'load': 'no new files'}
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(*([reason] if reason else []))
+
+
+def skip_reason(error: BaseException) -> str | None:
+    """Return why an exception of a task skips it; None if it is a failure."""
+    if isinstance(error, Skip):
+        try:
+            text = error.text if isinstance(error, RemoteTaskError) else str(error)
+        except Exception:  # of a subclass
+            text = ""
+        return escape_control_chars(text) or "it raised Skip"
+    if isinstance(error, BaseExceptionGroup):
+        reasons = [skip_reason(each) for each in error.exceptions]
+        return None if None in reasons else reasons[0]
+    return None

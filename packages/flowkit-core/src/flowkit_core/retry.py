@@ -6,7 +6,7 @@ from ._text import short_repr
 from ._typing import TYPE_CHECKING
 from ._warnings import report
 from .coroutines import is_coroutine_function
-from .errors import TaskOptionError, TaskOptionTypeError
+from .errors import TaskOptionError, TaskOptionTypeError, skip_reason
 from .failures import add_note, describe_error
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class RetryPolicy:
         max_delay: longest delay in seconds, before jitter.
         jitter: width of the random factor, from 0 (none) to 1.
         retry_on: exceptions that are retried: a class, several classes, or a function that takes the exception and
-            returns whether it is retried; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit`` and
-            cancellation are never retried.
+            returns whether it is retried; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit``,
+            cancellation and ``Skip`` are never retried.
         task: name of the task, for error messages.
 
     Raises:
@@ -87,7 +87,7 @@ class RetryPolicy:
         Raises:
             Exception: an exception of the function ``retry_on``.
         """
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or skip_reason(error) is not None:
             return False
         rule = self.retry_on
         if rule is None:

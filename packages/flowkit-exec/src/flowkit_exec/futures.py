@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from concurrent.futures import BrokenExecutor
+from contextvars import copy_context
 from functools import partial
 from importlib import import_module
 from time import perf_counter
@@ -12,6 +13,7 @@ from time import perf_counter
 from flowkit_core import ExecutorError, Outcome, Retry, Task
 from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
+from flowkit_core.context_transfer import CarriedContext
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
 from flowkit_core.failures import describe_error
@@ -198,7 +200,7 @@ class FuturesLane:
             return  # the call was given up
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
             self._is_broken = True
-        result, seconds = _outcome_of(future, self._session.run, perf_counter() - began)
+        result, seconds = _outcome_of(future, self._session.run, call, perf_counter() - began)
         self._finish(call.node, result, seconds, call.attempt, route)
 
     def _cancel_calls(self, route: Callable[[Node], object]) -> None:
@@ -229,7 +231,7 @@ class FuturesLane:
                 route(after)
 
 
-def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, float]:
+def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tuple[Any, float]:
     """Return what a future became, as a result or an :class:`Outcome`, and the seconds of the call."""
     if future.cancelled():
         if run.stopping:
@@ -238,7 +240,13 @@ def _outcome_of(future: Future[Any], run: Run, seconds: float) -> tuple[Any, flo
     error = future.exception()
     if error is not None:
         return Outcome(FAILED, error=error), seconds
-    value, seconds = future.result()
+    value, seconds, notes = future.result()
+    try:
+        if notes and (context := call.context()) is not None:
+            for key, note in notes.items():
+                context.remember(key, note)
+    except Exception as error:  # of the store
+        return Outcome(FAILED, error=error), seconds
     return (Outcome(FAILED, error=value.error) if type(value) is _Raised else value), seconds
 
 
@@ -251,22 +259,47 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
 class _Invocation:
     """A call for a pool. In this process, the function sees the context variables of the caller of ``run()``."""
 
-    __slots__ = ("_arguments", "_context")
+    __slots__ = ("_call", "_context")
 
     def __init__(self, call: Call, context: Context) -> None:
-        self._arguments = call.func, call.args, call.kwargs, call.node.name
+        self._call = call
         self._context = context
 
-    def __call__(self) -> tuple[Any, float]:
-        return self._context.run(_invoke, *self._arguments)
+    def __call__(self) -> tuple[Any, float, dict[str, Any]]:
+        return self._context.run(self._invoke)
+
+    def _invoke(self) -> tuple[Any, float, dict[str, Any]]:
+        """Make the call in this process."""
+        began = perf_counter()
+        value = self._call.invoke()
+        return value, perf_counter() - began, {}
 
     def __reduce__(self) -> Any:
-        func, *rest = self._arguments
-        return partial, (_invoke, _reference(func), *rest)
+        call = self._call
+        context = call.context()
+        carried = CarriedContext(context) if context is not None else None
+        return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, carried)
 
 
-def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], task: str) -> tuple[Any, float]:
-    """Make a call in the pool; return its result, or what it raised, and its duration in seconds."""
+def _invoke(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    task: str,
+    carried: CarriedContext | None,
+) -> tuple[Any, float, dict[str, Any]]:
+    """Make a call in a process of the pool; return its result, or what it raised, its duration, and its notes."""
+    return copy_context().run(_invoke_here, func, args, kwargs, task, carried)
+
+
+def _invoke_here(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    task: str,
+    carried: CarriedContext | None,
+) -> tuple[Any, float, dict[str, Any]]:
+    notes = carried.enter().made if carried is not None else {}
     began = perf_counter()
     try:
         value = func(*args, **kwargs)
@@ -274,7 +307,7 @@ def _invoke(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any
             value = run_coroutine(value)
     except BaseException as error:
         value = _Raised(error, task)
-    return value, perf_counter() - began
+    return value, perf_counter() - began, notes
 
 
 class _Raised:

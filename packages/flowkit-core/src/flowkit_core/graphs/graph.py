@@ -186,6 +186,8 @@ class Graph:
                 special.append(node)
             if is_generator:
                 generators.append(node)
+            if parameters.copies_context:
+                special.append(node)
         for index, only in waits.items():
             nodes[index].waits = tuple(only)
             special.append(nodes[index])
@@ -223,7 +225,7 @@ class Graph:
         is_simple = node.arg_sources is not None and node.is_simple and not node.none_checked
         if not node.task._has_no_options:
             is_simple = self._check_options(node) and is_simple
-        node.is_simple = is_simple
+        node.is_simple = is_simple and not node.parameters.copies_context
         node.gather = (
             itemgetter(*node.arg_sources) if is_simple and node.arg_sources and len(node.arg_sources) > 1 else None
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 KEY = "idempotency_key"
 """Name of a parameter that the run fills with a str that is equal in all attempts of a task, also after a resume."""
 
+_COPYING = frozenset(("copy_context", "to_thread"))
+"""Names in the code of a function that copies its context."""
+
 # The flags of a code object, as in inspect.CO_VARARGS and so on, without importing inspect.
 _VAR_POSITIONAL, _VAR_KEYWORD = 0x04, 0x08
 
@@ -33,11 +36,13 @@ class Parameters:
         rest: whether there is a parameter ``*args``.
         named_rest: whether there is a parameter ``**kwargs``.
         keyed: whether there is a parameter ``idempotency_key``, which the run fills unless an upstream does.
+        copies_context: whether the code of the function copies its context, which must then be complete when it starts.
         simple: whether all parameters are positional or ``*args``, and none is ``idempotency_key``.
     """
 
     __slots__ = (
         "bound",
+        "copies_context",
         "defaults",
         "keyed",
         "keyword_only",
@@ -59,6 +64,7 @@ class Parameters:
                 return
         else:
             code = func.__code__
+        self.copies_context: bool = not _COPYING.isdisjoint(code.co_names)
         names, count = code.co_varnames, code.co_argcount
         self.positional: tuple[str, ...] = names[:count]
         self.keyword_only: tuple[str, ...] = names[count : count + code.co_kwonlyargcount]
@@ -78,6 +84,8 @@ class Parameters:
     def _inspect(self, func: Callable[..., Any]) -> None:
         """Read the signature of another callable with :mod:`inspect`; an unknown signature counts as ``*args``."""
         import inspect
+
+        self.copies_context = copies_context(func)
 
         inner: Any = func
         bound: set[str] = set()
@@ -183,3 +191,11 @@ def wrapped_callables(func: Any) -> list[Any]:
             if type(call) is FunctionType:
                 found.append(call)
     return found
+
+
+def copies_context(func: Any) -> bool:
+    """Return whether the code of a callable copies its context, to run something else in it."""
+    return any(
+        type(layer) is FunctionType and not _COPYING.isdisjoint(layer.__code__.co_names)
+        for layer in wrapped_callables(func)
+    )

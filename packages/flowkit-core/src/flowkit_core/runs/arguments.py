@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
+from flowkit_core.context import idempotency_key
 from flowkit_core.graphs.binding import bind_condition
 from flowkit_core.graphs.parameters import KEY, Parameters
 from flowkit_core.retry import warn_of_iterator
@@ -131,10 +132,3 @@ def _warn_of_none(node: Node, parameter: str, names: Sequence[str]) -> None:
         f"default: to wait for {upstream!r} without taking its result, write {node.name}.after({upstream}); if None"
         f" is meant, name the parameter {upstream!r}"
     )
-
-
-def idempotency_key(run_id: str, task: str) -> str:
-    """Return a key that is the same in each attempt at a task of a run, and different for other tasks and runs."""
-    from hashlib import sha256
-
-    return sha256(f"{run_id}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars, short_repr
-from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._typing import TYPE_CHECKING, Protocol
+from flowkit_core.context import find, variable
 from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.errors import skip_reason
 from flowkit_core.failures import add_note
 
 from .handle import fetched, is_handle
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.context import TaskContext
     from flowkit_core.graphs.node import Node
 
 
@@ -47,6 +50,11 @@ class Outcome:
         self.retryable = retryable
         self.started = started
         self.value = value
+
+    def or_skip(self) -> Outcome:
+        """Return this outcome; for an exception `Skip`, the outcome of a skipped node."""
+        reason = skip_reason(self.error) if self.state == FAILED and self.error is not None else None
+        return self if reason is None else Outcome(SKIPPED, reason)
 
     def __repr__(self) -> str:
         return f"<Outcome {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
@@ -107,6 +115,13 @@ class Retry:
         return f"<Retry {escape_control_chars(self.node.name)} in {self.delay:.3g} s>"
 
 
+class ContextMaker(Protocol):
+    """The run of a call, as far as the call needs it."""
+
+    def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
+        """Return what ``current()`` returns in a call of a node."""
+
+
 class Call:
     """One attempt at a node: the function, its arguments and its condition.
 
@@ -118,9 +133,10 @@ class Call:
         when: the condition, bound to its arguments; None if there is none. :meth:`precheck` evaluates it.
         attempt: number of the attempt, from 1.
         lookup: looks up the result of the call in a cache; None if the task has no cache.
+        run: the run, for the context of the call; None if there is none.
     """
 
-    __slots__ = ("args", "attempt", "func", "kwargs", "lookup", "node", "when")
+    __slots__ = ("args", "attempt", "func", "kwargs", "lookup", "node", "run", "when")
 
     def __init__(
         self,
@@ -130,6 +146,7 @@ class Call:
         when: Condition | None,
         attempt: int,
         lookup: Callable[[Node, Sequence[Any], dict[str, Any]], Outcome | None] | None = None,
+        run: ContextMaker | None = None,
     ) -> None:
         self.node = node
         self.func = node.func
@@ -138,6 +155,11 @@ class Call:
         self.when = when
         self.attempt = attempt
         self.lookup = lookup
+        self.run = run
+
+    def context(self) -> TaskContext | None:
+        """Return what ``current()`` returns in the call."""
+        return self.run.context_of(self.node, self.attempt) if self.run is not None else None
 
     @property
     def has_precheck(self) -> bool:
@@ -153,28 +175,51 @@ class Call:
         if when is not None:
             when = Condition(when.func, [*map(fetched, when.args)], {k: fetched(v) for k, v in when.kwargs.items()})
         kwargs = {name: fetched(value) for name, value in self.kwargs.items()}
-        return Call(self.node, [*map(fetched, self.args)], kwargs, when, self.attempt, self.lookup)
+        return Call(self.node, [*map(fetched, self.args)], kwargs, when, self.attempt, self.lookup, self.run)
 
     def precheck(self) -> Outcome | None:
         """Evaluate the condition, then look for a cached result; return None if the function is to be called."""
-        try:
-            if self.when is not None and not (answer := _check_truth(self.node.name, self.when())):
-                return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
-        except BaseException as error:
-            add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
-            return Outcome(FAILED, error=error, retryable=False)
+        if self.when is not None and (outcome := self._evaluate(self.when)) is not None:
+            return outcome
         try:
             return self.lookup(self.node, self.args, self.kwargs) if self.lookup is not None else None
         except BaseException as error:
             return Outcome(FAILED, error=error, retryable=False)
 
+    def _evaluate(self, condition: Condition) -> Outcome | None:
+        """Evaluate the condition; return None if it is true."""
+        token = variable.set(self.context())
+        try:
+            answer = _check_truth(self.node.name, condition())
+        except BaseException as error:
+            add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
+            return Outcome(FAILED, error=error, retryable=False)
+        finally:
+            variable.reset(token)
+        if answer:
+            return None
+        return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
+
     def invoke(self) -> Any:
         """Call the function in this thread; return its value, or an :class:`Outcome` if it raises."""
+        token = variable.set(self.context())
         try:
+            return self.invoke_in_worker()
+        finally:
+            variable.reset(token)
+
+    def invoke_in_worker(self) -> Any:
+        """Do what :meth:`invoke` does, in the thread of a `Worker`, which ``current()`` finds the context by."""
+        try:
+            if self.node.parameters.copies_context:
+                find()  # sets the context variable
             value = self.func(*self.args, **self.kwargs)
-            return run_coroutine(value) if type(value) is CoroutineType else value
+            if type(value) is CoroutineType:
+                find()
+                value = run_coroutine(value)
         except BaseException as error:
             return Outcome(FAILED, error=error)
+        return value
 
 
 def _check_truth(task: str, value: Any) -> Any:

@@ -98,7 +98,7 @@ class OutcomeRules:
 
     def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
         """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
-        outcome = result if type(result) is Outcome else None
+        outcome = result.or_skip() if type(result) is Outcome else None
         succeeded = outcome is None or outcome.state == SUCCEEDED
         value = result if outcome is None else outcome.value
         # without the lock: serializing a large value takes long
@@ -145,6 +145,7 @@ class OutcomeRules:
         self.state.codes[node.index] = outcome.state
         self.report.interrupted += outcome.started
         if outcome.state == SKIPPED:
+            self.state.retry_of.pop(node.index, None)
             self.state.reason_of[node.index] = outcome.reason
             self._record(node)
         self._set_reason(node, outcome.reason, started=outcome.started)

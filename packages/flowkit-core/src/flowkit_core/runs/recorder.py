@@ -73,6 +73,7 @@ class RunRecorder:
         self._graph = graph
         self._refresh = _refreshed_nodes(graph, refresh)
         self._warn = state_errors == "warn"
+        self._warned_of_notes = False
         self._broken = False  # whether the store has failed and is not used any more
         self._tokens: dict[int, Any] = {}
         self._why: dict[int, str] = {}
@@ -163,6 +164,27 @@ class RunRecorder:
                 error=error,
                 source=self.sources.get(node.index, "run"),
                 why=self._why.get(node.index, ""),
+            )
+
+    def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
+        """Return the recorded notes of a task."""
+        read = getattr(self._journal, "notes", None)
+        return read(index, element) if read is not None else {}
+
+    def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
+        """Commit a note of a task, if the journal keeps notes.
+
+        Raises:
+            Exception: the note cannot be stored.
+        """
+        write: Any = getattr(self._journal, "remember", None) if not self._broken else None
+        if write is not None:
+            write(index, element, key, value)
+        elif self._journal is not None and not self._warned_of_notes:
+            self._warned_of_notes = True
+            report(
+                f"the notes of {self._graph.name!r} are kept for this run only, and not for the one that resumes it: "
+                f"its record keeps no notes"
             )
 
     def tolerates(self, node: Node, error: Exception) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import TaskContext
 from flowkit_core.errors import TaskTimeoutError
 from flowkit_core.events import TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error
 
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
+from .facts import Facts
 from .handle import is_handle
 from .outcomes import OutcomeRules, max_attempts
 from .run_state import ABSENT
@@ -65,6 +67,7 @@ class Run(OutcomeRules):
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
         events: passes events to the observers.
         report: facts for the error message.
+        facts: what contexts of tasks have of the run.
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: no parameter of a simple node
             is given, results are not recorded, no observer receives starts or successes, there are no handles, the run
             is not stopping, and no task was skipped or has failed.
@@ -108,6 +111,7 @@ class Run(OutcomeRules):
         )
         self.params = dict(params or {})
         self.grace = grace
+        self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
         # whether `call` needs no check for simple nodes
@@ -138,7 +142,7 @@ class Run(OutcomeRules):
     def call(self, node: Node) -> Call | Outcome:
         """Return the call of a ready node; or its outcome, to be passed to :meth:`finish`, if it is not called."""
         if self._unchecked and node.is_simple:
-            return Call(node, simple_arguments(node, self.state.values), {}, None, 1)
+            return Call(node, simple_arguments(node, self.state.values), {}, None, 1, None, self)
         with self._lock:
             attempt = self.state.attempt_of.get(node.index, 1)
             outcome = self._check(node, attempt)
@@ -151,9 +155,14 @@ class Run(OutcomeRules):
                 self.report.cleanup_started.add(node.index)
         args, kwargs, when = bound
         if attempt > 1:
-            return Call(node, args, kwargs, None, attempt)
+            return Call(node, args, kwargs, None, attempt, None, self)
         lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
-        return Call(node, args, kwargs, when, attempt, lookup)
+        return Call(node, args, kwargs, when, attempt, lookup, self)
+
+    def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
+        """Return what ``current()`` returns in a call of a node; without a number, in its current attempt."""
+        number = self.state.attempt_of.get(node.index, 1) if attempt is None else attempt
+        return TaskContext(self.facts, node.index, node.name, number)
 
     def local_call(self, node: Node) -> Call | Outcome:
         """Return what :meth:`call` returns, with handles among the arguments replaced by their values."""
@@ -226,7 +235,7 @@ class Run(OutcomeRules):
         values, codes = self.state.values, self.state.codes
         sources = node.arg_sources or ()
         args = tuple([values[source] if codes[source] == SUCCEEDED else Ref(source) for source in sources])
-        return Call(node, args, {}, None, 1)
+        return Call(node, args, {}, None, 1, None, self)
 
     def expire(self, node: Node, attempt: int, timeout: float) -> Sequence[Node] | Retry:
         """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
@@ -374,6 +383,7 @@ class Run(OutcomeRules):
         clear_frames(error for error in errors if error is not None)
         self.state.release()
         self.events.close()
+        self.facts.close()
         self._recorder = None
         self.params = {}
         self.record_error = None

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from functools import partial
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
+from flowkit_core.context import variable
 from flowkit_core.errors import ExecutorError
 from flowkit_core.events import RunStopping
 from flowkit_core.failures import add_note, describe_error
@@ -128,6 +129,8 @@ class Session:
         self.run = run
         self.has_one_lane = len(lanes) == 1
         self.context = copy_context()
+        if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
+            self.context.run(variable.set, None)
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
         self._first_nodes = run.start()

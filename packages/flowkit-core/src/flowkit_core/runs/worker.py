@@ -6,6 +6,7 @@ from _thread import get_ident
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import find, workers
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 
 from .call import Outcome, Retry
@@ -20,21 +21,18 @@ if TYPE_CHECKING:
 
     from .run import Run
 
-_current: dict[int, Worker] = {}
-"""Thread id -> the worker that runs a node there; the inner one, if a task runs a pipeline."""
-
 
 def current_worker() -> Worker | None:
     """Return the worker that runs a node in the calling thread; None outside of tasks."""
-    return _current.get(get_ident())
+    return workers.get(get_ident())
 
 
 def restore_worker(worker: Worker | None) -> None:
     """Set the current worker of the calling thread; at the end of a run, because an interrupt may have left its own."""
     if worker is None:
-        _current.pop(get_ident(), None)
+        workers.pop(get_ident(), None)
     else:
-        _current[get_ident()] = worker
+        workers[get_ident()] = worker
 
 
 class Worker:
@@ -78,7 +76,7 @@ class Worker:
                 result = run.mark_started(node)
             if result is None:
                 started = perf_counter()
-                result = context.run(call.invoke)
+                result = context.run(call.invoke_in_worker)
             return run.finish(node, result, perf_counter() - started, call.attempt)
         finally:
             del result  # the traceback of an error refers to this frame: a reference cycle
@@ -156,6 +154,7 @@ class Worker:
                 else:
                     value = node.func()
                 if type(value) is CoroutineType:
+                    find()  # sets the context variable, for threads that the coroutine starts
                     value = run_coroutine(value)
             except BaseException as error:
                 result = run.finish(node, Outcome(FAILED, error=error), clock() - started, 1)
@@ -188,8 +187,8 @@ class Worker:
     def _enter(self) -> Worker | None:
         """Make this the current worker of the thread; return the one before."""
         thread = get_ident()
-        outer = _current.get(thread)
-        _current[thread] = self
+        outer = workers.get(thread)
+        workers[thread] = self
         return outer
 
     def _leave(self, outer: Worker | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import CoroutineType, run_coroutine
-from flowkit_core.errors import ExecutorError
+from flowkit_core.errors import ExecutorError, skip_reason
 from flowkit_core.failures import describe_error
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
@@ -195,6 +195,8 @@ class Checker:
         return self._stopped_at is None or (not self._cancelled and node.task.trigger in _CLEANUP)
 
     def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
+        if skip_reason(error) is not None:
+            return False
         if not isinstance(error, Exception) or attempt > node.task.retries or not self._may_start(node):
             return False
         rule = node.task.retry.retry_on
@@ -222,10 +224,12 @@ class Checker:
         elif state == "cancelled":
             self._cancel(node, record, current)
         elif current is not None:
-            self._report(f"it ended as {state} while it was running")
+            if state != "skipped" or not _is_skip(record._data):
+                self._report(f"it ended as {state} while it was running")
         elif not self._cancelled and not self._running_upstreams(node):
             expected = self._decide(node)
-            if expected == "started" and self._conditions.get(name) is False:
+            answer = self._conditions.get(name)
+            if expected == "started" and (answer is False or _is_skip(record._data)):
                 expected = "skipped"
             if state != expected and (self._may_start(node) or state != "upstream_failed"):
                 self._report(f"it ended as {state}, and not as {expected}")
@@ -261,6 +265,8 @@ class Checker:
         if error is None:
             self._report("it failed without an exception")
             return
+        if skip_reason(error) is not None:
+            self._report(f"it failed with {describe_error(error)}, but should be skipped")
         self._errors.append(error)
         if self._options["fail_fast"] or not isinstance(error, Exception):
             self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
@@ -408,6 +414,11 @@ class Checker:
                 args[positional.index(parameter)] = values[names[source]]
         others = [values[names[source]] for source in rest if names[source] in values]
         return (args[: len(positional)] + others if others else args), kwargs
+
+
+def _is_skip(data: Any) -> bool:
+    """Return whether an attempt ended with `Skip`."""
+    return isinstance(data, Outcome) and data.error is not None and skip_reason(data.error) is not None
 
 
 def _sources(node: Node) -> tuple[Mapping[str, int], Sequence[int], Mapping[str, int]]:

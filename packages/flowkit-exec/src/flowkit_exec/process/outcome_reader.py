@@ -94,6 +94,10 @@ class OutcomeReader:
             context = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
             running = worker.held.get(ticket)
             handle_record(payload, {**context, "task": running.name} if running is not None else {})
+        elif kind == protocol.REQUEST:
+            from .task_context import answer_request
+
+            answer_request(self._run, worker.held.get(ticket), worker.channel, ticket, payload)
         elif kind == protocol.SCRIPT_SLOW:
             report(
                 f"worker process {worker.process.pid} has been executing the script for "

@@ -18,6 +18,7 @@ ERROR                 worker         exception that the call has raised, see `ex
 NOT_SERIALIZABLE      worker         pickled (part, type, reason): function, argument or result cannot be transferred
 RETURNED_UNSTARTED    worker         empty: the call was not started, because the one before in its chain failed
 LOG                   worker         pickled attributes of a log record
+REQUEST               worker         request for the context of a task, see `task_context`; sent with a socket
 CHDIR_FAILED          worker         text of the exception: the worker cannot enter the current folder of the caller
 NOT_INITIALIZED       worker         exception that the initializer has raised, see `exception_transport`
 NOT_A_WORKER          (another)      empty: the program that was started as a worker is another one
@@ -54,7 +55,7 @@ TICKET = struct.Struct("<Q")
 RUN, FUNCTION, BATCH, IDLE = range(4)
 # kinds of frames from a worker
 READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG, CHDIR_FAILED = range(10, 19)
-SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER = range(19, 22)
+SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST = range(19, 23)
 # modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
 # result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
 ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)

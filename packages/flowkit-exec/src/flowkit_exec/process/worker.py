@@ -34,6 +34,7 @@ from .exception_transport import pack_error
 from .safe_text import describe_error, type_name
 from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
 from .surroundings import enter
+from .task_context import ContextSource, with_context
 from .worker_exit import exit_now
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Worker:
         self._queued: deque[bytes] = deque()  # signal handlers and __del__ may log while the lock is held
         self._is_forked_child = False
         self._tickets = tickets
-        self._functions = functions
+        self._functions = {number: with_context(func) for number, func in functions.items()}
         self._references: dict[int, tuple[str, Any]] = {}
         self._buffer = bytearray()
         self._descriptors: list[int] = []
@@ -168,6 +169,7 @@ class Worker:
         except RuntimeError:  # the system cannot start more threads
             if not is_bound:
                 raise
+        ContextSource(lambda: self._ticket, self._send_request)
         os.register_at_fork(after_in_child=self._detach_forked_child)
 
     def serve(self) -> None:
@@ -359,6 +361,11 @@ class Worker:
     def _send_record(self, data: bytes) -> None:
         self._send_or_queue(protocol.frame(protocol.LOG, data, self._ticket))
 
+    def _send_request(self, ticket: int, key: int, request: bytes, descriptor: int) -> None:
+        """Send a request for a call, and a descriptor for the answer under a key."""
+        socket.send_fds(self._socket, [protocol.TICKET.pack(key)], (descriptor,))
+        self._send(protocol.frame(protocol.REQUEST, request, ticket))
+
     # ---- calls ---------------------------------------------------------------------------------------------------
 
     def _run_calls(self) -> None:
@@ -515,7 +522,7 @@ class Worker:
             return None
         finally:
             self._forward_logs()
-        self._functions[number] = func
+        self._functions[number] = func = with_context(func)
         return func
 
     def _send_transfer_error(self, ticket: int, part: str, error: BaseException, value_type: str = "") -> None:

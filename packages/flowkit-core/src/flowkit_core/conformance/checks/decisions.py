@@ -59,6 +59,32 @@ def exception_of_a_condition_fails_the_task(trial: Trial) -> None:
 
 
 @check()
+def skip_in_a_task_skips_it(trial: Trial) -> None:
+    """A task that raises Skip or a subclass is skipped and not retried, and so is one whose condition does."""
+    kinds = ("plain", "subclass", "odd", "group")
+    skipping = [Task(partial(tasks.skip, trial.path, kind), name=kind, retries=2, delay=0) for kind in kinds]
+    conditional = Task(tasks.one, name="conditional", when=partial(tasks.skip, trial.path, "plain"))
+    end, below = Task(tasks.collect, name="end"), Task(tasks.add_one, name="below")
+    one = Task(tasks.one)
+    [*skipping, conditional, one] >> end
+    skipping[0] >> below
+    results = trial.run(end, below)
+    expect("results", results, {"one": 1, "end": (1,)})
+    below_reason = "its parameter 'x' has no default, and upstream \"plain\" ended as skipped"
+    expected = dict.fromkeys((*kinds, "conditional"), "no new files") | {"below": below_reason}
+    expect("skipped tasks", dict(results.skipped), expected)
+    expect("number of calls", trial.calls(), len(kinds) + 1)
+
+
+@check()
+def skip_after_a_failed_attempt_skips_the_task(trial: Trial) -> None:
+    """A retry that raises Skip ends its task as skipped."""
+    task = Task(partial(tasks.fail_then_skip, trial.path), name="flaky", retries=5, delay=0)
+    expect("skipped tasks", dict(trial.run(task).skipped), {"flaky": "no new files"})
+    expect("number of calls", trial.calls(), 2)
+
+
+@check()
 def triggers_decide_what_runs_after_skips(trial: Trial) -> None:
     """The triggers none_failed, all_success, all_done and one_failed, after a task that was skipped."""
     one, skipped = Task(tasks.one), Task(tasks.add_one, name="skipped", when=tasks.is_large)

@@ -11,6 +11,7 @@ import time
 from contextvars import ContextVar
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import Skip
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
 
@@ -221,6 +222,34 @@ def raise_kind(path: str, kind: str) -> Any:
     """Count the call, and raise an exception of a type."""
     count(path)
     raise KINDS[kind](kind)
+
+
+class NoFiles(Skip):
+    """A subclass of Skip."""
+
+
+class OddSkip(Skip):
+    """A subclass of Skip that cannot be unpickled, because it does not pass all arguments on."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
+
+
+def skip(path: str, kind: str) -> Any:
+    """Count the call, and raise Skip in one of several forms."""
+    count(path)
+    text = "no new files"
+    if kind == "group":
+        raise ExceptionGroup("two", [NoFiles(text), ExceptionGroup("one", [Skip("other")])])
+    raise {"plain": Skip(text), "subclass": NoFiles(text), "odd": OddSkip(text, 3)}[kind]
+
+
+def fail_then_skip(path: str) -> Any:
+    """Fail in the first call, and raise Skip in the second."""
+    if count(path) == 1:
+        raise OwnError(1, "failure")
+    raise Skip("no new files")
 
 
 # Conditions

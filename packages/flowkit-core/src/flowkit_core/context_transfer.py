@@ -1,0 +1,183 @@
+"""Contexts of tasks in other processes: fetched on request where an executor carries requests, else sent along.
+
+A request and its answer are bytes, so that executors need not look inside.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+from ._typing import TYPE_CHECKING
+from .context import TaskContext, variable
+from .errors import ContextError
+from .failures import describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._typing import Any
+    from .graphs.node import Node
+    from .runs.run import Run
+
+MAX_PARAMS = 1 << 16
+"""Bytes of pickled parameters up to which they are sent along with every call."""
+
+
+def answer(run: Run, node: Node, request: bytes) -> bytes:
+    """Return the answer to a request of `RemoteFacts`, in the process of the run.
+
+    Args:
+        run: the run.
+        node: the node whose call asks.
+        request: the request.
+    """
+    found: Any
+    try:
+        kind, args = pickle.loads(request)
+        if kind == "context":
+            context = run.context_of(node)
+            facts = run.facts.run_id, run.facts.pipeline
+            found = facts, (node.index, node.name, context.attempt, context.element, context.deadline)
+        elif kind == "params":
+            found = run.facts.params
+        elif kind == "notes":
+            found = dict(run.facts.notes(*args))
+        else:
+            run.facts.remember(*args)
+            found = None
+        return pickle.dumps((found, None))
+    except Exception as error:
+        return pickle.dumps((None, describe_error(error)))
+
+
+class RemoteFacts:
+    """What contexts have of a run in another process, which answers requests.
+
+    Args:
+        ask: sends a request and returns the answer; raises ContextError if there is none.
+
+    Attributes:
+        run_id: id of the run.
+        pipeline: name of the pipeline.
+    """
+
+    def __init__(self, ask: Callable[[bytes], bytes]) -> None:
+        self._ask = ask
+        self.run_id = self.pipeline = ""
+        self._params: Mapping[str, Any] | None = None
+
+    def context(self, ticket: int) -> TaskContext:
+        """Return the context of the running call.
+
+        Args:
+            ticket: number of the call, other than 0.
+        """
+        (self.run_id, self.pipeline), (index, task, attempt, element, deadline) = self._request("context")
+        return TaskContext(self, index, task, attempt, element, deadline, ticket)
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the run."""
+        if self._params is None:
+            self._params = self._request("params")
+        return self._params
+
+    def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
+        """Return the notes of a task."""
+        notes: Mapping[str, Any] = self._request("notes", index, element)
+        return notes
+
+    def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
+        """Have the run keep a note of a task."""
+        self._request("remember", index, element, key, value)
+
+    def _request(self, kind: str, *args: Any) -> Any:
+        found, error = pickle.loads(self._ask(pickle.dumps((kind, args))))
+        if error is not None:
+            raise ContextError(f"the process of the run could not answer a request for {kind!r} of a task: {error}")
+        return found
+
+
+class CarriedContext:
+    """The context of a call, sent along with it to a process that the run cannot be asked from.
+
+    Args:
+        context: the context.
+    """
+
+    def __init__(self, context: TaskContext) -> None:
+        facts = context._facts
+        self._facts = facts.run_id, facts.pipeline, _packed(facts.params), dict(facts.notes(*context.key))
+        self._rest = *context.key, context.task, context.attempt, context.deadline
+
+    def enter(self) -> CarriedFacts:
+        """Make ``current()`` return the context in the calling thread; return its facts, which collect new notes."""
+        index, element, task, attempt, deadline = self._rest
+        facts = CarriedFacts(*self._facts)
+        variable.set(TaskContext(facts, index, task, attempt, element, deadline))
+        return facts
+
+
+class CarriedFacts:
+    """What a context has of its run in a process that the run cannot be asked from.
+
+    Args:
+        run_id: id of the run.
+        pipeline: name of the pipeline.
+        params: the pickled parameters; or why they were not sent, as a str.
+        notes: the notes of the task.
+
+    Attributes:
+        run_id: see above.
+        pipeline: see above.
+        made: the notes that the task has made.
+    """
+
+    def __init__(self, run_id: str, pipeline: str, params: bytes | str, notes: dict[str, Any]) -> None:
+        self.run_id = run_id
+        self.pipeline = pipeline
+        self.made: dict[str, Any] = {}
+        self._params = params
+        self._notes = notes
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters of the run.
+
+        Raises:
+            ContextError: they were not sent.
+        """
+        if isinstance(self._params, str):
+            raise ContextError(self._params)
+        params: Mapping[str, Any] = pickle.loads(self._params) if self._params else {}
+        return params
+
+    def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
+        """Return the notes of the task."""
+        return self._notes
+
+    def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
+        """Keep a note until the call ends.
+
+        Raises:
+            Exception: the value cannot be pickled.
+        """
+        pickle.dumps(value)
+        self._notes[key] = self.made[key] = value
+
+
+def _packed(params: Mapping[str, Any]) -> bytes | str:
+    """Return the pickled parameters of a run; or why they are not sent along with calls."""
+    if not params:
+        return b""
+    hint = "take what the task needs as a parameter"
+    try:
+        data = pickle.dumps(dict(params))
+    except Exception as error:
+        return f"the parameters of the run cannot be sent to the process of this task ({describe_error(error)}): {hint}"
+    if len(data) > MAX_PARAMS:
+        return (
+            f"the parameters of the run are not sent to the process of this task, because they have {len(data)} bytes, "
+            f"more than {MAX_PARAMS}: {hint}"
+        )
+    return data

@@ -1,0 +1,118 @@
+"""Contexts of tasks in worker processes: a worker asks the process of the run for them, when a task needs one.
+
+With each request, the worker sends one end of a pair of sockets, on which the other process answers. So a request may
+be made in any thread, whatever the worker and its channel do.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from functools import partial
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING
+
+from flowkit_core import ContextError, context
+from flowkit_core.context_transfer import RemoteFacts, answer
+from flowkit_core.graphs.parameters import copies_context
+
+from . import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flowkit_core import Node, Run, TaskContext
+
+    from .workers.channel import WorkerChannel
+
+_REQUEST_BIT = 1 << 63
+"""Distinguishes the descriptor that is sent with a request from that of a result."""
+_LENGTH = struct.Struct("<Q")
+_SEND_TIMEOUT = 5.0
+"""Seconds in which a worker must read an answer that does not fit into the buffer of the socket."""
+
+
+class ContextSource:
+    """Finds the context of the running call in a worker process, and sends its requests.
+
+    Args:
+        ticket: returns the number of the running call, or of the last one; 0 before the first.
+        send: sends a request: the number of the call, a key for the descriptor, the request, and a descriptor that the
+            answer is to be written to.
+    """
+
+    def __init__(self, ticket: Callable[[], int], send: Callable[[int, int, bytes, int], None]) -> None:
+        self._ticket = ticket
+        self._send = send
+        self._thread = get_ident()
+        self._lock = Lock()
+        context.find_in_process = self.find
+        context.workers.clear()  # a fork has those of the calling process
+        context.variable.set(None)
+
+    def find(self, known: TaskContext | None) -> TaskContext | None:
+        """Return the context of the running call.
+
+        Args:
+            known: the context that the context variable has: of this call or of an earlier one. Threads of tasks have
+                no other.
+        """
+        ticket = self._ticket()
+        if get_ident() != self._thread or not ticket or (known is not None and known.ticket == ticket):
+            return known
+        return RemoteFacts(lambda request: self._ask(ticket, request)).context(ticket)
+
+    def _ask(self, ticket: int, request: bytes) -> bytes:
+        """Send a request for a call, and wait for the answer."""
+        try:
+            own, other = socket.socketpair()
+            with own:
+                with other, self._lock:
+                    self._send(ticket, ticket | _REQUEST_BIT, request, other.fileno())
+                return _receive(own, _LENGTH.unpack(_receive(own, _LENGTH.size))[0])
+        except (OSError, EOFError) as error:
+            raise ContextError(f"the process of the run does not answer: the call may have ended ({error!r})") from None
+
+
+def with_context(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls a function, and finds its context first if it copies that for other threads."""
+    return partial(_call_with_context, func) if copies_context(func) else func
+
+
+def _call_with_context(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    with suppress(ContextError):
+        context.find()
+    return func(*args, **kwargs)
+
+
+def answer_request(run: Run, node: Node | None, channel: WorkerChannel, ticket: int, request: bytes) -> None:
+    """Answer a request of a worker.
+
+    Args:
+        run: the run.
+        node: the node whose call asks; None if the call has ended or was given up.
+        channel: the channel of the worker.
+        ticket: number of the call.
+        request: the request.
+    """
+    try:
+        descriptor = channel.receive_descriptor(ticket | _REQUEST_BIT)
+    except OSError:  # this process cannot open more files
+        return
+    with socket.socket(fileno=descriptor) as reply, protocol.suppress(OSError):
+        if node is not None:
+            data = answer(run, node, request)
+            reply.settimeout(_SEND_TIMEOUT)
+            reply.sendall(_LENGTH.pack(len(data)) + data)
+
+
+def _receive(channel: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = channel.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)
