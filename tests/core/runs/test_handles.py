@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowkit_core import DAG, Outcome, SerialExecutor, Task
+from flowkit_core.events import TaskSucceeded
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import FAILED
 
@@ -108,3 +109,43 @@ def test_value_that_is_lost_at_the_end_fails_its_task():
     results = DAG("d", tasks=tasks).run(RemoteExecutor(loses={"lost"}), raise_on_failure=False)
     assert (results, results.states) == ({"kept": 0}, {"kept": "succeeded", "lost": "failed"})
     assert isinstance(results.failed["lost"], ConnectionError)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_results_of_an_interrupted_run_are_values():
+    remote = RemoteExecutor()
+    make, stop = Task(lambda: [3, 1, 2], name="make", executor="remote"), Task(interrupt, name="stop")
+    make >> stop
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("d", tasks=[stop]).run({"default": SerialExecutor(), "remote": remote})
+    assert caught.value.flowkit_results == {"make": [3, 1, 2]}
+    assert (remote.handles["make"].fetched, remote.handles["make"].released) == (1, 1)
+
+
+def test_interrupt_while_results_are_fetched_leaves_no_handles_in_the_results():
+    remote = RemoteExecutor()
+    tasks = [Task(int, name=name) for name in ("first", "second")]
+
+    def fetch():
+        raise KeyboardInterrupt
+
+    def observe(event):
+        if event.task == "second":
+            remote.handles["second"].fetch = fetch
+
+    observe.events = (TaskSucceeded,)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("d", tasks=tasks).run(remote, observers=[observe])
+    results = caught.value.flowkit_results
+    assert (results, results.states) == ({"first": 0}, {"first": "succeeded", "second": "cancelled"})
+    assert [handle.released for handle in remote.handles.values()] == [1, 1]
+
+
+def test_condition_gets_the_value_of_a_handle_of_the_same_lane():
+    make = Task(lambda: [3, 1, 2], name="make")
+    show = Task(lambda rows: rows[0], name="show", when=lambda rows: len(rows) == 3)
+    make >> show
+    assert DAG("d", tasks=[show]).run(RemoteExecutor()) == {"make": [3, 1, 2], "show": 3}

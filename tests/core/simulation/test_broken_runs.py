@@ -68,7 +68,7 @@ def skip_cleanup(monkeypatch):
 
 
 def count_a_late_outcome(monkeypatch):
-    monkeypatch.setattr(Run, "_is_current", lambda self, node, attempt: True)
+    monkeypatch.setattr(Run, "is_current", lambda self, node, attempt: True)
 
 
 def retry_once_too_often(monkeypatch):

@@ -442,21 +442,21 @@ def test_two_serial_executors_share_the_calling_thread():
     assert results == {"a": "MainThread", "b": "MainThread"}
 
 
-@pytest.mark.parametrize("executor", ["thread", "serial"])
-def test_result_of_an_expired_attempt_is_ignored(executor):
-    """An attempt is given up while it runs; its result comes later."""
-    runs = []
+@pytest.mark.parametrize("executor", ["thread", "serial", "process", "futures"])
+def test_result_of_an_expired_attempt_is_ignored(executor, pool):
+    """An attempt is given up when it has started; its result comes later."""
 
-    def slow():
-        (node,) = runs[0].graph.nodes
-        runs[0].expire(node, 1, 0.1)
-        return "late"
+    def give_up(event):
+        run.expire(run.graph[event.task], 1, 0.1)
 
-    dag = DAG("d", tasks=[Task(slow, name="slow")])
-    run = Run(dag.graph())
-    runs.append(run)
-    {"thread": ThreadExecutor(1), "serial": SerialExecutor()}[executor].execute(run)
-    assert run.state.states() == {"slow": "failed"}
+    give_up.events = (TaskStarted,)
+    slow, after = Task(int, name="slow"), Task(float, name="after", trigger="all_done")
+    after.after(slow)
+    run = Run(DAG("d", tasks=[after]).graph(), observers=[give_up], fail_fast=False)
+    made = {"thread": lambda: ThreadExecutor(1), "serial": SerialExecutor, "process": lambda: ProcessExecutor(1)}
+    with made.get(executor, lambda: FuturesExecutor(pool))() as used:
+        used.execute(run)
+    assert run.state.states()["slow"] == "failed"
     assert isinstance(run.state.failed()["slow"], TaskTimeoutError)
 
 

@@ -16,7 +16,7 @@ class HandleDouble:
 
     def __init__(self):
         self.channel = self
-        self.held = {}
+        self.held, self.attempts = {}, {}
         self.unread = []
         self.has_discarded_calls = False
 
@@ -55,7 +55,7 @@ def test_node_sent_ahead_is_not_queued_when_it_becomes_ready(chain):
     schedule.finish(worker.held.pop(1), 1)
     assert queued(schedule) == []
     assert schedule.sent_ahead == {third.index}
-    assert schedule.ready_nodes_of(worker) == [second]
+    assert schedule.ready_nodes_of(worker) == [(second, 1)]
 
 
 def test_node_that_a_worker_returns_is_queued_when_it_becomes_ready(chain):
@@ -81,7 +81,7 @@ def test_node_sent_ahead_of_a_failed_node_is_queued_when_the_worker_returns_it(c
     schedule, worker, _ = chain
     schedule.finish(worker.held.pop(1), Outcome(FAILED, error=ValueError()))
     for ticket in (2, 3):
-        schedule.put_back(worker.held.pop(ticket))
+        schedule.put_back(worker.held.pop(ticket), 1)
     assert queued(schedule) == ["b"]
     assert schedule.sent_ahead == set()
 

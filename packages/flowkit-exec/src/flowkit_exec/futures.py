@@ -174,8 +174,8 @@ class FuturesLane:
 
     def close(self) -> Sequence[Node]:
         """Cancel calls that have not started; return the nodes whose calls are running."""
-        running = list(self._running.items())
-        return [call.node for future, (call, _) in running if self._is_broken or not future.cancel()]
+        running = [call for future, (call, _) in list(self._running.items()) if self._is_broken or not future.cancel()]
+        return [call.node for call in running if self._session.run.is_current(call.node, call.attempt)]
 
     def _submit(self, node: Node, route: Callable[[Node], object]) -> None:
         call = self._session.prepare(node)

@@ -64,5 +64,8 @@ def random_pipeline(seed, *, most=9):
         "fault_kinds": EVERY_KIND,
         "call": random.random() < 0.8,
         "observers": random.choice([[], [], [lambda event: None]]),
+        "remote": random.choice([[], [], ["default"], ["cpu"]]),
     }
+    executors = {"default", *(task.executor for task in tasks)}
+    options["remote"] = [name for name in options["remote"] if name in executors]
     return DAG(f"random {seed}", tasks=tasks), options

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flowkit_core._checks import checked_workers
 from flowkit_core._typing import TYPE_CHECKING, Protocol
+from flowkit_core.runs.serial_lane import SerialLane
+from flowkit_core.runs.session import Session
 
 if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
-    from flowkit_core.runs.serial_lane import SerialLane
 
 
 class Executor(Protocol):
@@ -63,8 +64,6 @@ class SerialExecutor:
 
     def execute(self, run: Run) -> None:
         """Run all nodes."""
-        from flowkit_core.runs.session import Session
-
         Session(run, [self.lane()]).drive()
 
     def lane(self) -> SerialLane:
@@ -74,8 +73,6 @@ class SerialExecutor:
             ExecutorError: this executor is closed.
         """
         check_open(self, is_closed=self._closed)
-        from flowkit_core.runs.serial_lane import SerialLane
-
         return SerialLane()
 
     def close(self) -> None:

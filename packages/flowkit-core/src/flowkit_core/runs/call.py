@@ -166,16 +166,24 @@ class Call:
         """Whether there is a condition to evaluate, or a cache to look the result up in."""
         return self.when is not None or self.lookup is not None
 
-    def local(self) -> Call:
-        """Return this call with every handle among its arguments replaced by the value, which may take long."""
+    def local(self) -> Call | Outcome:
+        """Return this call with handles among its arguments replaced by their values, which may take long.
+
+        Returns an :class:`Outcome` if a value is lost.
+        """
         values = (*self.args, *self.kwargs.values(), *(() if self.when is None else self.when.args))
         if not any(map(is_handle, values)):
             return self
         when = self.when
-        if when is not None:
-            when = Condition(when.func, [*map(fetched, when.args)], {k: fetched(v) for k, v in when.kwargs.items()})
-        kwargs = {name: fetched(value) for name, value in self.kwargs.items()}
-        return Call(self.node, [*map(fetched, self.args)], kwargs, when, self.attempt, self.lookup, self.run)
+        try:
+            if when is not None:
+                when = Condition(when.func, [*map(fetched, when.args)], {k: fetched(v) for k, v in when.kwargs.items()})
+            kwargs = {name: fetched(value) for name, value in self.kwargs.items()}
+            call = Call(self.node, [*map(fetched, self.args)], kwargs, when, self.attempt, self.lookup, self.run)
+        except BaseException as error:
+            return Outcome(FAILED, error=error)
+        call.func = self.func
+        return call
 
     def precheck(self) -> Outcome | None:
         """Evaluate the condition, then look for a cached result; return None if the function is to be called."""
@@ -220,6 +228,16 @@ class Call:
         except BaseException as error:
             return Outcome(FAILED, error=error)
         return value
+
+
+def fetch_and_release(handle: Any) -> Any:
+    """Return the value of a handle, which is not needed any more; an :class:`Outcome` if the value is lost."""
+    try:
+        value = handle.fetch()
+    except Exception as error:
+        value = Outcome(FAILED, error=error)
+    handle.release()
+    return value
 
 
 def _check_truth(task: str, value: Any) -> Any:

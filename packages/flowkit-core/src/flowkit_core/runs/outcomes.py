@@ -9,9 +9,9 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskSucceeded
 from flowkit_core.failures import describe_error, strip_traceback
 
-from .call import Outcome, Retry
+from .call import Outcome, Retry, fetch_and_release
 from .event_emitter import EventEmitter
-from .handle import fetched
+from .handle import fetched, is_handle
 from .run_report import RunReport
 from .run_state import ABSENT, RunState
 from .states import CANCELLED, CLEANUP_TRIGGERS, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, Phase
@@ -59,6 +59,7 @@ class OutcomeRules:
         self._random = random
         self._recorder = recorder
         self.fast_path = self._unchecked = False
+        self._fetches_at_once = False  # whether handles are fetched when they arrive
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,11 @@ class OutcomeRules:
         if self.phase == Phase.RUNNING:
             return True
         return self.phase == Phase.STOPPING and node.task.trigger in CLEANUP_TRIGGERS
+
+    def is_current(self, node: Node, attempt: int) -> bool:
+        """Return whether an attempt is the last one of its node, and has not ended."""
+        index, state = node.index, self.state
+        return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
 
     @property
     def cancelled(self) -> bool:
@@ -98,15 +104,20 @@ class OutcomeRules:
 
     def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
         """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
+        if self._fetches_at_once and is_handle(result):
+            result = fetch_and_release(result)
         outcome = result.or_skip() if type(result) is Outcome else None
         succeeded = outcome is None or outcome.state == SUCCEEDED
         value = result if outcome is None else outcome.value
         # without the lock: serializing a large value takes long
         stored = self._stored_form(node, value) if succeeded and self._recorder is not None else ABSENT
         with self._lock:
+            is_given_up = attempt is not None and not self.is_current(node, attempt)
+            if (is_given_up or self.phase == Phase.ABANDONED) and is_handle(value):
+                value.release()
             if self.phase == Phase.ABANDONED:
                 return None
-            if attempt is not None and not self._is_current(node, attempt):
+            if is_given_up:
                 return _NO_NODES
             if self.state.codes[node.index] != PENDING:
                 raise RuntimeError(f"{node!r} was finished before: it is {STATES[self.state.codes[node.index]]}")
@@ -119,11 +130,6 @@ class OutcomeRules:
             if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
                 self._end_without_result(node, outcome)
             return None
-
-    def _is_current(self, node: Node, attempt: int) -> bool:
-        """Return whether an attempt is the last one, and has not ended."""
-        index, state = node.index, self.state
-        return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
 
     def _succeed(self, node: Node, value: Any, stored: Any, seconds: float, *, reused: bool) -> None:
         state, index = self.state, node.index

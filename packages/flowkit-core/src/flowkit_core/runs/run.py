@@ -12,9 +12,7 @@ from flowkit_core.failures import add_note, clear_frames, describe_error
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
-from .handle import is_handle
 from .outcomes import OutcomeRules, max_attempts
-from .run_state import ABSENT
 from .states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
 from .triggers import outcome_of_trigger
 
@@ -167,12 +165,7 @@ class Run(OutcomeRules):
     def local_call(self, node: Node) -> Call | Outcome:
         """Return what :meth:`call` returns, with handles among the arguments replaced by their values."""
         call = self.call(node)
-        if not self.has_handles or isinstance(call, Outcome):
-            return call
-        try:
-            return call.local()
-        except BaseException as error:  # the value is lost
-            return Outcome(FAILED, error=error)
+        return call.local() if self.has_handles and isinstance(call, Call) else call
 
     def _check(self, node: Node, attempt: int) -> Outcome | None:
         """Return how a ready node ends without being called; None if it may run."""
@@ -185,16 +178,19 @@ class Run(OutcomeRules):
         stop_reason = self.stop_reason if self.phase == Phase.STOPPING else None
         return outcome_of_trigger(node, self.state.codes, self.graph.names, stop_reason)
 
-    def mark_started(self, node: Node, *, already: bool = False) -> Outcome | None:
+    def mark_started(self, node: Node, *, already: bool = False, attempt: int | None = None) -> Outcome | None:
         """Note that a call starts; return how the node ends instead if the run has been stopped since :meth:`call`.
 
         Args:
             node: the node.
             already: whether the worker has started the call, so that it cannot be prevented.
+            attempt: number of the attempt; nothing is noted for one that has been given up. None means the current one.
         """
         if not self.has_task_observers and self.phase == Phase.RUNNING and not self.state.retry_of:
             return None
         with self._lock:
+            if attempt is not None and not self.is_current(node, attempt):
+                return None
             if not already and not self.may_start(node):
                 return Outcome(CANCELLED, self.stop_reason)
             self.state.retry_of.pop(node.index, None)
@@ -209,17 +205,13 @@ class Run(OutcomeRules):
         self._leave_fast_path()
 
     def fetch_handles(self) -> None:
-        """Replace the handles among the results by their values; a task whose value is lost has failed."""
-        if not self.has_handles:
-            return
-        state = self.state
-        for index, handle in enumerate(state.values):
-            if is_handle(handle):
-                try:
-                    state.values[index] = handle.fetch()
-                except Exception as error:
-                    state.values[index], state.codes[index], state.error_of[index] = ABSENT, FAILED, error
-                handle.release()
+        """Replace the handles among the results by their values, also those of calls that end later.
+
+        A task whose value is lost has failed.
+        """
+        if self.has_handles:
+            self._fetches_at_once = True
+            self.state.fetch_handles()
 
     def ahead(self, node: Node) -> Call | None:
         """Return the call of a node whose upstreams have not ended, to be made where their results will be.
@@ -265,12 +257,13 @@ class Run(OutcomeRules):
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        has_cache = self._recorder is not None and node.task.cache is not None
-        if self.fast_path and type(result) is not Outcome and not has_cache:
+        if self.fast_path and type(result) is not Outcome and (self._recorder is None or node.task.cache is None):
             state, index = self.state, node.index
             state.values[index] = result
             state.seconds[index] = seconds
             state.codes[index] = SUCCEEDED
+            if not node.downstream:
+                return _NO_NODES
         else:
             step = self._finalize(node, result, seconds, attempt)
             if self._stop_is_new:
@@ -296,6 +289,8 @@ class Run(OutcomeRules):
         with self._lock:
             self.cancel("the run was abandoned")
             self.phase = Phase.ABANDONED
+            if self.has_handles:
+                self.state.drop_handles()
             fate_of = {node.index: fate for node, fate in (running or {}).items()}
             for node in self.graph.nodes:
                 if self.state.codes[node.index] != PENDING:

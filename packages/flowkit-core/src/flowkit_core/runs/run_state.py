@@ -7,7 +7,9 @@ from itertools import repeat
 from flowkit_core._atomic import countdowns
 from flowkit_core._typing import TYPE_CHECKING
 
-from .states import FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
+from .call import Outcome, fetch_and_release
+from .handle import is_handle
+from .states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,6 +170,22 @@ class RunState(RunSummary):
         if codes.count(SUCCEEDED) == len(names):
             return dict(zip(names, self.values, strict=True))
         return {name: value for name, code, value in zip(names, codes, self.values, strict=True) if code == SUCCEEDED}
+
+    def fetch_handles(self) -> None:
+        """Replace handles by their values; a node whose value is lost has failed."""
+        for index, handle in enumerate(self.values):
+            if is_handle(handle):
+                self.values[index] = value = fetch_and_release(handle)
+                if type(value) is Outcome and value.error is not None:
+                    self.values[index], self.codes[index], self.error_of[index] = ABSENT, FAILED, value.error
+
+    def drop_handles(self) -> None:
+        """Release the handles that were not fetched; their nodes end as cancelled."""
+        for index, handle in enumerate(self.values):
+            if is_handle(handle):
+                self.values[index], self.codes[index] = ABSENT, CANCELLED
+                self.reason_of[index] = "its result was not fetched before the run ended"
+                handle.release()
 
     def detach(self) -> None:
         """Copy the containers that workers on the fast path write to: later writes have no effect on this state."""

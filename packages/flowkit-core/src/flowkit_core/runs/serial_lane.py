@@ -59,7 +59,7 @@ class SerialLane:
                 ready.extend(timers.due(run))
             if ready:
                 continue
-            if session.is_over or (session.has_one_lane and not timers):
+            if (session.has_one_lane and not timers) or session.is_over:
                 return
             self._wake_up.wait(timers.wait() if timers else None)
 

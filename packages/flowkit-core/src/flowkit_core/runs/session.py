@@ -207,7 +207,10 @@ class Session:
         call = self.run.call(node) if takes_handles else self.run.local_call(node)
         if isinstance(call, Outcome):
             return call
-        outcome = self.context.copy().run(call.precheck) if call.has_precheck else None
+        outcome = None
+        if call.has_precheck:
+            local = call.local() if takes_handles else call
+            outcome = local if isinstance(local, Outcome) else self.context.copy().run(local.precheck)
         return outcome or self.run.mark_started(node) or call
 
     def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
@@ -302,11 +305,10 @@ class Session:
         """
         opened: list[Lane] = []
         try:
-            for lane in sorted(self._lanes, key=lambda lane: not lane.may_fork):
+            for lane in self._lanes if self.has_one_lane else sorted(self._lanes, key=lambda lane: not lane.may_fork):
                 opened.append(lane)
                 self._open(lane)
             self._work()
-            self.run.fetch_handles()
         except BaseException:
             self.run.cancel("the run was interrupted")
             self.wake_all()
@@ -329,10 +331,10 @@ class Session:
             raise
 
     def _work(self) -> None:
-        loops = [lane for lane in self._lanes if lane.has_loop]
-        if self.has_one_lane and loops:
-            loops[0].work()
+        if self.has_one_lane and self._lanes[0].has_loop:
+            self._lanes[0].work()
             return
+        loops = [lane for lane in self._lanes if lane.has_loop]
         loops.sort(key=lambda lane: not lane.needs_calling_thread)
         self._waiting = not loops  # before nodes are put: of two waiting threads, one would miss the end of the run
         for lane in loops[1:]:
@@ -423,6 +425,7 @@ class Session:
         try:
             for thread in self._threads:
                 thread.join(self._join_timeout)
+            self.run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
         self._lanes = ()  # the lanes refer to this object: a reference cycle
@@ -435,6 +438,8 @@ class Session:
         """Close every lane, whatever one of them raises; return the nodes whose calls go on, and their fate."""
         if not lanes:
             return {}
+        if len(lanes) == 1:
+            return dict.fromkeys(lanes[0].close(), lanes[0].fate_of_unfinished)
         try:
             running = dict.fromkeys(lanes[0].close(), lanes[0].fate_of_unfinished)
         finally:

@@ -116,6 +116,8 @@ class Checker:
             self._retry(node, record)
         elif record.what == "timed_out":
             self._given_up.add((record.task, record.attempt))
+        elif record.what == "not_released":
+            self._report(record.detail)
         elif record.what == "ignored" and self._current.get(record.task) == record.attempt:
             self._report("the outcome of its current attempt was ignored")
 

@@ -13,6 +13,7 @@ from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_core.runs.states import CANCELLED, FAILED
 
 from .faults import Crash, Fail, Interrupt, Lose, SimulatedError, Slow, Timeout
+from .handles import SimulatedHandle, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,7 @@ class Simulator:
     Attributes:
         interrupt: the injected KeyboardInterrupt; None until then.
         lost: names of the executors that were lost.
+        handles: the results that stayed on executors.
         close_at: when lanes stop waiting for running calls of a cancelled run; None until the first is closed.
     """
 
@@ -102,6 +104,7 @@ class Simulator:
         self.durations = durations
         self.interrupt: KeyboardInterrupt | None = None
         self.lost: list[str] = []
+        self.handles: list[SimulatedHandle] = []
         self.close_at: float | None = None
 
     def schedule_faults(self, session: Session, lanes: Mapping[str, SimulatedLane]) -> None:
@@ -163,12 +166,14 @@ class SimulatedLane:
         name: name of the executor.
         workers: maximum number of attempts at a time.
         simulator: what the lanes share.
+        makes_handles: whether results stay on this executor, and the run gets handles.
     """
 
-    has_loop = needs_calling_thread = may_fork = makes_handles = False
+    has_loop = needs_calling_thread = may_fork = False
 
-    def __init__(self, name: str, workers: int, simulator: Simulator) -> None:
+    def __init__(self, name: str, workers: int, simulator: Simulator, *, makes_handles: bool = False) -> None:
         self.name = name
+        self.makes_handles = makes_handles
         self.fate_of_unfinished = "ended" if simulator.random() < 0.5 else "abandoned"
         self._simulator = simulator
         self._ready: list[Node] = []
@@ -238,11 +243,20 @@ class SimulatedLane:
         if self._is_lost or not ready or not self._idle:
             return
         node = ready.pop(int(random() * len(ready)))
-        call = self._session.begin(node)
+        call = self._session.begin(node, takes_handles=self.makes_handles)
         if call is None:
             self._start_soon()
             return
+        if self.makes_handles:
+            call.args = [self._argument(value) for value in call.args]
+            call.kwargs = {name: self._argument(value) for name, value in call.kwargs.items()}
         self._start(call, self._idle.pop(int(random() * len(self._idle))))
+
+    def _argument(self, value: Any) -> Any:
+        """Return the value of a handle: of this lane without fetching it."""
+        if type(value) is SimulatedHandle and value.lane is not self:
+            return value.fetch()
+        return value_of(value)
 
     def _start(self, call: Call, worker: str) -> None:
         """Start an attempt."""
@@ -281,6 +295,9 @@ class SimulatedLane:
     def _end(self, attempt: _Attempt, result: Any, seconds: float) -> None:
         """Pass an outcome to the session."""
         self._release(attempt)
+        if self.makes_handles and not isinstance(result, Outcome):
+            result = SimulatedHandle(self, attempt.call.node, result)
+            self._simulator.handles.append(result)
         self._session.end(attempt.call.node, result, seconds, attempt.call.attempt)
         self._start_next_call(attempt, result)
 

@@ -67,6 +67,7 @@ def simulate(
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
     workers: int | Mapping[str, int] = 3,
+    remote: Iterable[str] = (),
     durations: Any = DEFAULT_DURATION,
     faults: Iterable[Fault] = (),
     fault_rate: float = 0.0,
@@ -92,6 +93,8 @@ def simulate(
         seed: an integer, 0 or more.
         params: values for parameters that no upstream task fills.
         workers: number of workers of each executor, or a mapping of names of executors to these.
+        remote: names of the executors whose results stay there, as on a cluster: the run gets handles, and fetches
+            values for other executors and for its results.
         durations: how long attempts take: a number of seconds; or a range, ``(low, high)``; or a mapping of names of
             tasks to these, with 0 to 1 second for other tasks; or a function of the name and the number of the attempt
             that returns a number or a range.
@@ -219,6 +222,9 @@ class _Setup:
         self.faults, self.rate, self.kinds = checked_faults(
             options["faults"], options["fault_rate"], options["fault_kinds"], names, self.executors
         )
+        remote = options["remote"]
+        self.remote = [remote] if isinstance(remote, str) else list(remote)
+        check_names("remote", self.remote, self.executors, "executor")
         self.functions = _checked_functions(options["functions"], names)
         self.observers = list(options["observers"])
         if hasattr(options["durations"], "keys"):
@@ -260,6 +266,9 @@ class _Setup:
             error = raised
         results = Results._of(run)
         run.release()
+        for handle in simulator.handles:
+            if handle.releases != 1:
+                history.add("not_released", handle.node, detail=f"its result was released {handle.releases} times")
         return Simulation(
             self.graph,
             options,
@@ -287,7 +296,10 @@ class _SimulatedExecutors:
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         setup, simulator = self._setup, self._simulator
-        lanes = {name: SimulatedLane(name, setup.workers[name], simulator) for name in setup.executors}
+        lanes = {
+            name: SimulatedLane(name, setup.workers[name], simulator, makes_handles=name in setup.remote)
+            for name in setup.executors
+        }
         lane_by_index: Any = {index: lanes[name] for index, name in setup.homes.items()}
         session = Session(run, list(lanes.values()), lane_by_index, simulator.clock)
         simulator.schedule_faults(session, lanes)

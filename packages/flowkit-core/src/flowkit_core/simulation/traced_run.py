@@ -8,6 +8,8 @@ from flowkit_core.runs.call import Call, Condition, Outcome, Retry
 from flowkit_core.runs.run import Run
 from flowkit_core.runs.states import FAILED, PENDING, STATES
 
+from .handles import value_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -119,12 +121,12 @@ class TracedRun(Run):
         code = self.state.codes[node.index]
         error = result.error if isinstance(result, Outcome) and result.state == FAILED else None
         if before == PENDING and code != PENDING:
-            self._add_end(node, code, result, attempt)
+            self._add_end(node, code, value_of(result), attempt)
         elif isinstance(step, Retry):
             detail = f"in {step.delay:.3f} s, after {describe_error(error)}" if error is not None else ""
             self._history.add("retrying", node, attempt, detail, (step.delay, error))
         else:
-            self._history.add("ignored", node, attempt, data=result)
+            self._history.add("ignored", node, attempt, data=value_of(result))
         return step
 
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:

@@ -406,10 +406,9 @@ class ProcessLane:
         for worker in list(self._workers):
             self._schedule.withdraw(worker)
             if worker.held and not any(node and node.task.trigger in CLEANUP_TRIGGERS for node in worker.held.values()):
-                for node in self._remove_and_collect(worker, kill=True):
-                    self._schedule.finish(
-                        node, Outcome(CANCELLED, f"it was stopped, because {self._run.stop_cause}", started=True)
-                    )
+                for node, attempt in self._remove_and_collect(worker, kill=True):
+                    outcome = Outcome(CANCELLED, f"it was stopped, because {self._run.stop_cause}", started=True)
+                    self._schedule.finish(node, outcome, attempt=attempt)
 
     def _on_exit(self, worker: WorkerHandle, why: str = "") -> None:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""
@@ -422,12 +421,12 @@ class ProcessLane:
             if worker.is_ready:
                 worker.log_idle_exit()
             self._on_failed_start(worker, why)
-        for node in running:
+        for node, attempt in running:
             error = WorkerDiedError(node.name, worker.process.pid, code, signal_name(code))
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
                 error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
-            self._schedule.finish(node, Outcome(FAILED, error=error))
+            self._schedule.finish(node, Outcome(FAILED, error=error), attempt=attempt)
 
     def _on_failed_start(self, worker: WorkerHandle, why: str) -> None:
         """Count a worker that ended before it ran a task; no task has caused that, so none fails.
@@ -452,8 +451,8 @@ class ProcessLane:
                 f"executes when it starts (sitecustomize, .pth files){hint}"
             )
 
-    def _remove_and_collect(self, worker: WorkerHandle, *, kill: bool = False) -> list[Node]:
-        """Remove a worker, killing it if asked; return the nodes it had started but not reported."""
+    def _remove_and_collect(self, worker: WorkerHandle, *, kill: bool = False) -> list[tuple[Node, int]]:
+        """Remove a worker, killing it if asked; return the nodes it had started but not reported, and the attempts."""
         self._remove(worker)
         try:
             if kill:
@@ -512,4 +511,5 @@ class ProcessLane:
             for worker in (*busy, *idle, *self._retired):
                 worker.kill_and_release()
             self._segments.close()
-        return [node for worker in busy for node in self._schedule.ready_nodes_of(worker)]
+        running = [attempt for worker in busy for attempt in self._schedule.ready_nodes_of(worker)]
+        return [node for node, attempt in running if self._run.is_current(node, attempt)]

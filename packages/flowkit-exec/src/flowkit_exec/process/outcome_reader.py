@@ -44,6 +44,7 @@ class OutcomeReader:
         schedule = self._schedule
         held, finish, loads = worker.held, self._run.finish, pickle.loads
         sent_ahead, foreign, extend = schedule.sent_ahead, schedule.foreign, schedule.ready.extend
+        attempts = worker.attempts
         spent, tasks = 0.0, 0
         frames = worker.channel.frames()
         while frames:
@@ -55,6 +56,7 @@ class OutcomeReader:
                 self._handle_frame(worker, kind, ticket, seconds, payload)
                 continue
             node = held.pop(ticket, None)
+            attempt = attempts.pop(ticket, 1) if attempts else 1
             if node is None:
                 continue
             try:
@@ -62,9 +64,9 @@ class OutcomeReader:
             except BaseException as error:  # unpickling runs the user's code
                 if is_interrupt(error):
                     raise
-                self._fail_unpickled(worker, node, error)
+                self._fail_unpickled(worker, node, attempt, error)
                 continue
-            if after := finish(node, value, seconds):
+            if after := finish(node, value, seconds, attempt):
                 if sent_ahead or foreign:
                     schedule.put(after)  # type: ignore[arg-type]
                 else:
@@ -107,34 +109,34 @@ class OutcomeReader:
             )
         elif kind == protocol.STARTED:
             if (node := worker.held.get(ticket)) is not None:
-                self._run.mark_started(node, already=True)
+                self._run.mark_started(node, already=True, attempt=worker.attempts.get(ticket, 1))
         else:
             self._handle_outcome(worker, kind, ticket, seconds, payload)
 
     def _handle_outcome(self, worker: WorkerHandle, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         """Handle a frame that ends a call without a small value."""
-        node = worker.held.pop(ticket, None)
+        node, attempt = worker.held.pop(ticket, None), worker.attempts.pop(ticket, 1)
         if kind == protocol.SEGMENT:
-            self._handle_segment(worker, node, ticket, payload, seconds)
+            self._handle_segment(worker, node, attempt, ticket, payload, seconds)
         elif node is None:
             return
         elif kind == protocol.ERROR:
-            self._schedule.finish(node, Outcome(FAILED, error=unpack_error(payload, node.name)), seconds)
+            self._schedule.finish(node, Outcome(FAILED, error=unpack_error(payload, node.name)), seconds, attempt)
         elif kind == protocol.NOT_SERIALIZABLE:
             error = transfer_error(node, *pickle.loads(payload))
-            self._schedule.finish(node, Outcome(FAILED, error=error, retryable=False), seconds)
+            self._schedule.finish(node, Outcome(FAILED, error=error, retryable=False), seconds, attempt)
         else:  # RETURNED_UNSTARTED
-            self._schedule.put_back(node)
+            self._schedule.put_back(node, attempt)
 
     def _handle_segment(
-        self, worker: WorkerHandle, node: Node | None, ticket: int, payload: bytes, seconds: float
+        self, worker: WorkerHandle, node: Node | None, attempt: int, ticket: int, payload: bytes, seconds: float
     ) -> None:
         """Handle a large value, which is in shared memory; the node is None if its outcome is discarded."""
         try:
             descriptor, layout = worker.channel.receive_descriptor(ticket), pickle.loads(payload)
         except OSError as error:  # this process cannot open more files
             if node is not None:
-                self._fail_unpickled(worker, node, error)
+                self._fail_unpickled(worker, node, attempt, error)
             return
         try:
             value = read_segment(descriptor, layout) if node is not None else None
@@ -142,20 +144,20 @@ class OutcomeReader:
             protocol.close(descriptor)
             if is_interrupt(error):
                 raise
-            self._fail_unpickled(worker, node, error)  # type: ignore[arg-type]
+            self._fail_unpickled(worker, node, attempt, error)  # type: ignore[arg-type]
             return
         if node is None or not node.downstream:
             protocol.close(descriptor)
         else:
             self._segments.keep(value, descriptor, layout)
         if node is not None:
-            self._schedule.finish(node, value, seconds)
+            self._schedule.finish(node, value, seconds, attempt)
 
-    def _fail_unpickled(self, worker: WorkerHandle, node: Node, error: BaseException) -> None:
+    def _fail_unpickled(self, worker: WorkerHandle, node: Node, attempt: int, error: BaseException) -> None:
         """Fail a node whose result cannot be unpickled here; its worker may go on with the rest of the chain."""
         self._schedule.withdraw(worker)
         self._schedule.discard_chain(worker, node)
         reason = f"cannot be unpickled in this process ({describe_error(error)})"
         hint = "return plain data, or a class that unpickles wherever it is imported"
         failure = SerializationError(node.name, "result", reason, hint)
-        self._schedule.finish(node, Outcome(FAILED, error=failure, retryable=False))
+        self._schedule.finish(node, Outcome(FAILED, error=failure, retryable=False), attempt=attempt)

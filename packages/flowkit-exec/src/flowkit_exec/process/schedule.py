@@ -48,9 +48,9 @@ class Schedule:
         own = range(0) if session.has_one_lane else [node.index for node in session.nodes(lane)]
         self.foreign = frozenset() if session.has_one_lane else frozenset(range(len(run.graph.nodes))).difference(own)
 
-    def finish(self, node: Node, outcome: Any, seconds: float = 0.0) -> None:
-        """Pass an outcome to the run, and queue the nodes that are ready for it."""
-        after = self._run.finish(node, outcome, seconds)
+    def finish(self, node: Node, outcome: Any, seconds: float = 0.0, attempt: int | None = None) -> None:
+        """Pass the outcome of an attempt to the run, and queue the nodes that are ready after it."""
+        after = self._run.finish(node, outcome, seconds, attempt)
         if isinstance(after, Retry):
             self.timers.add(after)
         else:
@@ -66,19 +66,19 @@ class Schedule:
             else:
                 self.ready.put(node)
 
-    def put_back(self, node: Node) -> None:
-        """Queue a node whose call a worker has returned without starting it."""
+    def put_back(self, node: Node, attempt: int) -> None:
+        """Queue a node whose call a worker has returned without starting it, unless the attempt was given up."""
         if node.index in self.sent_ahead:
             self.sent_ahead.discard(node.index)  # it is queued when it becomes ready
-        else:
+        elif self._run.is_current(node, attempt):
             self.ready.put(node)
 
     def withdraw(self, worker: WorkerHandle) -> None:
         """Take back the calls that a worker has not started."""
         for ticket in worker.channel.withdraw_tickets():
-            node = worker.held.pop(ticket, None)
+            node, attempt = worker.held.pop(ticket, None), worker.attempts.pop(ticket, 1)
             if node is not None:
-                self.put_back(node)
+                self.put_back(node, attempt)
 
     def discard_chain(self, worker: WorkerHandle, node: Node) -> None:
         """Discard the outcomes of the calls that a worker was sent ahead and makes with the result of a node."""
@@ -101,9 +101,13 @@ class Schedule:
                 return True
         return False
 
-    def ready_nodes_of(self, worker: WorkerHandle) -> list[Node]:
-        """Return the nodes that a worker holds and that were not sent ahead."""
-        return [node for node in worker.held.values() if node is not None and node.index not in self.sent_ahead]
+    def ready_nodes_of(self, worker: WorkerHandle) -> list[tuple[Node, int]]:
+        """Return the nodes that a worker holds and that were not sent ahead, with the numbers of their attempts."""
+        return [
+            (node, worker.attempts.get(ticket, 1))
+            for ticket, node in worker.held.items()
+            if node is not None and node.index not in self.sent_ahead
+        ]
 
     def forget(self, worker: WorkerHandle) -> None:
         """Remove the nodes that an ended worker was sent ahead."""

@@ -55,6 +55,7 @@ class WorkerHandle:
         channel: its connections, for frames and tickets.
         process: its process.
         held: ticket -> node of the calls that the worker holds.
+        attempts: ticket -> number of the attempt, for those of these calls that are not the first attempt.
         known_functions: numbers of the functions that the worker has references to.
         next_ticket: the next unused ticket.
         next_shared_ticket: the same for calls with arguments in shared memory, each of which is sent by itself.
@@ -80,6 +81,7 @@ class WorkerHandle:
                 f"process workers start process workers {nesting_depth()} deep: use executor='thread' in the inner ones"
             )
         self.held: dict[int, Node | None] = {}
+        self.attempts: dict[int, int] = {}
         # unique in the life of the worker: it may still run the last calls of the run before
         self.next_ticket, self.next_shared_ticket = 1, 1 << 62
         self.known_functions: set[int] = set(functions or ())

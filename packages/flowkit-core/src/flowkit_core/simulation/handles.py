@@ -1,0 +1,52 @@
+"""Class `SimulatedHandle`: a result that stays on a simulated executor."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+
+class SimulatedHandle:
+    """A result that stays on a simulated executor.
+
+    Args:
+        lane: the lane that made it.
+        node: the node whose result it is.
+        value: the result.
+
+    Attributes:
+        lane, node, value: see above.
+        releases: how many times it was released.
+    """
+
+    __flowkit_handle__ = True
+    __slots__ = ("lane", "node", "releases", "value")
+    nbytes = None
+
+    def __init__(self, lane: Any, node: Node, value: Any) -> None:
+        self.lane = lane
+        self.node = node
+        self.value = value
+        self.releases = 0
+
+    def fetch(self) -> Any:
+        """Return the value.
+
+        Raises:
+            RuntimeError: it was released.
+        """
+        if self.releases:
+            raise RuntimeError(f"the result of {self.node.name!r} is fetched after it was released")
+        return self.value
+
+    def release(self) -> None:
+        """Note that the value is not needed any more."""
+        self.releases += 1
+
+
+def value_of(result: Any) -> Any:
+    """Return the value of a simulated handle, without fetching it; anything else as it is."""
+    return result.value if type(result) is SimulatedHandle else result
