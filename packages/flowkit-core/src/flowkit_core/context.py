@@ -260,7 +260,7 @@ def find() -> TaskContext | None:
 def log_attributes() -> dict[str, Any]:
     """Return the attributes that a log record made here carries; empty outside of tasks."""
     found = variable.get()
-    if found is None:
+    if found is None or found.ticket:  # the process of the run adds the attributes to records of worker processes
         worker = workers.get(get_ident())
         if worker is None or worker.node is None:
             return {}

@@ -11,6 +11,7 @@ from ._typing import TYPE_CHECKING
 from .context import TaskContext, variable
 from .errors import ContextError
 from .failures import describe_error
+from .log_records import add_task_to_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,6 +113,7 @@ class CarriedContext:
 
     def enter(self) -> CarriedFacts:
         """Make ``current()`` return the context in the calling thread; return its facts, which collect new notes."""
+        add_task_to_records()
         index, element, task, attempt, deadline = self._rest
         facts = CarriedFacts(*self._facts)
         variable.set(TaskContext(facts, index, task, attempt, element, deadline))

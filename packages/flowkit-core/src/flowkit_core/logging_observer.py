@@ -11,6 +11,7 @@ import sys
 
 from ._text import counted, escape_control_chars
 from ._typing import TYPE_CHECKING
+from .context import log_attributes
 from .events import (
     RunFinished,
     RunStarted,
@@ -23,7 +24,7 @@ from .events import (
     TaskSucceeded,
 )
 from .failures import describe_error
-from .runs.worker import current_worker
+from .log_records import add_task_to_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,9 @@ def _logger() -> Logger | None:
     logging = sys.modules.get("logging")
     if logging is None or not hasattr(logging, "getLogger"):
         return None
+    add_task_to_records()
     logger: Logger = logging.getLogger("flowkit")
-    logger.__flowkit_where__ = task_attributes  # type: ignore[attr-defined]  # read by flowkit-log
+    logger.__flowkit_where__ = log_attributes  # type: ignore[attr-defined]  # read by flowkit-log
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
     ancestor: Any = logger
@@ -53,15 +55,6 @@ def _logger() -> Logger | None:
             return logger
         ancestor = ancestor.parent if ancestor.propagate else None
     return None
-
-
-def task_attributes() -> dict[str, str]:
-    """Return run id, pipeline and task of the calling thread, as attributes of a log record; empty outside of tasks."""
-    worker = current_worker()
-    if worker is None or worker.node is None:
-        return {}
-    run = worker.run
-    return {"run_id": run.run_id, "pipeline": run.graph.name, "task": worker.node.name}
 
 
 def log_observer() -> list[Callable[[Event], object]]:

@@ -192,14 +192,16 @@ class FlowkitLogger:
         record = logger.makeRecord(
             logger.name, level, file, line, message, args, _exc_info(exc_info), function, None, stack
         )
+        where = getattr(logging.getLogger(ROOT_NAME), "__flowkit_where__", None)  # set by flowkit-core
+        facts: dict[str, object] = {} if where is None else where()
+        for name in facts:  # those of the caller take precedence
+            vars(record).pop(name, None)
         if extra:
             attach(record, extra)
         if self.context or context:
             record.flowkit_context = attach(record, {**self.context, **context})
-        where = getattr(logging.getLogger(ROOT_NAME), "__flowkit_where__", None)  # set by flowkit-core
-        if where is not None:
-            for name, value in where().items():
-                vars(record).setdefault(name, value)
+        for name, value in facts.items():
+            vars(record).setdefault(name, value)
         try:
             logger.handle(record)
         except RecursionError:

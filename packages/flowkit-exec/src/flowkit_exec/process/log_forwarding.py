@@ -113,12 +113,12 @@ def forward_records(send: Callable[[bytes], None], levels: Mapping[str, tuple[in
                 logger.addHandler(_ForwardingHandler(send))
 
 
-def handle_record(data: bytes, context: dict[str, str]) -> None:
+def handle_record(data: bytes, context: dict[str, Any]) -> None:
     """Handle a record from a worker in this process.
 
     Args:
         data: the pickled record.
-        context: attributes that records of flowkit get: run, pipeline and task.
+        context: attributes that the record gets: run, pipeline, task, element and attempt.
     """
     try:
         record = logging.makeLogRecord(pickle.loads(data))
@@ -126,7 +126,7 @@ def handle_record(data: bytes, context: dict[str, str]) -> None:
         if is_interrupt(error):
             raise
         return
-    if record.name.partition(".")[0] == "flowkit" and not hasattr(record, "run_id"):  # else of a run inside the task
+    if not hasattr(record, "run_id"):  # else of a run inside the task
         vars(record).update(context | vars(record))
     if _main_is_renamed():  # this is a worker, too, and runs a pipeline inside a task
         record.name = _renamed(record.name, "__main__", "__mp_main__")

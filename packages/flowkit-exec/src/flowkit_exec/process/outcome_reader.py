@@ -93,9 +93,8 @@ class OutcomeReader:
         elif kind == protocol.LOG:
             from .log_forwarding import handle_record
 
-            context = {"run_id": self._run.run_id, "pipeline": self._run.graph.name}
             running = worker.held.get(ticket)
-            handle_record(payload, {**context, "task": running.name} if running is not None else {})
+            handle_record(payload, self._run.context_of(running).attributes() if running is not None else {})
         elif kind == protocol.REQUEST:
             from .task_context import answer_request
 

@@ -1,0 +1,73 @@
+"""Log records that are made during a task carry run, pipeline, task, element and attempt, whatever their logger is.
+
+This module does not import :mod:`logging`: a program that has not imported it logs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ._typing import TYPE_CHECKING
+from .context import log_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from logging import LogRecord
+
+    from ._typing import Any
+
+_MAX_FRAMES = 10
+"""Frames between a factory of records and the method of the logger that called it, if other factories call it."""
+
+
+def add_task_to_records() -> None:
+    """Install the factory of log records that adds the attributes, if :mod:`logging` is imported.
+
+    The factory that was installed before makes the records. Each run calls this function.
+    """
+    logging: Any = sys.modules.get("logging")
+    if logging is None or not hasattr(logging, "setLogRecordFactory"):
+        return
+    factory = logging.getLogRecordFactory()
+    if not isinstance(factory, _RecordFactory):
+        logging.setLogRecordFactory(_RecordFactory(factory, logging.Logger.makeRecord.__code__))
+
+
+class _RecordFactory:
+    """Makes log records, with the attributes of the running task.
+
+    A logger refuses an argument ``extra`` with a name that the record has. Such a name is left to ``extra``.
+
+    Args:
+        factory: makes the records.
+        code: code of the method of loggers that calls the factory.
+    """
+
+    def __init__(self, factory: Callable[..., LogRecord], code: Any) -> None:
+        self._factory = factory
+        self._code = code
+
+    def __call__(self, name: Any, *args: Any, **kwargs: Any) -> LogRecord:
+        record = self._factory(name, *args, **kwargs)
+        if name is None:  # logging.makeLogRecord(): the attributes of another record follow
+            return record
+        attributes = log_attributes()
+        if attributes:
+            extra = self._extra()
+            if "run_id" not in extra:  # else it is about another task
+                known = vars(record)
+                for attribute, value in attributes.items():
+                    if attribute not in extra:
+                        known.setdefault(attribute, value)
+        return record
+
+    def _extra(self) -> Any:
+        """Return the argument ``extra`` of the logging call."""
+        frame = sys._getframe(2)
+        for _ in range(_MAX_FRAMES):
+            if frame.f_code is self._code:
+                return frame.f_locals.get("extra") or ()
+            if frame.f_back is None:
+                break
+            frame = frame.f_back
+        return ()
