@@ -112,7 +112,7 @@ def test_gc_deletes_temporary_file_of_dead_writer(path):
         journal = begin(state)
         record(journal, 0, LARGE)
         (found,) = files(path)
-        found.with_name(f"{found.name}.123-abc.tmp").write_bytes(b"half")
+        found.with_name(f"{found.name}.123-0123456789ab.tmp").write_bytes(b"half")
         assert state.gc().files == 1
         assert files(path) == [found]
         journal.close("succeeded", [], None)

@@ -155,7 +155,7 @@ class TaskCache(ResultCache):
             if isinstance(call, str):
                 return f"it cannot be cached: {call}"
             since = (self.state.get_metadata(call.key) or {}).get("since")
-            return self._miss_reason(call) if since is None else f"cached since {_time_text(since)}"
+            return f"cached since {_time_text(since)}" if type(since) is float else self._miss_reason(call)
 
         def invalidate(*args: P.args, **kwargs: P.kwargs) -> bool:
             call = self._call_key(plain, args, kwargs)

@@ -193,18 +193,20 @@ class MissingKeyError(StateError, KeyError):
 class RestoreError(StateError, ValueError):
     """A stored value cannot be restored: its class is not imported or has changed, or the entry is damaged.
 
-    Attributes: `key`, `reason`, and `task`, the name of the task if the value is its recorded result.
+    Attributes: `key`, `reason`, `task`, the name of the task if the value is its recorded result, and `path`, the file
+    (`None` for a store in memory).
     """
 
-    def __init__(self, key: str | None, reason: str, task: str | None = None) -> None:
-        super().__init__(key, reason, task)
-        self.key, self.reason, self.task = key, reason, task
+    def __init__(self, key: str | None, reason: str, task: str | None = None, path: str | None = None) -> None:
+        super().__init__(key, reason, task, path)
+        self.key, self.reason, self.task, self.path = key, reason, task, path
 
     def _message(self) -> str:
         subject = "a value" if self.key is None else f"the value of key {short_repr(self.key)}"
         if self.task is not None:
             subject = f"the result of task {short_repr(self.task)}"
-        return f"cannot restore {subject}: {self.reason}"
+        location = "" if self.path is None else f" in {self.path}"
+        return f"cannot restore {subject}{location}: {self.reason}"
 
 
 class StateClosedError(StateError, ValueError):

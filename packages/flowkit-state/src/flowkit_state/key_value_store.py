@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from flowkit_state._validation import integer, seconds, text
-from flowkit_state.errors import MissingKeyError, StateClosedError, StateFileError, StateOptionTypeError, short_repr
+from flowkit_state.errors import (
+    MissingKeyError,
+    RestoreError,
+    StateClosedError,
+    StateFileError,
+    StateOptionTypeError,
+    short_repr,
+)
 from flowkit_state.storage.base import Batch, Entry
 
 TYPE_CHECKING = False
@@ -269,7 +276,11 @@ class KeyValueStore:
         >>> state.delete("rows"), state.delete("rows")
         (True, False)
         """
-        return self._live(key) is not None and self._store.remove(key)
+        try:
+            live = self._live(key) is not None
+        except RestoreError:
+            live = True  # a damaged entry
+        return live and self._store.remove(key)
 
     def clear(self) -> None:
         """Remove every entry.
@@ -328,7 +339,13 @@ class KeyValueStore:
             return {}
         from flowkit_state.serialization.serializers import from_json
 
-        metadata: dict[str, Any] = from_json(key, entry.metadata)
+        try:
+            metadata = from_json(key, entry.metadata)
+        except RestoreError as error:
+            raise self._located(key, error) from error
+        if type(metadata) is not dict:
+            reason = f"its metadata is damaged: it is a {type(metadata).__name__}, but must be a dict."
+            raise self._located(key, RestoreError(key, reason))
         return metadata
 
     def expire(self) -> int:
@@ -475,5 +492,15 @@ class KeyValueStore:
             pass  # the file may be read-only, and the entries returned are correct without it
 
     def _restore(self, key: str, entry: Entry) -> Any:
-        payload = entry.payload if entry.blob is None else self._store.read_payload(entry.payload, entry.blob)
-        return self._serialization.load(key, payload)
+        try:
+            payload = entry.payload if entry.blob is None else self._store.read_payload(entry.payload, entry.blob)
+            return self._serialization.load(key, payload)
+        except RestoreError as error:
+            raise self._located(key, error) from error
+
+    def _located(self, key: str, error: RestoreError) -> RestoreError:
+        """Return the error with the key, the file and the way out."""
+        reason = error.reason
+        if "damaged" in reason or "is missing" in reason:
+            reason = f"{reason} delete({short_repr(key)}) removes the entry, set() replaces it."
+        return RestoreError(key, reason, error.task, self._path)

@@ -234,12 +234,14 @@ class ResultCache:
         if self._secret is None:
             state = self.state
             secret = state.get(DIGEST_KEY)
-            if secret is None:
+            if type(secret) is not bytes:
                 from secrets import token_bytes
 
                 with state.batch():
-                    secret = state.get(DIGEST_KEY) or token_bytes(32)
-                    state.set(DIGEST_KEY, secret, ttl=float("inf"))
+                    secret = state.get(DIGEST_KEY)
+                    if type(secret) is not bytes:
+                        secret = token_bytes(32)
+                        state.set(DIGEST_KEY, secret, ttl=float("inf"))
             self._secret = secret
         return self._secret
 
@@ -262,8 +264,8 @@ class ResultCache:
         if _FORMAT_REPORTED in self._logged or (call.prefix, "format") in self._logged:
             return
         self._logged.add((call.prefix, "format"))
-        metadata = self.state.get_metadata(last_key(call.prefix))
-        if metadata and not has_same_format(metadata["components"], call.components):
+        stored = _components(self.state.get_metadata(last_key(call.prefix)))
+        if stored and not has_same_format(stored, call.components):
             self._logged.add(_FORMAT_REPORTED)
             from flowkit_state._warnings import report
 
@@ -279,15 +281,16 @@ class ResultCache:
 
         key = last_key(call.prefix)
         try:
-            last, metadata = self.state.get(key), self.state.get_metadata(key)
+            last, stored = self.state.get(key), _components(self.state.get_metadata(key))
         except StateClosedError:
             raise
         except StateError as error:
             return str(error)
-        if last is None or not metadata:
+        expires = last.get("expires") if type(last) is dict else None
+        if last is None or not stored:
             return "never computed before"
-        expired = last["expires"] is not None and last["expires"] <= self._now()
-        changed = changes(metadata["components"], call.components)
+        expired = type(expires) is float and expires <= self._now()
+        changed = changes(stored, call.components)
         if not changed:
             return "expired" if expired else "its result was deleted"
         if expired and all(sentence.startswith("input ") for sentence in changed):
@@ -309,6 +312,14 @@ class ResultCache:
                 from flowkit_state._warnings import report
 
                 report(f'A call of "{name}" is not cached: {reason}')
+
+
+def _components(metadata: dict[str, Any] | None) -> dict[str, str]:
+    """Return the components in the metadata of a result; none if the metadata is missing or damaged."""
+    components: Any = (metadata or {}).get("components")
+    if type(components) is not dict or not all(type(part) is str for item in components.items() for part in item):
+        return {}
+    return dict(components)
 
 
 def _is_silent(logger: Logger) -> bool:

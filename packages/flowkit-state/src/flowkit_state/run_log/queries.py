@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from flowkit_state.errors import RestoreError, UnknownRunError
+from flowkit_state.errors import RestoreError, UnknownRunError, short_repr
 from flowkit_state.run_log.plan import PipelinePlan
 from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.base import Batch
-from flowkit_state.storage.ownership import check_not_in_use, is_visible, live_claim, release
+from flowkit_state.storage.ownership import check_claim, check_not_in_use, is_visible, live_claim, release
+from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
 from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
@@ -24,6 +25,34 @@ if TYPE_CHECKING:
 
 _RUNS = "SELECT id, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner FROM runs"
 _TASKS = "SELECT place, state, attempts, ended, seconds, reason, error, source, why FROM tasks WHERE run = ?"
+
+
+_RUN_COLUMNS = {
+    "id": INTEGER,
+    "run_id": TEXT,
+    "pipeline": BINARY,
+    "plan": TEXT,
+    "params": TEXT,
+    "status": TEXT,
+    "started": NUMBER,
+    "ended": NUMBER + OPTIONAL,
+    "seconds": NUMBER + OPTIONAL,
+    "resumes": INTEGER,
+    "error": TEXT + OPTIONAL,
+    "owner": TEXT + OPTIONAL,
+}
+_TASK_COLUMNS = {
+    "place": INTEGER,
+    "state": TEXT,
+    "attempts": INTEGER,
+    "ended": NUMBER,
+    "seconds": NUMBER,
+    "reason": TEXT + OPTIONAL,
+    "error": TEXT + OPTIONAL,
+    "source": TEXT,
+    "why": TEXT + OPTIONAL,
+}
+VALUE_COLUMNS = {"value": BINARY, "beside": TEXT + OPTIONAL}
 
 
 class RunHistory:
@@ -69,7 +98,7 @@ class RunHistory:
         row = self._row(run_id)
         claim = live_claim(row[11])
         if claim is not None and is_visible(claim) and claim["pid"] != os.getpid():
-            check_not_in_use(row[11], run_id, from_sql(row[2]))
+            check_not_in_use(row[11], run_id, _name(row[2]))
         self._database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row[0],))
         if row[11] is not None:
             release(row[11])
@@ -78,7 +107,7 @@ class RunHistory:
         """Delete the record of a run. Raises `RunInUseError` if a process uses it."""
         with Batch(self._database):
             row = self._row(run_id)
-            check_not_in_use(row[11], run_id, from_sql(row[2]))
+            check_not_in_use(row[11], run_id, _name(row[2]))
             self._delete([row[0]])
 
     def gc(self, keep: int | None, before: float | None) -> Reclaimed:
@@ -90,7 +119,7 @@ class RunHistory:
                 rows = self._select("SELECT id, pipeline, status, owner, started FROM runs ORDER BY id DESC")
                 for row, pipeline, status, owner, started in rows:
                     finished[pipeline] = finished.get(pipeline, 0) + (status == "succeeded")
-                    old = before is not None and started < before
+                    old = before is not None and isinstance(started, (int, float)) and started < before
                     if keep is not None:
                         count = finished[pipeline]
                         old = old or (count > keep if status == "succeeded" else count >= max(keep, 1))
@@ -118,6 +147,13 @@ class RunHistory:
         return rows[0]
 
     def _run_record(self, row: Any) -> RunRecord:
+        way_out = f"forget({short_repr(row[1])}) deletes it; release() ends the claim of a process."
+        with reading(self._database.path, f"the record of run {short_repr(row[1])}", way_out):
+            check_row(row, _RUN_COLUMNS)
+            check_claim(row[11])
+            return self._checked_run_record(row)
+
+    def _checked_run_record(self, row: Any) -> RunRecord:
         number, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner = row
         if status == "running" and live_claim(owner) is None:
             status = "interrupted"
@@ -138,6 +174,7 @@ class RunHistory:
         names = self._names(plan)
         tasks = {name: _pending(name) for name in names}
         for row in self._select(_TASKS, (run,)):
+            check_row(row, _TASK_COLUMNS)
             name = names[row[0]]
             tasks[name] = self._task_record(run, name, row)
         return tasks
@@ -164,15 +201,25 @@ class RunHistory:
         if not rows:
             raise LookupError(f"the result of task {name!r} was deleted with its run.")
         try:
-            return self._serialization.load(None, self._database.read_payload(*rows[0]))
+            with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
+                check_row(rows[0], VALUE_COLUMNS)
+                return self._serialization.load(None, self._database.read_payload(*rows[0]))
         except RestoreError as error:
-            raise RestoreError(None, error.reason, name) from error
+            raise RestoreError(None, error.reason, name, self._database.path) from error
 
     def _names(self, plan: str) -> list[str]:
         if plan not in self._task_names:
             (text,) = self._select("SELECT content FROM plans WHERE key = ?", (plan,))[0]
             self._task_names[plan] = PipelinePlan.from_text(text).names()
         return self._task_names[plan]
+
+
+def _name(stored: Any) -> str:
+    """Return the name of a pipeline for a message, also if it is damaged."""
+    try:
+        return from_sql(stored)
+    except (AttributeError, ValueError):
+        return short_repr(stored)
 
 
 def _pending(name: str) -> TaskRecord:

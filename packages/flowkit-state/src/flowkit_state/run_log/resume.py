@@ -22,7 +22,8 @@ from flowkit_state.run_log.journal import RECORD_TASK, RecordedTask, RunJournal
 from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities
 from flowkit_state.run_log.plan import Difference, PipelinePlan
 from flowkit_state.storage.base import Batch
-from flowkit_state.storage.ownership import Claim, check_not_in_use
+from flowkit_state.storage.ownership import Claim, check_claim, check_not_in_use
+from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
 from flowkit_state.storage.schema import to_sql
 
 TYPE_CHECKING = False
@@ -52,6 +53,21 @@ _RECORDED_TASKS = (
     "SELECT place, name, state, attempts, ended, seconds, value, beside, reason, error, source, why FROM tasks "
     "WHERE run = ? ORDER BY place"
 )
+
+_RECORDED_COLUMNS = {
+    "place": INTEGER,
+    "name": BINARY,
+    "state": TEXT,
+    "attempts": INTEGER,
+    "ended": NUMBER,
+    "seconds": NUMBER,
+    "value": BINARY + OPTIONAL,
+    "beside": TEXT + OPTIONAL,
+    "reason": TEXT + OPTIONAL,
+    "error": TEXT + OPTIONAL,
+    "source": TEXT,
+    "why": TEXT + OPTIONAL,
+}
 
 _logged: set[tuple[str | None, str, str]] = set()  # (file, pipeline, description) that was logged in this process
 
@@ -83,10 +99,14 @@ def open_run(
                 row = _begin(database, run_id, pipeline, plan, given, claim)
                 return RunJournal(database, serialization, row, run_id, plan.names(), {}, {}, claim)
             row, run_id, _, owner = last
+            with reading(database.path, f"the record of run {short_repr(run_id)}", "release() ends the claim on it."):
+                check_claim(owner)
             check_not_in_use(owner, run_id, pipeline)
             database.execute("record a run in it", "UPDATE runs SET owner = ? WHERE id = ?", (claim.text(), row))
         try:
-            done, outdated = _resume(database, serialization, last, plan, given, pipeline, resume, max_age)
+            way_out = f"forget({short_repr(run_id)}) deletes it, so that a new run starts."
+            with reading(database.path, f"the record of run {short_repr(run_id)}", way_out):
+                done, outdated = _resume(database, serialization, last, plan, given, pipeline, resume, max_age)
         except BaseException:
             database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row,))
             raise
@@ -139,6 +159,8 @@ def _resume(
     before = PipelinePlan.from_text(text)
     names_before = before.names()
     rows, _ = database.execute("read it", _RECORDED_TASKS, (row,))
+    for line in rows:
+        check_row(line, _RECORDED_COLUMNS)
     recorded = {names_before[line[0]]: line[1:] for line in rows if line[2] in _DONE}
     expired = {} if max_age is None else _expired(plan, {name: line[3] for name, line in recorded.items()}, max_age)
     difference = Difference(before, plan, recorded, expired)
@@ -203,7 +225,7 @@ def _restore(
         if not isinstance(error, RestoreError):
             raise
         hint = 'Fix that, or run the task again with run(resume="force").'
-        raise RestoreError(None, f"{error.reason} {hint}", name) from error
+        raise RestoreError(None, f"{error.reason} {hint}", name, database.path) from error
     return RecordedTask(state, result, reason or "", attempts, seconds)
 
 

@@ -138,6 +138,8 @@ def from_json(key: str | None, text: str, serializers: Mapping[str, Serializer] 
     except RecursionError:  # values of earlier versions; encode() refuses them now
         reason = "it is nested more deeply than the json module of this Python supports; store a flatter value."
         raise RestoreError(key, reason) from None
+    except ValueError as error:
+        raise RestoreError(key, f"the stored entry is damaged: it is not JSON text ({error}).") from error
     return decode(tree, key=key, serializers=serializers)
 
 

@@ -149,9 +149,15 @@ class FileLock:
 
     def acquire(self) -> None:
         """Wait for the lock. Raises `StateLockedError` after the timeout, `OSError` if the file cannot be locked."""
-        fd = syscalls.open(f"{self._path}.lock", syscalls.LOCK)
+        deadline = time.monotonic() + self._timeout
+        while not self._try(deadline):
+            pass
+
+    def _try(self, deadline: float) -> bool:
+        """Wait for the lock of the file that is there now. Returns False if that was replaced meanwhile."""
+        path = f"{self._path}.lock"
+        fd = syscalls.open(path, syscalls.LOCK)
         try:
-            deadline = time.monotonic() + self._timeout
             pause = 0.0005
             while not syscalls.try_lock(fd):
                 left = deadline - time.monotonic()
@@ -159,10 +165,16 @@ class FileLock:
                     raise locked(self._path, self._timeout)
                 time.sleep(min(pause, left))
                 pause = min(pause * 1.5, 0.02)
+            if os.path.samestat(syscalls.fstat(fd), syscalls.stat(path)):
+                self._fd = fd
+                return True
+        except FileNotFoundError:
+            pass  # it was removed
         except BaseException:
             syscalls.close(fd)
             raise
-        self._fd = fd
+        syscalls.close(fd)
+        return False
 
     def release(self) -> None:
         """Release the lock."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from contextlib import suppress
 from hashlib import sha256
 
 from flowkit_state.errors import RestoreError
@@ -17,6 +19,8 @@ INLINE_LIMIT = 256 * 1024
 """Largest value stored in its row, in bytes; larger ones go to a blob file."""
 
 _is_name = re.compile(r"[0-9a-f]{64}\Z").match
+_is_own = re.compile(r"[0-9a-f]{64}(\.[0-9]+-[0-9a-f]{12}\.tmp)?\Z").match
+_is_group = re.compile(r"[0-9a-f]{2}\Z").match
 
 
 class BlobStore:
@@ -63,17 +67,27 @@ class BlobStore:
         return data
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the size in bytes of every file."""
+        """Yield the name and the size in bytes of every file that this class has created, also of temporary ones.
+
+        Other files are left out, and symbolic links are not followed.
+        """
+        for group in self._names_in(self.folder):
+            if _is_group(group):
+                folder = os.path.join(self.folder, group)
+                for name in self._names_in(folder):
+                    if name.startswith(group) and _is_own(name):
+                        status = _status(os.path.join(folder, name))
+                        if status is not None and stat.S_ISREG(status.st_mode):
+                            yield name, status.st_size
+
+    def _names_in(self, folder: str) -> list[str]:
+        status = _status(folder)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return []  # also for a symbolic link
         try:
-            groups = syscalls.names_in(self.folder)
-        except FileNotFoundError:
-            return
-        for group in groups:
-            for name in syscalls.names_in(os.path.join(self.folder, group)):
-                try:
-                    yield name, syscalls.stat(os.path.join(self.folder, group, name)).st_size
-                except FileNotFoundError:
-                    continue  # a temporary file that was just renamed
+            return syscalls.names_in(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def size(self, name: str) -> int:
         """Return the size in bytes of a file, 0 if there is none."""
@@ -83,13 +97,21 @@ class BlobStore:
             return 0
 
     def remove(self, name: str) -> None:
-        """Delete a file."""
-        try:
-            syscalls.unlink(os.path.join(self.folder, name[:2], name))
-        except FileNotFoundError:
-            pass
+        """Delete a file, unless its folder is a symbolic link."""
+        group = os.path.join(self.folder, name[:2])
+        if all((status := _status(folder)) and stat.S_ISDIR(status.st_mode) for folder in (self.folder, group)):
+            with suppress(FileNotFoundError):
+                syscalls.unlink(os.path.join(group, name))
 
     def _path(self, name: str) -> str:
-        if not _is_name(name):  # a damaged row must not refer to any other file
+        if type(name) is not str or not _is_name(name):  # a damaged row must not refer to any other file
             raise RestoreError(None, "the name of its file is damaged.")
         return os.path.join(self.folder, name[:2], name)
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Return the status of a file or a symbolic link; `None` if there is none."""
+    try:
+        return syscalls.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

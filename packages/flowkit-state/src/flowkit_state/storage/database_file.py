@@ -10,9 +10,12 @@ import time
 from flowkit_state.errors import StateFileError, StateVersionError
 from flowkit_state.storage import atomic_files, syscalls
 from flowkit_state.storage.schema import APPLICATION_ID, MIGRATIONS, VERSION
+from flowkit_state.storage.schema_check import check_schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    FileId = tuple[tuple[int, int] | None, tuple[int, int] | None]
+
     from flowkit_state.storage.totals import Totals
 
 _COMPANIONS = ("-wal", "-shm", "-journal")
@@ -36,7 +39,7 @@ class Connection:
     Attributes:
         connection: the SQLite connection.
         depth: number of open batches.
-        file_id: device and inode of the file.
+        file_id: what identifies the file, and its write-ahead log.
         pid: the process that opened it.
         totals: number and size of the entries; `None` until a store with limits needs them.
     """
@@ -46,7 +49,7 @@ class Connection:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.depth = 0
-        self.file_id: tuple[int, int] | None = None
+        self.file_id: FileId = None, None
         self.pid = self._getpid()
         self.totals: Totals | None = None
 
@@ -96,15 +99,33 @@ class DatabaseFile:
                 self._rename_if_damaged()
             return self.open()
 
-    def file_id(self) -> tuple[int, int] | None:
-        """Return device and inode of the file that is at the path now; `None` if there is none."""
+    def file_id(self) -> FileId:
+        """Return device and inode of the files at the path now: the database and its write-ahead log, or `None`."""
+        return self._inode(self.path), self._inode(self.path + "-wal")
+
+    def _inode(self, path: str) -> tuple[int, int] | None:
         try:
-            status = syscalls.stat(self.path)
+            status = syscalls.stat(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise atomic_files.failure(self.path, "get its status", error) from error
+            raise atomic_files.failure(path, "get its status", error) from error
         return status.st_dev, status.st_ino
+
+    def check_not_replaced(self, opened: Connection) -> None:
+        """Raise `StateFileError` if the file was moved, removed or replaced since a connection was opened."""
+        current = self.file_id()
+        if current == opened.file_id:
+            return
+        if current[0] == opened.file_id[0] and opened.file_id[1] is None:
+            opened.file_id = current  # another process has created the write-ahead log
+            return
+        what = "it was" if current[0] != opened.file_id[0] else f"its write-ahead log {self.path}-wal was"
+        reason = (
+            f"{what} moved, removed or replaced while it was in use; later changes are not in this file. Open another "
+            "StateManager to use the file that is there now."
+        )
+        raise StateFileError(self.path, reason)
 
     def failure(self, action: str, error: sqlite3.Error) -> StateFileError:
         """Return the exception to raise for an error of SQLite."""
@@ -132,14 +153,19 @@ class DatabaseFile:
             syscalls.unlink(temporary)
 
     def _connect(self) -> Connection:
+        before = self._inode(self.path)
         opened = Connection(syscalls.connect(self.path, self._lock_timeout))
         connection = opened.connection
         try:
-            if self._version(opened) < VERSION:
+            syscalls.execute(connection, "PRAGMA trusted_schema = OFF")
+            version = self._version(opened)
+            check_schema(connection, self.path, version)
+            if version < VERSION:
                 self._migrate(opened)
             syscalls.execute(connection, "PRAGMA synchronous = NORMAL")
             syscalls.execute(connection, "PRAGMA wal_autocheckpoint = 4000")  # pages, 4 MB
-            opened.file_id = self.file_id()
+            opened.file_id = before, self._inode(self.path + "-wal")
+            self.check_not_replaced(opened)
         except BaseException:
             connection.close()
             raise
@@ -178,6 +204,9 @@ class DatabaseFile:
             raise StateFileError(self.path, "it is a SQLite database of another program; use another path.")
         if version > VERSION:
             raise StateVersionError(self.path, version, VERSION)
+        if version < 0:
+            reason = f"it is damaged: its format version is {version}; move the file away to start with an empty one."
+            raise StateFileError(self.path, reason)
         return version
 
     def _rename_if_damaged(self) -> None:

@@ -7,6 +7,7 @@ changes of other processes, and replaces the file. A batch does that once for se
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from math import isfinite
 
 from flowkit_state.errors import StateFileError, StateVersionError
 from flowkit_state.serialization.json_decoder import decode
@@ -201,7 +202,7 @@ def _parse(path: str, data: bytes) -> dict[str, Entry]:
     for number, item in enumerate(tree["entries"], 1):
         try:
             key, entry = _parse_entry(item)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"its entry number {number} is malformed") from error
         entries[key] = entry
     return entries
@@ -220,4 +221,6 @@ def _parse_entry(item: dict[str, Any]) -> tuple[str, Entry]:
 def _parse_time(value: Any) -> float:
     if type(value) not in (int, float):
         raise TypeError("a time is a number")
+    if not isfinite(value):  # 1e400
+        raise ValueError("a time is finite")
     return float(value)

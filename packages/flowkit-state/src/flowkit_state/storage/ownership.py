@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_MAX_PID = 1 << 31
+_MAX_TIME = 1e11  # seconds since the epoch, which `datetime` supports
 _claims: weakref.WeakValueDictionary[str, Claim] = weakref.WeakValueDictionary()  # of this process, by token
 
 
@@ -45,18 +47,36 @@ class Claim:
 
 def release(text: str) -> None:
     """End the claim with that text, if it is one of this process."""
-    _claims.pop(loads(text)["token"], None)
+    claim = _facts(text)
+    if claim is not None:
+        _claims.pop(claim["token"], None)
 
 
 def live_claim(text: str | None) -> dict[str, Any] | None:
-    """Return the facts of a claim, or `None` if there is none or its process has ended.
+    """Return the facts of a claim, or `None` if there is none, it is damaged, or its process has ended.
 
     A process that is not visible from here, on another machine or in another container, counts as alive.
     """
-    if text is None:
+    claim = None if text is None else _facts(text)
+    return claim if claim is not None and _is_live(claim) else None
+
+
+def check_claim(text: str | None) -> None:
+    """Raise `ValueError` if there is a claim and it is damaged."""
+    if text is not None and _facts(text) is None:
+        raise ValueError("the process that owns it cannot be read")
+
+
+def _facts(text: str) -> dict[str, Any] | None:
+    """Return the facts of a claim; `None` if they are damaged."""
+    try:
+        claim = loads(text)
+        valid = all(type(claim[name]) is str for name in ("token", "host", "boot", "space"))
+        valid = valid and type(claim["pid"]) is int and 0 < claim["pid"] < _MAX_PID
+        valid = valid and type(claim["ticks"]) in (int, type(None)) and abs(float(claim["since"])) < _MAX_TIME
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return None
-    claim: dict[str, Any] = loads(text)
-    return claim if _is_live(claim) else None
+    return claim if valid else None
 
 
 def check_not_in_use(owner: str | None, run_id: str, pipeline: str) -> None:

@@ -7,14 +7,15 @@ import sqlite3
 import threading
 import weakref
 
-from flowkit_state.errors import StateClosedError, StateFileError
+from flowkit_state.errors import RestoreError, StateClosedError, StateFileError
 from flowkit_state.storage import atomic_files, syscalls
 from flowkit_state.storage.base import CACHE_PREFIX, Batch, Entry
 from flowkit_state.storage.blobs import INLINE_LIMIT, BlobStore
 from flowkit_state.storage.database_file import Connection, DatabaseFile
 from flowkit_state.storage.limits import Limits, size_of
 from flowkit_state.storage.ownership import Claim, live_claim
-from flowkit_state.storage.schema import from_sql, to_sql
+from flowkit_state.storage.row_check import entry_of
+from flowkit_state.storage.schema import to_sql
 from flowkit_state.storage.totals import Totals
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _BLOB_KEY_PREFIX = f"{CACHE_PREFIX}:"  # only cached results go to blob files, which gc() deletes with them
+_BEGIN = "BEGIN IMMEDIATE"
 _SELECT = "SELECT key, value, stored, expires, metadata, beside FROM entries"
 _PUT = (
     "INSERT INTO entries (key, value, stored, expires, metadata, beside) VALUES (?, ?, ?, ?, ?, ?) "
@@ -59,28 +61,32 @@ class SQLiteStore:
     def execute(self, action: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
         if self._closed:
             raise StateClosedError(self._path)
-        connection = self._connection().connection
+        current = self._connection()
         try:
-            cursor = syscalls.execute(connection, sql, values)
-            return cursor.fetchall(), cursor.rowcount
+            cursor = syscalls.execute(current.connection, sql, values)
+            found = cursor.fetchall(), cursor.rowcount
         except sqlite3.Error as error:
+            self._file.check_not_replaced(current)  # that explains the error
             raise self._file.failure(action, error) from error
         except OverflowError as error:
             raise self._file.failure(action, sqlite3.DataError(str(error))) from error
+        if not current.connection.in_transaction or sql == _BEGIN:
+            self._file.check_not_replaced(current)
+        return found
 
     # ---- entries -------------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Entry | None:
         rows, _ = self.execute("read it", f"{_SELECT} WHERE key = ?", (to_sql(key),))
-        return Entry(*rows[0][1:]) if rows else None
+        return entry_of(self._path, rows[0])[1] if rows else None
 
     def items(self) -> list[tuple[str, Entry]]:
         rows, _ = self.execute("read it", f"{_SELECT} ORDER BY rowid")
-        return [(from_sql(row[0]), Entry(*row[1:])) for row in rows]
+        return [entry_of(self._path, row) for row in rows]
 
     def headers(self) -> list[tuple[str, Entry]]:
-        rows, _ = self.execute("read it", "SELECT key, stored, expires FROM entries ORDER BY rowid")
-        return [(from_sql(key), Entry("", stored, expires, None)) for key, stored, expires in rows]
+        rows, _ = self.execute("read it", "SELECT key, '', stored, expires, NULL, NULL FROM entries ORDER BY rowid")
+        return [entry_of(self._path, row) for row in rows]
 
     def put(self, key: str, entry: Entry) -> None:
         if self._limits is None:
@@ -158,7 +164,10 @@ class SQLiteStore:
         if blob is None:
             return value
         data = self._blobs.read(blob)
-        return data if isinstance(value, bytes) else data.decode()
+        try:
+            return data if isinstance(value, bytes) else data.decode()
+        except UnicodeDecodeError:
+            raise RestoreError(None, f"the stored value is damaged: its file {blob} is no text.") from None
 
     def unpin(self, blob: str, claim: Claim) -> None:
         self.execute("write it", "DELETE FROM pins WHERE name = ? AND token = ?", (blob, claim.token))
@@ -199,11 +208,11 @@ class SQLiteStore:
             current.depth = 0  # KeyboardInterrupt may have been raised at the end of the last batch
         try:
             if current.depth == 0:
-                self.execute("lock it", "BEGIN IMMEDIATE")
+                self.execute("lock it", _BEGIN)
             current.depth += 1
         except BaseException:
-            if current.depth == 0:
-                current.rollback()
+            if current.depth == 0 and not current.rollback():
+                self._local.connection = None
             raise
 
     def commit(self) -> None:
@@ -241,9 +250,7 @@ class SQLiteStore:
     # ---- the file ------------------------------------------------------------------------------------------------
 
     def check_not_replaced(self) -> None:
-        if self._file.file_id() != self._connection().file_id:
-            reason = "it was moved, removed or replaced while it was in use; later changes are not in this file."
-            raise StateFileError(self._path, reason)
+        self._file.check_not_replaced(self._connection())
 
     def close(self) -> None:
         """Move the write-ahead log into the database, and close the connections of all threads."""
