@@ -12,9 +12,9 @@ from functools import partial
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core._text import counted, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
-from flowkit_core.pipelines.calls import user_frame
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
+from flowkit_core.pipelines.frames import user_frame
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
 from flowkit_core.pipelines.wiring import described_operand, no_task
 

@@ -10,7 +10,9 @@ The frame of a call owns the scope of the call:
   then passes unused tasks and edges to the scope of the caller. The frame of a call that raised is kept alive by the
   traceback, so its token is freed later, and nothing is passed on.
 * A frame may outlive its call: a debugger keeps it, or it is part of a reference cycle, for example if a local variable
-  holds an exception that the function has caught. `settle` handles such calls before a pipeline looks up its tasks.
+  holds an exception that the function has caught. `settle` handles such calls before a pipeline looks up its tasks, and
+  before the garbage collector frees the frame. A frame that is freed in another way shows a return if its caller is
+  executing and has no handler for an exception of the call.
 
 Each thread, coroutine, generator and recursive call has its own frame and thus its own scope, which is freed with the
 frame. The scope of a module is stored in its globals.
@@ -18,41 +20,45 @@ frame. The scope of a module is stored in its globals.
 
 from __future__ import annotations
 
+import gc
 import sys
 from _thread import get_ident
 from functools import partial
 from operator import itemgetter
-from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from types import FrameType
 from weakref import ref
 
 from flowkit_core._stack_frames import PACKAGES, module_name, package_name
 from flowkit_core._typing import TYPE_CHECKING
 
+from .exception_tables import is_handled, may_bind_exceptions
+from .frames import (
+    CO_COROUTINES,
+    CO_GENERATORS,
+    CO_OPTIMIZED,
+    LOCAL_KEY,
+    callers,
+    clear_locals,
+    frames,
+    is_start,
+    local_variable,
+    on_stack,
+    outside_builders,
+)
+from .generators import coroutine_of_event_loop, frame_in, generator_of
 from .scopes import MODULE_KEY, Scope, entered, module_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import CodeType
 
     from flowkit_core._typing import Any
 
     from .scopes import Block
 
-LOCAL_KEY = "<flowkit>"  # not an identifier: cannot collide with a local variable
-CO_OPTIMIZED = 0x1
-"""inspect.CO_OPTIMIZED: the code of a function, not of a module or a class body."""
-CO_GENERATORS = 0x20 | 0x200
-"""inspect.CO_GENERATOR and CO_ASYNC_GENERATOR."""
-_COROUTINE = 0x80 | 0x100 | 0x200  # coroutines, coroutines made of generators, async generators
-_SUSPENDABLE = CO_GENERATORS | _COROUTINE
+_SUSPENDABLE = CO_GENERATORS | CO_COROUTINES
 
-# Packages that start threads, jobs and callbacks: tasks and edges are not passed to their frames.
-_STARTERS = frozenset(("asyncio", "concurrent", "multiprocessing", "threading"))
 _NOTHING: frozenset[int] = frozenset()
-_FRAMES = {GeneratorType: "gi_frame", CoroutineType: "cr_frame", AsyncGeneratorType: "ag_frame"}
 _IMPORTERS = ("importlib", "runpy", "zipimport")
-_BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that runs while users build pipelines
-_LIKE_USERS = (*_BUILDERS, "flowkit_core.conformance.checks.")  # flowkit code through which tasks are passed on
 
 
 class CreatingFunction:
@@ -62,14 +68,16 @@ class CreatingFunction:
         code: weak reference to the code of the function.
         has_created: whether a call of it has made or wired tasks.
         calls: ids of its calls that have not ended.
+        may_bind_exceptions: whether it has an ``except`` clause; an exception in a local variable keeps a frame alive.
     """
 
-    __slots__ = ("calls", "code", "has_created")
+    __slots__ = ("calls", "code", "has_created", "may_bind_exceptions")
 
     def __init__(self, code: CodeType) -> None:
         self.code = ref(code, partial(_discard_function, id(code)))
         self.has_created = False
         self.calls: set[int] = set()
+        self.may_bind_exceptions = may_bind_exceptions(code)
 
 
 creating_functions: dict[int, CreatingFunction] = {}
@@ -79,7 +87,7 @@ creating_functions: dict[int, CreatingFunction] = {}
 _watched = False  # whether a debugger, tracer or profiler is or was active: it may keep frames alive
 _replaced_tokens = False  # whether the only token of a frame may be the one in f_locals
 calls_with_tokens: dict[int, CreatingCall] = {}
-"""Calls whose tokens have not been freed, by id; generators and coroutines only if `_watched`."""
+"""Calls whose tokens have not been freed, by id; generators and coroutines only if their frames may outlive them."""
 
 
 class CreatingCall:
@@ -95,6 +103,8 @@ class CreatingCall:
             and keep its local variables; else empty. For a generator: the frames of the last resumption.
         blocked_by: id of the frame of a coroutine that must be executing before this call can be settled, or 0.
         function: the function; None for exec'd text.
+        generator: weak reference to the generator or coroutine of the call; None if it is not known.
+        kept_frame: the frame, if a garbage collection would have freed it before the call was settled; else None.
     """
 
     __slots__ = (
@@ -107,12 +117,14 @@ class CreatingCall:
         "ended",
         "frame_id",
         "function",
+        "generator",
+        "kept_frame",
         "scope",
         "stack",
         "thread",
     )
 
-    def __init__(self, scope: Scope, frame: FrameType) -> None:
+    def __init__(self, scope: Scope, frame: FrameType, function: CreatingFunction | None = None) -> None:
         self.scope = scope
         self.code = frame.f_code
         self.frame_id = id(frame)
@@ -120,13 +132,28 @@ class CreatingCall:
         self.ended = frame.f_back is None or is_start(frame.f_back)  # no caller to pass anything to
         self.stack: list[tuple[int, CodeType]] = []
         self.blocked_by = 0
-        self.function: CreatingFunction | None = None
+        self.function = function
+        self.generator: ref[Any] | None = None
+        self.kept_frame: FrameType | None = None
         self._before = frozenset(map(id, scope.tasks)) if scope.is_module else _NOTHING
         self._tokens = 0
         self._caller_id, self._caller_lasti = 0, -1
         self.resumed_by(frame.f_back)
-        if not self.ended and (not self.code.co_flags & _SUSPENDABLE or _is_watched()):
-            calls_with_tokens[id(self)] = self
+
+    def tokens_stored(self, frame: FrameType) -> None:
+        """Add the call to `calls_with_tokens`, now that its tokens are on its frame."""
+        function = self.function
+        if self.ended:
+            return
+        if self.code.co_flags & _SUSPENDABLE:
+            if not _is_watched() and (function is None or not function.may_bind_exceptions):
+                return  # its frame is freed when it returns
+            self.remember_stack(frame.f_back)
+            if self.code.co_flags & CO_COROUTINES:
+                self.generator = coroutine_of_event_loop(frame)
+        calls_with_tokens[id(self)] = self
+        if _settle_before_collection not in gc.callbacks:
+            gc.callbacks.append(_settle_before_collection)
 
     def resumed_by(self, frame: FrameType | None) -> None:
         """Store the frame of the caller, or of the last resumption of a generator, and its current instruction."""
@@ -141,6 +168,8 @@ class CreatingCall:
         """Uncount a freed token; detect whether the call has returned, given the executing frame."""
         self._tokens -= 1
         self._note_creation()
+        if not self.ended and get_ident() != self.thread:  # another thread has released the frame
+            current = sys._current_frames().get(self.thread)
         if not self.ended and current is not None:
             self._notice_end(current)
         if not self._tokens:
@@ -155,40 +184,54 @@ class CreatingCall:
             function.has_created = bool(scope.tasks or scope.call_edges or edges.data or edges.order)
 
     def _notice_end(self, current: FrameType) -> None:
-        """Detect whether the call has returned, given the frame that is executing when a token is freed.
+        """Detect whether the call has returned, given the frame that its thread executes when a token is freed.
 
         For example, when ``main`` executes ``made = make(); check(made)``::
 
             make() returns                  its frame is freed while main is at the call instruction: its tasks pass on
+            make() returns, is kept alive   its frame is freed later, and main has no handler at make(): they pass on
             make() raises, main handles it  its frame is freed when main is beyond the instruction: nothing passes on
             a debugger replaces the token   the frame of make() is still executing: nothing has ended
             a debugger keeps the frame      it is freed when another frame is executing: `settle` finds the caller
         """
         global _replaced_tokens
+        is_suspendable = bool(self.code.co_flags & _SUSPENDABLE)
         if id(current) == self._caller_id:
             # in a for loop over a generator, f_lasti may differ by one inline-cache entry
-            tolerance = 2 if self.code.co_flags & _SUSPENDABLE else 0
-            if abs(current.f_lasti - self._caller_lasti) > tolerance:
-                return  # the caller has left the call instruction: the call raised, and the caller caught it
-            if _is_watched():
-                self.remember_stack(current)
-                settle(current, self)
-            else:
-                self.pass_to_frame(outside_builders(current))
+            if abs(current.f_lasti - self._caller_lasti) <= (2 if is_suspendable else 0):
+                self._pass_to_caller(current)
+                return
+        else:
+            frame = on_stack(current, self.frame_id)
+            if frame is not None and frame.f_code.co_flags & CO_OPTIMIZED:
+                _replaced_tokens = True
+            if frame is not None and _call_of(frame) is self:
+                self.remember_stack(frame.f_back)  # a debugger has replaced a token of a frame that is executing
+                return
+        if self._tokens:
             return
-        frame = on_stack(current, self.frame_id)
-        if frame is not None and frame.f_code.co_flags & CO_OPTIMIZED:
-            _replaced_tokens = True
-        if frame is not None and _call_of(frame) is self:
-            self.remember_stack(frame.f_back)  # a debugger has replaced a token of a frame that is executing
-        elif self.stack and not self._tokens and all(id(current) != frame_id for frame_id, _ in self.stack):
-            if self.code.co_flags & _SUSPENDABLE and on_stack(current, self.stack[0][0]) is None:
+        caller = None if is_suspendable else on_stack(current, self._caller_id)
+        if caller is not None and not is_handled(caller.f_code, self._caller_lasti):
+            self._pass_to_caller(caller)
+        elif self.stack and all(id(current) != frame_id for frame_id, _ in self.stack):
+            if is_suspendable and on_stack(current, self.stack[0][0]) is None:
                 return  # another frame resumed it last
-            settle(current, self)  # a debugger has released the local variables of the call
+            settle(current, self.thread, self)  # a debugger has released the local variables of the call
+
+    def _pass_to_caller(self, caller: FrameType) -> None:
+        if _is_watched():
+            self.remember_stack(caller)
+            settle(caller, self.thread, self)
+        else:
+            self.pass_to_frame(outside_builders(caller))
 
     def remember_stack(self, caller: FrameType | None) -> None:
         """Store the calling frames, given the frame of the caller."""
         self.stack = [(id(each), each.f_code) for each in frames(caller)]
+
+    def was_called_by(self, other: CreatingCall) -> bool:
+        """Return whether the call was made during another call, if the calling frames are known."""
+        return any(frame_id == other.frame_id for frame_id, _ in self.stack)
 
     def pass_to_nearest_caller(
         self, frame: FrameType | None, executing: dict[int, FrameType], kept: dict[int, CreatingCall]
@@ -200,13 +243,13 @@ class CreatingCall:
             executing: the executing frames, by id.
             kept: the calls that are not executing and have not been settled, by id of their frame.
         """
-        if frame is not None and not self.stack:
-            self.remember_stack(frame.f_back)
-        returned = {id(each): _has_returned(each) for each in frames(frame)}
-        if not returned.get(self.frame_id, True):
+        if self.ended:
+            return
+        if frame is not None and not _has_returned(frame):
             self.pass_to_frame(None)
             return
-        for frame_id, code in self.stack:
+        known = {id(each): each for each in frames(frame)}
+        for index, (frame_id, code) in enumerate(self.stack):
             caller = executing.get(frame_id)
             if caller is not None and caller.f_code is code:
                 self.pass_to_frame(outside_builders(caller))
@@ -215,10 +258,16 @@ class CreatingCall:
             if call is not None and call.code is code and not call.ended:
                 self._pass_to_scope(call.scope, code, code)
                 return
-            if code.co_flags & _COROUTINE and not returned.get(frame_id):
+            caller = known.get(frame_id)
+            if caller is not None and _has_returned(caller):
+                continue
+            if code.co_flags & CO_COROUTINES:
                 self.blocked_by = frame_id
                 return
-            if not returned.get(frame_id, True) and frame_id not in _suspended():
+            if caller is not None:
+                if code.co_flags & CO_GENERATORS and generator_of(code, frame_id) is not None:
+                    self._pass_to_suspended(caller, self.stack[index + 1 :])
+                    return
                 break  # the call raised an exception
         self.pass_to_frame(None)
 
@@ -232,19 +281,30 @@ class CreatingCall:
             scope = scope_of(target)
             self._pass_to_scope(scope, target.f_code, _top_code(target, scope))
 
+    def _pass_to_suspended(self, frame: FrameType, stack: list[tuple[int, CodeType]]) -> None:
+        """Pass tasks and edges to a suspended generator, given the frames that resumed it last."""
+        self.pass_to_frame(frame)
+        call = _call_of(frame)
+        if call is not None and frame.f_back is None:
+            call.ended, call.stack = False, stack
+            calls_with_tokens[id(call)] = call
+
     def _end(self) -> None:
         self._note_creation()
         self.ended = True
+        self.kept_frame = None
         self.scope.call_ended()
 
     def _pass_to_scope(self, scope: Scope, code: CodeType, top: CodeType) -> None:
         self._end()
-        if not self.code.co_flags & _COROUTINE or code.co_flags & _COROUTINE:
+        if not self.code.co_flags & CO_COROUTINES or code.co_flags & CO_COROUTINES:
             self.scope.pass_to(scope, top, self._before)
 
 
-def settle(current: FrameType, ending: CreatingCall | None = None) -> None:
-    """Pass on the tasks and edges of returned calls of this thread whose frames are still alive.
+def settle(
+    current: FrameType, thread: int, ending: CreatingCall | None = None, before_collection: bool = False
+) -> None:
+    """Pass on the tasks and edges of returned calls of a thread whose frames are still alive.
 
     For example, ``make`` below handles an exception and returns, but the exception, which is a global variable, refers
     to the frame of ``make`` by its traceback. So no token is freed, and ``DAG`` finds the task only because this
@@ -261,14 +321,16 @@ def settle(current: FrameType, ending: CreatingCall | None = None) -> None:
             DAG("etl").run()
 
     Args:
-        current: the executing frame.
+        current: the frame that the thread executes.
+        thread: id of the thread.
         ending: a call whose frame was just freed: only this call and calls below it are checked; None means all.
+        before_collection: whether the garbage collector calls. Then calls are left out whose frames it does not know,
+            because the interpreter may just be leaving them; and if flowkit code is executing, which must not be
+            interrupted by a change, frames are only kept for the next time.
     """
     executing = {id(frame): frame for frame in frames(current)}
-    thread = get_ident()
     kept: dict[int, CreatingCall] = {}
-    suspended: set[int] | None = None
-    found: list[tuple[int, CreatingCall, FrameType | None]] = []
+    found: list[CreatingCall] = []
     for call in dict.fromkeys((*calls_with_tokens.values(), ending)):
         if call is None or call.ended or call.thread != thread:
             continue
@@ -276,35 +338,52 @@ def settle(current: FrameType, ending: CreatingCall | None = None) -> None:
         if same is not None and _call_of(same) is call:
             continue
         kept[call.frame_id] = call
-        if call is ending:
-            found.append((len(call.stack), call, None))
-            continue
-        if call.blocked_by and call.blocked_by not in executing:
-            continue
-        if ending is not None and all(frame_id != ending.frame_id for frame_id, _ in call.stack):
-            continue
-        if call.code.co_flags & _SUSPENDABLE:
-            suspended = _suspended() if suspended is None else suspended
-            if call.frame_id in suspended:
-                continue
-        frame = _frame_of(call) if ending is None else None
-        found.append((len(call.stack) or sum(1 for _ in frames(frame)) - 1, call, frame))
-    for _, call, frame in sorted(found, key=itemgetter(0), reverse=True):  # innermost calls first
+        is_blocked = call.blocked_by and call.blocked_by not in executing
+        if call is ending or (not is_blocked and (ending is None or call.was_called_by(ending))):
+            found.append(call)
+    placed = []
+    for call in found:
+        if call is ending or not _is_suspended(call):
+            frame = (call.kept_frame or _frame_of(call)) if ending is None else None
+            if before_collection:
+                call.kept_frame = frame
+                if frame is None:
+                    continue
+            if frame is not None and not call.stack:
+                call.remember_stack(frame.f_back)
+                last = kept.get(call.stack[-1][0]) if call.stack else None
+                call.stack += [] if last is None else last.stack  # Python 3.11 forgets who resumed an ended generator
+            placed.append((len(call.stack), call, frame))
+    if before_collection and package_name(current) in PACKAGES:
+        return
+    for _, call, frame in sorted(placed, key=itemgetter(0), reverse=True):  # innermost calls first
         call.pass_to_nearest_caller(frame, executing, kept)
 
 
-def _suspended() -> set[int]:
-    """Return the ids of the frames of all generators and coroutines that have not ended."""
-    import gc
+def _settle_before_collection(phase: str, _info: object) -> None:
+    """Settle the calls of all threads before the garbage collector frees their frames."""
+    if phase != "start" or not calls_with_tokens:
+        return
+    executing = sys._current_frames()
+    own, above = get_ident(), sys._getframe(0).f_back
+    for thread in {call.thread for call in tuple(calls_with_tokens.values()) if not call.ended}:
+        current = above if thread == own else executing.get(thread)
+        if current is not None:
+            settle(current, thread, before_collection=True)
 
-    found = ((each, _FRAMES[type(each)]) for each in gc.get_objects() if type(each) in _FRAMES)
-    return {id(getattr(each, name)) for each, name in found}
+
+def _is_suspended(call: CreatingCall) -> bool:
+    """Return whether a call that is not executing is one of a generator or coroutine that has not ended."""
+    if not call.code.co_flags & _SUSPENDABLE:
+        return False
+    if call.generator is None:
+        generator = generator_of(call.code, call.frame_id)
+        call.generator = None if generator is None else ref(generator)
+    return call.generator is not None and frame_in(call.generator()) is not None
 
 
 def _frame_of(call: CreatingCall) -> FrameType | None:
     """Return the frame of a call, or None if it was freed."""
-    import gc
-
     tokens = [found for found in gc.get_referrers(call) if isinstance(found, Token)]
     holders = [found for found in gc.get_referrers(*tokens) if isinstance(found, (FrameType, dict))]
     found: list[Any] = gc.get_referrers(*[each for each in holders if type(each) is dict])  # local variables of a frame
@@ -377,7 +456,7 @@ def scope_of(frame: FrameType) -> Scope:
         token = names.get(LOCAL_KEY)
     if isinstance(token, Token):
         if names is not None:
-            _clear_locals(names)
+            clear_locals(names)
         if code.co_flags & _SUSPENDABLE:
             token.call.resumed_by(frame.f_back)
             if token.call.stack:
@@ -386,16 +465,18 @@ def scope_of(frame: FrameType) -> Scope:
     function = creating_functions.get(id(code))
     if function is None:
         function = creating_functions.setdefault(id(code), CreatingFunction(code))
-    call = CreatingCall(Scope(code.co_qualname, package_name(frame)), frame)
-    call.function = function
+    call = CreatingCall(Scope(code.co_qualname, package_name(frame)), frame, function)
     function.calls.add(id(call))
     kind = SlowToken if code.co_flags & _SUSPENDABLE else Token
-    names[LOCAL_KEY] = kind(call)
-    _clear_locals(names)
+    stored: Token = names.setdefault(LOCAL_KEY, kind(call))
+    clear_locals(names)
+    if stored.call is not call:  # another thread has passed on tasks to this frame meanwhile
+        return stored.call.scope
     if _is_watched():
         call.remember_stack(frame.f_back)
     if frame.f_trace is None:
         frame.f_trace = kind(call)
+    call.tokens_stored(frame)
     return call.scope
 
 
@@ -405,35 +486,6 @@ def _is_watched() -> bool:
     if not _watched:
         _watched = sys.gettrace() is not None or sys.getprofile() is not None
     return _watched
-
-
-def local_variable(frame: FrameType, name: str) -> Any:
-    """Return the value of a local variable of a frame; None if it is not set."""
-    names: Any = frame.f_locals
-    found = names.get(name)
-    _clear_locals(names)
-    return found
-
-
-def variables(frame: FrameType) -> list[Any]:
-    """Return the values of the local variables of a frame, without keeping them alive after the call."""
-    names: Any = frame.f_locals
-    found = list(names.values())
-    if frame.f_code.co_flags & CO_OPTIMIZED:
-        _clear_locals(names)
-    return found
-
-
-def _clear_locals(names: Any) -> None:
-    """Remove all but the token from ``frame.f_locals``.
-
-    Until Python 3.12 it is a copy of the local variables, which would keep each of them alive.
-    """
-    if type(names) is dict and sys.getrefcount(names) <= 4:  # a higher count: another reference uses the dict
-        token = names.get(LOCAL_KEY)
-        names.clear()
-        if token is not None:
-            names[LOCAL_KEY] = token
 
 
 def _discard_function(number: int, _reference: object) -> None:
@@ -447,10 +499,13 @@ def _scope_of_text(frame: FrameType) -> Scope:
         return scope_of(caller)
     scope = module_scope(frame.f_globals)
     if not isinstance(frame.f_trace, Token) and not _is_module(frame, caller):
+        call = CreatingCall(scope, frame)
         if frame.f_trace is None:
-            frame.f_trace = SlowToken(CreatingCall(scope, frame))
-        elif not any(call.scope is scope and call.frame_id == id(frame) for call in calls_with_tokens.values()):
-            CreatingCall(scope, frame).remember_stack(frame.f_back)  # while tracing is on, settle() detects the end
+            frame.f_trace = SlowToken(call)
+            call.tokens_stored(frame)
+        elif not any(each.scope is scope and each.frame_id == id(frame) for each in tuple(calls_with_tokens.values())):
+            call.remember_stack(frame.f_back)  # while tracing is on, settle() detects the end
+            call.tokens_stored(frame)
     return scope
 
 
@@ -499,66 +554,6 @@ def active_block(frame: FrameType) -> Block | None:
         if scope is not None and scope.blocks:
             return scope.blocks[-1]
     return None
-
-
-def is_start(frame: FrameType) -> bool:
-    """Return whether a frame belongs to code that starts threads, jobs or event-loop tasks."""
-    name = module_name(frame)
-    package = name.partition(".")[0]
-    return package in _STARTERS or (package in PACKAGES and not name.startswith(_LIKE_USERS))
-
-
-def callers(frame: FrameType) -> Iterator[FrameType]:
-    """Yield a frame and its callers, up to the start of the thread, job or event-loop task."""
-    for each in frames(frame):
-        if is_start(each):
-            return
-        yield each
-        above = each.f_back
-        if each.f_code.co_flags & _COROUTINE and not (above is not None and above.f_code.co_flags & _COROUTINE):
-            return
-
-
-def outside_builders(frame: FrameType | None) -> FrameType | None:
-    """Return the first frame outside the flowkit code that builds pipelines; None if there is none."""
-    while frame is not None and module_name(frame).startswith(_BUILDERS):
-        frame = frame.f_back
-    return frame
-
-
-def user_frame(frame: FrameType | None) -> FrameType:
-    """Return what :func:`outside_builders` returns, for functions that users call.
-
-    Raises:
-        RuntimeError: there is no such frame.
-    """
-    found = outside_builders(frame)
-    if found is None:
-        raise RuntimeError("no Python frame calls flowkit: create tasks and pipelines from a Python function or module")
-    return found
-
-
-def is_constructor_of(frame: FrameType, made: object) -> bool:
-    """Return whether a frame executes the constructor of an object."""
-    code = frame.f_code
-    if code.co_name not in ("__init__", "__post_init__") or not code.co_varnames:
-        return False
-    first = local_variable(frame, code.co_varnames[0 if code.co_argcount else code.co_kwonlyargcount])
-    if not code.co_argcount and isinstance(first, tuple) and first:  # of *args
-        first = first[0]
-    return first is made
-
-
-def frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and its callers, nearest first."""
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def on_stack(current: FrameType, frame_id: int) -> FrameType | None:
-    """Return the executing frame with an id, or None."""
-    return next((frame for frame in frames(current) if id(frame) == frame_id), None)
 
 
 def _top_code(frame: FrameType, scope: Scope) -> CodeType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 
 from flowkit_core._stack_frames import module_name
 from flowkit_core._text import escape_control_chars, short_repr
@@ -11,8 +12,9 @@ from flowkit_core.graphs.gc_disabled import GCDisabled
 from flowkit_core.graphs.graph import Graph
 
 from . import discovery
-from .calls import CO_GENERATORS, is_constructor_of, scope_of, settle, user_frame
+from .calls import scope_of, settle
 from .edges import METHODS
+from .frames import CO_GENERATORS, is_constructor_of, user_frame
 from .options import PIPELINE_ALIASES, check_known
 from .pipeline import Pipeline
 from .scopes import Block
@@ -147,7 +149,7 @@ class DAG(Pipeline):
 
     def _find(self) -> Found:
         where, block = self._surroundings, self._block
-        settle(sys._getframe(1))
+        settle(sys._getframe(1), get_ident())
         if block is None and (view := where.own_edges(self._tasks)) is not None:
             found = discovery.found_in_one_pass(where.scope, self._tasks)
             if found is not None:

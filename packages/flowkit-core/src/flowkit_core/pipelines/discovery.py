@@ -18,9 +18,10 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
-from .calls import CO_OPTIMIZED, callers, creating_functions, known_scope, scope_of, user_frame, variables
+from .calls import creating_functions, known_scope, scope_of
 from .edge_view import EdgeView
 from .edges import METHODS
+from .frames import CO_OPTIMIZED, callers, user_frame, variables
 from .scopes import MODULE_KEY, BlockOrigin, Scope, calls_with_edges, module_scope, modules, replacements
 from .wiring import Vertex, no_task
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from flowkit_core._typing import TYPE_CHECKING
 
-from .calls import CO_OPTIMIZED, local_variable
+from .frames import CO_OPTIMIZED, local_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,9 @@ from flowkit_core.retry import RetryPolicy, own_random, warn_of_iterator
 
 from . import discovery, wiring
 from .callables import check_generator, is_method, line_of, natural_name, text_of
-from .calls import CO_GENERATORS, CO_OPTIMIZED, Token, active_block, is_constructor_of, scope_of
+from .calls import Token, active_block, scope_of
 from .edges import METHODS, Origin, serials
+from .frames import CO_GENERATORS, CO_OPTIMIZED, is_constructor_of
 from .options import (
     BACKOFF,
     DELAY,

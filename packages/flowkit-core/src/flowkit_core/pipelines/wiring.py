@@ -8,8 +8,9 @@ from types import CoroutineType, FunctionType, MethodType
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, TypeVar, overload
 
-from .calls import Token, active_block, scope_of, user_frame
+from .calls import Token, active_block, scope_of
 from .edges import METHODS
+from .frames import user_frame
 from .scopes import entered
 
 if TYPE_CHECKING:
