@@ -24,7 +24,8 @@ CO_COROUTINES = 0x80 | 0x100 | 0x200
 
 # Packages that start threads, jobs and callbacks: tasks and edges are not passed to their frames.
 _STARTERS = frozenset(("asyncio", "concurrent", "multiprocessing", "threading"))
-_BUILDERS = ("flowkit_core.pipelines.", "flowkit_flow.")  # flowkit code that runs while users build pipelines
+# flowkit code that is executed while users build pipelines
+_BUILDERS = ("flowkit_core.graphs.", "flowkit_core.pipelines.", "flowkit_flow.")
 _LIKE_USERS = (*_BUILDERS, "flowkit_core.conformance.checks.")  # flowkit code through which tasks are passed on
 
 
