@@ -10,6 +10,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
+from . import advice
 from .binding import bind_for_dag, check_condition, misspelt_parameter
 from .gc_disabled import GCDisabled
 from .node import Node
@@ -253,35 +254,24 @@ class Graph:
         found = misspelt_parameter(binding, data, self.names)
         if found is not None:
             parameter, given, meant = found
-            warn(
-                f"task {node.name!r} gets what {given!r} returns as {parameter!r}, by order, although the name of its "
-                f"upstream {meant!r} is more similar: name the parameter {meant!r}, or {given!r} if that is meant"
-            )
+            warn(advice.on_misspelt_parameter(node.name, parameter, given, meant))
 
     def _check_shared_generator(self, node: Node) -> None:
         """Warn of a generator that several tasks take: the first to iterate it leaves nothing for the others."""
         takers = [
-            repr(after.name)
+            after.name
             for after in node.downstream
             if node.index not in after.waits and (after.parameters.positional or after.parameters.rest)
         ]
         if len(takers) > 1:
-            warn(
-                f"task {node.name!r} returns a generator, which {' and '.join(takers)} take: it can be iterated once, "
-                f"so all but one of them get nothing: return a list"
-            )
+            warn(advice.on_shared_generator(node.name, takers))
 
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
         """Warn of, or mark for the run, parameters that are filled by order and may get a result None."""
         defaults = node.parameters.defaults
         for parameter, index in by_order:
             if _is_annotated_none(self.nodes[index].func):
-                name = self.names[index]
-                warn(
-                    f"task {node.name!r} gets what {name!r} returns as {parameter!r}, by order, but {name!r} is "
-                    f"annotated '-> None': to wait for it without taking its result, write {node.name}.after({name}); "
-                    f"if None is meant, name the parameter {name!r}"
-                )
+                warn(advice.on_annotated_none(node.name, parameter, self.names[index]))
             elif defaults and defaults.get(parameter) is not None:
                 node.none_checked = (*node.none_checked, parameter)
 
@@ -367,16 +357,9 @@ class Graph:
             known: Callable[[], Sequence[str]] = self._known if self._known is not None else tuple
             check_open(self.nodes, self.names, self._open, params, self._remedy, self._filled_remedy, known)
 
-    def _filled_remedy(self, task: str, parameter: str, upstream: str) -> str:
+    def _filled_remedy(self, task: str, _parameter: str, upstream: str) -> str:
         """Return the fix for a name in ``params`` that an upstream fills, for a DAG or for a Flow."""
-        if not self._binds_for_dag:
-            return (
-                f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
-            )
-        return (
-            f"if the task is only to wait for {upstream!r}, write {task}.after({upstream}) instead of "
-            f"{upstream} >> {task}; if another parameter is to take its result, name that {upstream!r}, or put it first"
-        )
+        return advice.for_filled_parameter(task, upstream, for_dag=self._binds_for_dag)
 
     def _remedy(self, node: Node, parameter: str, exists: bool) -> str:
         """Return the fix for a parameter that nothing fills, for a DAG or for a Flow.
@@ -387,25 +370,10 @@ class Graph:
             exists: whether a task of that name exists which is not directly upstream.
         """
         if not self._binds_for_dag:
-            if exists:
-                return f"a task named {parameter!r} exists but is not earlier in the flow: add({parameter}) before it"
-            return "name the parameter after an earlier task of the flow, add() such a task before it"
-        if any(self.names[index] == parameter for index in node.waits):
-            return (
-                f"it only runs after {parameter!r} (after()): write '{parameter} >> {node.name}' instead, to take its "
-                f"result"
-            )
-        if any(self.names[index] == parameter for index in self.ancestors(node)):
-            return (
-                f"{parameter!r} is upstream of it only through other tasks, and a DAG passes results of direct "
-                f"upstreams: add '{parameter} >> {node.name}'"
-            )
-        if exists:
-            return f"a task named {parameter!r} exists but is not wired to it: add '{parameter} >> {node.name}'"
-        wire = "wire a task to it with '>>'"
-        if node.upstream or node.downstream:
-            return wire
-        return f"if it is not part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
+            return advice.for_open_parameter_of_flow(parameter, exists=exists)
+        waits = [self.names[index] for index in node.waits]
+        ancestors = [self.names[index] for index in self.ancestors(node)]
+        return advice.for_open_parameter_of_dag(node, parameter, waits, ancestors, exists=exists)
 
 
 def _is_annotated_none(func: Any) -> bool:

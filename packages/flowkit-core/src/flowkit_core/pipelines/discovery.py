@@ -13,11 +13,11 @@ from operator import attrgetter, lt
 from types import ModuleType
 from weakref import ref
 
-from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
+from . import discovery_warnings as texts
 from .calls import creating_functions, known_scope, scope_of
 from .edge_view import EdgeView
 from .edges import METHODS
@@ -244,47 +244,33 @@ class Surroundings:
         known = set(found)
         for task in _imported(self._globals, self.module):
             if task not in known and not (task._used or task._has_copies or task._replaced):
-                warn(
-                    f"DAG {pipeline!r} has the tasks that module {self._module_name!r} has made, and not {task.name!r},"
-                    f" which it has only imported: wire it with '>>', or name the tasks, DAG({pipeline!r}, tasks=[...])"
-                )
+                warn(texts.imported_only(pipeline, self._module_name, task))
 
     def warn_of_nothing(self, pipeline: str) -> None:
         """Warn that discovery has found no tasks."""
         module = f"module {self._module_name!r}"
         where = module if self.scope.is_module else f"{self.scope.name}() or in {module}"
-        text = f"DAG {pipeline!r} has no tasks: none was made in {where}"
         for scope in self.around:
             if scope.package != self.scope.package:
                 continue
             if held := [task for task in _tasks(scope) if not task._used]:
-                text += f"; its caller {scope.name}() has made {_listed(held)}: write DAG({pipeline!r}, tasks=[...])"
+                advice = texts.caller_has_tasks(pipeline, scope.name, held)
                 break
         else:
-            text += self._advice_for_nothing(pipeline)
-        warn(text)
+            advice = self._advice_for_nothing(pipeline)
+        warn(texts.no_tasks(pipeline, where, advice))
 
     def _advice_for_nothing(self, pipeline: str) -> str:
         """Return where there are tasks that discovery excludes, and what to write."""
         near = [each for each in self._near() if isinstance(each, Vertex) and each._origin.is_excluded]
         if in_blocks := [task for task in near if type(task._origin) is BlockOrigin]:
-            return (
-                f"; tasks of a 'with' block ({_listed(in_blocks)}) are only in the DAG of the block: "
-                f"write with DAG({pipeline!r}) as dag: ..., and dag.run()"
-            )
+            return texts.block_has_tasks(pipeline, in_blocks)
         for name, scope in self._imported_modules():
             tasks = _tasks(scope)
-            last = _last(tasks)
-            return (
-                f"; module {name!r}, imported there, has {_listed(tasks)}: "
-                f"write DAG({pipeline!r}, tasks=[{name}.{escape_control_chars(last.name)}])"
-            )
+            return texts.module_has_tasks(pipeline, name, tasks, _last(tasks))
         if removed := [task for task in near if task._origin is not METHODS]:
-            return (
-                f"; Task.clear_registry() has removed {_listed(removed)}: create new ones, or write "
-                f"DAG({pipeline!r}, tasks=[...])"
-            )
-        return f": create tasks with @task before, or write DAG({pipeline!r}, tasks=[...])"
+            return texts.tasks_were_removed(pipeline, removed)
+        return texts.create_tasks(pipeline)
 
     def _near(self) -> list[Any]:
         """Return the values of the globals, and of the local variables where the call of this pipeline is executing."""
@@ -303,11 +289,7 @@ class Surroundings:
             for edge in scope.call_edges:
                 task = edge.downstream
                 if not edge.used and task in upstream and not upstream[task] and not view.waits(task):
-                    warn(
-                        f"task {task.name!r} of DAG {pipeline!r} has no upstreams, but {scope.name}() declares {edge}, "
-                        f"which applies to pipelines that {scope.name}() or functions that it calls create: create the "
-                        f"DAG there, not in {self.scope.name}(), or wire the tasks at the top level of their module"
-                    )
+                    warn(texts.edges_elsewhere(pipeline, task, edge, scope.name, self.scope.name))
                     return
 
     @property
@@ -335,11 +317,7 @@ class Surroundings:
                 continue
             held = [task for task in _tasks(scope) if not task._used]
             if held:
-                warn(
-                    f"DAG {pipeline!r} was created in {self.scope.name}(), which has made no tasks, so the DAG has "
-                    f"{_listed(found)}; its caller {scope.name}() has made {_listed(held)}, which no pipeline has: "
-                    f"name the tasks, DAG({pipeline!r}, tasks=[...])"
-                )
+                warn(texts.unused_tasks(pipeline, self.scope.name, found, scope.name, held))
                 return
 
 
@@ -463,18 +441,9 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
         for edge in edges.values():
             for task in (edge.upstream, edge.downstream):
                 (redefined if task._replaced else others)[task.name] = task
-        dropped = " and ".join(edges)
-        places = " and ".join(f"{task.name!r} ({task.location})" for task in redefined.values())
-        were = "was" if len(redefined) == 1 else "were"
-        text = (
-            f"{pipeline!r} lacks {dropped}, because {places} {were} redefined since: write {dropped} again (in a "
-            f"notebook, run the cell that wires them), or redefine {' and '.join(map(repr, others))} as well"
-        )
+        text = texts.dropped_edges(pipeline, edges, redefined.values(), list(others))
         if edges is isolated:
-            text += (
-                f"; to leave {' and '.join(map(repr, others))} out, write DAG({pipeline!r}, tasks=[...]), or begin "
-                f"again with Task.clear_registry()"
-            )
+            text += texts.leave_out(pipeline, list(others))
             first = next(iter(edges.values()))
             raise WiringError(text, pipeline, (first.upstream.name, first.downstream.name))
         warn(text)
@@ -530,8 +499,3 @@ def _last(tasks: Sequence[Any]) -> Any:
     """Return the last task without downstreams in its scope, or else the last task."""
     view = EdgeView(())
     return next((task for task in reversed(tasks) if not view.downstream(task)), tasks[-1])
-
-
-def _listed(tasks: Sequence[Any], most: int = 5) -> str:
-    names = [escape_control_chars(task.name) for task in tasks]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

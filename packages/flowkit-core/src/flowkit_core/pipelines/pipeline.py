@@ -180,44 +180,22 @@ class Pipeline:
         check_seconds("grace", grace)
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
-        if params is not None and not hasattr(params, "keys"):
-            raise BindingError(
-                f"run(params=...) is {short_repr(params)}, but must map parameter names to values: "
-                f"write params={{'name': ...}}"
-            )
-        graph.check_params(params or {})
-        if callable(observers) and not hasattr(observers, "__iter__"):
-            raise TypeError(
-                f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one"
-            )
+        _check_params(graph, params)
+        _check_observers(observers)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         executors = RunExecutors(executor, workers, graph.placed)
-        run_id = os.urandom(8).hex()
         recorder: RunRecorder | None = None
         run: Run | None = None
         outer = current_worker()
         try:
-            if state is not None or graph.cached or resume or refresh is not False or state_errors != "raise":
-                from flowkit_core.runs.recorder import RunRecorder
-
-                recorder = RunRecorder(
-                    graph,
-                    state,
-                    run_id=run_id,
-                    params=params or {},
-                    resume=resume,
-                    resume_max_age=resume_max_age,
-                    refresh=refresh,
-                    state_errors=state_errors,
-                )
-                run_id = recorder.run_id
+            recorder = _recorder(graph, state, params, resume, resume_max_age, refresh, state_errors)
             run = Run(
                 graph,
                 params=params,
                 fail_fast=fail_fast,
                 grace=grace,
                 observers=[*observers, *log_observer()],
-                run_id=run_id,
+                run_id=_new_run_id() if recorder is None else recorder.run_id,
                 random=_random,
                 recorder=recorder,
             )
@@ -225,10 +203,7 @@ class Pipeline:
                 warn_empty(run)
             error = drive(run, executors)
         except BaseException as trouble:
-            if recorder is not None:
-                recorder.close("interrupted", (), trouble)  # no effect if the run has closed it
-            if run is not None:
-                run.release()
+            _give_up(run, recorder, trouble)
             raise
         finally:
             restore_worker(outer)
@@ -315,6 +290,55 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {escape_control_chars(self.name)}>"
+
+
+def _check_params(graph: Graph, params: Any) -> None:
+    if params is not None and not hasattr(params, "keys"):
+        raise BindingError(
+            f"run(params=...) is {short_repr(params)}, but must map parameter names to values: "
+            f"write params={{'name': ...}}"
+        )
+    graph.check_params(params or {})
+
+
+def _check_observers(observers: Any) -> None:
+    if callable(observers) and not hasattr(observers, "__iter__"):
+        raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
+
+
+def _new_run_id() -> str:
+    return os.urandom(8).hex()
+
+
+def _recorder(
+    graph: Graph, state: Any, params: Any, resume: Any, resume_max_age: float | None, refresh: Any, state_errors: Any
+) -> RunRecorder | None:
+    """Return the recorder of a run; None if it has no state and no cached tasks. The arguments are those of ``run()``.
+
+    The recorder checks its options, so there is one if any of them is not the default.
+    """
+    if state is None and not graph.cached and not resume and refresh is False and state_errors == "raise":
+        return None
+    from flowkit_core.runs.recorder import RunRecorder
+
+    return RunRecorder(
+        graph,
+        state,
+        run_id=_new_run_id(),
+        params=params or {},
+        resume=resume,
+        resume_max_age=resume_max_age,
+        refresh=refresh,
+        state_errors=state_errors,
+    )
+
+
+def _give_up(run: Run | None, recorder: RunRecorder | None, error: BaseException) -> None:
+    """Release what a run holds that was interrupted, or that could not start."""
+    if recorder is not None:
+        recorder.close("interrupted", (), error)  # no effect if the run has closed it
+    if run is not None:
+        run.release()
 
 
 def _random() -> float:
