@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from time import sleep
 from types import FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
-from flowkit_core._warnings import warn
-from flowkit_core.coroutines import CoroutineType, is_coroutine_function
+from flowkit_core.coroutines import is_coroutine_function
 from flowkit_core.errors import TaskOptionTypeError
-from flowkit_core.failures import add_note
 from flowkit_core.graphs.parameters import wrapped_callables
-from flowkit_core.retry import RetryPolicy, own_random, warn_of_iterator
 
-from . import discovery, wiring
+from . import discovery
 from .callables import check_generator, is_method, line_of, natural_name, text_of
 from .calls import Token, active_block, scope_of
+from .direct_calls import DirectCalls
 from .edges import METHODS, Origin, serials
 from .frames import CO_GENERATORS, CO_OPTIMIZED, is_constructor_of
+from .option_attributes import OptionAttributes
 from .options import (
     BACKOFF,
     DELAY,
@@ -29,21 +27,16 @@ from .options import (
     NONE_FAILED,
     OPTION_ALIASES,
     OPTIONS,
-    RETRY_OPTIONS,
     TASK_METHODS,
-    check_cache,
-    check_condition_type,
-    check_executor_name,
     check_known,
     check_name,
-    check_trigger,
     given_options,
 )
 from .scopes import entered, modules
 from .wiring import Vertex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import CodeType, FrameType
     from typing import Unpack
 
@@ -57,11 +50,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_NO_RETRIES = RetryPolicy()
 _own_globals = globals()
 
 
-class Task(Vertex, Generic[P, R_co]):
+class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
     """A unit of work: a function, a name, and how to run it.
 
     Usually created by the decorator :func:`task`. Calling a task calls its function, with its retries, and returns the
@@ -98,26 +90,20 @@ class Task(Vertex, Generic[P, R_co]):
         42
     """
 
-    retry = _NO_RETRIES
     if TYPE_CHECKING:
         func: Callable[P, R_co]
         name: str
         __name__: str
         __qualname__: str
 
-    when: Callable[..., Any] | None = None
-    trigger: Trigger = "none_failed"
-    cache: bool | Cache | None = None
-    executor: str | None = None
     # Attributes that pipelines read; see edges.py and scopes.py. These defaults are right for nearly all tasks.
-    _has_no_options = True  # besides a name
     _is_copy = False
     _has_copies = False
     _original: Task[..., Any] | None = None  # of a copy
     _used = False  # in a pipeline or a block, or called
     _replaced = False
     _dropped: tuple[CallEdge, ...] = ()
-    _warned_of_iterator = _warned_of_none = False
+    _warned_of_none = False
     _serial = 0
     _code: CodeType | None = None  # code that created the task; _lasti is the index of the instruction
     _lasti = -1
@@ -212,63 +198,6 @@ class Task(Vertex, Generic[P, R_co]):
             # without obj=, because Python would append a suggestion of a private name
             raise AttributeError(f"task {self.name!r} has no attribute {attribute!r}{hint}", name=attribute)
 
-    def _apply(self, options: TaskOptions) -> None:
-        """Check the options that were given, and set the attributes for them."""
-        name = self.name
-        self._has_no_options = False
-        retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
-        if retry:
-            self.retry = RetryPolicy(**retry, task=name)
-            given = [option for option in retry if retry[option] is not None]
-            if given and "retries" not in retry:
-                idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
-                warn(f"task {name!r}: {idle}: add retries=..., the maximum number of retries")
-        when: Any = options.get("when")
-        if when is not None:
-            check_condition_type(name, when)
-            self.when = when
-        if "trigger" in options:
-            check_trigger(name, options["trigger"])
-            self.trigger = options["trigger"]
-        cache = options.get("cache")
-        if cache is not None and cache is not False:
-            check_cache(name, cache, self.func)
-            self.cache = cache
-        executor: Any = options.get("executor")
-        if executor is not None:
-            check_executor_name(name, executor)
-            self.executor = executor
-
-    @property
-    def retries(self) -> int:
-        """Maximum number of retries."""
-        return self.retry.retries
-
-    @property
-    def delay(self) -> float:
-        """Seconds before the first retry."""
-        return self.retry.delay
-
-    @property
-    def backoff(self) -> float:
-        """Factor from one wait to the next."""
-        return self.retry.backoff
-
-    @property
-    def max_delay(self) -> float:
-        """Longest wait between two attempts, in seconds."""
-        return self.retry.max_delay
-
-    @property
-    def jitter(self) -> float:
-        """Width of the random factor on each wait."""
-        return self.retry.jitter
-
-    @property
-    def retry_on(self) -> Any:
-        """Which exceptions are retried: a class, a sequence of classes, or a function of the exception; None: all."""
-        return self.retry.retry_on
-
     @property
     def __flowkit_wrapped__(self) -> Callable[..., Any]:
         """The function, for fingerprints of code; see "Special attributes" in the documentation of the layers."""
@@ -337,16 +266,6 @@ class Task(Vertex, Generic[P, R_co]):
         copy.__init__(self.func, **options)
         return copy  # type: ignore[no-any-return]
 
-    def _options(self) -> TaskOptions:
-        """Return the options beside the name that differ from those of ``Task(func)``."""
-        options: Any = {}
-        if self.retry is not _NO_RETRIES:
-            options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache", "executor"):
-            if option in self.__dict__:
-                options[option] = self.__dict__[option]
-        return options  # type: ignore[no-any-return]
-
     @staticmethod
     def clear_registry() -> None:
         """Remove the tasks of all modules from discovery, so that ``DAG("name")`` does not find them.
@@ -364,50 +283,6 @@ class Task(Vertex, Generic[P, R_co]):
         for scope in modules():
             scope.remove_tasks()
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine.
-
-        Raises:
-            Exception: the exception of the last attempt, the same object.
-        """
-        self._used = wiring.task_was_called = True
-        if (
-            self.retry.retries
-            and not self._warned_of_iterator
-            and warn_of_iterator(self.name, (*args, *kwargs.values()))
-        ):
-            self._warned_of_iterator = True
-        if is_coroutine_function(self.func):
-            return self._call_async(None, 1, args, kwargs)  # type: ignore[return-value]
-        attempt = 1
-        while True:
-            try:
-                value: Any = self.func(*args, **kwargs)
-                break
-            except Exception as error:
-                pause = self._pause(attempt, error)
-                if pause is None:
-                    self._add_hint(error, (*args, *kwargs.values()))
-                    raise
-            sleep(pause)
-            attempt += 1
-        if type(value) is CoroutineType and self.retry.retries:
-            return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
-        return value  # type: ignore[no-any-return]
-
-    def _add_hint(self, error: Exception, given: Sequence[Any]) -> None:
-        """Add a note to the error of a direct call if the call was probably meant to wire the task."""
-        own = escape_control_chars(self.name)
-        for value in given:
-            if isinstance(value, Task):
-                other = escape_control_chars(value.name)
-                hint = f"wire them, {other} >> {own}, or pass its result, {other}()"
-                add_note(error, f"flowkit: task {self.name!r} was called with the task {value.name!r} itself: {hint}")
-        trace = error.__traceback__
-        if not given and isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
-            hint = f"to wire it, write its name without parentheses, upstream >> {own}"
-            add_note(error, f"flowkit: task {self.name!r} was called: {hint}")
-
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function, so that a task in a class can be called as a method."""
         func: Any = self.func
@@ -418,29 +293,6 @@ class Task(Vertex, Generic[P, R_co]):
         inner = next((layer for layer in reversed(wrapped_callables(self.func)) if type(layer) is FunctionType), None)
         if inner is not None and is_method(inner):
             self._origin = METHODS
-
-    async def _call_async(self, made: Any, attempt: int, args: Any, kwargs: Any) -> Any:
-        """Await the result of each call, with retries; ``made`` is the coroutine of the current attempt, or None."""
-        from asyncio import sleep as pause_for
-
-        function: Callable[..., Any] = self.func
-        while True:
-            try:
-                value = function(*args, **kwargs) if made is None else made
-                return await value if type(value) is CoroutineType or made is not None else value
-            except Exception as error:
-                pause = self._pause(attempt, error)
-                if pause is None:
-                    raise
-            made = None
-            await pause_for(pause)
-            attempt += 1
-
-    def _pause(self, attempt: int, error: Exception) -> float | None:
-        """Return the seconds before the next attempt of a direct call; None if there is none."""
-        if attempt > self.retry.retries or not self.retry.applies_to(error, self.name):
-            return None
-        return self.retry.wait(attempt, own_random())
 
     def __reduce__(self) -> Any:
         module = sys.modules.get(self.__module__)

@@ -1,0 +1,100 @@
+"""Class `OptionAttributes`: the options of a task, checked, as attributes."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn
+from flowkit_core.retry import RetryPolicy
+
+from .options import RETRY_OPTIONS, check_cache, check_condition_type, check_executor_name, check_trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowkit_core._typing import Any
+    from flowkit_core.persistence import Cache
+
+    from .options import TaskOptions, Trigger
+
+_NO_RETRIES = RetryPolicy()
+
+
+class OptionAttributes:
+    """Base class of `Task` for its options besides the name; those that are not given are class attributes."""
+
+    if TYPE_CHECKING:
+        func: Callable[..., Any]
+        name: str
+    retry = _NO_RETRIES
+    when: Callable[..., Any] | None = None
+    trigger: Trigger = "none_failed"
+    cache: bool | Cache | None = None
+    executor: str | None = None
+    _has_no_options = True
+
+    def _apply(self, options: TaskOptions) -> None:
+        """Check the options that were given, and set the attributes for them."""
+        name = self.name
+        self._has_no_options = False
+        retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
+        if retry:
+            self.retry = RetryPolicy(**retry, task=name)
+            given = [option for option in retry if retry[option] is not None]
+            if given and "retries" not in retry:
+                idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
+                warn(f"task {name!r}: {idle}: add retries=..., the maximum number of retries")
+        when: Any = options.get("when")
+        if when is not None:
+            check_condition_type(name, when)
+            self.when = when
+        if "trigger" in options:
+            check_trigger(name, options["trigger"])
+            self.trigger = options["trigger"]
+        cache = options.get("cache")
+        if cache is not None and cache is not False:
+            check_cache(name, cache, self.func)
+            self.cache = cache
+        executor: Any = options.get("executor")
+        if executor is not None:
+            check_executor_name(name, executor)
+            self.executor = executor
+
+    @property
+    def retries(self) -> int:
+        """Maximum number of retries."""
+        return self.retry.retries
+
+    @property
+    def delay(self) -> float:
+        """Seconds before the first retry."""
+        return self.retry.delay
+
+    @property
+    def backoff(self) -> float:
+        """Factor from one wait to the next."""
+        return self.retry.backoff
+
+    @property
+    def max_delay(self) -> float:
+        """Longest wait between two attempts, in seconds."""
+        return self.retry.max_delay
+
+    @property
+    def jitter(self) -> float:
+        """Width of the random factor on each wait."""
+        return self.retry.jitter
+
+    @property
+    def retry_on(self) -> Any:
+        """Which exceptions are retried: a class, a sequence of classes, or a function of the exception; None: all."""
+        return self.retry.retry_on
+
+    def _options(self) -> TaskOptions:
+        """Return the options beside the name that differ from those of ``Task(func)``."""
+        options: Any = {}
+        if self.retry is not _NO_RETRIES:
+            options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
+        for option in ("when", "trigger", "cache", "executor"):
+            if option in self.__dict__:
+                options[option] = self.__dict__[option]
+        return options  # type: ignore[no-any-return]
