@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
 
     class TaskOptions(TypedDict, total=False):
-        """The options of a task, for type checkers."""
+        """The options of a task, for type checkers; see `DEFAULT_OF`."""
 
         name: str
         retries: int
@@ -36,19 +36,6 @@ if TYPE_CHECKING:
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 RETRY_OPTIONS = ("retries", "delay", "backoff", "max_delay", "jitter", "retry_on")
-OPTIONS = (
-    "name",
-    "retries",
-    "delay",
-    "backoff",
-    "when",
-    "max_delay",
-    "jitter",
-    "retry_on",
-    "trigger",
-    "cache",
-    "executor",
-)
 
 
 class _Default(int):
@@ -69,12 +56,30 @@ class _DefaultTrigger(str):
 
 NONE_FAILED: Any = _DefaultTrigger("none_failed")
 
+DEFAULT_OF: dict[str, Any] = {
+    "name": None,
+    "retries": NO_RETRIES,
+    "delay": DELAY,
+    "backoff": BACKOFF,
+    "when": None,
+    "max_delay": MAX_DELAY,
+    "jitter": JITTER,
+    "retry_on": None,
+    "trigger": NONE_FAILED,
+    "cache": None,
+    "executor": None,
+}
+"""The options of tasks, in the order of the signature of `task` -> default. A new option is added here, to that
+signature, to `TaskOptions` and to `OptionAttributes`; a test compares them."""
+OPTIONS = tuple(DEFAULT_OF)
+_DEFAULTS = tuple(DEFAULT_OF.values())
+
 _NO_SCHEDULE = "flowkit does not schedule: call run() from cron or a systemd timer"
 _WORKERS = dict.fromkeys(("workers", "n_jobs", "num_workers", "concurrency", "max_threads"), "use 'max_workers'")
 _TIMEOUTS = ("timeout", "timeout_seconds", "time_limit", "execution_timeout")
 _TASK_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "tasks have no time limit: set one inside the function")
 _RUN_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "runs have no time limit: set one inside the functions of the tasks")
-RUN_OPTIONS = (
+RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "executor",
     "max_workers",
     "params",
@@ -185,9 +190,6 @@ RUN_ALIASES = {
     "schedule": _NO_SCHEDULE,
     "retries": "retries belong to tasks: @task(retries=3)",
 }
-
-
-_DEFAULTS = (None, NO_RETRIES, DELAY, BACKOFF, None, MAX_DELAY, JITTER, None, NONE_FAILED, None, None)
 
 
 def given_options(values: tuple[Any, ...]) -> TaskOptions:

@@ -174,26 +174,27 @@ class Session:
 
         Args:
             lane: the lane.
-            put: takes the nodes of this lane; others go to theirs.
+            put: takes the nodes of this lane; the others go through :meth:`put`.
         """
         if self.has_one_lane:
             return put
         lane_by_index, default = self._lane_by_index, self._lanes[0]
 
         def route(node: Node) -> None:
-            target = lane_by_index.get(node.index, default)
-            if target is lane:
+            if lane_by_index.get(node.index, default) is lane:
                 put(node)
             else:
-                target.put((node,))
+                self.put((node,))
 
         return route
 
     def put(self, nodes: Iterable[Node]) -> None:
-        """Pass ready nodes to their lanes, unless these are closed: calls may outlive a cancelled run."""
-        lanes, lane_by_index = self._lanes, self._lane_by_index
-        for node in nodes if lanes else ():
-            lane_by_index.get(node.index, lanes[0]).put((node,))
+        """Pass ready nodes to their lanes: the only way into another lane.
+
+        Nothing happens once the lanes are closed: calls may outlive a cancelled run.
+        """
+        for node in nodes if self._lanes else ():
+            self.lane_of(node).put((node,))
 
     def prepare(self, node: Node, *, takes_handles: bool = False) -> Call | Outcome:
         """Return the call to make for a ready node, which counts as started; or its outcome, if it is not called.
