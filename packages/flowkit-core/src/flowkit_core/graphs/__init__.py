@@ -1,1 +1,7 @@
-"""Graphs: the checked tasks of a pipeline in topological order, with the parameters of each bound to results."""
+"""Graphs: the checked tasks of a pipeline in topological order, with the parameters of each bound to results.
+
+* `graph`: builds the graph from tasks and edges: order, cycles, duplicate names. `node`: one task of it.
+* `parameters`: what a function takes. `binding`: which result becomes which parameter.
+* `open_parameters`: parameters that ``run(params=...)`` fills. `advice`: texts of warnings and errors about parameters.
+* `gc_disabled`: building many objects without the garbage collector.
+"""

@@ -1,4 +1,4 @@
-"""Callables that become tasks: their names, whether they are methods, and checks of generators and iterators."""
+"""Callables that become tasks: their names, whether they are methods, and checks of generators."""
 
 from __future__ import annotations
 

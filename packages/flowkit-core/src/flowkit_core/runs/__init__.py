@@ -1,1 +1,11 @@
-"""Execution of a graph: the state machine of one run, what it records, and how its calls are made."""
+"""Execution of a graph: the state machine of one run, what it records, and how its calls are made.
+
+* `run`: what executors call: which nodes are ready, and their calls. `outcomes`: what the end of an attempt does to the
+  run: final states, retries, stops. `triggers`: whether a node runs after its upstreams. `run_state`, `states`: values
+  and states by node. `run_report`: the error that the run raises.
+* `arguments`: the arguments of a call. `call`: a call, its outcome, or a retry. `handle`: a value that stays elsewhere.
+* `session`: drives a run over the lanes of its executors. `serial_lane`: the calling thread as a lane. `worker`: makes
+  the calls in one thread. `timers`: nodes that wait for a retry. `wake_up`: an event that one thread waits for.
+* `event_emitter`: passes events to observers. `recorder`: the record of the run in a store, and the caches of its
+  tasks. `facts`: what the contexts of tasks have of their run.
+"""

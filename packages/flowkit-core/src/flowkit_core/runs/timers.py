@@ -1,4 +1,4 @@
-"""Class `Timers`: nodes that wait for their next attempt."""
+"""Class `Timers`: nodes that wait for a retry, and when each is due."""
 
 from __future__ import annotations
 

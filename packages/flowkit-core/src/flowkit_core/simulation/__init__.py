@@ -1,1 +1,8 @@
-"""Simulation: runs of a pipeline in virtual time, with an order and faults that a seed decides."""
+"""Simulation: runs of a pipeline in virtual time, with an order and faults that a seed decides.
+
+* `simulate`: the functions that users call. `simulation`: what they return. `faults`: what can be injected.
+* `traced_run`: a run that writes a history. `lane`: workers that make calls in virtual time. `clock`: that time.
+  `handles`: results that stay on a simulated executor.
+* `history`: the records of a run, and a drawing of them. `checker`: checks a history against the rules of runs.
+* `verify_resume`: crashes a real run at every point at which it is recorded, and resumes it.
+"""

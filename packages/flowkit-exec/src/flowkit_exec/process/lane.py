@@ -1,4 +1,4 @@
-"""Class `ProcessLane`: the event loop of one run over its worker processes."""
+"""Class `ProcessLane`: the event loop of one run, which sends calls to workers, and notices when one of them dies."""
 
 from __future__ import annotations
 
