@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.error
+import warnings
 from pathlib import Path
 
 from faulty_exceptions import NoText, TwoArguments, raise_local
@@ -68,6 +69,11 @@ def crash(how):
 
 def victim(how):
     crash(how)
+
+
+def warn_of_old_way():
+    """Issue a DeprecationWarning."""
+    warnings.warn("the old way", DeprecationWarning, stacklevel=1)
 
 
 def ok(*_args):

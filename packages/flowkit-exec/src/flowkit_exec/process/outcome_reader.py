@@ -14,6 +14,7 @@ from .exception_transport import unpack_error
 from .safe_text import describe_error, is_interrupt
 from .serialization_errors import transfer_error
 from .shared_memory import read_segment
+from .warning_forwarding import handle_warning
 
 if TYPE_CHECKING:
     from flowkit_core import Node, Run
@@ -95,6 +96,8 @@ class OutcomeReader:
 
             running = worker.held.get(ticket)
             handle_record(payload, self._run.context_of(running).attributes() if running is not None else {})
+        elif kind == protocol.WARNING:
+            handle_warning(payload)
         elif kind == protocol.REQUEST:
             from .task_context import answer_request
 

@@ -22,6 +22,7 @@ REQUEST               worker         request for the context of a task, see `tas
 CHDIR_FAILED          worker         text of the exception: the worker cannot enter the current folder of the caller
 NOT_INITIALIZED       worker         exception that the initializer has raised, see `exception_transport`
 NOT_A_WORKER          (another)      empty: the program that was started as a worker is another one
+WARNING               worker         pickled warning, see `warning_forwarding`
 SCRIPT_SLOW           worker         empty: executing the script takes longer than `SCRIPT_SLOW_AFTER`
 ====================  =============  ==================================================================================
 """
@@ -55,7 +56,7 @@ TICKET = struct.Struct("<Q")
 RUN, FUNCTION, BATCH, IDLE = range(4)
 # kinds of frames from a worker
 READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG, CHDIR_FAILED = range(10, 19)
-SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST = range(19, 23)
+SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST, WARNING = range(19, 24)
 # modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
 # result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
 ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flowkit_core import _initial_environment
 
 from . import protocol
+from .warning_forwarding import current_filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,7 @@ def surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
         "at_start": {**at_start, "environment": {**at_start["environment"], **env}},
         "run_line": run_line(),
         "log_levels": log_levels,
+        "warning_filters": current_filters(),
         "fail_fast": run.fail_fast,
     }
 

@@ -35,6 +35,7 @@ from .safe_text import describe_error, type_name
 from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
 from .surroundings import enter
 from .task_context import ContextSource, with_context
+from .warning_forwarding import WarningForwarder
 from .worker_exit import exit_now
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ class Worker:
         self._shared: dict[int, list[int]] = {}  # ticket -> descriptors that were sent with the call
         self._ticket = 0  # of the running call
         self._reports_starts = False
-        self._surroundings: dict[str, Any] = {"log_levels": {}, "fail_fast": True}
+        self._surroundings: dict[str, Any] = {"log_levels": {}, "warning_filters": [], "fail_fast": True}
+        self._warnings = WarningForwarder(self._send_warning)
         is_bound = _bind_to_lifeline(lifeline)
         try:
             Thread(target=_wait_for_lifeline, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
@@ -262,6 +264,7 @@ class Worker:
             from .log_forwarding import forward_records
 
             forward_records(self._send_record, {})
+        self._warnings.stop()
 
     def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
         """Handle a frame."""
@@ -284,7 +287,9 @@ class Worker:
                 self._surroundings, self._reports_starts = message, message["reports_starts"]
                 _initial_environment.captured = message["at_start"]  # for workers of a run inside a task
                 self._set_run_line(message["run_line"])
-                self._forward_logs()
+                self._forward_logs_and_warnings()
+            else:
+                self._warnings.start(self._surroundings["warning_filters"])
             self._enter_surroundings()
             for number in [number for number, (kind, _) in self._references.items() if kind == "pickle"]:
                 del self._references[number]  # sent by value, for one run
@@ -305,7 +310,8 @@ class Worker:
             self._send(protocol.frame(protocol.NOT_INITIALIZED, pack_error(error)))
             raise EOFError from None
         finally:
-            self._forward_logs()
+            self._warnings.keep_changes()
+            self._forward_logs_and_warnings()
 
     # ---- surroundings --------------------------------------------------------------------------------------------
 
@@ -343,20 +349,25 @@ class Worker:
         timer.daemon = True
         with suppress(RuntimeError):  # the system cannot start more threads
             timer.start()
+        self._warnings.pause()
         try:
             with _logging_disabled() if surroundings["log_levels"] else contextlib.nullcontext():
                 yield
         finally:
             timer.cancel()
             self._enter_surroundings()
-            self._forward_logs()
+            self._forward_logs_and_warnings()
 
-    def _forward_logs(self) -> None:
-        """Forward log records to the calling process; to be repeated after code that may have added handlers."""
+    def _forward_logs_and_warnings(self) -> None:
+        """Forward log records and warnings; to be repeated after code that may have added handlers or filters."""
+        self._warnings.start(self._surroundings["warning_filters"])
         if self._surroundings["log_levels"] or "logging" in sys.modules:
             from .log_forwarding import forward_records
 
             forward_records(self._send_record, self._surroundings["log_levels"])
+
+    def _send_warning(self, data: bytes) -> None:
+        self._send_or_queue(protocol.frame(protocol.WARNING, data, self._ticket))
 
     def _send_record(self, data: bytes) -> None:
         self._send_or_queue(protocol.frame(protocol.LOG, data, self._ticket))
@@ -521,7 +532,7 @@ class Worker:
             self._send_transfer_error(ticket, part, error)
             return None
         finally:
-            self._forward_logs()
+            self._forward_logs_and_warnings()
         self._functions[number] = func = with_context(func)
         return func
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import ExecutorError
 from flowkit_exec.process import protocol
 from flowkit_exec.process.surroundings import nesting_depth
+from flowkit_exec.process.warning_forwarding import handle_warning
 
 from .channel import WorkerChannel
 from .child_process import ChildProcess
@@ -229,7 +230,9 @@ class WorkerHandle:
         frames = self.channel.frames()
         while frames:
             kind, _, _, payload = frames.popleft()
-            if kind == protocol.LOG:
+            if kind == protocol.WARNING:
+                handle_warning(payload)
+            elif kind == protocol.LOG:
                 from flowkit_exec.process.log_forwarding import handle_record
 
                 handle_record(payload, {})
