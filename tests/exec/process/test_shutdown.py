@@ -140,14 +140,14 @@ def test_records_that_exit_functions_log_are_handled(script):
     from flowkit_core import DAG, Task
     logging.basicConfig(format="%(message)s", stream=sys.stdout, level="INFO")
     def leave():
-        for number in range(20_000):
+        for number in range(5_000):
             logging.getLogger("app").info("closing %s", number)
     def register():
         atexit.register(leave)
     DAG("logs", max_workers=1, tasks=[Task(register)]).run("process")
     """
     lines = script(source).wait().splitlines()
-    assert [line for line in lines if line.startswith("closing")] == [f"closing {number}" for number in range(20_000)]
+    assert [line for line in lines if line.startswith("closing")] == [f"closing {number}" for number in range(5_000)]
 
 
 @pytest.mark.parametrize("fault", ["crash", "hang"])
