@@ -7,14 +7,16 @@ from random import Random
 from flowkit_core import DAG, Task
 from flowkit_core.testing import Crash, Fail, Interrupt, Lose, Slow, Timeout
 
-TRIGGERS = ("none_failed", "none_failed", "none_failed", "all_success", "all_done", "one_success", "one_failed")
+TRIGGERS = (*["none_failed"] * 3, "all_success", "all_done", "one_success", "one_failed", "all_failed")
 EXECUTORS = (None, None, "cpu", "pool")
 EVERY_KIND = (Fail, Slow, Crash, Timeout, Lose, Interrupt)
 
 
-def function(random, name, wanted):
+def function(random, name, wanted, *, may_be_required):
     """Return a pure function that takes results in one of four ways."""
     inputs = random.choice(["required", "required", "defaults", "rest", "nothing"])
+    if inputs == "required" and not may_be_required:
+        inputs = "defaults"
     broken = random.random() < 0.1
     error = random.choice([ValueError, ValueError, ValueError, SystemExit])
 
@@ -43,10 +45,12 @@ def random_pipeline(seed, *, most=9):
         data = [each for each in sources if each not in waits]
         retries = random.choice([0, 0, 1, 2, 3])
         answer = random.random() < 0.8
+        trigger = random.choice(TRIGGERS)
+        needs_all = trigger not in ("one_success", "one_failed", "all_failed")
         task = Task(
-            function(random, f"n{number}", len(data)),
+            function(random, f"n{number}", len(data), may_be_required=needs_all),
             name=f"n{number}",
-            trigger=random.choice(TRIGGERS),
+            trigger=trigger,
             executor=random.choice(EXECUTORS),
             when=random.choice([None, None, None, lambda answer=answer: answer]),
             **({"retries": retries, "delay": random.choice([0, 0.5, 2])} if retries else {}),

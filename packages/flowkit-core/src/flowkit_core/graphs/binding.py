@@ -289,6 +289,30 @@ def check_condition(
         )
 
 
+def may_be_missing(task: str, trigger: str, parameter: str, upstream: str) -> BindingError:
+    """Return the error for a required parameter of a task whose trigger lets it run without the result of an upstream.
+
+    Args:
+        task: name of the task.
+        trigger: its trigger.
+        parameter: the parameter.
+        upstream: name of the upstream that fills it.
+    """
+    when = {
+        "one_success": "as soon as one upstream has succeeded, which may be another",
+        "one_failed": "as soon as one upstream has failed",
+        "all_failed": "if every upstream has failed",
+    }[trigger]
+    return BindingError(
+        f"task {task!r} has trigger={trigger!r}: it runs {when}, so the result of {upstream!r} may be missing, but its "
+        f"parameter {parameter!r} has no default: give it one, {parameter}=None, take *args, or take no result with "
+        f"{escape_control_chars(task)}.after({escape_control_chars(upstream)})",
+        task,
+        parameter,
+        [upstream],
+    )
+
+
 def _too_many(
     task: str, parameters: Parameters, upstream: Mapping[str, int], others: Sequence[tuple[str, int]]
 ) -> BindingError:

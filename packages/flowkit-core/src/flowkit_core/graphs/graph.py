@@ -11,7 +11,7 @@ from flowkit_core._warnings import warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from . import advice
-from .binding import bind_for_dag, check_condition, misspelt_parameter
+from .binding import bind_for_dag, check_condition, may_be_missing, misspelt_parameter
 from .gc_disabled import GCDisabled
 from .node import Node
 from .parameters import Parameters, wrapped_callables
@@ -48,6 +48,8 @@ CO_GENERATOR = 0x20
 WIDE = 250
 """Nodes with this many downstreams or more are not simple: releasing them would count as time of the next task."""
 _EMPTY: tuple[Any, ...] = ()
+_OF_SOME_UPSTREAMS = ("one_success", "one_failed", "all_failed")
+"""Triggers of tasks that run although other upstreams did not succeed, or have not ended."""
 
 
 class Graph:
@@ -71,6 +73,7 @@ class Graph:
         nodes: the nodes in topological order; ties in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
+        early: index -> node that may become ready before all of its upstreams have ended.
         placed: the nodes whose tasks name an executor.
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
@@ -94,6 +97,7 @@ class Graph:
         "_open",
         "cached",
         "countdowns",
+        "early",
         "first",
         "linear",
         "name",
@@ -115,6 +119,7 @@ class Graph:
         self.name = name
         self.cached: list[Node] = []
         self.placed: list[Node] = []
+        self.early: dict[int, Node] = {}
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._known = known
@@ -282,8 +287,9 @@ class Graph:
             data = [self.names[index] for index in node.upstream if index not in node.waits]
             check_condition(node.name, task.when, node.parameters, data, [self.names[index] for index in node.waits])
             is_simple = False
-        if task.trigger == "one_failed":
+        if task.trigger in _OF_SOME_UPSTREAMS:
             is_simple = False
+            self._check_trigger(node)
         if task.cache is not None:
             is_simple = False
             self.cached.append(node)
@@ -292,6 +298,22 @@ class Graph:
         if task.retry.retries and node.arg_sources:
             is_simple = False  # the run checks its arguments for iterators
         return is_simple
+
+    def _check_trigger(self, node: Node) -> None:
+        """Check the parameters of a node that runs without the results of all upstreams."""
+        trigger = node.task.trigger
+        if len(node.upstream) > 1 and trigger != "all_failed":
+            self.early[node.index] = node
+        elif trigger == "one_success":
+            return  # its only upstream has succeeded
+        named = (
+            node.binding.named
+            if node.binding is not None
+            else dict(zip(node.parameters.positional, node.arg_sources or ()))
+        )
+        for parameter, source in named.items():
+            if parameter not in node.parameters.defaults:
+                raise may_be_missing(node.name, trigger, parameter, self.names[source])
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.persistence import Cache
 
-    Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed"]
+    Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed"]
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
 
     class TaskOptions(TypedDict, total=False):
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         executor: str | None
 
 
-TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
+TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed")
 RETRY_OPTIONS = ("retries", "delay", "backoff", "max_delay", "jitter", "retry_on")
 
 

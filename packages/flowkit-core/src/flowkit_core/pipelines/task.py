@@ -72,8 +72,9 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: which exceptions are retried: an exception class, a sequence of classes, or a function that is called
             with the exception and returns a bool; None means any :class:`Exception`.
-        trigger: required states of the upstream tasks: ``"none_failed"``, ``"all_success"``,
-            ``"all_done"``, ``"one_success"`` or ``"one_failed"``.
+        trigger: required states of the upstream tasks: ``"none_failed"``, ``"all_success"``, ``"all_done"``,
+            ``"one_success"``, ``"one_failed"`` or ``"all_failed"``. With ``"one_success"`` and ``"one_failed"``, the
+            task runs as soon as one upstream has ended so.
         cache: whether pipelines reuse a result when the code of the task and its inputs are the same: True stores
             results in the store of ``run(state=...)``, or in the memory of this process if there is none; a
             ``TaskCache`` of ``flowkit-state`` stores them itself; None or False does not cache.

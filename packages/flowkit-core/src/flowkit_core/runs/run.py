@@ -13,7 +13,7 @@ from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
 from .outcomes import OutcomeRules, max_attempts
-from .states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
+from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
 from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Run(OutcomeRules):
         """Return how a ready node ends without being called; None if it may run."""
         if self.phase >= Phase.CANCELLED:
             return Outcome(CANCELLED, self.stop_reason)
-        if self._unchecked and node.task.trigger != "one_failed":
+        if self._unchecked and node.task.trigger not in FAILURE_TRIGGERS:
             return None  # every upstream has succeeded
         if attempt > 1:
             return None if self.may_start(node) else Outcome(CANCELLED, self.stop_reason)

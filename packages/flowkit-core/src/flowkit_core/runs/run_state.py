@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from itertools import repeat
 
-from flowkit_core._atomic import countdowns
+from flowkit_core._atomic import countdowns, first_only
 from flowkit_core._typing import TYPE_CHECKING
 
 from .call import Outcome, fetch_and_release
 from .handle import is_handle
-from .states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
+from .states import CANCELLED, FAILED, HAS_FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
@@ -115,7 +115,9 @@ class RunState(RunSummary):
     ``source_of``   "cache" or "resume"                            results that were not computed in this run only
     ``outdated_of`` why the recorded result was out of date        tasks that run again in a resumed run only
     ``retry_of``    exception of an attempt that will be repeated  from the end of that attempt to the next start
-    ``countdowns``  iterator over number of upstreams - 1 items    each upstream that ends takes one item
+    ``countdowns``  iterator over number of upstreams - 1 items    each upstream that ends takes one item; but see
+                                                                   `_is_ready_after` for ``"one_success"`` and
+                                                                   ``"one_failed"``
     =============== ============================================== ==================================================
 
     The last upstream to end finds the countdown empty: ``next(countdowns[index], None) is None`` is true for exactly
@@ -130,16 +132,51 @@ class RunState(RunSummary):
         super().__init__(graph.names)
         self.values: list[Any] = [ABSENT] * len(graph.nodes)
         self.retry_of: dict[int, BaseException] = {}
-        self.countdowns = countdowns(graph.countdowns)
+        self.countdowns: list[Iterator[int | None]] = countdowns(graph.countdowns)
+        self._early = graph.early
+        self._fired: dict[int, int] = {}
+        for index, node in self._early.items():
+            if node.task.trigger == "one_success":
+                self.countdowns[index] = first_only()
 
     def ready_after(self, node: Node) -> Sequence[Node]:
         """Count down the downstreams of a node that has ended; return those that are ready now."""
         downstream, counts = node.downstream, self.countdowns
         if not downstream:
             return _NO_NODES
+        if self._early:
+            return [after for after in downstream if self._is_ready_after(node, after)]
         if len(downstream) == 1:
             return downstream if next(counts[downstream[0].index], None) is None else _NO_NODES
         return [after for after in downstream if next(counts[after.index], None) is None]
+
+    def _is_ready_after(self, node: Node, after: Node) -> bool:
+        """Count down a downstream of a node that has ended; return whether it is ready now.
+
+        A node with the trigger ``"one_success"`` is ready when the first upstream has succeeded, or else when all have
+        ended; one with ``"one_failed"`` likewise. Its countdown counts upstreams that have succeeded, or that have not
+        failed; the others look at the states of all, and `_fired` lets one of them make the node ready.
+        """
+        index = after.index
+        if index not in self._early:
+            return next(self.countdowns[index], None) is None
+        if self.codes[index] != PENDING:
+            return False  # it ended before the run was resumed
+        code = self._code_for(after, node.index)
+        if after.task.trigger == "one_success":
+            if code == SUCCEEDED:
+                return next(self.countdowns[index], None) is None
+            codes = [self._code_for(after, upstream) for upstream in after.upstream]
+            if PENDING in codes or SUCCEEDED in codes:
+                return False
+        elif code not in HAS_FAILED:
+            return next(self.countdowns[index], None) is None
+        return self._fired.setdefault(index, node.index) == node.index
+
+    def _code_for(self, node: Node, upstream: int) -> int:
+        """Return the state of an upstream as it counts for a node: skipped as succeeded, on an order-only edge."""
+        code = self.codes[upstream]
+        return SUCCEEDED if code == SKIPPED and upstream in node.waits else code
 
     def take_over(self, graph: Graph, recorded: Mapping[int, RecordedTask]) -> None:
         """Set the states and results of tasks that ended before the run was resumed, by node index."""
@@ -153,16 +190,17 @@ class RunState(RunSummary):
             self.countdowns[index] = repeat(0)  # never empty: the node does not become ready again
         for index in recorded:
             for after in graph.nodes[index].downstream:
-                next(self.countdowns[after.index], None)
+                self._is_ready_after(graph.nodes[index], after)
 
     def ready_now(self, graph: Graph) -> list[Node]:
-        """Return the pending nodes whose upstreams have all ended, in topological order."""
+        """Return the nodes that are ready at the start of a resumed run, in topological order."""
         codes = self.codes
-        return [
-            node
-            for node in graph.nodes
-            if codes[node.index] == PENDING and all(codes[index] != PENDING for index in node.upstream)
-        ]
+        return [node for node in graph.nodes if codes[node.index] == PENDING and self._is_ready(node)]
+
+    def _is_ready(self, node: Node) -> bool:
+        """Return whether the upstreams of a node have all ended, or one has succeeded and that is enough."""
+        codes = [self._code_for(node, index) for index in node.upstream]
+        return PENDING not in codes or (node.task.trigger == "one_success" and SUCCEEDED in codes)
 
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""

@@ -11,8 +11,14 @@ DONE = (SUCCEEDED, SKIPPED)
 NOT_DONE = (FAILED, UPSTREAM_FAILED, CANCELLED)
 """Final states for which the run counts as failed."""
 
-CLEANUP_TRIGGERS = ("all_done", "one_failed")
+CLEANUP_TRIGGERS = ("all_done", "one_failed", "all_failed")
 """Triggers of tasks that still start after a failure has stopped the run."""
+
+FAILURE_TRIGGERS = ("one_failed", "all_failed")
+"""Triggers of tasks that run only after failures."""
+
+HAS_FAILED = (FAILED, UPSTREAM_FAILED)
+"""States of an upstream that count as failed for these triggers."""
 
 
 class Phase:

@@ -10,6 +10,8 @@ from .states import (
     CANCELLED,
     CLEANUP_TRIGGERS,
     FAILED,
+    FAILURE_TRIGGERS,
+    HAS_FAILED,
     NOT_DONE,
     SKIPPED,
     SUCCEEDED,
@@ -30,7 +32,7 @@ def outcome_of_trigger(
     """Return how a ready node ends without being called; None if it may run.
 
     Args:
-        node: the node, whose upstreams have all ended.
+        node: the node, which is ready.
         codes: states by node index.
         names: names of the tasks by node index.
         stop_reason: why the run is stopping; None while it is not.
@@ -51,8 +53,12 @@ def outcome_of_trigger(
     if trigger == "one_success" and SUCCEEDED not in upstream and upstream:
         failed = any(code in NOT_DONE for code in upstream)
         return Outcome(UPSTREAM_FAILED if failed else SKIPPED, "no upstream succeeded")
-    if trigger == "one_failed" and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
+    if trigger in FAILURE_TRIGGERS and FAILED not in upstream and UPSTREAM_FAILED not in upstream:
         return Outcome(SKIPPED, "no upstream failed")
+    if trigger == "all_failed":
+        for code, index in zip(upstream, node.upstream):
+            if code not in HAS_FAILED:
+                return Outcome(SKIPPED, f'upstream "{escape_control_chars(names[index])}" did not fail')
     return None
 
 

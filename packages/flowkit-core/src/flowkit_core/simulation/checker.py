@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .history import Record
 
-_CLEANUP = ("all_done", "one_failed")
+_CLEANUP = ("all_done", "one_failed", "all_failed")
 _BAD = ("failed", "upstream_failed", "cancelled")
 _TOLERANCE = 1e-6  # seconds
 
@@ -60,8 +60,10 @@ class Checker:
         self._error = error
         self._found: list[str] = []
         self._ended: dict[str, str] = {}  # task -> state
+        self._ended_at: dict[int, float] = {}  # index of a node -> time
         self._values: dict[str, Any] = {}  # task -> result
         self._arguments: dict[str, tuple[Sequence[Any], dict[str, Any]]] = {}
+        self._missing: dict[str, set[int]] = {}  # task -> indices of upstreams that had not ended when it started
         self._errors: list[BaseException] = []  # of failed tasks, in order
         self._current: dict[str, int] = {}  # task -> its attempt that is running and has not been given up
         self._attempts: dict[str, int] = {}  # task -> number of the last attempt
@@ -137,6 +139,9 @@ class Checker:
         self._ready[name] = record.attempt
         for upstream in self._running_upstreams(node):
             self._report(f"it became ready before its upstream {upstream!r} had ended")
+        fired_at = self._fired_at(node)
+        if fired_at is not None and record.attempt == 1 and record.time > fired_at + _TOLERANCE:
+            self._report(f"it became ready late: its trigger {node.task.trigger!r} was fulfilled at {fired_at:.3f} s")
         due = self._due.get(name)
         if due is not None and abs(due - record.time) > _TOLERANCE and (self._may_start(node) or record.time > due):
             self._report(f"its retry was due at {due:.3f} s")
@@ -171,6 +176,7 @@ class Checker:
             self._report("it started, although its condition was not true")
         if node.task.when is not None and name not in self._conditions:
             self._report("it started before its condition was evaluated")
+        self._missing[name] = {index for index in node.upstream if self._graph.names[index] not in self._ended}
         self._current[name] = self._attempts[name] = record.attempt
         self._arguments[name] = record._data
         if not running:
@@ -190,8 +196,22 @@ class Checker:
         self._due[name] = record.time + delay
 
     def _running_upstreams(self, node: Node) -> list[str]:
+        """Return the upstreams that a node has to wait for, and that have not ended."""
+        if self._fired_at(node) is not None:
+            return []
         names = self._graph.names
         return [names[index] for index in node.upstream if names[index] not in self._ended]
+
+    def _fired_at(self, node: Node) -> float | None:
+        """Return when the first upstream ended in a state that is enough for the trigger of a node; None before."""
+        enough = {"one_success": ("succeeded",), "one_failed": ("failed", "upstream_failed")}.get(node.task.trigger, ())
+        fulfilling = [index for index in node.upstream if self._state(node, index) in enough]
+        return min((self._ended_at[index] for index in fulfilling), default=None)
+
+    def _state(self, node: Node, index: int) -> str:
+        """Return the state of an upstream as it counts for a node; "pending" before it has ended."""
+        state = self._ended.get(self._graph.names[index], "pending")
+        return "succeeded" if index in node.waits and state == "skipped" else state
 
     def _may_start(self, node: Node) -> bool:
         return self._stopped_at is None or (not self._cancelled and node.task.trigger in _CLEANUP)
@@ -236,6 +256,7 @@ class Checker:
             if state != expected and (self._may_start(node) or state != "upstream_failed"):
                 self._report(f"it ended as {state}, and not as {expected}")
         self._ended[name] = state
+        self._ended_at[node.index] = record.time
 
     def _succeed(self, node: Node, record: Record, current: int | None) -> None:
         if current != record.attempt:
@@ -303,10 +324,7 @@ class Checker:
     def _decide(self, node: Node) -> str:
         """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
         names, trigger = self._graph.names, node.task.trigger
-        ended = {index: self._ended[names[index]] for index in node.upstream}
-        states = [
-            "succeeded" if index in node.waits and state == "skipped" else state for index, state in ended.items()
-        ]
+        states = [self._state(node, index) for index in node.upstream]
         bad = [state for state in states if state in _BAD]
         if trigger in ("none_failed", "all_success") and bad:
             return "cancelled" if set(bad) == {"cancelled"} else "upstream_failed"
@@ -314,13 +332,17 @@ class Checker:
             return "skipped"
         if trigger == "one_success" and states and "succeeded" not in states:
             return "upstream_failed" if bad else "skipped"
-        if trigger == "one_failed" and not {"failed", "upstream_failed"}.intersection(states):
+        failed = {"failed", "upstream_failed"}
+        if trigger in ("one_failed", "all_failed") and not failed.intersection(states):
+            return "skipped"
+        if trigger == "all_failed" and not failed.issuperset(states):
             return "skipped"
         named, _, _ = _sources(node)
         for parameter, source in named.items():
-            if ended[source] != "succeeded" and parameter not in node.parameters.defaults:
-                return ended[source] if ended[source] in ("skipped", "cancelled") else "upstream_failed"
-        data = [ended[index] for index in node.upstream if index not in node.waits]
+            state = self._ended.get(names[source], "pending")
+            if state != "succeeded" and parameter not in node.parameters.defaults:
+                return state if state in ("skipped", "cancelled") else "upstream_failed"
+        data = [self._ended.get(names[index]) for index in node.upstream if index not in node.waits]
         if trigger == "none_failed" and not named and data and set(data) == {"skipped"}:
             return "skipped"
         return "started"
@@ -407,14 +429,15 @@ class Checker:
         args, kwargs = list(self._arguments[node.name][0]), dict(self._arguments[node.name][1])
         names, positional = self._graph.names, node.parameters.positional
         named, rest, named_rest = _sources(node)
+        missing = self._missing[node.name]
         for parameter, source in (*named.items(), *named_rest.items()):
-            if names[source] not in values:
+            if names[source] not in values or source in missing:
                 continue
             if parameter in kwargs:
                 kwargs[parameter] = values[names[source]]
             else:
                 args[positional.index(parameter)] = values[names[source]]
-        others = [values[names[source]] for source in rest if names[source] in values]
+        others = [values[names[source]] for source in rest if names[source] in values and source not in missing]
         return (args[: len(positional)] + others if others else args), kwargs
 
 

@@ -128,6 +128,49 @@ def triggers_decide_what_runs_after_failures(trial: Trial) -> None:
 
 
 @check()
+def trigger_one_success_fires_at_the_first_success(trial: Trial) -> None:
+    """A task with the trigger one_success runs before its other upstreams have ended, without their results."""
+    waiting = Task(partial(tasks.fail_until_counted, trial.path), name="waiting", retries=10_000, delay=0.01, backoff=1)
+    one, first = Task(tasks.one), Task(partial(tasks.counted_values, trial.path), name="first", trigger="one_success")
+    end = Task(tasks.collect, name="end")
+    [waiting, one] >> first
+    [waiting, first] >> end
+    expected = {"waiting": "counted", "one": 1, "first": (1,), "end": ("counted", (1,))}
+    expect("results", trial.run(end), expected)
+    expect("number of calls", trial.calls(), 1)
+
+
+@check()
+def trigger_one_failed_fires_at_the_first_failure(trial: Trial) -> None:
+    """A task with the trigger one_failed runs before its other upstreams have ended."""
+    waiting = Task(partial(tasks.fail_until_counted, trial.path), name="waiting", retries=10_000, delay=0.01, backoff=1)
+    bad, alert = Task(tasks.fail), Task(partial(tasks.counted_values, trial.path), name="alert", trigger="one_failed")
+    worse = Task(tasks.fail, name="worse")
+    [waiting, bad, worse] >> alert
+    results = trial.run(alert, fail_fast=False, raise_on_failure=False)
+    expect("results", results, {"waiting": "counted", "alert": ()})
+    expect("number of calls", trial.calls(), 1)
+
+
+@check()
+def trigger_all_failed_needs_all_failures(trial: Trial) -> None:
+    """A task with the trigger all_failed runs if every upstream has failed, also when a failure has stopped the run."""
+    bad, one = Task(tasks.fail), Task(tasks.one)
+    below = Task(tasks.add_one, name="below")
+    bad >> below
+    alone = Task(tasks.collect, name="alone", trigger="all_failed")
+    both = Task(tasks.collect, name="both", trigger="all_failed")
+    mixed = Task(tasks.collect, name="mixed", trigger="all_failed")
+    bad >> alone
+    [bad, below] >> both
+    [bad, one] >> mixed
+    results = trial.run(alone, both, mixed, fail_fast=False, raise_on_failure=False)
+    expect("results", results, {"one": 1, "alone": (), "both": ()})
+    expect("skipped tasks", dict(results.skipped), {"mixed": 'upstream "one" did not fail'})
+    expect("results of a run that stops", trial.raised(tasks.OwnError, both).flowkit_results, {"both": ()})
+
+
+@check()
 def failed_attempt_is_retried(trial: Trial) -> None:
     """A task with retries runs until it succeeds, and its downstream gets the result of the last attempt."""
     flaky = Task(partial(tasks.flaky, trial.path, 2), name="flaky", retries=3, delay=0)

@@ -224,6 +224,19 @@ def raise_kind(path: str, kind: str) -> Any:
     raise KINDS[kind](kind)
 
 
+def fail_until_counted(path: str) -> str:
+    """Raise an exception, until another call has counted itself."""
+    if not os.path.exists(path):
+        raise OwnError(1, "not yet")
+    return "counted"
+
+
+def counted_values(path: str, *args: Any) -> tuple[Any, ...]:
+    """Count the call, and return the other arguments."""
+    count(path)
+    return args
+
+
 class NoFiles(Skip):
     """A subclass of Skip."""
 
