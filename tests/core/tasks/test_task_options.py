@@ -96,7 +96,7 @@ def test_option_error_names_task_option_value_and_allowed_values(place, option, 
 
 def test_option_error_of_trigger_lists_triggers():
     with pytest.raises(ValueError) as caught:
-        task(trigger="all_failed")(lambda: 1)
+        task(trigger="any_failed")(lambda: 1)
     for word in ("none_failed", "all_success", "all_done", "one_success", "one_failed"):
         assert word in str(caught.value)
 
