@@ -554,14 +554,15 @@ class Skip(Exception):  # noqa: N818 - not an error
 
 
 def skip_reason(error: BaseException) -> str | None:
-    """Return why an exception of a task skips it; None if it is a failure."""
-    if isinstance(error, Skip):
-        try:
-            text = error.text if isinstance(error, RemoteTaskError) else str(error)
-        except Exception:  # of a subclass
-            text = ""
-        return escape_control_chars(text) or "it raised Skip"
-    if isinstance(error, BaseExceptionGroup):
-        reasons = [skip_reason(each) for each in error.exceptions]
-        return None if None in reasons else reasons[0]
-    return None
+    """Return why an exception of a task skips it; None if it is a failure. Never raises."""
+    kind = type(error)  # isinstance() would read __class__, which may be overridden
+    if not issubclass(kind, (Skip, BaseExceptionGroup)):
+        return None
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            reasons = [skip_reason(each) for each in error.exceptions]
+            return None if None in reasons else reasons[0]
+        text = escape_control_chars(error.text if isinstance(error, RemoteTaskError) else str(error))
+    except Exception:  # of a subclass
+        text = ""
+    return (text or "it raised Skip") if issubclass(kind, Skip) else None
