@@ -10,7 +10,8 @@ from pathlib import Path
 from flowkit_core import DAG, Run, Task, TaskFailed, TaskNotRun, TaskRetrying, TaskStarted, TaskSucceeded
 
 FINAL = {TaskSucceeded: "succeeded", TaskFailed: "failed", TaskNotRun: "not run"}
-CLEAN_UP = ("all_done", "one_failed")
+CLEAN_UP = ("all_done", "one_failed", "all_failed")
+EARLY = {"one_success": {"TaskSucceeded"}, "one_failed": {"TaskFailed", "TaskNotRun"}}
 
 
 def note(path, *words):
@@ -125,9 +126,12 @@ def _attempts(history):
 
 def _order(history):
     finals = {kind.__name__ for kind in FINAL}
-    ended, left = set(), set()
+    ended, left, lines = set(), set(), set()
     for kind, name in history.lines:
+        lines.add((kind, name))
         above = {task.name for task in history.tasks[name].upstream}
+        if any((how, other) in lines for how in EARLY.get(history.tasks[name].trigger, ()) for other in above):
+            above = set()  # one upstream is enough
         if kind == "end":
             left.add(name)
         elif kind in finals:
