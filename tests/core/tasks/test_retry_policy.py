@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowkit_core import RetryPolicy
+from flowkit_core import DAG, RetryPolicy, TaskRetrying, task
+from flowkit_core.testing import simulate
 
 
 def test_retry_policy_schedule_is_documented_one():
@@ -51,3 +52,78 @@ def test_retry_policies_compare_by_value():
     assert RetryPolicy(3) != RetryPolicy(4)
     assert hash(RetryPolicy(3, 1.0)) == hash(RetryPolicy(retries=3, delay=1))
     assert "retries=3" in repr(RetryPolicy(3))
+
+
+# retry_on: a function that returns a number of seconds
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause"), [(2, 2.0), (0, 0.0), (0.5, 0.5), (7200.0, 7200.0), (True, 1.0), ("yes", 1.0)]
+)
+def test_answer_of_retry_on_is_the_pause(answer, pause):
+    """Neither backoff nor jitter nor ``max_delay`` applies to a number."""
+    policy = RetryPolicy(retries=3, delay=1, max_delay=60, retry_on=lambda error: answer)
+    assert policy.pause(ValueError(), 1, "fetch", lambda: 0.5) == pause
+
+
+@pytest.mark.parametrize("answer", [False, None, ""])
+def test_false_answer_of_retry_on_means_no_retry(answer):
+    assert RetryPolicy(retries=3, retry_on=lambda error: answer).pause(ValueError(), 1, "fetch") is None
+
+
+@pytest.mark.parametrize("answer", [-1, float("nan"), float("inf")])
+def test_number_of_retry_on_out_of_range_is_noted(answer):
+    error = ValueError("no answer")
+    assert RetryPolicy(retries=3, retry_on=lambda error: answer).pause(error, 1, "fetch") is None
+    (note,) = error.__notes__
+    assert note == (
+        f"flowkit: retry_on of task 'fetch' itself raised ValueError: it returned {answer!r}, but a number of seconds "
+        f"must be 0 or more"
+    )
+
+
+def test_pause_after_the_last_attempt_is_none():
+    assert RetryPolicy(retries=1, retry_on=lambda error: 0).pause(ValueError(), 2, "fetch") is None
+
+
+def test_direct_call_waits_as_long_as_retry_on_returns():
+    calls = []
+
+    @task(retries=2, delay=1000, retry_on=lambda error: 0)
+    def flaky():
+        calls.append(1)
+        if len(calls) < 3:
+            raise ValueError
+        return len(calls)
+
+    assert flaky() == 3
+
+
+@pytest.mark.parametrize("in_run", [True, False])
+def test_exception_of_retry_on_is_noted_on_that_of_the_task(in_run):
+    @task(retries=2, retry_on=lambda error: 1 / 0)
+    def fetch():
+        raise ValueError("no answer")
+
+    with pytest.raises(ValueError, match="no answer") as caught:
+        DAG("fetch", tasks=[fetch]).run("serial") if in_run else fetch()
+    assert (
+        "flowkit: retry_on of task 'fetch' itself raised ZeroDivisionError: division by zero" in caught.value.__notes__
+    )
+
+
+def test_simulation_of_retry_after():
+    answers = iter([3, 0])
+
+    @task(retries=2, delay=1000, retry_on=lambda error: next(answers, True))
+    def fetch():
+        raise ValueError("no answer")
+
+    retries = []
+
+    def observe(event):
+        if isinstance(event, TaskRetrying):
+            retries.append(event.delay)
+
+    simulate(DAG("fetch", tasks=[fetch]), durations=1, observers=[observe])
+    assert retries == [3.0, 0.0]

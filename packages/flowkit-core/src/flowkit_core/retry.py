@@ -28,7 +28,7 @@ class RetryPolicy:
         max_delay: longest delay in seconds, before jitter.
         jitter: width of the random factor, from 0 (none) to 1.
         retry_on: exceptions that are retried: a class, several classes, or a function that takes the exception and
-            returns whether it is retried; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit``,
+            returns whether it is retried, or after how many seconds, as an int or a float; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit``,
             cancellation and ``Skip`` are never retried.
         task: name of the task, for error messages.
 
@@ -81,11 +81,12 @@ class RetryPolicy:
             seconds *= 1 + self.jitter * (2 * random() - 1)
         return seconds
 
-    def covers(self, error: BaseException) -> bool:
-        """Return whether an exception is retried.
+    def covers(self, error: BaseException) -> bool | float:
+        """Return whether an exception is retried; a number of seconds, also 0, if it is retried after that time.
 
         Raises:
             Exception: an exception of the function ``retry_on``.
+            ValueError: the function returned a number that is negative or not finite.
         """
         if not isinstance(error, Exception) or skip_reason(error) is not None:
             return False
@@ -94,20 +95,36 @@ class RetryPolicy:
             return True
         if isinstance(rule, (type, tuple)):
             return isinstance(error, rule)
-        return bool(rule(error))
+        answer = rule(error)
+        if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+            return bool(answer)
+        if not 0 <= answer < float("inf"):
+            raise ValueError(f"it returned {answer!r}, but a number of seconds must be 0 or more")
+        return float(answer)
 
-    def applies_to(self, error: BaseException, task: str) -> bool:
-        """Return whether an exception of a task is retried; an exception of ``retry_on`` is noted and means no.
+    def pause(
+        self, error: BaseException, attempt: int, task: str, random: Callable[[], float] | None = None
+    ) -> float | None:
+        """Return the seconds to wait before another attempt; None if there is none.
+
+        An exception of ``retry_on`` is noted, and means that there is none.
 
         Args:
-            error: the exception.
+            error: the exception of an attempt.
+            attempt: the number of that attempt, from 1.
             task: name of the task, for the note.
+            random: returns a number in [0, 1), for the jitter; None means no jitter.
         """
+        if attempt > self.retries:
+            return None
         try:
-            return self.covers(error)
+            answer = self.covers(error)
         except Exception as broken:
             add_note(error, f"flowkit: retry_on of task {task!r} itself raised {describe_error(broken)}")
-            return False
+            return None
+        if isinstance(answer, float):
+            return answer
+        return self.wait(attempt, random) if answer else None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RetryPolicy) and all(

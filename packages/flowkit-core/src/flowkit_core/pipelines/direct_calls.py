@@ -95,6 +95,4 @@ class DirectCalls(Generic[P, R_co]):
 
     def _pause(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds before the next attempt of a direct call; None if there is none."""
-        if attempt > self.retry.retries or not self.retry.applies_to(error, self.name):
-            return None
-        return self.retry.wait(attempt, own_random())
+        return self.retry.pause(error, attempt, self.name, own_random())

@@ -171,20 +171,18 @@ class OutcomeRules:
         error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
         strip_traceback(error)
         attempt = self.state.attempt_of.get(node.index, 1)
-        if outcome.retryable and self._should_retry(node, attempt, error):
+        policy: RetryPolicy = node.task.retry
+        may_retry = outcome.retryable and self.may_start(node)
+        delay = policy.pause(error, attempt, node.name, self._random) if may_retry else None
+        if delay is not None:
             self.state.seconds[node.index] = seconds
-            return self._schedule_retry(node, attempt, error)
+            return self._schedule_retry(node, attempt, error, delay)
         self._fail(node, error, attempt, seconds)
         return None
 
-    def _should_retry(self, node: Node, attempt: int, error: BaseException) -> bool:
-        policy: RetryPolicy = node.task.retry
-        return attempt <= policy.retries and self.may_start(node) and policy.applies_to(error, node.name)
-
-    def _schedule_retry(self, node: Node, attempt: int, error: BaseException) -> Retry:
+    def _schedule_retry(self, node: Node, attempt: int, error: BaseException, delay: float) -> Retry:
         self.state.attempt_of[node.index] = attempt + 1
         self.state.retry_of[node.index] = error
-        delay = node.task.retry.wait(attempt, self._random)
         if self.events.wants(TaskRetrying):
             most = max_attempts(node)
             self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)

@@ -190,6 +190,12 @@ class Checker:
         if not self._should_retry(node, record.attempt, error):
             self._report(f"it is repeated after {describe_error(error)}, but should not be")
         policy = node.task.retry
+        answer = _answer(policy.retry_on, error)
+        if isinstance(answer, float):
+            if delay != answer:
+                self._report(f"it is repeated after {delay:.3f} s, and not after {answer:.3f} s, as retry_on says")
+            self._due[name] = record.time + delay
+            return
         wait = min(policy.delay * policy.backoff ** (record.attempt - 1), policy.max_delay)
         if not wait * (1 - policy.jitter) - _TOLERANCE <= delay <= wait * (1 + policy.jitter) + _TOLERANCE:
             self._report(f"it is repeated after {delay:.3f} s, and not after about {wait:.3f} s")
@@ -221,13 +227,7 @@ class Checker:
             return False
         if not isinstance(error, Exception) or attempt > node.task.retries or not self._may_start(node):
             return False
-        rule = node.task.retry.retry_on
-        if rule is None or isinstance(rule, (type, tuple)):
-            return rule is None or isinstance(error, rule)
-        try:
-            return bool(rule(error))
-        except Exception:  # it means no
-            return False
+        return _answer(node.task.retry.retry_on, error) is not False
 
     # ---- ends ------------------------------------------------------------------------------------------------------
 
@@ -439,6 +439,19 @@ class Checker:
                 args[positional.index(parameter)] = values[names[source]]
         others = [values[names[source]] for source in rest if names[source] in values and source not in missing]
         return (args[: len(positional)] + others if others else args), kwargs
+
+
+def _answer(rule: Any, error: BaseException) -> bool | float:
+    """Return whether ``retry_on`` lets an exception be retried, or after how many seconds."""
+    if rule is None or isinstance(rule, (type, tuple)):
+        return rule is None or isinstance(error, rule)
+    try:
+        answer = rule(error)
+    except Exception:  # it means no
+        return False
+    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+        return bool(answer)
+    return float(answer) if 0 <= answer < float("inf") else False
 
 
 def _is_skip(data: Any) -> bool:

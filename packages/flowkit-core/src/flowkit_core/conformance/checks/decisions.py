@@ -208,6 +208,23 @@ def retry_on_limits_retries(trial: Trial) -> None:
 
 
 @check()
+def retry_on_may_return_seconds(trial: Trial) -> None:
+    """A number that retry_on returns, also 0, is the delay of the retry in seconds, without backoff and jitter."""
+    delays: list[float] = []
+
+    def observe(event: Any) -> None:
+        delays.append(event.delay)
+
+    observe.events = (TaskRetrying,)  # type: ignore[attr-defined]
+    answers = iter([0, 0.01, 0.0, True])
+    flaky = Task(
+        partial(tasks.flaky, trial.path, 4), name="flaky", retries=4, delay=0, retry_on=lambda error: next(answers)
+    )
+    expect("results", trial.run(flaky, observers=[observe]), {"flaky": 5})
+    expect("delays", delays, [0.0, 0.01, 0.0, 0.0])
+
+
+@check()
 def retry_waits_for_its_delay(trial: Trial) -> None:
     """Between a failed attempt and the next one, the delay of the task passes."""
     times: list[tuple[type, float]] = []
