@@ -143,7 +143,8 @@ def test_retry_wait_does_not_block_other_tasks():
         ((OSError, ValueError), 4),
         (OSError, 1),
         (lambda error: str(error) != "failure 2", 2),
-        (lambda error: 0, 1),
+        (lambda error: None, 1),
+        (lambda error: 0, 4),
     ],
 )
 def test_retry_on_decides_after_each_attempt(retry_on, tries):

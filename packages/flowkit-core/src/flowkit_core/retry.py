@@ -28,8 +28,8 @@ class RetryPolicy:
         max_delay: longest delay in seconds, before jitter.
         jitter: width of the random factor, from 0 (none) to 1.
         retry_on: exceptions that are retried: a class, several classes, or a function that takes the exception and
-            returns whether it is retried, or after how many seconds, as an int or a float; None means any :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit``,
-            cancellation and ``Skip`` are never retried.
+            returns whether it is retried, or after how many seconds, as an int or a float; None means any
+            :class:`Exception`. ``KeyboardInterrupt``, ``SystemExit``, cancellation and ``Skip`` are never retried.
         task: name of the task, for error messages.
 
     Raises:

@@ -71,7 +71,8 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         max_delay: longest wait between two attempts, in seconds.
         jitter: width of the random factor on each wait, 0 to 1.
         retry_on: which exceptions are retried: an exception class, a sequence of classes, or a function that is called
-            with the exception and returns a bool, or a number of seconds after which it is retried; None means any :class:`Exception`.
+            with the exception and returns a bool, or a number of seconds after which it is retried; None means any
+            :class:`Exception`.
         trigger: required states of the upstream tasks: ``"none_failed"``, ``"all_success"``, ``"all_done"``,
             ``"one_success"``, ``"one_failed"`` or ``"all_failed"``. With ``"one_success"`` and ``"one_failed"``, the
             task runs as soon as one upstream has ended so.
