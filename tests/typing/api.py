@@ -283,6 +283,8 @@ def durable(path: Path) -> None:
     dag.run(state=path)
     dag.run(state="runs.db", resume=True, refresh={"cached"}, state_errors="warn")
     dag.run(state=state, resume="strict", resume_max_age=None)
+    dag.run(keep=["load"])
+    dag.run(keep={"load"})
     results = dag.run(state=state, resume="force", resume_max_age=3600, refresh=True)
     assert_type(results.outdated, dict[str, str])
     assert_type(results.resumed, tuple[str, ...])

@@ -166,6 +166,8 @@ class Results(dict[str, Any]):
             raise MissingResultError(name, f"results are looked up by the name of the task: {self._advice(name)}")
         if name not in states:
             raise MissingResultError(name, f"no task of that name was in the run{self._others(name)}")
+        if name in self._fact("dropped"):
+            raise MissingResultError(name, f"it succeeded, but {self._fact('dropped')[name]}")
         if states[name] == "succeeded":
             raise MissingResultError(name, "it succeeded, but its value was removed from these results")
         error = self.failed.get(name)
@@ -215,7 +217,7 @@ class Results(dict[str, Any]):
 
 
 _LISTED = 12  # maximum number of task names in an error message
-_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources", "outdated")
+_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources", "outdated", "dropped")
 
 
 def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:

@@ -364,10 +364,10 @@ def _settle_before_collection(phase: str, _info: object) -> None:
     """Settle the calls of all threads before the garbage collector frees their frames."""
     if phase != "start" or not calls_with_tokens:
         return
-    executing = sys._current_frames()
-    own, above = get_ident(), sys._getframe(0).f_back
+    executing: dict[int, FrameType | None] = {**sys._current_frames()}
+    executing[get_ident()] = sys._getframe().f_back  # not this frame: a reference cycle with the dict
     for thread in {call.thread for call in tuple(calls_with_tokens.values()) if not call.ended}:
-        current = above if thread == own else executing.get(thread)
+        current = executing.get(thread)
         if current is not None:
             settle(current, thread, before_collection=True)
 

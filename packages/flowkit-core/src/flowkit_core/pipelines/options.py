@@ -83,6 +83,7 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "executor",
     "max_workers",
     "params",
+    "keep",
     "fail_fast",
     "raise_on_failure",
     "grace",

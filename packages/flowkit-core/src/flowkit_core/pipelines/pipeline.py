@@ -14,6 +14,7 @@ from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.failures import add_note
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
+from flowkit_core.runs.kept_results import checked_names
 from flowkit_core.runs.run import Run
 from flowkit_core.runs.worker import current_worker, restore_worker
 
@@ -101,6 +102,7 @@ class Pipeline:
         *,
         max_workers: int | None = None,
         params: Mapping[str, Any] | None = None,
+        keep: Iterable[str] | None = None,
         fail_fast: bool = True,
         raise_on_failure: bool = True,
         grace: float | None = None,
@@ -125,6 +127,9 @@ class Pipeline:
                 processes are ended and threads are abandoned. None means no limit.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence.
+            keep: names of the tasks whose results are returned. Each other result is dropped as soon as the last task
+                that takes it has ended, so that a long pipeline of large values needs the memory of a few. None means
+                all results.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
@@ -155,7 +160,7 @@ class Pipeline:
             Exception: the exception that a task raised, the same object, with notes; ``error.flowkit_results`` has the
                 results of the tasks that succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
-            ValueError: ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
+            ValueError: ``keep``, ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
             StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
                 changed (with ``resume="strict"``); nothing ran. Or the run could not be recorded;
                 ``error.flowkit_results`` has the results.
@@ -181,6 +186,7 @@ class Pipeline:
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         _check_params(graph, params)
+        kept = None if keep is None else checked_names(graph, keep)
         _check_observers(observers)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         executors = RunExecutors(executor, workers, graph.placed)
@@ -198,6 +204,7 @@ class Pipeline:
                 run_id=_new_run_id() if recorder is None else recorder.run_id,
                 random=_random,
                 recorder=recorder,
+                keep=kept,
             )
             if not graph.nodes:
                 warn_empty(run)

@@ -12,6 +12,7 @@ from flowkit_core.failures import add_note, clear_frames, describe_error
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
+from .kept_results import KeptResults
 from .outcomes import OutcomeRules, max_attempts
 from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
 from .triggers import outcome_of_trigger
@@ -55,6 +56,8 @@ class Run(OutcomeRules):
         run_id: unique id of the run.
         random: returns numbers in [0, 1), for the jitter of retries; None means no jitter.
         recorder: the record of the run and the caches of its tasks; None if there are none.
+        keep: names of the tasks whose results are returned; each other result is dropped after its last use. None means
+            all.
 
     Attributes:
         graph: the graph.
@@ -67,8 +70,8 @@ class Run(OutcomeRules):
         report: facts for the error message.
         facts: what contexts of tasks have of the run.
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: no parameter of a simple node
-            is given, results are not recorded, no observer receives starts or successes, there are no handles, the run
-            is not stopping, and no task was skipped or has failed.
+            is given, results are neither recorded nor dropped, no observer receives starts or successes, there are no
+            handles, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
         on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
@@ -103,6 +106,7 @@ class Run(OutcomeRules):
         run_id: str = "",
         random: Callable[[], float] | None = None,
         recorder: RunRecorder | None = None,
+        keep: Iterable[str] | None = None,
     ) -> None:
         super().__init__(
             graph, fail_fast=fail_fast, observers=observers, run_id=run_id, random=random, recorder=recorder
@@ -115,12 +119,17 @@ class Run(OutcomeRules):
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
         recorded = recorder is not None and recorder.records
-        self.fast_path = self._unchecked and not self.has_task_observers and not recorded
+        self._kept = None if keep is None else KeptResults(graph, keep, self.state)
+        self.state.drops_values = keep is not None
+        self.fast_path = self._unchecked and not (self.has_task_observers or recorded or self.state.drops_values)
         if recorder is not None:
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
             if recorder.done:
                 self.state.take_over(graph, recorder.done)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes
+                if self._kept is not None:
+                    for index in recorder.done:
+                        self._kept.node_ended(graph.nodes[index])
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.state.counts().items())
@@ -272,6 +281,8 @@ class Run(OutcomeRules):
                 return step
             if self.phase == Phase.ABANDONED:
                 return _NO_NODES
+            if self._kept is not None:
+                self._kept.node_ended(node)
         return self.state.ready_after(node)
 
     def rank(self, node: Node) -> int:

@@ -42,13 +42,14 @@ class RunSummary:
         self.error_of: dict[int, BaseException] = {}
         self.source_of: dict[int, str] = {}
         self.outdated_of: Mapping[int, str] = {}
+        self.drops_values = False
 
     def summary(self) -> RunSummary:
         """Return a `RunSummary` that shares the large containers with this object."""
         other = RunSummary.__new__(RunSummary)
         other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
         other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
-        other.outdated_of = self.outdated_of
+        other.outdated_of, other.drops_values = self.outdated_of, self.drops_values
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         return other
 
@@ -73,6 +74,15 @@ class RunSummary:
     def reasons(self) -> dict[str, str]:
         """Return the reason of each task that ended without running, by name."""
         return {self.names[index]: reason for index, reason in self.reason_of.items()}
+
+    def dropped(self) -> dict[str, str]:
+        """Return why results of tasks that succeeded may be missing, by name."""
+        why = "run(keep=...) does not name it, so its value was dropped after its last use"
+        return {
+            name: why
+            for name, code in zip(self.names, self.codes, strict=True)
+            if code == SUCCEEDED and self.drops_values
+        }
 
     def failed(self) -> dict[str, BaseException]:
         """Return the error of each failed task, by name, in the order of failing."""
@@ -107,7 +117,8 @@ class RunState(RunSummary):
     field           content                                        invariant
     =============== ============================================== ==================================================
     ``codes``       number of the state                            leaves PENDING once, and never changes after that
-    ``values``      result                                         ABSENT unless the state is SUCCEEDED; set before it
+    ``values``      result                                         ABSENT unless the state is SUCCEEDED; set before it;
+                                                                   ABSENT again after `KeptResults` has dropped it
     ``seconds``     duration of the last attempt                   0.0 until the first attempt ends
     ``attempt_of``  number of the current or last attempt          only if it is greater than 1
     ``reason_of``   why the task did not run                       SKIPPED, UPSTREAM_FAILED and CANCELLED only
@@ -205,9 +216,10 @@ class RunState(RunSummary):
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
         names, codes = self.names, self.codes
-        if codes.count(SUCCEEDED) == len(names):
+        if codes.count(SUCCEEDED) == len(names) and not self.drops_values:
             return dict(zip(names, self.values, strict=True))
-        return {name: value for name, code, value in zip(names, codes, self.values, strict=True) if code == SUCCEEDED}
+        found = zip(names, codes, self.values, strict=True)
+        return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
 
     def fetch_handles(self) -> None:
         """Replace handles by their values; a node whose value is lost has failed."""

@@ -49,6 +49,21 @@ def chain_passes_each_result_on(trial: Trial) -> None:
 
 
 @check()
+def only_the_results_to_keep_are_returned(trial: Trial) -> None:
+    """With ``keep``, other results are dropped after their last use, retries included, and a lookup says so."""
+    one, last = Task(tasks.one), Task(tasks.add_one, name="last")
+    flaky = Task(partial(tasks.flaky, trial.path, 1), name="flaky", retries=2, delay=0)
+    one >> flaky >> last
+    results = trial.run(last, keep=["last"])
+    expect("results", results, {"last": 3})
+    expect("states", results.states, {"one": "succeeded", "flaky": "succeeded", "last": "succeeded"})
+    try:
+        results["flaky"]
+    except KeyError as error:
+        expect_true("the message", "keep" in str(error), "a message that names keep", str(error))
+
+
+@check()
 def arguments_are_in_the_order_of_the_upstreams(trial: Trial) -> None:
     """Positional parameters get the results of the upstreams in the order in which these were wired."""
     upstreams = [Task(partial(tasks.value_of, name), name=name) for name in ("z", "m", "a")]

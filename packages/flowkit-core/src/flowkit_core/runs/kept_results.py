@@ -1,0 +1,81 @@
+"""Class `KeptResults`: the results that a run returns, and when it drops the others."""
+
+from __future__ import annotations
+
+from flowkit_core._atomic import countdowns
+from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._typing import TYPE_CHECKING
+
+from .handle import is_handle
+from .run_state import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
+
+    from .run_state import RunState
+
+
+class KeptResults:
+    """Drops each result that the run does not return as soon as the last task that takes it has ended.
+
+    Args:
+        graph: the graph of the run.
+        keep: names of the tasks whose results are returned.
+        state: the state of the run.
+    """
+
+    def __init__(self, graph: Graph, keep: Iterable[str], state: RunState) -> None:
+        self._state = state
+        names = frozenset(keep)
+        self._kept = frozenset(index for index, name in enumerate(graph.names) if name in names)
+        self._sources = [_sources(node) for node in graph.nodes]
+        uses = [0] * len(graph.nodes)  # besides the end of the task itself
+        for sources in self._sources:
+            for index in sources:
+                uses[index] += 1
+        self._uses = countdowns(map(range, uses))
+
+    def node_ended(self, node: Node) -> None:
+        """Count the end of a node, with whatever outcome, as the end of a use of its own result and of its sources."""
+        for index in (node.index, *self._sources[node.index]):
+            if next(self._uses[index], None) is None and index not in self._kept:
+                value, self._state.values[index] = self._state.values[index], ABSENT
+                if is_handle(value):
+                    value.release()
+
+
+def _sources(node: Node) -> tuple[int, ...]:
+    """Return the indices of the nodes whose results a node takes, each once."""
+    if node.binding is None:
+        return tuple(dict.fromkeys(node.arg_sources or ()))
+    binding = node.binding
+    return tuple(dict.fromkeys((*binding.named.values(), *binding.rest, *binding.named_rest.values())))
+
+
+def checked_names(graph: Graph, keep: Any) -> list[str]:
+    """Return the argument ``keep`` of ``run()`` as a list.
+
+    Raises:
+        TypeError: it is not a collection of str.
+        ValueError: there is no task of a name.
+    """
+    if isinstance(keep, str) or not hasattr(keep, "__iter__"):
+        example = keep if isinstance(keep, str) else getattr(keep, "name", "load")
+        raise TypeError(
+            f"run(keep=...) is {short_repr(keep)}, but must be a list of names of tasks: write keep=[{example!r}]"
+        )
+    names: list[Any] = list(keep)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"run(keep=...) has {short_repr(name)}, but its items must be names of tasks: "
+                f"write keep=[{getattr(name, 'name', 'load')!r}]"
+            )
+        if name not in graph.names:
+            guess = did_you_mean(name, graph.names)
+            raise ValueError(f"run(keep=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
+    return names
