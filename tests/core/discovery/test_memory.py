@@ -12,7 +12,7 @@ import weakref
 
 import pytest
 
-from flowkit_core import DAG, Task
+from flowkit_core import DAG, DuplicateTaskError, Task
 
 
 class Large:
@@ -398,3 +398,18 @@ def test_loop_that_makes_tasks_at_top_level_keeps_no_more_than_an_error_needs(sc
     )
     gc.collect()
     assert sum(one() is not None for one in module.kept) <= 2
+
+
+def test_modules_that_repeat_names_keep_few_tasks(script):
+    """Two tasks of one name are enough for the error, so a loop at the top level does not fill the memory."""
+    module = script(
+        """
+        from weakref import ref
+        alive = []
+        for number in range(1000):
+            alive.append(ref(Task(int, name=f"t{number % 10}")))
+        """
+    )
+    assert sum(one() is not None for one in module.alive) < 100
+    with pytest.raises(DuplicateTaskError, match="'t0'"):
+        exec("DAG('d').graph()", module.__dict__)

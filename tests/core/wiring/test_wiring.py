@@ -333,3 +333,18 @@ def test_tasks_keyword_with_one_task_is_type_error():
     (extract,) = make("extract")
     with pytest.raises(TypeError, match="list of tasks"):
         DAG("etl", tasks=extract).run()
+
+
+def test_upstreams_are_in_order_of_declaration_in_whatever_order_edges_were_declared():
+    """Edges to one task need not be declared together, and an edge that is declared twice counts once."""
+    a, b, c, d, e = (Task(lambda *x: x, name=name) for name in "abcde")
+    c >> e
+    a >> d
+    b >> e
+    c >> d
+    a >> e
+    c >> e
+    graph = DAG("d", tasks=[d, e]).graph()
+    assert [graph.names[index] for index in graph["e"].upstream] == ["c", "b", "a"]
+    assert [graph.names[index] for index in graph["d"].upstream] == ["a", "c"]
+    assert [node.name for node in graph["c"].downstream] == ["d", "e"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from operator import itemgetter, lt
+from itertools import compress
+from operator import attrgetter, itemgetter, lt, not_
 from types import FunctionType
 
 from flowkit_core._text import counted, escape_control_chars
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     class AnyTask(Protocol):
         """What a graph needs of every task; of a task with options, it reads these as well."""
 
-        _has_no_options: bool
+        _has_options: bool
 
         @property
         def name(self) -> str:
@@ -50,6 +51,8 @@ WIDE = 250
 _EMPTY: tuple[Any, ...] = ()
 _OF_SOME_UPSTREAMS = ("one_success", "one_failed", "all_failed")
 """Triggers of tasks that run although other upstreams did not succeed, or have not ended."""
+_by_name, _by_func, _by_options = attrgetter("name"), attrgetter("func"), attrgetter("_has_options")
+_by_index = attrgetter("index")
 
 
 class Graph:
@@ -134,7 +137,7 @@ class Graph:
         bind: Bind,
         waits: Mapping[int, Sequence[int]],
     ) -> None:
-        names = [task.name for task in tasks]
+        names = list(map(_by_name, tasks))
         if len(set(names)) < len(names):
             _raise_for_duplicate(self.name, tasks)
         upstream: list[tuple[int, ...]] = list(map(tuple, data))
@@ -151,21 +154,23 @@ class Graph:
             waits = {position[place]: [position[other] for other in only] for place, only in waits.items()}
         self.names = tuple(names)
         self.nodes = nodes = tuple([Node() for _ in tasks])
-        generators: list[Node] = []
+        has_generators = False
         special: list[Node] = []  # nodes that need a full binding or a check of options
         for_dag = self._binds_for_dag
         func: Any = None
         known: dict[int, Parameters] = {}
         downstream: list[list[Node]] = [[] for _ in nodes]
-        for index, (node, task, name, ups) in enumerate(zip(nodes, tasks, names, upstream)):
-            if task.func is not func:
-                func = task.func
+        functions = map(_by_func, tasks)
+        for index, (node, task, name, function, ups) in enumerate(zip(nodes, tasks, names, functions, upstream)):
+            if function is not func:
+                func = function
                 found = known.get(id(func))
                 parameters = known[id(func)] = Parameters(func) if found is None else found
                 takes, rest = len(parameters.positional), parameters.rest
                 is_simple = for_dag and parameters.simple and (not takes or not rest)
+                is_simple = is_simple and not parameters.copies_context
                 takes_none, takes_one = is_simple and not takes, is_simple and takes == 1
-                is_generator = type(func) is FunctionType and func.__code__.co_flags & CO_GENERATOR
+                has_generators |= _is_generator(func)
             node.index = index
             node.task = task
             node.name = name
@@ -188,34 +193,33 @@ class Graph:
             else:
                 node.arg_sources = None
                 special.append(node)
-            if not task._has_no_options:
-                special.append(node)
-            if is_generator:
-                generators.append(node)
-            if parameters.copies_context:
-                special.append(node)
+        if with_options := list(compress(nodes, map(_by_options, tasks))):
+            special = sorted({*special, *with_options}, key=_by_index)
         for index, only in waits.items():
             nodes[index].waits = tuple(only)
             special.append(nodes[index])
-        self._connect(downstream)
+        self._connect(list(map(len, upstream)), downstream)
         for node in dict.fromkeys(special):
             self._bind(node, bind)
-        for node in generators:
-            self._check_shared_generator(node)
+        if has_generators:
+            for node in nodes:
+                if _is_generator(node.func):
+                    self._check_shared_generator(node)
 
-    def _connect(self, downstream: list[list[Node]]) -> None:
+    def _connect(self, counts: list[int], downstream: list[list[Node]]) -> None:
         """Set the downstreams of each node, ``first``, ``linear`` and ``countdowns``."""
         nodes = self.nodes
         linear = True
         for node, after in zip(nodes, downstream):
             if after:
-                node.downstream = tuple(after)
-                if len(after) > 1:
+                if len(after) == 1:
+                    node.downstream = (after[0],)
+                else:
+                    node.downstream = tuple(after)
                     linear = False
                     if len(after) >= WIDE:
                         node.is_simple = False
-        counts = [len(node.upstream) for node in nodes]
-        self.first = tuple([node for node, count in zip(nodes, counts) if not count])
+        self.first = tuple(compress(nodes, map(not_, counts)))
         self.linear = linear and len(self.first) <= 1
         ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # one range for each distinct count
         self.countdowns = tuple(map(ranges.__getitem__, counts))
@@ -229,7 +233,7 @@ class Graph:
             if parameter and parameter[0] != self.names[node.arg_sources[0]]:
                 self._check_none(node, ((parameter[0], node.arg_sources[0]),))
         is_simple = node.arg_sources is not None and node.is_simple and not node.none_checked
-        if not node.task._has_no_options:
+        if node.task._has_options:
             is_simple = self._check_options(node) and is_simple
         node.is_simple = is_simple and not node.parameters.copies_context
         node.gather = (
@@ -349,11 +353,10 @@ class Graph:
         """
         if self._heights is None:
             heights = [1] * len(self.nodes)
-            for node in reversed(self.nodes):
-                height = heights[node.index] + 1
+            for height, node in zip(reversed(heights), reversed(self.nodes)):  # reads heights set by nodes before
                 for index in node.upstream:
-                    if heights[index] < height:  # noqa: PLR1730 - twice as fast as max()
-                        heights[index] = height
+                    if heights[index] <= height:
+                        heights[index] = height + 1
             self._heights = heights
         return self._heights
 
@@ -408,6 +411,10 @@ def _is_annotated_none(func: Any) -> bool:
     return found is None or found is type(None) or (type(found) is str and found.strip("'\"") == "None")
 
 
+def _is_generator(func: Any) -> bool:
+    return type(func) is FunctionType and bool(func.__code__.co_flags & CO_GENERATOR)
+
+
 def _raise_for_duplicate(pipeline: str, tasks: Sequence[AnyTask]) -> None:
     seen: dict[str, AnyTask] = {}
     for task in tasks:
@@ -422,7 +429,7 @@ def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
     That order starts with the tasks without upstreams; the others follow, sorted by the position of their last
     upstream.
     """
-    last = [max(sources) if sources else -1 for sources in upstream]
+    last = [sources[0] if len(sources) == 1 else max(sources) if sources else -1 for sources in upstream]
     return all(map(lt, last, range(len(last)))) and last == sorted(last)
 
 

@@ -9,7 +9,7 @@ scopes.py for which tasks and edges belong to a call.
 from __future__ import annotations
 
 import sys
-from operator import attrgetter, lt
+from operator import attrgetter, gt, lt
 from types import ModuleType
 from weakref import ref
 
@@ -338,25 +338,41 @@ def found_in_one_pass(scope: Scope, roots: Sequence[Any] | None) -> Found | None
     edges = origin.edges
     if edges.order or origin.caller is not None or not tasks:
         return None
-    if set(map(_by_origin, tasks)) != {origin} or any(map(_is_copy, tasks)):
+    if roots is None and any(map(_is_copy, tasks)):
         return None
-    numbers = list(map(_by_serial, tasks))
-    if numbers != sorted(numbers):
-        return None
+    if origin.is_mixed:
+        numbers = list(map(_by_serial, tasks))
+        if numbers != sorted(numbers) or set(map(_by_origin, tasks)) != {origin}:
+            return None
     place = dict(zip(tasks, range(len(tasks))))
     try:
-        ends = list(map(place.__getitem__, edges.data))
+        ends = tuple(map(place.__getitem__, edges.data))
         queue = [place[task] for task in roots or ()]
     except KeyError:  # a task of another call
         return None
-    found: list[list[int]] = [[] for _ in tasks]
     sources, targets = ends[::2], ends[1::2]
-    for source, target in zip(sources, targets):
-        found[target].append(source)
-    upstream = [tuple(ups) if len(ups) < 2 or len(set(ups)) == len(ups) else tuple(dict.fromkeys(ups)) for ups in found]
     if roots is not None and (len({*sources, *queue}) < len(tasks) or not all(map(lt, sources, targets))):
         return None  # a task without downstreams is not a root, or there may be a cycle above no root
-    return Found(list(tasks), upstream, {})
+    return Found(list(tasks), _grouped(sources, targets, len(tasks)), {})
+
+
+def _grouped(sources: tuple[int, ...], targets: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+    """Return the distinct sources of each target from 0 to ``count - 1``, in order, given the ends of the edges."""
+    upstream: list[tuple[int, ...]] = [()] * count
+    if any(map(gt, targets, targets[1:])):
+        order = sorted(range(len(targets)), key=targets.__getitem__)
+        sources, targets = tuple([sources[place] for place in order]), tuple([targets[place] for place in order])
+    if not targets:
+        return upstream
+    begin, last = 0, targets[0]
+    for end, target in enumerate((*targets, count)):
+        if target != last:
+            ups = sources[begin:end]
+            if end - begin > 1 and len(set(ups)) < end - begin:
+                ups = tuple(dict.fromkeys(ups))
+            upstream[last] = ups
+            begin, last = end, target
+    return upstream
 
 
 _is_copy = attrgetter("_is_copy")

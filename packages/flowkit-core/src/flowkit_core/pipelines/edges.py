@@ -154,12 +154,14 @@ class Origin:
         caller: the origin of the caller after the call has returned; None before.
         is_excluded: whether discovery excludes its tasks: tasks of a ``with`` block, methods, and tasks removed by
             ``clear_registry``.
+        is_mixed: whether the scope may have tasks of other origins, or tasks that are not in order of declaration.
     """
 
-    __slots__ = ("caller", "edges", "is_excluded", "package")
+    __slots__ = ("caller", "edges", "is_excluded", "is_mixed", "package")
 
     def __init__(self, package: str, is_excluded: bool = False) -> None:
         self.is_excluded = is_excluded
+        self.is_mixed = False
         self.edges = Edges()
         self.package = package
         self.caller: Origin | None = None

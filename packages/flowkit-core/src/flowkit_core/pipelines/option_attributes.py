@@ -30,12 +30,12 @@ class OptionAttributes:
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
     executor: str | None = None
-    _has_no_options = True
+    _has_options = False
 
     def _apply(self, options: TaskOptions) -> None:
         """Check the options that were given, and set the attributes for them."""
         name = self.name
-        self._has_no_options = False
+        self._has_options = True
         retry: Any = {option: value for option, value in options.items() if option in RETRY_OPTIONS}
         if retry:
             self.retry = RetryPolicy(**retry, task=name)

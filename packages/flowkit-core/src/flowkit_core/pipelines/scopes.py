@@ -8,6 +8,8 @@ and detects their end.
 from __future__ import annotations
 
 from functools import partial
+from itertools import filterfalse
+from operator import attrgetter
 from weakref import WeakSet, ref
 
 from flowkit_core._typing import TYPE_CHECKING, Protocol
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 MODULE_KEY = "__flowkit_scope__"
 """Name of the module global that holds the scope of the module."""
 
+_by_used = attrgetter("_used")
 _modules: dict[int, ref[Scope]] = {}
 entered: list[Block] = []
 """The open ``with`` blocks of this process, one item for each entry."""
@@ -55,6 +58,7 @@ class Scope:
 
     __slots__ = (
         "__weakref__",
+        "_dropped",
         "_edges_before_clear",
         "_generation",
         "_known",
@@ -89,6 +93,7 @@ class Scope:
         self._edges_before_clear = 0  # number of call edges when the registry was cleared
         # for a module: key of a task -> tasks with this key, and the top-level code that created them
         self._known: dict[Any, list[tuple[Any, CodeType]]] | None = None
+        self._dropped: dict[Any, None] = {}  # items of `tasks` that count as removed
 
     def __reduce__(self) -> Any:
         return Scope, (self.name, self.package)  # pickling the globals of a module does not pickle its tasks
@@ -137,7 +142,15 @@ class Scope:
         known.append((task, code))
 
     def _drop(self, tasks: list[Any]) -> None:
-        self.tasks[:] = [task for task in self.tasks if not any(task is dropped for dropped in tasks)]
+        """Remove tasks of a module: later and many at once, because each removal copies the list."""
+        self._dropped.update(dict.fromkeys(tasks))
+        if len(self._dropped) > len(self.tasks) // 2:
+            self._remove_dropped()
+
+    def _remove_dropped(self) -> None:
+        if self._dropped:
+            self.tasks[:] = [task for task in self.tasks if task not in self._dropped]
+            self._dropped.clear()
 
     def wire(self, upstream: Any, downstream: Any, order_only: bool) -> None:
         """Declare an edge."""
@@ -167,6 +180,7 @@ class Scope:
 
     def members(self) -> list[Any]:
         """Return the tasks that were created or wired in this scope, in order of declaration."""
+        self._remove_dropped()
         found = dict.fromkeys(self.tasks)
         for edge in self.call_edges[self._edges_before_clear :]:
             found.setdefault(edge.upstream)
@@ -183,6 +197,7 @@ class Scope:
     def remove_tasks(self) -> None:
         """Remove the tasks of a module from discovery; their edges are not changed."""
         self.tasks.clear()
+        self._dropped.clear()
         self.origin.is_excluded = True
         self.origin = Origin(self.package)  # so that later edges between the removed tasks are call edges
         self._known = None
@@ -207,23 +222,31 @@ class Scope:
         origin, own = caller.origin.current(), self.origin.current()
         if own is not origin:
             own.caller = origin
-        bare = not (own.edges.data or own.edges.order)
-        kept, passed = [], []
-        for task in self.tasks:
-            if task._used or task._replaced or id(task) in before:
-                kept.append(task)
-                continue
-            passed.append(task)
-            if bare and task._origin is self.origin:
-                task._origin = caller.origin  # enables the fast path of >> in the caller
+        self._remove_dropped()
+        passed = list(filterfalse(_by_used, self.tasks))
+        if before or _replacements:
+            passed = [task for task in passed if not (task._replaced or id(task) in before)]
+        is_mixed = self.origin.is_mixed
+        if own.edges.data or own.edges.order:
+            caller.origin.is_mixed = True
+        else:  # the caller counts as the creator, which enables the fast path of >> there
+            for task in passed:
+                if not is_mixed or task._origin is self.origin:
+                    task._origin = caller.origin
         if caller.is_module:
             for task in passed:
                 caller.add_task(task, code)
-        else:
+        elif passed:
+            is_later = not caller.tasks or caller.tasks[-1]._serial < passed[0]._serial
+            caller.origin.is_mixed |= is_mixed or not is_later
             caller.tasks += passed
         if self.is_module:
             return  # exec'd text: its tasks stay in the scope of its globals as well
-        self.tasks[:] = kept
+        if len(passed) < len(self.tasks):
+            known = set(passed)
+            self.tasks[:] = [task for task in self.tasks if task not in known]
+        else:
+            self.tasks.clear()
         if not self.call_edges:
             return
         edges_to_keep = []
@@ -246,7 +269,7 @@ class Scope:
     @property
     def stamp(self) -> tuple[int, ...]:
         """A value that changes whenever tasks or call edges are added or removed, but not by a replacement."""
-        return len(self.tasks), len(self.call_edges), self._generation
+        return len(self.tasks) - len(self._dropped), len(self.call_edges), self._generation
 
 
 class BlockOrigin(Origin):

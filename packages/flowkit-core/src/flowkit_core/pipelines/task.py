@@ -294,6 +294,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         """Make this task a method if the function under its decorators is one; ``__init__`` has checked plain ones."""
         inner = next((layer for layer in reversed(wrapped_callables(self.func)) if type(layer) is FunctionType), None)
         if inner is not None and is_method(inner):
+            self._origin.is_mixed = True
             self._origin = METHODS
 
     def __reduce__(self) -> Any:
