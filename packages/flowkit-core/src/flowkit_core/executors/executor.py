@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flowkit_core._checks import checked_workers
 from flowkit_core._typing import TYPE_CHECKING, Protocol
-from flowkit_core.runs.serial_lane import SerialLane
-from flowkit_core.runs.session import Session
 
 if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
+    from flowkit_core.runs.serial_lane import SerialLane
 
 
 class Executor(Protocol):
@@ -64,6 +63,8 @@ class SerialExecutor:
 
     def execute(self, run: Run) -> None:
         """Run all nodes."""
+        from flowkit_core.runs.session import Session
+
         Session(run, [self.lane()]).drive()
 
     def lane(self) -> SerialLane:
@@ -72,6 +73,8 @@ class SerialExecutor:
         Raises:
             ExecutorError: this executor is closed.
         """
+        from flowkit_core.runs.serial_lane import SerialLane
+
         check_open(self, is_closed=self._closed)
         return SerialLane()
 

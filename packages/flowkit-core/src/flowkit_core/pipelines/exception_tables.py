@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from opcode import opmap, opname
-
 from flowkit_core._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
 
-_CLAUSES = frozenset(opmap[name] for name in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH") if name in opmap)
-
 
 def may_bind_exceptions(code: CodeType) -> bool:
     """Return whether a function has an ``except`` clause of a class, which may store the exception in a variable."""
-    return bool(code.co_exceptiontable) and not _CLAUSES.isdisjoint(code.co_code[::2])
+    if not code.co_exceptiontable:
+        return False
+    from opcode import opmap
+
+    clauses = (opmap[name] for name in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH"))
+    return not set(clauses).isdisjoint(code.co_code[::2])
 
 
 def is_handled(code: CodeType, offset: int) -> bool:
@@ -25,6 +26,8 @@ def is_handled(code: CodeType, offset: int) -> bool:
         code: the code of the frame.
         offset: offset of the instruction in bytes, as in ``frame.f_lasti``.
     """
+    from opcode import opname
+
     while True:
         handler = _handler(code, offset)
         if handler < 0 or opname[code.co_code[handler]] == "PUSH_EXC_INFO":

@@ -14,7 +14,6 @@ from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.failures import add_note
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
-from flowkit_core.runs.kept_results import checked_names
 from flowkit_core.runs.run import Run
 from flowkit_core.runs.worker import current_worker, restore_worker
 
@@ -186,7 +185,11 @@ class Pipeline:
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         _check_params(graph, params)
-        kept = None if keep is None else checked_names(graph, keep)
+        kept: Sequence[str] | None = None
+        if keep is not None:
+            from flowkit_core.runs.kept_results import checked_names
+
+            kept = checked_names(graph, keep)
         _check_observers(observers)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         executors = RunExecutors(executor, workers, graph.placed)

@@ -12,7 +12,6 @@ from flowkit_core.failures import add_note, clear_frames, describe_error
 from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
-from .kept_results import KeptResults
 from .outcomes import OutcomeRules, max_attempts
 from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
 from .triggers import outcome_of_trigger
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
 
+    from .kept_results import KeptResults
     from .recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
@@ -119,7 +119,11 @@ class Run(OutcomeRules):
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
         recorded = recorder is not None and recorder.records
-        self._kept = None if keep is None else KeptResults(graph, keep, self.state)
+        self._kept: KeptResults | None = None
+        if keep is not None:
+            from .kept_results import KeptResults
+
+            self._kept = KeptResults(graph, keep, self.state)
         self.state.drops_values = keep is not None
         self.fast_path = self._unchecked and not (self.has_task_observers or recorded or self.state.drops_values)
         if recorder is not None:
