@@ -190,6 +190,19 @@ def combinations(session: nox.Session, names: str) -> None:
 
 
 @nox.session(requires=["build"], allow_parallel=True)
+def portable(session: nox.Session) -> None:
+    """Test worker processes over the portable transport, as on systems that are not POSIX."""
+    names = ["flowkit-core", "flowkit-exec"]
+    session.install(*PYTEST)
+    install_wheels(session, names)
+    session.env["FLOWKIT_TRANSPORT"] = "portable"
+    run_pytest(session, names, "--hypothesis-profile=brief", "tests/exec/process", "tests/exec/scripts")
+    run_pytest(
+        session, names, "--hypothesis-profile=brief", "-k", "process", "tests/exec/conformance", "tests/exec/lanes"
+    )
+
+
+@nox.session(requires=["build"], allow_parallel=True)
 def extras(session: nox.Session) -> None:
     """Test what needs optional packages: cloudpickle, IPython and loky."""
     session.install(*PYTEST, *COMPANIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -21,6 +22,14 @@ executor = made(EVERY)
 local_executor = made(LOCAL)
 thread_executor = made({name: LOCAL[name] for name in LOCAL if name.startswith("thread")})
 wide_executor = made({name: EVERY[name] for name in ("thread-2", "thread-8", "process-2")})
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect the tests that need the POSIX transport, if process workers use another one."""
+    if os.environ.get("FLOWKIT_TRANSPORT", "posix") != "posix":
+        unsuitable = [item for item in items if item.get_closest_marker("posix")]
+        items[:] = [item for item in items if item not in unsuitable]
+        config.hook.pytest_deselected(items=unsuitable)
 
 
 @pytest.fixture(scope="module")

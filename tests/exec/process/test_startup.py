@@ -243,24 +243,6 @@ def test_daemonic_process_of_multiprocessing_may_run_pipelines():
     process.join()
 
 
-def test_system_that_is_not_posix_is_an_error(script):
-    source = """
-    import sys
-    sys.modules["fcntl"] = sys.modules["resource"] = None
-    from flowkit_core import DAG, ExecutorError, Task
-    from flowkit_exec import ProcessExecutor
-    dag = DAG("windows", tasks=[Task(int, name="zero")])
-    for attempt in (ProcessExecutor, lambda: dag.run("process")):
-        try:
-            attempt()
-        except ExecutorError as error:
-            print(error)
-    print(dag.run("thread"))
-    """
-    sentence = "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here\n"
-    assert script(source).wait() == 2 * sentence + "{'zero': 0}\n"
-
-
 IN_SUB_INTERPRETER = """
 import os, sys
 CODE = '''

@@ -18,7 +18,7 @@ def _capture() -> dict[str, Any]:
         directory: str | None = os.getcwd()
     except OSError:  # it was removed
         directory = None
-    return {"cwd": directory, "argv": list(sys.argv), "environment": dict(getattr(os, "environb", {}))}
+    return {"cwd": directory, "argv": list(sys.argv), "environment": dict(getattr(os, "environb", os.environ))}
 
 
 captured = _capture()

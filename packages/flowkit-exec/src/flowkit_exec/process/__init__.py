@@ -1,7 +1,8 @@
 """Runs tasks in worker processes.
 
 The process that calls ``run()`` starts workers and drives them from one thread. Each worker has its own connections, so
-that a worker which dies affects no other::
+that a worker which dies affects no other. This is how they look with the POSIX transport; `transports` explains the
+other one::
 
                          calling process                                              worker process
 
@@ -27,8 +28,9 @@ Modules, from the entry point down:
 * `executor`: `ProcessExecutor`, its options and warm workers.
 * `lane`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
-* `workers`: the worker processes, as the calling process sees them: how one is started, how frames and tickets are
-  exchanged with it, how its death is noticed, and how it is ended.
+* `workers`: the worker processes, as the calling process sees them: the calls that each holds, and their options.
+* `transports`: how a worker is started, how frames, tickets and large values are exchanged with it, how its death is
+  noticed, and how it is ended. What differs between operating systems is there.
 * `surroundings`: current folder, import path and environment of the calling process, which workers take on.
 * `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
 * `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in

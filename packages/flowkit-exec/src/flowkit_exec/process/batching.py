@@ -148,7 +148,7 @@ class CallSender:
         return ticket
 
     def _send_shared(self, worker: WorkerHandle, node: Node, attempt: int, data: bytes, used: list[Segment]) -> None:
-        """Send a call whose arguments are in shared memory in a batch of its own, with their descriptors."""
+        """Send a call whose arguments are in shared memory in a batch of its own, with their handles."""
         number = self._functions.numbers[node.index]
         if number not in worker.known_functions:
             self._send_function(worker, node)
@@ -159,9 +159,9 @@ class CallSender:
             worker.attempts[ticket] = attempt
         worker.channel.issue_tickets((ticket,))
         item = number << 3 | protocol.ARGS_SHARED, (data, [segment.layout for segment in used])
-        descriptors = tuple(segment.descriptor for segment in used)
+        handles = tuple(segment.handle for segment in used)
         batch = pickle.dumps((ticket, [item]), protocol.PICKLE_PROTOCOL)
-        worker.send(protocol.frame(protocol.BATCH, batch, descriptors=len(descriptors)), descriptors)
+        worker.send(protocol.frame(protocol.BATCH, batch, handles=len(handles)), handles)
 
     def _send_function(self, worker: WorkerHandle, node: Node) -> None:
         """Send the reference to the function of a node."""

@@ -6,7 +6,7 @@ import sys
 import threading
 import weakref
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowkit_core import ExecutorError
 from flowkit_core._checks import checked_workers
@@ -35,8 +35,6 @@ class ProcessExecutor:
     (``flowkit-exec[cloudpickle]``), or else the workers are forks of this process, where that is safe: on Linux, while
     it has one thread. Conditions (``when``) are evaluated in this process.
 
-    Needs a POSIX system (Linux, macOS).
-
     Args:
         max_workers: maximum number of processes, 1 or more; None means the number of processors available to this
             process.
@@ -48,11 +46,14 @@ class ProcessExecutor:
         initargs: arguments of the initializer.
         max_tasks_per_worker: number of tasks after which a worker is replaced; None means that it is not.
         idle_timeout: seconds after which a worker that is kept between runs ends; None means that it does not.
+        transport: how workers are started and reached: ``"posix"`` uses pipes, signals and shared memory of POSIX
+            systems (Linux, macOS); ``"portable"`` uses connections on the loopback interface and files, and works
+            everywhere. None means the first of these that works on this system.
 
     Raises:
         TypeError: an option has the wrong type.
         ValueError: the value of an option is not allowed, for example ``max_workers`` less than 1.
-        ExecutorError: the system is not a POSIX system.
+        ExecutorError: this system lacks what the transport needs.
 
     Examples:
         >>> from math import sqrt
@@ -76,19 +77,14 @@ class ProcessExecutor:
         initargs: Iterable[Any] = (),
         max_tasks_per_worker: int | None = None,
         idle_timeout: float | None = None,
+        transport: Literal["posix", "portable"] | None = None,
     ) -> None:
         self.max_workers = checked_workers(max_workers) or available_processors()
-        self.options = WorkerOptions(python, env, initializer, initargs, max_tasks_per_worker, idle_timeout)
-        try:
-            # imported here, not in a run: a signal handler that runs during an import may use the executor
-            from .lane import ProcessLane
-            from .workers.handle import shut_down_all
-        except ModuleNotFoundError as error:
-            if error.name not in ("fcntl", "resource"):
-                raise
-            raise ExecutorError(
-                "the process executor needs a POSIX system, such as Linux or macOS: use executor='thread' here"
-            ) from error
+        self.options = WorkerOptions(python, env, initializer, initargs, max_tasks_per_worker, idle_timeout, transport)
+        # imported here, not in a run: a signal handler that runs during an import may use the executor
+        from .lane import ProcessLane
+        from .workers.handle import shut_down_all
+
         self._lane_class, self._shut_down_all = ProcessLane, shut_down_all
         self._idle: list[WorkerHandle] = []
         self._lock = threading.RLock()  # reentrant: a signal handler may use the executor while its thread does

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import select
 import sys
-from contextlib import suppress
-from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +16,9 @@ from .functions.function_references import fork_is_safe
 from .functions.function_table import FunctionTable
 from .outcome_reader import OutcomeReader
 from .schedule import Schedule
-from .shared_memory import Segments, workers_within_limits
+from .shared_memory import Segments
 from .surroundings import surroundings_of
-from .workers.child_process import signal_name
+from .transports.child_process import signal_name
 from .workers.handle import WorkerHandle, shut_down_all
 
 if TYPE_CHECKING:
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from flowkit_core import Node
     from flowkit_core.runs.session import Session
 
+    from .transports.interface import Waiter
     from .workers.options import Initializer, WorkerOptions
 
     class Pool(Protocol):
@@ -62,8 +59,6 @@ MAX_KILLED_STARTS = 10
 """The same for workers that another process kills, for lack of memory for example: there is a pause after each."""
 MAX_GAP = 2.0
 """Seconds between two turns of the event loop after which this process is taken to have been suspended."""
-MAX_POLL_MS = 3_600_000.0
-"""Maximum timeout of poll(), in milliseconds: it does not take large numbers."""
 
 
 class ProcessLane:
@@ -77,14 +72,13 @@ class ProcessLane:
         pool: the executor, which provides warm workers.
     """
 
-    has_loop = may_fork = True
+    has_loop = True
     needs_calling_thread = makes_handles = False
     name, fate_of_unfinished = "process", "ended"
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._wake_up: tuple[int, int] | None = None  # a pipe, if other threads wake the event loop
-        self._wake_up_lock = Lock()
+        self.may_fork = pool.options.transport.can_fork
         self._workers: list[WorkerHandle] = []
         self._is_open = False
 
@@ -99,8 +93,8 @@ class ProcessLane:
         """
         self._session = session
         run = self._run = session.run
-        pool = self._pool
-        self._max_workers = min(pool.max_workers, workers_within_limits())
+        pool, transport = self._pool, self._pool.options.transport
+        self._max_workers = min(pool.max_workers, transport.max_workers())
         self._schedule = Schedule(session, self)
         self._ready, self._timers = self._schedule.ready, self._schedule.timers
         self._policy = BatchPolicy(is_recorded=run.recorded)
@@ -111,10 +105,8 @@ class ProcessLane:
         self._deaths: dict[int, int] = {}  # index of a node -> how many workers died while they ran it
         self._kill_at: float | None = None  # when tasks that still run after the run was stopped are killed
         self._is_stopped = False
-        self._poll = select.poll()
-        self._by_descriptor: dict[int, WorkerHandle] = {}
         nodes = session.nodes(self)
-        self._functions = FunctionTable(run.graph, nodes, pool.function_number)
+        self._functions = FunctionTable(run.graph, nodes, pool.function_number, can_fork=transport.can_fork)
         self._surroundings = surroundings_of(run, pool.options.env)
         self._initializer: Initializer | None = None
         if self._functions.forked_functions is None:
@@ -129,16 +121,13 @@ class ProcessLane:
                 "the current folder of this process was removed, so no worker process can enter it: change to "
                 "another folder before run(), or use executor='thread'"
             )
-        self._segments = Segments()
+        self._segments = Segments(transport.memory())
         self._sender = CallSender(session, self._schedule, self._functions, self._segments)
         self._reader = OutcomeReader(run, self._schedule, self._segments)
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
+        # other threads wake the event loop if there are several lanes, or to end a grace period
+        self._waiter: Waiter = transport.waiter(can_wake=not session.has_one_lane or run.grace is not None)
         self._is_open = True
-        if not session.has_one_lane or run.grace is not None:  # other threads wake the event loop
-            self._wake_up = os.pipe()
-            for descriptor in self._wake_up:
-                os.set_blocking(descriptor, False)
-            self._poll.register(self._wake_up[0], select.POLLIN)
         if not session.has_one_lane and self._functions.forked_functions is not None:
             # other lanes may start threads, after which this process cannot be forked
             while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
@@ -156,10 +145,8 @@ class ProcessLane:
 
     def wake(self) -> None:
         """Wake the event loop."""
-        with self._wake_up_lock:  # other threads may call this while the pipe is closed
-            if self._wake_up is not None:
-                with suppress(BlockingIOError):  # the pipe is full: the loop will wake up
-                    os.write(self._wake_up[1], b".")
+        if self._is_open:
+            self._waiter.wake()
 
     def stop(self, *, end_calls: bool) -> None:
         """Withdraw the calls that have not started, and kill running tasks if asked."""
@@ -181,10 +168,8 @@ class ProcessLane:
         try:
             return self._release_workers() if self._is_open else ()
         finally:
-            with self._wake_up_lock:
-                pipe, self._wake_up = self._wake_up, None
-            for descriptor in pipe or ():
-                os.close(descriptor)
+            if self._is_open:
+                self._waiter.close()
 
     # ---- the event loop ------------------------------------------------------------------------------------------
 
@@ -216,8 +201,8 @@ class ProcessLane:
                 until = stalled_at if until is None else min(until, stalled_at)
             if not worker.is_ready:  # STARTUP_TIMEOUT must be noticed
                 most = 1.0 if most is None else min(most, 1.0)
-            elif worker.process.pidfd is None:  # its socket may stay open: a child process of a task may have it
-                most = 0.5 if most is None else min(most, 0.5)
+            if (interval := worker.process.check_interval) is not None:
+                most = interval if most is None else min(most, interval)
         if until is not None:
             left = max(0.0, until - monotonic())
             most = left if most is None else min(most, left)
@@ -232,27 +217,17 @@ class ProcessLane:
         """Wait for events of workers and handle them; then look for workers that hang, have died or are stalled."""
         if self._hot_worker is not None and (nap := self._policy.nap(len(self._hot_worker.held))):
             sleep(nap)  # waking up for each outcome would cost both sides more
-        for worker in self._workers:
-            if worker.channel.has_unsent:
-                self._poll.modify(worker.channel.socket, select.POLLOUT)
-        events = self._poll.poll(None if timeout is None else min(timeout * 1000, MAX_POLL_MS))
-        descriptors = [descriptor for descriptor, _ in events]
-        if self._wake_up is not None and self._wake_up[0] in descriptors:
-            with suppress(BlockingIOError):
-                os.read(self._wake_up[0], 4096)
-        ready = [self._by_descriptor[descriptor] for descriptor in descriptors if descriptor in self._by_descriptor]
-        for worker in ready if len(ready) == 1 else dict.fromkeys(ready):
-            if worker.channel.has_unsent and worker.channel.flush():
-                self._poll.modify(worker.channel.socket, 0)
+        ready, ended = self._waiter.wait(timeout)
+        for worker in ready:
             is_open = worker.channel.receive()
             self._read_frames(worker)
-            if not is_open or worker.process.pidfd in descriptors:
+            if not is_open or worker in ended:
                 self._on_exit(worker)
             elif self._max_tasks is not None and worker.tasks_done >= self._max_tasks and not worker.held:
                 self._retire(worker)
             elif worker.has_discarded_calls and not any(worker.held.values()):
                 self._remove_and_collect(worker, kill=True)  # it still runs a task whose outcome is discarded
-        self._check_workers(has_events=bool(events))
+        self._check_workers(has_events=bool(ready))
 
     def _check_workers(self, *, has_events: bool) -> None:
         """Handle workers that do not start, that have ended without an event, and that are stalled at one task."""
@@ -265,7 +240,7 @@ class ProcessLane:
             if not worker.is_ready and worker.startup_seconds > STARTUP_TIMEOUT:
                 worker.process.kill()
                 self._on_exit(worker, f"did not respond within {STARTUP_TIMEOUT:g} s and was killed")
-            elif not has_events and worker.process.pidfd is None and worker.process.has_exited():
+            elif not has_events and worker.process.check_interval is not None and worker.process.has_exited():
                 self._on_exit(worker)
             elif now - worker.busy_since >= stall_timeout and self._schedule.has_surplus(worker):
                 is_stalled = True
@@ -356,14 +331,7 @@ class ProcessLane:
             return False
         worker.begin_run(self._surroundings, self._initializer)
         self._workers.append(worker)
-        for descriptor, events in (
-            (worker.channel.outcomes, select.POLLIN),
-            (worker.process.pidfd, select.POLLIN),
-            (worker.channel.socket.fileno(), 0),
-        ):
-            if descriptor is not None:
-                self._poll.register(descriptor, events)
-                self._by_descriptor[descriptor] = worker
+        self._waiter.add(worker)
         return True
 
     def _rebalance(self) -> None:
@@ -471,9 +439,7 @@ class ProcessLane:
         self._workers.remove(worker)
         if worker is self._hot_worker:
             self._leave_hot_mode()
-        for descriptor in (worker.channel.outcomes, worker.process.pidfd, worker.channel.socket.fileno()):
-            if descriptor is not None and self._by_descriptor.pop(descriptor, None) is not None:
-                self._poll.unregister(descriptor)
+        self._waiter.remove(worker)
 
     def _drain(self) -> None:
         """After an interrupt: withdraw the calls that have not started, and give running tasks a grace period."""

@@ -135,23 +135,23 @@ class OutcomeReader:
     ) -> None:
         """Handle a large value, which is in shared memory; the node is None if its outcome is discarded."""
         try:
-            descriptor, layout = worker.channel.receive_descriptor(ticket), pickle.loads(payload)
+            handle, layout = worker.channel.take_handle(ticket), pickle.loads(payload)
         except OSError as error:  # this process cannot open more files
             if node is not None:
                 self._fail_unpickled(worker, node, attempt, error)
             return
         try:
-            value = read_segment(descriptor, layout) if node is not None else None
+            value = read_segment(self._segments.memory, handle, layout) if node is not None else None
         except BaseException as error:  # unpickling runs the user's code
-            protocol.close(descriptor)
+            self._segments.memory.release(handle)
             if is_interrupt(error):
                 raise
             self._fail_unpickled(worker, node, attempt, error)  # type: ignore[arg-type]
             return
         if node is None or not node.downstream:
-            protocol.close(descriptor)
+            self._segments.memory.release(handle)
         else:
-            self._segments.keep(value, descriptor, layout)
+            self._segments.keep(value, handle, layout)
         if node is not None:
             self._schedule.finish(node, value, seconds, attempt)
 

@@ -13,7 +13,7 @@ IDLE                  lane           pickled number of seconds after which the w
 READY                 worker         version of Python: the worker has started
 STARTED               worker         empty: the call has started (sent only if an observer asks for it)
 VALUE                 worker         pickled result
-SEGMENT               worker         pickled layout of a result in shared memory; its descriptor is sent on the socket
+SEGMENT               worker         pickled layout of a result in shared memory; its handle is sent before
 ERROR                 worker         exception that the call has raised, see `exception_transport`
 NOT_SERIALIZABLE      worker         pickled (part, type, reason): function, argument or result cannot be transferred
 RETURNED_UNSTARTED    worker         empty: the call was not started, because the one before in its chain failed
@@ -23,6 +23,7 @@ CHDIR_FAILED          worker         text of the exception: the worker cannot en
 NOT_INITIALIZED       worker         exception that the initializer has raised, see `exception_transport`
 NOT_A_WORKER          (another)      empty: the program that was started as a worker is another one
 WARNING               worker         pickled warning, see `warning_forwarding`
+HANDLES               both           handles of segments for the next call or result (the portable transport only)
 SCRIPT_SLOW           worker         empty: executing the script takes longer than `SCRIPT_SLOW_AFTER`
 ====================  =============  ==================================================================================
 """
@@ -45,10 +46,12 @@ DEPTH_VARIABLE = "FLOWKIT_DEPTH"
 """The environment variable with the number of process workers that this process is nested in."""
 
 START_VARIABLE = "FLOWKIT_WORKER_START"
-"""The environment variable with the descriptor of the outcomes pipe, until a program has shown that it is a worker."""
+"""The environment variable by which a program that was started in place of a worker reports that. A worker deletes it.
+
+Its value is the descriptor of the outcomes pipe, or the path of the file with the tickets."""
 
 HEADER = struct.Struct("<QBBxxQd")
-"""Length of the payload, kind, number of file descriptors sent along, ticket, seconds that the call took."""
+"""Length of the payload, kind, number of handles sent along, ticket, seconds that the call took."""
 
 TICKET = struct.Struct("<Q")
 
@@ -57,6 +60,8 @@ RUN, FUNCTION, BATCH, IDLE = range(4)
 # kinds of frames from a worker
 READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG, CHDIR_FAILED = range(10, 19)
 SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST, WARNING = range(19, 24)
+# kind of frames in both directions
+HANDLES = 30
 # modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
 # result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
 ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)
@@ -65,9 +70,19 @@ SCRIPT_SLOW_AFTER = 5.0
 """Seconds after which a worker that still executes the script sends SCRIPT_SLOW."""
 
 
-def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0, descriptors: int = 0) -> bytes:
+def frame(kind: int, payload: bytes = b"", ticket: int = 0, seconds: float = 0.0, handles: int = 0) -> bytes:
     """Return a frame."""
-    return HEADER.pack(len(payload), kind, descriptors, ticket, seconds) + payload
+    return HEADER.pack(len(payload), kind, handles, ticket, seconds) + payload
+
+
+def pack_handles(handles: tuple[int, ...]) -> bytes:
+    """Return the payload of a frame HANDLES."""
+    return struct.pack(f"<{len(handles)}Q", *handles)
+
+
+def unpack_handles(payload: bytes) -> tuple[int, ...]:
+    """Return the handles in the payload of a frame HANDLES."""
+    return struct.unpack(f"<{len(payload) // 8}Q", payload)
 
 
 def python_version() -> str:

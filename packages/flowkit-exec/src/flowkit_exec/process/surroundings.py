@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowkit_core import _initial_environment
 
@@ -17,9 +17,22 @@ from .warning_forwarding import current_filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from flowkit_core import Run
+
+
+ENVIRONMENT: Any = getattr(os, "environb", os.environ)
+"""The environment variables of this process: bytes on POSIX systems, text on Windows."""
+
+
+def encode(text: str) -> Any:
+    """Return a name or a value as `ENVIRONMENT` has it."""
+    return os.fsencode(text) if hasattr(os, "environb") else text
+
+
+def encode_name(name: str) -> Any:
+    """Return the name of a variable as `ENVIRONMENT` has it: on Windows, in capitals."""
+    return os.fsencode(name) if hasattr(os, "environb") else name.upper()
 
 
 def nesting_depth() -> int:
@@ -34,7 +47,7 @@ def import_path() -> list[str]:
     return [entry for entry in entries if isinstance(entry, str)]
 
 
-def surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
+def surroundings_of(run: Run, env: Mapping[Any, Any]) -> dict[str, Any]:
     """Return what a worker must know of this process and the run, for the frame RUN.
 
     Args:
@@ -43,7 +56,7 @@ def surroundings_of(run: Run, env: dict[bytes, bytes]) -> dict[str, Any]:
     """
     from .functions.main_module import run_line  # here and not above: workers do not need it
 
-    depth = {os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1)}
+    depth = {encode(protocol.DEPTH_VARIABLE): encode(str(nesting_depth() + 1))}
     at_start = _initial_environment.captured
     log_levels = {}
     if "logging" in sys.modules:
@@ -69,11 +82,11 @@ def enter(surroundings: dict[str, Any]) -> None:
     sys.argv[:] = surroundings["argv"]
     environment = surroundings["environment"]
     if _environment() != environment:
-        zone = os.environb.get(b"TZ")
+        zone = os.environ.get("TZ")
         for name in _environment().keys() - environment.keys():
-            del os.environb[name]
-        os.environb.update(environment)
-        if os.environb.get(b"TZ") != zone:
+            del ENVIRONMENT[name]
+        ENVIRONMENT.update(environment)
+        if os.environ.get("TZ") != zone and hasattr(time, "tzset"):
             time.tzset()
     if surroundings["cwd"] not in (None, _current_folder()):
         os.chdir(surroundings["cwd"])
@@ -86,7 +99,7 @@ def _current_folder() -> str | None:
     return None
 
 
-def _environment() -> Mapping[bytes, bytes]:
+def _environment() -> Mapping[Any, Any]:
     """Return the environment variables as CPython stores them: copying ``os.environ`` takes fifty times as long."""
-    stored: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
+    stored: Mapping[Any, Any] = getattr(ENVIRONMENT, "_data", ENVIRONMENT)
     return stored

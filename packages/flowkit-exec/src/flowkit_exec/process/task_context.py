@@ -1,16 +1,15 @@
 """Contexts of tasks in worker processes: a worker asks the process of the run for them, when a task needs one.
 
-With each request, the worker sends one end of a pair of sockets, on which the other process answers. So a request may
-be made in any thread, whatever the worker and its channel do.
+Each request has a connection of its own, on which the other process answers. So a request may be made in any thread,
+whatever the worker and its channel do.
 """
 
 from __future__ import annotations
 
-import socket
 import struct
 from contextlib import suppress
 from functools import partial
-from threading import Lock, get_ident
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from flowkit_core import ContextError, context
@@ -20,15 +19,14 @@ from flowkit_core.graphs.parameters import copies_context
 from . import protocol
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from typing import Any
 
     from flowkit_core import Node, Run, TaskContext
 
-    from .workers.channel import WorkerChannel
+    from .transports.interface import Channel
 
-_REQUEST_BIT = 1 << 63
-"""Distinguishes the descriptor that is sent with a request from that of a result."""
 _LENGTH = struct.Struct("<Q")
 _SEND_TIMEOUT = 5.0
 """Seconds in which a worker must read an answer that does not fit into the buffer of the socket."""
@@ -39,15 +37,13 @@ class ContextSource:
 
     Args:
         ticket: returns the number of the running call, or of the last one; 0 before the first.
-        send: sends a request: the number of the call, a key for the descriptor, the request, and a descriptor that the
-            answer is to be written to.
+        ask: sends a request for the call with a number; returns the connection on which the answer comes.
     """
 
-    def __init__(self, ticket: Callable[[], int], send: Callable[[int, int, bytes, int], None]) -> None:
+    def __init__(self, ticket: Callable[[], int], ask: Callable[[int, bytes], socket.socket]) -> None:
         self._ticket = ticket
-        self._send = send
+        self._open = ask
         self._thread = get_ident()
-        self._lock = Lock()
         context.find_in_process = self.find
         context.workers.clear()  # a fork has those of the calling process
         context.variable.set(None)
@@ -67,11 +63,8 @@ class ContextSource:
     def _ask(self, ticket: int, request: bytes) -> bytes:
         """Send a request for a call, and wait for the answer."""
         try:
-            own, other = socket.socketpair()
-            with own:
-                with other, self._lock:
-                    self._send(ticket, ticket | _REQUEST_BIT, request, other.fileno())
-                return _receive(own, _LENGTH.unpack(_receive(own, _LENGTH.size))[0])
+            with self._open(ticket, request) as reply:
+                return _receive(reply, _LENGTH.unpack(_receive(reply, _LENGTH.size))[0])
         except (OSError, EOFError) as error:
             raise ContextError(f"the process of the run does not answer: the call may have ended ({error!r})") from None
 
@@ -87,7 +80,7 @@ def _call_with_context(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -
     return func(*args, **kwargs)
 
 
-def answer_request(run: Run, node: Node | None, channel: WorkerChannel, ticket: int, request: bytes) -> None:
+def answer_request(run: Run, node: Node | None, channel: Channel, ticket: int, request: bytes) -> None:
     """Answer a request of a worker.
 
     Args:
@@ -98,10 +91,10 @@ def answer_request(run: Run, node: Node | None, channel: WorkerChannel, ticket: 
         request: the request.
     """
     try:
-        descriptor = channel.receive_descriptor(ticket | _REQUEST_BIT)
+        request, reply = channel.open_reply(ticket, request)
     except OSError:  # this process cannot open more files
         return
-    with socket.socket(fileno=descriptor) as reply, protocol.suppress(OSError):
+    with reply, protocol.suppress(OSError):
         if node is not None:
             data = answer(run, node, request)
             reply.settimeout(_SEND_TIMEOUT)

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
-import fcntl
 import os
 import pickle
-import select
 import signal
-import socket
-import struct
 import sys
 from collections import deque
 from contextlib import suppress
-from threading import Lock, Thread, Timer
+from threading import Lock, Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -32,44 +27,36 @@ from flowkit_core.failures import clear_frames, strip_traceback
 from . import protocol
 from .exception_transport import pack_error
 from .safe_text import describe_error, type_name
-from .shared_memory import MAX_DESCRIPTORS, SharingUnpickler, encode
-from .surroundings import enter
+from .shared_memory import SharingUnpickler, share
+from .surroundings import encode, enter
 from .task_context import ContextSource, with_context
 from .warning_forwarding import WarningForwarder
 from .worker_exit import exit_now
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterable, Iterator
 
     from .functions.main_module import Script
-    from .shared_memory import Layout
+    from .transports.interface import Endpoint, Layout
 
 _SMALL_INT_BITS = 4096
 _SMALL_TYPES = frozenset((float, bool, type(None)))  # pickling them cannot fail, and takes few bytes
-_CONTROL_SIZE = socket.CMSG_SPACE(4 * MAX_DESCRIPTORS)
-_NO_DESCRIPTOR = -1
-"""In place of a descriptor that this process could not receive."""
 
 
-def main(channel: int, outcomes: int, tickets: int, lifeline: int, main_module: dict[str, Any] | None) -> None:
-    """Entry point of a spawned worker, which ends in order when this function returns.
+def main(endpoint: Endpoint, main_module: dict[str, Any] | None) -> None:
+    """Be a spawned worker, which ends in order when this function returns.
 
     Args:
-        channel: descriptor of the socket; this and the other descriptors are as for `Worker`.
-        outcomes: descriptor of the outcomes pipe.
-        tickets: descriptor of the tickets pipe.
-        lifeline: descriptor of the lifeline pipe.
+        endpoint: the connection to the calling process.
         main_module: what `describe_main` has returned in the calling process.
     """
-    for descriptor in (channel, outcomes, tickets, lifeline):
-        os.set_inheritable(descriptor, False)
     from .functions.main_module import MainModule
 
     # pickles refer to the script by either name
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main = MainModule(main_module)
     protocol.interactive = main_module is None
-    set_up_process()
-    worker = Worker(channel, outcomes, tickets, lifeline, {})
+    worker = Worker(endpoint, {})
     worker.script = main._flowkit_script
     worker.script.surroundings = worker.at_program_start
     atexit.register(worker.script.clear)  # the first that is registered is the last that is called
@@ -86,8 +73,9 @@ def set_up_process() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # the calling process decides; subprocesses do not inherit a handler, as they would SIG_IGN
         signal.signal(signal.SIGINT, _ignore)
-    for number in (signal.SIGTTIN, signal.SIGTTOU):  # workers are a background process group: a terminal stops those
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGTTIN", "SIGTTOU"):  # workers are a background process group: a terminal stops those
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     import faulthandler
 
     try:
@@ -103,76 +91,34 @@ def _ignore(_number: int, _frame: object) -> None:
     """Signal handler that does nothing."""
 
 
-def _bind_to_lifeline(lifeline: int) -> bool:
-    """Have the kernel kill this process group when the lifeline closes, even if a task holds the GIL (Linux only)."""
-    try:
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    except (AttributeError, OSError):
-        return False
-    return True
-
-
-def _wait_for_lifeline(lifeline: int) -> None:
-    """Body of the lifeline thread: wait for the end of the calling process, then kill the process group of the worker.
-
-    The group includes the processes that tasks have started.
-    """
-    poll = select.poll()
-    poll.register(lifeline, select.POLLIN)
-    with suppress(AttributeError, OSError):  # a fork of the calling process keeps the lifeline open (Linux only)
-        poll.register(os.pidfd_open(os.getppid()), select.POLLIN)
-    poll.poll()
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
 class Worker:
     """The main loop of a worker process.
 
     Args:
-        channel: descriptor of the socket on which batches arrive, and on which file descriptors are sent.
-        outcomes: descriptor of the write end of the pipe for outcomes; small writes are cheaper than on a socket.
-        tickets: descriptor of the read end of the ticket pipe, which does not block.
-        lifeline: descriptor of the read end of a pipe to which nothing is written: it closes when the calling process
-            ends.
+        endpoint: the connection to the calling process.
         functions: function number -> function, for a fork of the calling process.
 
     Attributes:
         script: the script of the calling process; None in a fork, which has it already.
     """
 
-    def __init__(
-        self, channel: int, outcomes: int, tickets: int, lifeline: int, functions: dict[int, Callable[..., Any]]
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, functions: dict[int, Callable[..., Any]]) -> None:
         self.script: Script | None = None
-        self._socket = socket.socket(fileno=channel)
-        self._socket.setblocking(True)
-        self._outcomes = outcomes
+        self._endpoint = endpoint
         self._sending = Lock()  # threads of tasks may log
         self._queued: deque[bytes] = deque()  # signal handlers and __del__ may log while the lock is held
         self._is_forked_child = False
-        self._tickets = tickets
         self._functions = {number: with_context(func) for number, func in functions.items()}
         self._references: dict[int, tuple[str, Any]] = {}
-        self._buffer = bytearray()
-        self._descriptors: list[int] = []
         self._calls: dict[int, tuple[int, Any]] = {}  # ticket -> function number and mode, arguments
-        self._shared: dict[int, list[int]] = {}  # ticket -> descriptors that were sent with the call
+        self._shared: dict[int, list[int]] = {}  # ticket -> handles that were sent with the call
         self._ticket = 0  # of the running call
         self._reports_starts = False
         self._surroundings: dict[str, Any] = {"log_levels": {}, "warning_filters": [], "fail_fast": True}
         self._warnings = WarningForwarder(self._send_warning)
-        is_bound = _bind_to_lifeline(lifeline)
-        try:
-            Thread(target=_wait_for_lifeline, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
-        except RuntimeError:  # the system cannot start more threads
-            if not is_bound:
-                raise
-        ContextSource(lambda: self._ticket, self._send_request)
-        os.register_at_fork(after_in_child=self._detach_forked_child)
+        ContextSource(lambda: self._ticket, self._ask)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._detach_forked_child)
 
     def serve(self) -> None:
         """Make calls until the calling process closes the socket.
@@ -182,7 +128,7 @@ class Worker:
         try:
             self._send(protocol.frame(protocol.READY, protocol.python_version().encode()))
             while True:
-                self._handle(*self._receive())
+                self._handle(*self._endpoint.receive())
                 self._run_calls()
                 self._drop_calls()
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -196,37 +142,10 @@ class Worker:
 
     # ---- frames --------------------------------------------------------------------------------------------------
 
-    def _receive(self) -> tuple[int, memoryview, list[int]]:
-        """Wait for a frame; return its kind, its payload and the descriptors that were sent with it."""
-        buffer, header = self._buffer, protocol.HEADER
-        need = header.size
-        while True:
-            if len(buffer) >= header.size:
-                length, kind, count, _, _ = header.unpack_from(buffer)
-                need = header.size + length
-                if len(buffer) >= need:
-                    payload = bytes(memoryview(buffer)[header.size : need])
-                    del buffer[:need]
-                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-                    return kind, memoryview(payload), own
-            try:
-                data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL_SIZE)
-            except TimeoutError:  # no run has begun within idle_timeout
-                raise EOFError from None
-            if not data:
-                raise EOFError
-            buffer += data
-            arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
-            for descriptor in arrived:
-                os.set_inheritable(descriptor, False)
-            if flags & socket.MSG_CTRUNC:  # this process cannot open so many files
-                arrived += [_NO_DESCRIPTOR] * (_count_descriptors(buffer) - len(self._descriptors) - len(arrived))
-            self._descriptors += arrived
-
     def _send(self, data: bytes) -> None:
         """Send a frame, waiting for other threads."""
         with self._sending:
-            self._write(data)
+            self._endpoint.write(data)
         if self._queued:
             self._send_queued()
 
@@ -239,26 +158,14 @@ class Worker:
         while self._queued and self._sending.acquire(blocking=False):
             try:
                 while self._queued:
-                    self._write(self._queued.popleft())
+                    self._endpoint.write(self._queued.popleft())
             finally:
                 self._sending.release()
 
-    def _write(self, data: bytes) -> None:
-        sent = os.write(self._outcomes, data)
-        while sent < len(data):
-            sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
-
     def _detach_forked_child(self) -> None:
-        """In a process forked by a task: redirect the worker's descriptors to /dev/null."""
+        """In a process forked by a task: give up the connection of the worker."""
         self._is_forked_child = True
-        descriptors = (self._socket.fileno(), self._outcomes, self._tickets)
-        os.close(self._outcomes)  # first: the process may be unable to open one more
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in descriptors:
-            if descriptor != null:
-                os.dup2(null, descriptor, inheritable=False)
-        if null not in descriptors:
-            os.close(null)
+        self._endpoint.detach()
         self._sending = Lock()
         if "flowkit_exec.process.log_forwarding" in sys.modules:
             from .log_forwarding import forward_records
@@ -266,22 +173,22 @@ class Worker:
             forward_records(self._send_record, {})
         self._warnings.stop()
 
-    def _handle(self, kind: int, payload: memoryview, descriptors: list[int]) -> None:
+    def _handle(self, kind: int, payload: memoryview, handles: list[int]) -> None:
         """Handle a frame."""
         message = pickle.loads(payload)
         if kind == protocol.BATCH:
             first, items = message
             self._calls.update(zip(range(first, first + len(items)), items))
-            if descriptors:
-                self._shared[first] = descriptors
+            if handles:
+                self._shared[first] = handles
         elif kind == protocol.FUNCTION:
             number, reference_kind, reference = message
             self._references[number] = reference_kind, reference
             self._functions.pop(number, None)
         elif kind == protocol.IDLE:
-            self._socket.settimeout(message)
+            self._endpoint.set_idle_timeout(message)
         elif kind == protocol.RUN:
-            self._socket.settimeout(None)
+            self._endpoint.set_idle_timeout(None)
             message, initializer = message
             if message is not None:  # else the surroundings are those of the run before
                 self._surroundings, self._reports_starts = message, message["reports_starts"]
@@ -341,7 +248,7 @@ class Worker:
         Sends SCRIPT_SLOW if the block takes long.
         """
         surroundings = self._surroundings
-        depth = os.fsencode(protocol.DEPTH_VARIABLE)
+        depth = encode(protocol.DEPTH_VARIABLE)
         environment = {**surroundings["at_start"]["environment"], depth: surroundings["environment"][depth]}
         with suppress(OSError):  # the folder was removed
             enter({**surroundings["at_start"], "environment": environment})
@@ -372,29 +279,35 @@ class Worker:
     def _send_record(self, data: bytes) -> None:
         self._send_or_queue(protocol.frame(protocol.LOG, data, self._ticket))
 
-    def _send_request(self, ticket: int, key: int, request: bytes, descriptor: int) -> None:
-        """Send a request for a call, and a descriptor for the answer under a key."""
-        socket.send_fds(self._socket, [protocol.TICKET.pack(key)], (descriptor,))
-        self._send(protocol.frame(protocol.REQUEST, request, ticket))
+    def _ask(self, ticket: int, request: bytes) -> socket.socket:
+        """Send a request for the context of a call; return the connection on which the answer comes."""
+        return self._endpoint.ask(ticket, request, self._send)
 
     # ---- calls ---------------------------------------------------------------------------------------------------
 
     def _run_calls(self) -> None:
         """Make calls as long as there are tickets."""
-        tickets, calls, functions = self._tickets, self._calls, self._functions
-        read, write, loads, dumps, pack = os.read, os.write, pickle.loads, pickle.dumps, protocol.HEADER.pack
-        number_of, clock, outcomes, sending = int.from_bytes, perf_counter, self._outcomes, self._sending
+        next_ticket, write, calls, functions = (
+            self._endpoint.next_ticket,
+            self._endpoint.write,
+            self._calls,
+            self._functions,
+        )
+        loads, dumps, pack, clock, sending = (
+            pickle.loads,
+            pickle.dumps,
+            protocol.HEADER.pack,
+            perf_counter,
+            self._sending,
+        )
         previous, value = 0, None  # ticket and result of the last call, for the next one in a chain
         is_kept = False  # whether the value is large, so that freeing it may run code of the user
         while True:
-            try:
-                ticket = number_of(read(tickets, 8), "little")
-            except BlockingIOError:
+            ticket = next_ticket()
+            if ticket is None:
                 return
-            if not ticket:  # end of file
-                raise EOFError
             while ticket not in calls:  # its batch is still in transit
-                self._handle(*self._receive())
+                self._handle(*self._endpoint.receive())
             if is_kept and ticket != previous + 1:  # the next call in the chain was withdrawn
                 self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
                 previous, value, is_kept = 0, None, False
@@ -446,7 +359,7 @@ class Worker:
             if kind in _SMALL_TYPES or (kind is int and value.bit_length() < _SMALL_INT_BITS):
                 data = dumps(value, protocol.PICKLE_PROTOCOL)
                 with sending:
-                    write(outcomes, pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
+                    write(pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
                 previous = ticket
             else:
                 if self._send_result(ticket, value, seconds):
@@ -467,9 +380,8 @@ class Worker:
         """Send the exception of a call; if it may stop the run, return the calls that have not started with it."""
         frames = [protocol.frame(protocol.ERROR, pack_error(error), ticket, seconds)]
         if self._surroundings["fail_fast"]:
-            with suppress(BlockingIOError):
-                unstarted = protocol.TICKET.iter_unpack(os.read(self._tickets, 1 << 16))
-                frames += [protocol.frame(protocol.RETURNED_UNSTARTED, b"", number) for (number,) in unstarted]
+            unstarted = self._endpoint.remaining_tickets()
+            frames += [protocol.frame(protocol.RETURNED_UNSTARTED, b"", number) for number in unstarted]
         self._send(b"".join(frames))
 
     def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
@@ -478,13 +390,11 @@ class Worker:
             args, kwargs = pickle.loads(data)
             return args, kwargs
         pickled, layouts = data
-        descriptors = self._shared.pop(ticket)
+        handles, memory = self._shared.pop(ticket), self._endpoint.memory
         try:
-            if _NO_DESCRIPTOR in descriptors:
-                raise OSError(errno.EMFILE, "a large value needs a file descriptor, and this worker may open no more")
-            args, kwargs = SharingUnpickler(pickled, descriptors, layouts).load()
+            args, kwargs = SharingUnpickler(pickled, memory, handles, layouts).load()
         finally:
-            _close_all(descriptors)
+            self._forget_all(handles)
         return args, kwargs
 
     def _send_result(self, ticket: int, value: Any, seconds: float) -> bool:
@@ -501,16 +411,14 @@ class Worker:
         return True
 
     def _encode(self, value: Any, ticket: int) -> bytes | Layout:
-        """Return the pickle of a value; for a large one, send the descriptor of a segment and return its layout."""
+        """Return the pickle of a value; for a large one, send the handle of a segment and return its layout."""
         try:
-            data = encode(value)
+            data = share(value, self._endpoint.memory)
             if isinstance(data, bytes):
                 return data
-            descriptor, layout = data
-            try:  # before the frame, so that it has arrived when the frame is read
-                socket.send_fds(self._socket, [protocol.TICKET.pack(ticket)], (descriptor,))
-            finally:
-                os.close(descriptor)
+            handle, layout = data
+            with self._sending:
+                self._endpoint.write_handle(ticket, handle)
         except OSError:  # too little shared memory, or too many open files: send it in the frame
             return protocol.dumps(value)
         return layout
@@ -542,10 +450,14 @@ class Worker:
 
     def _drop_calls(self) -> None:
         """Drop the calls that were withdrawn."""
-        for descriptors in self._shared.values():
-            _close_all(descriptors)
+        for handles in self._shared.values():
+            self._forget_all(handles)
         self._shared.clear()
         self._calls.clear()
+
+    def _forget_all(self, handles: Iterable[int]) -> None:
+        for handle in handles:
+            self._endpoint.memory.forget(handle)
 
 
 @contextlib.contextmanager
@@ -561,19 +473,3 @@ def _logging_disabled() -> Iterator[None]:
     finally:
         if manager.disable == sys.maxsize:  # else the script has called logging.disable()
             logging.disable(before)
-
-
-def _count_descriptors(buffer: bytearray) -> int:
-    """Return how many descriptors are sent with the frames in a buffer."""
-    total = at = 0
-    while len(buffer) - at >= protocol.HEADER.size:
-        length, _, count, _, _ = protocol.HEADER.unpack_from(buffer, at)
-        total += count
-        at += protocol.HEADER.size + length
-    return total
-
-
-def _close_all(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        if descriptor != _NO_DESCRIPTOR:
-            os.close(descriptor)

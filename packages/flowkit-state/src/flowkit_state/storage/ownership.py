@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 
 from flowkit_state.errors import RunInUseError
 from flowkit_state.serialization.json_text import dumps, loads
+from flowkit_state.storage import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Claim:
     def text(self) -> str:
         """Return the text to store. The process is identified by its id and its start time, as ids are reused."""
         pid = self._pid
-        facts = {"token": self.token, "pid": pid, "ticks": _start_ticks(pid), "since": _start_time(pid), **_pid_scope()}
+        facts = {"token": self.token, "pid": pid, "ticks": processes.start_ticks(pid)}
+        facts |= {"since": processes.start_time(pid), **processes.scope()}
         return dumps(facts)
 
     def is_of(self, pid: int) -> bool:
@@ -90,67 +91,18 @@ def check_not_in_use(owner: str | None, run_id: str, pipeline: str) -> None:
 
 def is_visible(claim: dict[str, Any]) -> bool:
     """Return whether the process of a claim is visible from here."""
-    scope = _pid_scope()
+    scope = processes.scope()
     return (claim["boot"], claim["space"]) == (scope["boot"], scope["space"])
 
 
 def _is_live(claim: dict[str, Any]) -> bool:
-    scope = _pid_scope()
+    scope = processes.scope()
     if claim["host"] == scope["host"] and claim["boot"] != scope["boot"]:
         return False  # this machine has rebooted
     if not is_visible(claim):
         return True
     pid = claim["pid"]
-    if pid == os.getpid() and claim["ticks"] == _start_ticks(pid):
+    if pid == os.getpid() and claim["ticks"] == processes.start_ticks(pid):
         own = _claims.get(claim["token"])
         return own is not None and own.is_of(pid)
-    return _is_running(pid) and bool(_start_ticks(pid) == claim["ticks"])
-
-
-def _pid_scope() -> dict[str, Any]:
-    """Return what process ids are relative to: the machine, its boot, and the namespace of process ids."""
-    import platform
-
-    boot = _read("/proc/sys/kernel/random/boot_id").strip()
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        space = ""
-    return {"host": platform.node(), "boot": boot, "space": space}
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since the boot; `None` if that is unknown."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # the name in parentheses may contain anything
-    return int(fields[19]) if len(fields) > 19 else None
-
-
-def _start_time(pid: int) -> float:
-    """Return when a process started, in seconds since the epoch; the time now if that is unknown."""
-    import time
-
-    ticks = _start_ticks(pid)
-    uptime = _read("/proc/uptime").split()
-    if ticks is None or not uptime:
-        return time.time()
-    return time.time() - float(uptime[0]) + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _is_running(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # os.kill(pid, 0) would terminate the process there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # a process of another user
-    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] != ["Z"]  # zombie: exited, not yet reaped
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
+    return processes.is_running(pid) and bool(processes.start_ticks(pid) == claim["ticks"])

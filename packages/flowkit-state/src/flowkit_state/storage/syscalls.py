@@ -1,6 +1,7 @@
-"""The system calls of the storage backends, in one module so that tests can make any of them fail.
+"""The system calls of the storage backends, and how they differ on Windows: locks, replaced files, owners and modes.
 
-Other modules call them as `syscalls.write(...)`, never as `os.write(...)`.
+They are in one module so that tests can make any of them fail. Other modules call them as `syscalls.write(...)`, never
+as `os.write(...)`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _REPLACE_TIMEOUT = 1.0  # seconds, on Windows: a virus scanner or a reader may h
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not block
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 LOCK = os.O_RDWR | os.O_CREAT
+
+HAS_OWNERS = sys.platform != "win32"
+"""Whether owner and mode of a file say who can write it. On Windows its access list does."""
 
 
 def open(path: str, flags: int) -> int:
@@ -57,7 +61,7 @@ def set_mtime(path: str, nanoseconds: int) -> None:
 
 def copy_owner_and_mode(path: str, source: os.stat_result) -> None:
     """Give `path` the mode of `source`, and its owner if the operating system permits that."""
-    if sys.platform != "win32":
+    if HAS_OWNERS:
         created = os.stat(path)
         if (created.st_uid, created.st_gid) != (source.st_uid, source.st_gid):
             try:
@@ -68,7 +72,7 @@ def copy_owner_and_mode(path: str, source: os.stat_result) -> None:
 
 
 def replace(source: str, target: str) -> None:
-    deadline = time.monotonic() + (_REPLACE_TIMEOUT if os.name == "nt" else 0.0)
+    deadline = time.monotonic() + (_REPLACE_TIMEOUT if sys.platform == "win32" else 0.0)
     while True:
         try:
             return os.replace(source, target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 from flowkit_state.errors import UntrustedPickleError
 from flowkit_state.storage import syscalls
@@ -29,7 +28,7 @@ def foreign_writer(path: str) -> str | None:
     The file and all its parent folders are checked: write permission for a folder allows replacing the files in it,
     unless the folder is sticky, as /tmp is. Nothing is checked on Windows, where access lists decide.
     """
-    if sys.platform == "win32":
+    if not syscalls.HAS_OWNERS:
         return None
     location = path
     while True:

@@ -27,6 +27,7 @@ class FunctionTable:
         nodes: the nodes that the workers run.
         function_number: returns the number of a function for all runs, given the function and its reference; without
             arguments, a new number.
+        can_fork: whether workers may be forks of this process.
 
     Raises:
         SerializationError: a function cannot be sent to a worker.
@@ -40,7 +41,9 @@ class FunctionTable:
         pickler: pickler class for arguments of which some are in shared memory.
     """
 
-    def __init__(self, graph: Graph, nodes: Sequence[Node], function_number: Callable[..., int]) -> None:
+    def __init__(
+        self, graph: Graph, nodes: Sequence[Node], function_number: Callable[..., int], *, can_fork: bool
+    ) -> None:
         self.references: dict[int, tuple[str, Any]] = {}
         self.by_value: set[int] = set()
         self.forked_functions: dict[int, Callable[..., Any]] | None = None
@@ -66,17 +69,20 @@ class FunctionTable:
             try:
                 pickled = {key: _pickled_by_value(node, reason) for key, (node, reason) in local.items()}
             except SerializationError:
-                if not fork_is_safe():
+                if not (can_fork and fork_is_safe()):
                     raise
                 self._fork(nodes, numbers)
             else:
                 for key, data in pickled.items():
                     numbers[key] = self._add(local[key][0].task.func, "pickle", data)
-        elif local and fork_is_safe():
+        elif local and can_fork and fork_is_safe():
             self._fork(nodes, numbers)
         elif local:
             node, reason = next(iter(local.values()))
-            reason += ", and this process cannot be forked safely: it is not known to have one thread only"
+            if can_fork:
+                reason += ", and this process cannot be forked safely: it is not known to have one thread only"
+            else:
+                reason += ", and the portable transport does not fork this process"
             hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
             raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
         if len(nodes) == len(graph.nodes):

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import pickle
-import select
-import signal
-import socket
 import sys
 import weakref
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError
 from flowkit_exec.process import protocol
 from flowkit_exec.process.surroundings import nesting_depth
+from flowkit_exec.process.transports.resources import start_error
 from flowkit_exec.process.warning_forwarding import handle_warning
 
-from .channel import WorkerChannel
-from .child_process import ChildProcess
 from .options import WorkerOptions, refuse_in_place_of_a_worker
-from .resources import WorkerResources, start_error
-from .start import fork, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flowkit_core import Node
+    from flowkit_exec.process.transports.child_process import ChildProcess
+    from flowkit_exec.process.transports.interface import Channel
 
     from .options import Initializer
 
@@ -53,6 +48,7 @@ class WorkerHandle:
         ExecutorError: the process cannot be started.
 
     Attributes:
+        transport: how it was started.
         channel: its connections, for frames and tickets.
         process: its process.
         held: ticket -> node of the calls that the worker holds.
@@ -69,7 +65,7 @@ class WorkerHandle:
         generation: generation of the executor when it was started (it changes when a module is reloaded).
     """
 
-    channel: WorkerChannel
+    channel: Channel
     process: ChildProcess
 
     def __init__(
@@ -94,17 +90,18 @@ class WorkerHandle:
         self._is_initialized = False
         self._surroundings: dict[str, Any] | None = None
         self._run_frame = b""  # sent with the next frame: waking the worker twice would take longer
-        self._resources = WorkerResources()
+        self.transport = transport = self._options.transport
+        self._resources = transport.resources()
         finalizer = weakref.finalize(self, self._resources.release)
         finalizer.atexit = False  # when this process ends, the lifeline pipe closes, and the worker ends by itself
         executable = self._options.executable()
         try:
             if functions is None:
                 self._resources.acquire(
-                    partial(self._start, partial(spawn, executable=executable, env=self._options.env))
+                    lambda: self._start(transport.spawn(self._resources, executable, self._options.env))
                 )
             else:
-                self._start_fork(functions)
+                self._start(transport.fork(self._resources, functions))
         except BaseException as error:
             self._resources.release()
             if isinstance(error, OSError) and protocol.has_errno(error):
@@ -117,33 +114,10 @@ class WorkerHandle:
             raise
 
     def __repr__(self) -> str:
-        return f"<WorkerHandle pid={self._resources.pid} held={len(self.held)} functions={len(self.known_functions)}>"
+        return f"<WorkerHandle pid={self.process.pid} held={len(self.held)} functions={len(self.known_functions)}>"
 
-    # ---- starting ------------------------------------------------------------------------------------------------
-
-    def _start(self, start: Callable[[WorkerChannel, WorkerResources], int]) -> None:
-        """Open the connections, and start a process with their other ends.
-
-        Args:
-            start: starts the process; returns its id.
-        """
-        self.channel = WorkerChannel(self._resources)
-        pid = start(self.channel, self._resources)
-        self.process = ChildProcess(pid, self._resources)
-        self.channel.close_worker_ends()
-
-    def _start_fork(self, functions: Mapping[int, Callable[..., Any]]) -> None:
-        """Start a fork of this process: in this thread, because only this one exists in the fork; signals blocked."""
-        for stream in (sys.stdout, sys.stderr):
-            with protocol.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        # functions of os.register_at_fork() run meanwhile, and Python ignores an interrupt that is raised in them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            self._start(partial(fork, functions=functions, signals=before))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def _start(self, ends: tuple[Channel, ChildProcess]) -> None:
+        self.channel, self.process = ends
 
     def verify(self, version: str) -> None:
         """Note that the worker has started, with a version of Python.
@@ -177,12 +151,12 @@ class WorkerHandle:
         if self._options.idle_timeout is not None:
             self.send(protocol.frame(protocol.IDLE, pickle.dumps(self._options.idle_timeout)))
 
-    def send(self, data: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Send a frame without blocking; `WorkerChannel.flush` sends the rest."""
+    def send(self, data: bytes, handles: tuple[int, ...] = ()) -> None:
+        """Send a frame without blocking; `Channel.flush` sends the rest."""
         if self._run_frame:
             data, self._run_frame = self._run_frame + data, b""
             self._is_initialized = True
-        self.channel.send(data, descriptors)
+        self.channel.send(data, handles)
 
     # ---- ending --------------------------------------------------------------------------------------------------
 
@@ -196,12 +170,11 @@ class WorkerHandle:
             log_info(f"Idle worker process {process.pid} {process.describe_exit()}; it is replaced when needed.", extra)
 
     def request_exit(self) -> None:
-        """Ask an idle worker to exit, by closing the socket; kill it if it has not started and so has nothing to do."""
+        """Ask an idle worker to exit; kill it if it has not started and so has nothing to do."""
         if not self.is_ready:
             self.process.kill()
         elif not self.process.has_exited():
-            with protocol.suppress(OSError):
-                self.channel.socket.shutdown(socket.SHUT_RDWR)
+            self.channel.request_exit()
 
     def join(self, until: float) -> None:
         """Wait for a worker that was asked to exit, and handle what it logs meanwhile; then kill its process group.
@@ -209,22 +182,28 @@ class WorkerHandle:
         Args:
             until: time of the monotonic clock at which it is killed if it lives.
         """
-        poll = select.poll()  # select.select() does not accept a descriptor above 1023
-        for descriptor in (self.channel.outcomes, self.process.pidfd):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
-        while not self.process.has_exited() and (left := until - monotonic()) > 0:
-            poll.poll(1000 * (left if self.process.pidfd is not None else min(left, 0.01)))
-            if not self.channel.receive():
-                poll.unregister(self.channel.outcomes)
-                self.process.has_exited(left)
-            self._handle_last_records()
+        if not self.process.has_exited():
+            self._wait_for_exit(until)
         if not self.process.has_exited():
             self._log_unfinished()
-        elif self.channel.outcomes >= 0:  # else this was called before
+        elif self.channel.is_open:  # else this was called before
             self.channel.receive()
             self._handle_last_records()
         self.kill_and_release()
+
+    def _wait_for_exit(self, until: float) -> None:
+        """Wait for the exit of the process, and handle what it logs meanwhile."""
+        waiter = self.transport.waiter(can_wake=False)
+        waiter.add(self)
+        try:
+            while not self.process.has_exited() and (left := until - monotonic()) > 0:
+                waiter.wait(left if self.process.check_interval is None else min(left, 0.01))
+                if not self.channel.receive():
+                    self.process.has_exited(left)
+                self._handle_last_records()
+        finally:
+            waiter.remove(self)
+            waiter.close()
 
     def _handle_last_records(self) -> None:
         frames = self.channel.frames()
@@ -249,11 +228,11 @@ class WorkerHandle:
             )
 
     def kill_and_release(self) -> None:
-        """Kill the process and its group, wait for its exit, and close the descriptors."""
+        """Kill the process and its group, wait for its exit, and close the connections."""
         self.process.kill()
         self.process.exit_code(SHUTDOWN_TIMEOUT)
         self.channel.close()
-        self.process.pidfd = None
+        self.process.close()
 
 
 def shut_down_all(workers: list[WorkerHandle], timeout: float = SHUTDOWN_TIMEOUT) -> None:

@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import ExecutorError
 from flowkit_core._text import short_repr
 from flowkit_exec.process import protocol
+from flowkit_exec.process.surroundings import encode, encode_name
+from flowkit_exec.process.transports import NAMES as TRANSPORTS
+from flowkit_exec.process.transports import TRANSPORT_VARIABLE, find_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from flowkit_exec.process.transports.interface import Transport
 
     Initializer = tuple[str, Any, bytes]
     """Kind of reference, reference, pickled arguments."""
@@ -38,8 +43,11 @@ class WorkerOptions:
         initargs: arguments of the initializer.
         max_tasks_per_worker: how many tasks a worker may run; None means any number.
         idle_timeout: seconds after which an idle worker ends; None means never.
+        transport: name of the transport; None means the one in the environment variable `TRANSPORT_VARIABLE`, or else
+            the first one that works on this system.
 
     Raises:
+        ExecutorError: this system lacks what the transport needs.
         TypeError: an option has the wrong type.
         ValueError: it has the right type and a value that is not allowed.
     """
@@ -52,7 +60,9 @@ class WorkerOptions:
         initargs: Any = (),
         max_tasks_per_worker: int | None = None,
         idle_timeout: float | None = None,
+        transport: str | None = None,
     ) -> None:
+        self.transport = _checked_transport(transport)
         self.python = _checked_python(python)
         self.env = _checked_env(env)
         if initializer is not None and not callable(initializer):
@@ -159,15 +169,39 @@ class WorkerOptions:
 
 def refuse_in_place_of_a_worker() -> None:
     """Raise an error in a program that was started as a worker and is another one: it would start itself endlessly."""
-    descriptor = os.environ.get(protocol.START_VARIABLE)
-    if descriptor is not None:
+    mark = os.environ.get(protocol.START_VARIABLE)
+    if mark is not None:
         with protocol.suppress(OSError, ValueError):
-            os.write(int(descriptor), protocol.frame(protocol.NOT_A_WORKER))
+            if mark.isdecimal():  # a descriptor of the POSIX transport; else a path of the portable one
+                os.write(int(mark), protocol.frame(protocol.NOT_A_WORKER))
+            else:
+                from flowkit_exec.process.transports.portable.tickets import refuse
+
+                refuse(mark)
         raise ExecutorError(
             f"this program was started as a worker process of flowkit, and is no Python interpreter that runs workers "
             f"(sys.executable is {sys.executable!r}): pass the path of one, ProcessExecutor(python='/path/to/python'), "
             f"in the program that starts it"
         )
+
+
+def _checked_transport(name: Any) -> Transport:
+    source = "transport"
+    if name is None:
+        source = f"the environment variable {TRANSPORT_VARIABLE}"
+        name = os.environ.get(TRANSPORT_VARIABLE) or None
+    elif type(name) is not str:
+        raise TypeError(f"transport is {short_repr(name)}, but must be 'posix' or 'portable', or None")
+    if name not in (None, *TRANSPORTS):
+        raise ValueError(f"{source} is {short_repr(name)}, but must be 'posix' or 'portable'")
+    try:
+        return find_transport(name)
+    except ImportError as error:
+        if name == "posix":
+            reason, hint = f"{source} is 'posix', and this system lacks what that needs", "use transport='portable'"
+        else:
+            reason, hint = "this system lacks what worker processes need", "use executor='thread'"
+        raise ExecutorError(f"{reason} ({error}): {hint}") from error
 
 
 def _checked_python(python: Any) -> str | None:
@@ -184,7 +218,7 @@ def _checked_python(python: Any) -> str | None:
     return os.path.abspath(found)
 
 
-def _checked_env(env: Any) -> dict[bytes, bytes]:
+def _checked_env(env: Any) -> dict[Any, Any]:
     if env is not None and not isinstance(env, Mapping):
         raise TypeError(
             f"env is {short_repr(env)}, but must be a mapping of names to values, both of them str, or None"
@@ -197,7 +231,7 @@ def _checked_env(env: Any) -> dict[bytes, bytes]:
             raise ValueError(
                 f"env has {short_repr(name)}, which cannot be set: a name has no '=', and no NUL is allowed"
             )
-        checked[os.fsencode(name)] = os.fsencode(value)
+        checked[encode_name(name)] = encode(value)
     return checked
 
 

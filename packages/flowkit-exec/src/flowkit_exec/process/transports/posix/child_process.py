@@ -1,4 +1,4 @@
-"""Class `ChildProcess`: the process of one worker: whether it has exited, how, and how it is killed."""
+"""Class `PosixProcess`: the process of one worker: whether it has exited, how, and how it is killed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
+from flowkit_exec.process.transports.child_process import ChildProcess
 
 from .resources import forget_group, reap_group
 
 if TYPE_CHECKING:
-    from .resources import WorkerResources
+    from .resources import PosixResources
 
 
-class ChildProcess:
+class PosixProcess(ChildProcess):
     """A process that this one has started, and its process group.
 
     Args:
@@ -25,15 +26,12 @@ class ChildProcess:
         resources: their ``pid`` is set to None when the process is reaped, and ``pidfd`` is added to their descriptors.
 
     Attributes:
-        pid: id of the process.
         pidfd: descriptor that becomes readable when the process ends; None where the system has none.
-        exitcode: exit code of the process, negative for a signal; None if it lives or the code is unknown.
     """
 
-    def __init__(self, pid: int, resources: WorkerResources) -> None:
-        self.pid = pid
+    def __init__(self, pid: int, resources: PosixResources) -> None:
+        super().__init__(pid)
         self.pidfd: int | None = None
-        self.exitcode: int | None = None
         self._resources = resources
         self._has_exited = False
         forget_group(pid)
@@ -41,10 +39,10 @@ class ChildProcess:
             self.pidfd = os.pidfd_open(pid)
             resources.descriptors.append(self.pidfd)
 
-    def exit_code(self, timeout: float = 0.0) -> int | None:
-        """Wait for the exit of the process, ``timeout`` seconds at most; return its ``exitcode``."""
-        self.has_exited(timeout)
-        return self.exitcode
+    @property
+    def check_interval(self) -> float | None:
+        """Seconds after which to call :meth:`has_exited`; None if a `Waiter` always notices the exit."""
+        return 0.5 if self.pidfd is None else None  # the socket may stay open: a child process of a task may have it
 
     def has_exited(self, timeout: float = 0.0) -> bool:
         """Wait for the exit of the process, ``timeout`` seconds at most; return whether it has exited."""
@@ -103,20 +101,9 @@ class ChildProcess:
         if not self.has_exited():
             self._kill_group()
 
-    def describe_exit(self) -> str:
-        """Return how the process ended, for messages: ``"was killed by SIGKILL"``."""
-        name = signal_name(self.exitcode)
-        if self.exitcode is None:
-            return "ended with an unknown exit code"
-        return f"was killed by {name}" if name is not None else f"ended with exit code {self.exitcode}"
-
-
-def signal_name(exitcode: int | None) -> str | None:
-    """Return the name of the signal that killed a process; None if none did."""
-    try:
-        return signal.Signals(-(exitcode or 0)).name
-    except ValueError:
-        return None
+    def close(self) -> None:
+        """Use no descriptor any more."""
+        self.pidfd = None
 
 
 def _wait_for_exit(pidfd: int, timeout: float) -> None:

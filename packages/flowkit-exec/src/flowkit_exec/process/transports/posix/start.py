@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
 from flowkit_exec.process.functions.main_module import describe_main
-from flowkit_exec.process.surroundings import import_path, nesting_depth
+from flowkit_exec.process.surroundings import nesting_depth
+from flowkit_exec.process.transports.interpreter import environment_of_worker, interpreter_command
 
 from .channel import close_inherited_channels
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from .channel import WorkerChannel
-    from .resources import WorkerResources
+    from .channel import PosixChannel
+    from .resources import PosixResources
 
 
-def spawn(channel: WorkerChannel, resources: WorkerResources, executable: str, env: Mapping[bytes, bytes]) -> int:
+def spawn(channel: PosixChannel, resources: PosixResources, executable: str, env: Mapping[bytes, bytes]) -> int:
     """Start a new interpreter that runs a worker; return the id of the process.
 
     Args:
@@ -31,24 +32,12 @@ def spawn(channel: WorkerChannel, resources: WorkerResources, executable: str, e
         env: environment variables, in addition to those of this process.
     """
     socket, outcomes, lifeline = channel.worker_ends
-    code = (
-        f"import os, sys; sys.path[:] = map(eval, sys.argv[1:]); del sys.argv[1:]; "
-        f"del os.environ[{protocol.START_VARIABLE!r}]; "
-        f"from flowkit_exec.process.worker import main; "
-        f"main({socket}, {outcomes}, {channel.tickets}, {lifeline}, {describe_main()!r})"
-    )
-    command = [executable, *subprocess._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
-    command += map(ascii, import_path())  # an argument for each entry: the length of one argument is limited
+    arguments = socket, outcomes, channel.tickets, lifeline, describe_main()
     process = subprocess.Popen(  # noqa: S603 - our own interpreter
-        command,
+        interpreter_command(executable, "flowkit_exec.process.transports.posix.endpoint", arguments),
         stdin=subprocess.DEVNULL,
         pass_fds=(socket, outcomes, channel.tickets, lifeline),
-        env={
-            **os.environb,
-            **env,
-            os.fsencode(protocol.DEPTH_VARIABLE): b"%d" % (nesting_depth() + 1),
-            os.fsencode(protocol.START_VARIABLE): b"%d" % outcomes,
-        },
+        env=environment_of_worker(env, str(outcomes)),
         process_group=0,
     )
     resources.pid = process.pid
@@ -57,7 +46,7 @@ def spawn(channel: WorkerChannel, resources: WorkerResources, executable: str, e
 
 
 def fork(
-    channel: WorkerChannel, resources: WorkerResources, functions: Mapping[int, Callable[..., Any]], signals: set[int]
+    channel: PosixChannel, resources: PosixResources, functions: Mapping[int, Callable[..., Any]], signals: set[int]
 ) -> int:
     """Fork this process; return the id of the fork in this process, and serve in the fork.
 
@@ -85,10 +74,12 @@ def fork(
         from flowkit_exec.process.worker import Worker, set_up_process
         from flowkit_exec.process.worker_exit import end_fork, forget_inherited
 
+        from .endpoint import PosixEndpoint
+
         set_up_process()
         forget_inherited()
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        Worker(socket, outcomes, tickets, lifeline, dict(functions)).serve()
+        Worker(PosixEndpoint(socket, outcomes, tickets, lifeline), dict(functions)).serve()
         end_fork()
     finally:
         os._exit(1)

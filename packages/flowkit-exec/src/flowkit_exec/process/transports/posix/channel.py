@@ -1,4 +1,4 @@
-"""Class `WorkerChannel`: this end of the connections to one worker, for frames, tickets and file descriptors."""
+"""Class `PosixChannel`: this end of the connections to one worker, for frames, tickets and file descriptors."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
+from flowkit_exec.process.transports.frames import READ_SIZE, FrameBuffer
 
 from .resources import open_pipes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .resources import WorkerResources
+    from .resources import PosixResources
 
+REQUEST_BIT = 1 << 63
+"""Distinguishes the descriptor that is sent with a request from that of a result."""
 MAX_CALLS_AHEAD = 1024
 """Maximum number of calls that a worker is given at once."""
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
 _GET_PIPE_SIZE = getattr(fcntl, "F_GETPIPE_SZ", None)
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # without it, a script that resets SIGPIPE would die with its worker
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_READ_SIZE = 1 << 16  # a larger buffer would be mapped and unmapped by the allocator each time
 
-_channels: weakref.WeakSet[WorkerChannel] = weakref.WeakSet()
+_channels: weakref.WeakSet[PosixChannel] = weakref.WeakSet()
 
 
-class WorkerChannel:
+class PosixChannel(FrameBuffer):
     """Sends frames and tickets to one worker, and receives its frames and file descriptors.
 
     Opens a socket and three pipes; see the diagram in :mod:`flowkit_exec.process`. A call may start only with its
@@ -50,10 +52,9 @@ class WorkerChannel:
         max_calls: how many calls the worker can hold: their tickets must fit into the pipe.
     """
 
-    def __init__(self, resources: WorkerResources) -> None:
+    def __init__(self, resources: PosixResources) -> None:
+        super().__init__()
         self._resources = resources
-        self._unread: list[bytes] = []
-        self._frames: deque[tuple[int, int, float, bytes]] = deque()  # an attribute: an interrupt must not lose frames
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._received_fds: dict[int, int] = {}  # ticket -> descriptor that arrived before its frame was handled
         (ours, theirs), tickets, outcomes, lifeline = open_pipes(resources.descriptors)
@@ -87,6 +88,11 @@ class WorkerChannel:
         self._received_fds.clear()
         self._resources.close()
         self._lifeline = self._ticket_source = self.tickets = self.outcomes = -1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`close` was not called."""
+        return self.outcomes >= 0
 
     # ---- to the worker -------------------------------------------------------------------------------------------
 
@@ -148,22 +154,35 @@ class WorkerChannel:
         """Whether :meth:`send` could not send everything yet."""
         return bool(self._unsent)
 
+    def request_exit(self) -> None:
+        """Ask the worker to exit, by closing the socket; it may still send log records."""
+        with protocol.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     # ---- from the worker -----------------------------------------------------------------------------------------
 
     def receive(self) -> bool:
         """Read what the worker has sent, without blocking; return whether it may send more."""
-        unread = self._unread
+        unread = self.unread
         while True:
             try:
-                unread.extend(map(os.read, (self.outcomes,), (_READ_SIZE,)))  # one call into C: Ctrl-C loses nothing
+                unread.extend(map(os.read, (self.outcomes,), (READ_SIZE,)))  # one call into C: Ctrl-C loses nothing
             except BlockingIOError:
                 return True
             if not unread[-1]:
                 return False
-            if len(unread[-1]) < _READ_SIZE:
+            if len(unread[-1]) < READ_SIZE:
                 return True
 
-    def receive_descriptor(self, ticket: int) -> int:
+    def open_reply(self, ticket: int, payload: bytes) -> tuple[bytes, socket.socket]:
+        """Return a request of the worker, and the connection on which to answer it; the worker has sent its descriptor.
+
+        Raises:
+            OSError: this process cannot open more files.
+        """
+        return payload, socket.socket(fileno=self.take_handle(ticket | REQUEST_BIT))
+
+    def take_handle(self, ticket: int) -> int:
         """Return the file descriptor that the worker has sent for a ticket, on the socket.
 
         Raises:
@@ -185,22 +204,6 @@ class WorkerChannel:
             self._received_fds[protocol.TICKET.unpack(data)[0]] = descriptor
             os.set_inheritable(descriptor, False)  # where _CLOSE_ON_EXEC does not exist
         return self._received_fds.pop(ticket)
-
-    def frames(self) -> deque[tuple[int, int, float, bytes]]:
-        """Return the complete frames: kind, ticket, seconds, payload. The caller removes each one that it handles."""
-        data = b"".join(self._unread)
-        unpack, size, end = protocol.HEADER.unpack_from, protocol.HEADER.size, len(data)
-        frames = self._frames
-        start = 0
-        while end - start >= size:
-            length, kind, _, ticket, seconds = unpack(data, start)
-            payload_at = start + size
-            if payload_at + length > end:
-                break
-            start = payload_at + length
-            frames.append((kind, ticket, seconds, data[payload_at:start]))
-        self._unread = [data[start:]] if start < end else []
-        return frames
 
 
 def close_inherited_channels() -> None:

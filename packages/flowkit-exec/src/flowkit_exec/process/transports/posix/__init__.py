@@ -1,0 +1,1 @@
+"""The POSIX transport: Linux, macOS and systems like them."""
