@@ -27,6 +27,7 @@ from flowkit import (
     Reclaimed,
     Results,
     RetryPolicy,
+    RunFinished,
     RunRecord,
     SerialExecutor,
     Skip,
@@ -35,6 +36,7 @@ from flowkit import (
     TaskCache,
     TaskContext,
     TaskError,
+    TaskFailed,
     ThreadExecutor,
     configure_logging,
     current,
@@ -327,6 +329,27 @@ def with_context(day: str) -> str:
     if day == "Sunday":
         raise Skip("no data on Sundays")
     return context.idempotency_key
+
+
+# Hooks.
+
+
+def alert(event: TaskFailed) -> None:
+    assert_type(event.error, BaseException)
+
+
+def report(event: RunFinished) -> None:
+    assert_type(event.error, BaseException | None)
+
+
+hooked = task(on_failure=alert, on_retry=[lambda event: event.delay], on_skip=None)(extract.func)
+assert_type(hooked, Task[[], list[int]])
+hooked.with_options(on_failure=[alert, print])
+hooked.with_options(on_success=alert)  # type: ignore[arg-type]
+DAG("hooked", tasks=[hooked], on_failure=report, on_success=[report])
+Flow("hooked", on_failure=report)
+DAG("hooked", on_failure=alert)  # type: ignore[arg-type]
+task(on_failure="mail")  # type: ignore[arg-type]
 
 
 # Logs.

@@ -55,11 +55,13 @@ class RunFinished(Event):
     Attributes:
         counts: state -> number of tasks in it.
         duration: seconds from start to end.
+        error: the exception that ``run()`` raises, or would raise without ``raise_on_failure=False``; else None.
     """
 
-    __slots__ = ("counts", "duration")
+    __slots__ = ("counts", "duration", "error")
     counts: Mapping[str, int]
     duration: float
+    error: BaseException | None
 
 
 class RunStopping(Event):

@@ -11,6 +11,7 @@ import sys
 
 from ._text import counted, escape_control_chars
 from ._typing import TYPE_CHECKING
+from ._warnings import report
 from .context import log_attributes
 from .events import (
     RunFinished,
@@ -111,6 +112,19 @@ def warn_empty(run: Run) -> None:
         )
         facts = {"event": "empty_run", "run_id": run.run_id, "pipeline": run.graph.name}
         logger.warning("%s", escape_control_chars(message), extra=facts)
+
+
+def log_failed_hook(event: Any, message: str, error: BaseException) -> None:
+    """Log that a hook raised an exception; issue a warning if the records of flowkit reach no handler."""
+    logger = _logger()
+    if logger is None or not logger.isEnabledFor(ERROR):
+        report(message)
+        return
+    facts = {"event": "hook_failed", "run_id": event.run_id, "pipeline": event.pipeline, "error": describe_error(error)}
+    if hasattr(event, "task"):
+        facts["task"] = event.task
+    exc_info = (type(error), error, error.__traceback__)
+    logger.error("%s", escape_control_chars(message), exc_info=exc_info, extra=facts)
 
 
 class _LogObserver:

@@ -13,10 +13,10 @@ from time import perf_counter
 from flowkit_core import ExecutorError, Outcome, Retry, Task
 from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
-from flowkit_core.context_transfer import CarriedContext
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
 from flowkit_core.failures import describe_error
+from flowkit_core.runs.context_transfer import CarriedContext
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
 from flowkit_core.runs.timers import Timers

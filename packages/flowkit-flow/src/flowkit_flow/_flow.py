@@ -12,6 +12,7 @@ from functools import partial
 from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
 from flowkit_core._text import counted, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
+from flowkit_core.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
 from flowkit_core.pipelines.frames import user_frame
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Never
 
+    from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.graphs.binding import Binding
     from flowkit_core.graphs.parameters import Parameters
+    from flowkit_core.hooks import Hook
     from flowkit_core.pipelines.edge_view import EdgeView
     from flowkit_core.pipelines.scopes import Scope
 
@@ -41,6 +44,11 @@ class Flow(Pipeline):
         max_workers: the maximum number of workers of an executor that ``run()`` gets by name, at least 1; None means
             the default of that executor.
         *misplaced: raises TypeError; the message shows how to add tasks.
+        on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
+            failures, in the process that called ``run()``; what a hook raises is a warning.
+        on_failure: the same after a run that raises an exception, which is ``event.error``.
+        on_retry: the same with :class:`TaskRetrying`, for every attempt of a task that will be repeated.
+        on_skip: the same with :class:`TaskNotRun`, for every skipped task.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:
@@ -61,10 +69,28 @@ class Flow(Pipeline):
         'Ada: 2 orders, 3 visits'
     """
 
-    def __init__(self, name: str = "flow", max_workers: int | None = None, *misplaced: Never, **unknown: Never) -> None:
+    def __init__(
+        self,
+        name: str = "flow",
+        max_workers: int | None = None,
+        *misplaced: Never,
+        on_success: Hook[RunFinished] = None,
+        on_failure: Hook[RunFinished] = None,
+        on_retry: Hook[TaskRetrying] = None,
+        on_skip: Hook[TaskNotRun] = None,
+        **unknown: Never,
+    ) -> None:
         if unknown:
-            check_known(f"Flow({short_repr(name)})", unknown, ("name", "max_workers"), PIPELINE_ALIASES)
-        super().__init__(name, max_workers, *misplaced)
+            check_known(f"Flow({short_repr(name)})", unknown, ("name", "max_workers", *HOOK_OPTIONS), PIPELINE_ALIASES)
+        super().__init__(
+            name,
+            max_workers,
+            *misplaced,
+            on_success=on_success,
+            on_failure=on_failure,
+            on_retry=on_retry,
+            on_skip=on_skip,
+        )
         self._surroundings = Surroundings(self, user_frame(sys._getframe(1)))
         self._stages: list[list[Task[..., Any]]] = []
         self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage

@@ -77,6 +77,7 @@ class Graph:
         names: their names.
         cached: the nodes whose tasks have a cache.
         early: index -> node that may become ready before all of its upstreams have ended.
+        hooked: the nodes whose tasks have hooks.
         placed: the nodes whose tasks name an executor.
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
@@ -102,6 +103,7 @@ class Graph:
         "countdowns",
         "early",
         "first",
+        "hooked",
         "linear",
         "name",
         "names",
@@ -123,6 +125,7 @@ class Graph:
         self.cached: list[Node] = []
         self.placed: list[Node] = []
         self.early: dict[int, Node] = {}
+        self.hooked: list[Node] = []
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._known = known
@@ -294,6 +297,9 @@ class Graph:
         if task.trigger in _OF_SOME_UPSTREAMS:
             is_simple = False
             self._check_trigger(node)
+        if task.has_hooks:
+            self.hooked.append(node)
+            is_simple = is_simple and task.on_success is None
         if task.cache is not None:
             is_simple = False
             self.cached.append(node)

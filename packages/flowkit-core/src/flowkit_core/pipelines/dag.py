@@ -10,6 +10,7 @@ from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.gc_disabled import GCDisabled
 from flowkit_core.graphs.graph import Graph
+from flowkit_core.hooks import HOOK_OPTIONS
 
 from . import discovery
 from .calls import scope_of, settle
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from flowkit_core._typing import Any, Never
+    from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
+    from flowkit_core.hooks import Hook
 
     from .discovery import Found, Surroundings
     from .edge_view import EdgeView
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     AnyTask = Task[..., Any]
 
-_OPTIONS = ("name", "max_workers", "tasks")
+_OPTIONS = ("name", "max_workers", "tasks", *HOOK_OPTIONS)
 
 
 class DAG(Pipeline):
@@ -55,6 +58,11 @@ class DAG(Pipeline):
             the executor.
         *misplaced: raises TypeError; the message shows how to give tasks.
         tasks: the tasks to run, together with everything upstream of them; None means discovery.
+        on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
+            failures, in the process that called ``run()``; what a hook raises is a warning.
+        on_failure: the same after a run that raises an exception, which is ``event.error``.
+        on_retry: the same with :class:`TaskRetrying`, for every attempt of a task that will be repeated.
+        on_skip: the same with :class:`TaskNotRun`, for every skipped task.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:
@@ -78,11 +86,23 @@ class DAG(Pipeline):
         max_workers: int | None = None,
         *misplaced: Never,
         tasks: Iterable[AnyTask] | None = None,
+        on_success: Hook[RunFinished] = None,
+        on_failure: Hook[RunFinished] = None,
+        on_retry: Hook[TaskRetrying] = None,
+        on_skip: Hook[TaskNotRun] = None,
         **unknown: Never,
     ) -> None:
         if unknown:
             check_known(f"DAG({short_repr(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
-        super().__init__(name, max_workers, *misplaced)
+        super().__init__(
+            name,
+            max_workers,
+            *misplaced,
+            on_success=on_success,
+            on_failure=on_failure,
+            on_retry=on_retry,
+            on_skip=on_skip,
+        )
         self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
         self._block: Block | None = None
         frame = user_frame(sys._getframe(1))

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
+from flowkit_core.hooks import HOOK_OPTIONS
 from flowkit_core.retry import RetryPolicy
 
-from .options import RETRY_OPTIONS, check_cache, check_condition_type, check_executor_name, check_trigger
+from .options import (
+    RETRY_OPTIONS,
+    check_cache,
+    check_condition_type,
+    check_executor_name,
+    check_hook,
+    check_trigger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowkit_core._typing import Any
+    from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
+    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
 
     from .options import TaskOptions, Trigger
@@ -30,6 +40,11 @@ class OptionAttributes:
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
     executor: str | None = None
+    on_success: Hook[TaskSucceeded] = None
+    on_failure: Hook[TaskFailed] = None
+    on_retry: Hook[TaskRetrying] = None
+    on_skip: Hook[TaskNotRun] = None
+    has_hooks = False
     _has_options = False
 
     def _apply(self, options: TaskOptions) -> None:
@@ -58,6 +73,12 @@ class OptionAttributes:
         if executor is not None:
             check_executor_name(name, executor)
             self.executor = executor
+        for option in HOOK_OPTIONS:
+            hook = options.get(option)
+            if hook is not None:
+                check_hook(name, option, hook)
+                setattr(self, option, hook)
+                self.has_hooks = True
 
     @property
     def retries(self) -> int:
@@ -94,7 +115,7 @@ class OptionAttributes:
         options: Any = {}
         if self.retry is not _NO_RETRIES:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache", "executor"):
+        for option in ("when", "trigger", "cache", "executor", *HOOK_OPTIONS):
             if option in self.__dict__:
                 options[option] = self.__dict__[option]
         return options  # type: ignore[no-any-return]

@@ -7,12 +7,15 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import is_coroutine_function, is_generator_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.parameters import KEY
+from flowkit_core.hooks import ALLOWED, HOOK_OPTIONS, is_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Literal, TypedDict
 
     from flowkit_core._typing import Any
+    from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
+    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed"]
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
         trigger: Trigger
         cache: bool | Cache | None
         executor: str | None
+        on_success: Hook[TaskSucceeded]
+        on_failure: Hook[TaskFailed]
+        on_retry: Hook[TaskRetrying]
+        on_skip: Hook[TaskNotRun]
 
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed")
@@ -68,6 +75,10 @@ DEFAULT_OF: dict[str, Any] = {
     "trigger": NONE_FAILED,
     "cache": None,
     "executor": None,
+    "on_success": None,
+    "on_failure": None,
+    "on_retry": None,
+    "on_skip": None,
 }
 """The options of tasks, in the order of the signature of `task` -> default. A new option is added here, to that
 signature, to `TaskOptions` and to `OptionAttributes`; a test compares them."""
@@ -102,6 +113,11 @@ OPTION_ALIASES = {
     "retry_delay": "use 'delay', in seconds",
     "retry_delay_seconds": "use 'delay', in seconds",
     "condition": "use 'when'",
+    "on_failure_callback": "use 'on_failure'",
+    "on_success_callback": "use 'on_success'",
+    "on_retry_callback": "use 'on_retry'",
+    "on_skipped_callback": "use 'on_skip'",
+    "on_completion": "use 'on_success' and 'on_failure'",
     "skip_if": "use 'when', with the opposite result",
     "trigger_rule": "use 'trigger'",
     "task_id": "use 'name'",
@@ -123,6 +139,9 @@ PIPELINE_ALIASES = {
     **_WORKERS,
     **_RUN_TIMEOUTS,
     "max_active_tasks": "use 'max_workers'",
+    "on_failure_callback": "use 'on_failure'",
+    "on_success_callback": "use 'on_success'",
+    "on_completion": "use 'on_success' and 'on_failure'",
     "dag_id": "the name is the first argument: DAG('etl')",
     "flow_name": "the name is the first argument: Flow('etl')",
     "task": "for a DAG use tasks=[...], for a Flow add(task)",
@@ -181,7 +200,8 @@ RUN_ALIASES = {
     "continue_on_failure": "use fail_fast=False",
     "keep_going": "use fail_fast=False",
     "callbacks": "use 'observers'",
-    "hooks": "use 'observers'",
+    "hooks": "use 'observers', or hooks of tasks and pipelines: DAG(on_failure=...)",
+    **dict.fromkeys(HOOK_OPTIONS, "it is an option of tasks and pipelines: @task(on_failure=...), DAG(on_failure=...)"),
     "store": "use 'state'",
     "db": "use 'state'",
     "checkpoint": "use 'state'",
@@ -258,6 +278,12 @@ def check_executor_name(task: str, executor: Any) -> None:
         raise TaskOptionTypeError(task, "executor", executor, allowed)
     if not executor:
         raise TaskOptionError(task, "executor", executor, allowed)
+
+
+def check_hook(task: str, option: str, hook: Any) -> None:
+    """Raise if the value of ``on_success`` and so on is neither a function, several, nor None."""
+    if not is_hook(hook):
+        raise TaskOptionTypeError(task, option, hook, ALLOWED)
 
 
 def check_name(natural: str, name: Any) -> None:

@@ -12,6 +12,7 @@ from flowkit_core.errors import BindingError, ExecutorError
 from flowkit_core.events import RunFinished, RunStarted
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.failures import add_note
+from flowkit_core.hooks import HOOK_OPTIONS, Hooks, check_pipeline_hooks
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from flowkit_core._typing import Any, Never
-    from flowkit_core.events import Observer
+    from flowkit_core.events import Observer, TaskNotRun, TaskRetrying
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
+    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Refresh, Resume, StateErrors, Store
     from flowkit_core.runs.recorder import RunRecorder
 
@@ -47,20 +49,36 @@ class Pipeline:
         name: name of the pipeline, in logs, errors and pictures.
         max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means its default.
         *misplaced: raises TypeError; the message shows how to give tasks.
+        on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
+            failures, in the process that called ``run()``; what a hook raises is a warning.
+        on_failure: the same after a run that raises an exception, which is ``event.error``.
+        on_retry: the same with :class:`TaskRetrying`, for every attempt of a task that will be repeated.
+        on_skip: the same with :class:`TaskNotRun`, for every skipped task.
 
     Raises:
         TypeError: ``name`` is not a str, or ``max_workers`` is not an int.
         ValueError: ``max_workers`` is less than 1.
     """
 
-    def __init__(self, name: str, max_workers: int | None = None, *misplaced: Never) -> None:
+    def __init__(
+        self,
+        name: str,
+        max_workers: int | None = None,
+        *misplaced: Never,
+        on_success: Hook[RunFinished] = None,
+        on_failure: Hook[RunFinished] = None,
+        on_retry: Hook[TaskRetrying] = None,
+        on_skip: Hook[TaskNotRun] = None,
+    ) -> None:
         given: tuple[Any, ...] = (name, max_workers, *misplaced)
         if len(given) > 2 or not isinstance(given[0], str) or isinstance(given[1], (Vertex, list, tuple)):
             self._refuse(given)
         self.name = name
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
+        self.hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
+        check_pipeline_hooks(name, self.hooks)
 
-    _SHARED: Collection[str] = ("name", "max_workers")
+    _SHARED: Collection[str] = ("name", "max_workers", "hooks")
     """Attributes that ``copy.deepcopy()`` shares, or that ``copy.copy()`` has copied already."""
 
     def _refuse(self, given: Sequence[Any]) -> NoReturn:
@@ -208,6 +226,7 @@ class Pipeline:
                 random=_random,
                 recorder=recorder,
                 keep=kept,
+                hooks=_hooks(self, graph),
             )
             if not graph.nodes:
                 warn_empty(run)
@@ -359,6 +378,7 @@ def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
     """Have the executors drive a run to its end, and return what the run should raise."""
     name = executors.name
     began = perf_counter()
+    raised: BaseException | None = None
     try:
         if run.events.wants(RunStarted):
             run.events.emit(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
@@ -369,17 +389,37 @@ def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
                 f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "
                 f"its execute() must not return until run.done is true"
             )
-        return run.close(run.error())
+        raised = run.close(run.error())
     except BaseException as error:
+        raised = error
         run.abandon()
         if not isinstance(error, Exception):
             add_note(error, run.report.interruption())
         run.close(error)
         Results._of(run)._attach(error)
         raise
+    else:
+        return raised
     finally:
+        _finish(run, perf_counter() - began, raised)
+        del raised  # its traceback may refer to this frame: a reference cycle
+
+
+def _finish(run: Run, seconds: float, error: BaseException | None) -> None:
+    """Emit the last event, and call the hooks that are left."""
+    try:
         if run.events.wants(RunFinished):
-            run.events.emit(RunFinished, counts=run.state.counts(), duration=perf_counter() - began)
+            run.events.emit(RunFinished, counts=run.state.counts(), duration=seconds, error=error)
+    finally:
+        run.call_last_hooks()
+
+
+def _hooks(pipeline: Pipeline, graph: Graph) -> Hooks | None:
+    """Return the hooks of a pipeline and its tasks; None if there are none."""
+    if not graph.hooked and all(hook is None for hook in pipeline.hooks.values()):
+        return None
+    of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
+    return Hooks(pipeline.hooks, of_tasks)
 
 
 def _remark(task: Any) -> str:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from flowkit_core._typing import Any
+    from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
+    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
 
     from .edges import CallEdge
@@ -81,6 +83,12 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             ``TaskCache`` of ``flowkit-state`` stores them itself; None or False does not cache.
         executor: name of the executor that runs the task, one of ``run(executor={...})`` or an installed one, such as
             ``"process"``; None means the executor of the run. ``run("serial")`` runs every task in the calling thread.
+        on_success: function, or list of functions, that is called with :class:`TaskSucceeded` when the task has
+            succeeded in a run; not for a cached or recorded result. Hooks are called in the process that called
+            ``run()``; what they raise is a warning.
+        on_failure: the same for :class:`TaskFailed`, when there are no more retries.
+        on_retry: the same for :class:`TaskRetrying`, when an attempt failed and another follows.
+        on_skip: the same for :class:`TaskNotRun`, when the task was skipped.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -125,6 +133,10 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         trigger: Trigger = NONE_FAILED,
         cache: bool | Cache | None = None,
         executor: str | None = None,
+        on_success: Hook[TaskSucceeded] = None,
+        on_failure: Hook[TaskFailed] = None,
+        on_retry: Hook[TaskRetrying] = None,
+        on_skip: Hook[TaskNotRun] = None,
     ) -> None: ...
 
     if not TYPE_CHECKING:  # the signature is the one above; options that are not given cost nothing
@@ -390,6 +402,10 @@ def task(
     trigger: Trigger = ...,
     cache: bool | Cache | None = ...,
     executor: str | None = ...,
+    on_success: Hook[TaskSucceeded] = ...,
+    on_failure: Hook[TaskFailed] = ...,
+    on_retry: Hook[TaskRetrying] = ...,
+    on_skip: Hook[TaskNotRun] = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     func: Callable[P, R] | None = None,
@@ -406,6 +422,10 @@ def task(
     trigger: Trigger = NONE_FAILED,
     cache: bool | Cache | None = None,
     executor: str | None = None,
+    on_success: Hook[TaskSucceeded] = None,
+    on_failure: Hook[TaskFailed] = None,
+    on_retry: Hook[TaskRetrying] = None,
+    on_skip: Hook[TaskNotRun] = None,
     **unknown: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
@@ -423,6 +443,10 @@ def task(
         trigger: required states of the upstream tasks.
         cache: whether pipelines reuse a result.
         executor: name of the executor that runs the task; None means the executor of the run.
+        on_success: function that is called with the event when the task has succeeded.
+        on_failure: function that is called with the event when the task has failed, after all retries.
+        on_retry: function that is called with the event when an attempt failed and another follows.
+        on_skip: function that is called with the event when the task was skipped.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Returns:
@@ -445,7 +469,20 @@ def task(
     if func is not None:
         return Task(func)  # a decorator without parentheses has no options
 
-    values = (name, retries, delay, backoff, when, max_delay, jitter, retry_on, trigger, cache, executor)
+    values: tuple[Any, ...] = (
+        name,
+        retries,
+        delay,
+        backoff,
+        when,
+        max_delay,
+        jitter,
+        retry_on,
+        trigger,
+        cache,
+        executor,
+    )
+    values += (on_success, on_failure, on_retry, on_skip)
     given = given_options(values)
 
     def make(function: Callable[P, R]) -> Task[P, R]:

@@ -46,6 +46,10 @@ class EventEmitter:
                     except Exception as error:
                         report(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
 
+    def add(self, observer: Observer) -> None:
+        """Add an observer."""
+        self._observers = (*self._observers, (observer, getattr(observer, "events", None)))
+
     def close(self) -> None:
         """Drop the references to the observers."""
         self._observers = ()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
+    from flowkit_core.hooks import Hooks
 
     from .kept_results import KeptResults
     from .recorder import RunRecorder
@@ -58,6 +59,7 @@ class Run(OutcomeRules):
         recorder: the record of the run and the caches of its tasks; None if there are none.
         keep: names of the tasks whose results are returned; each other result is dropped after its last use. None means
             all.
+        hooks: the hooks of the pipeline and its tasks; None if there are none.
 
     Attributes:
         graph: the graph.
@@ -107,6 +109,7 @@ class Run(OutcomeRules):
         random: Callable[[], float] | None = None,
         recorder: RunRecorder | None = None,
         keep: Iterable[str] | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         super().__init__(
             graph, fail_fast=fail_fast, observers=observers, run_id=run_id, random=random, recorder=recorder
@@ -116,6 +119,9 @@ class Run(OutcomeRules):
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
+        self._hooks = hooks
+        if hooks is not None:  # not a task observer: nodes with a hook for success are not simple
+            self.events.add(hooks)
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
         recorded = recorder is not None and recorder.records
@@ -270,7 +276,7 @@ class Run(OutcomeRules):
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        if self.fast_path and type(result) is not Outcome and (self._recorder is None or node.task.cache is None):
+        if self.fast_path and type(result) is not Outcome and (node.is_simple or self._ends_quietly(node)):
             state, index = self.state, node.index
             state.values[index] = result
             state.seconds[index] = seconds
@@ -281,6 +287,8 @@ class Run(OutcomeRules):
             step = self._finalize(node, result, seconds, attempt)
             if self._stop_is_new:
                 self._notify_stop()
+            if self._hooks is not None:
+                self._hooks.call()
             if step is not None:
                 return step
             if self.phase == Phase.ABANDONED:
@@ -288,6 +296,15 @@ class Run(OutcomeRules):
             if self._kept is not None:
                 self._kept.node_ended(node)
         return self.state.ready_after(node)
+
+    def call_last_hooks(self) -> None:
+        """Call the hooks that are left at the end of the run."""
+        if self._hooks is not None:
+            self._hooks.call_last()
+
+    def _ends_quietly(self, node: Node) -> bool:
+        """Return whether the success of a node is neither stored in a cache nor passed to a hook."""
+        return (self._recorder is None or node.task.cache is None) and node.task.on_success is None
 
     def rank(self, node: Node) -> int:
         """Return the priority of a node: the number of tasks on the longest path from it to an end, itself included."""
@@ -393,6 +410,7 @@ class Run(OutcomeRules):
         clear_frames(error for error in errors if error is not None)
         self.state.release()
         self.events.close()
+        self._hooks = None
         self.facts.close()
         self._recorder = None
         self.params = {}

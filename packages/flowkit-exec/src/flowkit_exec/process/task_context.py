@@ -13,8 +13,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from flowkit_core import ContextError, context
-from flowkit_core.context_transfer import RemoteFacts, answer
 from flowkit_core.graphs.parameters import copies_context
+from flowkit_core.runs.context_transfer import RemoteFacts, answer
 
 from . import protocol
 

@@ -57,6 +57,31 @@ def events_tell_each_step_of_a_run(trial: Trial) -> None:
 
 
 @check()
+def hooks_get_their_events(trial: Trial) -> None:
+    """The hooks of tasks are called once for each event that they are for, in the process that called ``run()``."""
+    seen: list[Any] = []
+    hooks: Any = dict.fromkeys(("on_success", "on_failure", "on_retry", "on_skip"), seen.append)
+    one, two = Task(tasks.one, **hooks), Task(tasks.add_one, name="two", **hooks)
+    others = [Task(tasks.add_one, name=f"other_{number}") for number in range(20)]
+    large = Task(tasks.add_one, name="large", when=tasks.is_large, **hooks)
+    flaky = Task(partial(tasks.flaky, trial.path, 1), name="flaky", retries=2, delay=0, **hooks)
+    bad = Task(tasks.fail, **hooks)
+    one >> [two, large, *others]
+    trial.run(two, large, *others, flaky, bad, fail_fast=False, raise_on_failure=False)
+    story: dict[str, list[str]] = {}
+    for event in seen:
+        story.setdefault(event.task, []).append(type(event).__name__)
+    expected = {
+        "one": ["TaskSucceeded"],
+        "two": ["TaskSucceeded"],
+        "large": ["TaskNotRun"],
+        "flaky": ["TaskRetrying", "TaskSucceeded"],
+        "fail": ["TaskFailed"],
+    }
+    expect("events", story, expected)
+
+
+@check()
 def nothing_starts_before_its_upstreams_have_ended(trial: Trial) -> None:
     """In graphs of all shapes, each task starts after the end of its upstreams, and ends once."""
     for seed in range(4):

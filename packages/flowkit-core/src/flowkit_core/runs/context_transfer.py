@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import pickle
 
-from ._typing import TYPE_CHECKING
-from .context import TaskContext, variable
-from .errors import ContextError
-from .failures import describe_error
-from .log_records import add_task_to_records
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import TaskContext, variable
+from flowkit_core.errors import ContextError
+from flowkit_core.failures import describe_error
+from flowkit_core.log_records import add_task_to_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ._typing import Any
-    from .graphs.node import Node
-    from .runs.run import Run
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+    from .run import Run
 
 MAX_PARAMS = 1 << 16
 """Bytes of pickled parameters up to which they are sent along with every call."""

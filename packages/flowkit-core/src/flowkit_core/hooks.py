@@ -1,0 +1,139 @@
+"""Class `Hooks`: calls the hooks of tasks and of their pipeline in one run; and the check of these options."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from collections import deque
+from contextvars import copy_context
+
+from ._text import short_repr
+from ._typing import TYPE_CHECKING, TypeVar
+from .context import variable, workers
+from .coroutines import is_async_generator_function, is_coroutine_function, is_generator_function
+from .events import Event, RunFinished, TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
+from .failures import describe_error
+from .graphs.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ._typing import Any
+
+    T = TypeVar("T")
+    Hook = Callable[[T], object] | Sequence[Callable[[T], object]] | None
+
+HOOK_OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
+ALLOWED = "a function that takes the event, or a list of such functions"
+_KINDS = {"on_success": TaskSucceeded, "on_failure": TaskFailed, "on_retry": TaskRetrying, "on_skip": TaskNotRun}
+_LAST_WAIT = 5.0  # seconds that the end of a run waits for a hook in an abandoned thread
+
+
+def hooks_of(given: Any) -> tuple[Callable[[Any], object], ...]:
+    """Return the functions of an option."""
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
+
+
+def is_hook(given: Any) -> bool:
+    """Return whether a value is allowed for the options of hooks."""
+    return all(map(_is_function_of_one, hooks_of(given)))
+
+
+def _is_function_of_one(func: Any) -> bool:
+    """Return whether a value is a function that executes its body when it is called with one argument."""
+    if not callable(func) or isinstance(func, type):
+        return False
+    if is_coroutine_function(func) or is_generator_function(func) or is_async_generator_function(func):
+        return False
+    takes = Parameters(func)
+    required = [name for name in takes.names if name not in takes.defaults]
+    return bool(takes.positional or takes.rest) and len(required) <= 1 and set(required) <= set(takes.positional)
+
+
+def check_pipeline_hooks(pipeline: str, given: Mapping[str, Any]) -> None:
+    """Raise a TypeError if an option of a pipeline is not a hook."""
+    for option, value in given.items():
+        if not is_hook(value):
+            raise TypeError(f"{option} of pipeline {pipeline!r} is {short_repr(value)}, but must be {ALLOWED}")
+
+
+class Hooks:
+    """An observer that collects the hooks to call. :meth:`call` calls them, without the lock of the run.
+
+    Args:
+        of_pipeline: option -> value, for the pipeline.
+        of_tasks: name of a task -> option -> value.
+    """
+
+    def __init__(self, of_pipeline: Mapping[str, Any], of_tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        self._of_pipeline = {option: hooks_of(value) for option, value in of_pipeline.items() if value is not None}
+        self._of_tasks = {
+            (name, option): hooks_of(value)
+            for name, given in of_tasks.items()
+            for option, value in given.items()
+            if value is not None
+        }
+        options = {option for _, option in self._of_tasks} | ({"on_retry", "on_skip"} & self._of_pipeline.keys())
+        kinds: list[type[Event]] = [_KINDS[option] for option in HOOK_OPTIONS if option in options]
+        if {"on_success", "on_failure"} & self._of_pipeline.keys():
+            kinds.append(RunFinished)
+        self.events = tuple(kinds)
+        self._pending: deque[tuple[str, Callable[[Any], object], Event]] = deque()
+        self._lock = allocate_lock()
+
+    def __call__(self, event: Any) -> None:
+        """Collect the hooks for an event."""
+        if isinstance(event, RunFinished):
+            option = "on_success" if event.error is None else "on_failure"
+            found = self._of_pipeline.get(option, ())
+        else:
+            if isinstance(event, TaskNotRun) and event.state != "skipped":
+                return
+            option = next(option for option, kind in _KINDS.items() if type(event) is kind)
+            found = self._of_tasks.get((event.task, option), ())
+            if option in ("on_retry", "on_skip"):
+                found += self._of_pipeline.get(option, ())
+        self._pending.extend([(option, hook, event) for hook in found])
+
+    def call(self) -> None:
+        """Call the collected hooks, in order, unless another thread does it already."""
+        while self._pending and self._lock.acquire(blocking=False):
+            try:
+                self._call_pending()
+            finally:
+                self._lock.release()
+
+    def call_last(self) -> None:
+        """Call the hooks that are left at the end of the run, also if one is still running in an abandoned thread."""
+        is_locked = self._lock.acquire(timeout=_LAST_WAIT)
+        try:
+            self._call_pending()
+        finally:
+            if is_locked:
+                self._lock.release()
+
+    def _call_pending(self) -> None:
+        if not self._pending:
+            return
+        thread = get_ident()
+        worker = workers.pop(thread, None)  # a hook is not part of the task that has ended
+        try:
+            while self._pending:
+                option, hook, event = self._pending.popleft()
+                copy_context().run(_call, option, hook, event)
+        finally:
+            if worker is not None:
+                workers[thread] = worker
+
+
+def _call(option: str, hook: Callable[[Any], object], event: Any) -> None:
+    """Call a hook, and log what it raises."""
+    from .logging_observer import log_failed_hook
+
+    variable.set(None)
+    try:
+        hook(event)
+    except (Exception, SystemExit) as error:
+        owner = f"task {event.task!r}" if hasattr(event, "task") else f"pipeline {event.pipeline!r}"
+        log_failed_hook(event, f"{option} of {owner}, {short_repr(hook)}, raised {describe_error(error)}", error)

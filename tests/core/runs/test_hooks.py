@@ -1,0 +1,259 @@
+"""Hooks of tasks and pipelines: which events they get, errors in them, options, and what they do not change."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import pickle
+import weakref
+
+import pytest
+
+from flowkit_core import (
+    DAG,
+    ContextError,
+    RunFinished,
+    Skip,
+    Task,
+    TaskFailed,
+    TaskNotRun,
+    TaskOptionTypeError,
+    TaskRetrying,
+    TaskSucceeded,
+    current,
+    task,
+)
+from flowkit_core.testing import simulate
+
+OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
+
+
+def keep(event):
+    """A hook at the top level of a module, for pickles."""
+
+
+def one():
+    return 1
+
+
+def fail():
+    raise ValueError("no rows")
+
+
+def skip():
+    raise Skip("no new files")
+
+
+@pytest.fixture
+def _no_logging():
+    """Let hooks that fail be warnings."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_hooks_of_tasks_get_their_events():
+    seen = []
+    hooks = dict.fromkeys(OPTIONS, seen.append)
+    tasks = [
+        Task(one, **hooks),
+        Task(fail, retries=1, delay=0, **hooks),
+        Task(skip, **hooks),
+        Task(one, name="plain"),
+    ]
+    dag = DAG("hooks", tasks=tasks)
+    results = dag.run("serial", fail_fast=False, raise_on_failure=False)
+    assert {(type(event), event.task) for event in seen} == {
+        (TaskSucceeded, "one"),
+        (TaskRetrying, "fail"),
+        (TaskFailed, "fail"),
+        (TaskNotRun, "skip"),
+    }
+    assert len(seen) == 4
+    assert {(event.pipeline, event.run_id) for event in seen} == {("hooks", results.run_id)}
+    (failed,) = [event for event in seen if isinstance(event, TaskFailed)]
+    assert (failed.error, failed.attempt) == (results.failed["fail"], 2)
+
+
+def test_hook_for_success_of_pipeline_gets_end_of_run():
+    succeeded, failed = [], []
+    DAG("good", tasks=[Task(one)], on_success=succeeded.append, on_failure=failed.append).run("serial")
+    (event,) = succeeded
+    assert (type(event), event.counts, event.error, failed) == (RunFinished, {"succeeded": 1}, None, [])
+
+
+@pytest.mark.parametrize("raise_on_failure", [True, False])
+def test_hook_for_failure_of_pipeline_gets_the_exception_of_the_run(raise_on_failure):
+    succeeded, failed = [], []
+    dag = DAG("bad", tasks=[Task(fail)], on_success=succeeded.append, on_failure=failed.append)
+    if raise_on_failure:
+        with pytest.raises(ValueError, match="no rows") as caught:
+            dag.run("serial")
+        error = caught.value
+    else:
+        error = dag.run("serial", raise_on_failure=False).failed["fail"]
+    (event,) = failed
+    assert (type(event), event.error, succeeded) == (RunFinished, error, [])
+
+
+def test_hook_for_failure_of_pipeline_gets_interrupt():
+    failed = []
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DAG("stopped", tasks=[Task(interrupt)], on_failure=failed.append).run("serial")
+    assert [type(event.error) for event in failed] == [KeyboardInterrupt]
+
+
+def test_retries_and_skips_of_all_tasks_go_to_the_pipeline():
+    seen = []
+    tasks = [Task(fail, retries=1, delay=0), Task(skip)]
+    dag = DAG("all", tasks=tasks, on_retry=seen.append, on_skip=seen.append)
+    dag.run("serial", fail_fast=False, raise_on_failure=False)
+    assert sorted((type(event).__name__, event.task) for event in seen) == [
+        ("TaskNotRun", "skip"),
+        ("TaskRetrying", "fail"),
+    ]
+
+
+def test_task_that_did_not_run_after_a_failure_is_not_skipped():
+    seen = []
+    bad, below = Task(fail), Task(lambda fail: fail, name="below", on_skip=seen.append)
+    bad >> below
+    DAG("below", tasks=[below], on_skip=seen.append).run("serial", raise_on_failure=False)
+    assert seen == []
+
+
+def test_several_hooks_are_called_in_order():
+    seen = []
+    hooks = [lambda event: seen.append("first"), lambda event: seen.append("second")]
+    DAG("two", tasks=[Task(one, on_success=hooks)]).run("serial")
+    assert seen == ["first", "second"]
+
+
+@pytest.mark.usefixtures("_no_logging")
+@pytest.mark.parametrize("error", [ValueError("no server"), SystemExit(3)])
+def test_error_in_hook_is_a_warning_and_changes_nothing(error):
+    def broken(event):
+        raise error
+
+    seen = []
+    dag = DAG("errors", tasks=[Task(one, on_success=[broken, seen.append])])
+    expected = r"on_success of task 'one', <function .*, raised (ValueError: no server|SystemExit: 3)"
+    with pytest.warns(RuntimeWarning, match=expected):
+        assert dag.run("serial") == {"one": 1}
+    assert len(seen) == 1
+
+
+def test_error_in_hook_is_logged_with_traceback_if_there_is_a_handler():
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("flowkit")
+    logger.addHandler(handler)
+    try:
+        DAG("logged", tasks=[Task(one)], on_success=lambda event: 1 / 0).run("serial")
+    finally:
+        logger.removeHandler(handler)
+    (record,) = [record for record in records if getattr(record, "event", "") == "hook_failed"]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("on_success of pipeline 'logged', <function")
+    assert record.exc_info[0] is ZeroDivisionError
+    assert record.error == "ZeroDivisionError: division by zero"
+
+
+def test_hook_has_no_context_of_a_task():
+    seen = []
+
+    def ask(event):
+        try:
+            seen.append(current())
+        except ContextError:
+            seen.append(None)
+
+    DAG("context", tasks=[Task(one, on_success=ask)]).run("serial", observers=[lambda event: None])
+    assert seen == [None]
+
+
+def test_hook_may_run_a_pipeline():
+    seen = []
+    inner = DAG("inner", tasks=[Task(one, name="inner")])
+    dag = DAG("outer", tasks=[Task(one, on_success=lambda event: seen.append(inner.run("serial")))])
+    assert dag.run("serial") == {"one": 1}
+    assert seen == [{"inner": 1}]
+
+
+def test_reused_result_is_no_success():
+    pytest.importorskip("flowkit_state")
+    seen = []
+    dag = DAG("cached", tasks=[Task(one, cache=True, on_success=seen.append)])
+    dag.run("serial")
+    seen.clear()
+    assert dag.run("serial").cached == ("one",)
+    assert seen == []
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("bad", [1, "hook", [keep, None], int, lambda: None, lambda one, two: None])
+def test_value_that_is_no_hook_is_an_error(option, bad):
+    allowed = "must be a function that takes the event, or a list of such functions"
+    with pytest.raises(TaskOptionTypeError, match=allowed):
+        Task(one, **{option: bad})
+    with pytest.raises(TypeError, match=f"{option} of pipeline 'bad' is .*, but {allowed}"):
+        DAG("bad", tasks=[Task(one)], **{option: bad})
+
+
+def test_coroutine_function_is_no_hook():
+    async def later(event):
+        pass
+
+    with pytest.raises(TaskOptionTypeError, match="on_failure"):
+        Task(one, on_failure=later)
+
+
+def test_option_of_run_is_an_error_that_names_the_place():
+    with pytest.raises(TypeError, match=r"on_failure.*it is an option of tasks and pipelines"):
+        DAG("run", tasks=[Task(one)]).run("serial", on_failure=keep)
+
+
+def test_copy_and_pickle_keep_hooks():
+    @task(on_failure=keep)
+    def original():
+        pass
+
+    assert original.with_options(name="copy").on_failure is keep
+    assert pickle.loads(pickle.dumps(Task(one, on_skip=[keep]))).on_skip == [keep]
+
+
+def test_simulation_calls_no_hooks():
+    seen = []
+    dag = DAG("simulated", tasks=[Task(one, on_success=seen.append)], on_success=seen.append)
+    simulate(dag)
+    assert seen == []
+
+
+def test_hook_for_success_leaves_other_tasks_on_the_fast_path():
+    dag = DAG("fast", tasks=[Task(one, on_success=keep), Task(one, name="other")])
+    assert [node.is_simple for node in dag.graph()] == [False, True]
+
+
+def test_failed_run_with_hooks_leaves_no_reference_cycle():
+    class Value:
+        pass
+
+    references = []
+
+    def make():
+        value = Value()
+        references.append(weakref.ref(value))
+        raise ValueError("no rows")
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no rows"):
+            DAG("cycle", tasks=[Task(make, on_failure=keep)], on_failure=keep).run("serial")
+        assert references[0]() is None
+    finally:
+        gc.enable()
