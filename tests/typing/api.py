@@ -29,6 +29,7 @@ from flowkit import (
     RetryPolicy,
     RunFinished,
     RunRecord,
+    RunTimeoutError,
     SerialExecutor,
     Skip,
     StateManager,
@@ -37,6 +38,7 @@ from flowkit import (
     TaskContext,
     TaskError,
     TaskFailed,
+    TaskTimeoutError,
     ThreadExecutor,
     configure_logging,
     current,
@@ -287,6 +289,9 @@ def durable(path: Path) -> None:
     dag.run(state=state, resume="strict", resume_max_age=None)
     dag.run(keep=["load"])
     dag.run(keep={"load"})
+    assert_type(dag.run(timeout=60), Results)
+    assert_type(dag.run(timeout=1.5, grace=0), Results)
+    dag.run(timeout="60")  # type: ignore[arg-type]
     results = dag.run(state=state, resume="force", resume_max_age=3600, refresh=True)
     assert_type(results.outdated, dict[str, str])
     assert_type(results.resumed, tuple[str, ...])
@@ -393,3 +398,20 @@ policy = RetryPolicy(retries=3, delay=1.0)
 assert_type(policy.retries, int)
 
 flowkit.tsak  # type: ignore[attr-defined]
+
+
+@task(timeout=2.5, retries=1)
+def limited(rows: list[int]) -> int:
+    return sum(rows)
+
+
+def timeouts() -> None:
+    assert_type(limited.timeout, float | None)
+    assert_type(limited([1]), int)
+    assert_type(limited.with_options(timeout=None)([1]), int)
+    task(timeout="2")  # type: ignore[call-overload]
+    error = TaskTimeoutError("limited", 2.5, "ended")
+    assert_type((error.task, error.timeout, error.fate), tuple[str, float, str])
+    builtin: TimeoutError = error
+    run_error: TimeoutError = RunTimeoutError("etl", 60)
+    print(builtin, run_error)

@@ -28,6 +28,7 @@ NEED_LOCAL = {
     "context_changes_of_a_task_stay_inside",
     "context_variables_of_the_caller_are_visible",
     "exception_is_the_object_that_the_task_raised",
+    "task_with_a_timeout_leaves_the_calling_thread_free",
 }
 
 

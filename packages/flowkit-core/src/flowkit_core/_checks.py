@@ -31,8 +31,13 @@ def check_switch(option: str, value: Any) -> None:
         raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be True or False")
 
 
-def check_seconds(option: str, value: Any) -> None:
+def check_seconds(option: str, value: Any, *, is_positive: bool = False) -> None:
     """Raise if the value of an option of ``run()`` is neither a number of seconds nor None.
+
+    Args:
+        option: name of the option.
+        value: its value.
+        is_positive: whether it must be more than 0.
 
     Raises:
         TypeError: it is not a number.
@@ -42,5 +47,6 @@ def check_seconds(option: str, value: Any) -> None:
         return
     if type(value) not in (int, float):
         raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be a number of seconds, or None")
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, 0 or more, or None")
+    if not 0 <= value < float("inf") or (is_positive and not value):
+        least = "more than 0" if is_positive else "0 or more"
+        raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, {least}, or None")

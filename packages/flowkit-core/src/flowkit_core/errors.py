@@ -461,28 +461,51 @@ class MissingDistributionError(FlowkitError, ImportError):
 
 
 class TaskTimeoutError(FlowkitError, TimeoutError):
-    """An attempt at a task took longer than it may. It counts as a failure, and is retried like one.
-
-    Args:
-        task: name of the task.
-        timeout: seconds that an attempt may take.
+    """An attempt at a task took longer than ``@task(timeout=...)``. It is a failure like any other, and is retried.
 
     Attributes:
-        task: see above.
-        timeout: see above.
+        task: name of the task.
+        timeout: seconds that an attempt may take.
+        fate: what happened to the attempt: ``"cancelled"``, a coroutine; ``"ended"``, with its worker process; or
+            ``"abandoned"``, a thread, which goes on.
 
     Examples:
-        >>> print(TaskTimeoutError("fetch", 2.5))
-        task 'fetch' took longer than 2.5 s
+        >>> print(TaskTimeoutError("fetch", 2.5, "cancelled"))
+        task 'fetch' took longer than its timeout of 2.5 s, and was cancelled
     """
 
-    def __init__(self, task: str, timeout: float) -> None:
-        self.task, self.timeout = task, timeout
-        super().__init__(task, timeout)
+    def __init__(self, task: str, timeout: float, fate: str = "abandoned") -> None:
+        self.task, self.timeout, self.fate = task, timeout, fate
+        super().__init__(task, timeout, fate)
 
-    def describe(self, task: str, timeout: float) -> str:
+    def describe(self, task: str, timeout: float, fate: str) -> str:
         """Return the sentence for these facts."""
-        return f"task {task!r} took longer than {timeout} s"
+        how = {
+            "ended": "its worker process was ended",
+            "abandoned": "was abandoned: its thread cannot be stopped, and its result will be ignored",
+        }.get(fate, f"was {fate}")
+        return f"task {task!r} took longer than its timeout of {timeout:g} s, and {how}"
+
+
+class RunTimeoutError(FlowkitError, TimeoutError):
+    """A run took longer than ``run(timeout=...)``. Its notes have how many tasks had succeeded and did not start.
+
+    Attributes:
+        pipeline: name of the pipeline.
+        timeout: seconds that the run may take.
+
+    Examples:
+        >>> print(RunTimeoutError("etl", 60))
+        the run of 'etl' took longer than its timeout of 60 s
+    """
+
+    def __init__(self, pipeline: str, timeout: float) -> None:
+        self.pipeline, self.timeout = pipeline, timeout
+        super().__init__(pipeline, timeout)
+
+    def describe(self, pipeline: str, timeout: float) -> str:
+        """Return the sentence for these facts."""
+        return f"the run of {pipeline!r} took longer than its timeout of {timeout:g} s"
 
 
 class ExecutorError(FlowkitError, RuntimeError):

@@ -65,11 +65,11 @@ class RunFinished(Event):
 
 
 class RunStopping(Event):
-    """A run stops early, because of a failure, and waits for tasks that are running. Not emitted if none is running.
+    """A run stops early and waits for tasks that are running. Not emitted if none is running.
 
     Attributes:
-        failed: name of the task that has failed; None if the run could not be recorded.
-        error: its exception, or the one that kept the run from being recorded.
+        failed: name of the task that has failed; None if the run could not be recorded, or took too long.
+        error: its exception, or the one that kept the run from being recorded, or the ``RunTimeoutError``.
         running: names of the running tasks, in topological order.
     """
 

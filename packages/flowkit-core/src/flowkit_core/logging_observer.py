@@ -13,6 +13,7 @@ from ._text import counted, escape_control_chars
 from ._typing import TYPE_CHECKING
 from ._warnings import report
 from .context import log_attributes
+from .errors import RunTimeoutError
 from .events import (
     RunFinished,
     RunStarted,
@@ -206,7 +207,9 @@ def _run_stopping(event: RunStopping) -> tuple[str, str, dict[str, Any]]:
         names.append(f"{rest} more")
     listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
     error = describe_error(event.error)
-    why = "it could not be recorded" if event.failed is None else f'task "{event.failed}" failed'
+    why = f'task "{event.failed}" failed'
+    if event.failed is None:
+        why = "it took too long" if isinstance(event.error, RunTimeoutError) else "it could not be recorded"
     message = (
         f'Run "{event.pipeline}" is stopping, because {why} ({error}). Running tasks are waited for: {listed}. '
         f"Ctrl-C ends the wait."

@@ -19,6 +19,7 @@ from flowkit_core.failures import describe_error
 from flowkit_core.runs.context_transfer import CarriedContext
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
+from flowkit_core.runs.time_limit import TimeLimit, call_in_time
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 
@@ -278,7 +279,7 @@ class _Invocation:
         call = self._call
         context = call.context()
         carried = CarriedContext(context) if context is not None else None
-        return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, carried)
+        return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, call.timeout, carried)
 
 
 def _invoke(
@@ -286,10 +287,11 @@ def _invoke(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     task: str,
+    timeout: float | None,
     carried: CarriedContext | None,
 ) -> tuple[Any, float, dict[str, Any]]:
     """Make a call in a process of the pool; return its result, or what it raised, its duration, and its notes."""
-    return copy_context().run(_invoke_here, func, args, kwargs, task, carried)
+    return copy_context().run(_invoke_here, func, args, kwargs, task, timeout, carried)
 
 
 def _invoke_here(
@@ -297,17 +299,26 @@ def _invoke_here(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     task: str,
+    timeout: float | None,
     carried: CarriedContext | None,
 ) -> tuple[Any, float, dict[str, Any]]:
-    notes = carried.enter().made if carried is not None else {}
+    notes = carried.enter(timeout).made if carried is not None else {}
     began = perf_counter()
+    call = partial(_result, func, args, kwargs)
     try:
-        value = func(*args, **kwargs)
-        if type(value) is CoroutineType:
-            value = run_coroutine(value)
+        value = call() if timeout is None else call_in_time(call, task, timeout)
     except BaseException as error:
         value = _Raised(error, task)
     return value, perf_counter() - began, notes
+
+
+def _result(
+    func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], limit: TimeLimit | None = None
+) -> Any:
+    value = func(*args, **kwargs)
+    if type(value) is CoroutineType:
+        value = run_coroutine(value) if limit is None else limit.run_coroutine(value)
+    return value
 
 
 class _Raised:

@@ -53,6 +53,7 @@ def random_pipeline(seed, *, most=9):
             trigger=trigger,
             executor=random.choice(EXECUTORS),
             when=random.choice([None, None, None, lambda answer=answer: answer]),
+            timeout=random.choice([None, None, 0.3, 3]),
             **({"retries": retries, "delay": random.choice([0, 0.5, 2])} if retries else {}),
         )
         data >> task
@@ -64,6 +65,7 @@ def random_pipeline(seed, *, most=9):
         "durations": random.choice([0, 1, (0, 1), (0, 5)]),
         "fail_fast": random.random() < 0.5,
         "grace": random.choice([None, None, 0, 0.5, 2]),
+        "timeout": random.choice([None, None, 1, 5]),
         "fault_rate": random.choice([0, 0.1, 0.3]),
         "fault_kinds": EVERY_KIND,
         "call": random.random() < 0.8,

@@ -13,7 +13,16 @@ from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error
 
-from .checks import contexts, decisions, events, failures, lanes, values, whole_runs  # noqa: F401 - they define the checks
+from .checks import (  # noqa: F401 - they define the checks
+    contexts,
+    decisions,
+    events,
+    failures,
+    lanes,
+    timeouts,
+    values,
+    whole_runs,
+)
 from .checks.trial import CHECKS, MismatchError, Trial
 
 if TYPE_CHECKING:

@@ -97,6 +97,11 @@ class RunExecutors:
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         if not self.others:
+            if run.timeout is not None and not callable(getattr(self.default, "lane", None)):
+                raise ExecutorError(
+                    f"executor {self.name!r} cannot apply run(timeout=...), because it has no lane(): leave timeout "
+                    f"out, or use another executor"
+                )
             self.default.execute(run)
             return
         from flowkit_core.runs.session import Session

@@ -297,6 +297,8 @@ class Graph:
         if task.trigger in _OF_SOME_UPSTREAMS:
             is_simple = False
             self._check_trigger(node)
+        if task.timeout is not None:
+            is_simple = False
         if task.has_hooks:
             self.hooked.append(node)
             is_simple = is_simple and task.on_success is None

@@ -33,7 +33,8 @@ class Node:
         none_checked: parameters that an upstream fills by order and that have a default other than None: the run warns
             if the result is None.
         is_simple: whether the fast path applies: no condition, no trigger that lets the node run without the result of
-            an upstream, no hook for success, no cache, no check of arguments, and fewer than ``WIDE`` downstreams.
+            an upstream, no hook for success, no cache, no timeout, no check of arguments, and fewer than
+            ``WIDE`` downstreams.
 
     Examples:
         >>> from flowkit_core import DAG, Task

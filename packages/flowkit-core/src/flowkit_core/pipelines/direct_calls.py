@@ -9,6 +9,7 @@ from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 from flowkit_core.coroutines import CoroutineType, is_coroutine_function
 from flowkit_core.failures import add_note
 from flowkit_core.retry import own_random, warn_of_iterator
+from flowkit_core.runs.time_limit import TimeLimit, call_in_time
 
 from . import wiring
 
@@ -23,17 +24,21 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class DirectCalls(Generic[P, R_co]):
-    """Base class of `Task` that makes it callable, with its retries; conditions and triggers have no effect."""
+    """Base class of `Task` that makes it callable, with retries and timeout; conditions and triggers have no effect."""
 
     if TYPE_CHECKING:
         func: Callable[P, R_co]
         name: str
         retry: RetryPolicy
+        timeout: float | None
     _used = False
     _warned_of_iterator = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function, with its retries, and return its result; for an ``async def``, return a coroutine.
+
+        With a timeout, the function runs in a thread of its own, which is abandoned if it takes longer; a coroutine is
+        cancelled.
 
         Raises:
             Exception: the exception of the last attempt, the same object.
@@ -50,7 +55,10 @@ class DirectCalls(Generic[P, R_co]):
         attempt = 1
         while True:
             try:
-                value: Any = self.func(*args, **kwargs)
+                if self.timeout is None:
+                    value: Any = self.func(*args, **kwargs)
+                else:
+                    value = call_in_time(lambda _limit: self.func(*args, **kwargs), self.name, self.timeout)
                 break
             except Exception as error:
                 pause = self._pause(attempt, error)
@@ -59,7 +67,7 @@ class DirectCalls(Generic[P, R_co]):
                     raise
             sleep(pause)
             attempt += 1
-        if type(value) is CoroutineType and self.retry.retries:
+        if type(value) is CoroutineType and (self.retry.retries or self.timeout is not None):
             return self._call_async(value, attempt, args, kwargs)  # type: ignore[return-value]
         return value  # type: ignore[no-any-return]
 
@@ -84,7 +92,9 @@ class DirectCalls(Generic[P, R_co]):
         while True:
             try:
                 value = function(*args, **kwargs) if made is None else made
-                return await value if type(value) is CoroutineType or made is not None else value
+                if type(value) is not CoroutineType:
+                    return value
+                return await (value if self.timeout is None else TimeLimit(self.name, self.timeout).wait_for(value))
             except Exception as error:
                 pause = self._pause(attempt, error)
                 if pause is None:

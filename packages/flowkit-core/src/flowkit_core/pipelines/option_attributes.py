@@ -14,6 +14,7 @@ from .options import (
     check_executor_name,
     check_hook,
     check_trigger,
+    checked_timeout,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class OptionAttributes:
     trigger: Trigger = "none_failed"
     cache: bool | Cache | None = None
     executor: str | None = None
+    timeout: float | None = None
     on_success: Hook[TaskSucceeded] = None
     on_failure: Hook[TaskFailed] = None
     on_retry: Hook[TaskRetrying] = None
@@ -73,6 +75,8 @@ class OptionAttributes:
         if executor is not None:
             check_executor_name(name, executor)
             self.executor = executor
+        if options.get("timeout") is not None:
+            self.timeout = checked_timeout(name, options["timeout"])
         for option in HOOK_OPTIONS:
             hook = options.get(option)
             if hook is not None:
@@ -115,7 +119,7 @@ class OptionAttributes:
         options: Any = {}
         if self.retry is not _NO_RETRIES:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache", "executor", *HOOK_OPTIONS):
+        for option in ("when", "trigger", "cache", "executor", "timeout", *HOOK_OPTIONS):
             if option in self.__dict__:
                 options[option] = self.__dict__[option]
         return options  # type: ignore[no-any-return]

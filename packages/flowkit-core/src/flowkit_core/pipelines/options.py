@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         trigger: Trigger
         cache: bool | Cache | None
         executor: str | None
+        timeout: float | None
         on_success: Hook[TaskSucceeded]
         on_failure: Hook[TaskFailed]
         on_retry: Hook[TaskRetrying]
@@ -75,6 +76,7 @@ DEFAULT_OF: dict[str, Any] = {
     "trigger": NONE_FAILED,
     "cache": None,
     "executor": None,
+    "timeout": None,
     "on_success": None,
     "on_failure": None,
     "on_retry": None,
@@ -87,9 +89,13 @@ _DEFAULTS = tuple(DEFAULT_OF.values())
 
 _NO_SCHEDULE = "flowkit does not schedule: call run() from cron or a systemd timer"
 _WORKERS = dict.fromkeys(("workers", "n_jobs", "num_workers", "concurrency", "max_threads"), "use 'max_workers'")
-_TIMEOUTS = ("timeout", "timeout_seconds", "time_limit", "execution_timeout")
-_TASK_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "tasks have no time limit: set one inside the function")
-_RUN_TIMEOUTS = dict.fromkeys(_TIMEOUTS, "runs have no time limit: set one inside the functions of the tasks")
+_TIMEOUTS = dict.fromkeys(
+    ("timeout_seconds", "time_limit", "execution_timeout", "dagrun_timeout", "max_runtime", "deadline"),
+    "use 'timeout', in seconds",
+)
+_PIPELINE_TIMEOUTS = dict.fromkeys(
+    ("timeout", *_TIMEOUTS), "give it to run(timeout=...), or each attempt at a task one, @task(timeout=...)"
+)
 RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "executor",
     "max_workers",
@@ -98,6 +104,7 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "fail_fast",
     "raise_on_failure",
     "grace",
+    "timeout",
     "observers",
     "state",
     "resume",
@@ -129,7 +136,7 @@ OPTION_ALIASES = {
     "retry_exceptions": "use 'retry_on'",
     "autoretry_for": "use 'retry_on'",
     "retry_condition_fn": "use 'retry_on', a function of the exception",
-    **_TASK_TIMEOUTS,
+    **_TIMEOUTS,
     "tags": "tasks have no tags: use the name",
     "schedule": _NO_SCHEDULE,
 }
@@ -137,7 +144,7 @@ PIPELINE_ALIASES = {
     **{option: f"it is an option of tasks: @task({option}=...)" for option in OPTIONS},
     **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS},
     **_WORKERS,
-    **_RUN_TIMEOUTS,
+    **_PIPELINE_TIMEOUTS,
     "max_active_tasks": "use 'max_workers'",
     "on_failure_callback": "use 'on_failure'",
     "on_success_callback": "use 'on_success'",
@@ -182,7 +189,7 @@ PIPELINE_METHODS = {
 }
 RUN_ALIASES = {
     **_WORKERS,
-    **_RUN_TIMEOUTS,
+    **_TIMEOUTS,
     "scheduler": "use 'executor'",
     "backend": "use 'executor'",
     "parallel": "use executor='thread', 'process' or 'serial'",
@@ -284,6 +291,16 @@ def check_hook(task: str, option: str, hook: Any) -> None:
     """Raise if the value of ``on_success`` and so on is neither a function, several, nor None."""
     if not is_hook(hook):
         raise TaskOptionTypeError(task, option, hook, ALLOWED)
+
+
+def checked_timeout(task: str, timeout: Any) -> float:
+    """Return ``timeout``, if it is a positive, finite number."""
+    allowed = "a number of seconds, more than 0, or None"
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TaskOptionTypeError(task, "timeout", timeout, allowed)
+    if not 0 < timeout < float("inf"):
+        raise TaskOptionError(task, "timeout", timeout, allowed)
+    return timeout
 
 
 def check_name(natural: str, name: Any) -> None:

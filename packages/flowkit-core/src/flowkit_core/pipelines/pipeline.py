@@ -123,6 +123,7 @@ class Pipeline:
         fail_fast: bool = True,
         raise_on_failure: bool = True,
         grace: float | None = None,
+        timeout: float | None = None,
         observers: Iterable[Observer] = (),
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
@@ -142,6 +143,9 @@ class Pipeline:
                 the pipeline.
             grace: seconds that running tasks have to end after a failure has stopped the run, 0 or more; then worker
                 processes are ended and threads are abandoned. None means no limit.
+            timeout: seconds that the run may take, more than 0. After that, no more tasks start except clean-up tasks,
+                running tasks have ``grace`` seconds to end, or 2 seconds if it is None, and ``RunTimeoutError`` is
+                raised. Tasks then do not run in the calling thread. None means no limit.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence.
             keep: names of the tasks whose results are returned. Each other result is dropped as soon as the last task
@@ -177,6 +181,7 @@ class Pipeline:
             Exception: the exception that a task raised, the same object, with notes; ``error.flowkit_results`` has the
                 results of the tasks that succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
+            RunTimeoutError: the run took longer than ``timeout``; ``error.flowkit_results`` has the results.
             ValueError: ``keep``, ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
             StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
                 changed (with ``resume="strict"``); nothing ran. Or the run could not be recorded;
@@ -200,6 +205,7 @@ class Pipeline:
         check_switch("fail_fast", fail_fast)
         check_switch("raise_on_failure", raise_on_failure)
         check_seconds("grace", grace)
+        check_seconds("timeout", timeout, is_positive=True)
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         _check_params(graph, params)
@@ -221,6 +227,7 @@ class Pipeline:
                 params=params,
                 fail_fast=fail_fast,
                 grace=grace,
+                timeout=timeout,
                 observers=[*observers, *log_observer()],
                 run_id=_new_run_id() if recorder is None else recorder.run_id,
                 random=_random,

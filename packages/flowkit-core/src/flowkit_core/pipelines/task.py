@@ -58,8 +58,8 @@ _own_globals = globals()
 class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
     """A unit of work: a function, a name, and how to run it.
 
-    Usually created by the decorator :func:`task`. Calling a task calls its function, with its retries, and returns the
-    result of the function. Conditions and triggers are evaluated by pipelines only, not by a direct call.
+    Usually created by the decorator :func:`task`. Calling a task calls its function, with its retries and its timeout,
+    and returns the result of the function. Conditions and triggers are evaluated by pipelines only, not by a call.
 
     Args:
         func: the function, as ``task.func`` returns it. An ``async def`` function is awaited by pipelines.
@@ -83,6 +83,9 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             ``TaskCache`` of ``flowkit-state`` stores them itself; None or False does not cache.
         executor: name of the executor that runs the task, one of ``run(executor={...})`` or an installed one, such as
             ``"process"``; None means the executor of the run. ``run("serial")`` runs every task in the calling thread.
+        timeout: seconds that each attempt may take, more than 0; after that, it fails with :class:`TaskTimeoutError`.
+            Coroutines are cancelled, and worker processes are ended. Nothing can stop a thread: the attempt is
+            abandoned, and its result is ignored. None means no limit.
         on_success: function, or list of functions, that is called with :class:`TaskSucceeded` when the task has
             succeeded in a run; not for a cached or recorded result. Hooks are called in the process that called
             ``run()``; what they raise is a warning.
@@ -133,6 +136,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         trigger: Trigger = NONE_FAILED,
         cache: bool | Cache | None = None,
         executor: str | None = None,
+        timeout: float | None = None,
         on_success: Hook[TaskSucceeded] = None,
         on_failure: Hook[TaskFailed] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -402,6 +406,7 @@ def task(
     trigger: Trigger = ...,
     cache: bool | Cache | None = ...,
     executor: str | None = ...,
+    timeout: float | None = ...,
     on_success: Hook[TaskSucceeded] = ...,
     on_failure: Hook[TaskFailed] = ...,
     on_retry: Hook[TaskRetrying] = ...,
@@ -422,6 +427,7 @@ def task(
     trigger: Trigger = NONE_FAILED,
     cache: bool | Cache | None = None,
     executor: str | None = None,
+    timeout: float | None = None,
     on_success: Hook[TaskSucceeded] = None,
     on_failure: Hook[TaskFailed] = None,
     on_retry: Hook[TaskRetrying] = None,
@@ -443,6 +449,7 @@ def task(
         trigger: required states of the upstream tasks.
         cache: whether pipelines reuse a result.
         executor: name of the executor that runs the task; None means the executor of the run.
+        timeout: seconds that each attempt may take; None means no limit.
         on_success: function that is called with the event when the task has succeeded.
         on_failure: function that is called with the event when the task has failed, after all retries.
         on_retry: function that is called with the event when an attempt failed and another follows.
@@ -481,6 +488,7 @@ def task(
         trigger,
         cache,
         executor,
+        timeout,
     )
     values += (on_success, on_failure, on_retry, on_skip)
     given = given_options(values)

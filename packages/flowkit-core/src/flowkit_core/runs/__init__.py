@@ -5,7 +5,8 @@
   and states by node. `run_report`: the error that the run raises.
 * `arguments`: the arguments of a call. `call`: a call, its outcome, or a retry. `handle`: a value that stays elsewhere.
 * `session`: drives a run over the lanes of its executors. `serial_lane`: the calling thread as a lane. `worker`: makes
-  the calls in one thread. `timers`: nodes that wait for a retry. `wake_up`: an event that one thread waits for.
+  the calls in one thread. `time_limit`: calls with a timeout, in threads of their own. `timers`: nodes that wait for a
+  retry, and running calls with a timeout. `wake_up`: an event that one thread waits for.
 * `event_emitter`: passes events to observers. `recorder`: the record of the run in a store, and the caches of its
   tasks. `facts`: what the contexts of tasks have of their run.
 """

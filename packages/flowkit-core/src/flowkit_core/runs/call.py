@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import time
+
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.context import find, variable
@@ -11,6 +13,7 @@ from flowkit_core.failures import add_note
 
 from .handle import fetched, is_handle
 from .states import FAILED, SKIPPED, STATES
+from .time_limit import TimeLimit, call_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -208,23 +211,58 @@ class Call:
             return None
         return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the attempt may take; None means no limit. :meth:`invoke` applies it."""
+        timeout: float | None = self.node.task.timeout
+        return timeout
+
     def invoke(self) -> Any:
-        """Call the function in this thread; return its value, or an :class:`Outcome` if it raises."""
+        """Call the function; return its value, or an :class:`Outcome` if it raises.
+
+        It is called in this thread; with a timeout, in a thread of its own, which is abandoned if it takes longer.
+        """
+        if self.timeout is not None:
+            return self._invoke_in_time(self.timeout)
         token = variable.set(self.context())
         try:
             return self.invoke_in_worker()
         finally:
             variable.reset(token)
 
+    def invoke_without_limit(self) -> Any:
+        """Do what :meth:`invoke` does, in this thread, for executors that apply the timeout themselves."""
+        token = variable.set(self.context())
+        try:
+            return self._invoke_here()
+        finally:
+            variable.reset(token)
+
     def invoke_in_worker(self) -> Any:
         """Do what :meth:`invoke` does, in the thread of a `Worker`, which ``current()`` finds the context by."""
+        return self._invoke_here() if self.timeout is None else self._invoke_in_time(self.timeout)
+
+    def _invoke_in_time(self, timeout: float) -> Any:
+        context = self.context()
+        if context is not None:
+            context.deadline = time() + timeout
+        token = variable.set(context)
+        try:
+            return call_in_time(self._invoke_here, self.node.name, timeout)
+        except BaseException as error:
+            return Outcome(FAILED, error=error)
+        finally:
+            variable.reset(token)
+
+    def _invoke_here(self, limit: TimeLimit | None = None) -> Any:
+        """Call the function in this thread."""
         try:
             if self.node.parameters.copies_context:
                 find()  # sets the context variable
             value = self.func(*self.args, **self.kwargs)
             if type(value) is CoroutineType:
                 find()
-                value = run_coroutine(value)
+                value = run_coroutine(value) if limit is None else limit.run_coroutine(value)
         except BaseException as error:
             return Outcome(FAILED, error=error)
         return value

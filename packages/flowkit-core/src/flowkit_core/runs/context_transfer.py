@@ -6,6 +6,7 @@ A request and its answer are bytes, so that executors need not look inside.
 from __future__ import annotations
 
 import pickle
+from time import time
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext, variable
@@ -112,10 +113,16 @@ class CarriedContext:
         self._facts = facts.run_id, facts.pipeline, _packed(facts.params), dict(facts.notes(*context.key))
         self._rest = *context.key, context.task, context.attempt, context.deadline
 
-    def enter(self) -> CarriedFacts:
-        """Make ``current()`` return the context in the calling thread; return its facts, which collect new notes."""
+    def enter(self, timeout: float | None = None) -> CarriedFacts:
+        """Make ``current()`` return the context in the calling thread; return its facts, which collect new notes.
+
+        Args:
+            timeout: seconds that the attempt, which starts now, may take; None means no limit.
+        """
         add_task_to_records()
         index, element, task, attempt, deadline = self._rest
+        if timeout is not None:
+            deadline = time() + timeout
         facts = CarriedFacts(*self._facts)
         variable.set(TaskContext(facts, index, task, attempt, element, deadline))
         return facts

@@ -204,8 +204,8 @@ class OutcomeRules:
         state.retry_of.pop(index, None)
         state.seconds[index] = seconds
         state.error_of[index] = error
-        if self.report.at_failure is None:
-            self.report.at_failure = (state.codes.count(SUCCEEDED), state.codes.count(FAILED))
+        if self.report.at_stop is None:
+            self.report.note_stop()
         state.codes[index] = FAILED
         self._record(node, seconds=seconds, error=error)
         if self.events.wants(TaskFailed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
-from flowkit_core.errors import TaskTimeoutError
+from flowkit_core.errors import RunTimeoutError, TaskTimeoutError
 from flowkit_core.events import TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error
 
@@ -53,6 +53,7 @@ class Run(OutcomeRules):
         params: values for parameters that no upstream fills.
         fail_fast: whether the first failure stops all new starts except those of clean-up tasks.
         grace: seconds that running calls have to end after a failure has stopped the run; None means no limit.
+        timeout: seconds that the run may take; None means no limit.
         observers: callables that get events.
         run_id: unique id of the run.
         random: returns numbers in [0, 1), for the jitter of retries; None means no jitter.
@@ -65,7 +66,8 @@ class Run(OutcomeRules):
         graph: the graph.
         state: states and results by node index.
         params, fail_fast, run_id: see above.
-        grace: see above; lanes apply it.
+        grace, timeout: see above; the session applies them.
+        timeout_error: the error of a run that took longer than its timeout; None otherwise.
         phase: how far the run has been stopped, a constant of :class:`Phase`.
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
         events: passes events to the observers.
@@ -104,6 +106,7 @@ class Run(OutcomeRules):
         params: Mapping[str, Any] | None = None,
         fail_fast: bool = True,
         grace: float | None = None,
+        timeout: float | None = None,
         observers: Iterable[Observer] = (),
         run_id: str = "",
         random: Callable[[], float] | None = None,
@@ -116,6 +119,8 @@ class Run(OutcomeRules):
         )
         self.params = dict(params or {})
         self.grace = grace
+        self.timeout = timeout
+        self.timeout_error: RunTimeoutError | None = None
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
@@ -248,18 +253,19 @@ class Run(OutcomeRules):
         args = tuple([values[source] if codes[source] == SUCCEEDED else Ref(source) for source in sources])
         return Call(node, args, {}, None, 1, None, self)
 
-    def expire(self, node: Node, attempt: int, timeout: float) -> Sequence[Node] | Retry:
+    def expire(self, node: Node, attempt: int, timeout: float, fate: str = "abandoned") -> Sequence[Node] | Retry:
         """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
 
         Args:
             node: the node.
             attempt: number of the attempt, ``call.attempt``.
             timeout: seconds that it may take.
+            fate: what happens to it, see :class:`TaskTimeoutError`.
 
         Returns:
             What :meth:`finish` returns; no nodes if the attempt has ended meanwhile.
         """
-        return self.finish(node, Outcome(FAILED, error=TaskTimeoutError(node.name, timeout)), timeout, attempt)
+        return self.finish(node, Outcome(FAILED, error=TaskTimeoutError(node.name, timeout, fate)), timeout, attempt)
 
     def finish(
         self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
@@ -312,6 +318,15 @@ class Run(OutcomeRules):
 
     # ---- ending early ----------------------------------------------------------------------------------------------
 
+    def time_out(self) -> None:
+        """Stop like after a failure, because the run has taken longer than its timeout."""
+        with self._lock:
+            if self.phase == Phase.RUNNING:
+                self.timeout_error = RunTimeoutError(self.graph.name, self.timeout or 0.0)
+                self.report.note_stop()
+                self._enter_phase(Phase.STOPPING, str(self.timeout_error))
+        self._notify_stop()
+
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and ignore outcomes that arrive later.
 
@@ -337,8 +352,15 @@ class Run(OutcomeRules):
             self.state.detach()
 
     @property
+    def stop_error(self) -> Exception | None:
+        """Why the run was stopped, if that was not a failure: it could not be recorded, or took too long."""
+        return self.record_error or self.timeout_error
+
+    @property
     def stop_cause(self) -> str:
         """Why the run was stopped, for the reasons of tasks that were running."""
+        if self.timeout_error is not None:
+            return str(self.timeout_error)
         return "the run could not be recorded" if self.record_error is not None else "another task failed"
 
     @property
@@ -371,7 +393,7 @@ class Run(OutcomeRules):
 
     def error(self) -> BaseException | None:
         """Return the exception that the run raises, with notes; None if it raises none."""
-        return self.report.error(fail_fast=self.fail_fast, record_error=self.record_error)
+        return self.report.error(fail_fast=self.fail_fast, stop_error=self.stop_error)
 
     def close(self, error: BaseException | None) -> BaseException | None:
         """Commit the end of the run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import counted
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import RunTimeoutError
 from flowkit_core.failures import Failure, add_note, all_of, describe_error, first_of
 
 from .states import CANCELLED, FAILED, PENDING, SUCCEEDED
@@ -26,7 +27,7 @@ class RunReport:
         state: the state of the run.
 
     Attributes:
-        at_failure: how many tasks had succeeded and failed when the first failure was recorded; None without one.
+        at_stop: how many tasks had succeeded and failed at the first failure or the timeout of the run; None before.
         cleanup_started: indices of the nodes that started after the run was stopped.
         dropped_retries: number of tasks that were waiting for a retry when the run was stopped.
         interrupted: number of tasks that were stopped while they ran.
@@ -37,29 +38,33 @@ class RunReport:
     def __init__(self, graph: Graph, state: RunState) -> None:
         self._graph = graph
         self._state = state
-        self.at_failure: tuple[int, int] | None = None
+        self.at_stop: tuple[int, int] | None = None
         self.cleanup_started: set[int] = set()
         self.dropped_retries = 0
         self.interrupted = 0
         self.unfinished: dict[str, list[str]] = {}
 
-    def error(self, *, fail_fast: bool, record_error: Exception | None) -> BaseException | None:
+    def note_stop(self) -> None:
+        """Note how many tasks have succeeded and failed."""
+        self.at_stop = self._state.codes.count(SUCCEEDED), self._state.codes.count(FAILED)
+
+    def error(self, *, fail_fast: bool, stop_error: Exception | None) -> BaseException | None:
         """Return the exception that the run raises; None if it raises none.
 
         Args:
             fail_fast: whether the first failure stops the run.
-            record_error: why the run could not be recorded; None if it was.
+            stop_error: why the run was stopped, if that was not a failure: it could not be recorded, or took too long.
 
         Returns:
-            ``record_error``, or the first failure, or a group of all failures; with notes on the other tasks.
+            ``stop_error``, or the first failure, or a group of all failures; with notes on the other tasks.
         """
         errors = self._state.error_of
-        if record_error is not None:
+        if stop_error is not None:
+            if isinstance(stop_error, RunTimeoutError):
+                add_note(stop_error, f"flowkit: {self._at_timeout()}")
             for index, error in errors.items():
-                add_note(
-                    record_error, f"flowkit: task {self._graph.names[index]!r} had failed: {describe_error(error)}"
-                )
-            return record_error
+                add_note(stop_error, f"flowkit: task {self._graph.names[index]!r} had failed: {describe_error(error)}")
+            return stop_error
         if not errors:
             return None
         attempts = self._state.attempt_of
@@ -71,19 +76,19 @@ class RunReport:
             return first_of(self._graph.name, failures, self._at_first_failure())
         return all_of(self._graph.name, failures)
 
-    def running_after_failure(self, nodes: Iterable[Node], record_error: Exception | None) -> dict[str, Any] | None:
+    def running_after_stop(self, nodes: Iterable[Node], stop_error: Exception | None) -> dict[str, Any] | None:
         """Return the facts of the event :class:`RunStopping`; None if no task is running.
 
         Args:
             nodes: the nodes whose calls have started and may have ended.
-            record_error: why the run could not be recorded; None if it was.
+            stop_error: as in :meth:`error`.
         """
         codes, names = self._state.codes, self._graph.names
         running = tuple(names[index] for index in sorted({node.index for node in nodes}) if codes[index] == PENDING)
         if not running:
             return None
-        if record_error is not None:
-            return {"failed": None, "error": record_error, "running": running}
+        if stop_error is not None:
+            return {"failed": None, "error": stop_error, "running": running}
         index, error = list(self._state.error_of.items())[-1]
         return {"failed": names[index], "error": error, "running": running}
 
@@ -93,10 +98,20 @@ class RunReport:
         text = _counts(codes.count(SUCCEEDED), running, codes.count(CANCELLED) - running)
         return f"flowkit: {self._graph.name!r} was interrupted; {text}{self._unfinished_text()}"
 
+    def _at_timeout(self) -> str:
+        """Return how many tasks had succeeded, failed, were running and did not start when the run timed out."""
+        codes = self._state.codes
+        succeeded, failed = self.at_stop or (0, 0)
+        ended = codes.count(SUCCEEDED) + codes.count(FAILED)
+        cleanup = sum(codes[index] in (SUCCEEDED, FAILED) for index in self.cleanup_started)
+        running = max(0, ended - cleanup - succeeded - failed - self.dropped_retries) + self.interrupted
+        text = _counts(succeeded, running, len(codes) - ended - self.interrupted)
+        return text + self._unfinished_text()
+
     def _at_first_failure(self) -> str:
         """Return how many of the other tasks had succeeded, were running and did not start."""
         codes = self._state.codes
-        succeeded, failed = self.at_failure or (0, 0)
+        succeeded, failed = self.at_stop or (0, 0)
         cleanup = sum(codes[index] in (SUCCEEDED, FAILED) for index in self.cleanup_started)
         ended = codes.count(SUCCEEDED) + codes.count(FAILED)
         running = max(0, ended - cleanup - succeeded - failed - 1 - self.dropped_retries) + self.interrupted

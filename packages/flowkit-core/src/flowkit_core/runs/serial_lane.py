@@ -1,4 +1,4 @@
-"""Class `SerialLane`: the calling thread as a lane."""
+"""Class `SerialLane`: one thread as a lane, the calling thread unless the run has a timeout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from time import perf_counter
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.node import Node
 
-from .call import Retry
+from .call import Outcome, Retry
+from .states import CANCELLED
 from .timers import Timers
 from .wake_up import WakeUp
 from .worker import Worker
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class SerialLane:
-    """Runs nodes in the calling thread, one after the other, in the order in which they become ready."""
+    """Runs nodes in one thread, one after the other, in the order in which they become ready."""
 
     has_loop = needs_calling_thread = True
     may_fork = makes_handles = False
@@ -28,12 +29,13 @@ class SerialLane:
 
     def __init__(self) -> None:
         self._ready: deque[Node] = deque()
-        self._worker: Worker | None = None
         self._wake_up = WakeUp()
+        self._worker: Worker | None = None  # None before and after the run
 
     def open(self, session: Session) -> None:
         """Prepare for the run."""
         self._session = session
+        self._timers = Timers()
         self._ready.extend(session.first_nodes(self))
 
     def put(self, nodes: Sequence[Node]) -> None:
@@ -43,10 +45,9 @@ class SerialLane:
 
     def work(self) -> None:
         """Run nodes in the calling thread until the run is over."""
-        session, ready, run = self._session, self._ready, self._session.run
+        session, ready, run, timers = self._session, self._ready, self._session.run, self._timers
         put = session.router(self, ready.append)
         worker = self._worker = Worker(run, session.context)
-        timers = Timers()
         while True:
             rest = worker.run_fast_path(ready.popleft, put, perf_counter)
             step = worker.run_node(rest) if isinstance(rest, Node) else rest
@@ -55,6 +56,9 @@ class SerialLane:
             elif step:
                 for node in step:
                     put(node)
+            if self._worker is not worker:  # its call was abandoned, and has ended now
+                self._wake_up.set()
+                return
             if timers:
                 ready.extend(timers.due(run))
             if ready:
@@ -68,12 +72,28 @@ class SerialLane:
         self._wake_up.set()
 
     def stop(self, *, end_calls: bool) -> None:
-        """Let the call that runs now go on, and end nodes that wait for a retry."""
+        """Let the call that runs now go on, or abandon it; end nodes that wait for a retry.
+
+        A call in the calling thread cannot be abandoned.
+        """
+        node = None if self._worker is None else self._worker.node
         if not end_calls:
-            node = None if self._worker is None else self._worker.node
             self._session.report_running(self, () if node is None else (node,))
+        elif node is not None and self._session.run.timeout is not None:
+            self._abandon(node)
         self._wake_up.set()
 
     def close(self) -> Sequence[Node]:
-        """Return no nodes: no call outlives `work`."""
-        return ()
+        """Return the node whose call outlives `work`, if there is one."""
+        node, self._worker = None if self._worker is None else self._worker.node, None
+        return () if node is None else (node,)
+
+    def _abandon(self, node: Node) -> None:
+        """Give up the call that runs now, and run other nodes in another thread."""
+        run = self._session.run
+        attempt = run.state.attempt_of.get(node.index, 1)
+        if run.is_current(node, attempt) and not run.may_start(node):
+            self._worker = None
+            outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)
+            self._session.end(node, outcome, attempt=attempt)
+            self._session.work_in_thread(self)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 EXIT_GRACE = 2.0
 """Seconds that running calls may take to end after a task has raised SystemExit."""
+TIMEOUT_GRACE = 2.0
+"""Seconds that running calls may take to end after the timeout of the run, if it has no grace period of its own."""
 JOIN_TIMEOUT = 2.0
 """Seconds that lanes in other threads may take to end after an interrupt."""
 
@@ -116,6 +118,7 @@ class Session:
     Attributes:
         run: the run.
         has_one_lane: whether there is one lane only, which then decides by itself when the run is over.
+        starts_threads: whether other threads than those of the lanes take part from the beginning.
         context: the context variables of the thread that called ``run()``.
     """
 
@@ -128,6 +131,7 @@ class Session:
     ) -> None:
         self.run = run
         self.has_one_lane = len(lanes) == 1
+        self.starts_threads = len(lanes) > 1 or run.timeout is not None
         self.context = copy_context()
         if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
             self.context.run(variable.set, None)
@@ -138,6 +142,7 @@ class Session:
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
         self._waiting = False  # whether a thread is in _wait()
+        self._ends_at: float | None = None  # when the timeout of the run is over
         self._end_at: float | None = None  # when the grace of the run ends
         self._join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
         self._error: BaseException | None = None
@@ -233,15 +238,16 @@ class Session:
         """
         self._proceed(self.run.finish(node, result, seconds, attempt))
 
-    def expire(self, node: Node, attempt: int, timeout: float) -> None:
+    def expire(self, node: Node, attempt: int, timeout: float, fate: str = "abandoned") -> None:
         """End an attempt that takes longer than its timeout; its own result is ignored if it comes later.
 
         Args:
             node: the node.
             attempt: number of the attempt, ``call.attempt``.
             timeout: seconds that it may take.
+            fate: what happens to it, see :class:`TaskTimeoutError`.
         """
-        self._proceed(self.run.expire(node, attempt, timeout))
+        self._proceed(self.run.expire(node, attempt, timeout, fate))
 
     def _proceed(self, step: Sequence[Node] | Retry) -> None:
         if isinstance(step, Retry):
@@ -286,7 +292,7 @@ class Session:
                 return
             running, self._running = self._running, []
         run = self.run
-        facts = run.report.running_after_failure(running, run.record_error) if run.phase == Phase.STOPPING else None
+        facts = run.report.running_after_stop(running, run.stop_error) if run.phase == Phase.STOPPING else None
         if facts is not None and run.events.wants(RunStopping):
             run.events.emit(RunStopping, **facts)
 
@@ -332,20 +338,29 @@ class Session:
             raise
 
     def _work(self) -> None:
-        if self.has_one_lane and self._lanes[0].has_loop:
+        if not self.starts_threads and self._lanes[0].has_loop:
             self._lanes[0].work()
             return
         loops = [lane for lane in self._lanes if lane.has_loop]
         loops.sort(key=lambda lane: not lane.needs_calling_thread)
-        self._waiting = not loops  # before nodes are put: of two waiting threads, one would miss the end of the run
-        for lane in loops[1:]:
-            self._start_thread(partial(self._work_in_thread, lane), f"flowkit-{lane.name}")
+        led: Lane | None = None
+        if self.run.timeout is None and loops:
+            led = loops.pop(0)
+        elif self.run.timeout is not None:  # this thread must not wait for a task
+            self._ends_at = self._clock.now() + self.run.timeout
+        self._waiting = led is None  # before nodes are put: of two waiting threads, one would miss the end of the run
+        for lane in loops:
+            self.work_in_thread(lane)
         self.put([node for node in self._first_nodes if not self.lane_of(node).has_loop])
-        if loops:
-            loops[0].work()
+        if led is not None:
+            led.work()
             self.wake_all()
         else:
             self._wait()
+
+    def work_in_thread(self, lane: Lane) -> None:
+        """Run the loop of a lane in a thread of its own."""
+        self._start_thread(partial(self._work_in_thread, lane), f"flowkit-{lane.name}")
 
     def _work_in_thread(self, lane: Lane) -> None:
         """Run the loop of a lane in a thread of its own."""
@@ -363,6 +378,13 @@ class Session:
                 due = self._timers.due(self.run)
                 seconds = self._timers.wait() if self._timers else None
             self.put(due)
+            if self._ends_at is not None:
+                left = self._ends_at - self._clock.now()
+                if left <= 0:
+                    self._ends_at = None
+                    self._time_out()
+                    continue
+                seconds = left if seconds is None else min(left, seconds)
             if self._end_at is not None:
                 left = self._end_at - self._clock.now()
                 if left <= 0 and self.run.exiting and self.run.cleanup_running:
@@ -374,6 +396,13 @@ class Session:
                 seconds = left if seconds is None else min(left, seconds)
             if not due:
                 self._clock.wait(seconds)
+
+    def _time_out(self) -> None:
+        """Stop the run because of its timeout, and give running calls a grace period."""
+        self.run.time_out()
+        if self._end_at is None:
+            grace = self.run.grace
+            self._end_at = self._clock.now() + (TIMEOUT_GRACE if grace is None else grace)
 
     def _end_calls(self) -> None:
         """End running calls, because the grace of the run, or that after SystemExit, is over."""

@@ -1,4 +1,4 @@
-"""Class `Timers`: nodes that wait for a retry, and when each is due."""
+"""Classes `Timers`, nodes that wait for a retry, and `Deadlines`, running calls with a timeout."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
 
     from .call import Retry
@@ -58,3 +59,48 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             nodes.append(heappop(self._heap)[2])
         return nodes
+
+
+class Deadlines:
+    """Running calls with a timeout, ordered by when it is over. Calls that have ended are removed from time to time.
+
+    Args:
+        is_running: returns whether a call, given by the key that was added, is still running.
+        clock: returns the current time in seconds.
+
+    Examples:
+        >>> deadlines = Deadlines(is_running=lambda key: True, clock=lambda: 10.0)
+        >>> deadlines.add("call 1", 2.5)
+        >>> deadlines.wait(), deadlines.expired()
+        (2.5, [])
+    """
+
+    def __init__(self, is_running: Callable[[Any], bool], clock: Callable[[], float] = monotonic) -> None:
+        self._is_running = is_running
+        self._clock = clock
+        self._heap: list[tuple[float, int, Any]] = []
+        self._order = count()
+        self._most = 64  # number of entries at which those of calls that have ended are removed
+
+    def add(self, key: Any, seconds: float) -> None:
+        """Add a call that starts now, and may take so many seconds."""
+        heappush(self._heap, (self._clock() + seconds, next(self._order), key))
+        if len(self._heap) > self._most:
+            self._heap = [entry for entry in self._heap if self._is_running(entry[2])]
+            heapify(self._heap)
+            self._most = max(64, 2 * len(self._heap))
+
+    def wait(self) -> float | None:
+        """Return the seconds until the first timeout is over; None if no call with a timeout is running."""
+        while self._heap and not self._is_running(self._heap[0][2]):
+            heappop(self._heap)
+        return max(0.0, self._heap[0][0] - self._clock()) if self._heap else None
+
+    def expired(self) -> list[Any]:
+        """Remove the calls whose timeout is over; return the keys of those that are running."""
+        keys = []
+        while self._heap and self._heap[0][0] <= self._clock():
+            key = heappop(self._heap)[2]
+            if self._is_running(key):
+                keys.append(key)
+        return keys

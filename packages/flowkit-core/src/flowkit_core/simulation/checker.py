@@ -9,11 +9,11 @@ from __future__ import annotations
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import CoroutineType, run_coroutine
-from flowkit_core.errors import ExecutorError, skip_reason
+from flowkit_core.errors import ExecutorError, RunTimeoutError, skip_reason
 from flowkit_core.failures import describe_error
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
-from flowkit_core.runs.session import EXIT_GRACE
+from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE
 
 from .clock import StuckError
 from .history import ENDS
@@ -71,7 +71,11 @@ class Checker:
         self._due: dict[str, float] = {}  # task that waits for a retry -> when that is due
         self._conditions: dict[str, Any] = {}  # task -> what its condition returned or raised
         self._given_up: set[tuple[str, int]] = set()
+        self._grace: float | None = options["grace"]
+        self._started_at: dict[str, float] = {}
+        self._timed_out = False  # whether the timeout of the run has stopped it
         self._stopped_at: float | None = None
+        self._grace_ends: float | None = None  # when running attempts of a stopped run are ended
         self._exit_at: float | None = None  # when a task raised an exception that ends the program
         self._cancelled = False
 
@@ -102,6 +106,12 @@ class Checker:
         if record.what in ("interrupted", "executor_lost"):
             self._cancelled = True
             self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+            return
+        if record.what == "run_timed_out":
+            self._timed_out = self._stopped_at is None
+            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+            if self._grace_ends is None:
+                self._grace_ends = record.time + (TIMEOUT_GRACE if self._grace is None else self._grace)
             return
         node = self._graph[record.task]
         if record.what in ENDS:
@@ -178,6 +188,7 @@ class Checker:
             self._report("it started before its condition was evaluated")
         self._missing[name] = {index for index in node.upstream if self._graph.names[index] not in self._ended}
         self._current[name] = self._attempts[name] = record.attempt
+        self._started_at[name] = record.time
         self._arguments[name] = record._data
         if not running:
             self._check_arguments(node)
@@ -266,6 +277,9 @@ class Checker:
         if isinstance(record._data, Outcome):
             self._report("it ended as succeeded, but its attempt did not return")
         self._check_grace(node)
+        timeout = node.task.timeout
+        if timeout is not None and record.time > self._started_at.get(record.task, 0.0) + timeout + _TOLERANCE:
+            self._report(f"its result counts, although it took longer than its timeout of {timeout} s")
         self._values[record.task] = record._data
 
     def _fail(self, node: Node, record: Record, current: int | None) -> None:
@@ -292,34 +306,34 @@ class Checker:
             self._report(f"it failed with {describe_error(error)}, but should be skipped")
         self._errors.append(error)
         if self._options["fail_fast"] or not isinstance(error, Exception):
-            self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
+            self._stop(record.time)
         self._cancelled |= isinstance(error, KeyboardInterrupt)
         if not isinstance(error, Exception) and self._exit_at is None:
             self._exit_at = record.time
 
+    def _stop(self, time: float) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = time
+            self._grace_ends = None if self._grace is None else time + self._grace
+
     def _cancel(self, node: Node, record: Record, current: int | None) -> None:
-        if self._exit_at is not None and record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE:
-            self._cancelled = True  # SystemExit ends the run after a while
+        if self._exit_at is not None:  # SystemExit ends the run after a while, or with the grace period
+            grace_is_over = self._grace_ends is not None and record.time >= self._grace_ends - _TOLERANCE
+            self._cancelled |= record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE
+            self._cancelled |= grace_is_over and self._may_start(node)
         follows = current is None and not self._running_upstreams(node) and self._decide(node) == "cancelled"
         if self._may_start(node) and not follows:
             self._report("it was cancelled, but the run was not stopped")
-        if current is not None and not self._cancelled:
-            grace = self._options["grace"]
-            if grace is None or record.time < (self._stopped_at or 0.0) + grace - _TOLERANCE:
-                self._report("it was cancelled while it was running, before the grace period was over")
+        in_grace = self._grace_ends is None or record.time < self._grace_ends - _TOLERANCE
+        if current is not None and not self._cancelled and in_grace:
+            self._report("it was cancelled while it was running, before the grace period was over")
 
     def _check_grace(self, node: Node) -> None:
-        grace, stopped = self._options["grace"], self._stopped_at
-        if (
-            self._exit_at is not None
-            or grace is None
-            or stopped is None
-            or node.task.trigger in _CLEANUP
-            or self._cancelled
-        ):
+        ends = self._grace_ends
+        if self._exit_at is not None or ends is None or node.task.trigger in _CLEANUP or self._cancelled:
             return
-        if self._record.time > stopped + grace + _TOLERANCE:
-            self._report(f"it was running longer than the grace period, which ended at {stopped + grace:.3f} s")
+        if self._record.time > ends + _TOLERANCE:
+            self._report(f"it was running longer than the grace period, which ended at {ends:.3f} s")
 
     def _decide(self, node: Node) -> str:
         """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
@@ -391,6 +405,8 @@ class Checker:
             expected, right = "KeyboardInterrupt", isinstance(error, KeyboardInterrupt)
         elif "executor_lost" in happened:
             expected, right = "ExecutorError", isinstance(error, ExecutorError)
+        elif self._timed_out:
+            expected, right = "RunTimeoutError", isinstance(error, RunTimeoutError)
         elif not self._errors:
             expected, right = "none", error is None
         elif self._options["fail_fast"] or not all(isinstance(each, Exception) for each in self._errors):

@@ -289,7 +289,9 @@ class SimulatedLane:
                 error = SimulatedError(f"simulated failure of attempt {call.attempt} of task {name!r}")
             result: Any = Outcome(FAILED, error=error)
         else:
-            result = self._session.context.copy().run(call.invoke)
+            result = self._session.context.copy().run(call.invoke_without_limit)
+        if call.timeout is not None and seconds > call.timeout:
+            simulator.clock.schedule(call.timeout, partial(self._expire, attempt, call.timeout))
         attempt.end = simulator.clock.schedule(seconds, partial(end, attempt, result, seconds))
 
     def _end(self, attempt: _Attempt, result: Any, seconds: float) -> None:
@@ -345,7 +347,7 @@ class SimulatedLane:
         call = attempt.call
         self._simulator.history.add("timed_out", call.node, call.attempt, f"after {timeout:.3f} s")
         self._give_up(attempt)
-        self._session.expire(call.node, call.attempt, timeout)
+        self._session.expire(call.node, call.attempt, timeout, self.fate_of_unfinished)
 
     def _give_up(self, attempt: _Attempt) -> None:
         """Replace the worker of an attempt whose result will be ignored."""

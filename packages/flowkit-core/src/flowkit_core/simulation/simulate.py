@@ -76,6 +76,7 @@ def simulate(
     call: bool = True,
     fail_fast: bool = True,
     grace: float | None = None,
+    timeout: float | None = None,
     observers: Iterable[Observer] = (),
 ) -> Simulation:
     """Run a pipeline in virtual time, in an order and with faults that the seed decides.
@@ -108,6 +109,7 @@ def simulate(
             condition is true.
         fail_fast: as for ``run()``.
         grace: as for ``run()``, in virtual seconds.
+        timeout: as for ``run()``, in virtual seconds. The timeouts of tasks apply to the durations of their attempts.
         observers: as for ``run()``.
 
     Returns:
@@ -247,6 +249,7 @@ class _Setup:
             params=options["params"],
             fail_fast=options["fail_fast"],
             grace=options["grace"],
+            timeout=options["timeout"],
             observers=self.observers,
             run_id=f"{seed % 2**64:016x}",
             random=random,

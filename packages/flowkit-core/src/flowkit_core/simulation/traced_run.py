@@ -129,6 +129,11 @@ class TracedRun(Run):
             self._history.add("ignored", node, attempt, data=value_of(result))
         return step
 
+    def time_out(self) -> None:
+        """Stop because of the timeout of the run, and add a record of that."""
+        self._history.add("run_timed_out")
+        super().time_out()
+
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and add records of that."""
         pending = [node for node in self.graph.nodes if self.state.codes[node.index] == PENDING]

@@ -102,6 +102,7 @@ class CallSender:
                 size += len(data)
                 if attempt > 1:
                     worker.attempts[ticket] = attempt
+                mode, data = _with_timeout(node, mode, data)
             if number not in known:
                 self._send_function(worker, node)
             held[ticket] = node
@@ -158,7 +159,8 @@ class CallSender:
         if attempt > 1:
             worker.attempts[ticket] = attempt
         worker.channel.issue_tickets((ticket,))
-        item = number << 3 | protocol.ARGS_SHARED, (data, [segment.layout for segment in used])
+        mode, arguments = _with_timeout(node, protocol.ARGS_SHARED, (data, [segment.layout for segment in used]))
+        item = number << 3 | mode, arguments
         handles = tuple(segment.handle for segment in used)
         batch = pickle.dumps((ticket, [item]), protocol.PICKLE_PROTOCOL)
         worker.send(protocol.frame(protocol.BATCH, batch, handles=len(handles)), handles)
@@ -209,3 +211,9 @@ class CallSender:
         if kwargs:
             return protocol.ARGS_BY_NAME, self._functions.dumps((args, kwargs), protocol.PICKLE_PROTOCOL), []
         return protocol.ARGS_PICKLED, self._functions.dumps(tuple(args), protocol.PICKLE_PROTOCOL), []
+
+
+def _with_timeout(node: Node, mode: int, data: Any) -> tuple[int, Any]:
+    """Return mode and arguments of a call, with its timeout if it has one."""
+    timeout = node.task.timeout
+    return (mode, data) if timeout is None else (protocol.ARGS_TIMED, ((timeout, node.name), mode, data))

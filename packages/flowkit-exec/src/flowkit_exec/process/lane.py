@@ -125,11 +125,11 @@ class ProcessLane:
         self._sender = CallSender(session, self._schedule, self._functions, self._segments)
         self._reader = OutcomeReader(run, self._schedule, self._segments)
         sys.modules["__mp_main__"] = sys.modules["__main__"]  # the name of the script in workers
-        # other threads wake the event loop if there are several lanes, or to end a grace period
-        self._waiter: Waiter = transport.waiter(can_wake=not session.has_one_lane or run.grace is not None)
+        # other threads wake the event loop if there are several lanes, and to end a grace period
+        self._waiter: Waiter = transport.waiter(can_wake=session.starts_threads or run.grace is not None)
         self._is_open = True
-        if not session.has_one_lane and self._functions.forked_functions is not None:
-            # other lanes may start threads, after which this process cannot be forked
+        if session.starts_threads and self._functions.forked_functions is not None:
+            # other lanes and the session may start threads, after which this process cannot be forked
             while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
                 pass
 
@@ -185,6 +185,7 @@ class ProcessLane:
             if is_idle and (self._session.has_one_lane or self._session.is_over):
                 return
             self._poll_workers(self._timeout())
+            self._end_expired()
             if self._kill_at is not None and monotonic() > self._kill_at:
                 self._kill_running()
         self._drain()
@@ -192,6 +193,8 @@ class ProcessLane:
     def _timeout(self) -> float | None:
         """Return how many seconds to wait for an event; None means without limit."""
         most = self._timers.wait() if self._timers else None
+        if (left := self._schedule.deadlines.wait()) is not None:
+            most = left if most is None else min(most, left)
         until = self._kill_at
         if self._ready and self._may_start_at > monotonic():
             until = self._may_start_at if until is None else min(until, self._may_start_at)
@@ -377,6 +380,19 @@ class ProcessLane:
                 for node, attempt in self._remove_and_collect(worker, kill=True):
                     outcome = Outcome(CANCELLED, f"it was stopped, because {self._run.stop_cause}", started=True)
                     self._schedule.finish(node, outcome, attempt=attempt)
+
+    def _end_expired(self) -> None:
+        """End the workers whose task takes longer than its timeout; calls that they have not started move."""
+        for worker, ticket in self._schedule.deadlines.expired():
+            self._schedule.withdraw(worker)  # first, so that the worker starts no other call meanwhile
+            worker.channel.receive()
+            self._read_frames(worker)
+            node = worker.held.get(ticket)
+            if node is not None:
+                attempt = worker.attempts.pop(ticket, 1)
+                worker.held[ticket] = None  # what it still sends is discarded
+                self._remove_and_collect(worker, kill=True)
+                self._schedule.proceed(self._run.expire(node, attempt, node.task.timeout, "ended"))
 
     def _on_exit(self, worker: WorkerHandle, why: str = "") -> None:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""

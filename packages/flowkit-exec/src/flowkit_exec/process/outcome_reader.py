@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flowkit_core import ExecutorError, Outcome, SerializationError
 from flowkit_core._warnings import report
 from flowkit_core.runs.states import FAILED
+from flowkit_core.runs.time_limit import CANCEL_GRACE
 
 from . import protocol
 from .exception_transport import unpack_error
@@ -112,6 +113,9 @@ class OutcomeReader:
         elif kind == protocol.STARTED:
             if (node := worker.held.get(ticket)) is not None:
                 self._run.mark_started(node, already=True, attempt=worker.attempts.get(ticket, 1))
+                if (timeout := node.task.timeout) is not None:
+                    grace = CANCEL_GRACE if node.task.is_async else 0.0  # the worker cancels coroutines by itself
+                    self._schedule.deadlines.add((worker, ticket), timeout + grace)
         else:
             self._handle_outcome(worker, kind, ticket, seconds, payload)
 

@@ -11,7 +11,7 @@ FUNCTION              lane           pickled (number, kind of reference, referen
 BATCH                 lane           pickled (first ticket, [(number << 3 | mode of arguments, arguments)])
 IDLE                  lane           pickled number of seconds after which the worker ends, if no run begins
 READY                 worker         version of Python: the worker has started
-STARTED               worker         empty: the call has started (sent only if an observer asks for it)
+STARTED               worker         empty: the call has started (sent if an observer asks for it, or it has a timeout)
 VALUE                 worker         pickled result
 SEGMENT               worker         pickled layout of a result in shared memory; its handle is sent before
 ERROR                 worker         exception that the call has raised, see `exception_transport`
@@ -62,9 +62,10 @@ READY, STARTED, VALUE, SEGMENT, ERROR, NOT_SERIALIZABLE, RETURNED_UNSTARTED, LOG
 SCRIPT_SLOW, NOT_INITIALIZED, NOT_A_WORKER, REQUEST, WARNING = range(19, 24)
 # kind of frames in both directions
 HANDLES = 30
-# modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple; the
-# result of the call with the given ticket, which must be the one before; none, but that call must have succeeded
-ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(6)
+# modes of arguments in a batch: a pickled tuple; pickled (args, kwargs); pickle and layouts of segments; a tuple;
+# ((timeout, task), one of the first three modes, its arguments); the result of the call with the given ticket, which
+# must be the one before; none, but that call must have succeeded
+ARGS_PICKLED, ARGS_BY_NAME, ARGS_SHARED, ARGS_INLINE, ARGS_TIMED, ARGS_FROM_PREVIOUS, NO_ARGS_CHAINED = range(7)
 
 SCRIPT_SLOW_AFTER = 5.0
 """Seconds after which a worker that still executes the script sends SCRIPT_SLOW."""

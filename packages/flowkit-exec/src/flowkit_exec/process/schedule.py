@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Retry
-from flowkit_core.runs.timers import Timers
+from flowkit_core.runs.timers import Deadlines, Timers
 from flowkit_exec.ready_queue import ReadyQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from flowkit_core import Node
     from flowkit_core.runs.session import Lane, Session
@@ -35,6 +35,7 @@ class Schedule:
     Attributes:
         ready: the ready nodes that no worker holds.
         timers: the nodes that wait for a retry.
+        deadlines: the running calls with a timeout, by worker and ticket.
         sent_ahead: indices of the nodes that were sent ahead.
         foreign: indices of the nodes that other lanes run.
     """
@@ -44,17 +45,21 @@ class Schedule:
         self._run = run = session.run
         self.ready = ReadyQueue(session.first_nodes(lane), run.graph)
         self.timers = Timers()
+        self.deadlines = Deadlines(lambda key: key[0].held.get(key[1]) is not None)
         self.sent_ahead: set[int] = set()
         own = range(0) if session.has_one_lane else [node.index for node in session.nodes(lane)]
         self.foreign = frozenset() if session.has_one_lane else frozenset(range(len(run.graph.nodes))).difference(own)
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0, attempt: int | None = None) -> None:
         """Pass the outcome of an attempt to the run, and queue the nodes that are ready after it."""
-        after = self._run.finish(node, outcome, seconds, attempt)
-        if isinstance(after, Retry):
-            self.timers.add(after)
+        self.proceed(self._run.finish(node, outcome, seconds, attempt))
+
+    def proceed(self, step: Sequence[Node] | Retry) -> None:
+        """Queue the nodes that are ready after the end of an attempt; or wait for its retry."""
+        if isinstance(step, Retry):
+            self.timers.add(step)
         else:
-            self.put(after)
+            self.put(step)
 
     def put(self, nodes: Iterable[Node]) -> None:
         """Queue nodes that have become ready, except those that a worker holds already or that other lanes run."""

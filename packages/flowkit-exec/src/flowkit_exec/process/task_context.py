@@ -38,11 +38,15 @@ class ContextSource:
     Args:
         ticket: returns the number of the running call, or of the last one; 0 before the first.
         ask: sends a request for the call with a number; returns the connection on which the answer comes.
+
+    Attributes:
+        deadline: the number of the last call with a timeout, and when that times out.
     """
 
     def __init__(self, ticket: Callable[[], int], ask: Callable[[int, bytes], socket.socket]) -> None:
         self._ticket = ticket
         self._open = ask
+        self.deadline = 0, 0.0
         self._thread = get_ident()
         context.find_in_process = self.find
         context.workers.clear()  # a fork has those of the calling process
@@ -58,7 +62,10 @@ class ContextSource:
         ticket = self._ticket()
         if get_ident() != self._thread or not ticket or (known is not None and known.ticket == ticket):
             return known
-        return RemoteFacts(lambda request: self._ask(ticket, request)).context(ticket)
+        found = RemoteFacts(lambda request: self._ask(ticket, request)).context(ticket)
+        if self.deadline[0] == ticket:
+            found.deadline = self.deadline[1]
+        return found
 
     def _ask(self, ticket: int, request: bytes) -> bytes:
         """Send a request for a call, and wait for the answer."""

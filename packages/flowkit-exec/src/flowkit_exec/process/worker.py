@@ -14,8 +14,10 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from threading import Lock, Timer
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import _initial_environment
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.failures import clear_frames, strip_traceback
+from flowkit_core.runs.time_limit import TimeLimit
 
 from . import protocol
 from .exception_transport import pack_error
@@ -116,7 +119,7 @@ class Worker:
         self._reports_starts = False
         self._surroundings: dict[str, Any] = {"log_levels": {}, "warning_filters": [], "fail_fast": True}
         self._warnings = WarningForwarder(self._send_warning)
-        ContextSource(lambda: self._ticket, self._ask)
+        self._contexts = ContextSource(lambda: self._ticket, self._ask)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._detach_forked_child)
 
@@ -316,6 +319,7 @@ class Worker:
             mode = code & 7
             args: Any = ()
             kwargs: Any = None
+            limit = None
             try:
                 if mode == protocol.ARGS_INLINE:
                     args = data
@@ -327,6 +331,8 @@ class Worker:
                         continue
                     args = (value,) if mode == protocol.ARGS_FROM_PREVIOUS else ()
                 else:
+                    if mode == protocol.ARGS_TIMED:
+                        limit, mode, data = data
                     args, kwargs = self._load_arguments(ticket, mode, data)
             except BaseException as error:
                 self._send_transfer_error(ticket, "argument", error)
@@ -338,7 +344,9 @@ class Worker:
                 func = self._find_function(ticket, code >> 3)
                 if func is None:
                     continue
-            if self._reports_starts:
+            if limit is not None:
+                func = self._in_time(func, ticket, *limit)
+            elif self._reports_starts:
                 self._send(protocol.frame(protocol.STARTED, b"", ticket))
             self._ticket = ticket
             began = clock()
@@ -371,6 +379,15 @@ class Worker:
             # fails
             args = kwargs = None
 
+    def _in_time(self, func: Callable[..., Any], ticket: int, timeout: float, task: str) -> Callable[..., Any]:
+        """Return a function that makes a call with a timeout: coroutines are cancelled here.
+
+        The calling process learns that the call has started, and ends this process if it takes too long.
+        """
+        self._send(protocol.frame(protocol.STARTED, b"", ticket))
+        self._contexts.deadline = ticket, time.time() + timeout
+        return partial(_call_in_time, func, TimeLimit(task, timeout))
+
     def _is_passed_on(self, ticket: int) -> bool:
         """Return whether the next call takes the result of a call; both were sent in one batch."""
         following = self._calls.get(ticket + 1)
@@ -385,7 +402,9 @@ class Worker:
         self._send(b"".join(frames))
 
     def _load_arguments(self, ticket: int, mode: int, data: Any) -> tuple[Any, Any]:
-        """Return the arguments of a call that takes some by name or from shared memory."""
+        """Return the arguments of a call that takes some by name or from shared memory, or has a timeout."""
+        if mode == protocol.ARGS_PICKLED:
+            return pickle.loads(data), None
         if mode == protocol.ARGS_BY_NAME:
             args, kwargs = pickle.loads(data)
             return args, kwargs
@@ -458,6 +477,11 @@ class Worker:
     def _forget_all(self, handles: Iterable[int]) -> None:
         for handle in handles:
             self._endpoint.memory.forget(handle)
+
+
+def _call_in_time(func: Callable[..., Any], limit: TimeLimit, /, *args: Any, **kwargs: Any) -> Any:
+    value = func(*args, **kwargs)
+    return limit.run_coroutine(value) if type(value) is CoroutineType else value
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import time
 from contextvars import ContextVar
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import current
 from flowkit_core.errors import Skip
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
@@ -331,6 +332,53 @@ def wait_for_release(path: str, seconds: float) -> None:
 def release(path: str) -> None:
     """End the calls that wait for it."""
     write(f"{path}.released", "released")
+
+
+def first_call_waits(path: str, seconds: float) -> int:
+    """Count the call; in the first one, wait until :func:`release` is called. Return the number of calls so far."""
+    calls = count(path)
+    end = time.monotonic() + seconds
+    while calls == 1 and not os.path.exists(f"{path}.released") and time.monotonic() < end:
+        time.sleep(0.005)
+    return calls
+
+
+def release_and_sleep(path: str, seconds: float, value: Any) -> Any:
+    """End the calls that wait, and sleep; return the argument."""
+    release(path)
+    time.sleep(seconds)
+    return value
+
+
+async def nap(path: str, seconds: float) -> None:
+    """Sleep; count the call if it is cancelled."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        count(path)
+        raise
+
+
+def raise_timeout() -> None:
+    """Raise TimeoutError."""
+    raise TimeoutError("of the function")
+
+
+async def raise_timeout_later() -> None:
+    """Raise TimeoutError after a step of the event loop."""
+    await asyncio.sleep(0)
+    raise TimeoutError("of the function")
+
+
+def deadline() -> float | None:
+    """Return when the attempt times out."""
+    return current().deadline
+
+
+async def awaited_deadline() -> float | None:
+    """Return when the attempt times out."""
+    await asyncio.sleep(0)
+    return current().deadline
 
 
 def fail_when_counted(path: str, seconds: float) -> None:

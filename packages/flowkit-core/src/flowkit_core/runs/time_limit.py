@@ -1,0 +1,119 @@
+"""Time limits of attempts: calls in threads of their own, and coroutines that are cancelled."""
+
+from __future__ import annotations
+
+from _thread import TIMEOUT_MAX, allocate_lock
+from contextvars import copy_context
+from time import monotonic
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import run_coroutine
+from flowkit_core.errors import TaskTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from flowkit_core._typing import Any
+
+CANCEL_GRACE = 2.0
+"""Seconds that a coroutine may take to end after it was cancelled; then its thread or its process is given up."""
+
+
+class TimeLimit:
+    """The time limit of one attempt, which begins now.
+
+    Args:
+        task: name of the task.
+        timeout: seconds that the attempt may take.
+
+    Attributes:
+        cancels: whether the attempt awaits a coroutine, which is cancelled at the end of the time.
+    """
+
+    __slots__ = ("_ends_at", "_task", "_timeout", "cancels")
+
+    def __init__(self, task: str, timeout: float) -> None:
+        self._task = task
+        self._timeout = timeout
+        self._ends_at = monotonic() + timeout
+        self.cancels = False
+
+    def left(self, grace: float = 0.0) -> float:
+        """Return the seconds that are left, 0 or more, with a grace period."""
+        return min(max(0.0, self._ends_at + grace - monotonic()), TIMEOUT_MAX)
+
+    def error(self, fate: str) -> TaskTimeoutError:
+        """Return the error of the attempt; ``fate`` is described there."""
+        return TaskTimeoutError(self._task, self._timeout, fate)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine in a new event loop, and return its result in time.
+
+        Raises:
+            TaskTimeoutError: it took longer, and was cancelled.
+        """
+        self.cancels = True
+        return run_coroutine(self.wait_for(coroutine))
+
+    async def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Return the result of a coroutine in time.
+
+        Raises:
+            TaskTimeoutError: it took longer, and was cancelled.
+        """
+        from asyncio import timeout
+
+        scope = timeout(self.left())
+        try:
+            async with scope:
+                value = await coroutine
+        except Exception as error:
+            if not scope.expired():
+                raise
+            raise self.error("cancelled") from (None if type(error) is TimeoutError else error)
+        if scope.expired():  # it has suppressed the cancellation
+            raise self.error("cancelled")
+        return value
+
+
+def call_in_time(function: Callable[[TimeLimit], Any], task: str, timeout: float) -> Any:
+    """Call a function in a thread of its own, in a copy of the current context, and return its result in time.
+
+    Nothing can stop a thread: a call that takes longer is abandoned. It goes on, and its result is ignored.
+
+    Args:
+        function: the function; it runs coroutines with the limit that it is given.
+        task: name of the task.
+        timeout: seconds that the call may take.
+
+    Raises:
+        TaskTimeoutError: it took longer.
+        BaseException: the exception that the function raised.
+    """
+    from threading import Thread, current_thread
+
+    limit = TimeLimit(task, timeout)
+    outcome: list[Any] = []
+    ended = allocate_lock()
+    ended.acquire()
+
+    def run() -> None:
+        try:
+            outcome.append(function(limit))
+        except BaseException as error:
+            outcome.extend((None, error))
+        finally:
+            ended.release()
+
+    name = f"{current_thread().name}-timed"
+    thread = Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
+    thread.start()
+    in_time = ended.acquire(timeout=limit.left())
+    if not in_time and limit.cancels:
+        in_time = ended.acquire(timeout=limit.left(CANCEL_GRACE))
+    if not in_time:
+        raise limit.error("abandoned")
+    thread.join()
+    if len(outcome) == 2:
+        raise outcome.pop()  # pop(): the traceback refers to this frame and its list: a reference cycle otherwise
+    return outcome[0]
