@@ -55,15 +55,19 @@ class Store:
             raise TypeError(f"cannot keep {self.names[place]}")
         return [value]
 
-    def record(self, place, state, stored, **facts):
-        if self.limit is not None and len(self.order) >= self.limit:
+    def record(self, outcomes):
+        if self.limit is not None and len(self.order) + len(outcomes) > self.limit:
             raise OSError("the disk is full")
-        name = self.names[place]
-        self.order.append(name)
-        self.records[name] = {"state": state, "value": stored and stored[0], **facts}
+        for outcome in outcomes:
+            name = self.names[outcome.index]
+            self.order.append(name)
+            facts = {name: getattr(outcome, name) for name in ("state", "reason", "error", "source", "why")}
+            value = outcome.stored and outcome.stored[0]
+            seconds = outcome.seconds or 0.0
+            self.records[name] = {"value": value, "attempts": outcome.number, "seconds": seconds, **facts}
 
     def close_run(self, status, rest, error):
-        self.status, self.rest = status, {self.names[place]: state for place, state, _ in rest}
+        self.status, self.rest = status, {self.names[outcome.index]: outcome.state for outcome in rest}
 
     def cache(self, own=None):
         return Cache(self.kept)
@@ -212,14 +216,14 @@ def test_resume_that_fails_early_keeps_record(ran):
 
 
 def test_retry_that_was_cancelled_is_recorded_as_failure():
-    """With the number of attempts and the last exception."""
+    """With the last exception, after its only attempt."""
     store = Store()
     flaky = Task(lambda: 1 / 0, name="flaky", retries=3, delay=3600)
     broken = Task(fail, name="broken")
     with pytest.raises(ValueError, match="no"):
         DAG("durable", tasks=[flaky, broken]).run("serial", state=store)
     record = store.records["flaky"]
-    assert (record["state"], record["attempts"], type(record["error"])) == ("failed", 1, ZeroDivisionError)
+    assert (record["state"], record["attempts"], type(record["error"])) == ("failed", 2, ZeroDivisionError)
     assert (store.status, store.rest) == ("failed", {})
 
 

@@ -261,8 +261,8 @@ def test_run_that_cannot_be_recorded_is_freed_without_the_collector(watch):
         def prepare(self, place, value):
             return None
 
-        def record(self, place, state, *_facts, **_more):
-            if state == "failed":
+        def record(self, outcomes):
+            if outcomes[0].state == "failed":
                 raise watch("error", Boom("the disk is full"))
 
         def cache(self, own=None):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recorded_runs import LARGE, begin, record
+from recorded_runs import LARGE, begin, outcome, record
 
 from flowkit_state import (
     Reclaimed,
@@ -83,7 +83,7 @@ def test_gc_keeps_blob_file_of_run_in_progress(path):
         stored = journal.prepare(0, LARGE)  # no row refers to the file yet
         assert state.gc(keep=0).files == 0
         assert len(files(path)) == 1
-        journal.record(0, "succeeded", stored, attempts=1, seconds=0.0, reason="", error=None, source="run", why="")
+        journal.record([outcome(0, "succeeded", stored=stored, seconds=0.0)])
         journal.close("failed", [], None)
         assert state.run("a").tasks["extract"].result() == LARGE
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 
 import pytest
-from recorded_runs import LARGE, Money, begin, record
+from recorded_runs import LARGE, Money, begin, outcome, record
 
 from flowkit_state import (
     StateFileError,
@@ -31,7 +31,7 @@ def test_run_record_contains_outcomes_of_tasks(state):
     assert found.ended >= found.started
     assert found.counts == {"succeeded": 1, "failed": 1}
     assert found.tasks["extract"].result() == [1, 2]
-    assert (found.tasks["transform"].attempts, found.tasks["transform"].duration) == (3, 0.5)
+    assert (len(found.tasks["transform"].attempts), found.tasks["transform"].duration) == (3, 0.5)
     assert str(found.tasks["transform"].error) == "ValueError: no"
     with pytest.raises(LookupError, match="'transform' has no result: it is failed"):
         found.tasks["transform"].result()
@@ -60,7 +60,7 @@ def test_resume_continues_last_run_unless_it_succeeded(state):
 def test_closing_run_preserves_recorded_outcomes(state):
     journal = begin(state)
     record(journal, 0, [1])
-    journal.close("interrupted", [(0, "cancelled", "called off"), (1, "cancelled", "called off")], None)
+    journal.close("interrupted", [outcome(index, "cancelled", reason="called off") for index in (0, 1)], None)
     assert {name: task.state for name, task in state.run("a").tasks.items()} == {
         "extract": "succeeded",
         "transform": "cancelled",

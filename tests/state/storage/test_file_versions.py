@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import recorded_runs
+from recorded_runs import begin, record
 
 from flowkit_state import (
     StateFileError,
@@ -67,42 +66,22 @@ def test_database_of_other_program_is_refused_and_unchanged(tmp_path, setup):
     assert path.read_bytes() == before
 
 
-def extract():
-    return [1, 2, 3]
-
-
-def transform(rows):
-    return sorted(rows)
-
-
-def planned(name, func, trigger="none_failed"):
-    return SimpleNamespace(name=name, func=func, when=None, trigger=trigger)
-
-
-TASKS = [planned("extract", extract), planned("transform", transform)]
-
-
-UPSTREAM = [(), (0,)]
-
-
-def begin(state, run_id="a", *, tasks=TASKS, upstream=UPSTREAM, params=None, resume=False):
-    return state.open_run(run_id, "etl", tasks, upstream, params or {}, resume)
-
-
-def record(journal, place, value, state="succeeded", **facts):
-    facts = {"attempts": 1, "seconds": 0.5, "reason": "", "error": None, "source": "run", "why": ""} | facts
-    stored = journal.prepare(place, value) if state == "succeeded" else None
-    journal.record(place, state, stored, **facts)
+def database_of_version(version, path):
+    """Create a database of an older version, in which failed runs, a finished and an interrupted one are recorded."""
+    database = sqlite3.connect(path)
+    database.executescript(Path(__file__).with_name(f"version_{version}.sql").read_text())
+    database.close()
+    return path
 
 
 @pytest.fixture
 def version_2(tmp_path):
-    """Return a database of version 2, in which failed runs, a finished and an interrupted one are recorded."""
-    path = tmp_path / "runs.db"
-    database = sqlite3.connect(path)
-    database.executescript(Path(__file__).with_name("version_2.sql").read_text())
-    database.close()
-    return path
+    return database_of_version(2, tmp_path / "runs.db")
+
+
+@pytest.fixture
+def version_3(tmp_path):
+    return database_of_version(3, tmp_path / "runs.db")
 
 
 def test_database_of_version_2_is_migrated(version_2):
@@ -114,7 +93,10 @@ def test_database_of_version_2_is_migrated(version_2):
             ("b", "succeeded"),
             ("a", "failed"),
         ]
-        assert state.run("a").params == {"day": "'2026-11-29'", "limit": "3"}
+        assert {name: value.text for name, value in state.run("a").params.items()} == {
+            "day": "'2026-11-29'",
+            "limit": "3",
+        }
         assert state.run("a").tasks["extract"].result() == [3]
         assert state.run("b").tasks["transform"].result() == [5]
 
@@ -134,9 +116,9 @@ def test_database_of_version_2_is_migrated(version_2):
 @pytest.mark.filterwarnings("ignore:.*starts a new run")
 def test_run_of_version_2_is_resumed_if_params_are_equal(version_2, params, run_id, done):
     managers = [StateManager(version_2) for _ in range(2)]
-    journal = recorded_runs.begin(managers[0], "new", params=params, resume=True)
+    journal = begin(managers[0], "new", params=params, resume=True)
     assert (journal.run_id, {place: task.value for place, task in journal.done.items()}) == (run_id, done)
-    recorded_runs.record(journal, 1, [8])
+    record(journal, 1, [8])
     journal.close("succeeded", [], None)
     assert managers[1].run(run_id).tasks["transform"].result() == [8]
     for state in managers:
@@ -150,7 +132,40 @@ def test_run_of_version_2_with_damaged_params_does_not_prevent_resume_of_others(
         database.execute("UPDATE runs SET params = ? WHERE run_id = 'c'", (params,))
     database.close()
     with StateManager(version_2) as state:
-        assert recorded_runs.begin(state, "new", resume=True).run_id == "d"
+        assert begin(state, "new", resume=True).run_id == "d"
+
+
+def test_history_of_version_3_is_migrated(version_3):
+    """The file has the last attempt of each task only, and no process."""
+    with StateManager(version_3) as state:
+        failed = state.run("a")
+        (execution,) = failed.executions
+        assert (execution.number, execution.outcome, execution.error) == (1, "failed", "ValueError: no")
+        assert (execution.started, execution.ended) == (failed.started, failed.ended)
+        assert (execution.process, execution.host) == (None, None)
+        (attempt,) = failed.tasks["transform"].attempts
+        assert (attempt.number, attempt.outcome, str(attempt.error)) == (3, "failed", "ValueError: no")
+        assert (attempt.process, attempt.ready, attempt.waited, attempt.duration) == (None, None, None, 0.5)
+        assert 'raise ValueError("no")' in failed.tasks["transform"].error.traceback
+        assert [task.result() for task in state.run("b").tasks.values()] == [[4], [5]]
+        cancelled = state.run("c").tasks["transform"]
+        assert (cancelled.state, cancelled.reason, cancelled.attempts) == ("cancelled", "called off", ())
+
+
+def test_resumed_run_of_version_3_continues_its_numbers(version_3):
+    with StateManager(version_3) as state:
+        assert (state.run("d").resumes, [each.number for each in state.run("d").executions]) == (1, [2])
+        journal = begin(state, "new", resume=True)
+        assert (journal.run_id, journal.done[0].value) == ("d", [7])
+        record(journal, 1, [8])
+        journal.close("succeeded", [], None)
+        resumed = state.run("d")
+        assert (resumed.resumes, [each.number for each in resumed.executions]) == (2, [2, 3])
+        assert [each.outcome for each in resumed.executions] == ["failed", "succeeded"]
+        assert {name: task.state for name, task in resumed.tasks.items()} == dict.fromkeys(
+            ("extract", "transform"), "succeeded"
+        )
+        assert [attempt.execution for attempt in resumed.tasks["transform"].attempts] == [3]
 
 
 def test_database_of_version_1_is_migrated(tmp_path):

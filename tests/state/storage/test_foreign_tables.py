@@ -21,7 +21,7 @@ FOREIGN = {
     "table": "CREATE TABLE people (name)",
     "virtual table": "CREATE VIRTUAL TABLE entries2 USING fts5(x)",
     "virtual table in place of table": "DROP TABLE pins; CREATE VIRTUAL TABLE pins USING fts5(name, token, owner)",
-    "missing table": "DROP TABLE tasks",
+    "missing table": "DROP TABLE attempts",
     "missing column": "DROP TABLE plans; CREATE TABLE plans (key TEXT PRIMARY KEY NOT NULL)",
     "other columns": "DROP TABLE settings; CREATE TABLE settings (a, b, c)",
     "generated column": ("DROP TABLE settings; CREATE TABLE settings (name, value AS (upper(name)) STORED)"),

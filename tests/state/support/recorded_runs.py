@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 LARGE = bytes(range(256)) * 2000  # goes to a blob file
@@ -43,7 +44,15 @@ def begin(state, run_id="a", *, tasks=TASKS, upstream=UPSTREAM, params=None, res
     return state.open_run(run_id, "etl", tasks, upstream, params or {}, resume)
 
 
-def record(journal, index, value, state="succeeded", **facts):
-    facts = {"attempts": 1, "seconds": 0.5, "reason": "", "error": None, "source": "run", "why": ""} | facts
+def outcome(index, state, *, stored=None, number=1, seconds=None, **facts):
+    facts = {"reason": "", "error": None, "source": "run", "why": "", "ready": None, "worker": None} | facts
+    facts = {"process": None, "host": None, "ended": time.time()} | facts
+    return SimpleNamespace(index=index, state=state, stored=stored, number=number, seconds=seconds, **facts)
+
+
+def record(journal, index, value, state="succeeded", *, attempts=1, seconds=0.5, **facts):
     stored = journal.prepare(index, value) if state == "succeeded" else None
-    journal.record(index, state, stored, **facts)
+    for number in range(1, attempts):
+        journal.record([outcome(index, "retrying", number=number, seconds=seconds, **facts)])
+    seconds = seconds if state in ("succeeded", "failed") else None
+    journal.record([outcome(index, state, stored=stored, number=attempts, seconds=seconds, **facts)])

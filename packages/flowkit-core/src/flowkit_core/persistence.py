@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     Resume = bool | Literal["strict", "force"]
     Refresh = bool | str | Collection[str]
+    Rerun = str | Collection[str]
     StateErrors = Literal["raise", "warn"]
 
 
@@ -59,8 +60,52 @@ class RecordedTask(Protocol):
         """Duration of the last attempt, in seconds."""
 
 
+class TaskOutcome:
+    """What is recorded when an attempt at a task ends, or when a task ends without one.
+
+    Times are in seconds since 1970.
+
+    Attributes:
+        index: index of the task.
+        number: number of the attempt in this execution of the run.
+        state: final state of the task; ``"retrying"`` for a failed attempt after which the task runs again.
+        stored: stored form of the result; None if there is none.
+        ready: when all upstream tasks had ended, and a retry was due.
+        ended: when it ended.
+        seconds: duration of the call; None if the function was not called.
+        worker: name of the thread or worker that made the call.
+        process, host: where that is, if it is not this process.
+        reason: why the task did not run.
+        error: exception of the attempt.
+        source: source of the result: ``"run"``, ``"cache"`` or ``"resume"``.
+        why: why the cached result was used, or was not.
+    """
+
+    ready: float | None = None
+    worker: str | None = None
+    process: int | None = None
+    host: str | None = None
+    reason = ""
+    error: BaseException | None = None
+    source = "run"
+    why = ""
+
+    def __init__(
+        self, index: int, number: int, state: str, ended: float, seconds: float | None = None, stored: Any = None
+    ) -> None:
+        self.index = index
+        self.number = number
+        self.state = state
+        self.ended = ended
+        self.seconds = seconds
+        self.stored = stored
+
+    def __repr__(self) -> str:
+        return f"<TaskOutcome {self.index}: {self.state}>"
+
+
 class RunJournal(Protocol):
-    """The record of one run, which only this process may write.
+    """The record of one execution of a run, which only this process may write.
 
     Tasks are identified by their index in topological order.
     """
@@ -84,40 +129,15 @@ class RunJournal(Protocol):
             Exception: the result cannot be stored.
         """
 
-    def record(
-        self,
-        index: int,
-        state: str,
-        stored: Any,
-        /,
-        *,
-        attempts: int,
-        seconds: float,
-        reason: str,
-        error: BaseException | None,
-        source: str,
-        why: str,
-    ) -> None:
-        """Commit the final state of a task; a crash of the process after the return does not undo it.
+    def record(self, outcomes: Sequence[TaskOutcome], /) -> None:
+        """Commit outcomes of tasks, all or none; a crash of the process after the return does not undo it."""
 
-        Args:
-            index: index of the task.
-            state: its final state.
-            stored: the stored form of its result.
-            attempts: number of attempts.
-            seconds: duration of the last attempt.
-            reason: why the task did not run.
-            error: exception of the last attempt.
-            source: source of the result: ``"run"``, ``"cache"`` or ``"resume"``.
-            why: why the cached result was used, or was not.
-        """
-
-    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None, /) -> None:
+    def close(self, status: str, rest: Sequence[TaskOutcome], error: BaseException | None, /) -> None:
         """Commit the end of the run, and release it for other processes.
 
         Args:
             status: ``"succeeded"``, ``"failed"`` or ``"interrupted"``.
-            rest: index, state and reason of each task that did not run.
+            rest: the outcome of each task that did not run.
             error: the exception that the run raises.
         """
 
@@ -150,6 +170,21 @@ class NoteJournal(RunJournal, Protocol):
         Raises:
             Exception: the value cannot be stored. The task gets the exception.
         """
+
+
+class Link:
+    """How a run is started from a recorded one.
+
+    Attributes:
+        of: id of the recorded run.
+        tasks: names of the tasks that run again, as does everything downstream of them.
+        params: the parameters of the recorded run, updated by those that were given.
+    """
+
+    def __init__(self, of: str, tasks: Sequence[str], params: Mapping[str, Any]) -> None:
+        self.of = of
+        self.tasks = tasks
+        self.params = params
 
 
 class Store(Protocol):

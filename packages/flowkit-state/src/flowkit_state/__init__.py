@@ -33,7 +33,16 @@ from flowkit_state.errors import (
     ValueTooLargeError,
 )
 from flowkit_state.manager import StateManager
-from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
+from flowkit_state.runs import (
+    AttemptRecord,
+    ExecutionRecord,
+    Reclaimed,
+    RunDiff,
+    RunRecord,
+    TaskError,
+    TaskRecord,
+    UnrecordedValue,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,12 +58,15 @@ else:
 
 
 __all__ = [
+    "AttemptRecord",
     "CacheKeyError",
     "DamagedStateWarning",
+    "ExecutionRecord",
     "MissingKeyError",
     "Reclaimed",
     "RestoreError",
     "ResumeError",
+    "RunDiff",
     "RunInUseError",
     "RunRecord",
     "StateClosedError",
@@ -69,6 +81,7 @@ __all__ = [
     "TaskError",
     "TaskRecord",
     "UnknownRunError",
+    "UnrecordedValue",
     "UnsupportedValueError",
     "UntrustedPickleError",
     "ValueTooLargeError",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 JSON_SUFFIXES = (".json",)
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+RUN_STATUSES = ("running", "succeeded", "failed", "interrupted")
 
 
 def seconds(option: str, value: Any) -> float | None:
@@ -35,6 +36,33 @@ def number_of_runs(option: str, value: Any) -> int | None:
     if value is not None and value < 0:
         raise StateOptionError(option, value, "0 or more runs, or None for all")
     return value
+
+
+def run_statuses(value: Any) -> tuple[str, ...]:
+    """Return the statuses of runs to select, given as one, several or `None` for all."""
+    given = RUN_STATUSES if value is None else (value,) if isinstance(value, str) else value
+    allowed = " or ".join(map(repr, RUN_STATUSES))
+    if not isinstance(given, (tuple, list, set, frozenset)):
+        raise StateOptionTypeError("status", value, f"{allowed}, or several of them")
+    for status in given:
+        if status not in RUN_STATUSES:
+            raise StateOptionError("status", status, allowed)
+    return tuple(given)
+
+
+def earliest_start(value: Any, now: float) -> float:
+    """Return a time in seconds since the epoch, given as a date and time, a date or a duration before `now`."""
+    from datetime import date, datetime, time, timedelta
+
+    if isinstance(value, timedelta):
+        return now - value.total_seconds()
+    if isinstance(value, date):
+        moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+        try:
+            return moment.timestamp()
+        except (OverflowError, ValueError, OSError):
+            raise StateOptionError("since", value, "a time that the system supports") from None
+    raise StateOptionTypeError("since", value, "a datetime, a date or a timedelta")
 
 
 def maximum(option: str, value: Any) -> int | None:

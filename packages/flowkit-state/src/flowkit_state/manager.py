@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import time
 
-from flowkit_state._validation import SQLITE_SUFFIXES, maximum, number_of_runs, seconds, state_path, text
+from flowkit_state._validation import (
+    SQLITE_SUFFIXES,
+    earliest_start,
+    maximum,
+    number_of_runs,
+    run_statuses,
+    seconds,
+    state_path,
+    text,
+)
 from flowkit_state.errors import StateFileError, StateOptionError, StateOptionTypeError, short_repr
 from flowkit_state.key_value_store import KeyValueStore
 from flowkit_state.storage.base import CACHE_PREFIX
@@ -13,13 +22,15 @@ from flowkit_state.storage.limits import Limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import date, datetime, timedelta
     from typing import Any, Literal
 
     from flowkit_state.result_cache import ResultCache
     from flowkit_state.run_log.journal import RunJournal
     from flowkit_state.run_log.plan import PlannedTask
     from flowkit_state.run_log.queries import RunHistory
+    from flowkit_state.run_log.resume import Preview
     from flowkit_state.runs import Reclaimed, RunRecord
     from flowkit_state.serialization.serializer_protocol import SerializerOption
     from flowkit_state.storage.base import Database, Store
@@ -97,20 +108,37 @@ class StateManager(KeyValueStore):
 
         return JSONStore(path, self._lock_timeout, self._limits)
 
-    def runs(self, pipeline: str | None = None, limit: int | None = None) -> list[RunRecord]:
+    def runs(
+        self,
+        pipeline: str | None = None,
+        limit: int | None = None,
+        *,
+        status: str | Collection[str] | None = None,
+        since: datetime | date | timedelta | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> list[RunRecord]:
         """Return the records of runs, newest first.
 
         Args:
             pipeline: name of the pipeline whose runs to return; `None`: all pipelines.
             limit: maximum number of runs, 0 or more; `None`: all.
+            status: only runs with this status, or with one of several: `"running"`, `"succeeded"`, `"failed"` or
+                `"interrupted"`.
+            since: only runs that started at this time or later. A `date` or a `datetime` without time zone is local
+                time; a `timedelta` is a time before now.
+            params: only runs with these values of these parameters; others may differ.
 
         Raises:
-            StateOptionError, StateOptionTypeError: `limit` is invalid.
+            StateOptionError, StateOptionTypeError: an argument is invalid.
 
-            >>> StateManager().runs()
+            >>> from datetime import timedelta
+            >>> StateManager().runs("nightly", status="failed", since=timedelta(days=7), params={"region": "north"})
             []
         """
-        return self._run_history().runs(pipeline, number_of_runs("limit", limit))
+        count, statuses = number_of_runs("limit", limit), run_statuses(status)
+        started = None if since is None else earliest_start(since, self._now())
+        name = None if pipeline is None else text("pipeline", pipeline)
+        return self._run_history().runs(name, count, statuses, started, params or {})
 
     def run(self, run_id: str) -> RunRecord:
         """Return the record of one run.
@@ -141,6 +169,39 @@ class StateManager(KeyValueStore):
             {}
         """
         return self._run_history().explain(None if run_id is None else text("run_id", run_id))
+
+    def replay(self, run_id: str, task: str, *, pipeline: Any = None) -> Any:
+        """Call a task of a recorded run again, in this thread and with its recorded inputs, and return its result.
+
+        Nothing is recorded. Use it to look at a failure in a debugger: the exception of the task is raised as it is.
+
+        Args:
+            run_id: identifies the run.
+            task: name of the task.
+            pipeline: the pipeline of the run; `None`: the one of that name that this process has defined last.
+
+        Raises:
+            UnknownRunError: no run has this id.
+            ValueError: there is no such pipeline or task, or an input was not recorded.
+            RestoreError: an input cannot be restored in this process.
+            Exception: whatever the task raises.
+
+            >>> state = StateManager()
+            >>> for run in state.runs("nightly", status="failed", limit=1):
+            ...     state.replay(run.run_id, "load")
+        """
+        import sys
+
+        record = self.run(run_id)
+        if pipeline is None:
+            module: Any = sys.modules.get("flowkit_core.pipelines.pipeline")
+            pipeline = None if module is None else module.find_pipeline(record.pipeline)
+            if pipeline is None:
+                allowed = f"the pipeline of the run: this process has not defined a pipeline {record.pipeline!r}"
+                raise StateOptionError("pipeline", None, allowed)
+        if not hasattr(pipeline, "_replay"):
+            raise StateOptionTypeError("pipeline", pipeline, "a pipeline, such as a DAG")
+        return pipeline._replay(record, text("task", task))
 
     def forget(self, run_id: str) -> None:
         """Delete the record of a run. Its large results are deleted by the next `gc`.
@@ -239,6 +300,88 @@ class StateManager(KeyValueStore):
         return open_run(
             database, self._serialization, run_id, pipeline, tasks, upstream, params, resume, resume_max_age
         )
+
+    def link_run(
+        self, pipeline: str, of: str | None, params: Mapping[str, Any]
+    ) -> tuple[str, dict[str, Any], frozenset[str]]:
+        """Look up the run that `pipeline.run(rerun=..., of=...)` starts from, and combine the parameters.
+
+        Args:
+            pipeline: name of the pipeline.
+            of: identifies the run; `None`: the last run of the pipeline.
+            params: the given parameters.
+
+        Returns:
+            the id of the run, its parameters updated by `params`, and the names of those that have changed.
+
+        Raises:
+            UnknownRunError: no run has this id.
+            StateOptionError: the run is one of another pipeline, there is none, or the value of a parameter that is not
+                given was not stored.
+        """
+        from flowkit_state.run_log.linked_run import link_run
+
+        identifier = None if of is None else text("of", of)
+        return link_run(self._run_history(), self._serialization, pipeline, identifier, params)
+
+    def open_linked_run(
+        self,
+        run_id: str,
+        pipeline: str,
+        tasks: Sequence[PlannedTask],
+        upstream: Sequence[Sequence[int]],
+        params: Mapping[str, Any],
+        of: str,
+        rerun: Collection[str],
+        resume_max_age: float | None = None,
+    ) -> RunJournal:
+        """Begin the record of a run that takes over results of another. `pipeline.run(rerun=..., of=...)` calls this.
+
+        Args:
+            run_id: a unique text.
+            pipeline: name of the pipeline.
+            tasks: its tasks in topological order.
+            upstream: for each task the indices of its direct upstreams.
+            params: values of the run parameters.
+            of: identifies the other run.
+            rerun: names of tasks that run again, as do all tasks downstream of them.
+            resume_max_age: as for `open_run`.
+
+        Raises:
+            UnknownRunError: no run has the id `of`.
+            RestoreError, UnsupportedValueError, UntrustedPickleError, StateFileError: as for `open_run`.
+        """
+        from flowkit_state.run_log.linked_run import open_linked_run
+
+        database = self._run_database()
+        return open_linked_run(
+            database, self._serialization, run_id, pipeline, tasks, upstream, params, of, rerun, resume_max_age
+        )
+
+    def plan_run(
+        self,
+        pipeline: str,
+        tasks: Sequence[PlannedTask],
+        upstream: Sequence[Sequence[int]],
+        params: Mapping[str, Any],
+        resume_max_age: float | None = None,
+    ) -> Preview:
+        """Return what `open_run` with `resume=True` would do, without recording anything. `pipeline.plan()` calls this.
+
+        Args:
+            pipeline: name of the pipeline.
+            tasks: its tasks in topological order.
+            upstream: for each task the indices of its direct upstreams.
+            params: values of the run parameters.
+            resume_max_age: as for `open_run`.
+
+        Raises:
+            RestoreError: a recorded result cannot be restored in this process.
+            StateFileError: the file cannot be read.
+        """
+        from flowkit_state.run_log.resume import plan_run
+
+        return plan_run(self._run_database(), self._serialization, pipeline, tasks, upstream, params, resume_max_age)
 
     def cache(self, own: Any = None) -> ResultCache:
         """Return the cache for the results of a task. `pipeline.run(state=...)` calls this.

@@ -27,15 +27,31 @@ class RunRecord(_Fields):
         pipeline: name of the pipeline.
         status: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: cancelled, or its process has died.
         started: when the run started, a datetime in UTC.
-        ended: when it ended, or None.
-        duration: seconds that it took, including the time before it was resumed; None until it ends.
+        ended: when its last execution ended, or None.
+        duration: seconds that its executions took; None until it ends.
         resumes: number of times that it was resumed.
-        params: name -> shortened `repr` of the value of each run parameter.
+        params: name -> value of each run parameter, as a new object; an `UnrecordedValue` if it could not be stored.
         error: type and message of the exception that it raised, or None.
         tasks: name -> `TaskRecord`, in topological order.
+        executions: an `ExecutionRecord` for the first start and each resume, in order.
+        parent: id of the run that this one was started from, with `run(of=...)`, or None.
     """
 
-    __slots__ = ("duration", "ended", "error", "params", "pipeline", "resumes", "run_id", "started", "status", "tasks")
+    __slots__ = (
+        "_load",
+        "duration",
+        "ended",
+        "error",
+        "executions",
+        "params",
+        "parent",
+        "pipeline",
+        "resumes",
+        "run_id",
+        "started",
+        "status",
+        "tasks",
+    )
     run_id: str
     pipeline: str
     status: str
@@ -43,9 +59,12 @@ class RunRecord(_Fields):
     ended: datetime | None
     duration: float | None
     resumes: int
-    params: dict[str, str]
+    params: dict[str, Any]
     error: str | None
     tasks: dict[str, TaskRecord]
+    executions: tuple[ExecutionRecord, ...]
+    parent: str | None
+    _load: Callable[[], Any] | None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -55,10 +74,62 @@ class RunRecord(_Fields):
             counts[task.state] = counts.get(task.state, 0) + 1
         return counts
 
+    def diff(self, other: RunRecord) -> RunDiff:
+        """Return what is different in another run.
+
+        Args:
+            other: a run, of this pipeline as a rule.
+
+        Raises:
+            TypeError: `other` is no `RunRecord`.
+            LookupError: a record was pickled, so it has no code and no results.
+        """
+        from flowkit_state.run_log.diff import run_diff
+
+        if not isinstance(other, RunRecord):
+            raise TypeError(f"diff() takes a RunRecord, such as StateManager.run(run_id), and not {other!r}")
+        for record in (self, other):
+            if record._load is None:
+                raise LookupError(
+                    f"the code and the results of run {record.run_id} are not part of a pickled record; get it with "
+                    "StateManager.run()."
+                )
+        return run_diff(self, other)
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {name: getattr(self, name) for name in self.__slots__} | {"_load": None}
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.counts.items())
         when = f"{self.started:%Y-%m-%d %H:%M:%S}"
         return f"<RunRecord {self.run_id} of {self.pipeline!r}, {when}: {self.status} ({counts or 'no tasks'})>"
+
+
+class ExecutionRecord(_Fields):
+    """The record of one execution of a run: the first, or one that resumed the run.
+
+    Attributes:
+        number: 1 for the first execution of the run.
+        started: when it started, a datetime in UTC.
+        ended: when it ended; None while it runs, and if its process died.
+        process: id of the process, or None if a version of flowkit-state recorded it that did not store it.
+        host: name of the machine, or None as for `process`.
+        outcome: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: cancelled, or its process has died.
+        error: the exception that it raised, as Python prints it with its traceback, or None.
+    """
+
+    __slots__ = ("ended", "error", "host", "number", "outcome", "process", "started")
+    number: int
+    started: datetime
+    ended: datetime | None
+    process: int | None
+    host: str | None
+    outcome: str
+    error: str | None
+
+    def __repr__(self) -> str:
+        where = f" in process {self.process} on {self.host!r}" if self.process else ""
+        return f"<ExecutionRecord {self.number}, {self.started:%Y-%m-%d %H:%M:%S}{where}: {self.outcome}>"
 
 
 class TaskRecord(_Fields):
@@ -66,12 +137,12 @@ class TaskRecord(_Fields):
 
     Attributes:
         name: name of the task.
-        state: `"succeeded"`, `"failed"`, `"skipped"`, `"upstream_failed"`, `"cancelled"`, or `"pending"`: not recorded,
-            because the task has not ended, or had not when the process died.
-        attempts: number of attempts.
+        state: `"succeeded"`, `"failed"`, `"skipped"`, `"upstream_failed"`, `"cancelled"`, or `"pending"`: the task has
+            not ended, or had not when the process died.
+        attempts: an `AttemptRecord` for each call of its function, in all executions of the run, in order.
         started: when the last attempt started, a datetime in UTC, or None.
         duration: seconds that the last attempt took, or None.
-        reason: why the task did not run.
+        reason: why the task did not run, or runs again.
         error: the exception that it raised, as a `TaskError`, or None.
         source: `"run"`, or `"cache"` if its result was cached.
         why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a
@@ -81,7 +152,7 @@ class TaskRecord(_Fields):
     __slots__ = ("_load", "attempts", "duration", "error", "name", "reason", "source", "started", "state", "why")
     name: str
     state: str
-    attempts: int
+    attempts: tuple[AttemptRecord, ...]
     started: datetime | None
     duration: float | None
     reason: str
@@ -113,6 +184,60 @@ class TaskRecord(_Fields):
         return f"<TaskRecord {self.name} {self.state}{took}>"
 
 
+class AttemptRecord(_Fields):
+    """The record of one attempt at a task: one call of its function.
+
+    Attributes:
+        number: number of the attempt in its execution, from 1.
+        execution: number of the execution of the run.
+        ready: when all upstream tasks had ended and a retry was due, a datetime in UTC, or None if that is not known.
+        started: when the call started.
+        ended: when it ended, and its outcome was known to the process of the run.
+        duration: seconds that the call took.
+        waited: seconds from `ready` to `started`, in which the task waited for a worker, or None.
+        process: id of the process that made the call, or None if that is not known.
+        host: name of the machine, or None as for `process`.
+        worker: name of the thread or the worker that made the call, or None as for `process`.
+        outcome: `"succeeded"` or `"failed"`.
+        error: the exception that it raised, as a `TaskError`, or None.
+    """
+
+    __slots__ = (
+        "duration",
+        "ended",
+        "error",
+        "execution",
+        "host",
+        "number",
+        "outcome",
+        "process",
+        "ready",
+        "started",
+        "worker",
+    )
+    number: int
+    execution: int
+    ready: datetime | None
+    started: datetime
+    ended: datetime
+    duration: float
+    process: int | None
+    host: str | None
+    worker: str | None
+    outcome: str
+    error: TaskError | None
+
+    @property
+    def waited(self) -> float | None:
+        """See above."""
+        return None if self.ready is None else max(0.0, (self.started - self.ready).total_seconds())
+
+    def __repr__(self) -> str:
+        error = "" if self.error is None else f", {self.error}"
+        which = f"{self.number} in execution {self.execution}"
+        return f"<AttemptRecord {which}: {self.outcome} in {self.duration:.2f} s{error}>"
+
+
 class TaskError(_Fields):
     """The exception that a task raised, as text.
 
@@ -132,6 +257,60 @@ class TaskError(_Fields):
 
     def __repr__(self) -> str:
         return f"<TaskError {self}>"
+
+
+class RunDiff(_Fields):
+    """What is different in another run: what `RunRecord.diff` returns. It is false if nothing is, durations aside.
+
+    Attributes:
+        params: name of a parameter -> its value in this run and in the other one; `None` where there is none.
+        added: names of the tasks that only the other run has.
+        removed: names of the tasks that only this run has.
+        changed: task -> what has changed in its code, its constants, its upstream tasks or its trigger.
+        states: task -> its state in this run and in the other one.
+        results: names of the tasks that succeeded in both and returned something else.
+        durations: task -> seconds of its last attempt in this run and in the other one.
+    """
+
+    __slots__ = ("added", "changed", "durations", "params", "removed", "results", "states")
+    params: dict[str, tuple[Any, Any]]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: dict[str, tuple[str, ...]]
+    states: dict[str, tuple[str, str]]
+    results: tuple[str, ...]
+    durations: dict[str, tuple[float, float]]
+
+    def __bool__(self) -> bool:
+        return bool(self.params or self.added or self.removed or self.changed or self.states or self.results)
+
+    def __str__(self) -> str:
+        lines = [f"parameter {name}: {before!r} -> {after!r}" for name, (before, after) in self.params.items()]
+        lines += [f"task {name} was added" for name in self.added]
+        lines += [f"task {name} was removed" for name in self.removed]
+        lines += [f"task {name}: {', '.join(reasons)}" for name, reasons in self.changed.items()]
+        lines += [f"task {name} {before} -> {after}" for name, (before, after) in self.states.items()]
+        lines += [f"the result of {name} is different" for name in self.results]
+        return "\n".join(lines) or "no difference"
+
+    def __repr__(self) -> str:
+        return f"<RunDiff {str(self).replace(chr(10), '; ')}>"
+
+
+class UnrecordedValue(_Fields):
+    """A parameter of a run whose value is not in the record, or cannot be restored in this process.
+
+    Attributes:
+        text: shortened `repr` of the value.
+        reason: why there is no value.
+    """
+
+    __slots__ = ("reason", "text")
+    text: str
+    reason: str
+
+    def __repr__(self) -> str:
+        return f"<UnrecordedValue {self.text}: {self.reason}>"
 
 
 class Reclaimed(_Fields):

@@ -110,6 +110,8 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "resume",
     "resume_max_age",
     "refresh",
+    "rerun",
+    "of",
     "state_errors",
 )
 OPTION_ALIASES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from time import perf_counter
+from weakref import WeakValueDictionary
 
 from flowkit_core._checks import check_seconds, check_switch, checked_workers
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.hooks import Hook
-    from flowkit_core.persistence import Refresh, Resume, StateErrors, Store
+    from flowkit_core.persistence import Link, Refresh, Rerun, Resume, StateErrors, Store
+    from flowkit_core.recorded.run_plan import RunPlan
     from flowkit_core.runs.recorder import RunRecorder
 
 
 _LISTED = 3  # maximum number of task names in an example
+
+_pipelines: WeakValueDictionary[str, Pipeline] = WeakValueDictionary()  # the last one of each name
 
 forbidden: Callable[[], BaseException | None] | None = None
 """Hook of worker processes that re-execute the main script: returns the exception that ``run()`` raises, or None."""
@@ -74,6 +78,7 @@ class Pipeline:
         if len(given) > 2 or not isinstance(given[0], str) or isinstance(given[1], (Vertex, list, tuple)):
             self._refuse(given)
         self.name = name
+        _pipelines[name] = self
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
         self.hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
         check_pipeline_hooks(name, self.hooks)
@@ -129,6 +134,8 @@ class Pipeline:
         resume: Resume = False,
         resume_max_age: float | None = 43_200.0,
         refresh: Refresh = False,
+        rerun: Rerun | None = None,
+        of: str | None = None,
         state_errors: StateErrors = "raise",
         **unknown: Never,
     ) -> Results:
@@ -165,6 +172,11 @@ class Pipeline:
             resume_max_age: seconds after which the recorded result of a task that reads the clock, for example with
                 ``date.today()``, is out of date; 12 hours unless given. None means no limit.
             refresh: tasks that run even if they have a cached result: True for all, or a list of their names.
+            rerun: names of tasks; starts a new run from the recorded run ``of``, which stays as it is. These tasks run
+                again, with everything downstream, the tasks that take a parameter that ``params`` changes, and what
+                ``of`` has no up-to-date result of. The other results are taken over, and so are parameters that
+                ``params`` does not have.
+            of: id of the recorded run; None means the last run of this pipeline.
             state_errors: what happens if the run cannot be recorded, for example because a result cannot be stored or
                 the disk is full: ``"raise"`` stops the run like a failure and raises the error of the store; ``"warn"``
                 continues without a record.
@@ -182,7 +194,8 @@ class Pipeline:
                 results of the tasks that succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
             RunTimeoutError: the run took longer than ``timeout``; ``error.flowkit_results`` has the results.
-            ValueError: ``keep``, ``resume``, ``refresh`` or ``state_errors`` has an invalid value; nothing ran.
+            ValueError: ``keep``, ``resume``, ``refresh``, ``rerun`` or ``state_errors`` has an invalid value; nothing
+                ran.
             StateError: of ``flowkit-state``: the file cannot be used, another process has the run, the pipeline has
                 changed (with ``resume="strict"``); nothing ran. Or the run could not be recorded;
                 ``error.flowkit_results`` has the results.
@@ -208,6 +221,8 @@ class Pipeline:
         check_seconds("timeout", timeout, is_positive=True)
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
+        link = None if rerun is None and of is None else _link(graph, state, rerun, of, params, resume)
+        params = params if link is None else link.params
         _check_params(graph, params)
         kept: Sequence[str] | None = None
         if keep is not None:
@@ -221,7 +236,7 @@ class Pipeline:
         run: Run | None = None
         outer = current_worker()
         try:
-            recorder = _recorder(graph, state, params, resume, resume_max_age, refresh, state_errors)
+            recorder = _recorder(graph, state, params, resume, resume_max_age, refresh, state_errors, link)
             run = Run(
                 graph,
                 params=params,
@@ -255,7 +270,53 @@ class Pipeline:
             raise error
         finally:
             # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
-            del self, graph, params, observers, state, recorder, run, executors, executor, results, error
+            del self, graph, params, link, observers, state, recorder, run, executors, executor, results, error
+
+    def plan(
+        self,
+        *,
+        state: str | os.PathLike[str] | Store | None = None,
+        params: Mapping[str, Any] | None = None,
+        resume_max_age: float | None = 43_200.0,
+        refresh: Refresh = False,
+    ) -> RunPlan:
+        """Return what ``run(state=..., resume=True)`` would do: which tasks it would call, and why. Nothing runs.
+
+        Args:
+            state: where runs are recorded, as for :meth:`run`; None means that only caches in memory count.
+            params: values for parameters that no upstream task fills, as for :meth:`run`.
+            resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date.
+            refresh: tasks that run even if they have a cached result.
+
+        Returns:
+            The ``RunPlan``; printed, it is a table.
+
+        Raises:
+            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the wiring is wrong.
+            ValueError, TypeError: an option has an invalid value.
+            StateError: of ``flowkit-state``: the file cannot be read.
+
+        Examples:
+            >>> from flowkit_core import DAG, Task
+            >>> extract, load = Task(list, name="extract"), Task(len, name="load")
+            >>> _ = extract >> load
+            >>> DAG("etl", tasks=[load]).plan()
+            'etl' starts a new run:
+              run        extract  there is no recorded result
+              run        load     it depends on 'extract'
+        """
+        from flowkit_core.recorded.run_plan import plan_run
+
+        check_seconds("resume_max_age", resume_max_age)
+        graph = self.graph()
+        _check_params(graph, params)
+        return plan_run(graph, state, params or {}, resume_max_age, refresh)
+
+    def _replay(self, record: Any, task: str) -> Any:
+        """Call a task with its recorded inputs: see `StateManager.replay`."""
+        from flowkit_core.recorded.replay import replay
+
+        return replay(self.graph(), record, task)
 
     def visualize(self, format: str = "text") -> str:
         """Return a picture of the graph.
@@ -328,6 +389,11 @@ class Pipeline:
         return f"<{type(self).__name__} {escape_control_chars(self.name)}>"
 
 
+def find_pipeline(name: str) -> Pipeline | None:
+    """Return the pipeline of this name that was created last and still exists; None if there is none."""
+    return _pipelines.get(name)
+
+
 def _check_params(graph: Graph, params: Any) -> None:
     if params is not None and not hasattr(params, "keys"):
         raise BindingError(
@@ -346,8 +412,22 @@ def _new_run_id() -> str:
     return os.urandom(8).hex()
 
 
+def _link(graph: Graph, *options: Any) -> Link:
+    """Return how the run is linked to a recorded one; see `link_run`."""
+    from flowkit_core.recorded.rerun import link_run
+
+    return link_run(graph, *options)
+
+
 def _recorder(
-    graph: Graph, state: Any, params: Any, resume: Any, resume_max_age: float | None, refresh: Any, state_errors: Any
+    graph: Graph,
+    state: Any,
+    params: Any,
+    resume: Any,
+    resume_max_age: float | None,
+    refresh: Any,
+    state_errors: Any,
+    link: Link | None,
 ) -> RunRecorder | None:
     """Return the recorder of a run; None if it has no state and no cached tasks. The arguments are those of ``run()``.
 
@@ -366,6 +446,7 @@ def _recorder(
         resume_max_age=resume_max_age,
         refresh=refresh,
         state_errors=state_errors,
+        link=link,
     )
 
 

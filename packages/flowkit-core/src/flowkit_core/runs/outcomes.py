@@ -138,7 +138,7 @@ class OutcomeRules:
         state.seconds[index] = seconds
         state.codes[index] = SUCCEEDED
         if stored is not ABSENT:
-            self._record(node, stored, seconds=seconds)
+            self._record(node, None if reused else seconds, stored)
         if reused:
             if self.events.wants(TaskReused):
                 self.events.emit(TaskReused, task=node.name, source="cache")
@@ -153,7 +153,7 @@ class OutcomeRules:
         if outcome.state == SKIPPED:
             self.state.retry_of.pop(node.index, None)
             self.state.reason_of[node.index] = outcome.reason
-            self._record(node)
+        self._record(node)
         self._set_reason(node, outcome.reason, started=outcome.started)
 
     def _set_reason(self, node: Node, reason: str, *, started: bool) -> None:
@@ -183,6 +183,7 @@ class OutcomeRules:
     def _schedule_retry(self, node: Node, attempt: int, error: BaseException, delay: float) -> Retry:
         self.state.attempt_of[node.index] = attempt + 1
         self.state.retry_of[node.index] = error
+        self._record(node, self.state.seconds[node.index], None, error, delay)
         if self.events.wants(TaskRetrying):
             most = max_attempts(node)
             self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)
@@ -207,7 +208,7 @@ class OutcomeRules:
         if self.report.at_stop is None:
             self.report.note_stop()
         state.codes[index] = FAILED
-        self._record(node, seconds=seconds, error=error)
+        self._record(node, seconds, None, error)
         if self.events.wants(TaskFailed):
             self.events.emit(TaskFailed, task=node.name, attempt=attempt, duration=seconds, error=error)
         if issubclass(type(error), KeyboardInterrupt):  # isinstance() would read __class__, which may be overridden
@@ -228,26 +229,16 @@ class OutcomeRules:
                 self._on_record_error(node, error)
             return ABSENT
 
-    def _record(
-        self, node: Node, stored: Any = None, *, seconds: float = 0.0, error: BaseException | None = None
-    ) -> None:
-        """Commit the final state of a node. If that fails, its result is kept in this process."""
-        recorder, state, index = self._recorder, self.state, node.index
-        if recorder is None:
-            return
-        called = state.codes[index] != SKIPPED and not recorder.sources.get(index)
-        try:
-            recorder.record(
-                node,
-                state.codes[index],
-                stored,
-                attempts=state.attempt_of.get(index, 1) if called else 0,
-                seconds=seconds,
-                reason=state.reason_of.get(index, ""),
-                error=error,
-            )
-        except Exception as trouble:
-            self._on_record_error(node, trouble)
+    def _record(self, node: Node, seconds: float | None = None, stored: Any = None, *failure: Any) -> None:
+        """Record how a node, or an attempt at it, has ended: see `RunRecorder.record`."""
+        if self._recorder is not None and self._recorder.record(node, self.state, seconds, stored, *failure):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Commit what is recorded. If that fails, the results are kept in this process."""
+        with self._lock:
+            for node, error in self._recorder.flush() if self._recorder is not None else ():
+                self._on_record_error(node, error)
 
     def _on_record_error(self, node: Node, error: Exception) -> None:
         """Stop the run, unless ``state_errors="warn"``."""

@@ -1,13 +1,14 @@
 """Class `RunRecorder`: the record of one run in a store, and the caches of its tasks.
 
-A result is serialized in the thread that passes it to the run, and committed before the node ends, so before any node
-that depends on it starts.
+A result is serialized in the thread that passes it to the run, and committed before any node that depends on it starts.
 """
 
 from __future__ import annotations
 
 import os
+from _thread import get_ident
 from functools import cache
+from time import time
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
@@ -15,9 +16,10 @@ from flowkit_core._warnings import report, warn
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.graphs.parameters import KEY
+from flowkit_core.persistence import TaskOutcome
 
 from .call import Outcome
-from .states import STATES, SUCCEEDED
+from .states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,14 +27,23 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
-    from flowkit_core.persistence import Cache, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
+    from flowkit_core.persistence import Cache, Link, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
 
+    from .run_state import RunState
 
+MAX_GROUP = 0.005
+"""Seconds of finished work that may be committed together, and after which it must be."""
+SHORT_CALL = 0.001
+"""Seconds below which a call is short, so that its outcome may be committed with others."""
+_NOT_RUN = (UPSTREAM_FAILED, CANCELLED)
 _MEMORY_CACHE_LIMIT = 1 << 28  # bytes; the results that were used least recently are removed first
 
 
 class RunRecorder:
     """The record of one run, and the caches of its tasks.
+
+    The outcomes of short calls are committed in groups. An outcome is committed before a node starts that depends on
+    it, before a worker waits, and before a call that may take long.
 
     Args:
         graph: the graph to run.
@@ -43,6 +54,7 @@ class RunRecorder:
         resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date, or None.
         refresh: tasks whose cached results are not used.
         state_errors: ``"raise"``, or ``"warn"`` to continue the run if it cannot be recorded.
+        link: the recorded run that this one is started from, or None.
 
     Raises:
         ValueError: an option has an invalid value.
@@ -55,6 +67,7 @@ class RunRecorder:
         done: index -> task that ended before the run was resumed.
         outdated: index of a task that runs again -> why its recorded result is out of date.
         sources: index -> source of a result that was not computed in this run: ``"cache"`` or ``"resume"``.
+        workers: index -> worker, process and host of a call that is not made in this process.
     """
 
     def __init__(
@@ -68,10 +81,11 @@ class RunRecorder:
         resume_max_age: float | None,
         refresh: Refresh,
         state_errors: StateErrors,
+        link: Link | None = None,
     ) -> None:
         check_options(state, resume, state_errors)
         self._graph = graph
-        self._refresh = _refreshed_nodes(graph, refresh)
+        self._refresh = refreshed_nodes(graph, refresh)
         self._warn = state_errors == "warn"
         self._warned_of_notes = False
         self._broken = False  # whether the store has failed and is not used any more
@@ -83,32 +97,38 @@ class RunRecorder:
         self.done: Mapping[int, RecordedTask] = {}
         self.outdated: Mapping[int, str] = {}
         self.sources: dict[int, str] = {}
+        self.workers: dict[int, tuple[str, int | None, str | None]] = {}
+        self._threads: dict[int, str] = {}
+        self._began = time()
+        self._ended = [self._began] * len(graph.nodes)
+        self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
+        self._pending: list[TaskOutcome] = []  # not committed yet
+        self._work = 0.0  # seconds of calls that are not committed yet
+        self._group_began = 0.0  # when the first of them ended
+        self._short: set[object] = set()  # functions whose last call was short
+        self._waiting: list[Node] = []  # one item for each ready node that has not been called
         store, owned = open_store(state)
         self._owned = store if owned else None
         try:
-            self._set_caches(store)
+            self._caches = caches_of(graph, store)
             if store is not None:
-                self._open(store, params, resume, resume_max_age)
+                self._open(store, params, resume, resume_max_age, link)
         except BaseException:
             if self._owned is not None:
                 self._owned.close()
             raise
 
-    def _set_caches(self, store: Store | None) -> None:
-        for node in self._graph.cached:
-            own: Any = node.task.cache
-            if own is not True:
-                self._caches[node.index] = own if store is None else store.cache(own)
-            elif (shared := store.cache() if store is not None else _memory_cache()) is not None:
-                self._caches[node.index] = shared
-
-    def _open(self, store: Store, params: Mapping[str, Any], resume: Resume, max_age: float | None) -> None:
+    def _open(
+        self, store: Any, params: Mapping[str, Any], resume: Resume, max_age: float | None, link: Link | None
+    ) -> None:
         nodes = self._graph.nodes
         tasks, upstream = [node.task for node in nodes], [node.upstream for node in nodes]
-        self._journal = store.open_run(self.run_id, self._graph.name, tasks, upstream, params, resume, max_age)
-        self.run_id = self._journal.run_id
-        self.done = self._journal.done
-        self.outdated = self._journal.outdated
+        facts = self.run_id, self._graph.name, tasks, upstream, params
+        if link is None:
+            self._journal = journal = store.open_run(*facts, resume, max_age)
+        else:
+            self._journal = journal = store.open_linked_run(*facts, link.of, link.tasks, max_age)
+        self.run_id, self.done, self.outdated = journal.run_id, journal.done, journal.outdated
         self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
 
@@ -144,27 +164,116 @@ class RunRecorder:
     def record(
         self,
         node: Node,
-        state: int,
+        state: RunState,
+        seconds: float | None,
         stored: Any = None,
-        *,
-        attempts: int = 0,
-        seconds: float = 0.0,
-        reason: str = "",
         error: BaseException | None = None,
-    ) -> None:
-        """Commit the final state of a node."""
-        if self._journal is not None and not self._broken:
-            self._journal.record(
-                node.index,
-                STATES[state],
-                stored,
-                attempts=attempts,
-                seconds=seconds,
-                reason=reason,
-                error=error,
-                source=self.sources.get(node.index, "run"),
-                why=self._why.get(node.index, ""),
-            )
+        retry_in: float | None = None,
+    ) -> bool:
+        """Note how a node, or an attempt at it, has ended; return whether that is a failure, to be committed now.
+
+        Args:
+            node: the node.
+            state: the state of the run.
+            seconds: duration of the call; None if the function was not called.
+            stored: stored form of its result.
+            error: exception of the attempt.
+            retry_in: seconds after which the node runs again.
+        """
+        if self._journal is None or self._broken:
+            return False
+        index, ended, upstream, now = node.index, self._ended, node.upstream, time()
+        ready = ended[upstream[0]] if len(upstream) == 1 else max(map(ended.__getitem__, upstream), default=self._began)
+        ended[index] = now
+        code, attempt = state.codes[index], state.attempt_of.get(index, 1)
+        if code in _NOT_RUN:
+            return False  # `close_run` commits them
+        outcome = TaskOutcome(index, attempt, STATES[code], now, seconds, stored)
+        outcome.ready, recorded = self._retries.pop(index, (ready, 0)) if self._retries else (ready, 0)
+        if retry_in is not None:
+            outcome.number, outcome.state = attempt - 1, "retrying"
+            self._retries[index] = now + retry_in, attempt - 1
+        elif recorded == attempt:  # it waited for a retry that does not start
+            outcome.number, outcome.seconds = attempt + 1, None
+        if code == SKIPPED:
+            outcome.reason = state.reason_of[index]
+        if error is not None:
+            outcome.error = error
+        if self.sources and index in self.sources:
+            outcome.source = self.sources[index]
+        if self._why and index in self._why:
+            outcome.why = self._why[index]
+        if seconds is not None:
+            if index in self.workers:
+                outcome.worker, outcome.process, outcome.host = self.workers.pop(index)
+            else:
+                thread = get_ident()
+                outcome.worker = self._threads.get(thread) or self._thread_name(thread)
+            self._work += seconds
+            if seconds < SHORT_CALL:
+                self._short.add(_code_of(node))
+            else:
+                self._short.discard(_code_of(node))
+        if not self._pending:
+            self._group_began = now
+        self._pending.append(outcome)
+        return error is not None
+
+    def _thread_name(self, thread: int) -> str:
+        from threading import current_thread
+
+        name = self._threads[thread] = current_thread().name
+        return name
+
+    # ---- groups ----------------------------------------------------------------------------------------------------
+
+    def expect(self, ready: Sequence[Node]) -> None:
+        """Note which nodes have become ready."""
+        self._waiting.extend(ready)
+
+    def is_due(self) -> bool:
+        """Return whether outcomes must be committed, when a node has ended and made no other ready.
+
+        They must if nothing is ready to start, and after `MAX_GROUP` seconds.
+        """
+        if not self._pending:
+            return False
+        if not self._waiting or self._work >= MAX_GROUP:
+            return True
+        return not 0 <= time() - self._group_began < MAX_GROUP
+
+    def is_due_before(self, node: Node) -> bool:
+        """Return whether outcomes must be committed before a call of a node: unless such calls have been short."""
+        if self._waiting:
+            try:
+                self._waiting.pop()  # whichever: only their number counts
+            except IndexError:
+                pass  # another thread has taken the last one
+        return bool(self._pending) and _code_of(node) not in self._short
+
+    def flush(self) -> Sequence[tuple[Node, Exception]]:
+        """Commit the outcomes that are not committed yet; return those for which that failed, and why."""
+        pending, self._pending, self._work = self._pending, [], 0.0
+        if not pending or self._journal is None or self._broken:
+            return ()
+        try:
+            self._journal.record(pending)
+        except Exception as error:
+            return self._flush_each(pending, error)
+        return ()
+
+    def _flush_each(self, outcomes: Sequence[TaskOutcome], error: Exception) -> Sequence[tuple[Node, Exception]]:
+        """Commit those that can be, after a group was rolled back because of an error."""
+        nodes, journal = self._graph.nodes, self._journal
+        if len(outcomes) == 1 or journal is None:
+            return [(nodes[outcome.index], error) for outcome in outcomes]
+        failed: list[tuple[Node, Exception]] = []
+        for outcome in outcomes:
+            try:
+                journal.record([outcome])
+            except Exception as reason:
+                failed.append((nodes[outcome.index], reason))
+        return failed
 
     def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
         """Return the recorded notes of a task."""
@@ -200,13 +309,43 @@ class RunRecorder:
             report(f"{note}{rest}: {describe_error(error)}")
         return True
 
-    def close(self, status: str, rest: Iterable[tuple[int, int, str]], error: BaseException | None) -> None:
-        """Commit the end of the run, and close the store if it was opened here."""
+    def close_run(self, state: RunState, error: BaseException | None, *, cancelled: bool) -> None:
+        """Commit the end of the run.
+
+        Args:
+            state: the state of the run.
+            error: the exception that the run raises.
+            cancelled: whether it was interrupted.
+        """
+        not_run = [index for index, code in enumerate(state.codes) if code in _NOT_RUN]
+        rest = [
+            (index, state.codes[index], state.reason_of.get(index, ""), state.attempt_of.get(index, 1))
+            for index in not_run
+        ]
+        failed = rest or state.error_of or error is not None
+        self.close("interrupted" if cancelled else "failed" if failed else "succeeded", rest, error)
+
+    def close(self, status: str, rest: Iterable[tuple[int, int, str, int]], error: BaseException | None) -> None:
+        """Commit the end of the run, and close the store if it was opened here.
+
+        Args:
+            status: ``"succeeded"``, ``"failed"`` or ``"interrupted"``.
+            rest: index, state, reason, and number of the next attempt of each task that did not run.
+            error: the exception that the run raises.
+        """
+        failed = self.flush()
         journal, self._journal = self._journal, None
         store, self._owned = self._owned, None
         try:
             if journal is not None:
-                journal.close(status, [(index, STATES[state], reason) for index, state, reason in rest], error)
+                now = time()
+                not_run = []
+                for index, state, reason, number in rest:
+                    not_run.append(TaskOutcome(index, number, STATES[state], now))
+                    not_run[-1].reason = reason
+                journal.close(status, not_run, error)
+            if failed:
+                raise failed[0][1]
         except Exception as trouble:
             if not self._warn:
                 raise
@@ -266,6 +405,18 @@ def _memory_cache() -> Cache | None:
     return shared
 
 
+def caches_of(graph: Graph, store: Store | None) -> dict[int, Cache]:
+    """Return the cache of each cached node, by index."""
+    caches: dict[int, Cache] = {}
+    for node in graph.cached:
+        own: Any = node.task.cache
+        if own is not True:
+            caches[node.index] = own if store is None else store.cache(own)
+        elif (shared := store.cache() if store is not None else _memory_cache()) is not None:
+            caches[node.index] = shared
+    return caches
+
+
 def check_options(state: Any, resume: Any, state_errors: Any) -> None:
     """Check the options that do not depend on the graph.
 
@@ -282,7 +433,8 @@ def check_options(state: Any, resume: Any, state_errors: Any) -> None:
         raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise' or 'warn'")
 
 
-def _refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
+def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
+    """Return the indices of the cached nodes that an option ``refresh`` names."""
     if not isinstance(refresh, (bool, str, set, frozenset, list, tuple, dict)):
         raise TypeError(
             f"run(refresh=...) is {short_repr(refresh)}, but must be True, False, or a set of names of tasks"
@@ -298,3 +450,10 @@ def _refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
     return {cached[name] for name in names}
+
+
+def _code_of(node: Node) -> object:
+    """Return what identifies the function of a node: the code, which closures and partials of it share."""
+    function = node.func
+    function = getattr(function, "func", function)
+    return getattr(function, "__code__", None) or id(function)

@@ -13,7 +13,7 @@ from .arguments import call_arguments, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
 from .outcomes import OutcomeRules, max_attempts
-from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED, Phase
+from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCEEDED, Phase
 from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
@@ -154,15 +154,20 @@ class Run(OutcomeRules):
 
     def start(self) -> Sequence[Node]:
         """Return the nodes that are ready at the start, in topological order."""
-        if self._recorder is None or not self._recorder.done:
+        if self._recorder is None:
             return self.graph.first
-        if self.events.wants(TaskReused):
-            for index in self._recorder.done:
-                self.events.emit(TaskReused, task=self.graph.names[index], source="resume")
-        return self.state.ready_now(self.graph)
+        for index in self._recorder.done if self.events.wants(TaskReused) else ():
+            self.events.emit(TaskReused, task=self.graph.names[index], source="resume")
+        ready = self.state.ready_now(self.graph) if self._recorder.done else self.graph.first
+        self._recorder.expect(ready)
+        return ready
 
     def call(self, node: Node) -> Call | Outcome:
         """Return the call of a ready node; or its outcome, to be passed to :meth:`finish`, if it is not called."""
+        if self._recorder is not None and self._recorder.is_due_before(node):
+            self._commit()
+            if self._stop_is_new:
+                self._notify_stop()
         if self._unchecked and node.is_simple:
             return Call(node, simple_arguments(node, self.state.values), {}, None, 1, None, self)
         with self._lock:
@@ -222,6 +227,11 @@ class Run(OutcomeRules):
                 attempt = self.state.attempt_of.get(node.index, 1)
                 self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=max_attempts(node))
         return None
+
+    def note_worker(self, node: Node, worker: str, process: int | None = None, host: str | None = None) -> None:
+        """Note which worker of another process or machine gets a call, for the record of the run."""
+        if self._recorder is not None:
+            self._recorder.workers[node.index] = worker, process, host
 
     def expect_handles(self) -> None:
         """Prepare for results that are handles: every call goes through :meth:`call`."""
@@ -301,7 +311,14 @@ class Run(OutcomeRules):
                 return _NO_NODES
             if self._kept is not None:
                 self._kept.node_ended(node)
-        return self.state.ready_after(node)
+        ready, recorder = self.state.ready_after(node), self._recorder
+        if recorder is not None:
+            recorder.expect(ready)
+            if ready or recorder.is_due():
+                self._commit()
+                if self._stop_is_new:
+                    self._notify_stop()
+        return ready
 
     def call_last_hooks(self) -> None:
         """Call the hooks that are left at the end of the run."""
@@ -406,15 +423,8 @@ class Run(OutcomeRules):
         """
         if self._recorder is None:
             return error
-        codes, reasons = self.state.codes, self.state.reason_of
-        not_run = (UPSTREAM_FAILED, CANCELLED)
-        rest = [(index, code, reasons.get(index, "")) for index, code in enumerate(codes) if code in not_run]
-        if self.cancelled:
-            status = "interrupted"
-        else:
-            status = "failed" if rest or self.state.error_of or error is not None else "succeeded"
         try:
-            self._recorder.close(status, rest, error)
+            self._recorder.close_run(self.state, error, cancelled=self.cancelled)
         except Exception as trouble:
             if error is not None:
                 add_note(error, f"flowkit: how the run ended could not be recorded: {describe_error(trouble)}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.executors.executor import Executor
-    from flowkit_core.persistence import Cache, RecordedTask, Resume, RunJournal, Store
+    from flowkit_core.persistence import Cache, RecordedTask, Resume, RunJournal, Store, TaskOutcome
     from flowkit_core.pipelines.pipeline import Pipeline
     from flowkit_core.results import Results
 
@@ -184,13 +184,14 @@ class _CrashingJournal:
         self._crash_if_due()
         return self._journal.prepare(index, value)
 
-    def record(self, index: int, state: str, stored: Any, **facts: Any) -> None:
-        self._crash_if_due()
-        self._journal.record(index, state, stored, **facts)
-        self._store.recorded.append((self._names[index], state))
-        self._crash_if_due()
+    def record(self, outcomes: Sequence[TaskOutcome]) -> None:
+        for outcome in outcomes:  # not in a group, so that there is a point before and after each
+            self._crash_if_due()
+            self._journal.record([outcome])
+            self._store.recorded.append((self._names[outcome.index], outcome.state))
+            self._crash_if_due()
 
-    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:
+    def close(self, status: str, rest: Sequence[TaskOutcome], error: BaseException | None) -> None:
         if not self._crashed:
             self._journal.close(status, rest, error)
 

@@ -106,6 +106,7 @@ class CallSender:
             if number not in known:
                 self._send_function(worker, node)
             held[ticket] = node
+            run.note_worker(node, f"process {worker.process.pid}", worker.process.pid)
             items.append((number << 3 | mode, data))
             ticket += 1
             if len(node.downstream) == 1 and run.fast_path and node.is_simple:
@@ -158,6 +159,7 @@ class CallSender:
         worker.held[ticket] = node
         if attempt > 1:
             worker.attempts[ticket] = attempt
+        self._run.note_worker(node, f"process {worker.process.pid}", worker.process.pid)
         worker.channel.issue_tickets((ticket,))
         mode, arguments = _with_timeout(node, protocol.ARGS_SHARED, (data, [segment.layout for segment in used]))
         item = number << 3 | mode, arguments

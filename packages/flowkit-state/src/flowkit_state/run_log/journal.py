@@ -1,4 +1,4 @@
-"""`RunJournal`: writes the record of one run, task by task."""
+"""`RunJournal`: writes the record of one execution of a run. It adds rows, and changes none that has an outcome."""
 
 from __future__ import annotations
 
@@ -8,32 +8,57 @@ import time
 from flowkit_state.errors import StateFileError
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.storage.base import Batch
-from flowkit_state.storage.schema import to_sql
+from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
     from flowkit_state.storage.ownership import Claim
 
-RECORD_TASK = (
-    "INSERT OR REPLACE INTO tasks (run, place, name, state, attempts, ended, seconds, value, beside, reason, error, "
-    "source, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    class TaskOutcome(Protocol):
+        """What a journal records: how an attempt at a task ended, or how a task ended without one.
+
+        `flowkit_core.runs.persistence.TaskOutcome` describes the attributes.
+        """
+
+        index: int
+        number: int
+        state: str
+        stored: Any
+        ready: float | None
+        ended: float
+        seconds: float | None
+        worker: str | None
+        process: int | None
+        host: str | None
+        reason: str
+        error: BaseException | None
+        source: str
+        why: str
+
+
+DONE = ("succeeded", "skipped")
+"""States of tasks that do not run again when the run is resumed."""
+RECORD = (
+    "INTO attempts (run, element, execution, place, number, name, state, ready, ended, seconds, worker, process, host, "
+    "value, beside, reason, error, source, why) VALUES (?, -1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_RECORD_NOT_RUN = (  # OR IGNORE: a task that has ended keeps its record
-    "INSERT OR IGNORE INTO tasks (run, place, name, state, attempts, ended, seconds, reason, source) "
-    "VALUES (?, ?, ?, ?, 0, ?, 0, ?, 'run')"
-)
+_RECORD = f"INSERT {RECORD}"
+_RECORD_NOT_RUN = f"INSERT OR IGNORE {RECORD}"  # OR IGNORE: a task that has ended keeps its record
 _END_RUN = (
     "UPDATE runs SET status = ?, ended = ?, seconds = coalesce(seconds, 0) + ?, error = ?, owner = NULL WHERE id = ?"
 )
+_NOTES = "SELECT key, value, beside FROM notes WHERE run = ? AND task = ? AND element = ?"
+_REMEMBER = "INSERT OR REPLACE INTO notes (run, task, element, key, value, beside) VALUES (?, ?, ?, ?, ?, ?)"
+_END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ? WHERE run = ? AND number = ?"
 
 
 class RecordedTask:
-    """The recorded outcome of a task in an earlier part of a resumed run."""
+    """The recorded outcome of a task in an earlier execution of a resumed run."""
 
     __slots__ = ("attempts", "reason", "seconds", "state", "value")
 
@@ -46,7 +71,7 @@ class RecordedTask:
 
 
 class RunJournal:
-    """The record of one run. Only the process that opened the run may write it, until it is closed.
+    """The record of one execution of a run. Only the process that opened the run may write it, until it is closed.
 
     Attributes:
         run_id: identifies the run.
@@ -59,6 +84,7 @@ class RunJournal:
         database: Database,
         serialization: Serialization,
         row: int,
+        execution: int,
         run_id: str,
         names: Sequence[str],
         done: Mapping[int, RecordedTask],
@@ -71,6 +97,7 @@ class RunJournal:
         self._database = database
         self._serialization = serialization
         self._row = row
+        self._execution = execution
         self._names = names
         self._claim = claim
         self._started = time.monotonic()
@@ -86,50 +113,53 @@ class RunJournal:
         payload = self._serialization.dump(None, value, f'the result of task "{name}"')
         return self._database.write_blob(payload, self._claim)
 
-    def record(
-        self,
-        index: int,
-        state: str,
-        stored: Any,
-        *,
-        attempts: int,
-        seconds: float,
-        reason: str,
-        error: BaseException | None,
-        source: str,
-        why: str,
-    ) -> None:
-        """Commit the outcome of a task. It survives the death of the process from the return of this method on.
+    def record(self, outcomes: Sequence[TaskOutcome]) -> None:
+        """Commit outcomes of tasks, all or none. They survive the death of the process from the return on.
 
         Raises:
+            StateFileError: they cannot be committed.
+        """
+        self._check_writable()
+        if len(outcomes) == 1 and (not outcomes[0].stored or outcomes[0].stored[1] is None):
+            self._database.execute("record a task in it", _RECORD, self._values(outcomes[0]))
+            return
+        rows = [*map(self._values, outcomes)]
+        blobs = [row[13] for row in rows if row[13] is not None]
+        with Batch(self._database):
+            self._database.execute_many("record a task in it", _RECORD, rows)
+            for blob in blobs:
+                self._database.unpin(blob, self._claim)
+
+    def notes(self, index: int, element: int | None) -> dict[str, Any]:
+        """Return what a task, or an element of a mapped task, has remembered in this run, as key -> value.
+
+        Raises:
+            RestoreError: a value cannot be restored in this process.
+        """
+        facts = (self._row, to_sql(self._names[index]), -1 if element is None else element)
+        rows, _ = self._database.execute("read it", _NOTES, facts)
+        read, load = self._database.read_payload, self._serialization.load
+        return {from_sql(key): load(None, read(value, blob)) for key, value, blob in rows}
+
+    def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
+        """Commit a note of a task. It survives the death of the process from the return of this method on.
+
+        Raises:
+            UnsupportedValueError: the value could not be restored exactly.
             StateFileError: it cannot be committed.
         """
         self._check_writable()
-        value, blob = (None, None) if stored is None else stored
-        row = (
-            self._row,
-            index,
-            to_sql(self._names[index]),
-            state,
-            attempts,
-            time.time(),
-            seconds,
-            value,
-            blob,
-            _encodable(reason) or None,
-            None if error is None else _error_json(error),
-            source,
-            _encodable(why) or None,
-        )
-        if blob is None:
-            self._database.execute("record a task in it", RECORD_TASK, row)
-            return
+        name = self._names[index]
+        payload = self._serialization.dump(None, value, f'the note {key!r} of task "{name}"')
         with Batch(self._database):
-            self._database.execute("record a task in it", RECORD_TASK, row)
-            self._database.unpin(blob, self._claim)
+            stored, blob = self._database.write_blob(payload, self._claim)
+            facts = (self._row, to_sql(name), -1 if element is None else element, to_sql(key), stored, blob)
+            self._database.execute("record a note in it", _REMEMBER, facts)
+            if blob is not None:
+                self._database.unpin(blob, self._claim)
 
-    def close(self, status: str, rest: Sequence[tuple[int, str, str]], error: BaseException | None) -> None:
-        """Commit the end of the run and release it. `rest` are index, state and reason of the tasks that did not run.
+    def close(self, status: str, rest: Sequence[TaskOutcome], error: BaseException | None) -> None:
+        """Commit the end of the run and release it. `rest` are the outcomes of the tasks that did not run.
 
         Raises:
             StateFileError: it cannot be committed, or the file was moved, removed or replaced during the run.
@@ -139,14 +169,41 @@ class RunJournal:
             self._check_writable()
             self._database.check_not_replaced()
             with Batch(self._database):
-                for index, state, reason in rest:
-                    row = (self._row, index, to_sql(self._names[index]), state, now, _encodable(reason))
-                    self._database.execute("record a task in it", _RECORD_NOT_RUN, row)
+                self._database.execute_many("record a task in it", _RECORD_NOT_RUN, [*map(self._values, rest)])
                 duration = time.monotonic() - self._started
-                text = None if error is None else _encodable(_error_text(error))
+                text = None if error is None else encodable(_error_text(error))
+                trace = None if error is None else encodable(_traceback(error) or _error_text(error))
+                end = (now, status, trace, self._row, self._execution)
+                self._database.execute("record a run in it", _END_EXECUTION, end)
+                self._database.execute("record a run in it", "DELETE FROM live WHERE run = ?", (self._row,))
                 self._database.execute("record a run in it", _END_RUN, (status, now, duration, text, self._row))
         finally:
             self._claim.release()
+
+    def _values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
+        """Return the row of an outcome."""
+        error, stored = outcome.error, outcome.stored
+        value, blob = (None, None) if stored is None else stored
+        return (
+            self._row,
+            self._execution,
+            outcome.index,
+            outcome.number,
+            to_sql(self._names[outcome.index]),
+            outcome.state,
+            outcome.ready,
+            outcome.ended,
+            outcome.seconds,
+            outcome.worker,
+            outcome.process,
+            outcome.host,
+            value,
+            blob,
+            encodable(outcome.reason) if outcome.reason else None,
+            None if error is None else _error_json(error),
+            outcome.source,
+            encodable(outcome.why) if outcome.why else None,
+        )
 
     def _check_writable(self) -> None:
         """Raise `StateFileError` in a forked copy of the owner, and inside a batch, whose changes may be undone."""
@@ -160,13 +217,17 @@ class RunJournal:
 
 def _error_json(error: BaseException) -> str:
     """Return type, message and traceback of an exception as JSON text."""
+    return dumps([_type_name(error), _message(error), _traceback(error)])
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the text of an exception with its traceback; an empty text if a `__str__` raises."""
     import traceback
 
     try:
-        trace = "".join(traceback.format_exception(error))
-    except Exception:  # a __str__ that raises
-        trace = ""
-    return dumps([_type_name(error), _message(error), trace])
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return ""
 
 
 def _error_text(error: BaseException) -> str:
@@ -189,6 +250,6 @@ def _message(error: BaseException) -> str:
         return "<str() failed>"
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Return a text with lone surrogates escaped, because SQLite cannot store them."""
     return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text

@@ -7,10 +7,11 @@ another process never counts as equal, so a run with such a parameter has no ide
 from __future__ import annotations
 
 from flowkit_state import fingerprint
-from flowkit_state.errors import UnsupportedValueError, short_repr
+from flowkit_state.errors import StateError, StateOptionTypeError, UnsupportedValueError, short_repr
+from flowkit_state.runs import UnrecordedValue
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
-from flowkit_state.storage.schema import to_sql
+from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowkit_state.serialization.serializer_protocol import Serializer
+    from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
+    from flowkit_state.storage.ownership import Claim
 
+_PARAMETER = "INSERT INTO params (run, name, value, beside) VALUES (?, ?, ?, ?)"
 NO_IDENTITY = ""
 """The stored identity of a run with a parameter that cannot be compared."""
 
@@ -38,6 +42,7 @@ class RunParameters:
 
     def __init__(self, params: Mapping[str, Any], serializers: Sequence[Serializer] = ()) -> None:
         self.incomparable: list[str] = []
+        self._params = params
         self._stored: dict[str, tuple[str | None, str]] = {}
         for name, value in params.items():
             try:
@@ -53,6 +58,18 @@ class RunParameters:
         """Return the text to store."""
         return dumps(self._stored)
 
+    def store(self, database: Database, serialization: Serialization, row: int, claim: Claim) -> None:
+        """Store the values for a run, except those that cannot be restored."""
+        for name, value in self._params.items():
+            try:
+                payload = serialization.dump(None, value)
+            except UnsupportedValueError:
+                continue
+            stored, blob = database.write_blob(payload, claim)
+            database.execute("record a run in it", _PARAMETER, (row, to_sql(name), stored, blob))
+            if blob is not None:
+                database.unpin(blob, claim)
+
 
 def add_identities(database: Database, pipeline: str) -> None:
     """Store the identity of the runs of a pipeline that were recorded before there was one."""
@@ -63,6 +80,64 @@ def add_identities(database: Database, pipeline: str) -> None:
         except Exception:  # a damaged row must not prevent the resume of other runs
             identity = NO_IDENTITY
         database.execute("record a run in it", "UPDATE runs SET identity = ? WHERE id = ?", (identity, row))
+
+
+def stored_values(database: Database, serialization: Serialization, row: int, text: str) -> dict[str, Any]:
+    """Return the values of the parameters of a run; an `UnrecordedValue` for each that cannot be restored."""
+    select = "SELECT name, value, beside FROM params WHERE run = ?"
+    payloads = {from_sql(name): (value, blob) for name, value, blob in database.execute("read it", select, (row,))[0]}
+    values: dict[str, Any] = {}
+    for name, (_, shown) in loads(text).items():
+        if name not in payloads:
+            values[name] = UnrecordedValue(text=shown, reason="its value was not stored")
+            continue
+        try:
+            values[name] = serialization.load(None, database.read_payload(*payloads[name]))
+        except StateError as error:
+            values[name] = UnrecordedValue(text=shown, reason=str(error))
+    return values
+
+
+def parameter_digests(params: Mapping[str, Any], serializers: Sequence[Serializer]) -> dict[str, str]:
+    """Return the digest of each value. Raises `StateOptionTypeError` if one cannot be compared."""
+    digests = {}
+    for name, value in params.items():
+        try:
+            digests[name] = _digest(value, serializers)
+        except UnsupportedValueError as error:
+            allowed = f"plain data, because a {error.type_name} cannot be compared with recorded parameters"
+            raise StateOptionTypeError(f"params[{short_repr(name)}]", value, allowed) from error
+    return digests
+
+
+def changed_parameters(
+    recorded: Mapping[str, Any], given: Mapping[str, Any], serializers: Sequence[Serializer]
+) -> frozenset[str]:
+    """Return the names of given parameters whose values differ from the recorded ones, or cannot be compared."""
+
+    def digest(value: Any) -> str | None:
+        try:
+            return _digest(value, serializers)
+        except UnsupportedValueError:
+            return None
+
+    changed = set()
+    for name, value in given.items():
+        new = digest(value)
+        if new is None or name not in recorded or digest(recorded[name]) != new:
+            changed.add(name)
+    return frozenset(changed)
+
+
+def has_digests(text: str, digests: Mapping[str, str]) -> bool:
+    """Return whether parameters that were stored as `text` have the values with these digests."""
+    if not digests:
+        return True
+    try:
+        stored = loads(text)
+        return all(name in stored and stored[name][0] == digest for name, digest in digests.items())
+    except (LookupError, TypeError, ValueError):  # a damaged row
+        return False
 
 
 def _identity(stored: Mapping[str, Sequence[str | None]]) -> str:

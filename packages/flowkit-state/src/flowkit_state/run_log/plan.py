@@ -131,6 +131,7 @@ class Difference:
         added, removed, rewired: names of tasks.
         changed: task -> what has changed in its code, or in what the code reads. The latter counts for recorded tasks
             only, whose results depend on it.
+        rewirings: rewired task -> how its upstreams and its trigger differ.
         outdated: recorded task -> why its result is out of date: the task or one of its direct or indirect upstreams
             differs.
     """
@@ -149,11 +150,10 @@ class Difference:
         self.changed = _changed(old, new, recorded)
         for name, why in expired.items():
             self.changed[name] = (*self.changed.get(name, ()), why)
+        self.rewirings = {name: _rewiring(before[name], now[name]) for name in self.rewired}
         reasons: dict[str, str] = {}
         for name, (sources, _) in now.items():  # in topological order
-            parts = [*self.changed.get(name, ())]
-            if name in self.rewired:
-                parts += _rewiring(before[name], now[name])
+            parts = [*self.changed.get(name, ()), *self.rewirings.get(name, ())]
             causes = [short_repr(source) for source in sources if source in reasons]
             if causes and not parts:
                 parts.append(f"it depends on {comma_list(causes, 3)}")

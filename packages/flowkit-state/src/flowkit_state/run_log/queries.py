@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import NamedTuple
 
+from flowkit_state._validation import RUN_STATUSES
 from flowkit_state.errors import RestoreError, UnknownRunError, short_repr
+from flowkit_state.run_log.journal import DONE
+from flowkit_state.run_log.parameters import has_digests, parameter_digests, stored_values
 from flowkit_state.run_log.plan import PipelinePlan
-from flowkit_state.runs import Reclaimed, RunRecord, TaskError, TaskRecord
+from flowkit_state.runs import AttemptRecord, ExecutionRecord, Reclaimed, RunRecord, TaskError, TaskRecord
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.ownership import check_claim, check_not_in_use, is_visible, live_claim, release
@@ -16,15 +20,35 @@ from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
 
-_RUNS = "SELECT id, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner FROM runs"
-_TASKS = "SELECT place, state, attempts, ended, seconds, reason, error, source, why FROM tasks WHERE run = ?"
+_RUNS = (
+    "SELECT id, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner, "
+    "parent FROM runs"
+)
+_EXECUTIONS = (
+    "SELECT number, started, ended, process, host, outcome, error FROM executions WHERE run = ? ORDER BY number"
+)
+_OUTCOMES = (
+    "SELECT name, execution, place, number, state, ready, ended, seconds, worker, process, host, reason, error, "
+    "source, why FROM attempts WHERE run = ? AND element = -1 ORDER BY execution, place, number"
+)
+_PAYLOADS = (
+    "SELECT name, state, value, beside FROM attempts WHERE run = ? AND element = -1 ORDER BY execution, place, number"
+)
+_DELETE = (
+    "DELETE FROM attempts WHERE run = ?",
+    "DELETE FROM executions WHERE run = ?",
+    "DELETE FROM params WHERE run = ?",
+    "DELETE FROM notes WHERE run = ?",
+    "DELETE FROM live WHERE run = ?",
+    "DELETE FROM runs WHERE id = ?",
+)
 
 
 _RUN_COLUMNS = {
@@ -40,13 +64,29 @@ _RUN_COLUMNS = {
     "resumes": INTEGER,
     "error": TEXT + OPTIONAL,
     "owner": TEXT + OPTIONAL,
+    "parent": TEXT + OPTIONAL,
 }
-_TASK_COLUMNS = {
+_EXECUTION_COLUMNS = {
+    "number": INTEGER,
+    "started": NUMBER,
+    "ended": NUMBER + OPTIONAL,
+    "process": INTEGER + OPTIONAL,
+    "host": TEXT + OPTIONAL,
+    "outcome": TEXT + OPTIONAL,
+    "error": TEXT + OPTIONAL,
+}
+_OUTCOME_COLUMNS = {
+    "name": BINARY,
+    "execution": INTEGER,
     "place": INTEGER,
+    "number": INTEGER,
     "state": TEXT,
-    "attempts": INTEGER,
+    "ready": NUMBER + OPTIONAL,
     "ended": NUMBER,
-    "seconds": NUMBER,
+    "seconds": NUMBER + OPTIONAL,
+    "worker": TEXT + OPTIONAL,
+    "process": INTEGER + OPTIONAL,
+    "host": TEXT + OPTIONAL,
     "reason": TEXT + OPTIONAL,
     "error": TEXT + OPTIONAL,
     "source": TEXT,
@@ -68,15 +108,35 @@ class RunHistory:
         self._serialization = serialization
         self._task_names: dict[str, list[str]] = {}  # by key of the plan
 
-    def runs(self, pipeline: str | None, limit: int | None) -> list[RunRecord]:
-        """Return the runs, newest first."""
-        order = "ORDER BY id DESC LIMIT ?"
-        count = -1 if limit is None else limit
-        if pipeline is None:
-            rows = self._select(f"{_RUNS} {order}", (count,))
-        else:
-            rows = self._select(f"{_RUNS} WHERE pipeline = ? {order}", (to_sql(pipeline), count))
-        return [self._run_record(row) for row in rows]
+    def runs(
+        self,
+        pipeline: str | None,
+        limit: int | None,
+        statuses: Collection[str] = RUN_STATUSES,
+        since: float | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> list[RunRecord]:
+        """Return the runs that `StateManager.runs` selects, newest first; `since` in seconds since the epoch."""
+        digests = parameter_digests(params or {}, self._serialization.serializers)
+        conditions: list[str] = ["1"]
+        values: list[Any] = []
+        if pipeline is not None:
+            conditions, values = ["pipeline = ?"], [to_sql(pipeline)]
+        if since is not None:
+            conditions.append("started >= ?")
+            values.append(since - 1e-6)  # a datetime has rounded the start of a run to microseconds
+        selects_all = len(statuses) == len(RUN_STATUSES) and not digests
+        sql = f"{_RUNS} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
+        rows = self._select(sql, (*values, -1 if limit is None or not selects_all else limit))
+        found: list[RunRecord] = []
+        for row in rows:
+            if limit is not None and len(found) >= limit:
+                break
+            if has_digests(row[4], digests):
+                record = self._run_record(row)
+                if record.status in statuses:
+                    found.append(record)
+        return found
 
     def run(self, run_id: str) -> RunRecord:
         """Return one run. Raises `UnknownRunError`."""
@@ -131,10 +191,10 @@ class RunHistory:
 
     def _delete(self, rows: Sequence[int]) -> None:
         for row in rows:
-            self._database.execute("delete a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
-            self._database.execute("delete a run in it", "DELETE FROM runs WHERE id = ?", (row,))
+            for statement in _DELETE:
+                self._database.execute("delete a run in it", statement, (row,))
         if rows:
-            unused = "DELETE FROM plans WHERE key NOT IN (SELECT plan FROM runs)"
+            unused = "DELETE FROM plans WHERE key NOT IN (SELECT plan FROM runs UNION SELECT plan FROM executions)"
             self._database.execute("delete a run in it", unused)
 
     def _select(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -154,9 +214,9 @@ class RunHistory:
             return self._checked_run_record(row)
 
     def _checked_run_record(self, row: Any) -> RunRecord:
-        number, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner = row
-        if status == "running" and live_claim(owner) is None:
-            status = "interrupted"
+        number, run_id, pipeline, plan, params, status, started, ended, seconds, resumes, error, owner, parent = row
+        status = _status(status, owner)
+        executions = self._executions(number, status)
         return RunRecord(
             run_id=run_id,
             pipeline=from_sql(pipeline),
@@ -165,39 +225,77 @@ class RunHistory:
             ended=None if ended is None else _utc(ended),
             duration=None if ended is None else seconds,
             resumes=resumes,
-            params={name: text for name, (_, text) in loads(params).items()},
+            params=stored_values(self._database, self._serialization, number, params),
             error=error,
-            tasks=self._task_records(number, plan),
+            tasks=self._task_records(number, plan, executions),
+            executions=executions,
+            parent=parent,
+            _load=partial(self._contents, number, plan),
         )
 
-    def _task_records(self, run: int, plan: str) -> dict[str, TaskRecord]:
-        names = self._names(plan)
-        tasks = {name: _pending(name) for name in names}
-        for row in self._select(_TASKS, (run,)):
-            check_row(row, _TASK_COLUMNS)
-            name = names[row[0]]
-            tasks[name] = self._task_record(run, name, row)
-        return tasks
+    def _contents(self, run: int, plan: str) -> tuple[PipelinePlan, dict[str, Any]]:
+        """Return the plan of a run, and the stored form of the result of each task that succeeded."""
+        payloads: dict[str, Any] = {}
+        for name, state, value, blob in self._select(_PAYLOADS, (run,)):
+            payloads[from_sql(name)] = (value, blob) if state == "succeeded" else None
+        return self._plan(plan), {name: payload for name, payload in payloads.items() if payload is not None}
 
-    def _task_record(self, run: int, name: str, row: Any) -> TaskRecord:
-        index, state, attempts, ended, seconds, reason, error, source, why = row
-        ran = bool(attempts)
-        parts = None if error is None else loads(error)
-        return TaskRecord(
-            name=name,
-            state=state,
-            attempts=attempts,
-            started=_utc(ended - seconds) if ran else None,
-            duration=seconds if ran else None,
-            reason=reason or "",
-            error=None if parts is None else TaskError(type=parts[0], message=parts[1], traceback=parts[2]),
-            source=source,
-            why=why or "",
-            _load=partial(self._load_result, run, index, name),
+    def _executions(self, run: int, status: str) -> tuple[ExecutionRecord, ...]:
+        rows = self._select(_EXECUTIONS, (run,))
+        for row in rows:
+            check_row(row, _EXECUTION_COLUMNS)
+        return tuple(
+            ExecutionRecord(
+                number=number,
+                started=_utc(started),
+                ended=None if ended is None else _utc(ended),
+                process=process,
+                host=host,
+                outcome=outcome or (status if number == rows[-1][0] else "interrupted"),
+                error=error,
+            )
+            for number, started, ended, process, host, outcome, error in rows
         )
 
-    def _load_result(self, run: int, index: int, name: str) -> Any:
-        rows = self._select("SELECT value, beside FROM tasks WHERE run = ? AND place = ?", (run, index))
+    def _task_records(self, run: int, plan: str, executions: Sequence[ExecutionRecord]) -> dict[str, TaskRecord]:
+        by_number = {execution.number: execution for execution in executions}
+        rows_of: dict[str, list[_Row]] = {}
+        for line in self._select(_OUTCOMES, (run,)):
+            check_row(line, _OUTCOME_COLUMNS)
+            row = _Row(*line)
+            rows_of.setdefault(from_sql(row.name), []).append(row)
+        return {name: self._task_record(run, name, rows_of.get(name, ()), by_number) for name in self._names(plan)}
+
+    def _task_record(
+        self, run: int, name: str, rows: Sequence[_Row], executions: Mapping[int, ExecutionRecord]
+    ) -> TaskRecord:
+        attempts = tuple(_attempt(row, executions.get(row.execution)) for row in rows if row.seconds is not None)
+        last = rows[-1] if rows else None
+        if last is None or (last.execution != max(executions) and last.state not in DONE):
+            return _task(name, "pending", attempts, "not recorded")
+        if last.state == "retrying":
+            return _task(name, "pending", attempts, "not recorded after its last attempt, which failed")
+        if last.state == "outdated":
+            return _task(name, "pending", attempts, f"its recorded result is out of date: {last.reason}")
+        load = partial(self._load_result, run, last, name)
+        return _task(
+            name,
+            last.state,
+            attempts,
+            last.reason or "",
+            _error(last.error),
+            last.source,
+            last.why or "",
+            load,
+            called=bool(attempts) and last.state in ("succeeded", "failed") and last.source == "run",
+        )
+
+    def _load_result(self, run: int, row: _Row, name: str) -> Any:
+        select = (
+            "SELECT value, beside FROM attempts WHERE run = ? AND element = -1 AND execution = ? AND place = ? "
+            "AND number = ?"
+        )
+        rows = self._select(select, (run, row.execution, row.place, row.number))
         if not rows:
             raise LookupError(f"the result of task {name!r} was deleted with its run.")
         try:
@@ -209,9 +307,17 @@ class RunHistory:
 
     def _names(self, plan: str) -> list[str]:
         if plan not in self._task_names:
-            (text,) = self._select("SELECT content FROM plans WHERE key = ?", (plan,))[0]
-            self._task_names[plan] = PipelinePlan.from_text(text).names()
+            self._task_names[plan] = self._plan(plan).names()
         return self._task_names[plan]
+
+    def _plan(self, key: str) -> PipelinePlan:
+        (text,) = self._select("SELECT content FROM plans WHERE key = ?", (key,))[0]
+        return PipelinePlan.from_text(text)
+
+
+def _status(stored: str, owner: str | None) -> str:
+    """Return the status of a run: a running one whose process has died is interrupted."""
+    return "interrupted" if stored == "running" and live_claim(owner) is None else stored
 
 
 def _name(stored: Any) -> str:
@@ -222,18 +328,73 @@ def _name(stored: Any) -> str:
         return short_repr(stored)
 
 
-def _pending(name: str) -> TaskRecord:
+class _Row(NamedTuple):
+    """A row of the table `attempts`."""
+
+    name: str | bytes
+    execution: int
+    place: int
+    number: int
+    state: str
+    ready: float | None
+    ended: float
+    seconds: float | None
+    worker: str | None
+    process: int | None
+    host: str | None
+    reason: str | None
+    error: str | None
+    source: str
+    why: str | None
+
+
+def _attempt(row: _Row, execution: ExecutionRecord | None) -> AttemptRecord:
+    seconds = row.seconds or 0.0
+    return AttemptRecord(
+        number=row.number,
+        execution=row.execution,
+        ready=None if row.ready is None else _utc(row.ready),
+        started=_utc(row.ended - seconds),
+        ended=_utc(row.ended),
+        duration=seconds,
+        process=row.process or (execution and execution.process),
+        host=row.host or (execution and execution.host),
+        worker=row.worker,
+        outcome="failed" if row.state == "retrying" else row.state,
+        error=_error(row.error),
+    )
+
+
+def _error(text: str | None) -> TaskError | None:
+    if text is None:
+        return None
+    kind, message, traceback = loads(text)
+    return TaskError(type=kind, message=message, traceback=traceback)
+
+
+def _task(
+    name: str,
+    state: str,
+    attempts: tuple[AttemptRecord, ...],
+    reason: str,
+    error: TaskError | None = None,
+    source: str = "run",
+    why: str = "",
+    load: Callable[[], Any] | None = None,
+    *,
+    called: bool = False,
+) -> TaskRecord:
     return TaskRecord(
         name=name,
-        state="pending",
-        attempts=0,
-        started=None,
-        duration=None,
-        reason="not recorded",
-        error=None,
-        source="run",
-        why="",
-        _load=None,
+        state=state,
+        attempts=attempts,
+        started=attempts[-1].started if called else None,
+        duration=attempts[-1].duration if called else None,
+        reason=reason,
+        error=error,
+        source=source,
+        why=why,
+        _load=load,
     )
 
 

@@ -5,6 +5,7 @@ Recorded results that are out of date are not used: their tasks run again.
 
 from __future__ import annotations
 
+import os
 import time
 from hashlib import sha256
 
@@ -18,17 +19,18 @@ from flowkit_state.errors import (
     escape_control_chars,
     short_repr,
 )
-from flowkit_state.run_log.journal import RECORD_TASK, RecordedTask, RunJournal
+from flowkit_state.run_log.journal import DONE, RECORD, RecordedTask, RunJournal, encodable
 from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities
 from flowkit_state.run_log.plan import Difference, PipelinePlan
+from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.ownership import Claim, check_claim, check_not_in_use
 from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
-from flowkit_state.storage.schema import to_sql
+from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any, Literal
 
     from flowkit_state.run_log.plan import PlannedTask
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
     Resume = bool | Literal["strict", "force"]
 
-_DONE = ("succeeded", "skipped")  # states of tasks that do not run again
 _LAST_RUN = (
     "SELECT id, run_id, plan, owner, status FROM runs WHERE pipeline = ? AND identity = ? ORDER BY id DESC LIMIT 1"
 )
@@ -45,28 +46,30 @@ _BEGIN_RUN = (
     "INSERT INTO runs (run_id, pipeline, plan, params, identity, status, started, owner) "
     "VALUES (?, ?, ?, ?, ?, 'running', ?, ?)"
 )
-_RESUME_RUN = (
-    "UPDATE runs SET status = 'running', plan = ?, params = ?, resumes = resumes + 1, ended = NULL, error = NULL "
-    "WHERE id = ?"
+_RESUME_RUN = "UPDATE runs SET status = 'running', plan = ?, resumes = ?, ended = NULL, error = NULL WHERE id = ?"
+_BEGIN_EXECUTION = (
+    "INSERT INTO executions (run, number, plan, started, process, host) "
+    "SELECT ?, 1 + coalesce(max(number), 0), ?, ?, ?, ? FROM executions WHERE run = ?"
 )
-_RECORDED_TASKS = (
-    "SELECT place, name, state, attempts, ended, seconds, value, beside, reason, error, source, why FROM tasks "
-    "WHERE run = ? ORDER BY place"
+_RECORDED = (
+    "SELECT name, state, number, ended, seconds, value, beside, reason FROM attempts WHERE run = ? AND element = -1 "
+    "ORDER BY execution, place, number"
 )
+_FAILURES = (
+    "SELECT name, error FROM attempts WHERE run = ? AND element = -1 AND state = 'failed' AND error IS NOT NULL AND "
+    "execution = (SELECT max(number) FROM executions WHERE run = ?)"
+)
+_OUTDATED = f"INSERT {RECORD}"
 
 _RECORDED_COLUMNS = {
-    "place": INTEGER,
     "name": BINARY,
     "state": TEXT,
-    "attempts": INTEGER,
+    "number": INTEGER,
     "ended": NUMBER,
-    "seconds": NUMBER,
+    "seconds": NUMBER + OPTIONAL,
     "value": BINARY + OPTIONAL,
     "beside": TEXT + OPTIONAL,
     "reason": TEXT + OPTIONAL,
-    "error": TEXT + OPTIONAL,
-    "source": TEXT,
-    "why": TEXT + OPTIONAL,
 }
 
 _logged: set[tuple[str | None, str, str]] = set()  # (file, pipeline, description) that was logged in this process
@@ -85,7 +88,7 @@ def open_run(
 ) -> RunJournal:
     """Implement `StateManager.open_run`."""
     serialization.check_trust()
-    plan = PipelinePlan.of(tasks, upstream, _digest_key(database))
+    plan = PipelinePlan.of(tasks, upstream, digest_key(database))
     for task in {id(task.func): task for task in reversed(tasks)}.values():  # several tasks may have one function
         serialization.check_result(task.name, task.func)
     given = RunParameters(params, serialization.serializers)
@@ -96,8 +99,8 @@ def open_run(
         with Batch(database):
             last = _last_run(database, pipeline, given) if resume else None
             if last is None:
-                row = _begin(database, run_id, pipeline, plan, given, claim)
-                return RunJournal(database, serialization, row, run_id, plan.names(), {}, {}, claim)
+                row = begin(database, serialization, run_id, pipeline, plan, given, claim)
+                return RunJournal(database, serialization, row, 1, run_id, plan.names(), {}, {}, claim)
             row, run_id, _, owner = last
             with reading(database.path, f"the record of run {short_repr(run_id)}", "release() ends the claim on it."):
                 check_claim(owner)
@@ -106,17 +109,18 @@ def open_run(
         try:
             way_out = f"forget({short_repr(run_id)}) deletes it, so that a new run starts."
             with reading(database.path, f"the record of run {short_repr(run_id)}", way_out):
-                done, outdated = _resume(database, serialization, last, plan, given, pipeline, resume, max_age)
+                recorded = Recorded(database, serialization, last, pipeline)
+                execution, done, outdated = recorded.resume(plan, resume, max_age)
         except BaseException:
             database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row,))
             raise
-        return RunJournal(database, serialization, row, run_id, plan.names(), done, outdated, claim)
+        return RunJournal(database, serialization, row, execution, run_id, plan.names(), done, outdated, claim)
     except BaseException:
         claim.release()
         raise
 
 
-def _digest_key(database: Database) -> bytes:
+def digest_key(database: Database) -> bytes:
     """Return the key for digests of this file; a valid one whatever a damaged file has."""
     rows, _ = database.execute("read it", "SELECT value FROM settings WHERE name = 'digest key'")
     return sha256(repr(rows).encode()).digest()
@@ -131,71 +135,177 @@ def _last_run(database: Database, pipeline: str, given: RunParameters) -> Sequen
     return rows[0][:-1] if rows and rows[0][-1] != "succeeded" else None
 
 
-def _begin(
-    database: Database, run_id: str, pipeline: str, plan: PipelinePlan, given: RunParameters, claim: Claim
+def begin(
+    database: Database,
+    serialization: Serialization,
+    run_id: str,
+    pipeline: str,
+    plan: PipelinePlan,
+    given: RunParameters,
+    claim: Claim,
 ) -> int:
     """Record a new run, and return its row."""
     key = _store_plan(database, plan)
-    facts = (run_id, to_sql(pipeline), key, given.text(), given.identity, time.time(), claim.text())
+    now = time.time()
+    facts = (run_id, to_sql(pipeline), key, given.text(), given.identity, now, claim.text())
     database.execute("record a run in it", _BEGIN_RUN, facts)
     row: int = database.execute("read it", "SELECT id FROM runs WHERE run_id = ?", (run_id,))[0][0][0]
+    _begin_execution(database, row, key, now)
+    given.store(database, serialization, row, claim)
     return row
 
 
-def _resume(
+def _begin_execution(database: Database, row: int, plan: str, now: float) -> int:
+    """Record the begin of an execution, and return its number."""
+    import platform
+
+    facts = (row, plan, now, os.getpid(), platform.node(), row)
+    database.execute("record a run in it", _BEGIN_EXECUTION, facts)
+    number: int = database.execute("read it", "SELECT max(number) FROM executions WHERE run = ?", (row,))[0][0][0]
+    return number
+
+
+class Preview:
+    """What `plan_run` finds.
+
+    Attributes:
+        run_id: the run that would be resumed, or `None` if a new one would start.
+        done: index -> the recorded task that would be taken over.
+        reasons: index of a task that would run -> why.
+    """
+
+    def __init__(
+        self, run_id: str | None = None, done: Mapping[int, RecordedTask] | None = None, reasons: Any = None
+    ) -> None:
+        self.run_id = run_id
+        self.done = done or {}
+        self.reasons: Mapping[int, str] = reasons or {}
+
+
+def plan_run(
     database: Database,
     serialization: Serialization,
-    last: Sequence[Any],
-    plan: PipelinePlan,
-    given: RunParameters,
     pipeline: str,
-    resume: Resume,
+    tasks: Sequence[PlannedTask],
+    upstream: Sequence[Sequence[int]],
+    params: Mapping[str, Any],
     max_age: float | None,
-) -> tuple[dict[int, RecordedTask], dict[int, str]]:
-    """Return, by index in the current pipeline, the tasks that do not run again, and why recorded ones do."""
-    row, run_id, key, _ = last
-    names = plan.names()
-    (text,) = database.execute("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
-    before = PipelinePlan.from_text(text)
-    names_before = before.names()
-    rows, _ = database.execute("read it", _RECORDED_TASKS, (row,))
-    for line in rows:
+) -> Preview:
+    """Implement `StateManager.plan_run`."""
+    serialization.check_trust()
+    plan = PipelinePlan.of(tasks, upstream, digest_key(database))
+    last = _last_run(database, pipeline, RunParameters(params, serialization.serializers))
+    if last is None:
+        return Preview()
+    with reading(database.path, f"the record of run {short_repr(last[1])}", "forget() deletes it."):
+        return Recorded(database, serialization, last, pipeline).preview(plan, max_age)
+
+
+class Recorded:
+    """What is recorded of the run that is resumed."""
+
+    def __init__(self, database: Database, serialization: Serialization, run: Sequence[Any], pipeline: str) -> None:
+        self._database = database
+        self._serialization = serialization
+        self._pipeline = pipeline
+        self._row, self._run_id, key, _ = run
+        (text,) = database.execute("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
+        self._plan = PipelinePlan.from_text(text)
+        self.tasks = done_tasks(database, self._row, self._plan.names())
+
+    def resume(
+        self, plan: PipelinePlan, resume: Resume, max_age: float | None
+    ) -> tuple[int, dict[int, RecordedTask], dict[int, str]]:
+        """Begin the next execution; return its number, the tasks that do not run again, and why recorded ones do.
+
+        Tasks are identified by their index in the current pipeline.
+        """
+        database, recorded = self._database, self.tasks
+        difference = self.difference(plan, max_age)
+        if difference and resume == "strict":
+            raise ResumeError(
+                self._run_id,
+                self._pipeline,
+                difference.added,
+                difference.removed,
+                difference.rewired,
+                difference.changed,
+                len(recorded) - len(difference.outdated) - len(recorded.keys() & difference.removed),
+                len(recorded),
+            )
+        names, force = plan.names(), resume == "force"
+        done: dict[int, RecordedTask] = {}
+        for index, name in enumerate(names):
+            if name in recorded and (force or name not in difference.outdated):
+                task = _restore(database, self._serialization, name, recorded[name], force=force)
+                if task is not None:
+                    done[index] = task
+        with Batch(database):
+            key = _store_plan(database, plan)
+            number = _begin_execution(database, self._row, key, time.time())
+            self._record_outdated(number, recorded.keys() - {names[index] for index in done}, names, difference)
+            database.execute("record a run in it", _RESUME_RUN, (key, number - 1, self._row))
+        if difference:
+            _log_difference(self._run_id, self._pipeline, difference, len(done), len(recorded), force=force)
+        unverifiable = plan.unverifiable({names[index] for index in done})
+        _log_unverifiable(database, self._run_id, self._pipeline, unverifiable)
+        outdated = {index: difference.outdated[name] for index, name in enumerate(names) if name in difference.outdated}
+        return number, done, {} if force else outdated
+
+    def up_to_date(self, plan: PipelinePlan, max_age: float | None) -> tuple[dict[int, RecordedTask], dict[int, str]]:
+        """Return the tasks with a recorded result that can be used, and why those of the others are out of date."""
+        difference, done, outdated = self.difference(plan, max_age), {}, {}
+        for index, name in enumerate(plan.names()):
+            if name in difference.outdated:
+                outdated[index] = difference.outdated[name]
+            elif name in self.tasks:
+                task = _restore(self._database, self._serialization, name, self.tasks[name], force=False)
+                if task is not None:
+                    done[index] = task
+        return done, outdated
+
+    def preview(self, plan: PipelinePlan, max_age: float | None) -> Preview:
+        """Return what `resume` would do."""
+        done, reasons = self.up_to_date(plan, max_age)
+        before = self._plan.names()
+        for index, name in enumerate(plan.names()):
+            if index not in done and index not in reasons:
+                reasons[index] = f"it is not recorded in run {self._run_id}" if name in before else "it is new"
+        for name, text in self._database.execute("read it", _FAILURES, (self._row, self._row))[0]:
+            task = from_sql(name)
+            if task in plan.names() and reasons.get(index := plan.names().index(task), "").startswith("it is not"):
+                kind, message, _ = loads(text)
+                reasons[index] = f"it failed: {kind}: {message}" if message else f"it failed: {kind}"
+        return Preview(self._run_id, done, reasons)
+
+    def difference(self, plan: PipelinePlan, max_age: float | None) -> Difference:
+        """Return how the recorded pipeline and the current one differ."""
+        ended = {name: line[2] for name, line in self.tasks.items()}
+        return Difference(self._plan, plan, self.tasks, {} if max_age is None else _expired(plan, ended, max_age))
+
+    def _record_outdated(
+        self, execution: int, names: Collection[str], current: Sequence[str], difference: Difference
+    ) -> None:
+        """Record that tasks run again, or were removed: a later execution must not use their results either."""
+        now, rows = time.time(), []
+        places = {name: index for index, name in enumerate(current)}
+        for offset, name in enumerate(sorted(names)):
+            why = difference.outdated.get(name) or (
+                "its result cannot be restored" if name in places else "the pipeline has no such task any more"
+            )
+            place = places.get(name, len(current) + offset)
+            facts = (self._row, execution, place, 0, to_sql(name), "outdated", None, now, None, *[None] * 5)
+            rows.append((*facts, encodable(why), None, "run", None))
+        self._database.execute_many("record a run in it", _OUTDATED, rows)
+
+
+def done_tasks(database: Database, row: int, names: Collection[str]) -> dict[str, Sequence[Any]]:
+    """Return the tasks of a run that have succeeded or were skipped: name -> state and further columns."""
+    last = {}
+    for line in database.execute("read it", _RECORDED, (row,))[0]:
         check_row(line, _RECORDED_COLUMNS)
-    recorded = {names_before[line[0]]: line[1:] for line in rows if line[2] in _DONE}
-    expired = {} if max_age is None else _expired(plan, {name: line[3] for name, line in recorded.items()}, max_age)
-    difference = Difference(before, plan, recorded, expired)
-    if difference and resume == "strict":
-        raise ResumeError(
-            run_id,
-            pipeline,
-            difference.added,
-            difference.removed,
-            difference.rewired,
-            difference.changed,
-            len(recorded) - len(difference.outdated) - len(recorded.keys() & difference.removed),
-            len(recorded),
-        )
-    force = resume == "force"
-    done: dict[int, RecordedTask] = {}
-    for index, name in enumerate(names):
-        if name in recorded and (force or name not in difference.outdated):
-            task = _restore(database, serialization, name, recorded[name], force=force)
-            if task is not None:
-                done[index] = task
-    with Batch(database):
-        new_key = _store_plan(database, plan)
-        not_done = "DELETE FROM tasks WHERE run = ? AND state NOT IN (?, ?)"
-        database.execute("record a run in it", not_done, (row, *_DONE))
-        if new_key != key or len(done) < len(recorded):
-            database.execute("record a run in it", "DELETE FROM tasks WHERE run = ?", (row,))
-            for index in done:
-                database.execute("record a run in it", RECORD_TASK, (row, index, *recorded[names[index]]))
-        database.execute("record a run in it", _RESUME_RUN, (new_key, given.text(), row))
-    if difference:
-        _log_difference(run_id, pipeline, difference, len(done), len(recorded), force=force)
-    _log_unverifiable(database, run_id, pipeline, plan.unverifiable({names[index] for index in done}))
-    outdated = {index: difference.outdated[name] for index, name in enumerate(names) if name in difference.outdated}
-    return done, {} if force else outdated
+        last[from_sql(line[0])] = line[1:]
+    return {name: line for name, line in last.items() if line[0] in DONE and name in names}
 
 
 def _expired(plan: PipelinePlan, ended: Mapping[str, float], max_age: float) -> dict[str, str]:
@@ -215,9 +325,9 @@ def _restore(
     database: Database, serialization: Serialization, name: str, recorded: Sequence[Any], *, force: bool
 ) -> RecordedTask | None:
     """Return a recorded task with its result. If that cannot be restored, return `None` if `force`, else raise."""
-    _, state, attempts, _, seconds, value, blob, reason, *_ = recorded
+    state, attempts, _, seconds, value, blob, reason = recorded
     try:
-        succeeded = state == _DONE[0]
+        succeeded = state == DONE[0]
         result = serialization.load(None, database.read_payload(value, blob)) if succeeded else None
     except StateError as error:
         if force:
@@ -226,7 +336,7 @@ def _restore(
             raise
         hint = 'Fix that, or run the task again with run(resume="force").'
         raise RestoreError(None, f"{error.reason} {hint}", name, database.path) from error
-    return RecordedTask(state, result, reason or "", attempts, seconds)
+    return RecordedTask(state, result, reason or "", attempts, seconds or 0.0)
 
 
 def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:

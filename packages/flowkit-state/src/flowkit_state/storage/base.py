@@ -93,6 +93,9 @@ if TYPE_CHECKING:
                 StateFileError: the database reports an error.
             """
 
+        def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+            """Execute one statement for each row of parameters. See `execute`."""
+
         def write_blob(self, payload: str | bytes, claim: Claim) -> tuple[str | bytes, str | None]:
             """Write a large payload to a blob file, and pin that until `unpin` is called.
 

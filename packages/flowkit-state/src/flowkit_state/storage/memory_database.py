@@ -10,7 +10,8 @@ from flowkit_state.storage.schema import MIGRATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from sqlite3 import Cursor
     from typing import Any
 
     from flowkit_state.storage.ownership import Claim
@@ -31,11 +32,17 @@ class MemoryDatabase:
                 self._connection.execute(statement)
 
     def execute(self, action: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
+        return self._run(action, self._connection.execute, sql, values)
+
+    def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._run(action, self._connection.executemany, sql, rows)
+
+    def _run(self, action: str, execute: Callable[..., Cursor], sql: str, values: Any) -> tuple[list[Any], int]:
         import sqlite3
 
         with self._lock:
             try:
-                cursor = self._connection.execute(sql, values)
+                cursor = execute(sql, values)
                 return cursor.fetchall(), cursor.rowcount
             except sqlite3.Error as error:
                 raise StateFileError("(in memory)", f"cannot {action}: SQLite reports: {error}.") from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x666C6F77  # "flow": distinguishes the database from those of other programs
 
-# Never change a migration: files of every version exist. `entries.beside` and `tasks.beside` are names of blob files,
-# `tasks.place` is the index of the task in topological order.
+# Never change a migration: files of every version exist. `beside` is the name of a blob file in all tables, `place` the
+# index of a task in the topological order of the execution that recorded it.
 MIGRATIONS = (
     (  # to version 1: the entries of a StateManager
         """CREATE TABLE IF NOT EXISTS entries (
@@ -35,6 +35,45 @@ MIGRATIONS = (
         # the key for digests of environment variables, which could be guessed from plain digests
         "CREATE TABLE settings (name TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)",
         "INSERT INTO settings VALUES ('digest key', randomblob(32))",
+    ),
+    (  # to version 4: a history to which rows are added only
+        # `outcome` is NULL until the execution ends
+        """CREATE TABLE executions (
+            run INTEGER NOT NULL REFERENCES runs (id), number INTEGER NOT NULL, plan TEXT NOT NULL,
+            started REAL NOT NULL, ended REAL, process INTEGER, host TEXT, outcome TEXT, error TEXT,
+            PRIMARY KEY (run, number)) WITHOUT ROWID""",
+        # The last row of a task has its state. `element` is the index of an element of a mapped task, or -1 for the
+        # task itself. `seconds` is NULL if the function was not called; `process` and `host` are NULL if they are
+        # those of the execution.
+        """CREATE TABLE attempts (
+            run INTEGER NOT NULL REFERENCES runs (id), element INTEGER NOT NULL, execution INTEGER NOT NULL,
+            place INTEGER NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, label TEXT, state TEXT NOT NULL,
+            ready REAL, ended REAL NOT NULL, seconds REAL, worker TEXT, process INTEGER, host TEXT, value BLOB,
+            beside TEXT, reason TEXT, error TEXT, source TEXT NOT NULL, why TEXT,
+            PRIMARY KEY (run, element, execution, place, number)) WITHOUT ROWID""",
+        """INSERT INTO executions (run, number, plan, started, ended, outcome, error)
+            SELECT id, resumes + 1, plan, started, ended, CASE WHEN status != 'running' THEN status END, error
+            FROM runs""",
+        """INSERT INTO attempts (run, element, execution, place, number, name, state, ended, seconds, value, beside,
+            reason, error, source, why)
+            SELECT run, -1, resumes + 1, place, max(attempts, 1), name, state, tasks.ended,
+            CASE WHEN attempts > 0 THEN tasks.seconds END, value, beside, reason, tasks.error, source, why
+            FROM tasks JOIN runs ON runs.id = tasks.run""",
+        "DROP TABLE tasks",
+        # values of parameters; `runs.params` has their digests and texts
+        """CREATE TABLE params (
+            run INTEGER NOT NULL REFERENCES runs (id), name TEXT NOT NULL, value BLOB NOT NULL, beside TEXT,
+            PRIMARY KEY (run, name)) WITHOUT ROWID""",
+        # what tasks remember over attempts and executions
+        """CREATE TABLE notes (
+            run INTEGER NOT NULL REFERENCES runs (id), task TEXT NOT NULL, element INTEGER NOT NULL, key TEXT NOT NULL,
+            value BLOB NOT NULL, beside TEXT, PRIMARY KEY (run, task, element, key)) WITHOUT ROWID""",
+        # what runs now, as JSON; rewritten from time to time, and deleted when the execution ends
+        """CREATE TABLE live (
+            run INTEGER PRIMARY KEY REFERENCES runs (id), written REAL NOT NULL, content TEXT NOT NULL)""",
+        # the run that a linked run was started from, and the names of the tasks that it starts at, as JSON
+        "ALTER TABLE runs ADD COLUMN parent TEXT",
+        "ALTER TABLE runs ADD COLUMN rerun TEXT",
     ),
 )
 VERSION = len(MIGRATIONS)

@@ -20,7 +20,7 @@ from flowkit_state.storage.totals import Totals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _BLOB_KEY_PREFIX = f"{CACHE_PREFIX}:"  # only cached results go to blob files, which gc() deletes with them
@@ -59,11 +59,17 @@ class SQLiteStore:
         return current
 
     def execute(self, action: str, sql: str, values: Sequence[Any] = ()) -> tuple[list[Any], int]:
+        return self._run(action, syscalls.execute, sql, values)
+
+    def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._run(action, syscalls.execute_many, sql, rows)
+
+    def _run(self, action: str, execute: Callable[..., sqlite3.Cursor], sql: str, values: Any) -> tuple[list[Any], int]:
         if self._closed:
             raise StateClosedError(self._path)
         current = self._connection()
         try:
-            cursor = syscalls.execute(current.connection, sql, values)
+            cursor = execute(current.connection, sql, values)
             found = cursor.fetchall(), cursor.rowcount
         except sqlite3.Error as error:
             self._file.check_not_replaced(current)  # that explains the error
@@ -182,7 +188,9 @@ class SQLiteStore:
             pinned = {name for (name,) in self.execute("read it", "SELECT name FROM pins")[0]}
             rows, _ = self.execute(
                 "read it",
-                "SELECT beside FROM tasks WHERE beside IS NOT NULL UNION "
+                "SELECT beside FROM attempts WHERE beside IS NOT NULL UNION "
+                "SELECT beside FROM params WHERE beside IS NOT NULL UNION "
+                "SELECT beside FROM notes WHERE beside IS NOT NULL UNION "
                 "SELECT beside FROM entries WHERE beside IS NOT NULL",
             )
             needed = pinned.union(name for (name,) in rows)

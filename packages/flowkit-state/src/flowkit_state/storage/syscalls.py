@@ -145,3 +145,7 @@ def connect(path: str, timeout: float) -> sqlite3.Connection:
 
 def execute(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
     return connection.execute(sql, values)
+
+
+def execute_many(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
+    return connection.executemany(sql, rows)

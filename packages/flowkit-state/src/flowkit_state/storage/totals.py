@@ -22,7 +22,8 @@ _OLDEST = "SELECT key, SIZE, beside FROM entries WHERE key NOT IN (?, ?) ORDER B
     "SIZE", _SIZE
 )
 _REFERENCE = (
-    "SELECT 1 FROM entries WHERE beside = ?1 UNION ALL SELECT 1 FROM tasks WHERE beside = ?1 "
+    "SELECT 1 FROM entries WHERE beside = ?1 UNION ALL SELECT 1 FROM attempts WHERE beside = ?1 "
+    "UNION ALL SELECT 1 FROM params WHERE beside = ?1 UNION ALL SELECT 1 FROM notes WHERE beside = ?1 "
     "UNION ALL SELECT 1 FROM pins WHERE name = ?1 LIMIT 1"
 )
 

@@ -1,0 +1,6 @@
+"""What pipelines do with the records of earlier runs.
+
+* `run_plan`: what a run would do, and why.
+* `rerun`: how a run is started from a recorded one.
+* `replay`: calls one task of a recorded run again.
+"""

@@ -1,0 +1,61 @@
+"""`run_diff`: what is different between two recorded runs."""
+
+from __future__ import annotations
+
+from flowkit_state.run_log.plan import Difference
+from flowkit_state.runs import RunDiff, UnrecordedValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flowkit_state.run_log.plan import PipelinePlan
+    from flowkit_state.runs import RunRecord
+
+
+def run_diff(first: RunRecord, second: RunRecord) -> RunDiff:
+    """Return what is different in the second run."""
+    plan, payloads = _contents(first)
+    other_plan, other_payloads = _contents(second)
+    difference = Difference(plan, other_plan, plan.names(), {})
+    changed = dict(difference.changed)
+    for name, reasons in difference.rewirings.items():
+        changed[name] = (*changed.get(name, ()), *reasons)
+    both = [name for name in first.tasks if name in second.tasks]
+    tasks = [(name, first.tasks[name], second.tasks[name]) for name in both]
+    params = {name: (first.params.get(name), second.params.get(name)) for name in {**first.params, **second.params}}
+    return RunDiff(
+        params={
+            name: values
+            for name, values in params.items()
+            if (name in first.params) != (name in second.params) or not _equal(*values)
+        },
+        added=tuple(difference.added),
+        removed=tuple(difference.removed),
+        changed=changed,
+        states={name: (one.state, two.state) for name, one, two in tasks if one.state != two.state},
+        results=tuple(
+            name for name in both if name in payloads and payloads[name] != other_payloads.get(name, payloads[name])
+        ),
+        durations={
+            name: (one.duration, two.duration)
+            for name, one, two in tasks
+            if one.duration is not None and two.duration is not None
+        },
+    )
+
+
+def _contents(record: RunRecord) -> tuple[PipelinePlan, dict[str, Any]]:
+    load: Any = record._load
+    contents: tuple[PipelinePlan, dict[str, Any]] = load()
+    return contents
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Return whether two values of a parameter are equal; False if that cannot be told."""
+    if isinstance(one, UnrecordedValue) and isinstance(two, UnrecordedValue):
+        return one.text == two.text
+    try:
+        return type(one) is type(two) and bool(one == two)
+    except Exception:  # an __eq__ that raises, or returns an array
+        return repr(one) == repr(two)
