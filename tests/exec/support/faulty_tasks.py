@@ -131,9 +131,18 @@ def end_slowly(*_args, started):
     return "ended"
 
 
-def fail_when(*_args, started):
-    wait_for(started)
+def fail_when(*_args, started, size=1):
+    wait_for(started, size)
     raise ValueError("failed")
+
+
+def end_when_released(started, released):
+    try:
+        count(started)
+        wait_for(released)
+    finally:
+        count(f"{started}.finally")
+    return "ended"
 
 
 def slow_clean_up(*_args):
@@ -173,6 +182,9 @@ def spring(fault):
         raise KeyboardInterrupt
     if fault == "mute":
         raise NoText
+    if fault.startswith("hang"):
+        count(fault.partition(":")[2])
+        time.sleep(3600)
     crash(fault)
 
 

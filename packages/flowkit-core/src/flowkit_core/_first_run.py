@@ -45,7 +45,9 @@ def current_line(main: ModuleType) -> int | None:
     """
     threading = sys.modules.get("threading")  # without it, the calling thread is the main thread
     main_thread = get_ident() if threading is None else threading.main_thread().ident
-    frame: FrameType | None = sys._current_frames().get(main_thread)
+    # _current_frames() also returns frames of other interpreters, and CPython 3.13 crashes when one of these is freed
+    is_here = main_thread == get_ident()
+    frame: FrameType | None = sys._getframe() if is_here else sys._current_frames().get(main_thread)
     line = None
     while frame is not None:
         if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
