@@ -39,7 +39,9 @@ def test_attempts_that_take_too_long_are_recorded(tmp_path, held, executor):
     with StateManager(tmp_path / "runs.db") as state:
         results = DAG("d", tasks=[task]).run(executor, state=state)
         record = state.run(results.run_id)
-    assert results["task"] == results.attempts["task"] == record.tasks["task"].attempts > 1
+    attempts = record.tasks["task"].attempts
+    assert results["task"] == results.attempts["task"] == len(attempts) > 1
+    assert "took longer than its timeout of 0.5 s" in str(attempts[0].error)
     assert (record.status, record.tasks["task"].state) == ("succeeded", "succeeded")
 
 
