@@ -50,6 +50,7 @@ PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
 COVERAGE = "coverage>=7.10,<8"
 # Optional packages that flowkit supports.
 COMPANIONS = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
+DATA_LIBRARIES = ["attrs", "numpy", "pandas", "polars", "pyarrow", "pydantic>=2"]
 # Benchmarks compare with current versions. Prefect does not work with the newest fastapi, and may fail to install.
 PEERS = ["dask", "joblib", "numpy"]
 PREFECT = ["prefect>=3.8,<4", "fastapi<0.140"]
@@ -204,12 +205,15 @@ def portable(session: nox.Session) -> None:
 
 @nox.session(requires=["build"], allow_parallel=True)
 def extras(session: nox.Session) -> None:
-    """Test what needs optional packages: cloudpickle, IPython and loky."""
-    session.install(*PYTEST, *COMPANIONS)
+    """Test what needs optional packages: cloudpickle, IPython, loky and data libraries."""
+    session.install(*PYTEST, *COMPANIONS, *DATA_LIBRARIES)
     install_wheels(session, ALL)
     run_pytest(session, ALL, "tests/exec/process/test_cloudpickle.py")
     run_pytest(session, ALL, "tests/exec/conformance/test_check_executor.py", "-k", "loky")
     run_pytest(session, ALL, "tests/docs/test_promise.py", "-k", "ipython")
+    run_pytest(
+        session, ALL, "tests/state/serialization/test_library_values.py", "tests/meta/recording/test_data_libraries.py"
+    )
 
 
 @nox.session(allow_parallel=True)

@@ -23,7 +23,17 @@ LAYERS = ["flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowki
 def modules_of(layer: str) -> list[ModuleType]:
     package = importlib.import_module(layer)
     inner = [info.name for info in pkgutil.walk_packages(package.__path__, f"{layer}.") if not info.name.endswith("__")]
-    return [package, *map(importlib.import_module, inner)]
+    return [package, *(module for name in inner if (module := imported(name)) is not None)]
+
+
+def imported(name: str) -> ModuleType | None:
+    """Return a module; None if it is for an optional package that is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("flowkit"):
+            raise
+        return None
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -13,6 +14,12 @@ SUPPORT = Path(__file__).parent / "support"
 
 # Worker processes inherit sys.path, so they import the helpers as the tests do.
 sys.path.insert(0, str(SUPPORT))
+
+
+# Data libraries are optional.
+LIBRARIES = ("attrs", "numpy", "pandas", "polars", "pyarrow", "pydantic")
+INSTALLED = all(map(importlib.util.find_spec, LIBRARIES))
+collect_ignore = [] if INSTALLED else ["recording/test_data_libraries.py"]
 
 
 @pytest.fixture

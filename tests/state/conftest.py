@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
 from flowkit_state import StateManager
+
+# Data libraries are optional.
+LIBRARIES = ("attrs", "numpy", "pandas", "polars", "pyarrow", "pydantic")
+INSTALLED = all(map(importlib.util.find_spec, LIBRARIES))
+collect_ignore = [] if INSTALLED else ["serialization/test_library_values.py"]
 
 # Subprocesses inherit sys.path, so they import the helpers as the tests do.
 sys.path.insert(0, str(Path(__file__).parent / "support"))

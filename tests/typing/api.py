@@ -283,6 +283,7 @@ class MoneySerializer:
 def durable(path: Path) -> None:
     state = StateManager(path, serializer=MoneySerializer())
     StateManager(path, serializer=[MoneySerializer()])
+    StateManager(path, serializers=[MoneySerializer()])
     StateManager(path, serializer="yaml")  # type: ignore[arg-type]
     dag.run(state=path)
     dag.run(state="runs.db", resume=True, refresh={"cached"}, state_errors="warn")

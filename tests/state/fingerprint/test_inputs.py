@@ -173,36 +173,3 @@ def test_opaque_default_as_input_is_accepted():
     def f(x=missing): ...
 
     assert given_to(f) == given_to(f, missing)
-
-
-class Array:
-    """As much of a numpy array as is looked at."""
-
-    def __init__(self, data, kind, hasobject=False):
-        self.data, self.shape, self.dtype = (
-            data,
-            (len(data),),
-            types.SimpleNamespace(names=None, str=kind, hasobject=hasobject),
-        )
-
-    def tobytes(self):
-        return bytes(self.data)
-
-
-Array.__module__ = "flowkit_state"  # of a package, not of the project
-
-
-@pytest.fixture
-def numpy(monkeypatch):
-    module = types.SimpleNamespace(ndarray=Array, dtype=type("dtype", (), {}), generic=type("generic", (), {}))
-    monkeypatch.setitem(sys.modules, "numpy", module)
-
-
-@pytest.mark.usefixtures("numpy")
-def test_numpy_array_is_compared_by_content():
-    one = given_to(helper, [Array([1, 2], "<i8")])["input x"]
-    assert one == given_to(helper, [Array([1, 2], "<i8")])["input x"]
-    for other in (Array([1, 3], "<i8"), Array([1, 2], "<u8"), Array([1, 2, 3], "<i8")):
-        assert given_to(helper, [other])["input x"] != one
-    with pytest.raises(UnsupportedValueError):
-        given_to(helper, Array([1], "O", hasobject=True))

@@ -107,7 +107,10 @@ def test_file_cannot_import_modules_or_call_functions(tmp_path):
         '{"$nothing": 1}',
     ):
         path.write_text(text.replace('"HERE"', evil))
-        with StateManager(path) as state, pytest.raises(RestoreError, match="cannot restore the value of key 'a': "):
+        with (
+            StateManager(path) as state,
+            pytest.raises(RestoreError, match=r"cannot restore the value of key 'a' in .*state.json: "),
+        ):
             state.get("a")
     assert "antigravity" not in sys.modules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import threading
 
@@ -148,3 +149,53 @@ def test_pickle_owned_by_other_user_is_refused(path):
             state.get("a")
         state.set("b", 1)
     assert path.stat().st_uid == 12345
+
+
+class Blob:
+    def __init__(self, data):
+        self.data = data
+
+    def __eq__(self, other):
+        return self.data == other.data
+
+    __hash__ = None
+
+
+class BlobSerializer:
+    name = "blob"
+    type = Blob
+
+    def dump(self, value):
+        return value.data
+
+    def load(self, data):
+        return Blob(data)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_serializers_option_adds_types(make_state, size):
+    state = make_state(serializers=[BlobSerializer()])
+    value = {"a": [Blob(bytes(size)), Blob(b"x" * size)], "b": 1}
+    state.set("a", value)
+    assert state.get("a") == value
+    assert "serializers=" in repr(state)
+
+
+def test_serializers_option_is_pickled_and_needed_to_load(path):
+    with StateManager(path, serializers=(BlobSerializer(),)) as state:
+        state.set("a", Blob(b"x" * 50_000))
+        with pickle.loads(pickle.dumps(state)) as copy:
+            assert copy.get("a") == Blob(b"x" * 50_000)
+    with StateManager(path) as state, pytest.raises(RestoreError, match=r"serializers=\[\.\.\.\]"):
+        state.get("a")
+
+
+def test_invalid_serializers_option_is_refused():
+    with pytest.raises(StateOptionTypeError, match=r"serializers is .*, but must be a list of serializer objects"):
+        StateManager(serializers=BlobSerializer())
+    with pytest.raises(StateOptionTypeError, match="serializers is 'json'"):
+        StateManager(serializers=["json"])
+    with pytest.raises(StateOptionError, match="different names"):
+        StateManager(serializer=BlobSerializer(), serializers=[BlobSerializer()])
+    with pytest.raises(StateOptionError, match='empty with serializer="pickle"'):
+        StateManager(serializer="pickle", serializers=[BlobSerializer()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from flowkit_state._validation import (
+    JSON_SUFFIXES,
     SQLITE_SUFFIXES,
     earliest_start,
     maximum,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from flowkit_state.run_log.queries import RunHistory
     from flowkit_state.run_log.resume import Preview
     from flowkit_state.runs import Reclaimed, RunRecord
-    from flowkit_state.serialization.serializer_protocol import SerializerOption
+    from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
     from flowkit_state.storage.base import Database, Store
 
 
@@ -48,8 +49,10 @@ class StateManager(KeyValueStore):
             expire; 0: they expire at once.
         serializer: `"json"` supports the types listed in the documentation and refuses all others. `"pickle"` supports
             what pickle does; loading a pickle can run any code, so a pickle that another user could have written is
-            refused. One or several objects with `name`, `type`, `dump(value)` and `load(data)` support types in
-            addition to those of `"json"`.
+            refused.
+        serializers: objects that support types in addition to those of `"json"`, or in place of them, each with the
+            attributes `name` (a `str`, which is stored) and `type` (a class), and the methods `dump(value) -> bytes`
+            and `load(data)`. `serializer` takes them too.
         max_entries: maximum number of entries, 1 or more; `None`: no limit.
         max_bytes: maximum size of all entries in bytes, 1 or more: their keys, and their values and metadata as they
             are stored; `None`: no limit. An entry that is too large alone is refused. If a new entry exceeds a limit,
@@ -78,6 +81,7 @@ class StateManager(KeyValueStore):
         default_ttl: float | None = None,
         *,
         serializer: SerializerOption = "json",
+        serializers: Sequence[Serializer] = (),
         max_entries: int | None = None,
         max_bytes: int | None = None,
         lock_timeout: float = 30.0,
@@ -91,7 +95,7 @@ class StateManager(KeyValueStore):
         path, suffix = (None, "") if storage_path is None else state_path(storage_path)
         self._lock_timeout = 1e6 if timeout is None else min(timeout, 1e6)  # SQLite counts milliseconds in 32 bits
         self._database: Database | None = None
-        serialization = Serialization(serializer, _trust_check(path))
+        serialization = Serialization(serializer, _trust_check(path), serializers, binary=suffix not in JSON_SUFFIXES)
         super().__init__(self._open(path, suffix), serialization, path=path, default_ttl=ttl, clock=clock)
 
     def _open(self, path: str | None, suffix: str) -> Store:
@@ -431,6 +435,8 @@ class StateManager(KeyValueStore):
         choice = self._serialization.choice
         serializer = ', serializer="pickle"' if self._serialization.pickled else f", serializer={short_repr(choice)}"
         serializer = "" if choice == "json" else serializer
+        if self._serialization.additional:
+            serializer += f", serializers={short_repr(self._serialization.additional)}"
         for name, limit in (("max_entries", self._limits.max_entries), ("max_bytes", self._limits.max_bytes)):
             serializer += "" if limit is None else f", {name}={limit}"
         closed = " (closed)" if self._closed else ""
@@ -445,6 +451,7 @@ class StateManager(KeyValueStore):
             "storage_path": self._path,
             "default_ttl": self._default_ttl,
             "serializer": self._serialization.choice,
+            "serializers": self._serialization.additional,
             "max_entries": self._limits.max_entries,
             "max_bytes": self._limits.max_bytes,
             "lock_timeout": self._lock_timeout,

@@ -6,7 +6,7 @@ from enum import EnumMeta
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
 from flowkit_state.fingerprint.name_resolution import unwrapped
-from flowkit_state.serialization import class_references
+from flowkit_state.serialization import class_references, model_classes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ _PARTS = {
     "classmethod": ("__func__",),
     "cached_property": ("func",),
 }
-_MAKERS = frozenset(["abc", "collections", "dataclasses", "enum", "typing"])
+_MAKERS = frozenset(["abc", "attr._make", "collections", "dataclasses", "enum", "typing"])
 _METADATA = frozenset(["__doc__", "__firstlineno__", "__module__", "__qualname__"])
 # types of dunder attributes that users define, such as __tablename__ and __table_args__
 _PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset)
 _OF_NAMEDTUPLES = frozenset(["_fields", "_field_defaults"])
+_OF_MODELS = ("__attrs_", "__pydantic_", "__class_vars__", "__private_attributes__", "__signature__")
 _INTERNAL = frozenset(
     [
         "__abstractmethods__",
@@ -67,11 +68,12 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
     )
     enum = values is not None
     is_namedtuple = class_references.is_namedtuple(cls)
-    generated = class_references.is_dataclass(cls) or is_namedtuple
+    is_model = model_classes.is_model(cls)
+    generated = is_model or class_references.is_dataclass(cls) or is_namedtuple
     for name, value in list(vars(cls).items()):
         if isinstance(value, (GetSetDescriptorType, MemberDescriptorType)) or name in _INTERNAL:
             continue
-        if is_namedtuple and name in _OF_NAMEDTUPLES:
+        if (is_namedtuple and name in _OF_NAMEDTUPLES) or (is_model and name.startswith(_OF_MODELS)):
             continue
         code = isinstance(unwrapped(value), _CODE)
         special = name.startswith("_" if enum else "__") and name.endswith("_")
@@ -92,6 +94,8 @@ def members(cls: type) -> Iterator[tuple[str, Any]]:
         yield "__members__", (*values.items(),)
     if annotations := _annotations(cls):
         yield "__annotations__", annotations
+    if is_model:
+        yield "__fields__", model_classes.field_facts(cls)
     if is_namedtuple:
         yield "_fields", cls._fields  # type: ignore[attr-defined]
         yield "_field_defaults", cls._field_defaults  # type: ignore[attr-defined]
@@ -110,7 +114,7 @@ def _is_generated(value: Any, from_fields: bool) -> bool:
         return True
     if not isinstance(function, FunctionType):
         return False
-    text = from_fields and function.__code__.co_filename == "<string>"
+    text = from_fields and function.__code__.co_filename.startswith(("<string>", "<attrs generated"))
     return text or function.__globals__.get("__name__") in _MAKERS
 
 

@@ -22,7 +22,8 @@ from flowkit_state.fingerprint import process_state, stdlib_types
 from flowkit_state.fingerprint.policy import CONSTANTS
 from flowkit_state.fingerprint.provenance import of_module
 from flowkit_state.module_names import named_label
-from flowkit_state.serialization import class_references
+from flowkit_state.serialization import class_references, model_classes
+from flowkit_state.serialization.data_types.forms import Binary, form_of
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.serialization.trampoline import MAX_DEPTH, walk
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from flowkit_state.fingerprint.policy import Policy
     from flowkit_state.fingerprint.provenance import Foreign
+    from flowkit_state.serialization.data_types.forms import Form
     from flowkit_state.serialization.serializer_protocol import Serializer
     from flowkit_state.serialization.trampoline import Steps
 
@@ -229,6 +231,8 @@ class ValueEncoder:
         if class_references.is_dataclass(cls):
             fields = class_references.dataclass_fields(value)
             return self._parts(cls, list(fields.values()), [f".{field}" for field in fields])
+        if model_classes.is_model(cls):
+            return self._object(cls, value)
         try:
             return encode(value)
         except UnsupportedValueError as error:
@@ -237,30 +241,41 @@ class ValueEncoder:
             return self._refuse(error.reason)
 
     def _by_library(self, value: Any) -> Any:
-        """Encode a value of logging or numpy, if these are imported; None for any other value."""
+        """Encode a value of logging or of a data library, if that is imported; None for any other value."""
         logging, numpy = sys.modules.get("logging"), sys.modules.get("numpy")
         if logging is not None and isinstance(value, logging.Logger) and not self._policy.data_only:
             return {"logger": value.name}
-        if numpy is None:
-            return None
-        if isinstance(value, numpy.dtype):
+        if numpy is not None and isinstance(value, numpy.dtype):
             return {"dtype": repr(value.descr if value.names else value.str)}
-        if (type(value) is numpy.ndarray or isinstance(value, numpy.generic)) and not value.dtype.hasobject:
-            kind = repr(value.dtype.descr if value.dtype.names else value.dtype.str)
-            return {"numpy": [type(value).__name__, kind, list(value.shape), sha256(value.tobytes()).hexdigest()]}
-        return None
+        form = form_of(type(value))
+        return None if form is None else self._data(form, value)
+
+    def _data(self, form: Form, value: Any) -> Any:
+        """Encode a value of a data library."""
+        try:
+            if isinstance(form, Binary):
+                return {"data": [form.name, form.digest(value)]}
+            parts = form.reduce(value)
+        except class_references.RefusedError as refused:
+            return self._refuse(refused.args[0])
+        return self._items(parts, {"data": form.name})
 
     def _object(self, cls: type, value: Any) -> Any:
         """Encode an object by its class and its attributes, and by its content as an instance of a builtin type."""
-        if self._policy.data_only and not (class_references.is_dataclass(cls) or class_references.is_namedtuple(cls)):
+        is_model = model_classes.is_model(cls)
+        if self._policy.data_only and not (
+            is_model or class_references.is_dataclass(cls) or class_references.is_namedtuple(cls)
+        ):
             return self._refuse("a class that is neither a dataclass nor a named tuple nor an enum")
         base = next((base for base in _BASES if isinstance(value, base)), object)
         foreign = [parent for parent in cls.__mro__ if parent not in base.__mro__ and _may_have_state(parent)]
         for parent in foreign:
+            if is_model and model_classes.has_only_attributes(parent):
+                continue
             if self._policy.data_only or not stdlib_types.is_data(parent):
                 return self._refuse(f"and derived from {type_name(parent)}, which may have content that cannot be read")
         attributes = class_references.attributes(value)
-        for name in [name for name in attributes if _is_lazy(cls, name)]:
+        for name in [name for name in attributes if _is_lazy(cls, name) or name == model_classes.CACHED_HASH]:
             del attributes[name]
         if foreign:  # the order in which it sets its attributes may differ between versions of Python
             attributes = dict(sorted(attributes.items()))

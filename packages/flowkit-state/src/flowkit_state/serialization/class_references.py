@@ -143,6 +143,11 @@ def dataclass_from(name: str, fields: dict[str, Any]) -> Any:
     cls = resolve(name)
     if not is_dataclass(cls) or set(_field_names(cls)) != set(fields):
         raise NotFoundError(f"{name} is no longer a dataclass with the fields {', '.join(fields) or '(none)'}.")
+    return new_instance(cls, fields)
+
+
+def new_instance(cls: type, fields: dict[str, Any]) -> Any:
+    """Return an object with these attributes, without calling any method of its class."""
     instance: Any = object.__new__(cls)
     slots = _slots(cls)
     for field, value in fields.items():

@@ -5,26 +5,34 @@ from __future__ import annotations
 from base64 import b64decode
 
 from flowkit_state.errors import RestoreError, short_repr
-from flowkit_state.serialization import builtin_types, class_references, library_types
+from flowkit_state.serialization import builtin_types, class_references, library_types, model_classes
 from flowkit_state.serialization.class_references import NotFoundError
+from flowkit_state.serialization.data_types.forms import Composite, form_named
 from flowkit_state.serialization.trampoline import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from flowkit_state.serialization.serializer_protocol import Serializer
     from flowkit_state.serialization.trampoline import Steps
 
 
-def decode(tree: Any, *, key: str | None = None, serializers: Mapping[str, Serializer] | None = None) -> Any:
+def decode(
+    tree: Any,
+    *,
+    key: str | None = None,
+    serializers: Mapping[str, Serializer] | None = None,
+    parts: Sequence[memoryview] = (),
+) -> Any:
     """Return a new object for a JSON tree.
 
     Args:
         tree: what `encode` returned.
         key: the key of the entry, for the error.
         serializers: the serializers of the user, by name.
+        parts: the bytes of values of data libraries.
 
     Raises:
         RestoreError: the tree is damaged, or a class or a serializer is missing in this process.
@@ -32,7 +40,9 @@ def decode(tree: Any, *, key: str | None = None, serializers: Mapping[str, Seria
 
     def expand(part: Any) -> Any:
         if type(part) is dict and len(part) == 1 and "$own" in part:
-            return _decode_custom(part["$own"], serializers or {})
+            return _decode_custom(part["$own"], serializers or {}, parts)
+        if type(part) is dict and len(part) == 1 and "$data" in part:
+            return _decode_data(part["$data"], parts)
         return _expand(part)
 
     try:
@@ -96,18 +106,44 @@ def _decode_dataclass(parts: list[Any]) -> Steps:
     return class_references.dataclass_from(parts[0], (yield from _decode_dict(parts[1])))
 
 
-def _decode_custom(parts: list[str], serializers: Mapping[str, Serializer]) -> Any:
-    name, text = parts
+def _decode_custom(tree: list[Any], serializers: Mapping[str, Serializer], parts: Sequence[memoryview]) -> Any:
+    name, content = tree
     if name not in serializers:
-        hint = "open the file with StateManager(..., serializer=...) that has it."
+        hint = "open the file with StateManager(..., serializers=[...]) that has it."
         raise NotFoundError(
             f"it was stored by the serializer {short_repr(name)}, which this StateManager does not have; {hint}"
         )
     try:
-        return serializers[name].load(b64decode(text, validate=True))
+        data = bytes(parts[content]) if type(content) is int else b64decode(content, validate=True)
+        return serializers[name].load(data)
     except Exception as error:
         reason = f"its serializer {short_repr(name)} cannot load it ({type(error).__name__}: {error})."
         raise NotFoundError(reason) from error
+
+
+def _decode_data(tree: list[Any], parts: Sequence[memoryview]) -> Any:
+    form = form_named(tree[0])
+    if isinstance(form, Composite):
+        return _decode_composite(form, tree[1])
+    part = parts[tree[1]] if type(tree[1]) is int else memoryview(b64decode(tree[1], validate=True))
+    return form.load(part)
+
+
+def _decode_composite(form: Composite, tree: Any) -> Steps:
+    arguments = yield tree
+    return form.restore(*arguments)
+
+
+def _decode_pydantic(tree: list[Any]) -> Steps:
+    name, fields, *rest = tree
+    parts = [(yield from _decode_dict(fields))]
+    for part in rest:
+        parts.append((yield part))  # noqa: PERF401 (it yields)
+    return model_classes.pydantic_from(name, parts)
+
+
+def _decode_attrs(parts: list[Any]) -> Steps:
+    return model_classes.attrs_from(parts[0], (yield from _decode_dict(parts[1])))
 
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {
@@ -120,5 +156,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "$enum": class_references.enum_from,
     "$namedtuple": _decode_namedtuple,
     "$dataclass": _decode_dataclass,
+    "$attrs": _decode_attrs,
+    "$pydantic": _decode_pydantic,
 }
 """Tag -> function that returns the value, or a generator for `walk`, given what follows the tag."""

@@ -3,7 +3,8 @@
 What JSON supports is written as itself. Everything else is an object with one key that begins with `$`, the tag of its
 type: `{"$tuple": [1, 2]}`. A dictionary that JSON does not support (with keys that are no text, or that begin with `$`)
 is `{"$dict": [[key, value], ...]}`. So no value can be mistaken for a tag. `$own` is the tag of values that a
-serializer of the user has dumped.
+serializer of the user has dumped, `$data` that of values of data libraries, such as NumPy arrays. Their bytes are not
+part of the tree: it refers to them by number.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from enum import Enum
 from math import isfinite
 
 from flowkit_state.errors import UnsupportedValueError, short_repr
-from flowkit_state.serialization import class_references
+from flowkit_state.serialization import class_references, model_classes
 from flowkit_state.serialization.builtin_types import ENCODERS, encode_str
 from flowkit_state.serialization.class_references import RefusedError
+from flowkit_state.serialization.data_types.forms import Composite, form_of
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.serialization.library_types import encoder_for
 from flowkit_state.serialization.trampoline import MAX_DEPTH, walk
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from flowkit_state.serialization.data_types.forms import Buffer, Form
     from flowkit_state.serialization.serializer_protocol import Serializer
     from flowkit_state.serialization.trampoline import Steps
 
@@ -32,12 +35,19 @@ _HINT = (
     'Convert it to a supported type first, or use StateManager(..., serializer="pickle"), or a serializer for its type.'
 )
 _BUILTINS = (str, bytes, bytearray, int, float, complex, tuple, list, dict, set, frozenset)
+_PYDANTIC_STEPS = (".model_extra", ".model_fields_set", ".__pydantic_private__")
 _SHORT = 1 << 63
+_MAX_INLINE = 1 << 14  # bytes of a serializer of the user that are part of the tree
 _MAX_REPEATS = 5_000_000  # an object is written once per reference, so that [a, a] nested sixty times has no end
 
 
 def encode(
-    value: object, *, key: str | None = None, root: str = "value", serializers: Sequence[Serializer] = ()
+    value: object,
+    *,
+    key: str | None = None,
+    root: str = "value",
+    serializers: Sequence[Serializer] = (),
+    parts: list[list[Buffer]] | None = None,
 ) -> Any:
     """Return the JSON tree of `value`.
 
@@ -46,11 +56,12 @@ def encode(
         key: the key of the entry, for the error.
         root: what the error calls `value`.
         serializers: the serializers of the user, for other types than those that are supported here.
+        parts: receives the bytes of values of data libraries; `None`: such values are refused.
 
     Raises:
         UnsupportedValueError: the value contains an object that could not be restored exactly.
     """
-    encoder = _Encoder(root, serializers)
+    encoder = _Encoder(root, serializers, parts)
     try:
         return walk(encoder.expand, value, max_depth=MAX_DEPTH)
     except RefusedError as refused:
@@ -92,8 +103,9 @@ class _Encoder:
         current: the current object.
     """
 
-    def __init__(self, root: str, serializers: Sequence[Serializer]) -> None:
+    def __init__(self, root: str, serializers: Sequence[Serializer], parts: list[list[Buffer]] | None) -> None:
         self._serializers = serializers
+        self._parts = parts
         self.path = [root]
         self.current: object = None
         self._ancestors: set[int] = set()  # ids of the containers of the current object
@@ -190,7 +202,10 @@ class _Encoder:
         cls = type(value)
         for serializer in self._serializers:
             if isinstance(value, serializer.type):
-                return _encode_custom(value, serializer)
+                return _encode_custom(value, serializer, self._parts)
+        form = None if self._parts is None else form_of(cls)
+        if form is not None:
+            return self._data(form, value)
         library = encoder_for(cls)
         if library is not None:
             return library(value)
@@ -202,6 +217,12 @@ class _Encoder:
         if class_references.is_dataclass(cls) and not isinstance(value, type):
             self._check_references(value)
             return self._dataclass(value)
+        if model_classes.is_attrs_class(cls):
+            self._check_references(value)
+            return self._fields("$attrs", value, model_classes.attrs_fields(value))
+        if model_classes.is_pydantic_model(cls):
+            self._check_references(value)
+            return self._pydantic(value)
         for builtin in _BUILTINS:
             if issubclass(cls, builtin):
                 hint = f'Convert it first, for example with {builtin.__name__}(...), or use serializer="pickle".'
@@ -218,17 +239,46 @@ class _Encoder:
         return {"$namedtuple": [name, list(fields), (yield from self._list(value))]}
 
     def _dataclass(self, value: Any) -> Steps:
+        return self._fields("$dataclass", value, class_references.dataclass_fields(value))
+
+    def _fields(self, tag: str, value: Any, fields: dict[str, Any]) -> Steps:
         name = class_references.reference(type(value))
-        fields = class_references.dataclass_fields(value)
         self._ancestors.add(id(value))
         out = {}
         for field, item in fields.items():
             out[field] = yield from self._child(f".{field}", item)
         self._ancestors.discard(id(value))
-        return {"$dataclass": [name, out]}
+        return {tag: [name, out]}
+
+    def _pydantic(self, value: Any) -> Steps:
+        fields, *rest = model_classes.pydantic_parts(value)
+        name, form = (yield from self._fields("$pydantic", value, fields))["$pydantic"]
+        self._ancestors.add(id(value))
+        encoded = []
+        for step, part in zip(_PYDANTIC_STEPS, rest, strict=True):
+            encoded.append((yield from self._child(step, part)))
+        self._ancestors.discard(id(value))
+        return {"$pydantic": [name, form, *encoded]}
+
+    def _data(self, form: Form, value: Any) -> Any:
+        """Encode a value of a data library."""
+        if isinstance(form, Composite):
+            return self._composite(form, value)
+        parts = self._parts
+        if parts is None:
+            raise RefusedError("which cannot be stored here", "Store it as a value.")
+        parts.append([*form.dump(value)])
+        return {"$data": [form.name, len(parts) - 1]}
+
+    def _composite(self, form: Composite, value: Any) -> Steps:
+        self._check_references(value)
+        self._ancestors.add(id(value))
+        encoded = yield [*form.reduce(value)]
+        self._ancestors.discard(id(value))
+        return {"$data": [form.name, encoded]}
 
 
-def _encode_custom(value: Any, serializer: Serializer) -> Any:
+def _encode_custom(value: Any, serializer: Serializer, parts: list[list[Buffer]] | None) -> Any:
     """Return the form of a value, made by a serializer of the user."""
     try:
         data = serializer.dump(value)
@@ -238,4 +288,7 @@ def _encode_custom(value: Any, serializer: Serializer) -> Any:
     if type(data) is not bytes:
         reason = f"and its serializer {serializer.name!r} returned a {type(data).__name__}"
         raise RefusedError(reason, "dump() of a serializer must return bytes.")
-    return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
+    if parts is None or len(data) <= _MAX_INLINE:
+        return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
+    parts.append([data])
+    return {"$own": [serializer.name, len(parts) - 1]}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import FunctionType, MethodType
 
 from flowkit_state.errors import RestoreError, StateOptionError, StateOptionTypeError, UnsupportedValueError
+from flowkit_state.serialization.container import is_container, pack, unpack, with_inline_parts
+from flowkit_state.serialization.data_types.forms import is_without_form
 from flowkit_state.serialization.json_decoder import decode
 from flowkit_state.serialization.json_encoder import encode
 from flowkit_state.serialization.json_text import dumps, loads
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from flowkit_state.serialization.data_types.forms import Buffer
     from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
 
 _WORDS = {None: "null", True: "true", False: "false"}
@@ -35,7 +38,7 @@ _NEVER_SERIALIZABLE = (
     "types.CoroutineType",
     "_thread.",
 )
-_NOT_IN_JSON = ("numpy", "pandas", "polars", "pyarrow", "torch", "scipy", "xarray")  # packages
+_NOT_IN_JSON = ("torch", "scipy", "xarray")  # packages
 
 
 class Serialization:
@@ -45,6 +48,8 @@ class Serialization:
         choice: the option `serializer` of the user.
         check_trust: raises `UntrustedPickleError` if another user could have written the stored pickles. It is called
             before a pickle is loaded.
+        additional: the option `serializers` of the user.
+        binary: whether the store has bytes; if not, the bytes of arrays are stored as text.
 
     Raises:
         StateOptionError, StateOptionTypeError: `choice` is invalid.
@@ -52,23 +57,38 @@ class Serialization:
     Attributes:
         choice: the option `serializer` of the user.
         pickled: whether values are stored as pickles.
-        serializers: the serializers of the user.
+        additional: the option `serializers` of the user.
+        serializers: all serializers of the user.
     """
 
-    def __init__(self, choice: SerializerOption, check_trust: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        choice: SerializerOption,
+        check_trust: Callable[[], None],
+        additional: Sequence[Serializer] = (),
+        *,
+        binary: bool = True,
+    ) -> None:
+        self._binary = binary
         self.choice = choice
         self._check_trust = check_trust
         self.pickled = isinstance(choice, str) and choice == "pickle"
-        given: Sequence[Any] = ()
+        given: list[Any] = []
         if isinstance(choice, str):
             if choice not in ("json", "pickle"):
                 raise StateOptionError("serializer", choice, '"json" or "pickle", or serializer objects')
         else:
-            given = choice if isinstance(choice, (list, tuple)) else (choice,)
-        self.serializers = tuple(_checked(serializer) for serializer in given)
+            given += choice if isinstance(choice, (list, tuple)) else (choice,)
+        if not isinstance(additional, (list, tuple)):
+            raise StateOptionTypeError("serializers", additional, "a list of serializer objects")
+        if additional and self.pickled:
+            raise StateOptionError("serializers", additional, 'empty with serializer="pickle", which stores all types')
+        self.additional = tuple(_checked("serializers", serializer) for serializer in additional)
+        self.serializers = (*self.additional, *(_checked("serializer", serializer) for serializer in given))
         self._by_name = {serializer.name: serializer for serializer in self.serializers}
         if len(self._by_name) < len(self.serializers):
-            raise StateOptionError("serializer", choice, "serializers of different names")
+            option = "serializers" if additional else "serializer"
+            raise StateOptionError(option, additional or choice, "serializers of different names")
 
     def dump(self, key: str | None, value: Any, root: str = "value") -> str | bytes:
         """Return what to store for `value`. Raises `UnsupportedValueError`, whose path begins with `root`."""
@@ -79,7 +99,11 @@ class Serialization:
             return _WORDS[value]
         if kind is int and -_SHORT < value < _SHORT:
             return str(value)
-        return dumps(encode(value, key=key, root=root, serializers=self.serializers))
+        parts: list[list[Buffer]] = []
+        tree = encode(value, key=key, root=root, serializers=self.serializers, parts=parts)
+        if not parts:
+            return dumps(tree)
+        return pack(tree, parts) if self._binary else dumps(with_inline_parts(tree, parts))
 
     def load(self, key: str | None, payload: str | bytes) -> Any:
         """Return the value that was stored as `payload`.
@@ -88,6 +112,12 @@ class Serialization:
         """
         if isinstance(payload, str):
             return from_json(key, payload, self._by_name)
+        if is_container(payload):
+            try:
+                tree, parts = unpack(payload)
+            except (OverflowError, RecursionError, TypeError, ValueError) as error:
+                raise RestoreError(key, f"the stored entry is damaged ({error}).") from error
+            return decode(tree, key=key, serializers=self._by_name, parts=parts)
         if not self.pickled:
             hint = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
             raise RestoreError(key, f"it is a pickle, and loading a pickle can run any code; {hint}")
@@ -120,8 +150,8 @@ class Serialization:
             if name.startswith(_NEVER_SERIALIZABLE):
                 reason = "according to its annotation, which cannot be stored"
                 raise UnsupportedValueError(None, root, name, reason, "Return a list, or other plain data.")
-            if not self.pickled and name.partition(".")[0] in _NOT_IN_JSON:
-                reason = "according to its annotation, which JSON cannot represent exactly"
+            if not self.pickled and (name.partition(".")[0] in _NOT_IN_JSON or is_without_form(cls)):
+                reason = "according to its annotation, which cannot be restored exactly"
                 hint = 'Use serializer="pickle" for the StateManager, a serializer for this type, or return plain data.'
                 raise UnsupportedValueError(None, root, name, reason, hint)
 
@@ -178,10 +208,11 @@ def _classes_in(annotation: Any, function: Any) -> Iterator[type]:
             todo += getattr(part, "__args__", ())
 
 
-def _checked(serializer: Any) -> Serializer:
-    allowed = '"json" or "pickle", or serializer objects with name, type, dump(value) -> bytes and load(data)'
+def _checked(option: str, serializer: Any) -> Serializer:
+    allowed = "" if option == "serializers" else '"json" or "pickle", or '
+    allowed += "serializer objects with name, type, dump(value) -> bytes and load(data)"
     if isinstance(serializer, type) or not all(hasattr(serializer, part) for part in ("name", "type", "dump", "load")):
-        raise StateOptionTypeError("serializer", serializer, allowed)
+        raise StateOptionTypeError(option, serializer, allowed)
     if type(serializer.name) is not str or not isinstance(serializer.type, type):
-        raise StateOptionTypeError("serializer", serializer, f"{allowed}; its name is a str, its type a class")
+        raise StateOptionTypeError(option, serializer, f"{allowed}; its name is a str, its type a class")
     return serializer  # type: ignore[no-any-return]
