@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from flowkit_core._checks import checked_workers
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
     from flowkit_core.runs.serial_lane import SerialLane
+    from flowkit_core.runs.session import Session
 
 
 class Executor(Protocol):
@@ -63,9 +66,7 @@ class SerialExecutor:
 
     def execute(self, run: Run) -> None:
         """Run all nodes."""
-        from flowkit_core.runs.session import Session
-
-        Session(run, [self.lane()]).drive()
+        _session()(run, [self.lane()]).drive()
 
     def lane(self) -> SerialLane:
         """Return the lane of one run.
@@ -73,10 +74,8 @@ class SerialExecutor:
         Raises:
             ExecutorError: this executor is closed.
         """
-        from flowkit_core.runs.serial_lane import SerialLane
-
         check_open(self, is_closed=self._closed)
-        return SerialLane()
+        return _serial_lane()()
 
     def close(self) -> None:
         """Refuse further runs. May be called more than once."""
@@ -90,6 +89,22 @@ class SerialExecutor:
 
     def __repr__(self) -> str:
         return "SerialExecutor()"
+
+
+@cache
+def _session() -> type[Session]:
+    """Return the class `Session`, which is imported when it is needed; an import in each run would cost more."""
+    from flowkit_core.runs.session import Session
+
+    return Session
+
+
+@cache
+def _serial_lane() -> type[SerialLane]:
+    """Return the class `SerialLane`, imported when it is needed."""
+    from flowkit_core.runs.serial_lane import SerialLane
+
+    return SerialLane
 
 
 def check_open(executor: Executor, *, is_closed: bool) -> None:

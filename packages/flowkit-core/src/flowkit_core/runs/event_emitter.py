@@ -33,7 +33,7 @@ class EventEmitter:
 
     def wants(self, kind: type[Event]) -> bool:
         """Return whether any observer wants events of a class."""
-        return any(events is None or kind in events for _, events in self._observers)
+        return bool(self._observers) and any(events is None or kind in events for _, events in self._observers)
 
     def emit(self, kind: type[Event], **facts: Any) -> None:
         """Create an event and pass it to the observers that want it; their exceptions are reported as warnings."""
