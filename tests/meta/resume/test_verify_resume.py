@@ -9,7 +9,7 @@ import durable_tasks
 import pytest
 from durable_tasks import Box, diamond, record_execution, step
 
-from flowkit import DAG, Flow, StateManager, Task
+from flowkit import DAG, Flow, StateManager, Task, current
 from flowkit.testing import verify_resume
 
 
@@ -141,3 +141,46 @@ def test_verification_does_not_use_state_of_user(box):
         diamond().run("serial", state=state, params=box.params)
         verify_resume(diamond(), params=box.params)
         assert len(state.runs()) == 1
+
+
+def wide(calls):
+    tasks = [Task(lambda number=number: calls.append(number), name=f"t{number}") for number in range(12)]
+    return DAG("wide", tasks=tasks)
+
+
+def test_budget_limits_the_points_which_are_chosen_at_random(monkeypatch, capsys):
+    """With a clock that advances by one second at each look."""
+    clock = itertools.count()
+    monkeypatch.setattr("flowkit_core.simulation.verify_resume.monotonic", lambda: float(next(clock)))
+    orders = []
+    for seed in (1, 1, 2):
+        calls = []
+        verified = verify_resume(wide(calls), budget=4, seed=seed)
+        assert (verified.points, verified.total, verified.tasks) == (3, 13, 12)
+        assert repr(verified) == "Verified(points=3 of 13, tasks=12)"
+        orders.append(calls)
+    assert orders[0] == orders[1] != orders[2]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "verify_resume: 1 of 13 points, 2 s"
+    verify_resume(wide([]), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_at_least_one_point_is_verified_whatever_the_budget():
+    assert verify_resume(wide([]), budget=1e-9).points == 1
+    assert repr(verify_resume(wide([]), budget=3600)) == "Verified(points=13, tasks=12)"
+
+
+@pytest.mark.parametrize(("budget", "error"), [(0, ValueError), (-1, ValueError), ("1", TypeError), (True, TypeError)])
+def test_invalid_budget_raises(budget, error):
+    with pytest.raises(error, match="budget"):
+        verify_resume(wide([]), budget=budget)
+
+
+def test_notes_are_verified(box):
+    def submit():
+        if "job" not in current().notes:
+            current().remember("job", 17)
+        return current().notes["job"]
+
+    assert verify_resume(DAG("jobs", tasks=[Task(submit)])).points == 2

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from random import Random
+from time import monotonic
+
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskStarted
@@ -15,10 +19,12 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.executors.executor import Executor
-    from flowkit_core.persistence import Cache, RecordedTask, Resume, RunJournal, Store, TaskOutcome
+    from flowkit_core.persistence import Cache, NoteJournal, RecordedTask, Resume, RunJournal, Store, TaskOutcome
     from flowkit_core.pipelines.pipeline import Pipeline
     from flowkit_core.results import Results
 
+PROGRESS_INTERVAL = 2.0
+"""Seconds between two lines about the progress."""
 _DONE = tuple(STATES[state] for state in DONE)
 
 
@@ -27,17 +33,20 @@ class Verified:
 
     Attributes:
         points: number of points at which the pipeline was crashed and resumed.
+        total: number of points at which it can crash; it is greater than ``points`` if the budget was too small.
         tasks: number of its tasks.
     """
 
-    __slots__ = ("points", "tasks")
+    __slots__ = ("points", "tasks", "total")
 
-    def __init__(self, points: int, tasks: int) -> None:
+    def __init__(self, points: int, total: int, tasks: int) -> None:
         self.points = points
+        self.total = total
         self.tasks = tasks
 
     def __repr__(self) -> str:
-        return f"Verified(points={self.points}, tasks={self.tasks})"
+        of = "" if self.points == self.total else f" of {self.total}"
+        return f"Verified(points={self.points}{of}, tasks={self.tasks})"
 
 
 def verify_resume(
@@ -46,6 +55,9 @@ def verify_resume(
     executor: str | Executor = "serial",
     params: Mapping[str, Any] | None = None,
     serializer: Any = "json",
+    budget: float | None = None,
+    seed: int | None = None,
+    progress: bool = True,
 ) -> Verified:
     """Crash a pipeline before and after each of its records, resume it each time, and compare the results.
 
@@ -57,8 +69,13 @@ def verify_resume(
         executor: where its tasks run; with ``"serial"``, the order of records is the same in each run.
         params: values for parameters that no upstream task fills.
         serializer: the serializer of results, as for ``StateManager``.
+        budget: seconds after which no further point is verified, more than 0; then the points are chosen at random, and
+            there is one at least. None means that every point is verified, in order.
+        seed: makes the choice of points repeatable.
+        progress: whether a line on standard error says from time to time how many points are verified.
 
     Raises:
+        ValueError, TypeError: ``budget`` is not a positive number of seconds.
         AssertionError: after a crash, a recorded task ran again, or a result differed.
         MissingDistributionError: flowkit-state is not installed.
         Exception: an exception of the pipeline itself.
@@ -73,12 +90,23 @@ def verify_resume(
         >>> verify_resume(DAG("numbers", tasks=[two]))
         Verified(points=3, tasks=2)
     """
+    _check_budget(budget)
+    began = shown = monotonic()
     new_state = state_manager("verify_resume()")
     with new_state(serializer=serializer) as manager:
         reference = _CrashingStore(manager)
         expected = pipeline.run(executor, params=params, state=reference)
-    points = len(reference.recorded) + 1
-    for point in range(points):
+    total = len(reference.recorded) + 1
+    points = [*range(total)]
+    if budget is not None:
+        Random(seed).shuffle(points)
+    for count, point in enumerate(points):
+        now = monotonic()
+        if progress and now - shown >= PROGRESS_INTERVAL:
+            shown = now
+            _show(f"verify_resume: {count} of {total} points, {now - began:.0f} s")
+        if budget is not None and count and now - began >= budget:
+            return Verified(count, total, len(expected.states))
         with new_state(serializer=serializer) as manager:
             crashing = _CrashingStore(manager, point)
             try:
@@ -92,7 +120,23 @@ def verify_resume(
         where = f"after a crash {'after' if crashing.recorded else 'before'} {last} was recorded"
         done = {name for name, state in crashing.recorded if state in _DONE}
         _compare(where, pipeline.name, expected, resumed, done.intersection(starts.names))
-    return Verified(points, len(expected.states))
+    return Verified(total, total, len(expected.states))
+
+
+def _check_budget(budget: Any) -> None:
+    if budget is None:
+        return
+    wrong = f"verify_resume(budget=...) is {short_repr(budget)}, but must be a number of seconds, more than 0, or None"
+    if type(budget) not in (int, float):
+        raise TypeError(wrong)
+    if not budget > 0:
+        raise ValueError(wrong)
+
+
+def _show(line: str) -> None:
+    if sys.stderr is not None:  # a program without a console has none
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _compare(where: str, pipeline: str, expected: Results, resumed: Results, ran_again: set[str]) -> None:
@@ -162,8 +206,8 @@ class _CrashingStore:
 class _CrashingJournal:
     """Record of one run in a `_CrashingStore`."""
 
-    def __init__(self, journal: RunJournal, store: _CrashingStore, names: Sequence[str]) -> None:
-        self._journal = journal
+    def __init__(self, journal: Any, store: _CrashingStore, names: Sequence[str]) -> None:
+        self._journal: NoteJournal = journal
         self._store = store
         self._names = names
         self._crashed = False
@@ -183,6 +227,13 @@ class _CrashingJournal:
     def prepare(self, index: int, value: Any) -> Any:
         self._crash_if_due()
         return self._journal.prepare(index, value)
+
+    def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
+        return self._journal.notes(index, element)
+
+    def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
+        self._crash_if_due()
+        self._journal.remember(index, element, key, value)
 
     def record(self, outcomes: Sequence[TaskOutcome]) -> None:
         for outcome in outcomes:  # not in a group, so that there is a point before and after each
