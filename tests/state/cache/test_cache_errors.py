@@ -83,9 +83,9 @@ def test_closed_state_raises_state_closed_error():
         cached(1)
 
 
-@pytest.mark.parametrize("target", [functools.partial(double, 1), len, int, 7, "".join])
+@pytest.mark.parametrize("target", [functools.partial(int, 1), len, int, 7, "".join])
 def test_decorating_other_callables_is_refused(target):
-    with pytest.raises(StateOptionTypeError, match="must be a plain function"):
+    with pytest.raises(StateOptionTypeError, match="must be a function, a bound method"):
         TaskCache()(target)
 
 

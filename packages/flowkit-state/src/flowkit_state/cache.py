@@ -5,13 +5,12 @@ from __future__ import annotations
 from flowkit_state._validation import seconds
 from flowkit_state.errors import StateOptionError, StateOptionTypeError
 from flowkit_state.manager import StateManager
-from flowkit_state.result_cache import MISSING, ResultCache, key_prefix, last_key, name_of
+from flowkit_state.result_cache import MISSING, ResultCache, innermost, key_prefix, last_key, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-    from types import FunctionType
     from typing import Any, ParamSpec, Protocol, TypeVar
 
     P = ParamSpec("P")
@@ -125,7 +124,10 @@ class TaskCache(ResultCache):
         return f"TaskCache({self.state!r}, ttl={self._ttl})"
 
     def __call__(self, function: Callable[P, R]) -> CachedFunction[P, R]:
-        """Return a cached version of `function`, with the same name, signature and docstring."""
+        """Return a cached version of `function`, with its name and docstring.
+
+        It may also be a bound method, whose object is a part of the key, or a `functools.partial`.
+        """
         import functools
         from typing import cast
 
@@ -136,7 +138,7 @@ class TaskCache(ResultCache):
             check_fit(self._key, plain, name_of(plain))
         self._prefixes.add(key_prefix(plain, None))
 
-        @functools.wraps(function)
+        @functools.wraps(innermost(plain))
         def cached(*args: P.args, **kwargs: P.kwargs) -> R:
             call = self._call_key(plain, args, kwargs)
             if isinstance(call, str):
@@ -164,6 +166,7 @@ class TaskCache(ResultCache):
         def clear() -> int:
             return self._delete({key_prefix(plain, None)})
 
+        cached.__wrapped__ = function
         vars(cached).update(explain=explain, invalidate=invalidate, clear=clear, __flowkit_wrapped__=plain)
         return cast("CachedFunction[P, R]", cached)
 
@@ -186,13 +189,19 @@ def _time_text(since: float) -> str:
     return datetime.fromtimestamp(since, UTC).isoformat(" ", "seconds")
 
 
-def _checked_function(function: Any) -> FunctionType:
+def _checked_function(function: Any) -> Callable[..., Any]:
+    """Return a function that can be decorated: a plain one, a bound method, or a `functools.partial` of these."""
     from types import FunctionType
 
-    if not isinstance(function, FunctionType):
-        allowed = "a plain function (put @task above the cache, and wrap other callables in a function)"
+    inner = innermost(function)
+    if not isinstance(inner, FunctionType):
+        allowed = (
+            "a function, a bound method or a functools.partial of these (put @task above the cache, and wrap other "
+            "callables in a function)"
+        )
         raise StateOptionTypeError("what TaskCache decorates", function, allowed)
-    if function.__code__.co_flags & _NOT_PLAIN:
+    if inner.__code__.co_flags & _NOT_PLAIN:
         allowed = "a function that returns its result, neither async nor a generator"
         raise StateOptionError("what TaskCache decorates", function, allowed)
-    return function
+    checked: Callable[..., Any] = function
+    return checked

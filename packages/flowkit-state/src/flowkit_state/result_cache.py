@@ -340,6 +340,7 @@ def key_prefix(function: Any, name: str | None) -> str:
 
     if name is not None:
         return f"{CACHE_PREFIX}::{name}:"
+    function = innermost(function)
     return f"{CACHE_PREFIX}:{named_label(getattr(function, '__module__', None))}:{name_of(function)}:"
 
 
@@ -349,5 +350,16 @@ def last_key(prefix: str) -> str:
 
 
 def name_of(function: Any) -> str:
-    """Return the qualified name of a function, or of the class of any other callable."""
+    """Return the qualified name of a function, of that of a partial, or of the class of any other callable."""
+    function = innermost(function)
     return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def innermost(function: Any) -> Any:
+    """Return the function of a `functools.partial`, which may be nested, or of a bound method."""
+    from functools import partial
+    from types import MethodType
+
+    while isinstance(function, (partial, MethodType)):
+        function = function.func if isinstance(function, partial) else function.__func__
+    return function
