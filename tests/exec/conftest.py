@@ -25,11 +25,15 @@ wide_executor = made({name: EVERY[name] for name in ("thread-2", "thread-8", "pr
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselect the tests that need the POSIX transport, if process workers use another one."""
+    """Skip tests that need forks of this process where it cannot be forked; deselect what the transport cannot do."""
+    if sys.platform != "linux":
+        for item in items:
+            if item.get_closest_marker("forks"):
+                item.add_marker(pytest.mark.skip(reason="platform: only Linux tells when a fork is safe"))
     if os.environ.get("FLOWKIT_TRANSPORT", "posix") != "posix":
-        unsuitable = [item for item in items if item.get_closest_marker("posix")]
-        items[:] = [item for item in items if item not in unsuitable]
-        config.hook.pytest_deselected(items=unsuitable)
+        needs = {item: item.get_closest_marker("forks") or item.get_closest_marker("posix") for item in items}
+        items[:] = [item for item in items if not needs[item]]
+        config.hook.pytest_deselected(items=[item for item in needs if needs[item]])
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,7 @@ def test_small_ticket_pipes(script):
     assert script(source).wait() == "6000\n"
 
 
+@pytest.mark.forks
 def test_default_timeout_of_sockets_is_ignored(script, tmp_path):
     source = """
     import socket, time

@@ -141,6 +141,7 @@ def test_events_of_worker_death_and_retry_are_in_order(executor, tmp_path):
     assert kinds == [TaskStarted, TaskRetrying, TaskStarted, TaskFailed]
 
 
+@pytest.mark.posix
 @guarded
 def test_worker_death_with_sigchld_ignored_has_no_exit_code(tmp_path):
     path = tmp_path / "child"

@@ -38,6 +38,7 @@ def test_workers_of_workers_end_with_a_killed_program(script):
     until(lambda: not program.descendants())
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(
     sys.platform != "linux", reason="platform: elsewhere a worker that holds the GIL ends when it releases it"
 )
@@ -58,6 +59,7 @@ def test_workers_that_hold_the_gil_end_with_a_killed_program(script):
     until(lambda: not program.descendants())
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(
     sys.platform != "linux", reason="platform: elsewhere workers end when the last copy of their lifeline is closed"
 )
@@ -91,6 +93,7 @@ def segments(processes="[0-9]*"):
     return found
 
 
+@pytest.mark.posix
 @pytest.mark.skipif(sys.platform != "linux", reason="platform: segments of shared memory are found in /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_shared_memory_is_freed_after_the_run_and_with_the_program(script, number):

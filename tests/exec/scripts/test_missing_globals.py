@@ -234,7 +234,7 @@ def test_error_of_task_that_lacks_a_global_set_after_the_first_run_names_the_lin
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="platform: only Linux tells when a fork is safe")
+@pytest.mark.forks
 def test_forked_worker_has_the_globals_that_main_has_set(notes):
     source = """
     from flowkit_core import DAG, Task

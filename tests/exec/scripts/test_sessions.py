@@ -49,6 +49,7 @@ def test_session_with_threads_and_without_cloudpickle_is_an_error():
     assert "executor='thread'" in output
 
 
+@FORKS
 def test_fork_right_after_threads_have_ended(script):
     source = """
     from flowkit_core import DAG, Task
@@ -61,6 +62,7 @@ def test_fork_right_after_threads_have_ended(script):
     assert script(source).wait() == "none was refused\n"
 
 
+@FORKS
 def test_fork_is_refused_after_a_condition_has_started_a_thread(script):
     source = """
     import os, sys, threading
@@ -85,6 +87,7 @@ def test_fork_is_refused_after_a_condition_has_started_a_thread(script):
     assert "or use executor='thread'" in output
 
 
+@FORKS
 def test_script_without_source_is_sent_by_fork(script, tmp_path):
     source = tmp_path / "source.py"
     source.write_text(TASKS + RUN)

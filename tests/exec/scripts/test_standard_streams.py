@@ -15,6 +15,7 @@ from subprocess_harness import SECONDS, Program
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.forks
 def test_printed_text_without_newline_is_not_lost(script):
     source = """
     import sys

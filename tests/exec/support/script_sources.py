@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from subprocess_harness import until
 
@@ -38,10 +36,7 @@ threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 """
 
 
-FORKS = pytest.mark.skipif(
-    sys.platform != "linux",
-    reason="platform: threads can be counted on Linux only, so only there is a fork known to be safe",
-)
+FORKS = pytest.mark.forks
 
 
 BUSY = """

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process.transports.child_process import ChildProcess
+from flowkit_exec.process.transports.orphans import forget_group
 
 from .groups import kill, kill_rest
 
@@ -35,6 +36,7 @@ class PortableProcess(ChildProcess):
         self._owner = resources.owner
         self._channel = channel
         super().__init__(self._process.pid)
+        forget_group(self.pid)
 
     @property
     def check_interval(self) -> float:

@@ -8,6 +8,8 @@ import subprocess
 from contextlib import suppress
 from typing import Any
 
+from flowkit_exec.process.transports.orphans import reap_group
+
 _HAS_GROUPS = hasattr(os, "killpg")
 _NEW_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 OWN_GROUP: dict[str, Any] = {"process_group": 0} if _HAS_GROUPS else {"creationflags": _NEW_GROUP}
@@ -33,3 +35,4 @@ def kill_rest(group: int) -> None:
     if _HAS_GROUPS:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+        reap_group(group)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process.shared_memory import map_file, no_descriptor, write_buffers
+from flowkit_exec.process.transports.limits import descriptor_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +27,8 @@ class FileMemory:
         folder: path of the folder.
     """
 
-    max_segments = 1024
-
     def __init__(self, folder: str) -> None:
+        self.max_segments = descriptor_budget()  # a mapping may keep its file open
         self._folder = folder
         self._released: set[str] = set()  # files to delete
 

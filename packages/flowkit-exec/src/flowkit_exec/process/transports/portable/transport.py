@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process.functions.main_module import describe_main
 from flowkit_exec.process.transports.interpreter import environment_of_worker, interpreter_command
+from flowkit_exec.process.transports.limits import max_workers
 
 from .channel import PortableChannel
 from .child_process import PortableProcess
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-_OPEN_FILES_OF_WORKER = 6
-"""Files and sockets that one worker needs in this process, while it starts."""
+_MAX_SOCKETS = 512 if sys.platform == "win32" else 1 << 16
+"""How many sockets ``select()`` waits for; a worker needs two of them while it starts."""
 
 
 class PortableTransport:
@@ -32,14 +34,7 @@ class PortableTransport:
 
     def max_workers(self) -> int:
         """Return the maximum number of workers, by the limit of open files or of ``select()``."""
-        try:
-            import resource
-        except ModuleNotFoundError:
-            return 256  # Windows waits for 512 sockets at once
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft == resource.RLIM_INFINITY:
-            return 1 << 16
-        return max(1, (soft - FileMemory.max_segments // 4 - 32) // _OPEN_FILES_OF_WORKER)
+        return min(max_workers(6), _MAX_SOCKETS // 2)
 
     def resources(self) -> PortableResources:
         """Return the resources of a new worker, which are empty."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
 from flowkit_exec.process.transports.child_process import ChildProcess
-
-from .resources import forget_group, reap_group
+from flowkit_exec.process.transports.orphans import forget_group, reap_group
 
 if TYPE_CHECKING:
     from .resources import PosixResources

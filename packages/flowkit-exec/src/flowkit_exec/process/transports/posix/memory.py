@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
 from flowkit_exec.process.shared_memory import map_file, no_descriptor, write_buffers
+from flowkit_exec.process.transports.limits import descriptor_budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,15 +58,3 @@ def _create() -> int:
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-
-
-def workers_within_limits() -> int:
-    """Return the maximum number of workers: their descriptors must leave some for large values."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 16 if soft == resource.RLIM_INFINITY else max(1, (soft - descriptor_budget() - 32) // 7)
-
-
-def descriptor_budget() -> int:
-    """Return the maximum number of file descriptors for large values: a quarter of the limit of this process."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))

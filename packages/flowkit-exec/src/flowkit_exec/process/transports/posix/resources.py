@@ -8,7 +8,6 @@ import signal
 import socket
 from collections import deque
 from itertools import repeat
-from time import sleep
 
 from flowkit_exec.process import protocol
 from flowkit_exec.process.transports.resources import Resources
@@ -71,24 +70,3 @@ def _above_standard_streams(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _LAST_STANDARD_STREAM + 1)
     finally:
         os.close(descriptor)
-
-
-_groups: set[int] = set()  # process groups of ended workers, some of whose processes may not be reaped
-
-
-def reap_group(group: int) -> None:
-    """Reap what tasks have left, if this process inherits it: as process 1 of a container, or as a "subreaper"."""
-    _groups.add(group)
-    for number in tuple(_groups):
-        try:
-            for _ in range(10):  # killed processes end soon, not at once
-                while os.waitpid(-number, os.WNOHANG)[0]:
-                    pass
-                sleep(0.001)
-        except ChildProcessError:  # none is left
-            _groups.discard(number)
-
-
-def forget_group(group: int) -> None:
-    """Forget a process group, because another one has its id now."""
-    _groups.discard(group)

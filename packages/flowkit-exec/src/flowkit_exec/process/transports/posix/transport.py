@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from flowkit_exec.process import protocol
+from flowkit_exec.process.transports.limits import max_workers
 
 from .channel import PosixChannel
 from .child_process import PosixProcess
-from .memory import DescriptorMemory, workers_within_limits
+from .memory import DescriptorMemory
 from .resources import PosixResources
 from .start import fork, spawn
 from .waiter import PosixWaiter
@@ -28,7 +29,7 @@ class PosixTransport:
 
     def max_workers(self) -> int:
         """Return the maximum number of workers, by the limit of open files of this process."""
-        return workers_within_limits()
+        return max_workers(7)
 
     def resources(self) -> PosixResources:
         """Return the resources of a new worker, which are empty."""
