@@ -54,7 +54,7 @@ def test_argument_takes_precedence_over_the_environment(monkeypatch):
 
 WITHOUT_POSIX = """
 import sys
-sys.modules["resource"] = None
+sys.modules["flowkit_exec.process.transports.posix.transport"] = None  # as if its imports failed
 from flowkit_core import DAG, ExecutorError, Task
 from flowkit_exec import ProcessExecutor
 dag = DAG("windows", tasks=[Task(int, name="zero")])
