@@ -72,11 +72,14 @@ def count_a_late_outcome(monkeypatch):
 
 
 def retry_once_too_often(monkeypatch):
-    wrap(monkeypatch, Run, "_should_retry", lambda original: lambda self, node, attempt, error: attempt < 4)
+    def pause(self, error, attempt, task, random=None):
+        return self.wait(attempt, random) if attempt < 4 else None
+
+    monkeypatch.setattr(RetryPolicy, "pause", pause)
 
 
 def retry_never(monkeypatch):
-    monkeypatch.setattr(Run, "_should_retry", lambda self, node, attempt, error: False)
+    monkeypatch.setattr(RetryPolicy, "pause", lambda *args: None)
 
 
 def wait_too_short(monkeypatch):
@@ -216,3 +219,11 @@ def test_late_outcome_that_counts_is_found(monkeypatch):
     count_a_late_outcome(monkeypatch)
     problems = simulate(DAG("late", tasks=[task]), **options).problems()
     assert problems[0] == "at 5.000 s, 'task': the result of attempt 1 counts, which was not running"
+
+
+def test_attempt_that_outlives_its_timeout_is_found(monkeypatch):
+    pipeline = DAG("d", tasks=[Task(int, name="slow", timeout=1)])
+    simulate_many(pipeline, seeds=range(10), durations=5)
+    monkeypatch.setattr(Session, "expire", lambda *args: None)
+    with pytest.raises(AssertionError, match=r"took longer than its timeout of 1 s|the run got stuck"):
+        simulate_many(pipeline, seeds=range(10), durations=5)

@@ -9,8 +9,17 @@ import time
 import pytest
 from random_pipelines import random_pipeline
 
-from flowkit_core import DAG, BindingError, ExecutorError, Run, Task, TaskStarted, WorkerDiedError
-from flowkit_core.errors import TaskTimeoutError
+from flowkit_core import (
+    DAG,
+    BindingError,
+    ExecutorError,
+    Run,
+    RunTimeoutError,
+    Task,
+    TaskStarted,
+    TaskTimeoutError,
+    WorkerDiedError,
+)
 from flowkit_core.testing import (
     Crash,
     Fail,
@@ -408,3 +417,37 @@ def test_wrong_number_of_a_fault_is_an_error(value):
         Interrupt(at=value)
     with pytest.raises(TypeError, match="must be a number, 0 or more"):
         Slow("load", factor="2")
+
+
+def test_timeouts_of_tasks_take_no_time():
+    slow = Task(lambda: 5, name="slow", timeout=10, retries=1, delay=3, jitter=0)
+    dag = DAG("d", tasks=[slow])
+    assert simulate(dag, durations=9).results == {"slow": 5}
+    began = time.monotonic()
+    simulation = simulate(dag, durations=3600)
+    simulation.check()
+    assert time.monotonic() - began < 60
+    assert (type(simulation.error), simulation.error.task) == (TaskTimeoutError, "slow")
+    assert simulation.seconds == 10 + 3 + 10
+    assert [record.what for record in simulation.history].count("timed_out") == 2
+
+
+def test_attempt_that_is_slow_once_is_retried_after_its_timeout():
+    slow = Task(lambda: 5, name="slow", timeout=10, retries=1, delay=3, jitter=0)
+    simulation = simulate(DAG("d", tasks=[slow]), durations=4, faults=[Slow("slow", factor=5)])
+    simulation.check()
+    assert (simulation.results, simulation.seconds) == ({"slow": 5}, 10 + 3 + 4)
+
+
+def test_timeout_of_a_run_takes_no_time():
+    first, second = Task(int, name="first"), Task(int, name="second")
+    first >> second
+    clean = Task(lambda: "cleaned", name="clean", trigger="all_done")
+    clean.after(second)
+    for grace, end in ((None, 60 + 2), (0, 60), (7, 60 + 7)):
+        durations = {"first": 50, "second": 3600, "clean": 1}
+        simulation = simulate(DAG("d", tasks=[clean]), timeout=60, grace=grace, durations=durations)
+        simulation.check()
+        assert isinstance(simulation.error, RunTimeoutError)
+        assert simulation.results == {"first": 0, "clean": "cleaned"}
+        assert simulation.seconds == end + 1
