@@ -298,6 +298,9 @@ def durable(path: Path) -> None:
     assert_type(results.resumed, tuple[str, ...])
     assert_type(results.cached, tuple[str, ...])
     dag.run(resume="perhaps")  # type: ignore[arg-type]
+    dag.run(state="runs.db", state_errors=None)
+    task(record=False)
+    task(record="no")  # type: ignore[call-overload]
     dag.run(state=7)  # type: ignore[arg-type]
     assert_type(state.runs("etl"), list[RunRecord])
     record = state.run(results.run_id)

@@ -241,12 +241,17 @@ def test_resume_continues_interrupted_run(ran):
 def test_result_that_cannot_be_recorded_stops_run_and_is_returned(ran):
     store = Store(refused="b")
     with pytest.raises(TypeError, match="cannot keep b") as caught:
-        pipeline(ran).run("serial", state=store)
+        pipeline(ran).run("serial", state=store, state_errors="raise")
     assert caught.value.flowkit_results == {"a": "a", "b": "b"}
     assert "'b' of 'letters' could not be recorded" in caught.value.__notes__[0]
     assert ran == ["a", "b"]
     with pytest.raises(TypeError):
-        pipeline(ran).run("serial", state=store, raise_on_failure=False)
+        pipeline(ran).run("serial", state=store, state_errors="raise", raise_on_failure=False)
+
+
+def test_result_that_cannot_be_recorded_is_warning(ran):
+    with pytest.warns(RuntimeWarning, match="'b' of 'letters' could not be recorded, and runs again on resume"):
+        assert pipeline(ran).run("serial", state=Store(refused="b")) == {"a": "a", "b": "b", "c": "c"}
 
 
 def test_state_errors_warn_continues_without_record(ran):
@@ -349,7 +354,7 @@ def test_idempotency_key_is_stable_across_attempts(ran):
         ({"resume": "yes"}, "run(resume=...) is 'yes'"),
         ({"state": 7}, "state is 7, but must be a path"),
         ({"state": Store}, "but must be a path"),
-        ({"state_errors": "ignore"}, "run(state_errors=...) is 'ignore', but must be 'raise' or 'warn'"),
+        ({"state_errors": "ignore"}, "run(state_errors=...) is 'ignore', but must be 'raise', 'warn' or None"),
         ({"refresh": 1.5}, "run(refresh=...) is 1.5, but must be True"),
         ({"refresh": {"d"}}, "run(refresh=...) names 'd', but 'letters' has no such task"),
         ({"refresh": "a"}, "run(refresh=...) names 'a', which is not cached"),

@@ -213,7 +213,7 @@ def test_unstorable_result_without_state_is_logged_and_with_state_raises(box, ca
     assert box.ran == ["made", "made"]
     assert any("Point" in record.getMessage() for record in caplog.records)
     with pytest.raises(UnsupportedValueError):
-        pipeline.run("serial", state=box.db)
+        pipeline.run("serial", state=box.db, state_errors="raise")
 
 
 def test_functions_of_same_name_have_separate_results(box, load_module):

@@ -114,7 +114,7 @@ def pipeline(request, box):
 
 def test_unstorable_result_fails_run_and_keeps_results(box, pipeline):
     with pytest.raises(UnsupportedValueError) as caught:
-        pipeline.run("serial", state=box.db)
+        pipeline.run("serial", state=box.db, state_errors="raise")
     error = caught.value
     assert any("made" in note for note in error.__notes__)
     results = error.flowkit_results
@@ -127,13 +127,14 @@ def test_unstorable_result_fails_run_and_keeps_results(box, pipeline):
     assert (recorded["before"], recorded["tidy"]) == ("succeeded", "succeeded")
     assert recorded["made"] != "succeeded"
     with pytest.raises(UnsupportedValueError):
-        pipeline.run("serial", state=box.db, resume=True)
+        pipeline.run("serial", state=box.db, resume=True, state_errors="raise")
     assert Counter(box.ran) == {"before": 1, "made": 2, "tidy": 1}
 
 
-def test_unstorable_result_with_state_errors_warn_warns(box, pipeline):
+@pytest.mark.parametrize("state_errors", [None, "warn"])
+def test_unstorable_result_is_warning(box, pipeline, state_errors):
     with pytest.warns(RuntimeWarning, match="made") as warned:
-        results = pipeline.run("serial", state=box.db, state_errors="warn")
+        results = pipeline.run("serial", state=box.db, state_errors=state_errors)
     assert [warning.category for warning in warned if warning.category is not ResourceWarning] == [RuntimeWarning]
     assert box.ran == ["before", "made", "use", "tidy"]
     assert results.states["made"] == "succeeded"
@@ -157,7 +158,7 @@ def test_unstorable_result_fails_run_with_every_executor(box, executor):
     first >> second
     pipeline = DAG("points", tasks=[second])
     with pytest.raises(UnsupportedValueError) as caught:
-        pipeline.run(executor, state=box.db, params=box.params)
+        pipeline.run(executor, state=box.db, params=box.params, state_errors="raise")
     assert any("point" in note for note in caught.value.__notes__)
     assert caught.value.flowkit_results == {"point": Point(7)}
     assert box.ran == ["point"]
@@ -252,7 +253,7 @@ def test_annotation_of_unstorable_type_raises_before_any_task_runs(box, annotati
     early = box.task("early")
     early >> late
     with pytest.raises(UnsupportedValueError, match="late"):
-        DAG("annotated", tasks=[late]).run("serial", state=box.db)
+        DAG("annotated", tasks=[late]).run("serial", state=box.db, state_errors="raise")
     assert box.ran == []
     DAG("annotated", tasks=[late]).run("serial")  # it is only checked with a state
 

@@ -130,6 +130,12 @@ def test_unstorable_result_raises(box):
         verify_resume(DAG("points", tasks=[second]), params=box.params)
 
 
+def test_unrecorded_task_may_run_again():
+    first, second = Task(object, name="first", record=False), Task(lambda first: 1, name="second")
+    first >> second
+    assert verify_resume(DAG("unrecorded", tasks=[second])).points == 3
+
+
 def test_pipeline_that_fails_raises_its_error(box):
     box.inject("double", "fail")
     with pytest.raises((AssertionError, ValueError), match="double is broken"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Resume = bool | Literal["strict", "force"]
     Refresh = bool | str | Collection[str]
     Rerun = str | Collection[str]
-    StateErrors = Literal["raise", "warn"]
+    StateErrors = Literal["raise", "warn"] | None
 
 
 class PlannedTask(Protocol):
@@ -37,7 +37,11 @@ class PlannedTask(Protocol):
 
 
 class RecordedTask(Protocol):
-    """A task that ended before the run was resumed."""
+    """A task that ended before the run was resumed.
+
+    It may have an attribute ``has_value``; False means that the task succeeded and its result was not recorded. Then it
+    runs again if a task that takes its result runs.
+    """
 
     @property
     def state(self) -> str:
@@ -188,7 +192,11 @@ class Link:
 
 
 class Store(Protocol):
-    """Records of runs; an argument ``state`` of ``run()``."""
+    """Records of runs; an argument ``state`` of ``run()``.
+
+    It may have a method ``check_results(tasks)``, which is called before the run and returns, by index, the errors of
+    tasks whose annotation shows that their results cannot be stored.
+    """
 
     def open_run(
         self,

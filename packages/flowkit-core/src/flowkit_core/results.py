@@ -169,7 +169,9 @@ class Results(dict[str, Any]):
         if name in self._fact("dropped"):
             raise MissingResultError(name, f"it succeeded, but {self._fact('dropped')[name]}")
         if states[name] == "succeeded":
-            raise MissingResultError(name, "it succeeded, but its value was removed from these results")
+            raise MissingResultError(
+                name, "it succeeded, but its value was not recorded, or was removed from these results"
+            )
         error = self.failed.get(name)
         what = escape_control_chars(error.text) if isinstance(error, RaisedError) else short_repr(error)
         reason = self._fact("reasons").get(name) or what

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime, timedelta
     from typing import Any, Literal
 
+    from flowkit_state.errors import UnsupportedValueError
     from flowkit_state.result_cache import ResultCache
     from flowkit_state.run_log.journal import RunJournal
     from flowkit_state.run_log.plan import PlannedTask
@@ -291,7 +292,6 @@ class StateManager(KeyValueStore):
             ResumeError: the pipeline has changed, and `resume` is `"strict"`.
             RunInUseError: the run is in use by a live process.
             RestoreError: a recorded result cannot be restored in this process.
-            UnsupportedValueError: according to its annotation, a result cannot be stored.
             UntrustedPickleError: results are pickled, and another user could have written the file.
             StateFileError: the file cannot be read or written.
         """
@@ -304,6 +304,13 @@ class StateManager(KeyValueStore):
         return open_run(
             database, self._serialization, run_id, pipeline, tasks, upstream, params, resume, resume_max_age
         )
+
+    def check_results(self, tasks: Sequence[PlannedTask]) -> dict[int, UnsupportedValueError]:
+        """Return, by index, the errors of tasks whose annotation shows that their results cannot be stored.
+
+        `pipeline.run(state=...)` calls this before any task runs.
+        """
+        return self._serialization.check_results([(task.name, task.func) for task in tasks])
 
     def link_run(
         self, pipeline: str, of: str | None, params: Mapping[str, Any]

@@ -13,6 +13,7 @@ from .options import (
     check_condition_type,
     check_executor_name,
     check_hook,
+    check_record,
     check_trigger,
     checked_timeout,
 )
@@ -47,6 +48,7 @@ class OptionAttributes:
     on_retry: Hook[TaskRetrying] = None
     on_skip: Hook[TaskNotRun] = None
     has_hooks = False
+    record = True
     _has_options = False
 
     def _apply(self, options: TaskOptions) -> None:
@@ -83,6 +85,9 @@ class OptionAttributes:
                 check_hook(name, option, hook)
                 setattr(self, option, hook)
                 self.has_hooks = True
+        if "record" in options:
+            check_record(name, options["record"])
+            self.record = options["record"]
 
     @property
     def retries(self) -> int:
@@ -119,7 +124,7 @@ class OptionAttributes:
         options: Any = {}
         if self.retry is not _NO_RETRIES:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache", "executor", "timeout", *HOOK_OPTIONS):
+        for option in ("when", "trigger", "cache", "executor", "timeout", "record", *HOOK_OPTIONS):
             if option in self.__dict__:
                 options[option] = self.__dict__[option]
         return options  # type: ignore[no-any-return]

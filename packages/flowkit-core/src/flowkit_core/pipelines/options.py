@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         on_failure: Hook[TaskFailed]
         on_retry: Hook[TaskRetrying]
         on_skip: Hook[TaskNotRun]
+        record: bool
 
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed")
@@ -81,6 +82,7 @@ DEFAULT_OF: dict[str, Any] = {
     "on_failure": None,
     "on_retry": None,
     "on_skip": None,
+    "record": True,
 }
 """The options of tasks, in the order of the signature of `task` -> default. A new option is added here, to that
 signature, to `TaskOptions` and to `OptionAttributes`; a test compares them."""
@@ -303,6 +305,12 @@ def checked_timeout(task: str, timeout: Any) -> float:
     if not 0 < timeout < float("inf"):
         raise TaskOptionError(task, "timeout", timeout, allowed)
     return timeout
+
+
+def check_record(task: str, record: Any) -> None:
+    """Raise if ``record`` is not a bool."""
+    if type(record) is not bool:
+        raise TaskOptionTypeError(task, "record", record, "True or False")
 
 
 def check_name(natural: str, name: Any) -> None:

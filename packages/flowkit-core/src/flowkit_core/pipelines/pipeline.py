@@ -136,7 +136,7 @@ class Pipeline:
         refresh: Refresh = False,
         rerun: Rerun | None = None,
         of: str | None = None,
-        state_errors: StateErrors = "raise",
+        state_errors: StateErrors = None,
         **unknown: Never,
     ) -> Results:
         """Run all tasks, each as soon as its upstream tasks have ended, and return the results.
@@ -177,9 +177,10 @@ class Pipeline:
                 ``of`` has no up-to-date result of. The other results are taken over, and so are parameters that
                 ``params`` does not have.
             of: id of the recorded run; None means the last run of this pipeline.
-            state_errors: what happens if the run cannot be recorded, for example because a result cannot be stored or
-                the disk is full: ``"raise"`` stops the run like a failure and raises the error of the store; ``"warn"``
-                continues without a record.
+            state_errors: what happens if the run cannot be recorded. None: a result that cannot be stored is a warning,
+                and the task runs again on resume; an error of the store, such as a full disk, stops the run like a
+                failure and is raised. ``"raise"`` does that for both, and checks the return annotations of all tasks
+                before any runs. ``"warn"`` continues without a record.
             **unknown: raises TypeError; the message names the option to use instead.
 
         Returns:
@@ -433,7 +434,7 @@ def _recorder(
 
     The recorder checks its options, so there is one if any of them is not the default.
     """
-    if state is None and not graph.cached and not resume and refresh is False and state_errors == "raise":
+    if state is None and not graph.cached and not resume and refresh is False and state_errors is None:
         return None
     from flowkit_core.runs.recorder import RunRecorder
 

@@ -92,6 +92,8 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         on_failure: the same for :class:`TaskFailed`, when there are no more retries.
         on_retry: the same for :class:`TaskRetrying`, when an attempt failed and another follows.
         on_skip: the same for :class:`TaskNotRun`, when the task was skipped.
+        record: whether ``run(state=...)`` stores the result. False stores only that the task succeeded: on resume, it
+            runs again if a task that takes its result runs.
 
     Raises:
         TaskOptionError: an option is out of range (a :class:`ValueError`).
@@ -141,6 +143,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         on_failure: Hook[TaskFailed] = None,
         on_retry: Hook[TaskRetrying] = None,
         on_skip: Hook[TaskNotRun] = None,
+        record: bool = True,
     ) -> None: ...
 
     if not TYPE_CHECKING:  # the signature is the one above; options that are not given cost nothing
@@ -411,6 +414,7 @@ def task(
     on_failure: Hook[TaskFailed] = ...,
     on_retry: Hook[TaskRetrying] = ...,
     on_skip: Hook[TaskNotRun] = ...,
+    record: bool = ...,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     func: Callable[P, R] | None = None,
@@ -432,6 +436,7 @@ def task(
     on_failure: Hook[TaskFailed] = None,
     on_retry: Hook[TaskRetrying] = None,
     on_skip: Hook[TaskNotRun] = None,
+    record: bool = True,
     **unknown: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Turn a function into a :class:`Task`: ``@task``, ``@task()`` and ``@task(retries=3, ...)`` are all accepted.
@@ -454,6 +459,7 @@ def task(
         on_failure: function that is called with the event when the task has failed, after all retries.
         on_retry: function that is called with the event when an attempt failed and another follows.
         on_skip: function that is called with the event when the task was skipped.
+        record: whether ``run(state=...)`` stores the result.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Returns:
@@ -490,7 +496,7 @@ def task(
         executor,
         timeout,
     )
-    values += (on_success, on_failure, on_retry, on_skip)
+    values += (on_success, on_failure, on_retry, on_skip, record)
     given = given_options(values)
 
     def make(function: Callable[P, R]) -> Task[P, R]:

@@ -53,7 +53,8 @@ class RunRecorder:
         resume: whether to resume the last run of the pipeline with the same parameters.
         resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date, or None.
         refresh: tasks whose cached results are not used.
-        state_errors: ``"raise"``, or ``"warn"`` to continue the run if it cannot be recorded.
+        state_errors: ``"raise"`` stops the run if it cannot be recorded, ``"warn"`` continues it; None continues it if
+            a result cannot be stored, and stops it after an error of the store.
         link: the recorded run that this one is started from, or None.
 
     Raises:
@@ -86,7 +87,8 @@ class RunRecorder:
         check_options(state, resume, state_errors)
         self._graph = graph
         self._refresh = refreshed_nodes(graph, refresh)
-        self._warn = state_errors == "warn"
+        self._errors = state_errors
+        self._warned: set[int] = set()  # tasks whose annotation shows that their results cannot be stored
         self._warned_of_notes = False
         self._broken = False  # whether the store has failed and is not used any more
         self._tokens: dict[int, Any] = {}
@@ -123,14 +125,44 @@ class RunRecorder:
     ) -> None:
         nodes = self._graph.nodes
         tasks, upstream = [node.task for node in nodes], [node.upstream for node in nodes]
+        self._check_annotations(store)
         facts = self.run_id, self._graph.name, tasks, upstream, params
         if link is None:
             self._journal = journal = store.open_run(*facts, resume, max_age)
         else:
             self._journal = journal = store.open_linked_run(*facts, link.of, link.tasks, max_age)
-        self.run_id, self.done, self.outdated = journal.run_id, journal.done, journal.outdated
+        self.run_id, self.outdated = journal.run_id, journal.outdated
+        self.done = self._with_needed_values(journal.done)
         self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
+
+    def _check_annotations(self, store: Store) -> None:
+        """Warn of tasks whose annotation shows that their results cannot be stored; raise with ``"raise"``."""
+        check = getattr(store, "check_results", None)
+        recorded = [node for node in self._graph.nodes if node.task.record]
+        problems: Mapping[int, Exception] = {} if check is None else check([node.task for node in recorded])
+        for number, error in problems.items():
+            if self._errors == "raise":
+                raise error
+            node = recorded[number]
+            self._warned.add(node.index)
+            report(
+                f"the result of task {node.name!r} of {self._graph.name!r} cannot be recorded, so the task runs again "
+                f"on resume: {describe_error(error)}; write @task(record=False) if that is intended"
+            )
+
+    def _with_needed_values(self, done: Mapping[int, RecordedTask]) -> Mapping[int, RecordedTask]:
+        """Return the tasks that do not run again, without those whose result is needed and was not recorded."""
+        if all(getattr(task, "has_value", True) for task in done.values()):
+            return done
+        kept = dict(done)
+        for node in reversed(self._graph.nodes):
+            if getattr(kept.get(node.index), "has_value", True):
+                continue
+            if any(each.index not in kept and node.index not in each.waits for each in node.downstream):
+                del kept[node.index]
+                self._why[node.index] = "ran again: its result was not recorded, and is needed"
+        return kept
 
     @property
     def records(self) -> bool:
@@ -159,7 +191,9 @@ class RunRecorder:
         token = self._tokens.pop(node.index, None)
         if token is not None:
             self._caches[node.index].keep(token, value)
-        return self._journal.prepare(node.index, value) if self._journal is not None and not self._broken else None
+        if self._journal is None or self._broken or not node.task.record:
+            return None
+        return self._journal.prepare(node.index, value)
 
     def record(
         self,
@@ -299,14 +333,14 @@ class RunRecorder:
     def tolerates(self, node: Node, error: Exception) -> bool:
         """Handle an error of the store; return whether the run continues."""
         note = f"task {node.name!r} of {self._graph.name!r} could not be recorded"
-        if not self._warn:
+        broken = isinstance(error, OSError)
+        if self._errors == "raise" or (broken and self._errors is None):
             add_note(error, f"flowkit: {note}, so the run was stopped; error.flowkit_results has the results")
             return False
-        broken = isinstance(error, OSError)
-        rest = ", and no other task of this run will be" if broken else ""
-        if not self._broken:
-            self._broken = broken
+        rest = ", and no other task of this run will be" if broken else ", and runs again on resume"
+        if not self._broken and node.index not in self._warned:
             report(f"{note}{rest}: {describe_error(error)}")
+        self._broken |= broken
         return True
 
     def close_run(self, state: RunState, error: BaseException | None, *, cancelled: bool) -> None:
@@ -347,7 +381,7 @@ class RunRecorder:
             if failed:
                 raise failed[0][1]
         except Exception as trouble:
-            if not self._warn:
+            if self._errors != "warn":
                 raise
             if not self._broken:
                 report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(trouble)}")
@@ -429,8 +463,8 @@ def check_options(state: Any, resume: Any, state_errors: Any) -> None:
         raise ValueError(
             f"run(resume={resume!r}) requires a record of earlier runs: write run(state='runs.db', resume={resume!r})"
         )
-    if state_errors not in ("raise", "warn"):
-        raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise' or 'warn'")
+    if state_errors not in (None, "raise", "warn"):
+        raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise', 'warn' or None")
 
 
 def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:

@@ -195,7 +195,7 @@ class RunState(RunSummary):
             code = self.codes[index] = STATES.index(task.state)
             self.seconds[index], self.attempt_of[index] = task.seconds, task.attempts
             if code == SUCCEEDED:
-                self.values[index] = task.value
+                self.values[index] = task.value if getattr(task, "has_value", True) else ABSENT
             else:
                 self.reason_of[index] = task.reason
             self.countdowns[index] = repeat(0)  # never empty: the node does not become ready again
@@ -216,7 +216,7 @@ class RunState(RunSummary):
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
         names, codes = self.names, self.codes
-        if codes.count(SUCCEEDED) == len(names) and not self.drops_values:
+        if codes.count(SUCCEEDED) == len(names) and not (self.drops_values or self.source_of):
             return dict(zip(names, self.values, strict=True))
         found = zip(names, codes, self.values, strict=True)
         return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}

@@ -58,11 +58,18 @@ _END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ? WHERE 
 
 
 class RecordedTask:
-    """The recorded outcome of a task in an earlier execution of a resumed run."""
+    """The recorded outcome of a task in an earlier execution of a resumed run.
 
-    __slots__ = ("attempts", "reason", "seconds", "state", "value")
+    Attributes:
+        has_value: False if the task succeeded and its result was not recorded.
+    """
 
-    def __init__(self, state: str, value: Any, reason: str, attempts: int, seconds: float) -> None:
+    __slots__ = ("attempts", "has_value", "reason", "seconds", "state", "value")
+
+    def __init__(
+        self, state: str, value: Any, reason: str, attempts: int, seconds: float, *, has_value: bool = True
+    ) -> None:
+        self.has_value = has_value
         self.state = state
         self.value = value
         self.reason = reason

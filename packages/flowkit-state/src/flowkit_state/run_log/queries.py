@@ -92,7 +92,7 @@ _OUTCOME_COLUMNS = {
     "source": TEXT,
     "why": TEXT + OPTIONAL,
 }
-VALUE_COLUMNS = {"value": BINARY, "beside": TEXT + OPTIONAL}
+VALUE_COLUMNS = {"value": BINARY + OPTIONAL, "beside": TEXT + OPTIONAL}
 
 
 class RunHistory:
@@ -301,6 +301,9 @@ class RunHistory:
         try:
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 check_row(rows[0], VALUE_COLUMNS)
+            if rows[0][0] is None:
+                raise LookupError(f"the result of task {name!r} was not recorded: it has record=False.")
+            with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 return self._serialization.load(None, self._database.read_payload(*rows[0]))
         except RestoreError as error:
             raise RestoreError(None, error.reason, name, self._database.path) from error

@@ -89,8 +89,6 @@ def open_run(
     """Implement `StateManager.open_run`."""
     serialization.check_trust()
     plan = PipelinePlan.of(tasks, upstream, digest_key(database))
-    for task in {id(task.func): task for task in reversed(tasks)}.values():  # several tasks may have one function
-        serialization.check_result(task.name, task.func)
     given = RunParameters(params, serialization.serializers)
     if resume and given.incomparable:
         _warn_incomparable(pipeline, given.incomparable)
@@ -328,7 +326,8 @@ def _restore(
     state, attempts, _, seconds, value, blob, reason = recorded
     try:
         succeeded = state == DONE[0]
-        result = serialization.load(None, database.read_payload(value, blob)) if succeeded else None
+        has_value = not (succeeded and value is None)  # a skipped task lacks none
+        result = serialization.load(None, database.read_payload(value, blob)) if succeeded and has_value else None
     except StateError as error:
         if force:
             return None
@@ -336,7 +335,7 @@ def _restore(
             raise
         hint = 'Fix that, or run the task again with run(resume="force").'
         raise RestoreError(None, f"{error.reason} {hint}", name, database.path) from error
-    return RecordedTask(state, result, reason or "", attempts, seconds or 0.0)
+    return RecordedTask(state, result, reason or "", attempts, seconds or 0.0, has_value=has_value)
 
 
 def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:

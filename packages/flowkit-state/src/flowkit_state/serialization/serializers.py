@@ -134,6 +134,19 @@ class Serialization:
         if self.pickled:
             self._check_trust()
 
+    def check_results(self, tasks: Sequence[tuple[str, Callable[..., Any]]]) -> dict[int, UnsupportedValueError]:
+        """Return, by index, the errors of tasks whose return annotation names a type that cannot be stored."""
+        errors = {}
+        checked: set[int] = set()  # several tasks may have one function
+        for index, (task, function) in enumerate(tasks):
+            if id(function) not in checked:
+                checked.add(id(function))
+                try:
+                    self.check_result(task, function)
+                except UnsupportedValueError as error:
+                    errors[index] = error
+        return errors
+
     def check_result(self, task: str, function: Callable[..., Any]) -> None:
         """Raise `UnsupportedValueError` if the return annotation of a function names a type that cannot be stored."""
         plain: Any = function.__func__ if isinstance(function, MethodType) else function
