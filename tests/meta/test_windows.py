@@ -60,8 +60,12 @@ def test_all_modules_but_those_of_the_posix_transport_can_be_imported(windows):
     for name in ("flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowkit_state", "flowkit"):
         package = importlib.import_module(name)
         for module in pkgutil.walk_packages(package.__path__, name + "."):
-            if ".posix" not in module.name:
-                importlib.import_module(module.name)
+            try:
+                if ".posix" not in module.name:
+                    importlib.import_module(module.name)
+            except ModuleNotFoundError as error:  # of a library that is optional
+                if error.name in sys.modules or error.name.startswith("flowkit"):
+                    raise
     print("imported")
     """
     assert windows(source) == "imported\n"

@@ -377,6 +377,7 @@ configure_logging(colour=True)  # type: ignore[call-arg]
 serial: flowkit_core.Executor = SerialExecutor()
 threads: flowkit_core.Executor = ThreadExecutor()
 processes: flowkit_core.Executor = ProcessExecutor()
+portable: flowkit_core.Executor = ProcessExecutor(2, transport="portable")
 runs: Store = StateManager("runs.db")
 cache: Cache = TaskCache()
 
