@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -285,6 +287,22 @@ def test_clean_up_tasks_run_after_a_serial_task_was_abandoned(held):
     with pytest.raises(RunTimeoutError) as caught:
         DAG("d", tasks=clean).run("serial", timeout=0.1, grace=0)
     assert caught.value.flowkit_results == {"clean_0": 1, "clean_1": 1, "clean_2": 1}
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0.1, "grace": 0}, {}])
+def test_errors_are_freed_without_the_collector(held, options):
+    hanging = Task(held.wait, name="hanging", timeout=None if options else 0.05)
+    with pytest.raises(TimeoutError) as caught:
+        DAG("d", tasks=[hanging]).run("serial", **options)
+    error = weakref.ref(caught.value)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        del caught
+        assert error() is None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def test_executor_without_lane_cannot_limit_a_run():

@@ -446,4 +446,4 @@ class Run(OutcomeRules):
         self.facts.close()
         self._recorder = None
         self.params = {}
-        self.record_error = None
+        self.record_error = self.timeout_error = None
