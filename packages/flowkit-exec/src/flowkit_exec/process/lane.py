@@ -12,6 +12,7 @@ from flowkit_core.runs.states import CANCELLED, CLEANUP_TRIGGERS, FAILED
 
 from .batch_policy import BatchPolicy
 from .batching import CallSender
+from .functions.changed_globals import warn_of_changed_globals
 from .functions.function_references import fork_is_safe
 from .functions.function_table import FunctionTable
 from .outcome_reader import OutcomeReader
@@ -114,6 +115,8 @@ class ProcessLane:
         elif (initializer := pool.options.forked_initializer()) is not None:
             self._functions.forked_functions[0] = initializer
             self._initializer = "fork", None, pickle.dumps(())
+        if self._initializer is None and self._functions.forked_functions is None:  # an initializer may set globals
+            warn_of_changed_globals(self._functions.sent_by_name(nodes))
         self._max_tasks = pool.options.max_tasks
         self._retired: list[WorkerHandle] = []  # have run max_tasks, and are ending
         if self._surroundings["cwd"] is None and self._functions.forked_functions is None:

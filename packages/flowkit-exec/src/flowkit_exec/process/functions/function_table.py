@@ -90,6 +90,10 @@ class FunctionTable:
         else:
             self.numbers = [numbers.get(id(node.task.func), -1) for node in graph.nodes]
 
+    def sent_by_name(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return those nodes whose functions workers find by their names."""
+        return [node for node in nodes if self.references[self.numbers[node.index]][0] == "name"]
+
     def pickled(self, value: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
         """Return the pickle of one argument.
 

@@ -84,15 +84,29 @@ def _names_for_workers(description: dict[str, Any]) -> set[str]:
     from .main_module_analysis import bound_names, is_guard
 
     try:
-        path, source = _load(description, {})
-        tree: Any = compile(source, path, "exec", PyCF_ONLY_AST, dont_inherit=True)
+        body = read_script(description)
     except (OSError, ImportError, SyntaxError, ValueError):  # the file was removed or edited
         return set()
     line = description["first_run_line"]
-    included = list(takewhile(lambda one: line is None or one.end_lineno < line, tree.body))
+    included = list(takewhile(lambda one: line is None or (one.end_lineno or 0) < line, body))
     guards = [statement for statement in included if is_guard(statement)]
     included = [statement for statement in included if statement not in guards]
-    return bound_names(included, {}) - bound_names([*guards, *tree.body[len(guards) + len(included) :]], {})
+    return bound_names(included, {}) - bound_names([*guards, *body[len(guards) + len(included) :]], {})
+
+
+def read_script(description: dict[str, Any]) -> list[ast.stmt]:
+    """Return the top-level statements of the script.
+
+    Args:
+        description: what :func:`describe_main` has returned.
+
+    Raises:
+        OSError, ImportError, SyntaxError, ValueError: its file was removed or edited.
+    """
+    path, source = _load(description, {})
+    tree: Any = compile(source, path, "exec", PyCF_ONLY_AST, dont_inherit=True)
+    body: list[ast.stmt] = tree.body
+    return body
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+_GLOBAL_WRITES = ("STORE_GLOBAL", "DELETE_GLOBAL")
 _GLOBAL_READS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
@@ -56,15 +57,26 @@ def _base_name(node: ast.expr) -> str:
 
 def names_read(function: Any, module_dict: Mapping[str, Any]) -> set[str]:
     """Return the global names that a function reads, and that the functions and classes it reads by name read."""
-    names: set[str] = set()
+    return {name for opname, name in _global_accesses(function, module_dict) if opname in _GLOBAL_READS}
+
+
+def names_set(function: Any, module_dict: Mapping[str, Any]) -> set[str]:
+    """Return the global names that a function sets, and that the functions and classes it reads by name set."""
+    return {name for opname, name in _global_accesses(function, module_dict) if opname in _GLOBAL_WRITES}
+
+
+def _global_accesses(function: Any, module_dict: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the instructions that read or set a global, of a function and those that it reads: (name, global)."""
+    found: set[tuple[str, str]] = set()
     pending = [function]
     while pending:
         for code in _code_objects(pending.pop()):
-            new = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL_READS} - names
-            names |= new
-            values = [module_dict[name] for name in new if name in module_dict]
+            opnames = (*_GLOBAL_READS, *_GLOBAL_WRITES)
+            new = {(step.opname, step.argval) for step in dis.get_instructions(code) if step.opname in opnames} - found
+            found |= new
+            values = [module_dict[name] for opname, name in new if opname in _GLOBAL_READS and name in module_dict]
             pending += [value for value in values if not isinstance(value, ModuleType)]
-    return names
+    return found
 
 
 def _code_objects(value: Any) -> Iterator[CodeType]:
