@@ -7,6 +7,8 @@ from textwrap import dedent
 
 import pytest
 
+from flowkit_core import DAG, ExecutorError, Task
+from flowkit_exec import ProcessExecutor
 from flowkit_exec.process import protocol
 
 pytestmark = pytest.mark.slow
@@ -74,6 +76,31 @@ def test_launcher_that_runs_the_interpreter_works(script, tmp_path):
 def test_interpreter_for_a_program_that_embeds_python_works(script, tmp_path):
     source = EMBEDDING.replace('run("process")', f"run(ProcessExecutor(2, python={sys.executable!r}))")
     assert launch(script, tmp_path, "#!/bin/sh\nexit 3\n", source) == "4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("sys.executable", kind) for kind in ("missing", "folder", "no program", "not executable")),
+        ("python", "no program"),  # the others are errors of ProcessExecutor()
+    ],
+)
+def test_path_that_cannot_be_started_is_one_error(monkeypatch, tmp_path, kind, name):
+    path = tmp_path / kind
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(b"\0\1")
+        path.chmod(0o755 if kind == "no program" else 0o644)
+    if name == "sys.executable":
+        monkeypatch.setattr(sys, "executable", str(path))
+    with (
+        ProcessExecutor(1, python=str(path) if name == "python" else None) as executor,
+        pytest.raises(ExecutorError) as caught,
+    ):
+        DAG("none", tasks=[Task(int, name="zero")]).run(executor)
+    assert f"{name} is {str(path)!r}, which cannot be started (" in str(caught.value)
+    assert "ProcessExecutor(python='/path/to/python')" in str(caught.value)
 
 
 def test_run_during_the_start_of_a_worker_is_one_error(script, tmp_path):

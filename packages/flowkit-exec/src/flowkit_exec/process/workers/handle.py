@@ -105,7 +105,7 @@ class WorkerHandle:
         except BaseException as error:
             self._resources.release()
             if isinstance(error, OSError) and protocol.has_errno(error):
-                raise start_error(error) from error
+                raise self._options.not_started(error) or start_error(error) from error
             if isinstance(error, RuntimeError) and "subinterpreter" in str(error):
                 raise ExecutorError(
                     f"worker processes cannot be started in this sub-interpreter ({error}): use executor='thread', or "

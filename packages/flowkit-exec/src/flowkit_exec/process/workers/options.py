@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pickle
@@ -30,6 +31,7 @@ _WAY_OUT = (
     "pass the path of a Python interpreter of the same version, ProcessExecutor(python='/path/to/python'), or use "
     "executor='thread'"
 )
+_NO_PROGRAM = (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.ENOEXEC, errno.ELOOP)
 _verified: set[str] = set()  # the interpreters that have started a worker
 
 
@@ -116,6 +118,13 @@ class WorkerOptions:
                 f"transferred between them; {_WAY_OUT}"
             )
         _verified.add(path)
+
+    def not_started(self, error: OSError) -> ExecutorError | None:
+        """Return the error for a path that is no program; None if the system starts no process for another reason."""
+        if error.errno not in _NO_PROGRAM:
+            return None
+        name = "python" if self.python is not None else "sys.executable"
+        return ExecutorError(f"{name} is {self.executable()!r}, which cannot be started ({error.strerror}): {_WAY_OUT}")
 
     def not_an_interpreter(self, how: str) -> ExecutorError:
         """Return the error for a program that is no interpreter.
