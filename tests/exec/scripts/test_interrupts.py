@@ -89,7 +89,7 @@ def test_interrupt_at_any_moment_corrupts_no_large_result(script):
         with ProcessExecutor(2) as executor:
             before.run(executor)
             undisturbed = min(seconds() for _ in range(5))
-            while turn < 60 or not interrupted:
+            while turn < 25 or not interrupted:
                 turn += 1
                 if turn % 3:  # else most interrupts would be raised while workers start
                     before.run(executor)
