@@ -45,6 +45,7 @@ from flowkit import (
     get_logger,
     task,
 )
+from flowkit.checking import OpenParameter, Problem
 from flowkit.testing import Fail, Simulation, Simulations, Verified, simulate, simulate_many, verify_resume
 from flowkit_core.persistence import Cache, Store
 
@@ -175,6 +176,15 @@ assert_type(flow.run("process", params={"rows": [1]}, fail_fast=False, raise_on_
 assert_type(dag.run(executor=ThreadExecutor(max_workers=2)), Results)
 assert_type(dag.run(executor=SerialExecutor()), Results)
 assert_type(dag.visualize(), str)
+assert_type(dag.check(), list[Problem])
+assert_type(flow.check({"default": "thread", "cpu": ThreadExecutor(2)}, params={"rows": [1]})[0].location, str | None)
+assert_type(dag.check("process")[0].message, str)
+assert_type(dag.check("process")[0].error, FlowkitError | None)
+dag.check(params=[1])  # type: ignore[arg-type]
+assert_type(dag.parameters, Mapping[str, OpenParameter])
+assert_type(flow.parameters["day"].tasks, tuple[str, ...])
+assert_type(flow.parameters["day"].required, bool)
+dag.parameters["day"] = flow.parameters["day"]  # type: ignore[index]
 assert_type(flow.visualize(format="mermaid"), str)
 with ProcessExecutor(max_workers=2) as executor:
     dag.run(executor)

@@ -251,6 +251,17 @@ def test_function_that_was_defined_again_is_sent_by_value(script):
     assert script(SCRIPT + dedent(source)).wait() == "{'first': 'old'}\n{'second': 'new'}\n"
 
 
+def test_check_finds_only_what_cloudpickle_refuses():
+    cells = """
+    lock = threading.Lock()
+    def make(inner):
+        return Task(lambda: inner.locked(), name="refused"), Task(lambda: 1, name="lambda"), Task(show, name="function")
+    for problem in DAG("session", tasks=make(lock)).check("process"):
+        print(problem.kind, problem.task, "cloudpickle cannot pickle it either" in problem.message)
+    """
+    assert session(cells) == "transfer refused True\n"
+
+
 @FORKS
 def test_function_that_cloudpickle_refuses_is_sent_by_fork(script):
     source = """

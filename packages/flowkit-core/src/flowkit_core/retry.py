@@ -10,7 +10,7 @@ from .errors import TaskOptionError, TaskOptionTypeError, skip_reason
 from .failures import add_note, describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ._typing import Any
 
@@ -193,3 +193,9 @@ def warn_of_iterator(name: str, arguments: Iterable[Any]) -> bool:
             )
             return True
     return False
+
+
+def text_of_idle_options(task: str, given: Sequence[str]) -> str:
+    """Return the warning of options of retries that were given without ``retries``."""
+    idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
+    return f"task {task!r}: {idle}: add retries=..., the maximum number of retries"

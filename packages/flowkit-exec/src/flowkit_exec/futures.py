@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from time import perf_counter
 
-from flowkit_core import ExecutorError, Outcome, Retry, Task
+from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, Task
 from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core.coroutines import CoroutineType, run_coroutine
@@ -82,6 +82,22 @@ class FuturesExecutor:
             ExecutorError: the pool takes no more calls, or this executor is closed.
         """
         Session(run, [self.lane()]).drive()
+
+    def check_nodes(self, nodes: Sequence[Node]) -> list[SerializationError]:
+        """Return an error for each node whose function the pool cannot pickle, for ``Pipeline.check()``.
+
+        Only a ``ProcessPoolExecutor`` is known to pickle functions, so there are none for another pool.
+        """
+        module = sys.modules.get("concurrent.futures.process")
+        if module is None or not isinstance(self.pool, module.ProcessPoolExecutor):
+            return []
+        errors = ((node, _pickling_error(node.func)) for node in nodes)
+        hint = "move it to the top level of a module, or use executor='thread'"
+        return [
+            SerializationError(node.name, "function", f"cannot be pickled ({describe_error(error)})", hint)
+            for node, error in errors
+            if error is not None
+        ]
 
     def lane(self) -> FuturesLane:
         """Return the lane of one run.
@@ -366,6 +382,17 @@ def _reference(func: Callable[..., Any]) -> Callable[..., Any]:
     if _found(sys.modules[module], qualname) is not func:
         return func
     return _Reference(module, qualname)
+
+
+def _pickling_error(func: Callable[..., Any]) -> Exception | None:
+    """Return the exception that a pool gets when it pickles a function; None if there is none."""
+    import pickle
+
+    try:
+        pickle.dumps(_reference(func))
+    except Exception as error:
+        return error
+    return None
 
 
 def _found(module: Any, qualname: str) -> Any:

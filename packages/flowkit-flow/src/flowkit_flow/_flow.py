@@ -208,6 +208,9 @@ class Flow(Pipeline):
         self._stamp = self._stamp_now()
         return built[1]
 
+    def _new_graph(self) -> Graph:
+        return self._build(self._waits(self._surroundings.edges(None, self._tasks)))
+
     def _build(self, waits: dict[int, tuple[int, ...]]) -> Graph:
         upstream: list[Sequence[int]] = []
         start = end = 0

@@ -28,6 +28,9 @@ class Executor(Protocol):
     An executor with a method ``lane()``, which returns a new ``Lane`` (see ``flowkit_core.runs.session``), can share a
     run with others, ``run(executor={...})``; ``Session(run, [self.lane()]).drive()`` is its ``execute()``.
 
+    An executor with a method ``check_nodes(nodes)`` says for ``Pipeline.check()`` which nodes it cannot run: the method
+    returns a list of errors, each with an attribute ``task``, the name of a node.
+
     While ``run.recorded`` is true, a worker should start its next call after the outcome of the last was passed to the
     run: then a crash affects at most one task per worker.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import warn
+from flowkit_core._warnings import raise_or_collect, warn
 from flowkit_core.errors import ExecutorError, UnknownExecutorError
 
 from .executor import SerialExecutor
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.errors import FlowkitError
+    from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
     from flowkit_core.runs.run import Run
     from flowkit_core.runs.session import Lane
@@ -49,21 +51,27 @@ class RunExecutors:
             self.default = known["default"]
             if isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
                 return  # run("serial") runs everything in the calling thread
+            unknown: list[str] = []
             for node in placed:
                 name = node.task.executor
                 if name not in known:
                     same = name not in given and name == getattr(self.default, "name", None)
-                    known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
+                    try:
+                        known[name] = self.default if same else self._resolve(given.get(name, name), node, given)
+                    except UnknownExecutorError as error:
+                        raise_or_collect(error, task=node.name)
+                        unknown.append(name)
+                        continue
                 if isinstance(known[name], SerialExecutor):  # there is one calling thread
                     known[name] = next(each for each in known.values() if isinstance(each, SerialExecutor))
                 if known[name] is not self.default:
                     self.others[node.index] = known[name]
-            self._check_unused(given, known)
+            self._check_unused(given, [*known, *unknown])
         except BaseException:
             self.close()
             raise
 
-    def _check_unused(self, given: Mapping[str, Any], known: Mapping[str, Executor]) -> None:
+    def _check_unused(self, given: Mapping[str, Any], known: Sequence[str]) -> None:
         """Check the executors that no task names: a misspelt name, or values that are meant for tasks."""
         for name, executor in given.items():
             if name in known:
@@ -71,8 +79,11 @@ class RunExecutors:
             if isinstance(executor, str) and find_factory(executor) is None:
                 hint = f"No task names {name!r}: values for tasks are given by run(params={{{name!r}: ...}})"
                 raise UnknownExecutorError(executor, executor_names(), hint)
-            if guess := did_you_mean(name, list(known)):
-                warn(f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}")
+            if guess := did_you_mean(name, known):
+                warn(
+                    f"run(executor=...) has an executor {name!r}, but no task of the pipeline names it{guess}",
+                    "executor",
+                )
 
     def _resolve(self, executor: Any, node: Node | None = None, given: Iterable[str] = ()) -> Executor:
         try:
@@ -94,6 +105,30 @@ class RunExecutors:
         """The names of the executors, for logs."""
         return ", ".join(dict.fromkeys(map(name_of, (self.default, *self.others.values()))))
 
+    def check_lanes(self) -> None:
+        """Check that the executors can share a run, if there are several.
+
+        Raises:
+            ExecutorError: one has no ``lane()``.
+        """
+        for executor in self._distinct() if self.others else ():
+            check_lane(executor)
+
+    def check_nodes(self, graph: Graph) -> list[FlowkitError]:
+        """Return the errors of nodes that their executors cannot run."""
+        nodes_of: dict[int, list[Node]] = {}
+        for node in graph:
+            nodes_of.setdefault(id(self.others.get(node.index, self.default)), []).append(node)
+        errors: list[FlowkitError] = []
+        for executor in self._distinct():
+            check_nodes = getattr(executor, "check_nodes", None)
+            if callable(check_nodes):
+                errors += check_nodes(nodes_of.get(id(executor), []))
+        return errors
+
+    def _distinct(self) -> list[Executor]:
+        return list({id(each): each for each in (self.default, *self.others.values())}.values())
+
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         if not self.others:
@@ -106,7 +141,7 @@ class RunExecutors:
             return
         from flowkit_core.runs.session import Session
 
-        lane_of = {id(executor): _lane(executor) for executor in (self.default, *self.others.values())}
+        lane_of = {id(executor): _lane(executor) for executor in self._distinct()}
         lane_by_index = {index: lane_of[id(executor)] for index, executor in self.others.items()}
         Session(run, list(lane_of.values()), lane_by_index).drive()
 
@@ -117,13 +152,23 @@ class RunExecutors:
 
 
 def _lane(executor: Executor) -> Lane:
-    lane = getattr(executor, "lane", None)
-    if not callable(lane):
-        raise ExecutorError(
-            f"executor {name_of(executor)!r} cannot share a run with others, because it has no lane(): use it for the "
-            f"whole run, run(executor=...), or give it a lane()"
+    check_lane(executor)
+    return executor.lane()  # type: ignore[attr-defined, no-any-return]
+
+
+def check_lane(executor: Executor) -> None:
+    """Check that an executor can share a run with others.
+
+    Raises:
+        ExecutorError: it has no ``lane()``.
+    """
+    if not callable(getattr(executor, "lane", None)):
+        raise_or_collect(
+            ExecutorError(
+                f"executor {name_of(executor)!r} cannot share a run with others, because it has no lane(): use it for "
+                f"the whole run, run(executor=...), or give it a lane()"
+            )
         )
-    return lane()  # type: ignore[no-any-return]
 
 
 def _checked_mapping(given: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import did_you_mean, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import raise_or_collect
 from flowkit_core.errors import BindingError
 
 from .parameters import KEY, Parameters
@@ -102,7 +103,7 @@ def bind_for_dag(task: str, parameters: Parameters, upstream: Mapping[str, int])
         elif parameters.named_rest:
             named_rest = dict(others)
         elif not all(name in upstream for name in names):
-            raise _too_many(task, parameters, upstream, others)
+            raise_or_collect(_too_many(task, parameters, upstream, others))
     return Binding(named, rest, named_rest, _open(parameters, named), by_order)
 
 
@@ -266,26 +267,34 @@ def check_condition(
     accepts = Parameters(when)
     for name in accepts.names:
         if name in waits and name not in parameters.names:
-            raise BindingError(
-                f"the condition (when=) of task {task!r} takes {name!r}, but the task only runs after {name!r}: after()"
-                f" takes no result. Write '{name} >> {task}', and give the task a parameter {name!r}",
-                task,
-                name,
-                parameters.names,
+            raise_or_collect(
+                BindingError(
+                    f"the condition (when=) of task {task!r} takes {name!r}, but the task only runs after {name!r}: "
+                    f"after() takes no result. Write '{name} >> {task}', and give the task a parameter {name!r}",
+                    task,
+                    name,
+                    parameters.names,
+                ),
+                "condition",
             )
+            return
     needed = [name for name in accepts.names if name not in accepts.defaults]
     unnamed = [name for name in needed if name not in parameters.names]
     free = [name for name in parameters.names if name not in accepts.names]
     most = len(free) + (len(upstream) if parameters.rest or parameters.named_rest else 0)
     if len(unnamed) > most:
         guess = did_you_mean(unnamed[-1], free)
-        raise BindingError(
-            f"the condition (when=) of task {task!r} takes {accepts}, but the arguments of the task are {parameters}: "
-            f"no argument is left for {unnamed[-1]!r}{guess}; take {len(needed) - len(unnamed) + most} at most, "
-            f"named like those of the task, or give the others defaults",
-            task,
-            unnamed[-1],
-            parameters.names,
+        raise_or_collect(
+            BindingError(
+                f"the condition (when=) of task {task!r} takes {accepts}, but the arguments of the task are "
+                f"{parameters}: no argument is left for {unnamed[-1]!r}{guess}; take "
+                f"{len(needed) - len(unnamed) + most} at most, named like those of the task, or give the others "
+                f"defaults",
+                task,
+                unnamed[-1],
+                parameters.names,
+            ),
+            "condition",
         )
 
 

@@ -8,7 +8,7 @@ from types import FunctionType
 
 from flowkit_core._text import counted, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import warn
+from flowkit_core._warnings import raise_or_collect, warn
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from . import advice
@@ -142,7 +142,7 @@ class Graph:
     ) -> None:
         names = list(map(_by_name, tasks))
         if len(set(names)) < len(names):
-            _raise_for_duplicate(self.name, tasks)
+            _check_duplicates(self.name, tasks)
         upstream: list[tuple[int, ...]] = list(map(tuple, data))
         for place, only in waits.items():
             upstream[place] += tuple(only)
@@ -246,7 +246,10 @@ class Graph:
     def _bind_in_full(self, node: Node, bind: Bind) -> None:
         names, parameters = self.names, node.parameters
         data = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
-        binding = bind(node.name, parameters, {names[index]: index for index in data})
+        sources = {names[index]: index for index in data}
+        if len(sources) < len(data):
+            return  # two upstreams of one name, which was reported
+        binding = bind(node.name, parameters, sources)
         node.arg_sources = binding.in_order(parameters)
         if node.arg_sources == node.upstream:
             node.arg_sources = node.upstream  # share one tuple
@@ -266,7 +269,7 @@ class Graph:
         found = misspelt_parameter(binding, data, self.names)
         if found is not None:
             parameter, given, meant = found
-            warn(advice.on_misspelt_parameter(node.name, parameter, given, meant))
+            warn(advice.on_misspelt_parameter(node.name, parameter, given, meant), "binding", node.name)
 
     def _check_shared_generator(self, node: Node) -> None:
         """Warn of a generator that several tasks take: the first to iterate it leaves nothing for the others."""
@@ -276,14 +279,14 @@ class Graph:
             if node.index not in after.waits and (after.parameters.positional or after.parameters.rest)
         ]
         if len(takers) > 1:
-            warn(advice.on_shared_generator(node.name, takers))
+            warn(advice.on_shared_generator(node.name, takers), "binding", node.name)
 
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
         """Warn of, or mark for the run, parameters that are filled by order and may get a result None."""
         defaults = node.parameters.defaults
         for parameter, index in by_order:
             if _is_annotated_none(self.nodes[index].func):
-                warn(advice.on_annotated_none(node.name, parameter, self.names[index]))
+                warn(advice.on_annotated_none(node.name, parameter, self.names[index]), "binding", node.name)
             elif defaults and defaults.get(parameter) is not None:
                 node.none_checked = (*node.none_checked, parameter)
 
@@ -318,14 +321,9 @@ class Graph:
             self.early[node.index] = node
         elif trigger == "one_success":
             return  # its only upstream has succeeded
-        named = (
-            node.binding.named
-            if node.binding is not None
-            else dict(zip(node.parameters.positional, node.arg_sources or ()))
-        )
-        for parameter, source in named.items():
+        for parameter, source in node.named_sources().items():
             if parameter not in node.parameters.defaults:
-                raise may_be_missing(node.name, trigger, parameter, self.names[source])
+                raise_or_collect(may_be_missing(node.name, trigger, parameter, self.names[source]))
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -423,12 +421,12 @@ def _is_generator(func: Any) -> bool:
     return type(func) is FunctionType and bool(func.__code__.co_flags & CO_GENERATOR)
 
 
-def _raise_for_duplicate(pipeline: str, tasks: Sequence[AnyTask]) -> None:
+def _check_duplicates(pipeline: str, tasks: Sequence[AnyTask]) -> None:
     seen: dict[str, AnyTask] = {}
     for task in tasks:
         other = seen.setdefault(task.name, task)
         if other is not task:
-            raise DuplicateTaskError(task.name, (other.location, task.location), pipeline)
+            raise_or_collect(DuplicateTaskError(task.name, (other.location, task.location), pipeline), task=task.name)
 
 
 def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
@@ -442,7 +440,11 @@ def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
 
 
 def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) -> list[int]:
-    """Return the positions of tasks in topological order, ties in order of declaration."""
+    """Return the positions of tasks in topological order, ties in order of declaration.
+
+    Raises:
+        DAGCycleError: there is a cycle. If errors are collected, one edge of each cycle is ignored.
+    """
     waiting = list(map(len, upstream))
     downstream: list[list[int]] = [[] for _ in waiting]
     for place, sources in enumerate(upstream):
@@ -455,7 +457,11 @@ def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) ->
             if not waiting[other]:
                 order.append(other)
     if len(order) < len(waiting):
-        raise DAGCycleError([tasks[place].name for place in _cycle(waiting, upstream)])
+        cycle = _cycle(waiting, upstream)
+        raise_or_collect(DAGCycleError([tasks[place].name for place in cycle]), task=tasks[cycle[0]].name)
+        broken = list(map(tuple, upstream))
+        broken[cycle[0]] = tuple([source for source in broken[cycle[0]] if source != cycle[-2]])
+        return _topological(tasks, broken)
     return order
 
 

@@ -75,5 +75,11 @@ class Node:
     none_checked: tuple[str, ...]
     is_simple: bool
 
+    def named_sources(self) -> dict[str, int]:
+        """Return the parameters that upstreams fill, without ``*args`` and ``**kwargs``: name -> index of the node."""
+        if self.binding is not None:
+            return self.binding.named
+        return dict(zip(self.parameters.positional, self.arg_sources or (), strict=False))
+
     def __repr__(self) -> str:
         return f"<Node {self.index} {escape_control_chars(self.name)}>"

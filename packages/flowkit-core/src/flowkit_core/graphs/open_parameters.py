@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import closest, did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import raise_or_collect
 from flowkit_core.errors import BindingError
 
 from .binding import listed
@@ -26,6 +27,24 @@ def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if dot and owner == task:
             own[name] = value
     return own
+
+
+def check_params_type(params: Any) -> None:
+    """Check that the argument ``params`` is a mapping of names.
+
+    Raises:
+        BindingError: it is not.
+    """
+    if not hasattr(params, "keys"):
+        raise BindingError(
+            f"run(params=...) is {short_repr(params)}, but must map parameter names to values: "
+            f"write params={{'name': ...}}"
+        )
+    if odd := [name for name in params if not isinstance(name, str)]:
+        raise BindingError(
+            f"run(params=...) has the key {short_repr(odd[0])}, but its keys must be names of parameters: "
+            f"write params={{'name': ...}}"
+        )
 
 
 def check_open(
@@ -52,27 +71,22 @@ def check_open(
     Raises:
         BindingError: a parameter is not filled, or no task has an open parameter of a name.
     """
-    keys: list[Any] = list(params)
-    if odd := [name for name in keys if not isinstance(name, str)]:
-        raise BindingError(
-            f"run(params=...) has the key {short_repr(odd[0])}, but its keys must be names of parameters: "
-            f"write params={{'name': ...}}"
-        )
+    check_params_type(params)
     wanted: dict[str, list[str]] = {}  # parameter -> tasks that take it
     for node in open_nodes:
         for parameter in node.binding.open if node.binding is not None else ():
             wanted.setdefault(parameter, []).append(node.name)
     qualified = {f"{task}.{parameter}" for parameter, tasks in wanted.items() for task in tasks}
-    for name in keys:
+    for name in params:
         if name not in wanted and name not in qualified:
-            raise _unwanted(nodes, names, name, wanted, qualified, filled_remedy)
+            raise_or_collect(_unwanted(nodes, names, name, wanted, qualified, filled_remedy), "parameter")
     for node in open_nodes:
         for parameter in node.binding.open if node.binding is not None else ():
             if parameter in params or parameter in node.parameters.defaults or parameter == KEY:
                 continue
             if f"{node.name}.{parameter}" not in params:
                 upstream = [names[index] for index in node.upstream if index not in node.waits]
-                raise _missing(node, parameter, upstream, remedy, [*names, *known()])
+                raise_or_collect(_missing(node, parameter, upstream, remedy, [*names, *known()]), "parameter")
 
 
 def _unwanted(
@@ -89,7 +103,7 @@ def _unwanted(
         if dot and node.name != owner:
             continue
         filled = parameter if dot else name
-        source = _source_of(node, filled)
+        source = node.named_sources().get(filled)
         if source is not None:
             upstream = names[source]
             return BindingError(
@@ -136,20 +150,11 @@ def _similar_filled(nodes: Sequence[Node], name: str, taken: AbstractSet[str]) -
     found: dict[str, tuple[Node, str, int]] = {}
     for node in nodes:
         for parameter in node.parameters.names:
-            source = _source_of(node, parameter)
+            source = node.named_sources().get(parameter)
             if source is not None:
                 found[f"{node.name}.{parameter}" if "." in name else parameter] = node, parameter, source
     most_similar = closest(name, {*found, *taken})
     return found.get(most_similar) if most_similar is not None and most_similar not in taken else None
-
-
-def _source_of(node: Node, parameter: str) -> int | None:
-    """Return the index of the node that fills a parameter of a node; None if no node does."""
-    if node.binding is not None:
-        return node.binding.named.get(parameter)
-    if node.arg_sources and parameter in node.parameters.positional[: len(node.arg_sources)]:
-        return node.arg_sources[node.parameters.positional.index(parameter)]
-    return None
 
 
 def _missing(

@@ -167,26 +167,34 @@ class DAG(Pipeline):
         of_block = None if block is None else (len(block.edges), len(block.tasks))
         return self._surroundings.stamp, self._view.stamp, of_block
 
-    def _find(self) -> Found:
+    def _new_graph(self) -> Graph:
+        found = self._find(is_check=True)
+        return Graph(self.name, found.tasks, found.upstream, waits=found.waits, known=self._surroundings.names)
+
+    def _find(self, *, is_check: bool = False) -> Found:
+        """Find the tasks and edges; for ``check()``, with all warnings, and without keeping anything."""
         where, block = self._surroundings, self._block
         settle(sys._getframe(1), get_ident())
         if block is None and (view := where.own_edges(self._tasks)) is not None:
             found = discovery.found_in_one_pass(where.scope, self._tasks)
             if found is not None:
-                self._view = view
+                if not is_check:
+                    self._view = view
                 view.mark_used(found.tasks)
                 return found
-        upstream, view = self._closure(warn=not self._warned)
+        warns = is_check or not self._warned
+        upstream, view = self._closure(warn=warns)
         view.mark_used(upstream)
-        if not self._warned:
-            self._warned = True
+        if warns:
+            self._warned |= not is_check
             if self._tasks is None and block is None:
                 if upstream:
                     where.warn_of_imported(self.name, upstream)
                 else:
                     where.warn_of_nothing(self.name)
             where.warn_of_edges_elsewhere(self.name, upstream, view)
-        self._view = view
+        if not is_check:
+            self._view = view
         return discovery.sorted_and_checked(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
     def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], EdgeView]:

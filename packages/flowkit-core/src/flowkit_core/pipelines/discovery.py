@@ -14,7 +14,7 @@ from types import ModuleType
 from weakref import ref
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import warn
+from flowkit_core._warnings import raise_or_collect, warn
 from flowkit_core.errors import BindingError, DiscoveryError, WiringError
 
 from . import discovery_warnings as texts
@@ -244,7 +244,7 @@ class Surroundings:
         known = set(found)
         for task in _imported(self._globals, self.module):
             if task not in known and not (task._used or task._has_copies or task._replaced):
-                warn(texts.imported_only(pipeline, self._module_name, task))
+                warn(texts.imported_only(pipeline, self._module_name, task), "discovery", task.name)
 
     def warn_of_nothing(self, pipeline: str) -> None:
         """Warn that discovery has found no tasks."""
@@ -258,7 +258,7 @@ class Surroundings:
                 break
         else:
             advice = self._advice_for_nothing(pipeline)
-        warn(texts.no_tasks(pipeline, where, advice))
+        warn(texts.no_tasks(pipeline, where, advice), "discovery")
 
     def _advice_for_nothing(self, pipeline: str) -> str:
         """Return where there are tasks that discovery excludes, and what to write."""
@@ -289,7 +289,8 @@ class Surroundings:
             for edge in scope.call_edges:
                 task = edge.downstream
                 if not edge.used and task in upstream and not upstream[task] and not view.waits(task):
-                    warn(texts.edges_elsewhere(pipeline, task, edge, scope.name, self.scope.name))
+                    text = texts.edges_elsewhere(pipeline, task, edge, scope.name, self.scope.name)
+                    warn(text, "discovery", task.name)
                     return
 
     @property
@@ -317,7 +318,7 @@ class Surroundings:
                 continue
             held = [task for task in _tasks(scope) if not task._used]
             if held:
-                warn(texts.unused_tasks(pipeline, self.scope.name, found, scope.name, held))
+                warn(texts.unused_tasks(pipeline, self.scope.name, found, scope.name, held), "discovery")
                 return
 
 
@@ -397,14 +398,14 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
     positions: list[Sequence[int]] = [tuple(map(position, upstream[task])) for task in tasks]
     waits: dict[int, tuple[int, ...]] = {}
     if any(origin is METHODS for origin in view.origins):
-        method = next(task for task in tasks if task._origin is METHODS)
-        raise BindingError(no_task(method), method.name)
+        for method in [task for task in tasks if task._origin is METHODS]:
+            raise_or_collect(BindingError(no_task(method), method.name))
     if view.has_waits or replacements():
         for index, task in enumerate(tasks):
             only = view.waits(task)
             _check(pipeline, task, upstream[task], only)
             if only:
-                waits[index] = tuple(map(position, only))
+                waits[index] = tuple([position(other) for other in only if other not in upstream[task]])
         _check_dropped(pipeline, upstream, view, downstream=downstream)
     return Found(tasks, positions, waits)
 
@@ -412,19 +413,25 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
 def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any]) -> None:
     for other in waits:
         if other in upstream:
-            raise WiringError(
-                f"task {task.name!r} of {pipeline!r} takes the result of {other.name!r} ('>>') and is also to run only "
-                f"after it (after()): leave out one of the two",
-                pipeline,
-                (other.name, task.name),
+            raise_or_collect(
+                WiringError(
+                    f"task {task.name!r} of {pipeline!r} takes the result of {other.name!r} ('>>') and is also to run "
+                    f"only after it (after()): leave out one of the two",
+                    pipeline,
+                    (other.name, task.name),
+                ),
+                task=task.name,
             )
     if task._replaced:
-        raise WiringError(
-            f"{pipeline!r} has the task {task.name!r} of {task.location}, which has since been redefined: "
-            f"create the pipeline again with the new task (where tasks=[...] names it, or a module has imported it, "
-            f"that one as well), or give the two tasks different names",
-            pipeline,
-            (task.name,),
+        raise_or_collect(
+            WiringError(
+                f"{pipeline!r} has the task {task.name!r} of {task.location}, which has since been redefined: "
+                f"create the pipeline again with the new task (where tasks=[...] names it, or a module has imported "
+                f"it, that one as well), or give the two tasks different names",
+                pipeline,
+                (task.name,),
+            ),
+            task=task.name,
         )
 
 
@@ -461,8 +468,9 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
         if edges is isolated:
             text += texts.leave_out(pipeline, list(others))
             first = next(iter(edges.values()))
-            raise WiringError(text, pipeline, (first.upstream.name, first.downstream.name))
-        warn(text)
+            raise_or_collect(WiringError(text, pipeline, (first.upstream.name, first.downstream.name)))
+        else:
+            warn(text, "wiring", next(iter(redefined)))
 
 
 def without_templates(tasks: Iterable[Any], view: EdgeView) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
 from flowkit_core.hooks import HOOK_OPTIONS
-from flowkit_core.retry import RetryPolicy
+from flowkit_core.retry import RetryPolicy, text_of_idle_options
 
 from .options import (
     RETRY_OPTIONS,
@@ -50,6 +50,7 @@ class OptionAttributes:
     has_hooks = False
     record = True
     _has_options = False
+    _idle_options: tuple[str, ...] = ()  # options of retries that were given without retries
 
     def _apply(self, options: TaskOptions) -> None:
         """Check the options that were given, and set the attributes for them."""
@@ -60,8 +61,8 @@ class OptionAttributes:
             self.retry = RetryPolicy(**retry, task=name)
             given = [option for option in retry if retry[option] is not None]
             if given and "retries" not in retry:
-                idle = f"{' and '.join(given)} {'does' if len(given) == 1 else 'do'} nothing without retries"
-                warn(f"task {name!r}: {idle}: add retries=..., the maximum number of retries")
+                self._idle_options = tuple(given)
+                warn(text_of_idle_options(name, given), task=name)
         when: Any = options.get("when")
         if when is not None:
             check_condition_type(name, when)

@@ -189,6 +189,8 @@ PIPELINE_METHODS = {
     "execute": ": use run()",
     "compute": ": use run()",
     "test": ": use run('serial')",
+    "validate": ": use check()",
+    "lint": ": use check()",
     "add_task": ": wire tasks with '>>', or name them, DAG(tasks=[...])",
 }
 RUN_ALIASES = {

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from flowkit_core._checks import check_seconds, check_switch, checked_workers
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import BindingError, ExecutorError
+from flowkit_core.errors import ExecutorError
 from flowkit_core.events import RunFinished, RunStarted
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.failures import add_note
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from flowkit_core._typing import Any, Never
+    from flowkit_core.checking import OpenParameter, Problem
     from flowkit_core.events import Observer, TaskNotRun, TaskRetrying
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
@@ -117,6 +118,68 @@ class Pipeline:
             NotImplementedError: a subclass does not define it.
         """
         raise NotImplementedError(f"{type(self).__name__} must define graph(), which returns a Graph")
+
+    def _new_graph(self) -> Graph:
+        """Return a graph for ``check()``: built without using, or changing, what ``graph()`` keeps."""
+        return self.graph()
+
+    def check(
+        self,
+        executor: str | Executor | Mapping[str, str | Executor | None] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+    ) -> list[Problem]:
+        """Return all problems of this pipeline that can be found without running it; an empty list if there are none.
+
+        Found are: tasks that cannot be discovered, duplicate names, contradictory edges, cycles, parameters without a
+        source, conditions that cannot be bound, annotations that contradict each other along an edge, functions that
+        the executor cannot send to its workers, executors that do not exist, tasks that can never run, and options
+        that do nothing; also whatever ``run()`` would warn of before a task runs. No task runs, no worker starts, and
+        no warning is issued.
+
+        Args:
+            executor: as for ``run()``: an executor, the name of one, or a mapping of names to these. Only with this
+                executor can it be known which functions can be sent to workers.
+            params: as for ``run()``. Without it, an open parameter is no problem; with it, one that has no default and
+                is not in ``params`` is a problem, and so is a name that no task takes.
+
+        Returns:
+            The problems, a list of :class:`~flowkit_core.checking.Problem`.
+
+        Raises:
+            UnknownExecutorError, TypeError: ``executor`` is not an executor, or ``params`` is not a mapping of names.
+
+        Examples:
+            >>> from flowkit_core import DAG, task
+            >>> @task(trigger="one_failed")
+            ... def alert(): print("failed")
+            >>> for problem in DAG("nightly", tasks=[alert]).check():
+            ...     print(problem.kind, problem.task)
+            trigger alert
+        """
+        from flowkit_core.checking import check_pipeline
+
+        return check_pipeline(self._new_graph, executor, params)
+
+    @property
+    def parameters(self) -> Mapping[str, OpenParameter]:
+        """The parameters that no upstream fills, by name: what ``run(params=...)`` may give, and must give if required.
+
+        Raises:
+            DAGCycleError, DuplicateTaskError, WiringError, DiscoveryError, BindingError: the graph cannot be built.
+
+        Examples:
+            >>> from flowkit_core import DAG, task
+            >>> @task
+            ... def report(day: str, limit: int = 10): return f"{limit} lines of {day}"
+            >>> for parameter in DAG("report", tasks=[report]).parameters.values():
+            ...     print(parameter)
+            day: str, required by report
+            limit: int = 10, taken by report
+        """
+        from flowkit_core.checking import open_parameters
+
+        return open_parameters(self.graph())
 
     def run(
         self,
@@ -396,11 +459,10 @@ def find_pipeline(name: str) -> Pipeline | None:
 
 
 def _check_params(graph: Graph, params: Any) -> None:
-    if params is not None and not hasattr(params, "keys"):
-        raise BindingError(
-            f"run(params=...) is {short_repr(params)}, but must map parameter names to values: "
-            f"write params={{'name': ...}}"
-        )
+    if params is not None:
+        from flowkit_core.graphs.open_parameters import check_params_type
+
+        check_params_type(params)
     graph.check_params(params or {})
 
 

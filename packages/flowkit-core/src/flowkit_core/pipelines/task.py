@@ -285,6 +285,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         copy._is_copy = self._has_copies = True
         copy._original = self
         copy.__init__(self.func, **options)
+        copy._idle_options = () if "retries" in changed else self._idle_options
         return copy  # type: ignore[no-any-return]
 
     @staticmethod

@@ -60,7 +60,7 @@ def call_arguments(
             given[name] = values[source]
         elif name not in parameters.defaults:
             return _missing_result(name, state.names[source], codes[source])
-    if not takes_results and node.task.trigger == "none_failed" and _all_skipped(node, codes):
+    if not takes_results and node.task.trigger == "none_failed" and all_skipped(node, codes):
         return Outcome(SKIPPED, "everything upstream was skipped")
     if binding is not None and params:
         from flowkit_core.graphs.open_parameters import params_of
@@ -87,7 +87,7 @@ def call_arguments(
     return args, kwargs, Condition(when, when_args, when_kwargs)
 
 
-def _all_skipped(node: Node, codes: Sequence[int]) -> bool:
+def all_skipped(node: Node, codes: Sequence[int]) -> bool:
     """Return whether the node has data edges and all its upstreams on them were skipped."""
     upstream = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
     return bool(upstream) and all(codes[index] == SKIPPED for index in upstream)

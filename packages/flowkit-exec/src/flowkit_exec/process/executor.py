@@ -17,10 +17,10 @@ from flowkit_exec.processors import available_processors
 from .workers.options import WorkerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
 
-    from flowkit_core import Run
+    from flowkit_core import Node, Run, SerializationError
 
     from .lane import ProcessLane
     from .workers.handle import WorkerHandle
@@ -106,6 +106,12 @@ class ProcessExecutor:
             Session(run, [self.lane()]).drive()
         else:
             check_open(self, is_closed=self._closed)
+
+    def check_nodes(self, nodes: Sequence[Node]) -> list[SerializationError]:
+        """Return an error for each node whose function cannot be sent to a worker, for ``Pipeline.check()``."""
+        from .functions.function_table import transfer_errors
+
+        return transfer_errors(nodes, can_fork=self.options.transport.can_fork)
 
     def lane(self) -> ProcessLane:
         """Return the lane of one run.

@@ -78,13 +78,7 @@ class FunctionTable:
         elif local and can_fork and fork_is_safe():
             self._fork(nodes, numbers)
         elif local:
-            node, reason = next(iter(local.values()))
-            if can_fork:
-                reason += ", and this process cannot be forked safely: it is not known to have one thread only"
-            else:
-                reason += ", and the portable transport does not fork this process"
-            hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
-            raise SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
+            raise _neither_by_value_nor_forked(*next(iter(local.values())), can_fork=can_fork)
         if len(nodes) == len(graph.nodes):
             self.numbers = [numbers[key] for key in functions]
         else:
@@ -117,6 +111,44 @@ class FunctionTable:
         if kind == "pickle":
             self.by_value.add(number)
         return number
+
+
+def transfer_errors(nodes: Sequence[Node], *, can_fork: bool) -> list[SerializationError]:
+    """Return an error for each node whose function cannot be sent to a worker, by the rules of `FunctionTable`.
+
+    Args:
+        nodes: the nodes that the workers would run.
+        can_fork: whether workers may be forks of this process.
+    """
+    found = ((node, reference_to(node.task.func)) for node in nodes)
+    local = [(node, reason) for node, reason in found if isinstance(reason, str)]
+    if not local or (can_fork and fork_is_safe()):
+        return []
+    if find_cloudpickle() is None:
+        return [_neither_by_value_nor_forked(node, reason, can_fork=can_fork) for node, reason in local]
+    errors = []
+    for node, reason in local:
+        try:
+            _pickled_by_value(node, reason)
+        except SerializationError as error:
+            errors.append(error)
+    return errors
+
+
+def _neither_by_value_nor_forked(node: Node, reason: str, *, can_fork: bool) -> SerializationError:
+    """Return the error for a function without a reference, if cloudpickle is not installed and there is no safe fork.
+
+    Args:
+        node: a node of the function.
+        reason: why it cannot be sent by reference.
+        can_fork: whether workers may be forks of this process.
+    """
+    if can_fork:
+        reason += ", and this process cannot be forked safely: it is not known to have one thread only"
+    else:
+        reason += ", and the portable transport does not fork this process"
+    hint = "move it to the top level of a module, or install cloudpickle (flowkit-exec[cloudpickle])"
+    return SerializationError(node.name, "function", reason, f"{hint}, or use executor='thread'")
 
 
 def _pickled_by_value(node: Node, reason: str) -> bytes:

@@ -1,0 +1,99 @@
+"""All problems of a pipeline."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import Collected, Finding, raise_or_collect
+from flowkit_core.errors import (
+    DAGCycleError,
+    DiscoveryError,
+    DuplicateTaskError,
+    ExecutorError,
+    FlowkitError,
+    SerializationError,
+    UnknownExecutorError,
+    WiringError,
+)
+from flowkit_core.executors.run_executors import RunExecutors
+from flowkit_core.graphs.open_parameters import check_params_type
+
+from .annotations import annotation_problems
+from .options import option_problems
+from .problem import Problem
+from .reachability import reachability_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.graph import Graph
+
+    from .problem import Kind
+
+_KINDS: dict[type[FlowkitError], Kind] = {
+    DiscoveryError: "discovery",
+    WiringError: "wiring",
+    DuplicateTaskError: "name",
+    DAGCycleError: "cycle",
+    UnknownExecutorError: "executor",
+    ExecutorError: "executor",
+}
+
+
+def check_pipeline(new_graph: Callable[[], Graph], executor: Any, params: Mapping[str, Any] | None) -> list[Problem]:
+    """Return all problems of a pipeline; see ``Pipeline.check``.
+
+    Args:
+        new_graph: builds the graph of the pipeline.
+        executor: the argument of ``check()``.
+        params: the argument of ``check()``.
+
+    Raises:
+        UnknownExecutorError, TypeError: an argument is wrong.
+    """
+    if params is not None:
+        check_params_type(params)
+    graph: Graph | None = None
+    with Collected() as found:
+        try:
+            graph = new_graph()
+        except FlowkitError as error:  # the tasks are not known
+            raise_or_collect(error)
+        if graph is not None and params is not None:
+            graph.check_params(params)
+        executors = RunExecutors(executor, None, graph.placed if graph is not None else ())
+        executors.check_lanes()
+    try:
+        refused = executors.check_nodes(graph) if graph is not None else []
+    finally:
+        executors.close()
+    places: dict[str, list[str]] = {}
+    for node in graph or ():
+        places.setdefault(node.name, []).append(node.task.location)
+    locations = {name: found[0] for name, found in places.items() if len(found) == 1}
+    problems = [_problem(each, locations) for each in found]
+    for refusal in refused:
+        kind = "transfer" if isinstance(refusal, SerializationError) else "executor"
+        problems.append(_problem(Finding(kind, None, str(refusal), refusal), locations))
+    if graph is not None:
+        problems += [*annotation_problems(graph), *option_problems(graph), *reachability_problems(graph)]
+    return list(dict.fromkeys(problems))
+
+
+def _problem(finding: Finding, locations: Mapping[str, str]) -> Problem:
+    """Return a finding as a problem.
+
+    Args:
+        finding: the finding.
+        locations: name of a task -> where it was created.
+    """
+    error, task, kind = finding.error, finding.task, finding.kind
+    if error is not None:
+        error.__traceback__ = None  # it would keep the frames of this call
+        kind = kind or next((kind for family, kind in _KINDS.items() if isinstance(error, family)), "binding")
+    if task is None and isinstance(error, WiringError):
+        task = error.tasks[-1]
+    elif task is None:
+        task = getattr(error, "task", None)
+    location = error.locations[-1] if isinstance(error, DuplicateTaskError) else locations.get(task or "")
+    return Problem(kind, task, finding.message, location, error)  # type: ignore[arg-type]
