@@ -37,7 +37,7 @@ class FailingCalls:
                 if self.left == 0 or (self.lasting and self.left < 0):
                     if name == "close":
                         call(*arguments)  # close() releases the descriptor even if it fails
-                    if name in ("connect", "execute"):
+                    if name in ("connect", "execute", "execute_many"):
                         raise sqlite3.OperationalError("disk I/O error")
                     raise OSError(errno.ENOSPC, "No space left on device")
             return call(*arguments)

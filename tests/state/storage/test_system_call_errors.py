@@ -31,7 +31,7 @@ class Fault:
                 if self.count == self.fail_at or (self.lasting and self.count > self.fail_at):
                     if name == "close":
                         call(*args)  # as on Linux: the descriptor is closed even if close() fails
-                    if name in ("connect", "execute"):
+                    if name in ("connect", "execute", "execute_many"):
                         raise sqlite3.OperationalError("disk I/O error")
                     raise OSError(errno.ENOSPC, "No space left on device")
             return call(*args)
