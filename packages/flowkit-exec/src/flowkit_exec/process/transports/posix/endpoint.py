@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flowkit_exec.process.transports.interface import Memory
 
+_read, _write, _number_of = os.read, os.write, int.from_bytes  # called for each task
 _CONTROL_SIZE = socket.CMSG_SPACE(4 * MAX_HANDLES)
 
 
@@ -115,12 +116,12 @@ class PosixEndpoint:
             EOFError: the calling process has closed the pipe.
         """
         try:
-            data = os.read(self._tickets, 8)
+            ticket = _number_of(_read(self._tickets, 8), "little")
         except BlockingIOError:
             return None
-        if not data:
+        if not ticket:  # end of file
             raise EOFError
-        return int.from_bytes(data, "little")
+        return ticket
 
     def remaining_tickets(self) -> list[int]:
         """Take all tickets, and return them."""
@@ -132,9 +133,9 @@ class PosixEndpoint:
 
     def write(self, data: bytes) -> None:
         """Send frames. Must not be called by two threads at once."""
-        sent = os.write(self._outcomes, data)
+        sent = _write(self._outcomes, data)
         while sent < len(data):
-            sent += os.write(self._outcomes, data[sent : sent + (1 << 20)])
+            sent += _write(self._outcomes, data[sent : sent + (1 << 20)])
 
     def write_handle(self, ticket: int, handle: int) -> None:
         """Send the descriptor of the segment that contains the result of a call, before its frame; close it here.
