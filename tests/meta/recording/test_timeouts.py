@@ -40,7 +40,8 @@ def test_attempts_that_take_too_long_are_recorded(tmp_path, held, executor):
         results = DAG("d", tasks=[task]).run(executor, state=state)
         record = state.run(results.run_id)
     attempts = record.tasks["task"].attempts
-    assert results["task"] == results.attempts["task"] == len(attempts) > 1
+    assert results["task"] > 1
+    assert results.attempts["task"] == len(attempts) > 1
     assert "took longer than its timeout of 0.5 s" in str(attempts[0].error)
     assert (record.status, record.tasks["task"].state) == ("succeeded", "succeeded")
 
