@@ -9,14 +9,14 @@ from time import perf_counter
 import pytest
 
 from flowkit_core import DAG, Run, Task
-from flowkit_core.logging_observer import task_attributes
+from flowkit_core.context import log_attributes
 from flowkit_core.runs.worker import Worker, current_worker
 
 paths = pytest.mark.parametrize("observers", [[], [lambda event: None]], ids=["fast path", "one by one"])
 
 
 def current_task():
-    return task_attributes().get("task")
+    return log_attributes().get("task")
 
 
 @paths
@@ -29,17 +29,23 @@ def test_current_worker_has_running_node(observers):
 
 
 @paths
-def test_task_attributes_have_run_and_pipeline(observers):
-    results = DAG("etl", tasks=[Task(task_attributes, name="load")]).run("serial", observers=observers)
-    assert results["load"] == {"run_id": results.run_id, "pipeline": "etl", "task": "load"}
+def test_log_attributes_have_run_and_pipeline(observers):
+    results = DAG("etl", tasks=[Task(log_attributes, name="load")]).run("serial", observers=observers)
+    assert results["load"] == {
+        "run_id": results.run_id,
+        "pipeline": "etl",
+        "task": "load",
+        "element": None,
+        "attempt": 1,
+    }
 
 
-def test_task_attributes_outside_of_tasks_are_empty():
-    assert task_attributes() == {}
+def test_log_attributes_outside_of_tasks_are_empty():
+    assert log_attributes() == {}
 
 
 @paths
-def test_task_attributes_of_nested_run(observers):
+def test_log_attributes_of_nested_run(observers):
     """Those of the outer task come back when the inner run ends."""
 
     def outer():
@@ -51,23 +57,23 @@ def test_task_attributes_of_nested_run(observers):
     assert results["outer"] == ("outer", "inner task", "outer")
 
 
-def test_task_attributes_in_coroutine():
+def test_log_attributes_in_coroutine():
     async def fetch():
         return current_task()
 
     assert DAG("etl", tasks=[Task(fetch)]).run("serial") == {"fetch": "fetch"}
 
 
-def test_task_attributes_in_condition():
+def test_log_attributes_in_condition():
     seen = []
     DAG("etl", tasks=[Task(lambda: 1, name="load", when=lambda: seen.append(current_task()) or True)]).run("serial")
     assert seen == ["load"]
 
 
-def test_task_attributes_in_another_thread_are_empty():
+def test_log_attributes_in_another_thread_are_empty():
     def load():
         seen = []
-        thread = threading.Thread(target=lambda: seen.append(task_attributes()))
+        thread = threading.Thread(target=lambda: seen.append(log_attributes()))
         thread.start()
         thread.join()
         return seen

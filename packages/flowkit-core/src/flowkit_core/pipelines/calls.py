@@ -364,10 +364,9 @@ def _settle_before_collection(phase: str, _info: object) -> None:
     """Settle the calls of all threads before the garbage collector frees their frames."""
     if phase != "start" or not calls_with_tokens:
         return
-    executing: dict[int, FrameType | None] = {**sys._current_frames()}
-    executing[get_ident()] = sys._getframe().f_back  # not this frame: a reference cycle with the dict
+    own, above = get_ident(), sys._getframe().f_back
     for thread in {call.thread for call in tuple(calls_with_tokens.values()) if not call.ended}:
-        current = executing.get(thread)
+        current = above if thread == own else sys._current_frames().get(thread)
         if current is not None:
             settle(current, thread, before_collection=True)
 
