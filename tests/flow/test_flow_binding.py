@@ -139,3 +139,12 @@ def test_misspelled_parameter_gets_suggestion():
     with pytest.raises(BindingError) as caught:
         Flow().branch(a, b).merge(Task(lambda fetch_user, fetch_ordres: 0, name="combine")).run()
     assert "did you mean 'fetch_users'" in str(caught.value)
+
+
+def test_name_of_earlier_task_after_another_of_its_stage():
+    """The order of the nodes is then another than that of the tasks."""
+    a, b, c, d = make_tasks("a", "b", "c", "d")
+    b.after(c)
+    flow = Flow("order").add(a).branch(b, c).add(d).add(Task(lambda c, b, a, d: (c, b, a, d), name="sink"))
+    assert flow.graph().names == ("a", "c", "b", "d", "sink")
+    assert flow.run("serial")["sink"] == ("c", "b", "a", "d")

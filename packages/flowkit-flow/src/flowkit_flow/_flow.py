@@ -251,13 +251,18 @@ class Flow(Pipeline):
         copy._surroundings.add_pipeline(copy)
         return copy
 
-    def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
-        return bind_for_flow(task, parameters, upstream, partial(self._earlier, self._positions[task][1]))
+    def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int], names: Sequence[str]) -> Binding:
+        return bind_for_flow(task, parameters, upstream, partial(self._earlier, self._positions[task][1], names))
 
-    def _earlier(self, stage: int, name: str) -> int | None:
-        """Return the index of the task of this name if it is in an earlier stage, or None."""
+    def _earlier(self, stage: int, names: Sequence[str], name: str) -> int | None:
+        """Return the index of the node of this name if its task is in an earlier stage, or None.
+
+        Nodes are in another order than tasks if ``after()`` has reversed the order of two tasks of a stage.
+        """
         index, stage_of_task = self._positions.get(name, (0, stage))
-        return index if stage_of_task < stage else None
+        if stage_of_task >= stage:
+            return None
+        return index if names[index] == name else names.index(name)
 
     def _stage(self, verb: str, tasks: tuple[Any, ...]) -> Flow:
         stage: dict[str, Task[..., Any]] = {}

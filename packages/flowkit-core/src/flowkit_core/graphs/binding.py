@@ -63,7 +63,7 @@ class Binding:
         return leading + self.rest
 
 
-def bind_for_dag(task: str, parameters: Parameters, upstream: Mapping[str, int]) -> Binding:
+def bind_for_dag(task: str, parameters: Parameters, upstream: Mapping[str, int], _names: Sequence[str] = ()) -> Binding:
     """Bind by the rule of a DAG: by name from the direct upstreams, the others in order.
 
     A task without parameters takes no results.

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         def location(self) -> str:
             """Where the task was created, as ``file:line``."""
 
-    Bind = Callable[[str, Parameters, Mapping[str, int]], Binding]
+    Bind = Callable[[str, Parameters, Mapping[str, int], Sequence[str]], Binding]
 
 
 CO_GENERATOR = 0x20
@@ -249,7 +249,7 @@ class Graph:
         sources = {names[index]: index for index in data}
         if len(sources) < len(data):
             return  # two upstreams of one name, which was reported
-        binding = bind(node.name, parameters, sources)
+        binding = bind(node.name, parameters, sources, names)
         node.arg_sources = binding.in_order(parameters)
         if node.arg_sources == node.upstream:
             node.arg_sources = node.upstream  # share one tuple
