@@ -114,7 +114,10 @@ class DatabaseFile:
 
     def check_not_replaced(self, opened: Connection) -> None:
         """Raise `StateFileError` if the file was moved, removed or replaced since a connection was opened."""
-        current = self.file_id()
+        try:
+            current = self.file_id()
+        except StateFileError:
+            return  # not known: a commit that this follows has succeeded all the same
         if current == opened.file_id:
             return
         if current[0] == opened.file_id[0] and opened.file_id[1] is None:
