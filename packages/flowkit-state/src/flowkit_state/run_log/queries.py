@@ -301,10 +301,13 @@ class RunHistory:
         try:
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 check_row(rows[0], VALUE_COLUMNS)
-            if rows[0][0] is None:
+            value, beside = rows[0]
+            if value is None and beside is None:
                 raise LookupError(f"the result of task {name!r} was not recorded: it has record=False.")
+            if value is None:
+                raise RestoreError(None, f"the row of its file {beside!r} is damaged: run the task again.")
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
-                return self._serialization.load(None, self._database.read_payload(*rows[0]))
+                return self._serialization.load(None, self._database.read_payload(value, beside))
         except RestoreError as error:
             raise RestoreError(None, error.reason, name, self._database.path) from error
 
