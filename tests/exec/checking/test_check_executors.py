@@ -11,7 +11,6 @@ from script_sources import FORKS, RESULTS, RUN, TASKS, WITH_A_THREAD
 
 from flowkit_core import DAG, SerializationError, Task
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
-from flowkit_flow import Flow
 
 pytestmark = pytest.mark.slow
 
@@ -94,12 +93,6 @@ def test_only_tasks_of_the_process_executor_are_found():
     assert found(dag, {"cpu": "thread"}) == []
 
 
-@pytest.mark.usefixtures("second_thread", "without_cloudpickle")
-def test_flow():
-    flow = Flow("sent").add(Task(by_name)).branch(*local_functions()[:2])
-    assert found(flow, "process") == [("transfer", "lambda"), ("transfer", "inner")]
-
-
 def test_functions_that_a_pool_cannot_pickle():
     """Only a pool that is known to pickle functions can have such problems."""
     dag = DAG("pool", tasks=local_functions())
@@ -114,7 +107,7 @@ def test_functions_that_go_by_fork_are_no_problem(script):
     source = """
         import sys
         sys.modules["cloudpickle"] = None
-        from flowkit import DAG, Task
+        from flowkit_core import DAG, Task
         dag = DAG("forked", tasks=[Task(lambda: 1, name="one")])
         print(dag.check("process"))
         print(dag.run("process"))
