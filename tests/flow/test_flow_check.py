@@ -35,7 +35,7 @@ def test_all_problems_are_found_at_once():
         .branch(Task(rows), named("alert", trigger="one_failed"), named("placed", executor="gpu"))
         .merge(Task(load, when=lambda a, b, c: True))
     )
-    assert found(flow, params={"dya": 1}) == [
+    assert found(flow, {"default": "serial"}, params={"dya": 1}) == [
         ("condition", "load"),
         ("parameter", None),
         ("parameter", "load"),
