@@ -68,7 +68,7 @@ def test_all_problems_are_found_at_once():
             named("placed", executor="gpu"),
         ],
     )
-    problems = dag.check(params={"unknown": 1})
+    problems = dag.check({"default": "serial"}, params={"unknown": 1})
     assert [(problem.kind, problem.task) for problem in problems] == [
         ("name", "same"),
         ("cycle", "a"),
@@ -80,7 +80,7 @@ def test_all_problems_are_found_at_once():
         ("option", "first"),
         ("trigger", "alert"),
     ]
-    assert dag.check(params={"unknown": 1}) == problems
+    assert dag.check({"default": "serial"}, params={"unknown": 1}) == problems
 
 
 def test_every_duplicate_name_is_found_with_its_place():
