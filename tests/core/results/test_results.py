@@ -165,7 +165,9 @@ def test_missing_result_of_a_copy_or_a_pickle_says_the_same(results):
 
 def test_missing_result_that_was_removed_says_so(results):
     del results["ran"]
-    with pytest.raises(MissingResultError, match="it succeeded, but its value was removed from these results"):
+    with pytest.raises(
+        MissingResultError, match="it succeeded, but its value was not recorded, or was removed from these results"
+    ):
         results["ran"]
 
 
