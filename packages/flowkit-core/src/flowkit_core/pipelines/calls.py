@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
     from .scopes import Block
 
+_MAX_SEARCHES = 3
+"""Garbage collections before which the frame of a call is searched for: each search looks at all objects."""
 _SUSPENDABLE = CO_GENERATORS | CO_COROUTINES
 
 _NOTHING: frozenset[int] = frozenset()
@@ -105,6 +107,7 @@ class CreatingCall:
         function: the function; None for exec'd text.
         generator: weak reference to the generator or coroutine of the call; None if it is not known.
         kept_frame: the frame, if a garbage collection would have freed it before the call was settled; else None.
+        searches: number of garbage collections before which the frame was not found.
     """
 
     __slots__ = (
@@ -120,6 +123,7 @@ class CreatingCall:
         "generator",
         "kept_frame",
         "scope",
+        "searches",
         "stack",
         "thread",
     )
@@ -135,6 +139,7 @@ class CreatingCall:
         self.function = function
         self.generator: ref[Any] | None = None
         self.kept_frame: FrameType | None = None
+        self.searches = 0
         self._before = frozenset(map(id, scope.tasks)) if scope.is_module else _NOTHING
         self._tokens = 0
         self._caller_id, self._caller_lasti = 0, -1
@@ -334,6 +339,8 @@ def settle(
     for call in dict.fromkeys((*calls_with_tokens.values(), ending)):
         if call is None or call.ended or call.thread != thread:
             continue
+        if before_collection and call.searches >= _MAX_SEARCHES:
+            continue
         same = executing.get(call.frame_id)
         if same is not None and _call_of(same) is call:
             continue
@@ -348,6 +355,7 @@ def settle(
             if before_collection:
                 call.kept_frame = frame
                 if frame is None:
+                    call.searches += 1
                     continue
             if frame is not None and not call.stack:
                 call.remember_stack(frame.f_back)
