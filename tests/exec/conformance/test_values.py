@@ -32,7 +32,7 @@ class ByName(Pipeline):
     def graph(self):
         upstream = [[place - 1] if place else [] for place in range(len(self._tasks))]
         places = {task.name: place for place, task in enumerate(self._tasks)}
-        return Graph(self.name, self._tasks, upstream, lambda *facts: bind_for_flow(*facts, places.get))
+        return Graph(self.name, self._tasks, upstream, lambda *facts: bind_for_flow(*facts[:3], places.get))
 
 
 def test_value_from_an_indirect_upstream_is_passed(executor):

@@ -112,7 +112,7 @@ def test_closed_executor_is_an_error():
 def test_interpreter_that_does_not_start_is_an_error(program):
     python, sys.executable = sys.executable, program
     try:
-        with ProcessExecutor(max_workers=2) as executor, pytest.raises(ExecutorError, match="worker"):
+        with ProcessExecutor(max_workers=2) as executor, pytest.raises(ExecutorError, match=r"worker|sys\.executable"):
             run(executor, Task(faults.ok))
     finally:
         sys.executable = python

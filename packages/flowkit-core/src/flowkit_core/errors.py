@@ -565,9 +565,7 @@ class Skip(Exception):  # noqa: N818 - not an error
         >>> from flowkit_core import DAG, Skip, task
         >>> @task
         ... def load(files):
-        ...     if not files:
-        ...         raise Skip("no new files")
-        ...     return len(files)
+        ...     if not files: raise Skip("no new files")
         >>> DAG("nightly", tasks=[load]).run(params={"files": []}).skipped
         {'load': 'no new files'}
     """
@@ -583,9 +581,19 @@ def skip_reason(error: BaseException) -> str | None:
         return None
     try:
         if isinstance(error, BaseExceptionGroup):
-            reasons = [skip_reason(each) for each in error.exceptions]
+            reasons = [skip_reason(each) for each in _members(error)]
             return None if None in reasons else reasons[0]
         text = escape_control_chars(error.text if isinstance(error, RemoteTaskError) else str(error))
     except Exception:  # of a subclass
         text = ""
     return (text or "it raised Skip") if issubclass(kind, Skip) else None
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions in a group and in its groups, each once: groups may share members."""
+    found: list[BaseException] = [group]
+    for error in found:  # grows while it is read
+        if isinstance(error, BaseExceptionGroup):
+            known = set(map(id, found))
+            found += {id(each): each for each in error.exceptions if id(each) not in known}.values()
+    return [error for error in found if not isinstance(error, BaseExceptionGroup)]
