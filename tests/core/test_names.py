@@ -70,7 +70,8 @@ def made(kind, text):
     """Make an error of which every fact that may be a text is this one."""
     facts = inspect.signature(kind.__init__).parameters.values()
     sequences = ("cycle", "places", "available")
-    return kind(*[(text, text) if fact.name in sequences else text for fact in list(facts)[1:]])
+    values = {**dict.fromkeys(sequences, (text, text)), "timeout": 1.5}
+    return kind(*[values.get(fact.name, text) for fact in list(facts)[1:]])
 
 
 @pytest.mark.parametrize("name", [*ORDINARY, *HARMLESS])

@@ -185,16 +185,6 @@ def test_hook_may_run_a_pipeline():
     assert seen == [{"inner": 1}]
 
 
-def test_reused_result_is_no_success():
-    pytest.importorskip("flowkit_state")
-    seen = []
-    dag = DAG("cached", tasks=[Task(one, cache=True, on_success=seen.append)])
-    dag.run("serial")
-    seen.clear()
-    assert dag.run("serial").cached == ("one",)
-    assert seen == []
-
-
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("bad", [1, "hook", [keep, None], int, lambda: None, lambda one, two: None])
 def test_value_that_is_no_hook_is_an_error(option, bad):

@@ -262,7 +262,7 @@ def test_run_that_cannot_be_recorded_is_freed_without_the_collector(watch):
             return None
 
         def record(self, outcomes):
-            if outcomes[0].state == "failed":
+            if any(outcome.state == "failed" for outcome in outcomes):
                 raise watch("error", Boom("the disk is full"))
 
         def cache(self, own=None):
@@ -273,7 +273,7 @@ def test_run_that_cannot_be_recorded_is_freed_without_the_collector(watch):
 
     dag = pipeline(watch, "one failure")
     try:
-        dag.run("serial", params={"param": watch("param", Big())}, state=Store())
+        dag.run("serial", params={"param": watch("param", Big())}, state=Store(), state_errors="raise")
     except Boom as error:
         assert str(error) == "the disk is full"
         assert list(error.flowkit_results.failed) == ["broken"]

@@ -264,9 +264,9 @@ def test_failure_before_the_timeout_of_the_run_is_raised(held):
     def fail():
         raise OSError("boom")
 
-    hanging = Task(held.wait, name="hanging", timeout=LONG)
+    failing, hanging = Task(fail), Task(held.wait, name="hanging", timeout=LONG)
     with pytest.raises(OSError, match="boom"):
-        DAG("d", tasks=[Task(fail), hanging]).run(timeout=0.3, grace=0)
+        DAG("d", tasks=[failing, hanging]).run(timeout=0.3, grace=0)
 
 
 def test_serial_run_with_a_timeout_has_the_usual_results():
