@@ -148,8 +148,10 @@ def test_default_timeout_of_sockets_is_ignored(script, tmp_path):
 
 def test_worker_that_cannot_open_files(script):
     source = """
-    import os, resource
+    import os, resource, warnings
     from flowkit_core import DAG, task
+
+    warnings.simplefilter("ignore")  # Python 3.12 warns of a fork beside threads
 
     @task
     def big():
