@@ -372,11 +372,14 @@ def _settle_before_collection(phase: str, _info: object) -> None:
     """Settle the calls of all threads before the garbage collector frees their frames."""
     if phase != "start" or not calls_with_tokens:
         return
-    own, above = get_ident(), sys._getframe().f_back
-    for thread in {call.thread for call in tuple(calls_with_tokens.values()) if not call.ended}:
-        current = above if thread == own else sys._current_frames().get(thread)
-        if current is not None:
-            settle(current, thread, before_collection=True)
+    try:
+        own, above = get_ident(), sys._getframe().f_back
+        for thread in {call.thread for call in tuple(calls_with_tokens.values()) if not call.ended}:
+            current = above if thread == own else sys._current_frames().get(thread)
+            if current is not None:
+                settle(current, thread, before_collection=True)
+    except RecursionError:  # the code that is executing has used up the stack
+        pass
 
 
 def _is_suspended(call: CreatingCall) -> bool:
