@@ -298,16 +298,9 @@ class _Invocation:
         return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, call.timeout, carried)
 
 
-def _invoke(
-    func: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    task: str,
-    timeout: float | None,
-    carried: CarriedContext | None,
-) -> tuple[Any, float, dict[str, Any]]:
-    """Make a call in a process of the pool; return its result, or what it raised, its duration, and its notes."""
-    return copy_context().run(_invoke_here, func, args, kwargs, task, timeout, carried)
+def _invoke(*facts: Any) -> tuple[Any, float, dict[str, Any]]:
+    """Make a call in a process of the pool, in a context of its own."""
+    return copy_context().run(_invoke_here, *facts)
 
 
 def _invoke_here(
@@ -318,6 +311,7 @@ def _invoke_here(
     timeout: float | None,
     carried: CarriedContext | None,
 ) -> tuple[Any, float, dict[str, Any]]:
+    """Return the result of a call, or what it raised, its duration, and its notes."""
     notes = carried.enter(timeout).made if carried is not None else {}
     began = perf_counter()
     call = partial(_result, func, args, kwargs)

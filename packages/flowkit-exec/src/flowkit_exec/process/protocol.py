@@ -81,7 +81,7 @@ def pack_handles(handles: tuple[int, ...]) -> bytes:
     return struct.pack(f"<{len(handles)}Q", *handles)
 
 
-def unpack_handles(payload: bytes) -> tuple[int, ...]:
+def unpack_handles(payload: bytes | memoryview) -> tuple[int, ...]:
     """Return the handles in the payload of a frame HANDLES."""
     return struct.unpack(f"<{len(payload) // 8}Q", payload)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     class TaskOutcome(Protocol):
         """What a journal records: how an attempt at a task ended, or how a task ended without one.
 
-        `flowkit_core.runs.persistence.TaskOutcome` describes the attributes.
+        `flowkit_core.persistence.TaskOutcome` describes the attributes.
         """
 
         index: int

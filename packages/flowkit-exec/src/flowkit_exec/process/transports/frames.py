@@ -1,4 +1,4 @@
-"""Class `FrameBuffer`: splits what a worker has sent into frames."""
+"""Classes `FrameBuffer` and `ReceivedFrames`: split what a worker has sent, or has received, into frames."""
 
 from __future__ import annotations
 
@@ -36,3 +36,36 @@ class FrameBuffer:
             frames.append((kind, ticket, seconds, data[payload_at:start]))
         self.unread = [data[start:]] if start < end else []
         return frames
+
+
+class ReceivedFrames:
+    """What a worker has received, and has not handled yet.
+
+    Attributes:
+        data: the bytes.
+        handles: the handles of segments that belong to the next frames.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.handles: list[int] = []
+
+    def take(self) -> tuple[int, memoryview, list[int]] | None:
+        """Remove the first frame, and return its kind, its payload and its handles; None if it is not complete."""
+        data, header = self.data, protocol.HEADER
+        end = self._end()
+        if len(data) < end:
+            return None
+        _, kind, count, _, _ = header.unpack_from(data)
+        payload = bytes(memoryview(data)[header.size : end])
+        del data[:end]
+        own, self.handles = self.handles[:count], self.handles[count:]
+        return kind, memoryview(payload), own
+
+    def missing(self) -> int:
+        """Return how many bytes of the first frame are known to be missing."""
+        return self._end() - len(self.data)
+
+    def _end(self) -> int:
+        header = protocol.HEADER
+        return header.size + (header.unpack_from(self.data)[0] if len(self.data) >= header.size else 0)

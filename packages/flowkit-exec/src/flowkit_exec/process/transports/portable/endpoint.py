@@ -10,6 +10,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from flowkit_exec.process import protocol
+from flowkit_exec.process.transports.frames import READ_SIZE, ReceivedFrames
 
 from . import folder
 from .handshake import KEY_SIZE, accept_answer, connect, listen, pack_request, read_exactly
@@ -68,8 +69,7 @@ class PortableEndpoint:
         self._connection: socket.socket | None = connect(port, key)
         self._key = key
         self._idle_timeout: float | None = None
-        self._buffer = bytearray()
-        self._handles: list[int] = []
+        self._received = ReceivedFrames()
 
     def receive(self) -> tuple[int, memoryview, list[int]]:
         """Wait for a frame; return its kind, its payload and the handles of the segments that it refers to.
@@ -77,30 +77,23 @@ class PortableEndpoint:
         Raises:
             EOFError: the calling process has closed the connection, or no run has begun within the idle timeout.
         """
-        buffer, header = self._buffer, protocol.HEADER
-        need = header.size
+        received = self._received
         while True:
-            if len(buffer) >= header.size:
-                length, kind, count, _, _ = header.unpack_from(buffer)
-                need = header.size + length
-                if len(buffer) >= need:
-                    payload = bytes(memoryview(buffer)[header.size : need])
-                    del buffer[:need]
-                    if kind == protocol.HANDLES:
-                        self._handles += protocol.unpack_handles(payload)
-                        need = header.size
-                        continue
-                    own, self._handles = self._handles[:count], self._handles[count:]
-                    return kind, memoryview(payload), own
+            frame = received.take()
+            if frame is not None and frame[0] != protocol.HANDLES:
+                return frame
+            if frame is not None:
+                received.handles += protocol.unpack_handles(frame[1])
+                continue
             connection = self._connection
             if connection is None:
                 raise EOFError
             if self._idle_timeout is not None and not select.select([connection], [], [], self._idle_timeout)[0]:
                 raise EOFError
-            data = connection.recv(max(65536, need - len(buffer)))
+            data = connection.recv(max(READ_SIZE, received.missing()))
             if not data:
                 raise EOFError
-            buffer += data
+            received.data += data
 
     def set_idle_timeout(self, seconds: float | None) -> None:
         """Set how long :meth:`receive` waits; None means without limit."""

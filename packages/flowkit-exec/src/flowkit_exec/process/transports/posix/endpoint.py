@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_exec.process import protocol
 from flowkit_exec.process.shared_memory import MAX_HANDLES
+from flowkit_exec.process.transports.frames import READ_SIZE, ReceivedFrames
 
 from .channel import REQUEST_BIT
 from .memory import NO_DESCRIPTOR, DescriptorMemory
@@ -65,8 +66,7 @@ class PosixEndpoint:
         self._socket.setblocking(True)
         self._outcomes = outcomes
         self._tickets = tickets
-        self._buffer = bytearray()
-        self._descriptors: list[int] = []
+        self._received = ReceivedFrames()
         is_bound = _bind_to_lifeline(lifeline)
         try:
             Thread(target=_wait_for_lifeline, args=(lifeline,), name="flowkit-lifeline", daemon=True).start()
@@ -80,30 +80,23 @@ class PosixEndpoint:
         Raises:
             EOFError: the calling process has closed the socket, or no run has begun within the idle timeout.
         """
-        buffer, header = self._buffer, protocol.HEADER
-        need = header.size
-        while True:
-            if len(buffer) >= header.size:
-                length, kind, count, _, _ = header.unpack_from(buffer)
-                need = header.size + length
-                if len(buffer) >= need:
-                    payload = bytes(memoryview(buffer)[header.size : need])
-                    del buffer[:need]
-                    own, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-                    return kind, memoryview(payload), own
+        received = self._received
+        while (frame := received.take()) is None:
             try:
-                data, control, flags, _ = self._socket.recvmsg(max(65536, need - len(buffer)), _CONTROL_SIZE)
+                data, control, flags, _ = self._socket.recvmsg(max(READ_SIZE, received.missing()), _CONTROL_SIZE)
             except TimeoutError:  # no run has begun within idle_timeout
                 raise EOFError from None
             if not data:
                 raise EOFError
-            buffer += data
+            received.data += data
             arrived = [descriptor for _, _, sent in control for (descriptor,) in struct.iter_unpack("i", sent)]
             for descriptor in arrived:
                 os.set_inheritable(descriptor, False)
             if flags & socket.MSG_CTRUNC:  # this process cannot open so many files
-                arrived += [NO_DESCRIPTOR] * (_count_descriptors(buffer) - len(self._descriptors) - len(arrived))
-            self._descriptors += arrived
+                lost = _count_descriptors(received.data) - len(received.handles) - len(arrived)
+                arrived += [NO_DESCRIPTOR] * lost
+            received.handles += arrived
+        return frame
 
     def set_idle_timeout(self, seconds: float | None) -> None:
         """Set how long :meth:`receive` waits; None means without limit."""
