@@ -139,6 +139,14 @@ def test_lookup_of_a_dropped_result_names_keep():
             found["one"]
 
 
+def test_lookup_of_a_kept_result_that_was_deleted_does_not_name_keep():
+    """The user has removed it."""
+    results = chain(2).run("serial", keep=["task_1"])
+    del results["task_1"]
+    with pytest.raises(MissingResultError, match="was removed from these results"):
+        results["task_1"]
+
+
 def test_error_has_only_the_results_to_keep():
     """``error.flowkit_results`` follows the same rule."""
     one, two = Task(lambda: 1, name="one"), Task(lambda one: 1 / 0, name="two")

@@ -30,7 +30,7 @@ class KeptResults:
 
     def __init__(self, graph: Graph, keep: Iterable[str], state: RunState) -> None:
         self._state = state
-        names = frozenset(keep)
+        names = state.kept = frozenset(keep)
         self._kept = frozenset(index for index, name in enumerate(graph.names) if name in names)
         self._sources = [_sources(node) for node in graph.nodes]
         uses = [0] * len(graph.nodes)  # besides the end of the task itself
@@ -69,13 +69,14 @@ def checked_names(graph: Graph, keep: Any) -> list[str]:
             f"run(keep=...) is {short_repr(keep)}, but must be a list of names of tasks: write keep=[{example!r}]"
         )
     names: list[Any] = list(keep)
+    known = set(graph.names)
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
                 f"run(keep=...) has {short_repr(name)}, but its items must be names of tasks: "
                 f"write keep=[{getattr(name, 'name', 'load')!r}]"
             )
-        if name not in graph.names:
+        if name not in known:
             guess = did_you_mean(name, graph.names)
             raise ValueError(f"run(keep=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
     return names

@@ -135,8 +135,7 @@ class Run(OutcomeRules):
             from .kept_results import KeptResults
 
             self._kept = KeptResults(graph, keep, self.state)
-        self.state.drops_values = keep is not None
-        self.fast_path = self._unchecked and not (self.has_task_observers or recorded or self.state.drops_values)
+        self.fast_path = self._unchecked and not (self.has_task_observers or recorded or keep is not None)
         if recorder is not None:
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
             if recorder.done:

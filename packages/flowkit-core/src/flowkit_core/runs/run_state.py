@@ -42,14 +42,14 @@ class RunSummary:
         self.error_of: dict[int, BaseException] = {}
         self.source_of: dict[int, str] = {}
         self.outdated_of: Mapping[int, str] = {}
-        self.drops_values = False
+        self.kept: frozenset[str] | None = None  # names of the tasks whose results are returned; None for all
 
     def summary(self) -> RunSummary:
         """Return a `RunSummary` that shares the large containers with this object."""
         other = RunSummary.__new__(RunSummary)
         other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
         other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
-        other.outdated_of, other.drops_values = self.outdated_of, self.drops_values
+        other.outdated_of, other.kept = self.outdated_of, self.kept
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         return other
 
@@ -76,13 +76,12 @@ class RunSummary:
         return {self.names[index]: reason for index, reason in self.reason_of.items()}
 
     def dropped(self) -> dict[str, str]:
-        """Return why results of tasks that succeeded may be missing, by name."""
+        """Return why the result of a task that succeeded was dropped, by name."""
+        if self.kept is None:
+            return {}
         why = "run(keep=...) does not name it, so its value was dropped after its last use"
-        return {
-            name: why
-            for name, code in zip(self.names, self.codes, strict=True)
-            if code == SUCCEEDED and self.drops_values
-        }
+        ended = zip(self.names, self.codes, strict=True)
+        return {name: why for name, code in ended if code == SUCCEEDED and name not in self.kept}
 
     def failed(self) -> dict[str, BaseException]:
         """Return the error of each failed task, by name, in the order of failing."""
@@ -216,7 +215,7 @@ class RunState(RunSummary):
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
         names, codes = self.names, self.codes
-        if codes.count(SUCCEEDED) == len(names) and not (self.drops_values or self.source_of):
+        if codes.count(SUCCEEDED) == len(names) and self.kept is None and not self.source_of:
             return dict(zip(names, self.values, strict=True))
         found = zip(names, codes, self.values, strict=True)
         return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
