@@ -527,17 +527,16 @@ def _random() -> float:
 
 def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
     """Have the executors drive a run to its end, and return what the run should raise."""
-    name = executors.name
     began = perf_counter()
     raised: BaseException | None = None
     try:
         if run.events.wants(RunStarted):
-            run.events.emit(RunStarted, tasks=len(run.graph), executor=name, done=run.done_before)
+            run.events.emit(RunStarted, tasks=len(run.graph), executor=executors.name, done=run.done_before)
             began = perf_counter()
         executors.execute(run)
         if not run.done:
             raise ExecutorError(
-                f"executor {name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "
+                f"executor {executors.name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "
                 f"its execute() must not return until run.done is true"
             )
         raised = run.close(run.error())

@@ -9,7 +9,7 @@ from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
     from _thread import RLock
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Event, Observer
@@ -26,14 +26,17 @@ class EventEmitter:
     """
 
     def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
-        self._observers = tuple((observer, getattr(observer, "events", None)) for observer in observers)
+        self._observers: tuple[tuple[Observer, Any], ...] = ()
+        self._wanted: Container[type[Event]] | None = ()  # classes of events; None for all
         self._run_id = run_id
         self._pipeline = pipeline
         self._lock = lock
+        for observer in observers:
+            self.add(observer)
 
     def wants(self, kind: type[Event]) -> bool:
         """Return whether any observer wants events of a class."""
-        return bool(self._observers) and any(events is None or kind in events for _, events in self._observers)
+        return self._wanted is None or kind in self._wanted
 
     def emit(self, kind: type[Event], **facts: Any) -> None:
         """Create an event and pass it to the observers that want it; their exceptions are reported as warnings."""
@@ -48,8 +51,10 @@ class EventEmitter:
 
     def add(self, observer: Observer) -> None:
         """Add an observer."""
-        self._observers = (*self._observers, (observer, getattr(observer, "events", None)))
+        events = getattr(observer, "events", None)
+        self._observers = (*self._observers, (observer, events))
+        self._wanted = None if events is None or self._wanted is None else (*self._wanted, *events)
 
     def close(self) -> None:
         """Drop the references to the observers."""
-        self._observers = ()
+        self._observers = self._wanted = ()

@@ -150,8 +150,9 @@ class Session:
         self._reports: list[Lane] = []  # of lanes that are stopping, those that have not named their running calls
         self._running: list[Node] = []  # those that the others have named
         run.on_stop = self._stop
-        if any(lane.makes_handles for lane in lanes):
-            run.expect_handles()
+        for lane in lanes:
+            if lane.makes_handles:
+                run.expect_handles()
 
     # ---- what lanes call -------------------------------------------------------------------------------------------
 
