@@ -536,8 +536,8 @@ def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
         executors.execute(run)
         if not run.done:
             raise ExecutorError(
-                f"executor {executors.name!r} returned before {run.graph.name!r} was done: this is a defect of the executor: "
-                f"its execute() must not return until run.done is true"
+                f"executor {executors.name!r} returned before {run.graph.name!r} was done: this is a defect of the "
+                f"executor: its execute() must not return until run.done is true"
             )
         raised = run.close(run.error())
     except BaseException as error:
