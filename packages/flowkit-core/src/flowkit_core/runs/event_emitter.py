@@ -9,7 +9,7 @@ from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
     from _thread import RLock
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Event, Observer
@@ -27,7 +27,7 @@ class EventEmitter:
 
     def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
         self._observers: tuple[tuple[Observer, Any], ...] = ()
-        self._wanted: Container[type[Event]] | None = ()  # classes of events; None for all
+        self._wanted: tuple[type[Event], ...] | None = ()  # classes of events; None for all
         self._run_id = run_id
         self._pipeline = pipeline
         self._lock = lock
