@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flowkit_state import (
-    StateLockedError,
-    StateManager,
-)
+from flowkit_state import StateLockedError, StateManager
+from flowkit_state.storage import syscalls
 
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -34,6 +32,24 @@ for number in range(count):
         state.set("count", state.get("count", 0) + 1)
 print("done", flush=True)
 """
+
+
+def test_tables_that_another_process_creates_meanwhile_are_accepted(tmp_path, monkeypatch):
+    path = tmp_path / "state.db"
+    execute = syscalls.execute
+
+    def then_create(connection, sql, values=()):
+        cursor = execute(connection, sql, values)
+        if sql == "ROLLBACK":  # it has found that there are no tables
+            monkeypatch.undo()
+            StateManager(path).close()
+        return cursor
+
+    monkeypatch.setattr(syscalls, "execute", then_create)
+    with StateManager(path) as state:
+        state.set("a", 1)
+        assert syscalls.execute is execute
+        assert state.get("a") == 1
 
 
 ENDLESS = """

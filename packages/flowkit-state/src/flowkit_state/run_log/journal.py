@@ -128,7 +128,7 @@ class RunJournal:
         """
         self._check_writable()
         if len(outcomes) == 1 and (not outcomes[0].stored or outcomes[0].stored[1] is None):
-            self._database.execute("record a task in it", _RECORD, self._values(outcomes[0]))
+            self._database.append("record a task in it", _RECORD, self._values(outcomes[0]))
             return
         rows = [*map(self._values, outcomes)]
         blobs = [row[13] for row in rows if row[13] is not None]
@@ -182,7 +182,6 @@ class RunJournal:
                 trace = None if error is None else encodable(_traceback(error) or _error_text(error))
                 end = (now, status, trace, self._row, self._execution)
                 self._database.execute("record a run in it", _END_EXECUTION, end)
-                self._database.execute("record a run in it", "DELETE FROM live WHERE run = ?", (self._row,))
                 self._database.execute("record a run in it", _END_RUN, (status, now, duration, text, self._row))
         finally:
             self._claim.release()

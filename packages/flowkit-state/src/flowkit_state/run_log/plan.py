@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from flowkit_state import fingerprint
 from flowkit_state.errors import comma_list, short_repr
 from flowkit_state.fingerprint.process_reads import ProcessReads
@@ -61,13 +63,13 @@ class PipelinePlan:
     @classmethod
     def of(cls, tasks: Sequence[PlannedTask], upstream: Sequence[Sequence[int]], digest_key: bytes) -> PipelinePlan:
         """Return the plan of the current pipeline. `digest_key` is the key for digests of environment variables."""
-        keys: dict[tuple[int, int], str] = {}
+        keys: dict[tuple[object, object], str] = {}
         codes: dict[str, dict[str, str]] = {}
         unverifiable: dict[str, Collection[str]] = {}
         clocks: dict[str, Sequence[str]] = {}
         rows = []
         for task, sources in zip(tasks, upstream, strict=True):
-            functions = id(task.func), id(task.when)
+            functions = _identity(task.func), _identity(task.when)
             key = keys.get(functions)
             if key is None:
                 unseen: dict[str, str] = {}
@@ -116,6 +118,15 @@ class PipelinePlan:
     def clocks(self) -> dict[str, Sequence[str]]:
         """Return for each task whose code reads the clock the names of the functions that do."""
         return {row[0]: functions for row in self.tasks if (functions := self._clocks.get(row[3]))}
+
+
+def _identity(function: Any) -> object:
+    """Return what functions have in common that have the same components: for plain functions, code and globals."""
+    if type(function) is not FunctionType or function.__dict__:
+        return id(function)
+    if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
+        return id(function)
+    return function.__code__, id(function.__globals__)
 
 
 class Difference:

@@ -46,7 +46,6 @@ _DELETE = (
     "DELETE FROM executions WHERE run = ?",
     "DELETE FROM params WHERE run = ?",
     "DELETE FROM notes WHERE run = ?",
-    "DELETE FROM live WHERE run = ?",
     "DELETE FROM runs WHERE id = ?",
 )
 

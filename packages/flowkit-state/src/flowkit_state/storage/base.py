@@ -96,6 +96,12 @@ if TYPE_CHECKING:
         def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
             """Execute one statement for each row of parameters. See `execute`."""
 
+        def append(self, action: str, sql: str, values: Sequence[Any]) -> None:
+            """Execute and commit a statement that is executed often.
+
+            Whether the file was replaced is checked every few milliseconds only. See `execute`.
+            """
+
         def write_blob(self, payload: str | bytes, claim: Claim) -> tuple[str | bytes, str | None]:
             """Write a large payload to a blob file, and pin that until `unpin` is called.
 

@@ -38,6 +38,7 @@ class Connection:
 
     Attributes:
         connection: the SQLite connection.
+        checked: when `SQLiteStore.append` last checked whether the file was replaced, by `time.monotonic()`.
         depth: number of open batches.
         file_id: what identifies the file, and its write-ahead log.
         pid: the process that opened it.
@@ -48,6 +49,7 @@ class Connection:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self.checked = 0.0
         self.depth = 0
         self.file_id: FileId = None, None
         self.pid = self._getpid()
@@ -161,8 +163,12 @@ class DatabaseFile:
         connection = opened.connection
         try:
             syscalls.execute(connection, "PRAGMA trusted_schema = OFF")
-            version = self._version(opened)
-            check_schema(connection, self.path, version)
+            syscalls.execute(connection, "BEGIN")  # another process may create the tables meanwhile
+            try:
+                version = self._version(connection)
+                check_schema(connection, self.path, version)
+            finally:
+                opened.rollback()
             if version < VERSION:
                 self._migrate(opened)
             syscalls.execute(connection, "PRAGMA synchronous = NORMAL")
@@ -180,7 +186,7 @@ class DatabaseFile:
         syscalls.execute(connection, "PRAGMA journal_mode = WAL")
         syscalls.execute(connection, "BEGIN IMMEDIATE")
         try:
-            for statements in MIGRATIONS[self._version(opened) :]:
+            for statements in MIGRATIONS[self._version(connection) :]:
                 for statement in statements:
                     syscalls.execute(connection, statement)
             syscalls.execute(connection, f"PRAGMA user_version = {VERSION}")
@@ -189,20 +195,15 @@ class DatabaseFile:
             opened.rollback()
             raise
 
-    def _version(self, opened: Connection) -> int:
-        """Return the version of the schema, 0 for a new file. Raises for newer versions and for foreign databases."""
-        connection = opened.connection
-        begins = not connection.in_transaction
-        if begins:
-            syscalls.execute(connection, "BEGIN")  # so that the three queries see the same state
-        try:
-            tables, version, application_id = (
-                int(syscalls.execute(connection, query).fetchone()[0])
-                for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA user_version", "PRAGMA application_id")
-            )
-        finally:
-            if begins:
-                opened.rollback()
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return the version of the schema, 0 for a new file. Raises for newer versions and for foreign databases.
+
+        The connection is in a transaction, so that the queries see the same state.
+        """
+        tables, version, application_id = (
+            int(syscalls.execute(connection, query).fetchone()[0])
+            for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA user_version", "PRAGMA application_id")
+        )
         if application_id != APPLICATION_ID and (tables or version or application_id):
             raise StateFileError(self.path, "it is a SQLite database of another program; use another path.")
         if version > VERSION:

@@ -37,6 +37,9 @@ class MemoryDatabase:
     def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         self._run(action, self._connection.executemany, sql, rows)
 
+    def append(self, action: str, sql: str, values: Sequence[Any]) -> None:
+        self._run(action, self._connection.execute, sql, values)
+
     def _run(self, action: str, execute: Callable[..., Cursor], sql: str, values: Any) -> tuple[list[Any], int]:
         import sqlite3
 

@@ -68,9 +68,6 @@ MIGRATIONS = (
         """CREATE TABLE notes (
             run INTEGER NOT NULL REFERENCES runs (id), task TEXT NOT NULL, element INTEGER NOT NULL, key TEXT NOT NULL,
             value BLOB NOT NULL, beside TEXT, PRIMARY KEY (run, task, element, key)) WITHOUT ROWID""",
-        # what runs now, as JSON; rewritten from time to time, and deleted when the execution ends
-        """CREATE TABLE live (
-            run INTEGER PRIMARY KEY REFERENCES runs (id), written REAL NOT NULL, content TEXT NOT NULL)""",
         # the run that a linked run was started from, and the names of the tasks that it starts at, as JSON
         "ALTER TABLE runs ADD COLUMN parent TEXT",
         "ALTER TABLE runs ADD COLUMN rerun TEXT",
@@ -81,6 +78,8 @@ VERSION = len(MIGRATIONS)
 
 def to_sql(text: str) -> str | bytes:
     """Return a text as SQLite can store it: as bytes if it has lone surrogates, which UTF-8 does not support."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 
 from flowkit_state.errors import RestoreError, StateClosedError, StateFileError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _BLOB_KEY_PREFIX = f"{CACHE_PREFIX}:"  # only cached results go to blob files, which gc() deletes with them
 _BEGIN = "BEGIN IMMEDIATE"
+_MAX_AGE_OF_CHECK = 0.005  # seconds; two calls of stat() take as long as a third of a commit
 _SELECT = "SELECT key, value, stored, expires, metadata, beside FROM entries"
 _PUT = (
     "INSERT INTO entries (key, value, stored, expires, metadata, beside) VALUES (?, ?, ?, ?, ?, ?) "
@@ -64,7 +66,13 @@ class SQLiteStore:
     def execute_many(self, action: str, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         self._run(action, syscalls.execute_many, sql, rows)
 
-    def _run(self, action: str, execute: Callable[..., sqlite3.Cursor], sql: str, values: Any) -> tuple[list[Any], int]:
+    def append(self, action: str, sql: str, values: Sequence[Any]) -> None:
+        self._run(action, syscalls.execute, sql, values, _MAX_AGE_OF_CHECK)
+
+    def _run(
+        self, action: str, execute: Callable[..., sqlite3.Cursor], sql: str, values: Any, max_age: float = 0.0
+    ) -> tuple[list[Any], int]:
+        """Execute a statement; `max_age` is the age in seconds up to which the last check of the file suffices."""
         if self._closed:
             raise StateClosedError(self._path)
         current = self._connection()
@@ -77,7 +85,10 @@ class SQLiteStore:
         except OverflowError as error:
             raise self._file.failure(action, sqlite3.DataError(str(error))) from error
         if not current.connection.in_transaction or sql == _BEGIN:
-            self._file.check_not_replaced(current)
+            now = time.monotonic() if max_age else 0.0
+            if not max_age or now - current.checked >= max_age:
+                self._file.check_not_replaced(current)
+                current.checked = now
         return found
 
     # ---- entries -------------------------------------------------------------------------------------------------
@@ -207,8 +218,10 @@ class SQLiteStore:
 
     @property
     def in_batch(self) -> bool:
-        current = self._connection()
-        return current.depth > 0 and current.connection.in_transaction
+        current: Connection | None = getattr(self._local, "connection", None)
+        if current is None or not current.depth or current.pid != os.getpid():
+            return False
+        return current.connection.in_transaction
 
     def begin(self) -> None:
         current = self._connection()
