@@ -22,9 +22,9 @@ _OLDEST = "SELECT key, SIZE, beside FROM entries WHERE key NOT IN (?, ?) ORDER B
     "SIZE", _SIZE
 )
 _REFERENCE = (
-    "SELECT 1 FROM entries WHERE beside = ?1 UNION ALL SELECT 1 FROM attempts WHERE beside = ?1 "
-    "UNION ALL SELECT 1 FROM params WHERE beside = ?1 UNION ALL SELECT 1 FROM notes WHERE beside = ?1 "
-    "UNION ALL SELECT 1 FROM pins WHERE name = ?1 LIMIT 1"
+    "SELECT 1 FROM entries WHERE beside = ? UNION ALL SELECT 1 FROM attempts WHERE beside = ? "
+    "UNION ALL SELECT 1 FROM params WHERE beside = ? UNION ALL SELECT 1 FROM notes WHERE beside = ? "
+    "UNION ALL SELECT 1 FROM pins WHERE name = ? LIMIT 1"
 )
 
 
@@ -96,7 +96,7 @@ class Totals:
         """Delete the blob files of removed entries that no row refers to and no process has pinned."""
         names, self.unused = self.unused, []
         for name in names:
-            if not self._select(_REFERENCE, (name,)):
+            if not self._select(_REFERENCE, (name,) * _REFERENCE.count("?")):
                 with suppress(OSError):  # gc() tries again, and reports the error
                     self._blobs.remove(name)
 
