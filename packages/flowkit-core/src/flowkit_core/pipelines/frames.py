@@ -107,11 +107,13 @@ def variables(frame: FrameType) -> list[Any]:
 
 
 def clear_locals(names: Any) -> None:
-    """Remove all but the token from ``frame.f_locals``.
+    """Remove all but the token from ``frame.f_locals``, unless tracing is on.
 
-    Until Python 3.12 it is a copy of the local variables, which would keep each of them alive.
+    Until Python 3.12 it is a copy of the local variables, which would keep each of them alive. When a trace function
+    returns, the interpreter assigns the copy to the variables of the traced frame, so then it must be complete.
     """
-    if type(names) is dict and sys.getrefcount(names) <= 4:  # a higher count: another reference uses the dict
+    # a higher count: another reference uses the dict
+    if type(names) is dict and sys.getrefcount(names) <= 4 and sys.gettrace() is None:
         token = names.get(LOCAL_KEY)
         names.clear()
         if token is not None:
