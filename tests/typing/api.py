@@ -176,6 +176,9 @@ assert_type(flow.run("process", params={"rows": [1]}, fail_fast=False, raise_on_
 assert_type(dag.run(executor=ThreadExecutor(max_workers=2)), Results)
 assert_type(dag.run(executor=SerialExecutor()), Results)
 assert_type(dag.visualize(), str)
+assert_type(dag.as_task(), Task[..., Any])
+assert_type(flow.as_task("load", name="inner", when=lambda day: bool(day)), Task[..., Any])
+dag.as_task(3)  # type: ignore[arg-type]
 assert_type(dag.check(), list[Problem])
 assert_type(flow.check({"default": "thread", "cpu": ThreadExecutor(2)}, params={"rows": [1]})[0].location, str | None)
 assert_type(dag.check("process")[0].message, str)

@@ -161,22 +161,25 @@ class Results(dict[str, Any]):
         Raises:
             MissingResultError: always; also a :class:`KeyError`.
         """
-        states = self.states
         if not isinstance(name, str):
             raise MissingResultError(name, f"results are looked up by the name of the task: {self._advice(name)}")
-        if name not in states:
+        task = self._fact("outputs").get(name, name)
+        if task not in self.states:
             raise MissingResultError(name, f"no task of that name was in the run{self._others(name)}")
+        of_task = "" if task == name else f"it is the result of {task!r}: "
+        raise MissingResultError(name, of_task + self._why_missing(name, task))
+
+    def _why_missing(self, name: str, task: str) -> str:
+        """Return why a key has no result, given the task whose result it is."""
         if name in self._fact("dropped"):
-            raise MissingResultError(name, f"it succeeded, but {self._fact('dropped')[name]}")
-        if states[name] == "succeeded":
-            raise MissingResultError(
-                name, "it succeeded, but its value was not recorded, or was removed from these results"
-            )
-        error = self.failed.get(name)
+            return f"it succeeded, but {self._fact('dropped')[name]}"
+        state = self.states[task]
+        if state == "succeeded":
+            return "it succeeded, but its value was not recorded, or was removed from these results"
+        error = self.failed.get(task)
         what = escape_control_chars(error.text) if isinstance(error, RaisedError) else short_repr(error)
-        reason = self._fact("reasons").get(name) or what
-        state = states[name].replace("_", " ")
-        raise MissingResultError(name, f"it ended as {state} ({reason}){self._way_out(name, states[name])}")
+        reason = self._fact("reasons").get(task) or what
+        return f"it ended as {state.replace('_', ' ')} ({reason}){self._way_out(task, state)}"
 
     def _way_out(self, name: str, state: str) -> str:
         """Return what to write for a task that has no result."""
@@ -219,7 +222,18 @@ class Results(dict[str, Any]):
 
 
 _LISTED = 12  # maximum number of task names in an error message
-_FACTS = ("states", "reasons", "skipped", "failed", "durations", "attempts", "sources", "outdated", "dropped")
+_FACTS = (
+    "states",
+    "reasons",
+    "skipped",
+    "failed",
+    "durations",
+    "attempts",
+    "sources",
+    "outdated",
+    "dropped",
+    "outputs",
+)
 
 
 def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:

@@ -198,6 +198,8 @@ class Flow(Pipeline):
             DAGCycleError: an edge of ``after()`` contradicts the order of the stages.
         """
         built = self._built
+        if built is not None and not built[1].is_current:
+            built = self._built = None
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
         view = self._surroundings.edges(None, self._tasks)
@@ -233,6 +235,9 @@ class Flow(Pipeline):
             for task, index in index_of.items()
         )
         return {index: tuple(upstreams) for index, upstreams in waits if upstreams}
+
+    def _members(self) -> Sequence[Task[..., Any]]:
+        return self._tasks
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Keep the order edges of this flow when their call returns to its caller."""

@@ -14,6 +14,7 @@ from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 from . import advice
 from .binding import bind_for_dag, check_condition, may_be_missing, misspelt_parameter
 from .gc_disabled import GCDisabled
+from .inlining import Inlined, graph_of, has_pipeline_task
 from .node import Node
 from .parameters import Parameters, wrapped_callables
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         """What a graph needs of every task; of a task with options, it reads these as well."""
 
         _has_options: bool
+        _pipeline: Any
 
         @property
         def name(self) -> str:
@@ -49,6 +51,7 @@ CO_GENERATOR = 0x20
 WIDE = 250
 """Nodes with this many downstreams or more are not simple: releasing them would count as time of the next task."""
 _EMPTY: tuple[Any, ...] = ()
+_NOTHING: dict[str, Any] = {}
 _OF_SOME_UPSTREAMS = ("one_success", "one_failed", "all_failed")
 """Triggers of tasks that run although other upstreams did not succeed, or have not ended."""
 _by_name, _by_func, _by_options = attrgetter("name"), attrgetter("func"), attrgetter("_has_options")
@@ -73,6 +76,9 @@ class Graph:
 
     Attributes:
         name: name of the pipeline.
+        aliases: name of a pipeline task -> index of the node whose result is its output.
+        groups: name of a pipeline task -> indices of its nodes.
+        inlined: the pipeline tasks, and the graphs of their pipelines.
         nodes: the nodes in topological order; ties in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
@@ -99,11 +105,14 @@ class Graph:
         "_heights",
         "_known",
         "_open",
+        "aliases",
         "cached",
         "countdowns",
         "early",
         "first",
+        "groups",
         "hooked",
+        "inlined",
         "linear",
         "name",
         "names",
@@ -130,8 +139,16 @@ class Graph:
         self._heights: list[int] | None = None
         self._known = known
         self._binds_for_dag = bind is bind_for_dag
+        self.aliases: Mapping[str, int] = _NOTHING
+        self.groups: Mapping[str, Sequence[int]] = _NOTHING
+        self.inlined: Sequence[tuple[Any, Graph]] = ()
         with GCDisabled():
-            self._make(tasks, upstream, bind, waits or {})
+            if not has_pipeline_task(tasks):
+                self._make(tasks, upstream, bind, waits or {}, {})
+                return
+            found = Inlined(name, tasks, upstream, bind, waits or {})
+            self._make(found.tasks, found.upstream, found.bind, found.waits, found.parameters)
+            found.apply(self)
 
     def _make(
         self,
@@ -139,6 +156,7 @@ class Graph:
         data: Sequence[Sequence[int]],
         bind: Bind,
         waits: Mapping[int, Sequence[int]],
+        known: dict[int, Parameters],
     ) -> None:
         names = list(map(_by_name, tasks))
         if len(set(names)) < len(names):
@@ -159,9 +177,8 @@ class Graph:
         self.nodes = nodes = tuple([Node() for _ in tasks])
         has_generators = False
         special: list[Node] = []  # nodes that need a full binding or a check of options
-        for_dag = self._binds_for_dag
+        for_dag = bind is bind_for_dag
         func: Any = None
-        known: dict[int, Parameters] = {}
         downstream: list[list[Node]] = [[] for _ in nodes]
         functions = map(_by_func, tasks)
         for index, (node, task, name, function, ups) in enumerate(zip(nodes, tasks, names, functions, upstream)):
@@ -181,7 +198,7 @@ class Graph:
             node.parameters = parameters
             node.upstream = ups
             node.downstream = node.waits = node.none_checked = _EMPTY
-            node.gather = node.binding = None
+            node.gather = node.binding = node.entry = None
             node.is_simple = True
             for other in ups:
                 downstream[other].append(node)
@@ -341,6 +358,11 @@ class Graph:
         edges = sum(len(node.upstream) for node in self.nodes)
         return f"<Graph {escape_control_chars(self.name)}: {counted(len(self), 'task')}, {counted(edges, 'edge')}>"
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the pipelines of its pipeline tasks have not changed since this graph was built."""
+        return all(graph_of(task) is graph for task, graph in self.inlined)
+
     def ancestors(self, node: Node) -> set[int]:
         """Return the indices of all direct and indirect upstreams of a node, a set of int."""
         seen: set[int] = set()
@@ -370,8 +392,8 @@ class Graph:
         """Return whether ``params`` replaces a default of a simple node, whose call is made without looking at them."""
         from .open_parameters import params_of
 
-        simple = [(node.name, node.binding.open) for node in self._open if node.is_simple and node.binding is not None]
-        return any(not params_of(name, params).keys().isdisjoint(open_names) for name, open_names in simple)
+        simple = [(node, node.binding.open) for node in self._open if node.is_simple and node.binding is not None]
+        return any(not params_of(node, params).keys().isdisjoint(open_names) for node, open_names in simple)
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check that ``params`` fills every open parameter without a default, and has no other names.

@@ -26,6 +26,7 @@ class Node:
         upstream: indices of the nodes that this node waits for, in order of declaration.
         waits: the part of ``upstream`` with order-only edges: this node does not take their results.
         downstream: the nodes that wait for this node.
+        entry: for a node of a pipeline that is used as a task: what decides whether that pipeline may run; else None.
         arg_sources: indices of the nodes whose values are the positional arguments, if there are no other arguments;
             else None.
         gather: returns the values of two or more sources from the list of values, as a tuple; None for fewer sources.
@@ -49,6 +50,7 @@ class Node:
         "arg_sources",
         "binding",
         "downstream",
+        "entry",
         "func",
         "gather",
         "index",
@@ -69,6 +71,7 @@ class Node:
     upstream: tuple[int, ...]
     waits: tuple[int, ...]
     downstream: tuple[Node, ...]
+    entry: Entry | None
     arg_sources: tuple[int, ...] | None
     gather: Callable[[list[Any]], tuple[Any, ...]] | None
     binding: Binding | None
@@ -83,3 +86,26 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.index} {escape_control_chars(self.name)}>"
+
+
+class Entry:
+    """What decides whether the nodes of a pipeline that is used as a task may run; see inlining.py.
+
+    Attributes:
+        name: name of the pipeline task.
+        node: its parameters and upstreams, which is not a node of the graph.
+        gate: index of the node that evaluates its condition; None without one.
+        outer: the entry of the pipeline task that contains it; None if there is none.
+    """
+
+    __slots__ = ("gate", "name", "node", "outer")
+
+    def __init__(self, name: str, node: Node, gate: int | None, outer: Entry | None) -> None:
+        self.name = name
+        self.node = node
+        self.gate = gate
+        self.outer = outer
+
+    def names(self) -> list[str]:
+        """Return the names of this pipeline task and of those that contain it, the outermost first."""
+        return [*(self.outer.names() if self.outer is not None else ()), self.name]

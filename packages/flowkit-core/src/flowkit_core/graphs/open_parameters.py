@@ -19,14 +19,24 @@ if TYPE_CHECKING:
     from .node import Node
 
 
-def params_of(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of ``run(params=...)`` for one task; ``"task.parameter"`` takes precedence."""
+def params_of(node: Node, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of ``run(params=...)`` for one node.
+
+    ``"clean.extract.parameter"``, for one task, takes precedence over ``"clean.parameter"``, for all tasks of a
+    pipeline that is used as a task, and this over ``"parameter"``.
+    """
     own = {name: value for name, value in params.items() if "." not in name}
-    for key, value in params.items():
-        owner, dot, name = key.rpartition(".")
-        if dot and owner == task:
-            own[name] = value
+    for task in owners(node):
+        for key, value in params.items():
+            owner, dot, name = key.rpartition(".")
+            if dot and owner == task:
+                own[name] = value
     return own
+
+
+def owners(node: Node) -> list[str]:
+    """Return the names before the last dot in ``params`` that mean a node, the one with precedence last."""
+    return [*(node.entry.names() if node.entry is not None else ()), node.name]
 
 
 def check_params_type(params: Any) -> None:
@@ -76,7 +86,12 @@ def check_open(
     for node in open_nodes:
         for parameter in node.binding.open if node.binding is not None else ():
             wanted.setdefault(parameter, []).append(node.name)
-    qualified = {f"{task}.{parameter}" for parameter, tasks in wanted.items() for task in tasks}
+    qualified = {
+        f"{owner}.{parameter}"
+        for node in open_nodes
+        for parameter in (node.binding.open if node.binding is not None else ())
+        for owner in owners(node)
+    }
     for name in params:
         if name not in wanted and name not in qualified:
             raise_or_collect(_unwanted(nodes, names, name, wanted, qualified, filled_remedy), "parameter")
@@ -84,7 +99,7 @@ def check_open(
         for parameter in node.binding.open if node.binding is not None else ():
             if parameter in params or parameter in node.parameters.defaults or parameter == KEY:
                 continue
-            if f"{node.name}.{parameter}" not in params:
+            if not any(f"{owner}.{parameter}" in params for owner in owners(node)):
                 upstream = [names[index] for index in node.upstream if index not in node.waits]
                 raise_or_collect(_missing(node, parameter, upstream, remedy, [*names, *known()]), "parameter")
 

@@ -77,6 +77,16 @@ class Parameters:
         self.named_rest: bool = bool(code.co_flags & _VAR_KEYWORD)
         self._summarize()
 
+    @classmethod
+    def of(cls, names: tuple[str, ...], defaults: dict[str, Any]) -> Parameters:
+        """Return parameters of these names, which may be given by position or by name."""
+        found = cls.__new__(cls)
+        found.bound, found.unnamed, found.copies_context = frozenset(), 0, False
+        found.positional, found.keyword_only, found.positional_only = names, (), 0
+        found.defaults, found.rest, found.named_rest = defaults, False, False
+        found._summarize()
+        return found
+
     def _summarize(self) -> None:
         self.keyed: bool = KEY in self.positional or KEY in self.keyword_only
         self.simple: bool = not (self.keyed or self.keyword_only or self.named_rest)

@@ -147,6 +147,8 @@ class DAG(Pipeline):
             ('extract',)
         """
         built = self._built
+        if built is not None and not built[1].is_current:
+            built = self._built = None
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
         with GCDisabled():
@@ -197,21 +199,46 @@ class DAG(Pipeline):
             self._view = view
         return discovery.sorted_and_checked(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
-    def _closure(self, *, warn: bool = False) -> tuple[dict[AnyTask, list[AnyTask]], EdgeView]:
-        """Return the tasks with their direct upstreams, and the view of the edges."""
+    def _closure(
+        self, *, warn: bool = False, with_inner: bool = False
+    ) -> tuple[dict[AnyTask, list[AnyTask]], EdgeView]:
+        """Return the tasks with their direct upstreams, and the view of the edges.
+
+        Args:
+            warn: whether to warn of tasks that may have been meant.
+            with_inner: whether tasks that this pipeline only has because they were created in the same place as a
+                pipeline task, which has them, are among them.
+        """
         where, block = self._surroundings, self._block
         if self._tasks is not None or block is not None:
             given = [*(self._tasks or ()), *(block.tasks if block is not None else ())]
             view = where.edges(block, given)
             if block is not None:
                 given = discovery.without_templates(given, view)
-            return view.closure(given, downstream=False), view
+            found = view.closure(given, downstream=False)
+            if block is not None and not with_inner and (inner := discovery.inner_tasks(found)):
+                own = [*(self._tasks or ()), *(task for task in given if task not in inner)]
+                found = view.closure(own, downstream=False)
+            return found, view
         roots = where.roots(self.name, warn=warn)
         view = where.edges(None, roots)
         found = view.closure(roots, downstream=True)
+        if not with_inner and (inner := discovery.inner_tasks(found)):
+            found = view.closure([task for task in roots if task not in inner], downstream=True)
         if any(task._original is not None for task in found):
             found = {task: found[task] for task in discovery.without_templates(found, view)}
         return found, view
+
+    def _with_fixed_tasks(self) -> DAG:
+        if self._tasks is not None or self._block is not None:
+            return self
+        tasks = self._find().tasks
+        fixed = self.__copy__()
+        fixed._tasks, fixed._built, fixed._view, fixed._stamp = list(tasks), None, None, None
+        return fixed
+
+    def _members(self) -> Iterable[AnyTask]:
+        return self._closure(with_inner=True)[0]
 
     def _call_returned(self, scope: Scope, caller: Scope) -> None:
         """Mark the tasks and edges of this pipeline as used when one of its calls returns; see scopes.py."""

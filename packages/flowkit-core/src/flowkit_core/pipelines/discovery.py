@@ -484,6 +484,12 @@ def without_templates(tasks: Iterable[Any], view: EdgeView) -> list[Any]:
     ]
 
 
+def inner_tasks(tasks: Iterable[Any]) -> set[Any]:
+    """Return the tasks of the pipelines that are used as tasks, without pipeline tasks that are among ``tasks``."""
+    nested = [task for task in tasks if task._pipeline is not None]
+    return {each for task in nested for each in task._pipeline._members()}.difference(nested) if nested else set()
+
+
 def neighbors(task: Any, frame: FrameType) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Return the direct upstreams and downstreams of a task, by the edges of a pipeline created in a frame."""
     view = Surroundings(None, user_frame(frame)).edges(None, [task])

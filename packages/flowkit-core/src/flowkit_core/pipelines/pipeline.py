@@ -20,6 +20,7 @@ from flowkit_core.runs.run import Run
 from flowkit_core.runs.worker import current_worker, restore_worker
 
 from .options import PIPELINE_METHODS, RUN_ALIASES, RUN_OPTIONS, check_known
+from .pipeline_task import UsableAsTask
 from .wiring import Vertex
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ forbidden: Callable[[], BaseException | None] | None = None
 """Hook of worker processes that re-execute the main script: returns the exception that ``run()`` raises, or None."""
 
 
-class Pipeline:
+class Pipeline(UsableAsTask):
     """Base class of ``DAG`` and ``Flow``: runs and draws the :class:`~flowkit_core.Graph` that ``graph()`` returns.
 
     A subclass has to define ``graph()``.

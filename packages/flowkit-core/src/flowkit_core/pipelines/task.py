@@ -115,6 +115,8 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
     _is_copy = False
     _has_copies = False
     _original: Task[..., Any] | None = None  # of a copy
+    _pipeline: Any = None  # of a pipeline task; see pipeline_task.py
+    _is_gate = False  # whether it only evaluates the condition of a pipeline task
     _used = False  # in a pipeline or a block, or called
     _replaced = False
     _dropped: tuple[CallEdge, ...] = ()

@@ -249,7 +249,7 @@ def advice_for(item: Any) -> str:
         return "nested lists cannot be wired: write one flat list"
     kind = type(item)
     if callable(getattr(kind, "visualize", None)) and callable(getattr(kind, "graph", None)):
-        return "a pipeline cannot be wired: wire its tasks, or call its run() in a task, with @task"
+        return "a pipeline cannot be wired: write as_task() after it, which returns it as a task, or wire its tasks"
     if kind is CoroutineType:
         item.close()
         without = "calling an async function returns a coroutine: write the task's name without parentheses"

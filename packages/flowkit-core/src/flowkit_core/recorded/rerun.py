@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.binding import listed
+from flowkit_core.graphs.open_parameters import owners
 from flowkit_core.persistence import Link
 from flowkit_core.runs.recorder import open_store
 
@@ -60,13 +61,18 @@ def _names(graph: Graph, rerun: Any) -> list[str]:
     if not names:
         raise ValueError("run(rerun=...) is empty: name the tasks to run again, or use resume=True")
     for name in names:
-        if name not in graph.names:
-            guess = did_you_mean(str(name), graph.names) or f"; there are: {listed(graph.names)}"
+        if name not in graph.names and name not in graph.groups:
+            guess = did_you_mean(str(name), [*graph.names, *graph.groups]) or f"; there are: {listed(graph.names)}"
             raise ValueError(f"run(rerun=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
-    return list(names)
+    return [task for name in names for task in tasks_of(graph, name)]
+
+
+def tasks_of(graph: Graph, name: str) -> list[str]:
+    """Return the names of the tasks that a name means: a task, or all tasks of a pipeline that is used as a task."""
+    return [graph.names[index] for index in graph.groups[name]] if name in graph.groups else [name]
 
 
 def _takes(node: Node, changed: Collection[str]) -> bool:
     """Return whether a task takes one of the parameters of the run that have changed."""
     names = () if node.binding is None else node.binding.open
-    return any(name in changed or f"{node.name}.{name}" in changed for name in names)
+    return any(name in changed or any(f"{owner}.{name}" in changed for owner in owners(node)) for name in names)

@@ -12,12 +12,13 @@ from flowkit_core.retry import warn_of_iterator
 
 from .call import Condition, Outcome
 from .states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
+from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
-    from flowkit_core.graphs.node import Node
+    from flowkit_core.graphs.node import Entry, Node
 
     from .run_state import RunState
 
@@ -65,7 +66,7 @@ def call_arguments(
     if binding is not None and params:
         from flowkit_core.graphs.open_parameters import params_of
 
-        own = params_of(node.name, params)
+        own = params_of(node, params)
         given |= {name: own[name] for name in binding.open if name in own}
     if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
         given[KEY] = idempotency_key(run_id, node.name)
@@ -84,13 +85,40 @@ def call_arguments(
         return args, kwargs, None
     known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
     when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], others)
-    return args, kwargs, Condition(when, when_args, when_kwargs)
+    condition = Condition(when, when_args, when_kwargs)
+    return ((), {}, condition) if task._is_gate else (args, kwargs, condition)
 
 
 def all_skipped(node: Node, codes: Sequence[int]) -> bool:
     """Return whether the node has data edges and all its upstreams on them were skipped."""
     upstream = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
     return bool(upstream) and all(codes[index] == SKIPPED for index in upstream)
+
+
+def outcome_of_entry(entry: Entry, codes: Sequence[int], names: Sequence[str]) -> Outcome | None:
+    """Return how the nodes of a pipeline that is used as a task end without being called; None if they may run.
+
+    Args:
+        entry: the entry of the pipeline.
+        codes: states by node index.
+        names: names of the tasks by node index.
+    """
+    if entry.outer is not None and (outcome := outcome_of_entry(entry.outer, codes, names)) is not None:
+        return outcome
+    if entry.gate is not None:  # it has the upstreams of the entry, and so has followed the rules below
+        code, name = codes[entry.gate], escape_control_chars(names[entry.gate])
+        ended = STATES[code].replace("_", " ")
+        if code == SUCCEEDED:
+            return None
+        return Outcome(code if code in (SKIPPED, CANCELLED) else UPSTREAM_FAILED, f'upstream "{name}" ended as {ended}')
+    node = entry.node
+    if (outcome := outcome_of_trigger(node, codes, names, None)) is not None:
+        return outcome
+    sources = node.named_sources()
+    for parameter, source in sources.items():
+        if codes[source] != SUCCEEDED and parameter not in node.parameters.defaults:
+            return _missing_result(parameter, names[source], codes[source])
+    return Outcome(SKIPPED, "everything upstream was skipped") if not sources and all_skipped(node, codes) else None
 
 
 def _missing_result(parameter: str, upstream: str, code: int) -> Outcome:

@@ -31,7 +31,8 @@ class KeptResults:
     def __init__(self, graph: Graph, keep: Iterable[str], state: RunState) -> None:
         self._state = state
         names = state.kept = frozenset(keep)
-        self._kept = frozenset(index for index, name in enumerate(graph.names) if name in names)
+        kept = {index for index, name in enumerate(graph.names) if name in names}
+        self._kept = kept.union(index for name, index in graph.aliases.items() if name in names)
         self._sources = [_sources(node) for node in graph.nodes]
         uses = [0] * len(graph.nodes)  # besides the end of the task itself
         for sources in self._sources:
@@ -69,7 +70,7 @@ def checked_names(graph: Graph, keep: Any) -> list[str]:
             f"run(keep=...) is {short_repr(keep)}, but must be a list of names of tasks: write keep=[{example!r}]"
         )
     names: list[Any] = list(keep)
-    known = set(graph.names)
+    known = {*graph.names, *graph.aliases}
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
@@ -77,6 +78,6 @@ def checked_names(graph: Graph, keep: Any) -> list[str]:
                 f"write keep=[{getattr(name, 'name', 'load')!r}]"
             )
         if name not in known:
-            guess = did_you_mean(name, graph.names)
+            guess = did_you_mean(name, [*graph.names, *graph.aliases])
             raise ValueError(f"run(keep=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
     return names

@@ -477,13 +477,18 @@ def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
         return {node.index for node in graph.cached} if refresh else set()
     names = [refresh] if isinstance(refresh, str) else list(refresh)
     cached = {node.name: node.index for node in graph.cached}
+    refreshed: set[int] = set()
     for name in names:
+        if name in graph.groups:
+            refreshed.update(index for index in graph.groups[name] if graph.names[index] in cached)
+            continue
         if name not in graph.names:
-            guess = did_you_mean(str(name), graph.names)
+            guess = did_you_mean(str(name), [*graph.names, *graph.groups])
             raise ValueError(f"run(refresh=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
-    return {cached[name] for name in names}
+        refreshed.add(cached[name])
+    return refreshed
 
 
 def _code_of(node: Node) -> object:

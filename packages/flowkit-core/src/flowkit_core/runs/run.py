@@ -9,7 +9,7 @@ from flowkit_core.errors import RunTimeoutError, TaskTimeoutError
 from flowkit_core.events import TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error
 
-from .arguments import call_arguments, simple_arguments
+from .arguments import call_arguments, outcome_of_entry, simple_arguments
 from .call import Call, Outcome, Ref, Retry
 from .facts import Facts
 from .outcomes import OutcomeRules, max_attempts
@@ -203,6 +203,10 @@ class Run(OutcomeRules):
             return None  # every upstream has succeeded
         if attempt > 1:
             return None if self.may_start(node) else Outcome(CANCELLED, self.stop_reason)
+        if node.entry is not None:
+            outcome = outcome_of_entry(node.entry, self.state.codes, self.graph.names)
+            if outcome is not None:
+                return outcome
         stop_reason = self.stop_reason if self.phase == Phase.STOPPING else None
         return outcome_of_trigger(node, self.state.codes, self.graph.names, stop_reason)
 

@@ -43,13 +43,14 @@ class RunSummary:
         self.source_of: dict[int, str] = {}
         self.outdated_of: Mapping[int, str] = {}
         self.kept: frozenset[str] | None = None  # names of the tasks whose results are returned; None for all
+        self.aliases: Mapping[str, int] = {}  # names of pipeline tasks -> index of the task whose result is the output
 
     def summary(self) -> RunSummary:
         """Return a `RunSummary` that shares the large containers with this object."""
         other = RunSummary.__new__(RunSummary)
         other.names, other.seconds, other.codes = self.names, self.seconds, self.codes
         other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
-        other.outdated_of, other.kept = self.outdated_of, self.kept
+        other.outdated_of, other.kept, other.aliases = self.outdated_of, self.kept, self.aliases
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         return other
 
@@ -80,8 +81,14 @@ class RunSummary:
         if self.kept is None:
             return {}
         why = "run(keep=...) does not name it, so its value was dropped after its last use"
-        ended = zip(self.names, self.codes, strict=True)
+        ended = zip(
+            (*self.names, *self.aliases), (*self.codes, *(self.codes[index] for index in self.aliases.values()))
+        )
         return {name: why for name, code in ended if code == SUCCEEDED and name not in self.kept}
+
+    def outputs(self) -> dict[str, str]:
+        """Return the name of the task whose result is the output of each pipeline task, by its name."""
+        return {name: self.names[index] for name, index in self.aliases.items()}
 
     def failed(self) -> dict[str, BaseException]:
         """Return the error of each failed task, by name, in the order of failing."""
@@ -140,6 +147,7 @@ class RunState(RunSummary):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph.names)
+        self.aliases = graph.aliases
         self.values: list[Any] = [ABSENT] * len(graph.nodes)
         self.retry_of: dict[int, BaseException] = {}
         self.countdowns: list[Iterator[int | None]] = countdowns(graph.countdowns)
@@ -215,10 +223,25 @@ class RunState(RunSummary):
     def succeeded(self) -> dict[str, Any]:
         """Return the values of the tasks that succeeded, by name, in topological order."""
         names, codes = self.names, self.codes
+        if self.aliases:
+            return self._succeeded_with_aliases()
         if codes.count(SUCCEEDED) == len(names) and self.kept is None and not self.source_of:
             return dict(zip(names, self.values, strict=True))
         found = zip(names, codes, self.values, strict=True)
         return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
+
+    def _succeeded_with_aliases(self) -> dict[str, Any]:
+        """Return what :meth:`succeeded` does; the output of a pipeline task follows the task that has returned it."""
+        alias_of: dict[int, list[str]] = {}
+        for name, index in self.aliases.items():
+            alias_of.setdefault(index, []).append(name)
+        return {
+            name: value
+            for index, (own, code, value) in enumerate(zip(self.names, self.codes, self.values, strict=True))
+            if code == SUCCEEDED and value is not ABSENT
+            for name in (own, *alias_of.get(index, ()))
+            if self.kept is None or name in self.kept
+        }
 
     def fetch_handles(self) -> None:
         """Replace handles by their values; a node whose value is lost has failed."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
-    from flowkit_core.graphs.node import Node
+    from flowkit_core.graphs.node import Entry, Node
     from flowkit_core.results import Results
 
     from .history import Record
@@ -337,6 +337,8 @@ class Checker:
 
     def _decide(self, node: Node) -> str:
         """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
+        if node.entry is not None and (state := self._decide_entry(node.entry)) != "started":
+            return state
         names, trigger = self._graph.names, node.task.trigger
         states = [self._state(node, index) for index in node.upstream]
         bad = [state for state in states if state in _BAD]
@@ -361,11 +363,25 @@ class Checker:
             return "skipped"
         return "started"
 
+    def _decide_entry(self, entry: Entry) -> str:
+        """Return how the nodes of a pipeline that is used as a task go on, as :meth:`_decide` does for a node."""
+        if entry.outer is not None and (state := self._decide_entry(entry.outer)) != "started":
+            return state
+        if entry.gate is None:
+            return self._decide(entry.node)
+        state = self._ended.get(self._graph.names[entry.gate], "pending")
+        ends = {"succeeded": "started", "failed": "upstream_failed"}
+        return ends.get(state, state)
+
     # ---- values ----------------------------------------------------------------------------------------------------
 
     def _check_arguments(self, node: Node) -> None:
         """Check that the arguments of an attempt are the very results of the upstreams."""
         args, kwargs = self._arguments[node.name]
+        if node.task._is_gate:
+            if args or kwargs:
+                self._report("it takes arguments, which only its condition needs")
+            return
         positional, names = node.parameters.positional, self._graph.names
         given = dict(zip(positional, args)) | kwargs
         named, rest, named_rest = _sources(node)
@@ -376,7 +392,7 @@ class Checker:
                     self._report(f"its argument {parameter!r} is not the result of {source!r}")
             elif parameter in given and given[parameter] is not node.parameters.defaults.get(parameter):
                 self._report(f"its argument {parameter!r} is not the default, but {source!r} has no result")
-        own = params_of(node.name, self._options["params"] or {})
+        own = params_of(node, self._options["params"] or {})
         for parameter in node.binding.open if node.binding is not None else ():
             if parameter in own and (parameter not in given or given[parameter] is not own[parameter]):
                 self._report(f"its argument {parameter!r} is not that of params")
@@ -389,11 +405,15 @@ class Checker:
         results = self._results
         if results.states != self._ended:
             self._found.append(f"the states are {results.states}, but the tasks ended as {self._ended}")
-        for name, value in self._values.items():
+        values = dict(self._values)
+        for alias, index in self._graph.aliases.items():
+            if (output := self._graph.names[index]) in self._values:
+                values[alias] = self._values[output]
+        for name, value in values.items():
             if name not in results or results[name] is not value:
                 self._found.append(f"the result of {name!r} is not what its function returned")
         for name in results:
-            if name not in self._values:
+            if name not in values:
                 self._found.append(f"there is a result of {name!r}, which did not succeed")
         for name, attempts in results.attempts.items():
             if attempts != max(1, self._attempts.get(name, 1)):
