@@ -49,7 +49,7 @@ MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
 COVERAGE = "coverage>=7.10,<8"
 # Optional packages that flowkit supports.
-COMPANIONS = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
+OPTIONAL_PACKAGES = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
 DATA_LIBRARIES = ["attrs", "numpy", "pandas", "polars", "pyarrow", "pydantic>=2"]
 # Benchmarks compare with current versions. Prefect does not work with the newest fastapi, and may fail to install.
 PEERS = ["dask", "joblib", "numpy"]
@@ -94,8 +94,10 @@ def read_requirements() -> dict[str, set[str]]:
     }
 
 
+# Distributions that require packages of the index. They are in no combination, and have a session of their own.
+COMPANIONS = ["flowkit-view"]
 REQUIREMENTS = read_requirements()
-ALL = list(REQUIREMENTS)
+ALL = [name for name in REQUIREMENTS if name not in COMPANIONS]
 
 
 def list_combinations() -> list[list[str]]:
@@ -118,9 +120,14 @@ def test_folders(name: str) -> list[str]:
     return ["tests/meta", "tests/docs"] if name == META else [f"tests/{name.removeprefix(f'{META}-')}"]
 
 
+def wheel_folder(name: str) -> Path:
+    """Return the folder of a wheel: all wheels directly in ``WHEELHOUSE`` can be installed without an index."""
+    return WHEELHOUSE / "companions" if name in COMPANIONS else WHEELHOUSE
+
+
 def wheel(name: str) -> Path:
     """Return the path of the wheel of a distribution."""
-    (path,) = WHEELHOUSE.glob(f"{name.replace('-', '_')}-*.whl")
+    (path,) = wheel_folder(name).glob(f"{name.replace('-', '_')}-*.whl")
     return path.relative_to(ROOT)
 
 
@@ -160,11 +167,10 @@ enable_pyenv_pythons()
 def build(session: nox.Session) -> None:
     """Build an sdist of each distribution, and from it the wheel that all other sessions install."""
     session.install("build", "hatchling")
-    for stale in WHEELHOUSE.glob("*"):
-        stale.unlink()
-    for name in ALL:
-        command = ["python", "-m", "build", "--no-isolation", f"-o{WHEELHOUSE.relative_to(ROOT)}", f"packages/{name}"]
-        session.run(*command, silent=True)
+    shutil.rmtree(WHEELHOUSE, ignore_errors=True)
+    for name in REQUIREMENTS:
+        output = wheel_folder(name).relative_to(ROOT)
+        session.run("python", "-m", "build", "--no-isolation", f"-o{output}", f"packages/{name}", silent=True)
 
 
 @nox.session(python=PYTHONS, requires=["build"], allow_parallel=True)
@@ -205,7 +211,7 @@ def portable(session: nox.Session) -> None:
 @nox.session(requires=["build"], allow_parallel=True)
 def extras(session: nox.Session) -> None:
     """Test what needs optional packages: cloudpickle, IPython, loky and data libraries."""
-    session.install(*PYTEST, *COMPANIONS, *DATA_LIBRARIES)
+    session.install(*PYTEST, *OPTIONAL_PACKAGES, *DATA_LIBRARIES)
     install_wheels(session, ALL)
     run_pytest(session, ALL, "tests/exec/process/test_cloudpickle.py")
     run_pytest(session, ALL, "tests/exec/conformance/test_check_executor.py", "-k", "loky")
@@ -213,6 +219,18 @@ def extras(session: nox.Session) -> None:
     run_pytest(
         session, ALL, "tests/state/serialization/test_library_values.py", "tests/meta/recording/test_data_libraries.py"
     )
+
+
+@nox.session(requires=["build"], allow_parallel=True)
+@nox.parametrize("name", [nox.param(name, id=label([name])) for name in COMPANIONS])
+def companions(session: nox.Session, name: str) -> None:
+    """Test a distribution that requires packages of the index, together with all others."""
+    project = tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text("utf-8"))["project"]
+    required = [line for line in project["dependencies"] if not line.startswith(META)]
+    session.install(*PYTEST, *required)
+    install_wheels(session, ALL)
+    session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
+    run_pytest(session, [*ALL, name], test_folders(name)[0])
 
 
 @nox.session(allow_parallel=True)
@@ -239,6 +257,7 @@ def layers(session: nox.Session) -> None:
     """Check with import-linter that the layers form a star around the core."""
     session.install(IMPORT_LINTER)
     install_wheels(session, ALL)
+    session.install("--quiet", "--no-index", "--no-deps", *map(str, map(wheel, COMPANIONS)))
     session.run("lint-imports", "--no-cache")
 
 

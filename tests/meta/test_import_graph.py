@@ -17,7 +17,15 @@ SOURCES = {
     for source in sorted(PACKAGES.glob("*/src"))
     for path in sorted(source.rglob("*.py"))
 }
-DISTRIBUTIONS = ["flowkit", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_log", "flowkit_state"]
+DISTRIBUTIONS = [
+    "flowkit",
+    "flowkit_core",
+    "flowkit_exec",
+    "flowkit_flow",
+    "flowkit_log",
+    "flowkit_state",
+    "flowkit_view",
+]
 
 
 def modules(distribution):

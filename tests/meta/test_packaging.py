@@ -42,10 +42,13 @@ def test_meta_package_pins_layers_to_its_version() -> None:
     assert sorted(required("flowkit")) == [f"{name}=={version}" for name in LAYERS]
 
 
-def test_meta_package_pins_extra_to_its_version() -> None:
+def test_meta_package_pins_extras_to_its_version() -> None:
     version = importlib.metadata.version("flowkit")
     extras = [line for line in importlib.metadata.requires("flowkit") or [] if "extra ==" in line]
-    assert [line.split(";")[0].strip() for line in extras] == [f"flowkit-exec[cloudpickle]=={version}"]
+    assert [line.split(";")[0].strip() for line in extras] == [
+        f"flowkit-exec[cloudpickle]=={version}",
+        f"flowkit-view=={version}",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -119,3 +122,13 @@ def test_import_loads_few_modules_and_prints_nothing() -> None:
     first, second = done.stdout.splitlines()
     assert (first, done.stderr) == ("[] 0", "")
     assert set(second.split()) <= {"__main__", *map(module_name, DISTRIBUTIONS)}
+
+
+def test_python_m_flowkit_without_command_line_names_distribution_to_install() -> None:
+    code = (
+        f"import runpy, sys; sys.path[:] = {sys.path!r}; sys.modules['flowkit_view'] = None\n"
+        "runpy.run_module('flowkit', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "needs the distribution 'flowkit-view'" in done.stderr

@@ -147,9 +147,22 @@ class TaskRecord(_Fields):
         source: `"run"`, or `"cache"` if its result was cached.
         why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a
             resumed run, why its recorded result was out of date.
+        upstream: names of the tasks that it waits for, in order of declaration.
     """
 
-    __slots__ = ("_load", "attempts", "duration", "error", "name", "reason", "source", "started", "state", "why")
+    __slots__ = (
+        "_load",
+        "attempts",
+        "duration",
+        "error",
+        "name",
+        "reason",
+        "source",
+        "started",
+        "state",
+        "upstream",
+        "why",
+    )
     name: str
     state: str
     attempts: tuple[AttemptRecord, ...]
@@ -159,6 +172,7 @@ class TaskRecord(_Fields):
     error: TaskError | None
     source: str
     why: str
+    upstream: tuple[str, ...]
     _load: Callable[[], Any] | None
 
     def result(self) -> Any:

@@ -105,7 +105,7 @@ class RunHistory:
     def __init__(self, database: Database, serialization: Serialization) -> None:
         self._database = database
         self._serialization = serialization
-        self._task_names: dict[str, list[str]] = {}  # by key of the plan
+        self._upstreams: dict[str, dict[str, tuple[str, ...]]] = {}  # by key of the plan, then by name of the task
 
     def runs(
         self,
@@ -263,7 +263,11 @@ class RunHistory:
             check_row(line, _OUTCOME_COLUMNS)
             row = _Row(*line)
             rows_of.setdefault(from_sql(row.name), []).append(row)
-        return {name: self._task_record(run, name, rows_of.get(name, ()), by_number) for name in self._names(plan)}
+        records = {}
+        for name, upstream in self._upstream_names(plan).items():
+            records[name] = self._task_record(run, name, rows_of.get(name, ()), by_number)
+            records[name].upstream = upstream
+        return records
 
     def _task_record(
         self, run: int, name: str, rows: Sequence[_Row], executions: Mapping[int, ExecutionRecord]
@@ -310,10 +314,12 @@ class RunHistory:
         except RestoreError as error:
             raise RestoreError(None, error.reason, name, self._database.path) from error
 
-    def _names(self, plan: str) -> list[str]:
-        if plan not in self._task_names:
-            self._task_names[plan] = self._plan(plan).names()
-        return self._task_names[plan]
+    def _upstream_names(self, plan: str) -> dict[str, tuple[str, ...]]:
+        """Return for each task of a plan, in topological order, the names of its upstreams."""
+        if plan not in self._upstreams:
+            wiring = self._plan(plan).wiring()
+            self._upstreams[plan] = {name: tuple(sources) for name, (sources, _) in wiring.items()}
+        return self._upstreams[plan]
 
     def _plan(self, key: str) -> PipelinePlan:
         (text,) = self._select("SELECT content FROM plans WHERE key = ?", (key,))[0]

@@ -1,0 +1,7 @@
+"""The command line of flowkit: see `flowkit_view.command_line`."""
+
+from __future__ import annotations
+
+from flowkit_view.command_line.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,234 @@
+"""Output of the commands: JSON, plain lines, and tables that fit the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core._text import escape_control_chars, short_repr
+from flowkit_state import UnrecordedValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from flowkit_core import Results
+    from flowkit_state import AttemptRecord, ExecutionRecord, RunRecord, TaskError, TaskRecord
+
+STATE_COLORS = {
+    "succeeded": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "running": "cyan",
+    "skipped": "dim",
+    "upstream_failed": "magenta",
+    "cancelled": "yellow",
+    "pending": "dim",
+}
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, on one line per item of the outermost list or object."""
+    sys.stdout.write(json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def json_value(value: Any) -> Any:
+    """Return a value that JSON has: the value itself, ISO 8601 for dates and times, and a shortened `repr` for others.
+
+    Examples:
+        >>> json_value({"day": date(2026, 11, 29), "limit": 3, "of": {1j}})
+        {'day': '2026-11-29', 'limit': 3, 'of': '{1j}'}
+    """
+    if value is None or type(value) in (bool, int):
+        return value
+    if type(value) is str:
+        return value.encode("utf-8", "backslashreplace").decode()
+    if type(value) is float:
+        return value if math.isfinite(value) else repr(value)
+    if type(value) in (list, tuple):
+        return [json_value(item) for item in value]
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {json_value(key): json_value(item) for key, item in value.items()}
+    if type(value) in (date, datetime, time):
+        return value.isoformat()
+    if type(value) is timedelta:
+        return value.total_seconds()
+    return short_repr(value)
+
+
+def print_text(text: str = "") -> None:
+    """Print lines of which no character is a terminal code."""
+    sys.stdout.write("\n".join(escape_control_chars(line) for line in text.split("\n")) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None] = ()) -> None:
+    """Print a table: as wide as the terminal at most; without a terminal, as wide as its content.
+
+    Args:
+        columns: the headings.
+        rows: the cells.
+        styles: a color for each row, or None.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in columns:
+        numeric = heading in ("took", "then took", "waited", "attempts", "change")
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for number, cells in enumerate(rows):
+        style = styles[number] if number < len(styles) else None
+        texts = [Text(escape_control_chars(cell), style="") for cell in cells]
+        if style is not None:
+            for text, heading in zip(texts, columns, strict=True):
+                text.style = style if heading in ("status", "state") else ""
+        table.add_row(*texts)
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+@contextmanager
+def stdout_to_stderr(*, active: bool) -> Iterator[None]:
+    """Send what the tasks and their processes print to standard error, so that standard output has only JSON."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        descriptor = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # there are no such descriptors
+        descriptor = None
+    output, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stdout = output
+        if descriptor is not None:
+            os.dup2(descriptor, 1)
+            os.close(descriptor)
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration with a unit that suits it.
+
+    Examples:
+        >>> [duration_text(each) for each in (2e-6, 0.0012, 0.5, 12.34, 200, 7260, None)]
+        ['2 µs', '1.2 ms', '0.50 s', '12.3 s', '3 min 20 s', '2 h 1 min', '']
+    """
+    if seconds is None:
+        return ""
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 0.1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def time_text(moment: datetime | None) -> str:
+    """Return a time in the local time zone, to the second."""
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return the number of tasks in each state as one text."""
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items()) or "no tasks"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Return the parameters of a run as `name=value`."""
+    return " ".join(f"{name}={_param_text(value)}" for name, value in params.items())
+
+
+def _param_text(value: Any) -> str:
+    if isinstance(value, UnrecordedValue):
+        return value.text
+    plain = json_value(value)
+    return plain if isinstance(plain, str) else short_repr(value, 40)
+
+
+def run_object(run: RunRecord) -> dict[str, Any]:
+    """Return the JSON object of a run, without its tasks."""
+    return {
+        "run_id": run.run_id,
+        "pipeline": run.pipeline,
+        "status": run.status,
+        "params": run.params,
+        "started": run.started,
+        "ended": run.ended,
+        "duration": run.duration,
+        "resumes": run.resumes,
+        "parent": run.parent,
+        "counts": run.counts,
+        "error": run.error,
+    }
+
+
+def task_object(task: TaskRecord) -> dict[str, Any]:
+    """Return the JSON object of a task of a run."""
+    return {
+        "name": task.name,
+        "state": task.state,
+        "started": task.started,
+        "duration": task.duration,
+        "reason": task.reason,
+        "source": task.source,
+        "why": task.why,
+        "error": _error_object(task.error),
+        "attempts": [_attempt_object(attempt) for attempt in task.attempts],
+    }
+
+
+def execution_object(execution: ExecutionRecord) -> dict[str, Any]:
+    """Return the JSON object of an execution of a run."""
+    names = ("number", "started", "ended", "process", "host", "outcome", "error")
+    return {name: getattr(execution, name) for name in names}
+
+
+def _attempt_object(attempt: AttemptRecord) -> dict[str, Any]:
+    names = ("execution", "number", "ready", "started", "ended", "duration", "waited", "process", "host", "worker")
+    return {
+        **{name: getattr(attempt, name) for name in names},
+        "outcome": attempt.outcome,
+        "error": _error_object(attempt.error),
+    }
+
+
+def _error_object(error: TaskError | None) -> dict[str, Any] | None:
+    return None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback}
+
+
+def results_object(results: Results, pipeline: str, error: BaseException | None, seconds: float) -> dict[str, Any]:
+    """Return the JSON object of a run that has just ended."""
+    failed = {name: f"{type(each).__name__}: {each}" for name, each in results.failed.items()}
+    return {
+        "run_id": results.run_id,
+        "pipeline": pipeline,
+        "status": "succeeded" if error is None else "failed",
+        "duration": seconds,
+        "error": None if error is None else f"{type(error).__name__}: {error}",
+        "tasks": {
+            name: {
+                "state": state,
+                "duration": results.durations.get(name),
+                "attempts": results.attempts.get(name, 0),
+                "error": failed.get(name),
+            }
+            for name, state in results.states.items()
+        },
+    }

@@ -1,0 +1,254 @@
+"""Commands that take a pipeline of the user: `run`, `graph`, `check`, `plan`, `rerun` and `replay`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import FlowkitError, Results, UnknownExecutorError
+from flowkit_core._text import counted, escape_control_chars
+
+from .exit_codes import FAILED, SUCCEEDED
+from .output import (
+    counts_text,
+    duration_text,
+    json_value,
+    print_json,
+    print_table,
+    print_text,
+    results_object,
+    stdout_to_stderr,
+)
+from .parameters import parse_parameters
+from .selection import open_records, select_run, select_task
+from .supervise import supervise
+from .targets import load_pipeline
+from .usage_error import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from types import TracebackType
+
+    from flowkit_core import Pipeline
+
+_FORMATS = {".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
+
+
+def run(options: Namespace) -> int:
+    """Run a pipeline."""
+    if options.resume and options.state is None:
+        raise UsageError("--resume continues a recorded run: give --state, too")
+    if options.supervise:
+        if options.state is None:
+            raise UsageError("--supervise continues the recorded run after a crash: give --state, too")
+        command = [each for each in options.arguments if each != "--supervise"]
+        return supervise([*command, "--resume"], options.max_restarts, options.backoff)
+    with stdout_to_stderr(active=options.json):
+        pipeline = load_pipeline(options.target, options.path)
+        params = parse_parameters(pipeline, options.param)
+        arguments = {"params": params, "state": options.state, "resume": options.resume}
+        object_, code, failure = _execute(pipeline, options, arguments)
+    return _print_run(object_, code, failure, as_json=options.json)
+
+
+def rerun(options: Namespace) -> int:
+    """Run tasks of a recorded run again, with everything downstream, as a new run."""
+    with stdout_to_stderr(active=options.json):
+        with open_records(options.state) as state:
+            record = select_run(state, options.run)
+            for task in options.tasks:
+                select_task(record, task)
+        pipeline = load_pipeline(options.target, options.path)
+        if pipeline.name != record.pipeline:
+            raise UsageError(f"run {record.run_id} is one of {record.pipeline!r}, and --target is {pipeline.name!r}")
+        params = parse_parameters(pipeline, options.param, recorded=record.params)
+        arguments = {"params": params, "state": options.state, "rerun": options.tasks, "of": record.run_id}
+        object_, code, failure = _execute(pipeline, options, arguments)
+    return _print_run(object_, code, failure, as_json=options.json)
+
+
+def _execute(
+    pipeline: Pipeline, options: Namespace, arguments: dict[str, Any]
+) -> tuple[dict[str, Any], int, BaseException | None]:
+    """Run a pipeline; return the JSON object of the run, the exit code, and the exception."""
+    if not options.quiet:
+        _configure_logging()
+    began = perf_counter()
+    failure: Exception | None = None
+    try:
+        results = pipeline.run(
+            options.executor,
+            max_workers=options.max_workers,
+            fail_fast=not options.keep_going,
+            timeout=options.timeout,
+            **arguments,
+        )
+    except UnknownExecutorError as error:
+        raise UsageError(str(error)) from None
+    except Exception as error:
+        found = Results.from_error(error)
+        if found is None:  # nothing ran
+            raise
+        failure, results = error, found
+    seconds = perf_counter() - began
+    code = SUCCEEDED if failure is None else FAILED
+    return results_object(results, pipeline.name, failure, seconds), code, failure
+
+
+def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *, as_json: bool) -> int:
+    if as_json:
+        print_json(run)
+        return code
+    if failure is not None:
+        _print_traceback(failure)
+    states = [task["state"] for task in run["tasks"].values()]
+    counts = counts_text({state: states.count(state) for state in dict.fromkeys(states)})
+    print_text(
+        f"{run['pipeline']}: {run['status']} in {duration_text(run['duration'])}: {counts} (run {run['run_id']})"
+    )
+    for name, task in run["tasks"].items():
+        if task["error"] is not None:
+            print_text(f"  {escape_control_chars(name)}: {escape_control_chars(task['error'])}")
+    return code
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print an exception without the frames of flowkit that called the task."""
+    sys.stdout.flush()
+    traceback.print_exception(type(error), error, _own_frames(error.__traceback__), file=sys.stderr)
+
+
+def _own_frames(found: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from its first frame that is not one of flowkit; None if all are."""
+    while found is not None and found.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        found = found.tb_next
+    return found
+
+
+_PACKAGES = ("flowkit_view", "flowkit_core", "flowkit_exec", "flowkit_flow", "flowkit_state")
+
+
+def _configure_logging() -> None:
+    """Show the log records of runs, unless the module of the pipeline has set up logging."""
+    handlers = [*logging.getLogger("flowkit").handlers, *logging.getLogger().handlers]
+    if not all(isinstance(handler, logging.NullHandler) for handler in handlers):
+        return
+    try:
+        from flowkit_log import configure_logging
+    except ModuleNotFoundError:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s  [%(levelname)s] %(message)s", datefmt="%H:%M:%S")
+    else:
+        configure_logging()
+
+
+def graph(options: Namespace) -> int:
+    """Draw the graph of a pipeline."""
+    with stdout_to_stderr(active=options.json or options.output is None):
+        pipeline = load_pipeline(options.target, options.path)
+    nodes = pipeline.graph().nodes
+    if options.output is not None:
+        suffix = os.path.splitext(options.output)[1].lower()
+        if suffix not in _FORMATS:
+            raise UsageError(f"-o {options.output!r} ends in none of {', '.join(_FORMATS)}")
+        try:
+            with open(options.output, "w", encoding="utf-8") as file:
+                file.write(pipeline.visualize(_FORMATS[suffix]) + "\n")
+        except OSError as error:
+            raise UsageError(f"-o {options.output!r} cannot be written: {error.strerror}") from None
+    if options.json:
+        names = [node.name for node in nodes]
+        tasks = [
+            {
+                "name": node.name,
+                "upstream": [names[index] for index in node.upstream],
+                "order_only": [names[index] for index in node.waits],
+                "location": node.task.location,
+                "retries": node.task.retries,
+                "trigger": node.task.trigger,
+            }
+            for node in nodes
+        ]
+        parameters = {
+            name: {"required": each.required, "tasks": list(each.tasks)} for name, each in pipeline.parameters.items()
+        }
+        print_json({"pipeline": pipeline.name, "tasks": tasks, "parameters": parameters})
+    elif options.output is None:
+        print_text(pipeline.visualize())
+    else:
+        print_text(f"{options.output}: {counted(len(nodes), 'task')} of {pipeline.name}")
+    return SUCCEEDED
+
+
+def check(options: Namespace) -> int:
+    """Print the problems of a pipeline that can be found without running it."""
+    with stdout_to_stderr(active=options.json):
+        pipeline = load_pipeline(options.target, options.path)
+        try:
+            params = parse_parameters(pipeline, options.param) if options.param else None
+        except FlowkitError:
+            params = None  # check() finds what is wrong with the graph
+        try:
+            problems = pipeline.check(options.executor, params=params)
+        except UnknownExecutorError as error:
+            raise UsageError(str(error)) from None
+    if options.json:
+        names = ("kind", "task", "message", "location")
+        print_json([{name: getattr(problem, name) for name in names} for problem in problems])
+    else:
+        for problem in problems:
+            print_text(f"{problem}")
+        print_text(f"{pipeline.name}: {counted(len(problems), 'problem') if problems else 'no problems'}")
+    return FAILED if problems else SUCCEEDED
+
+
+def plan(options: Namespace) -> int:
+    """Print which tasks a run with `--resume` would call, and why."""
+    with stdout_to_stderr(active=options.json):
+        pipeline = load_pipeline(options.target, options.path)
+        params = parse_parameters(pipeline, options.param)
+        with open_records(options.state) as state:
+            found = pipeline.plan(state=state, params=params)
+    actions = [(name, "run") for name in found.runs]
+    actions += [(name, "take over") for name in found.resumed]
+    actions += [(name, "reuse") for name in found.cached]
+    order = {name: index for index, name in enumerate(found.why)}
+    actions.sort(key=lambda item: order[item[0]])
+    if options.json:
+        tasks = [{"name": name, "action": action, "why": found.why[name]} for name, action in actions]
+        print_json({"pipeline": found.pipeline, "run_id": found.run_id, "tasks": tasks})
+        return SUCCEEDED
+    title = f"continues run {found.run_id}" if found.run_id is not None else "starts a new run"
+    print_text(f"{pipeline.name}: flowkit run --resume {title}")
+    print_table(("action", "task", "why"), [(action, name, found.why[name]) for name, action in actions])
+    return SUCCEEDED
+
+
+def replay(options: Namespace) -> int:
+    """Call a task of a recorded run again, with its recorded inputs, and print what it returns."""
+    with stdout_to_stderr(active=options.json), open_records(options.state) as state:
+        record = select_run(state, options.run)
+        select_task(record, options.task)
+        pipeline = load_pipeline(options.target, options.path)
+        value, failure = None, None
+        try:
+            value = state.replay(record.run_id, options.task, pipeline=pipeline)
+        except Exception as error:
+            if _own_frames(error.__traceback__) is None:  # it comes from flowkit, before the task was called
+                if isinstance(error, ValueError):
+                    raise UsageError(str(error)) from None
+                raise
+            failure = f"{type(error).__name__}: {error}"
+            _print_traceback(error)
+            if options.pdb:
+                import pdb  # noqa: T100 - it is what --pdb is for
+
+                pdb.post_mortem(error.__traceback__)
+    if options.json:
+        print_json({"run_id": record.run_id, "task": options.task, "value": json_value(value), "error": failure})
+    elif failure is None:
+        print_text(repr(value))
+    return SUCCEEDED if failure is None else FAILED

@@ -1,0 +1,197 @@
+"""Commands that read recorded runs: `runs`, `show`, `why`, `diff` and `gc`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core._text import counted, escape_control_chars
+
+from .exit_codes import SUCCEEDED
+from .output import (
+    STATE_COLORS,
+    counts_text,
+    duration_text,
+    execution_object,
+    params_text,
+    print_json,
+    print_table,
+    print_text,
+    run_object,
+    task_object,
+    time_text,
+)
+from .parameters import parse_seconds
+from .selection import open_records, parse_since, select_run, select_task
+from .usage_error import UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from flowkit_state import RunRecord, TaskRecord
+
+SLOWEST = 10
+"""Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
+
+
+def runs(options: Namespace) -> int:
+    """List recorded runs, newest first."""
+    statuses = ["failed", "interrupted"] if options.failed else options.status
+    since = None if options.since is None else parse_since(options.since)
+    with open_records(options.state) as state:
+        found = state.runs(options.pipeline, limit=options.limit or None, status=statuses or None, since=since)
+    if options.json:
+        print_json([run_object(run) for run in found])
+        return SUCCEEDED
+    rows = [
+        (
+            run.run_id,
+            run.pipeline,
+            run.status,
+            time_text(run.started),
+            duration_text(run.duration),
+            counts_text(run.counts),
+            params_text(run.params),
+        )
+        for run in found
+    ]
+    if rows:
+        columns = ("run", "pipeline", "status", "started", "took", "tasks", "parameters")
+        print_table(columns, rows, [STATE_COLORS.get(run.status) for run in found])
+    else:
+        print_text("no such runs are recorded")
+    return SUCCEEDED
+
+
+def show(options: Namespace) -> int:
+    """Show one run: its executions, and what became of each task."""
+    with open_records(options.state) as state:
+        run = select_run(state, options.run, options.pipeline)
+    if options.json:
+        tasks = [task_object(task) for task in run.tasks.values()]
+        print_json(run_object(run) | {"executions": [*map(execution_object, run.executions)], "tasks": tasks})
+        return SUCCEEDED
+    took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
+    print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
+    if run.params:
+        print_text(f"parameters: {escape_control_chars(params_text(run.params))}")
+    if run.parent is not None:
+        print_text(f"started from run {run.parent}")
+    for execution in run.executions:
+        where = f" in process {execution.process} on {execution.host}" if execution.process else ""
+        print_text(f"execution {execution.number}: {time_text(execution.started)}{where}, {execution.outcome}")
+    print_text()
+    rows = [_task_row(task) for task in run.tasks.values()]
+    states = [STATE_COLORS.get(task.state) for task in run.tasks.values()]
+    print_table(("task", "state", "attempts", "waited", "took", "reason"), rows, states)
+    return SUCCEEDED
+
+
+def _task_row(task: TaskRecord) -> tuple[str, ...]:
+    waited = sum(attempt.waited or 0.0 for attempt in task.attempts)
+    reason = str(task.error) if task.error is not None else task.reason or task.why
+    return (
+        task.name,
+        task.state.replace("_", " "),
+        str(len(task.attempts) or ""),
+        duration_text(waited) if task.attempts else "",
+        duration_text(task.duration),
+        reason,
+    )
+
+
+def why(options: Namespace) -> int:
+    """Explain what became of a task in a run: its outcome, its attempts, and the failure that it comes from."""
+    with open_records(options.state) as state:
+        run = select_run(state, options.run, options.pipeline)
+    task = select_task(run, options.task)
+    causes = [run.tasks[name] for name in _causes(run, task)]
+    if options.json:
+        facts = {"run_id": run.run_id, "pipeline": run.pipeline, **task_object(task)}
+        print_json(facts | {"caused_by": [task_object(cause) for cause in causes]})
+        return SUCCEEDED
+    print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
+    for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
+        print_text(f"  {escape_control_chars(reason)}")
+    if task.source == "cache":
+        print_text("  its result was in the cache")
+    for each in [task, *causes]:
+        _print_attempts(each)
+    return SUCCEEDED
+
+
+def _causes(run: RunRecord, task: TaskRecord) -> list[str]:
+    """Return the tasks upstream of a task that did not run which have failed."""
+    if task.state not in ("upstream_failed", "cancelled", "skipped", "pending"):
+        return []
+    seen: set[str] = set()
+    waiting = list(task.upstream)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name in run.tasks:
+            seen.add(name)
+            waiting += run.tasks[name].upstream
+    return [name for name in run.tasks if name in seen and run.tasks[name].state == "failed"]
+
+
+def _print_attempts(task: TaskRecord) -> None:
+    for attempt in task.attempts:
+        where = f", worker {attempt.worker}" if attempt.worker else ""
+        which = f"attempt {attempt.number}" + (f" of execution {attempt.execution}" if attempt.execution > 1 else "")
+        print_text(
+            f"  {escape_control_chars(task.name)}, {which}: {attempt.outcome} in {duration_text(attempt.duration)}, "
+            f"started {time_text(attempt.started)}{escape_control_chars(where)}"
+        )
+    if task.error is not None:
+        print_text(f"  {escape_control_chars(task.name)} raised {escape_control_chars(str(task.error))}")
+        print_text("\n".join(f"    {line}" for line in task.error.traceback.rstrip().split("\n")))
+
+
+def diff(options: Namespace) -> int:
+    """Show what is different between two runs."""
+    with open_records(options.state) as state:
+        first = select_run(state, options.run, options.pipeline)
+        second = select_run(state, options.other, options.pipeline)
+        found = first.diff(second)
+    if options.json:
+        print_json(_diff_object(found, first, second))
+        return SUCCEEDED
+    print_text(f"{first.pipeline}: run {first.run_id} of {time_text(first.started)}, {first.status}")
+    print_text(f"{second.pipeline}: run {second.run_id} of {time_text(second.started)}, {second.status}")
+    print_text(str(found) if found else "no difference in parameters, tasks, code, states and results")
+    slower = sorted(found.durations.items(), key=lambda item: abs(item[1][1] - item[1][0]), reverse=True)[:SLOWEST]
+    if slower:
+        print_text()
+        rows = [
+            (name, duration_text(before), duration_text(after), _change(before, after))
+            for name, (before, after) in slower
+        ]
+        print_table(("task", "took", "then took", "change"), rows)
+    return SUCCEEDED
+
+
+def _change(before: float, after: float) -> str:
+    return ("-" if after < before else "+") + duration_text(abs(after - before))
+
+
+def _diff_object(found: Any, first: RunRecord, second: RunRecord) -> dict[str, Any]:
+    return {
+        "runs": [run_object(first), run_object(second)],
+        **{name: getattr(found, name) for name in ("params", "added", "removed", "changed", "states", "results")},
+        "durations": found.durations,
+    }
+
+
+def gc(options: Namespace) -> int:
+    """Delete old runs, and files of results that no run and no cache refers to."""
+    try:
+        older_than = None if options.older_than is None else parse_seconds(options.older_than)
+    except ValueError as error:
+        raise UsageError(f"--older-than: {error}") from None
+    with open_records(options.state) as state:
+        reclaimed = state.gc(keep=options.keep, older_than=older_than)
+    if options.json:
+        print_json({name: getattr(reclaimed, name) for name in ("runs", "files", "bytes")})
+    else:
+        files = f"{counted(reclaimed.files, 'file')} of results ({reclaimed.bytes:,} bytes)"
+        print_text(f"deleted {counted(reclaimed.runs, 'run')} and {files}")
+    return SUCCEEDED

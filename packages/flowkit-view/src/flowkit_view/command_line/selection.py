@@ -1,0 +1,86 @@
+"""Functions `open_records` and `select_run`: the file of recorded runs, and the run that an argument denotes."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from flowkit_state import StateManager, UnknownRunError
+
+from .parameters import parse_seconds
+from .usage_error import UsageError
+
+if TYPE_CHECKING:
+    from flowkit_state import RunRecord, TaskRecord
+
+from flowkit_core._text import did_you_mean
+
+
+def open_records(path: str) -> StateManager:
+    """Open a file of recorded runs.
+
+    Raises:
+        UsageError: there is no such file: opening it must not create one.
+        StateFileError: it is not a file of flowkit-state.
+    """
+    if not os.path.isfile(path):
+        raise UsageError(f"there is no file {path!r}: runs are recorded with run(state=...) or flowkit run --state")
+    return StateManager(path)
+
+
+def select_run(state: StateManager, text: str, pipeline: str | None = None) -> RunRecord:
+    """Return a recorded run.
+
+    Args:
+        state: the records.
+        text: the id of the run, the first characters of it, `last`, or `last~N`: the Nth run before the last one.
+        pipeline: name of a pipeline; only its runs count for `last`.
+
+    Raises:
+        UsageError: there is no such run, or several.
+    """
+    match = re.fullmatch(r"last(?:~(\d+))?", text)
+    if match is not None:
+        number = int(match[1] or 0)
+        runs = state.runs(pipeline, limit=number + 1)
+        if len(runs) <= number:
+            of = "" if pipeline is None else f" of {pipeline!r}"
+            raise UsageError(f"there is no run {text!r}{of}: {len(runs) or 'no'} runs are recorded")
+        return runs[number]
+    try:
+        return state.run(text)
+    except UnknownRunError:
+        found = [run for run in state.runs(pipeline) if text and run.run_id.startswith(text)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{len(found)} runs begin with {text!r}: {', '.join(run.run_id for run in found[:3])}")
+    raise UsageError(f"there is no run {text!r}: flowkit runs lists the recorded runs")
+
+
+def select_task(run: RunRecord, name: str) -> TaskRecord:
+    """Return the record of a task. Raises `UsageError` if the run has no such task."""
+    if name not in run.tasks:
+        guess = did_you_mean(name, run.tasks) or f"; there are: {', '.join([*run.tasks][:12])}"
+        raise UsageError(f"run {run.run_id} of {run.pipeline!r} has no task {name!r}{guess}")
+    return run.tasks[name]
+
+
+def parse_since(text: str) -> datetime | date | timedelta:
+    """Return the start of a range: a duration before now, as in `7d`, a date, or a date and time in ISO 8601.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
+    try:
+        return timedelta(seconds=parse_seconds(text))
+    except ValueError:
+        pass
+    try:
+        return date.fromisoformat(text) if len(text) == len("2026-11-29") else datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since {text!r} is neither a duration, such as 7d, nor a date, such as 2026-11-29"
+        ) from None

@@ -1,0 +1,128 @@
+"""`flowkit runs`, `show`, `why`, `diff` and `gc`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_runs_lists_newest_first(recorded, flowkit):
+    lines = flowkit("runs", recorded).out.splitlines()
+    assert lines[0].split()[:4] == ["run", "pipeline", "status", "started"]
+    assert [line.split()[2] for line in lines[1:]] == ["failed", "succeeded"]
+    assert lines[1].endswith("day=2026-11-29")
+
+
+def test_runs_as_json(recorded, flowkit):
+    run, _ = flowkit("runs", recorded, "--json").json
+    assert {"run_id", "pipeline", "status", "params", "started", "ended"} <= {*run}
+    assert (run["pipeline"], run["status"], run["params"]) == ("etl", "failed", {"day": "2026-11-29"})
+    assert run["counts"] == {"succeeded": 1, "failed": 1, "upstream_failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--failed"], 1),
+        (["--status", "succeeded"], 1),
+        (["--pipeline", "etl"], 2),
+        (["--pipeline", "other"], 0),
+        (["--limit", "1"], 1),
+        (["--limit", "0"], 2),
+        (["--since", "1h"], 2),
+        (["--since", "2099-01-01"], 0),
+    ],
+)
+def test_runs_are_selected(recorded, flowkit, options, count):
+    assert len(flowkit("runs", recorded, "--json", *options).json) == count
+
+
+def test_runs_without_match_says_so(recorded, flowkit):
+    assert flowkit("runs", recorded, "--pipeline", "other")[:2] == (0, "no such runs are recorded\n")
+
+
+def test_show_prints_task_table(recorded, flowkit):
+    answer = flowkit("show", recorded)
+    assert answer.code == 0
+    assert "parameters: day=2026-11-29" in answer.out
+    line = next(line for line in answer.out.splitlines() if line.startswith("load"))
+    assert line.split()[:3] == ["load", "failed", "2"]
+    assert line.endswith("ValueError: bad <row>")
+
+
+def test_show_as_json_has_attempts_and_executions(recorded, flowkit):
+    run = flowkit("show", recorded, "--json").json
+    assert [task["name"] for task in run["tasks"]] == ["extract", "load", "report"]
+    assert [attempt["outcome"] for attempt in run["tasks"][1]["attempts"]] == ["failed", "failed"]
+    assert run["tasks"][1]["error"]["type"] == "ValueError"
+    assert run["executions"][0]["outcome"] == "failed"
+
+
+def test_run_by_id_prefix_and_position(recorded, flowkit):
+    last, first = [run["run_id"] for run in flowkit("runs", recorded, "--json").json]
+    for text, found in [(first, first), (first[:6], first), ("last", last), ("last~1", first)]:
+        assert flowkit("show", recorded, text, "--json").json["run_id"] == found
+
+
+def test_why_of_task_that_did_not_run_shows_the_failure_upstream(recorded, flowkit):
+    answer = flowkit("why", recorded, "report")
+    assert answer.code == 0
+    assert "report: upstream failed in run " in answer.out
+    assert "load, attempt 2: failed in " in answer.out
+    assert "load raised ValueError: bad <row>" in answer.out
+    assert 'raise ValueError("bad <row>")' in answer.out
+    causes = flowkit("why", recorded, "report", "--json").json["caused_by"]
+    assert [cause["name"] for cause in causes] == ["load"]
+
+
+def test_diff_names_what_has_changed(recorded, flowkit):
+    answer = flowkit("diff", recorded, "last~1", "last")
+    assert answer.code == 0
+    assert "parameter day: datetime.date(2026, 11, 28) -> datetime.date(2026, 11, 29)" in answer.out
+    assert "task load succeeded -> failed" in answer.out
+    found = flowkit("diff", recorded, "last~1", "last", "--json").json
+    assert found["states"]["load"] == ["succeeded", "failed"]
+    assert found["params"]["day"] == ["2026-11-28", "2026-11-29"]
+
+
+def test_gc_deletes_old_runs(recorded, flowkit):
+    assert flowkit("gc", recorded)[:2] == (0, "deleted 0 runs and 0 files of results (0 bytes)\n")
+    assert flowkit("gc", recorded, "--older-than", "0s", "--json").json["runs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "runs.db", "nope"], "there is no run 'nope'"),
+        (["show", "runs.db", "last~7"], "there is no run 'last~7': 2 runs are recorded"),
+        (["show", "runs.db", "--pipeline", "x"], "there is no run 'last' of 'x': no runs are recorded"),
+        (["why", "runs.db", "lod"], "has no task 'lod' (did you mean 'load'?)"),
+        (["runs", "missing.db"], "there is no file 'missing.db'"),
+        (["runs", "etl.py"], "etl.py"),
+        (["runs", "runs.db", "--since", "monday"], "--since 'monday' is neither a duration, such as 7d, nor a date"),
+        (["gc", "runs.db", "--older-than", "old"], "'old' is not a duration"),
+        (["gc", "runs.db", "--keep", "-1"], "'-1' is not an integer of at least 0"),
+    ],
+)
+def test_wrong_arguments_exit_2(recorded, flowkit, arguments, message):
+    answer = flowkit(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+
+
+def test_missing_file_is_not_created(folder, flowkit):
+    assert flowkit("runs", "missing.db").code == 2
+    assert list(folder.iterdir()) == []
+
+
+def test_names_are_printed_without_terminal_codes(folder, flowkit):
+    (folder / "hostile.py").write_text(
+        "from flowkit_core import DAG, Task\n"
+        "def fail():\n    raise ValueError('\\x1b[31m[red]')\n"
+        "dag = DAG('\\x1b[2J', tasks=[Task(fail, name='[bold]\\x1b]0;title')])\n"
+    )
+    assert flowkit("run", "hostile", "-q", "--state", "h.db").code == 1
+    for command in (["runs"], ["show"], ["why"]):
+        arguments = [*command, "h.db", *(["[bold]\x1b]0;title"] if command == ["why"] else [])]
+        answer = flowkit(*arguments)
+        assert (answer.code, "\x1b" in answer.out) == (0, False)
+    assert r"[bold]\x1b]0;title" in flowkit("show", "h.db").out

@@ -1,0 +1,154 @@
+"""`flowkit run`: output, exit codes and options."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+RUN = ("run", "etl:dag", "-p", "day=2026-11-29")
+
+
+def test_run_prints_summary_and_log_lines(etl, flowkit, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of pytest
+    answer = flowkit(*RUN)
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "extracting"
+    assert answer.out.splitlines()[1].startswith("etl: succeeded in ")
+    assert "3 succeeded (run " in answer.out
+    assert 'Task "load" completed successfully' in answer.err
+
+
+def test_quiet_run_prints_no_log_lines(etl, flowkit):
+    assert flowkit(*RUN, "-q").err == ""
+
+
+def test_failed_run_exits_1_with_traceback_of_task(etl, flowkit):
+    (etl / "broken").touch()
+    answer = flowkit(*RUN, "-q")
+    assert answer.code == 1
+    assert "  load: ValueError: bad <row>\n" in answer.out
+    assert 'in load\n    raise ValueError("bad <row>")' in answer.err
+    assert "flowkit_core" not in answer.err
+
+
+def test_json_is_the_only_standard_output(etl, flowkit):
+    (etl / "broken").touch()
+    answer = flowkit(*RUN, "--json", "-q")
+    assert answer.code == 1
+    assert answer.json["status"] == "failed"
+    assert answer.json["tasks"]["load"] == answer.json["tasks"]["load"] | {
+        "state": "failed",
+        "attempts": 2,
+        "error": "ValueError: bad <row>",
+    }
+    assert "extracting" in answer.err
+
+
+def test_executor_process_imports_module_of_pipeline(etl, flowkit):
+    answer = flowkit(*RUN, "-q", "-e", "process", "-w", "1", "--json")
+    assert (answer.code, answer.json["status"]) == (0, "succeeded")
+
+
+def test_resume_continues_failed_run(recorded, etl, flowkit):
+    (etl / "broken").unlink()
+    failed = flowkit("runs", recorded, "--json").json[0]["run_id"]
+    answer = flowkit(*RUN, "-q", "--state", recorded, "--resume", "--json")
+    assert (answer.code, answer.json["run_id"]) == (0, failed)
+    assert "extracting" not in answer.err
+
+
+def test_interrupted_run_exits_130(folder, flowkit):
+    (folder / "stop.py").write_text(
+        "from flowkit_core import DAG, task\n@task\ndef stop():\n    raise KeyboardInterrupt\ndag = DAG('stop')\n"
+    )
+    assert flowkit("run", "stop", "-q", "-e", "serial").code == 130
+
+
+def test_wrong_wiring_exits_1(folder, flowkit):
+    (folder / "wrong.py").write_text(
+        "from flowkit_core import DAG, Task\n"
+        "a, b = Task(len, name='a'), Task(len, name='b')\n"
+        "a >> b >> a\ndag = DAG('wrong', tasks=[a])\n"
+    )
+    answer = flowkit("run", "wrong:dag")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("flowkit run: ")
+    assert "a → b → a" in answer.err
+
+
+def test_error_in_module_exits_1_with_traceback(folder, flowkit):
+    (folder / "broken_module.py").write_text("1 / 0\n")
+    answer = flowkit("run", "broken_module:dag")
+    assert answer.code == 1
+    assert "ZeroDivisionError" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "etl:dag"], "the parameter 'day' is missing, which 'extract' takes: give -p day=..."),
+        ([*RUN, "-p", "limt=1"], "no task of 'etl' takes a parameter 'limt' (did you mean 'limit'?)"),
+        ([*RUN, "-p", "limit"], "-p 'limit' is not of the form name=value"),
+        ([*RUN, "-p", "limit=x"], "-p limit='x' is not of type int"),
+        ([*RUN, "-p", "day=2026-11-28"], "-p 'day' is given twice"),
+        ([*RUN, "-e", "proces"], "proces"),
+        ([*RUN, "--resume"], "--resume continues a recorded run: give --state, too"),
+        ([*RUN, "--supervise"], "--supervise continues the recorded run after a crash: give --state, too"),
+        ([*RUN, "-w", "0"], "'0' is not an integer of at least 1"),
+        ([*RUN, "--timeout", "soon"], "'soon' is not a duration"),
+        ([], "required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+    ],
+)
+def test_wrong_arguments_exit_2(etl, flowkit, arguments, message):
+    answer = flowkit(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_rerun_starts_linked_run_of_task_and_downstream(recorded, etl, flowkit):
+    (etl / "broken").unlink()
+    parent = flowkit("runs", recorded, "--json").json[0]
+    answer = flowkit("rerun", recorded, "last", "--from", "load", "--target", "etl:dag", "-q", "--json")
+    assert answer.code == 0
+    assert "extracting" not in answer.err
+    run = flowkit("show", recorded, "last", "--json").json
+    assert (run["run_id"], run["parent"], run["params"]) == (
+        answer.json["run_id"],
+        parent["run_id"],
+        {"day": "2026-11-29"},
+    )
+
+
+def test_rerun_of_unknown_task_exits_2(recorded, flowkit):
+    answer = flowkit("rerun", recorded, "last", "--from", "lod", "--target", "etl:dag")
+    assert answer.code == 2
+    assert "has no task 'lod' (did you mean 'load'?)" in answer.err
+
+
+def test_rerun_with_other_pipeline_exits_2(recorded, folder, flowkit):
+    (folder / "other.py").write_text("from flowkit_core import DAG, Task\ndag = DAG('other', tasks=[Task(list)])\n")
+    answer = flowkit("rerun", recorded, "last", "--from", "load", "--target", "other")
+    assert answer.code == 2
+    assert "is one of 'etl', and --target is 'other'" in answer.err
+
+
+def test_replay_prints_value_of_task(recorded, etl, flowkit):
+    (etl / "broken").unlink()
+    answer = flowkit("replay", recorded, "last", "load", "--target", "etl")
+    assert (answer.code, answer.out) == (0, "3\n")
+    assert flowkit("replay", recorded, "last", "load", "--target", "etl", "--json").json["value"] == 3
+
+
+def test_replay_of_failing_task_exits_1_with_traceback(recorded, flowkit):
+    answer = flowkit("replay", recorded, "last", "load", "--target", "etl", "--json")
+    assert (answer.code, answer.json["error"]) == (1, "ValueError: bad <row>")
+    assert "in load" in answer.err
+
+
+def test_replay_without_recorded_input_exits_2(recorded, flowkit):
+    answer = flowkit("replay", recorded, "last", "report", "--target", "etl")
+    assert answer.code == 2
+    assert "'load' has no recorded result" in answer.err
