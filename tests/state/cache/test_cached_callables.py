@@ -45,6 +45,19 @@ def test_partials_are_decorated_and_distinguished_by_what_they_bind():
     assert cache.clear() == 2
 
 
+def test_explain_names_what_a_partial_binds_once():
+    cache = TaskCache()
+    cache(partial(area, 3, unit="km"))(4)
+    assert cache(partial(area, 3, unit="cm")).explain(4) == "input 'unit' has changed"
+    assert cache(partial(area, 2, unit="km")).explain(4) == 'argument "0" of the partial has changed'
+    reasons = cache(partial(area, 2, unit="cm")).explain(5).split("; ")
+    assert sorted(reasons) == [
+        'argument "0" of the partial has changed',
+        "input 'height' has changed",
+        "input 'unit' has changed",
+    ]
+
+
 def test_bound_methods_are_decorated_and_distinguished_by_their_objects(tmp_path):
     with StateManager(tmp_path / "cache.db") as state:
         cache = TaskCache(state)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FunctionType
 
 from flowkit_state.fingerprint.code import analyze
-from flowkit_state.fingerprint.collector import FORMAT, FORMAT_LABEL, DependencyCollector, digest
+from flowkit_state.fingerprint.collector import BOUND, FORMAT, FORMAT_LABEL, DependencyCollector, digest
 from flowkit_state.fingerprint.policy import CONSTANTS, PARAMETERS, RECORDED, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code
 from flowkit_state.module_names import module_label
@@ -170,17 +170,21 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return how `new` components differ from `old` ones, a sentence each. Their digests may be shortened."""
     if not has_same_format(old, new):
         return ["the format of fingerprints has changed with flowkit-state"]
-    found = []
+    found = {}
     for label, text in new.items():
         before = old.get(label)
         if before is None:
-            found.append(f"{_described(label)} is new")
+            found[label] = f"{_described(label)} is new"
         elif _is_not_a_digest(label):
             if text != before:
-                found.append(f"{label} is {text}, was {before}")
+                found[label] = f"{label} is {text}, was {before}"
         elif text[:_SHORT] != before[:_SHORT]:
-            found.append(f"{_described(label)} has changed")
-    return [*found, *(f"{_described(label)} is gone" for label in old if label not in new)]
+            found[label] = f"{_described(label)} has changed"
+    found |= {label: f"{_described(label)} is gone" for label in old if label not in new}
+    for label in list(found):
+        if label.startswith("input "):  # what a partial binds is an input of the call as well
+            found.pop(BOUND.format(label[len("input ") :]), None)
+    return list(found.values())
 
 
 def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:

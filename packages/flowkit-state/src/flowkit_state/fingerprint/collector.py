@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from hashlib import sha256
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from flowkit_state.errors import UnsupportedValueError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flowkit_state.fingerprint.provenance import Foreign
     from flowkit_state.serialization.serializer_protocol import Serializer
 
+BOUND = 'argument "{}" of the partial'
 FORMAT_LABEL = "fingerprint format"
 FORMAT = "2"  # To be changed with anything that changes digests. Format 1, of bytecode, had no such component.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -94,7 +96,12 @@ class DependencyCollector:
 
     def add_function(self, function: object) -> None:
         """Add a callable."""
-        self._bind(function, "callable", (id(self), "callable"))
+        if type(function) is not partial:
+            self._bind(function, "callable", (id(self), "callable"))
+            return
+        bound = [[name, value] for name, value in (*enumerate(function.args), *function.keywords.items())]
+        labels = [[name, self._bind(value, BOUND.format(name), (id(self), name))] for name, value in bound]
+        self._components["partial"] = digest(self._bind(function.func, "callable", (id(self), "callable")), labels)
 
     def add_inputs(self, signature: Signature, given: Mapping[str, object], ignore: frozenset[str]) -> None:
         """Add the arguments `given` by name, with defaults filled in, except those to `ignore`."""
