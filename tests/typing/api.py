@@ -5,7 +5,7 @@ reports an ignore that is not needed, so it reports a signature that accepts too
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from logging import Logger
 from pathlib import Path
 from random import Random
@@ -17,7 +17,9 @@ import flowkit_log
 import flowkit_state
 from flowkit import (
     DAG,
+    AttemptRecord,
     DAGCycleError,
+    ExecutionRecord,
     Flow,
     FlowkitError,
     FlowkitLogger,
@@ -27,6 +29,7 @@ from flowkit import (
     Reclaimed,
     Results,
     RetryPolicy,
+    RunDiff,
     RunFinished,
     RunRecord,
     RunTimeoutError,
@@ -315,8 +318,28 @@ def durable(path: Path) -> None:
     task(record=False)
     task(record="no")  # type: ignore[call-overload]
     dag.run(state=7)  # type: ignore[arg-type]
+    assert_type(results.unrecorded, dict[str, BaseException])
     assert_type(state.runs("etl"), list[RunRecord])
+    state.runs(status=("failed", "interrupted"), since=date(2026, 11, 1), params={"day": "2026-11-29"}, limit=3)
+    state.runs(status=7)  # type: ignore[arg-type]
     record = state.run(results.run_id)
+    assert_type(record.executions, tuple[ExecutionRecord, ...])
+    assert_type(record.executions[0].error, str | None)
+    assert_type(record.tasks["cached"].attempts, tuple[AttemptRecord, ...])
+    assert_type(record.tasks["cached"].attempts[0].waited, float | None)
+    assert_type(record.params, dict[str, Any])
+    assert_type(record.parent, str | None)
+    assert_type(record.diff(record), RunDiff)
+    record.diff(results)  # type: ignore[arg-type]
+    plan = dag.plan(state=state, params={"day": "2026-11-29"}, refresh=["cached"], resume_max_age=None)
+    assert_type(plan.runs, tuple[str, ...])
+    assert_type(plan.why, dict[str, str])
+    Flow("etl").plan(state=path)
+    dag.plan(rerun={"clean"})  # type: ignore[call-arg]
+    assert_type(dag.run(state=state, rerun={"clean"}, of=record.run_id, params={"day": "2026-11-30"}), Results)
+    dag.run(state=state, rerun="clean")
+    dag.run(state=state, rerun=7)  # type: ignore[arg-type]
+    assert_type(state.replay(record.run_id, "cached", pipeline=dag), Any)
     assert_type(record.tasks["cached"].error, TaskError | None)
     assert_type(record.counts, dict[str, int])
     assert_type(state.explain(), dict[str, str])

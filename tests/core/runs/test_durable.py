@@ -245,8 +245,9 @@ def test_result_that_cannot_be_recorded_stops_run_and_is_returned(ran):
     assert caught.value.flowkit_results == {"a": "a", "b": "b"}
     assert "'b' of 'letters' could not be recorded" in caught.value.__notes__[0]
     assert ran == ["a", "b"]
-    with pytest.raises(TypeError):
-        pipeline(ran).run("serial", state=store, state_errors="raise", raise_on_failure=False)
+    results = pipeline(ran).run("serial", state=store, state_errors="raise", raise_on_failure=False)
+    assert results == {"a": "a", "b": "b"}
+    assert str(results.unrecorded["b"]) == "cannot keep b"
 
 
 def test_result_that_cannot_be_recorded_is_warning(ran):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 
 import pytest
@@ -28,6 +29,27 @@ def test_direct_call_raises_it_without_retries():
     with pytest.raises(Skip, match="no new files"):
         load()
     assert len(calls) == 1
+
+
+class NoFiles(Skip):
+    """A subclass."""
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+@pytest.mark.parametrize("made", [Skip("no files"), NoFiles("no files"), Skip()])
+def test_skip_that_is_returned_is_a_type_error_of_direct_calls_and_runs(made, timeout):
+    async def waits():
+        return made
+
+    plain, awaited = Task(lambda: made, name="plain", timeout=timeout), Task(waits, timeout=timeout)
+    with pytest.raises(
+        TypeError, match=r"task 'plain' returned .*Skip|NoFiles\(.*\), which skips nothing: write raise"
+    ):
+        plain()
+    with pytest.raises(TypeError, match="task 'waits' returned"):
+        asyncio.run(awaited())
+    results = DAG("returns", tasks=[plain, awaited]).run("serial", fail_fast=False, raise_on_failure=False)
+    assert (results, [type(error) for error in results.failed.values()]) == ({}, [TypeError, TypeError])
 
 
 def test_skip_without_reason_has_one():

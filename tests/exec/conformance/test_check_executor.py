@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 from executor_fixtures import EVERY
 
+from flowkit_core.conformance.checks.trial import CHECKS
 from flowkit_core.testing import check_executor, executor_checks
 from flowkit_exec import FuturesExecutor
 
@@ -23,7 +24,7 @@ if hasattr(concurrent.futures, "InterpreterPoolExecutor"):
 if importlib.util.find_spec("loky"):
     POOLS["pool-loky"] = lambda: importlib.import_module("loky").ProcessPoolExecutor(2)
 
-NEED_STORE = {"cached_result_is_used", "failed_run_is_resumed"}
+NEED_STORE = {name for name, check in CHECKS.items() if check.needs in ("state", "history")}
 NEED_LOCAL = {
     "context_changes_of_a_task_stay_inside",
     "context_variables_of_the_caller_are_visible",

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import sqlite3
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
-from flowkit import DAG, MissingResultError, StateManager, Task, TaskOptionTypeError, UnsupportedValueError, task
+from flowkit import (
+    DAG,
+    MissingResultError,
+    Results,
+    StateFileError,
+    StateManager,
+    Task,
+    TaskOptionTypeError,
+    UnsupportedValueError,
+    task,
+)
+from flowkit_state.storage import syscalls
 
 
 class Pipeline:
@@ -194,6 +207,74 @@ def test_value_is_error_after_task_with_state_errors_raise(tmp_path):
     with pytest.raises(UnsupportedValueError):
         dag.run("serial", state=tmp_path / "runs.db", state_errors="raise")
     assert ran == ["first", "late"]
+
+
+def test_results_name_tasks_that_were_not_recorded(tmp_path):
+    with pytest.warns(RuntimeWarning, match="runs again on resume"):
+        results = make(None, object(), []).run("serial", state=tmp_path / "runs.db")
+    assert results.unrecorded.keys() == {"late"}
+    assert isinstance(results.unrecorded["late"], UnsupportedValueError)
+    assert pickle.loads(pickle.dumps(results)).unrecorded.keys() == results.copy().unrecorded.keys() == {"late"}
+    assert make(None, 1, []).run("serial", state=tmp_path / "runs.db").unrecorded == {}
+    assert make(None, object(), []).run("serial").unrecorded == {}
+
+
+def test_results_are_returned_without_raising_if_one_was_not_recorded(tmp_path):
+    ran = []
+    dag = make(None, object(), ran)
+    results = dag.run("serial", state=tmp_path / "runs.db", state_errors="raise", raise_on_failure=False)
+    assert (ran, results["first"], results.failed) == (["first", "late"], 1, {})
+    assert results.states == {"first": "succeeded", "late": "succeeded", "last": "cancelled"}
+    assert isinstance(results.unrecorded["late"], UnsupportedValueError)
+
+
+def test_error_of_recording_has_results_with_itself(tmp_path):
+    with pytest.raises(UnsupportedValueError) as caught:
+        make(None, object(), []).run("serial", state=tmp_path / "runs.db", state_errors="raise")
+    assert Results.from_error(caught.value).unrecorded == {"late": caught.value}
+    assert not any(caught.value is error for error in caught.value.flowkit_results.unrecorded.values())
+
+
+def full_disk(monkeypatch, path, words):
+    """Create a database, and let each statement with these words fail as on a full disk."""
+    StateManager(path).close()
+
+    def failing(call):
+        def execute(connection, sql, values=()):
+            if words in sql:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return call(connection, sql, values)
+
+        return execute
+
+    for name in ("execute", "execute_many"):
+        monkeypatch.setattr(syscalls, name, failing(getattr(syscalls, name)))
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_results_of_full_disk_are_returned_without_raising(tmp_path, monkeypatch, executor):
+    full_disk(monkeypatch, tmp_path / "runs.db", "INTO attempts")
+    ran = []
+    results = make(None, 2, ran).run(executor, state=tmp_path / "runs.db", raise_on_failure=False)
+    assert results == dict.fromkeys(ran, 1) | ({"late": 2} if "late" in ran else {})
+    assert results.unrecorded.keys() == {*ran}
+    assert all(isinstance(error, StateFileError) for error in results.unrecorded.values())
+
+
+def test_later_tasks_are_unrecorded_as_well_with_state_errors_warn(tmp_path, monkeypatch):
+    full_disk(monkeypatch, tmp_path / "runs.db", "INTO attempts")
+    with pytest.warns(RuntimeWarning, match="no other task of this run"):
+        results = make(None, 2, []).run("serial", state=tmp_path / "runs.db", state_errors="warn")
+    assert results.unrecorded.keys() == results.keys() == {"first", "late", "last"}
+
+
+def test_end_that_cannot_be_recorded_is_raised(tmp_path, monkeypatch):
+    full_disk(monkeypatch, tmp_path / "runs.db", "UPDATE runs SET status")
+    with pytest.raises(StateFileError) as caught:
+        make(None, 2, []).run("serial", state=tmp_path / "runs.db", raise_on_failure=False)
+    assert Results.from_error(caught.value)["last"] == 3
 
 
 def test_record_false_needs_no_warning(tmp_path):

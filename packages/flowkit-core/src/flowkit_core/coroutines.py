@@ -24,6 +24,8 @@ async def _do_nothing() -> None:
 _coroutine = _do_nothing()
 CoroutineType = type(_coroutine)
 """The type of coroutine objects, without importing :mod:`types`."""
+special_types: set[type] = {CoroutineType}
+"""Types of objects that are no results when a function returns them: also `Outcome`, `Skip` and its subclasses."""
 _coroutine.close()
 del _coroutine
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._text import escape_control_chars, short_repr
 from ._typing import TYPE_CHECKING
+from .coroutines import special_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -573,27 +574,9 @@ class Skip(Exception):  # noqa: N818 - not an error
     def __init__(self, reason: str = "") -> None:
         super().__init__(*([reason] if reason else []))
 
-
-def skip_reason(error: BaseException) -> str | None:
-    """Return why an exception of a task skips it; None if it is a failure. Never raises."""
-    kind = type(error)  # isinstance() would read __class__, which may be overridden
-    if not issubclass(kind, (Skip, BaseExceptionGroup)):
-        return None
-    try:
-        if isinstance(error, BaseExceptionGroup):
-            reasons = [skip_reason(each) for each in _members(error)]
-            return None if None in reasons else reasons[0]
-        text = escape_control_chars(error.text if isinstance(error, RemoteTaskError) else str(error))
-    except Exception:  # of a subclass
-        text = ""
-    return (text or "it raised Skip") if issubclass(kind, Skip) else None
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        special_types.add(cls)
 
 
-def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions in a group and in its groups, each once: groups may share members."""
-    found: list[BaseException] = [group]
-    for error in found:  # grows while it is read
-        if isinstance(error, BaseExceptionGroup):
-            known = set(map(id, found))
-            found += {id(each): each for each in error.exceptions if id(each) not in known}.values()
-    return [error for error in found if not isinstance(error, BaseExceptionGroup)]
+special_types.add(Skip)

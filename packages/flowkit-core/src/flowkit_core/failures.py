@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._text import counted
+from ._text import counted, escape_control_chars, short_repr
 from ._typing import TYPE_CHECKING
-from .errors import RemoteTaskError
+from .errors import RemoteTaskError, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,3 +132,41 @@ def describe_error(error: BaseException) -> str:
     except BaseException:  # noqa: S110 - code of the exception's class failed: use what is known
         pass
     return f"{name}: {text}" if text else name
+
+
+def skip_reason(error: BaseException) -> str | None:
+    """Return why an exception of a task skips it; None if it is a failure. Never raises."""
+    kind = type(error)  # isinstance() would read __class__, which may be overridden
+    if not issubclass(kind, (Skip, BaseExceptionGroup)):
+        return None
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            reasons = [skip_reason(each) for each in _members(error)]
+            return None if None in reasons else reasons[0]
+        text = escape_control_chars(error.text if isinstance(error, RemoteTaskError) else str(error))
+    except Exception:  # of a subclass
+        text = ""
+    return (text or "it raised Skip") if issubclass(kind, Skip) else None
+
+
+def returned_skip(task: str, value: Skip) -> TypeError:
+    """Return the error of a task that returned a `Skip`."""
+    how = short_repr(value)
+    return TypeError(f"task {task!r} returned {how}, which skips nothing: write raise {how}")
+
+
+def refuse_skip(task: str, value: Any) -> Any:
+    """Return what a task or its condition returned; raise a TypeError if it is a `Skip`."""
+    if issubclass(type(value), Skip):
+        raise returned_skip(task, value)
+    return value
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions in a group and in its groups, each once: groups may share members."""
+    found: list[BaseException] = [group]
+    for error in found:  # grows while it is read
+        if isinstance(error, BaseExceptionGroup):
+            known = set(map(id, found))
+            found += {id(each): each for each in error.exceptions if id(each) not in known}.values()
+    return [error for error in found if not isinstance(error, BaseExceptionGroup)]

@@ -113,11 +113,20 @@ class Results(dict[str, Any]):
         """Name of each task that ran again in a resumed run -> why its recorded result was out of date."""
         return self._fact("outdated")
 
+    @property
+    def unrecorded(self) -> dict[str, BaseException]:
+        """Name of each task that ended in this run and could not be recorded -> why.
+
+        Such a task runs again when the run is resumed. In ``error.flowkit_results`` a placeholder replaces the raised
+        exception: use :meth:`from_error`.
+        """
+        return self._fact("unrecorded")
+
     @staticmethod
     def from_error(error: BaseException) -> Results | None:
         """Return the results of the run that raised an exception.
 
-        These are ``error.flowkit_results``, with the exception itself in ``.failed``.
+        These are ``error.flowkit_results``, with the exception itself in ``.failed`` and ``.unrecorded``.
 
         Args:
             error: the exception that ``run()`` raised.
@@ -139,13 +148,14 @@ class Results(dict[str, Any]):
         results = getattr(error, "flowkit_results", None)
         if not isinstance(results, Results):
             return None
-        failed = results.failed
-        if not any(isinstance(other, RaisedError) for other in failed.values()):
+        facts = {"failed": results.failed, "unrecorded": results.unrecorded}
+        if not any(isinstance(other, RaisedError) for errors in facts.values() for other in errors.values()):
             return results
         whole = results.copy()
-        whole._facts["failed"] = {
-            name: error if isinstance(other, RaisedError) else other for name, other in failed.items()
-        }
+        for fact, errors in facts.items():
+            whole._facts[fact] = {
+                name: error if isinstance(other, RaisedError) else other for name, other in errors.items()
+            }
         return whole
 
     def __await__(self) -> Any:
@@ -231,6 +241,7 @@ _FACTS = (
     "attempts",
     "sources",
     "outdated",
+    "unrecorded",
     "dropped",
     "outputs",
 )

@@ -6,8 +6,8 @@ from ._text import short_repr
 from ._typing import TYPE_CHECKING
 from ._warnings import report
 from .coroutines import is_coroutine_function
-from .errors import TaskOptionError, TaskOptionTypeError, skip_reason
-from .failures import add_note, describe_error
+from .errors import TaskOptionError, TaskOptionTypeError
+from .failures import add_note, describe_error, skip_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

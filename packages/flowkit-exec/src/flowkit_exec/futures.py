@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from concurrent.futures import BrokenExecutor
 from contextvars import copy_context
 from functools import partial
 from importlib import import_module
+from threading import current_thread
 from time import perf_counter
 
 from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, Task
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowkit_core import Call, Node, Run
+
+    Returned = tuple[Any, float, dict[str, Any], tuple[str, int | None, str | None]]
+    """Value, seconds, notes, and the name, the process and the host of the worker."""
 
 LIMIT = 1000
 """Default of the maximum number of calls that are submitted and have not ended."""
@@ -257,7 +262,8 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
     error = future.exception()
     if error is not None:
         return Outcome(FAILED, error=error), seconds
-    value, seconds, notes = future.result()
+    value, seconds, notes, worker = future.result()
+    run.note_worker(call.node, *worker)
     try:
         if notes and (context := call.context()) is not None:
             for key, note in notes.items():
@@ -282,14 +288,14 @@ class _Invocation:
         self._call = call
         self._context = context
 
-    def __call__(self) -> tuple[Any, float, dict[str, Any]]:
+    def __call__(self) -> Returned:
         return self._context.run(self._invoke)
 
-    def _invoke(self) -> tuple[Any, float, dict[str, Any]]:
+    def _invoke(self) -> Returned:
         """Make the call in this process."""
         began = perf_counter()
         value = self._call.invoke()
-        return value, perf_counter() - began, {}
+        return value, perf_counter() - began, {}, (current_thread().name, None, None)
 
     def __reduce__(self) -> Any:
         call = self._call
@@ -298,7 +304,7 @@ class _Invocation:
         return partial, (_invoke, _reference(call.func), call.args, call.kwargs, call.node.name, call.timeout, carried)
 
 
-def _invoke(*facts: Any) -> tuple[Any, float, dict[str, Any]]:
+def _invoke(*facts: Any) -> Returned:
     """Make a call in a process of the pool, in a context of its own."""
     return copy_context().run(_invoke_here, *facts)
 
@@ -310,8 +316,8 @@ def _invoke_here(
     task: str,
     timeout: float | None,
     carried: CarriedContext | None,
-) -> tuple[Any, float, dict[str, Any]]:
-    """Return the result of a call, or what it raised, its duration, and its notes."""
+) -> Returned:
+    """Return the result of a call, or what it raised, its duration, its notes, and where it was made."""
     notes = carried.enter(timeout).made if carried is not None else {}
     began = perf_counter()
     call = partial(_result, func, args, kwargs)
@@ -319,7 +325,10 @@ def _invoke_here(
         value = call() if timeout is None else call_in_time(call, task, timeout)
     except BaseException as error:
         value = _Raised(error, task)
-    return value, perf_counter() - began, notes
+    from platform import node as host_name
+
+    pid = os.getpid()
+    return value, perf_counter() - began, notes, (f"process {pid}", pid, host_name())
 
 
 def _result(

@@ -20,6 +20,7 @@ from .checks import (  # noqa: F401 - they define the checks
     failures,
     lanes,
     pipeline_tasks,
+    records,
     timeouts,
     values,
     whole_runs,

@@ -7,7 +7,7 @@ from time import sleep
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 from flowkit_core.coroutines import CoroutineType, is_coroutine_function
-from flowkit_core.failures import add_note
+from flowkit_core.failures import add_note, refuse_skip
 from flowkit_core.retry import own_random, warn_of_iterator
 from flowkit_core.runs.time_limit import TimeLimit, call_in_time
 
@@ -59,6 +59,7 @@ class DirectCalls(Generic[P, R_co]):
                     value: Any = self.func(*args, **kwargs)
                 else:
                     value = call_in_time(lambda _limit: self.func(*args, **kwargs), self.name, self.timeout)
+                refuse_skip(self.name, value)
                 break
             except Exception as error:
                 pause = self._pause(attempt, error)
@@ -92,9 +93,10 @@ class DirectCalls(Generic[P, R_co]):
         while True:
             try:
                 value = function(*args, **kwargs) if made is None else made
-                if type(value) is not CoroutineType:
-                    return value
-                return await (value if self.timeout is None else TimeLimit(self.name, self.timeout).wait_for(value))
+                if type(value) is CoroutineType:
+                    limit = self.timeout
+                    value = await (value if limit is None else TimeLimit(self.name, limit).wait_for(value))
+                return refuse_skip(self.name, value)
             except Exception as error:
                 pause = self._pause(attempt, error)
                 if pause is None:

@@ -224,8 +224,8 @@ class Pipeline(UsableAsTask):
                 all results.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
-            raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed``.
-                ``KeyboardInterrupt`` is always raised.
+            raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed`` and
+                ``.unrecorded``. ``KeyboardInterrupt`` is always raised, and so is an error of the store at the end.
             observers: callables; each is called with every event of the run.
             state: where the run is recorded: a ``StateManager`` of ``flowkit-state``, or the path of its file, such as
                 ``"runs.db"``; None means that the run is not recorded.
@@ -326,7 +326,8 @@ class Pipeline(UsableAsTask):
             del outer  # a reference cycle, if the run is in a task whose error refers to this frame
             executors.close()
         results = Results._of(run)
-        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or run.record_error is not None
+        not_shown = run.record_error is not None and not run.state.unrecorded_of  # the end could not be recorded
+        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or not_shown
         run.release()
         try:
             if error is None or not raised:

@@ -8,7 +8,7 @@ from flowkit_core.errors import FlowkitError
 from flowkit_core.graphs.parameters import KEY
 from flowkit_core.runs.arguments import call_arguments
 from flowkit_core.runs.call import Outcome
-from flowkit_core.runs.recorder import caches_of, open_store, refreshed_nodes
+from flowkit_core.runs.recorder import caches_of, open_store, refreshed_nodes, without_missing_values
 from flowkit_core.runs.run_state import RunState
 from flowkit_core.runs.states import PENDING, SUCCEEDED
 
@@ -74,15 +74,17 @@ def _plan(
     graph: Graph, store: Any, params: Mapping[str, Any], resume_max_age: float | None, refreshed: set[int]
 ) -> RunPlan:
     nodes = graph.nodes
-    run_id, reasons, states = None, {}, RunState(graph)
+    run_id, states = None, RunState(graph)
+    reasons: Mapping[int, str] = {}
     if store is not None:
         if not hasattr(store, "plan_run"):
             raise FlowkitError(f"plan() needs a StateManager, and {type(store).__name__} has no method plan_run()")
         found = store.plan_run(
             graph.name, [node.task for node in nodes], [node.upstream for node in nodes], params, resume_max_age
         )
-        run_id, reasons = found.run_id, found.reasons
-        states.take_over(graph, found.done)
+        done, missing = without_missing_values(graph, found.done)
+        run_id, reasons = found.run_id, {**missing, **found.reasons}
+        states.take_over(graph, done)
     caches, actions, why = caches_of(graph, store), {}, {}
     for node in nodes:
         if states.codes[node.index] != PENDING:

@@ -7,9 +7,8 @@ from time import time
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.context import find, variable
-from flowkit_core.coroutines import CoroutineType, run_coroutine
-from flowkit_core.errors import skip_reason
-from flowkit_core.failures import add_note
+from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.failures import add_note, refuse_skip, skip_reason
 
 from .handle import fetched, is_handle
 from .states import FAILED, SKIPPED, STATES
@@ -61,6 +60,9 @@ class Outcome:
 
     def __repr__(self) -> str:
         return f"<Outcome {STATES[self.state]} {self.error if self.error is not None else self.reason!r}>"
+
+
+special_types.add(Outcome)
 
 
 class Ref:
@@ -285,6 +287,7 @@ def _check_truth(task: str, value: Any) -> Any:
         TypeError: it is an iterator or an awaitable, whose truth value is always true.
     """
     kind = type(value)
+    refuse_skip(task, value)
     if hasattr(kind, "__next__") or hasattr(kind, "__await__") or hasattr(kind, "__anext__"):
         if kind is CoroutineType:
             value.close()

@@ -6,8 +6,9 @@ from _thread import RLock
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import Skip
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskSucceeded
-from flowkit_core.failures import describe_error, strip_traceback
+from flowkit_core.failures import describe_error, returned_skip, strip_traceback
 
 from .call import Outcome, Retry, fetch_and_release
 from .event_emitter import EventEmitter
@@ -89,7 +90,7 @@ class OutcomeRules:
         self._stop_is_new |= self.phase == Phase.RUNNING and phase == Phase.STOPPING
         self.phase = phase
         self.stop_reason = reason
-        self._leave_fast_path()
+        self.leave_fast_path()
 
     def _notify_stop(self) -> None:
         with self._lock:
@@ -97,7 +98,8 @@ class OutcomeRules:
         if notify is not None:
             notify()
 
-    def _leave_fast_path(self) -> None:
+    def leave_fast_path(self) -> None:
+        """Pass every outcome through :meth:`finish` from now on."""
         self.fast_path = self._unchecked = False
 
     # ---- outcomes --------------------------------------------------------------------------------------------------
@@ -107,6 +109,8 @@ class OutcomeRules:
         if self._fetches_at_once and is_handle(result):
             result = fetch_and_release(result)
         outcome = result.or_skip() if type(result) is Outcome else None
+        if outcome is None and issubclass(type(result), Skip):
+            outcome = Outcome(FAILED, error=returned_skip(node.name, result))
         succeeded = outcome is None or outcome.state == SUCCEEDED
         value = result if outcome is None else outcome.value
         # without the lock: serializing a large value takes long
@@ -124,7 +128,7 @@ class OutcomeRules:
             if outcome is None or succeeded:
                 self._succeed(node, value, stored, seconds, reused=outcome is not None)
                 return None
-            self._leave_fast_path()
+            self.leave_fast_path()
             if outcome.state == FAILED:
                 return self._fail_attempt(node, outcome, seconds)
             if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
@@ -242,6 +246,7 @@ class OutcomeRules:
 
     def _on_record_error(self, node: Node, error: Exception) -> None:
         """Stop the run, unless ``state_errors="warn"``."""
+        self.state.unrecorded_of.setdefault(node.index, error)
         if self.record_error is None and self._recorder is not None and not self._recorder.tolerates(node, error):
             self.record_error = error
             if self.phase <= Phase.STOPPING:

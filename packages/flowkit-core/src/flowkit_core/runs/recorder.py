@@ -90,7 +90,7 @@ class RunRecorder:
         self._errors = state_errors
         self._warned: set[int] = set()  # tasks whose annotation shows that their results cannot be stored
         self._warned_of_notes = False
-        self._broken = False  # whether the store has failed and is not used any more
+        self._store_error: Exception | None = None  # the store has failed, and is not used any more
         self._tokens: dict[int, Any] = {}
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
@@ -132,7 +132,8 @@ class RunRecorder:
         else:
             self._journal = journal = store.open_linked_run(*facts, link.of, link.tasks, max_age)
         self.run_id, self.outdated = journal.run_id, journal.outdated
-        self.done = self._with_needed_values(journal.done)
+        self.done, missing = without_missing_values(self._graph, journal.done)
+        self._why.update({index: f"ran again: {why}" for index, why in missing.items()})
         self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
 
@@ -151,23 +152,10 @@ class RunRecorder:
                 f"on resume: {describe_error(error)}; write @task(record=False) if that is intended"
             )
 
-    def _with_needed_values(self, done: Mapping[int, RecordedTask]) -> Mapping[int, RecordedTask]:
-        """Return the tasks that do not run again, without those whose result is needed and was not recorded."""
-        if all(getattr(task, "has_value", True) for task in done.values()):
-            return done
-        kept = dict(done)
-        for node in reversed(self._graph.nodes):
-            if getattr(kept.get(node.index), "has_value", True):
-                continue
-            if any(each.index not in kept and node.index not in each.waits for each in node.downstream):
-                del kept[node.index]
-                self._why[node.index] = "ran again: its result was not recorded, and is needed"
-        return kept
-
     @property
     def records(self) -> bool:
         """Whether the run is recorded."""
-        return self._journal is not None and not self._broken
+        return self._journal is not None and self._store_error is None
 
     def lookup(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcome | None:
         """Return the cached result of a call as an outcome; None if the function is to be called."""
@@ -191,7 +179,7 @@ class RunRecorder:
         token = self._tokens.pop(node.index, None)
         if token is not None:
             self._caches[node.index].keep(token, value)
-        if self._journal is None or self._broken or not node.task.record:
+        if self._journal is None or self._store_error is not None or not node.task.record:
             return None
         return self._journal.prepare(node.index, value)
 
@@ -214,7 +202,11 @@ class RunRecorder:
             error: exception of the attempt.
             retry_in: seconds after which the node runs again.
         """
-        if self._journal is None or self._broken:
+        if self._journal is None:
+            return False
+        if self._store_error is not None:
+            if state.codes[node.index] not in _NOT_RUN:
+                state.unrecorded_of.setdefault(node.index, self._store_error)
             return False
         index, ended, upstream, now = node.index, self._ended, node.upstream, time()
         ready = ended[upstream[0]] if len(upstream) == 1 else max(map(ended.__getitem__, upstream), default=self._began)
@@ -288,7 +280,7 @@ class RunRecorder:
     def flush(self) -> Sequence[tuple[Node, Exception]]:
         """Commit the outcomes that are not committed yet; return those for which that failed, and why."""
         pending, self._pending, self._work = self._pending, [], 0.0
-        if not pending or self._journal is None or self._broken:
+        if not pending or self._journal is None or self._store_error is not None:
             return ()
         try:
             self._journal.record(pending)
@@ -320,7 +312,7 @@ class RunRecorder:
         Raises:
             Exception: the note cannot be stored.
         """
-        write: Any = getattr(self._journal, "remember", None) if not self._broken else None
+        write: Any = getattr(self._journal, "remember", None) if self._store_error is None else None
         if write is not None:
             write(index, element, key, value)
         elif self._journal is not None and not self._warned_of_notes:
@@ -338,9 +330,10 @@ class RunRecorder:
             add_note(error, f"flowkit: {note}, so the run was stopped; error.flowkit_results has the results")
             return False
         rest = ", and no other task of this run will be" if broken else ", and runs again on resume"
-        if not self._broken and node.index not in self._warned:
+        if self._store_error is None and node.index not in self._warned:
             report(f"{note}{rest}: {describe_error(error)}")
-        self._broken |= broken
+        if broken:
+            self._store_error = self._store_error or error
         return True
 
     def close_run(self, state: RunState, error: BaseException | None, *, cancelled: bool) -> None:
@@ -356,18 +349,28 @@ class RunRecorder:
             (index, state.codes[index], state.reason_of.get(index, ""), state.attempt_of.get(index, 1))
             for index in not_run
         ]
-        failed = rest or state.error_of or error is not None
-        self.close("interrupted" if cancelled else "failed" if failed else "succeeded", rest, error)
+        has_failed = rest or state.error_of or error is not None
+        failed = self.flush()
+        for node, trouble in failed:
+            state.unrecorded_of.setdefault(node.index, trouble)
+        self.close("interrupted" if cancelled else "failed" if has_failed else "succeeded", rest, error, failed)
 
-    def close(self, status: str, rest: Iterable[tuple[int, int, str, int]], error: BaseException | None) -> None:
+    def close(
+        self,
+        status: str,
+        rest: Iterable[tuple[int, int, str, int]],
+        error: BaseException | None,
+        failed: Sequence[tuple[Node, Exception]] = (),
+    ) -> None:
         """Commit the end of the run, and close the store if it was opened here.
 
         Args:
             status: ``"succeeded"``, ``"failed"`` or ``"interrupted"``.
             rest: index, state, reason, and number of the next attempt of each task that did not run.
             error: the exception that the run raises.
+            failed: the nodes whose outcomes could not be committed before, and why.
         """
-        failed = self.flush()
+        failed = failed or self.flush()
         journal, self._journal = self._journal, None
         store, self._owned = self._owned, None
         try:
@@ -383,11 +386,27 @@ class RunRecorder:
         except Exception as trouble:
             if self._errors != "warn":
                 raise
-            if not self._broken:
+            if self._store_error is None:
                 report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(trouble)}")
         finally:
             if store is not None:
                 store.close()
+
+
+def without_missing_values(
+    graph: Graph, done: Mapping[int, RecordedTask]
+) -> tuple[Mapping[int, RecordedTask], dict[int, str]]:
+    """Return the recorded tasks that do not run again, and why others do: a result is needed and was not recorded."""
+    if all(getattr(task, "has_value", True) for task in done.values()):
+        return done, {}
+    kept, missing = dict(done), {}
+    for node in reversed(graph.nodes):
+        if getattr(kept.get(node.index), "has_value", True):
+            continue
+        if any(each.index not in kept and node.index not in each.waits for each in node.downstream):
+            del kept[node.index]
+            missing[node.index] = "its result was not recorded, and is needed"
+    return kept, missing
 
 
 def open_store(state: Any) -> tuple[Store | None, bool]:

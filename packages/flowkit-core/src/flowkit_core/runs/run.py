@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
+from flowkit_core.coroutines import special_types
 from flowkit_core.errors import RunTimeoutError, TaskTimeoutError
 from flowkit_core.events import TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error
@@ -239,7 +240,7 @@ class Run(OutcomeRules):
     def expect_handles(self) -> None:
         """Prepare for results that are handles: every call goes through :meth:`call`."""
         self.has_handles = True
-        self._leave_fast_path()
+        self.leave_fast_path()
 
     def fetch_handles(self) -> None:
         """Replace the handles among the results by their values, also those of calls that end later.
@@ -295,7 +296,7 @@ class Run(OutcomeRules):
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
-        if self.fast_path and type(result) is not Outcome and (node.is_simple or self._ends_quietly(node)):
+        if self.fast_path and type(result) not in special_types and (node.is_simple or self._ends_quietly(node)):
             state, index = self.state, node.index
             state.values[index] = result
             state.seconds[index] = seconds
@@ -441,7 +442,7 @@ class Run(OutcomeRules):
 
         Tracebacks and abandoned threads may still refer to the run.
         """
-        errors = (*self.state.error_of.values(), self.record_error)
+        errors = (*self.state.error_of.values(), *self.state.unrecorded_of.values(), self.record_error)
         clear_frames(error for error in errors if error is not None)
         self.state.release()
         self.events.close()

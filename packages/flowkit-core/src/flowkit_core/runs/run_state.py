@@ -42,6 +42,7 @@ class RunSummary:
         self.error_of: dict[int, BaseException] = {}
         self.source_of: dict[int, str] = {}
         self.outdated_of: Mapping[int, str] = {}
+        self.unrecorded_of: dict[int, Exception] = {}
         self.kept: frozenset[str] | None = None  # names of the tasks whose results are returned; None for all
         self.aliases: Mapping[str, int] = {}  # names of pipeline tasks -> index of the task whose result is the output
 
@@ -52,13 +53,16 @@ class RunSummary:
         other.attempt_of, other.reason_of = self.attempt_of, self.reason_of
         other.outdated_of, other.kept, other.aliases = self.outdated_of, self.kept, self.aliases
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
+        other.unrecorded_of = dict(self.unrecorded_of)
         return other
 
-    def replace_error(self, error: BaseException, other: BaseException) -> None:
+    def replace_error(self, error: BaseException, other: Exception) -> None:
         """Replace an error by another exception."""
-        for index, task_error in self.error_of.items():
-            if task_error is error:
-                self.error_of[index] = other
+        errors: dict[int, Any]
+        for errors in (self.error_of, self.unrecorded_of):
+            for index, task_error in errors.items():
+                if task_error is error:
+                    errors[index] = other
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, by name."""
@@ -94,6 +98,10 @@ class RunSummary:
         """Return the error of each failed task, by name, in the order of failing."""
         return {self.names[index]: error for index, error in self.error_of.items()}
 
+    def unrecorded(self) -> dict[str, Exception]:
+        """Return why the outcome of a task could not be recorded, by name, in topological order."""
+        return {self.names[index]: error for index, error in sorted(self.unrecorded_of.items())}
+
     def durations(self) -> dict[str, float]:
         """Return the duration of each task that was called in this run, in seconds, by name."""
         return {self.names[index]: self.seconds[index] for index in self._called()}
@@ -119,23 +127,24 @@ class RunSummary:
 class RunState(RunSummary):
     """State of one run: containers with one entry for each node, by node index.
 
-    =============== ============================================== ==================================================
-    field           content                                        invariant
-    =============== ============================================== ==================================================
-    ``codes``       number of the state                            leaves PENDING once, and never changes after that
-    ``values``      result                                         ABSENT unless the state is SUCCEEDED; set before it;
-                                                                   ABSENT again after `KeptResults` has dropped it
-    ``seconds``     duration of the last attempt                   0.0 until the first attempt ends
-    ``attempt_of``  number of the current or last attempt          only if it is greater than 1
-    ``reason_of``   why the task did not run                       SKIPPED, UPSTREAM_FAILED and CANCELLED only
-    ``error_of``    exception of the last attempt                  FAILED only, in the order of failing
-    ``source_of``   "cache" or "resume"                            results that were not computed in this run only
-    ``outdated_of`` why the recorded result was out of date        tasks that run again in a resumed run only
-    ``retry_of``    exception of an attempt that will be repeated  from the end of that attempt to the next start
-    ``countdowns``  iterator over number of upstreams - 1 items    each upstream that ends takes one item; but see
-                                                                   `_is_ready_after` for ``"one_success"`` and
-                                                                   ``"one_failed"``
-    =============== ============================================== ==================================================
+    ================= ============================================== ==================================================
+    field             content                                        invariant
+    ================= ============================================== ==================================================
+    ``codes``         number of the state                            leaves PENDING once, and never changes after that
+    ``values``        result                                         ABSENT unless SUCCEEDED; set before the state;
+                                                                     ABSENT again after `KeptResults` has dropped it
+    ``seconds``       duration of the last attempt                   0.0 until the first attempt ends
+    ``attempt_of``    number of the current or last attempt          only if it is greater than 1
+    ``reason_of``     why the task did not run                       SKIPPED, UPSTREAM_FAILED and CANCELLED only
+    ``error_of``      exception of the last attempt                  FAILED only, in the order of failing
+    ``source_of``     "cache" or "resume"                            results that were not computed in this run only
+    ``outdated_of``   why the recorded result was out of date        tasks that run again in a resumed run only
+    ``unrecorded_of`` why the outcome could not be recorded          tasks that ended in this run only
+    ``retry_of``      exception of an attempt that will be repeated  from the end of that attempt to the next start
+    ``countdowns``    iterator over number of upstreams - 1 items    each upstream that ends takes one item; but see
+                                                                     `_is_ready_after` for ``"one_success"`` and
+                                                                     ``"one_failed"``
+    ================= ============================================== ==================================================
 
     The last upstream to end finds the countdown empty: ``next(countdowns[index], None) is None`` is true for exactly
     one upstream, in whatever thread it ends, and that one makes the node ready. This needs no lock, since taking an
@@ -267,5 +276,6 @@ class RunState(RunSummary):
         """Drop the values and the errors; a summary keeps references of its own to what it needs."""
         self.values.clear()
         self.error_of = {}
+        self.unrecorded_of = {}
         self.retry_of = {}
         self.countdowns = []

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import find, workers
-from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
 
 from .call import Outcome, Retry
 from .states import FAILED, SUCCEEDED
@@ -153,9 +153,12 @@ class Worker:
                     value = node.func(values[sources[0]])
                 else:
                     value = node.func()
-                if type(value) is CoroutineType:
-                    find()  # sets the context variable, for threads that the coroutine starts
-                    value = run_coroutine(value)
+                if type(value) in special_types:
+                    if type(value) is CoroutineType:
+                        find()  # sets the context variable, for threads that the coroutine starts
+                        value = run_coroutine(value)
+                    if type(value) in special_types:
+                        run.leave_fast_path()
             except BaseException as error:
                 result = run.finish(node, Outcome(FAILED, error=error), clock() - started, 1)
                 if isinstance(result, Retry):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import CoroutineType, run_coroutine
-from flowkit_core.errors import ExecutorError, RunTimeoutError, skip_reason
-from flowkit_core.failures import describe_error
+from flowkit_core.errors import ExecutorError, RunTimeoutError
+from flowkit_core.failures import describe_error, skip_reason
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import _initial_environment
 from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.errors import Skip
 from flowkit_core.failures import clear_frames, strip_traceback
 from flowkit_core.runs.time_limit import TimeLimit
 
@@ -370,7 +371,7 @@ class Worker:
                     write(pack(len(data), protocol.VALUE, 0, ticket, seconds) + data)
                 previous = ticket
             else:
-                if self._send_result(ticket, value, seconds):
+                if self._send_result(ticket, value, seconds) and not issubclass(kind, Skip):  # the run refuses a Skip
                     previous = ticket
                     is_kept = self._is_passed_on(ticket)
                 if not is_kept:

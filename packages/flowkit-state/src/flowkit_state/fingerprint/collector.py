@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from hashlib import sha256
 from functools import partial
+from hashlib import sha256
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from flowkit_state.errors import UnsupportedValueError

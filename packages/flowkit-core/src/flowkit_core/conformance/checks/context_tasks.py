@@ -12,7 +12,7 @@ from flowkit_core.errors import ContextError
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
 
-from .tasks import OwnError
+from .tasks import OwnError, flaky
 
 if TYPE_CHECKING:
     from flowkit_core._typing import Any
@@ -56,6 +56,15 @@ def fail_until_third_attempt() -> list[Any]:
     if context.attempt < 3:
         raise OwnError(context.attempt, "again")
     return [context.notes["attempts"], context.notes["key"] == context.idempotency_key, context.attempt]
+
+
+def remember_attempts(path: str, failures: int) -> list[int]:
+    """Fail a number of times; return the numbers of the attempts, as remembered."""
+    context = current()
+    context.remember("attempts", [*context.notes.get("attempts", []), context.attempt])
+    flaky(path, failures)
+    attempts: list[int] = context.notes["attempts"]
+    return attempts
 
 
 async def gathered() -> list[tuple[str, str]]:

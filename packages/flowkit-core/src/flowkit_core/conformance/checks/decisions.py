@@ -77,6 +77,23 @@ def skip_in_a_task_skips_it(trial: Trial) -> None:
 
 
 @check()
+def skip_that_is_returned_is_an_error(trial: Trial) -> None:
+    """A task that returns a Skip fails, and no task takes it; so does one whose condition does."""
+    returning = Task(partial(tasks.returned_skip, "plain"), name="returning")
+    other = Task(partial(tasks.returned_skip, "subclass"), name="other")
+    conditional = Task(tasks.one, name="conditional", when=partial(tasks.returned_skip, "plain"))
+    below = Task(partial(tasks.counted_values, trial.path), name="below")
+    [returning, other] >> below
+    results = trial.run(below, conditional, fail_fast=False, raise_on_failure=False)
+    expect("results", results, {})
+    expect("failed tasks", sorted(results.failed), ["conditional", "other", "returning"])
+    for name, error in results.failed.items():
+        text = f"task {name!r} returned {'NoFiles' if name == 'other' else 'Skip'}('no new files')"
+        expect_true("error", text in str(error), text, error)
+    expect("number of calls", trial.calls(), 0)
+
+
+@check()
 def skip_after_a_failed_attempt_skips_the_task(trial: Trial) -> None:
     """A retry that raises Skip ends its task as skipped."""
     task = Task(partial(tasks.fail_then_skip, trial.path), name="flaky", retries=5, delay=0)

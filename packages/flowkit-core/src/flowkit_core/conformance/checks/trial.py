@@ -36,7 +36,7 @@ class Check:
         function: takes a :class:`Trial`; raises an exception if the check fails.
         meaning: what it checks, in one sentence.
         needs: ``"lane"``: an executor with ``lane()``; ``"local"``: one whose calls see the objects of this process;
-            ``"state"``: a store; empty: nothing.
+            ``"state"``: a store; ``"history"``: one with the methods of ``StateManager``; empty: nothing.
     """
 
     def __init__(self, function: Callable[[Trial], None], needs: str) -> None:
@@ -51,6 +51,8 @@ class Check:
             return callable(getattr(trial.executor, "lane", None))
         if self.needs == "local":
             return trial.is_local()
+        if self.needs == "history":
+            return hasattr(trial.state, "runs")
         return self.needs != "state" or trial.state is not None
 
 
