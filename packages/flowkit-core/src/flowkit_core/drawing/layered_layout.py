@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-__all__ = ["layout"]
+__all__ = ["connected_parts", "layout", "solve_lanes"]
 
 _MAX_LAYER = 60
 _MAX_CROSSINGS = 60  # lines with more crossings cannot be followed
@@ -68,7 +68,27 @@ def layout(
     return next((drawing.lines for width in widths for drawing in drawings if drawing.width <= width), None)
 
 
-def _solve_lanes(wanted: list[float], weights: list[float], offsets: list[int]) -> list[float]:
+def connected_parts(parents: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the connected parts of a graph, in order of their first tasks."""
+    neighbors = [list(ups) for ups in parents]
+    for v, ups in enumerate(parents):
+        for u in ups:
+            neighbors[u].append(v)
+    seen: set[int] = set()
+    parts = []
+    for first in range(len(parents)):
+        if first not in seen:
+            part = [first]
+            seen.add(first)
+            for v in part:
+                new = [w for w in neighbors[v] if w not in seen]
+                seen.update(new)
+                part += new
+            parts.append(sorted(part))
+    return parts
+
+
+def solve_lanes(wanted: Sequence[float], weights: Sequence[float], offsets: Sequence[float]) -> list[float]:
     """Return the lanes closest to the wanted ones (weighted least squares) that keep the distances of neighbors."""
     blocks: list[tuple[float, float, int]] = []  # lanes that move together: weighted sum, weight, number
     for want, weight, offset in zip(wanted, weights, offsets):
@@ -203,7 +223,7 @@ class _Drawing:
                     sum((at[u] + distance) * weight for u, distance, weight in pulls[v]) / total if total else at[v]
                     for v, total in zip(layer, weights)
                 ]
-                for v, lane in zip(layer, _solve_lanes(wanted, [total or 0.01 for total in weights], offsets)):
+                for v, lane in zip(layer, solve_lanes(wanted, [total or 0.01 for total in weights], offsets)):
                     at[v] = lane
         edge = min(at)
         whole = [int(lane - edge + 0.4999) for lane in at]  # rounded the same way, so that equal lanes stay equal

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from .folding import FOLDED, Folded
 from .labels import (
     DASHED_SIGNS,
     LABEL_CELLS,
@@ -22,7 +23,7 @@ from .labels import (
     visible_name,
     wrap_words,
 )
-from .layered_layout import layout
+from .layered_layout import connected_parts, layout
 from .summary import LEGEND, summarize
 
 TYPE_CHECKING = False
@@ -42,7 +43,8 @@ def draw_text(
     title = visible_name(name, LABEL_CELLS) or '""'
     if not tasks:
         return f"{title}: no tasks, so there is nothing to draw."
-    picture = _picture(tasks, parents, notes, dashed, LABEL_CELLS)
+    folded = Folded(tasks, parents, notes, dashed)
+    picture = _picture(folded.names, folded.parents, folded.notes, folded.dashed, LABEL_CELLS)
     left_out = False
     if picture is None and len(tasks) <= _MAX_RETRY_TASKS:
         left_out = any(notes)
@@ -51,7 +53,8 @@ def draw_text(
         picture = picture or _picture(tasks, parents, (), dashed, SHORT_CELLS)
     if picture is None:
         return summarize(title, tasks, parents, dashed)
-    remarks = [*([LEGEND] if dashed else []), *([_WITHOUT_NOTES] if left_out else [])]
+    remarks = [*([LEGEND] if folded.dashed else []), *([_WITHOUT_NOTES] if left_out else [])]
+    remarks += [FOLDED] if max(folded.sizes) > 1 else []
     lines = [f"{title}: {format_count(len(tasks), 'task')}", "", *picture, *([""] if remarks else []), *remarks]
     return "\n".join(lines)
 
@@ -76,7 +79,7 @@ def _picture(
         return None
     blocks: list[list[str]] = []
     single: list[str] = []
-    for part in _parts(parents):
+    for part in connected_parts(parents):
         number = {member: k for k, member in enumerate(part)}
         names = [labels[member] for member in part]
         if len(part) == 1:
@@ -96,23 +99,3 @@ def _picture(
     for above, block in pairwise(blocks):
         lines = [*lines, *([""] if len(above) > 1 or len(block) > 1 else []), *block]
     return lines
-
-
-def _parts(parents: list[list[int]]) -> list[list[int]]:
-    """Return the connected parts of a graph, in order of their first tasks."""
-    neighbors = [list(ups) for ups in parents]
-    for v, ups in enumerate(parents):
-        for u in ups:
-            neighbors[u].append(v)
-    seen: set[int] = set()
-    parts = []
-    for first in range(len(parents)):
-        if first not in seen:
-            part = [first]
-            seen.add(first)
-            for v in part:
-                new = [w for w in neighbors[v] if w not in seen]
-                seen.update(new)
-                part += new
-            parts.append(sorted(part))
-    return parts

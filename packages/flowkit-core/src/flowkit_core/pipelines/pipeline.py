@@ -388,7 +388,8 @@ class Pipeline(UsableAsTask):
         """Return a picture of the graph.
 
         Args:
-            format: ``"text"`` for a terminal, ``"mermaid"`` or ``"dot"`` for other tools.
+            format: ``"text"`` for a terminal, ``"svg"`` for web pages and files, ``"mermaid"`` or ``"dot"`` for other
+                tools. In text and SVG, groups stand for tasks of similar names if there are more than 40.
 
         Returns:
             The picture, a str of one or more lines. Order-only edges are dashed.
@@ -420,15 +421,24 @@ class Pipeline(UsableAsTask):
             dashed=[(index, node.index) for node in graph.nodes for index in node.waits],
         )
 
-    def _repr_html_(self) -> str:
-        """Show the picture in a notebook; a graph that is wrong shows what is wrong with it."""
-        from flowkit_core.drawing import html
+    def _repr_svg_(self) -> str | None:
+        """Return the picture for a notebook; None if the graph is wrong."""
         from flowkit_core.errors import FlowkitError
 
         try:
-            return html(self.visualize())
+            return self.visualize("svg")
+        except FlowkitError:
+            return None
+
+    def _repr_html_(self) -> str:
+        """Return the picture for a notebook; a graph that is wrong shows what is wrong with it."""
+        from flowkit_core.drawing import scrollable, text_as_html
+        from flowkit_core.errors import FlowkitError
+
+        try:
+            return scrollable(self.visualize("svg"))
         except FlowkitError as error:
-            return html(f"{self!r}\n{error}")
+            return text_as_html(f"{self!r}\n{error}")
 
     def __getattr__(self, attribute: str) -> Any:
         """Raise an AttributeError with a hint for methods of other tools."""
