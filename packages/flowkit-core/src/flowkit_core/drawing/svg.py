@@ -152,6 +152,7 @@ def _draw_part(picture: _Picture, graph: Folded, part: Sequence[int]) -> None:
     ys = [y - min(ys) + top for y in ys]
     left: list[float] = [0.0] * len(ys)  # of a box; of a line that passes a layer, where it begins
     right: list[float] = [0.0] * len(ys)
+    stops: list[float] = [0.0] * len(ys)  # right side of the widest box of the layer
     x = _MARGIN
     for layer in layers.layers:
         widths = {v: _width(labels[v], notes[v]) for v in layer if v < len(part)}
@@ -159,16 +160,17 @@ def _draw_part(picture: _Picture, graph: Folded, part: Sequence[int]) -> None:
         for v in layer:
             left[v] = x
             right[v] = x + widths[v] if v in widths else stop
+            stops[v] = stop
         x = stop + _GAP_X
     for v, task in enumerate(part):
         picture.add_box(left[v], ys[v], labels[v], graph.names[task], notes[v], is_group=graph.sizes[task] > 1)
     for u, downs in enumerate(layers.downs):
         for v in downs:
             end = left[v] - (1.0 if v < len(part) else 0.0)
-            bend = (left[v] - right[u]) / 2
-            points = ((right[u], ys[u]), (right[u] + bend, ys[u]), (end - bend, ys[v]), (end, ys[v]))
-            begin, *curve = [f"{x:.0f} {y:.1f}" for x, y in points]
-            path = f"M{begin}C{' '.join(curve)}"
+            bend = (left[v] - stops[u]) / 2
+            points = ((stops[u] + bend, ys[u]), (end - bend, ys[v]), (end, ys[v]))
+            curve = " ".join(f"{x:.0f} {y:.1f}" for x, y in points)
+            path = f"M{right[u]:.0f} {ys[u]:.1f}H{stops[u]:.0f}C{curve}"
             if v >= len(part):
                 path += f"H{right[v]:.0f}"
             arrow = ' marker-end="url(#flowkit-arrow)"' if v < len(part) else ""
