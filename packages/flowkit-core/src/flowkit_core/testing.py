@@ -1,6 +1,7 @@
 """Tests of your own pipelines and executors: simulated runs, resuming after crashes, checks of executors."""
 
 from .conformance import check_executor, executor_checks
+from .recorded.stand_ins import RecordedTasks, recorded
 from .simulation.faults import Crash, Fail, Fault, Interrupt, Lose, SimulatedError, Slow, Timeout
 from .simulation.history import Record
 from .simulation.simulate import Simulations, simulate, simulate_many
@@ -14,6 +15,7 @@ __all__ = [
     "Interrupt",
     "Lose",
     "Record",
+    "RecordedTasks",
     "SimulatedError",
     "Simulation",
     "Simulations",
@@ -22,6 +24,7 @@ __all__ = [
     "Verified",
     "check_executor",
     "executor_checks",
+    "recorded",
     "simulate",
     "simulate_many",
     "verify_resume",

@@ -1,0 +1,131 @@
+"""Function `recorded`: recorded results of a run as stand-ins for its tasks, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import Skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from flowkit_core._typing import Any
+
+
+class RecordedTasks(Mapping[str, "Callable[..., Any]"]):
+    """Stand-ins for the tasks of a recorded run, by name: what :func:`recorded` returns.
+
+    Each is a function that takes any arguments and returns the recorded result, a new object at each call; the one of a
+    skipped task raises :class:`Skip`. Tasks without a recorded outcome have none.
+    """
+
+    def __init__(self, run: Any, names: Iterable[str]) -> None:
+        self._run = run
+        self._functions = {name: _stand_in(run.tasks[name]) for name in names}
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        """Return the stand-in for a task.
+
+        Raises:
+            KeyError: there is none; the message says why.
+        """
+        found = self._functions.get(name)
+        if found is None:
+            raise KeyError(f"there is no stand-in for task {name!r}: {_reason(self._run, name)}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __repr__(self) -> str:
+        return f"<RecordedTasks of run {self._run.run_id}: {', '.join(self._functions) or 'none'}>"
+
+
+def recorded(run: Any, *, only: Iterable[str] | None = None, skip: Iterable[str] = ()) -> RecordedTasks:
+    """Return recorded results of a run as stand-ins for its tasks, for ``simulate(functions=...)`` and ``Task(...)``.
+
+    A test can so run some tasks of a pipeline, with the inputs that they had in a real run, without calling the tasks
+    upstream of them. Tasks that failed in the recorded run have no stand-in, and so are called.
+
+    Args:
+        run: the record of a run: a ``flowkit_state.RunRecord``, such as ``StateManager.run(run_id)``. Its store must be
+            open when a stand-in is called.
+        only: names of the tasks to stand in for; None means all that succeeded or were skipped.
+        skip: names of tasks that are called themselves.
+
+    Returns:
+        The :class:`RecordedTasks`, a mapping of names to functions.
+
+    Raises:
+        TypeError: ``run`` is not the record of a run, or names are given as one str.
+        ValueError: the run has no task of a name; or one of ``only`` has neither a result nor was skipped.
+
+    Examples:
+        >>> from flowkit_core import DAG, Task
+        >>> from flowkit_core.testing import recorded, simulate
+        >>> from flowkit_state import StateManager
+        >>> extract, load = Task(lambda: [3, 1, 2], name="extract"), Task(len, name="load")
+        >>> _ = extract >> load
+        >>> dag = DAG("etl", tasks=[load])
+        >>> with StateManager() as state:
+        ...     run_id = dag.run("serial", state=state).run_id
+        ...     functions = recorded(state.run(run_id), skip=["load"])
+        ...     print(functions, functions["extract"]())
+        ...     simulate(dag, functions=functions).results["load"]
+        <RecordedTasks of run ...: extract> [3, 1, 2]
+        3
+    """
+    tasks: Any = getattr(run, "tasks", None)
+    if not isinstance(tasks, Mapping) or not hasattr(run, "run_id"):
+        raise TypeError(
+            f"recorded() takes the record of a run, and got {short_repr(run)}: write state.run(run_id), "
+            f"or state.runs('name of the pipeline')[0]"
+        )
+    left_out = _checked(run, "skip", skip)
+    if only is None:
+        names = [name for name, task in tasks.items() if task.state in _WITH_OUTCOME]
+    else:
+        names = _checked(run, "only", only)
+        for name in names:
+            if tasks[name].state not in _WITH_OUTCOME:
+                raise ValueError(f"recorded(only=...) names {name!r}, but {_reason(run, name)}")
+    return RecordedTasks(run, [name for name in names if name not in left_out])
+
+
+_WITH_OUTCOME = ("succeeded", "skipped")
+
+
+def _checked(run: Any, option: str, names: Any) -> list[str]:
+    if isinstance(names, str):
+        raise TypeError(f"recorded({option}=...) is {names!r}, but must be a list of names: write {option}=[{names!r}]")
+    found: list[str] = list(names)
+    for name in found:
+        if name not in run.tasks:
+            guess = did_you_mean(str(name), list(run.tasks))
+            raise ValueError(f"recorded({option}=...) names {short_repr(name)}, but the run has no such task{guess}")
+    return found
+
+
+def _reason(run: Any, name: str) -> str:
+    task = run.tasks.get(name)
+    if task is None:
+        return f"the run has no such task{did_you_mean(str(name), list(run.tasks))}"
+    if task.state in _WITH_OUTCOME:
+        return "recorded() has left it out"
+    return f"it is {task.state.replace('_', ' ')} in run {run.run_id}, and so has no recorded result"
+
+
+def _stand_in(task: Any) -> Callable[..., Any]:
+    def stand_in(*_args: Any, **_kwargs: Any) -> Any:
+        if task.state == "skipped":
+            raise Skip(task.reason)
+        return task.result()
+
+    stand_in.__name__ = stand_in.__qualname__ = task.name
+    stand_in.__doc__ = f"Return the recorded result of task {task.name!r}."
+    return stand_in
