@@ -23,14 +23,18 @@ def test_graph_as_json_has_edges_and_parameters(etl, flowkit):
     assert graph["parameters"]["day"] == {"required": True, "tasks": ["extract"]}
 
 
-@pytest.mark.parametrize(("name", "start"), [("e.mmd", "flowchart"), ("e.dot", "digraph"), ("e.txt", "etl: 3 tasks")])
+@pytest.mark.parametrize(
+    ("name", "start"), [("e.svg", "<svg"), ("e.mmd", "flowchart"), ("e.dot", "digraph"), ("e.txt", "etl: 3 tasks")]
+)
 def test_graph_writes_file(etl, flowkit, name, start):
     answer = flowkit("graph", "etl:dag", "-o", name)
     assert (answer.code, answer.out) == (0, f"{name}: 3 tasks of etl\n")
     assert (etl / name).read_text("utf-8").startswith(start)
 
 
-@pytest.mark.parametrize(("name", "message"), [("e.png", "ends in none of .mmd"), ("no/e.mmd", "cannot be written")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("e.png", "ends in none of .svg, .mmd"), ("no/e.mmd", "cannot be written")]
+)
 def test_graph_to_impossible_file_exits_2(etl, flowkit, name, message):
     answer = flowkit("graph", "etl:dag", "-o", name)
     assert answer.code == 2

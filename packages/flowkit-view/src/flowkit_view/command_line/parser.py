@@ -80,14 +80,14 @@ def _add_pipeline_commands(commands: _Commands) -> None:
         help="wait before the first restart; doubles with each one, up to a minute (default: 1)",
     )
 
-    graph = commands.add("graph", pipeline_commands.graph, "flowkit graph etl:dag -o etl.mmd")
+    graph = commands.add("graph", pipeline_commands.graph, "flowkit graph etl:dag -o etl.svg")
     _add_target(graph)
     _add_file(
         graph.add_argument(
             "-o",
             "--output",
             metavar="FILE",
-            help="write a file: .mmd for Mermaid, .dot or .gv for Graphviz, .txt for text",
+            help="write a file: .svg for a picture, .mmd for Mermaid, .dot or .gv for Graphviz, .txt for text",
         )
     )
 

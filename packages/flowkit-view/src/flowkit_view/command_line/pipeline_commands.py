@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from flowkit_core import Pipeline
 
-_FORMATS = {".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
+_FORMATS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
 
 
 def run(options: Namespace) -> int:
