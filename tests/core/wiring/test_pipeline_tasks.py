@@ -153,6 +153,12 @@ def test_params_by_parameter_by_pipeline_and_by_task():
     assert both["one"] == "NARROW:R"
 
 
+def test_params_of_a_pipeline_task_are_those_of_its_condition():
+    middle = DAG("middle", tasks=[build().as_task(when=lambda path: path == "a")])
+    for name in ("path", "outer.path", "outer.inner.path"):
+        assert run(middle.as_task(name="outer"), params={name: "a"})["outer"] == "A:R"
+
+
 def test_unknown_parameter_of_a_pipeline_task():
     with pytest.raises(BindingError, match=r"'inner.pat'.*did you mean 'inner.path'"):
         run(build().as_task(), params={"inner.pat": 1, "path": 2})

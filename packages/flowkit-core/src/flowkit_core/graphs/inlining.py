@@ -244,6 +244,8 @@ class Inlined:
             aliases |= {f"{name}.{each}": within[index] for each, index in inner.aliases.items()}
             groups |= {f"{name}.{each}": [within[index] for index in found] for each, found in inner.groups.items()}
             entry = self._entry(part, index_of)
+            if entry.gate is not None:
+                graph.nodes[entry.gate].entry = Entry(name, entry.node, None, None)
             entries: dict[Entry | None, Entry] = {None: entry}
             for node in inner:
                 copy = graph.nodes[within[node.index]]
