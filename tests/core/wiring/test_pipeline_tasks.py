@@ -375,6 +375,20 @@ def test_output_is_the_only_end_or_must_be_named():
         DAG("empty", tasks=[]).as_task()
 
 
+def test_output_that_goes_away_later_is_a_problem():
+    first, second = Task(lambda: 1, name="first"), Task(lambda first: 1, name="second")
+    with DAG("inner") as inner:
+        first >> second
+    outer = DAG("outer", tasks=[inner.as_task()])
+    with inner:
+        Task(lambda: 1, name="third")
+    assert [(each.kind, each.message[:38]) for each in outer.check()] == [
+        ("wiring", "as_task() of 'inner' needs the name of")
+    ]
+    with pytest.raises(WiringError, match="several ends: "):
+        outer.run("serial")
+
+
 def test_name_and_condition_are_checked():
     with pytest.raises(TaskOptionTypeError, match="when"):
         build().as_task(when=True)

@@ -92,7 +92,7 @@ def _problem(finding: Finding, locations: Mapping[str, str]) -> Problem:
         error.__traceback__ = None  # it would keep the frames of this call
         kind = kind or next((kind for family, kind in _KINDS.items() if isinstance(error, family)), "binding")
     if task is None and isinstance(error, WiringError):
-        task = error.tasks[-1]
+        task = error.tasks[-1] if error.tasks else None
     elif task is None:
         task = getattr(error, "task", None)
     location = error.locations[-1] if isinstance(error, DuplicateTaskError) else locations.get(task or "")

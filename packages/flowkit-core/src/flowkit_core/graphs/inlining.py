@@ -14,7 +14,7 @@ from operator import attrgetter, is_not
 
 from flowkit_core._text import did_you_mean
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import DAGCycleError, DuplicateTaskError
+from flowkit_core.errors import DAGCycleError, DuplicateTaskError, WiringError
 
 from .binding import Binding, listed
 from .node import Entry, Node
@@ -357,7 +357,7 @@ def output_of(graph: Graph, output: str | None) -> int:
         output: name of a task, or of a pipeline task; None for the only end.
 
     Raises:
-        ValueError: there is no such task; or no name is given, and there is not exactly one end.
+        WiringError: there is no such task; or no name is given, and there is not exactly one end.
     """
     if output is not None:
         if output in graph.aliases:
@@ -365,15 +365,17 @@ def output_of(graph: Graph, output: str | None) -> int:
         if output in graph.names:
             return graph[output].index
         guess = did_you_mean(output, [*graph.names, *graph.aliases]) or f"; there are: {listed(graph.names)}"
-        raise ValueError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}")
+        raise WiringError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}", graph.name, ())
     ends = [node for node in graph if not node.downstream]
     if len(ends) == 1:
         return ends[0].index
     alias_of = {index: name for name, index in graph.aliases.items()}
     names = [alias_of.get(node.index, node.name) for node in ends]
     if not names:
-        raise ValueError(f"as_task(): {graph.name!r} has no tasks, so it has no output")
-    raise ValueError(
+        raise WiringError(f"as_task(): {graph.name!r} has no tasks, so it has no output", graph.name, ())
+    raise WiringError(
         f"as_task() of {graph.name!r} needs the name of the task whose result is the output, because it has several "
-        f"ends: {listed(names)}; write as_task(output={names[-1]!r})"
+        f"ends: {listed(names)}; write as_task(output={names[-1]!r})",
+        graph.name,
+        names,
     )

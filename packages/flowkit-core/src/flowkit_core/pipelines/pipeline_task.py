@@ -165,7 +165,8 @@ class UsableAsTask:
             The task. Calling it runs the pipeline, and returns the output.
 
         Raises:
-            ValueError: there is no task ``output``; or it is None, and there are no tasks or several ends.
+            WiringError: there is no task ``output``; or it is None, and there are no tasks or several ends (a
+                :class:`ValueError`).
             TypeError: an option does not exist.
             TaskOptionTypeError: ``when`` is not a function, or ``name`` not a str.
             FlowkitError: the graph of this pipeline cannot be built.
