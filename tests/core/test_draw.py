@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -538,3 +539,24 @@ def test_mermaid_and_dot_escapes() -> None:
         'flowchart TD\n    n0["a#34;b#96;#35;#37;#37;#123;#92;N#38;#60;"]'
     )
     assert 'label="a\\"b`#%%{\\\\N&amp;<"' in draw("it", [name], [[]], format="dot")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fifteen_tasks_in_seven_levels_are_a_picture(seed: int) -> None:
+    """Graphs as pipelines have them, with names of two or three words."""
+    random = Random(seed)
+    verbs = ["extract", "validate", "transform", "join", "aggregate", "publish", "archive"]
+    nouns = ["orders", "customers", "products", "invoices", "payments"]
+    names = random.sample([f"{verb}_{noun}{more}" for verb in verbs for noun in nouns for more in ("", "_daily")], 15)
+    levels = [number * 7 // 15 for number in range(15)]
+    upstreams: list[list[int]] = []
+    for number, level in enumerate(levels):
+        before = [other for other in range(number) if levels[other] < level]
+        last = [other for other in before if levels[other] == level - 1]
+        chosen = {random.choice(last)} if last else set()
+        chosen.update(random.sample(before, min(len(before), random.choice([0, 0, 1, 2]))))
+        upstreams.append(sorted(chosen))
+    text = draw("sales", names, upstreams)
+    assert "Too large" not in text
+    assert max(map(len, text.split("\n"))) <= 120
+    assert all(name in text for name in names)
