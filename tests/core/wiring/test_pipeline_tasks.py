@@ -6,6 +6,8 @@ import pickle
 import warnings
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowkit_core import (
     DAG,
@@ -572,3 +574,24 @@ def test_random_schedules_are_right(fail_fast, faults):
     last = Task(lambda middle, other="none": (middle, other), name="last")
     start >> [middle, other] >> last
     simulate_many(DAG("outer", tasks=[last]), seeds=range(50), fault_rate=faults, fail_fast=fail_fast)
+
+
+@given(st.lists(st.lists(st.integers(0, 7), max_size=3, unique=True), min_size=1, max_size=8), st.integers(1, 3))
+def test_tasks_inside_do_what_they_do_alone(wiring, depth):
+    """Any pipeline, any number of levels deep: equal results under longer names, in the same order."""
+    tasks = [Task(lambda *args, number=number: (number, args), name=f"t{number}") for number in range(len(wiring))]
+    for number, upstream in enumerate(wiring):
+        for other in upstream:
+            if other < number:
+                tasks[other] >> tasks[number]
+    pipeline = DAG("inner", tasks=tasks)
+    alone = pipeline.run("serial")
+    prefix = ""
+    for level in range(depth):
+        output = f"{prefix}t{len(wiring) - 1}" if not level else f"p{level - 1}"
+        pipeline = DAG(f"level {level}", tasks=[pipeline.as_task(output, name=f"p{level}")])
+        prefix = f"p{level}.{prefix}"
+    results = pipeline.run("serial")
+    names = [name for name in results.states if name.startswith(prefix)]
+    assert [(name.removeprefix(prefix), results[name]) for name in names] == list(alone.items())
+    assert results[f"p{depth - 1}"] == alone[f"t{len(wiring) - 1}"]
