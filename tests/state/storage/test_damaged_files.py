@@ -74,6 +74,27 @@ def test_json_file_nested_too_deeply_is_refused_and_unchanged(tmp_path, data):
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        (b"CREATE TABLE entries", b"CREATE T\xffBLE entries"),
+        (b"CREATE TABLE runs", b"CREATE TABLE \xc3uns"),
+        (b"CREATE", b"CR\xe9"),
+    ],
+)
+def test_database_whose_schema_is_damaged_is_renamed_with_warning(tmp_path, text, damaged):
+    path = tmp_path / "state.db"
+    with StateManager(path) as state:
+        state.set("a", 1)
+    data = path.read_bytes().replace(text, damaged.ljust(len(text), b"\xff"))
+    path.write_bytes(data)
+    with pytest.warns(DamagedStateWarning, match=r"state\.db is damaged .* renamed to .*state\.db\.corrupt-"):
+        state = StateManager(path)
+    with state:
+        assert [entry.read_bytes() for entry in tmp_path.glob("*.corrupt-*")] == [data]
+        assert len(state) == 0
+
+
 @pytest.mark.parametrize("data", [b"garbage", bytes(range(256)) * 64, b"SQLite format 3\0" + b"x" * 4080, "cut"])
 def test_damaged_database_is_renamed_with_warning(tmp_path, data):
     path = tmp_path / "state.db"

@@ -92,7 +92,7 @@ class DatabaseFile:
         while True:
             try:
                 return self._connect()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if _code(error) in _LOCKED and time.monotonic() < deadline:
                     time.sleep(_RETRY_DELAY)  # SQLite does not wait while another process changes the journal mode
                     continue
@@ -132,7 +132,7 @@ class DatabaseFile:
         )
         raise StateFileError(self.path, reason)
 
-    def failure(self, action: str, error: sqlite3.Error) -> StateFileError:
+    def failure(self, action: str, error: sqlite3.Error | UnicodeDecodeError) -> StateFileError:
         """Return the exception to raise for an error of SQLite."""
         code = _code(error)
         if code in _LOCKED:
@@ -235,14 +235,17 @@ class DatabaseFile:
         connection = syscalls.connect(self.path, self._lock_timeout)
         try:
             report = str(syscalls.execute(connection, "PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if _code(error) not in _DAMAGED:
                 raise self.failure("check it", error) from error
-            return str(error)
+            return "its schema is no text" if isinstance(error, UnicodeDecodeError) else str(error)
         finally:
             connection.close()
         return None if report == "ok" else report
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
+    """Return the code of an error of SQLite, whose message Python cannot decode if it quotes a damaged schema."""
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -79,7 +79,7 @@ class SQLiteStore:
         try:
             cursor = execute(current.connection, sql, values)
             found = cursor.fetchall(), cursor.rowcount
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._file.check_not_replaced(current)  # that explains the error
             raise self._file.failure(action, error) from error
         except OverflowError as error:
