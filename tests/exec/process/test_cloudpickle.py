@@ -268,14 +268,20 @@ def test_function_that_cloudpickle_refuses_is_sent_by_fork(script):
     import threading
     from flowkit_core import DAG, Task
     lock = threading.Lock()
+    numbers = iter(range(9))
     def locked():
         with lock:
             return 1
-    def make(inner):
-        return lambda: (inner.locked(), locked())
-    print(DAG("lock", tasks=[Task(make(lock), name="lock"), Task(lambda: 2, name="two")]).run("process"))
+    def make(inner, rows, file):
+        yield Task(lambda: (inner.locked(), locked()), name="lock")
+        yield Task(lambda: next(rows), name="generator")
+        yield Task(lambda: file.name == __file__, name="file")
+        yield Task(lambda: type(inner).__name__, name="class of a lock")
+    tasks = [*make(lock, (number for number in numbers), open(__file__))]
+    print(DAG("lock", tasks=[*tasks, Task(lambda: 2, name="two")]).run("process"))
     """
-    assert script(source).wait() == "{'lock': (False, 1), 'two': 2}\n"
+    results = {"lock": (False, 1), "generator": 0, "file": True, "class of a lock": "lock", "two": 2}
+    assert script(source).wait() == f"{results}\n"
 
 
 def test_module_that_runs_as_a_script_is_referred_to(script, tmp_path):

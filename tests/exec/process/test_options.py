@@ -98,11 +98,15 @@ def test_time_zone_of_the_caller_is_in_force_in_warm_workers(script):
     def zone():
         return time.localtime(0).tm_hour
     with ProcessExecutor(1) as executor:
-        for name in ("UTC", "Asia/Tokyo", "UTC"):
-            os.environ["TZ"] = name
+        for name in ("UTC", "Asia/Tokyo", "UTC", "XYZ+5", None):
+            os.environ.pop("TZ", None)
+            if name: os.environ["TZ"] = name
             print(DAG("zone", tasks=[Task(zone)]).run(executor)["zone"])
+    time.tzset()
+    print(zone())
     """
-    assert script(source).wait().split() == ["0", "9", "0"]
+    *hours, unset, own = script(source).wait().split()
+    assert (hours, unset) == (["0", "9", "0", "19"], own)
 
 
 @guarded

@@ -76,16 +76,29 @@ def test_what_a_task_pickles_can_be_loaded_by_the_next_program(script, tmp_path)
     assert script(source, cwd=tmp_path).wait() == ("[Point(x=1, kind=<Kind.FIRST: 1>), <Color.RED: 1>]\n")
 
 
-def test_run_in_a_thread_after_the_main_thread_has_left_the_script(script):
-    source = """
+@pytest.mark.parametrize(
+    "start",
+    [
+        "threading.Thread(target=run).start()",
+        "threading.Timer(0.05, run).start()",
+        "DAG('early', tasks=[Task(one)]).run(executor); threading.Thread(target=run).start()",
+    ],
+    ids=["thread", "timer", "warm workers"],
+)
+def test_run_in_a_thread_after_the_main_thread_has_left_the_script(script, start):
+    source = f"""
     import threading, time
     from flowkit_core import DAG, Task
+    from flowkit_exec import ProcessExecutor
     def one(): return 1
+    executor = ProcessExecutor(1)
     def run():
         while "__file__" in globals():
+            if not threading.main_thread().is_alive():
+                return  # in a worker that ends
             time.sleep(0.01)
-        print(DAG("late", tasks=[Task(one)]).run("process"), flush=True)
-    threading.Thread(target=run).start()
+        print(DAG("late", tasks=[Task(one)]).run(executor), flush=True)
+    {start}
     """
     assert script(source).wait() == "{'one': 1}\n"
 
@@ -100,8 +113,9 @@ def test_process_that_inherits_what_tasks_leave_reaps_it(script):
     assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0  # like process 1 of a container
     def leave(how):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-        if how: os._exit(3)
-    for how in (0, 1):
+        if how == "exit": os._exit(3)
+        if how == "killed": os.kill(os.getpid(), 9)
+    for how in ("returns", "exit", "killed"):
         dag = DAG("leave", max_workers=1, tasks=[Task(leave)])
         dag.run("process", params={"how": how}, raise_on_failure=False)
     time.sleep(0.1)

@@ -33,6 +33,12 @@ DAMAGE = {
     "entry": b'{"format": "flowkit-state", "version": 1, "entries": [1]}',
     "key": one_entry(b'{"key": 1, "stored": 1, "expires": 1, "metadata": 1, "value": 1}'),
     "time": one_entry(b'{"key": "a", "stored": "", "expires": 1, "metadata": 1, "value": 1}'),
+    "infinite": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": null, "value": 1e400}'),
+    "infinite inside": one_entry(
+        b'{"key": "a", "stored": 1, "expires": 1, "metadata": null, "value": [{"b": -1e999}]}'
+    ),
+    "infinite time": one_entry(b'{"key": "a", "stored": 1e400, "expires": 1, "metadata": null, "value": 1}'),
+    "long number": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": null, "value": %b}' % (b"9" * 5000)),
     "pickle": one_entry(b'{"key": "a", "stored": 1, "expires": 1, "metadata": 1, "pickle": 1}'),
 }
 
