@@ -8,7 +8,21 @@ import sys
 
 import pytest
 
-COMMANDS = ["run", "graph", "check", "plan", "rerun", "replay", "runs", "show", "why", "diff", "gc", "completion"]
+COMMANDS = [
+    "run",
+    "graph",
+    "check",
+    "plan",
+    "rerun",
+    "replay",
+    "runs",
+    "show",
+    "why",
+    "diff",
+    "report",
+    "gc",
+    "completion",
+]
 
 
 def test_help_lists_commands(flowkit):

@@ -96,11 +96,13 @@ class TaskStarted(TaskEvent):
     Attributes:
         attempt: number of the attempt, from 1.
         max_attempts: maximum number of attempts.
+        worker: name of the thread or the worker that makes the call.
     """
 
-    __slots__ = ("attempt", "max_attempts")
+    __slots__ = ("attempt", "max_attempts", "worker")
     attempt: int
     max_attempts: int
+    worker: str
 
 
 class TaskSucceeded(TaskEvent):

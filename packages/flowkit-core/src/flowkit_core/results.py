@@ -9,6 +9,7 @@ from .failures import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from os import PathLike
 
     from .runs.run import Run
     from .runs.run_state import RunSummary
@@ -52,6 +53,7 @@ class Results(dict[str, Any]):
         super().__init__(*args, **kwargs)
         self._summary: RunSummary | None = None
         self._facts: dict[str, dict[str, Any]] = {}
+        self._place: Any = None  # of the record of the run: a store, or the path of its file
 
     @classmethod
     def _of(cls, run: Run) -> Results:
@@ -59,6 +61,7 @@ class Results(dict[str, Any]):
         results = cls(run.state.succeeded())
         results.run_id = run.run_id
         results._summary = run.state.summary()
+        results._place = run.record_place
         return results
 
     def _attach(self, error: BaseException) -> None:
@@ -121,6 +124,25 @@ class Results(dict[str, Any]):
         exception: use :meth:`from_error`.
         """
         return self._fact("unrecorded")
+
+    def report(self, path: str | PathLike[str]) -> str:
+        """Write a report of the run: one HTML file that needs no network, with the history of the tasks in it.
+
+        Args:
+            path: the file; an earlier one is replaced.
+
+        Returns:
+            The absolute path of the file.
+
+        Raises:
+            FlowkitError: the run was not recorded; ``run(report=path)`` needs no record.
+            MissingDistributionError: ``flowkit-view`` is not installed.
+            OSError: the file cannot be written.
+            StateError: of ``flowkit-state``: the record cannot be read.
+        """
+        from .recorded.reports import write_report
+
+        return write_report(self._place, self.run_id, path)
 
     @staticmethod
     def from_error(error: BaseException) -> Results | None:
@@ -224,11 +246,13 @@ class Results(dict[str, Any]):
 
     def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:
         facts = {name: self._fact(name) for name in _FACTS}
-        return _restore, (dict(self), self.run_id, facts)
+        place = self._place if isinstance(self._place, str) else None  # a store may not be picklable
+        return _restore, (dict(self), self.run_id, facts, place)
 
     def copy(self) -> Results:
         """Return a copy with the same facts."""
-        return _restore(dict(self), self.run_id, {name: dict(self._fact(name)) for name in self.__reduce__()[1][2]})
+        facts = {name: dict(self._fact(name)) for name in _FACTS}
+        return _restore(dict(self), self.run_id, facts, self._place)
 
 
 _LISTED = 12  # maximum number of task names in an error message
@@ -247,7 +271,7 @@ _FACTS = (
 )
 
 
-def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]]) -> Results:
+def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]], place: Any = None) -> Results:
     results = Results(values)
-    results.run_id, results._facts = run_id, facts
+    results.run_id, results._facts, results._place = run_id, facts, place
     return results

@@ -159,6 +159,45 @@ class StateManager(KeyValueStore):
         """
         return self._run_history().run(text("run_id", run_id))
 
+    def run_ids(self, pipeline: str, *, before: str | None = None, limit: int | None = None) -> list[str]:
+        """Return the ids of the runs of a pipeline, newest first. It reads less than `runs`.
+
+        Args:
+            pipeline: name of the pipeline.
+            before: id of a run; only runs that were started before it. `None`: all runs.
+            limit: maximum number of runs, 0 or more; `None`: all.
+
+        Raises:
+            StateOptionError, StateOptionTypeError: an argument is invalid.
+
+            >>> StateManager().run_ids("nightly", limit=1)
+            []
+        """
+        name, of = text("pipeline", pipeline), None if before is None else text("before", before)
+        return self._run_history().run_ids(name, of, number_of_runs("limit", limit))
+
+    def durations(
+        self, pipeline: str, *, before: str | None = None, limit: int | None = 10
+    ) -> dict[str, tuple[float, ...]]:
+        """Return how long each task took in the last runs of a pipeline in which it succeeded, in seconds.
+
+        Args:
+            pipeline: name of the pipeline.
+            before: id of a run; only runs that were started before it. `None`: the last runs.
+            limit: maximum number of runs, 0 or more; `None`: all.
+
+        Returns:
+            Name of a task -> its durations, the oldest first. Tasks that were in no such run are absent.
+
+        Raises:
+            StateOptionError, StateOptionTypeError: an argument is invalid.
+
+            >>> StateManager().durations("nightly")
+            {}
+        """
+        name, of = text("pipeline", pipeline), None if before is None else text("before", before)
+        return self._run_history().durations(name, of, number_of_runs("limit", limit))
+
     def explain(self, run_id: str | None = None) -> dict[str, str]:
         """Return where the result of each task with a cache came from or why it was computed.
 

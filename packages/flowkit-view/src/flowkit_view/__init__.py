@@ -1,4 +1,4 @@
-"""The command line of flowkit: see `flowkit_view.command_line`."""
+"""The command line of flowkit, see `flowkit_view.command_line`, and its reports, see `flowkit_view.report`."""
 
 from __future__ import annotations
 

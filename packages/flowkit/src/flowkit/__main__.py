@@ -10,7 +10,7 @@ def main() -> int:
     try:
         from flowkit_view.command_line.main import main as command
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] not in ("flowkit_view", "rich", "shtab"):
+        if str(error.name).partition(".")[0] not in ("flowkit_view", "jinja2", "rich", "shtab"):
             raise
         sys.stderr.write(
             f"flowkit: the command line needs the distribution 'flowkit-view', but there is no module {error.name!r}: "

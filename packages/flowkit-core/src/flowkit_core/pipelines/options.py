@@ -108,6 +108,7 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "grace",
     "timeout",
     "observers",
+    "report",
     "state",
     "resume",
     "resume_max_age",

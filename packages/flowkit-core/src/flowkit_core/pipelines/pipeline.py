@@ -194,6 +194,7 @@ class Pipeline(UsableAsTask):
         grace: float | None = None,
         timeout: float | None = None,
         observers: Iterable[Observer] = (),
+        report: str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
         resume_max_age: float | None = 43_200.0,
@@ -227,6 +228,8 @@ class Pipeline(UsableAsTask):
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed`` and
                 ``.unrecorded``. ``KeyboardInterrupt`` is always raised, and so is an error of the store at the end.
             observers: callables; each is called with every event of the run.
+            report: path of an HTML file that shows the run; it is written during the run and when the run has ended.
+                It requires ``flowkit-view``.
             state: where the run is recorded: a ``StateManager`` of ``flowkit-state``, or the path of its file, such as
                 ``"runs.db"``; None means that the run is not recorded.
             resume: True continues the last run of this pipeline with the same ``params`` in ``state`` if that run did
@@ -273,7 +276,9 @@ class Pipeline(UsableAsTask):
             {'hello': 'Hello, Ada!'}
         """
         from flowkit_core._first_run import record_first_run
-        from flowkit_core.logging_observer import log_observer, warn_empty
+        from flowkit_core.logging_observer import warn_empty
+
+        from .run_observers import observers_of_run
 
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
@@ -294,7 +299,7 @@ class Pipeline(UsableAsTask):
             from flowkit_core.runs.kept_results import checked_names
 
             kept = checked_names(graph, keep)
-        _check_observers(observers)
+        observers = observers_of_run(observers, report, graph, params)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         executors = RunExecutors(executor, workers, graph.placed)
         recorder: RunRecorder | None = None
@@ -308,7 +313,7 @@ class Pipeline(UsableAsTask):
                 fail_fast=fail_fast,
                 grace=grace,
                 timeout=timeout,
-                observers=[*observers, *log_observer()],
+                observers=observers,
                 run_id=_new_run_id() if recorder is None else recorder.run_id,
                 random=_random,
                 recorder=recorder,
@@ -476,11 +481,6 @@ def _check_params(graph: Graph, params: Any) -> None:
 
         check_params_type(params)
     graph.check_params(params or {})
-
-
-def _check_observers(observers: Any) -> None:
-    if callable(observers) and not hasattr(observers, "__iter__"):
-        raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
 
 
 def _new_run_id() -> str:

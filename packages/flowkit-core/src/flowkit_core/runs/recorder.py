@@ -69,6 +69,7 @@ class RunRecorder:
         outdated: index of a task that runs again -> why its recorded result is out of date.
         sources: index -> source of a result that was not computed in this run: ``"cache"`` or ``"resume"``.
         workers: index -> worker, process and host of a call that is not made in this process.
+        place: the store, or the absolute path of its file, for reports; None without one.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class RunRecorder:
         self._waiting: list[Node] = []  # one item for each ready node that has not been called
         store, owned = open_store(state)
         self._owned = store if owned else None
+        self.place: Any = os.path.abspath(os.fspath(state)) if owned else store
         try:
             self._caches = caches_of(graph, store)
             if store is not None:

@@ -125,6 +125,7 @@ class Run(OutcomeRules):
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
+        self._worker_of: dict[int, str] = {}  # of calls in other processes
         self._hooks = hooks
         if hooks is not None:  # not a task observer: nodes with a hook for success are not simple
             self.events.add(hooks)
@@ -229,11 +230,15 @@ class Run(OutcomeRules):
             self.state.retry_of.pop(node.index, None)
             if self.events.wants(TaskStarted):
                 attempt = self.state.attempt_of.get(node.index, 1)
-                self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=max_attempts(node))
+                worker = self._worker_of.get(node.index) or _thread_name()
+                most = max_attempts(node)
+                self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=most, worker=worker)
         return None
 
     def note_worker(self, node: Node, worker: str, process: int | None = None, host: str | None = None) -> None:
-        """Note which worker of another process or machine gets a call, for the record of the run."""
+        """Note which worker of another process or machine gets a call, for observers and the record of the run."""
+        if self.has_task_observers:
+            self._worker_of[node.index] = worker
         if self._recorder is not None:
             self._recorder.workers[node.index] = worker, process, host
 
@@ -406,6 +411,11 @@ class Run(OutcomeRules):
         return self._recorder is not None and self._recorder.records
 
     @property
+    def record_place(self) -> Any:
+        """The store of the record, or the absolute path of its file; None if the run is not recorded."""
+        return self._recorder.place if self._recorder is not None else None
+
+    @property
     def done_before(self) -> int:
         """Number of tasks that ended before the run was resumed."""
         return len(self._recorder.done) if self._recorder is not None else 0
@@ -451,3 +461,9 @@ class Run(OutcomeRules):
         self._recorder = None
         self.params = {}
         self.record_error = self.timeout_error = None
+
+
+def _thread_name() -> str:
+    from threading import current_thread
+
+    return current_thread().name

@@ -41,6 +41,14 @@ _OUTCOMES = (
 _PAYLOADS = (
     "SELECT name, state, value, beside FROM attempts WHERE run = ? AND element = -1 ORDER BY execution, place, number"
 )
+_EARLIER = (
+    "SELECT id, run_id FROM runs WHERE pipeline = ? AND id < coalesce((SELECT id FROM runs WHERE run_id = ?), 1 << 62) "
+    "ORDER BY id DESC LIMIT ?"
+)
+_SECONDS = (
+    "SELECT name, seconds FROM attempts WHERE run = ? AND element = -1 AND state = 'succeeded' AND source = 'run' AND "
+    "seconds IS NOT NULL"
+)
 _DELETE = (
     "DELETE FROM attempts WHERE run = ?",
     "DELETE FROM executions WHERE run = ?",
@@ -91,6 +99,7 @@ _OUTCOME_COLUMNS = {
     "source": TEXT,
     "why": TEXT + OPTIONAL,
 }
+_SECONDS_COLUMNS = {"name": BINARY, "seconds": NUMBER}
 VALUE_COLUMNS = {"value": BINARY + OPTIONAL, "beside": TEXT + OPTIONAL}
 
 
@@ -140,6 +149,28 @@ class RunHistory:
     def run(self, run_id: str) -> RunRecord:
         """Return one run. Raises `UnknownRunError`."""
         return self._run_record(self._row(run_id))
+
+    def run_ids(self, pipeline: str, before: str | None, limit: int | None) -> list[str]:
+        """Implement `StateManager.run_ids`."""
+        return [run_id for _, run_id in self._earlier(pipeline, before, limit)]
+
+    def durations(self, pipeline: str, before: str | None, limit: int | None) -> dict[str, tuple[float, ...]]:
+        """Implement `StateManager.durations`."""
+        found: dict[str, list[float]] = {}
+        for row, run_id in reversed(self._earlier(pipeline, before, limit)):
+            last: dict[str, float] = {}
+            with reading(self._database.path, f"the record of run {short_repr(run_id)}", "forget() deletes it."):
+                for name, seconds in self._select(_SECONDS, (row,)):
+                    check_row((name, seconds), _SECONDS_COLUMNS)
+                    last[from_sql(name)] = seconds
+            for name, seconds in last.items():
+                found.setdefault(name, []).append(seconds)
+        return {name: tuple(values) for name, values in found.items()}
+
+    def _earlier(self, pipeline: str, before: str | None, limit: int | None) -> list[Any]:
+        """Return row and id of the runs before a run, or of the last runs, newest first."""
+        values = (to_sql(pipeline), None if before is None else to_sql(before), -1 if limit is None else limit)
+        return self._select(_EARLIER, values)
 
     def explain(self, run_id: str | None) -> dict[str, str]:
         """Return why each task with a cache or with an outdated result ran or did not, in one run or in the last."""

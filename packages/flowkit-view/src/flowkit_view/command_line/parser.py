@@ -154,6 +154,12 @@ def _add_record_commands(commands: _Commands) -> None:
     diff.add_argument("other", metavar="RUN", help="the run to compare it with")
     _add_pipeline(diff)
 
+    report = commands.add("report", record_commands.report, "flowkit report runs.db last -o run.html")
+    _add_records(report)
+    _add_run(report)
+    _add_pipeline(report)
+    _add_file(report.add_argument("-o", "--output", metavar="FILE", required=True, help="the file, such as run.html"))
+
     gc = commands.add("gc", record_commands.gc, "flowkit gc runs.db --keep 30 --older-than 90d")
     _add_records(gc)
     gc.add_argument("--keep", type=_count, metavar="N", help="finished runs of each pipeline to keep")
@@ -189,6 +195,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "-k", "--keep-going", action="store_true", help="after a failure, go on with tasks that do not depend on it"
     )
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="seconds that the run may take")
+    _add_file(parser.add_argument("--report", metavar="FILE", help="write a report of the run, such as run.html"))
     parser.add_argument("-q", "--quiet", action="store_true", help="do not log")
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import FlowkitError, Results, UnknownExecutorError
 from flowkit_core._text import counted, escape_control_chars
+from flowkit_view.durations import duration_text
 
 from .exit_codes import FAILED, SUCCEEDED
 from .output import (
     counts_text,
-    duration_text,
     json_value,
     print_json,
     print_table,
@@ -77,6 +77,8 @@ def _execute(
     """Run a pipeline; return the JSON object of the run, the exit code, and the exception."""
     if not options.quiet:
         _configure_logging()
+    if options.report is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
+        raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
     began = perf_counter()
     failure: Exception | None = None
     try:
@@ -85,6 +87,7 @@ def _execute(
             max_workers=options.max_workers,
             fail_fast=not options.keep_going,
             timeout=options.timeout,
+            report=options.report,
             **arguments,
         )
     except UnknownExecutorError as error:

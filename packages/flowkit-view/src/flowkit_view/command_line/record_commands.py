@@ -1,16 +1,16 @@
-"""Commands that read recorded runs: `runs`, `show`, `why`, `diff` and `gc`."""
+"""Commands that read recorded runs: `runs`, `show`, `why`, `diff`, `report` and `gc`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import counted, escape_control_chars
+from flowkit_view.durations import duration_text
 
 from .exit_codes import SUCCEEDED
 from .output import (
     STATE_COLORS,
     counts_text,
-    duration_text,
     execution_object,
     params_text,
     print_json,
@@ -179,6 +179,23 @@ def _diff_object(found: Any, first: RunRecord, second: RunRecord) -> dict[str, A
         **{name: getattr(found, name) for name in ("params", "added", "removed", "changed", "states", "results")},
         "durations": found.durations,
     }
+
+
+def report(options: Namespace) -> int:
+    """Write the report of a run: one HTML file that needs no network."""
+    from flowkit_view.report.record_report import write_report
+
+    with open_records(options.state) as state:
+        run = select_run(state, options.run, options.pipeline)
+        try:
+            path = write_report(state, run.run_id, options.output)
+        except OSError as error:
+            raise UsageError(f"-o {options.output!r} cannot be written: {error.strerror}") from None
+    if options.json:
+        print_json({"run_id": run.run_id, "path": path})
+    else:
+        print_text(f"{options.output}: report of run {run.run_id} of {run.pipeline}")
+    return SUCCEEDED
 
 
 def gc(options: Namespace) -> int:

@@ -1,0 +1,41 @@
+"""Function `observers_of_run`: the observers of a run: those that are given, of its report, and of its log lines."""
+
+from __future__ import annotations
+
+from flowkit_core._text import short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.logging_observer import log_observer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from flowkit_core._typing import Any
+    from flowkit_core.events import Observer
+    from flowkit_core.graphs.graph import Graph
+
+
+def observers_of_run(
+    observers: Any, report: str | os.PathLike[str] | None, graph: Graph, params: Mapping[str, Any] | None
+) -> list[Observer]:
+    """Return the observers of a run.
+
+    Args:
+        observers: the argument of ``run()``.
+        report: the argument of ``run()``.
+        graph: the graph of the run.
+        params: the parameters of the run.
+
+    Raises:
+        TypeError: ``observers`` is no iterable, or ``report`` is no path.
+        MissingDistributionError: there is a report, and flowkit-view is not installed.
+        OSError: the file of the report cannot be there.
+    """
+    if callable(observers) and not hasattr(observers, "__iter__"):
+        raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
+    found = [*observers, *log_observer()]
+    if report is not None:
+        from flowkit_core.recorded.reports import report_observer
+
+        found.append(report_observer(report, graph, params or {}))
+    return found

@@ -1,0 +1,118 @@
+"""Function `model_of`: what a report shows of a recorded run."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core._text import short_repr
+from flowkit_state import UnrecordedValue
+
+from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+
+if TYPE_CHECKING:
+    from flowkit_state import AttemptRecord, RunDiff, RunRecord, StateManager, TaskRecord
+
+HISTORY = 10
+"""Number of earlier runs whose durations a report shows."""
+
+
+def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> RunModel:
+    """Return the model of a recorded run, compared with the run of the same pipeline before it.
+
+    Args:
+        state: the records.
+        run: the run.
+        now: the time of the report, in seconds since the epoch; None means the current time.
+    """
+    now = time() if now is None else now
+    history = state.durations(run.pipeline, before=run.run_id, limit=HISTORY)
+    previous = _run_before(state, run)
+    places = {name: index for index, name in enumerate(run.tasks)}
+    return RunModel(
+        pipeline=run.pipeline,
+        run_id=run.run_id,
+        status=run.status,
+        executions=[
+            ExecutionModel(
+                started=each.started.timestamp(),
+                ended=_end_of(run, number, now),
+                outcome=each.outcome,
+                where=f"process {each.process} on {each.host}" if each.process else "",
+            )
+            for number, each in enumerate(run.executions)
+        ],
+        tasks=[_task(task, places, history.get(name, ())) for name, task in run.tasks.items()],
+        params={name: param_text(value) for name, value in run.params.items()},
+        error=run.error or "",
+        parent=run.parent or "",
+        changes=[] if previous is None else _changes(previous.diff(run)),
+        previous="" if previous is None else previous.run_id,
+    )
+
+
+def param_text(value: Any) -> str:
+    """Return the value of a run parameter as a text: dates in ISO 8601, others as `repr`, shortened."""
+    if isinstance(value, UnrecordedValue):
+        return value.text
+    if type(value) is str:
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else short_repr(value, 200)
+
+
+def _run_before(state: StateManager, run: RunRecord) -> RunRecord | None:
+    ids = state.run_ids(run.pipeline, before=run.run_id, limit=1)
+    return state.run(ids[0]) if ids else None
+
+
+def _end_of(run: RunRecord, number: int, now: float) -> float:
+    """Return when an execution ended; for one whose process died, when its last attempt did."""
+    execution = run.executions[number]
+    if execution.ended is not None:
+        return execution.ended.timestamp()
+    if execution.outcome == "running":
+        return max(now, execution.started.timestamp())
+    ends = [
+        attempt.ended.timestamp()
+        for task in run.tasks.values()
+        for attempt in task.attempts
+        if attempt.execution == execution.number
+    ]
+    return max(ends, default=execution.started.timestamp())
+
+
+def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) -> TaskModel:
+    error = task.error
+    return TaskModel(
+        name=task.name,
+        upstream=tuple(places[name] for name in task.upstream if name in places),
+        state=task.state,
+        attempts=[_attempt(attempt) for attempt in task.attempts],
+        reason="; ".join(filter(None, (task.reason, task.why))),
+        source=task.source,
+        error="" if error is None else str(error),
+        traceback="" if error is None else error.traceback,
+        place="" if error is None else place_of(error.traceback),
+        history=history,
+    )
+
+
+def _attempt(attempt: AttemptRecord) -> AttemptModel:
+    return AttemptModel(
+        started=attempt.started.timestamp(),
+        ended=attempt.ended.timestamp(),
+        ready=None if attempt.ready is None else attempt.ready.timestamp(),
+        worker=attempt.worker or "",
+        outcome=attempt.outcome,
+        execution=attempt.execution,
+    )
+
+
+def _changes(diff: RunDiff) -> list[str]:
+    """Return what is different in this run, without the tasks whose state or result is."""
+    lines = [
+        f"parameter {name}: {param_text(before)} → {param_text(after)}" for name, (before, after) in diff.params.items()
+    ]
+    lines += [f"task {name} was added" for name in diff.added]
+    lines += [f"task {name} was removed" for name in diff.removed]
+    return lines + [f"task {name}: {', '.join(reasons)}" for name, reasons in diff.changed.items()]

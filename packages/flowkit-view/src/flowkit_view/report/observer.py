@@ -1,0 +1,172 @@
+"""Class `ReportObserver`: writes the report of a run as it goes, from its events and without a record."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import (
+    RunFinished,
+    RunStarted,
+    TaskFailed,
+    TaskNotRun,
+    TaskRetrying,
+    TaskReused,
+    TaskStarted,
+    TaskSucceeded,
+)
+from flowkit_core.failures import describe_error
+
+from .from_record import param_text
+from .page import write_page
+from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flowkit_core import Event, Graph
+
+INTERVAL = 2.0
+"""Least seconds between two writes of the report of a run that is running."""
+SHARE = 0.02
+"""Greatest part of the time that these writes may take."""
+
+
+class ReportObserver:
+    """An observer that writes the report of a run: during the run from time to time, and when it has ended.
+
+    Args:
+        path: the file.
+        graph: the graph of the run.
+        params: its parameters.
+        clock: returns seconds since the epoch; for tests.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: the file cannot be there.
+    """
+
+    events = (
+        RunStarted,
+        TaskStarted,
+        TaskSucceeded,
+        TaskReused,
+        TaskRetrying,
+        TaskFailed,
+        TaskNotRun,
+        RunFinished,
+    )
+
+    def __init__(
+        self, path: str | os.PathLike[str], graph: Graph, params: Mapping[str, Any], clock: Callable[[], float] = time
+    ) -> None:
+        self._path = os.path.abspath(os.fspath(path))
+        folder = os.path.dirname(self._path)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"run(report={os.fspath(path)!r}) is in a folder that does not exist: {folder!r}")
+        if os.path.isdir(self._path):
+            raise IsADirectoryError(f"run(report={os.fspath(path)!r}) is a folder: name a file, such as 'run.html'")
+        self._clock = clock
+        self._index = {name: index for index, name in enumerate(graph.names)}
+        self._ended: dict[int, float] = {}
+        self._due = 0.0
+        self.model = RunModel(
+            pipeline=graph.name,
+            run_id="",
+            status="running",
+            executions=[],
+            tasks=[TaskModel(node.name, node.upstream) for node in graph.nodes],
+            params={name: param_text(value) for name, value in params.items()},
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Take an event into the model, and write the report if it is due."""
+        handler: Callable[[Any, float], None] = getattr(self, f"_{type(event).__name__}")
+        handler(event, self._clock())
+        if monotonic() >= self._due and type(event) is not RunFinished:
+            began = monotonic()
+            self._write()
+            self._due = monotonic() + max(INTERVAL, (monotonic() - began) / SHARE)
+
+    def _write(self) -> None:
+        now = self._clock()
+        for task in self.model.tasks:
+            if task.state == "running":
+                task.attempts[-1].ended = now
+        if self.model.status == "running":
+            self.model.executions[0].ended = now
+        write_page(self.model, self._path)
+
+    def _RunStarted(self, event: RunStarted, now: float) -> None:  # noqa: N802 - named after the event
+        self.model.run_id, self.model.executor = event.run_id, event.executor
+        self.model.executions = [ExecutionModel(now, now, "running", f"process {os.getpid()}")]
+
+    def _TaskStarted(self, event: TaskStarted, now: float) -> None:  # noqa: N802
+        index = self._index[event.task]
+        task = self.model.tasks[index]
+        began = self.model.executions[0].started
+        ready = max((self._ended.get(each, began) for each in task.upstream), default=began)
+        if task.attempts:
+            ready = self._ended.get(index, ready)  # when the retry was due
+        task.state = "running"
+        task.attempts.append(AttemptModel(now, now, ready, event.worker, "running"))
+
+    def _TaskSucceeded(self, event: TaskSucceeded, now: float) -> None:  # noqa: N802
+        self._end(event.task, "succeeded", event.duration, now)
+
+    def _TaskReused(self, event: TaskReused, now: float) -> None:  # noqa: N802
+        task = self.model.tasks[self._index[event.task]]
+        if task.state == "running":  # a cache was asked in its first attempt
+            task.attempts.pop()
+        task.state, task.source = "succeeded", event.source
+        task.reason = "its result was cached" if event.source == "cache" else "it was done before the run was resumed"
+        self._ended[self._index[event.task]] = now
+
+    def _TaskRetrying(self, event: TaskRetrying, now: float) -> None:  # noqa: N802
+        task = self._end(event.task, "pending", None, now)
+        if task.attempts:
+            task.attempts[-1].outcome = "failed"
+        self._ended[self._index[event.task]] = now + event.delay
+
+    def _TaskFailed(self, event: TaskFailed, now: float) -> None:  # noqa: N802
+        task = self._end(event.task, "failed", event.duration, now)
+        task.error = describe_error(event.error)
+        task.traceback = "".join(traceback.format_exception(event.error))
+        task.place = place_of(task.traceback)
+
+    def _TaskNotRun(self, event: TaskNotRun, now: float) -> None:  # noqa: N802
+        task = self.model.tasks[self._index[event.task]]
+        if task.state == "running":
+            task.attempts[-1].ended, task.attempts[-1].outcome = now, "failed"
+        task.state, task.reason = event.state, event.reason
+        self._ended[self._index[event.task]] = now
+
+    def _RunFinished(self, event: RunFinished, now: float) -> None:  # noqa: N802
+        error = event.error
+        failed = error is not None or any(task.state in ("failed", "upstream_failed") for task in self.model.tasks)
+        self.model.status = "failed" if failed else "succeeded"
+        if error is not None and not isinstance(error, Exception):
+            self.model.status = "interrupted"
+        if error is not None:
+            self.model.error = describe_error(error)
+        execution = self.model.executions[0]
+        execution.ended, execution.outcome = execution.started + event.duration, self.model.status
+        for task in self.model.tasks:
+            if task.state == "running":
+                task.state, task.attempts[-1].outcome = "cancelled", "failed"
+                task.attempts[-1].ended = now
+        self._write()
+
+    def _end(self, name: str, state: str, seconds: float | None, now: float) -> TaskModel:
+        """End the attempt of a task; it started when its duration says, which does not count the way to the run."""
+        index = self._index[name]
+        task = self.model.tasks[index]
+        task.state = state
+        if task.attempts and task.attempts[-1].outcome == "running":
+            attempt = task.attempts[-1]
+            attempt.ended, attempt.outcome = now, state
+            if seconds is not None:
+                attempt.started = max(attempt.started, now - seconds)
+        self._ended[index] = now
+        return task

@@ -1,0 +1,251 @@
+"""Functions `render_page` and `write_page`: the report of a run as one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import platform
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from flowkit_core._text import counted, escape_control_chars
+from flowkit_view.durations import duration_text
+
+from .graph_picture import draw_graph
+from .run_model import STATES
+from .schedule import Schedule
+from .timeline import draw_timeline
+
+if TYPE_CHECKING:
+    from .run_model import RunModel, TaskModel
+
+MAX_FAILURES = 50
+"""Number of failed tasks whose tracebacks are shown at the top; the table has all."""
+MAX_CHANGES = 50
+MAX_TRACEBACK = 20_000
+HISTORY = 10
+MANY_TASKS = 2000
+"""Number of tasks from which the table has the durations of 4 earlier runs instead of 10."""
+
+
+def write_page(run: RunModel, path: str | os.PathLike[str]) -> None:
+    """Write the report of a run to a file, which is replaced as a whole.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = render_page(run)
+    path = os.path.abspath(os.fspath(path))
+    with NamedTemporaryFile(
+        "w", encoding="utf-8", dir=os.path.dirname(path), prefix=".flowkit-report-", delete=False
+    ) as file:
+        try:
+            file.write(text)
+            file.close()
+            with suppress(OSError):
+                os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException:
+            file.close()
+            with suppress(OSError):
+                os.unlink(file.name)
+            raise
+
+
+def render_page(run: RunModel, now: datetime | None = None) -> str:
+    """Return the report of a run as HTML.
+
+    Args:
+        run: the run.
+        now: the time of the report; None means the current time.
+    """
+    schedule = Schedule(run.tasks)
+    outlined = set(schedule.path)
+    workers = run.workers()
+    style, script = _asset("report.css"), _asset("report.js")
+    page: str = _template().render(
+        run=run,
+        name=_line(run.pipeline),
+        title=_line(f"{run.pipeline}: {run.status}"),
+        verdict=_verdict(run, len(workers)),
+        counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
+        failures=_failures(run),
+        path_text=_path_text(run, schedule),
+        advice=schedule.advice(len(workers), run.seconds) if run.status != "running" else "",
+        worker_table=[(count, duration_text(seconds)) for count, seconds in schedule.worker_table(len(workers))],
+        used=len(workers),
+        timeline=draw_timeline(run, outlined),
+        graph=draw_graph(run, outlined),
+        changes=[_line(change) for change in run.changes[:MAX_CHANGES]],
+        more_changes=len(run.changes) - MAX_CHANGES,
+        params=[(_line(name), _line(value)) for name, value in run.params.items()],
+        executions=[
+            (
+                number,
+                _time_text(each.started),
+                duration_text(each.ended - each.started),
+                each.outcome,
+                _line(each.where),
+            )
+            for number, each in enumerate(run.executions, 1)
+        ],
+        data=Markup(_data(run, schedule)),  # noqa: S704 - JSON in which < and > and & are escaped
+        style=Markup(style),  # noqa: S704 - files of this package
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        versions=f"flowkit-view {_version()}, Python {platform.python_version()}",
+        written=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    )
+    return page
+
+
+def _verdict(run: RunModel, workers: int) -> str:
+    text = f"{'for' if run.status == 'running' else 'in'} {duration_text(run.seconds)}" if run.executions else ""
+    where = f"executor {run.executor}" if run.executor else ""
+    if workers:
+        where = f"{where}, {counted(workers, 'worker')}" if where else counted(workers, "worker")
+    started = f", started {_time_text(run.executions[0].started)}" if run.executions else ""
+    return _line(f"{text}{f' with {where}' if where else ''}{started}")
+
+
+def _failures(run: RunModel) -> list[dict[str, Any]]:
+    failed = [task for task in run.tasks if task.state == "failed"]
+    return [
+        {
+            "name": _line(task.name),
+            "error": _line(task.error),
+            "attempts": counted(len(task.attempts), "attempt"),
+            "place": _line(task.place),
+            "traceback": _lines(task.traceback),
+        }
+        for task in failed[:MAX_FAILURES]
+    ]
+
+
+def _path_text(run: RunModel, schedule: Schedule) -> str:
+    """Return the critical path in a sentence; a long one is shortened to its longest tasks."""
+    path, work = schedule.path, schedule.work
+    if not path:
+        return ""
+    longest = sorted(path, key=lambda index: -work[index])[:8]
+    shown = [index for index in path if index in longest]
+    names = [f"{run.tasks[index].name} ({duration_text(work[index])})" for index in shown]
+    left_out = len(path) - len(shown)
+    rest = f", and {counted(left_out, 'shorter task')} between them," if left_out else ""
+    verb = "take" if len(path) > 1 else "takes"
+    return _line(f"{' → '.join(names)}{rest} {verb} {duration_text(schedule.seconds)} of {duration_text(run.seconds)}.")
+
+
+def _data(run: RunModel, schedule: Schedule) -> str:
+    """Return the data of the table as JSON for an element of HTML: no text can end the element."""
+    origin = run.executions[0].started if run.executions else 0.0
+    critical = set(schedule.path)
+    last = HISTORY if len(run.tasks) <= MANY_TASKS else 4
+    rows = [_row(task, origin, schedule.slack[index], index in critical, last) for index, task in enumerate(run.tasks)]
+    data = {
+        "run_id": run.run_id,
+        "pipeline": run.pipeline,
+        "status": run.status,
+        "params": run.params,
+        "started": origin,
+        "seconds": _number(run.seconds),
+        "states": STATES,
+        "columns": [
+            "name",
+            "state",
+            "upstream",
+            "attempts",
+            "start",
+            "waited",
+            "took",
+            "slack",
+            "critical",
+            "worker",
+            "reason",
+            "history",
+        ],
+        "tasks": rows,
+    }
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _row(task: TaskModel, origin: float, slack: float, critical: bool, last: int) -> list[Any]:
+    first = task.attempts[0] if task.attempts else None
+    return [
+        _line(task.name),
+        STATES.index(task.state),
+        list(task.upstream),
+        len(task.attempts),
+        None if first is None else _number(first.started - origin),
+        None if first is None else _number(task.waited),
+        None if task.took is None else _number(task.took),
+        _number(slack),
+        int(critical),
+        "" if first is None else _line(task.attempts[-1].worker),
+        _line(task.error or task.reason)[:200],
+        [float(f"{each:.2g}") for each in task.history[-last:]],
+    ]
+
+
+def _number(seconds: float) -> float:
+    """Return seconds with the digits that a report needs."""
+    return round(seconds, 6) if seconds < 0.001 else round(seconds, 4)
+
+
+def _line(text: str) -> str:
+    return escape_control_chars(text)
+
+
+def _lines(text: str) -> str:
+    """Return a text of several lines without control characters; the middle of a very long one is left out."""
+    if len(text) > MAX_TRACEBACK:
+        half = MAX_TRACEBACK // 2
+        text = f"{text[:half]}\n... ({len(text) - MAX_TRACEBACK} characters left out) ...\n{text[-half:]}"
+    return "\n".join(escape_control_chars(line.expandtabs()) for line in text.split("\n"))
+
+
+def _time_text(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _hash(text: str) -> str:
+    """Return the source expression of a content security policy for an inline text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_asset("report.html"))
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("flowkit-view")
+    except PackageNotFoundError:
+        return "(version unknown)"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,31 @@
+"""Function `write_report`: writes the report of a recorded run."""
+
+from __future__ import annotations
+
+import os
+
+from flowkit_state import StateManager
+
+from .from_record import model_of
+from .page import write_page
+
+
+def write_report(place: StateManager | str | os.PathLike[str], run_id: str, path: str | os.PathLike[str]) -> str:
+    """Write the report of a recorded run, and return the absolute path of the file.
+
+    Args:
+        place: the records, or the path of their file.
+        run_id: id of the run.
+        path: the file to write.
+
+    Raises:
+        UnknownRunError: no run has this id.
+        OSError: the file cannot be written.
+    """
+    target = os.path.abspath(os.fspath(path))
+    if isinstance(place, StateManager):
+        write_page(model_of(place, place.run(run_id)), target)
+        return target
+    with StateManager(place) as state:
+        write_page(model_of(state, state.run(run_id)), target)
+    return target

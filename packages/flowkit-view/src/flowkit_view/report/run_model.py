@@ -1,0 +1,170 @@
+"""Classes `RunModel`, `TaskModel` and `AttemptModel`: what a report shows of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+STATES = ("succeeded", "failed", "running", "skipped", "upstream_failed", "cancelled", "pending")
+
+
+@dataclass(slots=True)
+class AttemptModel:
+    """One attempt at a task. Times are in seconds since the epoch.
+
+    Attributes:
+        started: when the call started.
+        ended: when it ended; the time of the report if it is running.
+        ready: when the task could have started, or None if that is not known.
+        worker: name of the worker, or "" if that is not known.
+        outcome: "succeeded", "failed" or "running".
+        execution: number of the execution of the run, from 1.
+    """
+
+    started: float
+    ended: float
+    ready: float | None = None
+    worker: str = ""
+    outcome: str = "succeeded"
+    execution: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the call."""
+        return max(0.0, self.ended - self.started)
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the task waited for a worker."""
+        return 0.0 if self.ready is None else max(0.0, self.started - self.ready)
+
+
+@dataclass(slots=True)
+class TaskModel:
+    """One task of a run.
+
+    Attributes:
+        name: its name.
+        upstream: indices of the tasks that it waits for, each smaller than its own.
+        state: one of `STATES`.
+        attempts: in order.
+        reason: why it did not run, or why it ran although a result was recorded or cached.
+        source: "run", "cache", or "resume".
+        error: type and message of its exception, or "".
+        traceback: its traceback, or "".
+        place: file and line where it was raised, or "".
+        history: seconds that it took in earlier runs, the oldest first.
+    """
+
+    name: str
+    upstream: tuple[int, ...] = ()
+    state: str = "pending"
+    attempts: list[AttemptModel] = field(default_factory=list)
+    reason: str = ""
+    source: str = "run"
+    error: str = ""
+    traceback: str = ""
+    place: str = ""
+    history: tuple[float, ...] = ()
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which its attempts waited for a worker."""
+        return sum([attempt.waited for attempt in self.attempts])
+
+    @property
+    def took(self) -> float | None:
+        """Seconds of its last attempt, or None if it was not called."""
+        return self.attempts[-1].seconds if self.attempts else None
+
+    def work(self) -> list[tuple[float, float]]:
+        """Return for each attempt of the last execution that called it the wait for the retry, and its duration."""
+        parts: list[tuple[float, float]] = []
+        before: AttemptModel | None = None
+        for attempt in self.attempts:
+            if attempt.execution != self.attempts[-1].execution:
+                continue
+            delay = 0.0
+            if before is not None:
+                ready = attempt.started if attempt.ready is None else attempt.ready
+                delay = max(0.0, ready - before.ended)
+            parts.append((delay, attempt.seconds))
+            before = attempt
+        return parts
+
+
+@dataclass(slots=True)
+class ExecutionModel:
+    """One execution of a run.
+
+    Attributes:
+        started: when it started, in seconds since the epoch.
+        ended: when it ended, or when the report was made.
+        outcome: "running", "succeeded", "failed" or "interrupted".
+        where: process and machine, or "".
+    """
+
+    started: float
+    ended: float
+    outcome: str
+    where: str = ""
+
+
+@dataclass(slots=True)
+class RunModel:
+    """A run.
+
+    Attributes:
+        pipeline: name of the pipeline.
+        run_id: id of the run.
+        status: "running", "succeeded", "failed" or "interrupted".
+        executions: the first start and each resume.
+        tasks: in topological order.
+        params: name -> text of each run parameter.
+        executor: name of the executor, or "" if that is not known.
+        error: type and message of the exception of the run, or "".
+        parent: id of the run that it was started from, or "".
+        changes: what is different from the run before.
+        previous: id of that run, or "".
+    """
+
+    pipeline: str
+    run_id: str
+    status: str
+    executions: list[ExecutionModel]
+    tasks: list[TaskModel]
+    params: dict[str, str] = field(default_factory=dict)
+    executor: str = ""
+    error: str = ""
+    parent: str = ""
+    changes: list[str] = field(default_factory=list)
+    previous: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that its executions took."""
+        return sum(max(0.0, each.ended - each.started) for each in self.executions)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of tasks in each state that occurs, in the order of `STATES`."""
+        states = [task.state for task in self.tasks]
+        return {state: states.count(state) for state in STATES if state in states}
+
+    def workers(self) -> list[str]:
+        """Return the names of the workers, in the order of their first attempts."""
+        attempts = [attempt for task in self.tasks for attempt in task.attempts]
+        return list(dict.fromkeys(attempt.worker for attempt in sorted(attempts, key=lambda each: each.started)))
+
+
+def place_of(traceback: str) -> str:
+    r"""Return file and line of the last frame of a traceback, or "".
+
+    Examples:
+        >>> place_of('Traceback (most recent call last):\n  File "etl.py", line 3, in load\nValueError: no')
+        'etl.py:3'
+    """
+    start = traceback.rfind('\n  File "')
+    if start < 0:
+        return ""
+    file, quote, rest = traceback[start + len('\n  File "') :].partition('", line ')
+    number = rest.split(",", 1)[0].split("\n", 1)[0].strip()
+    return f"{file}:{number}" if quote and number.isdecimal() else ""

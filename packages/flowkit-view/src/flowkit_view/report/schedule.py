@@ -1,0 +1,156 @@
+"""Class `Schedule`: critical path, slack, and the duration that a run would have with another number of workers."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from flowkit_view.durations import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .run_model import TaskModel
+
+GAIN = 0.05
+"""Part of the duration that another number of workers must save to be worth a sentence."""
+
+
+class Schedule:
+    """The recorded work of a run, to be scheduled again.
+
+    Args:
+        tasks: the tasks, in topological order.
+
+    Attributes:
+        work: for each task the seconds from its first start to its end, without waits for a worker.
+        path: indices of the tasks on the critical path: the chain that bounds the duration with any number of workers.
+        seconds: how long the critical path takes, retries and the waits for them included.
+        slack: for each task the seconds by which it may take longer without a longer run, if there are enough workers.
+    """
+
+    def __init__(self, tasks: Sequence[TaskModel]) -> None:
+        self._upstream = [task.upstream for task in tasks]
+        self._parts = [task.work() for task in tasks]
+        self.work = [sum([delay + seconds for delay, seconds in parts]) for parts in self._parts]
+        self._downstream: list[list[int]] = [[] for _ in tasks]
+        ends: list[float] = []
+        longest: list[int] = []
+        for index, sources in enumerate(self._upstream):
+            before = max(sources, key=ends.__getitem__, default=-1)
+            longest.append(before)
+            ends.append(self.work[index] + (ends[before] if before >= 0 else 0.0))
+            for source in sources:
+                self._downstream[source].append(index)
+        after = [0.0] * len(tasks)  # seconds from the end of each task to the end of the run
+        self._heights = [1] * len(tasks)
+        for index in range(len(tasks) - 1, -1, -1):
+            height, rest = self._heights[index] + 1, after[index] + self.work[index]
+            for source in self._upstream[index]:
+                self._heights[source] = max(self._heights[source], height)
+                after[source] = max(after[source], rest)
+        self.seconds = max(ends, default=0.0)
+        at = ends.index(self.seconds) if self.seconds > 0 else -1
+        path = []
+        while at >= 0:
+            path.append(at)
+            at = longest[at]
+        self.path = tuple([index for index in reversed(path) if self._parts[index]])
+        self.slack = [max(0.0, self.seconds - end - rest) for end, rest in zip(ends, after, strict=True)]
+        self._predicted: dict[int, float] = {}
+
+    def predict(self, workers: int) -> float:
+        """Return the seconds that the recorded work would take with a number of workers, 1 or more.
+
+        The tasks are started as the executors do it: when their upstreams have ended, those with the longest chain of
+        tasks behind them first. A task that waits for a retry holds no worker. The time between tasks is not counted.
+        """
+        if workers not in self._predicted:
+            self._predicted[workers] = self._simulate(workers)
+        return self._predicted[workers]
+
+    def _simulate(self, free: int) -> float:
+        parts, downstream, count = self._parts, self._downstream, len(self._parts)
+        rank = [index - self._heights[index] * count for index in range(count)]  # one number: height, then index
+        missing = [len(sources) for sources in self._upstream]
+        attempt = [0] * count
+        ready: list[int] = []
+        events: list[tuple[float, bool, int]] = []  # time; whether a retry is due, or else a call ends; the task
+        now = 0.0
+
+        def enter(indices: list[int]) -> None:
+            """Make tasks ready; those that were not called end at once."""
+            while indices:
+                index = indices.pop()
+                if parts[index]:
+                    heappush(ready, rank[index])
+                else:
+                    indices.extend(released(index))
+
+        def released(index: int) -> list[int]:
+            """Return the tasks that waited for a task only, which has ended."""
+            found = []
+            for each in downstream[index]:
+                missing[each] -= 1
+                if not missing[each]:
+                    found.append(each)
+            return found
+
+        enter([index for index, number in enumerate(missing) if not number])
+        while ready or events:
+            while ready and free:
+                index = heappop(ready) % count
+                free -= 1
+                heappush(events, (now + parts[index][attempt[index]][1], False, index))
+            now, is_due, index = heappop(events)
+            if is_due:
+                heappush(ready, rank[index])
+                continue
+            free += 1
+            attempt[index] += 1
+            if attempt[index] < len(parts[index]):
+                heappush(events, (now + parts[index][attempt[index]][0], True, index))
+            else:
+                enter(released(index))
+        return now
+
+    def worker_table(self, used: int) -> list[tuple[int, float]]:
+        """Return the predicted duration for 1, 2, 4, ... workers, for the number used, and for the least that suffices.
+
+        Args:
+            used: number of workers of the run.
+        """
+        if self.seconds <= 0:
+            return []
+        count = 1
+        while self.predict(count) > self.seconds * 1.01 and count < len(self._parts):
+            count *= 2
+        best, low = self.predict(count), count // 2
+        while count - low > 1:  # the least number that is nearly as fast
+            middle = (low + count) // 2
+            low, count = (low, middle) if self.predict(middle) <= best * (1 + GAIN) else (middle, count)
+        counts = {max(1, used), count, *(1 << power for power in range(count.bit_length() + 1))}
+        return [(each, self.predict(each)) for each in sorted(counts) if each in self._predicted or each == used]
+
+    def advice(self, used: int, seconds: float) -> str:
+        """Return a sentence about what other numbers of workers would do to the duration of a run.
+
+        Args:
+            used: number of workers of the run.
+            seconds: its duration.
+        """
+        table = self.worker_table(used)
+        if not table:
+            return ""
+        now = self.predict(max(1, used))
+        best = min(each for _, each in table)
+        count, predicted = next(pair for pair in table if pair[1] <= best * (1 + GAIN))
+        if predicted < now * (1 - GAIN):
+            before, after = duration_text(now), duration_text(predicted)
+            return f"With {count} workers instead of {max(1, used)}, it would take about {after} instead of {before}."
+        if count < used:
+            return f"More workers would not make it faster; {count} would do as well as {used}."
+        if seconds > now * 1.5:
+            of = f"{duration_text(now)} of {duration_text(seconds)}"
+            return f"More workers would not make it faster: the tasks need {of}."
+        return "More workers would not make it faster."

@@ -1,0 +1,280 @@
+"""Reports: what is in them, for every kind of run, and that nothing in them is code but the script of the report."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from flowkit_core import DAG, FlowkitError, Results, Task, task
+from flowkit_state import StateManager
+from flowkit_view.report.observer import INTERVAL, ReportObserver
+from flowkit_view.report.page import render_page
+from flowkit_view.report.run_model import AttemptModel, ExecutionModel, RunModel, TaskModel
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&amp;\x1b[31m\u202e\udcff"
+
+
+class Page(HTMLParser):
+    """The elements of a page: their tags and attributes, and the texts in them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+        self.elements = []
+        self.texts = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def words(self):
+        return " ".join(" ".join(self.texts).split())
+
+    @property
+    def data(self):
+        (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', self.text, re.DOTALL)
+        return json.loads(found)
+
+    def column(self, name):
+        number = self.data["columns"].index(name)
+        return [row[number] for row in self.data["tasks"]]
+
+
+@task
+def extract():
+    return [1, 2]
+
+
+@task(retries=1, delay=0)
+def load(extract):
+    raise ValueError(HOSTILE)
+
+
+@task
+def report(load):
+    pass
+
+
+def failing():
+    first, second, third = extract.with_options(), load.with_options(), report.with_options()
+    first >> second >> third
+    return DAG("etl <b>", tasks=[third])
+
+
+def page_of(path):
+    return Page(path.read_text("utf-8"))
+
+
+def test_report_of_observed_run_that_failed(tmp_path):
+    path = tmp_path / "run.html"
+    with pytest.raises(ValueError, match="script"):
+        failing().run("serial", report=path, params=None)
+    page = page_of(path)
+    assert page.data["status"] == "failed"
+    assert [page.data["states"][state] for state in page.column("state")] == ["succeeded", "failed", "upstream_failed"]
+    assert page.column("attempts") == [1, 2, 0]
+    assert "executor serial, 1 worker" in page.words
+    assert "2 attempts, " in page.words
+    assert "test_report.py:" in page.words
+    assert 'upstream "load" failed' in page.column("reason")
+
+
+def test_report_of_recorded_run_that_failed(tmp_path):
+    with StateManager(tmp_path / "runs.db") as state:
+        results = failing().run("serial", state=state, raise_on_failure=False)
+        assert results.report(tmp_path / "run.html") == str(tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    assert page.data["run_id"] == results.run_id
+    assert page.column("attempts") == [1, 2, 0]
+    assert "Traceback (most recent call last)" in page.words
+
+
+def test_report_of_results_from_path_error_and_pickle(tmp_path):
+    with pytest.raises(ValueError, match="script") as caught:
+        failing().run("serial", state=tmp_path / "runs.db")
+    results = Results.from_error(caught.value)
+    for each in (results, results.copy()):
+        assert page_of(Path(each.report(tmp_path / "a.html"))).data["status"] == "failed"
+    good = DAG("good", tasks=[extract.with_options()]).run("serial", state=tmp_path / "runs.db")
+    copied = pickle.loads(pickle.dumps(good))
+    assert page_of(Path(copied.report(tmp_path / "b.html"))).data["status"] == "succeeded"
+
+
+def test_results_of_run_without_record_have_no_report(tmp_path):
+    results = DAG("good", tasks=[extract.with_options()]).run("serial")
+    with pytest.raises(FlowkitError, match="this one was not recorded"):
+        results.report(tmp_path / "run.html")
+    with pytest.raises(TypeError, match="takes the path of the file to write"):
+        results.report(None)
+
+
+@pytest.mark.parametrize(("path", "kind"), [("no/run.html", FileNotFoundError), (".", IsADirectoryError)])
+def test_impossible_file_is_an_error_before_anything_runs(folder, path, kind):
+    called = []
+    with pytest.raises(kind, match="run\\(report="):
+        DAG("good", tasks=[Task(lambda: called.append(1), name="call")]).run("serial", report=path)
+    assert called == []
+
+
+def test_report_is_no_path():
+    with pytest.raises(TypeError, match=r"run\(report=\.\.\.\) takes the path"):
+        DAG("good", tasks=[extract.with_options()]).run("serial", report=True)
+
+
+def test_report_of_interrupted_run(tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DAG("stopped", tasks=[Task(stop)]).run("serial", report=tmp_path / "run.html")
+    assert page_of(tmp_path / "run.html").data["status"] == "interrupted"
+
+
+def test_report_of_skips_caches_resumes_and_several_workers(tmp_path):
+    many = [Task(lambda: 1, name=f"part {number}") for number in range(4)]
+    none = Task(lambda *_: 1, name="none", when=lambda *_: False)
+    many >> none
+    dag = DAG("parts", tasks=[none])
+    dag.run("process", max_workers=2, report=tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    assert "its condition was false" in page.column("reason")
+    assert all(worker.startswith("process ") for worker in page.column("worker")[:4])
+
+
+def test_resumed_run_shows_executions_and_reused_tasks(tmp_path):
+    broken = [True]
+
+    def flaky(extract):
+        if broken:
+            raise OSError("broken")
+
+    first, second = extract.with_options(), Task(flaky)
+    first >> second
+    dag = DAG("resumed", tasks=[second])
+    state = tmp_path / "runs.db"
+    dag.run("serial", state=state, raise_on_failure=False)
+    broken.clear()
+    results = dag.run("serial", state=state, resume=True, report=tmp_path / "observed.html")
+    assert "it was done before the run was resumed" in page_of(tmp_path / "observed.html").column("reason")
+    results.report(tmp_path / "recorded.html")
+    page = page_of(tmp_path / "recorded.html")
+    assert page.column("attempts") == [1, 2]
+    assert page.text.count('<td><span class="state ') == 2
+
+
+def test_recorded_report_has_history_and_changes(tmp_path):
+    dag = DAG("daily", tasks=[Task(lambda day: day, name="load")])
+    with StateManager(tmp_path / "runs.db") as state:
+        for day in ("monday", "tuesday", "wednesday"):
+            results = dag.run("serial", params={"day": day}, state=state)
+        results.report(tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    assert [len(values) for values in page.column("history")] == [2]
+    assert "parameter day: tuesday → wednesday" in page.words
+
+
+def test_running_run_is_written_as_it_goes(tmp_path):
+    seen = []
+    path = tmp_path / "run.html"
+    look = Task(lambda: seen.append(page_of(path).data["status"]), name="look")
+    DAG("long", tasks=[look]).run("serial", report=path)
+    assert (seen, page_of(path).data["status"]) == (["running"], "succeeded")
+
+
+def test_hostile_texts_are_data_only(tmp_path):
+    hostile = DAG(HOSTILE, tasks=[Task(lambda p: 1 / 0, name=HOSTILE)])
+    hostile.run("serial", params={"p": HOSTILE}, report=tmp_path / "run.html", raise_on_failure=False)
+    page = page_of(tmp_path / "run.html")
+    assert {tag for tag, _ in page.elements} & {"img", "b", "iframe", "link", "object", "base", "form"} == set()
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [
+        {"id": "data", "type": "application/json"},
+        {},
+    ]
+    assert not any(name.startswith("on") or name == "style" for _, given in page.elements for name in given)
+    assert "\x1b" not in page.text
+    assert "\u202e" not in page.text
+    assert r"\x1b[31m\u202e\udcff" in page.words
+
+
+def test_policy_allows_only_the_style_and_the_script_of_the_report(tmp_path):
+    DAG("good", tasks=[extract.with_options()]).run("serial", report=tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    (policy,) = [given["content"] for tag, given in page.elements if given.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; ")
+    for tag in ("style", "script"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page.text, re.DOTALL)
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+    assert re.findall(r"https?://|//[a-z]", page.text) == []
+
+
+def large_run(count=10_000, workers=8):
+    ends = [0.0] * workers
+    tasks = []
+    for number in range(count):
+        worker = number % workers
+        start, ends[worker] = ends[worker], ends[worker] + 0.01 + number % 7 / 100
+        upstream = (number - 50, number - 1) if number >= 50 else ()
+        attempt = AttemptModel(start, ends[worker], start, f"process {worker}")
+        tasks.append(TaskModel(f"load_part_{number}", upstream, "succeeded", [attempt], history=(0.0123,) * 10))
+    return RunModel("large", "1", "succeeded", [ExecutionModel(0.0, max(ends), "succeeded")], tasks)
+
+
+def test_ten_thousand_tasks_fit_in_a_second_and_one_and_a_half_mebibytes():
+    run = large_run()
+    began = time.process_time()
+    text = render_page(run)
+    seconds = time.process_time() - began
+    assert len(text.encode()) < 1.5 * 2**20
+    assert seconds < 3  # on an idle machine less than 0.7; the limit must hold on any
+    assert text.count("<rect") < 200
+
+
+def test_graph_of_many_equal_tasks_is_folded():
+    many = [TaskModel(f"part {number}", (), "succeeded") for number in range(500)]
+    many[3].state = "failed"
+    run = RunModel("folded", "1", "failed", [], [*many, TaskModel("total", tuple(range(500)), "upstream_failed")])
+    assert "part # x 500" in Page(render_page(run)).words
+    assert 'class="box failed"' in render_page(run)
+
+
+def test_observer_writes_seldom(tmp_path):
+    count = 200
+    tasks = [Task(lambda: 1, name=f"t{number}") for number in range(count)]
+    dag = DAG("many", tasks=tasks)
+    observer = ReportObserver(tmp_path / "run.html", dag.graph(), {})
+    writes = []
+    write = observer._write
+    observer._write = lambda: (writes.append(1), write())
+    began = time.monotonic()
+    dag.run("serial", observers=[observer])
+    assert len(writes) <= 2 + (time.monotonic() - began) / INTERVAL
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="platform: no browser is installed")
+def test_browser_runs_the_script_of_the_report_and_no_other(tmp_path):
+    hostile = [Task(lambda: 1, name=f"{HOSTILE} {number}") for number in range(250)]
+    DAG(HOSTILE, tasks=hostile).run("serial", report=tmp_path / "run.html")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", f"file://{tmp_path}/run.html"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count('<tr><td class="name">') == 200
+    assert "250 of 250 tasks, the first 200 shown" in done.stdout
+    assert "<img" not in done.stdout
+    assert "CONSOLE" not in done.stderr
