@@ -39,7 +39,7 @@ def log_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in done.stderr.splitlines()]
 
 
-@pytest.mark.parametrize("script", ["etl.py", "approval.py", "parallel.py", "flow_user_profile.py"])
+@pytest.mark.parametrize("script", ["etl.py", "approval.py", "parallel.py", "flow_user_profile.py", "word_count.py"])
 def test_example_without_arguments_leaves_nothing_behind(tmp_path: Path, script: str) -> None:
     done = run(tmp_path, script)
     assert done.returncode == 0, done.stderr

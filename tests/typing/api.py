@@ -25,6 +25,7 @@ from flowkit import (
     FlowkitLogger,
     Group,
     LogLevel,
+    Mapped,
     ProcessExecutor,
     Reclaimed,
     Results,
@@ -112,6 +113,30 @@ Group([validate, enrich]) >> [load, load]
 extract >> print  # type: ignore[operator]
 extract >> [validate, print]  # type: ignore[list-item]
 [extract] >> [load]  # type: ignore[operator]
+
+
+# A mapped task is called for each element; its result is a list.
+
+
+@task
+def parse(row: int, scale: float = 1.0) -> float:
+    return row * scale
+
+
+@task
+def total(values: list[float]) -> float:
+    return sum(values)
+
+
+assert_type((extract >> parse.map() >> total)([1.0]), float)
+assert_type((extract >> parse.map("row", limit=4, errors="drop", label=str)).limit, int | None)
+assert_type(([extract, validate] >> parse.map()).parameters, tuple[str, ...])
+extract >> [parse.map(), validate] >> total
+DAG("mapped", tasks=[parse.map("row"), total])
+Flow("mapped").add(extract).map(parse, over="extract", limit=2).add(total.map()).branch(parse.map(), validate)
+parse.map(errors="ignore")  # type: ignore[arg-type]
+parse.map(limit="4")  # type: ignore[arg-type]
+assert_type(Results().elements["parse"].failed, dict[int, BaseException])
 
 
 # after() returns the type of the task that waits.

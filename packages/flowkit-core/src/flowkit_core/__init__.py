@@ -34,6 +34,12 @@ from .errors import (
     WorkerDiedError,
 )
 from .events import (
+    ElementEvent,
+    ElementFailed,
+    ElementNotRun,
+    ElementRetrying,
+    ElementStarted,
+    ElementSucceeded,
     Event,
     Observer,
     RunFinished,
@@ -49,14 +55,16 @@ from .events import (
 from .executors.executor import Executor, SerialExecutor
 from .executors.registry import register_executor
 from .graphs.graph import Graph
+from .graphs.map_errors import MapLengthError, MappingTypeError
 from .graphs.node import Node
 from .pipelines.dag import DAG
 from .pipelines.pipeline import Pipeline
 from .pipelines.task import Task, task
-from .pipelines.wiring import Group
+from .pipelines.wiring import Group, Mapped
 from .results import Results
 from .retry import RetryPolicy
 from .runs.call import Call, Outcome, Retry
+from .runs.mapping.elements import Elements
 from .runs.run import Run
 
 TYPE_CHECKING = False
@@ -83,12 +91,22 @@ __all__ = [
     "DAGCycleError",
     "DiscoveryError",
     "DuplicateTaskError",
+    "ElementEvent",
+    "ElementFailed",
+    "ElementNotRun",
+    "ElementRetrying",
+    "ElementStarted",
+    "ElementSucceeded",
+    "Elements",
     "Event",
     "Executor",
     "ExecutorError",
     "FlowkitError",
     "Graph",
     "Group",
+    "MapLengthError",
+    "Mapped",
+    "MappingTypeError",
     "MissingDistributionError",
     "MissingResultError",
     "Node",

@@ -249,7 +249,7 @@ def find() -> TaskContext | None:
         known = found
         worker = workers.get(get_ident())
         if worker is not None and worker.node is not None:
-            found = worker.run.context_of(worker.node)
+            found = worker.context()
         elif find_in_process is not None:
             found = find_in_process(known)
         if found is not None and found is not known:
@@ -264,7 +264,7 @@ def log_attributes() -> dict[str, Any]:
         worker = workers.get(get_ident())
         if worker is None or worker.node is None:
             return {}
-        found = worker.run.context_of(worker.node)
+        found = worker.context()
     return found.attributes()
 
 

@@ -23,9 +23,15 @@ class Event:
 
     __slots__ = ("pipeline", "run_id")
 
+    is_of_element = False
+    """Whether it is of one element of a mapped task; an observer gets such events only if its ``events`` lists them."""
+    _optional: tuple[str, ...] = ()  # attributes that are None if they are not given
+
     def __init__(self, run_id: str, pipeline: str, **facts: Any) -> None:
         self.run_id = run_id
         self.pipeline = pipeline
+        for name in self._optional:
+            setattr(self, name, None)
         for fact, value in facts.items():
             setattr(self, fact, value)
 
@@ -96,13 +102,16 @@ class TaskStarted(TaskEvent):
     Attributes:
         attempt: number of the attempt, from 1.
         max_attempts: maximum number of attempts.
-        worker: name of the thread or the worker that makes the call.
+        worker: name of the thread or the worker that makes the call; empty for a mapped task, which has several calls.
+        elements: number of elements of a mapped task, if it is known; None for other tasks.
     """
 
-    __slots__ = ("attempt", "max_attempts", "worker")
+    __slots__ = ("attempt", "elements", "max_attempts", "worker")
+    _optional = ("elements",)
     attempt: int
     max_attempts: int
     worker: str
+    elements: int | None
 
 
 class TaskSucceeded(TaskEvent):
@@ -110,12 +119,15 @@ class TaskSucceeded(TaskEvent):
 
     Attributes:
         attempt: number of the attempt, from 1.
-        duration: duration of the attempt, in seconds.
+        duration: duration of the attempt, in seconds; of a mapped task, from its first element to the end of the last.
+        elements: state -> number of elements of a mapped task in it; None for other tasks.
     """
 
-    __slots__ = ("attempt", "duration")
+    __slots__ = ("attempt", "duration", "elements")
+    _optional = ("elements",)
     attempt: int
     duration: float
+    elements: Mapping[str, int] | None
 
 
 class TaskReused(TaskEvent):
@@ -152,17 +164,107 @@ class TaskFailed(TaskEvent):
     Attributes:
         attempt: number of the last attempt, from 1.
         duration: duration of that attempt, in seconds.
-        error: exception of that attempt.
+        error: exception of that attempt; of a mapped task, of the first element that failed.
+        elements: state -> number of elements of a mapped task in it; None for other tasks.
     """
 
-    __slots__ = ("attempt", "duration", "error")
+    __slots__ = ("attempt", "duration", "elements", "error")
+    _optional = ("elements",)
     attempt: int
     duration: float
     error: BaseException
+    elements: Mapping[str, int] | None
 
 
 class TaskNotRun(TaskEvent):
     """A task ended without running, or was stopped while it ran.
+
+    Attributes:
+        state: ``"skipped"``, ``"upstream_failed"`` or ``"cancelled"``.
+        reason: why.
+        started: whether it had started and was stopped.
+    """
+
+    __slots__ = ("reason", "started", "state")
+    state: str
+    reason: str
+    started: bool
+
+
+class ElementEvent(TaskEvent):
+    """Base class of events of one element of a mapped task. Only observers whose ``events`` lists their class get them.
+
+    Attributes:
+        element: number of the element, from 0.
+        label: its label, if the task has labels; else None.
+    """
+
+    __slots__ = ("element", "label")
+    is_of_element = True
+    element: int
+    label: str | None
+
+
+class ElementStarted(ElementEvent):
+    """An attempt at an element starts.
+
+    Attributes:
+        attempt: number of the attempt, from 1.
+    """
+
+    __slots__ = ("attempt",)
+    attempt: int
+
+
+class ElementSucceeded(ElementEvent):
+    """The function returned for an element.
+
+    Attributes:
+        attempt: number of the attempt, from 1.
+        duration: duration of the attempt, in seconds.
+    """
+
+    __slots__ = ("attempt", "duration")
+    attempt: int
+    duration: float
+
+
+class ElementRetrying(ElementEvent):
+    """An attempt at an element failed, and another will follow.
+
+    Attributes:
+        attempt: number of the failed attempt, from 1.
+        max_attempts: maximum number of attempts.
+        delay: seconds until the next attempt.
+        error: exception of the attempt.
+    """
+
+    __slots__ = ("attempt", "delay", "error", "max_attempts")
+    attempt: int
+    max_attempts: int
+    delay: float
+    error: BaseException
+
+
+class ElementFailed(ElementEvent):
+    """An element failed, and there are no more retries.
+
+    Attributes:
+        attempt: number of the last attempt, from 1.
+        duration: duration of that attempt, in seconds.
+        error: exception of that attempt.
+        outcome: the option ``errors`` of the task: ``"raise"``, ``"drop"`` or ``"return"``.
+    """
+
+    __slots__ = ("attempt", "duration", "error", "outcome")
+    attempt: int
+    duration: float
+    error: BaseException
+    outcome: str
+
+
+class ElementNotRun(ElementEvent):
+    """An element ended without running, or was stopped while it ran.
 
     Attributes:
         state: ``"skipped"``, ``"upstream_failed"`` or ``"cancelled"``.
@@ -181,7 +283,8 @@ class Observer(Protocol):
 
     It is called by one thread at a time, in the order of the events, and should return quickly. If it raises, the
     exception is reported as a warning, and the run continues. An attribute ``events``, a tuple of event classes, limits
-    the events that it gets; fewer events take less time.
+    the events that it gets; fewer events take less time. Events of single elements of
+    mapped tasks, such as `ElementStarted`, are passed to observers that list their class in ``events`` only.
 
     Examples:
         >>> from flowkit_core import DAG, task

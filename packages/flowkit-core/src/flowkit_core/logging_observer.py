@@ -15,6 +15,9 @@ from ._warnings import report
 from .context import log_attributes
 from .errors import RunTimeoutError
 from .events import (
+    ElementFailed,
+    ElementNotRun,
+    ElementRetrying,
     RunFinished,
     RunStarted,
     RunStopping,
@@ -29,11 +32,11 @@ from .failures import describe_error
 from .log_records import add_task_to_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from logging import Logger
 
     from ._typing import Any
-    from .events import Event
+    from .events import ElementEvent, Event
     from .runs.run import Run
 
 DEBUG, INFO, SYSTEM, SUCCESS, WARNING, ERROR = 10, 20, 22, 25, 30, 40
@@ -163,8 +166,12 @@ def _run_started(event: RunStarted) -> tuple[str, str, dict[str, Any]]:
 
 
 def _task_started(event: TaskStarted) -> tuple[str, str, dict[str, Any]]:
-    facts = {"attempt": event.attempt, "max_attempts": event.max_attempts}
-    return "task_started", f'Starting task "{event.task}"...', facts
+    facts: dict[str, Any] = {"attempt": event.attempt, "max_attempts": event.max_attempts}
+    over = ""
+    if event.elements is not None:
+        facts["elements"] = event.elements
+        over = f" for {counted(event.elements, 'element')}"
+    return "task_started", f'Starting task "{event.task}"{over}...', facts
 
 
 def _task_retrying(event: TaskRetrying) -> tuple[str, str, dict[str, Any]]:
@@ -175,8 +182,12 @@ def _task_retrying(event: TaskRetrying) -> tuple[str, str, dict[str, Any]]:
 
 
 def _task_succeeded(event: TaskSucceeded) -> tuple[str, str, dict[str, Any]]:
-    facts = {"attempt": event.attempt, "duration": event.duration}
-    message = f'Task "{event.task}" completed successfully in {event.duration:.2f} s.'
+    facts: dict[str, Any] = {"attempt": event.attempt, "duration": event.duration}
+    counts = ""
+    if event.elements is not None:
+        facts["elements"] = dict(event.elements)
+        counts = f": {_element_counts(event.elements)}"
+    message = f'Task "{event.task}" completed successfully in {event.duration:.2f} s{counts}.'
     return "task_succeeded", message, facts
 
 
@@ -188,9 +199,49 @@ def _task_reused(event: TaskReused) -> tuple[str, str, dict[str, Any]]:
 
 def _task_failed(event: TaskFailed) -> tuple[str, str, dict[str, Any]]:
     error = describe_error(event.error)
-    facts = {"attempt": event.attempt, "duration": event.duration, "error": error}
+    facts: dict[str, Any] = {"attempt": event.attempt, "duration": event.duration, "error": error}
+    if event.elements is not None:
+        facts["elements"] = dict(event.elements)
+        return "task_failed", f'Task "{event.task}" failed ({_element_counts(event.elements)}): {error}', facts
     message = f'Task "{event.task}" failed after {counted(event.attempt, "attempt")}: {error}'
     return "task_failed", message, facts
+
+
+def _element_counts(counts: Mapping[str, int]) -> str:
+    """Return the numbers of elements in each state as text."""
+    if not counts:
+        return "no elements"
+    listed = [f"{count} {state.replace('_', ' ')}" for state, count in counts.items()]
+    return f"{counted(sum(counts.values()), 'element')}, {', '.join(listed)}"
+
+
+def _element(event: ElementEvent) -> tuple[str, dict[str, Any]]:
+    """Return the name of an element with its label, and both as facts."""
+    label = "" if event.label is None else f" ({event.label})"
+    return f'"{event.task}[{event.element}]"{label}', {"element": event.element, "label": event.label}
+
+
+def _element_retrying(event: ElementRetrying) -> tuple[str, str, dict[str, Any]]:
+    name, facts = _element(event)
+    error = describe_error(event.error)
+    facts |= {"attempt": event.attempt, "max_attempts": event.max_attempts, "delay": event.delay, "error": error}
+    retry = f"retry {event.attempt} of {event.max_attempts - 1} in {event.delay:.2f} s"
+    return "element_retrying", f"Element {name} failed ({error}); {retry}.", facts
+
+
+def _element_failed(event: ElementFailed) -> tuple[str, str, dict[str, Any]]:
+    name, facts = _element(event)
+    error = describe_error(event.error)
+    facts |= {"attempt": event.attempt, "duration": event.duration, "error": error, "outcome": event.outcome}
+    then = {"drop": ", and is left out", "return": ", and its exception is in the result"}.get(event.outcome, "")
+    return "element_failed", f"Element {name} failed after {counted(event.attempt, 'attempt')}{then}: {error}", facts
+
+
+def _element_not_run(event: ElementNotRun) -> tuple[str, str, dict[str, Any]]:
+    name, facts = _element(event)
+    facts["reason"] = event.reason
+    text = "skipped" if event.state == "skipped" else "was stopped" if event.started else "did not run"
+    return f"element_{event.state}", f"Element {name} {text}: {event.reason}.", facts
 
 
 def _task_not_run(event: TaskNotRun) -> tuple[str, str, dict[str, Any]]:
@@ -231,6 +282,9 @@ _FORMATTERS: dict[type[Event], tuple[int, Callable[[Any], tuple[str, str, dict[s
     TaskReused: (INFO, _task_reused),
     TaskNotRun: (DEBUG, _task_not_run),
     TaskFailed: (ERROR, _task_failed),
+    ElementRetrying: (WARNING, _element_retrying),
+    ElementNotRun: (DEBUG, _element_not_run),
+    ElementFailed: (WARNING, _element_failed),
     RunStopping: (ERROR, _run_stopping),
     RunFinished: (SYSTEM, _run_finished),
 }

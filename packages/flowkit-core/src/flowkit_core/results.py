@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
+    from .runs.mapping.elements import Elements
     from .runs.run import Run
     from .runs.run_state import RunSummary
 
@@ -85,7 +86,7 @@ class Results(dict[str, Any]):
 
     @property
     def failed(self) -> dict[str, BaseException]:
-        """Name of each failed task -> the exception that it raised.
+        """Name of each failed task -> the exception that it raised; of elements of mapped tasks as ``"parse[3]"``.
 
         In ``error.flowkit_results`` a placeholder replaces the raised exception: use :meth:`from_error`.
         """
@@ -100,6 +101,11 @@ class Results(dict[str, Any]):
     def attempts(self) -> dict[str, int]:
         """Name of each task that ran in this run -> number of attempts, 1 or more."""
         return self._fact("attempts")
+
+    @property
+    def elements(self) -> dict[str, Elements]:
+        """Name of each mapped task -> its elements: counts, failures, skips, durations and attempts."""
+        return self._fact("elements")
 
     @property
     def cached(self) -> tuple[str, ...]:
@@ -268,6 +274,7 @@ _FACTS = (
     "unrecorded",
     "dropped",
     "outputs",
+    "elements",
 )
 
 

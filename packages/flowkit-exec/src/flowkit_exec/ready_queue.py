@@ -88,6 +88,7 @@ class _HeightOrder:
         self._heights = heights
         self._fifo = fifo
         self._heap = heap
+        self._elements: dict[int, deque[Node]] = {}  # index of a mapped node -> elements of it in the heap
         lock = Lock()  # comparing numbers runs no Python code, so under the GIL heappush and heappop are atomic
         self._push: Callable[[list[int], int], object] = heappush if GIL else _with_lock(heappush, lock)
         self._pop: Callable[[list[int]], int] = heappop if GIL else _with_lock(heappop, lock)
@@ -95,6 +96,8 @@ class _HeightOrder:
     def put(self, node: Node) -> None:
         """Add a node."""
         index = node.index
+        if node.element is not None:
+            self._elements.setdefault(index, deque()).append(node)
         self._push(self._heap, index - self._heights[index] * len(self._nodes))
 
     def extend(self, nodes: Iterable[Node]) -> None:
@@ -110,7 +113,10 @@ class _HeightOrder:
                 self.put(fifo.popleft())
             except IndexError:  # another thread has taken it
                 break
-        return self._nodes[self._pop(self._heap) % len(self._nodes)]
+        node = self._nodes[self._pop(self._heap) % len(self._nodes)]
+        if node.mapped is not None and (elements := self._elements.get(node.index)):
+            return elements.popleft()
+        return node
 
 
 def _with_lock(operation: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:

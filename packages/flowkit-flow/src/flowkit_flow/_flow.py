@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from flowkit_core import DuplicateTaskError, Graph, Pipeline, Task
-from flowkit_core._text import counted, escape_control_chars, short_repr
+from flowkit_core import DuplicateTaskError, Graph, Mapped, Pipeline, Task
+from flowkit_core._text import counted, did_you_mean, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
+from flowkit_core.graphs.node_map import MapRequest
 from flowkit_core.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
@@ -21,8 +22,8 @@ from flowkit_core.pipelines.wiring import described_operand, no_task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any, Never
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Literal, Never
 
     from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.graphs.binding import Binding
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from flowkit_core.hooks import Hook
     from flowkit_core.pipelines.edge_view import EdgeView
     from flowkit_core.pipelines.scopes import Scope
+
+    AnyTask = Task[..., Any] | Mapped[..., Any]
 
 
 class Flow(Pipeline):
@@ -95,6 +98,7 @@ class Flow(Pipeline):
         self._stages: list[list[Task[..., Any]]] = []
         self._positions: dict[str, tuple[int, int]] = {}  # name -> indices of the task and of its stage
         self._tasks: list[Task[..., Any]] = []
+        self._views: dict[int, tuple[Mapped[..., Any], tuple[str, ...]]] = {}  # of mapped tasks, and over which tasks
         self._built: tuple[dict[int, tuple[int, ...]], Graph] | None = None  # order edges, graph
         self._view: EdgeView | None = None  # the edges that were visible when the graph was built
         self._stamp: Any = None
@@ -108,11 +112,11 @@ class Flow(Pipeline):
         """The tasks, in the order of their addition."""
         return tuple(self._tasks)
 
-    def add(self, task: Task[..., Any]) -> Flow:
+    def add(self, task: AnyTask) -> Flow:
         """Add a task that depends on the last one, or on every branch if a :meth:`branch` is open.
 
         Args:
-            task: the task.
+            task: the task, or a mapped one, ``parse.map()``.
 
         Returns:
             The flow itself, for chaining.
@@ -132,11 +136,67 @@ class Flow(Pipeline):
         """
         return self._stage("add", (task,))
 
-    def branch(self, *branch_tasks: Task[..., Any]) -> Flow:
+    def map(
+        self,
+        task: Task[..., Any],
+        over: str | Iterable[str] | None = None,
+        *,
+        limit: int | None = None,
+        errors: Literal["raise", "drop", "return"] = "raise",
+        label: Callable[..., object] | None = None,
+        chunk: int | None = None,
+    ) -> Flow:
+        """Add a task that is called once for each element of a result, in parallel; see :meth:`Task.map`.
+
+        Args:
+            task: the task.
+            over: name of the earlier task whose result is mapped, or a list of several, which are paired by index; by
+                default all results that the task takes from the last task, or from the open branches.
+            limit: maximum number of elements that are called at once, 1 or more; None means no limit.
+            errors: what happens if an element fails: ``"raise"``, ``"drop"`` or ``"return"``.
+            label: function that returns a label for an element, given its mapped values.
+            chunk: number of elements that are sent to a worker process at once; None chooses it.
+
+        Returns:
+            The flow itself, for chaining.
+
+        Raises:
+            DuplicateTaskError: the flow already has this task or another one of the same name.
+            TypeError: ``task`` is not a task.
+            ValueError: ``over`` names a task that is not earlier in the flow, or an option is out of range.
+
+        Examples:
+            >>> from flowkit_core import task
+            >>> @task
+            ... def words(): return ["to", "be"]
+            >>> @task
+            ... def size(word): return len(word)
+            >>> @task
+            ... def total(sizes): return sum(sizes)
+            >>> Flow("count").add(words).map(size).add(total).run("serial")
+            {'words': ['to', 'be'], 'size': [2, 2], 'total': 4}
+        """
+        given: Any = task
+        if isinstance(given, Mapped):
+            raise TypeError(f"flow {self.name!r}: map() got {given.name}.map(): write map({given.name}), or add() it")
+        if not isinstance(task, Task):
+            raise TypeError(f"flow {self.name!r}: map() got {described_operand(task)}")
+        names = (over,) if isinstance(over, str) else () if over is None else tuple(over)
+        for name in names:
+            if name not in self._positions:
+                guess = did_you_mean(str(name), self._positions)
+                raise ValueError(
+                    f"flow {self.name!r}: map({task.name}, over={short_repr(over)}) names {short_repr(name)}, but no "
+                    f"earlier task of the flow has this name{guess}"
+                )
+        view = task.map(limit=limit, errors=errors, label=label, chunk=chunk)
+        return self._stage("map", (view,), names)
+
+    def branch(self, *branch_tasks: AnyTask) -> Flow:
         """Add parallel tasks: each depends on the last task, or on every branch if a :meth:`branch` is open.
 
         Args:
-            *branch_tasks: one task or more.
+            *branch_tasks: one task or more, mapped ones included.
 
         Returns:
             The flow itself, for chaining.
@@ -161,11 +221,11 @@ class Flow(Pipeline):
             raise ValueError(f"flow {self.name!r}: branch() needs at least one task: write branch(task1, task2)")
         return self._stage("branch", branch_tasks)
 
-    def merge(self, merge_task: Task[..., Any]) -> Flow:
+    def merge(self, merge_task: AnyTask) -> Flow:
         """Add a task that depends on every open branch.
 
         Args:
-            merge_task: the task.
+            merge_task: the task, or a mapped one.
 
         Returns:
             The flow itself, for chaining.
@@ -221,7 +281,18 @@ class Flow(Pipeline):
             start, end = end, end + len(stage)
         for index, only in waits.items():
             upstream[index] = [other for other in upstream[index] if other not in only]
-        return Graph(self.name, self._tasks, upstream, self._bind, waits=waits, known=self._surroundings.names)
+        names = self._surroundings.names
+        return Graph(
+            self.name, self._tasks, upstream, self._bind, waits=waits, mapped=self._requests(upstream), known=names
+        )
+
+    def _requests(self, upstream: Sequence[Sequence[int]]) -> dict[int, MapRequest]:
+        """Return which inputs of the mapped tasks are mapped; by default those that the previous stage fills."""
+        requests = {}
+        for index, (view, over) in self._views.items():
+            sources = [self._positions[name][0] for name in over] if over else upstream[index]
+            requests[index] = MapRequest(view.parameters, () if view.parameters else sources, view._options)
+        return requests
 
     def _stamp_now(self) -> Any:
         """Return a value that changes with the edges that are visible to the flow."""
@@ -244,7 +315,17 @@ class Flow(Pipeline):
         self._surroundings.edges(None, self._tasks).mark_used(self._tasks)
         self._surroundings.call_returned(scope, caller, self._tasks)
 
-    _SHARED = (*Pipeline._SHARED, "_stages", "_positions", "_tasks", "_surroundings", "_built", "_view", "_stamp")
+    _SHARED = (
+        *Pipeline._SHARED,
+        "_stages",
+        "_positions",
+        "_tasks",
+        "_views",
+        "_surroundings",
+        "_built",
+        "_view",
+        "_stamp",
+    )
 
     def __copy__(self) -> Flow:
         copy: Flow = object.__new__(type(self))
@@ -252,11 +333,15 @@ class Flow(Pipeline):
             "_stages": [list(stage) for stage in self._stages],
             "_positions": dict(self._positions),
             "_tasks": list(self._tasks),
+            "_views": dict(self._views),
         }
         copy._surroundings.add_pipeline(copy)
         return copy
 
     def _bind(self, task: str, parameters: Parameters, upstream: Mapping[str, int], names: Sequence[str]) -> Binding:
+        index = self._positions[task][0]
+        if index in self._views and (over := self._views[index][1]):  # they fill what no name fills
+            upstream = {name: names.index(name) for name in over}
         return bind_for_flow(task, parameters, upstream, partial(self._earlier, self._positions[task][1], names))
 
     def _earlier(self, stage: int, names: Sequence[str], name: str) -> int | None:
@@ -269,11 +354,12 @@ class Flow(Pipeline):
             return None
         return index if names[index] == name else names.index(name)
 
-    def _stage(self, verb: str, tasks: tuple[Any, ...]) -> Flow:
+    def _stage(self, verb: str, given: tuple[Any, ...], over: tuple[str, ...] = ()) -> Flow:
         stage: dict[str, Task[..., Any]] = {}
+        tasks = tuple([item.task if isinstance(item, Mapped) else item for item in given])
         for task in tasks:
             if not isinstance(task, Task):
-                if isinstance(task, (list, tuple)) and task and all(isinstance(item, Task) for item in task):
+                if isinstance(task, (list, tuple)) and task and all(isinstance(item, (Task, Mapped)) for item in task):
                     raise TypeError(f"flow {self.name!r}: {verb}() got a list of tasks: unpack it, branch(*tasks)")
                 raise TypeError(f"flow {self.name!r}: {verb}() got {described_operand(task)}")
             if task._origin is METHODS:
@@ -284,8 +370,10 @@ class Flow(Pipeline):
                 places = (task.location,) if other is task else (other.location, task.location)
                 raise DuplicateTaskError(task.name, places, self.name)
             stage[task.name] = task
-        for task in tasks:
+        for task, item in zip(tasks, given, strict=True):
             task._used = True
+            if item is not task:
+                self._views[len(self._tasks)] = item, over
             self._positions[task.name] = len(self._tasks), len(self._stages)
             self._tasks.append(task)
         self._stages.append(list(tasks))

@@ -38,6 +38,7 @@ _CONVERSIONS: dict[type, tuple[str, ...]] = {
 }
 """Numbers, in whose place other numbers are usual -> methods of which those have one."""
 _BYTES = (bytearray, memoryview)
+_NOT_MAPPABLE = (str, bytes, bytearray, memoryview, set, frozenset, dict)
 
 
 def annotation_problems(graph: Graph) -> Iterator[Problem]:
@@ -46,6 +47,14 @@ def annotation_problems(graph: Graph) -> Iterator[Problem]:
         for parameter, source in node.named_sources().items():
             upstream = graph.nodes[source]
             returned = _result_annotation(upstream.func)
+            if node.mapped is not None and parameter in node.mapped.parameters:
+                if upstream.mapped is None:
+                    if (problem := _unmappable(node, parameter, upstream, returned)) is not None:
+                        yield problem
+                        continue
+                    returned = _element_annotation(returned)
+            elif upstream.mapped is not None and returned is not UNKNOWN:
+                returned = list
             if returned is UNKNOWN or (returned is NoneType and _is_by_order(node, parameter, upstream)):
                 continue  # of None by order, the graph warns
             taken = parameter_annotation(node.func, parameter)
@@ -61,6 +70,30 @@ def annotation_problems(graph: Graph) -> Iterator[Problem]:
                 f"one of the two annotations, or convert the value in one of the tasks",
                 node.task.location,
             )
+
+
+def _unmappable(node: Node, parameter: str, upstream: Node, returned: Any) -> Problem | None:
+    """Return the problem of a task that is mapped over a result which has no elements, by its annotation."""
+    if not _is_plain(returned) or (hasattr(returned, "__iter__") and not issubclass(returned, _NOT_MAPPABLE)):
+        return None
+    if hasattr(returned, "__getitem__") and not issubclass(returned, _NOT_MAPPABLE):
+        return None
+    return Problem(
+        "annotation",
+        node.name,
+        f"task {node.name!r} is mapped over the result of {upstream.name!r} as {parameter!r}, but {upstream.name!r} is "
+        f"annotated to return {_name(returned)}, which cannot be mapped over: return a list",
+        node.task.location,
+    )
+
+
+def _element_annotation(annotation: Any) -> Any:
+    """Return the annotation of the elements of an iterable: ``int`` for ``list[int]``; `UNKNOWN` if it has none."""
+    origin, args = getattr(annotation, "__origin__", None), getattr(annotation, "__args__", ())
+    is_iterable = isinstance(origin, type) and hasattr(origin, "__iter__")
+    if not is_iterable or not args or (origin is tuple and args[1:] != (...,)):
+        return UNKNOWN
+    return NoneType if args[0] is None else args[0]
 
 
 def _is_by_order(node: Node, parameter: str, upstream: Node) -> bool:

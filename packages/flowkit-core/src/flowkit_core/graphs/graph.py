@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any, Protocol
 
     from .binding import Binding
+    from .node_map import MapRequest
 
     class AnyTask(Protocol):
         """What a graph needs of every task; of a task with options, it reads these as well."""
@@ -67,6 +68,7 @@ class Graph:
         upstream: for each task the positions of the tasks that it takes results from, in order of declaration.
         bind: function that binds results to parameters; by default the rule of a DAG.
         waits: position of a task -> positions of the tasks that it only waits for (order-only edges).
+        mapped: position of a task -> which of its inputs are mapped.
         known: returns names of tasks that exist outside the pipeline, for error messages.
 
     Raises:
@@ -84,6 +86,7 @@ class Graph:
         cached: the nodes whose tasks have a cache.
         early: index -> node that may become ready before all of its upstreams have ended.
         hooked: the nodes whose tasks have hooks.
+        mapped: the nodes that are mapped.
         placed: the nodes whose tasks name an executor.
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
@@ -114,6 +117,7 @@ class Graph:
         "hooked",
         "inlined",
         "linear",
+        "mapped",
         "name",
         "names",
         "nodes",
@@ -128,6 +132,7 @@ class Graph:
         bind: Bind = bind_for_dag,
         *,
         waits: Mapping[int, Sequence[int]] | None = None,
+        mapped: Mapping[int, MapRequest] | None = None,
         known: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.name = name
@@ -135,6 +140,7 @@ class Graph:
         self.placed: list[Node] = []
         self.early: dict[int, Node] = {}
         self.hooked: list[Node] = []
+        self.mapped: list[Node] = []
         self._open: list[Node] = []
         self._heights: list[int] | None = None
         self._known = known
@@ -144,10 +150,10 @@ class Graph:
         self.inlined: Sequence[tuple[Any, Graph]] = ()
         with GCDisabled():
             if not has_pipeline_task(tasks):
-                self._make(tasks, upstream, bind, waits or {}, {})
+                self._make(tasks, upstream, bind, waits or {}, {}, mapped or {})
                 return
-            found = Inlined(name, tasks, upstream, bind, waits or {})
-            self._make(found.tasks, found.upstream, found.bind, found.waits, found.parameters)
+            found = Inlined(name, tasks, upstream, bind, waits or {}, mapped or {})
+            self._make(found.tasks, found.upstream, found.bind, found.waits, found.parameters, found.mapped)
             found.apply(self)
 
     def _make(
@@ -157,6 +163,7 @@ class Graph:
         bind: Bind,
         waits: Mapping[int, Sequence[int]],
         known: dict[int, Parameters],
+        mapped: Mapping[int, MapRequest],
     ) -> None:
         names = list(map(_by_name, tasks))
         if len(set(names)) < len(names):
@@ -173,6 +180,7 @@ class Graph:
             tasks = [tasks[place] for place in order]
             upstream = [tuple([position[other] for other in upstream[place]]) for place in order]
             waits = {position[place]: [position[other] for other in only] for place, only in waits.items()}
+            mapped = {position[place]: request.moved(position) for place, request in mapped.items()}
         self.names = tuple(names)
         self.nodes = nodes = tuple([Node() for _ in tasks])
         has_generators = False
@@ -197,8 +205,8 @@ class Graph:
             node.func = func
             node.parameters = parameters
             node.upstream = ups
-            node.downstream = node.waits = node.none_checked = _EMPTY
-            node.gather = node.binding = node.entry = None
+            node.downstream = node.waits = node.none_checked = node.feeds = _EMPTY
+            node.gather = node.binding = node.entry = node.mapped = None
             node.is_simple = True
             for other in ups:
                 downstream[other].append(node)
@@ -219,8 +227,10 @@ class Graph:
             nodes[index].waits = tuple(only)
             special.append(nodes[index])
         self._connect(list(map(len, upstream)), downstream)
+        if mapped:
+            special += [nodes[index] for index in mapped]
         for node in dict.fromkeys(special):
-            self._bind(node, bind)
+            self._bind(node, bind, mapped)
         if has_generators:
             for node in nodes:
                 if _is_generator(node.func):
@@ -244,15 +254,18 @@ class Graph:
         ranges = {count: range(max(0, count - 1)) for count in set(counts)}  # one range for each distinct count
         self.countdowns = tuple(map(ranges.__getitem__, counts))
 
-    def _bind(self, node: Node, bind: Bind) -> None:
+    def _bind(self, node: Node, bind: Bind, mapped: Mapping[int, MapRequest]) -> None:
         """Bind the arguments of a node that are not bound yet, and check its options."""
-        if node.arg_sources is None or node.waits:
+        if node.index in mapped:
+            self._bind_map(node, bind, mapped[node.index])
+        elif node.arg_sources is None or node.waits:
             self._bind_in_full(node, bind)
         elif node.arg_sources:
             parameter = node.parameters.positional[:1]
             if parameter and parameter[0] != self.names[node.arg_sources[0]]:
                 self._check_none(node, ((parameter[0], node.arg_sources[0]),))
         is_simple = node.arg_sources is not None and node.is_simple and not node.none_checked
+        is_simple = is_simple and node.mapped is None
         if node.task._has_options:
             is_simple = self._check_options(node) and is_simple
         node.is_simple = is_simple and not node.parameters.copies_context
@@ -260,7 +273,25 @@ class Graph:
             itemgetter(*node.arg_sources) if is_simple and node.arg_sources and len(node.arg_sources) > 1 else None
         )
 
-    def _bind_in_full(self, node: Node, bind: Bind) -> None:
+    def _bind_map(self, node: Node, bind: Bind, request: MapRequest) -> None:
+        """Bind the arguments of a mapped node, and mark the nodes whose results are mapped."""
+        from .node_map import bind_map
+
+        self._bind_in_full(node, bind, keep=True)
+        node.is_simple = False
+        if node.binding is None:
+            return  # two upstreams of one name, which was reported
+        node.mapped = bind_map(node.name, node.parameters, node.binding, request)
+        node.none_checked = tuple([name for name in node.none_checked if name not in node.mapped.parameters])
+        self.mapped.append(node)
+        self.linear = False
+        for index in node.mapped.sources(node.binding):
+            source = self.nodes[index]
+            source.feeds = (*source.feeds, node.index)
+            source.is_simple = False
+
+    def _bind_in_full(self, node: Node, bind: Bind, *, keep: bool = False) -> None:
+        """Bind the arguments of a node; ``keep`` keeps the binding, whether positions are enough or not."""
         names, parameters = self.names, node.parameters
         data = [index for index in node.upstream if index not in node.waits] if node.waits else node.upstream
         sources = {names[index]: index for index in data}
@@ -272,7 +303,7 @@ class Graph:
             node.arg_sources = node.upstream  # share one tuple
         if parameters.keyed:
             node.arg_sources = None
-        if node.arg_sources is None or binding.open or node.waits:
+        if node.arg_sources is None or binding.open or node.waits or keep:
             node.binding = binding
         if binding.open:
             self._open.append(node)
@@ -295,7 +326,7 @@ class Graph:
             for after in node.downstream
             if node.index not in after.waits and (after.parameters.positional or after.parameters.rest)
         ]
-        if len(takers) > 1:
+        if len(takers) > 1 and not node.feeds:  # else the run makes a list of it
             warn(advice.on_shared_generator(node.name, takers), "binding", node.name)
 
     def _check_none(self, node: Node, by_order: Sequence[tuple[str, int]]) -> None:
@@ -394,6 +425,12 @@ class Graph:
 
         simple = [(node, node.binding.open) for node in self._open if node.is_simple and node.binding is not None]
         return any(not params_of(node, params).keys().isdisjoint(open_names) for node, open_names in simple)
+
+    def planned_tasks(self) -> list[Any]:
+        """Return the tasks of the nodes as the record of a run compares them: mapping counts as part of the trigger."""
+        from .node_map import planned_task
+
+        return [node.task if node.mapped is None else planned_task(node.task, node.mapped) for node in self.nodes]
 
     def check_params(self, params: Mapping[str, Any]) -> None:
         """Check that ``params`` fills every open parameter without a default, and has no other names.

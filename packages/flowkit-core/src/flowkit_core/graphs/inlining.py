@@ -18,6 +18,7 @@ from flowkit_core.errors import DAGCycleError, DuplicateTaskError, WiringError
 
 from .binding import Binding, listed
 from .node import Entry, Node
+from .node_map import MapRequest
 from .parameters import KEY, Parameters
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Inlined:
         upstream: for each task the positions of the tasks that it takes results from.
         bind: the rule that binds results to the parameters of these tasks; other pipelines keep their rules.
         waits: position of a task -> positions of the tasks that it only waits for.
+        mapped: position of a task -> which of its inputs are mapped.
 
     Raises:
         DAGCycleError: a pipeline contains itself.
@@ -126,7 +128,7 @@ class Inlined:
         Exception: the graph of one of the pipelines cannot be built.
 
     Attributes:
-        tasks, upstream, waits: the same for all tasks.
+        tasks, upstream, waits, mapped: the same for all tasks.
         parameters: id of a function -> its parameters, for functions whose signature does not show them.
     """
 
@@ -137,10 +139,12 @@ class Inlined:
         upstream: Sequence[Sequence[int]],
         bind: Bind,
         waits: Mapping[int, Sequence[int]],
+        mapped: Mapping[int, MapRequest],
     ) -> None:
         self.tasks: list[Any] = []
         self.upstream: list[list[int]] = []
         self.waits: dict[int, list[int]] = {}
+        self.mapped: dict[int, MapRequest] = {}
         self.parameters: dict[int, Parameters] = {}
         self._bindings: list[Binding] = []
         self._parts: dict[int, _Part] = {}  # by position among `tasks` of the pipeline
@@ -167,6 +171,8 @@ class Inlined:
             binding = _mapped(local, self._places)
             if found is None:
                 self._set(self._places[number], binding, data, only)
+                if number in mapped:
+                    self.mapped[self._places[number]] = mapped[number].moved(self._places)
             else:
                 self._connect(found, binding, data, only)
 
@@ -214,6 +220,10 @@ class Inlined:
             own = part.shift(index for index in node.upstream if index not in node.waits)
             only = part.shift(node.waits)
             self._set(part.start + node.index, inner, [*own, *taken.values()], only if own or only else first_waits)
+            if node.mapped is not None:
+                sources = part.shift(node.mapped.sources(_binding_of(node)))
+                request = MapRequest(node.mapped.parameters, sources, node.mapped.options)
+                self.mapped[part.start + node.index] = request
 
     # ---- the finished graph ----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
     from .binding import Binding
+    from .node_map import NodeMap
     from .parameters import Parameters
 
 
@@ -33,9 +34,11 @@ class Node:
         binding: the complete binding, if ``arg_sources`` is not enough; else None.
         none_checked: parameters that an upstream fills by order and that have a default other than None: the run warns
             if the result is None.
-        is_simple: whether the fast path applies: no condition, no trigger that lets the node run without the result of
-            an upstream, no hook for success, no cache, no timeout, no check of arguments, and fewer than
-            ``WIDE`` downstreams.
+        mapped: which inputs are mapped; None for a task that is called once.
+        feeds: indices of the nodes that are mapped over the result of this node.
+        is_simple: whether the fast path applies: not mapped, no mapped downstream, no condition, no trigger that lets
+            the node run without the result of an upstream, no hook for success, no cache, no timeout, no check of
+            arguments, and fewer than ``WIDE`` downstreams.
 
     Examples:
         >>> from flowkit_core import DAG, Task
@@ -51,10 +54,12 @@ class Node:
         "binding",
         "downstream",
         "entry",
+        "feeds",
         "func",
         "gather",
         "index",
         "is_simple",
+        "mapped",
         "name",
         "none_checked",
         "parameters",
@@ -76,7 +81,12 @@ class Node:
     gather: Callable[[list[Any]], tuple[Any, ...]] | None
     binding: Binding | None
     none_checked: tuple[str, ...]
+    mapped: NodeMap | None
+    feeds: tuple[int, ...]
     is_simple: bool
+
+    element: int | None = None
+    """Number of the element, for a job that is one element of a mapped node; see `runs.mapping`."""
 
     def named_sources(self) -> dict[str, int]:
         """Return the parameters that upstreams fill, without ``*args`` and ``**kwargs``: name -> index of the node."""

@@ -14,13 +14,14 @@ from flowkit_core.hooks import HOOK_OPTIONS
 
 from . import discovery
 from .calls import scope_of, settle
+from .edge_view import map_requests
 from .edges import METHODS
 from .frames import CO_GENERATORS, is_constructor_of, user_frame
 from .options import PIPELINE_ALIASES, check_known
 from .pipeline import Pipeline
 from .scopes import Block
 from .task import Task
-from .wiring import described_operand, no_task
+from .wiring import Mapped, Vertex, described_operand, no_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +58,7 @@ class DAG(Pipeline):
         max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means the default of
             the executor.
         *misplaced: raises TypeError; the message shows how to give tasks.
-        tasks: the tasks to run, together with everything upstream of them; None means discovery.
+        tasks: the tasks to run, mapped ones included, together with everything upstream of them; None means discovery.
         on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
             failures, in the process that called ``run()``; what a hook raises is a warning.
         on_failure: the same after a run that raises an exception, which is ``event.error``.
@@ -85,7 +86,7 @@ class DAG(Pipeline):
         name: str = "workflow",
         max_workers: int | None = None,
         *misplaced: Never,
-        tasks: Iterable[AnyTask] | None = None,
+        tasks: Iterable[AnyTask | Mapped[..., Any]] | None = None,
         on_success: Hook[RunFinished] = None,
         on_failure: Hook[RunFinished] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -103,7 +104,8 @@ class DAG(Pipeline):
             on_retry=on_retry,
             on_skip=on_skip,
         )
-        self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks)
+        self._views: list[Mapped[..., Any]] = []
+        self._tasks: list[AnyTask] | None = None if tasks is None else _checked(name, tasks, self._views)
         self._block: Block | None = None
         frame = user_frame(sys._getframe(1))
         while frame.f_back is not None and is_constructor_of(frame, self):
@@ -157,8 +159,7 @@ class DAG(Pipeline):
     def _build(self, built: tuple[Found, Graph] | None) -> Graph:
         found = self._find()
         if built is None or built[1].name != self.name or built[0] != found:
-            graph = Graph(self.name, found.tasks, found.upstream, waits=found.waits, known=self._surroundings.names)
-            self._built = built = found, graph
+            self._built = built = found, self._graph(found)
         self._stamp = self._stamp_now()
         return built[1]
 
@@ -170,10 +171,21 @@ class DAG(Pipeline):
         return self._surroundings.stamp, self._view.stamp, of_block
 
     def _new_graph(self) -> Graph:
-        found = self._find(is_check=True)
-        return Graph(self.name, found.tasks, found.upstream, waits=found.waits, known=self._surroundings.names)
+        return self._graph(self._find(is_check=True))
+
+    def _graph(self, found: Found) -> Graph:
+        names = self._surroundings.names
+        return Graph(self.name, found.tasks, found.upstream, waits=found.waits, mapped=found.mapped, known=names)
 
     def _find(self, *, is_check: bool = False) -> Found:
+        """Find the tasks and edges, and which of them are mapped."""
+        found = self._find_tasks(is_check=is_check)
+        if found.with_views or self._views:
+            position = dict(zip(found.tasks, range(len(found.tasks))))
+            found.mapped = map_requests(self.name, position, found.with_views, self._views)
+        return found
+
+    def _find_tasks(self, *, is_check: bool) -> Found:
         """Find the tasks and edges; for ``check()``, with all warnings, and without keeping anything."""
         where, block = self._surroundings, self._block
         settle(sys._getframe(1), get_ident())
@@ -256,6 +268,7 @@ class DAG(Pipeline):
     _SHARED = (
         *Pipeline._SHARED,
         "_tasks",
+        "_views",
         "_block",
         "_surroundings",
         "_built",
@@ -294,13 +307,16 @@ def _enters_for_caller(frame: FrameType) -> bool:
     )
 
 
-def _checked(name: str, tasks: Any) -> list[AnyTask]:
-    if isinstance(tasks, Task) or not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
-        example = escape_control_chars(tasks.name) if isinstance(tasks, Task) else "..."
+def _checked(name: str, tasks: Any, views: list[Mapped[..., Any]]) -> list[AnyTask]:
+    """Return the argument ``tasks`` as a list of tasks, and add the views of mapped tasks in it to a list."""
+    if isinstance(tasks, Vertex) or not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
+        example = escape_control_chars(tasks.name) if isinstance(tasks, (Task, Mapped)) else "..."
         raise TypeError(
             f"DAG({name!r}, tasks=...) is {short_repr(tasks)}, not a list of tasks: write tasks=[{example}]"
         )
-    checked: list[AnyTask] = list(tasks)
+    given: list[Any] = list(tasks)
+    views += [item for item in given if isinstance(item, Mapped)]
+    checked: list[Any] = [item.task if isinstance(item, Mapped) else item for item in given]
     for position, item in enumerate(checked):
         if not isinstance(item, Task):
             raise TypeError(f"item {position} of DAG({name!r}, tasks=...) is {described_operand(item)}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from flowkit_core._typing import Any
+    from flowkit_core.graphs.node_map import MapRequest
 
     from .edges import CallEdge
     from .scopes import Block, CreatedPipeline
@@ -45,16 +46,24 @@ class Found:
         tasks: the tasks, in order of declaration.
         upstream: for each task the positions of the tasks that it takes results from.
         waits: position of a task -> positions of the tasks that it only waits for (order-only edges).
+        mapped: position of a task -> which of its inputs are mapped; set by `DAG`.
+        with_views: the edges that were declared with views of tasks; see ``Edges.views``.
     """
 
-    __slots__ = ("tasks", "upstream", "waits")
+    __slots__ = ("mapped", "tasks", "upstream", "waits", "with_views")
 
     def __init__(
-        self, tasks: Sequence[Any], upstream: Sequence[Sequence[int]], waits: dict[int, tuple[int, ...]]
+        self,
+        tasks: Sequence[Any],
+        upstream: Sequence[Sequence[int]],
+        waits: dict[int, tuple[int, ...]],
+        with_views: Sequence[tuple[Any, Any, bool, Any, Any]] = (),
     ) -> None:
         self.tasks = tasks
         self.upstream = upstream
         self.waits = waits
+        self.with_views = with_views
+        self.mapped: dict[int, MapRequest] = {}
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -62,6 +71,7 @@ class Found:
             and self.tasks == other.tasks
             and self.upstream == other.upstream
             and self.waits == other.waits
+            and self.mapped == other.mapped
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -354,7 +364,7 @@ def found_in_one_pass(scope: Scope, roots: Sequence[Any] | None) -> Found | None
     sources, targets = ends[::2], ends[1::2]
     if roots is not None and (len({*sources, *queue}) < len(tasks) or not all(map(lt, sources, targets))):
         return None  # a task without downstreams is not a root, or there may be a cycle above no root
-    return Found(list(tasks), _grouped(sources, targets, len(tasks)), {})
+    return Found(list(tasks), _grouped(sources, targets, len(tasks)), {}, edges.views)
 
 
 def _grouped(sources: tuple[int, ...], targets: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
@@ -407,7 +417,7 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
             if only:
                 waits[index] = tuple([position(other) for other in only if other not in upstream[task]])
         _check_dropped(pipeline, upstream, view, downstream=downstream)
-    return Found(tasks, positions, waits)
+    return Found(tasks, positions, waits, view.with_views())
 
 
 def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any]) -> None:
@@ -508,7 +518,7 @@ def _wired(scope: Scope) -> set[Any]:
 
 def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
     """Return the tasks of other modules that are globals of a module."""
-    found = [value for value in list(names.values()) if isinstance(value, Vertex)]
+    found = [value._viewed or value for value in list(names.values()) if isinstance(value, Vertex)]
     own = set(module.members())
     own_origin = module.origin.current()
     origins = {task: task._origin.current() for task in found}

@@ -1,13 +1,15 @@
-"""Class `EdgeView`: the edges that apply to one pipeline, and the tasks that they reach."""
+"""Class `EdgeView`: the edges that apply to one pipeline, the tasks that they reach, and which inputs are mapped."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import WiringError
+from flowkit_core.graphs.node_map import MapOptions, MapRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
 
@@ -113,6 +115,13 @@ class EdgeView:
                     queue.append(other)
         return upstream
 
+    def with_views(self) -> list[tuple[Any, Any, bool, Any, Any]]:
+        """Return the edges that were declared with views of tasks, in the form of ``Edges.views``."""
+        found = [each for edges_of in self._edges.values() for edges in edges_of for each in edges.views]
+        for edge in self._call_edges:
+            found += () if edge.views is None else ((edge.upstream, edge.downstream, edge.order_only, *edge.views),)
+        return found
+
     def mark_used(self, tasks: Iterable[Any]) -> None:
         """Mark the tasks of a pipeline and the edges between them as used, so that returning calls keep them."""
         for task in tasks:
@@ -132,3 +141,55 @@ class EdgeView:
     def stamp(self) -> list[Any]:
         """A value that changes whenever the stored edges of the visited tasks change."""
         return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
+
+
+def map_requests(
+    pipeline: str,
+    position: Mapping[Any, int],
+    edges: Iterable[tuple[Any, Any, bool, Any, Any]],
+    given: Iterable[Any] = (),
+) -> dict[int, MapRequest]:
+    """Return which inputs of the tasks of a pipeline are mapped: position of a task -> request.
+
+    Args:
+        pipeline: name of the pipeline.
+        position: task -> position.
+        edges: the edges that were declared with views: upstream, downstream, whether it is order-only, and the view of
+            either, or None.
+        given: the views that the pipeline was given itself.
+
+    Raises:
+        WiringError: two views of one task have different options.
+    """
+    views: dict[Any, list[Any]] = {}
+    sources: dict[Any, set[int]] = {}
+    for view in given:
+        views.setdefault(view.task, []).append(view)
+    for upstream, downstream, order_only, before, after in edges:
+        if upstream not in position or downstream not in position:
+            continue
+        if before is not None:
+            views.setdefault(upstream, []).append(before)
+        if after is not None:
+            views.setdefault(downstream, []).append(after)
+            if not order_only and not after.parameters:
+                sources.setdefault(downstream, set()).add(position[upstream])
+    requests = {}
+    for task, found in views.items():
+        first = found[0]
+        for view in found:
+            if view._options != first._options:
+                raise WiringError(
+                    f"{pipeline!r} has task {task.name!r} mapped with different options ({_shown(first._options)} and "
+                    f"{_shown(view._options)}), but the options of map() belong to the task: make one view, "
+                    f"{task.name}_each = {task.name}.map(...), and wire that",
+                    pipeline,
+                    (task.name,),
+                )
+        names = [name for view in found for name in view.parameters]
+        requests[position[task]] = MapRequest(names, sources.get(task, ()), first._options)
+    return requests
+
+
+def _shown(options: MapOptions) -> str:
+    return f"map({options!r})"

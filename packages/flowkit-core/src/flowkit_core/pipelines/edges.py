@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
+    Views = tuple[Any, Any] | None
+
 _EMPTY: dict[Any, list[Any]] = {}
 _extending = RLock()  # reentrant: a call that ends while an index is extended may extend another one
 serials = count()
@@ -66,13 +68,16 @@ class Edges:
         data: data edges as one flat list: upstream, downstream, upstream, downstream and so on. A list of pairs would
             cost the garbage collector one object for each edge.
         order: order-only edges, in the same form.
+        views: the edges among them that were declared with views of tasks: upstream, downstream, whether it is
+            order-only, and the views or None; see wiring.py.
     """
 
-    __slots__ = ("_generation", "_indexes", "data", "order")
+    __slots__ = ("_generation", "_indexes", "data", "order", "views")
 
     def __init__(self) -> None:
         self.data: list[Any] = []
         self.order: list[Any] = []
+        self.views: list[tuple[Any, Any, bool, Any, Any]] = []
         self._generation = 0
         self._indexes: dict[str, Index] = {}
 
@@ -113,6 +118,7 @@ class Edges:
                 note_dropped([CallEdge(*pair, order_only) for pair in dropped], new)
                 kept = [pair for pair in pairs(edges) if not (pair[0]._replaced or pair[1]._replaced)]
                 edges[:] = [task for pair in kept for task in pair]
+                self.views = [each for each in self.views if not (each[0]._replaced or each[1]._replaced)]
                 self._generation += 1
                 self._indexes.clear()
 
@@ -198,13 +204,15 @@ class CallEdge:
         passed_on: whether the edge was declared by a returned call of another package.
         serial: serial number, in order of declaration.
         after: origin -> number of items in its data edges when this edge was declared.
+        views: the views of the upstream and the downstream that it was declared with, or None for either; or None.
     """
 
-    __slots__ = ("after", "downstream", "order_only", "passed_on", "serial", "upstream", "used")
+    __slots__ = ("after", "downstream", "order_only", "passed_on", "serial", "upstream", "used", "views")
 
-    def __init__(self, upstream: Any, downstream: Any, order_only: bool) -> None:
+    def __init__(self, upstream: Any, downstream: Any, order_only: bool, views: Views = None) -> None:
         self.upstream = upstream
         self.downstream = downstream
+        self.views = views
         self.order_only = order_only
         self.used = self.passed_on = False
         self.serial = next(serials)

@@ -171,8 +171,7 @@ PIPELINE_ALIASES = {
     "params": "give them to run(params={...})",
 }
 TASK_METHODS = {
-    "map": ": make one task for each element, with with_options(name=...), or loop in the task",
-    "expand": ": make one task for each element, with with_options(name=...), or loop in the task",
+    "expand": ": write rows >> parse.map()",
     "submit": ": tasks run in a pipeline, DAG(...).run(), or are called",
     "run": ": call the task, or run a pipeline, DAG('name', tasks=[...]).run()",
     "set_upstream": ": wire tasks with '>>': upstream >> downstream",
@@ -181,7 +180,7 @@ TASK_METHODS = {
 }
 PIPELINE_METHODS = {
     "arun": ": call run() in a thread, await asyncio.to_thread(pipeline.run)",
-    "map": ": loop over the inputs, and call run(params={...}) for each",
+    "map": ": wire a mapped task, rows >> parse.map(), or loop over the inputs and call run(params={...}) for each",
     "schedule": f": {_NO_SCHEDULE}",
     "serve": f": {_NO_SCHEDULE}",
     "deploy": f": {_NO_SCHEDULE}",

@@ -422,7 +422,7 @@ class Pipeline(UsableAsTask):
             graph.names,
             [node.upstream for node in graph.nodes],
             format=format,
-            notes=[_remark(node.task) for node in graph.nodes],
+            notes=[_remark(node.task, node.mapped is not None) for node in graph.nodes],
             dashed=[(index, node.index) for node in graph.nodes for index in node.waits],
         )
 
@@ -584,8 +584,8 @@ def _hooks(pipeline: Pipeline, graph: Graph) -> Hooks | None:
     return Hooks(pipeline.hooks, of_tasks)
 
 
-def _remark(task: Any) -> str:
-    remarks = []
+def _remark(task: Any, is_mapped: bool) -> str:
+    remarks = ["mapped"] if is_mapped else []
     if task.retries:
         remarks.append(f"retries {task.retries}")
     if task.when is not None:

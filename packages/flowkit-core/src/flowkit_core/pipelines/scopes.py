@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
+    from .edges import Views
+
 MODULE_KEY = "__flowkit_scope__"
 """Name of the module global that holds the scope of the module."""
 
@@ -152,15 +154,17 @@ class Scope:
             self.tasks[:] = [task for task in self.tasks if task not in self._dropped]
             self._dropped.clear()
 
-    def wire(self, upstream: Any, downstream: Any, order_only: bool) -> None:
-        """Declare an edge."""
+    def wire(self, upstream: Any, downstream: Any, order_only: bool, views: Views = None) -> None:
+        """Declare an edge, with the views of its ends, if it was declared with views."""
         origin = self.origin if self.origin.caller is None else self.origin.current()
         if (upstream._origin is origin or upstream._origin.current() is origin) and (
             downstream._origin is origin or downstream._origin.current() is origin
         ):
             (origin.edges.order if order_only else origin.edges.data).extend((upstream, downstream))
+            if views is not None:
+                origin.edges.views.append((upstream, downstream, order_only, *views))
         else:
-            self._add_call_edge(CallEdge(upstream, downstream, order_only))
+            self._add_call_edge(CallEdge(upstream, downstream, order_only, views))
 
     def _add_call_edge(self, edge: CallEdge) -> None:
         if self._replacements != replacements():
@@ -254,7 +258,7 @@ class Scope:
             if edge.used:
                 edges_to_keep.append(edge)
             elif edge.upstream._origin.current() is origin and edge.downstream._origin.current() is origin:
-                caller.wire(edge.upstream, edge.downstream, edge.order_only)
+                caller.wire(edge.upstream, edge.downstream, edge.order_only, edge.views)
             else:
                 edge.passed_on |= caller.package != self.package
                 caller._add_call_edge(edge)
@@ -318,9 +322,9 @@ class Block:
         del blocks[max(index for index, block in enumerate(blocks) if block is self)]
         entered.remove(self)
 
-    def wire(self, upstream: Any, downstream: Any, order_only: bool) -> None:
-        """Declare an edge of the block."""
-        self.edges.append(CallEdge(upstream, downstream, order_only))
+    def wire(self, upstream: Any, downstream: Any, order_only: bool, views: Views = None) -> None:
+        """Declare an edge of the block, with the views of its ends, if it was declared with views."""
+        self.edges.append(CallEdge(upstream, downstream, order_only, views))
         self.tasks[upstream] = self.tasks[downstream] = None
         upstream._used = downstream._used = True
 

@@ -33,12 +33,12 @@ from .options import (
     given_options,
 )
 from .scopes import entered, modules
-from .wiring import Vertex
+from .wiring import Mapped, Vertex, checked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     from flowkit_core._typing import Any
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from .edges import CallEdge
     from .options import RetryOn, TaskOptions, Trigger
+
+    Errors = Literal["raise", "drop", "return"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -289,6 +291,54 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         copy.__init__(self.func, **options)
         copy._idle_options = () if "retries" in changed else self._idle_options
         return copy  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        *parameters: str,
+        limit: int | None = None,
+        errors: Errors = "raise",
+        label: Callable[..., object] | None = None,
+        chunk: int | None = None,
+    ) -> Mapped[P, list[R_co]]:
+        """Return a view of this task that is called once for each element of its inputs, in parallel.
+
+        ``rows >> parse.map() >> total`` calls ``parse`` for each element of the result of ``rows``; its own result is
+        the list of what it returns, in the order of the input. Two mapped inputs are paired by index. With
+        ``parse.map() >> clean.map()``, ``clean`` starts on an element as soon as ``parse`` has returned it.
+
+        Args:
+            *parameters: names of the parameters that are mapped; the others get their values whole. They may be open
+                parameters, which ``run(params=...)`` fills. Without names, every result that is wired to the view is
+                mapped.
+            limit: maximum number of elements that are called at once, 1 or more; None means no limit.
+            errors: what happens if an element fails, after its retries: ``"raise"`` fails the task, ``"drop"`` leaves
+                the element out of the list, ``"return"`` puts the exception in its place.
+            label: function that returns a label for an element, given its mapped values; errors and logs show it.
+            chunk: number of elements that are sent to a worker process at once, 1 or more; None chooses it by their
+                duration.
+
+        Returns:
+            The view, to be wired like a task. The options belong to the task: two views with different options in one
+            pipeline are an error.
+
+        Raises:
+            TypeError: the function has no parameter of a name.
+            TaskOptionError: an option is out of range (a :class:`ValueError`).
+            TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
+
+        Examples:
+            >>> from flowkit_core import DAG, task
+            >>> @task
+            ... def words(): return ["to", "be", "or"]
+            >>> @task
+            ... def size(word): return len(word)
+            >>> @task
+            ... def total(size): return sum(size)
+            >>> _ = words >> size.map() >> total
+            >>> DAG("count", tasks=[total]).run()
+            {'words': ['to', 'be', 'or'], 'size': [2, 2, 2], 'total': 6}
+        """
+        return Mapped(self, parameters, checked_map(self, parameters, limit, errors, label, chunk))
 
     @staticmethod
     def clear_registry() -> None:

@@ -1,28 +1,37 @@
-"""Operators ``>>`` and ``after()``: checks of their operands, and the edges that they declare."""
+"""Operators ``>>`` and ``after()``: their operands, tasks, groups and mapped tasks, and the edges that they declare."""
 
 from __future__ import annotations
 
 import sys
 from types import CoroutineType, FunctionType, MethodType
 
-from flowkit_core._text import escape_control_chars, short_repr
-from flowkit_core._typing import TYPE_CHECKING, TypeVar, overload
+from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
+from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
+from flowkit_core.graphs.node_map import MapOptions
+from flowkit_core.graphs.parameters import Parameters
 
 from .calls import Token, active_block, scope_of
-from .edges import METHODS
+from .edges import METHODS, Origin
 from .frames import user_frame
 from .scopes import entered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
     from typing import NoReturn
 
     from flowkit_core._typing import Any
 
-    from .edges import Origin
 
 V = TypeVar("V", bound="Vertex")
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+ERRORS = ("raise", "drop", "return")
+"""Values of the option ``errors``."""
+VIEWS = Origin("", is_excluded=True)
+"""The origin of all views, so that ``>>`` does not take them for tasks of the calling function."""
 
 
 task_was_called = False
@@ -92,6 +101,7 @@ class Vertex:
 
     # Origin: where the task was created; see scopes.py.
     _origin: Origin
+    _viewed: Vertex | None = None  # the task, if this is a view of one; see `Mapped`
 
 
 class Group(tuple[Vertex, ...]):
@@ -164,6 +174,132 @@ class Group(tuple[Vertex, ...]):
         return f"Group([{', '.join(escape_control_chars(getattr(item, 'name', '?')) for item in self)}])"
 
 
+class Mapped(Vertex, Generic[P, R_co]):
+    """A task that is called once for each element of its inputs: what :meth:`Task.map` returns.
+
+    It is a view of the task, and not another one: it is wired like a task, has its name in results and pictures, and
+    ``parse`` and ``parse.map()`` in one pipeline are one task.
+
+    Attributes:
+        task: the task.
+        parameters: names of the parameters that are mapped; empty for all that the edges into the view fill.
+        limit: maximum number of elements that are called at once; None means no limit.
+        errors: what happens to elements that fail: ``"raise"``, ``"drop"`` or ``"return"``.
+        label: function that returns the label of an element; None for no labels.
+        chunk: number of elements that are sent to a worker process at once; None lets the executor choose.
+
+    Examples:
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def fetch(): return ["1", "2"]
+        >>> @task
+        ... def parse(text): return int(text)
+        >>> _ = fetch >> parse.map()
+        >>> DAG("numbers", tasks=[parse]).run()
+        {'fetch': ['1', '2'], 'parse': [1, 2]}
+    """
+
+    _origin = VIEWS
+
+    def __init__(self, task: Any, parameters: Sequence[str], options: MapOptions) -> None:
+        self.task: Any = task
+        self._viewed = task
+        self.parameters = tuple(parameters)
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        name: str = self.task.name
+        return name
+
+    @property
+    def limit(self) -> int | None:
+        """Maximum number of elements that are called at once; None means no limit."""
+        return self._options.limit
+
+    @property
+    def errors(self) -> str:
+        """What happens to elements that fail."""
+        return self._options.errors
+
+    @property
+    def label(self) -> Callable[..., object] | None:
+        """Function that returns the label of an element, given its mapped values; None for no labels."""
+        return self._options.label
+
+    @property
+    def chunk(self) -> int | None:
+        """Number of elements that are sent to a worker process at once; None lets the executor choose."""
+        return self._options.chunk
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Raise a TypeError: a mapped task is called by pipelines only."""
+        raise TypeError(
+            f"{self.name}.map() is called by pipelines only: write [{self.name}(each) for each in ...], or wire it, "
+            f"rows >> {self.name}.map()"
+        )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, attribute):
+            """Raise an AttributeError that names the task, whose attributes a view does not have."""
+            if attribute.startswith("__") or "task" not in self.__dict__:
+                raise AttributeError(attribute)
+            task = self.task
+            if hasattr(type(task), attribute) or attribute in vars(task):
+                advice = f": it is an attribute of the task, so write it before .map(): {task.name}.{attribute}"
+            else:
+                advice = did_you_mean(attribute, [name for name in dir(type(self)) if name[0] != "_"])
+            raise AttributeError(f"{task.name}.map() has no attribute {attribute!r}{advice}", name=attribute)
+
+    def __repr__(self) -> str:
+        over = f" over {', '.join(self.parameters)}" if self.parameters else ""
+        return f"<Task {escape_control_chars(self.name)}, mapped{over}>"
+
+
+def checked_map(task: Any, parameters: Sequence[Any], limit: Any, errors: Any, label: Any, chunk: Any) -> MapOptions:
+    """Return the options of a view of a task, after a check of the arguments of ``map()``.
+
+    Raises:
+        TypeError: a parameter is not a str, or the function has no such parameter.
+        TaskOptionError, TaskOptionTypeError: an option has an invalid value.
+    """
+    names = Parameters(task.func)
+    for name in parameters:
+        if not isinstance(name, str):
+            shown = short_repr(name)
+            example = f"rows >> {task.name}.map()" if not isinstance(name, Vertex) else f"{shown} >> {task.name}.map()"
+            raise TypeError(
+                f"{task.name}.map() takes names of parameters, and got {shown}: to map over a result, wire it, "
+                f"as in {example}"
+            )
+        if name not in names.names:
+            guess = did_you_mean(name, names.names)
+            raise TypeError(
+                f"{task.name}.map() names {name!r}, but the function has no such parameter{guess}; its signature is "
+                f"{task.name}{names}"
+            )
+    for option, value in (("limit", limit), ("chunk", chunk)):
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TaskOptionTypeError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
+        if value < 1:
+            raise TaskOptionError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
+    if chunk is not None:
+        raise TaskOptionError(
+            task.name, "map(chunk=)", chunk, "None: executors choose how many elements they send at once"
+        )
+    if errors not in ERRORS:
+        kind = TaskOptionError if isinstance(errors, str) else TaskOptionTypeError
+        guess = did_you_mean(errors, ERRORS) if isinstance(errors, str) else ""
+        raise kind(task.name, "map(errors=)", errors, f"'raise', 'drop' or 'return'{guess}")
+    if label is not None and not callable(label):
+        raise TaskOptionTypeError(task.name, "map(label=)", label, "a function of the mapped value, or None")
+    return MapOptions(limit, errors, label, chunk)
+
+
 def _wire(
     upstream: Sequence[Vertex], downstream: Sequence[Vertex], frame: FrameType | None, *, order_only: bool = False
 ) -> None:
@@ -171,12 +307,17 @@ def _wire(
     found = user_frame(frame)
     target = active_block(found) or scope_of(found)
     for after in downstream:
-        if after._origin is METHODS:
-            raise TypeError(no_task(after))
+        later = after._viewed or after
+        if later._origin is METHODS:
+            raise TypeError(no_task(later))
         for before in upstream:
-            if before._origin is METHODS:
-                raise TypeError(no_task(before))
-            target.wire(before, after, order_only)
+            earlier = before._viewed or before
+            if earlier._origin is METHODS:
+                raise TypeError(no_task(earlier))
+            views = None
+            if later is not after or earlier is not before:
+                views = before if earlier is not before else None, after if later is not after else None
+            target.wire(earlier, later, order_only, views)
 
 
 def _reversed_operator(downstream: object, upstream: object) -> str:

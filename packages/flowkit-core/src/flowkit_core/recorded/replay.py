@@ -33,6 +33,11 @@ def replay(graph: Graph, record: Any, task: str) -> Any:
         guess = did_you_mean(str(task), graph.names)
         raise ValueError(f"replay() names {short_repr(task)}, but {graph.name!r} has no such task{guess}")
     node = graph[task]
+    if node.mapped is not None:
+        raise ValueError(
+            f"task {task!r} is mapped, so it was called once for each element, and replay() calls tasks once: "
+            f"call it with the element in question, {task}(...)"
+        )
     state = RunState(graph)
     for index in node.upstream:
         name = graph.names[index]

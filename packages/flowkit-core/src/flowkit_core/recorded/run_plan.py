@@ -80,7 +80,7 @@ def _plan(
         if not hasattr(store, "plan_run"):
             raise FlowkitError(f"plan() needs a StateManager, and {type(store).__name__} has no method plan_run()")
         found = store.plan_run(
-            graph.name, [node.task for node in nodes], [node.upstream for node in nodes], params, resume_max_age
+            graph.name, graph.planned_tasks(), [node.upstream for node in nodes], params, resume_max_age
         )
         done, missing = without_missing_values(graph, found.done)
         run_id, reasons = found.run_id, {**missing, **found.reasons}

@@ -44,6 +44,57 @@ def call_arguments(
     Returns:
         The arguments; or how the node ends without being called, if a result that it requires is missing.
     """
+    given = collect(node, state, params, run_id)
+    if isinstance(given, Outcome):
+        return given
+    parameters = node.parameters
+    args, kwargs = assemble(parameters, given.named, given.rest)
+    kwargs |= given.extra
+    for name in node.none_checked:
+        if name in given.named and given.named[name] is None:
+            _warn_of_none(node, name, state.names)
+    task = node.task
+    if task.retry.retries and not task._warned_of_iterator and warn_of_iterator(task.name, (*args, *kwargs.values())):
+        task._warned_of_iterator = True
+    when = task.when
+    if when is None:
+        return args, kwargs, None
+    extra = given.extra
+    known = {name: given.named.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
+    when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], given.rest)
+    condition = Condition(when, when_args, when_kwargs)
+    return ((), {}, condition) if task._is_gate else (args, kwargs, condition)
+
+
+class Given:
+    """The values for the parameters of a node.
+
+    Attributes:
+        named: parameter -> value.
+        rest: the values for ``*args``.
+        extra: key -> value, for ``**kwargs``.
+    """
+
+    __slots__ = ("extra", "named", "rest")
+
+    def __init__(self, named: dict[str, Any], rest: list[Any], extra: dict[str, Any]) -> None:
+        self.named = named
+        self.rest = rest
+        self.extra = extra
+
+
+def collect(
+    node: Node, state: RunState, params: Mapping[str, Any], run_id: str, *, pending: int | None = None
+) -> Given | Outcome:
+    """Return the values for the parameters of a node; or how it ends if a result that it requires is missing.
+
+    Args:
+        node: the node.
+        state: the state of the run.
+        params: the argument ``params`` of ``run()``.
+        run_id: id of the run, for the idempotency key.
+        pending: index of an upstream whose elements the node takes one by one, which are given later.
+    """
     values, codes, parameters, binding = state.values, state.codes, node.parameters, node.binding
     if binding is None:
         sources = node.arg_sources or ()
@@ -59,7 +110,7 @@ def call_arguments(
     for name, source in named:
         if codes[source] == SUCCEEDED:
             given[name] = values[source]
-        elif name not in parameters.defaults:
+        elif source != pending and name not in parameters.defaults:
             return _missing_result(name, state.names[source], codes[source])
     if not takes_results and node.task.trigger == "none_failed" and all_skipped(node, codes):
         return Outcome(SKIPPED, "everything upstream was skipped")
@@ -70,23 +121,13 @@ def call_arguments(
         given |= {name: own[name] for name in binding.open if name in own}
     if parameters.keyed and binding is not None and KEY in binding.open and KEY not in given:
         given[KEY] = idempotency_key(run_id, node.name)
-    others = [values[source] for source in rest if codes[source] == SUCCEEDED]
+    others = [
+        None if source == pending else values[source]
+        for source in rest
+        if codes[source] == SUCCEEDED or source == pending
+    ]
     extra = {name: values[source] for name, source in named_rest.items() if codes[source] == SUCCEEDED}
-    args, kwargs = _assemble(parameters, given, others)
-    kwargs |= extra
-    for name in node.none_checked:
-        if name in given and given[name] is None:
-            _warn_of_none(node, name, state.names)
-    task = node.task
-    if task.retry.retries and not task._warned_of_iterator and warn_of_iterator(task.name, (*args, *kwargs.values())):
-        task._warned_of_iterator = True
-    when = task.when
-    if when is None:
-        return args, kwargs, None
-    known = {name: given.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
-    when_args, when_kwargs = bind_condition(Parameters(when), known, [*parameters.names, *extra], others)
-    condition = Condition(when, when_args, when_kwargs)
-    return ((), {}, condition) if task._is_gate else (args, kwargs, condition)
+    return Given(given, others, extra)
 
 
 def all_skipped(node: Node, codes: Sequence[int]) -> bool:
@@ -131,9 +172,7 @@ def _missing_result(parameter: str, upstream: str, code: int) -> Outcome:
     )
 
 
-def _assemble(
-    parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]
-) -> tuple[list[Any], dict[str, Any]]:
+def assemble(parameters: Parameters, given: Mapping[str, Any], rest: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Return positional and keyword arguments.
 
     An omitted positional parameter takes its default here if a later one is given, and is left out otherwise.

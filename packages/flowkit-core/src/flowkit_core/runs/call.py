@@ -30,7 +30,7 @@ class Outcome:
         reason: why the node did not run or was stopped.
         error: the exception of the attempt, for FAILED.
         retryable: whether the task's retries apply, for FAILED.
-        started: whether the call had started, for CANCELLED.
+        started: whether the call had started, for CANCELLED; for SUCCEEDED, whether the function was called.
         value: the result from the cache, for SUCCEEDED.
     """
 

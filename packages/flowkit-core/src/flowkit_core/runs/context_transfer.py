@@ -40,7 +40,7 @@ def answer(run: Run, node: Node, request: bytes) -> bytes:
         if kind == "context":
             context = run.context_of(node)
             facts = run.facts.run_id, run.facts.pipeline
-            found = facts, (node.index, node.name, context.attempt, context.element, context.deadline)
+            found = facts, (node.index, context.task, context.attempt, context.element, context.deadline)
         elif kind == "params":
             found = run.facts.params
         elif kind == "notes":

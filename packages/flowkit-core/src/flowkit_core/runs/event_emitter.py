@@ -27,7 +27,8 @@ class EventEmitter:
 
     def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
         self._observers: tuple[tuple[Observer, Any], ...] = ()
-        self._wanted: tuple[type[Event], ...] | None = ()  # classes of events; None for all
+        self._wanted: tuple[type[Event], ...] = ()  # classes of events that observers have listed
+        self._wants_all = False  # whether an observer has listed none
         self._run_id = run_id
         self._pipeline = pipeline
         self._lock = lock
@@ -36,14 +37,14 @@ class EventEmitter:
 
     def wants(self, kind: type[Event]) -> bool:
         """Return whether any observer wants events of a class."""
-        return self._wanted is None or kind in self._wanted
+        return (self._wants_all and not kind.is_of_element) or kind in self._wanted
 
     def emit(self, kind: type[Event], **facts: Any) -> None:
         """Create an event and pass it to the observers that want it; their exceptions are reported as warnings."""
         event = kind(self._run_id, self._pipeline, **facts)
         with self._lock:
             for observer, events in self._observers:
-                if events is None or kind in events:
+                if kind in events if events is not None else not kind.is_of_element:
                     try:
                         observer(event)
                     except Exception as error:
@@ -53,8 +54,10 @@ class EventEmitter:
         """Add an observer."""
         events = getattr(observer, "events", None)
         self._observers = (*self._observers, (observer, events))
-        self._wanted = None if events is None or self._wanted is None else (*self._wanted, *events)
+        self._wants_all |= events is None
+        self._wanted = (*self._wanted, *(events or ()))
 
     def close(self) -> None:
         """Drop the references to the observers."""
         self._observers = self._wanted = ()
+        self._wants_all = False

@@ -47,6 +47,8 @@ class KeptResults:
                 value, self._state.values[index] = self._state.values[index], ABSENT
                 if is_handle(value):
                     value.release()
+                if (stage := self._state.stages.get(index)) is not None:
+                    stage.drop()
 
 
 def _sources(node: Node) -> tuple[int, ...]:

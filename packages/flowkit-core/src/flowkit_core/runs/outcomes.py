@@ -60,6 +60,7 @@ class OutcomeRules:
         self._random = random
         self._recorder = recorder
         self.fast_path = self._unchecked = False
+        self.mapping: Any = None
         self._fetches_at_once = False  # whether handles are fetched when they arrive
 
     # ---- phases ----------------------------------------------------------------------------------------------------
@@ -73,6 +74,8 @@ class OutcomeRules:
     def is_current(self, node: Node, attempt: int) -> bool:
         """Return whether an attempt is the last one of its node, and has not ended."""
         index, state = node.index, self.state
+        if node.element is not None:
+            return bool(self.mapping.is_current(node, attempt))
         return state.codes[index] == PENDING and attempt == state.attempt_of.get(index, 1)
 
     @property
@@ -148,7 +151,8 @@ class OutcomeRules:
                 self.events.emit(TaskReused, task=node.name, source="cache")
         elif self.events.wants(TaskSucceeded):
             attempt = state.attempt_of.get(index, 1)
-            self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds)
+            elements = self._element_counts(node)
+            self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds, elements=elements)
 
     def _end_without_result(self, node: Node, outcome: Outcome) -> None:
         """End a node as skipped, upstream-failed or cancelled."""
@@ -214,7 +218,13 @@ class OutcomeRules:
         state.codes[index] = FAILED
         self._record(node, seconds, None, error)
         if self.events.wants(TaskFailed):
-            self.events.emit(TaskFailed, task=node.name, attempt=attempt, duration=seconds, error=error)
+            elements = self._element_counts(node)
+            facts = {"attempt": attempt, "duration": seconds, "error": error, "elements": elements}
+            self.events.emit(TaskFailed, task=node.name, **facts)
+        self._stop_after(error)
+
+    def _stop_after(self, error: BaseException) -> None:
+        """Stop the run after a failure, if this failure stops it."""
         if issubclass(type(error), KeyboardInterrupt):  # isinstance() would read __class__, which may be overridden
             self.cancel("the run was interrupted")
         elif self.fail_fast or not isinstance(error, Exception):
@@ -222,10 +232,18 @@ class OutcomeRules:
             if self.phase == Phase.RUNNING:
                 self._enter_phase(Phase.STOPPING, "another task failed before it could start")
 
+    def _element_counts(self, node: Node) -> dict[str, int] | None:
+        """Return the number of elements of a mapped node in each state; None for other nodes."""
+        stage = self.state.stages.get(node.index) if node.mapped is not None else None
+        return None if stage is None else stage.counts()
+
     # ---- the record ------------------------------------------------------------------------------------------------
 
     def _stored_form(self, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT if it cannot be stored."""
+        stage = self.state.stages.get(node.index) if node.feeds else None
+        if stage is not None and stage.is_partial:  # it does not show the numbers, which the next mapped task needs
+            return None
         try:
             return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
         except Exception as error:

@@ -92,7 +92,7 @@ class RunRecorder:
         self._warned: set[int] = set()  # tasks whose annotation shows that their results cannot be stored
         self._warned_of_notes = False
         self._store_error: Exception | None = None  # the store has failed, and is not used any more
-        self._tokens: dict[int, Any] = {}
+        self._tokens: dict[tuple[int, int | None], Any] = {}  # by node and element
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
         self._journal: RunJournal | None = None
@@ -126,7 +126,7 @@ class RunRecorder:
         self, store: Any, params: Mapping[str, Any], resume: Resume, max_age: float | None, link: Link | None
     ) -> None:
         nodes = self._graph.nodes
-        tasks, upstream = [node.task for node in nodes], [node.upstream for node in nodes]
+        tasks, upstream = self._graph.planned_tasks(), [node.upstream for node in nodes]
         self._check_annotations(store)
         facts = self.run_id, self._graph.name, tasks, upstream, params
         if link is None:
@@ -165,22 +165,28 @@ class RunRecorder:
         if cache is None:
             self._why[node.index] = "no cache: flowkit-state is not installed"
             return None
-        found = cache.find(
-            node.task.func, args, kwargs, name=node.name, ignore=(KEY,), refresh=node.index in self._refresh
-        )
-        self._why[node.index] = f"reused: {found.why}" if found.known else found.why
+        task = node.task
+        found = cache.find(task.func, args, kwargs, name=task.name, ignore=(KEY,), refresh=node.index in self._refresh)
+        if node.element is None:
+            self._why[node.index] = f"reused: {found.why}" if found.known else found.why
         if found.known:
-            self.sources[node.index] = "cache"
+            if node.element is None:
+                self.sources[node.index] = "cache"
             return Outcome(SUCCEEDED, value=found.value)
         if found.token is not None:
-            self._tokens[node.index] = found.token
+            self._tokens[node.index, node.element] = found.token
         return None
+
+    def keep(self, node: Node, value: Any) -> None:
+        """Store a result in the cache of its task, if :meth:`lookup` has not found one."""
+        token = self._tokens.pop((node.index, node.element), None)
+        if token is not None:
+            self._caches[node.index].keep(token, value)
 
     def prepare(self, node: Node, value: Any) -> Any:
         """Store a result in the cache of its task, and return its stored form for :meth:`record`."""
-        token = self._tokens.pop(node.index, None)
-        if token is not None:
-            self._caches[node.index].keep(token, value)
+        if node.mapped is None:
+            self.keep(node, value)
         if self._journal is None or self._store_error is not None or not node.task.record:
             return None
         return self._journal.prepare(node.index, value)

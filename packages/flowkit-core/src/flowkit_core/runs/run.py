@@ -131,6 +131,10 @@ class Run(OutcomeRules):
             self.events.add(hooks)
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
+        if graph.mapped:
+            from .mapping.mapped_run import MappedNodes
+
+            self.mapping = MappedNodes(self)
         recorded = recorder is not None and recorder.records
         self._kept: KeptResults | None = None
         if keep is not None:
@@ -165,12 +169,18 @@ class Run(OutcomeRules):
 
     def call(self, node: Node) -> Call | Outcome:
         """Return the call of a ready node; or its outcome, to be passed to :meth:`finish`, if it is not called."""
+        if node.element is not None:
+            element_call: Call | Outcome = self.mapping.call(node)
+            return element_call
         if self._recorder is not None and self._recorder.is_due_before(node):
             self._commit()
             if self._stop_is_new:
                 self._notify_stop()
         if self._unchecked and node.is_simple:
             return Call(node, simple_arguments(node, self.state.values), {}, None, 1, None, self)
+        if node.mapped is not None:
+            opened: Outcome = self.mapping.open(node)
+            return opened
         with self._lock:
             attempt = self.state.attempt_of.get(node.index, 1)
             outcome = self._check(node, attempt)
@@ -185,12 +195,21 @@ class Run(OutcomeRules):
         if attempt > 1:
             return Call(node, args, kwargs, None, attempt, None, self)
         lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
-        return Call(node, args, kwargs, when, attempt, lookup, self)
+        call = Call(node, args, kwargs, when, attempt, lookup, self)
+        return call if not node.feeds else self.mapping.local_generator(call)
 
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
         """Return what ``current()`` returns in a call of a node; without a number, in its current attempt."""
+        if node.element is not None:
+            element_context: TaskContext = self.mapping.context_of(node, attempt)
+            return element_context
         number = self.state.attempt_of.get(node.index, 1) if attempt is None else attempt
         return TaskContext(self.facts, node.index, node.name, number)
+
+    def current_attempt(self, node: Node) -> int:
+        """Return the number of the current or last attempt at a node."""
+        attempts = self.state.attempt_of if node.element is None else self.mapping.attempts_of(node)
+        return int(attempts.get(node.index if node.element is None else node.element, 1))
 
     def local_call(self, node: Node) -> Call | Outcome:
         """Return what :meth:`call` returns, with handles among the arguments replaced by their values."""
@@ -220,6 +239,9 @@ class Run(OutcomeRules):
             already: whether the worker has started the call, so that it cannot be prevented.
             attempt: number of the attempt; nothing is noted for one that has been given up. None means the current one.
         """
+        if node.element is not None:
+            refused: Outcome | None = self.mapping.mark_started(node, already=already, attempt=attempt)
+            return refused
         if not self.has_task_observers and self.phase == Phase.RUNNING and not self.state.retry_of:
             return None
         with self._lock:
@@ -301,6 +323,15 @@ class Run(OutcomeRules):
         Returns:
             The nodes that are ready now; or a :class:`Retry` if the attempt failed and the node runs again.
         """
+        if not node.is_simple and self.mapping is not None:
+            if node.element is not None:
+                jobs: Sequence[Node] | Retry = self.mapping.finish(node, result, seconds, attempt)
+                return jobs
+            if node.mapped is not None and self.mapping.is_opened(result):
+                elements: Sequence[Node] = self.mapping.expand(node)
+                return elements
+            if node.feeds:
+                result = self.mapping.fed(node, result)
         if self.fast_path and type(result) not in special_types and (node.is_simple or self._ends_quietly(node)):
             state, index = self.state, node.index
             state.values[index] = result
@@ -452,7 +483,10 @@ class Run(OutcomeRules):
 
         Tracebacks and abandoned threads may still refer to the run.
         """
-        errors = (*self.state.error_of.values(), *self.state.unrecorded_of.values(), self.record_error)
+        errors = [*self.state.error_of.values(), *self.state.unrecorded_of.values(), self.record_error]
+        if self.mapping is not None:
+            errors += [error for stage in self.state.stages.values() for error in stage.error_of.values()]
+            self.mapping.close()
         clear_frames(error for error in errors if error is not None)
         self.state.release()
         self.events.close()

@@ -67,14 +67,18 @@ class RunReport:
             return stop_error
         if not errors:
             return None
-        attempts = self._state.attempt_of
-        failures = [
-            Failure(self._graph.names[index], error, attempts.get(index, 1), self._graph.nodes[index].task.retries)
-            for index, error in errors.items()
-        ]
+        failures = [failure for index, error in errors.items() for failure in self._failures(index, error)]
         if fail_fast or not all(isinstance(failure.error, Exception) for failure in failures):
             return first_of(self._graph.name, failures, self._at_first_failure())
         return all_of(self._graph.name, failures)
+
+    def _failures(self, index: int, error: BaseException) -> list[Failure]:
+        """Return the failure of a task; those of its elements, if it is mapped."""
+        if (stage := self._state.stages.get(index)) is not None:
+            of_elements: list[Failure] = stage.failures(error)
+            return of_elements
+        attempts = self._state.attempt_of.get(index, 1)
+        return [Failure(self._graph.names[index], error, attempts, self._graph.nodes[index].task.retries)]
 
     def running_after_stop(self, nodes: Iterable[Node], stop_error: Exception | None) -> dict[str, Any] | None:
         """Return the facts of the event :class:`RunStopping`; None if no task is running.
@@ -83,8 +87,9 @@ class RunReport:
             nodes: the nodes whose calls have started and may have ended.
             stop_error: as in :meth:`error`.
         """
-        codes, names = self._state.codes, self._graph.names
-        running = tuple(names[index] for index in sorted({node.index for node in nodes}) if codes[index] == PENDING)
+        codes, names, stages = self._state.codes, self._graph.names, self._state.stages
+        pending = [index for index in sorted({node.index for node in nodes}) if codes[index] == PENDING]
+        running = tuple(names[index] for index in pending if index not in stages or stages[index].is_running)
         if not running:
             return None
         if stop_error is not None:

@@ -43,6 +43,8 @@ class RunSummary:
         self.source_of: dict[int, str] = {}
         self.outdated_of: Mapping[int, str] = {}
         self.unrecorded_of: dict[int, Exception] = {}
+        self.elements_of: dict[str, Any] = {}  # `Elements` of the mapped tasks, by name
+        self.consumed: dict[int, str] = {}  # results that were iterators -> the mapped task that has consumed them
         self.kept: frozenset[str] | None = None  # names of the tasks whose results are returned; None for all
         self.aliases: Mapping[str, int] = {}  # names of pipeline tasks -> index of the task whose result is the output
 
@@ -54,7 +56,12 @@ class RunSummary:
         other.outdated_of, other.kept, other.aliases = self.outdated_of, self.kept, self.aliases
         other.source_of, other.error_of = dict(self.source_of), dict(self.error_of)
         other.unrecorded_of = dict(self.unrecorded_of)
+        other.consumed, other.elements_of = self.consumed, self.elements()
         return other
+
+    def elements(self) -> dict[str, Any]:
+        """Return the `Elements` of each mapped task, by name."""
+        return dict(self.elements_of)
 
     def replace_error(self, error: BaseException, other: Exception) -> None:
         """Replace an error by another exception."""
@@ -63,6 +70,8 @@ class RunSummary:
             for index, task_error in errors.items():
                 if task_error is error:
                     errors[index] = other
+        for elements in self.elements_of.values():
+            elements.replace_error(error, other)
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, by name."""
@@ -82,13 +91,17 @@ class RunSummary:
 
     def dropped(self) -> dict[str, str]:
         """Return why the result of a task that succeeded was dropped, by name."""
+        found = {
+            self.names[index]: f"it returned an iterator, which {taker!r} has consumed: return a list to keep it"
+            for index, taker in self.consumed.items()
+        }
         if self.kept is None:
-            return {}
+            return found
         why = "run(keep=...) does not name it, so its value was dropped after its last use"
         ended = zip(
             (*self.names, *self.aliases), (*self.codes, *(self.codes[index] for index in self.aliases.values()))
         )
-        return {name: why for name, code in ended if code == SUCCEEDED and name not in self.kept}
+        return found | {name: why for name, code in ended if code == SUCCEEDED and name not in self.kept}
 
     def outputs(self) -> dict[str, str]:
         """Return the name of the task whose result is the output of each pipeline task, by its name."""
@@ -96,7 +109,10 @@ class RunSummary:
 
     def failed(self) -> dict[str, BaseException]:
         """Return the error of each failed task, by name, in the order of failing."""
-        return {self.names[index]: error for index, error in self.error_of.items()}
+        found = {self.names[index]: error for index, error in self.error_of.items()}
+        for name, elements in self.elements_of.items():
+            found |= {f"{name}[{number}]": error for number, error in elements.failed.items()}
+        return found
 
     def unrecorded(self) -> dict[str, Exception]:
         """Return why the outcome of a task could not be recorded, by name, in topological order."""
@@ -141,6 +157,7 @@ class RunState(RunSummary):
     ``outdated_of``   why the recorded result was out of date        tasks that run again in a resumed run only
     ``unrecorded_of`` why the outcome could not be recorded          tasks that ended in this run only
     ``retry_of``      exception of an attempt that will be repeated  from the end of that attempt to the next start
+    ``stages``        `Stage` of a mapped task, by index             from the opening of its region on
     ``countdowns``    iterator over number of upstreams - 1 items    each upstream that ends takes one item; but see
                                                                      `_is_ready_after` for ``"one_success"`` and
                                                                      ``"one_failed"``
@@ -159,6 +176,7 @@ class RunState(RunSummary):
         self.aliases = graph.aliases
         self.values: list[Any] = [ABSENT] * len(graph.nodes)
         self.retry_of: dict[int, BaseException] = {}
+        self.stages: dict[int, Any] = {}
         self.countdowns: list[Iterator[int | None]] = countdowns(graph.countdowns)
         self._early = graph.early
         self._fired: dict[int, int] = {}
@@ -234,7 +252,7 @@ class RunState(RunSummary):
         names, codes = self.names, self.codes
         if self.aliases:
             return self._succeeded_with_aliases()
-        if codes.count(SUCCEEDED) == len(names) and self.kept is None and not self.source_of:
+        if codes.count(SUCCEEDED) == len(names) and self.kept is None and not (self.source_of or self.consumed):
             return dict(zip(names, self.values, strict=True))
         found = zip(names, codes, self.values, strict=True)
         return {name: value for name, code, value in found if code == SUCCEEDED and value is not ABSENT}
@@ -251,6 +269,10 @@ class RunState(RunSummary):
             for name in (own, *alias_of.get(index, ()))
             if self.kept is None or name in self.kept
         }
+
+    def elements(self) -> dict[str, Any]:
+        """Return the `Elements` of each mapped task, by name."""
+        return {self.names[index]: stage.elements() for index, stage in sorted(self.stages.items())}
 
     def fetch_handles(self) -> None:
         """Replace handles by their values; a node whose value is lost has failed."""
@@ -271,6 +293,8 @@ class RunState(RunSummary):
     def detach(self) -> None:
         """Copy the containers that workers on the fast path write to: later writes have no effect on this state."""
         self.codes, self.values, self.seconds = self.codes[:], self.values[:], self.seconds[:]
+        for stage in self.stages.values():
+            stage.codes, stage.values, stage.seconds = stage.codes[:], stage.values[:], stage.seconds[:]
 
     def release(self) -> None:
         """Drop the values and the errors; a summary keeps references of its own to what it needs."""
@@ -279,3 +303,4 @@ class RunState(RunSummary):
         self.unrecorded_of = {}
         self.retry_of = {}
         self.countdowns = []
+        self.stages = {}

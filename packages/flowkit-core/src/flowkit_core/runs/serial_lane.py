@@ -26,6 +26,7 @@ class SerialLane:
     has_loop = needs_calling_thread = True
     may_fork = makes_handles = False
     name, fate_of_unfinished = "serial", "abandoned"
+    window = 1
 
     def __init__(self) -> None:
         self._ready: deque[Node] = deque()
@@ -91,7 +92,7 @@ class SerialLane:
     def _abandon(self, node: Node) -> None:
         """Give up the call that runs now, and run other nodes in another thread."""
         run = self._session.run
-        attempt = run.state.attempt_of.get(node.index, 1)
+        attempt = run.current_attempt(node)
         if run.is_current(node, attempt) and not run.may_start(node):
             self._worker = None
             outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)

@@ -67,6 +67,9 @@ class Lane(Protocol):
         may_fork: whether the lane may fork this process; such lanes are opened first, before threads start.
         makes_handles: whether its calls may return handles; see `Handle`.
         fate_of_unfinished: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
+
+    A lane may also have an attribute ``window``: the maximum number of elements of one mapped task that it is given at
+    once, an int of at least 1; 256 if it has none.
     """
 
     name: str
@@ -137,8 +140,13 @@ class Session:
             self.context.run(variable.set, None)
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
-        self._first_nodes = run.start()
         self._clock = clock or WakeUp()
+        if run.mapping is not None:
+            run.mapping.now = self._clock.now
+            for node in run.graph.mapped:
+                if (window := getattr(self.lane_of(node), "window", None)) is not None:
+                    run.mapping.windows[node.index] = window
+        self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
         self._waiting = False  # whether a thread is in _wait()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from flowkit_core._typing import Any
+    from flowkit_core.context import TaskContext
     from flowkit_core.graphs.node import Node
 
     from .run import Run
@@ -44,31 +45,58 @@ class Worker:
 
     Attributes:
         run: the run.
+        caller_context: see above, ``context``.
         node: the node that runs now; None between nodes, except on the fast path, where it is the last node.
+        element: number of the element that runs now, in a loop over the elements of a mapped node; else None.
+        seconds: duration of the last call outside of the fast path, in seconds.
     """
 
-    __slots__ = ("_context", "node", "run")
+    __slots__ = ("caller_context", "element", "node", "run", "seconds")
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run = run
         self.node: Node | None = None
-        self._context = context
+        self.element: int | None = None
+        self.seconds = 0.0
+        self.caller_context = context
 
-    def run_node(self, node: Node) -> Sequence[Node] | Retry:
+    def context(self) -> TaskContext | None:
+        """Return what ``current()`` returns in the call that runs now; None if none runs."""
+        if self.node is None:
+            return None
+        context = self.run.context_of(self.node)
+        if self.element is not None:
+            context.element = self.element
+        return context
+
+    def run_node(
+        self, node: Node, slow: float = 1e9, relief: Callable[[float], float | None] | None = None
+    ) -> Sequence[Node] | Retry:
         """Run one attempt of a ready node, with its condition and its cache, and pass the outcome to the run.
+
+        Of a mapped node, as many elements are run one after the other as take `mapped_loop.TURN` seconds.
+
+        Args:
+            node: the node.
+            slow: duration of the call of an element, in seconds, above which ``relief`` is called.
+            relief: called with the duration of a slow call, to start other workers.
 
         Returns:
             What :meth:`Run.finish` returns.
         """
         run = self.run
+        if node.mapped is not None and node.element is None:
+            from .mapping.mapped_loop import run_mapped
+
+            return run_mapped(self, node, slow, relief)
         call = run.local_call(node)
         if isinstance(call, Outcome):
             return run.finish(node, call)
         result: Any = None
-        outer = self._enter()
+        outer = self.enter()
         self.node = node
         try:
-            context = self._context.copy()
+            context = self.caller_context.copy()
             started = perf_counter()
             if call.has_precheck:
                 result = context.run(call.precheck)
@@ -77,10 +105,11 @@ class Worker:
             if result is None:
                 started = perf_counter()
                 result = context.run(call.invoke_in_worker)
-            return run.finish(node, result, perf_counter() - started, call.attempt)
+            self.seconds = perf_counter() - started
+            return run.finish(node, result, self.seconds, call.attempt)
         finally:
             del result  # the traceback of an error refers to this frame: a reference cycle
-            self._leave(outer)
+            self.leave(outer)
 
     def run_fast_path(
         self,
@@ -111,16 +140,16 @@ class Worker:
                 return take()
             except IndexError:
                 return None
-        outer = self._enter()
+        outer = self.enter()
         try:
             while True:
-                context = self._context.copy()
+                context = self.caller_context.copy()
                 rest = context.run(self._loop, context, take, put, clock, float(slow), relief)
                 if not isinstance(rest, float):
                     return rest
                 slow = rest
         finally:
-            self._leave(outer)
+            self.leave(outer)
 
     def _loop(
         self,
@@ -187,13 +216,14 @@ class Worker:
             if context:
                 return slow
 
-    def _enter(self) -> Worker | None:
+    def enter(self) -> Worker | None:
         """Make this the current worker of the thread; return the one before."""
         thread = get_ident()
         outer = workers.get(thread)
         workers[thread] = self
         return outer
 
-    def _leave(self, outer: Worker | None) -> None:
-        self.node = None
+    def leave(self, outer: Worker | None) -> None:
+        """Restore the worker that was the current one before."""
+        self.node = self.element = None
         restore_worker(outer)

@@ -205,6 +205,11 @@ class _Setup:
 
     def __init__(self, pipeline: Pipeline, options: dict[str, Any]) -> None:
         self.graph: Graph = pipeline.graph()
+        if self.graph.mapped:
+            raise ValueError(
+                f"simulate() does not support mapped tasks, and {self.graph.name!r} has {self.graph.mapped[0].name!r}: "
+                f"test such a pipeline with run('serial')"
+            )
         defaults = _default_options()
         self.options = options
         self.options["given"] = {

@@ -18,7 +18,7 @@ from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import ExecutorError, Node, Outcome, Retry, Run
-from flowkit_core.runs.states import CANCELLED, PENDING
+from flowkit_core.runs.states import CANCELLED
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 from flowkit_core.runs.worker import Worker
@@ -95,6 +95,11 @@ class ThreadLane:
         threads, ready = len(self._helpers) + 1, len(self._ready) if self._is_open else 0
         return f"<ThreadLane threads={threads} active={self._active} ready={ready}>"
 
+    @property
+    def window(self) -> int:
+        """Maximum number of elements of a mapped task that the lane is given at once."""
+        return self._max_workers
+
     # ---- the lane ------------------------------------------------------------------------------------------------
 
     def open(self, session: Session) -> None:
@@ -147,7 +152,7 @@ class ThreadLane:
                     given_up.append(node)
         for node in given_up:
             reason = f"it was abandoned, because {self._run.stop_cause}"
-            attempt = self._run.state.attempt_of.get(node.index, 1)  # ignored if the attempt has ended meanwhile
+            attempt = self._run.current_attempt(node)  # ignored if the attempt has ended meanwhile
             self._session.end(node, Outcome(CANCELLED, reason, started=True), attempt=attempt)
         with self._lock:
             if self._ready and not self._active:
@@ -199,10 +204,10 @@ class ThreadLane:
                 self._rejoin(worker)
             if isinstance(rest, Node):
                 self._ensure_watchdog(len(ready))
-                step = worker.runner.run_node(rest)
+                step = worker.runner.run_node(rest, SLOW_TASK, self._on_slow_task)
                 if worker.is_abandoned:
                     self._rejoin(worker)
-                seconds = run.state.seconds[rest.index]  # of the call alone: helpers would not shorten recording it
+                seconds = worker.runner.seconds  # of the call alone: helpers would not shorten recording it
                 if isinstance(step, Retry):
                     self._add_retry(step)
                 else:
@@ -227,7 +232,7 @@ class ThreadLane:
             self._finish_locked()
 
     def _is_pending(self, node: Node) -> bool:
-        return self._run.state.codes[node.index] == PENDING
+        return self._run.is_current(node, self._run.current_attempt(node))
 
     def _rejoin(self, worker: _ThreadWorker) -> None:
         """Count a worker again whose abandoned call has ended after all."""

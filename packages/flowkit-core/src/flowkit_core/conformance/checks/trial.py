@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.executors.executor import Executor
+    from flowkit_core.pipelines.wiring import Mapped
     from flowkit_core.results import Results
 
 LIMIT = 300
@@ -87,11 +88,11 @@ class Trial:
         self.path = os.path.join(folder, "calls")
         self.state = state
 
-    def run(self, *ends: Task[..., Any], **options: Any) -> Results:
+    def run(self, *ends: Task[..., Any] | Mapped[..., Any], **options: Any) -> Results:
         """Run tasks and the tasks upstream of them on the executor."""
         return run_on(self.executor, *ends, **options)
 
-    def raised(self, kind: type[BaseException], *ends: Task[..., Any], **options: Any) -> Any:
+    def raised(self, kind: type[BaseException], *ends: Task[..., Any] | Mapped[..., Any], **options: Any) -> Any:
         """Run tasks; return the exception of a type that ``run()`` raises."""
         try:
             results = self.run(*ends, **options)
@@ -113,7 +114,7 @@ class Trial:
         return bool(self.run(Task(tasks.read_mark))["read_mark"] == (os.getpid(), tasks.MARK))
 
 
-def run_on(executor: Any, *ends: Task[..., Any], **options: Any) -> Results:
+def run_on(executor: Any, *ends: Task[..., Any] | Mapped[..., Any], **options: Any) -> Results:
     """Run tasks and the tasks upstream of them."""
     return DAG("check", tasks=ends).run(executor, **options)
 

@@ -1,0 +1,51 @@
+"""Class `Element`: one element of a mapped node, as a job of a lane."""
+
+from __future__ import annotations
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.graphs.node import Node
+
+if TYPE_CHECKING:
+    from flowkit_core._typing import Any
+    from flowkit_core.runs.call import Retry
+
+    from .region import Region
+    from .stage import Stage
+
+
+class Element(Node):
+    """One element of a mapped node. Lanes treat it as a node: its attributes are those of the mapped node.
+
+    Attributes:
+        name: name of the task and number of the element: ``"parse[3]"``.
+        element: number of the element, its position in the original input.
+        region: the chain of mapped nodes that it is part of.
+        stage: the elements of its node.
+        given: the mapped value, or a tuple of several; see `Stage`.
+        later: a retry that the lane has not got yet.
+    """
+
+    __slots__ = ("element", "given", "later", "region", "stage")
+
+    element: int
+
+    def __init__(self, region: Region, stage: Stage, element: int, given: Any) -> None:
+        node = stage.node
+        self.index = node.index
+        self.task = node.task
+        self.func = node.func
+        self.name = f"{node.name}[{element}]"
+        self.is_simple = False
+        self.element = element
+        self.given = given
+        self.region = region
+        self.stage = stage
+        self.later: Retry | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, attribute):
+            """Return an attribute of the mapped node."""
+            if attribute == "stage":
+                raise AttributeError(attribute)
+            return getattr(self.stage.node, attribute)

@@ -1,0 +1,94 @@
+"""Class `Elements`: what the results of a run have of the elements of one mapped task."""
+
+from __future__ import annotations
+
+from array import array
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Elements:
+    """The elements of one mapped task in one run: ``results.elements["parse"]``.
+
+    Elements are numbered from 0, by their position in the input. Numbers never change: an element that was skipped or
+    dropped keeps its number, although it is not in the list of results.
+
+    Examples:
+        >>> from flowkit_core import DAG, task
+        >>> @task
+        ... def halves(number): return 6 // number
+        >>> dag = DAG("numbers", tasks=[halves.map("number", errors="drop")])
+        >>> results = dag.run(params={"number": [1, 0, 3]})
+        >>> results, results.elements["halves"]
+        ({'halves': [6, 2]}, <3 elements of halves: 2 succeeded, 1 failed>)
+        >>> results.elements["halves"].failed
+        {1: ZeroDivisionError('integer division or modulo by zero')}
+    """
+
+    def __init__(
+        self,
+        task: str,
+        codes: bytearray,
+        seconds: Sequence[float],
+        attempt_of: Mapping[int, int],
+        reason_of: Mapping[int, str],
+        error_of: Mapping[int, BaseException],
+    ) -> None:
+        self._task = task
+        self._codes = codes
+        self._seconds = seconds
+        self._attempt_of = attempt_of
+        self._reason_of = reason_of
+        self._error_of = dict(error_of)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """State -> number of elements in it, without the states that no element has."""
+        return {name: count for code, name in enumerate(STATES) if (count := self._codes.count(code))}
+
+    @property
+    def states(self) -> list[str]:
+        """State of each element, by number."""
+        return [STATES[code] for code in self._codes]
+
+    @property
+    def failed(self) -> dict[int, BaseException]:
+        """Number of each failed element -> its exception, in the order of failing."""
+        return dict(self._error_of)
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """Number of each skipped element -> why."""
+        found = {number: why for number, why in self._reason_of.items() if self._codes[number] == SKIPPED}
+        return dict(sorted(found.items()))
+
+    @property
+    def durations(self) -> array[float]:
+        """Seconds that the last attempt at each element took, by number; 0.0 for one that was not called."""
+        return array("d", self._seconds)
+
+    @property
+    def attempts(self) -> array[int]:
+        """Number of attempts at each element, by number; 0 for one that was not called."""
+        called = array("L", [code in (SUCCEEDED, FAILED) for code in self._codes])
+        for number, attempts in self._attempt_of.items():
+            called[number] = attempts if called[number] else 0
+        return called
+
+    def replace_error(self, error: BaseException, other: BaseException) -> None:
+        """Replace an error by another exception."""
+        for number, found in self._error_of.items():
+            if found is error:
+                self._error_of[number] = other
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.counts.items())
+        elements = "element" if len(self) == 1 else "elements"
+        return f"<{len(self)} {elements} of {self._task}{': ' if counts else ''}{counts}>"

@@ -1,0 +1,143 @@
+"""The loop in which a worker of this process pulls elements of a mapped node, and calls its function for each."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import find
+from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.errors import Skip
+from flowkit_core.failures import returned_skip
+from flowkit_core.runs.states import SUCCEEDED
+
+from .mapped_run import EXPANDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+    from .region import Region
+
+TURN = 0.02
+"""Seconds after which a worker looks for other nodes and retries, before it goes on with the elements."""
+_NEW_CONTEXT, _FAILED, _TURN_ENDED = range(3)
+# why the loop ends: a call has changed a context variable, an element has failed, there is nothing more to do now
+
+
+def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], float | None] | None) -> Sequence[Node]:
+    """Run elements of a mapped node, for `TURN` seconds at most; return the nodes that are ready.
+
+    The first call opens the region of the node, and returns the node itself, once for each worker that may take part.
+    A worker that takes it when there are no more elements ignores it.
+
+    Args:
+        worker: the `Worker` of the calling thread.
+        node: the mapped node.
+        slow: see `Worker.run_node`.
+        relief: see `Worker.run_node`.
+    """
+    run, mapping = worker.run, worker.run.mapping
+    region = mapping.region_of(node)
+    jobs: list[Node] = []
+    if region is None:
+        outcome = run.local_call(node)
+        if outcome is not EXPANDED:
+            ended: Sequence[Node] = run.finish(node, outcome)
+            return ended
+        region = mapping.region_of(node)
+        if not region.is_smooth or region.is_exhausted:
+            expanded: Sequence[Node] = run.finish(node, outcome)
+            return expanded
+        region.by_workers = True
+        return [node] * min(region.window, region.stages[0].limit or region.window, region.size or region.window)
+    if not region.by_workers:
+        return ()
+    if not mapping.enter(region):
+        left: Sequence[Node] = mapping.leave(region, jobs, count=0)
+        return left
+    worker.seconds = 0.0
+    outer = worker.enter()
+    try:
+        until = perf_counter() + TURN
+        reason = _NEW_CONTEXT
+        while reason == _NEW_CONTEXT:
+            context = worker.caller_context.copy()
+            reason = context.run(_loop, worker, region, context, until, slow, relief, jobs)
+    finally:
+        worker.leave(outer)
+    if not region.is_exhausted and not run.phase:
+        jobs.append(node)
+    ready: Sequence[Node] = mapping.leave(region, jobs, count=reason != _FAILED)
+    return ready
+
+
+def _loop(
+    worker: Any,
+    region: Region,
+    context: Any,
+    until: float,
+    slow: float,
+    relief: Callable[[float], float | None] | None,
+    jobs: list[Node],
+) -> int:
+    """Run elements in one context; return why it ends: `_NEW_CONTEXT`, `_FAILED` or `_TURN_ENDED`."""
+    run = worker.run
+    first, rest = region.stages[0], [(stage, stage.caller()) for stage in region.stages[1:]]
+    call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
+    clock = perf_counter
+    worker.node = first.node
+    started = clock()
+    stage, given, number = first, None, 0
+    for number, item in region.pulls():
+        worker.element = number
+        stage, given = first, item
+        try:
+            value = call(item)
+            if type(value) in special_types:
+                value = _settled(value, first.node, number)
+            now = clock()
+            values[number] = value
+            seconds[number] = spent = now - started
+            codes[number] = SUCCEEDED
+            started = now
+            for stage, call_next in rest:
+                worker.node = stage.node
+                given = value
+                value = call_next(value)
+                if type(value) in special_types:
+                    value = _settled(value, stage.node, number)
+                now = clock()
+                stage.values[number] = value
+                stage.seconds[number] = now - started
+                stage.codes[number] = SUCCEEDED
+                spent += now - started
+                started = now
+        except BaseException as error:
+            jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+            return _FAILED
+        if rest:
+            worker.node = first.node
+        if spent > slow and relief is not None:
+            slow = relief(spent) or slow
+            worker.seconds = spent
+        if context or run.phase or now > until:
+            return _TURN_ENDED if run.phase or now > until else _NEW_CONTEXT
+    region.is_exhausted = True
+    return _TURN_ENDED
+
+
+def _settled(value: Any, node: Node, number: int) -> Any:
+    """Return the result of a coroutine, or another value as it is.
+
+    Raises:
+        TypeError: the function returned an exception `Skip`, which was probably to be raised.
+    """
+    if type(value) is CoroutineType:
+        find()  # sets the context variable, for threads that the coroutine starts
+        value = run_coroutine(value)
+    if issubclass(type(value), Skip):
+        raise returned_skip(f"{node.name}[{number}]", value)
+    return value

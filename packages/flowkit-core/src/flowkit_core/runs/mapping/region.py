@@ -1,0 +1,144 @@
+"""Class `Region`: a chain of mapped nodes whose elements run one after the other."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+from flowkit_core._atomic import GIL
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.runs.run_state import ABSENT
+from flowkit_core.runs.states import PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+    from .stage import Stage
+
+
+class Region:
+    """A chain of mapped nodes whose elements run one after the other: ``parse.map() >> clean.map()``.
+
+    Each element goes through all nodes of the chain before the next element starts, as far as there are workers; so
+    element 3 of ``clean`` starts when element 3 of ``parse`` has ended. The nodes end together, with the last element.
+
+    Args:
+        stages: the elements of the nodes, in the order of the chain.
+        columns: the mapped inputs of the first node: sequences of one length, or one iterator.
+        size: number of elements; None for an iterator.
+        window: maximum number of elements that have started and have not ended, unless workers pull elements.
+        source: the node whose result is the iterator; None otherwise.
+        started: when the region was opened, in seconds.
+
+    Attributes:
+        stages, size, window, source, started: see above.
+        lock: held while an element is pulled from an iterator.
+        active: number of elements that have started and have not ended; a worker that pulls counts as one.
+        is_exhausted: whether there are no more elements to pull.
+        is_smooth: whether workers may pull elements and call the functions in a loop.
+        by_workers: whether they do.
+        is_closed: whether all nodes have ended.
+        trouble: the exception of the iterator.
+    """
+
+    __slots__ = (
+        "_items",
+        "_numbered",
+        "active",
+        "by_workers",
+        "is_closed",
+        "is_exhausted",
+        "is_smooth",
+        "lock",
+        "size",
+        "source",
+        "stages",
+        "started",
+        "trouble",
+        "window",
+    )
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        columns: Sequence[Any],
+        size: int | None,
+        window: int,
+        source: Node | None,
+        started: float,
+    ) -> None:
+        self.stages = tuple(stages)
+        self.size = size
+        self.window = window
+        self.source = source
+        self.started = started
+        self.lock = allocate_lock()
+        items = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+        self._items: Iterator[Any] | None = items if size is None else None
+        numbered = enumerate(() if size is None else items)
+        self._numbered: Iterator[tuple[int, Any]] = numbered if GIL else _LockedIterator(numbered, self.lock)
+        self.active = 0
+        self.is_exhausted = size == 0
+        self.is_smooth = self.by_workers = self.is_closed = False
+        self.trouble: BaseException | None = None
+
+    def stage_after(self, stage: Stage) -> Stage | None:
+        """Return the stage that takes the results of a stage; None after the last."""
+        place = self.stages.index(stage) + 1
+        return self.stages[place] if place < len(self.stages) else None
+
+    def pulls(self) -> Iterator[tuple[int, Any]]:
+        """Return an iterator for one thread over the elements that no thread has pulled: number and mapped value."""
+        return self._numbered if self.size is not None else self._lazy_pulls()
+
+    def _lazy_pulls(self) -> Iterator[tuple[int, Any]]:
+        lock, codes = self.lock, self.stages[0].codes
+        appends = [(stage.values.append, stage.seconds.append, stage.codes.append) for stage in self.stages]
+        while True:
+            with lock:
+                if self._items is None:
+                    return
+                try:
+                    value = next(self._items)
+                except BaseException as error:
+                    if type(error) is not StopIteration:
+                        self.trouble = error
+                    self._items = None
+                    return
+                number = len(codes)
+                for append_value, append_seconds, append_code in appends:
+                    append_value(ABSENT)
+                    append_seconds(0.0)
+                    append_code(PENDING)
+            yield number, value
+
+    def pull(self) -> tuple[int, Any] | None:
+        """Return the next element; None if there are no more. An iterator of the user may take long."""
+        for pulled in self.pulls():
+            return pulled
+        self.is_exhausted = True
+        return None
+
+    def drop_inputs(self) -> None:
+        """Drop the elements that were not pulled."""
+        self._items = None
+        self._numbered = enumerate(())
+
+
+class _LockedIterator:
+    """Iterator that several threads may use, without the GIL."""
+
+    __slots__ = ("_items", "_lock")
+
+    def __init__(self, items: Iterator[Any], lock: Any) -> None:
+        self._items = items
+        self._lock = lock
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        with self._lock:
+            return next(self._items)

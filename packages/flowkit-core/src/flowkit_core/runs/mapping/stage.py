@@ -1,0 +1,291 @@
+"""Class `Stage`: the elements of one mapped node in one run, with their values and states."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+from flowkit_core._text import escape_control_chars, short_repr
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import idempotency_key
+from flowkit_core.failures import Failure, describe_error
+from flowkit_core.graphs.binding import bind_condition
+from flowkit_core.graphs.parameters import KEY, Parameters
+from flowkit_core.runs.arguments import assemble
+from flowkit_core.runs.call import Condition, Outcome
+from flowkit_core.runs.run_state import ABSENT
+from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
+
+from .elements import Elements
+from .inputs import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.arguments import Given
+
+
+class Stage:
+    """The elements of one mapped node, by number.
+
+    Args:
+        node: the node.
+        given: the arguments that are not mapped.
+        columns: the mapped parameters, or positions in ``*args``, in order. The mapped values of an element are given
+            in this order: one value for one column, a tuple for several.
+        size: number of elements; 0 if it is not known, for a lazy input.
+
+    Attributes:
+        node, columns: see above.
+        values: result of each element, `ABSENT` unless it succeeded; the exception, with ``errors="return"``.
+        codes: state of each element.
+        seconds: duration of the last attempt at each element.
+        attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
+        active: number of elements that are called, or wait for a retry.
+        head: the first stage of its region.
+        parked: `Element` jobs that wait because of the limit.
+    """
+
+    __slots__ = (
+        "_given",
+        "_when",
+        "active",
+        "attempt_of",
+        "codes",
+        "columns",
+        "error_of",
+        "head",
+        "labels",
+        "node",
+        "parked",
+        "reason_of",
+        "retry_of",
+        "seconds",
+        "values",
+    )
+
+    def __init__(self, node: Node, given: Given, columns: Sequence[str | int], size: int) -> None:
+        self.node = node
+        self.columns = tuple(columns)
+        self._given = given
+        self._when: Parameters | None = None
+        self.values: list[Any] = [ABSENT] * size
+        self.codes = bytearray(size)
+        self.seconds = array("d", bytes(8 * size))
+        self.attempt_of: dict[int, int] = {}
+        self.reason_of: dict[int, str] = {}
+        self.error_of: dict[int, BaseException] = {}
+        self.retry_of: dict[int, BaseException] = {}
+        self.labels: dict[int, str] = {}
+        self.active = 0
+        self.head = self
+        self.parked: deque[Any] = deque()
+
+    @property
+    def limit(self) -> int | None:
+        """Maximum number of elements that are called at once; None means no limit."""
+        return self.node.mapped.options.limit if self.node.mapped is not None else None
+
+    @property
+    def errors(self) -> str:
+        """What happens to elements that fail."""
+        return self.node.mapped.options.errors if self.node.mapped is not None else "raise"
+
+    # ---- arguments ---------------------------------------------------------------------------------------------------
+
+    def caller(self) -> Callable[[Any], Any]:
+        """Return a function that calls the function of the task with the mapped values of an element."""
+        func, parameters, columns, given = self.node.func, self.node.parameters, self.columns, self._given
+        is_alone = not (given.named or given.rest or given.extra)
+        if is_alone and len(columns) == 1 and columns == parameters.positional[:1]:
+            return func
+        marks = [object() for _ in columns]
+        args, kwargs = self._arguments(marks)
+        places = [(number, args.index(mark)) for number, mark in enumerate(marks) if mark in args]
+        names = [(number, name) for number, mark in enumerate(marks) for name in kwargs if kwargs[name] is mark]
+        if len(columns) == 1 and places and not kwargs:
+            before, after = tuple(args[: places[0][1]]), tuple(args[places[0][1] + 1 :])
+            if not before and not after:
+                return func
+            return lambda value: func(*before, value, *after)
+        in_order = [place for _, place in places] == list(range(len(args)))
+        if len(columns) > 1 and len(args) == len(columns) and in_order and not kwargs:
+            return lambda values: func(*values)
+
+        def call(values: Any) -> Any:
+            values = (values,) if len(columns) == 1 else values
+            own, own_names = args.copy(), kwargs.copy()
+            for number, place in places:
+                own[place] = values[number]
+            for number, name in names:
+                own_names[name] = values[number]
+            return func(*own, **own_names)
+
+        return call
+
+    def _arguments(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of an element, given its mapped values; without those that are missing."""
+        named, rest, extra = self._all(values)
+        args, kwargs = assemble(self.node.parameters, named, rest)
+        return args, kwargs | extra
+
+    def _all(self, values: Sequence[Any]) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
+        given, parameters = self._given, self.node.parameters
+        named, rest, extra = given.named.copy(), given.rest, given.extra
+        removed = []
+        for column, value in zip(self.columns, values, strict=True):
+            if isinstance(column, int):
+                rest = rest.copy() if rest is given.rest else rest
+                rest[column] = value
+                if type(value) is Missing:
+                    removed.append(column)
+            elif type(value) is Missing:
+                continue
+            elif column in parameters.names:
+                named[column] = value
+            else:
+                extra = {**extra, column: value}
+        return named, [each for place, each in enumerate(rest) if place not in removed] if removed else rest, extra
+
+    def call_of(
+        self, number: int, mapped: Any, run_id: str, *, is_first: bool
+    ) -> Outcome | tuple[Sequence[Any], dict[str, Any], Condition | None]:
+        """Return the arguments and the bound condition of an element; or how it ends if a value is missing.
+
+        Args:
+            number: number of the element.
+            mapped: its mapped value, or a tuple of several.
+            run_id: id of the run, for the idempotency key.
+            is_first: whether this is the first attempt, before which the condition is evaluated.
+        """
+        values = (mapped,) if len(self.columns) == 1 else mapped
+        parameters = self.node.parameters
+        for column, value in zip(self.columns, values, strict=True):
+            if type(value) is not Missing or isinstance(column, int) or column not in parameters.names:
+                continue
+            if column not in parameters.defaults:
+                return Outcome(value.state, f"its parameter {column!r} has no default, and {value.reason}")
+        missing = [value for value in values if type(value) is Missing]
+        if len(missing) == len(values) and all(isinstance(column, int) for column in self.columns):
+            return Outcome(missing[0].state, missing[0].reason)
+        named, rest, extra = self._all(values)
+        if parameters.keyed and KEY in named:
+            named[KEY] = idempotency_key(run_id, f"{self.node.name}[{number}]")
+        args, kwargs = assemble(parameters, named, rest)
+        kwargs |= extra
+        when = self.node.task.when
+        if when is None or not is_first:
+            return args, kwargs, None
+        if self._when is None:
+            self._when = Parameters(when)
+        known = {name: named.get(name, parameters.defaults.get(name)) for name in parameters.names} | extra
+        when_args, when_kwargs = bind_condition(self._when, known, [*parameters.names, *extra], rest)
+        return args, kwargs, Condition(when, when_args, when_kwargs)
+
+    def value_for_next(self, number: int) -> Any:
+        """Return the value of an element that has ended, for the next stage; a `Missing` if it has none."""
+        code = self.codes[number]
+        if code == SUCCEEDED or self.values[number] is not ABSENT:
+            return self.values[number]
+        name = f"{escape_control_chars(self.node.name)}[{number}]"
+        if code == SKIPPED:
+            return Missing(SKIPPED, f'"{name}" was skipped')
+        if code == FAILED and self.errors == "drop":
+            return Missing(SKIPPED, f'"{name}" failed and was dropped')
+        if code == CANCELLED:
+            return Missing(CANCELLED, f'"{name}" did not run')
+        return Missing(UPSTREAM_FAILED, f'"{name}" failed' if code == FAILED else f'"{name}" could not run')
+
+    def column(self) -> list[Any]:
+        """Return the values of all elements by number, with a `Missing` for each that has none."""
+        if self.codes.count(SUCCEEDED) == len(self.codes):
+            return self.values
+        return [self.value_for_next(number) for number in range(len(self.codes))]
+
+    def drop(self) -> None:
+        """Drop the values."""
+        self.values = []
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def note_label(self, number: int, mapped: Any) -> None:
+        """Compute the label of an element, given its mapped value or values, and keep it for messages."""
+        label: Any = self.node.mapped.options.label if self.node.mapped is not None else None
+        if label is None or number in self.labels:
+            return
+        values = (mapped,) if len(self.columns) == 1 else mapped
+        try:
+            text = str(label(*values))
+        except Exception as error:
+            text = f"its label= raised {describe_error(error)}"
+        self.labels[number] = text if len(text) <= _LONG else f"{text[:_LONG]}..."
+
+    def shown(self, number: int) -> str:
+        """Return the name of an element with its label, if it has one."""
+        label = self.labels.get(number)
+        return f"{self.node.name}[{number}]" + ("" if label is None else f" ({label})")
+
+    def raises(self, error: BaseException) -> bool:
+        """Return whether the exception of an element makes the task fail."""
+        return self.errors == "raise" or not isinstance(error, Exception)
+
+    def failures(self, index_error: BaseException) -> list[Failure]:
+        """Return the failed elements because of which the task has failed; the task itself, if there are none."""
+        retries = self.node.task.retries
+        found = [
+            Failure(self.shown(number), error, self.attempt_of.get(number, 1), retries)
+            for number, error in self.error_of.items()
+            if self.raises(error)
+        ]
+        return found or [Failure(self.node.name, index_error, 1, 0)]
+
+    def outcome(self, stop_reason: str, trouble: Outcome | None) -> Any:
+        """Return the result of the task when all its elements have ended, or how it ends.
+
+        Args:
+            stop_reason: why elements did not start.
+            trouble: how the task ends if its input has failed; else None.
+        """
+        codes = self.codes
+        codes[:] = codes.replace(bytes([PENDING]), bytes([CANCELLED]))  # they have not started
+        error = next((error for error in self.error_of.values() if self.raises(error)), None)
+        if error is not None:
+            return Outcome(FAILED, error=error, retryable=False)
+        if trouble is not None:
+            return trouble
+        if CANCELLED in codes:
+            return Outcome(CANCELLED, stop_reason)
+        if UPSTREAM_FAILED in codes:
+            number = codes.index(UPSTREAM_FAILED)
+            return Outcome(UPSTREAM_FAILED, self.reason_of.get(number, "an element of its upstream failed"))
+        if codes.count(SUCCEEDED) == len(codes):
+            return self.values
+        return [value for value in self.values if value is not ABSENT]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether elements have started and have not ended."""
+        return self.active > 0 or self.head.active > 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the result of the task lacks elements, so that their numbers cannot be told from it."""
+        return self.codes.count(SUCCEEDED) < len(self.codes) and self.errors != "return"
+
+    def elements(self) -> Elements:
+        """Return the elements for the results of the run; they share the large arrays, and no values."""
+        return Elements(self.node.name, self.codes, self.seconds, self.attempt_of, self.reason_of, self.error_of)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of elements in each state, without the states that no element has."""
+        return {name: count for code, name in enumerate(STATES) if (count := self.codes.count(code))}
+
+
+def described(given: Any) -> str:
+    """Return the mapped values of an element as short text."""
+    return short_repr(given)
+
+
+_LONG = 80  # characters of a label

@@ -1,0 +1,292 @@
+"""The elements of mapped tasks in runs: states, failures, skips, inputs and what results have of them."""
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowkit_core import (
+    DAG,
+    ElementEvent,
+    ElementFailed,
+    ElementNotRun,
+    ElementRetrying,
+    ElementStarted,
+    ElementSucceeded,
+    MapLengthError,
+    MappingTypeError,
+    MissingResultError,
+    Results,
+    Skip,
+    Task,
+    TaskStarted,
+    TaskSucceeded,
+    current,
+)
+
+
+def sweep(function, values, **options):
+    """Return the results of a task that is mapped over a parameter."""
+    run = {name: options.pop(name) for name in ("fail_fast", "observers", "raise_on_failure") if name in options}
+    mapping = {name: options.pop(name) for name in ("errors", "label", "limit") if name in options}
+    each = Task(function, name="each", **options)
+    return DAG("sweep", tasks=[each.map("x", **mapping)]).run("serial", params={"x": values}, **run)
+
+
+def behave(x):
+    """Return, skip or fail, as the element says."""
+    if x == "skip":
+        raise Skip("asked to")
+    if x == "fail":
+        raise ValueError("asked to")
+    return x
+
+
+class Source:
+    """An iterable without a length."""
+
+    def __iter__(self):
+        return iter([1, 2])
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2], (1, 2), range(1, 3), {1: "a", 2: "b"}.keys(), Source(), iter([1, 2]), map(int, "12")]
+)
+def test_iterables(values):
+    assert sweep(lambda x: x, values) == {"each": [1, 2]}
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", bytearray(b"x"), {1, 2}, frozenset((1,)), {"a": 1}, 5, None])
+def test_values_that_cannot_be_mapped(value):
+    with pytest.raises(MappingTypeError, match="task 'each' cannot be mapped over 'x'") as raised:
+        sweep(lambda x: x, value)
+    assert (raised.value.task, raised.value.parameter) == ("each", "x")
+    assert raised.value.type_name == type(value).__name__
+    copied = pickle.loads(pickle.dumps(raised.value))
+    assert str(copied) == str(raised.value)
+
+
+def test_lengths_must_be_equal():
+    pair = Task(lambda a, b: (a, b), name="pair").map("a", "b")
+    with pytest.raises(MapLengthError, match="3 of 'a', 2 of 'b'") as raised:
+        DAG("pairs", tasks=[pair]).run("serial", params={"a": [1, 2, 3], "b": iter([1, 2])})
+    assert raised.value.lengths == {"a": 3, "b": 2}
+    assert pickle.loads(pickle.dumps(raised.value)).lengths == raised.value.lengths
+
+
+actions = st.lists(st.sampled_from([1, 2, "skip", "fail"]), max_size=12)
+
+
+@given(actions, st.sampled_from(["drop", "return", "raise"]), st.integers(0, 2), st.booleans(), st.booleans())
+def test_chains_are_what_loops_are(values, errors, length, is_lazy, has_condition):
+    """A chain of mapped tasks has the results of loops, with skips, failures, defaults and every option ``errors``."""
+    condition = (lambda x: x != 2) if has_condition else None
+    first = Task(behave, name="first", when=condition)
+    source = Task(lambda: iter(values) if is_lazy else values, name="source")
+    source >> first.map(errors=errors)
+    chain, expected, kept = first, [], {}
+    for number, value in enumerate(values):
+        if value == "skip" or (has_condition and value == 2):
+            continue
+        if value == "fail":
+            if errors == "return":
+                kept[number] = "ValueError"
+            continue
+        kept[number] = value
+    for stage in range(length):
+        default = "default" if stage == 1 else None
+        after = Task(_with_default if default else _as_it_is, name=f"stage_{stage}")
+        chain >> after.map()
+        chain = after
+    results = DAG("chain", tasks=[chain]).run("serial", fail_fast=False, raise_on_failure=False)
+    fails = errors == "raise" and "fail" in values
+    assert results.states["first"] == ("failed" if fails else "succeeded")
+    assert results.elements["first"].states == [_state(value, has_condition) for value in values]
+    if fails:
+        return
+    if length == 2:
+        expected = [_name(kept.get(number, "default")) for number in range(len(values))]
+    else:
+        expected = [_name(kept[number]) for number in sorted(kept)]
+    assert [_name(value) for value in results[chain.name]] == expected
+
+
+def _as_it_is(x):
+    return x
+
+
+def _with_default(x="default"):
+    return x
+
+
+def _name(value):
+    return type(value).__name__ if isinstance(value, Exception) else value
+
+
+def _state(value, has_condition):
+    if value == "skip" or (has_condition and value == 2):
+        return "skipped"
+    return "failed" if value == "fail" else "succeeded"
+
+
+def test_empty_input_and_all_skipped():
+    assert sweep(behave, []) == {"each": []}
+    results = sweep(behave, ["skip", "skip"])
+    assert results == {"each": []}
+    assert results.states == {"each": "succeeded"}
+    assert results.elements["each"].skipped == {0: "asked to", 1: "asked to"}
+
+
+def test_failure_names_element_and_label():
+    with pytest.raises(ValueError, match="asked to") as raised:
+        sweep(behave, [1, "fail", 2], label=lambda x: f"row {x}")
+    notes = "\n".join(raised.value.__notes__)
+    assert "task 'each[1] (row fail)' of 'sweep' failed" in notes
+    assert "element each[1] (row fail) is 'fail'" in notes
+    results = Results.from_error(raised.value)
+    assert results.failed == {"each": raised.value, "each[1]": raised.value}
+    assert results.elements["each"].states == ["succeeded", "failed", "cancelled"]
+
+
+def test_label_that_raises_is_no_failure():
+    results = sweep(behave, ["fail"], label=lambda x: x["id"], errors="drop")
+    assert results == {"each": []}
+
+
+def test_all_failures_without_fail_fast():
+    with pytest.raises(ExceptionGroup, match=r"2 tasks of 'sweep' failed: 'each\[0\]', 'each\[2\]'") as raised:
+        sweep(behave, ["fail", 1, "fail"], fail_fast=False)
+    assert len(raised.value.exceptions) == 2
+
+
+def test_system_exit_is_never_dropped():
+    def leave(x):
+        raise SystemExit(x)
+
+    with pytest.raises(SystemExit):
+        sweep(leave, [3], errors="drop")
+
+
+def test_elements_of_results():
+    results = sweep(behave, [1, "fail", "skip"], errors="drop", retries=1, delay=0)
+    elements = results.elements["each"]
+    assert (len(elements), elements.counts) == (3, {"succeeded": 1, "failed": 1, "skipped": 1})
+    assert list(elements.attempts) == [1, 2, 0]
+    assert elements.durations[0] > 0
+    assert elements.durations[2] == 0
+    assert repr(elements) == "<3 elements of each: 1 succeeded, 1 failed, 1 skipped>"
+    assert list(results.failed) == ["each[1]"]
+    for other in (copy.copy(results), results.copy(), pickle.loads(pickle.dumps(results))):
+        assert other.elements["each"].counts == elements.counts
+        assert list(other.failed) == ["each[1]"]
+
+
+def test_generator_is_consumed():
+    source, each = Task(lambda: (number for number in range(3)), name="source"), Task(_as_it_is, name="each")
+    source >> each.map()
+    results = DAG("lazy", tasks=[each]).run("serial")
+    assert results == {"each": [0, 1, 2]}
+    with pytest.raises(MissingResultError, match="which 'each' has consumed"):
+        results["source"]
+
+
+def test_generator_is_not_ahead_of_the_elements():
+    seen = []
+
+    def numbers():
+        for number in range(3):
+            seen.append(f"made {number}")
+            yield number
+
+    source, each = Task(numbers), Task(lambda x: seen.append(f"took {x}"), name="each")
+    source >> each.map()
+    DAG("lazy", tasks=[each]).run("serial")
+    assert seen == ["made 0", "took 0", "made 1", "took 1", "made 2", "took 2"]
+
+
+def test_generator_for_several_takers_is_a_list():
+    source = Task(lambda: iter([1, 2]), name="source")
+    each, whole = Task(_as_it_is, name="each"), Task(list, name="whole")
+    source >> [each.map(), whole]
+    results = DAG("lazy", tasks=[each, whole]).run("serial")
+    assert results == {"source": [1, 2], "each": [1, 2], "whole": [1, 2]}
+
+
+def test_chain_runs_depth_first():
+    seen = []
+    first = Task(lambda x: seen.append(f"first {x}") or x, name="first")
+    second = Task(lambda x: seen.append(f"second {x}"), name="second", retries=1)
+    Task(lambda: [0, 1], name="source") >> first.map() >> second.map()
+    DAG("chain", tasks=[second]).run("serial")
+    assert seen == ["first 0", "second 0", "first 1", "second 1"]
+
+
+def test_keep_drops_the_values_of_stages():
+    first, second = Task(lambda x: x + 1, name="first"), Task(lambda x: x + 1, name="second")
+    first.map("x") >> second.map()
+    results = DAG("kept", tasks=[second]).run("serial", params={"x": [1, 2]}, keep=["second"])
+    assert results == {"second": [3, 4]}
+
+
+def test_context_of_elements():
+    found = sweep(lambda x: (current().task, current().element, current().attempt), [5, 6])["each"]
+    assert found == [("each", 0, 1), ("each", 1, 1)]
+
+
+def test_idempotency_keys_are_distinct():
+    def key(x, idempotency_key):
+        return idempotency_key == current().idempotency_key, idempotency_key
+
+    found = sweep(key, [5, 6])["each"]
+    assert [same for same, _ in found] == [True, True]
+    assert len(set(found)) == 2
+
+
+class Recorder:
+    def __init__(self, *events):
+        self.events = events
+        self.seen = []
+
+    def __call__(self, event):
+        self.seen.append(event)
+
+
+def test_element_events_for_observers_that_ask():
+    kinds = (ElementStarted, ElementSucceeded, ElementFailed, ElementRetrying, ElementNotRun)
+    asking, general = Recorder(*kinds), []
+    sweep(
+        behave,
+        [1, "fail", "skip"],
+        errors="drop",
+        retries=1,
+        delay=0,
+        label=str,
+        observers=[asking, general.append],
+    )
+    story = [(type(event).__name__, event.element, event.label) for event in asking.seen]
+    assert sorted(story) == [
+        ("ElementFailed", 1, "fail"),
+        ("ElementNotRun", 2, "skip"),
+        ("ElementRetrying", 1, "fail"),
+        ("ElementStarted", 0, "1"),
+        ("ElementStarted", 1, "fail"),
+        ("ElementStarted", 1, "fail"),
+        ("ElementStarted", 2, "skip"),
+        ("ElementSucceeded", 0, "1"),
+    ]
+    assert not any(isinstance(event, ElementEvent) for event in general)
+    (started,) = [event for event in general if isinstance(event, TaskStarted)]
+    (ended,) = [event for event in general if isinstance(event, TaskSucceeded)]
+    assert started.elements == 3
+    assert ended.elements == {"succeeded": 1, "failed": 1, "skipped": 1}
+
+
+def test_mapped_task_inside_a_pipeline_task():
+    source, each = Task(lambda: [1, 2], name="source"), Task(_as_it_is, name="each")
+    source >> each.map()
+    inner = DAG("inner", tasks=[each]).as_task()
+    end = Task(sum, name="end")
+    inner >> end
+    assert DAG("outer", tasks=[end]).run("serial")["end"] == 3
