@@ -55,3 +55,27 @@ def test_library_skips_a_table_without_a_source(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Ada Lovelace     0.00" in result.stdout
     assert result.stdout.count("skipped: orders.") == 4
+
+
+def test_incremental_load_of_a_folder(tmp_path: Path) -> None:
+    result = run(tmp_path, "incremental.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "4 files, 0 damaged: monday: 10.00, tuesday: 100.00",
+        "4 files, 1 damaged: monday: 8.00, tuesday: 80.00",
+        "  shop_2.csv: could not convert string to float: 'none'",
+        "3 files, 0 damaged: monday: 204.00, tuesday: 40.00",
+    ]
+
+
+def test_incremental_load_reads_only_files_that_have_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("north", "south"):
+        (folder / f"{name}.csv").write_text("monday,1\n", "utf-8")
+    assert run(tmp_path, "incremental.py", str(folder)).stdout == "2 files, 0 damaged: monday: 2.00\n"
+    north = (folder / "north.csv").stat()
+    (folder / "north.csv").write_text("monday,9\n", "utf-8")  # a change that cannot be seen: as long as before ...
+    os.utime(folder / "north.csv", ns=(north.st_atime_ns, north.st_mtime_ns))  # ... and with the same time stamp
+    (folder / "south.csv").write_text("monday,5.5\n", "utf-8")
+    assert run(tmp_path, "incremental.py", str(folder)).stdout == "2 files, 0 damaged: monday: 6.50\n"

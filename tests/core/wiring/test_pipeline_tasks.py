@@ -346,6 +346,19 @@ def test_hooks_of_tasks_inside_are_called_and_those_of_the_pipeline_are_not():
     assert seen == ["inner.first"]
 
 
+def test_mapped_tasks_inside_and_around():
+    rows, parse, total = Task(list, name="rows"), Task(int, name="parse"), Task(sum, name="total")
+    rows >> parse.map(errors="drop") >> total
+    inner = DAG("inner", tasks=[total]).as_task("parse", when=lambda iterable: iterable != "")
+    double = Task(lambda number: 2 * number, name="double")
+    inner >> double.map()
+    results = run(double, params={"iterable": "12x"})
+    assert (results["inner"], results["inner.total"], results["double"]) == ([1, 2], 3, [2, 4])
+    assert run(double, params={"iterable": ""}).skipped.keys() == {
+        *("inner.when", "inner.rows", "inner.parse", "inner.total", "double")
+    }
+
+
 # ---- refusals and errors ---------------------------------------------------------------------------------------------
 
 
