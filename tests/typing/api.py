@@ -27,6 +27,7 @@ from flowkit import (
     LogLevel,
     Mapped,
     ProcessExecutor,
+    Rate,
     Reclaimed,
     Results,
     RetryPolicy,
@@ -44,13 +45,23 @@ from flowkit import (
     TaskFailed,
     TaskTimeoutError,
     ThreadExecutor,
+    UnknownPoolError,
     configure_logging,
     current,
     get_logger,
     task,
 )
 from flowkit.checking import OpenParameter, Problem
-from flowkit.testing import Fail, Simulation, Simulations, Verified, simulate, simulate_many, verify_resume
+from flowkit.testing import (
+    Fail,
+    Simulation,
+    Simulations,
+    Verified,
+    VirtualTimeExecutor,
+    simulate,
+    simulate_many,
+    verify_resume,
+)
 from flowkit_core.persistence import Cache, Store
 
 # A task has the types of its function, with every form of the decorator.
@@ -464,6 +475,36 @@ policy = RetryPolicy(retries=3, delay=1.0)
 assert_type(policy.retries, int)
 
 flowkit.tsak  # type: ignore[attr-defined]
+
+
+@task(pool="db", priority=3)
+def pooled(x: int) -> int:
+    return x
+
+
+def sum_of(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def pools_and_priorities() -> None:
+    assert_type(pooled.pool, Mapping[str, int] | None)
+    assert_type(pooled.priority, int)
+    assert_type(Task(sum_of, pool=["db", "api"])([1]), int)
+    assert_type(task(pool={"gpu": 2})(sum_of)([1]), int)
+    assert_type(pooled.with_options(pool=None, priority=0)(1), int)
+    task(pool=3)  # type: ignore[call-overload]
+    task(pool={"gpu": "2"})  # type: ignore[dict-item]
+    task(priority="high")  # type: ignore[call-overload]
+    assert_type(DAG("d", pools={"db": 2, "api": Rate(10)}).run(pools={"db": 3, "api": Rate(1, per=0.5)}), Results)
+    assert_type(Flow("f", pools={"db": 2}).run(pools=None), Results)
+    DAG("d").run(pools={"db": "2"})  # type: ignore[dict-item]
+    Rate(0.5)  # type: ignore[arg-type]
+    assert_type((Rate(1).count, Rate(1).per), tuple[int, float])
+    error = UnknownPoolError("a", "b", ["c"])
+    assert_type((error.task, error.pool, error.available), tuple[str, str, tuple[str, ...]])
+    executor = VirtualTimeExecutor()
+    assert_type(DAG("d").run(executor), Results)
+    assert_type(executor.seconds, float)
 
 
 @task(timeout=2.5, retries=1)

@@ -54,7 +54,7 @@ def ignore_the_stop(monkeypatch):
 
 def start_after_cancel(monkeypatch):
     monkeypatch.setattr(Run, "_check", lambda self, node, attempt: None)
-    monkeypatch.setattr(Run, "mark_started", lambda self, node: None)
+    monkeypatch.setattr(Run, "mark_started", lambda self, node, **options: None)
 
 
 def skip_cleanup(monkeypatch):

@@ -51,6 +51,7 @@ from .events import (
     TaskReused,
     TaskStarted,
     TaskSucceeded,
+    TaskWaiting,
 )
 from .executors.executor import Executor, SerialExecutor
 from .executors.registry import register_executor
@@ -64,6 +65,8 @@ from .pipelines.wiring import Group, Mapped
 from .results import Results
 from .retry import RetryPolicy
 from .runs.call import Call, Outcome, Retry
+from .runs.limits.errors import PoolBlockedError, PoolSizeError, UnknownPoolError
+from .runs.limits.rate import Rate
 from .runs.mapping.elements import Elements
 from .runs.run import Run
 
@@ -113,6 +116,9 @@ __all__ = [
     "Observer",
     "Outcome",
     "Pipeline",
+    "PoolBlockedError",
+    "PoolSizeError",
+    "Rate",
     "RemoteTaskError",
     "Results",
     "Retry",
@@ -136,7 +142,9 @@ __all__ = [
     "TaskStarted",
     "TaskSucceeded",
     "TaskTimeoutError",
+    "TaskWaiting",
     "UnknownExecutorError",
+    "UnknownPoolError",
     "WiringError",
     "WorkerDiedError",
     "current",

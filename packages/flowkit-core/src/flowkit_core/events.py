@@ -96,6 +96,19 @@ class TaskEvent(Event):
     task: str
 
 
+class TaskWaiting(TaskEvent):
+    """A task is ready, and its next attempt waits for slots of pools, or for a rate.
+
+    Attributes:
+        attempt: number of the attempt, from 1.
+        pools: names of the pools that the task needs, a tuple of str.
+    """
+
+    __slots__ = ("attempt", "pools")
+    attempt: int
+    pools: tuple[str, ...]
+
+
 class TaskStarted(TaskEvent):
     """An attempt at a task starts.
 

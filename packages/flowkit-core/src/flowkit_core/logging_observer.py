@@ -27,6 +27,7 @@ from .events import (
     TaskReused,
     TaskStarted,
     TaskSucceeded,
+    TaskWaiting,
 )
 from .failures import describe_error
 from .log_records import add_task_to_records
@@ -165,6 +166,12 @@ def _run_started(event: RunStarted) -> tuple[str, str, dict[str, Any]]:
     return "run_started", message, {"executor": event.executor, "done": event.done}
 
 
+def _task_waiting(event: TaskWaiting) -> tuple[str, str, dict[str, Any]]:
+    pools = " and ".join(f'"{pool}"' for pool in event.pools)
+    message = f'Task "{event.task}" waits for {"pool" if len(event.pools) == 1 else "pools"} {pools}.'
+    return "task_waiting", message, {"attempt": event.attempt, "pools": list(event.pools)}
+
+
 def _task_started(event: TaskStarted) -> tuple[str, str, dict[str, Any]]:
     facts: dict[str, Any] = {"attempt": event.attempt, "max_attempts": event.max_attempts}
     over = ""
@@ -276,6 +283,7 @@ def _run_finished(event: RunFinished) -> tuple[str, str, dict[str, Any]]:
 
 _FORMATTERS: dict[type[Event], tuple[int, Callable[[Any], tuple[str, str, dict[str, Any]]]]] = {
     RunStarted: (SYSTEM, _run_started),
+    TaskWaiting: (DEBUG, _task_waiting),
     TaskStarted: (INFO, _task_started),
     TaskRetrying: (WARNING, _task_retrying),
     TaskSucceeded: (SUCCESS, _task_succeeded),

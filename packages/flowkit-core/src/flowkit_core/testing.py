@@ -7,6 +7,7 @@ from .simulation.history import Record
 from .simulation.simulate import Simulations, simulate, simulate_many
 from .simulation.simulation import Simulation
 from .simulation.verify_resume import Verified, verify_resume
+from .simulation.virtual_time import VirtualTimeExecutor
 
 __all__ = [
     "Crash",
@@ -22,6 +23,7 @@ __all__ = [
     "Slow",
     "Timeout",
     "Verified",
+    "VirtualTimeExecutor",
     "check_executor",
     "executor_checks",
     "recorded",

@@ -12,13 +12,14 @@ from importlib import import_module
 from threading import current_thread
 from time import perf_counter
 
-from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, Task
+from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, Task, TaskTimeoutError
 from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.executors.executor import check_open
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.context_transfer import CarriedContext
+from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import CANCELLED, FAILED
 from flowkit_core.runs.time_limit import TimeLimit, call_in_time
@@ -147,8 +148,9 @@ class FuturesLane:
         self.name = name
         self._pool = pool
         self._limit = limit
-        self._ready: deque[Node] = deque()
+        self._ready: deque[Node] | RankedQueue = deque()
         self._running: dict[Future[Any], tuple[Call, float]] = {}
+        self._abandoned: dict[Future[Any], Call] = {}
         self._ended: deque[Future[Any]] = deque()
         self._timers = Timers()
         self._wake_up = WakeUp()
@@ -158,6 +160,8 @@ class FuturesLane:
     def open(self, session: Session) -> None:
         """Prepare for the run."""
         self._session = session
+        if session.run.is_ranked:
+            self._ready = RankedQueue((), session.run.graph)
         self._ready.extend(session.first_nodes(self))
 
     def put(self, nodes: Sequence[Node]) -> None:
@@ -219,7 +223,9 @@ class FuturesLane:
     def _pass_on(self, future: Future[Any], route: Callable[[Node], object]) -> None:
         call, began = self._running.pop(future, (None, 0.0))
         if call is None:
-            return  # the call was given up
+            if (given_up := self._abandoned.pop(future, None)) is not None:
+                self._session.run.end_abandoned(given_up.node, given_up.attempt)
+            return
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
             self._is_broken = True
         result, seconds = _outcome_of(future, self._session.run, call, perf_counter() - began)
@@ -237,7 +243,9 @@ class FuturesLane:
                 continue
             is_cancelled = future.cancel()
             if must_end and not is_cancelled and self._running.pop(future, None) is not None:
-                outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)
+                self._abandoned[future] = call
+                reason = f"it was abandoned, because {run.stop_cause}"
+                outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
                 self._finish(call.node, outcome, perf_counter() - began, call.attempt, route)
         if not must_end:
             self._session.report_running(self, [call.node for call, _ in self._running.values()])
@@ -270,7 +278,11 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
                 context.remember(key, note)
     except Exception as error:  # of the store
         return Outcome(FAILED, error=error), seconds
-    return (Outcome(FAILED, error=value.error) if type(value) is _Raised else value), seconds
+    if type(value) is not _Raised:
+        return value, seconds
+    # nothing says when an attempt that another process has abandoned ends: it keeps its slots of pools
+    goes_on = isinstance(value.error, TaskTimeoutError) and value.error.fate == "abandoned"
+    return Outcome(FAILED, error=value.error, goes_on=goes_on and call.timeout is not None), seconds
 
 
 def _pool_error(name: str, error: Exception) -> ExecutorError:

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from flowkit_core.hooks import Hook
     from flowkit_core.pipelines.edge_view import EdgeView
     from flowkit_core.pipelines.scopes import Scope
+    from flowkit_core.runs.limits.definitions import Pools
 
     AnyTask = Task[..., Any] | Mapped[..., Any]
+
+_OPTIONS = ("name", "max_workers", "pools", *HOOK_OPTIONS)
 
 
 class Flow(Pipeline):
@@ -47,6 +50,8 @@ class Flow(Pipeline):
         max_workers: the maximum number of workers of an executor that ``run()`` gets by name, at least 1; None means
             the default of that executor.
         *misplaced: raises TypeError; the message shows how to add tasks.
+        pools: name of a pool -> number of slots, or a :class:`Rate`, for tasks with ``pool=...``; ``run(pools=...)``
+            overrides these by name.
         on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
             failures, in the process that called ``run()``; what a hook raises is a warning.
         on_failure: the same after a run that raises an exception, which is ``event.error``.
@@ -77,6 +82,7 @@ class Flow(Pipeline):
         name: str = "flow",
         max_workers: int | None = None,
         *misplaced: Never,
+        pools: Pools | None = None,
         on_success: Hook[RunFinished] = None,
         on_failure: Hook[RunFinished] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -84,11 +90,12 @@ class Flow(Pipeline):
         **unknown: Never,
     ) -> None:
         if unknown:
-            check_known(f"Flow({short_repr(name)})", unknown, ("name", "max_workers", *HOOK_OPTIONS), PIPELINE_ALIASES)
+            check_known(f"Flow({short_repr(name)})", unknown, _OPTIONS, PIPELINE_ALIASES)
         super().__init__(
             name,
             max_workers,
             *misplaced,
+            pools=pools,
             on_success=on_success,
             on_failure=on_failure,
             on_retry=on_retry,

@@ -16,6 +16,7 @@ from flowkit_core.errors import (
 )
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.graphs.open_parameters import check_params_type
+from flowkit_core.runs.limits.definitions import pools_of_run
 
 from .annotations import annotation_problems
 from .options import option_problems
@@ -40,16 +41,24 @@ _KINDS: dict[type[FlowkitError], Kind] = {
 }
 
 
-def check_pipeline(new_graph: Callable[[], Graph], executor: Any, params: Mapping[str, Any] | None) -> list[Problem]:
+def check_pipeline(
+    new_graph: Callable[[], Graph],
+    executor: Any,
+    params: Mapping[str, Any] | None,
+    defaults: Mapping[str, Any],
+    pools: Any,
+) -> list[Problem]:
     """Return all problems of a pipeline; see ``Pipeline.check``.
 
     Args:
         new_graph: builds the graph of the pipeline.
         executor: the argument of ``check()``.
         params: the argument of ``check()``.
+        defaults: the pools of the pipeline.
+        pools: the argument of ``check()``.
 
     Raises:
-        UnknownExecutorError, TypeError: an argument is wrong.
+        UnknownExecutorError, TypeError, ValueError: an argument is wrong.
     """
     if params is not None:
         check_params_type(params)
@@ -61,6 +70,8 @@ def check_pipeline(new_graph: Callable[[], Graph], executor: Any, params: Mappin
             raise_or_collect(error)
         if graph is not None and params is not None:
             graph.check_params(params)
+        if graph is not None and (graph.pooled or pools is not None):
+            pools_of_run(graph, defaults, pools)
         executors = RunExecutors(executor, None, graph.placed if graph is not None else ())
         executors.check_lanes()
     try:

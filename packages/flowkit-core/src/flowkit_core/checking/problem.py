@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         "executor",
         "transfer",
         "parameter",
+        "pool",
     ]
 
 
@@ -34,7 +35,8 @@ class Problem:
 
     Attributes:
         kind: what it is about: ``"discovery"``, ``"wiring"``, ``"name"``, ``"cycle"``, ``"binding"``, ``"condition"``,
-            ``"annotation"``, ``"trigger"``, ``"option"``, ``"executor"``, ``"transfer"`` or ``"parameter"``.
+            ``"annotation"``, ``"trigger"``, ``"option"``, ``"executor"``, ``"transfer"``, ``"parameter"`` or
+            ``"pool"``.
         task: name of the task concerned; None if it is about the whole pipeline.
         message: the text, one line.
         location: where that task was created, as ``file:line``; None without a task.

@@ -19,6 +19,7 @@ from .checks import (  # noqa: F401 - they define the checks
     events,
     failures,
     lanes,
+    limits,
     mapping,
     pipeline_tasks,
     records,

@@ -137,6 +137,11 @@ class RunExecutors:
                     f"executor {self.name!r} cannot apply run(timeout=...), because it has no lane(): leave timeout "
                     f"out, or use another executor"
                 )
+            if run.limits is not None and not callable(getattr(self.default, "lane", None)):
+                raise ExecutorError(
+                    f"executor {self.name!r} cannot run tasks that name pools, because it has no lane(): use another "
+                    f"executor"
+                )
             self.default.execute(run)
             return
         from flowkit_core.runs.session import Session

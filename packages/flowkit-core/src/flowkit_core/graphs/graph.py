@@ -86,8 +86,10 @@ class Graph:
         cached: the nodes whose tasks have a cache.
         early: index -> node that may become ready before all of its upstreams have ended.
         hooked: the nodes whose tasks have hooks.
+        has_priorities: whether a task has a priority.
         mapped: the nodes that are mapped.
         placed: the nodes whose tasks name an executor.
+        pooled: the nodes whose tasks name pools.
         first: the nodes without upstreams.
         linear: whether the graph is a chain, so that at most one node is ready at a time.
         countdowns: for each node a range of length ``max(0, number of upstreams - 1)``, consumed as upstreams end.
@@ -114,6 +116,7 @@ class Graph:
         "early",
         "first",
         "groups",
+        "has_priorities",
         "hooked",
         "inlined",
         "linear",
@@ -122,6 +125,7 @@ class Graph:
         "names",
         "nodes",
         "placed",
+        "pooled",
     )
 
     def __init__(
@@ -138,6 +142,8 @@ class Graph:
         self.name = name
         self.cached: list[Node] = []
         self.placed: list[Node] = []
+        self.pooled: list[Node] = []
+        self.has_priorities = False
         self.early: dict[int, Node] = {}
         self.hooked: list[Node] = []
         self.mapped: list[Node] = []
@@ -358,6 +364,11 @@ class Graph:
             self.cached.append(node)
         if task.executor is not None:
             self.placed.append(node)
+        if task.pool is not None:
+            is_simple = False
+            self.pooled.append(node)
+        if task.priority:
+            self.has_priorities = True
         if task.retry.retries and node.arg_sources:
             is_simple = False  # the run checks its arguments for iterators
         return is_simple

@@ -37,8 +37,8 @@ class Node:
         mapped: which inputs are mapped; None for a task that is called once.
         feeds: indices of the nodes that are mapped over the result of this node.
         is_simple: whether the fast path applies: not mapped, no mapped downstream, no condition, no trigger that lets
-            the node run without the result of an upstream, no hook for success, no cache, no timeout, no check of
-            arguments, and fewer than ``WIDE`` downstreams.
+            the node run without the result of an upstream, no hook for success, no cache, no timeout, no pool, no
+            check of arguments, and fewer than ``WIDE`` downstreams.
 
     Examples:
         >>> from flowkit_core import DAG, Task

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any, Never
     from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.hooks import Hook
+    from flowkit_core.runs.limits.definitions import Pools
 
     from .discovery import Found, Surroundings
     from .edge_view import EdgeView
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     AnyTask = Task[..., Any]
 
-_OPTIONS = ("name", "max_workers", "tasks", *HOOK_OPTIONS)
+_OPTIONS = ("name", "max_workers", "tasks", "pools", *HOOK_OPTIONS)
 
 
 class DAG(Pipeline):
@@ -59,6 +60,8 @@ class DAG(Pipeline):
             the executor.
         *misplaced: raises TypeError; the message shows how to give tasks.
         tasks: the tasks to run, mapped ones included, together with everything upstream of them; None means discovery.
+        pools: name of a pool -> number of slots, or a :class:`Rate`, for tasks with ``pool=...``; ``run(pools=...)``
+            overrides these by name.
         on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
             failures, in the process that called ``run()``; what a hook raises is a warning.
         on_failure: the same after a run that raises an exception, which is ``event.error``.
@@ -87,6 +90,7 @@ class DAG(Pipeline):
         max_workers: int | None = None,
         *misplaced: Never,
         tasks: Iterable[AnyTask | Mapped[..., Any]] | None = None,
+        pools: Pools | None = None,
         on_success: Hook[RunFinished] = None,
         on_failure: Hook[RunFinished] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -99,6 +103,7 @@ class DAG(Pipeline):
             name,
             max_workers,
             *misplaced,
+            pools=pools,
             on_success=on_success,
             on_failure=on_failure,
             on_retry=on_retry,

@@ -13,13 +13,14 @@ from .options import (
     check_condition_type,
     check_executor_name,
     check_hook,
+    check_priority,
     check_record,
     check_trigger,
     checked_timeout,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flowkit_core._typing import Any
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
@@ -43,6 +44,8 @@ class OptionAttributes:
     cache: bool | Cache | None = None
     executor: str | None = None
     timeout: float | None = None
+    pool: Mapping[str, int] | None = None
+    priority = 0
     on_success: Hook[TaskSucceeded] = None
     on_failure: Hook[TaskFailed] = None
     on_retry: Hook[TaskRetrying] = None
@@ -80,6 +83,13 @@ class OptionAttributes:
             self.executor = executor
         if options.get("timeout") is not None:
             self.timeout = checked_timeout(name, options["timeout"])
+        if options.get("pool") is not None:
+            from flowkit_core.runs.limits.definitions import checked_pool
+
+            self.pool = checked_pool(name, options["pool"])
+        if "priority" in options:
+            check_priority(name, options["priority"])
+            self.priority = options["priority"]
         for option in HOOK_OPTIONS:
             hook = options.get(option)
             if hook is not None:
@@ -125,7 +135,7 @@ class OptionAttributes:
         options: Any = {}
         if self.retry is not _NO_RETRIES:
             options |= {option: getattr(self.retry, option) for option in RETRY_OPTIONS}
-        for option in ("when", "trigger", "cache", "executor", "timeout", "record", *HOOK_OPTIONS):
+        for option in ("when", "trigger", "cache", "executor", "timeout", "pool", "priority", "record", *HOOK_OPTIONS):
             if option in self.__dict__:
                 options[option] = self.__dict__[option]
         return options  # type: ignore[no-any-return]

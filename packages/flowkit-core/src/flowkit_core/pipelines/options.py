@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flowkit_core.persistence import Cache
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed"]
+    PoolOption = str | Sequence[str] | Mapping[str, int] | None
     RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[BaseException], object] | None
 
     class TaskOptions(TypedDict, total=False):
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         cache: bool | Cache | None
         executor: str | None
         timeout: float | None
+        pool: PoolOption
+        priority: int
         on_success: Hook[TaskSucceeded]
         on_failure: Hook[TaskFailed]
         on_retry: Hook[TaskRetrying]
@@ -78,6 +81,8 @@ DEFAULT_OF: dict[str, Any] = {
     "cache": None,
     "executor": None,
     "timeout": None,
+    "pool": None,
+    "priority": 0,
     "on_success": None,
     "on_failure": None,
     "on_retry": None,
@@ -95,6 +100,8 @@ _TIMEOUTS = dict.fromkeys(
     ("timeout_seconds", "time_limit", "execution_timeout", "dagrun_timeout", "max_runtime", "deadline"),
     "use 'timeout', in seconds",
 )
+_POOLS = "use 'pool', and give its size to run(pools={'name': 2})"
+_RATES = "use pool='name', and run(pools={'name': Rate(10)})"
 _PIPELINE_TIMEOUTS = dict.fromkeys(
     ("timeout", *_TIMEOUTS), "give it to run(timeout=...), or each attempt at a task one, @task(timeout=...)"
 )
@@ -107,6 +114,7 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "raise_on_failure",
     "grace",
     "timeout",
+    "pools",
     "observers",
     "report",
     "state",
@@ -142,6 +150,10 @@ OPTION_ALIASES = {
     "autoretry_for": "use 'retry_on'",
     "retry_condition_fn": "use 'retry_on', a function of the exception",
     **_TIMEOUTS,
+    **dict.fromkeys(("pools", "concurrency", "max_concurrency", "max_active_tis_per_dag"), _POOLS),
+    **dict.fromkeys(("rate", "rate_limit", "rate_limit_per_second"), _RATES),
+    **dict.fromkeys(("pool_slots", "resources"), "use pool={'name': 2}, with the number of slots"),
+    "priority_weight": "use 'priority'",
     "tags": "tasks have no tags: use the name",
     "schedule": _NO_SCHEDULE,
 }
@@ -215,6 +227,9 @@ RUN_ALIASES = {
     "callbacks": "use 'observers'",
     "hooks": "use 'observers', or hooks of tasks and pipelines: DAG(on_failure=...)",
     **dict.fromkeys(HOOK_OPTIONS, "it is an option of tasks and pipelines: @task(on_failure=...), DAG(on_failure=...)"),
+    **dict.fromkeys(("pool", "limits", "resources", "concurrency_limits"), "use 'pools'"),
+    **dict.fromkeys(("rates", "rate_limit"), "use pools={'name': Rate(10)}, for tasks with pool='name'"),
+    "priority": "it is an option of tasks: @task(priority=...)",
     "store": "use 'state'",
     "db": "use 'state'",
     "checkpoint": "use 'state'",
@@ -307,6 +322,12 @@ def checked_timeout(task: str, timeout: Any) -> float:
     if not 0 < timeout < float("inf"):
         raise TaskOptionError(task, "timeout", timeout, allowed)
     return timeout
+
+
+def check_priority(task: str, priority: Any) -> None:
+    """Raise if ``priority`` is not an integer."""
+    if type(priority) is not int:
+        raise TaskOptionTypeError(task, "priority", priority, "an integer; tasks with a higher one start first")
 
 
 def check_record(task: str, record: Any) -> None:

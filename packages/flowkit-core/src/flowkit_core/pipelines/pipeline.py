@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-from time import perf_counter
 from weakref import WeakValueDictionary
 
 from flowkit_core._checks import check_seconds, check_switch, checked_workers
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import ExecutorError
-from flowkit_core.events import RunFinished, RunStarted
+from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.failures import add_note
 from flowkit_core.hooks import HOOK_OPTIONS, Hooks, check_pipeline_hooks
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
+from flowkit_core.runs.limits.definitions import checked_pools
 from flowkit_core.runs.run import Run
 from flowkit_core.runs.worker import current_worker, restore_worker
 
@@ -29,12 +27,13 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any, Never
     from flowkit_core.checking import OpenParameter, Problem
-    from flowkit_core.events import Observer, TaskNotRun, TaskRetrying
+    from flowkit_core.events import Observer, RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Link, Refresh, Rerun, Resume, StateErrors, Store
     from flowkit_core.recorded.run_plan import RunPlan
+    from flowkit_core.runs.limits.definitions import Pools
     from flowkit_core.runs.recorder import RunRecorder
 
 
@@ -55,6 +54,8 @@ class Pipeline(UsableAsTask):
         name: name of the pipeline, in logs, errors and pictures.
         max_workers: maximum number of workers of an executor that ``run()`` names, 1 or more; None means its default.
         *misplaced: raises TypeError; the message shows how to give tasks.
+        pools: name of a pool -> number of slots, or a :class:`Rate`, for tasks with ``pool=...``; ``run(pools=...)``
+            overrides these by name.
         on_success: function, or list of functions, that is called with :class:`RunFinished` after a run without
             failures, in the process that called ``run()``; what a hook raises is a warning.
         on_failure: the same after a run that raises an exception, which is ``event.error``.
@@ -71,6 +72,7 @@ class Pipeline(UsableAsTask):
         name: str,
         max_workers: int | None = None,
         *misplaced: Never,
+        pools: Pools | None = None,
         on_success: Hook[RunFinished] = None,
         on_failure: Hook[RunFinished] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -82,10 +84,11 @@ class Pipeline(UsableAsTask):
         self.name = name
         _pipelines[name] = self
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
+        self.pools: Pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
         self.hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
         check_pipeline_hooks(name, self.hooks)
 
-    _SHARED: Collection[str] = ("name", "max_workers", "hooks")
+    _SHARED: Collection[str] = ("name", "max_workers", "pools", "hooks")
     """Attributes that ``copy.deepcopy()`` shares, or that ``copy.copy()`` has copied already."""
 
     def _refuse(self, given: Sequence[Any]) -> NoReturn:
@@ -129,6 +132,7 @@ class Pipeline(UsableAsTask):
         executor: str | Executor | Mapping[str, str | Executor | None] | None = None,
         *,
         params: Mapping[str, Any] | None = None,
+        pools: Pools | None = None,
     ) -> list[Problem]:
         """Return all problems of this pipeline that can be found without running it; an empty list if there are none.
 
@@ -143,12 +147,13 @@ class Pipeline(UsableAsTask):
                 executor can it be known which functions can be sent to workers.
             params: as for ``run()``. Without it, an open parameter is no problem; with it, one that has no default and
                 is not in ``params`` is a problem, and so is a name that no task takes.
+            pools: as for ``run()``.
 
         Returns:
             The problems, a list of :class:`~flowkit_core.checking.Problem`.
 
         Raises:
-            UnknownExecutorError, TypeError: ``executor`` is not an executor, or ``params`` is not a mapping of names.
+            UnknownExecutorError, TypeError, ValueError: an argument is not as for ``run()``.
 
         Examples:
             >>> from flowkit_core import DAG, task
@@ -160,7 +165,7 @@ class Pipeline(UsableAsTask):
         """
         from flowkit_core.checking import check_pipeline
 
-        return check_pipeline(self._new_graph, executor, params)
+        return check_pipeline(self._new_graph, executor, params, self.pools, pools)
 
     @property
     def parameters(self) -> Mapping[str, OpenParameter]:
@@ -193,6 +198,7 @@ class Pipeline(UsableAsTask):
         raise_on_failure: bool = True,
         grace: float | None = None,
         timeout: float | None = None,
+        pools: Pools | None = None,
         observers: Iterable[Observer] = (),
         report: str | os.PathLike[str] | None = None,
         state: str | os.PathLike[str] | Store | None = None,
@@ -218,6 +224,8 @@ class Pipeline(UsableAsTask):
             timeout: seconds that the run may take, more than 0. After that, no more tasks start except clean-up tasks,
                 running tasks have ``grace`` seconds to end, or 2 seconds if it is None, and ``RunTimeoutError`` is
                 raised. Tasks then do not run in the calling thread. None means no limit.
+            pools: name of a pool -> how many slots it has, or a :class:`Rate`, for tasks that name it with
+                ``@task(pool=...)``; these override the pools of the pipeline by name.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence.
             keep: names of the tasks whose results are returned. Each other result is dropped as soon as the last task
@@ -258,6 +266,7 @@ class Pipeline(UsableAsTask):
                 ran.
             TypeError: an option does not exist or has a wrong type; nothing ran.
             UnknownExecutorError: there is no such executor; nothing ran.
+            UnknownPoolError, PoolSizeError: a task names a pool that is not defined, or too small; nothing ran.
             Exception: the exception that a task raised, the same object, with notes; ``error.flowkit_results`` has the
                 results of the tasks that succeeded.
             ExceptionGroup: all failures, with ``fail_fast=False``.
@@ -301,13 +310,18 @@ class Pipeline(UsableAsTask):
             kept = checked_names(graph, keep)
         observers = observers_of_run(observers, report, graph, params)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
+        new_run: Callable[..., Run] = Run
+        if graph.pooled or pools is not None:
+            from flowkit_core.runs.limits.limited_run import limited_run
+
+            new_run = limited_run(graph, self.pools, pools)
         executors = RunExecutors(executor, workers, graph.placed)
         recorder: RunRecorder | None = None
         run: Run | None = None
         outer = current_worker()
         try:
             recorder = _recorder(graph, state, params, resume, resume_max_age, refresh, state_errors, link)
-            run = Run(
+            run = new_run(
                 graph,
                 params=params,
                 fail_fast=fail_fast,
@@ -535,45 +549,6 @@ def _give_up(run: Run | None, recorder: RunRecorder | None, error: BaseException
 
 def _random() -> float:
     return own_random()()
-
-
-def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
-    """Have the executors drive a run to its end, and return what the run should raise."""
-    began = perf_counter()
-    raised: BaseException | None = None
-    try:
-        if run.events.wants(RunStarted):
-            run.events.emit(RunStarted, tasks=len(run.graph), executor=executors.name, done=run.done_before)
-            began = perf_counter()
-        executors.execute(run)
-        if not run.done:
-            raise ExecutorError(
-                f"executor {executors.name!r} returned before {run.graph.name!r} was done: this is a defect of the "
-                f"executor: its execute() must not return until run.done is true"
-            )
-        raised = run.close(run.error())
-    except BaseException as error:
-        raised = error
-        run.abandon()
-        if not isinstance(error, Exception):
-            add_note(error, run.report.interruption())
-        run.close(error)
-        Results._of(run)._attach(error)
-        raise
-    else:
-        return raised
-    finally:
-        _finish(run, perf_counter() - began, raised)
-        del raised  # its traceback may refer to this frame: a reference cycle
-
-
-def _finish(run: Run, seconds: float, error: BaseException | None) -> None:
-    """Emit the last event, and call the hooks that are left."""
-    try:
-        if run.events.wants(RunFinished):
-            run.events.emit(RunFinished, counts=run.state.counts(), duration=seconds, error=error)
-    finally:
-        run.call_last_hooks()
 
 
 def _hooks(pipeline: Pipeline, graph: Graph) -> Hooks | None:

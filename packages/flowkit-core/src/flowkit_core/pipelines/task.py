@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from flowkit_core.persistence import Cache
 
     from .edges import CallEdge
-    from .options import RetryOn, TaskOptions, Trigger
+    from .options import PoolOption, RetryOn, TaskOptions, Trigger
 
     Errors = Literal["raise", "drop", "return"]
 
@@ -88,6 +88,11 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         timeout: seconds that each attempt may take, more than 0; after that, it fails with :class:`TaskTimeoutError`.
             Coroutines are cancelled, and worker processes are ended. Nothing can stop a thread: the attempt is
             abandoned, and its result is ignored. None means no limit.
+        pool: name of the pool of which each attempt takes a slot, or a list of names, or a mapping of names to numbers
+            of slots. ``run(pools={...})`` defines them: how many slots there are, or a :class:`Rate`. A task takes all
+            its slots at once; while it waits for them, it occupies no worker. None means no limit.
+        priority: an integer; of the tasks that are ready, those with the highest start first, then those with the
+            longest remaining path. It interrupts no task that is running.
         on_success: function, or list of functions, that is called with :class:`TaskSucceeded` when the task has
             succeeded in a run; not for a cached or recorded result. Hooks are called in the process that called
             ``run()``; what they raise is a warning.
@@ -143,6 +148,8 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         cache: bool | Cache | None = None,
         executor: str | None = None,
         timeout: float | None = None,
+        pool: PoolOption = None,
+        priority: int = 0,
         on_success: Hook[TaskSucceeded] = None,
         on_failure: Hook[TaskFailed] = None,
         on_retry: Hook[TaskRetrying] = None,
@@ -463,6 +470,8 @@ def task(
     cache: bool | Cache | None = ...,
     executor: str | None = ...,
     timeout: float | None = ...,
+    pool: PoolOption = ...,
+    priority: int = ...,
     on_success: Hook[TaskSucceeded] = ...,
     on_failure: Hook[TaskFailed] = ...,
     on_retry: Hook[TaskRetrying] = ...,
@@ -485,6 +494,8 @@ def task(
     cache: bool | Cache | None = None,
     executor: str | None = None,
     timeout: float | None = None,
+    pool: PoolOption = None,
+    priority: int = 0,
     on_success: Hook[TaskSucceeded] = None,
     on_failure: Hook[TaskFailed] = None,
     on_retry: Hook[TaskRetrying] = None,
@@ -508,6 +519,8 @@ def task(
         cache: whether pipelines reuse a result.
         executor: name of the executor that runs the task; None means the executor of the run.
         timeout: seconds that each attempt may take; None means no limit.
+        pool: pools of ``run(pools={...})`` of which each attempt takes slots: a name, several, or numbers by name.
+        priority: of the tasks that are ready, those with the highest start first.
         on_success: function that is called with the event when the task has succeeded.
         on_failure: function that is called with the event when the task has failed, after all retries.
         on_retry: function that is called with the event when an attempt failed and another follows.
@@ -548,6 +561,8 @@ def task(
         cache,
         executor,
         timeout,
+        pool,
+        priority,
     )
     values += (on_success, on_failure, on_retry, on_skip, record)
     given = given_options(values)

@@ -11,8 +11,8 @@ from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
 from flowkit_core.failures import add_note, refuse_skip, skip_reason
 
 from .handle import fetched, is_handle
-from .states import FAILED, SKIPPED, STATES
-from .time_limit import TimeLimit, call_in_time
+from .states import FAILED, PENDING, SKIPPED, STATES
+from .time_limit import Abandonment, TimeLimit, call_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +31,11 @@ class Outcome:
         error: the exception of the attempt, for FAILED.
         retryable: whether the task's retries apply, for FAILED.
         started: whether the call had started, for CANCELLED; for SUCCEEDED, whether the function was called.
+        goes_on: whether the call was abandoned and goes on, for FAILED and CANCELLED: it keeps its slots of pools.
         value: the result from the cache, for SUCCEEDED.
     """
 
-    __slots__ = ("error", "reason", "retryable", "started", "state", "value")
+    __slots__ = ("error", "goes_on", "reason", "retryable", "started", "state", "value")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Outcome:
         *,
         retryable: bool = True,
         started: bool = False,
+        goes_on: bool = False,
         value: Any = None,
     ) -> None:
         self.state = state
@@ -51,6 +53,7 @@ class Outcome:
         self.error = error
         self.retryable = retryable
         self.started = started
+        self.goes_on = goes_on
         self.value = value
 
     def or_skip(self) -> Outcome:
@@ -63,6 +66,9 @@ class Outcome:
 
 
 special_types.add(Outcome)
+
+PARKED = Outcome(PENDING, "it waits for a pool")
+"""Outcome of a node that is not called now: it is returned again when it may start; see `Run.admit`."""
 
 
 class Ref:
@@ -125,6 +131,9 @@ class ContextMaker(Protocol):
 
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
         """Return what ``current()`` returns in a call of a node."""
+
+    def end_abandoned(self, node: Node, attempt: int) -> None:
+        """Note that an abandoned attempt has ended."""
 
 
 class Call:
@@ -249,12 +258,17 @@ class Call:
         if context is not None:
             context.deadline = time() + timeout
         token = variable.set(context)
+        abandonment = Abandonment(self._end_abandoned)
         try:
-            return call_in_time(self._invoke_here, self.node.name, timeout)
+            return call_in_time(self._invoke_here, self.node.name, timeout, abandonment)
         except BaseException as error:
-            return Outcome(FAILED, error=error)
+            return Outcome(FAILED, error=error, goes_on=abandonment.has_happened)
         finally:
             variable.reset(token)
+
+    def _end_abandoned(self) -> None:
+        if self.run is not None:
+            self.run.end_abandoned(self.node, self.attempt)
 
     def _invoke_here(self, limit: TimeLimit | None = None) -> Any:
         """Call the function in this thread."""

@@ -18,13 +18,14 @@ from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCE
 from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
     from flowkit_core.hooks import Hooks
+    from flowkit_core.runs.limits.admission import Admission
 
     from .kept_results import KeptResults
     from .recorder import RunRecorder
@@ -79,6 +80,8 @@ class Run(OutcomeRules):
             handles, the run is not stopping, and no task was skipped or has failed.
         has_task_observers: whether an observer wants to know of each start or success.
         on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
+        on_ready: called with nodes that have waited for a pool and may start, where :meth:`finish` cannot return them.
+        limits: the pools of the run; None if no task names a pool.
         has_handles: whether results may be handles, which lanes replace by their values with ``Call.local``.
         exiting: whether a task raised an exception that ends the program, such as SystemExit: running tasks get a short
             grace period.
@@ -99,6 +102,11 @@ class Run(OutcomeRules):
         >>> run, run.state.succeeded()
         (<Run by hand: 2 succeeded>, {'one': 1, 'two': 2})
     """
+
+    limits: Admission | None = None
+    on_ready: Callable[[Sequence[Node]], None] | None = None
+    _admitted: Container[Any] = ()
+    """Nodes and elements that have waited for a pool: their conditions were evaluated, their caches looked at."""
 
     def __init__(
         self,
@@ -192,7 +200,7 @@ class Run(OutcomeRules):
             if self.phase != Phase.RUNNING:
                 self.report.cleanup_started.add(node.index)
         args, kwargs, when = bound
-        if attempt > 1:
+        if attempt > 1 or node.index in self._admitted:
             return Call(node, args, kwargs, None, attempt, None, self)
         lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
         call = Call(node, args, kwargs, when, attempt, lookup, self)
@@ -230,6 +238,17 @@ class Run(OutcomeRules):
                 return outcome
         stop_reason = self.stop_reason if self.phase == Phase.STOPPING else None
         return outcome_of_trigger(node, self.state.codes, self.graph.names, stop_reason)
+
+    def admit(self, node: Node) -> Outcome | None:
+        """Return how a node ends instead of being called now: as ``PARKED`` if it must wait for a pool.
+
+        :meth:`mark_started` does this, too; executors that call it only when a worker has started the call do it before
+        they send the call. See `LimitedRun`.
+        """
+        return None
+
+    def end_abandoned(self, node: Node, attempt: int) -> None:
+        """Note that an abandoned attempt has ended; see `LimitedRun`."""
 
     def mark_started(self, node: Node, *, already: bool = False, attempt: int | None = None) -> Outcome | None:
         """Note that a call starts; return how the node ends instead if the run has been stopped since :meth:`call`.
@@ -306,7 +325,8 @@ class Run(OutcomeRules):
         Returns:
             What :meth:`finish` returns; no nodes if the attempt has ended meanwhile.
         """
-        return self.finish(node, Outcome(FAILED, error=TaskTimeoutError(node.name, timeout, fate)), timeout, attempt)
+        error = TaskTimeoutError(node.name, timeout, fate)
+        return self.finish(node, Outcome(FAILED, error=error, goes_on=fate == "abandoned"), timeout, attempt)
 
     def finish(
         self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
@@ -370,8 +390,13 @@ class Run(OutcomeRules):
         return (self._recorder is None or node.task.cache is None) and node.task.on_success is None
 
     def rank(self, node: Node) -> int:
-        """Return the priority of a node: the number of tasks on the longest path from it to an end, itself included."""
+        """Return the number of tasks on the longest path from a node to an end, itself included."""
         return self.graph.heights()[node.index]
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether ready nodes start in order of their rank, see `RankedQueue`: tasks have priorities or pools."""
+        return self.limits is not None or self.graph.has_priorities
 
     # ---- ending early ----------------------------------------------------------------------------------------------
 

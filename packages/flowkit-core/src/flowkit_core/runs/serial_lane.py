@@ -17,6 +17,8 @@ from .worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flowkit_core.runs.limits.ranked_queue import RankedQueue
+
     from .session import Session
 
 
@@ -29,7 +31,7 @@ class SerialLane:
     window = 1
 
     def __init__(self) -> None:
-        self._ready: deque[Node] = deque()
+        self._ready: deque[Node] | RankedQueue = deque()
         self._wake_up = WakeUp()
         self._worker: Worker | None = None  # None before and after the run
 
@@ -37,6 +39,10 @@ class SerialLane:
         """Prepare for the run."""
         self._session = session
         self._timers = Timers()
+        if session.run.is_ranked:
+            from flowkit_core.runs.limits.ranked_queue import RankedQueue
+
+            self._ready = RankedQueue((), session.run.graph)
         self._ready.extend(session.first_nodes(self))
 
     def put(self, nodes: Sequence[Node]) -> None:
@@ -95,6 +101,7 @@ class SerialLane:
         attempt = run.current_attempt(node)
         if run.is_current(node, attempt) and not run.may_start(node):
             self._worker = None
-            outcome = Outcome(CANCELLED, f"it was abandoned, because {run.stop_cause}", started=True)
+            reason = f"it was abandoned, because {run.stop_cause}"
+            outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
             self._session.end(node, outcome, attempt=attempt)
             self._session.work_in_thread(self)

@@ -120,7 +120,8 @@ class Session:
 
     Attributes:
         run: the run.
-        has_one_lane: whether there is one lane only, which then decides by itself when the run is over.
+        has_one_lane: whether there is one lane only, which then decides by itself when the run is over. It cannot if
+            nodes may wait for a pool, outside of the lane.
         starts_threads: whether other threads than those of the lanes take part from the beginning.
         context: the context variables of the thread that called ``run()``.
     """
@@ -133,8 +134,9 @@ class Session:
         clock: Clock | None = None,
     ) -> None:
         self.run = run
-        self.has_one_lane = len(lanes) == 1
-        self.starts_threads = len(lanes) > 1 or run.timeout is not None
+        limits = run.limits
+        self.has_one_lane = len(lanes) == 1 and limits is None
+        self.starts_threads = len(lanes) > 1 or run.timeout is not None or limits is not None
         self.context = copy_context()
         if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
             self.context.run(variable.set, None)
@@ -158,6 +160,8 @@ class Session:
         self._reports: list[Lane] = []  # of lanes that are stopping, those that have not named their running calls
         self._running: list[Node] = []  # those that the others have named
         run.on_stop = self._stop
+        if limits is not None:
+            limits.now, limits.on_alarm, run.on_ready = self._clock.now, self._start_waiting, self.put
         for lane in lanes:
             if lane.makes_handles:
                 run.expect_handles()
@@ -387,6 +391,10 @@ class Session:
                 due = self._timers.due(self.run)
                 seconds = self._timers.wait() if self._timers else None
             self.put(due)
+            if self.run.limits is not None:
+                self.put(self.run.limits.due())
+                left = self.run.limits.seconds_left()
+                seconds = left if seconds is None or (left is not None and left < seconds) else seconds
             if self._ends_at is not None:
                 left = self._ends_at - self._clock.now()
                 if left <= 0:
@@ -457,7 +465,9 @@ class Session:
 
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
-        self.run.on_stop = None
+        self.run.on_stop = self.run.on_ready = None
+        if self.run.limits is not None:
+            self.run.limits.on_alarm = None
         self._clock.set()
         if self._join_timeout is None and self.run.cancelled:
             self._join_timeout = JOIN_TIMEOUT

@@ -76,7 +76,27 @@ class TimeLimit:
         return value
 
 
-def call_in_time(function: Callable[[TimeLimit], Any], task: str, timeout: float) -> Any:
+class Abandonment:
+    """Whether a call was abandoned, and what to do when it ends after all.
+
+    Args:
+        on_end: called when an abandoned call has ended, in its thread; perhaps twice.
+
+    Attributes:
+        on_end: see above.
+        has_happened: whether the call was abandoned.
+    """
+
+    __slots__ = ("has_happened", "on_end")
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self.on_end = on_end
+        self.has_happened = False
+
+
+def call_in_time(
+    function: Callable[[TimeLimit], Any], task: str, timeout: float, abandonment: Abandonment | None = None
+) -> Any:
     """Call a function in a thread of its own, in a copy of the current context, and return its result in time.
 
     Nothing can stop a thread: a call that takes longer is abandoned. It goes on, and its result is ignored.
@@ -85,6 +105,7 @@ def call_in_time(function: Callable[[TimeLimit], Any], task: str, timeout: float
         function: the function; it runs coroutines with the limit that it is given.
         task: name of the task.
         timeout: seconds that the call may take.
+        abandonment: gets whether the call is abandoned, and is called when it ends after that.
 
     Raises:
         TaskTimeoutError: it took longer.
@@ -104,6 +125,8 @@ def call_in_time(function: Callable[[TimeLimit], Any], task: str, timeout: float
             outcome.extend((None, error))
         finally:
             ended.release()
+            if abandonment is not None and abandonment.has_happened:
+                abandonment.on_end()
 
     name = f"{current_thread().name}-timed"
     thread = Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
@@ -112,6 +135,10 @@ def call_in_time(function: Callable[[TimeLimit], Any], task: str, timeout: float
     if not in_time and limit.cancels:
         in_time = ended.acquire(timeout=limit.left(CANCEL_GRACE))
     if not in_time:
+        if abandonment is not None:
+            abandonment.has_happened = True
+            if ended.acquire(blocking=False):  # it has ended meanwhile, and may not have seen that
+                abandonment.on_end()
         raise limit.error("abandoned")
     thread.join()
     if len(outcome) == 2:

@@ -3,6 +3,8 @@
 * `simulate`: the functions that users call. `simulation`: what they return. `faults`: what can be injected.
 * `traced_run`: a run that writes a history. `lane`: workers that make calls in virtual time. `clock`: that time.
   `handles`: results that stay on a simulated executor.
-* `history`: the records of a run, and a drawing of them. `checker`: checks a history against the rules of runs.
+* `history`: the records of a run, and a drawing of them. `checker`: checks a history against the rules of runs;
+  `limit_checker`: those of pools.
+* `virtual_time`: an executor that runs a pipeline as usual, and waits in virtual time.
 * `verify_resume`: crashes a real run at every point at which it is recorded, and resumes it.
 """

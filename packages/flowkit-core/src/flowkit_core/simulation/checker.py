@@ -13,10 +13,12 @@ from flowkit_core.errors import ExecutorError, RunTimeoutError
 from flowkit_core.failures import describe_error, skip_reason
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.limits.errors import PoolBlockedError
 from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE
 
 from .clock import StuckError
 from .history import ENDS
+from .limit_checker import LimitChecker
 from .traced_run import Substitutes
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Checker:
         self._ready: dict[str, int] = {}  # task -> number of the attempt for which it was ready last
         self._due: dict[str, float] = {}  # task that waits for a retry -> when that is due
         self._conditions: dict[str, Any] = {}  # task -> what its condition returned or raised
+        self._parked: set[str] = set()  # tasks that wait for a pool, and are not in an executor
         self._given_up: set[tuple[str, int]] = set()
         self._grace: float | None = options["grace"]
         self._started_at: dict[str, float] = {}
@@ -78,6 +81,7 @@ class Checker:
         self._grace_ends: float | None = None  # when running attempts of a stopped run are ended
         self._exit_at: float | None = None  # when a task raised an exception that ends the program
         self._cancelled = False
+        self._limits = LimitChecker(graph, options["pools"], options["workers"], self._report)
 
     def problems(self, *, pure: bool) -> list[str]:
         """Return what contradicts the rules."""
@@ -103,6 +107,7 @@ class Checker:
 
     def _replay(self, record: Record) -> None:
         self._record = record
+        self._limits.replay(record, is_running=self._stopped_at is None)
         if record.what in ("interrupted", "executor_lost"):
             self._cancelled = True
             self._stopped_at = record.time if self._stopped_at is None else self._stopped_at
@@ -122,6 +127,11 @@ class Checker:
             if record.task in self._conditions:
                 self._report("its condition was evaluated again")
             self._conditions[record.task] = record._data
+        elif record.what == "waiting":
+            if self._ready.get(record.task) != record.attempt:
+                self._report("it waits for a pool without being ready")
+            self._parked.add(record.task)
+            self._ready[record.task] = record.attempt - 1  # it becomes ready again
         elif record.what == "started":
             self._start(node, record)
         elif record.what == "retrying":
@@ -147,6 +157,9 @@ class Checker:
         if self._ready.get(name, 0) >= record.attempt:
             self._report("it became ready twice")
         self._ready[name] = record.attempt
+        if name in self._parked:  # it has waited for a pool
+            self._parked.discard(name)
+            return
         for upstream in self._running_upstreams(node):
             self._report(f"it became ready before its upstream {upstream!r} had ended")
         fired_at = self._fired_at(node)
@@ -285,6 +298,10 @@ class Checker:
     def _fail(self, node: Node, record: Record, current: int | None) -> None:
         name = record.task
         error = record._data.error if isinstance(record._data, Outcome) else None
+        if isinstance(error, PoolBlockedError):  # checked by `LimitChecker`; the attempt that has waited counts
+            self._attempts[name] = self._ready.get(name, 1)
+            self._conditions[name] = error
+            self._due.pop(name, None)
         waited = name in self._due  # for a retry, when the run was stopped
         if waited:
             if self._may_start(node):
@@ -319,7 +336,8 @@ class Checker:
     def _cancel(self, node: Node, record: Record, current: int | None) -> None:
         if self._exit_at is not None:  # SystemExit ends the run after a while, or with the grace period
             grace_is_over = self._grace_ends is not None and record.time >= self._grace_ends - _TOLERANCE
-            self._cancelled |= record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE
+            if current is not None or self._may_start(node):  # others end with the stop of the run
+                self._cancelled |= record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE
             self._cancelled |= grace_is_over and self._may_start(node)
         follows = current is None and not self._running_upstreams(node) and self._decide(node) == "cancelled"
         if self._may_start(node) and not follows:

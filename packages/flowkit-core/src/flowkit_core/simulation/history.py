@@ -23,9 +23,10 @@ class Record:
     Attributes:
         time: virtual time in seconds, from the start of the run.
         what: ``"ready"`` (passed to an executor), ``"started"``, ``"succeeded"``, ``"failed"``, ``"retrying"``,
-            ``"skipped"``, ``"upstream_failed"``, ``"cancelled"``, ``"condition"``, ``"timed_out"``, ``"ignored"`` (the
-            late result of an attempt that was given up), ``"worker_died"``, ``"not_released"`` (its result stayed on an
-            executor, and was not released once), ``"run_timed_out"``, ``"executor_lost"`` or ``"interrupted"``.
+            ``"skipped"``, ``"upstream_failed"``, ``"cancelled"``, ``"condition"``, ``"waiting"`` (for a pool; it is
+            ready again after that), ``"timed_out"``, ``"ignored"`` (the late result of an attempt that was given up),
+            ``"worker_died"``, ``"not_released"`` (its result stayed on an executor, and was not released once),
+            ``"run_timed_out"``, ``"executor_lost"`` or ``"interrupted"``.
         task: name of the task; empty for the last three.
         attempt: number of the attempt, from 1; 0 if there was none.
         worker: name of the worker, such as ``"default-1"``; empty where there is none.

@@ -8,10 +8,11 @@ from flowkit_core._checks import checked_workers
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError
+from flowkit_core.executors.drive import drive
 from flowkit_core.failures import describe_error
 from flowkit_core.pipelines.options import check_known
-from flowkit_core.pipelines.pipeline import drive
 from flowkit_core.results import Results
+from flowkit_core.runs.limits.definitions import pools_of_run
 from flowkit_core.runs.session import Session
 
 from .clock import VirtualClock
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.pipelines.pipeline import Pipeline
+    from flowkit_core.runs.limits.definitions import Pools
     from flowkit_core.runs.run import Run
 
     from .faults import Fault
@@ -77,6 +79,7 @@ def simulate(
     fail_fast: bool = True,
     grace: float | None = None,
     timeout: float | None = None,
+    pools: Pools | None = None,
     observers: Iterable[Observer] = (),
 ) -> Simulation:
     """Run a pipeline in virtual time, in an order and with faults that the seed decides.
@@ -110,6 +113,7 @@ def simulate(
         fail_fast: as for ``run()``.
         grace: as for ``run()``, in virtual seconds.
         timeout: as for ``run()``, in virtual seconds. The timeouts of tasks apply to the durations of their attempts.
+        pools: as for ``run()``.
         observers: as for ``run()``.
 
     Returns:
@@ -118,7 +122,7 @@ def simulate(
     Raises:
         TypeError: an option has the wrong type.
         ValueError: an option has an invalid value, or names a task or an executor that the pipeline does not have.
-        FlowkitError: the pipeline is wired wrongly, or ``params`` lack a value.
+        FlowkitError: the pipeline is wired wrongly, ``params`` lack a value, or a pool is not defined.
         KeyboardInterrupt: Ctrl-C, unless it is simulated.
 
     Examples:
@@ -222,6 +226,7 @@ class _Setup:
                 f"write params={{'name': ...}}"
             )
         self.graph.check_params(params or {})
+        options["pools"] = pools_of_run(self.graph, pipeline.pools, options["pools"])
         names = self.graph.names
         self.homes = {node.index: str(node.task.executor) for node in self.graph.placed}
         self.executors = list(dict.fromkeys(["default", *self.homes.values()]))
@@ -251,6 +256,7 @@ class _Setup:
             self.graph,
             history,
             Substitutes(self.functions, options["call"], random),
+            pools=options["pools"],
             params=options["params"],
             fail_fast=options["fail_fast"],
             grace=options["grace"],

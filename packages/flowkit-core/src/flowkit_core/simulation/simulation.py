@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import counted, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error
+from flowkit_core.runs.limits.rate import Rate
 
 from .checker import Checker
 from .history import draw_timeline
@@ -69,7 +70,8 @@ class Simulation:
         A task starts after its upstreams have ended, as its trigger demands, with their results as arguments. Attempts
         are within ``retries``, after the right waits. After the run is stopped, only clean-up tasks start. Each task
         ends exactly once, in a state that agrees with its attempts and its upstreams. The result of an attempt that was
-        given up changes nothing.
+        given up changes nothing. No more slots of a pool are taken than it has, no more attempts start than a rate
+        allows, no task waits that could start, and of the tasks that wait for a pool, none overtakes another.
 
         Args:
             pure: whether results are also compared with those of a plain evaluation, which calls the functions again.
@@ -119,7 +121,7 @@ def _literal(value: Any) -> str:
     """Return an expression for a value; an empty string if there is none."""
     from .faults import Fault
 
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str, Rate)):
         return repr(value)
     if isinstance(value, type) and issubclass(value, Fault):
         return value.__name__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error
-from flowkit_core.runs.call import Call, Condition, Outcome, Retry
-from flowkit_core.runs.run import Run
+from flowkit_core.runs.call import PARKED, Call, Condition, Outcome, Retry
+from flowkit_core.runs.limits.limited_run import LimitedRun
 from flowkit_core.runs.states import FAILED, PENDING, STATES
 
 from .handles import value_of
@@ -71,14 +71,14 @@ class Substitutes:
         return condition() if self._call else self._random() < 0.75
 
 
-class TracedRun(Run):
+class TracedRun(LimitedRun):
     """A run that writes a history.
 
     Args:
         graph: the graph.
         history: gets the records.
         substitutes: what is called in place of functions and conditions.
-        **options: options of :class:`Run`.
+        **options: options of `LimitedRun`.
     """
 
     def __init__(self, graph: Graph, history: History, substitutes: Substitutes, **options: Any) -> None:
@@ -116,8 +116,12 @@ class TracedRun(Run):
         self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
     ) -> Sequence[Node] | Retry:
         """Take the result of a call, and add a record of what it led to."""
+        if result is PARKED:
+            self._history.add("waiting", node, self.state.attempt_of.get(node.index, 1), ", ".join(node.task.pool))
         before = self.state.codes[node.index]
         step = super().finish(node, result, seconds, attempt)
+        if result is PARKED:
+            return step
         code = self.state.codes[node.index]
         error = result.error if isinstance(result, Outcome) and result.state == FAILED else None
         if before == PENDING and code != PENDING:

@@ -65,6 +65,8 @@ class CallSender:
         has_segments = bool(self._segments)
         while most and size < MAX_BATCH_BYTES:
             most -= 1
+            if worker.held and self._schedule.next_needs_pool():
+                break  # it would wait in the worker, and hold its slots meanwhile
             try:
                 node = take()
             except IndexError:
@@ -185,7 +187,8 @@ class CallSender:
         if isinstance(call, Outcome):
             self._schedule.finish(node, call)
             return None
-        if (outcome := self._context.copy().run(call.precheck)) is not None:
+        outcome = self._context.copy().run(call.precheck) or self._run.admit(node)
+        if outcome is not None:
             self._schedule.finish(node, outcome)
             return None
         args, kwargs = call.args, call.kwargs

@@ -277,7 +277,7 @@ class ProcessLane:
         ready = self._ready
         share = 0  # of the ready nodes, for each worker
         while ready:
-            worker = self._next_worker()
+            worker = self._next_worker(needs_idle=self._schedule.next_needs_pool())
             if worker is None:
                 return
             share = share or -(-len(ready) // (1 if worker is self._hot_worker else len(self._workers)))
@@ -289,10 +289,12 @@ class ProcessLane:
                 worker.busy_since = monotonic()
             self._sender.send_calls(worker, min(size, share), depth)
 
-    def _next_worker(self) -> WorkerHandle | None:
+    def _next_worker(self, *, needs_idle: bool) -> WorkerHandle | None:
         """Return the worker that gets the next calls, a new one if all are busy; None if all hold enough."""
         # workers with unsent frames have enough to read
         candidates = [worker for worker in self._workers if not worker.channel.has_unsent]
+        if needs_idle:
+            candidates = [worker for worker in candidates if not worker.held]
         if (most := self._max_tasks) is not None:
             candidates = [worker for worker in candidates if worker.tasks_done + len(worker.held) < most]
         depth = self._policy.depth()

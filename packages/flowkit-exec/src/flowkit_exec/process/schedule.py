@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Retry
+from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.timers import Deadlines, Timers
 from flowkit_exec.ready_queue import ReadyQueue
 
@@ -43,12 +44,18 @@ class Schedule:
     def __init__(self, session: Session, lane: Lane) -> None:
         self._session = session
         self._run = run = session.run
-        self.ready = ReadyQueue(session.first_nodes(lane), run.graph)
+        queue_type = RankedQueue if run.is_ranked else ReadyQueue
+        self.ready: RankedQueue | ReadyQueue = queue_type(session.first_nodes(lane), run.graph)
         self.timers = Timers()
         self.deadlines = Deadlines(lambda key: key[0].held.get(key[1]) is not None)
         self.sent_ahead: set[int] = set()
         own = range(0) if session.has_one_lane else [node.index for node in session.nodes(lane)]
         self.foreign = frozenset() if session.has_one_lane else frozenset(range(len(run.graph.nodes))).difference(own)
+
+    def next_needs_pool(self) -> bool:
+        """Return whether the next ready node needs a pool: it is sent to an idle worker, which starts it at once."""
+        node = self.ready.peek() if self._run.limits is not None else None
+        return node is not None and node.task.pool is not None
 
     def finish(self, node: Node, outcome: Any, seconds: float = 0.0, attempt: int | None = None) -> None:
         """Pass the outcome of an attempt to the run, and queue the nodes that are ready after it."""

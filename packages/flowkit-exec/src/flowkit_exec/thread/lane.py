@@ -18,6 +18,7 @@ from threading import Lock, Thread, get_ident
 from time import monotonic, perf_counter
 
 from flowkit_core import ExecutorError, Node, Outcome, Retry, Run
+from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.states import CANCELLED
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
@@ -109,7 +110,8 @@ class ThreadLane:
         self._context = session.context
         if run.graph.linear:
             self._max_workers = 1
-        self._ready = ReadyQueue(session.first_nodes(self), run.graph)
+        queue_type = RankedQueue if run.is_ranked else ReadyQueue
+        self._ready: RankedQueue | ReadyQueue = queue_type(session.first_nodes(self), run.graph)
         self._route = None if session.has_one_lane else session.router(self, self._queue)
         self._leader = _ThreadWorker(run, self._context)
         self._is_open = True
@@ -153,7 +155,8 @@ class ThreadLane:
         for node in given_up:
             reason = f"it was abandoned, because {self._run.stop_cause}"
             attempt = self._run.current_attempt(node)  # ignored if the attempt has ended meanwhile
-            self._session.end(node, Outcome(CANCELLED, reason, started=True), attempt=attempt)
+            outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
+            self._session.end(node, outcome, attempt=attempt)
         with self._lock:
             if self._ready and not self._active:
                 self._add_workers_locked(1)

@@ -289,6 +289,11 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def never(*_args: Any) -> bool:
+    """Return False."""
+    return False
+
+
 def fail_condition(*_args: Any) -> bool:
     """Raise an exception."""
     raise OwnError(9, "condition")

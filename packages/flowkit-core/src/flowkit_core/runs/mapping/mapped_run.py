@@ -224,7 +224,7 @@ class MappedNodes:
             return False
         for stage in region.stages:
             node, task = stage.node, stage.node.task
-            if task.when is not None or task.timeout is not None or task.cache is not None:
+            if task.when is not None or task.timeout is not None or task.cache is not None or task.pool is not None:
                 return False
             if node.parameters.keyed or node.parameters.copies_context:
                 return False
