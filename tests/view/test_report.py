@@ -275,3 +275,13 @@ def test_browser_runs_the_script_of_the_report_and_no_other(tmp_path):
     assert "250 of 250 tasks, the first 200 shown" in done.stdout
     assert "<img" not in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_report_of_mapped_task_has_counts_and_no_prediction(tmp_path):
+    numbers, double = Task(lambda: [1, 2, 3], name="numbers"), Task(lambda number: 2 * number, name="double")
+    numbers >> double.map()
+    DAG("mapped", tasks=[double]).run("thread", max_workers=2, report=tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    assert page.column("reason") == ["", "3 succeeded"]
+    assert "workers instead of" not in page.words
+    assert "Duration with other numbers of workers" not in page.words

@@ -25,6 +25,16 @@ def test_report_without_flowkit_view_names_it_before_anything_runs(without_view,
     assert called == []
 
 
+def test_progress_without_flowkit_view_names_it(without_view):
+    with pytest.raises(MissingDistributionError, match=r"run\(progress=True\) needs the distribution 'flowkit-view'"):
+        DAG("etl", tasks=[Task(list, name="load")]).run("serial", progress=True)
+
+
+def test_progress_must_be_a_bool():
+    with pytest.raises(TypeError, match="progress"):
+        DAG("etl", tasks=[Task(list, name="load")]).run("serial", progress="yes")
+
+
 def test_report_of_results_without_record_is_an_error(without_view, tmp_path):
     results = DAG("etl", tasks=[Task(list, name="load")]).run("serial")
     with pytest.raises(FlowkitError, match="this one was not recorded"):

@@ -117,6 +117,7 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "pools",
     "observers",
     "report",
+    "progress",
     "state",
     "resume",
     "resume_max_age",

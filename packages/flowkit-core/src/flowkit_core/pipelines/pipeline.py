@@ -201,6 +201,7 @@ class Pipeline(UsableAsTask):
         pools: Pools | None = None,
         observers: Iterable[Observer] = (),
         report: str | os.PathLike[str] | None = None,
+        progress: bool = False,
         state: str | os.PathLike[str] | Store | None = None,
         resume: Resume = False,
         resume_max_age: float | None = 43_200.0,
@@ -238,6 +239,7 @@ class Pipeline(UsableAsTask):
             observers: callables; each is called with every event of the run.
             report: path of an HTML file that shows the run; it is written during the run and when the run has ended.
                 It requires ``flowkit-view``.
+            progress: whether the progress of the run is shown on standard error; it requires ``flowkit-view``.
             state: where the run is recorded: a ``StateManager`` of ``flowkit-state``, or the path of its file, such as
                 ``"runs.db"``; None means that the run is not recorded.
             resume: True continues the last run of this pipeline with the same ``params`` in ``state`` if that run did
@@ -308,7 +310,7 @@ class Pipeline(UsableAsTask):
             from flowkit_core.runs.kept_results import checked_names
 
             kept = checked_names(graph, keep)
-        observers = observers_of_run(observers, report, graph, params)
+        observers = observers_of_run(observers, report, progress, graph, params)
         workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
         new_run: Callable[..., Run] = Run
         if graph.pooled or pools is not None:

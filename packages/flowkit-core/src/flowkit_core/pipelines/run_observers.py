@@ -1,7 +1,8 @@
-"""Function `observers_of_run`: the observers of a run: those that are given, of its report, and of its log lines."""
+"""Function `observers_of_run`: the observers of a run: given ones, and those of its log lines, report and progress."""
 
 from __future__ import annotations
 
+from flowkit_core._checks import check_switch
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.logging_observer import log_observer
@@ -16,26 +17,36 @@ if TYPE_CHECKING:
 
 
 def observers_of_run(
-    observers: Any, report: str | os.PathLike[str] | None, graph: Graph, params: Mapping[str, Any] | None
+    observers: Any,
+    report: str | os.PathLike[str] | None,
+    progress: bool,
+    graph: Graph,
+    params: Mapping[str, Any] | None,
 ) -> list[Observer]:
     """Return the observers of a run.
 
     Args:
         observers: the argument of ``run()``.
         report: the argument of ``run()``.
+        progress: the argument of ``run()``.
         graph: the graph of the run.
         params: the parameters of the run.
 
     Raises:
-        TypeError: ``observers`` is no iterable, or ``report`` is no path.
-        MissingDistributionError: there is a report, and flowkit-view is not installed.
+        TypeError: ``observers`` is no iterable, ``report`` is no path, or ``progress`` is no bool.
+        MissingDistributionError: a report or progress is wanted, and flowkit-view is not installed.
         OSError: the file of the report cannot be there.
     """
     if callable(observers) and not hasattr(observers, "__iter__"):
         raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
+    check_switch("progress", progress)
     found = [*observers, *log_observer()]
     if report is not None:
         from flowkit_core.recorded.reports import report_observer
 
         found.append(report_observer(report, graph, params or {}))
+    if progress:
+        from flowkit_core.recorded.reports import progress_observer
+
+        found.append(progress_observer())
     return found

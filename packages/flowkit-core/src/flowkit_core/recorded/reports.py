@@ -1,4 +1,4 @@
-"""Reports of runs, which the distribution ``flowkit-view`` writes: for ``run(report=...)`` and ``Results.report()``."""
+"""What ``flowkit-view`` does for runs: ``run(report=...)``, ``run(progress=True)`` and ``Results.report()``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ def report_observer(path: Any, graph: Graph, params: Mapping[str, Any]) -> Obser
         OSError: the file cannot be there.
     """
     _check_path("run(report=...)", path)
-    observer: Observer = _import("observer", "run(report=...)").ReportObserver(path, graph, params)
+    observer: Observer = _import("report.observer", "run(report=...)").ReportObserver(path, graph, params)
+    return observer
+
+
+def progress_observer() -> Observer:
+    """Return the observer that shows the progress of a run; see ``Pipeline.run``.
+
+    Raises:
+        MissingDistributionError: flowkit-view or flowkit-log is not installed.
+    """
+    observer: Observer = _import("progress", "run(progress=True)").ProgressObserver()
     return observer
 
 
@@ -43,7 +53,7 @@ def write_report(place: Any, run_id: str, path: Any) -> str:
             "results.report() needs the record of the run, and this one was not recorded: write run(state='runs.db'), "
             "or have the report written by run(report='run.html')"
         )
-    written: str = _import("record_report", "results.report()").write_report(place, run_id, path)
+    written: str = _import("report.record_report", "results.report()").write_report(place, run_id, path)
     return written
 
 
@@ -53,12 +63,13 @@ def _check_path(what: str, path: Any) -> None:
 
 
 def _import(module: str, wanted: str) -> Any:
-    """Return a module of ``flowkit_view.report``, which the core does not depend on."""
+    """Return a module of ``flowkit_view``, which the core does not depend on."""
     from importlib import import_module
 
     try:
-        return import_module(f"flowkit_view.report.{module}")
+        return import_module(f"flowkit_view.{module}")
     except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] != "flowkit_view":
+        missing = str(error.name).partition(".")[0]
+        if missing not in ("flowkit_view", "flowkit_log"):
             raise
-        raise MissingDistributionError(wanted, "flowkit-view") from None
+        raise MissingDistributionError(wanted, missing.replace("_", "-")) from None

@@ -88,6 +88,7 @@ def _execute(
             fail_fast=not options.keep_going,
             timeout=options.timeout,
             report=options.report,
+            progress=options.watch,
             **arguments,
         )
     except UnknownExecutorError as error:

@@ -110,10 +110,15 @@ class ReportObserver:
         if task.attempts:
             ready = self._ended.get(index, ready)  # when the retry was due
         task.state = "running"
-        task.attempts.append(AttemptModel(now, now, ready, event.worker, "running"))
+        task.attempts.append(AttemptModel(now, now, ready, event.worker or "mapped tasks", "running"))
+        if not event.worker:
+            task.elements = "elements"
 
     def _TaskSucceeded(self, event: TaskSucceeded, now: float) -> None:  # noqa: N802
-        self._end(event.task, "succeeded", event.duration, now)
+        task = self._end(event.task, "succeeded", event.duration, now)
+        if event.elements is not None:
+            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.elements.items())
+            task.elements = counts or "no elements"
 
     def _TaskReused(self, event: TaskReused, now: float) -> None:  # noqa: N802
         task = self.model.tasks[self._index[event.task]]

@@ -71,6 +71,9 @@ def render_page(run: RunModel, now: datetime | None = None) -> str:
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
     workers = run.workers()
+    # the durations of the elements of mapped tasks are not known
+    predictable = run.status != "running" and not any(task.elements for task in run.tasks)
+    table = schedule.worker_table(len(workers)) if predictable else []
     style, script = _asset("report.css"), _asset("report.js")
     page: str = _template().render(
         run=run,
@@ -80,8 +83,8 @@ def render_page(run: RunModel, now: datetime | None = None) -> str:
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
         path_text=_path_text(run, schedule),
-        advice=schedule.advice(len(workers), run.seconds) if run.status != "running" else "",
-        worker_table=[(count, duration_text(seconds)) for count, seconds in schedule.worker_table(len(workers))],
+        advice=schedule.advice(len(workers), run.seconds) if predictable else "",
+        worker_table=[(count, duration_text(seconds)) for count, seconds in table],
         used=len(workers),
         timeline=draw_timeline(run, outlined),
         graph=draw_graph(run, outlined),
@@ -193,7 +196,7 @@ def _row(task: TaskModel, origin: float, slack: float, critical: bool, last: int
         _number(slack),
         int(critical),
         "" if first is None else _line(task.attempts[-1].worker),
-        _line(task.error or task.reason)[:200],
+        _line("; ".join(filter(None, (task.elements, task.error or task.reason))))[:200],
         [float(f"{each:.2g}") for each in task.history[-last:]],
     ]
 

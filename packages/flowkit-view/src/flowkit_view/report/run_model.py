@@ -52,6 +52,7 @@ class TaskModel:
         error: type and message of its exception, or "".
         traceback: its traceback, or "".
         place: file and line where it was raised, or "".
+        elements: numbers of the elements of a mapped task, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
     """
 
@@ -64,6 +65,7 @@ class TaskModel:
     error: str = ""
     traceback: str = ""
     place: str = ""
+    elements: str = ""
     history: tuple[float, ...] = ()
 
     @property

@@ -1,0 +1,203 @@
+"""Class `ProgressObserver`: shows the progress of a run with the bars of `flowkit_log`, for `run(progress=True)`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import (
+    ElementFailed,
+    ElementNotRun,
+    ElementSucceeded,
+    RunFinished,
+    RunStarted,
+    TaskFailed,
+    TaskNotRun,
+    TaskRetrying,
+    TaskReused,
+    TaskStarted,
+    TaskSucceeded,
+)
+from flowkit_core._text import counted, escape_control_chars
+from flowkit_core.failures import describe_error
+from flowkit_log import ConsoleHandler, Progress, get_logger
+
+from .durations import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowkit_core import Event
+
+NAME = "flowkit.progress"
+NAMED = 3  # maximum number of running tasks that the bar of a run names
+
+
+class TaskBar(Progress[Any]):
+    """The bar of a run, which has the number of its tasks that have ended, and the names of those that are running."""
+
+    def status(self) -> str:
+        """Return the text after the label."""
+        return f"{super().status()} ({self.count:,} of {self.total:,} tasks)"
+
+
+class ElementBar(Progress[Any]):
+    """The bar of a mapped task, with the rate of its elements and the time left.
+
+    Args:
+        label: name of the task.
+        total: number of elements, or None if it is not known.
+        clock: returns seconds.
+    """
+
+    def __init__(self, label: str, total: int | None, clock: Callable[[], float]) -> None:
+        super().__init__(get_logger(NAME), label, total=total, clock=clock)
+        self._began = clock()
+
+    def status(self) -> str:
+        """Return the text after the label."""
+        text = super().status()
+        seconds = self._clock() - self._began
+        if self.total is not None:
+            text += f" ({self.count:,} of {self.total:,})"
+        if self.count and seconds > 0.1:
+            rate = self.count / seconds
+            text += f", {rate:.3g}/s"
+            if self.total is not None and self.count < self.total:
+                text += f", {duration_text((self.total - self.count) / rate)} left"
+        return text
+
+
+class _OwnConsole:
+    """The console that shows progress while no handler of the logger `flowkit` is a console."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._handler: ConsoleHandler | None = None
+        self._level = logging.NOTSET
+
+    def open(self) -> bool:
+        """Add the console for a run, unless log lines have one; return whether it was added."""
+        if any(isinstance(handler, ConsoleHandler) for handler in logging.getLogger("flowkit").handlers):
+            return False
+        logger = logging.getLogger(NAME)
+        with self._lock:
+            self._users += 1
+            if self._handler is None:
+                self._handler, self._level = ConsoleHandler(), logger.level
+                logger.addHandler(self._handler)
+                logger.setLevel(logging.INFO)
+                logger.propagate = False
+        return True
+
+    def close(self) -> None:
+        """Remove the console when the last run that shows progress with it has ended."""
+        logger = logging.getLogger(NAME)
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._handler is not None:
+                logger.removeHandler(self._handler)
+                self._handler.close()
+                self._handler = None
+                logger.setLevel(self._level)
+                logger.propagate = True
+
+
+_console = _OwnConsole()
+
+
+class ProgressObserver:
+    """An observer that shows the progress of a run.
+
+    On a terminal, a bar has the number of tasks that have ended and the names of those that are running, and each
+    mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from time to time. If
+    `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too.
+
+    Args:
+        clock: returns seconds; for tests.
+    """
+
+    events = (
+        RunStarted,
+        TaskStarted,
+        TaskSucceeded,
+        TaskReused,
+        TaskRetrying,
+        TaskFailed,
+        TaskNotRun,
+        ElementSucceeded,
+        ElementFailed,
+        ElementNotRun,
+        RunFinished,
+    )
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._bar: TaskBar | None = None
+        self._maps: dict[str, ElementBar] = {}
+        self._running: dict[str, None] = {}
+        self._owns_console = False
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        match event:
+            case RunStarted():
+                self._owns_console = _console.open()
+                self._bar = TaskBar(get_logger(NAME), event.pipeline, total=event.tasks, clock=self._clock)
+                self._bar.advance(event.done)
+            case TaskStarted():
+                self._start(event)
+            case ElementSucceeded() | ElementFailed() | ElementNotRun():
+                if (bar := self._maps.get(event.task)) is not None:
+                    bar.advance()
+            case TaskRetrying():
+                self._running.pop(event.task, None)
+                self._relabel(event.pipeline, 0)
+            case TaskReused() if event.source == "resume":  # counted by RunStarted
+                pass
+            case TaskSucceeded() | TaskReused() | TaskFailed() | TaskNotRun():
+                self._end(event)
+            case RunFinished():
+                self._finish(event)
+
+    def _start(self, event: TaskStarted) -> None:
+        self._running[event.task] = None
+        if not event.worker and event.task not in self._maps:  # a mapped task
+            self._maps[event.task] = ElementBar(escape_control_chars(event.task), event.elements, self._clock)
+            self._maps[event.task].advance(0)
+        self._relabel(event.pipeline, 0)
+
+    def _end(self, event: TaskSucceeded | TaskReused | TaskFailed | TaskNotRun) -> None:
+        self._running.pop(event.task, None)
+        bar = self._maps.pop(event.task, None)
+        if bar is not None:
+            bar.finish()
+        if self._owns_console and isinstance(event, TaskFailed):
+            name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
+            get_logger(NAME).error('Task "%s" failed after %s: %s', name, counted(event.attempt, "attempt"), error)
+        self._relabel(event.pipeline, 1)
+
+    def _relabel(self, pipeline: str, ended: int) -> None:
+        """Name the running tasks in the bar of the run, and count the tasks that have ended."""
+        if self._bar is None:
+            return
+        names = [escape_control_chars(name) for name in [*self._running][:NAMED]]
+        more = len(self._running) - NAMED
+        listed = ", ".join(names) + (f" and {more} more" if more > 0 else "")
+        self._bar.label = f"{escape_control_chars(pipeline)}: {listed}" if listed else escape_control_chars(pipeline)
+        self._bar.advance(ended)
+
+    def _finish(self, event: RunFinished) -> None:
+        for bar in [*self._maps.values(), self._bar]:
+            if bar is not None:
+                bar.finish()
+        self._maps.clear()
+        self._bar = None
+        if self._owns_console:
+            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
+            took = duration_text(event.duration)
+            get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts or "no tasks", took)
+            _console.close()
