@@ -18,6 +18,7 @@ from flowkit_core import (
     Skip,
     Task,
     TaskOptionTypeError,
+    UnknownPoolError,
     WiringError,
 )
 from flowkit_core.testing import simulate_many
@@ -357,10 +358,20 @@ def test_mapped_tasks_inside_and_around():
     }
 
 
+def test_pools_are_those_of_the_outer_run():
+    one = Task(lambda: 1, name="one", pool="db")
+    inner = DAG("inner", tasks=[one], pools={"db": 1}).as_task()
+    with pytest.raises(UnknownPoolError, match=r"task 'inner\.one' names the pool 'db', which is not defined"):
+        run(inner)
+    assert run(inner, pools={"db": 1})["inner"] == 1
+
+
 # ---- refusals and errors ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", ["retries", "timeout", "cache", "trigger", "executor", "max_workers", "params"])
+@pytest.mark.parametrize(
+    "option", ["retries", "timeout", "cache", "trigger", "executor", "pool", "priority", "max_workers", "params"]
+)
 def test_options_that_are_refused_say_why(option):
     with pytest.raises(TypeError, match=rf"as_task\(\) of 'inner' has no option '{option}': \w+.*; there are: output"):
         build().as_task(**{option: 1})
