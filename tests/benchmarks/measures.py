@@ -22,6 +22,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from arrays import KINDS, MIB
+from coroutines import coroutines
 from shapes import SHAPES, add, plain
 from systems import SYSTEMS, loop, make_tasks, pipeline, pool_with_wait, sorter_of, timed, wire
 from uneven import graph_of, naps
@@ -464,4 +465,5 @@ MEASURES: dict[str, Measure] = {
     "recording": recording,
     "uneven": uneven,
     "array": array,
+    "coroutines": coroutines,
 }

@@ -10,6 +10,7 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from coroutines import KINDS
 from rounds import Cell, take_turns
 from shapes import SHAPES
 from systems import OURS, SYSTEMS
@@ -168,6 +169,9 @@ class Bench:
                 [("logs", name, str(self.plan.usual))],
                 rounds=5,
             )
+        for kind in KINDS:
+            size = 10_000 if kind == "sleep" else self.plan.usual
+            self.group(f"coroutines, {kind}", [("coroutines", kind, str(size))], rounds=5)
         for name in SHAPES:
             self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
         systems = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")

@@ -37,6 +37,7 @@ def tables(bench: Bench) -> dict[str, str]:
         "imports": _imports(bench),
         "logs": _logs(bench),
         "recording": _recording(bench),
+        "coroutines": _coroutines(bench),
     }
 
 
@@ -326,6 +327,18 @@ def _recording(bench: Bench) -> str:
     ]
     heads = ["10 000 tasks, microseconds per task", "", "without a record", "with", "added"]
     return _table(heads, rows, left=2)
+
+
+def _coroutines(bench: Bench) -> str:
+    rows = []
+    for key, cell in bench.figures.items():
+        if key[0] == "coroutines" and (seconds := cell.median("flowkit")) is not None:
+            ratio, theirs = cell.ratio(cell, "flowkit", "asyncio"), cell.median("asyncio") or 0.0
+            words = "sleep 1 s, seconds" if key[1] == "sleep" else f"{key[1]}, CPU, microseconds each"
+            unit = 1.0 if key[1] == "sleep" else 1e6 / int(key[2])
+            shown = [f"{value * unit:.2f}" for value in (seconds, theirs)]
+            rows.append([f"{spaced(int(key[2]))} coroutines, {words}", *shown, f"{ratio:.2f}" if ratio else NOTHING])
+    return _table(["", "flowkit", "asyncio", "flowkit ÷ asyncio"], rows)
 
 
 def _logs(bench: Bench) -> str:

@@ -132,6 +132,8 @@ def targets(bench: Bench) -> list[Target]:
         Target("a run of three tasks, threads", 1e-3, tuple(_three(bench)), "ms"),
         Target("logging at WARNING ÷ none", 1.2, tuple(_logs(bench))),
         Target("recording a task in SQLite, threads", 30e-6, tuple(_recording(bench)), "µs"),
+        Target("coroutines that sleep ÷ asyncio.gather", 1.1, tuple(_coroutines(bench, "sleep"))),
+        Target("trivial coroutines ÷ asyncio.TaskGroup, CPU", 1.4, tuple(_coroutines(bench, "independent", "fanout"))),
         *_once_targets(bench),
     ]
 
@@ -228,6 +230,14 @@ def _recording(bench: Bench) -> Iterator[Case]:
         if key[0] == "recording" and (seconds := cell.median("record")) is not None:
             _, workers, name, size = key
             yield Case(f"{name}, thread {workers}", seconds / len(SHAPES[name](int(size))))
+
+
+def _coroutines(bench: Bench, *kinds: str) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "coroutines" and key[1] in kinds:
+            ratio = cell.ratio(cell, "flowkit", "asyncio")
+            if ratio is not None:
+                yield Case(f"{key[1]}, {spaced(int(key[2]))}", ratio)
 
 
 def _logs(bench: Bench) -> Iterator[Case]:

@@ -210,6 +210,15 @@ with DAG("block") as block:
 assert_type(block, DAG)
 
 results = dag.run()
+
+
+async def in_a_coroutine() -> None:
+    assert_type(await dag.arun("thread", params={"rows": [1]}, max_async=10), Results)
+    assert_type(await flow.arun(), Results)
+    await dag.arun(workers=4)  # type: ignore[arg-type]
+    dag.run(max_async="many")  # type: ignore[arg-type]
+
+
 assert_type(results, Results)
 assert_type(flow.run("process", params={"rows": [1]}, fail_fast=False, raise_on_failure=False), Results)
 assert_type(dag.run(executor=ThreadExecutor(max_workers=2)), Results)

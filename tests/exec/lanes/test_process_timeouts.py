@@ -97,7 +97,8 @@ def test_forked_worker_is_replaced():
 
 
 def test_coroutine_that_does_not_end_after_its_cancellation_is_ended_with_its_worker():
-    error = DAG("d", tasks=[Task(nap_forever, timeout=0.2)]).run("process", raise_on_failure=False).failed
+    nap = Task(nap_forever, timeout=0.2, executor="process")
+    error = DAG("d", tasks=[nap]).run(raise_on_failure=False).failed
     assert error["nap_forever"].fate == "ended"
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ._typing import Any
 
 
-def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
+def checked_workers(max_workers: Any, owner: str = "max_workers", default: str = "a sensible default") -> int | None:
     """Return ``max_workers`` if it is an integer of at least 1, or None.
 
     Raises:
@@ -21,7 +21,7 @@ def checked_workers(max_workers: Any, owner: str = "max_workers") -> int | None:
     if type(max_workers) is not int or max_workers < 1:
         error = ValueError if type(max_workers) is int else TypeError
         given = short_repr(max_workers)
-        raise error(f"{owner} is {given}, but must be an integer of at least 1, or None for a sensible default")
+        raise error(f"{owner} is {given}, but must be an integer of at least 1, or None for {default}")
     return max_workers
 
 

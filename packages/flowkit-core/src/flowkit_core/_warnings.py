@@ -55,6 +55,19 @@ def report(message: str) -> None:
         pass
 
 
+def report_at(message: str, filename: str, line: int) -> None:
+    """Do what :func:`report` does, for a line of code that another thread executes."""
+    import warnings
+
+    try:
+        try:
+            warnings.warn_explicit(message, RuntimeWarning, filename, line)
+        except RuntimeWarning as warning:
+            sys.excepthook(RuntimeWarning, warning, None)
+    except Exception:  # noqa: S110 - standard error is closed, or a hook of the user's failed
+        pass
+
+
 # ---- collected errors and warnings -----------------------------------------------------------------------------------
 
 

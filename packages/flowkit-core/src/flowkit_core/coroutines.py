@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ._typing import Any
 
 
-# The flags of a code object, as in inspect.CO_GENERATOR and so on, without importing inspect.
-_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
+"""Flags of code objects, as in the module inspect, whose import would take longer than that of the core."""
 
 
 async def _do_nothing() -> None:
@@ -63,7 +63,7 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return outcome[0]
 
 
-def _flags(func: Any) -> int:
+def code_flags(func: Any) -> int:
     """Return ``co_flags`` of the function that a call executes, through partials, methods and ``__call__``."""
     if type(func) is FunctionType:
         return func.__code__.co_flags
@@ -83,14 +83,14 @@ def _flags(func: Any) -> int:
 
 def is_coroutine_function(func: Any) -> bool:
     """Return whether a callable is an ``async def`` function, or a partial, method or object that calls one."""
-    return bool(_flags(func) & _COROUTINE)
+    return bool(code_flags(func) & CO_COROUTINE)
 
 
 def is_generator_function(func: Any) -> bool:
     """Return whether a call returns a generator."""
-    return bool(_flags(func) & _GENERATOR)
+    return bool(code_flags(func) & CO_GENERATOR)
 
 
 def is_async_generator_function(func: Any) -> bool:
     """Return whether a call returns an asynchronous generator."""
-    return bool(_flags(func) & _ASYNC_GENERATOR)
+    return bool(code_flags(func) & CO_ASYNC_GENERATOR)

@@ -74,8 +74,10 @@ class RunStopping(Event):
     """A run stops early and waits for tasks that are running. Not emitted if none is running.
 
     Attributes:
-        failed: name of the task that has failed; None if the run could not be recorded, or took too long.
-        error: its exception, or the one that kept the run from being recorded, or the ``RunTimeoutError``.
+        failed: name of the task that has failed; None if the run could not be recorded, took too long, or was
+            cancelled.
+        error: its exception, or the one that kept the run from being recorded, or the ``RunTimeoutError``, or the
+            ``CancelledError`` of ``arun()``.
         running: names of the running tasks, in topological order.
     """
 

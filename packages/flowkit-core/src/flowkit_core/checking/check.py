@@ -72,7 +72,8 @@ def check_pipeline(
             graph.check_params(params)
         if graph is not None and (graph.pooled or pools is not None):
             pools_of_run(graph, defaults, pools)
-        executors = RunExecutors(executor, None, graph.placed if graph is not None else ())
+        nodes = (graph.placed, graph.coroutines) if graph is not None else ()
+        executors = RunExecutors(executor, None, *nodes)
         executors.check_lanes()
     try:
         refused = executors.check_nodes(graph) if graph is not None else []

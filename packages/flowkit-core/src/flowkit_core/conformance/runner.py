@@ -14,6 +14,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error
 
 from .checks import (  # noqa: F401 - they define the checks
+    async_tasks,
     contexts,
     decisions,
     events,

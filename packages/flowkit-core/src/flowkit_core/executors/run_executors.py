@@ -31,6 +31,9 @@ class RunExecutors:
             ``"default"`` is the executor of all tasks that name none.
         max_workers: maximum number of workers of each executor given by name; None means its default.
         placed: the nodes whose tasks name an executor.
+        coroutines: the nodes whose functions are coroutine functions. Those whose tasks name no executor run in an
+            event loop, unless ``executor`` is serial, or an executor without ``lane()``, which awaits them itself.
+        max_async: maximum number of calls in the event loop at a time; None means no limit.
 
     Attributes:
         default: the executor of nodes that are not in ``others``.
@@ -41,7 +44,14 @@ class RunExecutors:
         TypeError: a value is neither a name nor an executor.
     """
 
-    def __init__(self, executor: Any, max_workers: int | None, placed: Sequence[Node] = ()) -> None:
+    def __init__(
+        self,
+        executor: Any,
+        max_workers: int | None,
+        placed: Sequence[Node] = (),
+        coroutines: Sequence[Node] = (),
+        max_async: int | None = None,
+    ) -> None:
         self._owned: list[Executor] = []
         self._max_workers = max_workers
         self.others: dict[int, Executor] = {}
@@ -49,8 +59,11 @@ class RunExecutors:
             given = _checked_mapping(executor) if hasattr(executor, "keys") else {"default": executor}
             known = {"default": self._resolve(given.get("default"))}
             self.default = known["default"]
-            if isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
-                return  # run("serial") runs everything in the calling thread
+            if executor is not None and isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
+                return  # run("serial") runs everything one after the other
+            if coroutines and callable(getattr(self.default, "lane", None)):
+                loop = LoopExecutor(max_async)
+                self.others.update({node.index: loop for node in coroutines if node.task.executor is None})
             unknown: list[str] = []
             for node in placed:
                 name = node.task.executor
@@ -132,10 +145,11 @@ class RunExecutors:
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         if not self.others:
-            if run.timeout is not None and not callable(getattr(self.default, "lane", None)):
+            option = "run(timeout=...)" if run.timeout is not None else "arun()" if run.caller is not None else ""
+            if option and not callable(getattr(self.default, "lane", None)):
                 raise ExecutorError(
-                    f"executor {self.name!r} cannot apply run(timeout=...), because it has no lane(): leave timeout "
-                    f"out, or use another executor"
+                    f"executor {self.name!r} cannot apply {option}, because it has no lane(): use "
+                    f"{'run() without timeout' if run.timeout is not None else 'run()'}, or another executor"
                 )
             if run.limits is not None and not callable(getattr(self.default, "lane", None)):
                 raise ExecutorError(
@@ -148,12 +162,42 @@ class RunExecutors:
 
         lane_of = {id(executor): _lane(executor) for executor in self._distinct()}
         lane_by_index = {index: lane_of[id(executor)] for index, executor in self.others.items()}
+        if len(lane_by_index) == len(run.graph):
+            del lane_of[id(self.default)]  # it has no nodes
         Session(run, list(lane_of.values()), lane_by_index).drive()
 
     def close(self) -> None:
         """Close the executors that were created for this run."""
         while self._owned:
             self._owned.pop().close()
+
+
+class LoopExecutor:
+    """Runs the calls of coroutine functions in the event loop of the process, or in that of the caller of ``arun()``.
+
+    Args:
+        max_async: maximum number of calls at a time; None means no limit.
+    """
+
+    name = "async"
+
+    def __init__(self, max_async: int | None = None) -> None:
+        self._max_async = max_async
+
+    def execute(self, run: Run) -> None:
+        """Run all nodes."""
+        from flowkit_core.runs.session import Session
+
+        Session(run, [self.lane()]).drive()
+
+    def lane(self) -> Lane:
+        """Return the lane of one run."""
+        from flowkit_core.runs.event_loop.lane import LoopLane
+
+        return LoopLane(self._max_async)
+
+    def close(self) -> None:
+        """Do nothing: the event loop is kept."""
 
 
 def _lane(executor: Executor) -> Lane:

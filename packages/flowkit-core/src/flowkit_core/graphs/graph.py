@@ -9,6 +9,7 @@ from types import FunctionType
 from flowkit_core._text import counted, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import raise_or_collect, warn
+from flowkit_core.coroutines import CO_COROUTINE, CO_GENERATOR, code_flags
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from . import advice
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     Bind = Callable[[str, Parameters, Mapping[str, int], Sequence[str]], Binding]
 
 
-CO_GENERATOR = 0x20
-"""Flag of the code of generator functions; importing inspect for it would take longer than the core."""
 WIDE = 250
 """Nodes with this many downstreams or more are not simple: releasing them would count as time of the next task."""
 _EMPTY: tuple[Any, ...] = ()
@@ -84,6 +83,7 @@ class Graph:
         nodes: the nodes in topological order; ties in order of declaration.
         names: their names.
         cached: the nodes whose tasks have a cache.
+        coroutines: the nodes whose functions are coroutine functions.
         early: index -> node that may become ready before all of its upstreams have ended.
         hooked: the nodes whose tasks have hooks.
         has_priorities: whether a task has a priority.
@@ -112,6 +112,7 @@ class Graph:
         "_open",
         "aliases",
         "cached",
+        "coroutines",
         "countdowns",
         "early",
         "first",
@@ -141,6 +142,7 @@ class Graph:
     ) -> None:
         self.name = name
         self.cached: list[Node] = []
+        self.coroutines: list[Node] = []
         self.placed: list[Node] = []
         self.pooled: list[Node] = []
         self.has_priorities = False
@@ -189,7 +191,7 @@ class Graph:
             mapped = {position[place]: request.moved(position) for place, request in mapped.items()}
         self.names = tuple(names)
         self.nodes = nodes = tuple([Node() for _ in tasks])
-        has_generators = False
+        has_generators = is_async = False
         special: list[Node] = []  # nodes that need a full binding or a check of options
         for_dag = bind is bind_for_dag
         func: Any = None
@@ -204,7 +206,9 @@ class Graph:
                 is_simple = for_dag and parameters.simple and (not takes or not rest)
                 is_simple = is_simple and not parameters.copies_context
                 takes_none, takes_one = is_simple and not takes, is_simple and takes == 1
-                has_generators |= _is_generator(func)
+                flags = code_flags(func)
+                has_generators |= bool(flags & CO_GENERATOR) and type(func) is FunctionType
+                is_async = bool(flags & CO_COROUTINE)
             node.index = index
             node.task = task
             node.name = name
@@ -216,6 +220,8 @@ class Graph:
             node.is_simple = True
             for other in ups:
                 downstream[other].append(node)
+            if is_async:
+                self.coroutines.append(node)
             if takes_none:
                 node.arg_sources = ups if rest else _EMPTY
                 if rest and len(ups) > 1:

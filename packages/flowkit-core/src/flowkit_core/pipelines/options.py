@@ -108,6 +108,7 @@ _PIPELINE_TIMEOUTS = dict.fromkeys(
 RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "executor",
     "max_workers",
+    "max_async",
     "params",
     "keep",
     "fail_fast",
@@ -192,7 +193,6 @@ TASK_METHODS = {
     "partial": ": use functools.partial of the function, Task(partial(f, x))",
 }
 PIPELINE_METHODS = {
-    "arun": ": call run() in a thread, await asyncio.to_thread(pipeline.run)",
     "map": ": wire a mapped task, rows >> parse.map(), or loop over the inputs and call run(params={...}) for each",
     "schedule": f": {_NO_SCHEDULE}",
     "serve": f": {_NO_SCHEDULE}",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
+from sys import modules
 from weakref import WeakValueDictionary
 
-from flowkit_core._checks import check_seconds, check_switch, checked_workers
+from flowkit_core._checks import check_seconds, checked_workers
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.executors.drive import drive
-from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.hooks import HOOK_OPTIONS, Hooks, check_pipeline_hooks
-from flowkit_core.results import Results
-from flowkit_core.retry import own_random
+from flowkit_core.hooks import check_pipeline_hooks
 from flowkit_core.runs.limits.definitions import checked_pools
-from flowkit_core.runs.run import Run
-from flowkit_core.runs.worker import current_worker, restore_worker
 
-from .options import PIPELINE_METHODS, RUN_ALIASES, RUN_OPTIONS, check_known
+from .execution.running import RunOptions, check_params, run_graph
+from .options import PIPELINE_METHODS
 from .pipeline_task import UsableAsTask
 from .wiring import Vertex
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import NoReturn
 
@@ -31,10 +27,10 @@ if TYPE_CHECKING:
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.hooks import Hook
-    from flowkit_core.persistence import Link, Refresh, Rerun, Resume, StateErrors, Store
+    from flowkit_core.persistence import Refresh, Rerun, Resume, StateErrors, Store
     from flowkit_core.recorded.run_plan import RunPlan
+    from flowkit_core.results import Results
     from flowkit_core.runs.limits.definitions import Pools
-    from flowkit_core.runs.recorder import RunRecorder
 
 
 _LISTED = 3  # maximum number of task names in an example
@@ -192,6 +188,7 @@ class Pipeline(UsableAsTask):
         executor: str | Executor | Mapping[str, str | Executor | None] | None = None,
         *,
         max_workers: int | None = None,
+        max_async: int | None = None,
         params: Mapping[str, Any] | None = None,
         keep: Iterable[str] | None = None,
         fail_fast: bool = True,
@@ -220,8 +217,10 @@ class Pipeline(UsableAsTask):
                 ProcessExecutor(2)}``. ``"serial"`` runs every task in the calling thread.
             max_workers: maximum number of workers of each executor given by name, 1 or more; None means the value of
                 the pipeline.
+            max_async: maximum number of ``async def`` tasks that run in the event loop at a time, 1 or more; None means
+                no limit.
             grace: seconds that running tasks have to end after a failure has stopped the run, 0 or more; then worker
-                processes are ended and threads are abandoned. None means no limit.
+                processes are ended, coroutines are cancelled and threads are abandoned. None means no limit.
             timeout: seconds that the run may take, more than 0. After that, no more tasks start except clean-up tasks,
                 running tasks have ``grace`` seconds to end, or 2 seconds if it is None, and ``RunTimeoutError`` is
                 raised. Tasks then do not run in the calling thread. None means no limit.
@@ -286,78 +285,135 @@ class Pipeline(UsableAsTask):
             >>> DAG("greet", tasks=[hello]).run("serial", params={"name": "Ada"})
             {'hello': 'Hello, Ada!'}
         """
-        from flowkit_core._first_run import record_first_run
-        from flowkit_core.logging_observer import warn_empty
-
-        from .run_observers import observers_of_run
-
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
-        record_first_run()
-        if unknown:
-            check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
-        check_switch("fail_fast", fail_fast)
-        check_switch("raise_on_failure", raise_on_failure)
-        check_seconds("grace", grace)
-        check_seconds("timeout", timeout, is_positive=True)
-        check_seconds("resume_max_age", resume_max_age)
-        graph = self.graph()
-        link = None if rerun is None and of is None else _link(graph, state, rerun, of, params, resume)
-        params = params if link is None else link.params
-        _check_params(graph, params)
-        kept: Sequence[str] | None = None
-        if keep is not None:
-            from flowkit_core.runs.kept_results import checked_names
+        asyncio = modules.get("asyncio")
+        if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
+            from flowkit_core.runs.event_loop.watchdog import warn_of_run_in_loop
 
-            kept = checked_names(graph, keep)
-        observers = observers_of_run(observers, report, progress, graph, params)
-        workers = checked_workers(max_workers, "run(max_workers=...)") or self.max_workers
-        new_run: Callable[..., Run] = Run
-        if graph.pooled or pools is not None:
-            from flowkit_core.runs.limits.limited_run import limited_run
-
-            new_run = limited_run(graph, self.pools, pools)
-        executors = RunExecutors(executor, workers, graph.placed)
-        recorder: RunRecorder | None = None
-        run: Run | None = None
-        outer = current_worker()
+            warn_of_run_in_loop(loop)
+        options = RunOptions(
+            executor=executor,
+            max_workers=max_workers,
+            max_async=max_async,
+            params=params,
+            keep=keep,
+            fail_fast=fail_fast,
+            raise_on_failure=raise_on_failure,
+            grace=grace,
+            timeout=timeout,
+            pools=pools,
+            observers=observers,
+            report=report,
+            progress=progress,
+            state=state,
+            resume=resume,
+            resume_max_age=resume_max_age,
+            refresh=refresh,
+            rerun=rerun,
+            of=of,
+            state_errors=state_errors,
+            unknown=unknown,
+            default_workers=self.max_workers,
+            default_pools=self.pools,
+        )
+        results, error = run_graph(self.graph(), self.hooks, options)
         try:
-            recorder = _recorder(graph, state, params, resume, resume_max_age, refresh, state_errors, link)
-            run = new_run(
-                graph,
-                params=params,
-                fail_fast=fail_fast,
-                grace=grace,
-                timeout=timeout,
-                observers=observers,
-                run_id=_new_run_id() if recorder is None else recorder.run_id,
-                random=_random,
-                recorder=recorder,
-                keep=kept,
-                hooks=_hooks(self, graph),
-            )
-            if not graph.nodes:
-                warn_empty(run)
-            error = drive(run, executors)
-        except BaseException as trouble:
-            _give_up(run, recorder, trouble)
-            raise
-        finally:
-            restore_worker(outer)
-            del outer  # a reference cycle, if the run is in a task whose error refers to this frame
-            executors.close()
-        results = Results._of(run)
-        not_shown = run.record_error is not None and not run.state.unrecorded_of  # the end could not be recorded
-        raised = raise_on_failure or issubclass(type(error), KeyboardInterrupt) or not_shown
-        run.release()
-        try:
-            if error is None or not raised:
+            if error is None:
                 return results
-            results._attach(error)
             raise error
         finally:
             # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
-            del self, graph, params, link, observers, state, recorder, run, executors, executor, results, error
+            del self, params, observers, state, executor, options, results, error
+
+    async def arun(
+        self,
+        executor: str | Executor | Mapping[str, str | Executor | None] | None = None,
+        *,
+        max_workers: int | None = None,
+        max_async: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        keep: Iterable[str] | None = None,
+        fail_fast: bool = True,
+        raise_on_failure: bool = True,
+        grace: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the run, not of the wait for it
+        pools: Pools | None = None,
+        observers: Iterable[Observer] = (),
+        report: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+        state: str | os.PathLike[str] | Store | None = None,
+        resume: Resume = False,
+        resume_max_age: float | None = 43_200.0,
+        refresh: Refresh = False,
+        rerun: Rerun | None = None,
+        of: str | None = None,
+        state_errors: StateErrors = None,
+        **unknown: Never,
+    ) -> Results:
+        """Do what :meth:`run` does, in a coroutine, without blocking its event loop.
+
+        ``async def`` tasks run in the event loop of the caller, other tasks in threads or processes of the executor.
+        Everything else, such as the record, conditions and observers, runs in another thread. If ``await arun()`` is
+        cancelled, the run stops: coroutines are cancelled, other running tasks have ``grace`` seconds to end, or 2
+        seconds if it is None, and clean-up tasks run; then CancelledError is raised. A second cancellation ends the run
+        at once.
+
+        The arguments are those of :meth:`run`.
+
+        Returns:
+            The :class:`~flowkit_core.Results`.
+
+        Raises:
+            Exception: what :meth:`run` raises.
+            CancelledError: the caller was cancelled; ``error.flowkit_results`` has the results.
+            RuntimeError: a task raised CancelledError by itself.
+            ExecutorError: the executor has no ``lane()``.
+
+        Examples:
+            >>> import asyncio
+            >>> from flowkit_core import DAG, task
+            >>> @task
+            ... async def hello(name): return f"Hello, {name}!"
+            >>> asyncio.run(DAG("greet", tasks=[hello]).arun(params={"name": "Ada"}))
+            {'hello': 'Hello, Ada!'}
+        """
+        from .execution.async_running import run_graph_async
+
+        if forbidden is not None and (refusal := forbidden()) is not None:
+            raise refusal
+        options = RunOptions(
+            executor=executor,
+            max_workers=max_workers,
+            max_async=max_async,
+            params=params,
+            keep=keep,
+            fail_fast=fail_fast,
+            raise_on_failure=raise_on_failure,
+            grace=grace,
+            timeout=timeout,
+            pools=pools,
+            observers=observers,
+            report=report,
+            progress=progress,
+            state=state,
+            resume=resume,
+            resume_max_age=resume_max_age,
+            refresh=refresh,
+            rerun=rerun,
+            of=of,
+            state_errors=state_errors,
+            unknown=unknown,
+            default_workers=self.max_workers,
+            default_pools=self.pools,
+        )
+        results, error = await run_graph_async(self.graph(), self.hooks, options)
+        try:
+            if error is not None:
+                raise error
+            return results  # type: ignore[return-value]
+        finally:
+            del self, params, observers, state, executor, options, results, error  # reference cycles, as in run()
 
     def plan(
         self,
@@ -396,7 +452,7 @@ class Pipeline(UsableAsTask):
 
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
-        _check_params(graph, params)
+        check_params(graph, params)
         return plan_run(graph, state, params or {}, resume_max_age, refresh)
 
     def _replay(self, record: Any, task: str) -> Any:
@@ -489,76 +545,6 @@ class Pipeline(UsableAsTask):
 def find_pipeline(name: str) -> Pipeline | None:
     """Return the pipeline of this name that was created last and still exists; None if there is none."""
     return _pipelines.get(name)
-
-
-def _check_params(graph: Graph, params: Any) -> None:
-    if params is not None:
-        from flowkit_core.graphs.open_parameters import check_params_type
-
-        check_params_type(params)
-    graph.check_params(params or {})
-
-
-def _new_run_id() -> str:
-    return os.urandom(8).hex()
-
-
-def _link(graph: Graph, *options: Any) -> Link:
-    """Return how the run is linked to a recorded one; see `link_run`."""
-    from flowkit_core.recorded.rerun import link_run
-
-    return link_run(graph, *options)
-
-
-def _recorder(
-    graph: Graph,
-    state: Any,
-    params: Any,
-    resume: Any,
-    resume_max_age: float | None,
-    refresh: Any,
-    state_errors: Any,
-    link: Link | None,
-) -> RunRecorder | None:
-    """Return the recorder of a run; None if it has no state and no cached tasks. The arguments are those of ``run()``.
-
-    The recorder checks its options, so there is one if any of them is not the default.
-    """
-    if state is None and not graph.cached and not resume and refresh is False and state_errors is None:
-        return None
-    from flowkit_core.runs.recorder import RunRecorder
-
-    return RunRecorder(
-        graph,
-        state,
-        run_id=_new_run_id(),
-        params=params or {},
-        resume=resume,
-        resume_max_age=resume_max_age,
-        refresh=refresh,
-        state_errors=state_errors,
-        link=link,
-    )
-
-
-def _give_up(run: Run | None, recorder: RunRecorder | None, error: BaseException) -> None:
-    """Release what a run holds that was interrupted, or that could not start."""
-    if recorder is not None:
-        recorder.close("interrupted", (), error)  # no effect if the run has closed it
-    if run is not None:
-        run.release()
-
-
-def _random() -> float:
-    return own_random()()
-
-
-def _hooks(pipeline: Pipeline, graph: Graph) -> Hooks | None:
-    """Return the hooks of a pipeline and its tasks; None if there are none."""
-    if not graph.hooked and all(hook is None for hook in pipeline.hooks.values()):
-        return None
-    of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
-    return Hooks(pipeline.hooks, of_tasks)
 
 
 def _remark(task: Any, is_mapped: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
-from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.coroutines import CoroutineType
 from flowkit_core.runs.arguments import call_arguments
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.facts import Facts
@@ -61,4 +61,8 @@ def replay(graph: Graph, record: Any, task: str) -> Any:
         raise ValueError(f"task {task!r} cannot be called again: it takes {lost[0]!r}")
     context = TaskContext(Facts(record.run_id, graph.name, record.params, None), node.index, node.name)
     value = context.run(node.func, *args, **kwargs)
-    return context.run(run_coroutine, value) if type(value) is CoroutineType else value
+    if type(value) is not CoroutineType:
+        return value
+    from flowkit_core.runs.event_loop.shared_loop import run_in_loop
+
+    return context.run(run_in_loop, value)

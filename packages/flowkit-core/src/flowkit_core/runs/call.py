@@ -7,7 +7,7 @@ from time import time
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.context import find, variable
-from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.coroutines import CoroutineType, special_types
 from flowkit_core.failures import add_note, refuse_skip, skip_reason
 
 from .handle import fetched, is_handle
@@ -15,7 +15,8 @@ from .states import FAILED, PENDING, SKIPPED, STATES
 from .time_limit import Abandonment, TimeLimit, call_in_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.context import TaskContext
@@ -127,7 +128,13 @@ class Retry:
 
 
 class ContextMaker(Protocol):
-    """The run of a call, as far as the call needs it."""
+    """The run of a call, as far as the call needs it.
+
+    Attributes:
+        loop: the event loop of coroutines; None means that of the process.
+    """
+
+    loop: AbstractEventLoop | None
 
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
         """Return what ``current()`` returns in a call of a node."""
@@ -278,7 +285,31 @@ class Call:
             value = self.func(*self.args, **self.kwargs)
             if type(value) is CoroutineType:
                 find()
-                value = run_coroutine(value) if limit is None else limit.run_coroutine(value)
+                value = self._await(value) if limit is None else limit.run_coroutine(value, self._await)
+        except BaseException as error:
+            return Outcome(FAILED, error=error)
+        return value
+
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Return the result of a coroutine, which runs in the event loop of the run while this thread waits."""
+        from .event_loop.shared_loop import run_in_loop
+
+        return run_in_loop(coroutine, None if self.run is None else self.run.loop)
+
+    async def invoke_async(self) -> Any:
+        """Do what :meth:`invoke` does, in a task of an event loop.
+
+        A coroutine that takes longer than the timeout is cancelled. A CancelledError is the error of the outcome.
+        """
+        context = self.context()
+        timeout = self.node.task.timeout
+        if timeout is not None and context is not None:
+            context.deadline = time() + timeout
+        variable.set(context)
+        try:
+            value = self.func(*self.args, **self.kwargs)
+            if type(value) is CoroutineType:
+                value = await (value if timeout is None else TimeLimit(self.node.name, timeout).wait_for(value))
         except BaseException as error:
             return Outcome(FAILED, error=error)
         return value

@@ -18,6 +18,7 @@ from .states import CANCELLED, FAILED, FAILURE_TRIGGERS, PENDING, SKIPPED, SUCCE
 from .triggers import outcome_of_trigger
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from flowkit_core._typing import Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flowkit_core.hooks import Hooks
     from flowkit_core.runs.limits.admission import Admission
 
+    from .event_loop.caller import AsyncCaller
     from .kept_results import KeptResults
     from .recorder import RunRecorder
 
@@ -63,13 +65,15 @@ class Run(OutcomeRules):
         keep: names of the tasks whose results are returned; each other result is dropped after its last use. None means
             all.
         hooks: the hooks of the pipeline and its tasks; None if there are none.
+        caller: the coroutine that waits for the run in ``arun()``; None if there is none.
 
     Attributes:
         graph: the graph.
         state: states and results by node index.
         params, fail_fast, run_id: see above.
-        grace, timeout: see above; the session applies them.
-        timeout_error: the error of a run that took longer than its timeout; None otherwise.
+        grace, timeout, caller: see above; the session applies them.
+        loop: the event loop of async tasks; None means that of the process.
+        early_stop: the exception of a run that was stopped by its timeout, or by its caller; None otherwise.
         phase: how far the run has been stopped, a constant of :class:`Phase`.
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
         events: passes events to the observers.
@@ -122,6 +126,7 @@ class Run(OutcomeRules):
         recorder: RunRecorder | None = None,
         keep: Iterable[str] | None = None,
         hooks: Hooks | None = None,
+        caller: AsyncCaller | None = None,
     ) -> None:
         super().__init__(
             graph, fail_fast=fail_fast, observers=observers, run_id=run_id, random=random, recorder=recorder
@@ -129,7 +134,9 @@ class Run(OutcomeRules):
         self.params = dict(params or {})
         self.grace = grace
         self.timeout = timeout
-        self.timeout_error: RunTimeoutError | None = None
+        self.caller = caller
+        self.loop: AbstractEventLoop | None = None if caller is None else caller.loop
+        self.early_stop: BaseException | None = None
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
@@ -380,6 +387,12 @@ class Run(OutcomeRules):
                     self._notify_stop()
         return ready
 
+    def ends_on_fast_path(self, node: Node, result: Any) -> bool:
+        """Return whether :meth:`finish` neither blocks nor calls functions of the user for a result."""
+        if not self.fast_path or type(result) in special_types:
+            return False
+        return node.is_simple or (self.mapping is None and self.limits is None and self._ends_quietly(node))
+
     def call_last_hooks(self) -> None:
         """Call the hooks that are left at the end of the run."""
         if self._hooks is not None:
@@ -402,11 +415,19 @@ class Run(OutcomeRules):
 
     def time_out(self) -> None:
         """Stop like after a failure, because the run has taken longer than its timeout."""
+        self.stop_early(RunTimeoutError(self.graph.name, self.timeout or 0.0))
+
+    def stop_early(self, reason: BaseException) -> None:
+        """Stop like after a failure, for a reason that is no failure of a task, unless the run is stopping already.
+
+        Args:
+            reason: the exception that the run raises.
+        """
         with self._lock:
             if self.phase == Phase.RUNNING:
-                self.timeout_error = RunTimeoutError(self.graph.name, self.timeout or 0.0)
+                self.early_stop = reason
                 self.report.note_stop()
-                self._enter_phase(Phase.STOPPING, str(self.timeout_error))
+                self._enter_phase(Phase.STOPPING, str(reason))
         self._notify_stop()
 
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
@@ -434,15 +455,15 @@ class Run(OutcomeRules):
             self.state.detach()
 
     @property
-    def stop_error(self) -> Exception | None:
-        """Why the run was stopped, if that was not a failure: it could not be recorded, or took too long."""
-        return self.record_error or self.timeout_error
+    def stop_error(self) -> BaseException | None:
+        """Why the run was stopped, if not by a failure: it could not be recorded, took too long, or was cancelled."""
+        return self.record_error or self.early_stop
 
     @property
     def stop_cause(self) -> str:
         """Why the run was stopped, for the reasons of tasks that were running."""
-        if self.timeout_error is not None:
-            return str(self.timeout_error)
+        if self.early_stop is not None:
+            return str(self.early_stop)
         return "the run could not be recorded" if self.record_error is not None else "another task failed"
 
     @property
@@ -494,7 +515,8 @@ class Run(OutcomeRules):
         if self._recorder is None:
             return error
         try:
-            self._recorder.close_run(self.state, error, cancelled=self.cancelled)
+            is_interrupted = self.cancelled or (self.caller is not None and self.caller.cancellations > 0)
+            self._recorder.close_run(self.state, error, cancelled=is_interrupted)
         except Exception as trouble:
             if error is not None:
                 add_note(error, f"flowkit: how the run ended could not be recorded: {describe_error(trouble)}")
@@ -519,7 +541,7 @@ class Run(OutcomeRules):
         self.facts.close()
         self._recorder = None
         self.params = {}
-        self.record_error = self.timeout_error = None
+        self.record_error = self.early_stop = None
 
 
 def _thread_name() -> str:

@@ -48,12 +48,13 @@ class RunReport:
         """Note how many tasks have succeeded and failed."""
         self.at_stop = self._state.codes.count(SUCCEEDED), self._state.codes.count(FAILED)
 
-    def error(self, *, fail_fast: bool, stop_error: Exception | None) -> BaseException | None:
+    def error(self, *, fail_fast: bool, stop_error: BaseException | None) -> BaseException | None:
         """Return the exception that the run raises; None if it raises none.
 
         Args:
             fail_fast: whether the first failure stops the run.
-            stop_error: why the run was stopped, if that was not a failure: it could not be recorded, or took too long.
+            stop_error: why the run was stopped, if that was not a failure: it could not be recorded, took too long, or
+                was cancelled.
 
         Returns:
             ``stop_error``, or the first failure, or a group of all failures; with notes on the other tasks.
@@ -80,7 +81,7 @@ class RunReport:
         attempts = self._state.attempt_of.get(index, 1)
         return [Failure(self._graph.names[index], error, attempts, self._graph.nodes[index].task.retries)]
 
-    def running_after_stop(self, nodes: Iterable[Node], stop_error: Exception | None) -> dict[str, Any] | None:
+    def running_after_stop(self, nodes: Iterable[Node], stop_error: BaseException | None) -> dict[str, Any] | None:
         """Return the facts of the event :class:`RunStopping`; None if no task is running.
 
         Args:

@@ -66,7 +66,8 @@ class Lane(Protocol):
         needs_calling_thread: whether that must be the thread that called ``run()``.
         may_fork: whether the lane may fork this process; such lanes are opened first, before threads start.
         makes_handles: whether its calls may return handles; see `Handle`.
-        fate_of_unfinished: what happens to calls that :meth:`close` does not wait for: ``"abandoned"`` or ``"ended"``.
+        fate_of_unfinished: what happens to calls that :meth:`close` does not wait for: ``"abandoned"``, ``"ended"``, or
+            ``"cancelled"`` for coroutines.
 
     A lane may also have an attribute ``window``: the maximum number of elements of one mapped task that it is given at
     once, an int of at least 1; 256 if it has none.
@@ -152,6 +153,7 @@ class Session:
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
         self._waiting = False  # whether a thread is in _wait()
+        self._must_check_caller = False
         self._ends_at: float | None = None  # when the timeout of the run is over
         self._end_at: float | None = None  # when the grace of the run ends
         self._join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
@@ -276,6 +278,11 @@ class Session:
             self._timers.add(retry)
         self._start_waiting()
 
+    def check_caller(self) -> None:
+        """Check how often the coroutine that waits for the run was cancelled. Returns at once."""
+        self._must_check_caller = True
+        self._start_waiting()
+
     def fail(self, name: str, error: BaseException) -> None:
         """End the run because a lane cannot go on.
 
@@ -328,6 +335,8 @@ class Session:
             for lane in self._lanes if self.has_one_lane else sorted(self._lanes, key=lambda lane: not lane.may_fork):
                 opened.append(lane)
                 self._open(lane)
+            if self.run.caller is not None:
+                self.run.caller.attach(self)
             self._work()
         except BaseException:
             self.run.cancel("the run was interrupted")
@@ -387,6 +396,10 @@ class Session:
     def _wait(self) -> None:
         """Wait until the run is over; meanwhile, put nodes that are due for a retry, and end the grace of the run."""
         while not self.is_over:
+            if self._must_check_caller:
+                self._must_check_caller = False
+                self._stop_for_caller()
+                continue
             with self._lock:
                 due = self._timers.due(self.run)
                 seconds = self._timers.wait() if self._timers else None
@@ -417,6 +430,27 @@ class Session:
     def _time_out(self) -> None:
         """Stop the run because of its timeout, and give running calls a grace period."""
         self.run.time_out()
+        self._start_grace()
+
+    def _stop_for_caller(self) -> None:
+        """Stop the run because its caller was cancelled: coroutines are cancelled, other calls get a grace period.
+
+        The second cancellation ends the run at once.
+        """
+        from asyncio import CancelledError
+
+        caller = self.run.caller
+        if caller is not None and caller.cancellations > 1:
+            self.run.cancel("arun() was cancelled twice")
+            self.wake_all()
+            return
+        self.run.stop_early(CancelledError("arun() was cancelled"))
+        for lane in self._lanes:
+            if lane.fate_of_unfinished == "cancelled":
+                lane.stop(end_calls=True)
+        self._start_grace()
+
+    def _start_grace(self) -> None:
         if self._end_at is None:
             grace = self.run.grace
             self._end_at = self._clock.now() + (TIMEOUT_GRACE if grace is None else grace)
@@ -468,6 +502,8 @@ class Session:
         self.run.on_stop = self.run.on_ready = None
         if self.run.limits is not None:
             self.run.limits.on_alarm = None
+        if self.run.caller is not None:
+            self.run.caller.attach(None)
         self._clock.set()
         if self._join_timeout is None and self.run.cancelled:
             self._join_timeout = JOIN_TIMEOUT

@@ -46,14 +46,20 @@ class TimeLimit:
         """Return the error of the attempt; ``fate`` is described there."""
         return TaskTimeoutError(self._task, self._timeout, fate)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine in a new event loop, and return its result in time.
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], run: Callable[[Coroutine[Any, Any, Any]], Any] = run_coroutine
+    ) -> Any:
+        """Run a coroutine, and return its result in time.
+
+        Args:
+            coroutine: the coroutine.
+            run: runs it in an event loop, and returns its result; by default in a new one.
 
         Raises:
             TaskTimeoutError: it took longer, and was cancelled.
         """
         self.cancels = True
-        return run_coroutine(self.wait_for(coroutine))
+        return run(self.wait_for(coroutine))
 
     async def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return the result of a coroutine in time.

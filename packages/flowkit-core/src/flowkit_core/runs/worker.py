@@ -7,7 +7,7 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import find, workers
-from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.coroutines import CoroutineType, special_types
 
 from .call import Outcome, Retry
 from .states import FAILED, SUCCEEDED
@@ -185,7 +185,9 @@ class Worker:
                 if type(value) in special_types:
                     if type(value) is CoroutineType:
                         find()  # sets the context variable, for threads that the coroutine starts
-                        value = run_coroutine(value)
+                        from .event_loop.shared_loop import run_in_loop
+
+                        value = run_in_loop(value, run.loop)
                     if type(value) in special_types:
                         run.leave_fast_path()
             except BaseException as error:

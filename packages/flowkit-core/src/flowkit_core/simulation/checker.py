@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.coroutines import CoroutineType, run_coroutine
+from flowkit_core.coroutines import CoroutineType
 from flowkit_core.errors import ExecutorError, RunTimeoutError
 from flowkit_core.failures import describe_error, skip_reason
 from flowkit_core.graphs.open_parameters import params_of
@@ -523,7 +523,11 @@ def _sources(node: Node) -> tuple[Mapping[str, int], Sequence[int], Mapping[str,
 
 def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     value = function(*args, **kwargs)
-    return run_coroutine(value) if type(value) is CoroutineType else value
+    if type(value) is not CoroutineType:
+        return value
+    from flowkit_core.runs.event_loop.shared_loop import run_in_loop
+
+    return run_in_loop(value)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -87,7 +87,8 @@ def simulate(
     The seed decides which of several ready tasks starts first, on which worker, how long it takes where ``durations``
     gives a range, the jitter of retries, and the random faults. Equal seeds and options give equal histories, as long
     as the tasks behave the same. Nothing sleeps, and no threads or processes are started: functions are called in the
-    calling thread when their attempt starts. Nothing is recorded, logged or read from a cache.
+    calling thread when their attempt starts, and coroutines run in the event loop of the process meanwhile. Nothing is
+    recorded, logged or read from a cache.
 
     Each executor that a task names with ``@task(executor=...)`` is simulated with workers of its own; ``"default"`` is
     the one of all other tasks.

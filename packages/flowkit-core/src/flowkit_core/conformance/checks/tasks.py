@@ -369,6 +369,31 @@ async def nap(path: str, seconds: float) -> None:
         raise
 
 
+async def counted_nap(path: str, seconds: float) -> None:
+    """Count the call, and sleep; count it again if it is cancelled."""
+    count(path)
+    await nap(path, seconds)
+
+
+async def cancel_itself() -> None:
+    """Raise CancelledError."""
+    await asyncio.sleep(0)
+    raise asyncio.CancelledError
+
+
+def collect_after_failures(path: str, failures: int, number: int, *values: Any) -> tuple[int, tuple[Any, ...]]:
+    """Fail a number of times, then return the arguments."""
+    if failures:
+        flaky(path, failures)
+    return number, values
+
+
+async def awaited_collect(path: str, failures: int, number: int, *values: Any) -> tuple[int, tuple[Any, ...]]:
+    """Do what `collect_after_failures` does, after a step of the event loop."""
+    await asyncio.sleep(0)
+    return collect_after_failures(path, failures, number, *values)
+
+
 def raise_timeout() -> None:
     """Raise TimeoutError."""
     raise TimeoutError("of the function")

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import find
-from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.coroutines import CoroutineType, special_types
 from flowkit_core.errors import Skip
 from flowkit_core.failures import returned_skip
 from flowkit_core.runs.states import SUCCEEDED
@@ -97,7 +97,7 @@ def _loop(
         try:
             value = call(item)
             if type(value) in special_types:
-                value = _settled(value, first.node, number)
+                value = _settled(value, first.node, number, run)
             now = clock()
             values[number] = value
             seconds[number] = spent = now - started
@@ -108,7 +108,7 @@ def _loop(
                 given = value
                 value = call_next(value)
                 if type(value) in special_types:
-                    value = _settled(value, stage.node, number)
+                    value = _settled(value, stage.node, number, run)
                 now = clock()
                 stage.values[number] = value
                 stage.seconds[number] = now - started
@@ -129,7 +129,7 @@ def _loop(
     return _TURN_ENDED
 
 
-def _settled(value: Any, node: Node, number: int) -> Any:
+def _settled(value: Any, node: Node, number: int, run: Any) -> Any:
     """Return the result of a coroutine, or another value as it is.
 
     Raises:
@@ -137,7 +137,9 @@ def _settled(value: Any, node: Node, number: int) -> Any:
     """
     if type(value) is CoroutineType:
         find()  # sets the context variable, for threads that the coroutine starts
-        value = run_coroutine(value)
+        from flowkit_core.runs.event_loop.shared_loop import run_in_loop
+
+        value = run_in_loop(value, run.loop)
     if issubclass(type(value), Skip):
         raise returned_skip(f"{node.name}[{number}]", value)
     return value

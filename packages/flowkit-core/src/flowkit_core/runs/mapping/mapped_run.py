@@ -12,6 +12,7 @@ from types import FunctionType
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
+from flowkit_core.coroutines import CO_GENERATOR
 from flowkit_core.errors import Skip
 from flowkit_core.events import (
     ElementFailed,
@@ -23,7 +24,6 @@ from flowkit_core.events import (
     TaskStarted,
 )
 from flowkit_core.failures import add_note, returned_skip, strip_traceback
-from flowkit_core.graphs.graph import CO_GENERATOR
 from flowkit_core.runs.arguments import Given, collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
 from flowkit_core.runs.handle import fetched, is_handle

@@ -142,9 +142,15 @@ def _reference_in_script(value: Any) -> tuple[str, str, int, CodeIdentity | None
 
 
 def fork_is_safe() -> bool:
-    """Return whether this process is known to have one thread: a fork would inherit locks that other threads hold."""
+    """Return whether this process is known to have one thread: a fork would inherit locks that other threads hold.
+
+    The thread of the event loop of async tasks is ended for that, if no run uses it.
+    """
     if not hasattr(os, "fork"):
         return False
+    shared_loop = sys.modules.get("flowkit_core.runs.event_loop.shared_loop")
+    if shared_loop is not None:
+        shared_loop.park_loop()
     until = monotonic() + THREAD_EXIT_TIMEOUT
     while threading.active_count() == 1:
         try:

@@ -1,0 +1,256 @@
+"""Function `run_graph`: runs a graph once, with the options of ``Pipeline.run()``, class `RunOptions`."""
+
+from __future__ import annotations
+
+import os
+
+from flowkit_core._checks import check_seconds, check_switch, checked_workers
+from flowkit_core._first_run import record_first_run
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.executors.drive import drive
+from flowkit_core.executors.run_executors import RunExecutors
+from flowkit_core.hooks import HOOK_OPTIONS, Hooks
+from flowkit_core.pipelines.options import RUN_ALIASES, RUN_OPTIONS, check_known
+from flowkit_core.results import Results
+from flowkit_core.retry import own_random
+from flowkit_core.runs.run import Run
+from flowkit_core.runs.worker import current_worker, restore_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.persistence import Link
+    from flowkit_core.runs.event_loop.caller import AsyncCaller
+    from flowkit_core.runs.recorder import RunRecorder
+
+
+class RunOptions:
+    """The options of ``run()``, which describes them; those that need no graph are checked.
+
+    Raises:
+        TypeError: an option does not exist or has a wrong type.
+        ValueError: an option has an invalid value.
+    """
+
+    __slots__ = (
+        "default_pools",
+        "executor",
+        "fail_fast",
+        "grace",
+        "keep",
+        "max_async",
+        "max_workers",
+        "observers",
+        "of",
+        "params",
+        "pools",
+        "progress",
+        "raise_on_failure",
+        "refresh",
+        "report",
+        "rerun",
+        "resume",
+        "resume_max_age",
+        "state",
+        "state_errors",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        executor: Any,
+        max_workers: int | None,
+        max_async: int | None,
+        params: Any,
+        keep: Any,
+        fail_fast: bool,
+        raise_on_failure: bool,
+        grace: float | None,
+        timeout: float | None,
+        pools: Any,
+        observers: Any,
+        report: Any,
+        progress: Any,
+        state: Any,
+        resume: Any,
+        resume_max_age: float | None,
+        refresh: Any,
+        rerun: Any,
+        of: str | None,
+        state_errors: Any,
+        unknown: Mapping[str, Any],
+        default_workers: int | None,
+        default_pools: Any,
+    ) -> None:
+        record_first_run()
+        if unknown:
+            check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
+        check_switch("fail_fast", fail_fast)
+        check_switch("raise_on_failure", raise_on_failure)
+        check_seconds("grace", grace)
+        check_seconds("timeout", timeout, is_positive=True)
+        check_seconds("resume_max_age", resume_max_age)
+        self.executor = executor
+        self.max_workers = checked_workers(max_workers, "run(max_workers=...)") or default_workers
+        self.max_async = checked_workers(max_async, "run(max_async=...)", "no limit")
+        self.params = params
+        self.keep = keep
+        self.fail_fast = fail_fast
+        self.raise_on_failure = raise_on_failure
+        self.grace = grace
+        self.timeout = timeout
+        self.pools = pools
+        self.default_pools = default_pools
+        self.observers = observers
+        self.report = report
+        self.progress = progress
+        self.state = state
+        self.resume = resume
+        self.resume_max_age = resume_max_age
+        self.refresh = refresh
+        self.rerun = rerun
+        self.of = of
+        self.state_errors = state_errors
+
+
+def run_graph(
+    graph: Graph, hooks: Mapping[str, Any], options: RunOptions, caller: AsyncCaller | None = None
+) -> tuple[Results, BaseException | None]:
+    """Run a graph, and return the results and the exception to raise: see ``Pipeline.run()``.
+
+    Args:
+        graph: the graph.
+        hooks: the hooks of the pipeline, by option.
+        options: the options.
+        caller: the coroutine that waits for the run in ``arun()``; None in ``run()``.
+    """
+    from flowkit_core.logging_observer import warn_empty
+    from flowkit_core.pipelines.run_observers import observers_of_run
+
+    params = options.params
+    link = None if options.rerun is None and options.of is None else _link(graph, options)
+    params = params if link is None else link.params
+    check_params(graph, params)
+    kept: Sequence[str] | None = None
+    if options.keep is not None:
+        from flowkit_core.runs.kept_results import checked_names
+
+        kept = checked_names(graph, options.keep)
+    observers = observers_of_run(options.observers, options.report, options.progress, graph, params)
+    executors = RunExecutors(options.executor, options.max_workers, graph.placed, graph.coroutines, options.max_async)
+    new_run: Callable[..., Run] = Run
+    if graph.pooled or options.pools is not None:
+        from flowkit_core.runs.limits.limited_run import limited_run
+
+        new_run = limited_run(graph, options.default_pools, options.pools)
+    recorder: RunRecorder | None = None
+    run: Run | None = None
+    outer = current_worker()
+    try:
+        recorder = _recorder(graph, params, options, link)
+        run = new_run(
+            graph,
+            params=params,
+            fail_fast=options.fail_fast,
+            grace=options.grace,
+            timeout=options.timeout,
+            observers=observers,
+            run_id=_new_run_id() if recorder is None else recorder.run_id,
+            random=_random,
+            recorder=recorder,
+            keep=kept,
+            hooks=_hooks(hooks, graph),
+            caller=caller,
+        )
+        if not graph.nodes:
+            warn_empty(run)
+        error = drive(run, executors)
+    except BaseException as trouble:
+        _give_up(run, recorder, trouble)
+        raise
+    finally:
+        restore_worker(outer)
+        del outer  # a reference cycle, if the run is in a task whose error refers to this frame
+        executors.close()
+    results = Results._of(run)
+    not_shown = run.record_error is not None and not run.state.unrecorded_of  # the end could not be recorded
+    is_raised = options.raise_on_failure or issubclass(type(error), KeyboardInterrupt) or not_shown
+    run.release()
+    try:
+        if error is None or not is_raised:
+            return results, None
+        results._attach(error)
+        return results, error
+    finally:
+        # tracebacks of failed tasks refer to this frame; its locals would form a reference cycle with the errors
+        del graph, hooks, options, caller, params, link, observers, recorder, run, executors, results, error
+
+
+def check_params(graph: Graph, params: Any) -> None:
+    """Check the argument ``params`` of ``run()``.
+
+    Raises:
+        TypeError: it is not a mapping of names.
+        BindingError: a parameter without a default is not filled, or no task has an open parameter of a name.
+    """
+    if params is not None:
+        from flowkit_core.graphs.open_parameters import check_params_type
+
+        check_params_type(params)
+    graph.check_params(params or {})
+
+
+def _new_run_id() -> str:
+    return os.urandom(8).hex()
+
+
+def _link(graph: Graph, options: RunOptions) -> Link:
+    """Return how the run is linked to a recorded one; see `link_run`."""
+    from flowkit_core.recorded.rerun import link_run
+
+    return link_run(graph, options.state, options.rerun, options.of, options.params, options.resume)
+
+
+def _recorder(graph: Graph, params: Any, options: RunOptions, link: Link | None) -> RunRecorder | None:
+    """Return the recorder of a run; None if it has no state and no cached tasks.
+
+    The recorder checks its options, so there is one if any of them is not the default.
+    """
+    has_defaults = not options.resume and options.refresh is False and options.state_errors is None
+    if options.state is None and not graph.cached and has_defaults:
+        return None
+    from flowkit_core.runs.recorder import RunRecorder
+
+    return RunRecorder(
+        graph,
+        options.state,
+        run_id=_new_run_id(),
+        params=params or {},
+        resume=options.resume,
+        resume_max_age=options.resume_max_age,
+        refresh=options.refresh,
+        state_errors=options.state_errors,
+        link=link,
+    )
+
+
+def _give_up(run: Run | None, recorder: RunRecorder | None, error: BaseException) -> None:
+    """Release what a run holds that was interrupted, or that could not start."""
+    if recorder is not None:
+        recorder.close("interrupted", (), error)  # no effect if the run has closed it
+    if run is not None:
+        run.release()
+
+
+def _random() -> float:
+    return own_random()()
+
+
+def _hooks(hooks: Mapping[str, Any], graph: Graph) -> Hooks | None:
+    """Return the hooks of a pipeline and its tasks; None if there are none."""
+    if not graph.hooked and all(hook is None for hook in hooks.values()):
+        return None
+    of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
+    return Hooks(hooks, of_tasks)
