@@ -462,7 +462,6 @@ def test_pickled_by_reference():
 
 
 _GLOBAL = DAG("inner", tasks=[Task(lambda: 1, name="one")]).as_task()
-Task.clear_registry()
 
 
 # ---- pictures, checks, simulation ------------------------------------------------------------------------------------
