@@ -55,6 +55,12 @@ DATA_LIBRARIES = ["attrs", "numpy", "pandas", "polars", "pyarrow", "pydantic>=2"
 PEERS = ["dask", "joblib", "numpy"]
 PREFECT = ["prefect>=3.8,<4", "fastapi<0.140"]
 
+# The Python on which all tests run in depth, and the options with which they run on the others.
+EXHAUSTIVE_PYTHON = "3.13"
+BRIEF = ["--hypothesis-profile=brief", "-m", "not exhaustive and not whole"]
+# The Python on which all distributions are installed when the tests of each of them run.
+TOGETHER_PYTHON = "3.12"
+
 # The Python on which the tests also measure coverage: there it costs little, by sys.monitoring, and sets no trace
 # function, which some tests need to do themselves. Code that only runs in child processes counts as not covered.
 COVERAGE_PYTHON = "3.13"
@@ -176,24 +182,27 @@ def build(session: nox.Session) -> None:
 @nox.session(python=PYTHONS, requires=["build"], allow_parallel=True)
 @nox.parametrize("name", [nox.param(name, id=label([name])) for name in ALL])
 def tests(session: nox.Session, name: str) -> None:
-    """Run all tests of one distribution, where only what it requires is installed; ``--`` passes options to pytest."""
-    names = [each for each in ALL if each in {name} | REQUIREMENTS[name]]
+    """Run the tests of one distribution; ``--`` passes options to pytest.
+
+    Only what it requires is installed; with one Python, all distributions are.
+    """
+    needed = {name} | REQUIREMENTS[name]
+    names = [each for each in ALL if each in needed or session.python == TOGETHER_PYTHON]
     measured = session.python == COVERAGE_PYTHON
     session.install(*PYTEST, *([COVERAGE] if measured else []))
     install_wheels(session, names)
-    run_pytest(session, names, "-m", "not whole", *test_folders(name), coverage_of=name if measured else None)
+    depth = ["-m", "not whole"] if session.python == EXHAUSTIVE_PYTHON else BRIEF
+    run_pytest(session, names, *depth, *test_folders(name), coverage_of=name if measured else None)
 
 
 @nox.session(requires=["build"], allow_parallel=True)
 @nox.parametrize("names", [nox.param(",".join(names), id=label(names)) for names in list_combinations()])
 def combinations(session: nox.Session, names: str) -> None:
-    """Test one combination of distributions: what depends on the installed ones; with all of them, also the rest."""
+    """Test what depends on which distributions are installed, in one combination of them."""
     installed = names.split(",")
     session.install(*PYTEST)
     install_wheels(session, installed)
-    folders = [folder for name in ALL if name != META for folder in test_folders(name)] if META in installed else []
-    brief = ["--hypothesis-profile=brief", "-m", "not slow and not whole"]
-    run_pytest(session, installed, *brief, "tests/combinations", *folders)
+    run_pytest(session, installed, "--hypothesis-profile=brief", "tests/combinations")
 
 
 @nox.session(requires=["build"], allow_parallel=True)
@@ -263,12 +272,12 @@ def layers(session: nox.Session) -> None:
 
 @nox.session(requires=["build"], allow_parallel=True)
 def docs(session: nox.Session) -> None:
-    """Build the site with warnings as errors, and run all code blocks of the README and the docs."""
+    """Build the site with warnings as errors, and run what reads the whole standard library."""
     session.install(*MKDOCS, RUFF, *PYTEST)  # ruff formats the signatures in the reference
     install_wheels(session, ALL)
     quiet = {"NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "--quiet", "--config-file=docs/mkdocs.yml", env=quiet)
-    run_pytest(session, ALL, "tests/docs")
+    run_pytest(session, ALL, "-m", "whole", "tests/docs")
 
 
 @nox.session(requires=["build"], allow_parallel=False)

@@ -1,4 +1,4 @@
-"""Settings of all tests: profiles of hypothesis, the option ``--installed``, and skips as failures."""
+"""Settings of all tests: profiles of hypothesis, the option ``--installed``, samples, and skips as failures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import importlib.metadata
 import importlib.util
 import os
 import signal
+import sys
 import sysconfig
+import zlib
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +63,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         spec = importlib.util.find_spec(name.replace("-", "_"))
         if spec is None or spec.origin is None or site not in Path(spec.origin).resolve().parents:
             pytest.exit(f"{name} must be imported from {site}, but is from {spec and spec.origin}", returncode=3)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as exhaustive all cases of a test marked ``sampled(n)`` but each n-th, which differ between Pythons."""
+    cases = defaultdict(list)
+    for item in items:
+        marker = item.get_closest_marker("sampled")
+        if marker is not None:
+            cases[item.path, item.name.partition("[")[0], marker.args[0]].append(item)
+    for (*_, n), sampled in cases.items():
+        sampled.sort(key=lambda item: zlib.crc32(f"{item.name} {sys.version_info.minor}".encode()))
+        for item in sampled[-(-len(sampled) // n) :]:
+            item.add_marker("exhaustive")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.sampled(3)
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 EXECUTORS = ["serial", "thread", "process"]
 

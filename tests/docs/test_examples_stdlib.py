@@ -33,6 +33,8 @@ of text."""
 
 import os
 
+pytestmark = pytest.mark.sampled(3)
+
 TEXT = """
 # not a comment
 

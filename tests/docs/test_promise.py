@@ -325,6 +325,7 @@ def test_blocks_run_as_scripts(tmp_path: Path, executor: str) -> None:
     assert run_session("script", executor, SCRIPTS, tmp_path) == ""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", SCRIPTS, ids=lambda case: case.name)
 def test_block_runs_as_script_with_processes(tmp_path: Path, case: Case) -> None:
     """One script per block, because workers execute it: no guard, no output twice, no standard error output."""
@@ -338,6 +339,7 @@ def test_block_runs_with_processes_where_fork_is_unsafe(tmp_path: Path, case: Ca
     check_script(case, tmp_path, thread)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_blocks_run_as_notebook_cells(tmp_path: Path, executor: str, shell: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 CELL = Path(__file__).parents[1] / "benchmarks" / "cell.py"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.skipif(sys.platform == "win32", reason="platform: the benchmarks need POSIX")
 @pytest.mark.parametrize(
     "arguments",

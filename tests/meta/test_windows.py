@@ -95,6 +95,7 @@ async def waits():
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 def test_pipeline_runs_on_every_executor(windows, tmp_path, executor):
     (tmp_path / "module.py").write_text(MODULE)
@@ -115,6 +116,7 @@ def test_pipeline_runs_on_every_executor(windows, tmp_path, executor):
     assert windows(source, executor) == f"numbers: made in a {where}\n1000000 second try awaited 2\n"
 
 
+@pytest.mark.exhaustive
 def test_process_executor_passes_checks_of_executors(windows):
     source = """
     from flowkit_core.testing import check_executor, executor_checks
@@ -139,6 +141,7 @@ def test_worker_that_dies_is_blamed_on_its_task(windows, tmp_path):
     assert windows(source) == "{'lives': 'lives'} 7\n"
 
 
+@pytest.mark.exhaustive
 def test_workers_of_a_program_that_is_killed_end(windows, tmp_path):
     source = """
     import os, subprocess, sys, time
@@ -159,6 +162,7 @@ def test_workers_of_a_program_that_is_killed_end(windows, tmp_path):
     assert windows(source) == "ended\n"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["state.json", "state.db"])
 def test_state_is_shared_by_processes(windows, name):
     source = """
@@ -176,6 +180,7 @@ def test_state_is_shared_by_processes(windows, name):
     assert windows(source, name) == "[0, 0] 100\n"
 
 
+@pytest.mark.exhaustive
 def test_run_of_a_process_that_was_killed_is_resumed(windows):
     source = """
     import os, subprocess, sys

@@ -8,20 +8,10 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
-BRIEF = ("test_functions.py", "test_module_level.py")  # enough to see that no other layer disturbs discovery
 HEADER = "from flowkit_core import DAG, Task, task\n"
-
-
-def pytest_collection_modifyitems(items):
-    """Run most of these tests where the core is alone, and not once more beside each set of other layers."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.parent == here and item.path.name not in BRIEF:
-            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

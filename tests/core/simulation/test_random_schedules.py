@@ -24,6 +24,6 @@ def test_random_schedules_keep_the_rules():
     assert 0 < failed < runs
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_thousand_random_schedules_keep_the_rules():
     assert check_random_graphs(range(1000, 2000), 10)[0] == 10_000

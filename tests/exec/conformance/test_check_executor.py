@@ -55,6 +55,7 @@ def factory(request):
             yield lambda: FuturesExecutor(pool)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", sorted(set(executor_checks()) - NEED_STORE))
 def test_executor_passes_check(factory, name):
     passed = check_executor(factory, only=[name])

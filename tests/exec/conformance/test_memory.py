@@ -48,6 +48,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "options",
     [{}, {"fail_fast": False}, {"raise_on_failure": False}, {"raise_on_failure": False, "fail_fast": False}],

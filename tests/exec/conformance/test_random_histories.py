@@ -12,7 +12,7 @@ from run_histories import check, note, recorded
 
 from flowkit_core import SerialExecutor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 TRIGGERS = ("none_failed",) * 6 + ("all_success", "all_done", "one_success", "one_failed")
 STEPS = st.tuples(

@@ -23,7 +23,7 @@ from subprocess_harness import guarded, until
 from flowkit_core import ExecutorError, SerializationError, Task, WorkerDiedError
 from flowkit_exec import ProcessExecutor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(5)]
 
 HAS_TRANSPORTS = "transport" in inspect.signature(ProcessExecutor).parameters
 TRANSPORTS = (

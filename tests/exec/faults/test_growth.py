@@ -7,7 +7,7 @@ import json
 import pytest
 from subprocess_harness import PROC
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 SOURCE = """
 import gc, json, os, sys, threading

@@ -78,6 +78,7 @@ def test_executor_of_the_run_under_its_own_name_is_no_second_lane():
     assert DAG("d", tasks=[a]).run("thread", max_workers=1) == {"a": "MainThread"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(8))
 def test_random_graph_over_four_executors_has_the_results_of_a_serial_run(pool, seed):
     choose = random.Random(seed)
@@ -401,6 +402,7 @@ def wait_long(path):
     time.sleep(30 if path.endswith("process") else 0.7)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("place", PLACES[:1] + PLACES[2:])
 @pytest.mark.parametrize("of_cleanup", PLACES)
 def test_clean_up_task_runs_after_the_grace_period(pool, tmp_path, place, of_cleanup):

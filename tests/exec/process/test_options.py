@@ -189,6 +189,7 @@ def test_initializer_in_forked_workers(script):
     assert script(source).wait() == "{'task_0': 1, 'task_1': 1, 'task_2': 1, 'task_3': 1}\nZeroDivisionError\n"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("most", [1, 2, 5])
 @guarded
 def test_worker_is_replaced_after_its_tasks(most):

@@ -181,6 +181,7 @@ def test_process_started_by_a_task_ends_with_its_worker(tmp_path, how):
     until(lambda: has_ended(pid))
 
 
+@pytest.mark.exhaustive
 @guarded
 def test_runs_leave_no_descriptor_thread_or_process():
     before = None

@@ -44,6 +44,7 @@ def test_run_continues_with_fewer_workers_if_no_more_can_start(executor):
     assert len(set(results.values())) == 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, ConnectionError])
 @guarded
 def test_exception_of_a_signal_handler_while_workers_start_is_raised_and_leaks_nothing(kind):

@@ -84,6 +84,7 @@ def test_idle_worker_death_is_logged_and_the_worker_replaced(executor):
         logger.removeHandler(handler)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "0", "3"])
 @pytest.mark.parametrize("place", ["result", "argument", "passed on", "exception"])
 @guarded

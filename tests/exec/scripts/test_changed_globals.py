@@ -53,6 +53,7 @@ def source_of(top, change, read="return str(MODE)"):
     """)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CHANGED)
 def test_changed_global_is_warned_of(script, case):
     output = script(source_of(*CHANGED[case]), "process").wait()

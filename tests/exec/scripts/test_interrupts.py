@@ -67,6 +67,7 @@ def test_signal_handler_that_exits_while_a_result_is_unpickled(script):
     assert script(source).wait(code=7) == ""
 
 
+@pytest.mark.exhaustive
 def test_interrupt_at_any_moment_corrupts_no_large_result(script):
     source = """
     import random, signal, sys, time

@@ -12,7 +12,7 @@ import pytest
 from script_sources import BUSY, SPAWNED_AND_FORKED, start_busy
 from subprocess_harness import PROC, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(2)]
 
 
 @SPAWNED_AND_FORKED

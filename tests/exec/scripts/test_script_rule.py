@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 from script_sources import RESULTS, RUN, TASKS, WITH_A_THREAD
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(3)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from script_sources import RESULTS, RUN, TASKS, WITH_A_THREAD
 from subprocess_harness import Program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(2)]
 
 
 @pytest.mark.parametrize(

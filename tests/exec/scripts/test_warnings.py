@@ -56,6 +56,7 @@ def compare(script, source, *, expected):
     return in_threads
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", SCRIPTS)
 def test_warning_is_shown_as_with_threads(script, case):
     top, expected = SCRIPTS[case]
@@ -88,6 +89,7 @@ def test_warning_is_shown_each_time_with_always(script):
     assert compare(script, source, expected="old").count("DeprecationWarning: old") == 3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("action", ["ignore", "error", "always"])
 @pytest.mark.parametrize("made", ["class OwnWarning(DeprecationWarning): pass", "from own import OwnWarning"])
 def test_filter_of_a_category_of_the_user(script, tmp_path, action, made):

@@ -69,6 +69,7 @@ print(count)
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("executor", ["serial", "thread"])
 def test_interrupt_at_random_time_can_be_resumed(tmp_path, script, executor):
     interrupts = 0
@@ -101,6 +102,7 @@ class InterruptAtLine:
         return self.local
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # file between open() and its with block
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # generator that is closed
 def test_interrupt_at_any_line_leaves_state_usable(tmp_path):

@@ -15,7 +15,7 @@ from durable_tasks import Box, wait_until
 
 from flowkit import StateManager
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(3)]
 
 SHAPES = {
     "chain": {f"t{number}": [f"t{number - 1}"] if number else [] for number in range(8)},

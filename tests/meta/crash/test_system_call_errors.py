@@ -18,7 +18,7 @@ from durable_tasks import Box
 from flowkit import DAG, Results, StateFileError, StateManager
 from flowkit_state.storage import syscalls
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(3)]
 
 
 class FailingCalls:

@@ -13,7 +13,7 @@ from durable_tasks import RESULTS, diamond
 
 from flowkit import StateManager
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sampled(2)]
 
 RECORD = """
 import os, sys

@@ -8,6 +8,7 @@ import pytest
 from nightly_job import Job, Model
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(6))
 def test_nightly_job_runs_what_the_model_expects(box, seed):
     chance = random.Random(seed)

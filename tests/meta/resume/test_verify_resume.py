@@ -17,6 +17,7 @@ def amount(number_or_names):
     return number_or_names if isinstance(number_or_names, int) else len(number_or_names)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("executor", ["serial", "thread", "process"])
 def test_resumable_pipeline_is_verified_with_every_executor(box, executor):
     verified = verify_resume(diamond(), executor=executor, params=box.params)
