@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import pprint
+import re
 
 import pytest
 
@@ -217,3 +218,19 @@ def test_key_that_is_not_a_name_is_an_error_that_says_what_to_write(results, key
     assert words in str(caught.value)
     assert caught.value.name is key
     assert results.get(key) is None
+
+
+def test_notebook_shows_states_durations_and_results():
+    good, bad = Task(lambda: "<b>", name="good"), Task(lambda good: 1 / 0, name="bad\x1b")
+    good >> bad
+    results = DAG("etl", tasks=[bad]).run("serial", raise_on_failure=False)
+    text = re.sub(r"\d+\.\d{3} s", "0.000 s", results._repr_html_())
+    assert text.startswith("<pre")
+    assert "succeeded  0.000 s  good     '&lt;b&gt;'" in text
+    assert "failed     0.000 s  bad\\x1b  ZeroDivisionError: division by zero" in text
+
+
+def test_notebook_shows_the_first_tasks_of_many():
+    results = DAG("many", tasks=[Task(list, name=f"t{number}") for number in range(60)]).run("serial")
+    assert "... and 10 more tasks" in results._repr_html_()
+    assert "no tasks" in Results()._repr_html_()

@@ -186,6 +186,31 @@ class Results(dict[str, Any]):
             }
         return whole
 
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook: state, duration, name and shortened result of the first tasks."""
+        from .drawing import text_as_html
+
+        states, durations, failed = self.states, self.durations, self.failed
+        names = list({**states, **self})
+        rows = []
+        for name in names[:_SHOWN]:
+            seconds = durations.get(name)
+            what = short_repr(self[name]) if name in self else self._fact("reasons").get(name, "")
+            error = failed.get(name)
+            if error is not None:
+                what = error.text if isinstance(error, RaisedError) else describe_error(error)
+            took = "" if seconds is None else f"{seconds:.3f} s"
+            state = states.get(name, "").replace("_", " ")
+            rows.append((state, took, escape_control_chars(name), escape_control_chars(what)))
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        lines = [
+            f"{state:<{widths[0]}}  {took:>{widths[1]}}  {name:<{widths[2]}}  {what}".rstrip()
+            for state, took, name, what in rows
+        ]
+        if len(names) > _SHOWN:
+            lines.append(f"... and {len(names) - _SHOWN:,} more tasks")
+        return text_as_html("\n".join(lines) or "no tasks")
+
     def __await__(self) -> Any:
         """Raise a TypeError that explains how to run a pipeline from a coroutine: ``run()`` is not async."""
         raise TypeError(
@@ -261,6 +286,7 @@ class Results(dict[str, Any]):
         return _restore(dict(self), self.run_id, facts, self._place)
 
 
+_SHOWN = 50  # maximum number of tasks in a notebook
 _LISTED = 12  # maximum number of task names in an error message
 _FACTS = (
     "states",

@@ -40,7 +40,10 @@ class TaskBar(Progress[Any]):
 
     def status(self) -> str:
         """Return the text after the label."""
-        return f"{super().status()} ({self.count:,} of {self.total:,} tasks)"
+        text = super().status()
+        if self._ended and self.count != self.total:
+            return text  # the last line has the numbers already
+        return f"{text} ({self.count:,} of {self.total:,} tasks)"
 
 
 class ElementBar(Progress[Any]):
@@ -60,7 +63,7 @@ class ElementBar(Progress[Any]):
         """Return the text after the label."""
         text = super().status()
         seconds = self._clock() - self._began
-        if self.total is not None:
+        if self.total is not None and not (self._ended and self.count != self.total):
             text += f" ({self.count:,} of {self.total:,})"
         if self.count and seconds > 0.1:
             rate = self.count / seconds
@@ -70,7 +73,7 @@ class ElementBar(Progress[Any]):
         return text
 
 
-class _OwnConsole:
+class OwnConsole:
     """The console that shows progress while no handler of the logger `flowkit` is a console."""
 
     def __init__(self) -> None:
@@ -106,7 +109,7 @@ class _OwnConsole:
                 logger.propagate = True
 
 
-_console = _OwnConsole()
+own_console = OwnConsole()
 
 
 class ProgressObserver:
@@ -145,7 +148,7 @@ class ProgressObserver:
         """Show an event."""
         match event:
             case RunStarted():
-                self._owns_console = _console.open()
+                self._owns_console = own_console.open()
                 self._bar = TaskBar(get_logger(NAME), event.pipeline, total=event.tasks, clock=self._clock)
                 self._bar.advance(event.done)
             case TaskStarted():
@@ -200,4 +203,4 @@ class ProgressObserver:
             counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
             took = duration_text(event.duration)
             get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts or "no tasks", took)
-            _console.close()
+            own_console.close()

@@ -154,6 +154,11 @@ def _add_record_commands(commands: _Commands) -> None:
     diff.add_argument("other", metavar="RUN", help="the run to compare it with")
     _add_pipeline(diff)
 
+    watch = commands.add("watch", record_commands.watch, "flowkit watch runs.db last")
+    _add_records(watch)
+    _add_run(watch)
+    _add_pipeline(watch)
+
     report = commands.add("report", record_commands.report, "flowkit report runs.db last -o run.html")
     _add_records(report)
     _add_run(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import sys
@@ -160,7 +161,8 @@ def graph(options: Namespace) -> int:
             raise UsageError(f"-o {options.output!r} ends in none of {', '.join(_FORMATS)}")
         try:
             with open(options.output, "w", encoding="utf-8") as file:
-                file.write(pipeline.visualize(_FORMATS[suffix]) + "\n")
+                picture = pipeline.visualize(_FORMATS[suffix])
+                file.write((_page(pipeline.name, picture) if suffix == ".html" else picture) + "\n")
         except OSError as error:
             raise UsageError(f"-o {options.output!r} cannot be written: {error.strerror}") from None
     if options.json:
@@ -185,6 +187,13 @@ def graph(options: Namespace) -> int:
     else:
         print_text(f"{options.output}: {counted(len(nodes), 'task')} of {pipeline.name}")
     return SUCCEEDED
+
+
+def _page(name: str, picture: str) -> str:
+    """Return a picture as an HTML page that loads nothing."""
+    title = html.escape(escape_control_chars(name))
+    policy = '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
+    return f'<!doctype html>\n<meta charset="utf-8">\n{policy}\n<title>{title}</title>\n{picture}'
 
 
 def check(options: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Commands that read recorded runs: `runs`, `show`, `why`, `diff`, `report` and `gc`."""
+"""Commands that read recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `report` and `gc`."""
 
 from __future__ import annotations
 
@@ -179,6 +179,24 @@ def _diff_object(found: Any, first: RunRecord, second: RunRecord) -> dict[str, A
         **{name: getattr(found, name) for name in ("params", "added", "removed", "changed", "states", "results")},
         "durations": found.durations,
     }
+
+
+def watch(options: Namespace) -> int:
+    """Follow a run that goes on in another process until it ends, and print how it ended."""
+    try:
+        from flowkit_view.follow import follow
+    except ModuleNotFoundError as error:
+        if error.name != "flowkit_log":
+            raise
+        raise UsageError("it needs the distribution 'flowkit-log', which is not installed: install it") from None
+    with open_records(options.state) as state:
+        run = follow(state, select_run(state, options.run, options.pipeline), quiet=options.json)
+    if options.json:
+        print_json(run_object(run))
+    else:
+        took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
+        print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
+    return SUCCEEDED
 
 
 def report(options: Namespace) -> int:

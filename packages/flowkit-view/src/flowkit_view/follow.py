@@ -1,0 +1,68 @@
+"""Function `follow`: shows the progress of a recorded run that goes on in another process."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from flowkit_core._text import escape_control_chars
+from flowkit_log import get_logger
+
+from .progress import NAME, TaskBar, own_console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowkit_state import RunRecord, StateManager
+
+INTERVAL = 0.5
+"""Least seconds between two looks at the record."""
+SHARE = 0.1
+"""Greatest part of the time that reading the record may take."""
+
+
+def follow(
+    state: StateManager, run: RunRecord, *, quiet: bool = False, sleep: Callable[[float], object] = time.sleep
+) -> RunRecord:
+    """Show the progress of a run until it ends, and return its record then.
+
+    Args:
+        state: the records.
+        run: the run.
+        quiet: whether nothing is printed.
+        sleep: waits; for tests.
+    """
+    if run.status != "running":
+        return run
+    owns_console = not quiet and own_console.open()
+    bar = TaskBar(get_logger(NAME), escape_control_chars(run.pipeline), total=len(run.tasks))
+    failed: set[str] = set()
+    try:
+        while True:
+            if not quiet:
+                _show(run, bar, failed)
+            if run.status != "running":
+                return run
+            began = time.monotonic()
+            sleep(INTERVAL)
+            run = state.run(run.run_id)
+            took = time.monotonic() - began - INTERVAL
+            if took > INTERVAL * SHARE:
+                sleep(took / SHARE)
+    finally:
+        if not quiet:
+            bar.finish()
+        if owns_console:
+            own_console.close()
+
+
+def _show(run: RunRecord, bar: TaskBar, failed: set[str]) -> None:
+    """Print the failures that are new, and advance the bar to the number of tasks that have ended."""
+    for name, task in run.tasks.items():
+        if task.state == "failed" and name not in failed:
+            failed.add(name)
+            get_logger(NAME).error(
+                'Task "%s" failed: %s', escape_control_chars(name), escape_control_chars(str(task.error))
+            )
+    ended = sum(task.state != "pending" for task in run.tasks.values())
+    bar.advance(max(0, ended - bar.count))

@@ -1,0 +1,70 @@
+"""`flowkit watch`: follows a run until it ends."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from flowkit_state import StateManager
+from flowkit_view.follow import follow
+
+TASKS = [
+    SimpleNamespace(name=name, func=list, when=None, trigger="none_failed") for name in ("extract", "load", "report")
+]
+
+
+class RecordedRun:
+    """A run whose tasks end one by one, each time that the follower sleeps."""
+
+    def __init__(self, state):
+        self.state = state
+        self.journal = state.open_run("1", "etl", TASKS, [(), (0,), (1,)], {}, resume=False)
+        self.steps = iter([lambda: self.end(0, "succeeded"), lambda: self.end(1, "failed"), self.close])
+
+    def end(self, index, state, error=None):
+        error = ValueError("bad\x1b[2J") if state == "failed" else None
+        facts = {"reason": "", "source": "run", "why": "", "ready": None, "worker": None, "process": None, "host": None}
+        stored = self.journal.prepare(index, 1) if state == "succeeded" else None
+        outcome = SimpleNamespace(
+            index=index, number=1, state=state, ended=time.time(), seconds=0.5, stored=stored, error=error, **facts
+        )
+        self.journal.record([outcome])
+
+    def close(self):
+        self.journal.close("failed", [], None)
+
+    def sleep(self, seconds):
+        next(self.steps, lambda: None)()
+
+
+@pytest.fixture
+def run():
+    with StateManager() as state:
+        yield RecordedRun(state)
+
+
+def test_follow_shows_tasks_that_end_and_failures(run, capsys):
+    record = follow(run.state, run.state.run("1"), sleep=run.sleep)
+    assert record.status == "failed"
+    lines = [line[10:] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "[INFO] etl: [                    ] 0% (0 of 3 tasks)",
+        "[INFO] etl: [======              ] 33% (1 of 3 tasks)",
+        r'[ERROR] Task "load" failed: ValueError: bad\x1b[2J',
+        "[INFO] etl: [=============       ] 66% (2 of 3 tasks)",
+        "[INFO] etl: [=============       ] 66% (2 of 3)",
+    ]
+
+
+def test_quiet_follow_prints_nothing(run, capsys):
+    assert follow(run.state, run.state.run("1"), quiet=True, sleep=run.sleep).status == "failed"
+    assert capsys.readouterr().err == ""
+
+
+def test_watch_of_run_that_has_ended_prints_how(recorded, flowkit):
+    answer = flowkit("watch", recorded)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("etl: failed in ")
+    assert flowkit("watch", recorded, "last~1", "--json").json["status"] == "succeeded"
