@@ -48,7 +48,7 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """Runs every task in the calling thread, one after the other, in topological order.
+    """Runs every task in the calling thread, one after the other, in topological order, or by priority.
 
     Args:
         max_workers: has no effect; accepted because all executors take it.

@@ -499,9 +499,9 @@ class Session:
 
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
-        self.run.on_stop = self.run.on_ready = None
+        self.run.on_stop = None
         if self.run.limits is not None:
-            self.run.limits.on_alarm = None
+            self.run.on_ready = self.run.limits.on_alarm = None
         if self.run.caller is not None:
             self.run.caller.attach(None)
         self._clock.set()
