@@ -5,7 +5,8 @@ Without arguments, it crawls a small site that it serves itself:
     python crawler.py
     python crawler.py https://example.org/ --depth 2 --cache pages.db    # pages are fetched once an hour at most
 
-Each page is a task with retries. The pages of one level are fetched in parallel; the links in them are the next level.
+``fetch`` is mapped over the pages of a level, which are fetched in parallel, each with retries; the links in them are
+the next level. A page that cannot be fetched is left out, and reported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urldefrag, urljoin, urlsplit
 from urllib.request import urlopen
 
-from flowkit import DAG, Task, TaskCache
+from flowkit import DAG, TaskCache, task
 
 
 class Crawl(NamedTuple):
@@ -45,22 +45,6 @@ class Links(HTMLParser):
         self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
-def fetch(url: str) -> list[str]:
-    """Return the addresses that a page links to, each once."""
-    try:
-        response = urlopen(url, timeout=10)  # noqa: S310 - the user names the address
-    except HTTPError as error:
-        error.close()  # an HTTPError is an open response
-        raise
-    with response:
-        if response.headers.get_content_type() != "text/html":
-            return []
-        parser = Links()
-        parser.feed(response.read().decode("utf-8", "replace"))
-    links = (urldefrag(urljoin(url, link)).url for link in parser.found)
-    return list(dict.fromkeys(link for link in links if link.startswith(("http:", "https:"))))
-
-
 def may_pass(error: BaseException) -> bool:
     """Return whether a request may succeed if it is sent again."""
     if isinstance(error, HTTPError):
@@ -68,21 +52,38 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, (URLError, ConnectionError, TimeoutError))
 
 
+@task(retries=3, delay=0.1, retry_on=may_pass)
+def fetch(url: str) -> tuple[str, list[str]]:
+    """Return the address of a page, and the addresses that it links to, each once."""
+    try:
+        response = urlopen(url, timeout=10)  # noqa: S310 - the user names the address
+    except HTTPError as error:
+        error.close()  # an HTTPError is an open response
+        raise
+    with response:
+        if response.headers.get_content_type() != "text/html":
+            return url, []
+        parser = Links()
+        parser.feed(response.read().decode("utf-8", "replace"))
+    links = (urldefrag(urljoin(url, link)).url for link in parser.found)
+    return url, list(dict.fromkeys(link for link in links if link.startswith(("http:", "https:"))))
+
+
 def crawl(start: str, *, cache: TaskCache, depth: int, workers: int) -> Crawl:
     """Crawl the pages of the host of ``start``, down to a depth."""
+    fetch_page = fetch.with_options(cache=cache)
+    pages_of_level = DAG("level", tasks=[fetch_page.map("url", errors="drop", label=str, limit=workers)])
     result = Crawl({}, {}, 0)
     seen, level = {start}, [start]
-    for number in range(depth + 1):
+    for _ in range(depth + 1):
         if not level:
             break
-        tasks = [
-            Task(partial(fetch, url), name=url, retries=3, delay=0.1, retry_on=may_pass, cache=cache) for url in level
-        ]
-        dag = DAG(f"level {number}", max_workers=workers, tasks=tasks)
-        pages = dag.run(fail_fast=False, raise_on_failure=False)
+        results = pages_of_level.run(params={"url": level}, max_workers=workers)
+        pages, elements = dict(results["fetch"]), results.elements["fetch"]
         result.pages.update(pages)
-        result.broken.update(pages.failed)
-        result = result._replace(fetched=result.fetched + len(pages) - len(pages.cached))
+        result.broken.update({level[number]: error for number, error in elements.failed.items()})
+        fetched = sum(level[number] in pages and seconds > 0 for number, seconds in enumerate(elements.durations))
+        result = result._replace(fetched=result.fetched + fetched)
         links = dict.fromkeys(link for found in pages.values() for link in found)
         level = [link for link in links if link not in seen and urlsplit(link).netloc == urlsplit(start).netloc]
         seen.update(level)

@@ -4,13 +4,11 @@
     python model_selection.py --state models.db                     # run it twice: the second run only looks up
     python model_selection.py --state models.db --degrees 1 2 3 4   # computes only the new models
 
-A model is a polynomial with a penalty on its coefficients. Each combination of a degree, a penalty and a fold of the
-data is a task, so all of them run in parallel, and each result is cached by its arguments and by the code:
+A model is a polynomial with a penalty on its coefficients. ``score`` is mapped over the combinations of a degree, a
+penalty and a fold of the data, so all of them run in parallel. Each score is cached by its arguments and by the code:
 
-    load ─┬─ degree 1, penalty 0, fold 1 ─┬─ select ─┬─ fit
-          ├─ degree 1, penalty 0, fold 2 ─┤          │
-          ├─ ...                         ─┘          │
-          └──────────────────────────────────────────┘
+    candidates ─┬─ score (mapped) ── select ─┬─ fit
+    load ───────┴────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -18,14 +16,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from functools import partial
 from itertools import product
 from math import sin
 from random import Random
 from statistics import fmean
 from typing import NamedTuple
 
-from flowkit import DAG, Task, task
+from flowkit import DAG, Results, task
 
 FOLDS = 5
 PENALTIES = (0.0, 0.1, 10.0)
@@ -36,6 +33,14 @@ class Point(NamedTuple):
 
     x: float
     y: float
+
+
+class Candidate(NamedTuple):
+    """One model, and the fold of the data that it is tested on."""
+
+    degree: int
+    penalty: float
+    fold: int
 
 
 class Score(NamedTuple):
@@ -80,14 +85,22 @@ def predict(model: Sequence[float], x: float) -> float:
     return sum(factor * x**power for power, factor in enumerate(model))
 
 
-def score(points: Sequence[Point], *, degree: int, penalty: float, fold: int) -> Score:
+@task
+def candidates(*, degrees: Sequence[int]) -> list[Candidate]:
+    """Return each combination of a degree, a penalty and a fold."""
+    return [Candidate(*each) for each in product(degrees, PENALTIES, range(FOLDS))]
+
+
+@task(cache=True)
+def score(candidate: Candidate, points: Sequence[Point]) -> Score:
     """Fit a model to all points but those of one fold, and return its error on that fold."""
+    degree, penalty, fold = candidate
     model = coefficients([point for i, point in enumerate(points) if i % FOLDS != fold], degree, penalty)
     return Score(degree, penalty, fmean((predict(model, x) - y) ** 2 for x, y in points[fold::FOLDS]))
 
 
 @task
-def select(*scores: Score) -> list[Score]:
+def select(scores: Sequence[Score]) -> list[Score]:
     """Return the mean score of each model, the best first."""
     errors: dict[tuple[int, float], list[float]] = {}
     for degree, penalty, error in scores:
@@ -102,19 +115,15 @@ def fit(points: Sequence[Point], ranking: Sequence[Score]) -> list[float]:
     return coefficients(points, ranking[0].degree, ranking[0].penalty)
 
 
-def build(degrees: Sequence[int]) -> DAG:
-    """Wire a task for each combination of degree, penalty and fold."""
-    scores = [
-        Task(
-            partial(score, degree=degree, penalty=penalty, fold=fold),
-            name=f"degree {degree}, penalty {penalty:g}, fold {fold + 1}",
-            cache=True,
-        )
-        for degree, penalty, fold in product(degrees, PENALTIES, range(FOLDS))
-    ]
-    load >> scores >> select
-    [load, select] >> fit
-    return DAG("model_selection", tasks=[fit])
+[candidates, load] >> score.map("candidate", label=str) >> select
+[load, select] >> fit
+
+MODEL_SELECTION = DAG("model_selection", tasks=[fit])
+
+
+def cached(results: Results) -> int:
+    """Return the number of scores that came from the cache: those that were not called."""
+    return sum(seconds == 0.0 for seconds in results.elements["score"].durations)
 
 
 def main() -> None:
@@ -128,13 +137,15 @@ def main() -> None:
     parser.add_argument("--state", metavar="FILE", help="a SQLite file (.db) for the run and the cached scores")
     options = parser.parse_args()
 
-    results = build(options.degrees).run(
-        options.executor, params={"size": options.size, "seed": options.seed}, state=options.state
+    results = MODEL_SELECTION.run(
+        options.executor,
+        params={"size": options.size, "seed": options.seed, "degrees": options.degrees},
+        state=options.state,
     )
     for degree, penalty, error in results["select"][:5]:
         print(f"degree {degree}, penalty {penalty:g}: mean squared error {error:.4f}")
     print("best model:", " + ".join(f"{factor:.3f} x^{power}" for power, factor in enumerate(results["fit"])))
-    print(f"{len(results)} tasks, {len(results.cached)} results from the cache")
+    print(f"{len(results.elements['score'])} scores, {cached(results)} of them from the cache")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,12 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_coefficients_recover_a_polynomial(example: Any) -> None:
     points = [example.Point(x, 2 - 3 * x + x**2) for x in (-2.0, -1.0, 0.0, 1.0, 3.0)]
     assert example.coefficients(points, 2, 0.0) == pytest.approx([2, -3, 1])
-    assert example.score(points, degree=2, penalty=0.0, fold=0).error == pytest.approx(0)
+    assert example.score(example.Candidate(2, 0.0, 0), points).error == pytest.approx(0)
 
 
 def test_best_model_has_the_smallest_mean_error(example: Any) -> None:
-    results = example.build([1, 3]).run("serial", params=PARAMS)
-    scores = [value for name, value in results.items() if name.startswith("degree ")]
-    assert len(scores) == 2 * len(example.PENALTIES) * example.FOLDS
+    results = example.MODEL_SELECTION.run("serial", params={**PARAMS, "degrees": [1, 3]})
+    assert len(results["score"]) == 2 * len(example.PENALTIES) * example.FOLDS
     errors = [score.error for score in results["select"]]
     assert errors == sorted(errors)
     best = results["select"][0]
@@ -40,10 +39,13 @@ def test_best_model_has_the_smallest_mean_error(example: Any) -> None:
 
 
 def test_scores_of_an_earlier_run_are_reused(example: Any, tmp_path: Path) -> None:
-    first = example.build([1, 2]).run("serial", params=PARAMS, state=tmp_path / "models.db")
-    second = example.build([1, 2, 3]).run("serial", params=PARAMS, state=tmp_path / "models.db")
-    assert not first.cached
-    assert set(second.cached) == {name for name in first if name.startswith("degree ")}
+    runs = [
+        example.MODEL_SELECTION.run("serial", params={**PARAMS, "degrees": degrees}, state=tmp_path / "models.db")
+        for degrees in ([1, 2], [1, 2, 3])
+    ]
+    each = len(example.PENALTIES) * example.FOLDS
+    assert [example.cached(results) for results in runs] == [0, 2 * each]
+    assert [len(results.elements["score"]) for results in runs] == [2 * each, 3 * each]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="platform: processes need POSIX")
