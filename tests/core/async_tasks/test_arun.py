@@ -199,6 +199,18 @@ def test_cancellation_gives_plain_tasks_the_grace_of_the_run():
     assert error.flowkit_results.states == {"slow": "cancelled", "plain": "succeeded"}
 
 
+def test_cancellation_prints_nothing(capsys):
+    """A server cancels many requests."""
+    started = threading.Event()
+
+    async def slow():
+        started.set()
+        await asyncio.sleep(LONG)
+
+    cancelled(DAG("slow", tasks=[Task(slow)]), started)
+    assert capsys.readouterr().err == ""
+
+
 def test_second_cancellation_ends_the_wait_at_once():
     started, release = threading.Event(), threading.Event()
 

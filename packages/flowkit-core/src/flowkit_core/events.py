@@ -71,13 +71,11 @@ class RunFinished(Event):
 
 
 class RunStopping(Event):
-    """A run stops early and waits for tasks that are running. Not emitted if none is running.
+    """A run stops early and waits for tasks that are running. Not emitted if none runs, or if ``arun()`` is cancelled.
 
     Attributes:
-        failed: name of the task that has failed; None if the run could not be recorded, took too long, or was
-            cancelled.
-        error: its exception, or the one that kept the run from being recorded, or the ``RunTimeoutError``, or the
-            ``CancelledError`` of ``arun()``.
+        failed: name of the task that has failed; None if the run could not be recorded, or took too long.
+        error: its exception, or the one that kept the run from being recorded, or the ``RunTimeoutError``.
         running: names of the running tasks, in topological order.
     """
 

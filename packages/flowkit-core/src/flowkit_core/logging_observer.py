@@ -267,11 +267,7 @@ def _run_stopping(event: RunStopping) -> tuple[str, str, dict[str, Any]]:
     error = describe_error(event.error)
     why = f'task "{event.failed}" failed'
     if event.failed is None:
-        why = "it could not be recorded"
-        if isinstance(event.error, RunTimeoutError):
-            why = "it took too long"
-        elif not isinstance(event.error, Exception):
-            why = "its caller was cancelled"
+        why = "it took too long" if isinstance(event.error, RunTimeoutError) else "it could not be recorded"
     message = (
         f'Run "{event.pipeline}" is stopping, because {why} ({error}). Running tasks are waited for: {listed}. '
         f"Ctrl-C ends the wait."

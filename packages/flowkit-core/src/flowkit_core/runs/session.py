@@ -312,6 +312,8 @@ class Session:
                 return
             running, self._running = self._running, []
         run = self.run
+        if run.caller is not None and run.caller.cancellations:
+            return  # the caller knows why the run stops
         facts = run.report.running_after_stop(running, run.stop_error) if run.phase == Phase.STOPPING else None
         if facts is not None and run.events.wants(RunStopping):
             run.events.emit(RunStopping, **facts)
@@ -335,8 +337,6 @@ class Session:
             for lane in self._lanes if self.has_one_lane else sorted(self._lanes, key=lambda lane: not lane.may_fork):
                 opened.append(lane)
                 self._open(lane)
-            if self.run.caller is not None:
-                self.run.caller.attach(self)
             self._work()
         except BaseException:
             self.run.cancel("the run was interrupted")
@@ -361,6 +361,7 @@ class Session:
 
     def _work(self) -> None:
         if not self.starts_threads and self._lanes[0].has_loop:
+            self._attach_caller()
             self._lanes[0].work()
             return
         loops = [lane for lane in self._lanes if lane.has_loop]
@@ -371,6 +372,7 @@ class Session:
         elif self.run.timeout is not None:  # this thread must not wait for a task
             self._ends_at = self._clock.now() + self.run.timeout
         self._waiting = led is None  # before nodes are put: of two waiting threads, one would miss the end of the run
+        self._attach_caller()
         for lane in loops:
             self.work_in_thread(lane)
         self.put([node for node in self._first_nodes if not self.lane_of(node).has_loop])
@@ -379,6 +381,11 @@ class Session:
             self.wake_all()
         else:
             self._wait()
+
+    def _attach_caller(self) -> None:
+        """Let the coroutine that waits for the run cancel it from now on."""
+        if self.run.caller is not None:
+            self.run.caller.attach(self)
 
     def work_in_thread(self, lane: Lane) -> None:
         """Run the loop of a lane in a thread of its own."""
