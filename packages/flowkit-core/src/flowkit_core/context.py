@@ -83,6 +83,10 @@ class TaskContext:
         """The indices of the task and of the element."""
         return self._index, self.element
 
+    def move_to(self, index: int, task: str, element: int) -> None:
+        """Make this the context of an element of another task: for calls that are made in blocks."""
+        self._index, self.task, self.element = index, task, element
+
     @property
     def run_id(self) -> str:
         """Id of the run; a resumed run keeps the id of the run that it resumes."""

@@ -287,10 +287,6 @@ def checked_map(task: Any, parameters: Sequence[Any], limit: Any, errors: Any, l
             raise TaskOptionTypeError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
         if value < 1:
             raise TaskOptionError(task.name, f"map({option}=)", value, "an integer of at least 1, or None")
-    if chunk is not None:
-        raise TaskOptionError(
-            task.name, "map(chunk=)", chunk, "None: executors choose how many elements they send at once"
-        )
     if errors not in ERRORS:
         kind = TaskOptionError if isinstance(errors, str) else TaskOptionTypeError
         guess = did_you_mean(errors, ERRORS) if isinstance(errors, str) else ""

@@ -70,7 +70,8 @@ class Lane(Protocol):
             ``"cancelled"`` for coroutines.
 
     A lane may also have an attribute ``window``: the maximum number of elements of one mapped task that it is given at
-    once, an int of at least 1; 256 if it has none.
+    once, an int of at least 1; 256 if it has none. With an attribute ``block_window``, an int of at least 1, it gets
+    blocks of several short elements, up to this number at once; see `runs.mapping.element`.
     """
 
     name: str
@@ -147,8 +148,10 @@ class Session:
         if run.mapping is not None:
             run.mapping.now = self._clock.now
             for node in run.graph.mapped:
-                if (window := getattr(self.lane_of(node), "window", None)) is not None:
+                lane = self.lane_of(node)
+                if (window := getattr(lane, "window", None)) is not None:
                     run.mapping.windows[node.index] = window
+                run.mapping.block_windows[node.index] = getattr(lane, "block_window", 0)
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()

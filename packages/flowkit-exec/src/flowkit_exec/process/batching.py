@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Outcome
+from flowkit_core.runs.mapping.element import Block
 from flowkit_core.runs.states import FAILED
 
 from . import protocol
@@ -107,6 +108,10 @@ class CallSender:
                 mode, data = _with_timeout(node, mode, data)
             if number not in known:
                 self._send_function(worker, node)
+            if mode == protocol.ARGS_BLOCK:
+                for stage in node.region.stages[1:]:  # type: ignore[attr-defined]
+                    if numbers[stage.node.index] not in known:
+                        self._send_function(worker, stage.node)
             held[ticket] = node
             run.note_worker(node, f"process {worker.process.pid}", worker.process.pid)
             items.append((number << 3 | mode, data))
@@ -183,6 +188,14 @@ class CallSender:
 
         Evaluates the condition of the task. Returns None if the node ended without a call.
         """
+        if isinstance(node, Block):
+            from .blocks import packed_block
+
+            data = packed_block(self._run, node, self._functions)
+            if isinstance(data, bytes):
+                return 1, protocol.ARGS_BLOCK, data, []
+            self._schedule.finish(node, data)
+            return None
         call = self._run.local_call(node)
         if isinstance(call, Outcome):
             self._schedule.finish(node, call)
@@ -220,5 +233,5 @@ class CallSender:
 
 def _with_timeout(node: Node, mode: int, data: Any) -> tuple[int, Any]:
     """Return mode and arguments of a call, with its timeout if it has one."""
-    timeout = node.task.timeout
+    timeout = node.task.timeout if mode != protocol.ARGS_BLOCK else None
     return (mode, data) if timeout is None else (protocol.ARGS_TIMED, ((timeout, node.name), mode, data))

@@ -83,6 +83,16 @@ class ProcessLane:
         self._workers: list[WorkerHandle] = []
         self._is_open = False
 
+    @property
+    def window(self) -> int:
+        """Maximum number of elements of a mapped task that the lane is given at once."""
+        return 64 * self._pool.max_workers
+
+    @property
+    def block_window(self) -> int:
+        """Maximum number of blocks of elements that the lane is given at once."""
+        return 3 * self._pool.max_workers
+
     # ---- the lane ------------------------------------------------------------------------------------------------
 
     def open(self, session: Session) -> None:

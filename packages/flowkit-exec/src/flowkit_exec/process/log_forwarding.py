@@ -48,18 +48,20 @@ class _ForwardingHandler(logging.Handler):
 
     Args:
         send: sends a pickled record.
+        element: returns further attributes of a record.
     """
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], element: Callable[[], dict[str, Any]]) -> None:
         super().__init__()
         self._send = send
+        self._element = element
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record, with its message and traceback formatted."""
         if getattr(record, "_flowkit_sent", False):
             return
         try:
-            attributes = dict(vars(record))
+            attributes = vars(record) | self._element()
             if _main_is_renamed():
                 attributes["name"] = _renamed(record.name, "__mp_main__", "__main__")
             attributes["msg"], attributes["args"] = record.getMessage(), None
@@ -89,12 +91,17 @@ def _is_picklable(value: Any) -> bool:
     return True
 
 
-def forward_records(send: Callable[[bytes], None], levels: Mapping[str, tuple[int, bool]]) -> None:
+def forward_records(
+    send: Callable[[bytes], None],
+    levels: Mapping[str, tuple[int, bool]],
+    element: Callable[[], dict[str, Any]] = dict,
+) -> None:
     """Configure the loggers of this worker like those of the calling process, with handlers that forward records.
 
     Args:
         send: sends a pickled record.
         levels: what `configured_levels` has returned in the calling process.
+        element: returns task and element of a call in a block of elements, as attributes.
     """
     if _main_is_renamed():
         levels = {_renamed(name, "__main__", "__mp_main__"): entry for name, entry in levels.items()}
@@ -110,7 +117,7 @@ def forward_records(send: Callable[[bytes], None], levels: Mapping[str, tuple[in
         if not name or not logger.propagate:  # loggers where propagation ends
             logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, _ForwardingHandler)]
             if levels:
-                logger.addHandler(_ForwardingHandler(send))
+                logger.addHandler(_ForwardingHandler(send, element))
 
 
 def handle_record(data: bytes, context: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError, Outcome, SerializationError
 from flowkit_core._warnings import report
@@ -68,12 +68,20 @@ class OutcomeReader:
                     raise
                 self._fail_unpickled(worker, node, attempt, error)
                 continue
-            if after := finish(node, value, seconds, attempt):
+            if node.element is not None:
+                self._finish_element(node, value, seconds, attempt)
+            elif after := finish(node, value, seconds, attempt):
                 if sent_ahead or foreign:
                     schedule.put(after)  # type: ignore[arg-type]
                 else:
                     extend(after)  # type: ignore[arg-type]
         return tasks, spent
+
+    def _finish_element(self, node: Node, value: Any, seconds: float, attempt: int) -> None:
+        """Take the result of an element of a mapped task, or of a block of several."""
+        from .blocks import result_of
+
+        self._schedule.finish(node, result_of(node, value), seconds, attempt)
 
     def _handle_frame(self, worker: WorkerHandle, kind: int, ticket: int, seconds: float, payload: bytes) -> None:
         """Handle a frame of any kind but VALUE."""
@@ -156,7 +164,9 @@ class OutcomeReader:
             self._segments.memory.release(handle)
         else:
             self._segments.keep(value, handle, layout)
-        if node is not None:
+        if node is not None and node.element is not None:
+            self._finish_element(node, value, seconds, attempt)
+        elif node is not None:
             self._schedule.finish(node, value, seconds, attempt)
 
     def _fail_unpickled(self, worker: WorkerHandle, node: Node, attempt: int, error: BaseException) -> None:

@@ -41,16 +41,30 @@ class ContextSource:
 
     Attributes:
         deadline: the number of the last call with a timeout, and when that times out.
+        stages: index and name of each task of the block of elements whose calls are made; None for another call.
     """
 
     def __init__(self, ticket: Callable[[], int], ask: Callable[[int, bytes], socket.socket]) -> None:
         self._ticket = ticket
         self._open = ask
         self.deadline = 0, 0.0
+        self.stages: list[tuple[int, str]] | None = None
+        self._running = 0, 0
         self._thread = get_ident()
         context.find_in_process = self.find
         context.workers.clear()  # a fork has those of the calling process
         context.variable.set(None)
+
+    def note(self, stage: int, element: int) -> None:
+        """Note which task of a block is called for which element."""
+        self._running = stage, element
+
+    def element(self) -> dict[str, Any]:
+        """Return task and element of the running call as attributes of a log record; empty outside of blocks."""
+        if self.stages is None:
+            return {}
+        stage, element = self._running
+        return {"task": self.stages[stage][1], "element": element}
 
     def find(self, known: TaskContext | None) -> TaskContext | None:
         """Return the context of the running call.
@@ -60,9 +74,15 @@ class ContextSource:
                 no other.
         """
         ticket = self._ticket()
-        if get_ident() != self._thread or not ticket or (known is not None and known.ticket == ticket):
+        if get_ident() != self._thread or not ticket:
+            return known
+        stages, (stage, element) = self.stages, self._running
+        is_known = known is not None and known.ticket == ticket
+        if known is not None and is_known and (stages is None or known.key == (stages[stage][0], element)):
             return known
         found = RemoteFacts(lambda request: self._ask(ticket, request)).context(ticket)
+        if stages is not None:
+            found.move_to(*stages[stage], element)
         if self.deadline[0] == ticket:
             found.deadline = self.deadline[1]
         return found

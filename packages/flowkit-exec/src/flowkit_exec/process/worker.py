@@ -275,7 +275,7 @@ class Worker:
         if self._surroundings["log_levels"] or "logging" in sys.modules:
             from .log_forwarding import forward_records
 
-            forward_records(self._send_record, self._surroundings["log_levels"])
+            forward_records(self._send_record, self._surroundings["log_levels"], self._contexts.element)
 
     def _send_warning(self, data: bytes) -> None:
         self._send_or_queue(protocol.frame(protocol.WARNING, data, self._ticket))
@@ -326,6 +326,8 @@ class Worker:
                     args = data
                 elif mode == protocol.ARGS_PICKLED:
                     args = loads(data)
+                elif mode == protocol.ARGS_BLOCK:
+                    args = (data,)
                 elif mode >= protocol.ARGS_FROM_PREVIOUS:
                     if previous != data:  # the call before has failed
                         self._send(protocol.frame(protocol.RETURNED_UNSTARTED, b"", ticket))
@@ -345,6 +347,8 @@ class Worker:
                 func = self._find_function(ticket, code >> 3)
                 if func is None:
                     continue
+            if mode == protocol.ARGS_BLOCK:
+                func = self._block_caller(ticket)
             if limit is not None:
                 func = self._in_time(func, ticket, *limit)
             elif self._reports_starts:
@@ -379,6 +383,18 @@ class Worker:
             # freed after the outcome is sent, and before the next ticket is read: if that ends this process, no task
             # fails
             args = kwargs = None
+
+    def _block_caller(self, ticket: int) -> Callable[..., Any]:
+        """Return a function that makes the calls of a block of elements, given its message."""
+        from .blocks import BlockCaller
+
+        def find(number: int) -> Callable[..., Any]:
+            func = self._functions.get(number) or self._find_function(ticket, number)
+            if func is None:
+                raise LookupError(f"there is no function {number}")  # the reason was sent
+            return func
+
+        return BlockCaller(find, self._contexts).call
 
     def _in_time(self, func: Callable[..., Any], ticket: int, timeout: float, task: str) -> Callable[..., Any]:
         """Return a function that makes a call with a timeout: coroutines are cancelled here.

@@ -1,7 +1,8 @@
 """Mapping: the elements of mapped nodes in one run.
 
-* `inputs`: the elements of values that tasks are mapped over. `stage`: the elements of one node, with their states.
-* `region`: a chain of mapped nodes whose elements run one after the other. `element`: one element as a job of a lane.
-* `mapped_run`: what a run does with mapped nodes and their elements.
+* `inputs`: the elements of values that tasks are mapped over. `opening`: reads them, and finds chains of mapped nodes.
+* `region`: such a chain, whose elements run one after the other. `stage`: the elements of one node, with their states.
+* `element`: one element as a job of a lane, or a block of several. `block_calls`: makes the calls of a block.
+* `mapped_run`: what a run does with mapped nodes and their elements. `mapped_loop`: workers that pull elements.
 * `elements`: what results have of the elements.
 """

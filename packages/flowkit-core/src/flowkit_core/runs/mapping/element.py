@@ -1,4 +1,4 @@
-"""Class `Element`: one element of a mapped node, as a job of a lane."""
+"""Classes `Element` and `Block`: one element of a mapped node, or several, as a job of a lane."""
 
 from __future__ import annotations
 
@@ -49,3 +49,20 @@ class Element(Node):
             if attribute == "stage":
                 raise AttributeError(attribute)
             return getattr(self.stage.node, attribute)
+
+
+class Block(Element):
+    """Several elements with consecutive numbers of a region whose functions may be called in a loop.
+
+    Attributes:
+        element: number of the first element.
+        given: list of the mapped values, or of tuples of several.
+        is_ended: whether its elements have ended, or are other jobs now.
+    """
+
+    __slots__ = ("downstream", "is_ended")
+
+    def __init__(self, region: Region, stage: Stage, element: int, given: list[Any]) -> None:
+        super().__init__(region, stage, element, given)
+        self.downstream = ()  # its result is no result of a node
+        self.is_ended = False

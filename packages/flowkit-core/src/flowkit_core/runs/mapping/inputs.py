@@ -29,6 +29,10 @@ class Missing:
         return f"<Missing: {self.reason}>"
 
 
+class PartialColumn(list[object]):
+    """The values of the elements of a mapped task, by number, with a `Missing` for each that has none."""
+
+
 def is_lazy(value: Any) -> bool:
     """Return whether a value is iterated while its elements run: an iterator, or an iterable without a length."""
     kind = type(value)

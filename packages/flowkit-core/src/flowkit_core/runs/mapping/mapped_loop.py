@@ -5,12 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.context import find
-from flowkit_core.coroutines import CoroutineType, special_types
-from flowkit_core.errors import Skip
-from flowkit_core.failures import returned_skip
+from flowkit_core.coroutines import special_types
 from flowkit_core.runs.states import SUCCEEDED
 
+from .block_calls import settled
 from .mapped_run import EXPANDED
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ def _loop(
         try:
             value = call(item)
             if type(value) in special_types:
-                value = _settled(value, first.node, number, run)
+                value = settled(value, f"{first.node.name}[{number}]", run)
             now = clock()
             values[number] = value
             seconds[number] = spent = now - started
@@ -108,7 +106,7 @@ def _loop(
                 given = value
                 value = call_next(value)
                 if type(value) in special_types:
-                    value = _settled(value, stage.node, number, run)
+                    value = settled(value, f"{stage.node.name}[{number}]", run)
                 now = clock()
                 stage.values[number] = value
                 stage.seconds[number] = now - started
@@ -127,19 +125,3 @@ def _loop(
             return _TURN_ENDED if run.phase or now > until else _NEW_CONTEXT
     region.is_exhausted = True
     return _TURN_ENDED
-
-
-def _settled(value: Any, node: Node, number: int, run: Any) -> Any:
-    """Return the result of a coroutine, or another value as it is.
-
-    Raises:
-        TypeError: the function returned an exception `Skip`, which was probably to be raised.
-    """
-    if type(value) is CoroutineType:
-        find()  # sets the context variable, for threads that the coroutine starts
-        from flowkit_core.runs.event_loop.shared_loop import run_in_loop
-
-        value = run_in_loop(value, run.loop)
-    if issubclass(type(value), Skip):
-        raise returned_skip(f"{node.name}[{number}]", value)
-    return value

@@ -8,11 +8,9 @@ process pull elements themselves, if nothing but success is expected, and call t
 from __future__ import annotations
 
 from time import monotonic
-from types import FunctionType
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
-from flowkit_core.coroutines import CO_GENERATOR
 from flowkit_core.errors import Skip
 from flowkit_core.events import (
     ElementFailed,
@@ -24,24 +22,21 @@ from flowkit_core.events import (
     TaskStarted,
 )
 from flowkit_core.failures import add_note, returned_skip, strip_traceback
-from flowkit_core.runs.arguments import Given, collect
+from flowkit_core.runs.arguments import collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
-from flowkit_core.runs.handle import fetched, is_handle
-from flowkit_core.runs.run_state import ABSENT
+from flowkit_core.runs.handle import is_handle
 from flowkit_core.runs.states import (
     CANCELLED,
     FAILED,
     PENDING,
-    SKIPPED,
     STATES,
     SUCCEEDED,
     UPSTREAM_FAILED,
     Phase,
 )
 
-from .element import Element
-from .inputs import elements_of, is_lazy, paired
-from .region import Region
+from .element import Block, Element
+from .opening import fed, local_generator, opened
 from .stage import Stage, described
 
 if TYPE_CHECKING:
@@ -49,6 +44,9 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+
+    from .block_calls import BlockResult
+    from .region import Region
 
 WINDOW = 256
 """Maximum number of elements that a lane is given at once, if it does not say how many it needs."""
@@ -67,6 +65,7 @@ class MappedNodes:
 
     Attributes:
         windows: index of a mapped node -> maximum number of its elements that its lane is given at once.
+        block_windows: index of a mapped node -> maximum number of blocks of elements, if its lane takes blocks.
         now: returns the current time in seconds.
     """
 
@@ -74,6 +73,7 @@ class MappedNodes:
         self.run: Any = run
         self._regions: dict[int, Region] = {}
         self.windows: dict[int, int] = {}
+        self.block_windows: dict[int, int] = {}
         self.now: Callable[[], float] = monotonic
 
     def region_of(self, node: Node) -> Region | None:
@@ -102,11 +102,13 @@ class MappedNodes:
         if isinstance(given, Outcome):
             return given
         try:
-            region = self._opened(node, given)
+            region = opened(run, node, given, self.now())
         except BaseException as error:
             return Outcome(FAILED, error=error, retryable=False)
         if isinstance(region, Outcome):
             return region
+        region.window = self.windows.get(node.index, WINDOW)
+        region.block_window = self.block_windows.get(node.index, 0) if region.is_smooth else 0
         for stage in region.stages:
             stage.head = region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -116,121 +118,13 @@ class MappedNodes:
                 run.events.emit(TaskStarted, task=stage.node.name, **facts)
         return EXPANDED
 
-    def _opened(self, node: Node, given: Given) -> Region | Outcome:
-        columns = self._columns(node, given)
-        if not columns:
-            return Outcome(SKIPPED, "everything that it is mapped over was skipped")
-        source: Node | None = None
-        size: int | None = None
-        values = list(columns.values())
-        if len(values) > 1:
-            values = list(paired(node.name, {str(name): value for name, value in columns.items()}))
-        if hasattr(type(values[0]), "__len__"):
-            size = len(values[0])
-        else:
-            sources = node.mapped.sources(node.binding)  # type: ignore[union-attr, arg-type]
-            source = self.run.graph.nodes[sources[0]] if sources else None
-            if source is not None:
-                self.run.state.consumed[source.index] = node.name
-                self.run.state.values[source.index] = ABSENT
-        stages = [Stage(node, given, list(columns), size or 0)]
-        while (following := self._following(stages[-1].node, size or 0)) is not None:
-            stages.append(following)
-        window = self.windows.get(node.index, WINDOW)
-        region = Region(stages, values, size, window, source, self.now())
-        region.is_smooth = self._is_smooth(region, values)
-        return region
+    def local_generator(self, call: Call) -> Call | Outcome:
+        """Return the result of a generator function, whatever the executor: its generator runs in this process."""
+        return local_generator(self.run, call)
 
-    def _columns(self, node: Node, given: Given) -> dict[str | int, Any]:
-        """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``."""
-        mapped, binding, parameters = node.mapped, node.binding, node.parameters
-        if mapped is None or binding is None:
-            return {}
-        run = self.run
-        columns: dict[str | int, Any] = {}
-        for name in mapped.parameters:
-            if name in given.named:
-                value = given.named.pop(name)
-            elif name not in binding.named and name in parameters.defaults:
-                value = parameters.defaults[name]
-            else:
-                continue  # its source was skipped, and it takes its default
-            columns[name] = self._elements(node, name, binding.named.get(name), value)
-        rest = [source for source in binding.rest if run.state.codes[source] == SUCCEEDED]
-        for place, source in enumerate(rest):
-            if source in mapped.rest:
-                columns[place] = self._elements(node, f"*args[{place}]", source, given.rest[place])
-                given.rest[place] = None
-        for name, source in binding.named_rest.items():
-            if name in mapped.named_rest and name in given.extra:
-                columns[name] = self._elements(node, name, source, given.extra.pop(name))
-        if run.has_handles:
-            given.named.update({name: fetched(value) for name, value in given.named.items()})
-            given.rest[:] = map(fetched, given.rest)
-            given.extra.update({name: fetched(value) for name, value in given.extra.items()})
-        return columns
-
-    def _elements(self, node: Node, name: str, source: int | None, value: Any) -> Any:
-        """Return the elements of a mapped value, by their numbers in the original input."""
-        stage = self.run.state.stages.get(source) if source is not None else None
-        if stage is not None and len(stage.values) == len(stage.codes):
-            return stage.column()
-        return elements_of(node.name, name, fetched(value))
-
-    def _following(self, node: Node, size: int) -> Stage | None:
-        """Return the stage of the node that goes on with each element of a node; None if there is none.
-
-        Its only mapped input is the result of the node, and all its other upstreams have ended.
-        """
-        run = self.run
-        codes = run.state.codes
-        for after in node.downstream:
-            mapped, binding = after.mapped, after.binding
-            if mapped is None or binding is None or mapped.sources(binding) != [node.index]:
-                continue
-            if any(name not in binding.named for name in mapped.parameters):
-                continue
-            if len(mapped.parameters) + len(mapped.rest) + len(mapped.named_rest) != 1:
-                continue
-            task = after.task
-            if task.trigger != "none_failed" or task.executor != node.task.executor:
-                continue
-            if after.entry is not node.entry or task.is_async != node.task.is_async or codes[after.index] != PENDING:
-                continue
-            if any(codes[index] == PENDING for index in after.upstream if index != node.index):
-                continue
-            if any(codes[index] in (FAILED, UPSTREAM_FAILED, CANCELLED) for index in after.upstream):
-                continue
-            with run._lock:
-                given = collect(after, run.state, run.params, run.run_id, pending=node.index)
-            if isinstance(given, Outcome):
-                continue
-            column: str | int
-            if mapped.parameters:
-                column = mapped.parameters[0]
-            elif mapped.named_rest:
-                column = next(iter(mapped.named_rest))
-            else:
-                column = [source for source in binding.rest if codes[source] in (SUCCEEDED, PENDING)].index(node.index)
-            return Stage(after, given, [column], size)
-        return None
-
-    def _is_smooth(self, region: Region, columns: Sequence[Any]) -> bool:
-        """Return whether a worker may call the functions of all stages in a loop."""
-        run = self.run
-        if run.grace is not None or run.timeout is not None or run.has_handles:
-            return False  # the session may end single calls
-        if any(map(run.events.wants, (ElementStarted, ElementSucceeded))):
-            return False
-        for stage in region.stages:
-            node, task = stage.node, stage.node.task
-            if task.when is not None or task.timeout is not None or task.cache is not None or task.pool is not None:
-                return False
-            if node.parameters.keyed or node.parameters.copies_context:
-                return False
-            if stage is not region.stages[0] and stage.limit is not None:
-                return False
-        return not any(stage_column_is_partial(column) for column in columns)
+    def fed(self, node: Node, value: Any) -> Any:
+        """Return the result of a node that others are mapped over: see `opening.fed`."""
+        return fed(self.run, node, value)
 
     # ---- elements ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +161,8 @@ class MappedNodes:
     def mark_started(self, element: Element, *, already: bool, attempt: int | None) -> Outcome | None:
         """Note that the call of an element starts: see `Run.mark_started`."""
         run = self.run
+        if isinstance(element, Block):
+            return None
         with run._lock:
             if attempt is not None and not self.is_current(element, attempt):
                 return None
@@ -289,6 +185,8 @@ class MappedNodes:
     def is_current(self, element: Element, attempt: int) -> bool:
         """Return whether an attempt is the last one of an element, and has not ended."""
         stage, number = element.stage, element.element
+        if isinstance(element, Block):
+            return not element.is_ended
         return stage.codes[number] == PENDING and attempt == stage.attempt_of.get(number, 1)
 
     def finish(self, element: Element, result: Any, seconds: float, attempt: int | None) -> Sequence[Node] | Retry:
@@ -296,6 +194,8 @@ class MappedNodes:
         if element.later is not None:
             retry, element.later = element.later, None
             return retry
+        if isinstance(element, Block):
+            return self._finish_block(element, result)
         run = self.run
         if is_handle(result):
             result = fetch_and_release(result)
@@ -325,6 +225,7 @@ class MappedNodes:
             stage.codes[number] = SUCCEEDED
             if outcome is None:
                 stage.seconds[number] = seconds
+                element.region.observe(1, seconds)
                 if run.events.wants(ElementSucceeded):
                     attempt = stage.attempt_of.get(number, 1)
                     self._emit(ElementSucceeded, element, attempt=attempt, duration=seconds)
@@ -407,21 +308,96 @@ class MappedNodes:
     def _next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
         """Pull elements as far as the window allows; close the region after its last element."""
         run, first = self.run, region.stages[0]
-        most = min(region.window, first.limit or region.window)
+        window = region.block_window or region.window
+        most = min(window, first.limit or window)
         while not region.by_workers and not region.is_exhausted:
             with run._lock:
-                if region.active >= region.window or first.active >= most or not run.may_start(first.node):
+                if region.active >= window or first.active >= most or not run.may_start(first.node):
                     break
                 region.active += 1
                 first.active += 1
-            pulled = region.pull()  # without the lock: the iterator of a user may take long
-            if pulled is None:
+            # without the lock: the iterator of a user may take long
+            pulled = region.pull_many() if region.block_window else region.pull()
+            if not pulled:
                 with run._lock:
                     region.active -= 1
                     first.active -= 1
                 break
-            jobs.append(Element(region, first, *pulled))
+            if isinstance(pulled, tuple):
+                jobs.append(Element(region, first, *pulled))
+            else:
+                jobs.append(_job(region, first, pulled[0][0], [given for _, given in pulled]))
         return self.leave(region, jobs, count=0)
+
+    # ---- blocks ------------------------------------------------------------------------------------------------------
+
+    def check_block(self, block: Block) -> Outcome | None:
+        """Return how a block ends without being called; None if its elements may start."""
+        run = self.run
+        if run.phase >= Phase.CANCELLED or not run.may_start(block.stage.node):
+            return Outcome(CANCELLED, run.stop_reason)
+        return None
+
+    def _finish_block(self, block: Block, result: BlockResult | Outcome) -> Sequence[Node]:
+        """Take the results of a block, and return the jobs that are ready now.
+
+        After an :class:`Outcome` FAILED, it is not known which element is to blame: they become single jobs.
+        """
+        run, region = self.run, block.region
+        jobs: list[Node] = []
+        with run._lock:
+            if block.is_ended or run.phase == Phase.ABANDONED:
+                return _NO_NODES
+            block.is_ended = True
+            if isinstance(result, Outcome):
+                region.active -= 1
+                region.stages[0].active -= 1
+                if result.state == FAILED:
+                    self._split(block, jobs)
+        if isinstance(result, Outcome):
+            return self._next_jobs(region, jobs)
+        values, seconds, failed = result
+        with run._lock:
+            for stage, found, spent in zip(region.stages, values, seconds, strict=True):
+                end = block.element + len(found)
+                stage.values[block.element : end] = found
+                stage.seconds[block.element : end] = spent
+                stage.codes[block.element : end] = bytes([SUCCEEDED]) * len(found)
+            region.observe(sum(map(len, values)), sum(map(sum, seconds)))
+            done = len(values[-1])
+            rest = block.given[done + (failed is not None) :]
+            if rest:
+                start = block.element + len(block.given) - len(rest)
+                jobs.append(_job(region, block.stage, start, rest))
+            else:
+                region.active -= 1
+                region.stages[0].active -= 1
+            if failed is not None:
+                region.active += 1
+                region.stages[failed[0]].active += 1
+        if failed is not None:
+            number, place = block.element + done, failed[0]
+            given = values[place - 1][done] if place else block.given[done]
+            element = Element(region, region.stages[place], number, given)
+            step = self.finish(element, Outcome(FAILED, error=failed[1]), 0.0, 1)
+            if isinstance(step, Retry):
+                element.later = step
+                jobs.append(element)
+            else:
+                jobs += step
+        return self._next_jobs(region, jobs)
+
+    def _split(self, block: Block, jobs: list[Node]) -> None:
+        """Make single jobs of the elements of a block; those beyond the limit wait."""
+        region, stage = block.region, block.stage
+        for number, given in enumerate(block.given, block.element):
+            region.active += 1
+            element = Element(region, stage, number, given)
+            if stage.limit is not None and stage.active >= stage.limit:
+                stage.parked.append(element)
+            else:
+                stage.active += 1
+                jobs.append(element)
 
     # ---- workers that pull elements ----------------------------------------------------------------------------------
 
@@ -515,43 +491,10 @@ class MappedNodes:
             run._notify_stop()
         return Outcome(UPSTREAM_FAILED, f'the iterator that upstream "{source.name}" returned has failed')
 
-    def local_generator(self, call: Call) -> Call | Outcome:
-        """Return the result of a generator function, whatever the executor: its generator runs in this process."""
-        func = call.func
-        if type(func) is not FunctionType or not func.__code__.co_flags & CO_GENERATOR:
-            return call
-        outcome: Outcome | None = call.precheck() or self.run.mark_started(call.node)
-        if outcome is not None:
-            return outcome
-        value = call.invoke()
-        return value if type(value) is Outcome else Outcome(SUCCEEDED, value=value, started=True)
 
-    def fed(self, node: Node, value: Any) -> Any:
-        """Return the result of a node that others are mapped over, as a list if it is an iterator that several take."""
-        if type(value) is Outcome and value.state == SUCCEEDED and value.started:
-            value = value.value
-        if is_handle(value) or not is_lazy(value) or not hasattr(type(value), "__next__"):
-            return value
-        run = self.run
-        takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
-        is_recorded = run._recorder is not None and (run._recorder.records or node.task.cache is not None)
-        if len(takers) <= 1 and not is_recorded and run._kept is None:
-            return value
-        try:
-            return list(value)
-        except BaseException as error:
-            return Outcome(FAILED, error=error)
-
-
-def stage_column_is_partial(column: Any) -> bool:
-    """Return whether a mapped input has elements without a value."""
-    from .inputs import Missing
-
-    return type(column) is list and any(type(value) is Missing for value in column)
-
-
-def _takes_results(node: Node) -> bool:
-    return bool(node.parameters.names or node.parameters.rest or node.parameters.named_rest)
+def _job(region: Region, stage: Stage, number: int, given: list[Any]) -> Element:
+    """Return the job of consecutive elements: an element, or a block of several."""
+    return Element(region, stage, number, given[0]) if len(given) == 1 else Block(region, stage, number, given)
 
 
 def _attempts(stage: Stage) -> int:

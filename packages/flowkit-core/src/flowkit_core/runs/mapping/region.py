@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
+from itertools import islice
 
 from flowkit_core._atomic import GIL
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import PENDING
+
+from .block_calls import BLOCK_SECONDS, MAX_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,18 +31,22 @@ class Region:
         stages: the elements of the nodes, in the order of the chain.
         columns: the mapped inputs of the first node: sequences of one length, or one iterator.
         size: number of elements; None for an iterator.
-        window: maximum number of elements that have started and have not ended, unless workers pull elements.
         source: the node whose result is the iterator; None otherwise.
         started: when the region was opened, in seconds.
 
     Attributes:
-        stages, size, window, source, started: see above.
+        stages, size, source, started: see above.
+        window: maximum number of elements that have started and have not ended, unless workers pull elements.
         lock: held while an element is pulled from an iterator.
         active: number of elements that have started and have not ended; a worker that pulls counts as one.
         is_exhausted: whether there are no more elements to pull.
         is_smooth: whether workers may pull elements and call the functions in a loop.
         by_workers: whether they do.
+        block_window: maximum number of blocks that the lane is given at once; 0 for single elements.
+        max_block: maximum number of elements in a block.
+        seconds_per_call: moving average of the durations of calls; None before the first.
         is_closed: whether all nodes have ended.
+        pulled: number of elements that were pulled in blocks.
         trouble: the exception of the iterator.
     """
 
@@ -47,11 +54,15 @@ class Region:
         "_items",
         "_numbered",
         "active",
+        "block_window",
         "by_workers",
         "is_closed",
         "is_exhausted",
         "is_smooth",
         "lock",
+        "max_block",
+        "pulled",
+        "seconds_per_call",
         "size",
         "source",
         "stages",
@@ -65,13 +76,12 @@ class Region:
         stages: Sequence[Stage],
         columns: Sequence[Any],
         size: int | None,
-        window: int,
         source: Node | None,
         started: float,
     ) -> None:
         self.stages = tuple(stages)
         self.size = size
-        self.window = window
+        self.window = 1
         self.source = source
         self.started = started
         self.lock = allocate_lock()
@@ -83,6 +93,10 @@ class Region:
         self.is_exhausted = size == 0
         self.is_smooth = self.by_workers = self.is_closed = False
         self.trouble: BaseException | None = None
+        self.block_window = 0
+        self.max_block = MAX_BLOCK
+        self.pulled = 0
+        self.seconds_per_call: float | None = None
 
     def stage_after(self, stage: Stage) -> Stage | None:
         """Return the stage that takes the results of a stage; None after the last."""
@@ -120,6 +134,29 @@ class Region:
             return pulled
         self.is_exhausted = True
         return None
+
+    def pull_many(self) -> list[tuple[int, Any]]:
+        """Return the elements of the next block: as many as take `BLOCK_SECONDS`, and leave some for other workers."""
+        options = self.stages[0].node.mapped.options if self.stages[0].node.mapped is not None else None
+        count = 1
+        if options is not None and options.chunk is not None:
+            count = options.chunk
+        elif self.seconds_per_call is not None:
+            count = int(BLOCK_SECONDS / max(self.seconds_per_call * len(self.stages), 1e-9))
+            if self.size is not None:
+                count = min(count, (self.size - self.pulled) // self.block_window)
+            count = max(1, min(count, self.max_block))
+        found = list(islice(self.pulls(), count))
+        self.pulled += len(found)
+        if len(found) < count:
+            self.is_exhausted = True
+        return found
+
+    def observe(self, calls: int, seconds: float) -> None:
+        """Take the durations of calls into account for the size of later blocks."""
+        if calls:
+            latest, average = seconds / calls, self.seconds_per_call
+            self.seconds_per_call = latest if average is None else (average + latest) / 2
 
     def drop_inputs(self) -> None:
         """Drop the elements that were not pulled."""

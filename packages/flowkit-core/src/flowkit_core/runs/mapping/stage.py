@@ -16,8 +16,9 @@ from flowkit_core.runs.call import Condition, Outcome
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
+from .block_calls import Template
 from .elements import Elements
-from .inputs import Missing
+from .inputs import Missing, PartialColumn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,33 +98,19 @@ class Stage:
 
     def caller(self) -> Callable[[Any], Any]:
         """Return a function that calls the function of the task with the mapped values of an element."""
-        func, parameters, columns, given = self.node.func, self.node.parameters, self.columns, self._given
-        is_alone = not (given.named or given.rest or given.extra)
-        if is_alone and len(columns) == 1 and columns == parameters.positional[:1]:
-            return func
-        marks = [object() for _ in columns]
+        return self.template().caller(self.node.func)
+
+    def template(self) -> Template:
+        """Return how the function is called for an element."""
+        marks = [object() for _ in self.columns]
         args, kwargs = self._arguments(marks)
         places = [(number, args.index(mark)) for number, mark in enumerate(marks) if mark in args]
         names = [(number, name) for number, mark in enumerate(marks) for name in kwargs if kwargs[name] is mark]
-        if len(columns) == 1 and places and not kwargs:
-            before, after = tuple(args[: places[0][1]]), tuple(args[places[0][1] + 1 :])
-            if not before and not after:
-                return func
-            return lambda value: func(*before, value, *after)
-        in_order = [place for _, place in places] == list(range(len(args)))
-        if len(columns) > 1 and len(args) == len(columns) and in_order and not kwargs:
-            return lambda values: func(*values)
-
-        def call(values: Any) -> Any:
-            values = (values,) if len(columns) == 1 else values
-            own, own_names = args.copy(), kwargs.copy()
-            for number, place in places:
-                own[place] = values[number]
-            for number, name in names:
-                own_names[name] = values[number]
-            return func(*own, **own_names)
-
-        return call
+        for _, place in places:
+            args[place] = None
+        for _, name in names:
+            kwargs[name] = None
+        return Template(len(marks), args, kwargs, places, names)
 
     def _arguments(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of an element, given its mapped values; without those that are missing."""
@@ -202,7 +189,7 @@ class Stage:
         """Return the values of all elements by number, with a `Missing` for each that has none."""
         if self.codes.count(SUCCEEDED) == len(self.codes):
             return self.values
-        return [self.value_for_next(number) for number in range(len(self.codes))]
+        return PartialColumn(self.value_for_next(number) for number in range(len(self.codes)))
 
     def drop(self) -> None:
         """Drop the values."""

@@ -1,0 +1,151 @@
+"""Calls of the elements of a block, in whatever process: one after the other, each through a chain of functions."""
+
+from __future__ import annotations
+
+from array import array
+from time import perf_counter
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import find
+from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
+from flowkit_core.errors import Skip
+from flowkit_core.failures import returned_skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flowkit_core._typing import Any
+
+    BlockResult = tuple[list[list[Any]], list[array[float]], tuple[int, Any] | None]
+
+BLOCK_SECONDS = 2e-3
+"""Seconds of calls that a block is made for."""
+MAX_BLOCK_SECONDS = 10e-3
+"""Seconds of calls after which a worker returns the rest of a block, which other workers may take."""
+MAX_BLOCK = 4096
+"""Maximum number of elements in a block."""
+
+
+class Template:
+    """How a function is called for an element: the arguments that all elements have in common, and the mapped ones.
+
+    Args:
+        count: number of mapped values of an element; one is given as it is, several as a tuple.
+        args: positional arguments; those at ``places`` are replaced.
+        kwargs: keyword arguments; those in ``names`` are replaced.
+        places: number of a mapped value, and its position.
+        names: number of a mapped value, and its keyword.
+    """
+
+    __slots__ = ("args", "count", "kwargs", "names", "places")
+
+    def __init__(
+        self,
+        count: int,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        places: Sequence[tuple[int, int]],
+        names: Sequence[tuple[int, str]],
+    ) -> None:
+        self.count = count
+        self.args = args
+        self.kwargs = kwargs
+        self.places = places
+        self.names = names
+
+    def caller(self, func: Callable[..., Any]) -> Callable[[Any], Any]:
+        """Return a function of the mapped value, or of a tuple of several, that calls a function."""
+        count, args, kwargs, places, names = self.count, self.args, self.kwargs, self.places, self.names
+        if count == 1 and places and not kwargs:
+            before, after = tuple(args[: places[0][1]]), tuple(args[places[0][1] + 1 :])
+            if not before and not after:
+                return func
+            return lambda value: func(*before, value, *after)
+        if count > 1 and not kwargs and [place for _, place in places] == list(range(len(args))):
+            return lambda values: func(*values)
+
+        def call(values: Any) -> Any:
+            values = (values,) if count == 1 else values
+            own, own_names = args.copy(), kwargs.copy()
+            for number, place in places:
+                own[place] = values[number]
+            for number, name in names:
+                own_names[name] = values[number]
+            return func(*own, **own_names)
+
+        return call
+
+    def __reduce__(self) -> Any:
+        return Template, (self.count, self.args, self.kwargs, self.places, self.names)
+
+
+def call_block(
+    callers: Sequence[Callable[[Any], Any]],
+    names: Sequence[str],
+    start: int,
+    given: Sequence[Any],
+    note: Callable[[int, int], object],
+    *,
+    is_bounded: bool,
+) -> BlockResult:
+    """Call the functions of a chain for consecutive elements, until one fails or `MAX_BLOCK_SECONDS` are over.
+
+    Args:
+        callers: the functions of the chain, of one mapped value each.
+        names: names of the tasks.
+        start: number of the first element.
+        given: the mapped values of the first function.
+        note: is called with the number of the task in the chain and that of the element, before each call.
+        is_bounded: whether the time is bounded.
+
+    Returns:
+        The results by task and element; their durations in seconds; and the number of the task that has failed for the
+        first element without results, with the exception, or None.
+    """
+    values: list[list[Any]] = [[] for _ in callers]
+    seconds = [array("d") for _ in callers]
+    stages = list(zip(range(len(callers)), callers, names, values, seconds, strict=True))
+    number, started = start, perf_counter()
+    until = started + MAX_BLOCK_SECONDS if is_bounded else float("inf")
+    stage = 0
+    for value in given:
+        try:
+            for stage, call, name, found, spent in stages:
+                note(stage, number)
+                value = call(value)  # noqa: PLW2901
+                if type(value) in special_types:
+                    value = settled(value, f"{name}[{number}]")  # noqa: PLW2901
+                now = perf_counter()
+                found.append(value)
+                spent.append(now - started)
+                started = now
+        except BaseException as error:
+            return values, seconds, (stage, error)
+        number += 1
+        if started > until:
+            break
+    return values, seconds, None
+
+
+def settled(value: Any, name: str, run: Any = None) -> Any:
+    """Return the result of a coroutine, or another value as it is.
+
+    Args:
+        value: what the function returned.
+        name: name of the element.
+        run: the `Run`, whose event loop runs coroutines; None for an event loop of their own, in a worker process.
+
+    Raises:
+        TypeError: the function returned an exception `Skip`, which was probably to be raised.
+    """
+    if type(value) is CoroutineType:
+        find()  # sets the context variable, for threads that the coroutine starts
+        if run is None:
+            value = run_coroutine(value)
+        else:
+            from flowkit_core.runs.event_loop.shared_loop import run_in_loop
+
+            value = run_in_loop(value, run.loop)
+    if issubclass(type(value), Skip):
+        raise returned_skip(name, value)
+    return value

@@ -1,0 +1,174 @@
+"""Opening a region: reads the inputs of a mapped node, and finds the nodes that go on with its elements."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import CO_GENERATOR
+from flowkit_core.events import ElementStarted, ElementSucceeded
+from flowkit_core.runs.arguments import Given, collect
+from flowkit_core.runs.call import Call, Outcome
+from flowkit_core.runs.handle import fetched, is_handle
+from flowkit_core.runs.run_state import ABSENT
+from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED
+
+from .inputs import PartialColumn, elements_of, is_lazy, paired
+from .region import Region
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+
+def opened(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
+    """Return the region of a mapped node, given its arguments; or how it ends, if there is nothing to map over."""
+    columns = _columns(run, node, given)
+    if not columns:
+        return Outcome(SKIPPED, "everything that it is mapped over was skipped")
+    source: Node | None = None
+    size: int | None = None
+    values = list(columns.values())
+    if len(values) > 1:
+        values = list(paired(node.name, {str(name): value for name, value in columns.items()}))
+    if hasattr(type(values[0]), "__len__"):
+        size = len(values[0])
+    else:
+        sources = node.mapped.sources(node.binding)  # type: ignore[union-attr, arg-type]
+        source = run.graph.nodes[sources[0]] if sources else None
+        if source is not None:
+            run.state.consumed[source.index] = node.name
+            run.state.values[source.index] = ABSENT
+    stages = [Stage(node, given, list(columns), size or 0)]
+    while (following := _following(run, stages[-1].node, size or 0)) is not None:
+        stages.append(following)
+    region = Region(stages, values, size, source, now)
+    region.is_smooth = _is_smooth(run, region, values)
+    return region
+
+
+def _columns(run: Any, node: Node, given: Given) -> dict[str | int, Any]:
+    """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``."""
+    mapped, binding, parameters = node.mapped, node.binding, node.parameters
+    if mapped is None or binding is None:
+        return {}
+    columns: dict[str | int, Any] = {}
+    for name in mapped.parameters:
+        if name in given.named:
+            value = given.named.pop(name)
+        elif name not in binding.named and name in parameters.defaults:
+            value = parameters.defaults[name]
+        else:
+            continue  # its source was skipped, and it takes its default
+        columns[name] = _elements(run, node, name, binding.named.get(name), value)
+    rest = [source for source in binding.rest if run.state.codes[source] == SUCCEEDED]
+    for place, source in enumerate(rest):
+        if source in mapped.rest:
+            columns[place] = _elements(run, node, f"*args[{place}]", source, given.rest[place])
+            given.rest[place] = None
+    for name, source in binding.named_rest.items():
+        if name in mapped.named_rest and name in given.extra:
+            columns[name] = _elements(run, node, name, source, given.extra.pop(name))
+    if run.has_handles:
+        given.named.update({name: fetched(value) for name, value in given.named.items()})
+        given.rest[:] = map(fetched, given.rest)
+        given.extra.update({name: fetched(value) for name, value in given.extra.items()})
+    return columns
+
+
+def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -> Any:
+    """Return the elements of a mapped value, by their numbers in the original input."""
+    stage = run.state.stages.get(source) if source is not None else None
+    if stage is not None and len(stage.values) == len(stage.codes):
+        return stage.column()
+    return elements_of(node.name, name, fetched(value))
+
+
+def _following(run: Any, node: Node, size: int) -> Stage | None:
+    """Return the stage of the node that goes on with each element of a node; None if there is none.
+
+    Its only mapped input is the result of the node, and all its other upstreams have ended.
+    """
+    codes = run.state.codes
+    for after in node.downstream:
+        mapped, binding = after.mapped, after.binding
+        if mapped is None or binding is None or mapped.sources(binding) != [node.index]:
+            continue
+        if any(name not in binding.named for name in mapped.parameters):
+            continue
+        if len(mapped.parameters) + len(mapped.rest) + len(mapped.named_rest) != 1:
+            continue
+        task = after.task
+        if task.trigger != "none_failed" or task.executor != node.task.executor:
+            continue
+        if after.entry is not node.entry or task.is_async != node.task.is_async or codes[after.index] != PENDING:
+            continue
+        if any(codes[index] == PENDING for index in after.upstream if index != node.index):
+            continue
+        if any(codes[index] in (FAILED, UPSTREAM_FAILED, CANCELLED) for index in after.upstream):
+            continue
+        with run._lock:
+            given = collect(after, run.state, run.params, run.run_id, pending=node.index)
+        if isinstance(given, Outcome):
+            continue
+        column: str | int
+        if mapped.parameters:
+            column = mapped.parameters[0]
+        elif mapped.named_rest:
+            column = next(iter(mapped.named_rest))
+        else:
+            column = [source for source in binding.rest if codes[source] in (SUCCEEDED, PENDING)].index(node.index)
+        return Stage(after, given, [column], size)
+    return None
+
+
+def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
+    """Return whether a worker may call the functions of all stages in a loop."""
+    if run.grace is not None or run.timeout is not None or run.has_handles:
+        return False  # the session may end single calls
+    if any(map(run.events.wants, (ElementStarted, ElementSucceeded))):
+        return False
+    for stage in region.stages:
+        node, task = stage.node, stage.node.task
+        if task.when is not None or task.timeout is not None or task.cache is not None or task.pool is not None:
+            return False
+        if node.parameters.keyed or node.parameters.copies_context:
+            return False
+        if stage is not region.stages[0] and stage.limit is not None:
+            return False
+    return not any(isinstance(column, PartialColumn) for column in columns)
+
+
+def local_generator(run: Any, call: Call) -> Call | Outcome:
+    """Return the result of a generator function, whatever the executor: its generator runs in this process."""
+    func = call.func
+    if type(func) is not FunctionType or not func.__code__.co_flags & CO_GENERATOR:
+        return call
+    outcome: Outcome | None = call.precheck() or run.mark_started(call.node)
+    if outcome is not None:
+        return outcome
+    value = call.invoke()
+    return value if type(value) is Outcome else Outcome(SUCCEEDED, value=value, started=True)
+
+
+def fed(run: Any, node: Node, value: Any) -> Any:
+    """Return the result of a node that others are mapped over, as a list if it is an iterator that several take."""
+    if type(value) is Outcome and value.state == SUCCEEDED and value.started:
+        value = value.value
+    if is_handle(value) or not is_lazy(value) or not hasattr(type(value), "__next__"):
+        return value
+    takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
+    is_recorded = run._recorder is not None and (run._recorder.records or node.task.cache is not None)
+    if len(takers) <= 1 and not is_recorded and run._kept is None:
+        return value
+    try:
+        return list(value)
+    except BaseException as error:
+        return Outcome(FAILED, error=error)
+
+
+def _takes_results(node: Node) -> bool:
+    return bool(node.parameters.names or node.parameters.rest or node.parameters.named_rest)

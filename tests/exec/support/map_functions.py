@@ -1,0 +1,80 @@
+"""Functions that worker processes call for elements."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+from flowkit_core import Skip, current
+
+
+def add_one(x):
+    return x + 1
+
+
+def add(x, other):
+    return x + other
+
+
+def scaled(factor, x, *, offset=0):
+    return factor * x + offset
+
+
+def fail_on_hundreds(x):
+    if x % 100 == 99:
+        raise ValueError(x)
+    return x
+
+
+def skip_on_hundreds(x):
+    if x % 100 == 99:
+        raise Skip("a hundred")
+    return x
+
+
+def fail_once(folder, x):
+    mark = Path(folder) / str(x)
+    if x % 100 == 99 and not mark.exists():
+        mark.touch()
+        raise ConnectionError(x)
+    return x
+
+
+def die_on_five_hundred(x):
+    if x == 500:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def where(x):
+    context = current()
+    return context.task, context.element == x, context.random.random()
+
+
+def log_hundreds(x):
+    if x % 100 == 0:
+        logging.getLogger("own").warning("element %d", x)
+    return x
+
+
+def unpicklable_on_seven(x):
+    return threading.Lock() if x == 7 else x
+
+
+def large(x):
+    return bytes(200_000)
+
+
+def size(x):
+    return len(x)
+
+
+async def awaited(x):
+    return x + 1
+
+
+def numbers():
+    yield from range(1000)
