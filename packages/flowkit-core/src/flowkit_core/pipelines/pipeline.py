@@ -227,7 +227,8 @@ class Pipeline(UsableAsTask):
             pools: name of a pool -> how many slots it has, or a :class:`Rate`, for tasks that name it with
                 ``@task(pool=...)``; these override the pools of the pipeline by name.
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
-                by ``"task.parameter"`` for one task alone, which takes precedence.
+                by ``"task.parameter"`` for one task alone, which takes precedence. Here and in ``keep``, ``refresh``
+                and ``rerun``, the name of a pipeline that is used as a task counts as well: see :meth:`as_task`.
             keep: names of the tasks whose results are returned. Each other result is dropped as soon as the last task
                 that takes it has ended, so that a long pipeline of large values needs the memory of a few. None means
                 all results.
