@@ -19,6 +19,7 @@ from flowkit_core import (
     MappingTypeError,
     MissingResultError,
     Results,
+    SerializationError,
     Skip,
     Task,
     TaskStarted,
@@ -167,6 +168,14 @@ def test_system_exit_is_never_dropped():
 
     with pytest.raises(SystemExit):
         sweep(leave, [3], errors="drop")
+
+
+def test_function_that_cannot_be_sent_is_never_dropped():
+    def fail(x):
+        raise SerializationError("each", "function", "cannot be pickled", "move it")
+
+    with pytest.raises(SerializationError):
+        sweep(fail, [3], errors="drop")
 
 
 def test_elements_of_results():

@@ -8,7 +8,7 @@ from functools import partial
 import map_functions
 import pytest
 
-from flowkit_core import DAG, SerializationError, Task, WorkerDiedError
+from flowkit_core import DAG, SerializationError, Task, TaskTimeoutError, WorkerDiedError
 from flowkit_exec import ProcessExecutor
 
 SIZE = 1000
@@ -144,6 +144,12 @@ def test_generator(executor):
     source, each = Task(map_functions.numbers), Task(map_functions.add_one, name="each")
     source >> each.map()
     assert DAG("lazy", tasks=[each]).run(executor) == {"each": list(range(1, 1001))}
+
+
+def test_timeout_ends_the_worker(executor):
+    results = sweep(executor, map_functions.hang_on_two, range(4), timeout=0.3, map_options={"errors": "drop"})
+    assert results["each"] == [0, 1, 3]
+    assert isinstance(results.failed["each[2]"], TaskTimeoutError)
 
 
 def test_portable_transport():

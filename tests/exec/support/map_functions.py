@@ -72,6 +72,12 @@ def size(x):
     return len(x)
 
 
+def hang_on_two(x):
+    if x == 2:
+        threading.Event().wait(60)
+    return x
+
+
 async def awaited(x):
     return x + 1
 

@@ -265,11 +265,11 @@ class MappedNodes:
         stage.note_label(number, element.given)
         stage.retry_of.pop(number, None)
         stage.error_of[number] = error
-        if stage.errors == "return" and isinstance(error, Exception):
+        is_raised = stage.raises(error)
+        if stage.errors == "return" and not is_raised:
             stage.values[number] = error
         add_note(error, f"flowkit: element {stage.shown(number)} is {described(element.given)}")
         stage.codes[number] = FAILED
-        is_raised = stage.raises(error)
         if is_raised:
             if run.report.at_stop is None:
                 run.report.note_stop()

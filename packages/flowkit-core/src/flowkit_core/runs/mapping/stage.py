@@ -8,6 +8,7 @@ from collections import deque
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import idempotency_key
+from flowkit_core.errors import SerializationError
 from flowkit_core.failures import Failure, describe_error
 from flowkit_core.graphs.binding import bind_condition
 from flowkit_core.graphs.parameters import KEY, Parameters
@@ -215,7 +216,9 @@ class Stage:
         return f"{self.node.name}[{number}]" + ("" if label is None else f" ({label})")
 
     def raises(self, error: BaseException) -> bool:
-        """Return whether the exception of an element makes the task fail."""
+        """Return whether the exception of an element makes the task fail; one for which no element is to blame does."""
+        if isinstance(error, SerializationError) and error.what in ("function", "script"):
+            return True
         return self.errors == "raise" or not isinstance(error, Exception)
 
     def failures(self, index_error: BaseException) -> list[Failure]:
