@@ -60,16 +60,55 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
     outer = worker.enter()
     try:
         until = perf_counter() + TURN
+        loop = _loop if region.stages[1:] else _short_loop
         reason = _NEW_CONTEXT
         while reason == _NEW_CONTEXT:
             context = worker.caller_context.copy()
-            reason = context.run(_loop, worker, region, context, until, slow, relief, jobs)
+            reason = context.run(loop, worker, region, context, until, slow, relief, jobs)
     finally:
         worker.leave(outer)
     if not region.is_exhausted and not run.phase:
         jobs.append(node)
     ready: Sequence[Node] = mapping.leave(region, jobs, count=reason != _FAILED)
     return ready
+
+
+def _short_loop(
+    worker: Any,
+    region: Region,
+    context: Any,
+    until: float,
+    slow: float,
+    relief: Callable[[float], float | None] | None,
+    jobs: list[Node],
+) -> int:
+    """Do what `_loop` does, for a single node: each step in this loop costs all elements of all mapped tasks."""
+    run, stage = worker.run, region.stages[0]
+    call, values, codes, seconds = stage.caller(), stage.values, stage.codes, stage.seconds
+    clock, special = perf_counter, special_types
+    worker.node = stage.node
+    started = clock()
+    for number, item in region.pulls():
+        worker.element = number
+        try:
+            value = call(item)
+            if type(value) in special:
+                value = settled(value, f"{stage.node.name}[{number}]", run)
+        except BaseException as error:
+            jobs += run.mapping.fail_pulled(region, stage, number, item, error, clock() - started)
+            return _FAILED
+        values[number] = value
+        now = clock()
+        seconds[number] = spent = now - started
+        codes[number] = SUCCEEDED
+        started = now
+        if spent > slow and relief is not None:
+            slow = relief(spent) or slow
+            worker.seconds = spent
+        if context or run.phase or now > until:
+            return _TURN_ENDED if run.phase or now > until else _NEW_CONTEXT
+    region.is_exhausted = True
+    return _TURN_ENDED
 
 
 def _loop(

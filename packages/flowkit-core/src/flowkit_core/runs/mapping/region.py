@@ -108,6 +108,9 @@ class Region:
         return self._numbered if self.size is not None else self._lazy_pulls()
 
     def _lazy_pulls(self) -> Iterator[tuple[int, Any]]:
+        if self.by_workers and self.window == 1 and len(self.stages) == 1:
+            yield from self._pulls_of_one_worker()
+            return
         lock, codes = self.lock, self.stages[0].codes
         appends = [(stage.values.append, stage.seconds.append, stage.codes.append) for stage in self.stages]
         while True:
@@ -117,9 +120,7 @@ class Region:
                 try:
                     value = next(self._items)
                 except BaseException as error:
-                    if type(error) is not StopIteration:
-                        self.trouble = error
-                    self._items = None
+                    self._end_items(error)
                     return
                 number = len(codes)
                 for append_value, append_seconds, append_code in appends:
@@ -127,6 +128,30 @@ class Region:
                     append_seconds(0.0)
                     append_code(PENDING)
             yield number, value
+
+    def _pulls_of_one_worker(self) -> Iterator[tuple[int, Any]]:
+        """Do what `_lazy_pulls` does, for a single worker and a single stage, without the lock."""
+        (stage,) = self.stages
+        append_value, append_seconds, append_code = stage.values.append, stage.seconds.append, stage.codes.append
+        number = len(stage.codes)
+        try:
+            for value in self._items or ():
+                append_value(ABSENT)
+                append_seconds(0.0)
+                append_code(PENDING)
+                yield number, value
+                number += 1
+        except GeneratorExit:  # the turn of the worker has ended
+            raise
+        except BaseException as error:
+            self._end_items(error)
+        else:
+            self._items = None
+
+    def _end_items(self, error: BaseException) -> None:
+        if type(error) is not StopIteration:
+            self.trouble = error
+        self._items = None
 
     def pull(self) -> tuple[int, Any] | None:
         """Return the next element; None if there are no more. An iterator of the user may take long."""
