@@ -345,6 +345,40 @@ def test_other_pools_are_not_affected():
     assert (len(admission), admission.end(three, 1), admission.end(one, 1)) == (1, [], ["two"])
 
 
+def test_elements_go_through_a_chain_one_after_the_other():
+    calls = []
+    rows = Task(lambda: [0, 1, 2], name="rows")
+    parse = Task(lambda x: calls.append(f"parse {x}") or x, name="parse", pool="db")
+    clean = Task(lambda x: calls.append(f"clean {x}") or x, name="clean")
+    rows >> parse.map() >> clean.map()
+    assert DAG("d", tasks=[clean]).run("serial", pools={"db": 1})["clean"] == [0, 1, 2]
+    assert calls == ["parse 0", "clean 0", "parse 1", "clean 1", "parse 2", "clean 2"]
+
+
+def test_only_the_first_element_that_waits_is_told():
+    seen = []
+    rows = Task(lambda: list(range(5)), name="rows")
+    parse = Task(lambda x: x, name="parse", pool="api")
+    rows >> parse.map()
+    executor = VirtualTimeExecutor()
+    dag = DAG("d", tasks=[parse])
+    assert dag.run(executor, pools={"api": Rate(1)}, observers=[seen.append])["parse"] == [0, 1, 2, 3, 4]
+    assert executor.seconds == 4
+    assert [event.task for event in seen if isinstance(event, TaskWaiting)] == ["parse"]
+
+
+def test_elements_that_wait_end_when_the_run_stops():
+    def fail(x):
+        raise ValueError(x)
+
+    rows = Task(lambda: list(range(5)), name="rows")
+    parse = Task(fail, name="parse", pool="api")
+    rows >> parse.map()
+    with pytest.raises(ValueError, match="0") as caught:
+        DAG("d", tasks=[parse]).run("serial", pools={"api": Rate(1, per=600)})
+    assert caught.value.flowkit_results.elements["parse"].states[0] == "failed"
+
+
 # ---- abandoned attempts ----------------------------------------------------------------------------------------------
 
 

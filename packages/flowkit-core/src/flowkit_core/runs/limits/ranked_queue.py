@@ -11,6 +11,7 @@ from flowkit_core._typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
 
@@ -19,11 +20,13 @@ def rank_of(graph: Graph, node: Node) -> tuple[int, ...]:
     """Return the place of a node in the order in which ready nodes start, smallest first.
 
     First come the nodes with the highest priority, then those with the longest path to an end, then those that need a
-    pool, then the first in topological order; of the elements of a mapped node, the first.
+    pool, then the first in topological order. Elements of a chain of mapped nodes have the place of its first node, in
+    the order of their numbers, so that one element goes through the chain before the next.
     """
-    task = node.task
+    first: Any = node if node.element is None else node.stage.head.node  # type: ignore[attr-defined]
     element = -1 if node.element is None else node.element
-    return -task.priority, -graph.heights()[node.index], task.pool is None, node.index, element
+    height = graph.heights()[first.index]
+    return -node.task.priority, -height, first.task.pool is None, first.index, element, node.index
 
 
 class RankedQueue:
