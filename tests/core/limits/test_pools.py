@@ -271,8 +271,8 @@ def test_waiting_is_visible_in_events_logs_and_repr(caplog):
     dag = DAG("d", tasks=[Task(lambda: 1, name=name, pool=["api", "db"]) for name in ("one", "two")])
     options = {"pools": {"api": Rate(1), "db": 5}}
     dag.run(VirtualTimeExecutor(), observers=[seen.append], **options)
-    told = [(type(event).__name__, event.task) for event in seen if isinstance(event, (TaskWaiting, TaskStarted))]
-    assert told == [("TaskStarted", "one"), ("TaskWaiting", "two"), ("TaskStarted", "two")]
+    emitted = [(type(event).__name__, event.task) for event in seen if isinstance(event, (TaskWaiting, TaskStarted))]
+    assert emitted == [("TaskStarted", "one"), ("TaskWaiting", "two"), ("TaskStarted", "two")]
     (waiting,) = [event for event in seen if isinstance(event, TaskWaiting)]
     assert (waiting.attempt, waiting.pools) == (1, ("api", "db"))
     (record,) = [record for record in caplog.records if getattr(record, "event", "") == "task_waiting"]
@@ -355,7 +355,7 @@ def test_elements_go_through_a_chain_one_after_the_other():
     assert calls == ["parse 0", "clean 0", "parse 1", "clean 1", "parse 2", "clean 2"]
 
 
-def test_only_the_first_element_that_waits_is_told():
+def test_event_is_emitted_for_the_first_element_that_waits():
     seen = []
     rows = Task(lambda: list(range(5)), name="rows")
     parse = Task(lambda x: x, name="parse", pool="api")
