@@ -115,3 +115,29 @@ def test_redefined_task_of_an_inner_pipeline():
     exec(compile("first = Task(lambda: 2, name='first')", "cell 1b", "exec"), namespace)
     with pytest.raises(WiringError, match=r"'inner' has the task 'first' .*redefined"):
         DAG("outer", tasks=[namespace["clean"]]).run("serial")
+
+
+def test_cells_of_a_notebook_may_be_executed_again():
+    namespace = {"__name__": "notebook"}
+    inner = """if 1:
+        from flowkit_core import DAG, task
+        @task
+        def extract(path): return [path]
+        @task
+        def drop(extract): return extract
+        extract >> drop
+        clean = DAG("inner").as_task(name="clean")
+    """
+    outer = """if 1:
+        @task
+        def raw(): return "a"
+        @task
+        def last(clean): return clean
+        raw >> clean >> last
+        outer = DAG("outer")
+    """
+    for number, cell in enumerate([inner, outer, outer, inner, outer]):
+        exec(compile(cell, f"cell {number}", "exec"), namespace)
+        if cell is outer:
+            assert [each.name for each in namespace["outer"].tasks] == ["clean", "raw", "last"]
+            assert namespace["outer"].run("serial")["last"] == ["a"]

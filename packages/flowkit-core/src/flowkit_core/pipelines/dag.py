@@ -246,10 +246,15 @@ class DAG(Pipeline):
             found = {task: found[task] for task in discovery.without_templates(found, view)}
         return found, view
 
-    def _with_fixed_tasks(self) -> DAG:
+    def _with_fixed_tasks(self, name: str) -> DAG:
         if self._tasks is not None or self._block is not None:
             return self
-        tasks = self._find().tasks
+        found, view = self._closure()
+        nested = [task for task in found if task._pipeline is not None and task.name == name]
+        earlier = [task for task in nested if task._pipeline.name == self.name]
+        around = view.closure(earlier, downstream=True)
+        tasks = [task for task in found if task not in around] if earlier else self._find().tasks
+        view.mark_used(tasks)
         fixed = self.__copy__()
         fixed._tasks, fixed._built, fixed._view, fixed._stamp = list(tasks), None, None, None
         return fixed

@@ -202,13 +202,17 @@ class UsableAsTask:
                 f"as_task(output=...) is of type {type(given).__name__}, but must be the name of a task{write}"
             )
         made = PipelineTask.__new__(PipelineTask)
-        made._pipeline = self._with_fixed_tasks()
+        made._pipeline = self._with_fixed_tasks(own)
         output_of(graph_of(made), output)
         made.__init__(made._pipeline, output, own, when, user_frame(sys._getframe(1)))  # type: ignore[misc]
         return made
 
-    def _with_fixed_tasks(self) -> Any:
-        """Return this pipeline, or one with its current tasks if it searches for tasks again at each run."""
+    def _with_fixed_tasks(self, name: str) -> Any:
+        """Return this pipeline; or, if it searches for tasks again at each run, one with its current tasks.
+
+        Tasks that are wired to an earlier task of this name and this pipeline are not among these: they belong to the
+        outer pipeline, and are found when the cell of a notebook is executed again.
+        """
         return self
 
     def _members(self) -> Iterable[Any]:
