@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from arrays import KINDS, MIB
 from coroutines import coroutines
+from elements import elements
 from shapes import SHAPES, add, plain
 from systems import SYSTEMS, loop, make_tasks, pipeline, pool_with_wait, sorter_of, timed, wire
 from uneven import graph_of, naps
@@ -466,4 +467,5 @@ MEASURES: dict[str, Measure] = {
     "uneven": uneven,
     "array": array,
     "coroutines": coroutines,
+    "elements": elements,
 }

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from coroutines import KINDS
+from elements import INPUTS
 from rounds import Cell, take_turns
 from shapes import SHAPES
 from systems import OURS, SYSTEMS
@@ -172,6 +173,10 @@ class Bench:
         for kind in KINDS:
             size = 10_000 if kind == "sleep" else self.plan.usual
             self.group(f"coroutines, {kind}", [("coroutines", kind, str(size))], rounds=5)
+        for kind in INPUTS:
+            size = str(10 * self.plan.usual)
+            keys = [("elements", each, kind, size) for each in ("serial", "thread", "process")]
+            self.group(f"mapped elements, {kind}", keys, rounds=5)
         for name in SHAPES:
             self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
         systems = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")

@@ -38,6 +38,7 @@ def tables(bench: Bench) -> dict[str, str]:
         "logs": _logs(bench),
         "recording": _recording(bench),
         "coroutines": _coroutines(bench),
+        "elements": _elements(bench),
     }
 
 
@@ -339,6 +340,16 @@ def _coroutines(bench: Bench) -> str:
             shown = [f"{value * unit:.2f}" for value in (seconds, theirs)]
             rows.append([f"{spaced(int(key[2]))} coroutines, {words}", *shown, f"{ratio:.2f}" if ratio else NOTHING])
     return _table(["", "flowkit", "asyncio", "flowkit ÷ asyncio"], rows)
+
+
+def _elements(bench: Bench) -> str:
+    rows = []
+    for key, cell in bench.figures.items():
+        if key[0] == "elements" and (seconds := cell.median("flowkit")) is not None:
+            theirs = NOTHING if key[1] != "process" else f"{(cell.median('joblib') or 0.0) * 1e6:.2f}"
+            kept = NOTHING if key[1] == "process" else f"{cell.median('bytes') or 0.0:.0f}"
+            rows.append([f"{spaced(int(key[3]))}, {key[2]}", key[1], f"{seconds * 1e6:.2f}", theirs, kept])
+    return _table(["elements", "executor", "microseconds each", "joblib loky", "bytes each"], rows, left=2)
 
 
 def _logs(bench: Bench) -> str:

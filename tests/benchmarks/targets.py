@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from elements import INPUTS
 from shapes import SHAPES, edges
 from uneven import best_greedy, blind_greedy, graph_of
 
@@ -134,6 +135,10 @@ def targets(bench: Bench) -> list[Target]:
         Target("recording a task in SQLite, threads", 30e-6, tuple(_recording(bench)), "µs"),
         Target("coroutines that sleep ÷ asyncio.gather", 1.1, tuple(_coroutines(bench, "sleep"))),
         Target("trivial coroutines ÷ asyncio.TaskGroup, CPU", 1.4, tuple(_coroutines(bench, "independent", "fanout"))),
+        Target("mapped element of a list, serial and threads", 0.35e-6, _elements(bench, "flowkit", "list"), "µs"),
+        Target("mapped element of a generator", 0.55e-6, _elements(bench, "flowkit", "generator"), "µs"),
+        Target("mapped element, bytes without its values", 120, _elements(bench, "bytes", *INPUTS), "B"),
+        Target("mapped element, 2 processes ÷ joblib loky", 1.0, tuple(_elements_by_joblib(bench))),
         *_once_targets(bench),
     ]
 
@@ -238,6 +243,23 @@ def _coroutines(bench: Bench, *kinds: str) -> Iterator[Case]:
             ratio = cell.ratio(cell, "flowkit", "asyncio")
             if ratio is not None:
                 yield Case(f"{key[1]}, {spaced(int(key[2]))}", ratio)
+
+
+def _elements(bench: Bench, lap: str, *kinds: str) -> tuple[Case, ...]:
+    cells = [(key, cell) for key, cell in bench.figures.items() if key[0] == "elements" and key[2] in kinds]
+    return tuple(
+        Case(f"{key[2]}, {spaced(int(key[3]))}, {key[1]}", value)
+        for key, cell in cells
+        if key[1] != "process" and (value := cell.median(lap)) is not None
+    )
+
+
+def _elements_by_joblib(bench: Bench) -> Iterator[Case]:
+    for key, cell in bench.figures.items():
+        if key[0] == "elements" and key[1] == "process":
+            ratio = cell.ratio(cell, "flowkit", "joblib")
+            if ratio is not None:
+                yield Case(f"{key[2]}, {spaced(int(key[3]))}", ratio)
 
 
 def _logs(bench: Bench) -> Iterator[Case]:

@@ -20,6 +20,7 @@ CELL = Path(__file__).parents[1] / "benchmarks" / "cell.py"
         ("array", "flowkit process", "block", "2"),
         ("build", "flowkit", "fanout", "30"),
         ("coroutines", "fanout", "30"),
+        ("elements", "thread", "generator", "30"),
         ("huge", "layers", "30"),
         ("logs", "chain", "30"),
         ("memory", "chain", "30"),

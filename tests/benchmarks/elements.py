@@ -1,0 +1,97 @@
+"""Mapped elements of a trivial function, with flowkit, and with the processes of joblib."""
+
+from __future__ import annotations
+
+import tracemalloc
+from contextlib import contextmanager
+from importlib import import_module
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import DAG, Task
+from flowkit_exec import ProcessExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+INPUTS = ("list", "generator", "chain of 3")
+
+
+def add(number: int) -> int:
+    """Return one more."""
+    return number + 1
+
+
+def add_often(number: int, times: int) -> int:
+    """Return what a chain of `add` returns."""
+    for _ in range(times):
+        number = add(number)
+    return number
+
+
+def same(number: int) -> int:
+    """Return the argument, so that results take no memory."""
+    return number
+
+
+def pipeline(kind: str, count: int, function: Callable[[int], int] = add) -> tuple[DAG, str]:
+    """Return a pipeline with mapped tasks, built, and the name of the last task."""
+
+    def generate() -> Iterator[int]:
+        yield from range(count)
+
+    last = Task(generate if kind == "generator" else list, name="source")
+    for number in range(3 if kind == "chain of 3" else 1):
+        each = Task(function, name=f"each_{number}")
+        last >> each.map()
+        last = each
+    dag = DAG("elements", tasks=[last])
+    dag.graph()
+    return dag, last.name
+
+
+@contextmanager
+def elements(executor: str, kind: str, size: str) -> Iterator[Callable[[], dict[str, float]]]:
+    """Run mapped elements: CPU time and bytes in this process; wall time in turns with joblib in two processes."""
+    count = int(size)
+    stages = 3 if kind == "chain of 3" else 1
+    numbers = list(range(count))
+    expected = [number + stages for number in numbers]
+
+    def timed(run: Callable[[], Any], clock: Callable[[], float]) -> float:
+        began = clock()
+        values = run()
+        seconds = clock() - began
+        if values != expected:
+            raise AssertionError("an element returned something else")
+        return seconds / count / stages
+
+    params = {} if kind == "generator" else {"iterable": numbers}
+    if executor != "process":
+
+        def turn() -> dict[str, float]:
+            dag, name = pipeline(kind, count)
+            seconds = timed(lambda: dag.run(executor, params=params)[name], process_time)
+            dag, name = pipeline(kind, count, same)
+            tracemalloc.start()
+            results = dag.run(executor, params=params)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            if len(results[name]) != count:
+                raise AssertionError("elements were lost")
+            return {"flowkit": seconds, "bytes": peak / count / stages}
+
+        yield turn
+        return
+    library = import_module("joblib")
+    with ProcessExecutor(2) as pool, library.Parallel(n_jobs=2, backend="loky") as parallel:
+
+        def turn_of_processes() -> dict[str, float]:
+            dag, name = pipeline(kind, count)
+            calls = (library.delayed(add_often)(number, stages) for number in numbers)
+            return {
+                "flowkit": timed(lambda: dag.run(pool, params=params)[name], perf_counter),
+                "joblib": timed(lambda: parallel(calls), perf_counter),
+            }
+
+        yield turn_of_processes
