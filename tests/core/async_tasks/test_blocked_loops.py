@@ -92,7 +92,8 @@ def test_tasks_that_wait_are_not_named(warned):
     assert found == []
 
 
-def test_run_in_an_event_loop_with_other_tasks_warns():
+def test_run_that_blocks_an_event_loop_with_other_tasks_warns(monkeypatch):
+    monkeypatch.setattr("flowkit_core.runs.event_loop.watchdog.BLOCKED_AFTER", 0.0)
     dag = DAG("inner", tasks=[Task(lambda: 1, name="one")])
 
     async def alone():
@@ -100,7 +101,7 @@ def test_run_in_an_event_loop_with_other_tasks_warns():
 
     async def beside_others():
         other = asyncio.create_task(asyncio.sleep(0))
-        with pytest.warns(RuntimeWarning, match=r"run\(\) blocks the event loop of this .* 1 other task") as caught:
+        with pytest.warns(RuntimeWarning, match=r"run\(\) has blocked the event loop .* 1 other task") as caught:
             dag.run()
         assert caught[0].filename == __file__
         await other

@@ -325,9 +325,11 @@ def test_interrupt_of_the_calling_thread_cancels_coroutines():
             seen.append("cancelled")
             raise
 
-    for executor in (None, "serial"):
-        with pytest.raises(KeyboardInterrupt):
-            DAG("interrupted", tasks=[Task(interrupt)]).run(executor)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        DAG("interrupted", tasks=[Task(interrupt)]).run()
+    assert "0 tasks had succeeded, 1 was running, 0 did not start" in caught.value.__notes__[-1]
+    with pytest.raises(KeyboardInterrupt):
+        DAG("interrupted", tasks=[Task(interrupt)]).run("serial")
     assert seen == ["cancelled", "cancelled"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sys import modules
+from time import perf_counter
 from weakref import WeakValueDictionary
 
 from flowkit_core._checks import check_seconds, checked_workers
@@ -288,11 +289,7 @@ class Pipeline(UsableAsTask):
         """
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
-        asyncio = modules.get("asyncio")
-        if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
-            from flowkit_core.runs.event_loop.watchdog import warn_of_run_in_loop
-
-            warn_of_run_in_loop(loop)
+        began = perf_counter()
         options = RunOptions(
             executor=executor,
             max_workers=max_workers,
@@ -319,6 +316,11 @@ class Pipeline(UsableAsTask):
             default_pools=self.pools,
         )
         results, error = run_graph(self.graph(), self.hooks, options)
+        asyncio = modules.get("asyncio")
+        if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
+            from flowkit_core.runs.event_loop.watchdog import warn_of_run_in_loop
+
+            warn_of_run_in_loop(loop, perf_counter() - began)
         try:
             if error is None:
                 return results

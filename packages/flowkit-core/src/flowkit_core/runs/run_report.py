@@ -100,7 +100,7 @@ class RunReport:
 
     def interruption(self) -> str:
         """Return a note on the tasks of an interrupted run."""
-        codes, running = self._state.codes, sum(map(len, self.unfinished.values()))
+        codes, running = self._state.codes, self.interrupted
         text = _counts(codes.count(SUCCEEDED), running, codes.count(CANCELLED) - running)
         return f"flowkit: {self._graph.name!r} was interrupted; {text}{self._unfinished_text()}"
 

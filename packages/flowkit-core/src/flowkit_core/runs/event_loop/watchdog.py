@@ -115,14 +115,20 @@ def _user_frame(frame: FrameType) -> tuple[FrameType, bool]:
     return found, calls_run
 
 
-def warn_of_run_in_loop(loop: AbstractEventLoop) -> None:
-    """Warn that ``run()`` blocks the event loop of the calling thread, if other tasks wait in it.
+def warn_of_run_in_loop(loop: AbstractEventLoop, seconds: float) -> None:
+    """Warn that ``run()`` has blocked the event loop of the calling thread, if other tasks have waited in it for long.
 
     There is no warning in a notebook, whose loop waits for each cell anyway.
+
+    Args:
+        loop: the event loop.
+        seconds: how long the run has taken.
     """
+    if seconds < BLOCKED_AFTER or "ipykernel" in sys.modules:
+        return
     others = len(asyncio.all_tasks(loop)) - 1
-    if others > 0 and "ipykernel" not in sys.modules:
+    if others > 0:
         report(
-            f"run() blocks the event loop of this thread until the run has ended, and {counted(others, 'other task')} "
-            f"cannot go on meanwhile: write await pipeline.arun()"
+            f"run() has blocked the event loop of this thread for {seconds:.1f} s, in which "
+            f"{counted(others, 'other task')} could not go on: write await pipeline.arun()"
         )
