@@ -180,7 +180,6 @@ def test_module_level_wiring_by_many_threads(script):
 # Coroutines
 
 
-@pytest.mark.filterwarnings("ignore:run\\(\\) blocks the event loop:RuntimeWarning")
 @pytest.mark.parametrize("where", ["thread", "pool", "event loop"])
 @pytest.mark.parametrize("edge", ["src >> dst", "dst.after(src)"])
 def test_edge_of_a_call_is_missing_in_another_thread_with_a_warning(script, where, edge):
