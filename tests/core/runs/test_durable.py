@@ -140,10 +140,11 @@ def test_durations_and_attempts_omit_tasks_that_did_not_run(ran):
     assert (results.durations, results.attempts) == ({}, {})
 
 
-def test_outcome_is_recorded_before_next_task_starts(ran):
+def test_outcome_is_recorded_before_call_that_is_not_known_to_be_short(ran):
     store = Store()
-    dag = pipeline(ran, b=lambda _: store.order.copy(), c=lambda _: store.order.copy())
-    assert dag.run("serial", state=store) == {"a": "a", "b": ["a"], "c": ["a", "b"]}
+    a, b, c = Task(lambda: "a", name="a"), Task(lambda a: store.order.copy(), name="b"), Task(str, name="c")
+    a >> b >> c
+    assert DAG("letters", tasks=[c]).run("serial", state=store) == {"a": "a", "b": ["a"], "c": "['a']"}
     assert (store.order, store.status, store.rest, store.closed) == (["a", "b", "c"], "succeeded", {}, 0)
 
 

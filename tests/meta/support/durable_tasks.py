@@ -121,6 +121,8 @@ def expression(folder, name, value):
         text = f"{name}({', '.join(map(str, inputs))})" if inputs else name
         return step(folder, name, text if value is None else value)
 
+    # with code of its own, it is not known to be short, so what precedes it is committed before it starts
+    work.__code__ = work.__code__.replace(co_name=name)
     return work
 
 

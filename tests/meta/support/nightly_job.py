@@ -67,6 +67,8 @@ class Job:
         def work(*inputs, day):
             return step(folder, name, (name, constant, day, inputs))
 
+        # with other code, no call is known to be short, so what precedes it is committed first
+        work.__code__ = work.__code__.replace(co_name=name)
         return Task(work, name=name, **options)
 
 

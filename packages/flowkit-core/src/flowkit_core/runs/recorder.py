@@ -13,6 +13,7 @@ from time import time
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report, warn
+from flowkit_core.context import workers as worker_of_thread
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.graphs.parameters import KEY
@@ -42,8 +43,8 @@ _MEMORY_CACHE_LIMIT = 1 << 28  # bytes; the results that were used least recentl
 class RunRecorder:
     """The record of one run, and the caches of its tasks.
 
-    The outcomes of short calls are committed in groups. An outcome is committed before a node starts that depends on
-    it, before a worker waits, and before a call that may take long.
+    The outcomes of short calls are committed in groups. An outcome is committed before another worker starts a node
+    that depends on it, before a worker waits, and before a call that may take long.
 
     Args:
         graph: the graph to run.
@@ -69,6 +70,7 @@ class RunRecorder:
         outdated: index of a task that runs again -> why its recorded result is out of date.
         sources: index -> source of a result that was not computed in this run: ``"cache"`` or ``"resume"``.
         workers: index -> worker, process and host of a call that is not made in this process.
+        commit: commits what is recorded, under the lock of the run; None until there is a run.
         place: the store, or the absolute path of its file, for reports; None without one.
     """
 
@@ -101,11 +103,15 @@ class RunRecorder:
         self.outdated: Mapping[int, str] = {}
         self.sources: dict[int, str] = {}
         self.workers: dict[int, tuple[str, int | None, str | None]] = {}
+        self.commit: Callable[[], object] | None = None
         self._threads: dict[int, str] = {}
         self._began = time()
         self._ended = [self._began] * len(graph.nodes)
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
+        self._makers: set[int] = set()  # threads whose workers have made the calls
+        self._made_elsewhere = False  # whether a call was made, or a node was ended, by anything else
+        self._is_committing = False
         self._work = 0.0  # seconds of calls that are not committed yet
         self._group_began = 0.0  # when the first of them ended
         self._short: set[object] = set()  # functions whose last call was short
@@ -237,11 +243,16 @@ class RunRecorder:
             outcome.source = self.sources[index]
         if self._why and index in self._why:
             outcome.why = self._why[index]
+        thread = get_ident()
+        worker = worker_of_thread.get(thread)
+        if worker is not None and worker.run.state is state:
+            self._makers.add(thread)
+        else:
+            self._made_elsewhere = True
         if seconds is not None:
             if index in self.workers:
                 outcome.worker, outcome.process, outcome.host = self.workers.pop(index)
             else:
-                thread = get_ident()
                 outcome.worker = self._threads.get(thread) or self._thread_name(thread)
             self._work += seconds
             if seconds < SHORT_CALL:
@@ -265,35 +276,46 @@ class RunRecorder:
         """Note which nodes have become ready."""
         self._waiting.extend(ready)
 
-    def is_due(self) -> bool:
-        """Return whether outcomes must be committed, when a node has ended and made no other ready.
+    def is_due(self, ready: Sequence[Node]) -> bool:
+        """Return whether outcomes must be committed, when a node has ended and made others ready.
 
-        They must if nothing is ready to start, and after `MAX_GROUP` seconds.
+        They must if others are ready that the worker which made the call may not run, if nothing is ready to start, and
+        after `MAX_GROUP` seconds.
         """
         if not self._pending:
             return False
-        if not self._waiting or self._work >= MAX_GROUP:
+        if (ready and self._made_elsewhere) or not self._waiting or self._work >= MAX_GROUP:
             return True
         return not 0 <= time() - self._group_began < MAX_GROUP
 
     def is_due_before(self, node: Node) -> bool:
-        """Return whether outcomes must be committed before a call of a node: unless such calls have been short."""
+        """Return whether outcomes must be committed before a call of a node.
+
+        They need not if such calls have been short, and this thread has made all calls that are not committed.
+        """
         if self._waiting:
             try:
                 self._waiting.pop()  # whichever: only their number counts
             except IndexError:
                 pass  # another thread has taken the last one
-        return bool(self._pending) and _code_of(node) not in self._short
+        if not self._pending:
+            return self._is_committing  # in another thread, to be waited for
+        makers = self._makers
+        return _code_of(node) not in self._short or len(makers) > 1 or (bool(makers) and get_ident() not in makers)
 
     def flush(self) -> Sequence[tuple[Node, Exception]]:
         """Commit the outcomes that are not committed yet; return those for which that failed, and why."""
-        pending, self._pending, self._work = self._pending, [], 0.0
-        if not pending or self._journal is None or self._store_error is not None:
-            return ()
+        self._is_committing = True
         try:
+            pending, self._pending, self._work = self._pending, [], 0.0
+            self._makers, self._made_elsewhere = set(), False
+            if not pending or self._journal is None or self._store_error is not None:
+                return ()
             self._journal.record(pending)
         except Exception as error:
             return self._flush_each(pending, error)
+        finally:
+            self._is_committing = False
         return ()
 
     def _flush_each(self, outcomes: Sequence[TaskOutcome], error: Exception) -> Sequence[tuple[Node, Exception]]:
@@ -320,6 +342,8 @@ class RunRecorder:
         Raises:
             Exception: the note cannot be stored.
         """
+        if self.commit is not None and (self._pending or self._is_committing):
+            self.commit()  # the note depends on what the task takes
         write: Any = getattr(self._journal, "remember", None) if self._store_error is None else None
         if write is not None:
             write(index, element, key, value)

@@ -158,6 +158,7 @@ class Run(OutcomeRules):
             self._kept = KeptResults(graph, keep, self.state)
         self.fast_path = self._unchecked and not (self.has_task_observers or recorded or keep is not None)
         if recorder is not None:
+            recorder.commit = self._commit
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
             if recorder.done:
                 self.state.take_over(graph, recorder.done)
@@ -381,7 +382,7 @@ class Run(OutcomeRules):
         ready, recorder = self.state.ready_after(node), self._recorder
         if recorder is not None:
             recorder.expect(ready)
-            if ready or recorder.is_due():
+            if recorder.is_due(ready):
                 self._commit()
                 if self._stop_is_new:
                     self._notify_stop()

@@ -1,0 +1,74 @@
+"""Outcomes are committed in groups, and before another worker starts what depends on them."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from grouped_tasks import layers, run_inside
+
+from flowkit import DAG, FuturesExecutor, ProcessExecutor, SerialExecutor, StateManager, Task, ThreadExecutor
+
+EXECUTORS = {
+    "serial": SerialExecutor,
+    "thread": lambda: ThreadExecutor(3),
+    "process": lambda: ProcessExecutor(2),
+}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_what_another_worker_takes_is_recorded_before(tmp_path, name):
+    path = str(tmp_path / "runs.db")
+    with EXECUTORS[name]() as executor:
+        results = layers(path).run(executor, state=path)
+    assert [value[2] for value in results.values()] == [[]] * 36
+
+
+def test_what_another_executor_takes_is_recorded_before(tmp_path):
+    path = str(tmp_path / "runs.db")
+    results = layers(path, executor="process").run({"default": "thread", "process": "process"}, state=path)
+    assert [value[2] for value in results.values()] == [[]] * 36
+
+
+def test_what_a_pool_takes_is_recorded_before(tmp_path):
+    path = str(tmp_path / "runs.db")
+    with ThreadPoolExecutor(3) as pool:
+        results = layers(path).run(FuturesExecutor(pool), state=path)
+    assert [value[2] for value in results.values()] == [[]] * 36
+
+
+def test_what_another_worker_takes_is_recorded_before_in_a_run_inside_a_task(tmp_path):
+    path = str(tmp_path / "runs.db")
+    found = DAG("outer", tasks=[Task(run_inside)]).run("thread", params={"path": path})["run_inside"]
+    assert [value[2] for value in found] == [[]] * 16
+
+
+class Counting:
+    """A store that counts the groups of one run."""
+
+    def __init__(self, state):
+        self._state, self.groups = state, []
+
+    def open_run(self, *facts):
+        self._journal = self._state.open_run(*facts)
+        self.run_id, self.done, self.outdated = self._journal.run_id, self._journal.done, self._journal.outdated
+        self.prepare, self.close = self._journal.prepare, self._journal.close
+        return self
+
+    def record(self, outcomes):
+        self.groups.append(len(outcomes))
+        self._journal.record(outcomes)
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_short_calls_of_one_worker_are_committed_together(executor):
+    tasks = [Task(lambda *inputs: len(inputs), name=f"t{number}") for number in range(200)]
+    for before, after in itertools.pairwise(tasks):
+        before >> after
+    with StateManager() as state:
+        store = Counting(state)
+        DAG("chain", tasks=tasks).run(executor, state=store)
+        assert sum(store.groups) == 200
+        assert len(store.groups) < 200
+        assert state.runs()[0].counts == {"succeeded": 200}
