@@ -6,7 +6,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from grouped_tasks import layers, run_inside
+from grouped_tasks import layers, mapped, run_inside
 
 from flowkit import DAG, FuturesExecutor, ProcessExecutor, SerialExecutor, StateManager, Task, ThreadExecutor
 
@@ -29,6 +29,14 @@ def test_what_another_executor_takes_is_recorded_before(tmp_path):
     path = str(tmp_path / "runs.db")
     results = layers(path, executor="process").run({"default": "thread", "process": "process"}, state=path)
     assert [value[2] for value in results.values()] == [[]] * 36
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_what_elements_of_another_worker_take_is_recorded_before(tmp_path, name):
+    path = str(tmp_path / "runs.db")
+    with EXECUTORS[name]() as executor:
+        results = mapped(path).run(executor, state=path)
+    assert [value[2] for value in (results["first"], *results["rows"], *results["each"])] == [[]] * 81
 
 
 def test_what_a_pool_takes_is_recorded_before(tmp_path):

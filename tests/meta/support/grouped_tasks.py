@@ -49,6 +49,19 @@ def layers(path, size=6, executor=None):
     return DAG("layers", tasks=[task for row in tasks for task in row])
 
 
+def rows(path, *inputs):
+    """Return what :func:`look` returns, many times."""
+    return [look(path, "rows", *inputs)] * 40
+
+
+def mapped(path):
+    """Return a pipeline with a mapped task, whose function has been called before."""
+    first, several = Task(partial(look, path, "first"), name="first"), Task(partial(rows, path), name="rows")
+    each = Task(partial(look, path, "each"), name="each")
+    first >> several >> each.map()
+    return DAG("mapped", tasks=[each])
+
+
 def run_inside(path):
     """Return what the tasks of a run find whose workers are processes, and which is started by a task."""
     return list(layers(path, 4).run("process", max_workers=2, state=path).values())

@@ -291,7 +291,8 @@ class RunRecorder:
     def is_due_before(self, node: Node) -> bool:
         """Return whether outcomes must be committed before a call of a node.
 
-        They need not if such calls have been short, and this thread has made all calls that are not committed.
+        They need not if such calls have been short, and this thread has made all calls that are not committed. Elements
+        of a mapped node may be called by any worker.
         """
         if self._waiting:
             try:
@@ -300,6 +301,8 @@ class RunRecorder:
                 pass  # another thread has taken the last one
         if not self._pending:
             return self._is_committing  # in another thread, to be waited for
+        if node.mapped is not None:
+            return True
         makers = self._makers
         return _code_of(node) not in self._short or len(makers) > 1 or (bool(makers) and get_ident() not in makers)
 
