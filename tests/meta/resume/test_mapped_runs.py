@@ -1,0 +1,131 @@
+"""Records, resumes and caches of mapped tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowkit import DAG, StateManager, Task
+from flowkit.testing import simulate
+
+
+class Counter:
+    """Counts calls, and fails for elements until it is told not to."""
+
+    def __init__(self):
+        self.calls = []
+        self.bad = set()
+
+    def each(self, row):
+        self.calls.append(row)
+        if row in self.bad:
+            raise ValueError(row)
+        return 10 * row
+
+
+@pytest.fixture
+def state(tmp_path):
+    with StateManager(tmp_path / "runs.db") as state:
+        yield state
+
+
+def test_whole_list_is_taken_over(state):
+    counter = Counter()
+    rows, each = Task(lambda: [1, 2, 3], name="rows"), Task(counter.each, name="each")
+    broken = Task(lambda each: 1 / 0, name="broken")
+    rows >> each.map() >> broken
+    dag = DAG("mapped", tasks=[broken])
+    for resume in (False, True):
+        with pytest.raises(ZeroDivisionError):
+            dag.run("serial", state=state, resume=resume)
+    assert counter.calls == [1, 2, 3]
+
+
+def test_failed_map_runs_again_as_a_whole(state):
+    counter = Counter()
+    counter.bad = {2}
+    rows, each = Task(lambda: [1, 2, 3], name="rows"), Task(counter.each, name="each")
+    rows >> each.map()
+    dag = DAG("mapped", tasks=[each])
+    with pytest.raises(ValueError, match="2"):
+        dag.run("serial", state=state)
+    counter.bad = set()
+    results = dag.run("serial", state=state, resume=True)
+    assert results == {"rows": [1, 2, 3], "each": [10, 20, 30]}
+    assert results.resumed == ("rows",)
+    assert counter.calls == [1, 2, 1, 2, 3]
+
+
+def test_cached_elements_are_not_called_again(state):
+    calls = []
+
+    def double(row):
+        calls.append(row)
+        return 2 * row
+
+    each = Task(double, name="each", cache=True)
+    dag = DAG("cached", tasks=[each.map("row")])
+    assert dag.run("serial", state=state, params={"row": [1, 2]})["each"] == [2, 4]
+    assert dag.run("serial", state=state, params={"row": [2, 3, 1]})["each"] == [4, 6, 2]
+    assert dag.run("thread", state=state, params={"row": range(1, 5)})["each"] == [2, 4, 6, 8]
+    assert sorted(calls) == [1, 2, 3, 4]
+
+
+def test_task_that_is_mapped_now_runs_again(state):
+    rows, each, end = Task(lambda: [1, 2], name="rows"), Task(lambda row: row * 2, name="each"), Task(str, name="end")
+    broken = Task(lambda end: 1 / 0, name="broken")
+    rows >> each >> end >> broken
+    with pytest.raises(ZeroDivisionError):
+        DAG("changed", tasks=[broken]).run("serial", state=state)
+    rows, again, end = Task(rows.func, name="rows"), Task(each.func, name="each"), Task(str, name="end")
+    rows >> again.map() >> end
+    results = DAG("changed", tasks=[end]).run("serial", state=state, resume=True)
+    assert results["end"] == "[2, 4]"
+    assert "mapped over row" in results.outdated["each"]
+
+
+def test_list_without_some_elements_is_not_taken_for_the_input_of_another_map(state):
+    """The recorded list would not show the numbers of the elements, so the first map runs again."""
+    counter = Counter()
+    counter.bad = {2}
+    fails = [True]
+
+    def fail_once(value):
+        if fails:
+            fails.pop()
+            raise ConnectionError
+        return value
+
+    rows, each = Task(lambda: [1, 2, 3], name="rows"), Task(counter.each, name="each")
+    gate, second = Task(lambda: 1, name="gate"), Task(fail_once, name="second")
+    rows >> each.map(errors="drop") >> second.map()
+    second.after(gate)
+    dag = DAG("twice", tasks=[second])
+    with pytest.raises(ConnectionError):
+        dag.run("serial", state=state)
+    results = dag.run("serial", state=state, resume=True)
+    assert results["second"] == [10, 30]
+    assert sorted(results.elements["second"].skipped) == [1]
+    assert counter.calls[-3:] == [1, 2, 3]
+
+
+def test_generator_is_recorded_as_a_list(state):
+    def rows():
+        yield from (1, 2)
+
+    source, each = Task(rows), Task(lambda row: row, name="each")
+    source >> each.map()
+    dag = DAG("lazy", tasks=[each])
+    assert dag.run("serial", state=state) == {"rows": [1, 2], "each": [1, 2]}
+    (record,) = state.runs("lazy")
+    assert record.tasks["rows"].result() == [1, 2]
+
+
+def test_what_does_not_support_mapped_tasks_says_so(state):
+    each = Task(lambda row: row, name="each")
+    dag = DAG("mapped", tasks=[each.map("row")])
+    with pytest.raises(ValueError, match=r"simulate\(\) does not support mapped tasks, and 'mapped' has 'each'"):
+        simulate(dag, params={"row": [1]})
+    dag.run("serial", state=state, params={"row": [1]})
+    (record,) = state.runs("mapped")
+    with pytest.raises(ValueError, match="task 'each' is mapped"):
+        state.replay(record.run_id, "each", pipeline=dag)
