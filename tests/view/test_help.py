@@ -19,6 +19,8 @@ COMMANDS = [
     "show",
     "why",
     "diff",
+    "watch",
+    "serve",
     "report",
     "gc",
     "completion",

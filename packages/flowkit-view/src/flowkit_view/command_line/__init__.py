@@ -3,8 +3,8 @@
 * `main`: parses the arguments, calls the command, and returns the exit code.
 * `parser`: the commands and their options.
 * `pipeline_commands`: what takes a pipeline of the user: `run`, `graph`, `check`, `plan`, `rerun`, `replay`.
-* `record_commands`: what reads recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `report`,
-  `gc`.
+* `record_commands`: what reads recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `serve`,
+  `report`, `gc`.
 * `supervise`: runs a command in a process that is started again after a crash.
 * `targets`: finds the pipeline that `module:name` denotes.
 * `parameters`: converts the text of `-p name=value`.

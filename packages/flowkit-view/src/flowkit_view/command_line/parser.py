@@ -159,6 +159,10 @@ def _add_record_commands(commands: _Commands) -> None:
     _add_run(watch)
     _add_pipeline(watch)
 
+    serve = commands.add("serve", record_commands.serve, "flowkit serve runs.db --port 8765")
+    _add_records(serve)
+    serve.add_argument("--port", type=_port, default=8765, metavar="PORT", help="default: 8765; 0: any free port")
+
     report = commands.add("report", record_commands.report, "flowkit report runs.db last -o run.html")
     _add_records(report)
     _add_run(report)
@@ -233,6 +237,13 @@ def _count(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _number(text, 1)
+
+
+def _port(text: str) -> int:
+    port = _number(text, 0)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number of at most 65535")
+    return port
 
 
 def _number(text: str, least: int) -> int:

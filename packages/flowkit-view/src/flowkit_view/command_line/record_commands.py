@@ -1,7 +1,8 @@
-"""Commands that read recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `report` and `gc`."""
+"""Commands that read recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `serve`, `report` and `gc`."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import counted, escape_control_chars
@@ -196,6 +197,28 @@ def watch(options: Namespace) -> int:
     else:
         took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
         print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
+    return SUCCEEDED
+
+
+def serve(options: Namespace) -> int:
+    """Show recorded runs in the browser, on this machine only, until Ctrl-C."""
+    from flowkit_view.server import RunServer
+
+    with open_records(options.state) as state:
+        try:
+            server = RunServer(state, options.state, options.port)
+        except OSError as error:
+            raise UsageError(f"port {options.port} cannot be used: {error.strerror}; choose another --port") from None
+        with server:
+            if options.json:
+                print_json({"url": server.url})
+            else:
+                print_text(f"{options.state} is shown at {server.url} until Ctrl-C")
+            sys.stdout.flush()
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                pass
     return SUCCEEDED
 
 

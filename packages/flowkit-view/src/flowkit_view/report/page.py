@@ -61,21 +61,41 @@ def write_page(run: RunModel, path: str | os.PathLike[str]) -> None:
             raise
 
 
-def render_page(run: RunModel, now: datetime | None = None) -> str:
+def policy(*, events: bool = False) -> str:
+    """Return the content security policy of a page: only the style and the scripts of this package.
+
+    Args:
+        events: whether the page may get server-sent events of its own server.
+    """
+    scripts = ["report.js", "live.js"] if events else ["report.js"]
+    allowed = " ".join(f"'{_hash(asset(name))}'" for name in scripts)
+    connect = " connect-src 'self';" if events else ""
+    style = _hash(asset("report.css"))
+    return (
+        f"default-src 'none'; style-src '{style}'; script-src {allowed};{connect} base-uri 'none'; form-action 'none'"
+    )
+
+
+def render_page(run: RunModel, now: datetime | None = None, *, served: bool = False, events: str = "") -> str:
     """Return the report of a run as HTML.
 
     Args:
         run: the run.
         now: the time of the report; None means the current time.
+        served: whether it is a page of `flowkit serve`, and links to the list of runs.
+        events: path of the events that update the page while the run goes on, or "".
     """
+    events = events if run.status == "running" else ""
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
     workers = run.workers()
     # the durations of the elements of mapped tasks are not known
     predictable = run.status != "running" and not any(task.elements for task in run.tasks)
     table = schedule.worker_table(len(workers)) if predictable else []
-    style, script = _asset("report.css"), _asset("report.js")
-    page: str = _template().render(
+    page: str = template("report.html").render(
+        served=served,
+        events=events,
+        policy=policy(events=bool(events)),
         run=run,
         name=_line(run.pipeline),
         title=_line(f"{run.pipeline}: {run.status}"),
@@ -102,10 +122,9 @@ def render_page(run: RunModel, now: datetime | None = None) -> str:
             for number, each in enumerate(run.executions, 1)
         ],
         data=Markup(_data(run, schedule)),  # noqa: S704 - JSON in which < and > and & are escaped
-        style=Markup(style),  # noqa: S704 - files of this package
-        script=Markup(script),  # noqa: S704
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style=Markup(asset("report.css")),  # noqa: S704 - a file of this package
+        script=Markup(asset("report.js")),  # noqa: S704
+        live_script=Markup(asset("live.js")),  # noqa: S704
         versions=f"flowkit-view {_version()}, Python {platform.python_version()}",
         written=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
     )
@@ -228,16 +247,18 @@ def _hash(text: str) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file of this package."""
     return files(__package__).joinpath(name).read_text("utf-8")
 
 
 @cache
-def _template() -> Any:
+def template(name: str) -> Any:
+    """Return a template of this package, which escapes all values."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_asset("report.html"))
+    return environment.from_string(asset(name))
 
 
 @cache
