@@ -1,6 +1,7 @@
 """The elements of mapped tasks in runs: states, failures, skips, inputs and what results have of them."""
 
 import copy
+import gc
 import pickle
 
 import pytest
@@ -237,6 +238,45 @@ def test_keep_drops_the_values_of_stages():
     first.map("x") >> second.map()
     results = DAG("kept", tasks=[second]).run("serial", params={"x": [1, 2]}, keep=["second"])
     assert results == {"second": [3, 4]}
+
+
+class Counted:
+    """An object that counts how many there are."""
+
+    alive = 0
+
+    def __init__(self):
+        Counted.alive += 1
+
+    def __del__(self):
+        Counted.alive -= 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize("when", [None, lambda x: True], ids=["loop", "jobs"])
+def test_runs_leave_no_reference_cycles(fails, is_lazy, when):
+    def make():
+        values = [Counted() for _ in range(5)]
+        return iter(values) if is_lazy else values
+
+    def finish(x):
+        if fails:
+            raise ValueError
+        return Counted()
+
+    first, last = Task(_as_it_is, name="first", when=when), Task(finish, name="last")
+    Task(make, name="source") >> first.map() >> last.map()
+    dag = DAG("cycles", tasks=[last])
+    gc.collect()
+    gc.disable()
+    try:
+        results = dag.run("serial", raise_on_failure=False)
+        assert results.states["last"] == ("failed" if fails else "succeeded")
+        del results
+        assert Counted.alive == 0
+    finally:
+        gc.enable()
 
 
 def test_context_of_elements():

@@ -110,7 +110,7 @@ class MappedNodes:
         region.window = self.windows.get(node.index, WINDOW)
         region.block_window = self.block_windows.get(node.index, 0) if region.is_smooth else 0
         for stage in region.stages:
-            stage.head = region.stages[0]
+            stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
             self._regions[stage.node.index] = region
             if run.events.wants(TaskStarted):

@@ -46,7 +46,7 @@ class Stage:
         seconds: duration of the last attempt at each element.
         attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
         active: number of elements that are called, or wait for a retry.
-        head: the first stage of its region.
+        head: the first stage of its region, if that is another one.
         parked: `Element` jobs that wait because of the limit.
     """
 
@@ -82,7 +82,7 @@ class Stage:
         self.retry_of: dict[int, BaseException] = {}
         self.labels: dict[int, str] = {}
         self.active = 0
-        self.head = self
+        self.head: Stage | None = None
         self.parked: deque[Any] = deque()
 
     @property
@@ -257,7 +257,7 @@ class Stage:
     @property
     def is_running(self) -> bool:
         """Whether elements have started and have not ended."""
-        return self.active > 0 or self.head.active > 0
+        return self.active > 0 or (self.head is not None and self.head.active > 0)
 
     @property
     def is_partial(self) -> bool:
