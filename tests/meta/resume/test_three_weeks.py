@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import platform
 import shutil
 import signal
 import sqlite3
@@ -232,9 +233,16 @@ def check_the_morning_after(nights):
                     assert execution.started <= each.ended
                     assert each.duration >= 0
                     assert each.process == execution.process
+                    assert each.started <= each.ended
+                    assert each.worker
             repaired = run.executions[-1]
             assert (repaired.outcome, repaired.process) == (starts[-1][0], starts[-1][2])
             assert repaired.ended >= repaired.started
+            assert {each.host for each in run.executions} == {platform.node()}
+            assert run.duration >= sum(task.attempts[-1].duration for task in run.tasks.values() if len(starts) == 1)
+        repaired = state.runs(params={"day": "2026-11-08"})[0]
+        assert {name for name, task in repaired.tasks.items() if "constant" in task.why} == {"b"}
+        assert repaired.tasks["sum"].why == "ran again: it depends on 'b'"
         assert state.runs(status=("failed", "running", "interrupted")) == []
         before, after = (state.runs(params={"day": f"2026-11-{number:02}"})[0] for number in (19, 20))
         assert before.diff(after).params == {"day": ("2026-11-19", "2026-11-20")}
