@@ -285,3 +285,12 @@ def test_report_of_mapped_task_has_counts_and_no_prediction(tmp_path):
     assert page.column("reason") == ["", "3 succeeded"]
     assert "workers instead of" not in page.words
     assert "Duration with other numbers of workers" not in page.words
+
+
+def test_calls_at_the_same_time_on_one_worker_give_rows_and_no_prediction():
+    attempts = [AttemptModel(0.0, 1.0, 0.0, "event loop") for _ in range(4)]
+    tasks = [TaskModel(f"t{number}", (), "succeeded", [attempt]) for number, attempt in enumerate(attempts)]
+    page = Page(render_page(RunModel("async", "1", "succeeded", [ExecutionModel(0.0, 1.0, "succeeded")], tasks)))
+    assert 'aria-label="Timeline of 4 rows' in page.text
+    assert "faster" not in page.words
+    assert "instead of" not in page.words

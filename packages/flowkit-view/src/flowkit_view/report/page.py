@@ -89,8 +89,9 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
     workers = run.workers()
-    # the durations of the elements of mapped tasks are not known
-    predictable = run.status != "running" and not any(task.elements for task in run.tasks)
+    # the durations of the elements of mapped tasks are not known, and an event loop needs no more workers
+    mapped = any(task.elements for task in run.tasks)
+    predictable = run.status != "running" and not mapped and not run.has_overlaps()
     table = schedule.worker_table(len(workers)) if predictable else []
     page: str = template("report.html").render(
         served=served,

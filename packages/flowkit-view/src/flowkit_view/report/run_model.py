@@ -156,6 +156,16 @@ class RunModel:
         attempts = [attempt for task in self.tasks for attempt in task.attempts]
         return list(dict.fromkeys(attempt.worker for attempt in sorted(attempts, key=lambda each: each.started)))
 
+    def has_overlaps(self) -> bool:
+        """Return whether a worker made calls at the same time, as an event loop does: then it is not one worker."""
+        spans: dict[str, tuple[float, float, float]] = {}  # first start, last end, and sum of the durations
+        for task in self.tasks:
+            for attempt in task.attempts:
+                first, last, total = spans.get(attempt.worker, (attempt.started, attempt.ended, 0.0))
+                span = min(first, attempt.started), max(last, attempt.ended), total + attempt.seconds
+                spans[attempt.worker] = span
+        return any(total > (last - first) * 1.05 + 0.001 for first, last, total in spans.values())
+
 
 def place_of(traceback: str) -> str:
     r"""Return file and line of the last frame of a traceback, or "".
