@@ -9,7 +9,7 @@ from flowkit.testing import simulate
 
 
 class Counter:
-    """Counts calls, and fails for elements until it is told not to."""
+    """Counts calls, and fails for the elements in `bad`."""
 
     def __init__(self):
         self.calls = []
