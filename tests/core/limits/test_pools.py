@@ -430,6 +430,26 @@ def test_abandoned_attempt_and_its_end_may_be_noted_in_any_order():
         assert admission.start(two, 1) is True
 
 
+def test_job_that_has_waited_too_long_fails_only_if_it_still_cannot_start():
+    for is_free in (True, False):
+        now = [0.0]
+        admission = Admission({"db": 1}, now=lambda now=now: now[0])
+        one, two = claims(one={"db": 1}, two={"db": 1})
+        two.timeout = 5.0
+        assert admission.start(one, 1) is True
+        assert admission.start(two, 1) is False
+        assert admission.end(one, 1, is_abandoned=True) == []
+        assert admission.seconds_left() == 5.0
+        now[0] = 5.0
+        assert (admission.due(), admission.due(), admission.seconds_left()) == (["two"], [], None)
+        if is_free:  # before a worker takes `two`
+            assert admission.end_abandoned(one, 1) == []
+            assert admission.start(two, 1) is True
+        else:
+            assert isinstance(admission.start(two, 1), PoolBlockedError)
+            assert len(admission) == 0
+
+
 def test_own_retry_needs_a_start_of_a_rate_and_no_slot():
     now = [0.0]
     admission = Admission({"db": 1, "api": Rate(1)}, now=lambda: now[0])

@@ -125,7 +125,6 @@ class Admission:
         self._queued_in: dict[Hashable, Sequence[str]] = {}  # the pools in whose queues they are
         self._called: set[Hashable] = set()  # those of them that were returned and have not called start() yet
         self._give_up_at: dict[Hashable, tuple[float, float, str]] = {}  # those that abandoned attempts keep waiting
-        self._errors: dict[Hashable, PoolBlockedError] = {}  # of those that have waited too long
         self._rate_alarm: float | None = None  # when a job that waits for a rate may start
 
     def __len__(self) -> int:
@@ -146,11 +145,11 @@ class Admission:
             if holder is not None and holder.running == attempt:
                 return True  # its call was withdrawn from a worker and is made again
             now = self.now()
-            error = self._errors.pop(key, None) if self._errors else None
-            if error is not None and (self._is_behind(claim) or not self._fits(claim, now)):
-                return error
-            before = self._next_alarm()
             claim = self._waiting.get(key, claim)  # an equal one
+            if self._give_up_at and (found := self._give_up_at.get(key)) is not None and found[0] <= now + TOLERANCE:
+                self._remove(claim)
+                return PoolBlockedError(claim.name, found[2], found[1], self._names_of_abandoned(found[2]))
+            before = self._next_alarm()
             if key not in self._waiting:
                 if not self._is_behind(claim) and self._fits(claim, now):
                     self._take(claim, attempt, now)
@@ -231,14 +230,10 @@ class Admission:
         with self._lock:
             now = self.now()
             jobs = []
-            for key, (time, seconds, pool) in list(self._give_up_at.items()):
-                if time > now + TOLERANCE:
-                    continue
-                claim = self._waiting[key]
-                self._errors[key] = PoolBlockedError(claim.name, pool, seconds, self._names_of_abandoned(pool))
-                if key not in self._called:
-                    jobs.append(claim.job)
-                self._remove(claim)
+            for key, (time, _, _) in self._give_up_at.items():
+                if time <= now + TOLERANCE and key not in self._called:  # start() returns the error
+                    self._called.add(key)
+                    jobs.append(self._waiting[key].job)
             jobs += self._call_fitting(now)
         return jobs
 
@@ -408,8 +403,9 @@ class Admission:
 
     def _next_alarm(self) -> float | None:
         alarm = self._rate_alarm
-        for time, _, _ in self._give_up_at.values():
-            alarm = time if alarm is None else min(alarm, time)
+        for key, (time, _, _) in self._give_up_at.items():
+            if key not in self._called:
+                alarm = time if alarm is None else min(alarm, time)
         return alarm
 
     def _announce(self, is_earlier: bool) -> None:
