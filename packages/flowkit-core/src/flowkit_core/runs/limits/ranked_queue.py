@@ -23,7 +23,7 @@ def rank_of(graph: Graph, node: Node) -> tuple[int, ...]:
     pool, then the first in topological order. Elements of a chain of mapped nodes have the place of its first node, in
     the order of their numbers, so that one element goes through the chain before the next.
     """
-    first: Any = node if node.element is None else node.stage.head.node  # type: ignore[attr-defined]
+    first: Any = node if node.element is None else node.region.stages[0].node  # type: ignore[attr-defined]
     element = -1 if node.element is None else node.element
     height = graph.heights()[first.index]
     return -node.task.priority, -height, first.task.pool is None, first.index, element, node.index
