@@ -146,7 +146,7 @@ def test_browser_shows_list_and_report(runs, tmp_path):
     (run,) = runs.state.runs()
     for path, expected in (("", f">{run.run_id}</a>"), (f"run/{run.run_id}", "1 of 1 tasks")):
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-        command += ["--enable-logging=stderr", "--timeout=2000", "--dump-dom", f"{runs.url}{path}"]
+        command += ["--enable-logging=stderr", "--dump-dom", f"{runs.url}{path}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert expected in done.stdout
         assert "<img" not in done.stdout
