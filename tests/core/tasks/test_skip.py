@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
+import weakref
 
 import pytest
 
@@ -133,3 +135,15 @@ def test_simulation_of_many_orders_finds_no_problem():
     last = Task(lambda *args: len(args), name="last", trigger="all_done")
     [load, sometimes] >> last
     simulate_many(DAG("many", tasks=[last]), seeds=range(100), fault_rate=0.3)
+
+
+def test_subclass_that_a_function_defines_is_not_kept():
+    def define():
+        class Local(Skip):
+            pass
+
+        return weakref.ref(Local)
+
+    reference = define()
+    gc.collect()
+    assert reference() is None

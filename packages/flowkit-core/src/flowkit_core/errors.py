@@ -576,7 +576,8 @@ class Skip(Exception):  # noqa: N818 - not an error
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        special_types.add(cls)
+        if "<locals>" not in cls.__qualname__:  # a class of a function lives no longer than its last use
+            special_types.add(cls)
 
 
 special_types.add(Skip)
