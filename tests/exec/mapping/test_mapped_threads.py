@@ -199,3 +199,18 @@ def test_order_by_height_keeps_all_elements():
     with ThreadExecutor(4) as executor:
         results = DAG("heap", tasks=[two]).run(executor, params={"x": range(16)})
     assert results["two"] == list(range(1, 17))
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_limit_with_retries_reaches_every_element(limit):
+    """An element that waits for its retry counts, and those that it keeps waiting go on after it."""
+    tried = Counter()
+
+    def flaky(x):
+        tried[x] += 1
+        if tried[x] == 1:
+            raise ConnectionError(x)
+        return x
+
+    results = sweep(flaky, range(20), map_options={"limit": limit}, retries=1, delay=0.001)
+    assert results == {"each": list(range(20))}

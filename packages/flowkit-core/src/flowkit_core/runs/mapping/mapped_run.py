@@ -408,6 +408,7 @@ class MappedNodes:
             if region.is_closed or region.is_exhausted or not run.may_start(first.node) or run.cancelled:
                 return False
             if first.limit is not None and first.active >= first.limit:
+                region.refused += 1
                 return False
             region.active += 1
             first.active += 1
@@ -429,6 +430,10 @@ class MappedNodes:
             region.active -= count
             region.stages[0].active -= count
             is_over = region.is_exhausted or not run.may_start(region.stages[0].node)
+            first = region.stages[0]
+            if region.refused and not is_over and first.limit is not None and first.active < first.limit:
+                region.refused -= 1
+                jobs.append(first.node)  # a worker that the limit has refused may pull again
             if region.active or not is_over or region.is_closed or run.phase == Phase.ABANDONED:
                 return jobs
             region.is_closed = True

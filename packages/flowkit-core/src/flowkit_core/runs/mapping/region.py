@@ -47,6 +47,7 @@ class Region:
         seconds_per_call: moving average of the durations of calls; None before the first.
         is_closed: whether all nodes have ended.
         pulled: number of elements that were pulled in blocks.
+        refused: number of workers that could not pull because of the limit.
         trouble: the exception of the iterator.
     """
 
@@ -62,6 +63,7 @@ class Region:
         "lock",
         "max_block",
         "pulled",
+        "refused",
         "seconds_per_call",
         "size",
         "source",
@@ -96,6 +98,7 @@ class Region:
         self.block_window = 0
         self.max_block = MAX_BLOCK
         self.pulled = 0
+        self.refused = 0
         self.seconds_per_call: float | None = None
 
     def stage_after(self, stage: Stage) -> Stage | None:
