@@ -80,12 +80,13 @@ def test_subtask_that_blocks_the_loop_has_the_name_of_its_task(warned):
     assert "async task 'outer'" in message
 
 
-def test_tasks_that_wait_are_not_named(warned):
+def test_tasks_that_wait_are_not_named(warned, monkeypatch):
     """The check is made many times meanwhile."""
+    monkeypatch.setattr("flowkit_core.runs.event_loop.watchdog.BLOCKED_AFTER", 0.5)  # no step takes so long
     _, found = warned
 
     async def wait():
-        for _ in range(20):
+        for _ in range(60):
             await asyncio.sleep(0.01)
 
     DAG("waits", tasks=[Task(wait, name=f"wait_{number}") for number in range(3)]).run()
