@@ -78,6 +78,16 @@ def hang_on_two(x):
     return x
 
 
+def act(actions, x):
+    """Return one more than the argument, or do what the action of the element is."""
+    action = actions[current().element]
+    if action == "skip":
+        raise Skip("asked to")
+    if action == "fail" or (action == "fail once" and current().attempt == 1):
+        raise ValueError(x)
+    return x + 1
+
+
 async def awaited(x):
     return x + 1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from functools import partial
+from types import FunctionType, MethodType
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import CO_GENERATOR
@@ -144,7 +145,9 @@ def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
 
 def local_generator(run: Any, call: Call) -> Call | Outcome:
     """Return the result of a generator function, whatever the executor: its generator runs in this process."""
-    func = call.func
+    func: Any = call.func
+    while type(func) in (partial, MethodType):
+        func = func.func if type(func) is partial else func.__func__
     if type(func) is not FunctionType or not func.__code__.co_flags & CO_GENERATOR:
         return call
     outcome: Outcome | None = call.precheck() or run.mark_started(call.node)
