@@ -101,7 +101,7 @@ def read_requirements() -> dict[str, set[str]]:
 
 
 # Distributions that require packages of the index. They are in no combination, and have a session of their own.
-COMPANIONS = ["flowkit-view"]
+COMPANIONS = ["flowkit-dask", "flowkit-view"]
 REQUIREMENTS = read_requirements()
 ALL = [name for name in REQUIREMENTS if name not in COMPANIONS]
 

@@ -20,6 +20,7 @@ SOURCES = {
 DISTRIBUTIONS = [
     "flowkit",
     "flowkit_core",
+    "flowkit_dask",
     "flowkit_exec",
     "flowkit_flow",
     "flowkit_log",

@@ -47,6 +47,7 @@ def test_meta_package_pins_extras_to_its_version() -> None:
     extras = [line for line in importlib.metadata.requires("flowkit") or [] if "extra ==" in line]
     assert [line.split(";")[0].strip() for line in extras] == [
         f"flowkit-exec[cloudpickle]=={version}",
+        f"flowkit-dask=={version}",
         f"flowkit-view=={version}",
     ]
 

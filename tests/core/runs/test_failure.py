@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import sys
 import weakref
 
 import pytest
@@ -498,7 +499,8 @@ def test_unknown_executor_error_lists_executors(name):
     assert seen == []
 
 
-def test_executor_not_installed_error_names_distribution():
+def test_executor_not_installed_error_names_distribution(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flowkit_dask", None)
     with pytest.raises(UnknownExecutorError, match="flowkit-dask"):
         DAG("etl", tasks=[]).run(executor="dask")
 

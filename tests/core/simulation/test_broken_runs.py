@@ -200,7 +200,7 @@ def test_broken_run_is_found(monkeypatch, defect, message):
 
 
 def test_condition_that_a_call_made_ahead_lacks_is_found(monkeypatch):
-    def ahead(self, node):
+    def ahead(self, node, **_):
         return Call(node, tuple(map(Ref, node.upstream)), {}, None, 1)
 
     monkeypatch.setattr(Run, "ahead", ahead)

@@ -224,7 +224,7 @@ def test_calls_made_ahead_start_on_the_same_worker_at_once(monkeypatch):
     """As in worker processes, which get the calls of a chain together."""
     made = []
     original = Run.ahead
-    monkeypatch.setattr(Run, "ahead", lambda self, node: made.append(node) or original(self, node))
+    monkeypatch.setattr(Run, "ahead", lambda self, node, **_: made.append(node) or original(self, node))
     one, two = Task(lambda: 1, name="one", retries=1), Task(lambda one: one + 1, name="two")
     three = Task(lambda two: two + 1, name="three", when=lambda two: True)
     one >> two >> three

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .executor import Executor
 
 ENTRY_POINT_GROUP = "flowkit.executors"
-PROVIDED_BY = {"thread": "flowkit-exec", "process": "flowkit-exec"}
+PROVIDED_BY = {"thread": "flowkit-exec", "process": "flowkit-exec", "dask": "flowkit-dask"}
 """Name of an executor -> distribution of this project that registers it when it is imported."""
 
 _factories: dict[str, Callable[..., Executor]] = {"serial": SerialExecutor}
@@ -121,8 +121,6 @@ def _hint(name: str) -> str:
     """Return what to do to get an executor of a name."""
     if name in PROVIDED_BY:
         return f"Install the distribution {PROVIDED_BY[name]!r}, which provides it"
-    if name == "dask":
-        return "An executor for Dask, in the distribution 'flowkit-dask', is planned and does not exist yet"
     guess = did_you_mean(name, [*_factories, *PROVIDED_BY])
     ways = f"Register one with register_executor(), or under the entry-point group {ENTRY_POINT_GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

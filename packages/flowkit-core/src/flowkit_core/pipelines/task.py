@@ -386,6 +386,10 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             return self.__qualname__
         if isinstance(found, Task) and found.func is self.func and not interactive:
             return _restore_copy, (found, self.name, self._options())
+        return self.reduce_by_value()
+
+    def reduce_by_value(self) -> Any:
+        """Return what ``__reduce__()`` returns for a task that cannot be found by its name where it is unpickled."""
         return _restore, (self.func, self.name, self._options())
 
     def __copy__(self) -> Task[P, R_co]:

@@ -10,7 +10,7 @@ from flowkit_core.context import find, variable
 from flowkit_core.coroutines import CoroutineType, special_types
 from flowkit_core.failures import add_note, refuse_skip, skip_reason
 
-from .handle import fetched, is_handle
+from .handle import fetched, is_handle, prefetch
 from .states import FAILED, PENDING, SKIPPED, STATES
 from .time_limit import Abandonment, TimeLimit, call_in_time
 
@@ -108,6 +108,21 @@ class Condition:
         """Evaluate the condition."""
         return self.func(*self.args, **self.kwargs)
 
+    def outcome(self, task: str) -> Outcome | None:
+        """Evaluate the condition; return how its task ends without being called, or None if the condition is true.
+
+        Args:
+            task: name of the task.
+        """
+        try:
+            answer = _check_truth(task, self())
+        except BaseException as error:
+            add_note(error, f"flowkit: the condition (when=) of task {task!r} raised this")
+            return Outcome(FAILED, error=error, retryable=False)
+        if answer:
+            return None
+        return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
+
 
 class Retry:
     """Request for another attempt: :meth:`Run.finish` returns it for a failed attempt.
@@ -195,6 +210,7 @@ class Call:
         values = (*self.args, *self.kwargs.values(), *(() if self.when is None else self.when.args))
         if not any(map(is_handle, values)):
             return self
+        prefetch(values)
         when = self.when
         try:
             if when is not None:
@@ -219,15 +235,9 @@ class Call:
         """Evaluate the condition; return None if it is true."""
         token = variable.set(self.context())
         try:
-            answer = _check_truth(self.node.name, condition())
-        except BaseException as error:
-            add_note(error, f"flowkit: the condition (when=) of task {self.node.name!r} raised this")
-            return Outcome(FAILED, error=error, retryable=False)
+            return condition.outcome(self.node.name)
         finally:
             variable.reset(token)
-        if answer:
-            return None
-        return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
 
     @property
     def timeout(self) -> float | None:

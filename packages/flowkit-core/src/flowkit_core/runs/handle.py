@@ -5,6 +5,8 @@ from __future__ import annotations
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flowkit_core._typing import Any
 
 
@@ -33,6 +35,18 @@ class Handle(Protocol):
 def is_handle(value: Any) -> bool:
     """Return whether a value is a handle, by its class."""
     return getattr(type(value), "__flowkit_handle__", False) is True
+
+
+def prefetch(values: Iterable[Any]) -> None:
+    """Have lanes get the values of all handles among some values at once, where they can: see `Lane`."""
+    handles_of: dict[Any, list[Any]] = {}
+    for value in values:
+        if is_handle(value):
+            handles_of.setdefault(value.lane, []).append(value)
+    for lane, handles in handles_of.items():
+        get = getattr(lane, "prefetch", None)
+        if get is not None and len(handles) > 1:
+            get(handles)
 
 
 def fetched(value: Any) -> Any:

@@ -294,7 +294,7 @@ class Run(OutcomeRules):
     def expect_handles(self) -> None:
         """Prepare for results that are handles: every call goes through :meth:`call`."""
         self.has_handles = True
-        self.leave_fast_path()
+        self.fast_path = False
 
     def fetch_handles(self) -> None:
         """Replace the handles among the results by their values, also those of calls that end later.
@@ -305,16 +305,22 @@ class Run(OutcomeRules):
             self._fetches_at_once = True
             self.state.fetch_handles()
 
-    def ahead(self, node: Node) -> Call | None:
+    def ahead(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call of a node whose upstreams have not ended, to be made where their results will be.
 
         The arguments that are not known yet are `Ref` objects. If an upstream does not succeed, the call must not be
         made; the node becomes ready in any case when its upstreams end, and is then ended with :meth:`finish`.
 
+        Args:
+            node: the node.
+            takes_handles: whether the lane takes handles as arguments. Such a lane may make calls ahead also if starts
+                and successes are reported, or results dropped; not if they are recorded.
+
         Returns:
             The call; None if a decision must come first, such as a condition.
         """
-        if not (self.fast_path and node.is_simple):
+        may_be_ahead = self.fast_path or (takes_handles and self._unchecked and not self.recorded)
+        if not (may_be_ahead and node.is_simple):
             return None
         values, codes = self.state.values, self.state.codes
         sources = node.arg_sources or ()

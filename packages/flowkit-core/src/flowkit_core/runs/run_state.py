@@ -8,7 +8,7 @@ from flowkit_core._atomic import countdowns, first_only
 from flowkit_core._typing import TYPE_CHECKING
 
 from .call import Outcome, fetch_and_release
-from .handle import is_handle
+from .handle import is_handle, prefetch
 from .states import CANCELLED, FAILED, HAS_FAILED, PENDING, SKIPPED, STATES, SUCCEEDED
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ class RunState(RunSummary):
 
     def fetch_handles(self) -> None:
         """Replace handles by their values; a node whose value is lost has failed."""
+        prefetch(self.values)
         for index, handle in enumerate(self.values):
             if is_handle(handle):
                 self.values[index] = value = fetch_and_release(handle)

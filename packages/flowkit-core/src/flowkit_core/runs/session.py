@@ -59,6 +59,9 @@ class Lane(Protocol):
     A lane decides nothing: :class:`Session` passes it ready nodes, and it passes outcomes back. Everything but
     :meth:`work` returns at once, and :meth:`put`, :meth:`wake` and :meth:`stop` may be called from any thread.
 
+    A lane that makes handles may have a method ``prefetch(handles)``, which gets the values of several of its handles
+    at once: ``fetch()`` of each is called soon after it, and raises the exception if a value is lost.
+
     Attributes:
         name: name of the executor.
         has_loop: whether the lane has a loop, :meth:`work`, that needs a thread until the run is over. One lane of a

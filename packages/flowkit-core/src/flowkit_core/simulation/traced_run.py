@@ -95,9 +95,9 @@ class TracedRun(LimitedRun):
                 call.when = Condition(self._judge, (node, call.when), {})
         return call
 
-    def ahead(self, node: Node) -> Call | None:
+    def ahead(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call of a node whose upstreams have not ended, with substitutes."""
-        call = super().ahead(node)
+        call = super().ahead(node, takes_handles=takes_handles)
         if call is not None:
             call.func = self._substitutes.function(node)
         return call

@@ -1,0 +1,74 @@
+"""Class `DaskHandle`: a result that stays on the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flowkit_core import SerializationError
+
+from .errors import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed import Future
+
+_NOT_FETCHED = object()
+
+
+class Gatherer(Protocol):
+    """The lane of a handle, as far as the handle needs it."""
+
+    def gather(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the values of futures."""
+
+
+class DaskHandle:
+    """A result that stays on the cluster.
+
+    Args:
+        lane: the lane that made it.
+        task: name of the task.
+        future: the future of the result.
+
+    Attributes:
+        lane, task: see above.
+        future: the future; None after :meth:`release`.
+    """
+
+    __flowkit_handle__ = True
+    __slots__ = ("_value", "future", "lane", "task")
+    nbytes = None
+
+    def __init__(self, lane: Gatherer, task: str, future: Future[Any]) -> None:
+        self.lane = lane
+        self.task = task
+        self.future: Future[Any] | None = future
+        self._value: Any = _NOT_FETCHED
+
+    def keep(self, value: Any) -> None:
+        """Keep the value for the next call of :meth:`fetch`."""
+        self._value = value
+
+    def fetch(self) -> Any:
+        """Return the value.
+
+        Raises:
+            SerializationError: the value cannot be pickled, or unpickled here.
+            ExecutorError: the value is lost.
+        """
+        value, self._value = self._value, _NOT_FETCHED
+        if value is not _NOT_FETCHED:
+            return value
+        try:
+            return self.lane.gather([self.future])[0]
+        except (TypeError, AttributeError, ImportError, ValueError) as error:
+            hint = "return plain data, or a class that can be imported here"
+            reason = f"could not be brought from the cluster ({summary(error)})"
+            raise SerializationError(self.task, "result", reason, hint) from error
+
+    def release(self) -> None:
+        """Have the cluster drop the value."""
+        future, self.future = self.future, None
+        if future is not None:
+            future.release()

@@ -1,0 +1,516 @@
+"""Class `DaskLane`: the calls of one run that a Dask cluster makes.
+
+Ready nodes are sent to the scheduler in batches, and with them the nodes downstream that need no decision, before their
+upstreams have ended. Workers report the start and the end of each call: see `Reporter`. Results stay on the cluster.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from concurrent.futures import CancelledError
+from threading import Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError, WorkerDiedError
+from flowkit_core.runs.limits.ranked_queue import RankedQueue
+from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
+from flowkit_core.runs.timers import Timers
+from flowkit_core.runs.wake_up import WakeUp
+
+from . import reporter
+from .calls import NoResult
+from .errors import CallFailedError, WorkerMismatchError, summary, unpack_error
+from .event_hub import hub_of
+from .handle import DaskHandle
+from .submissions import Submissions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distributed import Client
+
+    from flowkit_core import Call, Node
+    from flowkit_core.runs.session import Session
+
+    from .event_hub import Place
+    from .reporter import Record
+    from .submissions import Submission
+
+    Report = tuple[Record, Place]
+
+MAX_BATCH = 1000
+"""Maximum number of calls that are sent to the scheduler together."""
+MAX_SUBMITTED = 20_000
+"""Number of calls that have not ended, above which none are made ahead."""
+CHECK_INTERVAL = 0.5
+"""Seconds between two looks at the connection, and at futures that no worker reports."""
+STOP_TIMEOUT = 2.0
+"""Seconds that workers have to report which calls are running when the run stops."""
+MAX_UNSEEN_DEATHS = 2
+"""How often a call is sent again whose workers died before they reported its start."""
+
+
+class DaskLane:
+    """The calls of one run that a Dask cluster makes.
+
+    Args:
+        client: the client.
+    """
+
+    name = "dask"
+    has_loop = makes_handles = True
+    needs_calling_thread = may_fork = False
+    fate_of_unfinished = "abandoned"
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._hub = hub_of(client)
+        self._ready: deque[Node] | RankedQueue = deque()
+        self._reports: deque[Report] = deque()
+        self._errors: deque[Submission] = deque()  # whose futures have an exception
+        self._timers = Timers()
+        self._wake_up = WakeUp()
+        self._must_stop = self._must_end = False
+        self._is_stopping = self._is_stopped = False  # whether workers are asked, and whether they have answered
+        self._stop_until = 0.0
+        self._asked: set[str] | None = None  # workers that were asked to stop the run; None until it is known
+        self._answered: set[str] = set()  # those that have named the calls that go on
+        self._running: set[int] = set()  # tickets of these calls
+        self._fetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
+        self._abandoned: dict[int, Call] = {}  # ticket -> call that goes on, although its attempt has ended
+        self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
+        self._confirmed: set[int] = set()  # indices of nodes that were submitted ahead, and are ready now
+        self._ended_ahead: set[int] = set()  # indices of nodes that have ended, and are still in the ready queue
+        self._open_upstreams: dict[int, int] = {}  # index -> number of upstreams that were not submitted
+        self._seen_finished: set[int] = set()  # tickets of calls whose end was not reported
+        self._check_at = 0.0
+
+    @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        scheduler = self._client.scheduler
+        return scheduler.address if scheduler is not None else "an unknown address"
+
+    def open(self, session: Session) -> None:
+        """Prepare for the run.
+
+        Raises:
+            ExecutorError: the client is closed, or has lost the connection.
+        """
+        self._session = session
+        self._check_connection()
+        self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self))
+        self._hub.add(self._client, self._submissions.run, self._receive)
+        if session.run.is_ranked:
+            self._ready = RankedQueue((), session.run.graph)
+        self._ready.extend(session.first_nodes(self))
+
+    def put(self, nodes: Sequence[Node]) -> None:
+        """Queue nodes whose calls are to be submitted."""
+        self._ready.extend(nodes)
+        self._wake_up.set()
+
+    def wake(self) -> None:
+        """Make the loop check whether the run is over."""
+        self._wake_up.set()
+
+    def stop(self, *, end_calls: bool) -> None:
+        """Make the loop withdraw calls that have not started, and give running calls up if asked."""
+        self._must_stop = True
+        self._must_end |= end_calls
+        self._wake_up.set()
+
+    def close(self) -> Sequence[Node]:
+        """Have the cluster forget all calls; return the nodes whose calls are running."""
+        if not hasattr(self, "_submissions"):
+            return ()
+        run, submissions = self._session.run, self._submissions
+        self._hub.remove(self._client, submissions.run)
+        running = [each.call for each in submissions.by_ticket.values() if each.worker]
+        submissions.close()
+        return [call.node for call in running if run.is_current(call.node, call.attempt)]
+
+    # ---- values on the cluster ---------------------------------------------------------------------------------------
+
+    def prefetch(self, handles: Sequence[DaskHandle]) -> None:
+        """Get the values of several handles at once; what fails is left to their ``fetch()``."""
+        try:
+            values = self.gather([handle.future for handle in handles])
+        except Exception:
+            return
+        for handle, value in zip(handles, values, strict=True):
+            handle.keep(value)
+
+    def gather(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the values of futures.
+
+        Raises:
+            ExecutorError: a value is lost.
+            Exception: a value cannot be pickled, or unpickled here.
+        """
+        from asyncio import CancelledError as AsyncCancelledError
+
+        self._check_connection()
+        try:
+            values: list[Any] = self._client.gather(list(futures))
+        except (CancelledError, AsyncCancelledError) as error:
+            self._check_connection()
+            raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
+        return values
+
+    def _check_connection(self) -> None:
+        """Raise an ExecutorError unless the client is connected."""
+        status = self._client.status
+        if status == "running":
+            return
+        if status == "connecting":
+            raise ExecutorError(
+                f"the connection to the Dask scheduler at {self.address} is lost: results on the cluster are gone with "
+                f"it; look at the log of the scheduler, and run again (with run(state=...), resume=True continues)"
+            )
+        raise ExecutorError(f"the Dask client of the scheduler at {self.address} is {status}: create another one")
+
+    # ---- the loop ----------------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Submit calls and pass on their outcomes until the run is over."""
+        session, ready, timers = self._session, self._ready, self._timers
+        route = session.router(self, ready.append)
+        by_ticket = self._submissions.by_ticket
+        while True:
+            while self._reports:
+                self._take(*self._reports.popleft(), route)
+            if self._fetched:
+                self._end_fetched(route)
+            while self._errors:
+                self._take_error(self._errors.popleft(), route)
+            if self._must_stop:
+                self._begin_to_stop()
+            if self._is_stopping and self._may_withdraw():
+                self._withdraw(route)
+            if timers:
+                ready.extend(timers.due(session.run))
+            if ready:
+                self._submit(route)
+            if self._reports or self._errors:
+                continue
+            if session.is_over or (session.has_one_lane and not (ready or by_ticket or timers)):
+                return
+            if monotonic() >= self._check_at:
+                self._check()
+            left = self._check_at - monotonic()
+            if self._is_stopping:
+                left = min(left, self._stop_until - monotonic())
+            if not (ready or self._reports or self._errors):
+                self._wake_up.wait(max(0.0, min(left, timers.wait()) if timers else left))
+
+    def _receive(self, record: Record, place: Place) -> None:
+        """Queue a report; called in the thread of the event loop of the client."""
+        self._reports.append((record, place))
+        self._wake_up.set()
+
+    def _check(self) -> None:
+        """Look at the connection, and at futures whose end no worker has reported.
+
+        Raises:
+            ExecutorError: the connection is lost.
+        """
+        self._check_connection()
+        seen, self._seen_finished = self._seen_finished, set()
+        for submission in list(self._submissions.by_ticket.values()):
+            future = submission.future
+            status = future.status if future is not None else "pending"
+            if status == "pending" or (submission.sources and submission.call.node.index not in self._confirmed):
+                continue
+            if status in ("error", "cancelled"):
+                self._errors.append(submission)
+            elif status == "finished":
+                if submission.ticket in seen and future is not None:
+                    kind = reporter.RETURNED if future.type is NoResult else reporter.SUCCEEDED
+                    record = (self._submissions.run, submission.ticket, kind, 0.0, None)
+                    self._reports.append((record, ("", "", 0, "")))
+                self._seen_finished.add(submission.ticket)
+        self._check_at = monotonic() + CHECK_INTERVAL
+
+    # ---- submitting --------------------------------------------------------------------------------------------------
+
+    def _submit(self, route: Callable[[Node], object]) -> None:
+        """Send ready nodes to the scheduler, and what can be sent ahead with them."""
+        ready, submissions = self._ready, self._submissions
+        while ready and submissions.unsent < MAX_BATCH:
+            node = ready.popleft()
+            index = node.index
+            if node.element is not None:
+                self._submit_node(node, route)
+            elif index in self._ended_ahead:
+                self._ended_ahead.remove(index)
+            elif index in submissions.by_node:
+                self._confirmed.add(index)
+            else:
+                self._submit_node(node, route)
+        submissions.send()
+
+    def _submit_node(self, node: Node, route: Callable[[Node], object]) -> None:
+        session = self._session
+        call = session.run.call(node)
+        is_pooled = node.task.pool is not None  # a condition is evaluated before slots are taken
+        if not isinstance(call, Outcome) and (call.lookup is not None or (is_pooled and call.when is not None)):
+            local = call.local()
+            found = local if isinstance(local, Outcome) else session.context.copy().run(local.precheck)
+            if found is None:
+                call.when = None  # it was true
+            else:
+                call = found
+        if is_pooled and not isinstance(call, Outcome):
+            call = session.run.admit(node) or call
+        if isinstance(call, Outcome):
+            self._finish(node, call, 0.0, None, route)
+            return
+        try:
+            self._submissions.add(call)
+        except Exception as error:
+            retryable = not isinstance(error, SerializationError)
+            self._finish(node, Outcome(FAILED, error=error, retryable=retryable), 0.0, call.attempt, route)
+            return
+        if node.element is None:
+            self._submit_ahead(node)
+
+    def _submit_ahead(self, node: Node) -> None:
+        """Prepare the calls of nodes downstream whose upstreams were all submitted, as far as they need no decision."""
+        submitted, submissions, run = [node], self._submissions, self._session.run
+        for each in submitted:  # it grows
+            for after in each.downstream:
+                index = after.index
+                left = self._open_upstreams.get(index, len(after.upstream)) - 1
+                self._open_upstreams[index] = left
+                if left or len(submissions.by_ticket) >= MAX_SUBMITTED or index in submissions.by_node:
+                    continue
+                if self._session.lane_of(after) is not self or not self._has_all_upstreams(after):
+                    continue
+                call = run.ahead(after, takes_handles=True)
+                if call is not None:
+                    try:
+                        submissions.add(call)
+                    except SerializationError:  # the node fails when it is ready
+                        continue
+                    submitted.append(after)
+
+    def _has_all_upstreams(self, node: Node) -> bool:
+        """Return whether each upstream passes its result to a node, and has succeeded or is submitted."""
+        sources, by_node, codes = set(node.arg_sources or ()), self._submissions.by_node, self._session.run.state.codes
+        return all(index in sources and (index in by_node or codes[index] == SUCCEEDED) for index in node.upstream)
+
+    # ---- outcomes ----------------------------------------------------------------------------------------------------
+
+    def _take(self, record: Record, place: Place, route: Callable[[Node], object]) -> None:
+        """Handle a report of a worker."""
+        _, ticket, kind, seconds, extra = record
+        if kind == reporter.STOPPED:
+            self._running.update(extra)
+            self._answered.add(place[0])
+            return
+        submission = self._submissions.by_ticket.get(ticket)
+        if submission is None:
+            if kind != reporter.STARTED and (given_up := self._abandoned.pop(ticket, None)) is not None:
+                self._session.run.end_abandoned(given_up.node, given_up.attempt)
+            return
+        if submission.is_watched:
+            submission.has_ended |= kind == reporter.ENDED_LATE
+            return
+        call, run = submission.call, self._session.run
+        if kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.worker:
+            run.mark_started(call.node, already=True, attempt=call.attempt)
+        if place[0] and kind != reporter.RETURNED:
+            submission.worker, submission.pid = place[0], place[2]
+            run.note_worker(call.node, place[1], place[2], place[3])
+        if kind == reporter.STARTED:
+            return
+        if kind in (reporter.SUCCEEDED, reporter.FAILED) and extra is not None:
+            try:
+                self._remember(call, pickle.loads(extra))
+            except Exception as error:  # of the store
+                self._end(submission, Outcome(FAILED, error=error), seconds, route)
+                return
+        if kind == reporter.SUCCEEDED:
+            future, submission.future = submission.future, None
+            handle = DaskHandle(self, call.node.name, future)
+            if call.node.element is not None or run.recorded or call.lookup is not None:
+                submission.is_watched = True
+                self._fetched.append((submission, handle, seconds))
+            else:
+                self._end(submission, handle, seconds, route)
+        elif kind == reporter.FAILED:
+            self._watch(submission, seconds)
+        elif kind == reporter.RETURNED:
+            self._withdraw_call(submission, route)
+        else:
+            self._end(submission, Outcome(SKIPPED, extra), seconds, route)
+
+    def _end_fetched(self, route: Callable[[Node], object]) -> None:
+        """End calls whose results are needed here, by the record for example: they are brought here at once."""
+        fetched, self._fetched = self._fetched, []
+        self.prefetch([handle for _, handle, _ in fetched])
+        for submission, handle, seconds in fetched:
+            if submission.ticket in self._submissions.by_ticket:
+                self._end(submission, handle, seconds, route)
+
+    @staticmethod
+    def _remember(call: Call, notes: dict[str, Any]) -> None:
+        context = call.context()
+        for key, note in notes.items() if context is not None else ():
+            context.remember(key, note)  # type: ignore[union-attr]
+
+    def _watch(self, submission: Submission, seconds: float) -> None:
+        """Wait for the exception of a call that has failed, which comes after the report."""
+        submission.is_watched = True
+        self._seconds_of[submission.ticket] = seconds
+
+        def on_done(_: Any) -> None:
+            self._errors.append(submission)
+            self._wake_up.set()
+
+        if submission.future is not None:
+            submission.future.add_done_callback(on_done)
+
+    def _take_error(self, submission: Submission, route: Callable[[Node], object]) -> None:
+        """Handle the exception of a future."""
+        future = submission.future
+        if future is None or submission.ticket not in self._submissions.by_ticket:
+            return
+        node = submission.call.node
+        seconds = self._seconds_of.pop(submission.ticket, 0.0)
+        if future.status == "cancelled":
+            self._check_connection()
+            error: BaseException = ExecutorError(f"the Dask cluster has cancelled the call of task {node.name!r}")
+            self._end(submission, Outcome(FAILED, error=error), seconds, route)
+            return
+        found = future.exception()
+        if isinstance(found, CallFailedError):
+            task_error = unpack_error(found.packed, node.name)
+            goes_on = isinstance(task_error, TaskTimeoutError) and task_error.fate == "abandoned"
+            goes_on = goes_on and submission.call.timeout is not None and not submission.has_ended
+            if goes_on:
+                self._abandoned[submission.ticket] = submission.call
+            outcome = Outcome(FAILED, error=task_error, retryable=found.retryable, goes_on=goes_on)
+            self._end(submission, outcome, seconds, route)
+        elif isinstance(found, WorkerMismatchError):
+            raise ExecutorError(f"task {node.name!r} cannot run: {found}; install the same versions") from found
+        elif isinstance(found, ModuleNotFoundError) and (found.name or "").startswith("flowkit"):
+            raise ExecutorError(
+                f"task {node.name!r} cannot run, because a worker of the Dask cluster cannot import {found.name!r}: "
+                f"install flowkit-dask on all workers (the scheduler does not need it)"
+            ) from found
+        elif type(found).__name__ == "KilledWorker":
+            self._take_death(submission, found, route)
+        else:
+            reason = f"could not be passed to the call on the cluster ({summary(found)})"
+            error = SerializationError(node.name, "argument", reason, "pass plain data between tasks")
+            error.__cause__ = found
+            self._end(submission, Outcome(FAILED, error=error), seconds, route)
+
+    def _take_death(self, submission: Submission, error: Any, route: Callable[[Node], object]) -> None:
+        """Fail the task of a call whose workers have died; send it again if it may only have waited there."""
+        node, worker = submission.call.node, error.last_worker.address
+        if submission.worker != worker and submission.deaths < MAX_UNSEEN_DEATHS:
+            self._submissions.note_death(submission)
+            self._withdraw_call(submission, route)
+            return
+        died = WorkerDiedError(node.name, submission.pid, None, None)
+        died.add_note(
+            f"flowkit: {error.allowed_failures + 1} workers of the Dask cluster have died while they ran task "
+            f"{node.name!r}; the last one was {worker}: its log, or that of its nanny, may show why"
+        )
+        self._end(submission, Outcome(FAILED, error=died), 0.0, route)
+
+    def _end(self, submission: Submission, result: Any, seconds: float, route: Callable[[Node], object]) -> None:
+        """Pass the outcome of a call to the run."""
+        call = submission.call
+        node = call.node
+        if submission.sources and node.index not in self._confirmed:
+            self._ended_ahead.add(node.index)  # it became ready, and is still in the queue
+        self._confirmed.discard(node.index)
+        if isinstance(result, Outcome):
+            self._void_downstream(node)
+            self._submissions.drop(submission)
+        else:
+            self._submissions.remove(submission)
+        self._finish(node, result, seconds, call.attempt, route)
+
+    def _void_downstream(self, node: Node) -> None:
+        """Give up the calls made ahead that need the result of a call which has none."""
+        ended = [node]
+        for each in ended:  # it grows
+            for after in each.downstream:
+                submission = self._submissions.by_node.get(after.index)
+                if submission is not None and each.index in submission.sources:
+                    self._submissions.drop(submission)
+                    self._confirmed.discard(after.index)
+                    ended.append(after)
+
+    def _finish(
+        self, node: Node, result: Any, seconds: float, attempt: int | None, route: Callable[[Node], object]
+    ) -> None:
+        step = self._session.run.finish(node, result, seconds, attempt)
+        if isinstance(step, Retry):
+            self._timers.add(step)
+        else:
+            for after in step:
+                route(after)
+
+    # ---- stopping ----------------------------------------------------------------------------------------------------
+
+    def _begin_to_stop(self) -> None:
+        """Have workers start no more calls, and name those that are running; after that, `_withdraw` is called."""
+        self._must_stop = False
+        if self._session.run.phase >= Phase.CANCELLED or self._is_stopping:
+            return
+        self._is_stopping = True
+        self._stop_until = monotonic()
+        if not self._is_stopped and self._submissions.by_ticket:
+            self._stop_until += STOP_TIMEOUT
+            Thread(target=self._stop_workers, name="flowkit-dask-stop", daemon=True).start()
+
+    def _stop_workers(self) -> None:
+        """Body of a thread: ask all workers to stop the run."""
+        try:
+            run, topic = self._submissions.run, self._hub.topic
+            self._asked = set(self._client.run(reporter.stop_run, run, topic, on_error="ignore"))
+        except Exception:  # the connection is lost, which the loop finds
+            self._asked = set()
+        self._wake_up.set()
+
+    def _may_withdraw(self) -> bool:
+        return (self._asked is not None and self._asked <= self._answered) or monotonic() >= self._stop_until
+
+    def _withdraw(self, route: Callable[[Node], object]) -> None:
+        """Withdraw the calls that have not started, and name the others; give these up if asked."""
+        self._is_stopping, self._is_stopped = False, True
+        run, running = self._session.run, self._running
+        going_on: list[Node] = []
+        for submission in list(self._submissions.by_ticket.values()):
+            node = submission.call.node
+            if submission.ticket not in self._submissions.by_ticket or run.may_start(node):
+                continue
+            if submission.ticket not in running and not submission.is_watched:
+                self._withdraw_call(submission, route)
+            elif self._must_end:
+                self._abandoned[submission.ticket] = submission.call
+                reason = f"it was abandoned, because {run.stop_cause}"
+                outcome = Outcome(CANCELLED, reason, started=True, goes_on=True)
+                self._end(submission, outcome, 0.0, route)
+            else:
+                going_on.append(node)
+        if not self._must_end:
+            self._session.report_running(self, going_on)
+
+    def _withdraw_call(self, submission: Submission, route: Callable[[Node], object]) -> None:
+        """Take a call back that has not started; the run decides what becomes of its node."""
+        node = submission.call.node
+        was_ready = not submission.sources or node.index in self._confirmed
+        self._void_downstream(node)
+        self._submissions.drop(submission)
+        self._confirmed.discard(node.index)
+        if was_ready:
+            self._ready.append(node)

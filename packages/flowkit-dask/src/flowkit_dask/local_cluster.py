@@ -1,0 +1,76 @@
+"""A cluster on this machine in processes of its own: ``python -m flowkit_dask.local_cluster 4`` runs it.
+
+Its processes do not execute the script that starts it, and end with the process that started them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from flowkit_core import ExecutorError
+
+SHUTDOWN_TIMEOUT = 10.0
+"""Seconds that the cluster may take to end."""
+
+
+class LocalWorkers:
+    """A scheduler and worker processes on this machine.
+
+    Args:
+        workers: number of worker processes, with one thread each; None means one per processor.
+
+    Attributes:
+        address: address of the scheduler.
+
+    Raises:
+        ExecutorError: the cluster does not start.
+    """
+
+    def __init__(self, workers: int | None) -> None:
+        from dask.system import CPU_COUNT
+
+        count = workers or CPU_COUNT
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        self._process = subprocess.Popen(  # noqa: S603 - a Python, this one
+            [sys.executable, "-m", "flowkit_dask.local_cluster", str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"DASK_LOGGING__DISTRIBUTED": "critical", **os.environ, "PYTHONPATH": path},  # run() reports failures
+            text=True,
+        )
+        line = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
+        if not line:
+            self.close()
+            raise ExecutorError(
+                f"a Dask cluster of {count} workers did not start on this machine: see its messages on the standard "
+                f"error output"
+            )
+        self.address = line
+
+    def close(self) -> None:
+        """End the cluster."""
+        process = self._process
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(SHUTDOWN_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _serve(workers: int) -> None:
+    """Run a cluster until the standard input ends."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster:
+        print(cluster.scheduler_address, flush=True)  # noqa: T201 - read by the process that starts this one
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

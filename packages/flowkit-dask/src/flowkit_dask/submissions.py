@@ -1,0 +1,285 @@
+"""Class `Submissions`: the calls of one run as tasks of Dask, and their futures."""
+
+from __future__ import annotations
+
+import operator
+import pickle
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from dask._task_spec import Task as DaskTask
+from dask._task_spec import TaskRef
+from dask.sizeof import sizeof
+
+from flowkit_core import SerializationError
+from flowkit_core.runs.call import Ref
+from flowkit_core.runs.context_transfer import CarriedContext
+from flowkit_core.runs.states import CLEANUP_TRIGGERS
+
+from .calls import Invocation, Slot, environment
+from .errors import summary
+from .handle import DaskHandle
+from .pickling import dumps, dumps_function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from distributed import Client, Future
+
+    from flowkit_core import Call, Node
+
+    from .handle import Gatherer
+
+    Key = tuple[str, int]
+    NodeKey = int | tuple[int, int]
+
+MAX_INLINE = 1 << 16
+"""Bytes of an argument, or of the pickle of a function, up to which it is sent with each call, and not once."""
+MAX_NAMES = 200
+"""Number of tasks up to which each has a key prefix of its own: many prefixes slow the scheduler down."""
+
+
+def node_key(node: Node) -> NodeKey:
+    """Return what identifies a node, or an element of a mapped node, in one run."""
+    return node.index if node.element is None else (node.index, node.element)
+
+
+class Submission:
+    """One call that was submitted.
+
+    Attributes:
+        call: the call.
+        ticket: its number, in reports.
+        key: key of the task of Dask.
+        future: future of the result.
+        sources: indices of the nodes whose results it needs, and that had not ended when it was submitted.
+        worker: address of the worker that has reported the start; empty before.
+        pid: process id of that worker.
+        deaths: how often workers have died without a report that the call had started there.
+        is_watched: whether the lane waits for the exception of the future.
+        has_ended: whether a call that was abandoned on its worker has ended.
+    """
+
+    __slots__ = ("call", "deaths", "future", "has_ended", "is_watched", "key", "pid", "sources", "ticket", "worker")
+
+    def __init__(self, call: Call, ticket: int, key: Key, sources: frozenset[int], deaths: int) -> None:
+        self.call = call
+        self.ticket = ticket
+        self.key = key
+        self.future: Future[Any] | None = None
+        self.sources = sources
+        self.worker = ""
+        self.pid = 0
+        self.deaths = deaths
+        self.is_watched = self.has_ended = False
+
+    def release(self) -> None:
+        """Have the cluster forget the call and its result."""
+        future, self.future = self.future, None
+        if future is not None:
+            future.release()
+
+
+class Submissions:
+    """The calls of one run as tasks of Dask.
+
+    Args:
+        lane: the lane.
+        client: the client.
+        topic: topic of reports.
+        nodes: all nodes of the lane.
+
+    Attributes:
+        run: key of the run.
+        by_ticket: ticket -> submission that has not ended.
+        by_node: index of a node, or index and number of an element -> its submission, if it has not ended.
+    """
+
+    def __init__(self, lane: Gatherer, client: Client, topic: str, nodes: Sequence[Node]) -> None:
+        self.run = uuid4().hex
+        self.by_ticket: dict[int, Submission] = {}
+        self.by_node: dict[NodeKey, Submission] = {}
+        self._lane = lane
+        self._client = client
+        self._topic = topic
+        self._tickets = count(1)
+        self._deaths: Counter[NodeKey] = Counter()
+        self._graph: dict[Key, DaskTask] = {}
+        self._unsent: list[Submission] = []
+        self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
+        self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
+        has_few_names = len(nodes) <= MAX_NAMES
+        self._group = {node.index: f"{_prefix(node, has_few_names)}-{self.run}" for node in nodes}
+
+    def add(self, call: Call) -> None:
+        """Prepare a call to be sent with the next :meth:`send`.
+
+        Raises:
+            SerializationError: the function or an argument cannot be pickled.
+        """
+        node, ticket = call.node, next(self._tickets)
+        references: list[TaskRef] = []
+        sources: set[int] = set()
+        func, condition = self._function(call.func, node, references), None
+        args: bytes | None = None
+        is_plain = call.when is None and not call.kwargs and func is not None
+        slots = [self._argument(value, node, references, sources) for value in call.args]
+        if not is_plain or any(type(slot) is not Slot for slot in slots):
+            kwargs = {name: self._argument(value, node, references, sources) for name, value in call.kwargs.items()}
+            when_args: list[Any] = []
+            when_kwargs: dict[str, Any] = {}
+            if call.when is not None:
+                condition = self._function(call.when.func, node, None)
+                when_args = [self._argument(value, node, references, sources) for value in call.when.args]
+                when_kwargs = {
+                    name: self._argument(value, node, references, sources) for name, value in call.when.kwargs.items()
+                }
+            if func is None:  # the first value is the pickle of the function, which the worker takes away
+                slots, kwargs, when_args, when_kwargs = _shifted(slots, kwargs, when_args, when_kwargs)
+            args = self._packed_arguments(call, slots, kwargs, when_args, when_kwargs)
+        context = call.context()
+        invocation = Invocation(
+            environment(),
+            self.run,
+            self._topic,
+            ticket,
+            node.name,
+            func,
+            condition,
+            args,
+            call.timeout,
+            pickle.dumps(CarriedContext(context)) if context is not None else b"",
+            node.task.trigger in CLEANUP_TRIGGERS,
+        )
+        key = self._group[node.index], ticket
+        submission = Submission(call, ticket, key, frozenset(sources), self._deaths.get(node_key(node), 0))
+        self._graph[key] = DaskTask(
+            key, operator.call, DaskTask(None, pickle.loads, pickle.dumps(invocation, 5)), *references
+        )
+        self.by_ticket[ticket] = self.by_node[node_key(node)] = submission
+        self._unsent.append(submission)
+
+    @property
+    def unsent(self) -> int:
+        """Number of calls that are prepared."""
+        return len(self._unsent)
+
+    def send(self) -> None:
+        """Send the calls that are prepared to the scheduler."""
+        graph, self._graph = self._graph, {}
+        unsent, self._unsent = self._unsent, []
+        if graph:
+            futures = self._client.get(graph, list(graph), sync=False)
+            for submission, future in zip(unsent, futures, strict=True):
+                submission.future = future
+
+    def remove(self, submission: Submission) -> None:
+        """Forget a submission that has ended, or is given up; its future is not released."""
+        self.by_ticket.pop(submission.ticket, None)
+        key = node_key(submission.call.node)
+        if self.by_node.get(key) is submission:
+            del self.by_node[key]
+
+    def drop(self, submission: Submission) -> None:
+        """Give a submission up, and have the cluster forget it."""
+        self.remove(submission)
+        submission.release()
+
+    def note_death(self, submission: Submission) -> None:
+        """Note that the worker of a submission has died, without a report that the call had started there."""
+        self._deaths[node_key(submission.call.node)] += 1
+
+    def close(self) -> None:
+        """Have the cluster forget everything but results."""
+        for submission in self.by_ticket.values():
+            submission.release()
+        self.by_ticket.clear()
+        self.by_node.clear()
+        self._scattered.clear()
+        self._functions.clear()
+
+    # ---- functions and arguments -------------------------------------------------------------------------------------
+
+    def _function(self, func: Callable[..., Any], node: Node, references: list[TaskRef] | None) -> bytes | None:
+        """Return the pickle of a function; None if it is large and was added to the references."""
+        found = self._functions.get(id(func))
+        if found is None:
+            try:
+                found = self._functions[id(func)] = func, dumps_function(func)
+            except Exception as error:
+                hint = "pass what it needs as arguments, or use executor='thread'"
+                raise SerializationError(
+                    node.name, "function", f"cannot be pickled ({summary(error)})", hint
+                ) from error
+        data = found[1]
+        if references is None or len(data) <= MAX_INLINE:
+            return data
+        references.append(TaskRef(self._scatter(data)))
+        return None
+
+    def _argument(self, value: Any, node: Node, references: list[TaskRef], sources: set[int]) -> Any:
+        """Return an argument as it is sent: itself, or a slot for a value on the cluster, added to the references."""
+        if type(value) is Ref:
+            sources.add(value.index)
+            reference = TaskRef(self.by_node[value.index].key)
+        elif type(value) is DaskHandle and value.lane is self._lane and value.future is not None:
+            reference = TaskRef(value.future.key)
+        else:
+            if getattr(type(value), "__flowkit_handle__", False):
+                value = value.fetch()
+            try:
+                if sizeof(value) <= MAX_INLINE:
+                    return value
+                reference = TaskRef(self._scatter(value))
+            except Exception as error:
+                raise _argument_error(node, value, error) from error
+        references.append(reference)
+        return Slot(len(references) - 1)
+
+    def _scatter(self, value: Any) -> Any:
+        """Send a value to the cluster once for all calls; return its key."""
+        found = self._scattered.get(id(value))
+        if found is None:
+            (future,) = self._client.scatter([value], hash=False)
+            found = self._scattered[id(value)] = value, future
+        return found[1].key
+
+    def _packed_arguments(self, call: Call, *arguments: Any) -> bytes:
+        try:
+            return dumps(arguments)
+        except Exception as error:
+            values = [*call.args, *call.kwargs.values(), *(call.when.args if call.when is not None else ())]
+            for value in values:
+                try:
+                    if not isinstance(value, (DaskHandle, Ref)):
+                        dumps(value)
+                except Exception as own:
+                    raise _argument_error(call.node, value, own) from own
+            raise _argument_error(call.node, values, error) from error
+
+
+def _shifted(*arguments: Any) -> list[Any]:
+    """Return lists and dicts of arguments with the numbers of all slots one lower."""
+
+    def shift(value: Any) -> Any:
+        return Slot(value.number - 1) if type(value) is Slot else value
+
+    return [
+        {name: shift(value) for name, value in each.items()} if isinstance(each, dict) else [*map(shift, each)]
+        for each in arguments
+    ]
+
+
+def _argument_error(node: Node, value: Any, error: BaseException) -> SerializationError:
+    reason = f"is a {type(value).__name__}, which cannot be pickled ({summary(error)})"
+    return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
+
+
+def _prefix(node: Node, has_few_names: bool) -> str:
+    """Return what the dashboard of Dask shows for a node: its name; its function, if there are many nodes."""
+    if has_few_names:
+        return node.name
+    func = getattr(node.func, "func", node.func)  # of a partial function
+    return str(getattr(func, "__name__", type(func).__name__))

@@ -1,0 +1,94 @@
+"""Fixtures: a scheduler and two worker processes, started from the command line, and clients of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+SUPPORT = Path(__file__).parent / "support"
+sys.path.insert(0, str(SUPPORT))
+
+
+class Cluster:
+    """A scheduler and worker processes with one thread each.
+
+    Args:
+        folder: an empty folder.
+        workers: number of workers, under a nanny that replaces a dead one; 0 means one worker without a nanny.
+    """
+
+    def __init__(self, folder, workers=2):
+        self.file = folder / "scheduler.json"
+        path = os.pathsep.join([str(SUPPORT), *filter(None, sys.path)])
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+            "DASK_LOGGING__DISTRIBUTED": "error",
+        }
+        self.log = (folder / "cluster.log").open("w")
+        self.processes = []
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
+        self.start("worker", *(["--nworkers", str(workers)] if workers else ["--no-nanny"]), "--nthreads", "1")
+        with Client(scheduler_file=str(self.file), set_as_default=False, timeout=60) as client:
+            client.wait_for_workers(workers or 1, timeout=60)
+            self.address = client.scheduler.address
+
+    def start(self, kind, *options):
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard"]
+        command += ["--scheduler-file", str(self.file), *options]
+        process = subprocess.Popen(command, env=self.env, stdout=self.log, stderr=self.log)
+        self.processes.append(process)
+        return process
+
+    def close(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.log.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="session")
+def session_client(cluster):
+    with Client(cluster.address, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(session_client):
+    """A client; after the test, nothing is left on the cluster."""
+    yield session_client
+    end = time.monotonic() + 30
+    while (left := tasks_on(session_client)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert left == []
+
+
+@pytest.fixture
+def lonely_cluster(tmp_path):
+    """A cluster for one test, with one worker."""
+    cluster = Cluster(tmp_path, workers=0)
+    yield cluster
+    cluster.close()
+
+
+def tasks_on(client):
+    return client.run_on_scheduler(lambda dask_scheduler: sorted(map(str, dask_scheduler.tasks)))

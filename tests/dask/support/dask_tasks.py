@@ -1,0 +1,112 @@
+"""Functions for tests on a cluster: workers import this module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from flowkit_core import Task, current
+
+
+def one():
+    return 1
+
+
+def add_one(x):
+    return x + 1
+
+
+def total(*numbers):
+    return sum(numbers)
+
+
+def count(path):
+    """Append a byte to a file; return how many it has."""
+    with Path(path).open("ab", buffering=0) as file:
+        file.write(b".")
+        return file.tell()
+
+
+def die(path, times):
+    """Kill this worker in the first calls; return the number of calls."""
+    calls = count(path)
+    if calls <= times:
+        time.sleep(0.1)  # until the start is reported
+        os.kill(os.getpid(), signal.SIGKILL)
+    return calls
+
+
+def wait_for(path, *_):
+    """Count the call, and wait for a file, 30 s at most."""
+    count(f"{path}.calls")
+    end = time.monotonic() + 30
+    while not Path(path).exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return "waited"
+
+
+def wait_after_start(started, released):
+    Path(started).touch()
+    return wait_for(released)
+
+
+def make(number, size):
+    return bytes([number]) * size
+
+
+def is_long(data):
+    return len(data) > 10
+
+
+def summary(data):
+    return len(data), data[0]
+
+
+def size_of(*data):
+    return [len(each) for each in data]
+
+
+def pid(*_):
+    return os.getpid()
+
+
+def log(text):
+    current().logger.warning("%s", text)
+
+
+class Unpicklable:
+    """Can be pickled, and not unpickled."""
+
+    def __reduce__(self):
+        return _fail, ()
+
+
+def _fail():
+    raise ValueError("no such luck")
+
+
+def unpicklable(*_):
+    return Unpicklable()
+
+
+def generator():
+    return (x for x in [1])
+
+
+def plain(x):
+    return x * 2
+
+
+doubled = Task(plain, name="doubled")
+
+
+def plain_copy(data):
+    return data[:-1] + data[-1:]
+
+
+def fail_if_alone(first, ready):
+    if not Path(ready).exists():
+        raise ValueError("alone")
+    return first

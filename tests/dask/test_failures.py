@@ -1,0 +1,233 @@
+"""Workers that die, schedulers that cannot be reached or are gone, code that workers lack, and interrupts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import dask_tasks as tasks
+import pytest
+from distributed import Client
+
+from flowkit_core import DAG, ExecutorError, RunStopping, SerializationError, Task, WorkerDiedError
+from flowkit_core.conformance.checks.tasks import fail_when_counted
+from flowkit_dask import DaskExecutor
+
+
+def test_worker_killed_once_starts_task_again(client, tmp_path):
+    """Dask does that: the attempt is the first one, so a task may run more than once."""
+    die, end = Task(partial(tasks.die, tmp_path / "calls", 1), name="die"), Task(tasks.add_one, name="end")
+    die >> end
+    results = DAG("d", tasks=[end]).run(DaskExecutor(client))
+    assert (results, results.attempts["die"]) == ({"die": 2, "end": 3}, 1)
+
+
+def test_worker_killed_each_time_blames_only_its_task(client, tmp_path):
+    die = Task(partial(tasks.die, tmp_path / "calls", 99), name="die")
+    others = [Task(tasks.one, name=f"other_{number}") for number in range(20)]
+    ends = [Task(tasks.add_one, name=f"end_{number}") for number in range(20)]
+    for other, end in zip(others, ends, strict=True):
+        other >> end
+    options = {"fail_fast": False, "raise_on_failure": False}
+    results = DAG("d", tasks=[die, *ends]).run(DaskExecutor(client), **options)
+    assert {name for name, state in results.states.items() if state != "succeeded"} == {"die"}
+    error = results.failed["die"]
+    assert isinstance(error, WorkerDiedError)
+    assert error.pid > 0
+    assert "2 workers of the Dask cluster have died while they ran task 'die'" in error.__notes__[0]
+
+
+def test_value_of_a_dead_worker_is_computed_again(client, tmp_path):
+    """The only copy of a result is on the worker that dies: Dask computes it again."""
+    start, die = Task(tasks.one, name="start"), Task(partial(tasks.die, tmp_path / "calls", 1), name="die")
+    end = Task(tasks.total, name="end")
+    die.after(start)
+    [start, die] >> end
+    assert DAG("d", tasks=[end]).run(DaskExecutor(client)) == {"start": 1, "die": 2, "end": 3}
+
+
+def test_unreachable_scheduler_is_error_with_its_address():
+    began = time.monotonic()
+    with pytest.raises(ExecutorError, match=r"the Dask scheduler at tcp://127\.0\.0\.1:9 cannot be reached"):
+        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor("tcp://127.0.0.1:9"))
+    assert time.monotonic() - began < 20
+
+
+def test_address_that_is_none_is_error():
+    with pytest.raises(ExecutorError, match="no-scheme://"):
+        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor("no-scheme://x"))
+
+
+def test_scheduler_that_dies_ends_the_run(lonely_cluster, tmp_path):
+    executor = DaskExecutor(lonely_cluster.address)
+    waiting = Task(partial(tasks.wait_after_start, tmp_path / "started", tmp_path / "never"), name="waiting")
+    one = Task(tasks.one)
+
+    def kill():
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        lonely_cluster.scheduler.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    dag = DAG("d", tasks=[one, waiting])
+    with pytest.raises(ExecutorError) as caught:
+        dag.run(executor)
+    (tmp_path / "never").touch()
+    thread.join()
+    assert f"the connection to the Dask scheduler at {lonely_cluster.address} is lost" in str(caught.value)
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 10
+
+
+MODULE_TASK = """
+import sys
+sys.path.insert(0, {folder!r})
+import only_here
+from flowkit_core import DAG, Task
+from flowkit_dask import DaskExecutor
+import cloudpickle
+if {by_value}:
+    cloudpickle.register_pickle_by_value(only_here)
+with DaskExecutor({address!r}) as executor:
+    try:
+        print(DAG("d", tasks=[Task(only_here.work)]).run(executor))
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("by_value", [False, True])
+def test_module_that_workers_lack_is_named(cluster, tmp_path, by_value):
+    (tmp_path / "only_here.py").write_text("def work():\n    return 7\n")
+    source = MODULE_TASK.format(folder=str(tmp_path), address=cluster.address, by_value=by_value)
+    done = subprocess.run([sys.executable, "-c", source], env=cluster.env, capture_output=True, text=True, check=True)
+    if by_value:
+        assert done.stdout.strip() == "{'work': 7}"
+    else:
+        assert (
+            "SerializationError task 'work': its function needs the module 'only_here', which the worker" in done.stdout
+        )
+        assert "client.upload_file('only_here.py')" in done.stdout
+
+
+def test_workers_of_other_versions_are_error(client, monkeypatch):
+    ours = "CPython 3.10", "0.0.1"
+    monkeypatch.setattr("flowkit_dask.submissions.environment", lambda: ours)
+    with pytest.raises(
+        ExecutorError, match=r"has CPython 3\.\d+ and flowkit-dask .*, and the client has CPython 3\.10"
+    ):
+        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor(client))
+
+
+def test_function_that_cannot_be_pickled_fails_its_task(client):
+    lock = threading.Lock()
+    locked = Task(lambda: lock.locked(), name="locked", retries=3, delay=0)
+    with pytest.raises(SerializationError, match="task 'locked': its function cannot be pickled"):
+        DAG("d", tasks=[locked]).run(DaskExecutor(client))
+    (problem,) = DAG("d", tasks=[locked]).check(executor=DaskExecutor(client))
+    assert "locked" in str(problem)
+
+
+def test_parameter_that_cannot_be_pickled_fails_its_task(client):
+    with pytest.raises(SerializationError, match="its argument is a lock, which cannot be pickled"):
+        DAG("d", tasks=[Task(tasks.add_one)]).run(DaskExecutor(client), params={"x": threading.Lock()})
+
+
+def test_result_that_cannot_be_pickled_fails_its_task(client):
+    bad, below, one = Task(tasks.generator, name="bad"), Task(tasks.total, name="below"), Task(tasks.one)
+    bad >> below
+    results = DAG("d", tasks=[below, one]).run(DaskExecutor(client), fail_fast=False, raise_on_failure=False)
+    assert results == {"one": 1}
+    assert results.states["below"] == "upstream_failed"
+    assert "its result is a generator, which cannot be pickled" in str(results.failed["bad"])
+
+
+def test_result_that_cannot_be_unpickled_here_fails_its_task(client):
+    dag = DAG("d", tasks=[Task(tasks.unpicklable, name="bad"), Task(tasks.one)])
+    results = dag.run(DaskExecutor(client), raise_on_failure=False)
+    assert results == {"one": 1}
+    assert "its result could not be brought from the cluster (ValueError: no such luck)" in str(results.failed["bad"])
+
+
+def test_failure_withdraws_calls_that_have_not_started(client, tmp_path):
+    """Of the calls on their way, those that run end, and no other starts."""
+    path, released = str(tmp_path / "released.calls"), tmp_path / "released"
+    bad = Task(partial(fail_when_counted, path, 30), name="bad")
+    first = Task(tasks.one)  # beside it, so that one worker has the task that fails
+    waiting = [Task(partial(tasks.wait_for, released), name=f"waiting_{number}") for number in range(20)]
+    first >> waiting
+    seen = []
+
+    def observe(event):
+        seen.append(event.running)
+        released.touch()
+
+    observe.events = (RunStopping,)
+    results = DAG("d", tasks=[bad, *waiting]).run(DaskExecutor(client), raise_on_failure=False, observers=[observe])
+    succeeded = [name for name, state in results.states.items() if state == "succeeded"]
+    assert results.states["bad"] == "failed"
+    assert ["one", *seen[0]] == succeeded
+    assert len(seen[0]) == Path(path).stat().st_size <= 2  # one on each worker
+
+
+INTERRUPTED = """
+import dask_tasks
+from functools import partial
+from flowkit_core import DAG, Task
+from flowkit_dask import DaskExecutor
+waiting = [Task(partial(dask_tasks.wait_after_start, {started!r}, {released!r}), name=f"w{{n}}") for n in range(9)]
+with DaskExecutor({address!r}) as executor:
+    DAG("d", tasks=waiting).run(executor)
+"""
+
+
+def test_interrupt_leaves_nothing_on_the_cluster(cluster, client, tmp_path):
+    started, released = str(tmp_path / "started"), str(tmp_path / "released")
+    source = INTERRUPTED.format(started=started, released=released, address=cluster.address)
+    process = subprocess.Popen([sys.executable, "-c", source], env=cluster.env, stderr=subprocess.PIPE, text=True)
+    while not Path(started).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    Path(released).touch()
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode in (1, 130, -signal.SIGINT)
+
+
+def test_closed_executor_refuses_runs(client):
+    executor = DaskExecutor(client)
+    executor.close()
+    executor.close()
+    assert client.status == "running"
+    with pytest.raises(ExecutorError, match="this DaskExecutor is closed"):
+        DAG("d", tasks=[Task(tasks.one)]).run(executor)
+
+
+def test_closed_client_is_error(cluster):
+    client = Client(cluster.address, set_as_default=False)
+    client.close()
+    with pytest.raises(ExecutorError, match="is closed: create another one"):
+        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor(client))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "match"),
+    [
+        ((3,), {}, TypeError, "got 3, but needs the address of a scheduler"),
+        (("",), {}, TypeError, "got '', but needs"),
+        ((Client,), {}, TypeError, r"write Client\(\), with parentheses"),
+        ((), {"max_workers": 0}, ValueError, "max_workers is 0"),
+        (("tcp://x:1",), {"max_workers": 2}, ValueError, "is given with a cluster"),
+    ],
+)
+def test_wrong_argument_is_error(arguments, options, error, match):
+    with pytest.raises(error, match=match):
+        DaskExecutor(*arguments, **options)

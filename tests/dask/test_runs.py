@@ -1,0 +1,208 @@
+"""Where results are, names on the dashboard, records, several executors, scripts, and the local cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+
+import dask_tasks as tasks
+import pytest
+from distributed import LocalCluster
+from tornado.iostream import IOStream
+
+from flowkit_core import DAG, Task, TaskStarted, TaskSucceeded
+from flowkit_dask import DaskExecutor
+from flowkit_state import StateManager
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The number of bytes that this process has sent and received over TCP, as a list with one item."""
+    count = [0]
+    for name in ("read_from_fd", "write_to_fd"):
+        method = getattr(IOStream, name)
+
+        def counting(self, data, method=method):
+            size = method(self, data)
+            count[0] += size or 0
+            return size
+
+        monkeypatch.setattr(IOStream, name, counting)
+    return count
+
+
+def test_results_stay_on_the_cluster(client, sent):
+    """Three stages over 64 MiB, with a condition: less than 1 MiB passes through the client."""
+    size = 64 * MIB
+    make = Task(partial(tasks.make, 7, size), name="make")
+    scale = Task(tasks.plain_copy, name="scale", when=tasks.is_long)
+    summary = Task(tasks.summary, name="summary")
+    make >> scale >> summary
+    results = DAG("d", tasks=[summary]).run(DaskExecutor(client), keep=["summary"])
+    assert results == {"summary": (size, 7)}
+    assert sent[0] < MIB
+
+
+def test_returned_result_is_brought_here(client, sent):
+    make = Task(partial(tasks.make, 7, MIB), name="make")
+    assert len(DAG("d", tasks=[make]).run(DaskExecutor(client))["make"]) == MIB
+    assert MIB < sent[0] < 2 * MIB
+
+
+def test_large_argument_is_sent_once(client, sent):
+    ends = [Task(tasks.size_of, name=f"end_{number}") for number in range(10)]
+    made = Task(lambda: bytes(MIB), name="made", executor="serial")
+    made >> ends
+    run = DAG("d", tasks=ends).run({"default": DaskExecutor(client), "serial": "serial"})
+    assert {str(run[end.name]) for end in ends} == {f"[{MIB}]"}
+    assert sent[0] < 3 * MIB
+
+
+def test_keys_have_names_of_tasks_and_are_grouped_by_run(client, tmp_path):
+    released = tmp_path / "released"
+    waiting = Task(partial(tasks.wait_for, released), name="load orders")
+    seen = []
+
+    def observe(event):
+        seen.extend(client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes)))
+        released.touch()
+
+    observe.events = (TaskStarted,)
+    DAG("d", tasks=[waiting]).run(DaskExecutor(client), observers=[observe])
+    assert "load orders" in seen
+
+
+def test_many_names_share_the_prefix_of_their_function(client):
+    many = [Task(tasks.one, name=f"many_{number}") for number in range(300)]
+    assert len(DAG("d", tasks=many).run(DaskExecutor(client))) == 300
+    prefixes = client.run_on_scheduler(lambda dask_scheduler: sorted(dask_scheduler.task_prefixes))
+    assert [name for name in prefixes if name.startswith("many_")] == []
+    assert "one" in prefixes
+
+
+def test_record_has_workers_and_durations(client):
+    first, second = Task(tasks.pid, name="first"), Task(tasks.pid, name="second")
+    first >> second
+    with StateManager() as state:
+        results = DAG("d", tasks=[second]).run(DaskExecutor(client), state=state)
+        (run,) = state.runs()
+        for task in run.tasks.values():
+            (attempt,) = task.attempts
+            assert attempt.process == results[task.name]
+            assert attempt.host == socket.gethostname()
+            assert attempt.worker.startswith("tcp://") or attempt.worker
+            assert attempt.ended >= attempt.started
+
+
+def test_recorded_run_is_resumed(client, tmp_path):
+    path = tmp_path / "calls"
+    first = Task(partial(tasks.count, path), name="first")
+    bad = Task(tasks.fail_if_alone, name="bad")
+    first >> bad
+    with StateManager() as state:
+        with pytest.raises(ValueError, match="alone"):
+            DAG("d", tasks=[bad]).run(DaskExecutor(client), state=state, params={"ready": str(tmp_path / "ready")})
+        (tmp_path / "ready").touch()
+        results = DAG("d", tasks=[bad]).run(
+            DaskExecutor(client), state=state, params={"ready": str(tmp_path / "ready")}, resume=True
+        )
+    assert (results, path.stat().st_size) == ({"first": 1, "bad": 1}, 1)
+
+
+def test_tasks_of_two_executors_share_a_run(client):
+    here, there = Task(tasks.pid, name="here"), Task(tasks.pid, name="there", executor="cluster")
+    back = Task(tasks.pid, name="back")
+    here >> there >> back
+    results = DAG("d", tasks=[back]).run(executor={"default": "serial", "cluster": DaskExecutor(client)})
+    assert results["here"] == results["back"] == os.getpid() != results["there"]
+
+
+def test_events_are_in_order_in_a_chain_sent_ahead(client):
+    chain = [Task(tasks.one), *(Task(tasks.add_one, name=f"t{number}") for number in range(20))]
+    for before, after in pairwise(chain):
+        before >> after
+    seen = []
+
+    def observe(event):
+        seen.append((type(event), event.task))
+
+    observe.events = (TaskStarted, TaskSucceeded)
+    DAG("d", tasks=[chain[-1]]).run(DaskExecutor(client), observers=[observe])
+    assert seen == [(kind, task.name) for task in chain for kind in (TaskStarted, TaskSucceeded)]
+
+
+def test_log_records_are_forwarded_by_dask_with_run_and_task(client, caplog):
+    client.forward_logging("flowkit.task")
+    try:
+        results = DAG("logged", tasks=[Task(partial(tasks.log, "a message"), name="speak")]).run(DaskExecutor(client))
+        end = time.monotonic() + 30
+        while not caplog.records and time.monotonic() < end:
+            time.sleep(0.01)
+    finally:
+        client.unforward_logging("flowkit.task")
+    (record,) = [record for record in caplog.records if record.getMessage() == "a message"]
+    assert (record.task, record.pipeline, record.run_id) == ("speak", "logged", results.run_id)
+
+
+def test_closures_lambdas_and_tasks_of_modules_run(client):
+    factor = 3
+    scaled = Task(lambda: tasks.doubled(factor), name="scaled")
+    twice = Task(tasks.doubled.func, name="twice")
+    scaled >> twice
+    assert DAG("d", tasks=[twice]).run(DaskExecutor(client)) == {"scaled": 6, "twice": 12}
+
+
+SCRIPT = """
+from flowkit_core import DAG, current, task
+from flowkit_dask import DaskExecutor
+
+class OwnError(Exception):
+    pass
+
+@task
+def cleaned(text):
+    return text.strip()
+
+@task
+def load():
+    return [cleaned(" a "), current().task]
+
+@task(retries=1, delay=0, retry_on=OwnError)
+def fail(load):
+    raise OwnError(load)
+
+load >> fail
+try:
+    DAG("script", tasks=[fail]).run({executor})
+except OwnError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("executor", ["'dask', max_workers=1", "DaskExecutor({address!r})"])
+def test_script_needs_no_guard(cluster, tmp_path, executor):
+    """Functions, tasks and exceptions of the script travel by value; exceptions are of its own classes here."""
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.replace("{executor}", executor.format(address=cluster.address)))
+    env = {name: value for name, value in cluster.env.items() if not name.startswith("DASK_")}
+    done = subprocess.run([sys.executable, path], env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("['a', 'load']", "")
+
+
+def test_current_client_is_used(client):
+    with client.as_current():
+        assert DAG("d", tasks=[Task(tasks.pid)]).run("dask")["pid"] in client.run(os.getpid).values()
+
+
+def test_cluster_object_is_connected_to():
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as local:
+        executor = DaskExecutor(local)
+        assert DAG("d", tasks=[Task(tasks.one)]).run(executor) == {"one": 1}
+        executor.close()
