@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from flowkit_core import DAG, FlowkitError, Results, Task, task
+from flowkit_core import DAG, FlowkitError, Results, RunStarted, Task, task
 from flowkit_state import StateManager
 from flowkit_view.report.observer import INTERVAL, ReportObserver
 from flowkit_view.report.page import render_page
@@ -294,3 +294,10 @@ def test_calls_at_the_same_time_on_one_worker_give_rows_and_no_prediction():
     assert 'aria-label="Timeline of 4 rows' in page.text
     assert "faster" not in page.words
     assert "instead of" not in page.words
+
+
+def test_first_write_does_not_count_as_time_of_the_run(tmp_path):
+    times = iter([100.0, 102.0, 103.0])  # the event; the first write; its end
+    observer = ReportObserver(tmp_path / "run.html", DAG("slow", tasks=[extract]).graph(), {}, times.__next__)
+    observer(RunStarted("id", "slow", tasks=1, executor="serial", done=0))
+    assert observer.model.executions[0].started == 103.0

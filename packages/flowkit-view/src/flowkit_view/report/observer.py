@@ -88,6 +88,8 @@ class ReportObserver:
             began = monotonic()
             self._write()
             self._due = monotonic() + max(INTERVAL, (monotonic() - began) / SHARE)
+            if type(event) is RunStarted:  # the duration of the run counts from when its observers have returned
+                self.model.executions[0].started = self._clock()
 
     def _write(self) -> None:
         now = self._clock()
