@@ -272,6 +272,8 @@ class RunState(RunSummary):
 
     def elements(self) -> dict[str, Any]:
         """Return the `Elements` of each mapped task, by name."""
+        if not self.stages:
+            return {}
         return {self.names[index]: stage.elements() for index, stage in sorted(self.stages.items())}
 
     def fetch_handles(self) -> None:
