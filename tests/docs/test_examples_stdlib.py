@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.sampled(3)
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "examples" / "stdlib_report.py"
 COUNTER = Path(__file__).with_name("count_by_tokens.py")
@@ -32,8 +34,6 @@ import os.path, sys as system
 of text."""
 
 import os
-
-pytestmark = pytest.mark.sampled(3)
 
 TEXT = """
 # not a comment
