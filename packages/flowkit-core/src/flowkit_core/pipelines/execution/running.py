@@ -126,7 +126,6 @@ def run_graph(
         options: the options.
         caller: the coroutine that waits for the run in ``arun()``; None in ``run()``.
     """
-    from flowkit_core.logging_observer import warn_empty
     from flowkit_core.pipelines.run_observers import observers_of_run
 
     params = options.params
@@ -165,6 +164,8 @@ def run_graph(
             caller=caller,
         )
         if not graph.nodes:
+            from flowkit_core.logging_observer import warn_empty
+
             warn_empty(run)
         error = drive(run, executors)
     except BaseException as trouble:
