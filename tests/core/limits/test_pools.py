@@ -503,6 +503,21 @@ def test_failure_ends_tasks_that_wait_for_a_rate():
     assert sorted(states[each.name] for each in others) == ["cancelled", "cancelled", "succeeded"]
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_retry_that_waits_for_a_pool_when_the_run_stops_ends_as_failed(is_mapped):
+    """A job whose retry has left its delay behind, and waits for the pool, still ends with its exception."""
+    again = Task(lambda x: 1 // x, name="again", pool="api", retries=1, delay=0)
+    bad = Task(lambda: {}["row"], name="bad", pool="late", priority=-1)
+    first = Task(lambda: 1, name="first", pool="late", priority=1)
+    dag = DAG("d", tasks=[first, again.map("x") if is_mapped else again, bad])
+    with pytest.raises(KeyError) as caught:
+        params = {"x": [0] if is_mapped else 0}
+        dag.run(VirtualTimeExecutor(), params=params, pools={"api": Rate(1, per=600), "late": Rate(1, per=10)})
+    results = caught.value.flowkit_results
+    assert results.states["again"] == "failed"
+    assert isinstance(results.failed["again[0]" if is_mapped else "again"], ZeroDivisionError)
+
+
 def test_run_with_pools_leaves_no_reference_cycle():
     class Value:
         """Something that a weak reference can refer to."""

@@ -20,9 +20,12 @@ from flowkit_core import (
     MappingTypeError,
     MissingResultError,
     Results,
+    Run,
     SerializationError,
     Skip,
     Task,
+    TaskFailed,
+    TaskNotRun,
     TaskStarted,
     TaskSucceeded,
     current,
@@ -222,6 +225,74 @@ def test_generator_for_several_takers_is_a_list():
     source >> [each.map(), whole]
     results = DAG("lazy", tasks=[each, whole]).run("serial")
     assert results == {"source": [1, 2], "each": [1, 2], "whole": [1, 2]}
+
+
+def test_generator_that_fails_has_one_end():
+    seen = []
+
+    def numbers():
+        yield 1
+        raise ValueError("no more")
+
+    hooks = {"on_success": lambda event: seen.append("succeeded"), "on_failure": lambda event: seen.append("failed")}
+    source, each = Task(numbers, name="source", **hooks), Task(_as_it_is, name="each")
+    source >> each.map()
+    ends = []
+    with pytest.raises(ValueError, match="no more"):
+        DAG("lazy", tasks=[each]).run("serial", observers=[ends.append])
+    kinds = (TaskSucceeded, TaskFailed, TaskNotRun)
+    assert [(type(event), event.task) for event in ends if isinstance(event, kinds)] == [
+        (TaskFailed, "source"),
+        (TaskNotRun, "each"),
+    ]
+    assert seen == ["failed"]
+
+
+@pytest.mark.parametrize("ending", ["consumed", "skipped", "stopped"])
+def test_generator_ends_before_its_taker(ending):
+    """Also if it is not consumed, because its taker is skipped or the run stops."""
+
+    def stop(x):
+        raise ValueError("stop")
+
+    source = Task(lambda: iter([1, 2]), name="source", on_success=lambda event: seen.append("hook"))
+    each = Task(stop if ending == "stopped" else _as_it_is, name="each")
+    seen = []
+    source >> each.map()
+    if ending == "skipped":
+        each.after(Task(lambda: None, name="off", when=lambda: False))
+    kinds = (TaskSucceeded, TaskFailed, TaskNotRun)
+    for observers in ([lambda event: seen.append(event.task) if isinstance(event, kinds) else None], []):
+        seen.clear()
+        DAG("lazy", tasks=[each]).run("serial", observers=observers, raise_on_failure=False)
+        expected = (["off"] if ending == "skipped" else []) + ["source", "each"] if observers else []
+        assert [name for name in seen if name != "hook"] == expected
+        assert seen.count("hook") == 1
+
+
+def test_generator_of_an_attempt_that_was_given_up_is_not_consumed():
+    pulled = []
+    source = Task(lambda: map(pulled.append, [1]), name="source", timeout=1)
+    one, two = Task(_as_it_is, name="one"), Task(_as_it_is, name="two")
+    source >> [one.map(), two.map()]
+    run = Run(DAG("lazy", tasks=[one, two]).graph())
+    (node,) = run.start()
+    call = run.call(node)
+    run.mark_started(node)
+    run.expire(node, call.attempt, 1)
+    assert list(run.finish(node, map(pulled.append, [1]), attempt=call.attempt)) == []
+    assert pulled == []
+
+
+def test_label_is_not_called_for_an_element_without_a_value():
+    labelled = []
+    parse = Task(behave, name="parse")
+    clean = Task(_as_it_is, name="clean")
+    Task(lambda: [1, "skip"], name="rows") >> parse.map() >> clean.map(label=lambda x: labelled.append(x) or str(x))
+    recorder = Recorder(ElementNotRun, ElementSucceeded)
+    DAG("labels", tasks=[clean]).run("serial", observers=[recorder])
+    assert labelled == [1]
+    assert [event.label for event in recorder.seen if event.task == "clean"] == ["1", None]
 
 
 def test_chain_runs_depth_first():

@@ -8,7 +8,7 @@ from functools import partial
 import map_functions
 import pytest
 
-from flowkit_core import DAG, SerializationError, Task, TaskTimeoutError, WorkerDiedError
+from flowkit_core import DAG, Rate, SerializationError, Task, TaskTimeoutError, WorkerDiedError
 from flowkit_exec import ProcessExecutor
 
 SIZE = 1000
@@ -144,6 +144,14 @@ def test_generator(executor):
     source, each = Task(map_functions.numbers), Task(map_functions.add_one, name="each")
     source >> each.map()
     assert DAG("lazy", tasks=[each]).run(executor) == {"each": list(range(1, 1001))}
+
+
+def test_generator_that_waits_for_a_pool(executor):
+    source, each = Task(map_functions.numbers, pool="api"), Task(map_functions.add_one, name="each")
+    source >> each.map()
+    first = Task(map_functions.no_numbers, name="first", pool="api", priority=1)
+    results = DAG("lazy", tasks=[first, each]).run(executor, pools={"api": Rate(1, per=0.05)})
+    assert results == {"first": [], "each": list(range(1, 1001))}
 
 
 def test_timeout_ends_the_worker(executor):

@@ -92,5 +92,9 @@ async def awaited(x):
     return x + 1
 
 
+def no_numbers():
+    return []
+
+
 def numbers():
     yield from range(1000)

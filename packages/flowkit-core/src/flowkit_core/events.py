@@ -128,7 +128,10 @@ class TaskStarted(TaskEvent):
 
 
 class TaskSucceeded(TaskEvent):
-    """A task returned.
+    """A task returned; if a mapped task pulls the iterator that it returned, no more elements are pulled.
+
+    For a task that returned such an iterator, there is one event, before that of the mapped task: this one, or
+    `TaskFailed` if the iterator raised an exception.
 
     Attributes:
         attempt: number of the attempt, from 1.

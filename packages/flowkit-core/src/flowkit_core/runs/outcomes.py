@@ -134,7 +134,7 @@ class OutcomeRules:
             self.leave_fast_path()
             if outcome.state == FAILED:
                 return self._fail_attempt(node, outcome, seconds)
-            if outcome.state != CANCELLED or outcome.started or not self._fail_waiting_retry(node):
+            if not (self.fails_waiting_retry(outcome) and self._fail_waiting_retry(node)):
                 self._end_without_result(node, outcome)
             return None
 
@@ -149,10 +149,14 @@ class OutcomeRules:
         if reused:
             if self.events.wants(TaskReused):
                 self.events.emit(TaskReused, task=node.name, source="cache")
-        elif self.events.wants(TaskSucceeded):
-            attempt = state.attempt_of.get(index, 1)
-            elements = self._element_counts(node)
-            self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds, elements=elements)
+        elif self.events.wants(TaskSucceeded) and not (node.feeds and self.mapping.delays_end(node, value)):
+            self.emit_success(node)
+
+    def emit_success(self, node: Node) -> None:
+        """Emit that a node has succeeded."""
+        attempt, seconds = self.state.attempt_of.get(node.index, 1), self.state.seconds[node.index]
+        elements = self._element_counts(node)
+        self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds, elements=elements)
 
     def _end_without_result(self, node: Node, outcome: Outcome) -> None:
         """End a node as skipped, upstream-failed or cancelled."""
@@ -166,9 +170,7 @@ class OutcomeRules:
 
     def _set_reason(self, node: Node, reason: str, *, started: bool) -> None:
         """Set the reason why a node did not run, including the error of its last attempt, and emit the event."""
-        error = self.state.retry_of.pop(node.index, None)
-        if error is not None:
-            reason = f"{reason}; its last attempt had raised {escape_control_chars(describe_error(error))}"
+        reason = reason_with_error(reason, self.state.retry_of.pop(node.index, None))
         self.state.reason_of[node.index] = reason
         if self.events.wants(TaskNotRun):
             state = STATES[self.state.codes[node.index]]
@@ -176,17 +178,21 @@ class OutcomeRules:
 
     def _fail_attempt(self, node: Node, outcome: Outcome, seconds: float) -> Retry | None:
         """Schedule a retry, or end the node as failed."""
-        error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
-        strip_traceback(error)
         attempt = self.state.attempt_of.get(node.index, 1)
-        policy: RetryPolicy = node.task.retry
-        may_retry = outcome.retryable and self.may_start(node)
-        delay = policy.pause(error, attempt, node.name, self._random) if may_retry else None
+        error, delay = self.error_and_delay(node, outcome, attempt)
         if delay is not None:
             self.state.seconds[node.index] = seconds
             return self._schedule_retry(node, attempt, error, delay)
         self._fail(node, error, attempt, seconds)
         return None
+
+    def error_and_delay(self, node: Node, outcome: Outcome, attempt: int) -> tuple[BaseException, float | None]:
+        """Return the exception of a failed attempt, and the seconds until its retry; None if there is none."""
+        error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
+        strip_traceback(error)
+        policy: RetryPolicy = node.task.retry
+        may_retry = outcome.retryable and self.may_start(node)
+        return error, policy.pause(error, attempt, node.name, self._random) if may_retry else None
 
     def _schedule_retry(self, node: Node, attempt: int, error: BaseException, delay: float) -> Retry:
         self.state.attempt_of[node.index] = attempt + 1
@@ -197,10 +203,14 @@ class OutcomeRules:
             self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)
         return Retry(node, delay)
 
+    def fails_waiting_retry(self, outcome: Outcome) -> bool:
+        """Return whether a node, or an element, that ends like this has failed if it was waiting for a retry."""
+        return outcome.state == CANCELLED and not outcome.started and not self.cancelled
+
     def _fail_waiting_retry(self, node: Node) -> bool:
         """End a node as failed that waits for a retry when the run stops; return whether it did wait."""
         error = self.state.retry_of.get(node.index)
-        if error is None or self.cancelled:
+        if error is None:
             return False
         self.state.attempt_of[node.index] -= 1
         self.report.dropped_retries += 1
@@ -269,6 +279,13 @@ class OutcomeRules:
             self.record_error = error
             if self.phase <= Phase.STOPPING:
                 self._enter_phase(Phase.STOPPING, "the run could not be recorded")
+
+
+def reason_with_error(reason: str, error: BaseException | None) -> str:
+    """Return why a node, or an element, did not run again, with the exception of its last attempt."""
+    if error is None:
+        return reason
+    return f"{reason}; its last attempt had raised {escape_control_chars(describe_error(error))}"
 
 
 def max_attempts(node: Node) -> int:

@@ -209,9 +209,10 @@ class Run(OutcomeRules):
                 self.report.cleanup_started.add(node.index)
         args, kwargs, when = bound
         if attempt > 1 or node.index in self._admitted:
-            return Call(node, args, kwargs, None, attempt, None, self)
-        lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
-        call = Call(node, args, kwargs, when, attempt, lookup, self)
+            call = Call(node, args, kwargs, None, attempt, None, self)
+        else:
+            lookup = self._recorder.lookup if self._recorder is not None and node.task.cache is not None else None
+            call = Call(node, args, kwargs, when, attempt, lookup, self)
         return call if not node.feeds else self.mapping.local_generator(call)
 
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
@@ -361,10 +362,12 @@ class Run(OutcomeRules):
             if node.element is not None:
                 jobs: Sequence[Node] | Retry = self.mapping.finish(node, result, seconds, attempt)
                 return jobs
-            if node.mapped is not None and self.mapping.is_opened(result):
-                elements: Sequence[Node] = self.mapping.expand(node)
-                return elements
-            if node.feeds:
+            if node.mapped is not None:
+                if self.mapping.is_opened(result):
+                    elements: Sequence[Node] = self.mapping.expand(node)
+                    return elements
+                self.mapping.end_sources(node)
+            if node.feeds and self.is_current(node, self.current_attempt(node) if attempt is None else attempt):
                 result = self.mapping.fed(node, result)
         if self.fast_path and type(result) not in special_types and (node.is_simple or self._ends_quietly(node)):
             state, index = self.state, node.index
@@ -446,6 +449,8 @@ class Run(OutcomeRules):
         with self._lock:
             self.cancel("the run was abandoned")
             self.phase = Phase.ABANDONED
+            if self.mapping is not None:
+                self.mapping.end_sources(None)
             if self.has_handles:
                 self.state.drop_handles()
             fate_of = {node.index: fate for node, fate in (running or {}).items()}

@@ -71,12 +71,12 @@ class Elements:
 
     @property
     def durations(self) -> array[float]:
-        """Seconds that the last attempt at each element took, by number; 0.0 for one that was not called."""
+        """Seconds that the last attempt at each element took that returned or failed, by number; 0.0 if none did."""
         return array("d", self._seconds)
 
     @property
     def attempts(self) -> array[int]:
-        """Number of attempts at each element, by number; 0 for one that was not called."""
+        """Number of attempts at each element that succeeded or failed, by number; 0 for any other element."""
         called = array("L", [code in (SUCCEEDED, FAILED) for code in self._codes])
         for number, attempts in self._attempt_of.items():
             called[number] = attempts if called[number] else 0

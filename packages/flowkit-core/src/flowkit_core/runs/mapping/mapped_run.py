@@ -25,10 +25,12 @@ from flowkit_core.failures import add_note, returned_skip, strip_traceback
 from flowkit_core.runs.arguments import collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
 from flowkit_core.runs.handle import is_handle
+from flowkit_core.runs.outcomes import reason_with_error
 from flowkit_core.runs.states import (
     CANCELLED,
     FAILED,
     PENDING,
+    SKIPPED,
     STATES,
     SUCCEEDED,
     UPSTREAM_FAILED,
@@ -36,6 +38,7 @@ from flowkit_core.runs.states import (
 )
 
 from .element import Block, Element
+from .inputs import is_lazy
 from .opening import fed, local_generator, opened
 from .stage import Stage, described
 
@@ -72,6 +75,7 @@ class MappedNodes:
     def __init__(self, run: Any) -> None:
         self.run: Any = run
         self._regions: dict[int, Region] = {}
+        self._sources: dict[int, Node] = {}  # nodes whose results are iterators that are not consumed yet
         self.windows: dict[int, int] = {}
         self.block_windows: dict[int, int] = {}
         self.now: Callable[[], float] = monotonic
@@ -84,6 +88,7 @@ class MappedNodes:
         """Drop the references to the run and to the elements."""
         self.run = None
         self._regions = {}
+        self._sources = {}
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +151,6 @@ class MappedNodes:
             attempt = stage.attempt_of.get(number, 1)
             if run.phase >= Phase.CANCELLED or not run.may_start(stage.node):
                 return Outcome(CANCELLED, run.stop_reason)
-            stage.retry_of.pop(number, None)
         try:
             bound = stage.call_of(number, element.given, run.run_id, is_first=attempt == 1)
         except Exception as error:
@@ -168,6 +172,7 @@ class MappedNodes:
                 return None
             if not already and not run.may_start(element.stage.node):
                 return Outcome(CANCELLED, run.stop_reason)
+            element.stage.retry_of.pop(element.element, None)
             if run.events.wants(ElementStarted):
                 self._emit(ElementStarted, element, attempt=element.stage.attempt_of.get(element.element, 1))
         return None
@@ -231,12 +236,9 @@ class MappedNodes:
                     self._emit(ElementSucceeded, element, attempt=attempt, duration=seconds)
             return None
         if outcome.state == FAILED:
-            error = outcome.error if outcome.error is not None else RuntimeError("the executor passed no exception")
-            strip_traceback(error)
             stage.seconds[number] = seconds
             attempt = stage.attempt_of.get(number, 1)
-            may_retry = outcome.retryable and run.may_start(stage.node)
-            delay = stage.node.task.retry.pause(error, attempt, element.name, run._random) if may_retry else None
+            error, delay = run.error_and_delay(element, outcome, attempt)
             if delay is not None:
                 stage.attempt_of[number] = attempt + 1
                 stage.retry_of[number] = error
@@ -249,15 +251,16 @@ class MappedNodes:
             self._fail(element, error)
             return None
         waiting = stage.retry_of.pop(number, None)
-        if outcome.state == CANCELLED and not outcome.started and waiting is not None and not run.cancelled:
+        if waiting is not None and run.fails_waiting_retry(outcome):
             stage.attempt_of[number] -= 1
             self._fail(element, waiting)
             return None
+        reason = outcome.reason if outcome.state == SKIPPED else reason_with_error(outcome.reason, waiting)
         stage.codes[number] = outcome.state
-        stage.reason_of[number] = outcome.reason
+        stage.reason_of[number] = reason
         if run.events.wants(ElementNotRun):
             state = STATES[outcome.state]
-            self._emit(ElementNotRun, element, state=state, reason=outcome.reason, started=outcome.started)
+            self._emit(ElementNotRun, element, state=state, reason=reason, started=outcome.started)
         return None
 
     def _fail(self, element: Element, error: BaseException) -> None:
@@ -459,6 +462,30 @@ class MappedNodes:
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
+    def delays_end(self, node: Node, value: Any) -> bool:
+        """Return whether the success of a node is emitted later, by :meth:`end_sources`: its result is an iterator."""
+        if not is_lazy(value):
+            return False
+        self._sources[node.index] = node
+        return True
+
+    def end_sources(self, node: Node | None) -> None:
+        """Emit the success of nodes whose results are iterators that are consumed, or will not be consumed.
+
+        Args:
+            node: the mapped node that ends; None if the run was abandoned.
+        """
+        run = self.run
+        if not self._sources:
+            return
+        with run._lock:
+            for index, source in tuple(self._sources.items()):
+                if node is None or node.index in source.feeds:
+                    del self._sources[index]
+                    run.emit_success(source)
+        if run._hooks is not None and node is not None:
+            run._hooks.call()
+
     def _close(self, region: Region) -> list[Node]:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
@@ -488,9 +515,10 @@ class MappedNodes:
             run.state.consumed.pop(source.index, None)
             run.state.error_of[source.index] = error
             run.state.codes[source.index] = FAILED
+            self._sources.pop(source.index, None)
             if run.events.wants(TaskFailed):
-                seconds = run.state.seconds[source.index]
-                run.events.emit(TaskFailed, task=source.name, attempt=1, duration=seconds, error=error)
+                attempt, seconds = run.current_attempt(source), run.state.seconds[source.index]
+                run.events.emit(TaskFailed, task=source.name, attempt=attempt, duration=seconds, error=error)
             run._stop_after(error)
         if run._stop_is_new:
             run._notify_stop()

@@ -204,6 +204,8 @@ class Stage:
         if label is None or number in self.labels:
             return
         values = (mapped,) if len(self.columns) == 1 else mapped
+        if any(type(value) is Missing for value in values):
+            return
         try:
             text = str(label(*values))
         except Exception as error:
