@@ -6,6 +6,8 @@ import pytest
 
 from flowkit_core import DAG, BindingError, Group, Mapped, Task, TaskOptionError, TaskOptionTypeError, WiringError, task
 
+unused = pytest.mark.filterwarnings("ignore:.* was not used, so task:RuntimeWarning")
+
 
 def rows():
     return [1, 2, 3]
@@ -31,6 +33,7 @@ def mapped(graph, name):
     return graph[name].mapped.parameters
 
 
+@unused
 def test_view_is_the_same_vertex():
     source, each = make(rows, double)
     assert isinstance(each.map(), Mapped)
@@ -49,6 +52,7 @@ def test_value_of_a_chain_is_its_right_side():
     assert DAG("sum", tasks=[end]).run("serial")["total"] == 12
 
 
+@unused
 def test_views_in_lists_and_groups():
     source, first, second, end = Task(rows), Task(double, name="first"), Task(double, name="second"), Task(scale)
     source >> [first.map(), second.map()] >> end.map()
@@ -187,6 +191,7 @@ def test_options_are_checked():
         each.map(limt=3)
 
 
+@unused
 def test_view_has_no_other_attributes():
     view = Task(double).map("row", limit=3)
     assert (view.name, view.parameters, view.limit, view.errors, view.label, view.chunk) == (
@@ -215,6 +220,7 @@ def test_copies_of_dags_keep_the_views():
     assert copy.deepcopy(dag).run("serial", params={"row": [1]}) == {"double": [2]}
 
 
+@unused
 def test_tasks_argument_must_be_a_list():
     with pytest.raises(TypeError, match=r"write tasks=\[double\]"):
         DAG("one", tasks=Task(double).map("row"))
@@ -247,3 +253,18 @@ def test_annotations_along_mapped_edges():
         ("annotation", "over_plain"),
         ("annotation", "whole"),
     ]
+
+
+@pytest.mark.parametrize(
+    "wire", [lambda rows, each: each.map("row"), lambda rows, each: (each.map(limit=2), rows >> each)]
+)
+def test_view_that_is_not_used_is_a_warning(wire):
+    rows, each = Task(lambda: [1, 2], name="rows"), Task(lambda row: row, name="each")
+    with pytest.warns(RuntimeWarning, match=r"each\.map\(.*\) was not used, so task 'each' is not mapped"):
+        wire(rows, each)
+
+
+@pytest.mark.filterwarnings("error")
+def test_view_that_a_pipeline_is_given_is_used():
+    each = Task(lambda row: row, name="each")
+    assert DAG("given", tasks=[each.map("row")]).run("serial", params={"row": [1]}) == {"each": [1]}

@@ -513,3 +513,11 @@ def test_tasks_inside_do_what_they_do_alone(wiring, depth):
     names = [name for name in results.states if name.startswith(prefix)]
     assert [(name.removeprefix(prefix), results[name]) for name in names] == list(alone.items())
     assert results[f"p{depth - 1}"] == alone[f"t{len(wiring) - 1}"]
+
+
+def test_only_end_may_be_a_pipeline_task_with_several_ends_inside():
+    write, log = Task(lambda source: source + 1, name="write"), Task(lambda: "logged", name="log")
+    log.after(write)
+    source, load = Task(lambda: 2, name="source"), DAG("load", tasks=[log]).as_task(output="write")
+    source >> load
+    assert DAG("table", tasks=[load]).as_task()() == 3

@@ -129,3 +129,19 @@ def test_what_does_not_support_mapped_tasks_says_so(state):
     (record,) = state.runs("mapped")
     with pytest.raises(ValueError, match="task 'each' is mapped"):
         state.replay(record.run_id, "each", pipeline=dag)
+
+
+@pytest.mark.parametrize("errors", ["drop", "return"])
+def test_map_with_failed_elements_is_not_taken_over(state, errors):
+    counter = Counter()
+    counter.bad = {2}
+    rows, each = Task(lambda: [1, 2, 3], name="rows"), Task(counter.each, name="each")
+    broken = Task(lambda each: 1 / 0, name="broken")
+    rows >> each.map(errors=errors) >> broken
+    dag = DAG("mapped", tasks=[broken])
+    with pytest.raises(ZeroDivisionError):
+        dag.run("serial", state=state)
+    counter.bad = set()
+    results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
+    assert results["each"] == [10, 20, 30]
+    assert counter.calls == [1, 2, 3, 1, 2, 3]

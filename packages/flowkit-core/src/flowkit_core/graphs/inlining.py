@@ -359,6 +359,15 @@ def _check_names(pipeline: str, tasks: Sequence[Any]) -> None:
             raise DuplicateTaskError(task.name, (other.location, task.location), pipeline)
 
 
+def _ends(graph: Graph) -> list[str]:
+    """Return the names of the tasks without downstreams; that of a pipeline task for the tasks inside of it."""
+    outermost: dict[int, str] = {}
+    for name, indices in sorted(graph.groups.items(), key=lambda item: -len(item[1])):
+        for index in indices:
+            outermost.setdefault(index, name)
+    return list(dict.fromkeys(outermost.get(node.index, node.name) for node in graph if not node.downstream))
+
+
 def output_of(graph: Graph, output: str | None) -> int:
     """Return the index of the node whose result is the output of a pipeline.
 
@@ -376,13 +385,11 @@ def output_of(graph: Graph, output: str | None) -> int:
             return graph[output].index
         guess = did_you_mean(output, [*graph.names, *graph.aliases]) or f"; there are: {listed(graph.names)}"
         raise WiringError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}", graph.name, ())
-    ends = [node for node in graph if not node.downstream]
-    if len(ends) == 1:
-        return ends[0].index
-    alias_of = {index: name for name, index in graph.aliases.items()}
-    names = [alias_of.get(node.index, node.name) for node in ends]
+    names = _ends(graph)
     if not names:
         raise WiringError(f"as_task(): {graph.name!r} has no tasks, so it has no output", graph.name, ())
+    if len(names) == 1:
+        return output_of(graph, names[0])
     raise WiringError(
         f"as_task() of {graph.name!r} needs the name of the task whose result is the output, because it has several "
         f"ends: {listed(names)}; write as_task(output={names[-1]!r})",

@@ -7,6 +7,7 @@ from types import CoroutineType, FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+from flowkit_core._warnings import warn
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.node_map import MapOptions
 from flowkit_core.graphs.parameters import Parameters
@@ -200,6 +201,7 @@ class Mapped(Vertex, Generic[P, R_co]):
     """
 
     _origin = VIEWS
+    _is_used = False  # whether it was wired, or given to a pipeline
 
     def __init__(self, task: Any, parameters: Sequence[str], options: MapOptions) -> None:
         self.task: Any = task
@@ -238,6 +240,21 @@ class Mapped(Vertex, Generic[P, R_co]):
         raise TypeError(
             f"{self.name}.map() is called by pipelines only: write [{self.name}(each) for each in ...], or wire it, "
             f"rows >> {self.name}.map()"
+        )
+
+    def use(self) -> Any:
+        """Note that this view is part of a pipeline; return the task."""
+        self._is_used = True
+        return self.task
+
+    def __del__(self) -> None:
+        """Issue a warning if nothing has used the view: the task is not mapped."""
+        if self._is_used or self._viewed is None or sys.is_finalizing():
+            return
+        call = f"{self.name}.map({', '.join(map(repr, self.parameters))})"
+        warn(
+            f"{call} was not used, so task {self.name!r} is not mapped: wire it, rows >> {call}, or give it to "
+            f"the pipeline, DAG(..., tasks=[{call}])"
         )
 
     if not TYPE_CHECKING:
@@ -313,6 +330,9 @@ def _wire(
             views = None
             if later is not after or earlier is not before:
                 views = before if earlier is not before else None, after if later is not after else None
+                for view in views:
+                    if isinstance(view, Mapped):
+                        view.use()
             target.wire(earlier, later, order_only, views)
 
 

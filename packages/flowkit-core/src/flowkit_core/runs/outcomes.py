@@ -251,9 +251,9 @@ class OutcomeRules:
 
     def _stored_form(self, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT if it cannot be stored."""
-        stage = self.state.stages.get(node.index) if node.feeds else None
-        if stage is not None and stage.is_partial:  # it does not show the numbers, which the next mapped task needs
-            return None
+        stage = self.state.stages.get(node.index) if node.mapped is not None else None
+        if stage is not None and (stage.error_of or (node.feeds and stage.is_partial)):
+            return None  # failed elements are called again on resume; the next mapped task needs the numbers of all
         try:
             return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
         except Exception as error:
