@@ -1,4 +1,4 @@
-"""The elements of mapped tasks in runs: states, failures, skips, inputs and what results have of them."""
+"""The elements of mapped tasks in runs: states, failures, skips, inputs, and elements in results."""
 
 import copy
 import gc

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Bind = Callable[[str, Parameters, Mapping[str, int], Sequence[str]], Binding]
 
-    class Graph(Protocol):
+    class InlinedGraph(Protocol):
         """What inlining reads and sets of a `Graph`, which imports this module."""
 
         name: str
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
             """Return a task that succeeds if the condition is true; None without a condition."""
 
 
-_NOT_FOR_ENDS = ("one_success", "all_failed")
+OUTPUT_ONLY_TRIGGERS = ("one_success", "all_failed")
 """Triggers of tasks for which a pipeline task counts as its output alone: further upstreams would change their
 meaning."""
 
@@ -68,7 +68,7 @@ def has_pipeline_task(tasks: Iterable[Any]) -> bool:
     return any(map(is_not, map(_by_pipeline, tasks), repeat(None)))
 
 
-def graph_of(task: PipelineTask) -> Graph:
+def graph_of(task: PipelineTask) -> InlinedGraph:
     """Return the current graph of the pipeline of a pipeline task.
 
     Raises:
@@ -81,7 +81,7 @@ def graph_of(task: PipelineTask) -> Graph:
         raise DAGCycleError(names)
     stack.append(pipeline)
     try:
-        found: Graph = pipeline.graph()
+        found: InlinedGraph = pipeline.graph()
     finally:
         stack.pop()
         if not stack:
@@ -168,7 +168,7 @@ class Inlined:
             data, only = self._upstream_of(upstream[number], waits.get(number, ()), task.trigger)
             parameters = Parameters(task.func) if found is None else found.parameters
             local = bind(task.name, parameters, {names[index]: index for index in upstream[number]}, names)
-            binding = _mapped(local, self._places)
+            binding = _renumbered(local, self._places)
             if found is None:
                 self._set(self._places[number], binding, data, only)
                 if number in mapped:
@@ -195,7 +195,7 @@ class Inlined:
         """
         places = [self._places[index] for index in data]
         only = [self._places[index] for index in waits]
-        if trigger not in _NOT_FOR_ENDS:
+        if trigger not in OUTPUT_ONLY_TRIGGERS:
             for index in (*data, *waits):
                 part = self._parts.get(index)
                 only += () if part is None else part.ends
@@ -212,7 +212,7 @@ class Inlined:
             first_waits = [gate]
         for node in part.graph:
             self.parameters[id(node.func)] = node.parameters
-            inner = _mapped(_binding_of(node), range(part.start, part.start + len(part.graph)))
+            inner = _renumbered(_binding_of(node), range(part.start, part.start + len(part.graph)))
             taken = {name: outer.named[name] for name in inner.open if name in outer.named}
             inner.named |= taken
             inner.open = tuple([name for name in inner.open if name not in taken])
@@ -230,7 +230,7 @@ class Inlined:
     def bind(self, name: str, _parameters: Parameters, _sources: Mapping[str, int], names: Sequence[str]) -> Binding:
         """Return the binding of a node of the graph; ``names`` are the names of its nodes, in topological order."""
         place_of, index_of = self._order(names)
-        return _mapped(self._bindings[place_of[name]], index_of)
+        return _renumbered(self._bindings[place_of[name]], index_of)
 
     def _order(self, names: Sequence[str]) -> tuple[dict[str, int], list[int]]:
         """Return the positions of tasks by name, and the indices of their nodes by position."""
@@ -240,8 +240,8 @@ class Inlined:
             self._found_order = place_of, [index[task.name] for task in self.tasks]
         return self._found_order
 
-    def apply(self, graph: Graph) -> None:
-        """Set what the finished graph has of pipeline tasks: aliases, groups, entries, and checks at run time."""
+    def apply(self, graph: InlinedGraph) -> None:
+        """Set the attributes of the finished graph that describe pipeline tasks: aliases, groups, entries, checks."""
         _, index_of = self._order(graph.names)
         aliases: dict[str, int] = {}
         groups: dict[str, list[int]] = {}
@@ -259,7 +259,7 @@ class Inlined:
             entries: dict[Entry | None, Entry] = {None: entry}
             for node in inner:
                 copy = graph.nodes[within[node.index]]
-                copy.entry = _mapped_entry(node.entry, name, within, entries)
+                copy.entry = _renumbered_entry(node.entry, name, within, entries)
                 if node.none_checked:
                     copy.none_checked, copy.is_simple, copy.gather = node.none_checked, False, None
         graph.aliases, graph.groups = aliases, groups
@@ -285,25 +285,27 @@ def _entry_node(
     """Return the node of an entry; `binding` has positions, and the other numbers are indices."""
     node = Node()
     node.index, node.name, node.task, node.parameters, node.entry = -1, name, task, parameters, None
-    node.upstream, node.waits, node.binding = tuple(upstream), tuple(waits), _mapped(binding, index_of)
+    node.upstream, node.waits, node.binding = tuple(upstream), tuple(waits), _renumbered(binding, index_of)
     return node
 
 
-def _mapped_entry(entry: Entry | None, prefix: str, indices: Sequence[int], known: dict[Entry | None, Entry]) -> Entry:
+def _renumbered_entry(
+    entry: Entry | None, prefix: str, indices: Sequence[int], known: dict[Entry | None, Entry]
+) -> Entry:
     """Return an entry of the graph of a pipeline as one of the graph around it.
 
     Args:
         entry: the entry; None for nodes that are in no pipeline task of the inner graph.
         prefix: name of the pipeline task.
         indices: index in the inner graph -> index in the outer graph.
-        known: the entries that were mapped before; of None, the entry of the pipeline task.
+        known: the entries that were renumbered before; of None, the entry of the pipeline task.
     """
     if entry is not None and entry not in known:
         old, name = entry.node, f"{prefix}.{entry.name}"
         upstream, waits = ([indices[index] for index in each] for each in (old.upstream, old.waits))
         node = _entry_node(name, old.task, old.parameters, upstream, waits, _binding_of(old), indices)
         gate = None if entry.gate is None else indices[entry.gate]
-        known[entry] = Entry(name, node, gate, _mapped_entry(entry.outer, prefix, indices, known))
+        known[entry] = Entry(name, node, gate, _renumbered_entry(entry.outer, prefix, indices, known))
     return known[entry]
 
 
@@ -315,7 +317,7 @@ def _binding_of(node: Node) -> Binding:
     return Binding(node.named_sources(), sources[len(node.parameters.positional) :])
 
 
-def _mapped(binding: Binding, index_of: Sequence[int]) -> Binding:
+def _renumbered(binding: Binding, index_of: Sequence[int]) -> Binding:
     """Return a binding with other numbers of the sources."""
     return Binding(
         {name: index_of[source] for name, source in binding.named.items()},
@@ -326,7 +328,7 @@ def _mapped(binding: Binding, index_of: Sequence[int]) -> Binding:
     )
 
 
-def open_parameters_of(graph: Graph) -> Parameters:
+def open_parameters_of(graph: InlinedGraph) -> Parameters:
     """Return the open parameters of a graph; one has a default if it has one in every task that takes it."""
     defaults: dict[str, Any] = {}
     required: set[str] = set()
@@ -359,7 +361,7 @@ def _check_names(pipeline: str, tasks: Sequence[Any]) -> None:
             raise DuplicateTaskError(task.name, (other.location, task.location), pipeline)
 
 
-def _ends(graph: Graph) -> list[str]:
+def _ends(graph: InlinedGraph) -> list[str]:
     """Return the names of the tasks without downstreams; that of a pipeline task for the tasks inside of it."""
     outermost: dict[int, str] = {}
     for name, indices in sorted(graph.groups.items(), key=lambda item: -len(item[1])):
@@ -368,7 +370,7 @@ def _ends(graph: Graph) -> list[str]:
     return list(dict.fromkeys(outermost.get(node.index, node.name) for node in graph if not node.downstream))
 
 
-def output_of(graph: Graph, output: str | None) -> int:
+def output_of(graph: InlinedGraph, output: str | None) -> int:
     """Return the index of the node whose result is the output of a pipeline.
 
     Args:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """One task of a graph, with its edges and the sources of its arguments. Immutable; shared by all runs.
+    """One task of a graph, with its edges and the sources of its arguments.
+
+    The nodes of a graph are shared by all its runs, and do not change once the graph is built. The subclass `Element`
+    is a job of one run.
 
     Attributes:
         index: position in topological order, from 0; index of this node in the lists of a run.
@@ -25,7 +28,7 @@ class Node:
         func: the task's function.
         parameters: what the function takes.
         upstream: indices of the nodes that this node waits for, in order of declaration.
-        waits: the part of ``upstream`` with order-only edges: this node does not take their results.
+        waits: the part of ``upstream`` that this node only waits for (order-only edges), without taking the results.
         downstream: the nodes that wait for this node.
         entry: for a node of a pipeline that is used as a task: what decides whether that pipeline may run; else None.
         arg_sources: indices of the nodes whose values are the positional arguments, if there are no other arguments;
@@ -35,7 +38,7 @@ class Node:
         none_checked: parameters that an upstream fills by order and that have a default other than None: the run warns
             if the result is None.
         mapped: which inputs are mapped; None for a task that is called once.
-        feeds: indices of the nodes that are mapped over the result of this node.
+        feeds: indices of the mapped nodes that this node feeds: the elements of its result are their inputs.
         is_simple: whether the fast path applies: not mapped, no mapped downstream, no condition, no trigger that lets
             the node run without the result of an upstream, no hook for success, no cache, no timeout, no pool, no
             check of arguments, and fewer than ``WIDE`` downstreams.

@@ -8,5 +8,5 @@
   the calls in one thread. `time_limit`: calls with a timeout, in threads of their own. `timers`: nodes that wait for a
   retry, and running calls with a timeout. `wake_up`: an event that one thread waits for.
 * `event_emitter`: passes events to observers. `recorder`: the record of the run in a store, and the caches of its
-  tasks. `facts`: what the contexts of tasks have of their run.
+  tasks. `facts`: the facts about their run that the contexts of tasks keep.
 """

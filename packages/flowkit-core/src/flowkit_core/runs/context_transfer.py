@@ -54,7 +54,7 @@ def answer(run: Run, node: Node, request: bytes) -> bytes:
 
 
 class RemoteFacts:
-    """What contexts have of a run in another process, which answers requests.
+    """The facts about a run in another process, which answers requests of contexts.
 
     Args:
         ask: sends a request and returns the answer; raises ContextError if there is none.
@@ -129,7 +129,7 @@ class CarriedContext:
 
 
 class CarriedFacts:
-    """What a context has of its run in a process that the run cannot be asked from.
+    """The facts about a run for a context in a process that the run cannot be asked from.
 
     Args:
         run_id: id of the run.

@@ -1,4 +1,4 @@
-"""Class `Facts`: what the contexts of tasks have of their run, in the process of the run."""
+"""Class `Facts`: the facts about a run that the contexts of its tasks keep, in the process of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Facts:
-    """What the contexts of tasks have of their run: id, name, parameters and notes. A context keeps nothing else of it.
+    """The facts about a run that the contexts of its tasks keep: id, name, parameters and notes; nothing else.
 
     Args:
         run_id: id of the run.

@@ -78,7 +78,7 @@ class Run(OutcomeRules):
         stop_reason: why the run left the phase RUNNING, for tasks that do not start; empty in that phase.
         events: passes events to the observers.
         report: facts for the error message.
-        facts: what contexts of tasks have of the run.
+        facts: the facts about the run that the contexts of its tasks keep.
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: no parameter of a simple node
             is given, results are neither recorded nor dropped, no observer receives starts or successes, there are no
             handles, the run is not stopping, and no task was skipped or has failed.
@@ -368,7 +368,7 @@ class Run(OutcomeRules):
                     return elements
                 self.mapping.end_sources(node)
             if node.feeds and self.is_current(node, self.current_attempt(node) if attempt is None else attempt):
-                result = self.mapping.fed(node, result)
+                result = self.mapping.result_for_takers(node, result)
         if self.fast_path and type(result) not in special_types and (node.is_simple or self._ends_quietly(node)):
             state, index = self.state, node.index
             state.values[index] = result

@@ -71,7 +71,7 @@ class RunSummary:
                 if task_error is error:
                     errors[index] = other
         for elements in self.elements_of.values():
-            elements.replace_error(error, other)
+            elements._replace_error(error, other)
 
     def states(self) -> dict[str, str]:
         """Return the state of every task, by name."""

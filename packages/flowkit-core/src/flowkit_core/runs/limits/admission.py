@@ -93,7 +93,8 @@ class Admission:
 
     Attributes:
         now: see above.
-        on_alarm: called, without a lock held, when :meth:`due` must be called earlier than it had to be before.
+        on_alarm: called, without the lock of these pools, when :meth:`due` must be called earlier than it had to be
+            before. The run may hold its own lock.
 
     Examples:
         >>> admission = Admission({"db": 1})

@@ -71,7 +71,9 @@ class PoolSizeError(FlowkitError, ValueError):
 
 
 class PoolBlockedError(FlowkitError, TimeoutError):
-    """A task has waited for slots of a pool that abandoned attempts hold, and did not run.
+    """A task has waited for slots of a pool that abandoned attempts hold, and did not run: it has failed with this.
+
+    ``run()`` raises it like the exception of a task.
 
     An attempt in a thread that takes longer than its timeout is abandoned, since nothing can stop a thread. Until it
     ends, it keeps its slots.

@@ -26,6 +26,9 @@ class Rate:
         count: maximum number of starts, an integer of at least 1.
         per: length of the interval in seconds, more than 0.
 
+    Attributes:
+        count, per: see above.
+
     Raises:
         TypeError: ``count`` is not an integer, or ``per`` is not a number.
         ValueError: a value is out of range.

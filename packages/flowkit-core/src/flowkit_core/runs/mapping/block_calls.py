@@ -114,7 +114,7 @@ def call_block(
                 note(stage, number)
                 value = call(value)  # noqa: PLW2901
                 if type(value) in special_types:
-                    value = settled(value, f"{name}[{number}]")  # noqa: PLW2901
+                    value = final_value(value, f"{name}[{number}]")  # noqa: PLW2901
                 now = perf_counter()
                 found.append(value)
                 spent.append(now - started)
@@ -127,7 +127,7 @@ def call_block(
     return values, seconds, None
 
 
-def settled(value: Any, name: str, run: Any = None) -> Any:
+def final_value(value: Any, name: str, run: Any = None) -> Any:
     """Return the result of a coroutine, or another value as it is.
 
     Args:

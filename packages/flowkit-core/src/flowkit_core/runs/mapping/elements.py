@@ -1,4 +1,4 @@
-"""Class `Elements`: what the results of a run have of the elements of one mapped task."""
+"""Class `Elements`: the elements of one mapped task in the results of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 class Elements:
-    """The elements of one mapped task in one run: ``results.elements["parse"]``.
+    """The elements of one mapped task in one run: ``results.elements["parse"]``. ``len()`` is their number.
 
     Elements are numbered from 0, by their position in the input. Numbers never change: an element that was skipped or
     dropped keeps its number, although it is not in the list of results.
+
+    Attributes:
+        counts: number of elements in each state.
+        states: state of each element.
+        failed, skipped: the exceptions and the reasons, by number.
+        durations, attempts: seconds and number of attempts of each element.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -82,7 +88,7 @@ class Elements:
             called[number] = attempts if called[number] else 0
         return called
 
-    def replace_error(self, error: BaseException, other: BaseException) -> None:
+    def _replace_error(self, error: BaseException, other: BaseException) -> None:
         """Replace an error by another exception."""
         for number, found in self._error_of.items():
             if found is error:

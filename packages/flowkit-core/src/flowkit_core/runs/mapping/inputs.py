@@ -55,7 +55,7 @@ def elements_of(task: str, parameter: str, value: Any) -> Sequence[Any] | Iterat
     return iter(value) if is_lazy(value) else list(value)
 
 
-def paired(task: str, columns: dict[str, Sequence[Any] | Iterator[Any]]) -> list[Sequence[Any]]:
+def columns_of_one_length(task: str, columns: dict[str, Sequence[Any] | Iterator[Any]]) -> list[Sequence[Any]]:
     """Return several mapped values as sequences of one length.
 
     Raises:

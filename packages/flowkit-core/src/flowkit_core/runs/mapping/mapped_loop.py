@@ -8,7 +8,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import special_types
 from flowkit_core.runs.states import SUCCEEDED
 
-from .block_calls import settled
+from .block_calls import final_value
 from .mapped_run import EXPANDED
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _short_loop(
         try:
             value = call(item)
             if type(value) in special:
-                value = settled(value, f"{stage.node.name}[{number}]", run)
+                value = final_value(value, f"{stage.node.name}[{number}]", run)
         except BaseException as error:
             jobs += run.mapping.fail_pulled(region, stage, number, item, error, clock() - started)
             return _FAILED
@@ -134,7 +134,7 @@ def _loop(
         try:
             value = call(item)
             if type(value) in special_types:
-                value = settled(value, f"{first.node.name}[{number}]", run)
+                value = final_value(value, f"{first.node.name}[{number}]", run)
             now = clock()
             values[number] = value
             seconds[number] = spent = now - started
@@ -145,7 +145,7 @@ def _loop(
                 given = value
                 value = call_next(value)
                 if type(value) in special_types:
-                    value = settled(value, f"{stage.node.name}[{number}]", run)
+                    value = final_value(value, f"{stage.node.name}[{number}]", run)
                 now = clock()
                 stage.values[number] = value
                 stage.seconds[number] = now - started

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
 from flowkit_core.errors import Skip
@@ -39,8 +40,7 @@ from flowkit_core.runs.states import (
 
 from .element import Block, Element
 from .inputs import is_lazy
-from .opening import fed, local_generator, opened
-from .stage import Stage, described
+from .opening import local_generator, open_region, result_for_takers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from .block_calls import BlockResult
     from .region import Region
+    from .stage import Stage
 
 WINDOW = 256
 """Maximum number of elements that a lane is given at once, if it does not say how many it needs."""
@@ -107,7 +108,7 @@ class MappedNodes:
         if isinstance(given, Outcome):
             return given
         try:
-            region = opened(run, node, given, self.now())
+            region = open_region(run, node, given, self.now())
         except BaseException as error:
             return Outcome(FAILED, error=error, retryable=False)
         if isinstance(region, Outcome):
@@ -127,9 +128,9 @@ class MappedNodes:
         """Return the result of a generator function, whatever the executor: its generator runs in this process."""
         return local_generator(self.run, call)
 
-    def fed(self, node: Node, value: Any) -> Any:
-        """Return the result of a node that others are mapped over: see `opening.fed`."""
-        return fed(self.run, node, value)
+    def result_for_takers(self, node: Node, value: Any) -> Any:
+        """Return the result of a node that others are mapped over: see `opening.result_for_takers`."""
+        return result_for_takers(self.run, node, value)
 
     # ---- elements ----------------------------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class MappedNodes:
         is_raised = stage.raises(error)
         if stage.errors == "return" and not is_raised:
             stage.values[number] = error
-        add_note(error, f"flowkit: element {stage.shown(number)} is {described(element.given)}")
+        add_note(error, f"flowkit: element {stage.display_name(number)} is {short_repr(element.given)}")
         stage.codes[number] = FAILED
         if is_raised:
             if run.report.at_stop is None:

@@ -14,7 +14,7 @@ from flowkit_core.runs.handle import fetched, is_handle
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED
 
-from .inputs import PartialColumn, elements_of, is_lazy, paired
+from .inputs import PartialColumn, columns_of_one_length, elements_of, is_lazy
 from .region import Region
 from .stage import Stage
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
 
 
-def opened(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
+def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
     """Return the region of a mapped node, given its arguments; or how it ends, if there is nothing to map over."""
     columns = _columns(run, node, given)
     if not columns:
@@ -34,7 +34,7 @@ def opened(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
     size: int | None = None
     values = list(columns.values())
     if len(values) > 1:
-        values = list(paired(node.name, {str(name): value for name, value in columns.items()}))
+        values = list(columns_of_one_length(node.name, {str(name): value for name, value in columns.items()}))
     if hasattr(type(values[0]), "__len__"):
         size = len(values[0])
     else:
@@ -157,7 +157,7 @@ def local_generator(run: Any, call: Call) -> Call | Outcome:
     return value if type(value) is Outcome else Outcome(SUCCEEDED, value=value, started=True)
 
 
-def fed(run: Any, node: Node, value: Any) -> Any:
+def result_for_takers(run: Any, node: Node, value: Any) -> Any:
     """Return the result of a node that others are mapped over, as a list if it is an iterator that several take."""
     if type(value) is Outcome and value.state == SUCCEEDED and value.started:
         value = value.value

@@ -47,7 +47,7 @@ class Region:
         seconds_per_call: moving average of the durations of calls; None before the first.
         is_closed: whether all nodes have ended.
         pulled: number of elements that were pulled in blocks.
-        refused: number of workers that could not pull because of the limit.
+        refused: number of workers that `MappedNodes.enter` has refused because of the limit; as many may pull later.
         trouble: the exception of the iterator.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 
-from flowkit_core._text import escape_control_chars, short_repr
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import idempotency_key
 from flowkit_core.errors import SerializationError
@@ -46,7 +46,7 @@ class Stage:
         seconds: duration of the last attempt at each element.
         attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
         active: number of elements that are called, or wait for a retry.
-        head: the first stage of its region, if that is another one.
+        head: the first stage of its region, whose elements feed this one; None for the first stage itself.
         parked: `Element` jobs that wait because of the limit.
     """
 
@@ -212,7 +212,7 @@ class Stage:
             text = f"its label= raised {describe_error(error)}"
         self.labels[number] = text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
-    def shown(self, number: int) -> str:
+    def display_name(self, number: int) -> str:
         """Return the name of an element with its label, if it has one."""
         label = self.labels.get(number)
         return f"{self.node.name}[{number}]" + ("" if label is None else f" ({label})")
@@ -227,7 +227,7 @@ class Stage:
         """Return the failed elements because of which the task has failed; the task itself, if there are none."""
         retries = self.node.task.retries
         found = [
-            Failure(self.shown(number), error, self.attempt_of.get(number, 1), retries)
+            Failure(self.display_name(number), error, self.attempt_of.get(number, 1), retries)
             for number, error in self.error_of.items()
             if self.raises(error)
         ]
@@ -273,11 +273,6 @@ class Stage:
     def counts(self) -> dict[str, int]:
         """Return the number of elements in each state, without the states that no element has."""
         return {name: count for code, name in enumerate(STATES) if (count := self.codes.count(code))}
-
-
-def described(given: Any) -> str:
-    """Return the mapped values of an element as short text."""
-    return short_repr(given)
 
 
 _LONG = 80  # characters of a label
