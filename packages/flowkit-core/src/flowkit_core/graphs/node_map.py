@@ -107,6 +107,11 @@ class NodeMap:
         self.named_rest = frozenset(named_rest)
         self.options = options
 
+    @property
+    def inputs(self) -> int:
+        """Number of mapped inputs."""
+        return len(self.parameters) + len(self.rest) + len(self.named_rest)
+
     def sources(self, binding: Binding) -> list[int]:
         """Return the indices of the nodes whose results are mapped, each once, in order."""
         named = [binding.named[name] for name in self.parameters if name in binding.named]

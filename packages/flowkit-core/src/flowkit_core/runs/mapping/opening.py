@@ -100,7 +100,7 @@ def _following(run: Any, node: Node, size: int) -> Stage | None:
             continue
         if any(name not in binding.named for name in mapped.parameters):
             continue
-        if len(mapped.parameters) + len(mapped.rest) + len(mapped.named_rest) != 1:
+        if mapped.inputs != 1:
             continue
         task = after.task
         if task.trigger != "none_failed" or task.executor != node.task.executor:
@@ -158,19 +158,27 @@ def local_generator(run: Any, call: Call) -> Call | Outcome:
 
 
 def result_for_takers(run: Any, node: Node, value: Any) -> Any:
-    """Return the result of a node that others are mapped over, as a list if it is an iterator that several take."""
+    """Return the result of a node that others are mapped over; an iterator as a list unless its taker alone pulls it.
+
+    A task that is mapped over several inputs needs their lengths first.
+    """
     if type(value) is Outcome and value.state == SUCCEEDED and value.started:
         value = value.value
     if is_handle(value) or not is_lazy(value) or not hasattr(type(value), "__next__"):
         return value
     takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
     is_recorded = run._recorder is not None and (run._recorder.records or node.task.cache is not None)
-    if len(takers) <= 1 and not is_recorded and run._kept is None:
+    if not is_recorded and run._kept is None and len(takers) <= 1 and all(_pulls(after) for after in takers):
         return value
     try:
         return list(value)
     except BaseException as error:
         return Outcome(FAILED, error=error)
+
+
+def _pulls(taker: Node) -> bool:
+    """Return whether a node pulls the elements of its only mapped input."""
+    return taker.mapped is not None and taker.mapped.inputs == 1
 
 
 def _takes_results(node: Node) -> bool:
