@@ -34,28 +34,32 @@ class Cluster:
         }
         self.log = (folder / "cluster.log").open("w")
         self.processes = []
-        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
-        self.start("worker", *(["--nworkers", str(workers)] if workers else ["--no-nanny"]), "--nthreads", "1")
-        with Client(scheduler_file=str(self.file), set_as_default=False, timeout=60) as client:
-            client.wait_for_workers(workers or 1, timeout=60)
-            self.address = client.scheduler.address
+        try:
+            self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
+            self.start("worker", *(["--nworkers", str(workers)] if workers else ["--no-nanny"]), "--nthreads", "1")
+            with Client(scheduler_file=str(self.file), set_as_default=False, timeout=60) as client:
+                client.wait_for_workers(workers or 1, timeout=60)
+                self.address = client.scheduler.address
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, kind, *options):
-        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard"]
+        command = [sys.executable, str(SUPPORT / "serve.py"), kind, "--no-dashboard"]
         command += ["--scheduler-file", str(self.file), *options]
-        process = subprocess.Popen(command, env=self.env, stdout=self.log, stderr=self.log)
+        process = subprocess.Popen(command, env=self.env, stdin=subprocess.PIPE, stdout=self.log, stderr=self.log)
         self.processes.append(process)
         return process
 
     def close(self):
-        for process in reversed(self.processes):
+        for process in reversed(self.processes):  # workers first, so that they can sign off
             process.terminate()
-        for process in self.processes:
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            process.stdin.close()
         self.log.close()
 
 
