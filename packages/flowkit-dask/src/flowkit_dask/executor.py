@@ -84,7 +84,6 @@ class DaskExecutor:
         Raises:
             ExecutorError: the cluster cannot be reached, or this executor is closed.
         """
-        check_open(self, is_closed=self._closed)
         return DaskLane(self._connect())
 
     def check_nodes(self, nodes: Sequence[Node]) -> list[SerializationError]:
@@ -100,8 +99,8 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Refuse further runs, and close the connection and the workers that this executor has made."""
-        self._closed = True
         with self._lock:
+            self._closed = True
             client, self._client = self._client, None
             local, self._local = self._local, None
         if client is not None and self._owns_client:
@@ -112,6 +111,7 @@ class DaskExecutor:
     def _connect(self) -> Client:
         """Return the client, at first a new one if none was given."""
         with self._lock:
+            check_open(self, is_closed=self._closed)
             if self._client is None or (self._owns_client and self._client.status == "closed"):
                 self._client = self._find_client()
             return self._client
@@ -122,6 +122,8 @@ class DaskExecutor:
         cluster = self._cluster
         if isinstance(cluster, Client):
             return cluster
+        self._owns_client = False
+        self._close_local()  # of a client that was closed
         if cluster is None:
             try:
                 return get_client()
@@ -130,15 +132,26 @@ class DaskExecutor:
 
                 self._local = LocalWorkers(self._max_workers)
                 cluster = self._local.address
-        self._owns_client = True
+        from .client import ClosingClient
+
         try:
-            return Client(cluster, timeout=CONNECT_TIMEOUT, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
+            client = ClosingClient(cluster, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        except BaseException as error:
+            self._close_local()
+            if not isinstance(error, (OSError, ValueError, TypeError)):
+                raise
             place = cluster if isinstance(cluster, str) else getattr(cluster, "scheduler_address", short_repr(cluster))
             raise ExecutorError(
                 f"the Dask scheduler at {place} cannot be reached ({summary(error)}): check the address, and that "
                 f"the scheduler is running and has the same version of distributed"
             ) from error
+        self._owns_client = True
+        return client
+
+    def _close_local(self) -> None:
+        local, self._local = self._local, None
+        if local is not None:
+            local.close()
 
     def __enter__(self) -> DaskExecutor:
         return self
