@@ -12,9 +12,18 @@ from pathlib import Path
 
 import dask_tasks as tasks
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
-from flowkit_core import DAG, ExecutorError, RunStopping, SerializationError, Task, WorkerDiedError
+from flowkit_core import (
+    DAG,
+    ExecutorError,
+    RunStopping,
+    SerializationError,
+    Task,
+    TaskStarted,
+    TaskTimeoutError,
+    WorkerDiedError,
+)
 from flowkit_core.conformance.checks.tasks import fail_when_counted
 from flowkit_dask import DaskExecutor
 
@@ -51,7 +60,8 @@ def test_value_of_a_dead_worker_is_computed_again(client, tmp_path):
     assert DAG("d", tasks=[end]).run(DaskExecutor(client)) == {"start": 1, "die": 2, "end": 3}
 
 
-def test_unreachable_scheduler_is_error_with_its_address():
+def test_unreachable_scheduler_is_error_with_its_address(monkeypatch):
+    monkeypatch.setattr("flowkit_dask.executor.CONNECT_TIMEOUT", 0.5)
     began = time.monotonic()
     with pytest.raises(ExecutorError, match=r"the Dask scheduler at tcp://127\.0\.0\.1:9 cannot be reached"):
         DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor("tcp://127.0.0.1:9"))
@@ -61,6 +71,35 @@ def test_unreachable_scheduler_is_error_with_its_address():
 def test_address_that_is_none_is_error():
     with pytest.raises(ExecutorError, match="no-scheme://"):
         DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor("no-scheme://x"))
+
+
+def test_client_that_cannot_connect_is_closed():
+    """Also while its exception, which refers to it, still exists."""
+    before = io_loops()
+    with pytest.raises(ExecutorError) as caught:
+        DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor("no-scheme://x"))
+    assert caught.value.__cause__ is not None
+    assert io_loops() <= before
+
+
+def io_loops():
+    return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
+
+
+def test_local_workers_are_closed_if_they_cannot_be_reached(monkeypatch):
+    closed = []
+
+    class Unreachable:
+        address = "no-scheme://x"
+
+        def __init__(self, workers):
+            self.close = partial(closed.append, workers)
+
+    monkeypatch.setattr("flowkit_dask.local_cluster.LocalWorkers", Unreachable)
+    executor = DaskExecutor(max_workers=3)
+    with pytest.raises(ExecutorError, match="no-scheme://x"):
+        DAG("d", tasks=[Task(tasks.one)]).run(executor)
+    assert closed == [3]
 
 
 def test_scheduler_that_dies_ends_the_run(lonely_cluster, tmp_path):
@@ -175,6 +214,43 @@ def test_failure_withdraws_calls_that_have_not_started(client, tmp_path):
     assert results.states["bad"] == "failed"
     assert ["one", *seen[0]] == succeeded
     assert len(seen[0]) == Path(path).stat().st_size <= 2  # one on each worker
+
+
+def test_calls_of_a_worker_that_does_not_answer_are_running(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("flowkit_dask.lane.STOP_TIMEOUT", 0.0)  # no worker answers in time
+    started, released = tmp_path / "started", tmp_path / "released"
+    waiting = Task(partial(tasks.wait_for, released), name="waiting")
+    gate = Task(partial(tasks.wait_for, started), name="gate")
+    bad = Task(partial(tasks.fail_if_alone, ready=tmp_path / "never"), name="bad")
+    gate >> bad
+    running = []
+
+    def observe(event):
+        if isinstance(event, RunStopping):
+            running.extend(event.running)
+            released.touch()
+        elif event.task == "waiting":
+            started.touch()
+
+    observe.events = (RunStopping, TaskStarted)
+    results = DAG("d", tasks=[waiting, bad]).run(DaskExecutor(client), raise_on_failure=False, observers=[observe])
+    assert running == ["waiting"]
+    assert results.states == {"waiting": "succeeded", "gate": "succeeded", "bad": "failed"}
+
+
+def test_end_of_an_abandoned_call_may_come_before_its_failure(monkeypatch):
+    def call_late(call, task, timeout, abandonment):
+        abandonment.has_happened = True
+        abandonment.on_end()
+        raise TaskTimeoutError(task, timeout, "abandoned")
+
+    monkeypatch.setattr("flowkit_dask.calls.call_in_time", call_late)
+    late = Task(tasks.one, name="late", timeout=60)
+    local = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0")
+    with local, DaskExecutor(local) as executor:
+        results = DAG("d", tasks=[late]).run(executor, raise_on_failure=False)
+    assert results.states == {"late": "failed"}
+    assert isinstance(results.failed["late"], TaskTimeoutError)
 
 
 INTERRUPTED = """

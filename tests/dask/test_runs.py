@@ -138,6 +138,24 @@ def test_events_are_in_order_in_a_chain_sent_ahead(client):
     assert seen == [(kind, task.name) for task in chain for kind in (TaskStarted, TaskSucceeded)]
 
 
+def test_nothing_is_sent_ahead_of_a_cached_task(client, tmp_path):
+    """Its result is brought here before it ends: a task downstream that was sent ahead could end first."""
+    released = tmp_path / "released"
+    first = Task(partial(tasks.wait_for, released), name="first", cache=True)
+    second = Task(tasks.pid, name="second")
+    first >> second
+    seen = []
+
+    def observe(event):
+        if event.task == "first":
+            seen.extend(client.run_on_scheduler(lambda dask_scheduler: [key[0] for key in dask_scheduler.tasks]))
+            released.touch()
+
+    observe.events = (TaskStarted,)
+    DAG("d", tasks=[second]).run(DaskExecutor(client), observers=[observe])
+    assert [key.partition("-")[0] for key in seen] == ["first"]
+
+
 def test_log_records_are_forwarded_by_dask_with_run_and_task(client, caplog):
     client.forward_logging("flowkit.task")
     try:

@@ -83,7 +83,7 @@ class DaskLane:
         self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
         self._confirmed: set[int] = set()  # indices of nodes that were submitted ahead, and are ready now
         self._ended_ahead: set[int] = set()  # indices of nodes that have ended, and are still in the ready queue
-        self._open_upstreams: dict[int, int] = {}  # index -> number of upstreams that were not submitted
+        self._open_upstreams: dict[int, int] = {}  # index -> upstreams to submit before `_has_all_upstreams` is asked
         self._seen_finished: set[int] = set()  # tickets of calls whose end was not reported
         self._check_at = 0.0
 
@@ -257,12 +257,11 @@ class DaskLane:
         call = session.run.call(node)
         is_pooled = node.task.pool is not None  # a condition is evaluated before slots are taken
         if not isinstance(call, Outcome) and (call.lookup is not None or (is_pooled and call.when is not None)):
-            local = call.local()
-            found = local if isinstance(local, Outcome) else session.context.copy().run(local.precheck)
-            if found is None:
+            outcome = session.precheck(call)
+            if outcome is None:
                 call.when = None  # it was true
             else:
-                call = found
+                call = outcome
         if is_pooled and not isinstance(call, Outcome):
             call = session.run.admit(node) or call
         if isinstance(call, Outcome):
@@ -298,9 +297,18 @@ class DaskLane:
                     submitted.append(after)
 
     def _has_all_upstreams(self, node: Node) -> bool:
-        """Return whether each upstream passes its result to a node, and has succeeded or is submitted."""
+        """Return whether each upstream passes its result to a node, and has succeeded or is submitted.
+
+        A cached upstream must have succeeded: its result is brought here before it ends, and a task downstream of it
+        that was sent ahead could end first.
+        """
         sources, by_node, codes = set(node.arg_sources or ()), self._submissions.by_node, self._session.run.state.codes
-        return all(index in sources and (index in by_node or codes[index] == SUCCEEDED) for index in node.upstream)
+        for index in node.upstream:
+            submission = by_node.get(index)
+            is_submitted = submission is not None and submission.call.lookup is None
+            if index not in sources or not (is_submitted or codes[index] == SUCCEEDED):
+                return False
+        return True
 
     # ---- outcomes ----------------------------------------------------------------------------------------------------
 
@@ -316,8 +324,10 @@ class DaskLane:
             if kind != reporter.STARTED and (given_up := self._abandoned.pop(ticket, None)) is not None:
                 self._session.run.end_abandoned(given_up.node, given_up.attempt)
             return
+        if kind == reporter.ENDED_LATE:  # it may come before the report of the failure
+            submission.has_ended = True
+            return
         if submission.is_watched:
-            submission.has_ended |= kind == reporter.ENDED_LATE
             return
         call, run = submission.call, self._session.run
         if kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.worker:
@@ -345,7 +355,7 @@ class DaskLane:
             self._watch(submission, seconds)
         elif kind == reporter.RETURNED:
             self._withdraw_call(submission, route)
-        else:
+        elif kind in (reporter.SKIPPED, reporter.SKIPPED_IN_CALL):
             self._end(submission, Outcome(SKIPPED, extra), seconds, route)
 
     def _end_fetched(self, route: Callable[[Node], object]) -> None:
@@ -487,13 +497,13 @@ class DaskLane:
     def _withdraw(self, route: Callable[[Node], object]) -> None:
         """Withdraw the calls that have not started, and name the others; give these up if asked."""
         self._is_stopping, self._is_stopped = False, True
-        run, running = self._session.run, self._running
+        run = self._session.run
         going_on: list[Node] = []
         for submission in list(self._submissions.by_ticket.values()):
             node = submission.call.node
             if submission.ticket not in self._submissions.by_ticket or run.may_start(node):
                 continue
-            if submission.ticket not in running and not submission.is_watched:
+            if not self._may_be_running(submission):
                 self._withdraw_call(submission, route)
             elif self._must_end:
                 self._abandoned[submission.ticket] = submission.call
@@ -504,6 +514,13 @@ class DaskLane:
                 going_on.append(node)
         if not self._must_end:
             self._session.report_running(self, going_on)
+
+    def _may_be_running(self, submission: Submission) -> bool:
+        """Return whether a call is running, or has started on a worker that has not answered."""
+        if submission.ticket in self._running or submission.is_watched:
+            return True
+        worker, asked = submission.worker, self._asked
+        return bool(worker) and worker not in self._answered and (asked is None or worker in asked)
 
     def _withdraw_call(self, submission: Submission, route: Callable[[Node], object]) -> None:
         """Take a call back that has not started; the run decides what becomes of its node."""

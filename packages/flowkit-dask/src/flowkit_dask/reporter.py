@@ -40,8 +40,8 @@ class Reporter:
     """Sends records of calls on one worker to one client, as events of a topic, which the scheduler passes on.
 
     Records that are made at almost the same time share an event. The start of a call is reported only if it takes
-    longer than `INTERVAL`; an end is reported at once, and before the scheduler knows of the result. All methods but
-    those that begin with an underscore may be called from any thread.
+    longer than `INTERVAL`; an end is reported at once, and before the scheduler knows of the result. `may_start`,
+    `start` and `end` may be called from any thread, the other methods in that of the event loop of the worker.
 
     Args:
         worker: the worker.
@@ -54,7 +54,7 @@ class Reporter:
         self._lock = Lock()
         self._records: list[Record] = []
         self._starts: dict[tuple[str, int], Record] = {}  # not reported yet
-        self._running: dict[tuple[str, int], bool] = {}  # whether it is a clean-up task
+        self._running: set[tuple[str, int]] = set()
         self._stopped: dict[str, None] = {}
         self._is_flush_due = self._is_ticking = False
 
@@ -68,7 +68,7 @@ class Reporter:
         with self._lock:
             if not self.may_start(call):
                 return False
-            self._running[key] = call.is_cleanup
+            self._running.add(key)
             self._starts[key] = (*key, STARTED, 0.0, None)
             starts_ticking, self._is_ticking = not self._is_ticking, True
         if starts_ticking:
@@ -79,7 +79,7 @@ class Reporter:
         """Report how a call has ended."""
         key = call.run, call.ticket
         with self._lock:
-            self._running.pop(key, None)
+            self._running.discard(key)
             self._starts.pop(key, None)
             self._records.append((*key, kind, seconds, extra))
             starts_flush, self._is_flush_due = not self._is_flush_due, True
@@ -104,9 +104,9 @@ class Reporter:
         with self._lock:
             self._records += self._starts.values()
             self._starts.clear()
-            self._is_ticking = bool(self._running)
+            goes_on = self._is_ticking = bool(self._running)
         self._flush()
-        if self._is_ticking:
+        if goes_on:
             self._tick_later()
 
     def _flush(self) -> None:

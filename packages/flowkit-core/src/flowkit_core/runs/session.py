@@ -234,11 +234,16 @@ class Session:
         call = self.run.call(node) if takes_handles else self.run.local_call(node)
         if isinstance(call, Outcome):
             return call
-        outcome = None
-        if call.has_precheck:
-            local = call.local() if takes_handles else call
-            outcome = local if isinstance(local, Outcome) else self.context.copy().run(local.precheck)
+        outcome = self.precheck(call) if call.has_precheck else None
         return outcome or self.run.mark_started(node) or call
+
+    def precheck(self, call: Call) -> Outcome | None:
+        """Evaluate the condition of a call here, then look for a cached result; None if the function is to be called.
+
+        Handles among the arguments are replaced by their values for that.
+        """
+        local = call.local()
+        return local if isinstance(local, Outcome) else self.context.copy().run(local.precheck)
 
     def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call to make for a ready node; None if the node has ended without a call: see :meth:`prepare`."""
