@@ -7,7 +7,7 @@ import atexit
 import os
 from _thread import allocate_lock
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from threading import Thread
 from time import monotonic
 
@@ -20,7 +20,6 @@ from flowkit_core.runs.wake_up import WakeUp
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Coroutine
-    from contextvars import Context
 
     from flowkit_core._typing import Any
 
@@ -47,7 +46,8 @@ class LoopThread:
         self.users = 0
         self.is_shared = is_shared
         self._process = os.getpid()
-        self.loop: AbstractEventLoop = asyncio.new_event_loop()
+        # in an empty context: the loop keeps it, and that of a task would refer to its run
+        self.loop: AbstractEventLoop = Context().run(asyncio.new_event_loop)
         self._thread: Thread | None = None
         self._is_stopping = False
 
