@@ -127,6 +127,15 @@ def test_registered_executor_is_created_and_closed_for_each_run(fails):
 
 
 @pytest.mark.usefixtures("names")
+def test_registered_executor_is_not_left_open_by_wrong_pools():
+    made = []
+    register_executor("backwards", lambda max_workers: made.append(Backwards(max_workers)) or made[-1])
+    with pytest.raises(TypeError):
+        DAG("etl", tasks=[Task(lambda: 1, name="one")]).run("backwards", pools={"db": "two"})
+    assert all(executor.closed == 1 for executor in made)
+
+
+@pytest.mark.usefixtures("names")
 def test_registered_executor_is_listed_and_suggested():
     """In the error about an unknown name."""
     register_executor("backwards", Backwards)

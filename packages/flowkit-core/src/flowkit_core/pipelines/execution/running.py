@@ -138,7 +138,6 @@ def run_graph(
 
         kept = checked_names(graph, options.keep)
     observers = observers_of_run(options.observers, options.report, options.progress, graph, params)
-    executors = RunExecutors(options.executor, options.max_workers, graph.placed, graph.coroutines, options.max_async)
     new_run: Callable[..., Run] = Run
     if graph.pooled or options.pools is not None:
         from flowkit_core.runs.limits.limited_run import limited_run
@@ -147,6 +146,7 @@ def run_graph(
     recorder: RunRecorder | None = None
     run: Run | None = None
     outer = current_worker()
+    executors = RunExecutors(options.executor, options.max_workers, graph.placed, graph.coroutines, options.max_async)
     try:
         recorder = _recorder(graph, params, options, link)
         run = new_run(

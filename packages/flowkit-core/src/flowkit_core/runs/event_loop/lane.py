@@ -275,7 +275,7 @@ class LoopLane:
 
     def _cancel(self, attempt: Attempt) -> None:
         if attempt.task is not None:
-            attempt.task.cancel()
+            self._loop.call_soon(attempt.task.cancel)  # after its first step: without that, `_make_call` never runs
 
     # ---- in the thread of `work` -----------------------------------------------------------------------------------
 
@@ -292,6 +292,8 @@ class LoopLane:
                     break
                 if not has_slot and run.may_start(node):
                     getattr(queue, "appendleft", queue.append)(node)
+                    if self._slots:  # freed while the node was in no queue, so without a wake-up
+                        continue
                     break
                 run.note_worker(node, NAME, self._process)
                 call = self._session.prepare(node)

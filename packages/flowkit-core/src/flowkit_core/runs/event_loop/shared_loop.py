@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that tasks of the loop may take to end after they were cancelled at the end of the program."""
+"""Seconds that tasks may take to end after they were cancelled because their loop is to be closed."""
 
 
 class LoopThread:
@@ -105,7 +105,7 @@ async def _shut_down() -> None:
         task.cancel()
     for error in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(error, Exception):
-            loop.call_exception_handler({"message": "exception at the end of the program", "exception": error})
+            loop.call_exception_handler({"message": "exception while the event loop is closed", "exception": error})
     await loop.shutdown_asyncgens()
     with suppress(RuntimeError):  # no thread can start any more; those of the executor have ended
         await loop.shutdown_default_executor()
@@ -260,7 +260,11 @@ class _WaitingCall:
 
     def _cancel(self) -> None:
         if self._task is not None:
-            self._task.cancel()
+            self._loop.call_soon(self._task.cancel)  # after its first step: without that, `_run` never runs
+        else:  # the interrupt came before `_start` was scheduled
+            self._coroutine.close()
+            self._outcome.append(None)
+            self._ended.set()
 
     async def _run(self) -> None:
         try:
