@@ -24,7 +24,14 @@ def test_graph_as_json_has_edges_and_parameters(etl, flowkit):
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("e.svg", "<svg"), ("e.mmd", "flowchart"), ("e.dot", "digraph"), ("e.txt", "etl: 3 tasks")]
+    ("name", "start"),
+    [
+        ("e.svg", "<svg"),
+        ("e.html", "<!doctype html>"),
+        ("e.mmd", "flowchart"),
+        ("e.dot", "digraph"),
+        ("e.txt", "etl: 3 tasks"),
+    ],
 )
 def test_graph_writes_file(etl, flowkit, name, start):
     answer = flowkit("graph", "etl:dag", "-o", name)
@@ -33,7 +40,7 @@ def test_graph_writes_file(etl, flowkit, name, start):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("e.png", "ends in none of .svg, .mmd"), ("no/e.mmd", "cannot be written")]
+    ("name", "message"), [("e.png", "ends in none of .svg, .html, .mmd"), ("no/e.mmd", "cannot be written")]
 )
 def test_graph_to_impossible_file_exits_2(etl, flowkit, name, message):
     answer = flowkit("graph", "etl:dag", "-o", name)

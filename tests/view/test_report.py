@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import pickle
 import re
 import shutil
@@ -18,7 +19,7 @@ import pytest
 from flowkit_core import DAG, FlowkitError, Results, RunStarted, Task, task
 from flowkit_state import StateManager
 from flowkit_view.report.observer import INTERVAL, ReportObserver
-from flowkit_view.report.page import render_page
+from flowkit_view.report.page import render_page, write_page
 from flowkit_view.report.run_model import AttemptModel, ExecutionModel, RunModel, TaskModel
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;\x1b[31m\u202e\udcff"
@@ -128,6 +129,15 @@ def test_impossible_file_is_an_error_before_anything_runs(folder, path, kind):
     with pytest.raises(kind, match="run\\(report="):
         DAG("good", tasks=[Task(lambda: called.append(1), name="call")]).run("serial", report=path)
     assert called == []
+
+
+def test_write_keeps_the_umask_of_the_process(tmp_path, monkeypatch):
+    """Which holds for all threads: a task may create a file at the same time."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("umask() was called"))
+    write_page(RunModel("etl", "r1", "running", [], []), tmp_path / "run.html")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "run.html").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert len([*tmp_path.iterdir()]) == 2
 
 
 def test_report_is_no_path():

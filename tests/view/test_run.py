@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +33,28 @@ def test_failed_run_exits_1_with_traceback_of_task(etl, flowkit):
     assert "  load: ValueError: bad <row>\n" in answer.out
     assert 'in load\n    raise ValueError("bad <row>")' in answer.err
     assert "flowkit_core" not in answer.err
+
+
+def test_failed_run_exits_1_also_if_nothing_reads_its_output(etl):
+    """As with `head`, which ends early."""
+    (etl / "broken").touch()
+    source = (etl / "etl.py").read_text()
+    (etl / "etl.py").write_text(source.replace('print("extracting")', "pass"))  # only flowkit itself prints
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "flowkit_view", *RUN, "-q"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert "bad <row>" in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_broken_pipe_of_the_module_exits_1(folder, flowkit):
+    (folder / "pipe.py").write_text("raise BrokenPipeError('of the module')\n")
+    answer = flowkit("run", "pipe")
+    assert answer.code == 1
+    assert "of the module" in answer.err
 
 
 def test_json_is_the_only_standard_output(etl, flowkit):

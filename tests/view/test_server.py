@@ -104,6 +104,16 @@ def test_unknown_page_is_not_found(runs, path):
     assert ask(runs, path)[0] == 404
 
 
+def test_page_that_cannot_be_made_is_an_error_of_the_server(runs, monkeypatch, capfd):
+    def fail(self):
+        raise OSError("the file is gone")
+
+    monkeypatch.setattr(RunServer, "list_page", fail)
+    status, text, _ = ask(runs, "/")
+    assert (status, text) == (500, "This page cannot be shown: OSError: the file is gone")
+    assert "the file is gone" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("host", ["example.com", "example.com:80", "127.0.0.1.example.com", ""])
 def test_request_to_other_host_is_refused(runs, host):
     assert ask(runs, "/", Host=host)[0] == 403

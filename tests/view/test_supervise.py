@@ -39,6 +39,21 @@ def test_restarts_are_limited(capsys):
     assert "was ended by signal 9; it was restarted 3 times, so it is not restarted again" in capsys.readouterr().err
 
 
+def test_child_resumes_and_does_not_supervise(etl, flowkit, monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        "flowkit_view.command_line.pipeline_commands.supervise", lambda command, *_: commands.append(command) or 0
+    )
+    assert flowkit("run", "--state", "runs.db", "--supervise", "-p", "a=1", "--", "etl:dag").code == 0
+    assert commands == [["run", "--state", "runs.db", "--resume", "-p", "a=1", "--", "etl:dag"]]
+
+
+def test_abbreviated_options_are_refused(etl, flowkit):
+    answer = flowkit("run", "etl:dag", "--state", "runs.db", "--superv")
+    assert answer.code == 2
+    assert "unrecognized arguments: --superv" in answer.err
+
+
 def test_crashed_run_is_resumed(etl, flowkit):
     source = (etl / "etl.py").read_text()
     crash = "    if not Path('crashed').exists():\n        Path('crashed').touch()\n        os._exit(9)\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from markupsafe import Markup
 
 from flowkit_core._text import escape_control_chars
+from flowkit_core.failures import describe_error
 from flowkit_state import UnknownRunError
 
 from .command_line.output import counts_text, params_text, time_text
@@ -36,7 +38,7 @@ class RunServer(ThreadingHTTPServer):
         state: the records.
         path: the path of their file.
         port: the port; 0 for any that is free.
-        interval: seconds between two looks at the file, for pages that are open.
+        interval: seconds between two polls of the file, for pages that are open.
 
     Raises:
         OSError: the port cannot be used.
@@ -120,18 +122,26 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         first, _, rest = path.removeprefix("/").partition("/")
         try:
-            if path == "/":
-                self._send(200, self.server.list_page(), "text/html")
-            elif first == "run" and rest:
-                self._send(200, self.server.run_page(unquote(rest)), "text/html")
-            elif first == "events" and rest:
+            if first == "events" and rest:
                 self._send_events(rest)
             else:
-                self._send(404, "There is no such page.", "text/plain")
-        except UnknownRunError:
-            self._send(404, "There is no such run.", "text/plain")
-        except (BrokenPipeError, ConnectionError):
+                self._send(*self._page(path, unquote(rest) if first == "run" else ""))
+        except ConnectionError:
             self.close_connection = True
+
+    def _page(self, path: str, run_id: str) -> tuple[int, str, str]:
+        """Return the status, the content and the type of a page."""
+        try:
+            if path == "/":
+                return 200, self.server.list_page(), "text/html"
+            if run_id:
+                return 200, self.server.run_page(run_id), "text/html"
+        except UnknownRunError:
+            return 404, "There is no such run.", "text/plain"
+        except Exception as error:
+            traceback.print_exc()
+            return 500, f"This page cannot be shown: {describe_error(error)}", "text/plain"
+        return 404, "There is no such page.", "text/plain"
 
     def _names_this_machine(self) -> bool:
         """Return whether the request names this machine: a page of another site may have its name resolve to it."""

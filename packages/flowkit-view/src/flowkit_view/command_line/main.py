@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from flowkit_core._text import escape_control_chars
 from flowkit_state import StateError, StateFileError, StateOptionError, StateOptionTypeError, UnknownRunError
 
 from .exit_codes import FAILED, INTERRUPTED, SUCCEEDED, USAGE
+from .output import write_output
 from .parser import make_parser
 from .usage_error import UsageError
 
@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.arguments = arguments
     try:
         code: int = options.function(options)
-        sys.stdout.flush()
     except _WRONG_ARGUMENTS as error:
         return _fail(options, error, USAGE)
     except (FlowkitError, StateError) as error:
@@ -48,12 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("flowkit: interrupted\n")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SUCCEEDED
     except Exception:  # raised by the module of the pipeline
         traceback.print_exc()
         return FAILED
+    finally:
+        write_output("")  # what tasks have printed, too
     return code
 
 
@@ -68,5 +66,5 @@ def _completion(options: Namespace) -> int:
     """Print a script that completes the commands and options of flowkit in a shell."""
     import shtab
 
-    sys.stdout.write(shtab.complete(make_parser(_completion), options.shell) + "\n")
+    write_output(shtab.complete(make_parser(_completion), options.shell) + "\n")
     return SUCCEEDED

@@ -31,9 +31,20 @@ STATE_COLORS = {
 }
 
 
+def write_output(text: str) -> None:
+    """Write a text to standard output and flush it; if the reader, such as `head`, has ended, the text is dropped."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON, on one line per item of the outermost list or object."""
-    sys.stdout.write(json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n")
+    write_output(json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def json_value(value: Any) -> Any:
@@ -62,7 +73,7 @@ def json_value(value: Any) -> Any:
 
 def print_text(text: str = "") -> None:
     """Print lines of which no character is a terminal code."""
-    sys.stdout.write("\n".join(escape_control_chars(line) for line in text.split("\n")) + "\n")
+    write_output("\n".join(escape_control_chars(line) for line in text.split("\n")) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None] = ()) -> None:
@@ -91,7 +102,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: S
         table.add_row(*texts)
     with console.capture() as captured:
         console.print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    write_output("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 @contextmanager
@@ -100,7 +111,7 @@ def stdout_to_stderr(*, active: bool) -> Iterator[None]:
     if not active:
         yield
         return
-    sys.stdout.flush()
+    write_output("")
     try:
         descriptor = os.dup(1)
         os.dup2(2, 1)

@@ -20,13 +20,16 @@ class _Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
-    def add(self, name: str, function: Callable[[argparse.Namespace], int], example: str) -> argparse.ArgumentParser:
+    def add(
+        self, name: str, function: Callable[[argparse.Namespace], int], example: str, *, has_json: bool = True
+    ) -> argparse.ArgumentParser:
         """Add a command.
 
         Args:
             name: its name.
             function: called with the options; its docstring is the help.
             example: a command line that the help shows.
+            has_json: whether it has the option `--json`.
         """
         summary = (function.__doc__ or "").strip()
         parser = self._subparsers.add_parser(
@@ -35,9 +38,11 @@ class _Commands:
             description=summary,
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         parser.set_defaults(function=function)
-        parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+        if has_json:
+            parser.add_argument("--json", action="store_true", help="print JSON on standard output")
         return parser
 
 
@@ -51,13 +56,17 @@ def make_parser(completion: Callable[[argparse.Namespace], int]) -> argparse.Arg
         prog="flowkit",
         description="Run pipelines of flowkit, and see what they did.",
         epilog="exit codes: 0 it succeeded, 1 it failed, 2 the arguments are wrong, 130 it was interrupted",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"flowkit-view {_version()}")
     commands = _Commands(parser)
     _add_pipeline_commands(commands)
     _add_record_commands(commands)
     shells = commands.add(
-        "completion", completion, "flowkit completion bash > ~/.local/share/bash-completion/completions/flowkit"
+        "completion",
+        completion,
+        "flowkit completion bash > ~/.local/share/bash-completion/completions/flowkit",
+        has_json=False,
     )
     shells.add_argument("shell", choices=SHELLS)
     return parser
@@ -87,7 +96,7 @@ def _add_pipeline_commands(commands: _Commands) -> None:
             "-o",
             "--output",
             metavar="FILE",
-            help="write a file: .svg for a picture, .mmd for Mermaid, .dot or .gv for Graphviz, .txt for text",
+            help="write a file: .svg or .html for a picture, .mmd for Mermaid, .dot or .gv for Graphviz, .txt for text",
         )
     )
 

@@ -23,6 +23,7 @@ from .output import (
     print_text,
     results_object,
     stdout_to_stderr,
+    write_output,
 )
 from .parameters import parse_parameters
 from .selection import open_records, select_run, select_task
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from flowkit_core import Pipeline
 
-_FORMATS = {".svg": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
+_FORMATS = {".svg": "svg", ".html": "svg", ".mmd": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "text"}
 
 
 def run(options: Namespace) -> int:
@@ -46,8 +47,8 @@ def run(options: Namespace) -> int:
     if options.supervise:
         if options.state is None:
             raise UsageError("--supervise continues the recorded run after a crash: give --state, too")
-        command = [each for each in options.arguments if each != "--supervise"]
-        return supervise([*command, "--resume"], options.max_restarts, options.backoff)
+        command = ["--resume" if each == "--supervise" else each for each in options.arguments]
+        return supervise(command, options.max_restarts, options.backoff)
     with stdout_to_stderr(active=options.json):
         pipeline = load_pipeline(options.target, options.path)
         params = parse_parameters(pipeline, options.param)
@@ -123,7 +124,7 @@ def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *,
 
 def _print_traceback(error: BaseException) -> None:
     """Print an exception without the frames of flowkit that called the task."""
-    sys.stdout.flush()
+    write_output("")
     traceback.print_exception(type(error), error, _own_frames(error.__traceback__), file=sys.stderr)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import counted, escape_control_chars
@@ -214,7 +213,6 @@ def serve(options: Namespace) -> int:
                 print_json({"url": server.url})
             else:
                 print_text(f"{options.state} is shown at {server.url} until Ctrl-C")
-            sys.stdout.flush()
             try:
                 server.serve_forever()
             except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -45,20 +45,15 @@ def write_page(run: RunModel, path: str | os.PathLike[str]) -> None:
     """
     text = render_page(run)
     path = os.path.abspath(os.fspath(path))
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=os.path.dirname(path), prefix=".flowkit-report-", delete=False
-    ) as file:
-        try:
+    temporary = os.path.join(os.path.dirname(path), f".flowkit-report-{token_hex(8)}")
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
             file.write(text)
-            file.close()
-            with suppress(OSError):
-                os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            with suppress(OSError):
-                os.unlink(file.name)
-            raise
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def policy(*, events: bool = False) -> str:
@@ -268,9 +263,3 @@ def _version() -> str:
         return version("flowkit-view")
     except PackageNotFoundError:
         return "(version unknown)"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
