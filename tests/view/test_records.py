@@ -126,3 +126,8 @@ def test_names_are_printed_without_terminal_codes(folder, flowkit):
         answer = flowkit(*arguments)
         assert (answer.code, "\x1b" in answer.out) == (0, False)
     assert r"[bold]\x1b]0;title" in flowkit("show", "h.db").out
+
+
+def test_message_about_one_recorded_run_is_in_the_singular(etl, flowkit):
+    assert flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-28", "--state", "runs.db").code == 0
+    assert "there is no run 'last~1': 1 run is recorded\n" in flowkit("show", "runs.db", "last~1").err

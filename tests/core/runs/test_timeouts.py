@@ -80,7 +80,7 @@ def test_errors_can_be_copied_and_pickled():
     [
         ("cancelled", "and was cancelled"),
         ("ended", "and its worker process was ended"),
-        ("abandoned", "and was abandoned: its thread cannot be stopped"),
+        ("abandoned", "and was abandoned: it cannot be stopped"),
     ],
 )
 def test_message_says_what_happened_to_the_attempt(fate, text):

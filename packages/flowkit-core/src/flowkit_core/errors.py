@@ -468,7 +468,7 @@ class TaskTimeoutError(FlowkitError, TimeoutError):
         task: name of the task.
         timeout: seconds that an attempt may take.
         fate: what happened to the attempt: ``"cancelled"``, a coroutine; ``"ended"``, with its worker process; or
-            ``"abandoned"``, a thread, which goes on.
+            ``"abandoned"``, a thread, or a coroutine that did not end after its cancellation, which goes on.
 
     Examples:
         >>> print(TaskTimeoutError("fetch", 2.5, "cancelled"))
@@ -483,7 +483,7 @@ class TaskTimeoutError(FlowkitError, TimeoutError):
         """Return the sentence for these facts."""
         how = {
             "ended": "its worker process was ended",
-            "abandoned": "was abandoned: its thread cannot be stopped, and its result will be ignored",
+            "abandoned": "was abandoned: it cannot be stopped, and its result will be ignored",
         }.get(fate, f"was {fate}")
         return f"task {task!r} took longer than its timeout of {timeout:g} s, and {how}"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowkit_state import RunRecord, StateManager
 
 INTERVAL = 0.5
-"""Least seconds between two looks at the record."""
+"""Seconds between two polls of the record, at least."""
 SHARE = 0.1
 """Greatest part of the time that reading the record may take."""
 

@@ -47,7 +47,8 @@ def select_run(state: StateManager, text: str, pipeline: str | None = None) -> R
         runs = state.runs(pipeline, limit=number + 1)
         if len(runs) <= number:
             of = "" if pipeline is None else f" of {pipeline!r}"
-            raise UsageError(f"there is no run {text!r}{of}: {len(runs) or 'no'} runs are recorded")
+            recorded = "1 run is" if len(runs) == 1 else f"{len(runs) or 'no'} runs are"
+            raise UsageError(f"there is no run {text!r}{of}: {recorded} recorded")
         return runs[number]
     try:
         return state.run(text)

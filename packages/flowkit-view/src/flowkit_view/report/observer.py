@@ -166,7 +166,7 @@ class ReportObserver:
         self._write()
 
     def _end(self, name: str, state: str, seconds: float | None, now: float) -> TaskModel:
-        """End the attempt of a task; it started when its duration says, which does not count the way to the run."""
+        """End the attempt of a task. It started `seconds` before, but not before its event came."""
         index = self._index[name]
         task = self.model.tasks[index]
         task.state = state

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RunOptions:
-    """The options of ``run()``, which describes them; those that need no graph are checked.
+    """The options of ``run()``, as its docstring describes them. It checks those that need no graph.
 
     Raises:
         TypeError: an option does not exist or has a wrong type.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 INTERVAL = 0.5
 """Seconds between two checks."""
 BLOCKED_AFTER = 1.0
-"""Seconds of one step of a task from which it is said to block its loop."""
+"""Duration, in seconds, of one step of a task from which the watchdog warns that it blocks its loop."""
 
 _CALLERS = (
     ("asyncio.events", "_run"),
@@ -51,7 +51,7 @@ class Watchdog:
         self._warned: Any = None
 
     def check(self, now: float, name_of: Callable[[Any], str | None]) -> None:
-        """Ask the loop to answer; warn if one task has kept it from that for `BLOCKED_AFTER` seconds.
+        """Schedule a callback in the loop; warn if one task has kept it from running for `BLOCKED_AFTER` seconds.
 
         Args:
             now: the time in seconds.

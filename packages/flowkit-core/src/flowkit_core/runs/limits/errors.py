@@ -75,8 +75,8 @@ class PoolBlockedError(FlowkitError, TimeoutError):
 
     ``run()`` raises it like the exception of a task.
 
-    An attempt in a thread that takes longer than its timeout is abandoned, since nothing can stop a thread. Until it
-    ends, it keeps its slots.
+    An attempt that takes longer than its timeout is abandoned if it cannot be stopped: a thread, or a coroutine that
+    does not end after its cancellation. Until it ends, it keeps its slots.
 
     Attributes:
         task: name of the task that waited.
@@ -100,7 +100,7 @@ class PoolBlockedError(FlowkitError, TimeoutError):
         names = ", ".join(map(repr, holders))
         return (
             f"task {task!r} did not get a slot of pool {pool!r} within {timeout:g} s: abandoned attempts of "
-            f"{counted(len(holders), 'task')}, {names}, hold too many. They took longer than their timeouts and go on "
-            f"in threads, which cannot be stopped: run tasks that may hang with executor='process', or give the pool "
+            f"{counted(len(holders), 'task')}, {names}, hold too many. They took longer than their timeouts and go "
+            f"on, because they cannot be stopped: run tasks that may hang with executor='process', or give the pool "
             f"more slots"
         )
