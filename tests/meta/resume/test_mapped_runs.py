@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowkit import DAG, StateManager, Task
+from flowkit import DAG, Skip, StateManager, Task
 from flowkit.testing import simulate
 
 
@@ -145,3 +145,29 @@ def test_map_with_failed_elements_is_not_taken_over(state, errors):
     results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
     assert results["each"] == [10, 20, 30]
     assert counter.calls == [1, 2, 3, 1, 2, 3]
+
+
+def test_pairs_after_a_resume_have_the_numbers_of_the_input(state):
+    def skip_at(number):
+        def each(row):
+            if row == number:
+                raise Skip(str(row))
+            return row
+
+        return each
+
+    attempts = []
+
+    def pair(left, right):
+        attempts.append(None)
+        if len(attempts) == 1:
+            raise ValueError
+        return left, right
+
+    rows = Task(lambda: [1, 2, 3], name="rows")
+    left, right = Task(skip_at(1), name="left"), Task(skip_at(3), name="right")
+    pairs = Task(pair, name="pairs")
+    rows >> [left.map(errors="return"), right.map(errors="return")] >> pairs.map()
+    dag = DAG("pairs", tasks=[pairs])
+    dag.run("serial", state=state, raise_on_failure=False)
+    assert dag.run("serial", state=state, resume=True)["pairs"] == [(2, 2)]

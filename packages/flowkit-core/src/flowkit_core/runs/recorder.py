@@ -438,9 +438,11 @@ def without_missing_values(
     for node in reversed(graph.nodes):
         if getattr(kept.get(node.index), "has_value", True):
             continue
-        if any(each.index not in kept and node.index not in each.waits for each in node.downstream):
+        is_needed = any(each.index not in kept and node.index not in each.waits for each in node.downstream)
+        if is_needed or (node.mapped is not None and node.task.record):
             del kept[node.index]
-            missing[node.index] = "its result was not recorded, and is needed"
+            why = "and is needed" if is_needed else "because elements of it failed or were skipped"
+            missing[node.index] = f"its result was not recorded, {why}"
     return kept, missing
 
 

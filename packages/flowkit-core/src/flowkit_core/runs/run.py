@@ -464,6 +464,8 @@ class Run(OutcomeRules):
                     self.report.unfinished.setdefault(fate, []).append(node.name)
                     self.report.interrupted += 1
                 self._set_reason(node, reason, started=fate is not None)
+            for stage in self.state.stages.values():  # a copy: late results have no effect
+                stage.codes = bytearray(stage.codes.replace(bytes([PENDING]), bytes([CANCELLED])))
             self.state.detach()
 
     @property

@@ -46,7 +46,7 @@ def elements_of(task: str, parameter: str, value: Any) -> Sequence[Any] | Iterat
         MappingTypeError: the value has no elements, or they have no order.
         Exception: of an iterator of the user.
     """
-    if type(value) is list or type(value) is tuple:
+    if type(value) is tuple:
         found: Sequence[Any] = value
         return found
     error = refusal(task, parameter, value)

@@ -67,7 +67,7 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
             reason = context.run(loop, worker, region, context, until, slow, relief, jobs)
     finally:
         worker.leave(outer)
-    if not region.is_exhausted and not run.phase:
+    if not region.is_exhausted and run.may_start(node):
         jobs.append(node)
     ready: Sequence[Node] = mapping.leave(region, jobs, count=reason != _FAILED)
     return ready
@@ -106,7 +106,8 @@ def _short_loop(
             slow = relief(spent) or slow
             worker.seconds = spent
         if context or run.phase or now > until:
-            return _TURN_ENDED if run.phase or now > until else _NEW_CONTEXT
+            is_stopped = run.phase and not run.may_start(region.stages[0].node)
+            return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
     region.is_exhausted = True
     return _TURN_ENDED
 
@@ -161,6 +162,7 @@ def _loop(
             slow = relief(spent) or slow
             worker.seconds = spent
         if context or run.phase or now > until:
-            return _TURN_ENDED if run.phase or now > until else _NEW_CONTEXT
+            is_stopped = run.phase and not run.may_start(region.stages[0].node)
+            return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
     region.is_exhausted = True
     return _TURN_ENDED

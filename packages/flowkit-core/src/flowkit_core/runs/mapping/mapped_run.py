@@ -114,7 +114,8 @@ class MappedNodes:
         if isinstance(region, Outcome):
             return region
         region.window = self.windows.get(node.index, WINDOW)
-        region.block_window = self.block_windows.get(node.index, 0) if region.is_smooth else 0
+        takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
+        region.block_window = self.block_windows.get(node.index, 0) if takes_blocks else 0
         for stage in region.stages:
             stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -493,6 +494,8 @@ class MappedNodes:
         trouble = None
         if region.trouble is not None:
             trouble = self._fail_source(region, region.trouble)
+        elif not region.is_read:
+            trouble = Outcome(CANCELLED, run.stop_reason)
         region.drop_inputs()
         seconds = self.now() - region.started
         own = {stage.node for stage in region.stages}

@@ -40,7 +40,8 @@ def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outc
     else:
         sources = node.mapped.sources(node.binding)  # type: ignore[union-attr, arg-type]
         source = run.graph.nodes[sources[0]] if sources else None
-        if source is not None:
+        value = None if source is None else run.state.values[source.index]
+        if source is not None and (is_handle(value) or hasattr(type(value), "__next__")):
             run.state.consumed[source.index] = node.name
             run.state.values[source.index] = ABSENT
     stages = [Stage(node, given, list(columns), size or 0)]

@@ -7,6 +7,7 @@ from itertools import islice
 
 from flowkit_core._atomic import GIL
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import Skip
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import PENDING
 
@@ -152,9 +153,20 @@ class Region:
             self._items = None
 
     def _end_items(self, error: BaseException) -> None:
-        if type(error) is not StopIteration:
+        if isinstance(error, Skip):
+            name = "the input" if self.source is None else f"task {self.source.name!r}"
+            self.trouble = TypeError(
+                f"the iterator of {name} raised {error!r}, but a task that has returned cannot be skipped any more: "
+                f"raise Skip before the iterator is returned, or end the iterator"
+            )
+        elif type(error) is not StopIteration:
             self.trouble = error
         self._items = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all elements are known: the input has a length, or its iterator has ended."""
+        return self.size is not None or self._items is None
 
     def pull(self) -> tuple[int, Any] | None:
         """Return the next element; None if there are no more. An iterator of the user may take long."""

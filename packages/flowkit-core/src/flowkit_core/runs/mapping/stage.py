@@ -105,7 +105,7 @@ class Stage:
         """Return how the function is called for an element."""
         marks = [object() for _ in self.columns]
         args, kwargs = self._arguments(marks)
-        places = [(number, args.index(mark)) for number, mark in enumerate(marks) if mark in args]
+        places = [(number, place) for number, mark in enumerate(marks) for place, arg in enumerate(args) if arg is mark]
         names = [(number, name) for number, mark in enumerate(marks) for name in kwargs if kwargs[name] is mark]
         for _, place in places:
             args[place] = None
@@ -151,6 +151,8 @@ class Stage:
         values = (mapped,) if len(self.columns) == 1 else mapped
         parameters = self.node.parameters
         for column, value in zip(self.columns, values, strict=True):
+            if type(value) is Missing and value.state != SKIPPED:
+                return Outcome(value.state, value.reason)
             if type(value) is not Missing or isinstance(column, int) or column not in parameters.names:
                 continue
             if column not in parameters.defaults:
@@ -264,7 +266,7 @@ class Stage:
     @property
     def is_partial(self) -> bool:
         """Whether the result of the task lacks elements, so that their numbers cannot be told from it."""
-        return self.codes.count(SUCCEEDED) < len(self.codes) and self.errors != "return"
+        return any(value is ABSENT for value in self.values)
 
     def elements(self) -> Elements:
         """Return the elements for the results of the run; they share the large arrays, and no values."""
