@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ._typing import Any
 
@@ -57,3 +57,8 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 def counted(count: int, noun: str) -> str:
     """Return ``"1 task"`` or ``"2 tasks"``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def counts_text(counts: Mapping[str, int], none: str = "no tasks") -> str:
+    """Return the numbers of tasks or elements in each state, as in ``"1 failed, 2 upstream failed"``; else ``none``."""
+    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items()) or none

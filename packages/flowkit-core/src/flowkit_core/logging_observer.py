@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from ._text import counted, escape_control_chars
+from ._text import counted, counts_text, escape_control_chars
 from ._typing import TYPE_CHECKING
 from ._warnings import report
 from .context import log_attributes
@@ -218,8 +218,7 @@ def _element_counts(counts: Mapping[str, int]) -> str:
     """Return the numbers of elements in each state as text."""
     if not counts:
         return "no elements"
-    listed = [f"{count} {state.replace('_', ' ')}" for state, count in counts.items()]
-    return f"{counted(sum(counts.values()), 'element')}, {', '.join(listed)}"
+    return f"{counted(sum(counts.values()), 'element')}, {counts_text(counts)}"
 
 
 def _element(event: ElementEvent) -> tuple[str, dict[str, Any]]:
@@ -276,8 +275,8 @@ def _run_stopping(event: RunStopping) -> tuple[str, str, dict[str, Any]]:
 
 
 def _run_finished(event: RunFinished) -> tuple[str, str, dict[str, Any]]:
-    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
-    message = f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts or "nothing to do"}.'
+    counts = counts_text(event.counts, "nothing to do")
+    message = f'Run "{event.pipeline}" finished in {event.duration:.2f} s: {counts}.'
     return "run_finished", message, {"duration": event.duration, "counts": dict(event.counts)}
 
 

@@ -20,7 +20,7 @@ from flowkit_core import (
     TaskStarted,
     TaskSucceeded,
 )
-from flowkit_core._text import counted, escape_control_chars
+from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_core.failures import describe_error
 from flowkit_log import ConsoleHandler, Progress, get_logger
 
@@ -200,7 +200,6 @@ class ProgressObserver:
         self._maps.clear()
         self._bar = None
         if self._owns_console:
-            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.counts.items())
-            took = duration_text(event.duration)
-            get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts or "no tasks", took)
+            counts, took = counts_text(event.counts), duration_text(event.duration)
+            get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts, took)
             own_console.close()

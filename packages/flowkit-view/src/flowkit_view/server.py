@@ -12,11 +12,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from markupsafe import Markup
 
-from flowkit_core._text import escape_control_chars
+from flowkit_core._text import counts_text, escape_control_chars
 from flowkit_core.failures import describe_error
 from flowkit_state import UnknownRunError
 
-from .command_line.output import counts_text, params_text, time_text
+from .command_line.output import params_text, time_text
 from .durations import duration_text
 from .report.from_record import model_of
 from .report.page import asset, policy, render_page, template

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import escape_control_chars
+from flowkit_core._text import counts_text, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
 from flowkit_core.coroutines import special_types
@@ -168,8 +168,7 @@ class Run(OutcomeRules):
                         self._kept.node_ended(graph.nodes[index])
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.state.counts().items())
-        return f"<Run {escape_control_chars(self.graph.name)}: {counts or 'no tasks'}>"
+        return f"<Run {escape_control_chars(self.graph.name)}: {counts_text(self.state.counts())}>"
 
     # ---- the protocol of executors ---------------------------------------------------------------------------------
 

@@ -133,11 +133,6 @@ def time_text(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def counts_text(counts: Mapping[str, int]) -> str:
-    """Return the number of tasks in each state as one text."""
-    return ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items()) or "no tasks"
-
-
 def params_text(params: Mapping[str, Any]) -> str:
     """Return the parameters of a run as `name=value`."""
     return " ".join(f"{name}={_param_text(value)}" for name, value in params.items())

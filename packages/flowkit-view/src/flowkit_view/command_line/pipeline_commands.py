@@ -11,12 +11,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import FlowkitError, Results, UnknownExecutorError
-from flowkit_core._text import counted, escape_control_chars
+from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_view.durations import duration_text
 
 from .exit_codes import FAILED, SUCCEEDED
 from .output import (
-    counts_text,
     json_value,
     print_json,
     print_table,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._text import counted, escape_control_chars
+from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_view.durations import duration_text
 
 from .exit_codes import SUCCEEDED
 from .output import (
     STATE_COLORS,
-    counts_text,
     execution_object,
     params_text,
     print_json,

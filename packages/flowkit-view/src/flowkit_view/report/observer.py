@@ -17,6 +17,7 @@ from flowkit_core import (
     TaskStarted,
     TaskSucceeded,
 )
+from flowkit_core._text import counts_text
 from flowkit_core.failures import describe_error
 
 from .from_record import param_text
@@ -119,8 +120,7 @@ class ReportObserver:
     def _TaskSucceeded(self, event: TaskSucceeded, now: float) -> None:  # noqa: N802
         task = self._end(event.task, "succeeded", event.duration, now)
         if event.elements is not None:
-            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in event.elements.items())
-            task.elements = counts or "no elements"
+            task.elements = counts_text(event.elements, "no elements")
 
     def _TaskReused(self, event: TaskReused, now: float) -> None:  # noqa: N802
         task = self.model.tasks[self._index[event.task]]

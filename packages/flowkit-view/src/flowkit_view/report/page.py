@@ -20,6 +20,7 @@ from markupsafe import Markup
 from flowkit_core._text import counted, escape_control_chars
 from flowkit_view.durations import duration_text
 
+from .from_record import HISTORY
 from .graph_picture import draw_graph
 from .run_model import STATES
 from .schedule import Schedule
@@ -32,7 +33,6 @@ MAX_FAILURES = 50
 """Number of failed tasks whose tracebacks are shown at the top; the table has all."""
 MAX_CHANGES = 50
 MAX_TRACEBACK = 20_000
-HISTORY = 10
 MANY_TASKS = 2000
 """Number of tasks from which the table has the durations of 4 earlier runs instead of 10."""
 

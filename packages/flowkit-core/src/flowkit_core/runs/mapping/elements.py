@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 
+from flowkit_core._text import counts_text
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
 
@@ -95,6 +96,6 @@ class Elements:
                 self._error_of[number] = other
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in self.counts.items())
+        counts = counts_text(self.counts, "")
         elements = "element" if len(self) == 1 else "elements"
         return f"<{len(self)} {elements} of {self._task}{': ' if counts else ''}{counts}>"
