@@ -94,13 +94,18 @@ def test_interrupt_before_the_first_step_of_an_awaited_coroutine_ends_it(is_sche
 def test_slot_that_is_freed_while_a_task_is_in_no_queue_is_used_at_once(monkeypatch):
     """The thread that prepares calls takes a task from the queue, finds no slot, and puts it back."""
     release, freed = threading.Event(), threading.Event()
-    may_start, free_slot = Run.may_start, LoopLane._free_slot
+    may_start, free_slot, take_slot = Run.may_start, LoopLane._free_slot, LoopLane._take_slot
+    took = threading.local()
 
     def may_start_late(run, node):
-        if node.name == "prepared":
+        if node.name == "prepared" and not getattr(took, "slot", True):
             release.set()
             assert freed.wait(LONG)
         return may_start(run, node)
+
+    def take(lane):
+        took.slot = take_slot(lane)
+        return took.slot
 
     def free(lane):
         free_slot(lane)
@@ -115,6 +120,7 @@ def test_slot_that_is_freed_while_a_task_is_in_no_queue_is_used_at_once(monkeypa
 
     monkeypatch.setattr(Run, "may_start", may_start_late)
     monkeypatch.setattr(LoopLane, "_free_slot", free)
+    monkeypatch.setattr(LoopLane, "_take_slot", take)
     monkeypatch.setattr(LoopLane, "_watch", lambda lane: LONG)  # it would look at the queue again
     began = monotonic()
     DAG("slots", tasks=[Task(prepared, timeout=LONG), Task(simple)]).run(max_async=1)
