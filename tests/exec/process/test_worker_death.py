@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -111,6 +112,16 @@ def test_worker_that_dies_between_two_tasks_fails_none(place, how):
             assert set(results.attempts.values()) == {1}
             if place == "exception":
                 assert type(results.failed["first"]) is ValueError
+
+
+@guarded
+def test_exception_that_its_function_kept_is_freed_before_the_next_task():
+    with ProcessExecutor(max_workers=1, initializer=gc.disable) as executor:
+        before = run(executor, Task(faults.pid))["pid"]
+        first = Task(faults.raise_lethal, name="first")
+        results = run(executor, first, raise_on_failure=False, params={"how": "3"})
+        assert type(results.failed["first"]) is ValueError
+        assert run(executor, Task(faults.pid))["pid"] != before
 
 
 @guarded

@@ -95,6 +95,25 @@ def strip_traceback(error: BaseException) -> None:
     _TRACEBACK.__set__(error, trace)
 
 
+def drop_tracebacks(error: BaseException) -> None:
+    """Remove the tracebacks of an error, and of the errors that it refers to.
+
+    The function that raised an error may have it in a local variable: then the frames of the traceback and the error
+    form a reference cycle, which only the garbage collector frees.
+    """
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        _TRACEBACK.__set__(each, None)
+        left += each.__context__, each.__cause__
+        if isinstance(each, BaseExceptionGroup):
+            left += each.exceptions
+
+
 def clear_frames(errors: Iterable[BaseException]) -> None:
     """Clear the local variables of the flowkit frames that called the functions which raised these errors.
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import _initial_environment
 from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.errors import Skip
-from flowkit_core.failures import clear_frames, strip_traceback
+from flowkit_core.failures import drop_tracebacks
 from flowkit_core.runs.time_limit import TimeLimit
 
 from . import protocol
@@ -363,8 +363,7 @@ class Worker:
                 if self._is_forked_child:
                     raise
                 self._send_error(ticket, error, clock() - began)
-                strip_traceback(error)  # asyncio frames refer to the error: a reference cycle
-                clear_frames((error,))
+                drop_tracebacks(error)  # freed now: if that ends this process, no later task fails
                 args = kwargs = None
                 continue
             seconds = clock() - began
