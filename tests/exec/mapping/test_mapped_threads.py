@@ -214,3 +214,26 @@ def test_limit_with_retries_reaches_every_element(limit):
 
     results = sweep(flaky, range(20), map_options={"limit": limit}, retries=1, delay=0.001)
     assert results == {"each": list(range(20))}
+
+
+def test_mapped_clean_up_task_runs_after_a_failure_in_threads():
+    rows, bad = Task(lambda: [1, 2, 3], name="rows"), Task(lambda: 1 / 0, name="bad", priority=-1)
+    clean = Task(lambda row: row, name="clean", trigger="all_done")
+    rows >> clean.map()
+    clean.after(bad)
+    results = DAG("clean", tasks=[clean]).run("thread", raise_on_failure=False)
+    assert results["clean"] == [1, 2, 3]
+    assert list(results.failed) == ["bad"]
+
+
+def test_map_whose_input_was_not_read_to_its_end_is_not_a_success_in_threads():
+    def fail_later(row):
+        if row == 50:
+            raise ValueError(row)
+        return row
+
+    rows, each = Task(lambda: iter(range(10**9)), name="rows"), Task(fail_later, name="each")
+    rows >> each.map()
+    results = DAG("endless", tasks=[each]).run("thread", raise_on_failure=False)
+    assert results.states["each"] in ("failed", "cancelled")
+    assert "each" not in results
