@@ -40,7 +40,7 @@ def pipeline(kind: str, count: int, function: Callable[[int], int] = add) -> tup
     def generate() -> Iterator[int]:
         yield from range(count)
 
-    last = Task(generate if kind == "generator" else list, name="source")
+    last: Task[..., Any] = Task(generate if kind == "generator" else list, name="source")
     for number in range(3 if kind == "chain of 3" else 1):
         each = Task(function, name=f"each_{number}")
         last >> each.map()

@@ -174,9 +174,8 @@ class Bench:
             size = 10_000 if kind == "sleep" else self.plan.usual
             self.group(f"coroutines, {kind}", [("coroutines", kind, str(size))], rounds=5)
         for kind in INPUTS:
-            size = str(10 * self.plan.usual)
-            keys = [("elements", each, kind, size) for each in ("serial", "thread", "process")]
-            self.group(f"mapped elements, {kind}", keys, rounds=5)
+            mapped = [("elements", each, kind, str(10 * self.plan.usual)) for each in ("serial", "thread", "process")]
+            self.group(f"mapped elements, {kind}", mapped, rounds=5)
         for name in SHAPES:
             self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
         systems = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
