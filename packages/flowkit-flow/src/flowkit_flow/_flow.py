@@ -363,7 +363,7 @@ class Flow(Pipeline):
 
     def _stage(self, verb: str, given: tuple[Any, ...], over: tuple[str, ...] = ()) -> Flow:
         stage: dict[str, Task[..., Any]] = {}
-        tasks = tuple([item.use() if isinstance(item, Mapped) else item for item in given])
+        tasks = tuple([item._use() if isinstance(item, Mapped) else item for item in given])
         for task in tasks:
             if not isinstance(task, Task):
                 if isinstance(task, (list, tuple)) and task and all(isinstance(item, (Task, Mapped)) for item in task):

@@ -326,7 +326,7 @@ def _checked(name: str, tasks: Any, views: list[Mapped[..., Any]]) -> list[AnyTa
         )
     given: list[Any] = list(tasks)
     views += [item for item in given if isinstance(item, Mapped)]
-    checked: list[Any] = [item.use() if isinstance(item, Mapped) else item for item in given]
+    checked: list[Any] = [item._use() if isinstance(item, Mapped) else item for item in given]
     for position, item in enumerate(checked):
         if not isinstance(item, Task):
             raise TypeError(f"item {position} of DAG({name!r}, tasks=...) is {described_operand(item)}")

@@ -242,7 +242,7 @@ class Mapped(Vertex, Generic[P, R_co]):
             f"rows >> {self.name}.map()"
         )
 
-    def use(self) -> Any:
+    def _use(self) -> Any:
         """Note that this view is part of a pipeline; return the task."""
         self._is_used = True
         return self.task
@@ -332,7 +332,7 @@ def _wire(
                 views = before if earlier is not before else None, after if later is not after else None
                 for view in views:
                     if isinstance(view, Mapped):
-                        view.use()
+                        view._use()
             target.wire(earlier, later, order_only, views)
 
 
