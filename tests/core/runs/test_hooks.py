@@ -118,6 +118,72 @@ def test_retries_and_skips_of_all_tasks_go_to_the_pipeline():
     ]
 
 
+def rows():
+    return [0, 1, 2]
+
+
+def classify(row):
+    if row == 1:
+        raise ValueError("odd")
+    if row == 2:
+        raise Skip("two")
+    return row
+
+
+def mapped(*, hooks=(), of_pipeline=(), errors="drop", **options):
+    """Run a mapped task; return its results and what its hooks got: option, class of event, element, label."""
+    seen = []
+
+    def add_to(option):
+        return lambda event: seen.append((option, type(event).__name__, event.element, event.label))
+
+    each = Task(classify, name="each", **options, **{option: add_to(option) for option in hooks})
+    Task(rows) >> each.map(errors=errors, label="row {}".format)
+    dag = DAG("mapped", tasks=[each], **{option: add_to(option) for option in of_pipeline})
+    return dag.run("serial", raise_on_failure=False), seen
+
+
+def test_hooks_of_mapped_task_are_called_for_each_element_and_then_for_the_task():
+    results, seen = mapped(hooks=OPTIONS)
+    assert results["each"] == [0]
+    assert seen == [
+        ("on_success", "ElementSucceeded", 0, "row 0"),
+        ("on_failure", "ElementFailed", 1, "row 1"),
+        ("on_skip", "ElementNotRun", 2, "row 2"),
+        ("on_success", "TaskSucceeded", None, None),
+    ]
+
+
+def test_failure_of_element_and_of_its_mapped_task_are_events_of_failed_tasks():
+    seen = []
+    each = Task(classify, name="each", on_failure=seen.append)
+    Task(rows) >> each.map()
+    DAG("mapped", tasks=[each]).run("serial", raise_on_failure=False)
+    assert all(isinstance(event, TaskFailed) for event in seen)
+    assert [event.element for event in seen] == [1, None]
+    assert seen[0].error is seen[1].error
+
+
+def test_retries_of_elements_go_to_the_task_and_the_pipeline():
+    _, seen = mapped(hooks=["on_retry"], of_pipeline=["on_retry", "on_skip"], retries=1, delay=0)
+    assert seen == [
+        ("on_retry", "ElementRetrying", 1, "row 1"),
+        ("on_retry", "ElementRetrying", 1, "row 1"),
+        ("on_skip", "ElementNotRun", 2, "row 2"),
+    ]
+
+
+def test_failed_hook_of_an_element_is_logged_with_its_number(caplog):
+    def bad(event):
+        raise ValueError("no mail server")
+
+    each = Task(classify, name="each", on_failure=bad)
+    Task(rows) >> each.map(errors="drop")
+    DAG("mapped", tasks=[each]).run("serial")
+    (record,) = [record for record in caplog.records if "no mail server" in record.getMessage()]
+    assert "on_failure of element 1 of task 'each'" in record.getMessage()
+
+
 def test_task_that_did_not_run_after_a_failure_is_not_skipped():
     seen = []
     bad, below = Task(fail), Task(lambda fail: fail, name="below", on_skip=seen.append)

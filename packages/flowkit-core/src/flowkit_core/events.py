@@ -90,9 +90,13 @@ class TaskEvent(Event):
 
     Attributes:
         task: name of the task.
+        element: number of the element of a mapped task, in an `ElementEvent`; None in all other events.
+        label: its label, if the task has labels; else None.
     """
 
     __slots__ = ("task",)
+    element: int | None = None
+    label: str | None = None
     task: str
 
 
@@ -208,17 +212,19 @@ class TaskNotRun(TaskEvent):
 
 
 class ElementEvent(TaskEvent):
-    """Base class of events of one element of a mapped task. Only observers whose ``events`` lists their class get them.
+    """Base class of events of one element of a mapped task.
+
+    Each class of them but `ElementStarted` is derived from the class of the same event of a task, and has its
+    attributes: an `ElementFailed` is a `TaskFailed` with the attribute ``element``. Observers get events of elements
+    only if their attribute ``events`` lists the class itself.
 
     Attributes:
         element: number of the element, from 0.
         label: its label, if the task has labels; else None.
     """
 
-    __slots__ = ("element", "label")
+    __slots__ = ()
     is_of_element = True
-    element: int
-    label: str | None
 
 
 class ElementStarted(ElementEvent):
@@ -228,70 +234,45 @@ class ElementStarted(ElementEvent):
         attempt: number of the attempt, from 1.
     """
 
-    __slots__ = ("attempt",)
+    __slots__ = ("attempt", "element", "label")
     attempt: int
 
 
-class ElementSucceeded(ElementEvent):
-    """The function returned for an element.
+class ElementSucceeded(ElementEvent, TaskSucceeded):
+    """The function returned for an element. Its attributes are those of `TaskSucceeded` and `ElementEvent`."""
 
-    Attributes:
-        attempt: number of the attempt, from 1.
-        duration: duration of the attempt, in seconds.
-    """
-
-    __slots__ = ("attempt", "duration")
-    attempt: int
-    duration: float
+    __slots__ = ("element", "label")
 
 
-class ElementRetrying(ElementEvent):
+class ElementRetrying(ElementEvent, TaskRetrying):
     """An attempt at an element failed, and another will follow.
 
-    Attributes:
-        attempt: number of the failed attempt, from 1.
-        max_attempts: maximum number of attempts.
-        delay: seconds until the next attempt.
-        error: exception of the attempt.
+    Its attributes are those of `TaskRetrying` and `ElementEvent`.
     """
 
-    __slots__ = ("attempt", "delay", "error", "max_attempts")
-    attempt: int
-    max_attempts: int
-    delay: float
-    error: BaseException
+    __slots__ = ("element", "label")
 
 
-class ElementFailed(ElementEvent):
+class ElementFailed(ElementEvent, TaskFailed):
     """An element failed, and there are no more retries.
 
+    Its other attributes are those of `TaskFailed` and `ElementEvent`.
+
     Attributes:
-        attempt: number of the last attempt, from 1.
-        duration: duration of that attempt, in seconds.
-        error: exception of that attempt.
         outcome: the option ``errors`` of the task: ``"raise"``, ``"drop"`` or ``"return"``.
     """
 
-    __slots__ = ("attempt", "duration", "error", "outcome")
-    attempt: int
-    duration: float
-    error: BaseException
+    __slots__ = ("element", "label", "outcome")
     outcome: str
 
 
-class ElementNotRun(ElementEvent):
+class ElementNotRun(ElementEvent, TaskNotRun):
     """An element ended without running, or was stopped while it ran.
 
-    Attributes:
-        state: ``"skipped"``, ``"upstream_failed"`` or ``"cancelled"``.
-        reason: why.
-        started: whether it had started and was stopped.
+    Its attributes are those of `TaskNotRun` and `ElementEvent`.
     """
 
-    __slots__ = ("reason", "started", "state")
-    state: str
-    reason: str
-    started: bool
+    __slots__ = ("element", "label")
 
 
 class Observer(Protocol):

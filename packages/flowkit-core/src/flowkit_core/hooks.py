@@ -10,12 +10,23 @@ from ._text import short_repr
 from ._typing import TYPE_CHECKING, TypeVar
 from .context import variable, workers
 from .coroutines import is_async_generator_function, is_coroutine_function, is_generator_function
-from .events import Event, RunFinished, TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
+from .events import (
+    ElementFailed,
+    ElementNotRun,
+    ElementRetrying,
+    ElementSucceeded,
+    Event,
+    RunFinished,
+    TaskFailed,
+    TaskNotRun,
+    TaskRetrying,
+    TaskSucceeded,
+)
 from .failures import describe_error
 from .graphs.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ._typing import Any
 
@@ -24,7 +35,16 @@ if TYPE_CHECKING:
 
 HOOK_OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
 ALLOWED = "a function that takes the event, or a list of such functions"
-_KINDS = {"on_success": TaskSucceeded, "on_failure": TaskFailed, "on_retry": TaskRetrying, "on_skip": TaskNotRun}
+_KINDS: dict[type[Event], str] = {
+    TaskSucceeded: "on_success",
+    TaskFailed: "on_failure",
+    TaskRetrying: "on_retry",
+    TaskNotRun: "on_skip",
+    ElementSucceeded: "on_success",
+    ElementFailed: "on_failure",
+    ElementRetrying: "on_retry",
+    ElementNotRun: "on_skip",
+}
 _LAST_WAIT = 5.0  # seconds that the end of a run waits for a hook in an abandoned thread
 
 
@@ -64,9 +84,12 @@ class Hooks:
     Args:
         of_pipeline: option -> value, for the pipeline.
         of_tasks: name of a task -> option -> value.
+        mapped: names of the mapped tasks, whose hooks are called for each element, too.
     """
 
-    def __init__(self, of_pipeline: Mapping[str, Any], of_tasks: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, of_pipeline: Mapping[str, Any], of_tasks: Mapping[str, Mapping[str, Any]], mapped: Collection[str] = ()
+    ) -> None:
         self._of_pipeline = {option: hooks_of(value) for option, value in of_pipeline.items() if value is not None}
         self._of_tasks = {
             (name, option): hooks_of(value)
@@ -74,8 +97,10 @@ class Hooks:
             for option, value in given.items()
             if value is not None
         }
-        options = {option for _, option in self._of_tasks} | ({"on_retry", "on_skip"} & self._of_pipeline.keys())
-        kinds: list[type[Event]] = [_KINDS[option] for option in HOOK_OPTIONS if option in options]
+        of_each = {"on_retry", "on_skip"} & self._of_pipeline.keys()
+        options = {option for _, option in self._of_tasks} | of_each
+        of_elements = {option for name, option in self._of_tasks if name in mapped} | (of_each if mapped else set())
+        kinds = [kind for kind, option in _KINDS.items() if option in (of_elements if kind.is_of_element else options)]
         if {"on_success", "on_failure"} & self._of_pipeline.keys():
             kinds.append(RunFinished)
         self.events = tuple(kinds)
@@ -90,7 +115,7 @@ class Hooks:
         else:
             if isinstance(event, TaskNotRun) and event.state != "skipped":
                 return
-            option = next(option for option, kind in _KINDS.items() if type(event) is kind)
+            option = _KINDS[type(event)]
             found = self._of_tasks.get((event.task, option), ())
             if option in ("on_retry", "on_skip"):
                 found += self._of_pipeline.get(option, ())
@@ -136,4 +161,6 @@ def _call(option: str, hook: Callable[[Any], object], event: Any) -> None:
         hook(event)
     except (Exception, SystemExit) as error:
         owner = f"task {event.task!r}" if hasattr(event, "task") else f"pipeline {event.pipeline!r}"
+        if getattr(event, "element", None) is not None:
+            owner = f"element {event.element} of {owner}"
         log_failed_hook(event, f"{option} of {owner}, {short_repr(hook)}, raised {describe_error(error)}", error)

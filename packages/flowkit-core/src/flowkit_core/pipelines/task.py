@@ -95,7 +95,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             longest remaining path. It interrupts no task that is running.
         on_success: function, or list of functions, that is called with :class:`TaskSucceeded` when the task has
             succeeded in a run; not for a cached or recorded result. Hooks are called in the process that called
-            ``run()``; what they raise is a warning.
+            ``run()``; what they raise is a warning. Those of a mapped task are called for each element, too.
         on_failure: the same for :class:`TaskFailed`, when there are no more retries.
         on_retry: the same for :class:`TaskRetrying`, when an attempt failed and another follows.
         on_skip: the same for :class:`TaskNotRun`, when the task was skipped.

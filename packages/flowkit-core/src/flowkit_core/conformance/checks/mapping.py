@@ -220,6 +220,29 @@ def mapped_task_has_one_event_of_each_kind(trial: Trial) -> None:
 
 
 @check()
+def hooks_of_mapped_task_get_events_of_elements(trial: Trial) -> None:
+    """The hooks of a mapped task are called for each element, and then for the task."""
+    seen: list[Any] = []
+    hooks: Any = dict.fromkeys(("on_success", "on_failure", "on_retry", "on_skip"), seen.append)
+    rows = Task(map_tasks.small)
+    flaky = Task(partial(map_tasks.flaky_element, trial.path, 1), name="flaky", retries=1, delay=0, **hooks)
+    bad = Task(map_tasks.fail_odd, name="bad", when=map_tasks.is_not_two, **hooks)
+    rows >> flaky.map()
+    rows >> bad.map("row", errors="drop")
+    trial.run(flaky, bad)
+    story: dict[Any, list[str]] = {}
+    for event in seen:
+        story.setdefault((event.task, event.element), []).append(type(event).__name__)
+    expected: dict[Any, list[str]] = {("flaky", number): ["ElementRetrying", "ElementSucceeded"] for number in range(6)}
+    expected |= {("bad", number): ["ElementFailed"] for number in (1, 3, 5)}
+    expected |= {("bad", number): ["ElementSucceeded"] for number in (0, 4)}
+    expected |= {("bad", 2): ["ElementNotRun"], ("bad", None): ["TaskSucceeded"], ("flaky", None): ["TaskSucceeded"]}
+    expect("events", story, expected)
+    for name in ("flaky", "bad"):
+        expect(f"last event of {name!r}", [event.element for event in seen if event.task == name][-1], None)
+
+
+@check()
 def elements_of_skipped_sources_keep_their_partners(trial: Trial) -> None:
     """Two mapped tasks are paired by the original number, whatever was skipped or dropped in one of them."""
     rows = Task(map_tasks.small)

@@ -254,4 +254,4 @@ def _hooks(hooks: Mapping[str, Any], graph: Graph) -> Hooks | None:
     if not graph.hooked and all(hook is None for hook in hooks.values()):
         return None
     of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
-    return Hooks(hooks, of_tasks)
+    return Hooks(hooks, of_tasks, [node.name for node in graph.mapped])

@@ -215,14 +215,15 @@ class MappedNodes:
             if run.phase == Phase.ABANDONED or (attempt is not None and not self.is_current(element, attempt)):
                 return _NO_NODES
             again = self._settle(element, outcome, result, seconds)
-            if again is not None:
-                return again
-            region = element.region
-            element.stage.active -= 1
-            jobs = self._after(element)
+            if again is None:
+                region = element.region
+                element.stage.active -= 1
+                jobs = self._after(element)
         if run._stop_is_new:
             run._notify_stop()
-        return self._next_jobs(region, jobs)
+        if run._hooks is not None:
+            run._hooks.call()
+        return self._next_jobs(region, jobs) if again is None else again
 
     def _settle(self, element: Element, outcome: Outcome | None, result: Any, seconds: float) -> Retry | None:
         """Set the final state of an element; or return a retry."""
