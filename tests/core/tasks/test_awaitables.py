@@ -17,6 +17,10 @@ async def answer(x=20):
     return x + 1
 
 
+async def returns_coroutine(x=20):
+    return answer(x)
+
+
 def passed_on(function):
     """Return a plain wrapper of a function, without ``functools.wraps``."""
 
@@ -63,6 +67,8 @@ KINDS = {
     "__call__ that returns one": ReturnsCoroutine(),
     "async method": ReturnsCoroutine().method,
     "method that returns one": ReturnsCoroutine().plain_method,
+    "async def that returns one": returns_coroutine,
+    "lambda that returns that": lambda x=20: returns_coroutine(x),
 }
 
 
@@ -71,6 +77,21 @@ def test_coroutine_is_awaited_whatever_returns_it(func):
     """Functions, partials, wrappers and objects with an async __call__."""
     made = Task(func, name="made")
     assert DAG("awaited", tasks=[made]).run("serial") == {"made": 21}
+
+
+@pytest.mark.parametrize("options", [{}, {"retries": 1}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("func", [returns_coroutine, lambda x: returns_coroutine(x)], ids=["async def", "lambda"])
+def test_coroutine_that_a_coroutine_returns_is_awaited(func, options):
+    """For tasks, elements and direct calls, with and without a timeout."""
+    single, each = Task(func, name="single", **options), Task(func, name="each", **options)
+    dag = DAG("nested", tasks=[single, each.map("x")])
+    assert dag.run("serial", params={"single.x": 1, "each.x": [2, 3]}) == {"single": 2, "each": [3, 4]}
+    if options:
+        assert asyncio.run(_awaited(single, 5)) == 6
+
+
+async def _awaited(function, *args):
+    return await function(*args)
 
 
 @pytest.mark.parametrize("func", [func for name, func in KINDS.items() if "partial" not in name])

@@ -138,6 +138,8 @@ def test_log_records_in_blocks(executor, caplog):
 
 def test_coroutines_in_blocks(executor):
     assert sweep(executor, map_functions.awaited, range(30))["each"] == list(range(1, 31))
+    for options in ({}, {"timeout": 60}):
+        assert sweep(executor, map_functions.returns_coroutine, range(30), **options)["each"] == list(range(1, 31))
 
 
 def test_generator(executor):

@@ -92,6 +92,10 @@ async def awaited(x):
     return x + 1
 
 
+async def returns_coroutine(x):
+    return awaited(x)
+
+
 def no_numbers():
     return []
 

@@ -30,15 +30,23 @@ _coroutine.close()
 del _coroutine
 
 
+async def awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine. If that is a coroutine, too, it is awaited as well."""
+    value = await coroutine
+    while type(value) is CoroutineType:
+        value = await value  # type: ignore[func-returns-value]
+    return value
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a new event loop, and return its result.
+    """Run a coroutine in a new event loop, and return its result: see `awaited`.
 
     If this thread is already running an event loop, the new loop runs in another thread.
     """
     import asyncio
 
     if asyncio._get_running_loop() is None:
-        return asyncio.run(coroutine)
+        return asyncio.run(awaited(coroutine))
     return _run_in_thread(coroutine)
 
 
@@ -51,7 +59,7 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     def run() -> None:
         try:
-            outcome.append(asyncio.run(coroutine))
+            outcome.append(asyncio.run(awaited(coroutine)))
         except BaseException as error:
             outcome.extend((None, error))
 

@@ -6,7 +6,7 @@ from time import sleep
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
-from flowkit_core.coroutines import CoroutineType, is_coroutine_function
+from flowkit_core.coroutines import CoroutineType, awaited, is_coroutine_function
 from flowkit_core.failures import add_note, refuse_skip
 from flowkit_core.retry import own_random, warn_of_iterator
 from flowkit_core.runs.time_limit import TimeLimit, call_in_time
@@ -95,7 +95,7 @@ class DirectCalls(Generic[P, R_co]):
                 value = function(*args, **kwargs) if made is None else made
                 if type(value) is CoroutineType:
                     limit = self.timeout
-                    value = await (value if limit is None else TimeLimit(self.name, limit).wait_for(value))
+                    value = await (awaited(value) if limit is None else TimeLimit(self.name, limit).wait_for(value))
                 return refuse_skip(self.name, value)
             except Exception as error:
                 pause = self._pause(attempt, error)

@@ -7,7 +7,7 @@ from time import time
 from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 from flowkit_core.context import find, variable
-from flowkit_core.coroutines import CoroutineType, special_types
+from flowkit_core.coroutines import CoroutineType, awaited, special_types
 from flowkit_core.failures import add_note, refuse_skip, skip_reason
 
 from .handle import fetched, is_handle, prefetch
@@ -319,7 +319,8 @@ class Call:
         try:
             value = self.func(*self.args, **self.kwargs)
             if type(value) is CoroutineType:
-                value = await (value if timeout is None else TimeLimit(self.node.name, timeout).wait_for(value))
+                limit = None if timeout is None else TimeLimit(self.node.name, timeout)
+                value = await (awaited(value) if limit is None else limit.wait_for(value))
         except BaseException as error:
             return Outcome(FAILED, error=error)
         return value

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.coroutines import run_coroutine
+from flowkit_core.coroutines import awaited, run_coroutine
 from flowkit_core.errors import TaskTimeoutError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TimeLimit:
         scope = timeout(self.left())
         try:
             async with scope:
-                value = await coroutine
+                value = await awaited(coroutine)
         except Exception as error:
             if not scope.expired():
                 raise

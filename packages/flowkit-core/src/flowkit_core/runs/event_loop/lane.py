@@ -232,7 +232,7 @@ class LoopLane:
             if call.timeout is None:
                 variable.set(call.context())
                 result = call.func(*call.args, **call.kwargs)
-                if type(result) is CoroutineType:
+                while type(result) is CoroutineType:
                     result = await result  # type: ignore[func-returns-value]
             else:
                 result = await call.invoke_async()

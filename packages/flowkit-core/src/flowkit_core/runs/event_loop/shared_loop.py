@@ -12,6 +12,7 @@ from threading import Thread
 from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import awaited
 from flowkit_core.errors import ExecutorError
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.time_limit import CANCEL_GRACE
@@ -268,7 +269,7 @@ class _WaitingCall:
 
     async def _run(self) -> None:
         try:
-            self._outcome.append(await self._coroutine)
+            self._outcome.append(await awaited(self._coroutine))
         except BaseException as error:
             self._outcome.extend((None, error))
         finally:
