@@ -11,10 +11,10 @@ from flowkit_core.conformance.checks.trial import CHECKS
 from flowkit_core.testing import VirtualTimeExecutor, check_executor
 
 REAL_TIME = {"retry_waits_for_its_delay", "rate_limits_starts", "rate_and_pool_apply_together"}
-ELSEWHERE = {"pool_is_shared_by_lanes"}
+ELSEWHERE = {"pool_is_shared_by_lanes", "mapped_task_is_recorded_and_resumed"}
 
 
-@pytest.mark.parametrize("subject", ["decisions", "values", "limits"])
+@pytest.mark.parametrize("subject", ["decisions", "values", "limits", "mapping"])
 def test_executor_passes_checks_that_need_no_real_time(subject):
     named = {name for name, each in CHECKS.items() if each.function.__module__.endswith(f".{subject}")}
     wanted = named - REAL_TIME - ELSEWHERE

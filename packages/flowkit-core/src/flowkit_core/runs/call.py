@@ -319,11 +319,18 @@ class Call:
         try:
             value = self.func(*self.args, **self.kwargs)
             if type(value) is CoroutineType:
-                limit = None if timeout is None else TimeLimit(self.node.name, timeout)
+                limit = None if timeout is None else _time_limit(self.node.name, timeout)
                 value = await (awaited(value) if limit is None else limit.wait_for(value))
         except BaseException as error:
             return Outcome(FAILED, error=error)
         return value
+
+
+def _time_limit(task: str, timeout: float) -> TimeLimit:
+    """Return the time limit of a coroutine, by the clock of its event loop."""
+    from asyncio import get_running_loop
+
+    return TimeLimit(task, timeout, get_running_loop().time)
 
 
 def fetch_and_release(handle: Any) -> Any:

@@ -25,22 +25,24 @@ class TimeLimit:
     Args:
         task: name of the task.
         timeout: seconds that the attempt may take.
+        clock: returns the current time in seconds.
 
     Attributes:
         cancels: whether the attempt awaits a coroutine, which is cancelled at the end of the time.
     """
 
-    __slots__ = ("_ends_at", "_task", "_timeout", "cancels")
+    __slots__ = ("_clock", "_ends_at", "_task", "_timeout", "cancels")
 
-    def __init__(self, task: str, timeout: float) -> None:
+    def __init__(self, task: str, timeout: float, clock: Callable[[], float] = monotonic) -> None:
         self._task = task
         self._timeout = timeout
-        self._ends_at = monotonic() + timeout
+        self._clock = clock
+        self._ends_at = clock() + timeout
         self.cancels = False
 
     def left(self, grace: float = 0.0) -> float:
         """Return the seconds that are left, 0 or more, with a grace period."""
-        return min(max(0.0, self._ends_at + grace - monotonic()), TIMEOUT_MAX)
+        return min(max(0.0, self._ends_at + grace - self._clock()), TIMEOUT_MAX)
 
     def error(self, fate: str) -> TaskTimeoutError:
         """Return the error of the attempt; ``fate`` is described there."""

@@ -5,6 +5,7 @@
   `handles`: results that stay on a simulated executor.
 * `history`: the records of a run, and a drawing of them. `checker`: checks a history against the rules of runs;
   `limit_checker`: those of pools.
-* `virtual_time`: an executor that runs a pipeline as usual, and waits in virtual time.
+* `virtual_time`: an executor that runs a pipeline as usual, and waits in virtual time. `virtual_loop`: an event loop in
+  that time. `async_lane`: the async tasks of that executor.
 * `verify_resume`: crashes a real run at every point at which it is recorded, and resumes it.
 """

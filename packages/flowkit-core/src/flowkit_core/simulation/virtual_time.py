@@ -12,7 +12,7 @@ from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.worker import Worker
 
-from .clock import VirtualClock
+from .clock import StuckError, VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flowkit_core.graphs.node import Node
     from flowkit_core.runs.run import Run
+    from flowkit_core.runs.session import Lane
 
 
 class VirtualTimeExecutor(SerialExecutor):
@@ -29,6 +30,10 @@ class VirtualTimeExecutor(SerialExecutor):
     run: the clock jumps to the end of the next wait. Tasks run as with the executor ``"serial"``, and take no virtual
     time; what they do themselves, such as ``time.sleep()``, and their own timeouts take real time. Conditions, caches,
     records, hooks and logs are as in any run.
+
+    Tasks that are ``async def`` functions run at the same time in an event loop in virtual time: ``asyncio.sleep()``,
+    ``asyncio.timeout()`` and the timeouts of these tasks take no real time. There is no input and output in this loop:
+    use stand-ins for clients. ``asyncio.to_thread()`` calls its function at once.
 
     Attributes:
         seconds: virtual duration of the last run, in seconds.
@@ -59,8 +64,24 @@ class VirtualTimeExecutor(SerialExecutor):
         """Run all nodes."""
         check_open(self, is_closed=self._closed)
         clock = VirtualClock(lambda: 0.0)
+        coroutines = [node.index for node in run.graph.nodes if node.task.is_async]
+        if not coroutines:
+            self._drive(Session(run, [_VirtualLane(clock)], clock=clock), clock)
+            return
+        from .async_lane import VirtualAsyncLane
+        from .virtual_loop import virtual_loop
+
+        with virtual_loop(clock) as loop:
+            lane = VirtualAsyncLane(clock, loop)
+            lanes: list[Lane] = [_VirtualLane(clock), lane]
+            try:
+                self._drive(Session(run, lanes, dict.fromkeys(coroutines, lane), clock), clock)
+            except StuckError:
+                raise _stuck_error(lane.unfinished) from None
+
+    def _drive(self, session: Session, clock: VirtualClock) -> None:
         try:
-            Session(run, [_VirtualLane(clock)], clock=clock).drive()
+            session.drive()
         finally:
             self.seconds = clock.now()
 
@@ -79,11 +100,20 @@ class VirtualTimeExecutor(SerialExecutor):
         return "VirtualTimeExecutor()"
 
 
+def _stuck_error(names: Sequence[str]) -> ExecutorError:
+    listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ExecutorError(
+        f"nothing in virtual time ends what {listed} awaits: only waits for time, and for other coroutines, end there; "
+        f"replace what waits for a thread, or for input and output, by a stand-in, or use another executor"
+    )
+
+
 class _VirtualLane:
     """Runs nodes in the thread of the session, one after the other, as actions of its clock."""
 
     has_loop = needs_calling_thread = may_fork = makes_handles = False
     name, fate_of_unfinished = "virtual", "abandoned"
+    window = 1
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
