@@ -187,7 +187,7 @@ def test_options_are_checked():
         each.map(errors="returns")
     with pytest.raises(TaskOptionTypeError, match="label"):
         each.map(label="row")
-    with pytest.raises(TypeError, match="unexpected keyword"):
+    with pytest.raises(TypeError, match="did you mean 'limit'"):
         each.map(limt=3)
 
 

@@ -40,7 +40,7 @@ def refused(call):
         ("schedule_interval", "run() from cron"),
         ("cron", "run() from cron"),
         ("start_date", "run(params="),
-        ("catchup", "run() once for each date"),
+        ("catchup", "once for each date"),
         ("default_args", "@task(retries=3)"),
         ("retries", "@task(retries=3)"),
         ("description", "the name"),
@@ -206,7 +206,7 @@ def test_run_single_observer_says_list(observers):
         ("upstream", "'>>'"),
         ("depends_on", "'>>'"),
         ("cache_key_fn", "TaskCache(key=...)"),
-        ("persist_result", "run(state=...)"),
+        ("persist_result", "run(): use 'state'"),
         ("tags", "no tags"),
         ("schedule", "run() from cron"),
         # near misses
@@ -323,10 +323,106 @@ def test_task_unknown_attribute_is_attribute_error_with_advice(attribute, advice
     assert not hasattr(made, attribute)
 
 
-@pytest.mark.parametrize("attribute", ["__len__", "__iter__", "_repr_html_", "__array__", "shape"])
+@pytest.mark.parametrize("attribute", ["__len__", "__getitem__", "_repr_html_", "__array__", "shape"])
 def test_task_has_no_attribute_of_other_protocols(attribute):
     """Notebooks and libraries ask objects what they are."""
     assert not hasattr(Task(lambda: 1, name="made"), attribute)
+
+
+def parse(row):
+    return row
+
+
+MISTAKES = {
+    "iteration": (lambda rows, each: list(rows), "write rows >> parse.map()"),
+    "builtin map": (lambda rows, each: list(map(each, rows)), "write rows >> parse.map()"),
+    "map without call, right": (lambda rows, each: rows >> each.map, "write parse.map()"),
+    "map without call, left": (lambda rows, each: each.map >> rows, "write parse.map()"),
+    "map without call in a list": (lambda rows, each: rows >> [each.map], "write parse.map()"),
+    "map without call in tasks": (lambda rows, each: DAG("etl", tasks=[each.map]), "write parse.map()"),
+    "after without call": (lambda rows, each: rows >> each.after, "write parse.after()"),
+    "task by position": (lambda rows, each: each.map(rows), "wire it, rows >> parse.map('row')"),
+    "tasks by position": (lambda rows, each: each.map([rows, rows]), "wire it, [rows, rows] >> parse.map('row')"),
+    "task by name": (lambda rows, each: each.map(row=rows), "wire it, rows >> parse.map('row')"),
+    "value by position": (lambda rows, each: each.map([1, 2]), "run(params={'row': [...]})"),
+    "value by name": (lambda rows, each: each.map(row=[1, 2]), "run(params={'row': [...]})"),
+}
+
+
+@pytest.mark.parametrize(("use", "advice"), MISTAKES.values(), ids=MISTAKES)
+def test_mapping_mistake_is_type_error_with_advice(use, advice):
+    assert advice in refused(lambda: use(Task(lambda: [1], name="rows"), Task(parse)))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("retries", "it is an option of the task: @task(retries=...)"),
+        ("timeout", "@task(timeout=...)"),
+        ("executor", "@task(executor=...)"),
+        ("retry_delay", "belongs to the task: use 'delay'"),
+        ("n_jobs", "use 'limit'"),
+        ("concurrency", "use 'limit'"),
+        ("max_concurrency", "use 'limit'"),
+        ("chunksize", "use 'chunk'"),
+        ("batch_size", "use 'chunk'"),
+        ("on_error", "use 'errors'"),
+        ("return_exceptions", "errors='return'"),
+        ("task_run_name", "use 'label'"),
+        ("over", "rows >> parse.map()"),
+        ("params", "run(params=...)"),
+        ("limt", "did you mean 'limit'"),
+    ],
+)
+def test_map_unknown_keyword_is_type_error_with_advice(keyword, advice):
+    text = refused(lambda: Task(parse).map(**{keyword: 3}))
+    assert f"parse.map() has no option {keyword!r}" in text
+    assert advice in text
+
+
+WORDS = {  # of other tools: word -> parts of the hints of a task, of a pipeline, and of run()
+    "sla": ("'timeout', in seconds", "run(timeout=...)", "'timeout', in seconds"),
+    "op_kwargs": ("run(params={...})",) * 3,
+    "op_args": ("run(params={...})",) * 3,
+    "max_active_runs": ("starts no runs by itself",) * 3,
+    "max_active_tasks": ("run(): use 'max_workers'", "'max_workers'", "'max_workers'"),
+    "depends_on_past": ("call run(params={'date': ...}) once for each date",) * 3,
+    "catchup": ("call run(params={'date': ...}) once for each date",) * 3,
+    "start_date": ("call run(params={'date': ...}) once for each date",) * 3,
+    "default_args": ("@task(retries=3)",) * 3,
+    "chain": ("first >> second >> third",) * 3,
+    "trigger_rule": ("use 'trigger'", "tasks: use 'trigger'", "tasks: use 'trigger'"),
+    "task_id": ("use 'name'", "tasks: use 'name'", "tasks: use 'name'"),
+    "provide_context": ("flowkit.current()",) * 3,
+    "retry_delay_seconds": ("'delay', in seconds", "tasks: use 'delay'", "tasks: use 'delay'"),
+    "cache_key_fn": ("TaskCache(key=...)",) * 3,
+    "cache_expiration": ("TaskCache(ttl=seconds)",) * 3,
+    "log_prints": ("flowkit.current().logger",) * 3,
+    "task_runner": ("run(): use 'executor'", "run(): use 'executor'", "use 'executor'"),
+    "persist_result": ("run(): use 'state'", "run(): use 'state'", "use 'state'"),
+    "timeout_seconds": ("'timeout', in seconds", "run(timeout=...)", "'timeout', in seconds"),
+    "ins": ("first >> second",) * 3,
+    "out": ("one result",) * 3,
+    "io_manager_key": ("run(): use 'state'", "run(): use 'state'", "use 'state'"),
+    "required_resource_keys": ("run(params={...})",) * 3,
+    "n_jobs": ("run(): use 'max_workers'", "'max_workers'", "'max_workers'"),
+    "num_workers": ("run(): use 'max_workers'", "'max_workers'", "'max_workers'"),
+    "backend": ("run(): use 'executor'", "run(): use 'executor'", "use 'executor'"),
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_word_of_another_tool_is_type_error_with_advice_everywhere(word):
+    pipeline = dag()
+    calls = (lambda: task(**{word: 1}), lambda: DAG("etl", **{word: 1}), lambda: pipeline.run("serial", **{word: 1}))
+    for call, advice in zip(calls, WORDS[word], strict=True):
+        text = refused(call)
+        assert repr(word) in text
+        assert advice in text
+
+
+def test_run_keyword_of_tasks_that_may_be_a_parameter_says_params():
+    assert "params={'owner': ...}" in refused(lambda: dag().run("serial", owner="data team"))
 
 
 # Options that do nothing

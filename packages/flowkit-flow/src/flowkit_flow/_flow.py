@@ -152,6 +152,7 @@ class Flow(Pipeline):
         errors: Literal["raise", "drop", "return"] = "raise",
         label: Callable[..., object] | None = None,
         chunk: int | None = None,
+        **unknown: Never,
     ) -> Flow:
         """Add a task that is called once for each element of a result, in parallel; see :meth:`Task.map`.
 
@@ -163,6 +164,7 @@ class Flow(Pipeline):
             errors: what happens if an element fails: ``"raise"``, ``"drop"`` or ``"return"``.
             label: function that returns a label for an element, given its mapped values.
             chunk: number of elements that are sent to a worker process at once; None chooses it.
+            **unknown: raises TypeError; the message names what to write instead.
 
         Returns:
             The flow itself, for chaining.
@@ -196,7 +198,7 @@ class Flow(Pipeline):
                     f"flow {self.name!r}: map({task.name}, over={short_repr(over)}) names {short_repr(name)}, but no "
                     f"earlier task of the flow has this name{guess}"
                 )
-        view = task.map(limit=limit, errors=errors, label=label, chunk=chunk)
+        view = task.map(limit=limit, errors=errors, label=label, chunk=chunk, **unknown)
         return self._stage("map", (view,), names)
 
     def branch(self, *branch_tasks: AnyTask) -> Flow:

@@ -95,9 +95,42 @@ OPTIONS = tuple(DEFAULT_OF)
 _DEFAULTS = tuple(DEFAULT_OF.values())
 
 _NO_SCHEDULE = "flowkit does not schedule: call run() from cron or a systemd timer"
-_WORKERS = dict.fromkeys(("workers", "n_jobs", "num_workers", "concurrency", "max_threads"), "use 'max_workers'")
+_DATES = "flowkit does not schedule: call run(params={'date': ...}) once for each date"
+_WIRE = "wire tasks with '>>': first >> second >> third"
+_ONE_RESULT = "a task has one result, what its function returns, such as a dict or a tuple"
+_PARAMS = "give values to run(params={...}), by the names of the parameters"
+_NO_TEXT = "nothing is stored of it: use the name, or a comment"
+_WORDS = {
+    "schedule": _NO_SCHEDULE,
+    "schedule_interval": _NO_SCHEDULE,
+    "cron": _NO_SCHEDULE,
+    **dict.fromkeys(("start_date", "end_date", "catchup", "depends_on_past", "wait_for_downstream"), _DATES),
+    "max_active_runs": "flowkit starts no runs by itself: call run() again when the last run has ended",
+    "partitions_def": "call run(params={...}) for each partition, or map a task over them: rows >> parse.map()",
+    "default_args": "give each task its options: @task(retries=3)",
+    **dict.fromkeys(("chain", "upstream", "depends_on", "ins", "deps"), _WIRE),
+    "wait_for": "write load.after(create_table)",
+    **dict.fromkeys(("out", "outs", "multiple_outputs"), _ONE_RESULT),
+    "dag": "name the task in DAG(tasks=[...])",
+    "python_callable": "write @task above the function, or Task(function)",
+    "bash_command": "call subprocess.run() in the function",
+    "log_prints": "use flowkit.current().logger in the function, instead of print()",
+    "provide_context": "call flowkit.current() in the function",
+    **dict.fromkeys(("op_args", "op_kwargs", "required_resource_keys", "resource_defs", "config_schema"), _PARAMS),
+    **dict.fromkeys(("email", "email_on_failure", "email_on_retry"), "use on_failure=function, which sends the mail"),
+    **dict.fromkeys(("owner", "doc_md", "version", "description", "compute_kind", "group_name", "op_tags"), _NO_TEXT),
+}
+"""Keywords of other tools that no callable of flowkit takes -> hint."""
+
+_WORKERS = dict.fromkeys(
+    (
+        *("workers", "n_workers", "n_jobs", "num_workers", "nthreads", "threads_per_worker", "max_threads"),
+        *("concurrency", "parallelism", "max_active_tasks"),
+    ),
+    "use 'max_workers'",
+)
 _TIMEOUTS = dict.fromkeys(
-    ("timeout_seconds", "time_limit", "execution_timeout", "dagrun_timeout", "max_runtime", "deadline"),
+    ("timeout_seconds", "time_limit", "execution_timeout", "dagrun_timeout", "max_runtime", "deadline", "sla"),
     "use 'timeout', in seconds",
 )
 _POOLS = "use 'pool', and give its size to run(pools={'name': 2})"
@@ -127,13 +160,14 @@ RUN_OPTIONS = (  # the parameters of `Pipeline.run`; a test compares them
     "of",
     "state_errors",
 )
-OPTION_ALIASES = {
-    "retry": "use 'retries'",
-    "max_retries": "use 'retries'",
+_TASK_WORDS = {
+    **dict.fromkeys(("retry", "max_retries"), "use 'retries'"),
     "attempts": "use 'retries', which does not count the first attempt",
     "max_retry_delay": "use 'max_delay', in seconds",
     "retry_delay": "use 'delay', in seconds",
     "retry_delay_seconds": "use 'delay', in seconds",
+    "retry_exponential_backoff": "use 'backoff'",
+    "retry_jitter_factor": "use 'jitter'",
     "condition": "use 'when'",
     "on_failure_callback": "use 'on_failure'",
     "on_success_callback": "use 'on_success'",
@@ -142,29 +176,71 @@ OPTION_ALIASES = {
     "on_completion": "use 'on_success' and 'on_failure'",
     "skip_if": "use 'when', with the opposite result",
     "trigger_rule": "use 'trigger'",
-    "task_id": "use 'name'",
-    "upstream": "wire tasks with '>>': upstream >> downstream",
-    "depends_on": "wire tasks with '>>': upstream >> downstream",
-    "cache_key_fn": "use cache=TaskCache(key=...)",
-    "persist_result": "use run(state=...)",
-    "exceptions": "use 'retry_on'",
-    "retry_exceptions": "use 'retry_on'",
-    "autoretry_for": "use 'retry_on'",
+    **dict.fromkeys(("task_id", "dask_key_name"), "use 'name'"),
+    **dict.fromkeys(("task_run_name", "map_index_template"), "use 'name', or map(label=...) for elements"),
+    "queue": "use 'executor', the name of one in run(executor={...})",
+    **dict.fromkeys(("cache_key_fn", "cache_policy"), "use cache=TaskCache(key=...)"),
+    **dict.fromkeys(("cache_expiration", "cache_ttl", "ttl"), "use cache=TaskCache(ttl=seconds)"),
+    "pure": "use cache=True",
+    "do_xcom_push": "use record=False for a result that is not to be stored",
+    **dict.fromkeys(("exceptions", "retry_exceptions", "autoretry_for"), "use 'retry_on'"),
     "retry_condition_fn": "use 'retry_on', a function of the exception",
     **_TIMEOUTS,
     **dict.fromkeys(("pools", "concurrency", "max_concurrency", "max_active_tis_per_dag"), _POOLS),
     **dict.fromkeys(("rate", "rate_limit", "rate_limit_per_second"), _RATES),
     **dict.fromkeys(("pool_slots", "resources"), "use pool={'name': 2}, with the number of slots"),
     "priority_weight": "use 'priority'",
+    **dict.fromkeys(("batch_size", "chunksize", "pre_dispatch"), "use map(chunk=...)"),
     "tags": "tasks have no tags: use the name",
-    "schedule": _NO_SCHEDULE,
 }
+_RUN_WORDS = {
+    **_WORKERS,
+    **_TIMEOUTS,
+    **dict.fromkeys(("scheduler", "backend", "task_runner"), "use 'executor'"),
+    "client": "use executor=DaskExecutor(client)",
+    "parallel": "use executor='thread', 'process' or 'serial'",
+    "date": "give it to the tasks that take it, params={'date': ...}",
+    "day": "give it to the tasks that take it, params={'day': ...}",
+    "ds": "give the date to the tasks that take it, params={'date': ...}",
+    "logical_date": "give the date to the tasks that take it, params={'date': ...}",
+    "execution_date": "give the date to the tasks that take it, params={'date': ...}",
+    "parameters": "use 'params'",
+    "inputs": "use 'params'",
+    "conf": "use 'params'",
+    "config": "use 'params'",
+    "kwargs": "use 'params'",
+    "raise_on_error": "use 'raise_on_failure'",
+    "return_state": "use raise_on_failure=False",
+    "continue_on_failure": "use fail_fast=False",
+    "keep_going": "use fail_fast=False",
+    "callbacks": "use 'observers'",
+    "verbose": "use 'progress'",
+    "hooks": "use 'observers', or hooks of tasks and pipelines: DAG(on_failure=...)",
+    **dict.fromkeys(HOOK_OPTIONS, "it is an option of tasks and pipelines: @task(on_failure=...), DAG(on_failure=...)"),
+    **dict.fromkeys(("pool", "limits", "resources", "concurrency_limits"), "use 'pools'"),
+    **dict.fromkeys(("rates", "rate_limit"), "use pools={'name': Rate(10)}, for tasks with pool='name'"),
+    **dict.fromkeys(("store", "db", "checkpoint", "io_manager_key"), "use 'state'"),
+    **dict.fromkeys(("persist_result", "result_storage", "result_serializer", "result_storage_key"), "use 'state'"),
+    **dict.fromkeys(("flow_run_name", "run_name"), "runs have an id, results.run_id, and params"),
+    "restart": "use resume=True",
+    "refresh_cache": "use 'refresh'",
+    "tasks": "use DAG(tasks=[...])",
+    "tags": "runs have no tags: use params",
+    "retries": "retries belong to tasks: @task(retries=3)",
+}
+_OF_TASKS = {option: f"it is an option of tasks: @task({option}=...)" for option in OPTIONS}
+_OF_TASKS |= {word: f"it belongs to tasks: {hint}" for word, hint in _TASK_WORDS.items()}
+_OF_RUNS = {option: f"give it to run({option}=...)" for option in RUN_OPTIONS}
+_OF_RUNS |= {word: f"it belongs to run(): {hint}" for word, hint in _RUN_WORDS.items()}
+OPTION_ALIASES = {**_OF_RUNS, **_WORDS, **_TASK_WORDS}
+"""Keyword that tasks do not take -> hint."""
 PIPELINE_ALIASES = {
-    **{option: f"it is an option of tasks: @task({option}=...)" for option in OPTIONS},
+    **_OF_RUNS,
+    **_OF_TASKS,
+    **_WORDS,
     **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS},
     **_WORKERS,
     **_PIPELINE_TIMEOUTS,
-    "max_active_tasks": "use 'max_workers'",
     "on_failure_callback": "use 'on_failure'",
     "on_success_callback": "use 'on_success'",
     "on_completion": "use 'on_success' and 'on_failure'",
@@ -173,17 +249,28 @@ PIPELINE_ALIASES = {
     "task": "for a DAG use tasks=[...], for a Flow add(task)",
     "steps": "for a DAG use tasks=[...], for a Flow add(task)",
     "tasks": "add tasks with add(), branch() and merge()",
-    "schedule": _NO_SCHEDULE,
-    "schedule_interval": _NO_SCHEDULE,
-    "cron": _NO_SCHEDULE,
-    "start_date": "flowkit does not schedule: give the date to run(params={'date': ...})",
-    "catchup": "flowkit does not schedule: call run() once for each date",
-    "default_args": "give each task its options: @task(retries=3)",
     **dict.fromkeys(("retries", "retry"), "retries are an option of tasks: @task(retries=3)"),
-    "description": "use the name, or a comment",
     "tags": "pipelines have no tags: use the name",
     "params": "give them to run(params={...})",
 }
+"""Keyword that pipelines do not take -> hint."""
+RUN_ALIASES = {**_OF_TASKS, **_WORDS, **_RUN_WORDS}
+"""Keyword that ``run()`` does not take -> hint."""
+_TASK_OPTIONS = {option: f"it is an option of the task: @task({option}=...)" for option in OPTIONS}
+MAP_OPTIONS = ("limit", "errors", "label", "chunk")
+MAP_ALIASES = {
+    **_TASK_OPTIONS,
+    **{word: f"it belongs to the task: {hint}" for word, hint in _TASK_WORDS.items()},
+    **_OF_RUNS,
+    **dict.fromkeys((*_WORKERS, "max_concurrency", "max_active_tis_per_dag"), "use 'limit'"),
+    **_TASK_OPTIONS,
+    **dict.fromkeys(("chunksize", "chunk_size", "batch_size", "pre_dispatch"), "use 'chunk'"),
+    **dict.fromkeys(("on_error", "raise_on_error", "raise_on_failure"), "use 'errors': 'raise', 'drop' or 'return'"),
+    "return_exceptions": "use errors='return'",
+    **dict.fromkeys(("task_run_name", "map_index_template", "names"), "use 'label', a function of the element"),
+    "over": "wire what is mapped, rows >> parse.map(); only Flow.map() takes 'over'",
+}
+"""Keyword that ``map()`` does not take -> hint."""
 TASK_METHODS = {
     "expand": ": write rows >> parse.map()",
     "submit": ": tasks run in a pipeline, DAG(...).run(), or are called",
@@ -205,40 +292,6 @@ PIPELINE_METHODS = {
     "validate": ": use check()",
     "lint": ": use check()",
     "add_task": ": wire tasks with '>>', or name them, DAG(tasks=[...])",
-}
-RUN_ALIASES = {
-    **_WORKERS,
-    **_TIMEOUTS,
-    "scheduler": "use 'executor'",
-    "backend": "use 'executor'",
-    "parallel": "use executor='thread', 'process' or 'serial'",
-    "date": "give it to the tasks that take it, params={'date': ...}",
-    "day": "give it to the tasks that take it, params={'day': ...}",
-    "ds": "give the date to the tasks that take it, params={'date': ...}",
-    "logical_date": "give the date to the tasks that take it, params={'date': ...}",
-    "execution_date": "give the date to the tasks that take it, params={'date': ...}",
-    "parameters": "use 'params'",
-    "inputs": "use 'params'",
-    "conf": "use 'params'",
-    "config": "use 'params'",
-    "kwargs": "use 'params'",
-    "raise_on_error": "use 'raise_on_failure'",
-    "continue_on_failure": "use fail_fast=False",
-    "keep_going": "use fail_fast=False",
-    "callbacks": "use 'observers'",
-    "hooks": "use 'observers', or hooks of tasks and pipelines: DAG(on_failure=...)",
-    **dict.fromkeys(HOOK_OPTIONS, "it is an option of tasks and pipelines: @task(on_failure=...), DAG(on_failure=...)"),
-    **dict.fromkeys(("pool", "limits", "resources", "concurrency_limits"), "use 'pools'"),
-    **dict.fromkeys(("rates", "rate_limit"), "use pools={'name': Rate(10)}, for tasks with pool='name'"),
-    "priority": "it is an option of tasks: @task(priority=...)",
-    "store": "use 'state'",
-    "db": "use 'state'",
-    "checkpoint": "use 'state'",
-    "restart": "use resume=True",
-    "tasks": "use DAG(tasks=[...])",
-    "tags": "runs have no tags: use params",
-    "schedule": _NO_SCHEDULE,
-    "retries": "retries belong to tasks: @task(retries=3)",
 }
 
 
@@ -265,7 +318,7 @@ def check_known(owner: str, given: Iterable[str], known: Sequence[str], aliases:
             continue
         similar = name if name in aliases else closest(name, [*known, *aliases], _SIMILAR)
         guess = did_you_mean(name, known) if similar is None or similar in known else f": {aliases[similar]}"
-        if name not in aliases and "params" in known:
+        if "params" in known and name not in _RUN_WORDS:
             guess += f"; if it is a parameter of a task, use params={{{name!r}: ...}}"
         raise TypeError(f"{owner} has no option {name!r}{guess}; there are: {', '.join(known)}")
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Literal, Unpack
 
-    from flowkit_core._typing import Any
+    from flowkit_core._typing import Any, Never
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
     from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
@@ -306,6 +306,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         errors: Errors = "raise",
         label: Callable[..., object] | None = None,
         chunk: int | None = None,
+        **unknown: Never,
     ) -> Mapped[P, list[R_co]]:
         """Return a view of this task that is called once for each element of its inputs, in parallel.
 
@@ -323,13 +324,14 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             label: function that returns a label for an element, given its mapped values; errors and logs show it.
             chunk: number of elements that are sent to a worker process at once, 1 or more; None chooses it by their
                 duration.
+            **unknown: raises TypeError; the message names what to write instead.
 
         Returns:
             The view, to be wired like a task. The options belong to the task: two views with different options in one
             pipeline are an error.
 
         Raises:
-            TypeError: the function has no parameter of a name.
+            TypeError: the function has no parameter of a name, or there is no such option.
             TaskOptionError: an option is out of range (a :class:`ValueError`).
             TaskOptionTypeError: an option has the wrong type (also a :class:`TypeError`).
 
@@ -345,7 +347,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
             >>> DAG("count", tasks=[total]).run()
             {'words': ['to', 'be', 'or'], 'size': [2, 2, 2], 'total': 6}
         """
-        return Mapped(self, parameters, checked_map(self, parameters, limit, errors, label, chunk))
+        return Mapped(self, parameters, checked_map(self, parameters, limit, errors, label, chunk, unknown))
 
     @staticmethod
     def clear_registry() -> None:

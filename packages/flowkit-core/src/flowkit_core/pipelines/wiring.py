@@ -15,10 +15,11 @@ from flowkit_core.graphs.parameters import Parameters
 from .calls import Token, active_block, scope_of
 from .edges import METHODS, Origin
 from .frames import user_frame
+from .options import MAP_ALIASES, MAP_OPTIONS, check_known
 from .scopes import entered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
     from typing import NoReturn
 
@@ -99,6 +100,16 @@ class Vertex:
         """
         _wire(_listed(upstream), (self,), sys._getframe(1), order_only=True)
         return self
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self):
+            """Raise a TypeError that says how to call a task for each item of a result."""
+            name = escape_control_chars(getattr(self, "name", "?"))
+            raise TypeError(
+                f"task {name!r} has no items, because its result exists only while a pipeline runs: to call a task "
+                f"for each item of it, write {name} >> parse.map()"
+            )
 
     # Origin: where the task was created; see scopes.py.
     _origin: Origin
@@ -275,21 +286,27 @@ class Mapped(Vertex, Generic[P, R_co]):
         return f"<Task {escape_control_chars(self.name)}, mapped{over}>"
 
 
-def checked_map(task: Any, parameters: Sequence[Any], limit: Any, errors: Any, label: Any, chunk: Any) -> MapOptions:
+def checked_map(
+    task: Any, parameters: Sequence[Any], limit: Any, errors: Any, label: Any, chunk: Any, unknown: Mapping[str, Any]
+) -> MapOptions:
     """Return the options of a view of a task, after a check of the arguments of ``map()``.
 
     Raises:
-        TypeError: a parameter is not a str, or the function has no such parameter.
+        TypeError: a parameter is not a str, the function has no such parameter, or there is no such option.
         TaskOptionError, TaskOptionTypeError: an option has an invalid value.
     """
     names = Parameters(task.func)
+    for name, value in unknown.items():
+        if name in names.names:
+            raise TypeError(f"{task.name}.map() takes no values of parameters: {_mapping_over(task, value, name)}")
+    if unknown:
+        check_known(f"{task.name}.map()", unknown, MAP_OPTIONS, MAP_ALIASES)
     for name in parameters:
         if not isinstance(name, str):
-            shown = short_repr(name)
-            example = f"rows >> {task.name}.map()" if not isinstance(name, Vertex) else f"{shown} >> {task.name}.map()"
+            first = next(iter(names.names), "row")
             raise TypeError(
-                f"{task.name}.map() takes names of parameters, and got {shown}: to map over a result, wire it, "
-                f"as in {example}"
+                f"{task.name}.map() takes names of parameters, and got {short_repr(name)}: "
+                f"{_mapping_over(task, name, first)}"
             )
         if name not in names.names:
             guess = did_you_mean(name, names.names)
@@ -311,6 +328,15 @@ def checked_map(task: Any, parameters: Sequence[Any], limit: Any, errors: Any, l
     if label is not None and not callable(label):
         raise TaskOptionTypeError(task.name, "map(label=)", label, "a function of the mapped value, or None")
     return MapOptions(limit, errors, label, chunk)
+
+
+def _mapping_over(task: Any, value: Any, parameter: str) -> str:
+    """Return how a task is mapped over a value that was given to ``map()``."""
+    call = f"{escape_control_chars(task.name)}.map({parameter!r})"
+    source = _source_of(value, "")
+    if source:
+        return f"to map over a result, wire it, {source} >> {call}"
+    return f"wire the task that returns it, rows >> {call}, or write {call} and run(params={{{parameter!r}: [...]}})"
 
 
 def _wire(
@@ -374,11 +400,9 @@ def _listed(given: Iterable[object]) -> list[Vertex]:
     return found
 
 
-def _vertices(
-    items: object, where: str = "an operand of '>>' is", place: str = "a list operand of '>>'"
-) -> list[Vertex]:
+def _vertices(items: Any, where: str = "an operand of '>>' is", place: str = "a list operand of '>>'") -> list[Vertex]:
     """Return the tasks of a list, or raise; ``where`` and ``place`` describe the list in the error."""
-    if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+    if isinstance(items, (str, bytes)) or not hasattr(type(items), "__iter__"):
         raise TypeError(f"{where} {described_operand(items)}")
     vertices = []
     for position, item in enumerate(items):
@@ -399,6 +423,9 @@ def described_operand(item: Any) -> str:
 def advice_for(item: Any) -> str:
     """Return the fix for an operand that is not a task."""
     method: Any = item.__func__ if type(item) is MethodType else None
+    if method is not None and isinstance(item.__self__, Vertex):
+        name = escape_control_chars(getattr(item.__self__, "name", "?"))
+        return f"it is the method {method.__name__}() of task {name!r}: write {name}.{method.__name__}() to call it"
     if isinstance(method, Vertex):
         name = escape_control_chars(getattr(method, "name", "?"))
         return f"it is a bound method: make a task of it, {name} = Task(obj.{name}), and use that"
