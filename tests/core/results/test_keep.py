@@ -160,8 +160,9 @@ def test_error_has_only_the_results_to_keep():
 @pytest.mark.parametrize(
     ("keep", "kind", "text"),
     [
-        ("task_0", TypeError, r"write keep=\['task_0'\]"),
-        (3, TypeError, "must be a list of names"),
+        (3, TypeError, r"run\(keep=\.\.\.\) is 3, but must be the name of a task, or a list of names"),
+        (b"task_0", TypeError, "must be the name of a task"),
+        ("tsk_0", ValueError, "did you mean 'task_0'"),
         ([3], TypeError, "items must be names"),
         (["task_9"], ValueError, "no such task"),
         (["tsk_0"], ValueError, "did you mean 'task_0'"),
@@ -174,13 +175,17 @@ def test_wrong_names(keep, kind, text):
     assert Value.most == 0
 
 
+def test_single_name():
+    assert list(chain(3).run("serial", keep="task_2")) == ["task_2"]
+
+
 def test_a_task_instead_of_its_name():
     """The message shows the name."""
     one = Task(lambda: 1, name="one")
     dag = DAG("tasks", tasks=[one])
-    with pytest.raises(TypeError, match=r"write keep=\['one'\]"):
+    with pytest.raises(TypeError, match="items must be names of tasks: write 'one'"):
         dag.run(keep=[one])
-    with pytest.raises(TypeError, match=r"write keep=\['one'\]"):
+    with pytest.raises(TypeError, match="a list of names: write 'one'"):
         dag.run(keep=one)
 
 

@@ -183,6 +183,39 @@ def test_missing_result_of_results_without_tasks():
         Results()["x"]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "key", "words"),
+    [
+        ("states", "inner", "'inner' is a pipeline: write the name of a task in it, inner.one, inner.two"),
+        ("durations", "inner", "write the name of a task in it, inner.one, inner.two"),
+        ("failed", "inner", "write the name of a task in it, inner.two"),
+        ("skipped", "inner", "'inner' is a pipeline: none of its tasks is in it"),
+        ("states", "ech", "no task of that name was in the run (did you mean 'each'?)"),
+        ("attempts", "end", "the state of the task is 'upstream_failed'"),
+        ("failed", "each", "the state of the task is 'succeeded'"),
+        ("elements", "end", "the task is not mapped"),
+        ("states", "each[0]", "see results.elements['each']"),
+        ("states", Task(len, name="each"), "write the name of the task, 'each'"),
+        ("states", 3, "the keys are names of tasks"),
+    ],
+)
+def test_missing_key_of_an_attribute_says_what_there_is(attribute, key, words):
+    one, two = Task(lambda: [1], name="one"), Task(lambda rows: 1 / 0, name="two")
+    one >> two
+    inner, end = DAG("inner", tasks=[two]).as_task(), Task(len, name="end")
+    inner >> end
+    each = Task(lambda x: x, name="each").map("x")
+    dag = DAG("outer", tasks=[end, each])
+    results = dag.run("serial", params={"x": [1]}, fail_fast=False, raise_on_failure=False)
+    for other in (results, results.copy(), pickle.loads(pickle.dumps(results))):
+        with pytest.raises(MissingResultError) as caught:
+            getattr(other, attribute)[key]
+        assert str(caught.value).startswith(f"results.{attribute}[")
+        assert words in str(caught.value)
+        assert (caught.value.attribute, caught.value.name) == (attribute, key)
+        assert getattr(other, attribute).get(key) is None
+
+
 def ran():
     """Have the name of a task."""
 

@@ -68,8 +68,9 @@ def test_skip_and_only(state):
         recorded(run, only=["load"])
     with pytest.raises(ValueError, match=r"'extrat', but the run has no such task \(did you mean 'extract'\?\)"):
         recorded(run, skip=["extrat"])
-    with pytest.raises(TypeError, match=r"write only=\['load'\]"):
-        recorded(run, only="load")
+    assert list(recorded(run, only="check")) == list(recorded(run, skip="extract")) == ["check"]
+    with pytest.raises(TypeError, match=r"recorded\(skip=...\) is 3, but must be the name of a task"):
+        recorded(run, skip=3)
 
 
 def test_missing_stand_in_says_why(state):

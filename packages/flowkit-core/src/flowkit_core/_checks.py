@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ._text import short_repr
+from ._text import short_repr, similar_or_all
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._typing import Any
 
 
@@ -50,3 +52,35 @@ def check_seconds(option: str, value: Any, *, is_positive: bool = False) -> None
     if not 0 <= value < float("inf") or (is_positive and not value):
         least = "more than 0" if is_positive else "0 or more"
         raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, {least}, or None")
+
+
+def checked_names(argument: str, given: Any, known: Iterable[str], owner: str, also: str = "") -> list[str]:
+    """Return an argument that takes names of tasks, a single one or several, as a list.
+
+    Args:
+        argument: the argument, as messages show it: ``"run(keep=...)"``.
+        given: its value.
+        known: the names that are allowed.
+        owner: what has the tasks, as messages show it.
+        also: other values that the argument takes, as messages show them: ``"True, False, "``.
+
+    Raises:
+        TypeError: it is neither a name nor a collection of names.
+        ValueError: there is no task of a name.
+    """
+    kind = type(given)
+    is_task = hasattr(kind, "__flowkit_wrapped__")
+    if is_task or kind is bytes or not hasattr(kind, "__iter__"):
+        what = f"write {given.name!r}" if is_task else "such as ['extract', 'load']"
+        allowed = f"{also}the name of a task, or a list of names"
+        raise TypeError(f"{argument} is {short_repr(given)}, but must be {allowed}: {what}")
+    names: list[Any] = [given] if isinstance(given, str) else list(given)
+    there = dict.fromkeys(known)
+    for name in names:
+        if not isinstance(name, str):
+            what = f": write {name.name!r}" if hasattr(type(name), "__flowkit_wrapped__") else ""
+            raise TypeError(f"{argument} has {short_repr(name)}, but its items must be names of tasks{what}")
+        if name not in there:
+            guess = similar_or_all(name, there)
+            raise ValueError(f"{argument} names {short_repr(name)}, but {owner} has no such task{guess}")
+    return names

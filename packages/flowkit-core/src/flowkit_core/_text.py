@@ -54,6 +54,18 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return "" if found is None else f" (did you mean {found!r}?)"
 
 
+def similar_or_all(name: str, candidates: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"``, or else the first candidates: ``"; there are: a, b"``."""
+    names = list(candidates)
+    return did_you_mean(name, names) or (f"; there are: {listed(names)}" if names else "")
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Return names separated by commas, ``most`` at most, and how many more there are."""
+    found = list(names)
+    return ", ".join(found[:most]) + (f", ... ({len(found) - most} more)" if len(found) > most else "")
+
+
 def counted(count: int, noun: str) -> str:
     """Return ``"1 task"`` or ``"2 tasks"``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

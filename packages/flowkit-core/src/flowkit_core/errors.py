@@ -284,11 +284,12 @@ class BindingError(FlowkitError, TypeError):
 class MissingResultError(FlowkitError, KeyError):
     """A key of :class:`Results` has no value: the task was skipped, failed or did not run, or there is no such task.
 
-    ``results.get(name)`` returns None instead, as for any dict.
+    Also for keys of its attributes, such as ``results.states``. ``get(name)`` returns None instead, as for any dict.
 
     Attributes:
         name: the key, usually a str.
-        reason: why there is no result, and what to write.
+        reason: why there is no value, and what to write.
+        attribute: name of the attribute of the results, such as ``"states"``; empty for the results themselves.
 
     Examples:
         >>> from flowkit_core import DAG, MissingResultError, Task
@@ -300,23 +301,22 @@ class MissingResultError(FlowkitError, KeyError):
         no task of that name was in the run (did you mean 'extract'?)
     """
 
-    def __init__(self, name: Any, reason: str) -> None:
+    def __init__(self, name: Any, reason: str, attribute: str = "") -> None:
         """Create the error.
 
         Args:
             name: the key.
-            reason: why there is no result, and what to write.
+            reason: why there is no value, and what to write.
+            attribute: name of the attribute of the results; empty for the results themselves.
         """
-        self.name, self.reason = name, reason
-        super().__init__(name, reason)
+        self.name, self.reason, self.attribute = name, reason, attribute
+        super().__init__(name, reason, attribute)
 
-    def describe(self, name: Any, reason: str) -> str:
+    def describe(self, name: Any, reason: str, attribute: str) -> str:
         """Return the message for these facts."""
-        return (
-            f"task {name!r} has no result: {reason}"
-            if isinstance(name, str)
-            else f"results[{short_repr(name)}]: {reason}"
-        )
+        if isinstance(name, str) and not attribute:
+            return f"task {name!r} has no result: {reason}"
+        return f"results{attribute and '.'}{attribute}[{short_repr(name)}]: {reason}"
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from ._text import did_you_mean, escape_control_chars, short_repr
-from ._typing import TYPE_CHECKING, Any
+from ._text import escape_control_chars, listed, short_repr, similar_or_all
+from ._typing import TYPE_CHECKING, Any, TypeVar
 from .errors import MissingResultError
 from .failures import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from os import PathLike
+    from typing import NoReturn
 
     from .runs.mapping.elements import Elements
     from .runs.run import Run
     from .runs.run_state import RunSummary
+
+
+T = TypeVar("T")
 
 
 class RaisedError(Exception):
@@ -31,6 +35,50 @@ class RaisedError(Exception):
 
     def __str__(self) -> str:
         return f"{self.text} (placeholder: Results.from_error(error).failed has the exception itself)"
+
+
+class TaskFacts(dict[str, T]):
+    """An attribute of `Results`, such as ``states``: a dict by name of the task, whose errors say what is missing.
+
+    Args:
+        values: name of a task -> value.
+        attribute: name of the attribute.
+        states: name of each task of the run -> its state.
+    """
+
+    def __init__(self, values: Mapping[str, T], attribute: str, states: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self._attribute = attribute
+        self._states = None if attribute == "states" else states  # not this object: that is a reference cycle
+
+    def __missing__(self, name: object) -> NoReturn:
+        """Raise an error with the reason why a key has no value.
+
+        Raises:
+            MissingResultError: always; also a :class:`KeyError`.
+        """
+        raise MissingResultError(name, self._why_missing(name), self._attribute)
+
+    def _why_missing(self, name: object) -> str:
+        states: Mapping[str, Any] = self if self._states is None else self._states
+        if not isinstance(name, str):
+            own = getattr(name, "name", None)
+            return f"write the name of the task, {own!r}" if isinstance(own, str) else "the keys are names of tasks"
+        inside = [other for other in states if other.startswith(f"{name}.")]
+        if inside:
+            shown = [other for other in inside if other in self]
+            what = f"write the name of a task in it, {listed(shown)}" if shown else "none of its tasks is in it"
+            return f"{name!r} is a pipeline: {what}"
+        mapped = name.rpartition("[")[0]
+        if mapped in states:
+            return f"for elements of the task, see results.elements[{mapped!r}]"
+        if name not in states:
+            return f"no task of that name was in the run{similar_or_all(name, states)}"
+        if self._attribute == "elements":
+            return "the task is not mapped"
+        if states[name] == "succeeded" and self._attribute in ("durations", "attempts"):
+            return "the task did not run in this run, because its result was known; see results.cached and .resumed"
+        return f"the state of the task is {states[name]!r}"
 
 
 class Results(dict[str, Any]):
@@ -77,12 +125,12 @@ class Results(dict[str, Any]):
     @property
     def states(self) -> dict[str, str]:
         """Task name -> "succeeded", "failed", "skipped", "upstream_failed" or "cancelled"."""
-        return self._fact("states")
+        return self._by_task("states")
 
     @property
     def skipped(self) -> dict[str, str]:
         """Name of each skipped task -> why."""
-        return self._fact("skipped")
+        return self._by_task("skipped")
 
     @property
     def failed(self) -> dict[str, BaseException]:
@@ -90,22 +138,22 @@ class Results(dict[str, Any]):
 
         In ``error.flowkit_results`` a placeholder replaces the raised exception: use :meth:`from_error`.
         """
-        return self._fact("failed")
+        return self._by_task("failed")
 
     @property
     def durations(self) -> dict[str, float]:
         """Name of each task that ran in this run -> seconds its last attempt took."""
-        return self._fact("durations")
+        return self._by_task("durations")
 
     @property
     def attempts(self) -> dict[str, int]:
         """Name of each task that ran in this run -> number of attempts, 1 or more."""
-        return self._fact("attempts")
+        return self._by_task("attempts")
 
     @property
     def elements(self) -> dict[str, Elements]:
         """Name of each mapped task -> its elements: counts, failures, skips, durations and attempts."""
-        return self._fact("elements")
+        return self._by_task("elements")
 
     @property
     def cached(self) -> tuple[str, ...]:
@@ -120,7 +168,7 @@ class Results(dict[str, Any]):
     @property
     def outdated(self) -> dict[str, str]:
         """Name of each task that ran again in a resumed run -> why its recorded result was out of date."""
-        return self._fact("outdated")
+        return self._by_task("outdated")
 
     @property
     def unrecorded(self) -> dict[str, BaseException]:
@@ -129,7 +177,7 @@ class Results(dict[str, Any]):
         Such a task runs again when the run is resumed. In ``error.flowkit_results`` a placeholder replaces the raised
         exception: use :meth:`from_error`.
         """
-        return self._fact("unrecorded")
+        return self._by_task("unrecorded")
 
     def report(self, path: str | PathLike[str]) -> str:
         """Write a report of the run: one HTML file that needs no network, with the history of the tasks in it.
@@ -265,10 +313,14 @@ class Results(dict[str, Any]):
 
     def _others(self, name: str) -> str:
         """Return a similar task name, or else a list of the first task names of the run."""
-        names = list({**self.states, **self})
-        more = f", ... ({len(names) - _LISTED} more)" if len(names) > _LISTED else ""
-        listed = f"; there are: {', '.join(names[:_LISTED])}{more}" if names else ""
-        return did_you_mean(name, names) or listed
+        return similar_or_all(name, {**self.states, **self})
+
+    def _by_task(self, name: str) -> TaskFacts[Any]:
+        """Return a fact about the run, as its attribute has it."""
+        found = self._facts.get(name)
+        if not isinstance(found, TaskFacts):
+            found = self._facts[name] = TaskFacts(self._fact(name), name, self._fact("states"))
+        return found
 
     def _fact(self, name: str) -> dict[str, Any]:
         if name not in self._facts:
@@ -276,7 +328,7 @@ class Results(dict[str, Any]):
         return self._facts[name]
 
     def __reduce__(self) -> tuple[Callable[..., Results], tuple[Any, ...]]:
-        facts = {name: self._fact(name) for name in _FACTS}
+        facts = {name: dict(self._fact(name)) for name in _FACTS}
         place = self._place if isinstance(self._place, str) else None  # a store may not be picklable
         return _restore, (dict(self), self.run_id, facts, place)
 
@@ -287,7 +339,6 @@ class Results(dict[str, Any]):
 
 
 _SHOWN = 50  # maximum number of tasks in a notebook
-_LISTED = 12  # maximum number of task names in an error message
 _FACTS = (
     "states",
     "reasons",

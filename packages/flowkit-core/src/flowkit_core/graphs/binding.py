@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import did_you_mean, escape_control_chars
+from flowkit_core._text import did_you_mean, escape_control_chars, listed
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import raise_or_collect
 from flowkit_core.errors import BindingError
@@ -337,9 +337,3 @@ def _too_many(
         None,
         list(upstream),
     )
-
-
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Return names separated by commas, ``most`` at most."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f", ... ({len(listed) - most} more)" if len(listed) > most else "")

@@ -12,11 +12,11 @@ from _thread import get_ident
 from itertools import repeat
 from operator import attrgetter, is_not
 
-from flowkit_core._text import did_you_mean
+from flowkit_core._text import listed, similar_or_all
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError, WiringError
 
-from .binding import Binding, listed
+from .binding import Binding
 from .node import Entry, Node
 from .node_map import MapRequest
 from .parameters import KEY, Parameters
@@ -385,7 +385,7 @@ def output_of(graph: InlinedGraph, output: str | None) -> int:
             return graph.aliases[output]
         if output in graph.names:
             return graph[output].index
-        guess = did_you_mean(output, [*graph.names, *graph.aliases]) or f"; there are: {listed(graph.names)}"
+        guess = similar_or_all(output, [*graph.names, *graph.aliases])
         raise WiringError(f"as_task(output={output!r}): {graph.name!r} has no such task{guess}", graph.name, ())
     names = _ends(graph)
     if not names:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import closest, did_you_mean, short_repr
+from flowkit_core._text import closest, did_you_mean, listed, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import raise_or_collect
 from flowkit_core.errors import BindingError
 
-from .binding import listed
 from .parameters import KEY
 
 if TYPE_CHECKING:

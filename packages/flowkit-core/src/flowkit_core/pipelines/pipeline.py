@@ -230,9 +230,9 @@ class Pipeline(UsableAsTask):
             params: values for parameters that no upstream task fills: by parameter name for all tasks that take it, or
                 by ``"task.parameter"`` for one task alone, which takes precedence. Here and in ``keep``, ``refresh``
                 and ``rerun``, the name of a pipeline that is used as a task counts as well: see :meth:`as_task`.
-            keep: names of the tasks whose results are returned. Each other result is dropped as soon as the last task
-                that takes it has ended, so that a long pipeline of large values needs the memory of a few. None means
-                all results.
+            keep: names of the tasks whose results are returned, or a single name. Each other result is dropped as soon
+                as the last task that takes it has ended, so that a long pipeline of large values needs the memory of a
+                few. None means all results.
             fail_fast: whether the first failure stops new starts (clean-up tasks excepted); False lets independent
                 branches go on.
             raise_on_failure: whether a failure is raised at the end; False returns the results with ``.failed`` and
@@ -249,7 +249,7 @@ class Pipeline(UsableAsTask):
                 ``"force"`` uses every recorded result whatever has changed.
             resume_max_age: seconds after which the recorded result of a task that reads the clock, for example with
                 ``date.today()``, is out of date; 12 hours unless given. None means no limit.
-            refresh: tasks that run even if they have a cached result: True for all, or a list of their names.
+            refresh: tasks that run even if they have a cached result: True for all, or names.
             rerun: names of tasks; starts a new run from the recorded run ``of``, which stays as it is. These tasks run
                 again, with everything downstream, the tasks that take a parameter that ``params`` changes, and what
                 ``of`` has no up-to-date result of. The other results are taken over, and so are parameters that

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._checks import checked_names
+from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.graphs.binding import listed
 from flowkit_core.graphs.open_parameters import owners
 from flowkit_core.persistence import Link
 from flowkit_core.runs.recorder import open_store
@@ -55,15 +55,9 @@ def link_run(graph: Graph, state: Any, rerun: Rerun | None, of: str | None, para
 
 
 def _names(graph: Graph, rerun: Any) -> list[str]:
-    names = [rerun] if isinstance(rerun, str) else rerun
-    if not isinstance(names, (set, frozenset, list, tuple, dict)):
-        raise TypeError(f"run(rerun=...) is {short_repr(rerun)}, but must be a set of names of tasks")
+    names = checked_names("run(rerun=...)", rerun, (*graph.names, *graph.groups), repr(graph.name))
     if not names:
         raise ValueError("run(rerun=...) is empty: name the tasks to run again, or use resume=True")
-    for name in names:
-        if name not in graph.names and name not in graph.groups:
-            guess = did_you_mean(str(name), [*graph.names, *graph.groups]) or f"; there are: {listed(graph.names)}"
-            raise ValueError(f"run(rerun=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
     return [task for name in names for task in tasks_of(graph, name)]
 
 

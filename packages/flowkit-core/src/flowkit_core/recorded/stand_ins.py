@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowkit_core._checks import checked_names
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import Skip
@@ -86,11 +87,11 @@ def recorded(run: Any, *, only: Iterable[str] | None = None, skip: Iterable[str]
             f"recorded() takes the record of a run, and got {short_repr(run)}: write state.run(run_id), "
             f"or state.runs('name of the pipeline')[0]"
         )
-    left_out = _checked(run, "skip", skip)
+    left_out = checked_names("recorded(skip=...)", skip, run.tasks, "the run")
     if only is None:
         names = [name for name, task in tasks.items() if task.state in _WITH_OUTCOME]
     else:
-        names = _checked(run, "only", only)
+        names = checked_names("recorded(only=...)", only, run.tasks, "the run")
         for name in names:
             if tasks[name].state not in _WITH_OUTCOME:
                 raise ValueError(f"recorded(only=...) names {name!r}, but {_reason(run, name)}")
@@ -98,17 +99,6 @@ def recorded(run: Any, *, only: Iterable[str] | None = None, skip: Iterable[str]
 
 
 _WITH_OUTCOME = ("succeeded", "skipped")
-
-
-def _checked(run: Any, option: str, names: Any) -> list[str]:
-    if isinstance(names, str):
-        raise TypeError(f"recorded({option}=...) is {names!r}, but must be a list of names: write {option}=[{names!r}]")
-    found: list[str] = list(names)
-    for name in found:
-        if name not in run.tasks:
-            guess = did_you_mean(str(name), list(run.tasks))
-            raise ValueError(f"recorded({option}=...) names {short_repr(name)}, but the run has no such task{guess}")
-    return found
 
 
 def _reason(run: Any, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flowkit_core._atomic import countdowns
-from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 
 from .handle import is_handle
@@ -12,7 +11,6 @@ from .run_state import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
 
@@ -57,29 +55,3 @@ def _sources(node: Node) -> tuple[int, ...]:
         return tuple(dict.fromkeys(node.arg_sources or ()))
     binding = node.binding
     return tuple(dict.fromkeys((*binding.named.values(), *binding.rest, *binding.named_rest.values())))
-
-
-def checked_names(graph: Graph, keep: Any) -> list[str]:
-    """Return the argument ``keep`` of ``run()`` as a list.
-
-    Raises:
-        TypeError: it is not a collection of str.
-        ValueError: there is no task of a name.
-    """
-    if isinstance(keep, str) or not hasattr(keep, "__iter__"):
-        example = keep if isinstance(keep, str) else getattr(keep, "name", "load")
-        raise TypeError(
-            f"run(keep=...) is {short_repr(keep)}, but must be a list of names of tasks: write keep=[{example!r}]"
-        )
-    names: list[Any] = list(keep)
-    known = {*graph.names, *graph.aliases}
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(
-                f"run(keep=...) has {short_repr(name)}, but its items must be names of tasks: "
-                f"write keep=[{getattr(name, 'name', 'load')!r}]"
-            )
-        if name not in known:
-            guess = did_you_mean(name, [*graph.names, *graph.aliases])
-            raise ValueError(f"run(keep=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
-    return names

@@ -10,7 +10,8 @@ from _thread import get_ident
 from functools import cache
 from time import time
 
-from flowkit_core._text import did_you_mean, short_repr
+from flowkit_core._checks import checked_names
+from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report, warn
 from flowkit_core.context import workers as worker_of_thread
@@ -525,22 +526,15 @@ def check_options(state: Any, resume: Any, state_errors: Any) -> None:
 
 def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
     """Return the indices of the cached nodes that an option ``refresh`` names."""
-    if not isinstance(refresh, (bool, str, set, frozenset, list, tuple, dict)):
-        raise TypeError(
-            f"run(refresh=...) is {short_repr(refresh)}, but must be True, False, or a set of names of tasks"
-        )
     if isinstance(refresh, bool):
         return {node.index for node in graph.cached} if refresh else set()
-    names = [refresh] if isinstance(refresh, str) else list(refresh)
+    names = checked_names("run(refresh=...)", refresh, (*graph.names, *graph.groups), repr(graph.name), "True, False, ")
     cached = {node.name: node.index for node in graph.cached}
     refreshed: set[int] = set()
     for name in names:
         if name in graph.groups:
             refreshed.update(index for index in graph.groups[name] if graph.names[index] in cached)
             continue
-        if name not in graph.names:
-            guess = did_you_mean(str(name), [*graph.names, *graph.groups])
-            raise ValueError(f"run(refresh=...) names {short_repr(name)}, but {graph.name!r} has no such task{guess}")
         if name not in cached:
             raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
         refreshed.add(cached[name])

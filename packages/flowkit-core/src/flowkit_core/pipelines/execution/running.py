@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from flowkit_core._checks import check_seconds, check_switch, checked_workers
+from flowkit_core._checks import check_seconds, check_switch, checked_names, checked_workers
 from flowkit_core._first_run import record_first_run
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.executors.drive import drive
@@ -134,9 +134,7 @@ def run_graph(
     check_params(graph, params)
     kept: Sequence[str] | None = None
     if options.keep is not None:
-        from flowkit_core.runs.kept_results import checked_names
-
-        kept = checked_names(graph, options.keep)
+        kept = checked_names("run(keep=...)", options.keep, (*graph.names, *graph.aliases), repr(graph.name))
     observers = observers_of_run(options.observers, options.report, options.progress, graph, params)
     new_run: Callable[..., Run] = Run
     if graph.pooled or options.pools is not None:
