@@ -47,6 +47,11 @@ MYPY = "mypy==2.4.1"
 IMPORT_LINTER = "import-linter==2.16"
 MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.8"]
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
+# What the tests of a companion need beside its own requirements and extras.
+COMPANION_TESTS = {
+    "flowkit-view": ["ipykernel>=7", "nbclient>=0.10", "opentelemetry-exporter-otlp-proto-http>=1.30"]
+    + (["pexpect>=4.9", "pyte>=0.8"] if os.name == "posix" else []),
+}
 COVERAGE = "coverage>=7.10,<8"
 # Optional packages that flowkit supports.
 OPTIONAL_PACKAGES = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
@@ -236,7 +241,9 @@ def companions(session: nox.Session, name: str) -> None:
     """Test a distribution that requires packages of the index, together with all others."""
     project = tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text("utf-8"))["project"]
     required = [line for line in project["dependencies"] if not line.startswith(META)]
-    session.install(*PYTEST, *required)
+    for lines in project.get("optional-dependencies", {}).values():
+        required += lines
+    session.install(*PYTEST, *required, *COMPANION_TESTS.get(name, []))
     install_wheels(session, ALL)
     session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
     run_pytest(session, [*ALL, name], test_folders(name)[0])

@@ -11,7 +11,7 @@
 """
 
 from . import _initial_environment  # noqa: F401 - before the program changes what it began with
-from .context import TaskContext, current
+from .context import RunTrace, TaskContext, current
 from .errors import (
     BindingError,
     ContextError,
@@ -128,6 +128,7 @@ __all__ = [
     "RunStarted",
     "RunStopping",
     "RunTimeoutError",
+    "RunTrace",
     "SerialExecutor",
     "SerializationError",
     "Skip",

@@ -1,5 +1,7 @@
 """Function `current` and class `TaskContext`: the run, the task and the attempt that the calling code is part of.
 
+Class `RunTrace`: the span of that run in a distributed trace.
+
 A call is found in one of three ways: by a context variable, which is set for every call but those of the fast path; by
 the worker of the calling thread, for the fast path; or by a function that worker processes set, `find_in_process`.
 """
@@ -30,10 +32,12 @@ class RunFacts(Protocol):
     Attributes:
         run_id: id of the run.
         pipeline: name of the pipeline.
+        trace: the span of the run in a distributed trace; None if it has none.
     """
 
     run_id: str
     pipeline: str
+    trace: RunTrace | None
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -44,6 +48,56 @@ class RunFacts(Protocol):
 
     def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
         """Keep a note of a task."""
+
+
+class RunTrace:
+    """The span of a run in a distributed trace: what an observer with a method ``run_trace`` returns.
+
+    The id of the span of an attempt is computed from it, so that the process of the run and the process that makes the
+    call need not agree on it. Ids are those of the W3C recommendation *Trace Context*.
+
+    Args:
+        trace_id: id of the trace, 32 hexadecimal digits.
+        span_id: id of the span of the run, 16 hexadecimal digits.
+        flags: flags of the trace, from 0 to 255; 1 means that it is sampled.
+        elements: whether each attempt at an element of a mapped task has a span; else the mapped task has one.
+
+    Attributes:
+        trace_id, span_id, flags, elements: see above.
+
+    Examples:
+        >>> trace = RunTrace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", 1)
+        >>> trace.traceparent("extract", 1)
+        '00-0af7651916cd43dd8448eb211c80319c-c4092d064ac88672-01'
+    """
+
+    __slots__ = ("elements", "flags", "span_id", "trace_id")
+
+    def __init__(self, trace_id: str, span_id: str, flags: int, *, elements: bool = False) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.flags = flags
+        self.elements = elements
+
+    def span_id_of(self, task: str, attempt: int, element: int | None = None) -> str:
+        """Return the id of the span of an attempt, 16 hexadecimal digits.
+
+        Args:
+            task: name of the task.
+            attempt: number of the attempt, from 1.
+            element: number of the element; None for a task that is not mapped.
+        """
+        from hashlib import sha256
+
+        if element is not None and not self.elements:
+            attempt, element = 1, None
+        key = f"{self.trace_id}\n{self.span_id}\n{task}\n{attempt}\n{element}"
+        found = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return found if found.strip("0") else "0" * 15 + "1"  # an id that is zero is invalid
+
+    def traceparent(self, task: str, attempt: int, element: int | None = None) -> str:
+        """Return the header ``traceparent`` for what an attempt calls; see `span_id_of`."""
+        return f"00-{self.trace_id}-{self.span_id_of(task, attempt, element)}-{self.flags:02x}"
 
 
 class TaskContext:
@@ -115,6 +169,16 @@ class TaskContext:
         Pass it to a service that ignores the second of two requests with the same key.
         """
         return idempotency_key(self.run_id, self.task if self.element is None else f"{self.task}[{self.element}]")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The header ``traceparent`` of W3C Trace Context, whose span is that of this attempt; None without a trace.
+
+        Pass it to a service or a program that the task calls, so that its spans are part of the trace of the run. A run
+        has a trace if one of its observers makes one, such as ``flowkit_view.OpenTelemetry()``.
+        """
+        trace = self._facts.trace
+        return None if trace is None else trace.traceparent(self.task, self.attempt, self.element)
 
     @property
     def logger(self) -> Logger:

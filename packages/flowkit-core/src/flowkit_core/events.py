@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._typing import Any
+    from .graphs.graph import Graph
 
 
 class Event:
@@ -47,10 +48,12 @@ class RunStarted(Event):
         tasks: number of tasks.
         executor: name of the executor.
         done: number of tasks that ended before the run was resumed.
+        graph: the graph of the run.
     """
 
-    __slots__ = ("done", "executor", "tasks")
+    __slots__ = ("done", "executor", "graph", "tasks")
     tasks: int
+    graph: Graph
     executor: str
     done: int
 
@@ -282,6 +285,9 @@ class Observer(Protocol):
     exception is reported as a warning, and the run continues. An attribute ``events``, a tuple of event classes, limits
     the events that it gets; fewer events take less time. Events of single elements of
     mapped tasks, such as `ElementStarted`, are passed to observers that list their class in ``events`` only.
+
+    An observer that traces runs has a method ``run_trace(run_id)``, which is called after `RunStarted` and returns a
+    :class:`RunTrace`: then `TaskContext.traceparent` of each call is that of a span of the trace.
 
     Examples:
         >>> from flowkit_core import DAG, task

@@ -23,7 +23,9 @@ def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
     raised: BaseException | None = None
     try:
         if run.events.wants(RunStarted):
-            run.events.emit(RunStarted, tasks=len(run.graph), executor=executors.name, done=run.done_before)
+            facts = {"tasks": len(run.graph), "graph": run.graph, "done": run.done_before}
+            run.events.emit(RunStarted, executor=executors.name, **facts)
+            run.facts.trace = run.events.run_trace()
             began = perf_counter()
         executors.execute(run)
         if not run.done:

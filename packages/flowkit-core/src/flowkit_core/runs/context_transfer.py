@@ -9,7 +9,7 @@ import pickle
 from time import time
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.context import TaskContext, variable
+from flowkit_core.context import RunTrace, TaskContext, variable
 from flowkit_core.errors import ContextError
 from flowkit_core.failures import describe_error
 from flowkit_core.log_records import add_task_to_records
@@ -39,7 +39,7 @@ def answer(run: Run, node: Node, request: bytes) -> bytes:
         kind, args = pickle.loads(request)
         if kind == "context":
             context = run.context_of(node)
-            facts = run.facts.run_id, run.facts.pipeline
+            facts = run.facts.run_id, run.facts.pipeline, run.facts.trace
             found = facts, (node.index, context.task, context.attempt, context.element, context.deadline)
         elif kind == "params":
             found = run.facts.params
@@ -62,11 +62,13 @@ class RemoteFacts:
     Attributes:
         run_id: id of the run.
         pipeline: name of the pipeline.
+        trace: the span of the run in a distributed trace; None if it has none.
     """
 
     def __init__(self, ask: Callable[[bytes], bytes]) -> None:
         self._ask = ask
         self.run_id = self.pipeline = ""
+        self.trace: RunTrace | None = None
         self._params: Mapping[str, Any] | None = None
 
     def context(self, ticket: int) -> TaskContext:
@@ -75,7 +77,7 @@ class RemoteFacts:
         Args:
             ticket: number of the call, other than 0.
         """
-        (self.run_id, self.pipeline), (index, task, attempt, element, deadline) = self._request("context")
+        (self.run_id, self.pipeline, self.trace), (index, task, attempt, element, deadline) = self._request("context")
         return TaskContext(self, index, task, attempt, element, deadline, ticket)
 
     @property
@@ -110,7 +112,8 @@ class CarriedContext:
 
     def __init__(self, context: TaskContext) -> None:
         facts = context._facts
-        self._facts = facts.run_id, facts.pipeline, _packed(facts.params), dict(facts.notes(*context.key))
+        notes = dict(facts.notes(*context.key))
+        self._facts = facts.run_id, facts.pipeline, _packed(facts.params), notes, facts.trace
         self._rest = *context.key, context.task, context.attempt, context.deadline
 
     def enter(self, timeout: float | None = None) -> CarriedFacts:
@@ -136,15 +139,18 @@ class CarriedFacts:
         pipeline: name of the pipeline.
         params: the pickled parameters; or why they were not sent, as a str.
         notes: the notes of the task.
+        trace: the span of the run in a distributed trace; None if it has none.
 
     Attributes:
-        run_id: see above.
-        pipeline: see above.
+        run_id, pipeline, trace: see above.
         made: the notes that the task has made.
     """
 
-    def __init__(self, run_id: str, pipeline: str, params: bytes | str, notes: dict[str, Any]) -> None:
+    def __init__(
+        self, run_id: str, pipeline: str, params: bytes | str, notes: dict[str, Any], trace: RunTrace | None
+    ) -> None:
         self.run_id = run_id
+        self.trace = trace
         self.pipeline = pipeline
         self.made: dict[str, Any] = {}
         self._params = params

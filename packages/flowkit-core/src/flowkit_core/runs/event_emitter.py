@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import report
+from flowkit_core.context import RunTrace
 from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
@@ -49,6 +50,20 @@ class EventEmitter:
                         observer(event)
                     except Exception as error:
                         report(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
+
+    def run_trace(self) -> RunTrace | None:
+        """Return the trace of the run, which the first observer with a method ``run_trace`` has; None without one."""
+        for observer, _ in self._observers:
+            find = getattr(observer, "run_trace", None)
+            if callable(find):
+                try:
+                    found = find(self._run_id)
+                except Exception as error:
+                    report(f"observer {short_repr(observer)} failed in run_trace(): {describe_error(error)}")
+                    continue
+                if type(found) is RunTrace:
+                    return found
+        return None
 
     def add(self, observer: Observer) -> None:
         """Add an observer."""

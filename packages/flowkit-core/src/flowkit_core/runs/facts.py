@@ -9,26 +9,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowkit_core._typing import Any
+    from flowkit_core.context import RunTrace
 
     from .recorder import RunRecorder
 
 
 class Facts:
-    """The facts about a run that the contexts of its tasks keep: id, name, parameters and notes; nothing else.
+    """The facts about a run that the contexts of its tasks keep: id, name, parameters, notes and trace; nothing else.
 
     Args:
         run_id: id of the run.
         pipeline: name of the pipeline.
         params: the argument ``params`` of ``run()``.
         recorder: the record of the run, which keeps notes; None if there is none.
+
+    Attributes:
+        run_id, pipeline, params: see above.
+        trace: the span of the run in a distributed trace; None if it has none.
     """
 
-    __slots__ = ("_is_over", "_notes", "_recorder", "params", "pipeline", "run_id")
+    __slots__ = ("_is_over", "_notes", "_recorder", "params", "pipeline", "run_id", "trace")
 
     def __init__(self, run_id: str, pipeline: str, params: Mapping[str, Any], recorder: RunRecorder | None) -> None:
         self.run_id = run_id
         self.pipeline = pipeline
         self.params = params
+        self.trace: RunTrace | None = None
         self._recorder = recorder
         self._notes: dict[tuple[int, int | None], dict[str, Any]] = {}
         self._is_over = False
