@@ -18,6 +18,7 @@ COMMANDS = [
     "runs",
     "show",
     "why",
+    "logs",
     "diff",
     "watch",
     "serve",

@@ -136,7 +136,7 @@ def test_wrong_arguments_exit_2(etl, flowkit, arguments, message):
 def test_rerun_starts_linked_run_of_task_and_downstream(recorded, etl, flowkit):
     (etl / "broken").unlink()
     parent = flowkit("runs", recorded, "--json").json[0]
-    answer = flowkit("rerun", recorded, "last", "--from", "load", "--target", "etl:dag", "-q", "--json")
+    answer = flowkit("rerun", recorded, "last", "--from", "load", "-q", "--json")
     assert answer.code == 0
     assert "extracting" not in answer.err
     run = flowkit("show", recorded, "last", "--json").json
@@ -148,7 +148,7 @@ def test_rerun_starts_linked_run_of_task_and_downstream(recorded, etl, flowkit):
 
 
 def test_rerun_of_unknown_task_exits_2(recorded, flowkit):
-    answer = flowkit("rerun", recorded, "last", "--from", "lod", "--target", "etl:dag")
+    answer = flowkit("rerun", recorded, "last", "--from", "lod")
     assert answer.code == 2
     assert "has no task 'lod' (did you mean 'load'?)" in answer.err
 
@@ -162,7 +162,7 @@ def test_rerun_with_other_pipeline_exits_2(recorded, folder, flowkit):
 
 def test_replay_prints_value_of_task(recorded, etl, flowkit):
     (etl / "broken").unlink()
-    answer = flowkit("replay", recorded, "last", "load", "--target", "etl")
+    answer = flowkit("replay", recorded, "last", "load")
     assert (answer.code, answer.out) == (0, "3\n")
     assert flowkit("replay", recorded, "last", "load", "--target", "etl", "--json").json["value"] == 3
 
@@ -174,6 +174,6 @@ def test_replay_of_failing_task_exits_1_with_traceback(recorded, flowkit):
 
 
 def test_replay_without_recorded_input_exits_2(recorded, flowkit):
-    answer = flowkit("replay", recorded, "last", "report", "--target", "etl")
+    answer = flowkit("replay", recorded, "last", "report")
     assert answer.code == 2
     assert "'load' has no recorded result" in answer.err

@@ -191,3 +191,19 @@ def test_database_of_version_1_is_migrated(tmp_path):
     assert managers[1].run("a").tasks["extract"].result() == [1]
     for state in managers:
         state.close()
+
+
+def test_executions_of_version_4_are_migrated(tmp_path):
+    """The file has no executor, no place of the pipeline, no CPU time, and no log."""
+    with StateManager(database_of_version(4, tmp_path / "runs.db")) as state:
+        run = state.run("a")
+        (execution,) = run.executions
+        assert (execution.number, execution.outcome, execution.host) == (1, "failed", "vm")
+        known = [execution.executor, execution.target, execution.folder, execution.python, execution.cpu]
+        assert known == [None] * 5
+        assert [attempt.worker for attempt in run.tasks["transform"].attempts] == ["w1", "w1"]
+        assert state.logs("a") == []
+        journal = begin(state, "new", params={"day": "2026-11-29"}, resume=True)
+        journal.describe("thread", "etl:dag", "/jobs")
+        journal.close("failed", [], None)
+        assert [each.executor for each in state.run("a").executions] == [None, "thread"]

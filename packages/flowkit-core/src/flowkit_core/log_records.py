@@ -11,13 +11,28 @@ from ._typing import TYPE_CHECKING
 from .context import log_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from logging import LogRecord
 
     from ._typing import Any
 
+sinks: dict[str, Callable[[LogRecord, Mapping[str, Any]], object]] = {}
+"""Id of a run that is recorded in this process -> function that keeps a log record, given with its attributes."""
+
 _MAX_FRAMES = 10
 """Frames between a factory of records and the method of the logger that called it, if other factories call it."""
+
+
+def keep_record(record: LogRecord, attributes: Mapping[str, Any]) -> None:
+    """Keep a log record in the record of its run, if that is recorded in this process.
+
+    Args:
+        record: the log record.
+        attributes: its attributes of the run.
+    """
+    run_id = attributes.get("run_id")
+    if type(run_id) is str and (sink := sinks.get(run_id)) is not None:
+        sink(record, attributes)
 
 
 def add_task_to_records() -> None:
@@ -52,13 +67,17 @@ class _RecordFactory:
         if name is None:  # logging.makeLogRecord(): the attributes of another record follow
             return record
         attributes = log_attributes()
-        if attributes:
+        if attributes or sinks:
             extra = self._extra()
-            if "run_id" not in extra:  # else it is about another task
+            if "run_id" in extra:  # it is about another task
+                attributes = extra
+            elif attributes:
                 known = vars(record)
                 for attribute, value in attributes.items():
                     if attribute not in extra:
                         known.setdefault(attribute, value)
+            if attributes:
+                keep_record(record, attributes)
         return record
 
     def _extra(self) -> Any:

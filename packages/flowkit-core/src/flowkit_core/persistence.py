@@ -176,6 +176,60 @@ class NoteJournal(RunJournal, Protocol):
         """
 
 
+class DescribedJournal(RunJournal, Protocol):
+    """A :class:`RunJournal` that also keeps how the run was started. A journal without this method is accepted."""
+
+    def describe(self, executor: str, target: str | None, folder: str | None, /) -> None:
+        """Commit how this execution of the run was started. Called once, before any task runs.
+
+        Args:
+            executor: names of the executors, such as ``"thread"``.
+            target: ``"module:name"``, which denotes the pipeline on the command line; None if the module has no file.
+            folder: the folder that has the module, or None.
+        """
+
+
+class LogLine:
+    """One log record of a run, as text.
+
+    Attributes:
+        time: when it was logged, in seconds since 1970.
+        level: name of its level, such as ``"INFO"``.
+        levelno: number of its level.
+        logger: name of the logger.
+        message: its message, with the traceback if there is one.
+        task: name of the task that logged it, or that it is about; None if it is about the run.
+        element: index of the element of a mapped task, or None.
+        attempt: number of the attempt, or None.
+    """
+
+    __slots__ = ("attempt", "element", "level", "levelno", "logger", "message", "task", "time")
+
+    def __init__(self, time: float, level: str, levelno: int, logger: str, message: str) -> None:
+        self.time = time
+        self.level = level
+        self.levelno = levelno
+        self.logger = logger
+        self.message = message
+        self.task: str | None = None
+        self.element: int | None = None
+        self.attempt: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<LogLine {self.level} {self.message!r}>"
+
+
+class LogJournal(RunJournal, Protocol):
+    """A :class:`RunJournal` that also keeps what the run logs. A journal without this method is accepted."""
+
+    def log(self, lines: Sequence[LogLine], /) -> bool:
+        """Commit log lines, all or none, and return whether they were. Called from any thread.
+
+        It returns False if they cannot be committed now, but later, for example because the calling thread has a
+        transaction open.
+        """
+
+
 class Link:
     """How a run is started from a recorded one.
 

@@ -36,6 +36,7 @@ from flowkit_state.manager import StateManager
 from flowkit_state.runs import (
     AttemptRecord,
     ExecutionRecord,
+    LogLine,
     Reclaimed,
     RunDiff,
     RunRecord,
@@ -62,6 +63,7 @@ __all__ = [
     "CacheKeyError",
     "DamagedStateWarning",
     "ExecutionRecord",
+    "LogLine",
     "MissingKeyError",
     "Reclaimed",
     "RestoreError",

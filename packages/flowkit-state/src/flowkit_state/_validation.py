@@ -38,6 +38,14 @@ def number_of_runs(option: str, value: Any) -> int | None:
     return value
 
 
+def log_number(option: str, value: Any) -> int:
+    """Return a level or a number of log lines, 0 or more."""
+    if type(value) is not int or value < 0:
+        error = StateOptionError if type(value) is int else StateOptionTypeError
+        raise error(option, value, "an integer of at least 0")
+    return value
+
+
 def run_statuses(value: Any) -> tuple[str, ...]:
     """Return the statuses of runs to select, given as one, several or `None` for all."""
     given = RUN_STATUSES if value is None else (value,) if isinstance(value, str) else value

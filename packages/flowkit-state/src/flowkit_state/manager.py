@@ -8,6 +8,7 @@ from flowkit_state._validation import (
     JSON_SUFFIXES,
     SQLITE_SUFFIXES,
     earliest_start,
+    log_number,
     maximum,
     number_of_runs,
     run_statuses,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from flowkit_state.run_log.plan import PlannedTask
     from flowkit_state.run_log.queries import RunHistory
     from flowkit_state.run_log.resume import Preview
-    from flowkit_state.runs import Reclaimed, RunRecord
+    from flowkit_state.runs import LogLine, Reclaimed, RunRecord
     from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
     from flowkit_state.storage.base import Database, Store
 
@@ -197,6 +198,30 @@ class StateManager(KeyValueStore):
         """
         name, of = text("pipeline", pipeline), None if before is None else text("before", before)
         return self._run_history().durations(name, of, number_of_runs("limit", limit))
+
+    def logs(self, run_id: str, task: str | None = None, *, level: int = 0, after: int = 0) -> list[LogLine]:
+        """Return what a run has logged while its tasks ran, and warnings and errors of flowkit about it.
+
+        The lines are those that the loggers of the program let through, at most 10 000 of an execution.
+
+        Args:
+            run_id: identifies the run.
+            task: name of a task; only its lines. `None`: all.
+            level: only lines of this level or a higher one: 10 DEBUG, 20 INFO, 30 WARNING, 40 ERROR, 50 CRITICAL.
+            after: only lines with a greater number; to follow a run, the number of the last line that is known.
+
+        Raises:
+            UnknownRunError: no run has this id.
+            StateOptionError, StateOptionTypeError: an argument is invalid.
+
+            >>> state = StateManager()
+            >>> for run in state.runs("nightly", limit=1):
+            ...     for line in state.logs(run.run_id, level=30):
+            ...         print(line.time, line.task, line.message)
+        """
+        name = None if task is None else text("task", task)
+        least, last = log_number("level", level), log_number("after", after)
+        return self._run_history().logs(text("run_id", run_id), name, least, last)
 
     def explain(self, run_id: str | None = None) -> dict[str, str]:
         """Return where the result of each task with a cache came from or why it was computed.

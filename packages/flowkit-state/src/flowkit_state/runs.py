@@ -116,9 +116,28 @@ class ExecutionRecord(_Fields):
         host: name of the machine, or None as for `process`.
         outcome: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: cancelled, or its process has died.
         error: the exception that it raised, as Python prints it with its traceback, or None.
+        executor: names of its executors, such as `"thread"`, or None as for `process`.
+        target: `"module:name"`, which denotes the pipeline on the command line. Of a script, the module is the name of
+            its file. None if the pipeline was created in code without a file, or as for `process`.
+        folder: the folder that has the module, or None as for `target`.
+        python: version of Python, such as `"3.13.1"`, or None as for `process`.
+        cpu: CPU time of the process during the execution, in seconds; None until it ends.
     """
 
-    __slots__ = ("ended", "error", "host", "number", "outcome", "process", "started")
+    __slots__ = (
+        "cpu",
+        "ended",
+        "error",
+        "executor",
+        "folder",
+        "host",
+        "number",
+        "outcome",
+        "process",
+        "python",
+        "started",
+        "target",
+    )
     number: int
     started: datetime
     ended: datetime | None
@@ -126,6 +145,11 @@ class ExecutionRecord(_Fields):
     host: str | None
     outcome: str
     error: str | None
+    executor: str | None
+    target: str | None
+    folder: str | None
+    python: str | None
+    cpu: float | None
 
     def __repr__(self) -> str:
         where = f" in process {self.process} on {self.host!r}" if self.process else ""
@@ -271,6 +295,39 @@ class TaskError(_Fields):
 
     def __repr__(self) -> str:
         return f"<TaskError {self}>"
+
+
+class LogLine(_Fields):
+    """A log record of a run: one of those that `StateManager.logs` returns.
+
+    Attributes:
+        number: number of the line in the run, from 1.
+        execution: number of the execution of the run.
+        time: when it was logged, a datetime in UTC.
+        level: name of its level, such as `"INFO"`.
+        levelno: number of its level: 10 DEBUG, 20 INFO, 30 WARNING, 40 ERROR, 50 CRITICAL.
+        logger: name of the logger.
+        task: name of the task that logged it, or that it is about; None if it is about the run.
+        element: index of the element of a mapped task, or None.
+        attempt: number of the attempt, or None.
+        message: its message, with the traceback if there is one.
+    """
+
+    __slots__ = ("attempt", "element", "execution", "level", "levelno", "logger", "message", "number", "task", "time")
+    number: int
+    execution: int
+    time: datetime
+    level: str
+    levelno: int
+    logger: str
+    task: str | None
+    element: int | None
+    attempt: int | None
+    message: str
+
+    def __repr__(self) -> str:
+        of = "" if self.task is None else f" of {self.task}"
+        return f"<LogLine {self.number}{of}, {self.level}: {self.message!r}>"
 
 
 class RunDiff(_Fields):

@@ -78,6 +78,14 @@ def user_frame(frame: FrameType | None) -> FrameType:
     return found
 
 
+def creating_frame(frame: FrameType | None, made: object) -> FrameType | None:
+    """Return the first frame outside flowkit that is not one of a constructor of an object; None if there is none."""
+    found = outside_builders(frame)
+    while found is not None and is_constructor_of(found, made):
+        found = found.f_back
+    return found
+
+
 def is_constructor_of(frame: FrameType, made: object) -> bool:
     """Return whether a frame executes the constructor of an object."""
     code = frame.f_code

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from sys import modules
+from sys import _getframe, modules
 from time import perf_counter
 from weakref import WeakValueDictionary
 
 from flowkit_core._checks import check_seconds, checked_workers
+from flowkit_core._stack_frames import module_name
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.hooks import check_pipeline_hooks
 from flowkit_core.runs.limits.definitions import checked_pools
 
 from .execution.running import RunOptions, check_params, run_graph
+from .frames import creating_frame
 from .options import PIPELINE_METHODS
 from .pipeline_task import UsableAsTask
 from .wiring import Vertex
@@ -84,8 +86,10 @@ class Pipeline(UsableAsTask):
         self.pools: Pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
         self.hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
         check_pipeline_hooks(name, self.hooks)
+        frame = creating_frame(_getframe(1), self)
+        self.created_in = ("?", "?") if frame is None else (module_name(frame), frame.f_code.co_qualname)
 
-    _SHARED: Collection[str] = ("name", "max_workers", "pools", "hooks")
+    _SHARED: Collection[str] = ("name", "max_workers", "pools", "hooks", "created_in")
     """Attributes that ``copy.deepcopy()`` shares, or that ``copy.copy()`` has copied already."""
 
     def _refuse(self, given: Sequence[Any]) -> NoReturn:
@@ -312,8 +316,7 @@ class Pipeline(UsableAsTask):
             of=of,
             state_errors=state_errors,
             unknown=unknown,
-            default_workers=self.max_workers,
-            default_pools=self.pools,
+            pipeline=self,
         )
         results, error = run_graph(self.graph(), self.hooks, options)
         asyncio = modules.get("asyncio")
@@ -407,8 +410,7 @@ class Pipeline(UsableAsTask):
             of=of,
             state_errors=state_errors,
             unknown=unknown,
-            default_workers=self.max_workers,
-            default_pools=self.pools,
+            pipeline=self,
         )
         results, error = await run_graph_async(self.graph(), self.hooks, options)
         try:

@@ -18,6 +18,7 @@ from flowkit_core.context import workers as worker_of_thread
 from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.graphs.parameters import KEY
+from flowkit_core.log_records import sinks
 from flowkit_core.persistence import TaskOutcome
 
 from .call import Outcome
@@ -99,6 +100,7 @@ class RunRecorder:
         self._why: dict[int, str] = {}
         self._caches: dict[int, Cache] = {}
         self._journal: RunJournal | None = None
+        self._lines: Any = None  # the `LogLines` of the run, if the journal keeps them
         self.run_id = run_id
         self.done: Mapping[int, RecordedTask] = {}
         self.outdated: Mapping[int, str] = {}
@@ -145,6 +147,25 @@ class RunRecorder:
         self._why.update({index: f"ran again: {why}" for index, why in missing.items()})
         self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
+        if hasattr(journal, "log"):
+            from flowkit_core.recorded.log_lines import LogLines
+
+            self._lines = LogLines(journal, self._graph.name)
+            sinks[self.run_id] = self._lines.add
+
+    def describe(self, executor: str, pipeline: object, created_in: tuple[str, str]) -> None:
+        """Commit how this execution of the run was started, if the journal keeps that.
+
+        Args:
+            executor: names of the executors.
+            pipeline: the pipeline.
+            created_in: module and qualified name of the code that created it.
+        """
+        write = getattr(self._journal, "describe", None)
+        if write is not None:
+            from flowkit_core.recorded.origin import origin_of
+
+            write(executor, *origin_of(pipeline, *created_in))
 
     def _check_annotations(self, store: Store) -> None:
         """Warn of tasks whose annotation shows that their results cannot be stored; raise with ``"raise"``."""
@@ -310,6 +331,8 @@ class RunRecorder:
     def flush(self) -> Sequence[tuple[Node, Exception]]:
         """Commit the outcomes that are not committed yet; return those for which that failed, and why."""
         self._is_committing = True
+        if self._lines is not None:
+            self._lines.flush()
         try:
             pending, self._pending, self._work = self._pending, [], 0.0
             self._makers, self._made_elsewhere = set(), False
@@ -409,6 +432,9 @@ class RunRecorder:
         failed = failed or self.flush()
         journal, self._journal = self._journal, None
         store, self._owned = self._owned, None
+        if self._lines is not None:
+            sinks.pop(self.run_id, None)
+            self._lines.flush(is_last=True)
         try:
             if journal is not None:
                 now = time()

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
+from flowkit_core.log_records import keep_record, sinks
 
 from . import protocol
 from .safe_text import describe_error, is_interrupt, safe_repr
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 def configured_levels() -> dict[str, tuple[int, bool]]:
     """Return the configuration of the loggers of this process: logger name -> its level, whether it has handlers.
 
-    Empty if no logger has a handler: then workers forward nothing.
+    Empty if no logger has a handler, and no run is recorded: then workers forward nothing.
     """
     levels = {
         name: (logger.level, any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers))
         for name, logger in _loggers().items()
         if logger.level or logger.handlers
     }
+    if sinks:
+        return {"": (logging.root.level, False)} | levels
     return levels if any(has_handlers for _, has_handlers in levels.values()) else {}
 
 
@@ -139,6 +142,7 @@ def handle_record(data: bytes, context: dict[str, Any]) -> None:
         record.name = _renamed(record.name, "__main__", "__mp_main__")
     logger = logging.getLogger(record.name if record.name != "root" else None)
     if logger.isEnabledFor(record.levelno):
+        keep_record(record, vars(record))
         _call_logger(logger.handle, record)
 
 

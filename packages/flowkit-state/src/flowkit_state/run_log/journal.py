@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from flowkit_state.errors import StateFileError
@@ -40,6 +41,18 @@ if TYPE_CHECKING:
         source: str
         why: str
 
+    class LogLine(Protocol):
+        """A log record of a run, as text: `flowkit_core.persistence.LogLine` describes the attributes."""
+
+        time: float
+        level: str
+        levelno: int
+        logger: str
+        message: str
+        task: str | None
+        element: int | None
+        attempt: int | None
+
 
 DONE = ("succeeded", "skipped")
 """States of tasks that do not run again when the run is resumed."""
@@ -54,7 +67,13 @@ _END_RUN = (
 )
 _NOTES = "SELECT key, value, beside FROM notes WHERE run = ? AND task = ? AND element = ?"
 _REMEMBER = "INSERT OR REPLACE INTO notes (run, task, element, key, value, beside) VALUES (?, ?, ?, ?, ?, ?)"
-_END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ? WHERE run = ? AND number = ?"
+_DESCRIBE = "UPDATE executions SET executor = ?, target = ?, folder = ?, python = ? WHERE run = ? AND number = ?"
+_LAST_LINE = "SELECT coalesce(max(number), 0) FROM logs WHERE run = ?"
+_LOG = (
+    "INSERT INTO logs (run, number, execution, time, level, levelno, logger, task, element, attempt, message) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ?, cpu = ? WHERE run = ? AND number = ?"
 
 
 class RecordedTask:
@@ -108,6 +127,17 @@ class RunJournal:
         self._names = names
         self._claim = claim
         self._started = time.monotonic()
+        self._cpu = time.process_time()
+
+    def describe(self, executor: str, target: str | None, folder: str | None) -> None:
+        """Commit how this execution was started: with which executors, and where its pipeline was created.
+
+        Raises:
+            StateFileError: it cannot be committed.
+        """
+        texts = [text if text is None else encodable(text) for text in (executor, target, folder)]
+        python = ".".join(map(str, sys.version_info[:3]))
+        self._database.execute("record a run in it", _DESCRIBE, (*texts, python, self._row, self._execution))
 
     def prepare(self, index: int, value: Any) -> tuple[str | bytes, str | None]:
         """Serialize the result of a task, for `record`. A large result is written to a blob file.
@@ -165,6 +195,21 @@ class RunJournal:
             if blob is not None:
                 self._database.unpin(blob, self._claim)
 
+    def log(self, lines: Sequence[LogLine]) -> bool:
+        """Commit log lines, and return whether they were: not inside a batch, whose changes may be undone.
+
+        Raises:
+            StateFileError: they cannot be committed.
+        """
+        if self._database.in_batch:
+            return False
+        self._check_writable()
+        with Batch(self._database):
+            ((last,),), _ = self._database.execute("read it", _LAST_LINE, (self._row,))
+            rows = [(self._row, number, self._execution, *_line(line)) for number, line in enumerate(lines, last + 1)]
+            self._database.execute_many("record a log line in it", _LOG, rows)
+        return True
+
     def close(self, status: str, rest: Sequence[TaskOutcome], error: BaseException | None) -> None:
         """Commit the end of the run and release it. `rest` are the outcomes of the tasks that did not run.
 
@@ -180,7 +225,8 @@ class RunJournal:
                 duration = time.monotonic() - self._started
                 text = None if error is None else encodable(_error_text(error))
                 trace = None if error is None else encodable(_traceback(error) or _error_text(error))
-                end = (now, status, trace, self._row, self._execution)
+                cpu = time.process_time() - self._cpu
+                end = (now, status, trace, cpu, self._row, self._execution)
                 self._database.execute("record a run in it", _END_EXECUTION, end)
                 self._database.execute("record a run in it", _END_RUN, (status, now, duration, text, self._row))
         finally:
@@ -219,6 +265,13 @@ class RunJournal:
         if self._database.in_batch:
             reason = "a task has left a batch() open, so that nothing would be committed; end it in the task."
             raise StateFileError(self._database.path or "(in memory)", reason)
+
+
+def _line(line: LogLine) -> tuple[Any, ...]:
+    """Return the columns of a log line."""
+    task = None if line.task is None else to_sql(str(line.task))
+    texts = encodable(line.level), line.levelno, encodable(line.logger), task
+    return (line.time, *texts, line.element, line.attempt, encodable(line.message))
 
 
 def _error_json(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from flowkit_state.errors import RestoreError, UnknownRunError, short_repr
 from flowkit_state.run_log.journal import DONE
 from flowkit_state.run_log.parameters import has_digests, parameter_digests, stored_values
 from flowkit_state.run_log.plan import PipelinePlan
-from flowkit_state.runs import AttemptRecord, ExecutionRecord, Reclaimed, RunRecord, TaskError, TaskRecord
+from flowkit_state.runs import AttemptRecord, ExecutionRecord, LogLine, Reclaimed, RunRecord, TaskError, TaskRecord
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.ownership import check_claim, check_not_in_use, is_visible, live_claim, release
@@ -32,7 +32,8 @@ _RUNS = (
     "parent FROM runs"
 )
 _EXECUTIONS = (
-    "SELECT number, started, ended, process, host, outcome, error FROM executions WHERE run = ? ORDER BY number"
+    "SELECT number, started, ended, process, host, outcome, error, executor, target, folder, python, cpu "
+    "FROM executions WHERE run = ? ORDER BY number"
 )
 _OUTCOMES = (
     "SELECT name, execution, place, number, state, ready, ended, seconds, worker, process, host, reason, error, "
@@ -49,11 +50,16 @@ _SECONDS = (
     "SELECT name, seconds FROM attempts WHERE run = ? AND element = -1 AND state = 'succeeded' AND source = 'run' AND "
     "seconds IS NOT NULL"
 )
+_LOGS = (
+    "SELECT number, execution, time, level, levelno, logger, task, element, attempt, message FROM logs "
+    "WHERE run = ? AND number > ? AND levelno >= ? AND (? IS NULL OR task = ?) ORDER BY number"
+)
 _DELETE = (
     "DELETE FROM attempts WHERE run = ?",
     "DELETE FROM executions WHERE run = ?",
     "DELETE FROM params WHERE run = ?",
     "DELETE FROM notes WHERE run = ?",
+    "DELETE FROM logs WHERE run = ?",
     "DELETE FROM runs WHERE id = ?",
 )
 
@@ -81,6 +87,11 @@ _EXECUTION_COLUMNS = {
     "host": TEXT + OPTIONAL,
     "outcome": TEXT + OPTIONAL,
     "error": TEXT + OPTIONAL,
+    "executor": TEXT + OPTIONAL,
+    "target": TEXT + OPTIONAL,
+    "folder": TEXT + OPTIONAL,
+    "python": TEXT + OPTIONAL,
+    "cpu": NUMBER + OPTIONAL,
 }
 _OUTCOME_COLUMNS = {
     "name": BINARY,
@@ -98,6 +109,18 @@ _OUTCOME_COLUMNS = {
     "error": TEXT + OPTIONAL,
     "source": TEXT,
     "why": TEXT + OPTIONAL,
+}
+_LOG_COLUMNS = {
+    "number": INTEGER,
+    "execution": INTEGER,
+    "time": NUMBER,
+    "level": TEXT,
+    "levelno": INTEGER,
+    "logger": TEXT,
+    "task": BINARY + OPTIONAL,
+    "element": INTEGER + OPTIONAL,
+    "attempt": INTEGER + OPTIONAL,
+    "message": TEXT,
 }
 _SECONDS_COLUMNS = {"name": BINARY, "seconds": NUMBER}
 VALUE_COLUMNS = {"value": BINARY + OPTIONAL, "beside": TEXT + OPTIONAL}
@@ -171,6 +194,18 @@ class RunHistory:
         """Return row and id of the runs before a run, or of the last runs, newest first."""
         values = (to_sql(pipeline), None if before is None else to_sql(before), -1 if limit is None else limit)
         return self._select(_EARLIER, values)
+
+    def logs(self, run_id: str, task: str | None, level: int, after: int) -> list[LogLine]:
+        """Implement `StateManager.logs`. Raises `UnknownRunError`."""
+        name = None if task is None else to_sql(task)
+        found = []
+        with reading(self._database.path, f"the log of run {short_repr(run_id)}", "forget() deletes it."):
+            for row in self._select(_LOGS, (self._row(run_id)[0], after, level, name, name)):
+                check_row(row, _LOG_COLUMNS)
+                line = LogLine(**dict(zip(_LOG_COLUMNS, row, strict=True)))
+                line.time, line.task = _utc(row[2]), None if row[6] is None else from_sql(row[6])
+                found.append(line)
+        return found
 
     def explain(self, run_id: str | None) -> dict[str, str]:
         """Return why each task with a cache or with an outdated result ran or did not, in one run or in the last."""
@@ -283,8 +318,13 @@ class RunHistory:
                 host=host,
                 outcome=outcome or (status if number == rows[-1][0] else "interrupted"),
                 error=error,
+                executor=executor,
+                target=target,
+                folder=folder,
+                python=python,
+                cpu=cpu,
             )
-            for number, started, ended, process, host, outcome, error in rows
+            for number, started, ended, process, host, outcome, error, executor, target, folder, python, cpu in rows
         )
 
     def _task_records(self, run: int, plan: str, executions: Sequence[ExecutionRecord]) -> dict[str, TaskRecord]:

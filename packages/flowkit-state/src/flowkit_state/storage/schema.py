@@ -72,6 +72,18 @@ MIGRATIONS = (
         "ALTER TABLE runs ADD COLUMN parent TEXT",
         "ALTER TABLE runs ADD COLUMN rerun TEXT",
     ),
+    (  # to version 5: how an execution was started, the CPU time of its process, and what a run logs
+        "ALTER TABLE executions ADD COLUMN executor TEXT",
+        "ALTER TABLE executions ADD COLUMN target TEXT",
+        "ALTER TABLE executions ADD COLUMN folder TEXT",
+        "ALTER TABLE executions ADD COLUMN python TEXT",
+        "ALTER TABLE executions ADD COLUMN cpu REAL",
+        # `number` counts the lines of a run, over all its executions; `task` is NULL for a line about the run
+        """CREATE TABLE logs (
+            run INTEGER NOT NULL REFERENCES runs (id), number INTEGER NOT NULL, execution INTEGER NOT NULL,
+            time REAL NOT NULL, level TEXT NOT NULL, levelno INTEGER NOT NULL, logger TEXT NOT NULL, task TEXT,
+            element INTEGER, attempt INTEGER, message TEXT NOT NULL, PRIMARY KEY (run, number)) WITHOUT ROWID""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

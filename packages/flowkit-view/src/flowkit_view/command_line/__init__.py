@@ -5,6 +5,7 @@
 * `pipeline_commands`: what takes a pipeline of the user: `run`, `graph`, `check`, `plan`, `rerun`, `replay`.
 * `record_commands`: what reads recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `serve`,
   `report`, `gc`.
+* `log_commands`: what reads the log of a run: `logs`.
 * `supervise`: runs a command in a process that is started again after a crash.
 * `targets`: finds the pipeline that `module:name` denotes.
 * `parameters`: converts the text of `-p name=value`.

@@ -179,7 +179,8 @@ def task_object(task: TaskRecord) -> dict[str, Any]:
 
 def execution_object(execution: ExecutionRecord) -> dict[str, Any]:
     """Return the JSON object of an execution of a run."""
-    names = ("number", "started", "ended", "process", "host", "outcome", "error")
+    when = ("number", "started", "ended", "outcome", "error")
+    names = (*when, "process", "host", "executor", "target", "folder", "python", "cpu")
     return {name: getattr(execution, name) for name in names}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import pipeline_commands, record_commands
+from . import log_commands, pipeline_commands, record_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,7 @@ def _add_pipeline_commands(commands: _Commands) -> None:
     _add_records(plan)
     _add_params(plan)
 
-    rerun = commands.add(
-        "rerun", pipeline_commands.rerun, "flowkit rerun runs.db last --from transform --target etl:dag"
-    )
+    rerun = commands.add("rerun", pipeline_commands.rerun, "flowkit rerun runs.db last --from transform")
     _add_records(rerun)
     _add_run(rerun, required=True)
     rerun.add_argument(
@@ -123,17 +121,15 @@ def _add_pipeline_commands(commands: _Commands) -> None:
         required=True,
         help="run this task again, with everything downstream; may be repeated",
     )
-    rerun.add_argument("--target", metavar="MODULE:NAME", required=True, help="the pipeline of the run")
-    _add_path(rerun)
+    _add_recorded_target(rerun)
     _add_params(rerun)
     _add_run_options(rerun)
 
-    replay = commands.add("replay", pipeline_commands.replay, "flowkit replay runs.db last load --target etl:dag --pdb")
+    replay = commands.add("replay", pipeline_commands.replay, "flowkit replay runs.db last load --pdb")
     _add_records(replay)
     _add_run(replay, required=True)
     replay.add_argument("task", metavar="TASK", help="name of the task")
-    replay.add_argument("--target", metavar="MODULE:NAME", required=True, help="the pipeline of the run")
-    _add_path(replay)
+    _add_recorded_target(replay)
     replay.add_argument("--pdb", action="store_true", help="start the debugger where the task fails")
 
 
@@ -156,6 +152,16 @@ def _add_record_commands(commands: _Commands) -> None:
     why.add_argument("task", metavar="TASK", help="name of the task")
     _add_run(why)
     _add_pipeline(why)
+
+    logs = commands.add("logs", log_commands.logs, "flowkit logs runs.db last load --level warning")
+    _add_records(logs)
+    _add_run(logs)
+    logs.add_argument("task", metavar="TASK", nargs="?", help="name of the task (default: all)")
+    _add_pipeline(logs)
+    logs.add_argument(
+        "--level", default="debug", metavar="LEVEL", help="debug, info, warning, error, or a number (default: debug)"
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="print further lines until the run ends")
 
     diff = commands.add("diff", record_commands.diff, "flowkit diff runs.db last~1 last")
     _add_records(diff)
@@ -189,6 +195,11 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         "target", metavar="MODULE:NAME", help="the pipeline, as in etl:dag; etl if there is one; or etl.py:dag"
     )
     _add_path(parser)
+
+
+def _add_recorded_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="MODULE:NAME", help="the pipeline of the run (default: the recorded one)")
+    parser.add_argument("--path", metavar="FOLDER", help="where the module is (default: the recorded folder)")
 
 
 def _add_path(parser: argparse.ArgumentParser) -> None:

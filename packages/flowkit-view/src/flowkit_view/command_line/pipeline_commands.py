@@ -27,7 +27,7 @@ from .output import (
 from .parameters import parse_parameters
 from .selection import open_records, select_run, select_task
 from .supervise import supervise
-from .targets import load_pipeline
+from .targets import load_pipeline, load_recorded_pipeline
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def rerun(options: Namespace) -> int:
             record = select_run(state, options.run)
             for task in options.tasks:
                 select_task(record, task)
-        pipeline = load_pipeline(options.target, options.path)
-        if pipeline.name != record.pipeline:
-            raise UsageError(f"run {record.run_id} is one of {record.pipeline!r}, and --target is {pipeline.name!r}")
+        pipeline = load_recorded_pipeline(record, options.target, options.path)
         params = parse_parameters(pipeline, options.param, recorded=record.params)
         arguments = {"params": params, "state": options.state, "rerun": options.tasks, "of": record.run_id}
         object_, code, failure = _execute(pipeline, options, arguments)
@@ -245,7 +243,7 @@ def replay(options: Namespace) -> int:
     with stdout_to_stderr(active=options.json), open_records(options.state) as state:
         record = select_run(state, options.run)
         select_task(record, options.task)
-        pipeline = load_pipeline(options.target, options.path)
+        pipeline = load_recorded_pipeline(record, options.target, options.path)
         value, failure = None, None
         try:
             value = state.replay(record.run_id, options.task, pipeline=pipeline)

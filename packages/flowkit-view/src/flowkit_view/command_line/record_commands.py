@@ -77,7 +77,9 @@ def show(options: Namespace) -> int:
         print_text(f"started from run {run.parent}")
     for execution in run.executions:
         where = f" in process {execution.process} on {execution.host}" if execution.process else ""
-        print_text(f"execution {execution.number}: {time_text(execution.started)}{where}, {execution.outcome}")
+        using = f" with executor {execution.executor}" if execution.executor else ""
+        started = time_text(execution.started)
+        print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
     rows = [_task_row(task) for task in run.tasks.values()]
     states = [STATE_COLORS.get(task.state) for task in run.tasks.values()]

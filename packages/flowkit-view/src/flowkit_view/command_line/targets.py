@@ -1,7 +1,8 @@
-"""Function `load_pipeline`: finds the pipeline that the argument `module:name` denotes."""
+"""Functions `load_pipeline` and `load_recorded_pipeline`: the pipeline that `module:name` denotes, or that of a run."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from importlib import import_module
@@ -13,16 +14,60 @@ from flowkit_core._text import did_you_mean
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
+    from flowkit_state import RunRecord
 
-def load_pipeline(target: str, path: str | None = None) -> Pipeline:
+
+def load_recorded_pipeline(record: RunRecord, target: str | None = None, path: str | None = None) -> Pipeline:
+    """Return the pipeline of a recorded run.
+
+    Args:
+        record: the run.
+        target: `module:name`; None means the one that the last execution of the run has recorded.
+        path: folder in which modules are searched first; None means the recorded one, or the current folder if that
+            does not exist or `target` is given.
+
+    Raises:
+        UsageError: there is no such pipeline, or it is not the one of the run.
+        Exception: whatever the module raises.
+    """
+    if target is not None:
+        pipeline = load_pipeline(target, path)
+        if pipeline.name != record.pipeline:
+            raise UsageError(f"run {record.run_id} is one of {record.pipeline!r}, and --target is {pipeline.name!r}")
+        return pipeline
+    execution = record.executions[-1]
+    if execution.target is None:
+        raise UsageError(
+            f"where the pipeline {record.pipeline!r} of run {record.run_id} was created is not recorded: "
+            f"give --target MODULE:NAME"
+        )
+    folder = execution.folder if path is None and os.path.isdir(execution.folder or "") else path
+    try:
+        pipeline = load_pipeline(execution.target, folder, record.pipeline)
+    except UsageError as error:
+        place = f"{execution.target!r} in {execution.folder}"
+        raise UsageError(
+            f"run {record.run_id} has recorded that its pipeline is {place}; {error}, or give --target MODULE:NAME"
+        ) from None
+    if pipeline.name != record.pipeline:
+        raise UsageError(
+            f"{execution.target!r} is the pipeline {pipeline.name!r} now, and run {record.run_id} is one of "
+            f"{record.pipeline!r}: give --target MODULE:NAME"
+        )
+    return pipeline
+
+
+def load_pipeline(target: str, path: str | None = None, wanted: str | None = None) -> Pipeline:
     """Import a module, and return a pipeline of it.
 
     Args:
         target: `module:name`, or only the module if it has one pipeline. The module is the name of a module or the path
             of its file; the name may be that of a function without parameters that returns the pipeline.
         path: folder in which modules are searched first; None means the current folder.
+        wanted: name of the pipeline that is returned if `target` is only a module, which may then have several.
 
     Raises:
         UsageError: there is no such module, or no such pipeline in it.
@@ -31,7 +76,7 @@ def load_pipeline(target: str, path: str | None = None) -> Pipeline:
     module_name, _, name = target.partition(":")
     module = _import(module_name, path)
     if not name:
-        return _only_pipeline(module, module_name)
+        return _only_pipeline(module, module_name, wanted)
     found: object = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -40,6 +85,7 @@ def load_pipeline(target: str, path: str | None = None) -> Pipeline:
             raise UsageError(f"module {module_name!r} has no {name!r}{guess}")
         found = getattr(found, part)
     if not isinstance(found, Pipeline) and callable(found) and not hasattr(found, "with_options"):
+        _check_callable(found, target)
         found = found()
     if not isinstance(found, Pipeline):
         raise UsageError(f"{target!r} is of type {type(found).__name__}, and not a pipeline, such as a DAG or a Flow")
@@ -50,8 +96,25 @@ def _listed(names: list[str]) -> str:
     return f"; its pipelines are: {', '.join(names)}" if names else ", and no pipeline at its top level"
 
 
-def _only_pipeline(module: ModuleType, module_name: str) -> Pipeline:
+def _check_callable(function: Callable[..., object], target: str) -> None:
+    """Raise `UsageError` if a function cannot be called without arguments."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return
+    given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in given]
+    if needed:
+        raise UsageError(
+            f"{target!r} is a function that needs the arguments {', '.join(needed)}, and is called without any: "
+            f"assign the pipeline to a variable of the module"
+        )
+
+
+def _only_pipeline(module: ModuleType, module_name: str, wanted: str | None) -> Pipeline:
     found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    if wanted is not None:
+        found = {name: value for name, value in found.items() if value.name == wanted} or found
     distinct = {id(value): value for value in found.values()}
     if len(distinct) == 1:
         return next(iter(distinct.values()))

@@ -44,6 +44,8 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
         ],
         tasks=[_task(task, places, history.get(name, ())) for name, task in run.tasks.items()],
         params={name: param_text(value) for name, value in run.params.items()},
+        executor=run.executions[-1].executor or "",
+        python=run.executions[-1].python or "",
         error=run.error or "",
         parent=run.parent or "",
         changes=[] if previous is None else _changes(previous.diff(run)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import traceback
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ class ReportObserver:
             executions=[],
             tasks=[TaskModel(node.name, node.upstream) for node in graph.nodes],
             params={name: param_text(value) for name, value in params.items()},
+            python=platform.python_version(),
         )
 
     def __call__(self, event: Event) -> None:

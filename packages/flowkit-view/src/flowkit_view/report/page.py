@@ -133,7 +133,8 @@ def _verdict(run: RunModel, workers: int) -> str:
     if workers:
         where = f"{where}, {counted(workers, 'worker')}" if where else counted(workers, "worker")
     started = f", started {_time_text(run.executions[0].started)}" if run.executions else ""
-    return _line(f"{text}{f' with {where}' if where else ''}{started}")
+    python = f", Python {run.python}" if run.python else ""
+    return _line(f"{text}{f' with {where}' if where else ''}{python}{started}")
 
 
 def _failures(run: RunModel) -> list[dict[str, Any]]:

@@ -122,7 +122,8 @@ class RunModel:
         executions: the first start and each resume.
         tasks: in topological order.
         params: name -> text of each run parameter.
-        executor: name of the executor, or "" if that is not known.
+        executor: name of the executor of the last execution, or "" if that is not known.
+        python: version of Python of that execution, or "" if that is not known.
         error: type and message of the exception of the run, or "".
         parent: id of the run that it was started from, or "".
         changes: what is different from the run before.
@@ -136,6 +137,7 @@ class RunModel:
     tasks: list[TaskModel]
     params: dict[str, str] = field(default_factory=dict)
     executor: str = ""
+    python: str = ""
     error: str = ""
     parent: str = ""
     changes: list[str] = field(default_factory=list)

@@ -35,7 +35,6 @@ class RunOptions:
     """
 
     __slots__ = (
-        "default_pools",
         "executor",
         "fail_fast",
         "grace",
@@ -45,6 +44,7 @@ class RunOptions:
         "observers",
         "of",
         "params",
+        "pipeline",
         "pools",
         "progress",
         "raise_on_failure",
@@ -81,8 +81,7 @@ class RunOptions:
         of: str | None,
         state_errors: Any,
         unknown: Mapping[str, Any],
-        default_workers: int | None,
-        default_pools: Any,
+        pipeline: Any,
     ) -> None:
         record_first_run()
         if unknown:
@@ -93,7 +92,7 @@ class RunOptions:
         check_seconds("timeout", timeout, is_positive=True)
         check_seconds("resume_max_age", resume_max_age)
         self.executor = executor
-        self.max_workers = checked_workers(max_workers, "run(max_workers=...)") or default_workers
+        self.max_workers = checked_workers(max_workers, "run(max_workers=...)") or pipeline.max_workers
         self.max_async = checked_workers(max_async, "run(max_async=...)", "no limit")
         self.params = params
         self.keep = keep
@@ -102,7 +101,7 @@ class RunOptions:
         self.grace = grace
         self.timeout = timeout
         self.pools = pools
-        self.default_pools = default_pools
+        self.pipeline = pipeline
         self.observers = observers
         self.report = report
         self.progress = progress
@@ -140,13 +139,15 @@ def run_graph(
     if graph.pooled or options.pools is not None:
         from flowkit_core.runs.limits.limited_run import limited_run
 
-        new_run = limited_run(graph, options.default_pools, options.pools)
+        new_run = limited_run(graph, options.pipeline.pools, options.pools)
     recorder: RunRecorder | None = None
     run: Run | None = None
     outer = current_worker()
     executors = RunExecutors(options.executor, options.max_workers, graph.placed, graph.coroutines, options.max_async)
     try:
         recorder = _recorder(graph, params, options, link)
+        if recorder is not None:
+            recorder.describe(executors.name, options.pipeline, options.pipeline.created_in)
         run = new_run(
             graph,
             params=params,
