@@ -84,7 +84,8 @@ class Pipeline(UsableAsTask):
         _pipelines[name] = self
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
         self.pools: Pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
-        self.hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
+        given_hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
+        self.hooks = {option: hook for option, hook in given_hooks.items() if hook is not None}
         check_pipeline_hooks(name, self.hooks)
         frame = creating_frame(_getframe(1), self)
         self.created_in = ("?", "?") if frame is None else (module_name(frame), frame.f_code.co_qualname)

@@ -34,6 +34,13 @@ _NO_NODES: tuple[Node, ...] = ()
 class OutcomeRules:
     """Base class of `Run`, which describes the arguments and attributes."""
 
+    stop_reason = ""
+    exiting = False
+    on_stop: Callable[[], None] | None = None
+    record_error: Exception | None = None
+    _stop_is_new = False  # whether `on_stop` is to be called
+    _fetches_at_once = False  # whether handles are fetched when they arrive
+
     def __init__(
         self,
         graph: Graph,
@@ -49,11 +56,6 @@ class OutcomeRules:
         self.fail_fast = fail_fast
         self.run_id = run_id
         self.phase = Phase.RUNNING
-        self.stop_reason = ""
-        self.exiting = False
-        self.on_stop: Callable[[], None] | None = None
-        self._stop_is_new = False  # whether `on_stop` is to be called
-        self.record_error: Exception | None = None
         self._lock = RLock()
         self.events = EventEmitter(observers, run_id, graph.name, self._lock)
         self.report = RunReport(graph, self.state)
@@ -61,7 +63,6 @@ class OutcomeRules:
         self._recorder = recorder
         self.fast_path = self._unchecked = False
         self.mapping: Any = None
-        self._fetches_at_once = False  # whether handles are fetched when they arrive
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 

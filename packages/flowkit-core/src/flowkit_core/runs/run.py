@@ -108,6 +108,7 @@ class Run(OutcomeRules):
     """
 
     limits: Admission | None = None
+    early_stop: BaseException | None = None
     on_ready: Callable[[Sequence[Node]], None] | None = None
     _admitted: Container[Any] = ()
     """Nodes and elements that have waited for a pool: their conditions were evaluated, their caches looked at."""
@@ -131,12 +132,11 @@ class Run(OutcomeRules):
         super().__init__(
             graph, fail_fast=fail_fast, observers=observers, run_id=run_id, random=random, recorder=recorder
         )
-        self.params = dict(params or {})
+        self.params = dict(params) if params else {}
         self.grace = grace
         self.timeout = timeout
         self.caller = caller
         self.loop: AbstractEventLoop | None = None if caller is None else caller.loop
-        self.early_stop: BaseException | None = None
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
@@ -543,11 +543,13 @@ class Run(OutcomeRules):
 
         Tracebacks and abandoned threads may still refer to the run.
         """
-        errors = [*self.state.error_of.values(), *self.state.unrecorded_of.values(), self.record_error]
+        errors: list[BaseException] = [*self.state.error_of.values(), *self.state.unrecorded_of.values()]
+        if self.record_error is not None:
+            errors.append(self.record_error)
         if self.mapping is not None:
             errors += [error for stage in self.state.stages.values() for error in stage.error_of.values()]
             self.mapping.close()
-        clear_frames(error for error in errors if error is not None)
+        clear_frames(errors)
         self.state.release()
         self.events.close()
         self._hooks = None

@@ -131,6 +131,13 @@ class Session:
         context: the context variables of the thread that called ``run()``.
     """
 
+    _waiting = False  # whether a thread is in _wait()
+    _must_check_caller = False
+    _ends_at: float | None = None  # when the timeout of the run is over
+    _end_at: float | None = None  # when the grace of the run ends
+    _join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
+    _error: BaseException | None = None  # of a lane
+
     def __init__(
         self,
         run: Run,
@@ -158,12 +165,6 @@ class Session:
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
-        self._waiting = False  # whether a thread is in _wait()
-        self._must_check_caller = False
-        self._ends_at: float | None = None  # when the timeout of the run is over
-        self._end_at: float | None = None  # when the grace of the run ends
-        self._join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
-        self._error: BaseException | None = None
         self._threads: list[Thread] = []
         self._reports: list[Lane] = []  # of lanes that are stopping, those that have not named their running calls
         self._running: list[Node] = []  # those that the others have named

@@ -173,15 +173,15 @@ class Worker:
             if not (run.fast_path and node.is_simple):
                 return node
             self.node = node
-            index = node.index
+            index, func = node.index, node.func
             try:
                 gather = node.gather
                 if gather is not None:
-                    value = node.func(*gather(values))
+                    value = func(*gather(values))
                 elif sources := node.arg_sources:
-                    value = node.func(values[sources[0]])
+                    value = func(values[sources[0]])
                 else:
-                    value = node.func()
+                    value = func()
                 if type(value) in special_types:
                     if type(value) is CoroutineType:
                         find()  # sets the context variable, for threads that the coroutine starts

@@ -88,8 +88,10 @@ class RunOptions:
             check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
         check_switch("fail_fast", fail_fast)
         check_switch("raise_on_failure", raise_on_failure)
-        check_seconds("grace", grace)
-        check_seconds("timeout", timeout, is_positive=True)
+        if grace is not None:
+            check_seconds("grace", grace)
+        if timeout is not None:
+            check_seconds("timeout", timeout, is_positive=True)
         check_seconds("resume_max_age", resume_max_age)
         self.executor = executor
         self.max_workers = checked_workers(max_workers, "run(max_workers=...)") or pipeline.max_workers
@@ -250,7 +252,7 @@ def _random() -> float:
 
 def _hooks(hooks: Mapping[str, Any], graph: Graph) -> Hooks | None:
     """Return the hooks of a pipeline and its tasks; None if there are none."""
-    if not graph.hooked and all(hook is None for hook in hooks.values()):
+    if not (graph.hooked or hooks):
         return None
     of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
     return Hooks(hooks, of_tasks, [node.name for node in graph.mapped])
