@@ -274,6 +274,20 @@ def test_clear_registry_forgets_the_tasks_of_modules(script):
         assert module.again.run("serial") == {}
 
 
+def test_dag_that_has_run_and_lost_its_tasks_by_clear_registry_warns_once(notebook):
+    notebook.run("a = Task(lambda: 1, name='a')\ndag = DAG('d')")
+    assert notebook["dag"].run("serial") == {"a": 1}
+    Task.clear_registry()
+    with pytest.warns(RuntimeWarning, match=r"DAG 'd' has no tasks.*clear_registry\(\) has removed a"):
+        assert notebook["dag"].run("serial") == {}
+    assert notebook["dag"].run("serial") == {}
+    notebook.run("b = Task(lambda: 2, name='b')")
+    assert notebook["dag"].run("serial") == {"b": 2}
+    Task.clear_registry()
+    with pytest.warns(RuntimeWarning, match="has no tasks"):
+        assert notebook["dag"].run("serial") == {}
+
+
 def test_tasks_defined_after_clear_registry_are_found(notebook):
     """What is defined next is found, and equal names are no redefinition."""
     notebook.run("a, b = Task(lambda: 1, name='a'), Task(lambda: 2, name='b')\ndag = DAG('d')")

@@ -91,6 +91,43 @@ def test_redefined_task_with_another_edge_left_is_a_warning(notebook):
     assert notebook["dag"].run("serial")["total"] == 12
 
 
+@pytest.mark.parametrize(
+    "edge",
+    [
+        "a >> b.map()",
+        "a >> b.map('x', limit=5, errors='drop')",
+        "a >> b.map(label=str)",
+        "a.map('x') >> b",
+        "a.map('x') >> b.map()",
+        "b.map('x').after(a)",
+        "b.after(a.map('x'))",
+    ],
+)
+@pytest.mark.parametrize("redefined", ["a", "b"])
+def test_dropped_edge_of_a_mapped_task_is_shown_as_it_was_written(notebook, edge, redefined):
+    """The pipeline is the same after the edge has been written as the message says."""
+    notebook.run("@task\ndef a(x=1): return [x]\n@task\ndef b(x=0): return x")
+    notebook.run(f"{edge}\ndag = DAG('notebook')")
+    params = {"x": [3, 4]} if "map('x')" in edge else None
+    before = notebook["dag"].run("serial", params=params)
+    source = "@task\ndef a(x=1): return [x]" if redefined == "a" else "@task\ndef b(x=0): return x"
+    notebook.run(source)
+    with pytest.raises(WiringError) as caught:
+        notebook["dag"].run("serial")
+    written = str(caught.value).partition("redefined since: write ")[2].partition(" again (in")[0]
+    assert written == edge
+    notebook.run(written)
+    assert notebook["dag"].run("serial", params=params) == before
+
+
+def test_edge_that_is_written_again_with_other_options_replaces_the_dropped_one(notebook):
+    notebook.run("@task\ndef a(): return [1, 2]\n@task\ndef b(x=0): return x")
+    notebook.run("a >> b.map(limit=2)\ndag = DAG('notebook')")
+    notebook.run("@task\ndef b(x=0): return -x")
+    notebook.run("a >> b.map(limit=3)")
+    assert notebook["dag"].run("serial")["b"] == [-1, -2]
+
+
 def test_dropped_edges_are_listed_in_one_message(notebook):
     for name in "abc":
         notebook.run(f"{name} = Task(lambda *x: x, name='{name}')")

@@ -53,7 +53,12 @@ class MapOptions:
     def __repr__(self) -> str:
         defaults = MapOptions()._key
         given = zip(("limit", "errors", "label", "chunk"), self._key, defaults)
-        return ", ".join(f"{name}={value!r}" for name, value, default in given if value != default)
+        return ", ".join(f"{name}={_source_of(value)}" for name, value, default in given if value != default)
+
+
+def _source_of(value: Any) -> str:
+    """Return source text for the value of an option: the name of a function, ``repr()`` of other values."""
+    return getattr(value, "__name__", None) or repr(value) if callable(value) else repr(value)
 
 
 class MapRequest:

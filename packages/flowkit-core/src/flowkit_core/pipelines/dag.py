@@ -120,6 +120,7 @@ class DAG(Pipeline):
         self._view: EdgeView | None = None
         self._stamp: Any = None
         self._warned = False
+        self._is_empty = False  # whether the last graph had no tasks, which was warned of
 
     def __enter__(self) -> DAG:
         if self._block is None:
@@ -206,14 +207,14 @@ class DAG(Pipeline):
         view.mark_used(upstream)
         if warns:
             self._warned |= not is_check
-            if self._tasks is None and block is None:
-                if upstream:
-                    where.warn_of_imported(self.name, upstream)
-                else:
-                    where.warn_of_nothing(self.name)
+            if self._tasks is None and block is None and upstream:
+                where.warn_of_imported(self.name, upstream)
             where.warn_of_edges_elsewhere(self.name, upstream, view)
+        if not upstream and self._tasks is None and block is None and (is_check or not self._is_empty):
+            where.warn_of_nothing(self.name)
         if not is_check:
             self._view = view
+            self._is_empty = not upstream
         return discovery.sorted_and_checked(self.name, upstream, view, downstream=self._tasks is None and block is None)
 
     def _closure(
@@ -285,6 +286,7 @@ class DAG(Pipeline):
         "_view",
         "_stamp",
         "_warned",
+        "_is_empty",
     )
 
     def __copy__(self) -> DAG:

@@ -456,8 +456,8 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
         view: the edges.
         downstream: whether the pipeline has everything downstream of its tasks, too.
     """
-    lacking: dict[str, CallEdge] = {}
-    isolated: dict[str, CallEdge] = {}
+    lacking: dict[Any, CallEdge] = {}
+    isolated: dict[Any, CallEdge] = {}
     for task, data in upstream.items():
         for edge in task._dropped:
             if edge.upstream._replaced and edge.downstream._replaced:
@@ -467,14 +467,14 @@ def _check_dropped(pipeline: str, upstream: dict[Any, list[Any]], view: EdgeView
             else:
                 near, other = [*data, *view.waits(task)], edge.upstream
             if near is not None and other.name not in [each.name for each in near]:
-                (lacking if near or not other._replaced else isolated).setdefault(str(edge), edge)
+                (lacking if near or not other._replaced else isolated).setdefault(edge.key, edge)
     for edges in filter(None, (isolated, lacking)):
         redefined: dict[str, Any] = {}
         others: dict[str, Any] = {}
         for edge in edges.values():
             for task in (edge.upstream, edge.downstream):
                 (redefined if task._replaced else others)[task.name] = task
-        text = texts.dropped_edges(pipeline, edges, redefined.values(), list(others))
+        text = texts.dropped_edges(pipeline, map(str, edges.values()), redefined.values(), list(others))
         if edges is isolated:
             text += texts.leave_out(pipeline, list(others))
             first = next(iter(edges.values()))

@@ -115,7 +115,8 @@ class Edges:
         """Remove the edges of replaced tasks, given the task that replaces them; see `note_dropped`."""
         for edges, order_only in ((self.data, False), (self.order, True)):
             if dropped := [pair for pair in pairs(edges) if pair[0]._replaced or pair[1]._replaced]:
-                note_dropped([CallEdge(*pair, order_only) for pair in dropped], new)
+                views = {tuple(each[:3]): each[3:] for each in self.views}
+                note_dropped([CallEdge(*pair, order_only, views.get((*pair, order_only))) for pair in dropped], new)
                 kept = [pair for pair in pairs(edges) if not (pair[0]._replaced or pair[1]._replaced)]
                 edges[:] = [task for pair in kept for task in pair]
                 self.views = [each for each in self.views if not (each[0]._replaced or each[1]._replaced)]
@@ -146,7 +147,7 @@ def note_dropped(edges: Iterable[CallEdge], new: Any, origin: Origin | None = No
         for replaced, other in ((edge.upstream, edge.downstream), (edge.downstream, edge.upstream)):
             if replaced._replaced and not other._replaced and (origin is None or other._origin.current() is origin):
                 for task in (other, new) if replaced is edge.downstream else (other,):
-                    task._dropped = (*[each for each in task._dropped if str(each) != str(edge)], edge)
+                    task._dropped = (*[each for each in task._dropped if each.key != edge.key], edge)
 
 
 class Origin:
@@ -220,8 +221,14 @@ class CallEdge:
 
     def replaces(self, other: CallEdge) -> bool:
         """Return whether this edge is another one, between redefined tasks of the same names."""
-        return str(self) == str(other) and bool(other.upstream._replaced or other.downstream._replaced)
+        return self.key == other.key and bool(other.upstream._replaced or other.downstream._replaced)
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """The names of the two tasks, and whether the edge is order-only: equal after a redefinition."""
+        return self.upstream.name, self.downstream.name, self.order_only
 
     def __str__(self) -> str:
-        before, after = self.upstream.name, self.downstream.name
+        ends = zip((self.upstream, self.downstream), self.views or (None, None))
+        before, after = [task.name if view is None else view.source_text for task, view in ends]
         return f"{after}.after({before})" if self.order_only else f"{before} >> {after}"

@@ -253,6 +253,12 @@ class Mapped(Vertex, Generic[P, R_co]):
             f"rows >> {self.name}.map()"
         )
 
+    @property
+    def source_text(self) -> str:
+        """The call that returns this view, as source text."""
+        given = [*map(repr, self.parameters), *filter(None, [repr(self._options)])]
+        return f"{escape_control_chars(self.name)}.map({', '.join(given)})"
+
     def _use(self) -> Any:
         """Note that this view is part of a pipeline; return the task."""
         self._is_used = True
@@ -262,7 +268,7 @@ class Mapped(Vertex, Generic[P, R_co]):
         """Issue a warning if nothing has used the view: the task is not mapped."""
         if self._is_used or self._viewed is None or sys.is_finalizing():
             return
-        call = f"{self.name}.map({', '.join(map(repr, self.parameters))})"
+        call = self.source_text
         warn(
             f"{call} was not used, so task {self.name!r} is not mapped: wire it, rows >> {call}, or give it to "
             f"the pipeline, DAG(..., tasks=[{call}])"
