@@ -40,6 +40,7 @@ WHEELHOUSE = ROOT / ".nox" / "wheelhouse"
 # The Pythons of the classifiers, and the one that runs nox if it is newer.
 PYTHONS = sorted({"3.11", "3.12", "3.13", f"3.{sys.version_info.minor}"})
 META = "flowkit"
+VIEW = "flowkit-view"
 
 # Exact versions of the checkers, so that a new rule of theirs does not break an unchanged commit.
 RUFF = "ruff==0.17.6"
@@ -106,7 +107,7 @@ def read_requirements() -> dict[str, set[str]]:
 
 
 # Distributions that require packages of the index. They are in no combination, and have a session of their own.
-COMPANIONS = ["flowkit-dask", "flowkit-view"]
+COMPANIONS = ["flowkit-dask", VIEW]
 REQUIREMENTS = read_requirements()
 ALL = [name for name in REQUIREMENTS if name not in COMPANIONS]
 
@@ -145,6 +146,22 @@ def wheel(name: str) -> Path:
 def install_wheels(session: nox.Session, names: list[str]) -> None:
     """Install wheels by path and without an index, which has an unrelated package ``flowkit``."""
     session.install("--quiet", "--no-index", "--force-reinstall", *map(str, map(wheel, names)))
+
+
+def required_packages(name: str, *, extras: bool = False) -> list[str]:
+    """Return the packages of the index that a distribution requires, with ``extras`` also those of its extras."""
+    project = tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = [*project["dependencies"]]
+    for optional in project.get("optional-dependencies", {}).values() if extras else ():
+        lines += optional
+    return [line for line in lines if not line.startswith(META)]
+
+
+def install_companion(session: nox.Session, name: str, *packages: str) -> None:
+    """Install packages of the index, all distributions without requirements of other projects, and a companion."""
+    session.install(*packages)
+    install_wheels(session, ALL)
+    session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
 
 
 def run_pytest(session: nox.Session, names: list[str], *arguments: str, coverage_of: str | None = None) -> None:
@@ -239,13 +256,7 @@ def extras(session: nox.Session) -> None:
 @nox.parametrize("name", [nox.param(name, id=label([name])) for name in COMPANIONS])
 def companions(session: nox.Session, name: str) -> None:
     """Test a distribution that requires packages of the index, together with all others."""
-    project = tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text("utf-8"))["project"]
-    required = [line for line in project["dependencies"] if not line.startswith(META)]
-    for lines in project.get("optional-dependencies", {}).values():
-        required += lines
-    session.install(*PYTEST, *required, *COMPANION_TESTS.get(name, []))
-    install_wheels(session, ALL)
-    session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
+    install_companion(session, name, *PYTEST, *required_packages(name, extras=True), *COMPANION_TESTS.get(name, []))
     run_pytest(session, [*ALL, name], test_folders(name)[0])
 
 
@@ -289,9 +300,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(requires=["build"], allow_parallel=False)
 def demo(session: nox.Session) -> None:
-    """Run the main example: a report on the standard library of this Python."""
-    install_wheels(session, ALL)
-    session.run("python", "docs/examples/stdlib_report.py", *session.posargs)
+    """Run the main example, which measures the standard library of this Python, with a report of the run."""
+    install_companion(session, VIEW, *required_packages(VIEW))
+    report = Path(".nox", "stdlib_report.html")
+    session.run("python", "docs/examples/stdlib_report.py", "--report", str(report), *session.posargs)
 
 
 @nox.session(requires=["build"], allow_parallel=False, default=False)

@@ -348,6 +348,7 @@ def main() -> None:
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default=usual)
     parser.add_argument("--workers", type=at_least_one, default=os.cpu_count() or 1, metavar="N")
     parser.add_argument("--database", metavar="FILE", help="keep the database here, with its list of unparsable files")
+    parser.add_argument("--report", metavar="FILE", help="write a report of the run: an HTML file; needs flowkit-view")
     parser.add_argument("--top", type=at_least_one, default=5, metavar="N", help="length of the rankings")
     parser.add_argument("--json-logs", action="store_true", help="log in JSON lines")
     loudness = parser.add_mutually_exclusive_group()
@@ -362,6 +363,7 @@ def main() -> None:
         started = time.perf_counter()
         results = build(options.workers).run(
             executor=options.executor,
+            report=options.report,
             params={
                 "root": options.root,
                 "database": options.database or str(Path(scratch, "report.sqlite3")),
@@ -381,6 +383,8 @@ def main() -> None:
     print(f"{modules:,} modules in {elapsed:.1f} s: executor {options.executor}, {busy:.1f} tasks at a time.")
     if options.database:
         print("Kept:", " and ".join(filter(None, [options.database, results.get("quarantine")])))
+    if options.report:
+        print("What the run did:", options.report)
 
 
 def folder(text: str) -> Path:
