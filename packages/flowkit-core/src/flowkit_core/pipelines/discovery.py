@@ -272,7 +272,9 @@ class Surroundings:
 
     def _advice_for_nothing(self, pipeline: str) -> str:
         """Return where there are tasks that discovery excludes, and what to write."""
-        near = [each for each in self._near() if isinstance(each, Vertex) and each._origin.is_excluded]
+        known = self.module.removed or ()
+        found = [each for each in self._near() if isinstance(each, Vertex)]
+        near = [each for each in found if each._origin.is_excluded or each in known]
         if in_blocks := [task for task in near if type(task._origin) is BlockOrigin]:
             return texts.block_has_tasks(pipeline, in_blocks)
         for name, scope in self._imported_modules():
@@ -519,7 +521,7 @@ def _wired(scope: Scope) -> set[Any]:
 def _imported(names: dict[str, Any], module: Scope) -> list[Any]:
     """Return the tasks of other modules that are globals of a module."""
     found = [value._viewed or value for value in list(names.values()) if isinstance(value, Vertex)]
-    own = set(module.members())
+    own = {*module.members(), *(module.removed or ())}
     own_origin = module.origin.current()
     origins = {task: task._origin.current() for task in found}
     return [

@@ -54,6 +54,7 @@ class Scope:
         blocks: the open ``with`` blocks, the innermost last; None for none.
         pipelines: weak set of the pipelines created in the scope or in calls below it; None for none.
         has_bare: whether a pipeline without ``tasks=`` was created in the scope; it has all tasks of the scope.
+        removed: weak set of the tasks that ``clear_registry()`` has removed from a module; None for none.
         namespace: for a module, the id of its globals; else 0.
         is_module: whether this is the scope of a module.
     """
@@ -75,6 +76,7 @@ class Scope:
         "origin",
         "package",
         "pipelines",
+        "removed",
         "tasks",
     )
 
@@ -89,6 +91,7 @@ class Scope:
         self.blocks: list[Block] | None = None
         self.pipelines: WeakSet[CreatedPipeline] | None = None
         self.has_bare = False
+        self.removed: WeakSet[Any] | None = None
         self._generation = 0
         self._replacements = 0  # their number when `_outdated` was last determined
         self._outdated: list[CallEdge] = []  # call edges of tasks that were replaced since, in another module
@@ -200,6 +203,7 @@ class Scope:
 
     def remove_tasks(self) -> None:
         """Remove the tasks of a module from discovery; their edges are not changed."""
+        self.removed = WeakSet([*(self.removed or ()), *self.tasks])
         self.tasks.clear()
         self._dropped.clear()
         self.origin.is_excluded = True
