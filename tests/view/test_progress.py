@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 
 import pytest
 
-from flowkit_core import DAG, Task, task
+from flowkit_core import DAG, ElementStarted, ElementSucceeded, Task, task
 from flowkit_log import configure_logging, get_logger
 from flowkit_view.progress import NAME, ElementBar, ProgressObserver
 
@@ -49,7 +50,6 @@ def test_lines_without_terminal(capsys):
     pipeline().run("serial", progress=True, raise_on_failure=False)
     lines = messages(capsys.readouterr().err)
     assert lines[0] == "[INFO] mapped: [                    ] 0% (0 of 3 tasks)"
-    assert "[INFO] double: [==========          ] 50% (4 of 8)" in lines
     assert "[INFO] double: [====================] 100% (8 of 8)" in lines
     assert r'[ERROR] Task "fail" failed after 1 attempt: ValueError: bad\x1b[2J' in lines
     assert lines[-2:] == [
@@ -113,6 +113,71 @@ def test_bar_of_elements_has_rate_and_time_left():
     assert bar.status() == "[=====               ] 25% (10 of 40), 2/s, 15.0 s left"
     assert ElementBar("parse", None, lambda: now[0]).status() == "0"
     bar.finish()
+
+
+def counting(observer, until=4):
+    """Return a pipeline whose mapped task counts the elements that have ended before its element `until`."""
+
+    def double(number):
+        if number == until:
+            observer.sample()
+        return 2 * number
+
+    first, second = numbers.with_options(), Task(double)
+    first >> second.map()
+    return DAG("mapped", tasks=[second.map()])
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_elements_are_counted_while_they_run(capsys, executor):
+    observer = ProgressObserver()
+    counting(observer).run(executor, max_workers=1, observers=[observer])
+    lines = messages(capsys.readouterr().err)
+    assert "[INFO] double: [==========          ] 50% (4 of 8)" in lines
+    assert "[INFO] double: [====================] 100% (8 of 8)" in lines
+
+
+def test_thread_counts_elements_until_they_have_ended(capsys, monkeypatch):
+    monkeypatch.setattr("flowkit_view.progress.INTERVAL", 0.001)
+    seen = threading.Event()
+
+    def double(number):
+        if number == 4:
+            threads.extend(thread.name for thread in threading.enumerate())
+            assert seen.wait(60)
+        return 2 * number
+
+    class Observer(ProgressObserver):
+        def sample(self):
+            super().sample()
+            if [ended for ended, _ in self._progress().values()] == [4]:
+                seen.set()
+
+    threads = []
+    first, second = numbers.with_options(), Task(double)
+    first >> second.map()
+    DAG("mapped", tasks=[second.map()]).run("serial", observers=[Observer()])
+    assert "[INFO] double: [==========          ] 50% (4 of 8)" in messages(capsys.readouterr().err)
+    assert "flowkit-progress" in threads
+
+
+def test_progress_does_not_observe_each_element():
+    """So workers call the elements of mapped tasks in a loop, or in blocks."""
+    assert not {ElementStarted, ElementSucceeded} & {*ProgressObserver.events}
+
+
+def test_failed_elements_are_printed_and_then_counted(capsys):
+    def check(number):
+        raise ValueError(f"bad\x1b[2J {number}")
+
+    each = Task(check).map(errors="return", label=lambda number: f"row {number}")
+    Task(lambda: list(range(15)), name="numbers") >> each
+    DAG("mapped", tasks=[each]).run("serial", progress=True)
+    lines = [line for line in messages(capsys.readouterr().err) if line.startswith("[WARN")]
+    assert len(lines) == 10
+    assert 'Element "check[0]" (row 0) failed' in lines[0]
+    assert r"failed: ValueError: bad\x1b[2J 0" in lines[0]
+    assert lines[9].endswith("further failures of its elements are only counted")
 
 
 def test_observer_takes_events_of_all_kinds():

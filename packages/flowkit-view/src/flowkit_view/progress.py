@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import (
     ElementFailed,
-    ElementNotRun,
-    ElementSucceeded,
     RunFinished,
     RunStarted,
     TaskFailed,
@@ -27,11 +25,15 @@ from flowkit_log import ConsoleHandler, Progress, get_logger
 from .durations import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flowkit_core import Event
 
 NAME = "flowkit.progress"
+INTERVAL = 0.2
+"""Seconds between two counts of the elements of mapped tasks."""
+MAX_FAILED = 10
+"""Maximum number of failed elements of a mapped task that are printed."""
 NAMED = 3  # maximum number of running tasks that the bar of a run names
 
 
@@ -119,6 +121,9 @@ class ProgressObserver:
     mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from time to time. If
     `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too.
 
+    The elements of mapped tasks are not observed one by one, but counted from time to time, by a thread that exists
+    while mapped tasks run.
+
     Args:
         clock: returns seconds; for tests.
     """
@@ -131,9 +136,7 @@ class ProgressObserver:
         TaskRetrying,
         TaskFailed,
         TaskNotRun,
-        ElementSucceeded,
         ElementFailed,
-        ElementNotRun,
         RunFinished,
     )
 
@@ -143,6 +146,27 @@ class ProgressObserver:
         self._maps: dict[str, ElementBar] = {}
         self._running: dict[str, None] = {}
         self._owns_console = False
+        self._failed: dict[str, int] = {}  # number of elements that have failed, by task
+        self._progress: Callable[[], Mapping[str, tuple[int, int | None]]] = dict
+        self._lock = threading.Lock()  # held while elements are counted
+        self._all_ended: threading.Event | None = None  # set when no mapped task is running; None without the thread
+
+    def watch_progress(self, progress: Callable[[], Mapping[str, tuple[int, int | None]]]) -> None:
+        """Take the function that returns how far each mapped task is."""
+        self._progress = progress
+
+    def sample(self) -> None:
+        """Advance the bars of mapped tasks to the number of elements that have ended."""
+        with self._lock:
+            for name, (ended, _) in self._progress().items():
+                bar = self._maps.get(name)
+                if bar is not None:
+                    bar.advance(max(0, ended - bar.count))
+
+    def _sample_until(self, ended: threading.Event) -> None:
+        """Count the elements until an event is set: the body of the thread."""
+        while not ended.wait(INTERVAL):
+            self.sample()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -153,9 +177,8 @@ class ProgressObserver:
                 self._bar.advance(event.done)
             case TaskStarted():
                 self._start(event)
-            case ElementSucceeded() | ElementFailed() | ElementNotRun():
-                if (bar := self._maps.get(event.task)) is not None:
-                    bar.advance()
+            case ElementFailed():
+                self._fail_element(event)
             case TaskRetrying():
                 self._running.pop(event.task, None)
                 self._relabel(event.pipeline, 0)
@@ -171,13 +194,32 @@ class ProgressObserver:
         if not event.worker and event.task not in self._maps:  # a mapped task
             self._maps[event.task] = ElementBar(escape_control_chars(event.task), event.elements, self._clock)
             self._maps[event.task].advance(0)
+            if self._all_ended is None:
+                self._all_ended = threading.Event()
+                arguments = (self._all_ended,)
+                threading.Thread(
+                    target=self._sample_until, args=arguments, name="flowkit-progress", daemon=True
+                ).start()
         self._relabel(event.pipeline, 0)
+
+    def _fail_element(self, event: ElementFailed) -> None:
+        """Print the failure of an element, unless many have been printed."""
+        count = self._failed[event.task] = self._failed.get(event.task, 0) + 1
+        if self._owns_console and count <= MAX_FAILED:
+            label = "" if event.label is None else f" ({escape_control_chars(event.label)})"
+            name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
+            more = "; further failures of its elements are only counted" if count == MAX_FAILED else ""
+            get_logger(NAME).warning('Element "%s[%d]"%s failed: %s%s', name, event.element, label, error, more)
 
     def _end(self, event: TaskSucceeded | TaskReused | TaskFailed | TaskNotRun) -> None:
         self._running.pop(event.task, None)
         bar = self._maps.pop(event.task, None)
         if bar is not None:
+            counts = getattr(event, "elements", None) or {}
+            with self._lock:
+                bar.advance(max(0, sum(counts.values()) - bar.count))
             bar.finish()
+            self._end_thread()
         if self._owns_console and isinstance(event, TaskFailed):
             name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
             get_logger(NAME).error('Task "%s" failed after %s: %s', name, counted(event.attempt, "attempt"), error)
@@ -193,12 +235,18 @@ class ProgressObserver:
         self._bar.label = f"{escape_control_chars(pipeline)}: {listed}" if listed else escape_control_chars(pipeline)
         self._bar.advance(ended)
 
+    def _end_thread(self) -> None:
+        if not self._maps and self._all_ended is not None:
+            self._all_ended.set()
+            self._all_ended = None
+
     def _finish(self, event: RunFinished) -> None:
         for bar in [*self._maps.values(), self._bar]:
             if bar is not None:
                 bar.finish()
         self._maps.clear()
-        self._bar = None
+        self._end_thread()
+        self._bar, self._progress = None, dict
         if self._owns_console:
             counts, took = counts_text(event.counts), duration_text(event.duration)
             get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts, took)

@@ -439,6 +439,14 @@ class Run(OutcomeRules):
                 self._enter_phase(Phase.STOPPING, str(reason))
         self._notify_stop()
 
+    def progress(self) -> dict[str, tuple[int, int | None]]:
+        """Return how far each mapped task is that is running. It may be called from any thread, at any time.
+
+        Returns:
+            Name of the task -> how many of its elements have ended, and their number; None if that is not known yet.
+        """
+        return {} if self.mapping is None else self.mapping.progress()
+
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and ignore outcomes that arrive later.
 

@@ -85,6 +85,15 @@ class MappedNodes:
         """Return the region of a mapped node; None if it has not been opened."""
         return self._regions.get(node.index)
 
+    def progress(self) -> dict[str, tuple[int, int | None]]:
+        """Implement `Run.progress`, without a lock: the elements are counted while workers end others."""
+        found: dict[str, tuple[int, int | None]] = {}
+        for region in [*self._regions.values()]:
+            for stage in () if region.is_closed else region.stages:
+                codes = stage.codes
+                found[stage.node.name] = len(codes) - codes.count(PENDING), region.size
+        return found
+
     def close(self) -> None:
         """Drop the references to the run and to the elements."""
         self.run = None
