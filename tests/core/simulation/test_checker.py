@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from random_maps import random_maps
 from random_pipelines import random_pipeline
 
-from flowkit_core import DAG, RunTimeoutError, Task
+from flowkit_core import DAG, PoolBlockedError, RunTimeoutError, Task
 from flowkit_core.simulation.checker import Checker
 from flowkit_core.simulation.history import ENDS, Record
 from flowkit_core.testing import Fail, simulate
@@ -19,42 +20,55 @@ def problems(simulation, history):
     return Checker(*arguments).problems(pure=False)
 
 
-def simulations():
-    for seed in range(60):
-        pipeline, options = random_pipeline(seed)
+def simulations(random_graph, seeds):
+    for seed in seeds:
+        pipeline, options = random_graph(seed)
         yield simulate(pipeline, seed=seed, **options)
 
 
-def test_record_that_is_missing_is_found():
-    for simulation in simulations():
-        started = {(record.task, record.attempt) for record in simulation.history if record.what == "started"}
+graphs = pytest.mark.parametrize(("random_graph", "seeds"), [(random_pipeline, range(60)), (random_maps, range(60))])
+
+
+@graphs
+def test_record_that_is_missing_is_found(random_graph, seeds):
+    for simulation in simulations(random_graph, seeds):
+        started = {(record.name, record.attempt) for record in simulation.history if record.what == "started"}
+        cancelled = {record.name for record in simulation.history if record.what == "cancelled"}
         for position, record in enumerate(simulation.history):
             if record.what in WITHOUT_EFFECT:
                 continue
             if record.what == "run_timed_out" and not isinstance(simulation.error, RunTimeoutError):
                 continue  # the run was stopping
-            if record.what == "ready" and (record.task, record.attempt) not in started:
+            if record.what == "ready" and (record.name, record.attempt) not in started:
                 continue  # it ended without a call
-            if record.what in ("started", "retrying") and simulation.results.states[record.task] == "cancelled":
+            if record.what in ("started", "retrying", "waiting") and record.name in cancelled:
                 continue  # it would have been cancelled without it as well
+            if record.what == "cancelled" and record.element is not None:
+                continue  # like an element that has not become ready
+            if record.what == "condition" and isinstance(simulation.results.failed.get(record.name), PoolBlockedError):
+                continue  # it had to wait, and did not start
             history = simulation.history[:position] + simulation.history[position + 1 :]
             assert problems(simulation, history) != [], record
 
 
-def test_record_that_occurs_twice_is_found():
-    for simulation in simulations():
+@graphs
+def test_record_that_occurs_twice_is_found(random_graph, seeds):
+    for simulation in simulations(random_graph, seeds):
         for position, record in enumerate(simulation.history):
             if record.what not in (*WITHOUT_EFFECT, "interrupted", "executor_lost", "run_timed_out"):
                 history = simulation.history[: position + 1] + simulation.history[position:]
                 assert problems(simulation, history) != [], record
 
 
+@graphs
 @pytest.mark.parametrize("state", ENDS)
-def test_end_in_another_state_is_found(state):
-    for simulation in simulations():
+def test_end_in_another_state_is_found(random_graph, seeds, state):
+    for simulation in simulations(random_graph, seeds):
         for position, record in enumerate(simulation.history):
             if record.what in ENDS and record.what != state:
-                other = Record(record.time, state, record.task, record.attempt, record.worker, "", record._data)
+                other = Record(
+                    record.time, state, record.task, record.attempt, record.worker, "", record._data, record.element
+                )
                 history = (*simulation.history[:position], other, *simulation.history[position + 1 :])
                 assert problems(simulation, history) != [], record
 

@@ -70,10 +70,13 @@ class MapLengthError(FlowkitError, ValueError):
     def describe(self, task: str, parameters: Sequence[str], numbers: Sequence[int]) -> str:
         """Return the message for these facts."""
         listed = ", ".join(f"{count} of {name!r}" for name, count in zip(parameters, numbers, strict=True))
+        if parameters[0].startswith("*"):
+            advice = f"wire it to {task}, and not to {task}.map()"
+        else:
+            advice = f"name the parameters to map over: {task}.map({parameters[0]!r})"
         return (
             f"task {task!r} is mapped over several parameters, whose elements are paired by index, but their numbers "
-            f"differ: {listed}; to use one of the values whole in each call, name the parameters to map over: "
-            f"{task}.map({parameters[0]!r})"
+            f"differ: {listed}; to use one of the values whole in each call, {advice}"
         )
 
 

@@ -6,10 +6,7 @@ no code of `Run`.
 
 from __future__ import annotations
 
-from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.coroutines import CoroutineType
-from flowkit_core.errors import ExecutorError, RunTimeoutError
 from flowkit_core.failures import describe_error, skip_reason
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
@@ -18,11 +15,13 @@ from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE
 
 from .clock import StuckError
 from .history import ENDS
-from .limit_checker import LimitChecker
-from .traced_run import Substitutes
+from .limit_checker import LimitChecker, home_of
+from .map_checker import UNKNOWN, MapModel, is_iterator, raises
+from .reference import Reference, sources_of
+from .results_checker import ResultsChecker, error_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
@@ -66,7 +65,8 @@ class Checker:
         self._values: dict[str, Any] = {}  # task -> result
         self._arguments: dict[str, tuple[Sequence[Any], dict[str, Any]]] = {}
         self._missing: dict[str, set[int]] = {}  # task -> indices of upstreams that had not ended when it started
-        self._errors: list[BaseException] = []  # of failed tasks, in order
+        self._errors: list[BaseException] = []  # of failed tasks and elements, in order
+        self._expanded: set[str] = set()  # mapped tasks whose elements were to run, first ones of their chains
         self._current: dict[str, int] = {}  # task -> its attempt that is running and has not been given up
         self._attempts: dict[str, int] = {}  # task -> number of the last attempt
         self._ready: dict[str, int] = {}  # task -> number of the attempt for which it was ready last
@@ -81,7 +81,8 @@ class Checker:
         self._grace_ends: float | None = None  # when running attempts of a stopped run are ended
         self._exit_at: float | None = None  # when a task raised an exception that ends the program
         self._cancelled = False
-        self._limits = LimitChecker(graph, options["pools"], options["workers"], self._report)
+        self._maps = MapModel(graph, options["params"] or {}, self._ended, self._values)
+        self._limits = LimitChecker(graph, options["pools"], options["workers"], self._maps.heads, self._report)
 
     def problems(self, *, pure: bool) -> list[str]:
         """Return what contradicts the rules."""
@@ -94,19 +95,32 @@ class Checker:
         for name in self._graph.names:
             if name not in self._ended:
                 self._found.append(f"{name!r} has not ended")
-        self._check_results()
-        self._check_error(error)
+        results = ResultsChecker(self._graph, self._results, self._maps, self._ended, self._values, self._attempts)
+        self._found += results.problems()
+        wrong = error_problem(
+            error,
+            self._errors,
+            {record.what for record in self._history},
+            timed_out=self._timed_out,
+            fail_fast=self._options["fail_fast"],
+            has_maps=bool(self._graph.mapped),
+        )
+        self._found += [] if wrong is None else [wrong]
         if pure and not self._found:
-            self._check_reference()
+            reference = Reference(self._graph, self._options, self._maps, self._values, self._arguments, self._missing)
+            difference = reference.problem()
+            self._found += [] if difference is None else [difference]
         return self._found
 
     def _has_ended(self, name: str) -> bool:
         return any(
-            record.task == name and record.what in ENDS and record.what != "cancelled" for record in self._history
+            record.name == name and record.what in ENDS and record.what != "cancelled" for record in self._history
         )
 
     def _replay(self, record: Record) -> None:
         self._record = record
+        if record.element is not None and record.what == "ready":
+            self._check_order(record)
         self._limits.replay(record, is_running=self._stopped_at is None)
         if record.what in ("interrupted", "executor_lost"):
             self._cancelled = True
@@ -124,34 +138,36 @@ class Checker:
         elif record.what == "ready":
             self._become_ready(node, record)
         elif record.what == "condition":
-            if record.task in self._conditions:
+            if record.name in self._conditions:
                 self._report("its condition was evaluated again")
-            self._conditions[record.task] = record._data
+            self._conditions[record.name] = record._data
         elif record.what == "waiting":
-            if self._ready.get(record.task) != record.attempt:
+            if self._ready.get(record.name) != record.attempt:
                 self._report("it waits for a pool without being ready")
-            self._parked.add(record.task)
-            self._ready[record.task] = record.attempt - 1  # it becomes ready again
+            self._parked.add(record.name)
+            self._ready[record.name] = record.attempt - 1  # it becomes ready again
         elif record.what == "started":
             self._start(node, record)
+        elif record.what == "expanded":
+            self._expand(node, record)
         elif record.what == "retrying":
             self._retry(node, record)
         elif record.what == "timed_out":
-            self._given_up.add((record.task, record.attempt))
+            self._given_up.add((record.name, record.attempt))
         elif record.what == "not_released":
             self._report(record.detail)
-        elif record.what == "ignored" and self._current.get(record.task) == record.attempt:
+        elif record.what == "ignored" and self._current.get(record.name) == record.attempt:
             self._report("the outcome of its current attempt was ignored")
 
     def _report(self, problem: str) -> None:
         record = self._record
         attempt = f" (attempt {record.attempt})" if record.attempt > 1 else ""
-        self._found.append(f"at {record.time:.3f} s, {record.task!r}{attempt}: {problem}")
+        self._found.append(f"at {record.time:.3f} s, {record.name!r}{attempt}: {problem}")
 
     # ---- starts ----------------------------------------------------------------------------------------------------
 
     def _become_ready(self, node: Node, record: Record) -> None:
-        name = record.task
+        name = record.name
         if name in self._ended:
             self._report("it became ready after it had ended")
         if self._ready.get(name, 0) >= record.attempt:
@@ -160,20 +176,25 @@ class Checker:
         if name in self._parked:  # it has waited for a pool
             self._parked.discard(name)
             return
-        for upstream in self._running_upstreams(node):
+        for upstream in self._running_upstreams(node, record.element):
             self._report(f"it became ready before its upstream {upstream!r} had ended")
         fired_at = self._fired_at(node)
-        if fired_at is not None and record.attempt == 1 and record.time > fired_at + _TOLERANCE:
+        if (
+            record.element is None
+            and fired_at is not None
+            and record.attempt == 1
+            and record.time > fired_at + _TOLERANCE
+        ):
             self._report(f"it became ready late: its trigger {node.task.trigger!r} was fulfilled at {fired_at:.3f} s")
         due = self._due.get(name)
         if due is not None and abs(due - record.time) > _TOLERANCE and (self._may_start(node) or record.time > due):
             self._report(f"its retry was due at {due:.3f} s")
-        home = node.task.executor or "default"
+        home = home_of(node)
         if record.detail != home:
             self._report(f"it was passed to the executor {record.detail!r}, and not to {home!r}")
 
     def _start(self, node: Node, record: Record) -> None:
-        name = record.task
+        name = record.name
         if name in self._ended:
             self._report(f"it started after it had ended as {self._ended[name]}")
         if name in self._current:
@@ -189,10 +210,10 @@ class Checker:
             self._report(f"it started after the run {how}")
         if record.time < self._due.pop(name, 0.0) - _TOLERANCE:
             self._report("it started before its retry was due")
-        running = self._running_upstreams(node)
+        running = self._running_upstreams(node, record.element)
         for upstream in running:
             self._report(f"it started before its upstream {upstream!r} had ended")
-        expected = "started" if running else self._decide(node)
+        expected = "started" if running else self._decide(node, record.element)
         if expected != "started":
             self._report(f"it started, but with trigger {node.task.trigger!r} it ends as {expected}")
         if self._conditions.get(name, True) is not True:
@@ -204,10 +225,12 @@ class Checker:
         self._started_at[name] = record.time
         self._arguments[name] = record._data
         if not running:
-            self._check_arguments(node)
+            self._check_arguments(node, record)
+        if record.element is not None:
+            self._check_limit(node)
 
     def _retry(self, node: Node, record: Record) -> None:
-        name = record.task
+        name = record.name
         delay, error = record._data
         if self._current.pop(name, None) != record.attempt:
             self._report("an attempt that was not running is repeated")
@@ -225,8 +248,46 @@ class Checker:
             self._report(f"it is repeated after {delay:.3f} s, and not after about {wait:.3f} s")
         self._due[name] = record.time + delay
 
-    def _running_upstreams(self, node: Node) -> list[str]:
-        """Return the upstreams that a node has to wait for, and that have not ended."""
+    def _expand(self, node: Node, record: Record) -> None:
+        """Check that the elements of a mapped task may start."""
+        if node.name in self._expanded:
+            self._report("its elements are to run again")
+        if node.mapped is None or record.name in self._ended or self._ready.get(record.name) != record.attempt + 1:
+            self._report("its elements are to run, but it was not ready")
+            return
+        if not self._may_start(node):
+            self._report("its elements are to run, although the run was stopped")
+        expected = self._decide(node, None)
+        if expected != "started":
+            self._report(f"its elements are to run, but it ends as {expected}")
+        trouble = self._maps.trouble(node)
+        if trouble is not None:
+            self._report(f"its elements are to run, although it fails with {trouble.__name__}")
+        self._maps.open(node, node)
+        self._expanded.add(node.name)
+
+    def _check_order(self, record: Record) -> None:
+        """Check that the elements of the first task of a chain become ready in their order, and others at once."""
+        node, element = self._graph[record.task], record.element or 0
+        if record.attempt == 1 and record.name not in self._parked:
+            following = self._maps.sizes.get(node.name, 0)
+            if node.name in self._expanded and element != following:
+                self._report(f"element {following} is the next")
+        self._maps.see(node, element)
+        if node.name not in self._expanded and (self._maps.heads[node.name] is node or self._ready.get(node.name)):
+            self._report("it became ready, although the elements of its task are not to run")
+
+    def _check_limit(self, node: Node) -> None:
+        limit = node.mapped.options.limit if node.mapped is not None else None
+        size = self._maps.sizes.get(node.name, 0)
+        running = sum(f"{node.name}[{number}]" in self._current for number in range(size))
+        if limit is not None and running > limit:
+            self._report(f"{running} elements run at once, and the limit is {limit}")
+
+    def _running_upstreams(self, node: Node, element: int | None) -> list[str]:
+        """Return the upstreams that a node, or an element, has to wait for, and that have not ended."""
+        if element is not None:
+            return self._maps.pending_sources(node, element)
         if self._fired_at(node) is not None:
             return []
         names = self._graph.names
@@ -256,14 +317,28 @@ class Checker:
     # ---- ends ------------------------------------------------------------------------------------------------------
 
     def _end(self, node: Node, record: Record) -> None:
-        name, state = record.task, record.what
+        name, state, element = record.name, record.what, record.element
+        if state == "failed" and self._ended.get(name) == "succeeded" and is_iterator(self._values.get(name)):
+            self._ended[name] = state  # its iterator has raised
+            self._add_error(node, record, record._data.error)
+            return
+        if element is not None:
+            self._maps.see(node, element)
         if name in self._ended:
             self._report(f"it ended as {state}, after it had ended as {self._ended[name]}")
             return
         current = self._current.pop(name, None)
-        for upstream in self._running_upstreams(node) if not self._cancelled else ():
+        if element is None and node.mapped is not None and not self._ready.get(name):  # it ends with its chain
+            self._maps.open(node, self._maps.head_of(node))
+        if element is None and node.name in self._maps.heads:
+            self._end_map(node, record)
+            self._ended_at[node.index] = record.time
+            return
+        for upstream in self._running_upstreams(node, element) if not self._cancelled else ():
             self._report(f"it ended before its upstream {upstream!r} had ended")
-        if state == "succeeded":
+        if node.mapped is not None and element is None and state == "failed":
+            self._fail_map(node, record)
+        elif state == "succeeded":
             self._succeed(node, record, current)
         elif state == "failed":
             self._fail(node, record, current)
@@ -272,31 +347,71 @@ class Checker:
         elif current is not None:
             if state != "skipped" or not _is_skip(record._data):
                 self._report(f"it ended as {state} while it was running")
-        elif not self._cancelled and not self._running_upstreams(node):
-            expected = self._decide(node)
+        elif not self._cancelled and not self._running_upstreams(node, element):
+            expected = self._decide(node, element)
             answer = self._conditions.get(name)
-            if expected == "started" and (answer is False or _is_skip(record._data)):
+            has_raised = _is_skip(record._data) and record._data.error is answer
+            if expected == "started" and (answer is False or has_raised):
+                expected = "skipped"
+            if node.mapped is not None and element is None and expected == "started" and not self._maps.columns(node):
                 expected = "skipped"
             if state != expected and (self._may_start(node) or state != "upstream_failed"):
                 self._report(f"it ended as {state}, and not as {expected}")
         self._ended[name] = state
-        self._ended_at[node.index] = record.time
+        if element is None:
+            self._ended_at[node.index] = record.time
+
+    def _end_map(self, node: Node, record: Record) -> None:
+        """Check the end of a mapped task whose elements were to run."""
+        size = self._maps.size(node)
+        names = [f"{node.name}[{number}]" for number in range(size or self._maps.sizes.get(node.name, 0))]
+        for name in names:
+            if name in self._current:
+                self._report(f"it ended while {name!r} was running")
+            if name not in self._ended and self._may_start(node):
+                self._report(f"it ended before {name!r} had ended")
+        if self._cancelled and record.what == "cancelled":
+            self._ended[node.name] = record.what
+            return
+        expected, value = self._maps.outcome(node)
+        if record.what != expected and not (record.what == "cancelled" and self._is_cut_short(node)):
+            self._report(f"it ended as {record.what}, and not as {expected}")
+        if record.what == expected == "succeeded":
+            same = isinstance(record._data, list) and len(record._data) == len(value)
+            if not same or any(one is not other for one, other in zip(record._data, value, strict=True)):
+                self._report("its result is not the list of the results of its elements")
+            self._values[node.name] = record._data
+        self._ended[node.name] = record.what
+
+    def _is_cut_short(self, node: Node) -> bool:
+        """Return whether a run has stopped before it knew how many elements a mapped task has."""
+        return self._maps.size(node) is None and not self._may_start(node)
+
+    def _fail_map(self, node: Node, record: Record) -> None:
+        """Check the failure of a mapped task because of what it is mapped over."""
+        error = record._data.error if isinstance(record._data, Outcome) else None
+        trouble = self._maps.trouble(node)
+        if error is None or trouble is None or not isinstance(error, trouble):
+            expected = "no exception" if trouble is None else trouble.__name__
+            self._report(f"it failed with {'no exception' if error is None else describe_error(error)}, not {expected}")
+        if error is not None:
+            self._add_error(node, record, error)
 
     def _succeed(self, node: Node, record: Record, current: int | None) -> None:
         if current != record.attempt:
             self._report(f"the result of attempt {record.attempt} counts, which was not running")
-        if (record.task, record.attempt) in self._given_up:
+        if (record.name, record.attempt) in self._given_up:
             self._report("the late result of an attempt that had been given up counts")
         if isinstance(record._data, Outcome):
             self._report("it ended as succeeded, but its attempt did not return")
         self._check_grace(node)
         timeout = node.task.timeout
-        if timeout is not None and record.time > self._started_at.get(record.task, 0.0) + timeout + _TOLERANCE:
+        if timeout is not None and record.time > self._started_at.get(record.name, 0.0) + timeout + _TOLERANCE:
             self._report(f"its result counts, although it took longer than its timeout of {timeout} s")
-        self._values[record.task] = record._data
+        self._values[record.name] = record._data
 
     def _fail(self, node: Node, record: Record, current: int | None) -> None:
-        name = record.task
+        name = record.name
         error = record._data.error if isinstance(record._data, Outcome) else None
         if isinstance(error, PoolBlockedError):  # checked by `LimitChecker`; the attempt that has waited counts
             self._attempts[name] = self._ready.get(name, 1)
@@ -321,6 +436,14 @@ class Checker:
             return
         if skip_reason(error) is not None:
             self._report(f"it failed with {describe_error(error)}, but should be skipped")
+        if record.element is not None:
+            self._maps.errors[name] = error
+            if not raises(node, error):
+                return
+        self._add_error(node, record, error)
+
+    def _add_error(self, node: Node, record: Record, error: BaseException) -> None:
+        """Note an exception that makes the run fail."""
         self._errors.append(error)
         if self._options["fail_fast"] or not isinstance(error, Exception):
             self._stop(record.time)
@@ -339,7 +462,9 @@ class Checker:
             if current is not None or self._may_start(node):  # others end with the stop of the run
                 self._cancelled |= record.time >= self._exit_at + EXIT_GRACE - _TOLERANCE
             self._cancelled |= grace_is_over and self._may_start(node)
-        follows = current is None and not self._running_upstreams(node) and self._decide(node) == "cancelled"
+        element = self._record.element
+        follows = current is None and not self._running_upstreams(node, element)
+        follows = follows and self._decide(node, element) == "cancelled"
         if self._may_start(node) and not follows:
             self._report("it was cancelled, but the run was not stopped")
         in_grace = self._grace_ends is None or record.time < self._grace_ends - _TOLERANCE
@@ -353,8 +478,10 @@ class Checker:
         if self._record.time > ends + _TOLERANCE:
             self._report(f"it was running longer than the grace period, which ended at {ends:.3f} s")
 
-    def _decide(self, node: Node) -> str:
+    def _decide(self, node: Node, element: int | None = None) -> str:
         """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
+        if element is not None:
+            return self._maps.decide(node, element)
         if node.entry is not None and (state := self._decide_entry(node.entry)) != "started":
             return state
         names, trigger = self._graph.names, node.task.trigger
@@ -371,7 +498,7 @@ class Checker:
             return "skipped"
         if trigger == "all_failed" and not failed.issuperset(states):
             return "skipped"
-        named, _, _ = _sources(node)
+        named, _, _ = sources_of(node)
         for parameter, source in named.items():
             state = self._ended.get(names[source], "pending")
             if state != "succeeded" and parameter not in node.parameters.defaults:
@@ -393,106 +520,46 @@ class Checker:
 
     # ---- values ----------------------------------------------------------------------------------------------------
 
-    def _check_arguments(self, node: Node) -> None:
-        """Check that the arguments of an attempt are the very results of the upstreams."""
-        args, kwargs = self._arguments[node.name]
+    def _check_arguments(self, node: Node, record: Record) -> None:
+        """Check that the arguments of an attempt are the very results of the upstreams, or items of them."""
+        args, kwargs = self._arguments[record.name]
         if node.task._is_gate:
             if args or kwargs:
                 self._report("it takes arguments, which only its condition needs")
             return
         positional, names = node.parameters.positional, self._graph.names
         given = dict(zip(positional, args)) | kwargs
-        named, rest, named_rest = _sources(node)
-        wanted = {parameter: names[source] for parameter, source in (*named.items(), *named_rest.items())}
-        for parameter, source in wanted.items():
-            if source in self._values:
-                if parameter not in given or given[parameter] is not self._values[source]:
-                    self._report(f"its argument {parameter!r} is not the result of {source!r}")
-            elif parameter in given and given[parameter] is not node.parameters.defaults.get(parameter):
-                self._report(f"its argument {parameter!r} is not the default, but {source!r} has no result")
-        own = params_of(node, self._options["params"] or {})
-        for parameter in node.binding.open if node.binding is not None else ():
-            if parameter in own and (parameter not in given or given[parameter] is not own[parameter]):
-                self._report(f"its argument {parameter!r} is not that of params")
-        values = [self._values[names[source]] for source in rest if names[source] in self._values]
-        others = args[len(positional) :]
-        if len(others) != len(values) or any(one is not other for one, other in zip(others, values)):
-            self._report("its arguments *args are not the results of its upstreams")
-
-    def _check_results(self) -> None:
-        results = self._results
-        if results.states != self._ended:
-            self._found.append(f"the states are {results.states}, but the tasks ended as {self._ended}")
-        values = dict(self._values)
-        for alias, index in self._graph.aliases.items():
-            if (output := self._graph.names[index]) in self._values:
-                values[alias] = self._values[output]
-        for name, value in values.items():
-            if name not in results or results[name] is not value:
-                self._found.append(f"the result of {name!r} is not what its function returned")
-        for name in results:
-            if name not in values:
-                self._found.append(f"there is a result of {name!r}, which did not succeed")
-        for name, attempts in results.attempts.items():
-            if attempts != max(1, self._attempts.get(name, 1)):
-                self._found.append(f"{name!r} has attempts {attempts}, but {self._attempts.get(name)} were made")
-
-    def _check_error(self, error: BaseException | None) -> None:
-        happened = {record.what for record in self._history}
-        if "interrupted" in happened:
-            expected, right = "KeyboardInterrupt", isinstance(error, KeyboardInterrupt)
-        elif "executor_lost" in happened:
-            expected, right = "ExecutorError", isinstance(error, ExecutorError)
-        elif self._timed_out:
-            expected, right = "RunTimeoutError", isinstance(error, RunTimeoutError)
-        elif not self._errors:
-            expected, right = "none", error is None
-        elif self._options["fail_fast"] or not all(isinstance(each, Exception) for each in self._errors):
-            first = next((each for each in self._errors if not isinstance(each, Exception)), self._errors[0])
-            expected, right = describe_error(first), error is first
-        else:
-            expected = f"a group of {len(self._errors)}"
-            right = isinstance(error, ExceptionGroup) and list(error.exceptions) == self._errors
-        if not right:
-            given = "no exception" if error is None else describe_error(error)
-            self._found.append(f"the run raised {given}; expected: {expected}")
-
-    def _check_reference(self) -> None:
-        """Compare the results with those of calling the functions one after the other, in topological order."""
-        options = self._options
-        substitutes = Substitutes(options["functions"] or {}, options["call"], lambda: 0.0)
-        values: dict[str, Any] = {}
-        for node in self._graph.nodes:
-            if node.name not in self._values:
-                continue
-            args, kwargs = self._with_values(node, values)
-            try:
-                value = _call(substitutes.function(node), args, kwargs)
-            except Exception as error:
-                self._found.append(f"{node.name!r} raises {describe_error(error)} in a plain evaluation")
-                return
-            values[node.name] = value
-            if not same(self._values[node.name], value):
-                self._found.append(
-                    f"the result of {node.name!r} is {short_repr(self._values[node.name])}, but that of a plain "
-                    f"evaluation is {short_repr(value)}"
-                )
-
-    def _with_values(self, node: Node, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of the last attempt, with the results of upstreams replaced."""
-        args, kwargs = list(self._arguments[node.name][0]), dict(self._arguments[node.name][1])
-        names, positional = self._graph.names, node.parameters.positional
-        named, rest, named_rest = _sources(node)
-        missing = self._missing[node.name]
+        named, rest, named_rest = sources_of(node)
+        values: dict[int, Any] = {
+            index: self._values[names[index]] for index in node.upstream if names[index] in self._values
+        }
+        own = dict(params_of(node, self._options["params"] or {}))
+        if record.element is not None:
+            for column in self._maps.columns(node):
+                state, item = self._maps.item(column, record.element)
+                if column.source is None:
+                    own[column.parameter or ""] = item
+                elif state == "succeeded":
+                    values[column.source] = item
+                else:
+                    values.pop(column.source, None)
         for parameter, source in (*named.items(), *named_rest.items()):
-            if names[source] not in values or source in missing:
-                continue
-            if parameter in kwargs:
-                kwargs[parameter] = values[names[source]]
-            else:
-                args[positional.index(parameter)] = values[names[source]]
-        others = [values[names[source]] for source in rest if names[source] in values and source not in missing]
-        return (args[: len(positional)] + others if others else args), kwargs
+            if source in values:
+                if parameter not in given or (values[source] is not UNKNOWN and given[parameter] is not values[source]):
+                    self._report(f"its argument {parameter!r} is not the result of {names[source]!r}")
+            elif parameter in given and given[parameter] is not node.parameters.defaults.get(parameter):
+                self._report(f"its argument {parameter!r} is not the default, but {names[source]!r} has no result")
+        for parameter in node.binding.open if node.binding is not None else ():
+            if parameter in own and (
+                parameter not in given or (own[parameter] is not UNKNOWN and given[parameter] is not own[parameter])
+            ):
+                self._report(f"its argument {parameter!r} is not that of params")
+        items = [values[source] for source in rest if source in values]
+        others = args[len(positional) :]
+        if len(others) != len(items) or any(
+            other is not UNKNOWN and one is not other for one, other in zip(others, items)
+        ):
+            self._report("its arguments *args are not the results of its upstreams")
 
 
 def _answer(rule: Any, error: BaseException) -> bool | float:
@@ -511,35 +578,3 @@ def _answer(rule: Any, error: BaseException) -> bool | float:
 def _is_skip(data: Any) -> bool:
     """Return whether an attempt ended with `Skip`."""
     return isinstance(data, Outcome) and data.error is not None and skip_reason(data.error) is not None
-
-
-def _sources(node: Node) -> tuple[Mapping[str, int], Sequence[int], Mapping[str, int]]:
-    """Return the sources of the named parameters, of ``*args`` and of ``**kwargs``."""
-    if node.binding is not None:
-        return node.binding.named, node.binding.rest, node.binding.named_rest
-    sources, positional = node.arg_sources or (), node.parameters.positional
-    return dict(zip(positional, sources)), sources[len(positional) :], {}
-
-
-def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    value = function(*args, **kwargs)
-    if type(value) is not CoroutineType:
-        return value
-    from flowkit_core.runs.event_loop.shared_loop import run_in_loop
-
-    return run_in_loop(value)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True."""
-    try:
-        if one is other or (one == other) is True:
-            return True
-    except Exception:  # noqa: S110 - `==` may raise, or not return a bool (NumPy arrays)
-        pass
-    import pickle
-
-    try:
-        return pickle.dumps(one) == pickle.dumps(other)
-    except Exception:
-        return False

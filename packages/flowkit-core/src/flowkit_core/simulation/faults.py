@@ -21,19 +21,21 @@ class Fault:
         return hash((type(self), *map(repr, vars(self).values())))
 
     def __repr__(self) -> str:
-        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        given = {name: value for name, value in vars(self).items() if name != "element" or value is not None}
+        values = ", ".join(f"{name}={value!r}" for name, value in given.items())
         return f"{type(self).__name__}({values})"
 
 
 class _TaskFault(Fault):
-    """A fault of attempts at one task."""
+    """A fault of attempts at one task, or at elements of a mapped one."""
 
-    def __init__(self, task: str, attempt: int | None = 1) -> None:
+    def __init__(self, task: str, attempt: int | None = 1, *, element: int | None = None) -> None:
         self.task = task
         self.attempt = attempt
+        self.element = element
 
-    def hits(self, task: str, attempt: int) -> bool:
-        return task == self.task and self.attempt in (None, attempt)
+    def hits(self, task: str, attempt: int, element: int | None) -> bool:
+        return task == self.task and self.attempt in (None, attempt) and self.element in (None, element)
 
 
 class Fail(_TaskFault):
@@ -43,10 +45,18 @@ class Fail(_TaskFault):
         task: name of the task.
         attempt: number of the attempt, from 1; None means every attempt.
         error: the exception; None means a :class:`SimulatedError`.
+        element: number of the element of a mapped task; None means every element.
     """
 
-    def __init__(self, task: str, attempt: int | None = 1, error: BaseException | None = None) -> None:
-        super().__init__(task, attempt)
+    def __init__(
+        self,
+        task: str,
+        attempt: int | None = 1,
+        error: BaseException | None = None,
+        *,
+        element: int | None = None,
+    ) -> None:
+        super().__init__(task, attempt, element=element)
         self.error = error
 
 
@@ -58,10 +68,19 @@ class Slow(_TaskFault):
         attempt: number of the attempt, from 1; None means every attempt.
         factor: number by which the duration is multiplied.
         seconds: seconds that are added.
+        element: number of the element of a mapped task; None means every element.
     """
 
-    def __init__(self, task: str, attempt: int | None = 1, factor: float = 1.0, seconds: float = 0.0) -> None:
-        super().__init__(task, attempt)
+    def __init__(
+        self,
+        task: str,
+        attempt: int | None = 1,
+        factor: float = 1.0,
+        seconds: float = 0.0,
+        *,
+        element: int | None = None,
+    ) -> None:
+        super().__init__(task, attempt, element=element)
         self.factor = _checked_seconds("factor of a Slow", factor)
         self.seconds = _checked_seconds("seconds of a Slow", seconds)
 
@@ -74,6 +93,7 @@ class Crash(_TaskFault):
     Args:
         task: name of the task.
         attempt: number of the attempt, from 1; None means every attempt.
+        element: number of the element of a mapped task; None means every element.
     """
 
 
@@ -83,6 +103,7 @@ class Timeout(_TaskFault):
     Args:
         task: name of the task.
         attempt: number of the attempt, from 1; None means every attempt.
+        element: number of the element of a mapped task; None means every element.
     """
 
 
@@ -157,12 +178,13 @@ class FaultPlan:
         if Interrupt in kinds and random() < rate:
             self.timed.append(Interrupt(random() * 3))
 
-    def of_attempt(self, task: str, attempt: int) -> list[Fault]:
+    def of_attempt(self, task: str, attempt: int, element: int | None = None) -> list[Fault]:
         """Return the faults of an attempt that starts."""
-        found: list[Fault] = [fault for fault in self._faults if fault.hits(task, attempt)]
+        found: list[Fault] = [fault for fault in self._faults if fault.hits(task, attempt, element)]
         if self._rate and self._kinds and self._random() < self._rate:
             kind: Any = self._kinds[int(self._random() * len(self._kinds))]
-            found.append(Slow(task, attempt, factor=1 + 9 * self._random()) if kind is Slow else kind(task, attempt))
+            options = {"factor": 1 + 9 * self._random()} if kind is Slow else {}
+            found.append(kind(task, attempt, element=element, **options))
         self.injected += found
         return found
 

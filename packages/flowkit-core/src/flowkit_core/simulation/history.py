@@ -25,15 +25,17 @@ class Record:
         what: ``"ready"`` (passed to an executor), ``"started"``, ``"succeeded"``, ``"failed"``, ``"retrying"``,
             ``"skipped"``, ``"upstream_failed"``, ``"cancelled"``, ``"condition"``, ``"waiting"`` (for a pool; it is
             ready again after that), ``"timed_out"``, ``"ignored"`` (the late result of an attempt that was given up),
-            ``"worker_died"``, ``"not_released"`` (its result stayed on an executor, and was not released once),
-            ``"run_timed_out"``, ``"executor_lost"`` or ``"interrupted"``.
+            ``"worker_died"``, ``"expanded"`` (a mapped task, whose elements run now), ``"not_released"`` (its result
+            stayed on an executor, and was not released once), ``"run_timed_out"``, ``"executor_lost"`` or
+            ``"interrupted"``.
         task: name of the task; empty for the last three.
         attempt: number of the attempt, from 1; 0 if there was none.
         worker: name of the worker, such as ``"default-1"``; empty where there is none.
         detail: error, reason, delay or name of the executor.
+        element: number of the element of a mapped task; None for the task as a whole.
     """
 
-    __slots__ = ("_data", "attempt", "detail", "task", "time", "what", "worker")
+    __slots__ = ("_data", "attempt", "detail", "element", "task", "time", "what", "worker")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Record:
         worker: str = "",
         detail: str = "",
         data: Any = None,
+        element: int | None = None,
     ) -> None:
         self.time = time
         self.what = what
@@ -51,10 +54,16 @@ class Record:
         self.attempt = attempt
         self.worker = worker
         self.detail = detail
+        self.element = element
         self._data = data
 
+    @property
+    def name(self) -> str:
+        """Name of the task, with the number of the element if there is one: ``"parse[3]"``."""
+        return self.task if self.element is None else f"{self.task}[{self.element}]"
+
     def _key(self) -> tuple[float, str, str, int, str, str]:
-        return self.time, self.what, self.task, self.attempt, self.worker, self.detail
+        return self.time, self.what, self.name, self.attempt, self.worker, self.detail
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and other._key() == self._key()
@@ -66,8 +75,19 @@ class Record:
         attempt = f" (attempt {self.attempt})" if self.attempt > 1 else ""
         worker = f" on {self.worker}" if self.worker else ""
         detail = f": {self.detail}" if self.detail else ""
-        text = f"{self.what} {self.task}{attempt}".rstrip()
+        text = f"{self.what} {self.name}{attempt}".rstrip()
         return escape_control_chars(f"<{self.time:.3f} s {text}{worker}{detail}>")
+
+
+def key_of(node: Node) -> tuple[int, int | None]:
+    """Return what identifies a node, or an element of a mapped node, in a run."""
+    return node.index, node.element
+
+
+def task_of(node: Node) -> str:
+    """Return the name of the task of a node, or of an element."""
+    name: str = node.name if node.element is None else node.stage.node.name  # type: ignore[attr-defined]
+    return name
 
 
 class History:
@@ -78,15 +98,15 @@ class History:
 
     Attributes:
         records: the records, in order.
-        attempts: index of a node -> number of the last attempt that has started.
-        workers: (index of a node, attempt) -> name of its worker.
+        attempts: key of a node, or an element -> number of the last attempt that has started.
+        workers: (key, attempt) -> name of its worker.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.records: list[Record] = []
-        self.attempts: dict[int, int] = {}
-        self.workers: dict[tuple[int, int], str] = {}
+        self.attempts: dict[tuple[int, int | None], int] = {}
+        self.workers: dict[tuple[tuple[int, int | None], int], str] = {}
 
     def add(
         self, what: str, node: Node | None = None, attempt: int | None = None, detail: str = "", data: Any = None
@@ -103,14 +123,16 @@ class History:
         if node is None:
             self.records.append(Record(self._now(), what, detail=detail))
             return
-        number = self.attempts.get(node.index, 0) if attempt is None else attempt
-        worker = self.workers.get((node.index, number), "")
-        self.records.append(Record(self._now(), what, node.name, number, worker, detail, data))
+        key = key_of(node)
+        number = self.attempts.get(key, 0) if attempt is None else attempt
+        worker = self.workers.get((key, number), "")
+        self.records.append(Record(self._now(), what, task_of(node), number, worker, detail, data, node.element))
 
     def start(self, node: Node, attempt: int, worker: str, arguments: Any) -> None:
         """Add the record of an attempt that starts."""
-        self.attempts[node.index] = attempt
-        self.workers[node.index, attempt] = worker
+        key = key_of(node)
+        self.attempts[key] = attempt
+        self.workers[key, attempt] = worker
         self.add("started", node, attempt, data=arguments)
 
 
@@ -124,7 +146,7 @@ def draw_timeline(records: Sequence[Record], seconds: float) -> str:
     lines: dict[str, list[str]] = {}
     started: dict[tuple[str, int], Record] = {}
     for record in records:
-        key = record.task, record.attempt
+        key = record.name, record.attempt
         if record.what == "started":
             started[key] = record
             lines.setdefault(record.worker, [" "] * _WIDTH)
@@ -132,7 +154,7 @@ def draw_timeline(records: Sequence[Record], seconds: float) -> str:
             start = started.pop(key)
             first = min(int(start.time * scale), _WIDTH - 1)
             room = max(int(record.time * scale) - first, 1)
-            name = escape_control_chars(record.task)[: room - 1]
+            name = escape_control_chars(record.name)[: room - 1]
             text = f"{name}{'=' * (room - 1 - len(name))}{_MARKS.get(record.what, '|')}"
             lines[start.worker][first : first + room] = text
     indent = max(map(len, lines), default=0)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop, sleep
 from functools import partial
 from itertools import count
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import variable
+from flowkit_core.coroutines import CoroutineType, awaited
 from flowkit_core.errors import ExecutorError, WorkerDiedError
 from flowkit_core.runs.call import Outcome, Ref
 from flowkit_core.runs.session import JOIN_TIMEOUT
 from flowkit_core.runs.states import CANCELLED, FAILED
+from flowkit_core.runs.time_limit import CANCEL_GRACE, TimeLimit
 
 from .faults import Crash, Fail, Interrupt, Lose, SimulatedError, Slow, Timeout
 from .handles import SimulatedHandle, value_of
+from .history import key_of, task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from asyncio import Task as LoopTask
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from contextvars import Context
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
@@ -26,8 +33,11 @@ if TYPE_CHECKING:
     from .clock import Action, VirtualClock
     from .faults import FaultPlan
     from .history import History
+    from .virtual_loop import VirtualLoop
 
 DEFAULT_DURATION = (0.0, 1.0)
+ASYNC = "async"
+"""Name of the executor of async tasks that name none: an event loop."""
 
 
 class Durations:
@@ -77,6 +87,7 @@ class Simulator:
 
     Args:
         clock: the virtual clock.
+        loop: the event loop of coroutines, in the time of the clock.
         random: returns numbers in [0, 1).
         history: gets the records.
         plan: the faults.
@@ -92,12 +103,14 @@ class Simulator:
     def __init__(
         self,
         clock: VirtualClock,
+        loop: VirtualLoop,
         random: Callable[[], float],
         history: History,
         plan: FaultPlan,
         durations: Durations,
     ) -> None:
         self.clock = clock
+        self.loop = loop
         self.random = random
         self.history = history
         self.plan = plan
@@ -141,47 +154,70 @@ class _Attempt:
         worker: name of the worker.
         began: when it started.
         end: the action that ends it.
+        task: the task of the event loop, for a coroutine.
         given_up: whether its result will be ignored.
         next: the call that the worker makes next, if this one succeeds; made ahead with `Run.ahead`.
     """
 
-    __slots__ = ("began", "call", "end", "given_up", "next", "worker")
+    __slots__ = ("began", "call", "end", "given_up", "next", "task", "worker")
 
     def __init__(self, call: Call, worker: str, began: float) -> None:
         self.call = call
         self.worker = worker
         self.began = began
         self.end: Action | None = None
+        self.task: LoopTask[Any] | None = None
         self.given_up = False
         self.next: Call | None = None
+
+    def cancel(self) -> None:
+        """Have the attempt end without passing an outcome."""
+        if self.end is not None:
+            self.end.cancel()
+        if self.task is not None:  # after its first step: without that, its coroutine would never start
+            self.task.get_loop().call_soon(self.task.cancel)
 
 
 class SimulatedLane:
     """An executor in virtual time: it starts ready nodes in random order, and passes their outcomes after a while.
 
-    Functions are called when their attempt starts. Some workers get the call that follows in a chain together with the
-    call before, as worker processes do.
+    Functions are called when their attempt starts. Coroutines run in an event loop in virtual time. Some workers get
+    the call that follows in a chain together with the call before, as worker processes do.
 
     Args:
         name: name of the executor.
-        workers: maximum number of attempts at a time.
+        workers: maximum number of attempts at a time; None means no limit, and coroutines that do not end in time are
+            cancelled, as in the event loop of async tasks.
         simulator: what the lanes share.
         makes_handles: whether results stay on this executor, and the run gets handles.
+        window: maximum number of elements of one mapped task that it is given at once.
     """
 
     has_loop = needs_calling_thread = may_fork = False
 
-    def __init__(self, name: str, workers: int, simulator: Simulator, *, makes_handles: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        workers: int | None,
+        simulator: Simulator,
+        *,
+        makes_handles: bool = False,
+        window: int = 256,
+    ) -> None:
         self.name = name
         self.makes_handles = makes_handles
+        self.window = window
         self.fate_of_unfinished = "ended" if simulator.random() < 0.5 else "abandoned"
+        if name == ASYNC:
+            self.fate_of_unfinished = "cancelled"
         self._simulator = simulator
         self._ready: list[Node] = []
         self._running: list[_Attempt] = []
         self._ahead: set[Node] = set()  # nodes whose calls were made ahead
         self._ahead_ready: set[Node] = set()  # those of them that have become ready
-        self._numbers = count(workers + 1)
-        self._idle = [f"{name}-{number}" for number in range(1, workers + 1)]
+        self._numbers = count(1 if workers is None else workers + 1)
+        self._has_limit = workers is not None
+        self._idle = [f"{name}-{number}" for number in range(1, (workers or 0) + 1)]
         self._is_lost = False
 
     def open(self, session: Session) -> None:
@@ -192,7 +228,8 @@ class SimulatedLane:
         """Take nodes that are ready."""
         simulator = self._simulator
         for node in nodes:
-            simulator.history.add("ready", node, simulator.history.attempts.get(node.index, 0) + 1, self.name)
+            simulator.history.add("ready", node, simulator.history.attempts.get(key_of(node), 0) + 1, self.name)
+            self._session.run.note_ready(node)  # type: ignore[attr-defined]
             if node in self._ahead:
                 self._ahead_ready.add(node)
             else:
@@ -213,8 +250,8 @@ class SimulatedLane:
             node = attempt.call.node
             if self._session.run.may_start(node):
                 continue
-            self._give_up(attempt)
             fate = self.fate_of_unfinished
+            self._give_up(attempt, goes_on=fate == "abandoned")
             reason = f"it was {fate}, because the grace period is over"
             outcome = Outcome(CANCELLED, reason, started=True, goes_on=fate == "abandoned")
             self._session.end(node, outcome, self._simulator.clock.now() - attempt.began, attempt.call.attempt)
@@ -223,8 +260,7 @@ class SimulatedLane:
         """End all workers at once; nothing arrives from them any more."""
         self._is_lost = True
         for attempt in self._running:
-            if attempt.end is not None:
-                attempt.end.cancel()
+            attempt.cancel()
 
     def close(self) -> Sequence[Node]:
         """Return the nodes whose calls are still running, after a grace period if the run was cancelled."""
@@ -240,6 +276,8 @@ class SimulatedLane:
     def _start_next(self) -> None:
         """Start one of the ready nodes, chosen at random, if a worker is idle."""
         ready, random = self._ready, self._simulator.random
+        if not (self._idle or self._has_limit):
+            self._idle.append(self._new_worker())
         if self._is_lost or not ready or not self._idle:
             return
         node = self._take()
@@ -277,12 +315,12 @@ class SimulatedLane:
 
     def _invoke(self, attempt: _Attempt) -> None:
         """Make the call, and schedule its end."""
-        call, simulator = attempt.call, self._simulator
-        name = call.node.name
+        call, simulator, fate = attempt.call, self._simulator, self.fate_of_unfinished
+        name = task_of(call.node)
         seconds = simulator.durations.of(name, call.attempt)
         failure: Fail | None = None
         end: Callable[[_Attempt, Any, float], None] = self._end
-        for fault in simulator.plan.of_attempt(name, call.attempt):
+        for fault in simulator.plan.of_attempt(name, call.attempt, call.node.element):
             if isinstance(fault, Slow):
                 seconds = seconds * fault.factor + fault.seconds
             elif isinstance(fault, Fail):
@@ -291,17 +329,46 @@ class SimulatedLane:
                 end = self._crash
             elif isinstance(fault, Timeout):
                 timeout = seconds * simulator.random()
-                simulator.clock.schedule(timeout, partial(self._expire, attempt, timeout))
+                simulator.clock.schedule(timeout, partial(self._expire, attempt, timeout, fate))
         if failure is not None:
             error = failure.error
             if error is None:
-                error = SimulatedError(f"simulated failure of attempt {call.attempt} of task {name!r}")
+                error = SimulatedError(f"simulated failure of attempt {call.attempt} of task {call.node.name!r}")
             result: Any = Outcome(FAILED, error=error)
         else:
-            result = self._session.context.copy().run(call.invoke_without_limit)
+            context = self._session.context.copy()
+            result = context.run(_call, call)
+            if type(result) is CoroutineType:
+                self._run_coroutine(attempt, result, seconds, end, context)
+                return
         if call.timeout is not None and seconds > call.timeout:
-            simulator.clock.schedule(call.timeout, partial(self._expire, attempt, call.timeout))
+            simulator.clock.schedule(call.timeout, partial(self._expire, attempt, call.timeout, fate))
         attempt.end = simulator.clock.schedule(seconds, partial(end, attempt, result, seconds))
+
+    def _run_coroutine(
+        self,
+        attempt: _Attempt,
+        coroutine: Coroutine[Any, Any, Any],
+        seconds: float,
+        end: Callable[[_Attempt, Any, float], None],
+        context: Context,
+    ) -> None:
+        """Run a coroutine in the event loop; it takes so many seconds longer than its own waits."""
+        clock, call = self._simulator.clock, attempt.call
+        body = _result_of(coroutine, seconds, call)
+        task = attempt.task = self._simulator.loop.create_task(body, context=context)
+
+        def pass_on() -> None:
+            if attempt in self._running and not task.cancelled():
+                end(attempt, task.result(), clock.now() - attempt.began)
+
+        def schedule_end(_: Any) -> None:  # not in the loop: what the end of an attempt leads to may use others
+            attempt.end = clock.schedule(0.0, pass_on)
+
+        task.add_done_callback(schedule_end)
+        if call.timeout is not None:
+            until = call.timeout + CANCEL_GRACE
+            clock.schedule(until, partial(self._expire, attempt, call.timeout, "abandoned"))
 
     def _end(self, attempt: _Attempt, result: Any, seconds: float) -> None:
         """Pass an outcome to the session."""
@@ -316,6 +383,8 @@ class SimulatedLane:
         """Make the call of the only downstream of a node ahead, at random, if that needs only this node."""
         downstream, session = attempt.call.node.downstream, self._session
         if len(downstream) != 1 or len(downstream[0].upstream) != 1 or self._simulator.random() < 0.5:
+            return
+        if attempt.call.node.element is not None:  # its result is one of several
             return
         if session.run.graph.has_priorities:  # the checker expects that what is ready starts in order
             return
@@ -351,28 +420,27 @@ class SimulatedLane:
         error = WorkerDiedError(call.node.name, call.node.index, -9, "SIGKILL")
         self._end(attempt, Outcome(FAILED, error=error), seconds)
 
-    def _expire(self, attempt: _Attempt, timeout: float) -> None:
+    def _expire(self, attempt: _Attempt, timeout: float, fate: str) -> None:
         """Give an attempt up, because it takes too long."""
         if attempt.given_up or attempt not in self._running:
             return
         call = attempt.call
-        goes_on = self.fate_of_unfinished == "abandoned"
+        goes_on = fate == "abandoned"
         self._simulator.history.add("timed_out", call.node, call.attempt, f"after {timeout:.3f} s", goes_on)
-        self._give_up(attempt)
-        self._session.expire(call.node, call.attempt, timeout, self.fate_of_unfinished)
+        self._give_up(attempt, goes_on=goes_on)
+        self._session.expire(call.node, call.attempt, timeout, fate)
 
-    def _give_up(self, attempt: _Attempt) -> None:
-        """Replace the worker of an attempt whose result will be ignored."""
+    def _give_up(self, attempt: _Attempt, *, goes_on: bool) -> None:
+        """Replace the worker of an attempt whose result will be ignored, if it goes on."""
         attempt.given_up = True
         if attempt.next is not None:
             self._ahead.discard(attempt.next.node)
             attempt.next = None
         self._idle.append(self._new_worker())
         self._start_soon()
-        if self.fate_of_unfinished == "ended":
+        if not goes_on:
             self._running.remove(attempt)
-            if attempt.end is not None:
-                attempt.end.cancel()
+            attempt.cancel()
 
     def _release(self, attempt: _Attempt) -> None:
         self._running.remove(attempt)
@@ -390,3 +458,28 @@ class SimulatedLane:
     def _start_soon(self) -> None:
         if self._ready:
             self._simulator.clock.schedule(0.0, self._start_next)
+
+
+def _call(call: Call) -> Any:
+    """Call a function in its context; return its value, which may be a coroutine, or an Outcome if it raises."""
+    variable.set(call.context())
+    try:
+        return call.func(*call.args, **call.kwargs)
+    except BaseException as error:
+        return Outcome(FAILED, error=error)
+
+
+async def _result_of(coroutine: Coroutine[Any, Any, Any], seconds: float, call: Call) -> Any:
+    """Return the result of a coroutine some seconds after it has ended; an Outcome if it raises or takes too long."""
+
+    async def result() -> Any:
+        value = await awaited(coroutine)
+        await sleep(seconds)
+        return value
+
+    try:
+        if call.timeout is None:
+            return await result()
+        return await TimeLimit(call.node.name, call.timeout, get_running_loop().time).wait_for(result())
+    except BaseException as error:
+        return Outcome(FAILED, error=error)

@@ -18,9 +18,11 @@ from flowkit_core.runs.session import Session
 from .clock import VirtualClock
 from .faults import RANDOM_TASK_FAULTS, FaultPlan, check_names, checked_faults
 from .history import History
-from .lane import DEFAULT_DURATION, Durations, SimulatedLane, Simulator
+from .lane import ASYNC, DEFAULT_DURATION, Durations, SimulatedLane, Simulator
+from .limit_checker import home_of
 from .simulation import Simulation
 from .traced_run import Substitutes, TracedRun
+from .virtual_loop import virtual_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
 
     from .faults import Fault
+    from .virtual_loop import VirtualLoop
 
 
 class Simulations:
@@ -87,30 +90,32 @@ def simulate(
     The seed decides which of several ready tasks starts first, on which worker, how long it takes where ``durations``
     gives a range, the jitter of retries, and the random faults. Equal seeds and options give equal histories, as long
     as the tasks behave the same. Nothing sleeps, and no threads or processes are started: functions are called in the
-    calling thread when their attempt starts, and coroutines run in the event loop of the process meanwhile. Nothing is
-    recorded, logged or read from a cache.
+    calling thread when their attempt starts. Coroutines run in an event loop in virtual time, without input and output.
+    Nothing is recorded, logged or read from a cache.
 
-    Each executor that a task names with ``@task(executor=...)`` is simulated with workers of its own; ``"default"`` is
-    the one of all other tasks.
+    Each executor that a task names with ``@task(executor=...)`` is simulated with workers of its own. ``"async"`` is
+    that of async tasks that name none, and makes as many attempts at once as are ready; ``"default"`` is the one of all
+    other tasks. Elements of mapped tasks are simulated one by one.
 
     Args:
         pipeline: the pipeline.
         seed: an integer, 0 or more.
         params: values for parameters that no upstream task fills.
-        workers: number of workers of each executor, or a mapping of names of executors to these.
+        workers: number of workers of each executor but ``"async"``, or a mapping of names of executors to these.
         remote: names of the executors whose results stay there, as on a cluster: the run gets handles, and fetches
             values for other executors and for its results.
         durations: how long attempts take: a number of seconds; or a range, ``(low, high)``; or a mapping of names of
             tasks to these, with 0 to 1 second for other tasks; or a function of the name and the number of the attempt
-            that returns a number or a range.
+            that returns a number or a range. It is that of each element of a mapped task. A coroutine takes so much
+            longer than its own waits.
         faults: faults to inject: :class:`Fail`, :class:`Slow`, :class:`Crash`, :class:`Timeout`, :class:`Lose`,
             :class:`Interrupt`.
         fault_rate: probability that an attempt gets a random fault, 0 to 1.
         fault_kinds: the kinds of random faults. ``Lose`` and ``Interrupt``, if they are listed, occur at most once in a
             run each, in the first three seconds, with the same probability.
         functions: name of a task -> function to call in its place.
-        call: False calls neither functions nor conditions: results are placeholders, and the seed decides whether a
-            condition is true.
+        call: False calls neither functions nor conditions: results are placeholders, or lists of three placeholders
+            where another task is mapped over them, and the seed decides whether a condition is true.
         fail_fast: as for ``run()``.
         grace: as for ``run()``, in virtual seconds.
         timeout: as for ``run()``, in virtual seconds. The timeouts of tasks apply to the durations of their attempts.
@@ -210,11 +215,6 @@ class _Setup:
 
     def __init__(self, pipeline: Pipeline, options: dict[str, Any]) -> None:
         self.graph: Graph = pipeline.graph()
-        if self.graph.mapped:
-            raise ValueError(
-                f"simulate() does not support mapped tasks, and {self.graph.name!r} has {self.graph.mapped[0].name!r}: "
-                f"test such a pipeline with run('serial')"
-            )
         defaults = _default_options()
         self.options = options
         self.options["given"] = {
@@ -229,7 +229,7 @@ class _Setup:
         self.graph.check_params(params or {})
         options["pools"] = pools_of_run(self.graph, pipeline.pools, options["pools"])
         names = self.graph.names
-        self.homes = {node.index: str(node.task.executor) for node in self.graph.placed}
+        self.homes = {node.index: home_of(node) for node in self.graph.nodes if home_of(node) != "default"}
         self.executors = list(dict.fromkeys(["default", *self.homes.values()]))
         self.workers = _checked_workers(options["workers"], self.executors)
         self.faults, self.rate, self.kinds = checked_faults(
@@ -248,11 +248,16 @@ class _Setup:
         if type(seed) is not int or seed < 0:  # the generator ignores the sign
             error_class = ValueError if type(seed) is int else TypeError
             raise error_class(f"the seed is {short_repr(seed)}, but must be an integer, 0 or more")
-        options, random = self.options, Random(seed).random
+        random = Random(seed).random
         clock = VirtualClock(random)
+        with virtual_loop(clock) as loop:
+            return self._run(seed, random, clock, loop)
+
+    def _run(self, seed: int, random: Callable[[], float], clock: VirtualClock, loop: VirtualLoop) -> Simulation:
+        options = self.options
         history = History(clock.now)
         plan = FaultPlan(self.faults, self.rate, self.kinds, self.executors, random)
-        simulator = Simulator(clock, random, history, plan, Durations(options["durations"], random))
+        simulator = Simulator(clock, loop, random, history, plan, Durations(options["durations"], random))
         run = TracedRun(
             self.graph,
             history,
@@ -276,6 +281,7 @@ class _Setup:
             raise error
         seconds = clock.now()
         try:
+            loop.cancel_tasks()
             clock.run_until()  # late results
         except Exception as raised:  # of a defect in the run
             error = raised
@@ -295,6 +301,12 @@ class _Setup:
             faults=plan.injected,
         )
 
+    def lane(self, name: str, simulator: Simulator) -> SimulatedLane:
+        """Return the lane of an executor."""
+        workers = self.workers[name]
+        window = (workers or 20) + int(4 * simulator.random()) if self.graph.mapped else 256
+        return SimulatedLane(name, workers, simulator, makes_handles=name in self.remote, window=window)
+
     def _is_injected(self, error: BaseException) -> bool:
         return any(getattr(fault, "error", None) is error for fault in self.faults)
 
@@ -311,10 +323,7 @@ class _SimulatedExecutors:
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
         setup, simulator = self._setup, self._simulator
-        lanes = {
-            name: SimulatedLane(name, setup.workers[name], simulator, makes_handles=name in setup.remote)
-            for name in setup.executors
-        }
+        lanes = {name: setup.lane(name, simulator) for name in setup.executors}
         lane_by_index: Any = {index: lanes[name] for index, name in setup.homes.items()}
         session = Session(run, list(lanes.values()), lane_by_index, simulator.clock)
         simulator.schedule_faults(session, lanes)
@@ -324,11 +333,13 @@ class _SimulatedExecutors:
         """Do nothing: nothing is kept."""
 
 
-def _checked_workers(given: Any, executors: Sequence[str]) -> dict[str, int]:
+def _checked_workers(given: Any, executors: Sequence[str]) -> dict[str, int | None]:
     if not hasattr(given, "keys"):
-        return dict.fromkeys(executors, checked_workers(given, "workers") or 3)
+        given = dict.fromkeys(executors, checked_workers(given, "workers") or 3)
+        return {name: None if name == ASYNC else workers for name, workers in given.items()}
     check_names("workers", given, executors, "executor")
-    return {name: checked_workers(given.get(name), f"workers[{name!r}]") or 3 for name in executors}
+    found = {name: checked_workers(given.get(name), f"workers[{name!r}]") for name in executors}
+    return {name: workers or (None if name == ASYNC else 3) for name, workers in found.items()}
 
 
 def _checked_functions(given: Any, names: Sequence[str]) -> dict[str, Callable[..., Any]]:

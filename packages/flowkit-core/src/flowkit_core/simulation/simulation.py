@@ -73,6 +73,10 @@ class Simulation:
         given up changes nothing. No more slots of a pool are taken than it has, no more attempts start than a rate
         allows, no task waits that could start, and of the tasks that wait for a pool, none overtakes another.
 
+        The same holds for each element of a mapped task. Elements become ready in the order of the input, and no more
+        run at once than the limit of the task allows. Each takes the items of its inputs with its own number. The task
+        ends when all its elements have ended, with the list of their results, as ``errors=`` says.
+
         Args:
             pure: whether results are also compared with those of a plain evaluation, which calls the functions again.
 

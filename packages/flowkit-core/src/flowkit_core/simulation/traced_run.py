@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error
 from flowkit_core.runs.call import PARKED, Call, Condition, Outcome, Retry
 from flowkit_core.runs.limits.limited_run import LimitedRun
-from flowkit_core.runs.states import FAILED, PENDING, STATES
+from flowkit_core.runs.mapping.mapped_run import EXPANDED
+from flowkit_core.runs.states import FAILED, PENDING, STATES, SUCCEEDED
 
 from .handles import value_of
+from .history import key_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
 
     from .history import History
+
+
+TOKENS = 3
+"""Number of tokens in the result of a task that others are mapped over, and whose function is not called."""
 
 
 class Token:
@@ -61,14 +69,30 @@ class Substitutes:
 
     def function(self, node: Node) -> Callable[..., Any]:
         """Return the function to call for a node."""
-        found = self._functions.get(node.name)
+        found = self._functions.get(task_of(node))
         if found is not None:
             return found
-        return node.func if self._call else (lambda *args, **kwargs: Token(node.name, args, kwargs))
+        if self._call:
+            return node.func
+        if node.feeds and node.mapped is None:
+            return lambda *args, **kwargs: [Token(f"{node.name}[{n}]", args, kwargs) for n in range(TOKENS)]
+        return lambda *args, **kwargs: Token(task_of(node), args, kwargs)
 
     def answer(self, condition: Condition) -> object:
         """Return what a condition returns."""
         return condition() if self._call else self._random() < 0.75
+
+
+class _Finishing:
+    """The arguments of `TracedRun.finish`, and whether the node, or the element, had no final state before."""
+
+    __slots__ = ("attempt", "is_pending", "node", "result")
+
+    def __init__(self, node: Node, result: Any, attempt: int | None, *, is_pending: bool) -> None:
+        self.node = node
+        self.result = result
+        self.attempt = attempt
+        self.is_pending = is_pending
 
 
 class TracedRun(LimitedRun):
@@ -85,15 +109,35 @@ class TracedRun(LimitedRun):
         super().__init__(graph, **options)
         self._history = history
         self._substitutes = substitutes
+        self._finishing: list[_Finishing] = []  # an element, while the node that it ends is finished
+        self._iterated: list[Node] = []  # nodes that have succeeded, and whose iterators may fail
+        self._elements: dict[Any, Node] = {}  # those that were passed to a lane
+        if self.mapping is not None:
+            self.mapping.local_generator = partial(self._call_generator_function, self.mapping.local_generator)
+
+    def note_ready(self, node: Node) -> None:
+        """Note that a lane gets a node, or an element."""
+        if node.element is not None:
+            self._elements[key_of(node)] = node
 
     def call(self, node: Node) -> Call | Outcome:
         """Return the call of a ready node, with substitutes."""
         call = super().call(node)
-        if isinstance(call, Call):
-            call.func = self._substitutes.function(node)
-            if call.when is not None:
-                call.when = Condition(self._judge, (node, call.when), {})
+        return self._substituted(call) if isinstance(call, Call) else call
+
+    def _substituted(self, call: Call) -> Call:
+        node = call.node
+        call.func = self._substitutes.function(node)
+        if call.when is not None and call.when.func != self._judge:
+            call.when = Condition(self._judge, (node, call.when), {})
         return call
+
+    def _call_generator_function(self, original: Callable[[Call], Call | Outcome], call: Call) -> Call | Outcome:
+        """Call a generator function where the run is, with substitutes; return other calls."""
+        outcome = original(self._substituted(call))
+        if isinstance(outcome, Outcome) and outcome.state == SUCCEEDED:
+            self._history.start(call.node, call.attempt, "run", (call.args, call.kwargs))
+        return outcome
 
     def ahead(self, node: Node, *, takes_handles: bool = False) -> Call | None:
         """Return the call of a node whose upstreams have not ended, with substitutes."""
@@ -117,21 +161,54 @@ class TracedRun(LimitedRun):
     ) -> Sequence[Node] | Retry:
         """Take the result of a call, and add a record of what it led to."""
         if result is PARKED:
-            self._history.add("waiting", node, self.state.attempt_of.get(node.index, 1), ", ".join(node.task.pool))
-        before = self.state.codes[node.index]
+            number = self.current_attempt(node)
+            self._history.add("waiting", node, number, ", ".join(node.task.pool))
+        elif result is EXPANDED:
+            self._history.add("expanded", node)
+        if result is PARKED or result is EXPANDED:
+            return super().finish(node, result, seconds, attempt)
+        self._add_unfinished()
+        finishing = _Finishing(node, result, attempt, is_pending=self._code(node) == PENDING)
+        self._finishing.append(finishing)
         step = super().finish(node, result, seconds, attempt)
-        if result is PARKED:
-            return step
-        code = self.state.codes[node.index]
+        if finishing in self._finishing:
+            self._finishing.remove(finishing)
+            self._add_outcome(finishing, step)
+        return step
+
+    def _add_unfinished(self) -> None:
+        """Add the records of elements that have ended, and of failed iterators, before the node ends that they end."""
+        while self._finishing:
+            self._add_outcome(self._finishing.pop(), ())
+        for node in self._iterated:
+            if self.state.codes[node.index] == FAILED:
+                self._add_end(node, FAILED, Outcome(FAILED, error=self.state.error_of[node.index]), None)
+        self._iterated = [node for node in self._iterated if self.state.codes[node.index] != FAILED]
+
+    def _add_outcome(self, finishing: _Finishing, step: Sequence[Node] | Retry) -> None:
+        node, result, attempt = finishing.node, finishing.result, finishing.attempt
+        code = self._code(node)
         error = result.error if isinstance(result, Outcome) and result.state == FAILED else None
-        if before == PENDING and code != PENDING:
+        if error is None and code == FAILED and node.feeds and node.element is None:  # an iterator has raised
+            error = self.state.error_of[node.index]
+            result = Outcome(FAILED, error=error)
+        if finishing.is_pending and code != PENDING:
+            if node.feeds and node.element is None and code == SUCCEEDED:  # an iterator may have become a list
+                result = self.state.values[node.index]
             self._add_end(node, code, value_of(result), attempt)
+            if node.feeds and node.element is None and node.mapped is None and code == SUCCEEDED:
+                self._iterated.append(node)
         elif isinstance(step, Retry):
             detail = f"in {step.delay:.3f} s, after {describe_error(error)}" if error is not None else ""
             self._history.add("retrying", node, attempt, detail, (step.delay, error))
         else:
             self._history.add("ignored", node, attempt, data=value_of(result))
-        return step
+
+    def _code(self, node: Node) -> int:
+        """Return the state of a node, or of an element."""
+        if node.element is not None:
+            return int(node.stage.codes[node.element])  # type: ignore[attr-defined]
+        return self.state.codes[node.index]
 
     def time_out(self) -> None:
         """Stop because of the timeout of the run, and add a record of that."""
@@ -141,11 +218,16 @@ class TracedRun(LimitedRun):
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and add records of that."""
         pending = [node for node in self.graph.nodes if self.state.codes[node.index] == PENDING]
+        elements = [node for node in self._elements.values() if self._code(node) == PENDING]
         super().abandon(running)
+        for element in elements:
+            self._history.add("cancelled", element)
         for node in pending:
             self._add_end(node, self.state.codes[node.index], None, None)
 
     def _add_end(self, node: Node, code: int, result: Any, attempt: int | None) -> None:
-        error = self.state.error_of.get(node.index)
-        detail = describe_error(error) if error is not None else self.state.reason_of.get(node.index, "")
+        state: Any = self.state if node.element is None else node.stage  # type: ignore[attr-defined]
+        number = node.index if node.element is None else node.element
+        error = state.error_of.get(number)
+        detail = describe_error(error) if error is not None else state.reason_of.get(number, "")
         self._history.add(STATES[code], node, attempt, detail, result)

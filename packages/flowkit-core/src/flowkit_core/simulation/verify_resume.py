@@ -12,7 +12,7 @@ from flowkit_core.events import TaskStarted
 from flowkit_core.runs.recorder import state_manager
 from flowkit_core.runs.states import DONE, STATES
 
-from .checker import same
+from .reference import same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

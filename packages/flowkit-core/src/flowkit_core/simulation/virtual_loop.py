@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from contextvars import Context
 
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import awaited
 from flowkit_core.runs.time_limit import CANCEL_GRACE
 
 from .clock import VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import NoReturn
 
     from flowkit_core._typing import Any
@@ -94,12 +95,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_result(value)
         return future
 
+    def cancel_tasks(self) -> bool:
+        """Cancel the tasks that are left; return whether there were any."""
+        tasks = asyncio.all_tasks(self)
+        for task in tasks:  # after its first step: without that, its coroutine would never start
+            self.call_soon(task.cancel)
+        return bool(tasks)
+
     def end_tasks(self) -> None:
         """Cancel the tasks that are left, and let them end; they have `CANCEL_GRACE` virtual seconds."""
-        tasks = asyncio.all_tasks(self)
-        for task in tasks:
-            task.cancel()
-        if tasks:
+        if self.cancel_tasks():
             self._virtual_clock.run_until(self._virtual_clock.now() + CANCEL_GRACE)
 
     def _process_events(self, event_list: Sequence[Any]) -> None:
@@ -179,3 +184,18 @@ def virtual_loop(clock: VirtualClock) -> Iterator[VirtualLoop]:
 def _close_loops() -> None:
     while _idle:
         _idle.pop().close()
+
+
+def run_virtually(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in virtual time, and return its result.
+
+    Raises:
+        StuckError: it awaits what nothing ends.
+        BaseException: its exception.
+    """
+    clock = VirtualClock(lambda: 0.0)
+    with virtual_loop(clock) as loop:
+        task = loop.create_task(awaited(coroutine))
+        while not task.done():
+            clock.wait()
+        return task.result()

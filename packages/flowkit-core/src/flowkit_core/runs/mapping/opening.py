@@ -34,7 +34,8 @@ def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outc
     size: int | None = None
     values = list(columns.values())
     if len(values) > 1:
-        values = list(columns_of_one_length(node.name, {str(name): value for name, value in columns.items()}))
+        named = {f"*args[{name}]" if isinstance(name, int) else name: value for name, value in columns.items()}
+        values = list(columns_of_one_length(node.name, named))
     if hasattr(type(values[0]), "__len__"):
         size = len(values[0])
     else:
