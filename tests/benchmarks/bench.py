@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from plan import QUICK, Bench, Plan
+from plan import PARTS, QUICK, Bench, Plan
 from report import pictures, tables
 from rounds import Cell
 from targets import targets
@@ -122,21 +122,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="measure two minutes, and write to .nox/quick-bench")
     parser.add_argument("--rewrite", action="store_true", help="write the page from its results.json without measuring")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="measure these parts, and take the others from results.json",
+    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for the page and its files")
     options = parser.parse_args()
     folder = options.output or (ROOT / ".nox" / "quick-bench" if options.quick else PAGE.parent)
-    if options.rewrite:
-        facts = json.loads((folder / PAGE.stem / "results.json").read_text("utf-8"))
-        write(from_json(facts), {name: facts[name] for name in ("machine", "versions", "load", "minutes")}, folder)
-        return
+    plan, values = QUICK if options.quick else Plan(), folder / PAGE.stem / "results.json"
+    bench, minutes = Bench(plan), 0.0
+    if options.rewrite or (options.only is not PARTS and values.exists()):
+        facts = json.loads(values.read_text("utf-8"))
+        bench, minutes = from_json(facts), facts["minutes"]
+        if options.rewrite:
+            write(bench, {name: facts[name] for name in ("machine", "versions", "load", "minutes")}, folder)
+            return
+        if (facts["machine"], facts["versions"], bench.plan) != (machine(), versions(), plan):
+            parser.error(f"{values} was measured on another machine, with other versions, or with another plan")
     before, began = load(), perf_counter()
-    bench = Bench(QUICK if options.quick else Plan())
-    bench.all()
+    bench.measure(options.only)
     facts = {
         "machine": machine(),
         "versions": versions(),
         "load": (before, load()),
-        "minutes": round((perf_counter() - began) / 60, 1),
+        "minutes": round(minutes + (perf_counter() - began) / 60, 1),
     }
     write(bench, facts, folder)
 

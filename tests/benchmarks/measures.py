@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import resource
+import sqlite3
 import sys
 import tracemalloc
 from collections import deque
@@ -17,13 +18,15 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from itertools import count
+from multiprocessing import get_context
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from arrays import KINDS, MIB
 from coroutines import coroutines
 from elements import elements
+from elements import pipeline as mapped_pipeline
 from shapes import SHAPES, add, plain
 from systems import SYSTEMS, loop, make_tasks, pipeline, pool_with_wait, sorter_of, timed, wire
 from uneven import graph_of, naps
@@ -262,6 +265,46 @@ def memory(name: str, size: str) -> Iterator[Turn]:
     yield turn
 
 
+LARGE = 20 << 20
+
+
+def grown(values: bytearray) -> bytearray:
+    """Return other 20 MiB."""
+    return bytearray(values)
+
+
+@contextmanager
+def kept(size: str) -> Iterator[Turn]:
+    """Measure the peak of a chain of tasks that return 20 MiB, with ``keep=``, and that of a loop, in bytes."""
+    first: Task[..., Any] = Task(partial(bytearray, LARGE), name="first")
+    last = first
+    for number in range(int(size) - 1):
+        after = Task(grown, name=f"t{number}")
+        last >> after
+        last = after
+    dag = DAG("kept", tasks=[last])
+    dag.graph()
+
+    def by_hand() -> bytearray:
+        value = bytearray(LARGE)
+        for _ in range(int(size) - 1):
+            value = grown(value)
+        return value
+
+    def peak(run: Callable[[], bytearray]) -> float:
+        tracemalloc.start()
+        if len(run()) != LARGE:
+            raise AssertionError("a value has another size")
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return float(found)
+
+    def turn() -> Laps:
+        return {"flowkit": peak(lambda: dag.run(keep=[last.name])[last.name]), "by hand": peak(by_hand)}
+
+    yield turn
+
+
 @contextmanager
 def huge(name: str, size: str) -> Iterator[Turn]:
     """Build a graph and run it once on two threads; the peak is that of the whole process, in bytes."""
@@ -302,6 +345,7 @@ def three(system: str, warm: str) -> Iterator[Turn]:
         "flowkit process": (partial(ProcessExecutor, 2), dag.run),
         "ThreadPoolExecutor": (partial(ThreadPoolExecutor, 2), run_three),
         "ProcessPoolExecutor": (partial(ProcessPoolExecutor, 2), run_three),
+        "ProcessPoolExecutor, spawn": (partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn")), run_three),
     }
     make, run = makers[system]
     repeats = 1 if warm == "cold" and "rocess" in system else IN_A_ROW
@@ -354,20 +398,37 @@ def logs(name: str, size: str) -> Iterator[Turn]:
         yield turn
 
 
+def commits(path: str, size: int) -> None:
+    """Insert rows into a new SQLite file, each in a transaction of its own, in the mode that flowkit uses."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("CREATE TABLE results (number INTEGER PRIMARY KEY, ended REAL, value TEXT)")
+        for number in range(size):
+            connection.execute("INSERT INTO results VALUES (?, ?, ?)", (number, time(), "1"))
+    finally:
+        connection.close()
+
+
 @contextmanager
 def recording(workers: str, name: str, size: str) -> Iterator[Turn]:
-    """Run a shape on threads, without a record and with a record in a new SQLite file."""
-    inputs = SHAPES[name](int(size))
-    dag = pipeline(inputs)
+    """Run a shape, or a map over as many elements, on threads: without a record, and with one in a new SQLite file.
+
+    For comparison, as many rows are inserted into a file by hand, each in a transaction of its own.
+    """
+    dag = mapped_pipeline("list", int(size))[0] if name == "map" else pipeline(SHAPES[name](int(size)))
+    params = {"iterable": list(range(int(size)))} if name == "map" else {}
     files = count()
     with ThreadExecutor(int(workers)) as executor, TemporaryDirectory() as folder:
 
         def turn() -> Laps:
-            bare, expected = timed(dag.run, executor)
-            recorded, results = timed(partial(dag.run, state=f"{folder}/{next(files)}.db"), executor)
+            bare, expected = timed(partial(dag.run, params=params), executor)
+            recorded, results = timed(partial(dag.run, params=params, state=f"{folder}/{next(files)}.db"), executor)
             if results != expected:
                 raise AssertionError("a recorded run computed something else")
-            return {"bare": bare, "recorded": recorded, "record": max(recorded - bare, 0.0)}
+            by_hand, _ = timed(commits, f"{folder}/{next(files)}.db", int(size))
+            return {"bare": bare, "recorded": recorded, "record": max(recorded - bare, 0.0), "by hand": by_hand}
 
         yield turn
 
@@ -461,6 +522,7 @@ MEASURES: dict[str, Measure] = {
     "once": once,
     "memory": memory,
     "huge": huge,
+    "kept": kept,
     "three": three,
     "logs": logs,
     "recording": recording,

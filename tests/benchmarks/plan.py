@@ -11,13 +11,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from coroutines import KINDS
-from elements import INPUTS
+from elements import BY_HAND, INPUTS
 from rounds import Cell, take_turns
 from shapes import SHAPES
 from systems import OURS, SYSTEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 Figures = dict[tuple[str, ...], Cell]
 
@@ -81,6 +81,35 @@ PROGRAMS = {
 """Whole programs: a fan-out of 100 tasks in a new Python, imports included."""
 
 
+SMALL = (
+    "flowkit serial",
+    "flowkit thread",
+    "flowkit process",
+    "ThreadPoolExecutor",
+    "ProcessPoolExecutor",
+    "ProcessPoolExecutor, spawn",
+)
+"""What runs three tasks."""
+
+PARTS = (
+    "start",
+    "shape",
+    "once",
+    "build",
+    "memory",
+    "kept",
+    "huge",
+    "logs",
+    "coroutines",
+    "elements",
+    "recording",
+    "three",
+    "array",
+    "uneven",
+)
+"""The parts of a measurement: methods of `Bench`, and, but for "start", the measures of their cells."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Sizes and limits of the measurement.
@@ -97,6 +126,7 @@ class Plan:
         prefect: number of tasks for Prefect; 0 for none.
         naps: number of tasks in a graph of uneven tasks.
         seeds: number of random graphs of uneven tasks.
+        elements: numbers of elements of a mapped task.
         starts: number of times that each import is timed.
     """
 
@@ -112,6 +142,7 @@ class Plan:
     naps: int = 30
     seeds: int = 1
     starts: int = 15
+    elements: tuple[int, ...] = (10_000, 100_000)
 
     @property
     def usual(self) -> int:
@@ -132,6 +163,7 @@ QUICK = Plan(
     naps=20,
     seeds=1,
     starts=5,
+    elements=(10_000,),
 )
 
 
@@ -151,42 +183,81 @@ class Bench:
     imports: dict[str, float | None] = field(default_factory=dict)
     programs: dict[str, float | None] = field(default_factory=dict)
 
-    def all(self) -> None:
-        """Measure everything."""
+    def measure(self, parts: Container[str]) -> None:
+        """Measure some of the PARTS."""
+        for part in PARTS:
+            if part in parts:
+                self.figures = {key: cell for key, cell in self.figures.items() if key[0] != part}
+                getattr(self, part)()
+
+    def start(self) -> None:
+        """Measure imports and whole programs."""
         self.imports = self.starts("imports", IMPORTS)
         self.programs = self.starts("whole programs", PROGRAMS)
+
+    def shape(self) -> None:
+        """Measure trivial tasks."""
         for name in SHAPES:
-            self.shape(name)
-            self.once(name)
-            builders = ("flowkit", "slots objects", "graphlib", "dask.delayed")
+            self._shape(name)
+
+    def once(self) -> None:
+        """Measure pipelines that are built and run once."""
+        for name in SHAPES:
+            self._once(name)
+
+    def build(self) -> None:
+        """Measure the steps before the first result."""
+        builders = ("flowkit", "slots objects", "graphlib", "dask.delayed")
+        for name in SHAPES:
             self.group(f"building {name}", [("build", systems, name, str(self.plan.usual)) for systems in builders])
+
+    def memory(self) -> None:
+        """Measure the memory of a task."""
+        for name in SHAPES:
             self.group(f"memory, {name}", [("memory", name, str(self.plan.memory))], rounds=1, warm_up=False, times=10)
+
+    def kept(self) -> None:
+        """Measure the memory of a chain with ``keep=``."""
+        self.group("memory with keep=", [("kept", "39")], rounds=1, warm_up=False)
+
+    def huge(self) -> None:
+        """Measure a large graph."""
         if self.plan.huge:
             keys = [("huge", name, str(self.plan.huge)) for name in ("layers", "independent")]
             self.group("a huge graph", keys, rounds=1, warm_up=False, times=20)
+
+    def logs(self) -> None:
+        """Measure the cost of logging."""
         for name in ("chain", "independent"):
-            self.group(
-                f"logging, {name}",
-                [("logs", name, str(self.plan.usual))],
-                rounds=5,
-            )
+            self.group(f"logging, {name}", [("logs", name, str(self.plan.usual))], rounds=5)
+
+    def coroutines(self) -> None:
+        """Measure coroutines."""
         for kind in KINDS:
             size = 10_000 if kind == "sleep" else self.plan.usual
-            self.group(f"coroutines, {kind}", [("coroutines", kind, str(size))], rounds=5)
+            self.group(f"coroutines, {kind}", [("coroutines", kind, str(size))], rounds=5, times=2)
+
+    def elements(self) -> None:
+        """Measure mapped elements."""
         for kind in INPUTS:
-            mapped = [("elements", each, kind, str(10 * self.plan.usual)) for each in ("serial", "thread", "process")]
-            self.group(f"mapped elements, {kind}", mapped, rounds=5)
-        for name in SHAPES:
-            self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")])
-        systems = ("flowkit serial", "flowkit thread", "flowkit process", "ThreadPoolExecutor", "ProcessPoolExecutor")
-        self.group("three tasks", [("three", each, warm) for each in systems for warm in ("warm", "cold")])
-        for kind, readers in (("numpy", "1"), ("numpy", "2"), ("block", "2")):
-            key = (kind, readers)
-            self.group(
-                f"64 MiB, {kind}, {readers}",
-                [("array", each, *key) for each in ("flowkit process", "ProcessPoolExecutor")],
-            )
-        self.uneven()
+            for size in self.plan.elements:
+                mapped = [("elements", each, kind, str(size)) for each in BY_HAND]
+                self.group(f"mapped elements, {kind}, {size}", mapped, times=max(1.0, size / 25_000))
+
+    def recording(self) -> None:
+        """Measure recorded runs."""
+        for name in (*SHAPES, "map"):
+            self.group(f"recording, {name}", [("recording", each, name, "10000") for each in ("2", "8")], rounds=5)
+
+    def three(self) -> None:
+        """Measure runs of three tasks."""
+        self.group("three tasks", [("three", each, warm) for each in SMALL for warm in ("warm", "cold")])
+
+    def array(self) -> None:
+        """Measure large values."""
+        for key in (("numpy", "1"), ("numpy", "2"), ("block", "2")):
+            systems = ("flowkit process", "ProcessPoolExecutor")
+            self.group(f"64 MiB, {', '.join(key)}", [("array", each, *key) for each in systems])
 
     def group(
         self,
@@ -204,7 +275,7 @@ class Bench:
             cell.start(self.plan.limit * times, warm_up=warm_up)
         take_turns(cells, rounds or self.plan.rounds, self.plan.patience, self.plan.limit * times)
 
-    def shape(self, name: str) -> None:
+    def _shape(self, name: str) -> None:
         """Measure all sizes of a shape together, so that growth is a ratio of consecutive turns."""
         print(f"{name} ...", flush=True)
         sizes = [*self.plan.sizes, *self.plan.our_sizes]
@@ -223,7 +294,7 @@ class Bench:
             keys = [("shape", each, name, str(self.plan.prefect)) for each in systems]
             self.group(f"{name}, Prefect", keys, rounds=3, times=10)
 
-    def once(self, name: str) -> None:
+    def _once(self, name: str) -> None:
         """Measure pipelines that are built and run once, one size after the other: the largest takes seconds."""
         systems = ("flowkit", "flowkit, bare DAG", "graphlib + threads, wait", "graphlib loop")
         for size in self.plan.once:

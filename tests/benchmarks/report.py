@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from elements import BY_HAND
 from picture import Row, dots
 from shapes import SHAPES, edges
 from systems import SYSTEMS
-from targets import spaced, targets
+from targets import REASONS, spaced, targets, tasks_of
 from uneven import best_greedy, blind_greedy, graph_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def tables(bench: Bench) -> dict[str, str]:
         "programs": _programs(bench),
         "build": _build(bench),
         "memory": _memory(bench),
+        "kept": _kept(bench),
         "huge": _huge(bench),
         "three": _three(bench),
         "uneven": _uneven(bench),
@@ -97,7 +99,7 @@ def _sizes(bench: Bench) -> list[int]:
 
 
 def _tasks(cell: Cell) -> int:
-    return len(SHAPES[cell.key[-2]](int(cell.key[-1])))
+    return tasks_of(cell.key[-2], cell.key[-1])
 
 
 def _per_task(cell: Cell | None, lap: str = "run") -> float | None:
@@ -129,8 +131,10 @@ def _targets(measured: Sequence[Target]) -> str:
         verdict = (
             "met" if target.met == every else "**not met**" if not target.met else f"**met in {target.met} of {every}**"
         )
+        if target.met < every and target.what in REASONS:
+            verdict += f": {REASONS[target.what]}"
         if target.information:
-            verdict += ", for information"
+            verdict += " (for information)"
         rows.append(
             [
                 target.what,
@@ -245,6 +249,15 @@ def _memory(bench: Bench) -> str:
     return _table([f"bytes per task, {spaced(bench.plan.memory)} tasks", *(cells[0].best if cells else ())], rows)
 
 
+def _kept(bench: Bench) -> str:
+    rows = [
+        [f"{key[1]} tasks", *(_digits((cell.median(lap) or 0.0) / 2**20) for lap in ("flowkit", "by hand"))]
+        for key, cell in bench.figures.items()
+        if key[0] == "kept" and cell.best
+    ]
+    return _table(["a chain of values of 20 MiB, MiB at the peak", "flowkit with `keep=`", "a loop"], rows)
+
+
 def _huge(bench: Bench) -> str:
     rows = []
     for key, cell in bench.figures.items():
@@ -322,11 +335,11 @@ def _imports(bench: Bench) -> str:
 
 def _recording(bench: Bench) -> str:
     rows = [
-        [key[2], f"{key[1]} workers", *[_digits(_per_task(cell, lap) or 0) for lap in ("bare", "recorded", "record")]]
+        [key[2], f"{key[1]} workers", *[_digits(_per_task(cell, lap) or 0) for lap in cell.best]]
         for key, cell in bench.figures.items()
         if key[0] == "recording"
     ]
-    heads = ["10 000 tasks, microseconds per task", "", "without a record", "with", "added"]
+    heads = ["10 000 tasks, microseconds per task", "", "without a record", "with", "added", "bare SQLite commits"]
     return _table(heads, rows, left=2)
 
 
@@ -345,11 +358,15 @@ def _coroutines(bench: Bench) -> str:
 def _elements(bench: Bench) -> str:
     rows = []
     for key, cell in bench.figures.items():
-        if key[0] == "elements" and (seconds := cell.median("flowkit")) is not None:
+        if key[0] == "elements" and cell.best:
+            times = [f"{(cell.median(lap) or 0.0) * 1e6:.2f}" for lap in ("flowkit", "by hand")]
             theirs = NOTHING if key[1] != "process" else f"{(cell.median('joblib') or 0.0) * 1e6:.2f}"
             kept = NOTHING if key[1] == "process" else f"{cell.median('bytes') or 0.0:.0f}"
-            rows.append([f"{spaced(int(key[3]))}, {key[2]}", key[1], f"{seconds * 1e6:.2f}", theirs, kept])
-    return _table(["elements", "executor", "microseconds each", "joblib loky", "bytes each"], rows, left=2)
+            rows.append([f"{spaced(int(key[3]))}, {key[2]}", key[1], times[0], BY_HAND[key[1]], times[1], theirs, kept])
+        elif key[0] == "elements":
+            rows.append([f"{spaced(int(key[3]))}, {key[2]}", key[1], cell.problem or NOTHING, "", "", "", ""])
+    heads = ["executor", "flowkit, microseconds each", "by hand", "microseconds each", "joblib loky", "bytes each"]
+    return _table(["elements", *heads], rows, left=2)
 
 
 def _logs(bench: Bench) -> str:
