@@ -108,6 +108,105 @@ class TaskOutcome:
         return f"<TaskOutcome {self.index}: {self.state}>"
 
 
+class ElementOutcome:
+    """How an element of a mapped task ended, to be recorded.
+
+    Attributes:
+        number: number of the element.
+        state: its final state: ``"succeeded"``, ``"failed"`` or ``"skipped"``.
+        value: its result, if it succeeded.
+        given: its mapped value, or a tuple of several.
+        ended: when it ended, in seconds since 1970.
+        seconds: duration of the last attempt; None if the function was not called.
+        attempts: number of attempts; 0 if the function was not called.
+        label: its label, or None.
+        reason: why it was skipped.
+        error: exception of its last attempt, if it failed.
+    """
+
+    __slots__ = ("attempts", "ended", "error", "given", "label", "number", "reason", "seconds", "state", "value")
+
+    def __init__(
+        self, number: int, state: str, value: Any, given: Any, ended: float, seconds: float | None, attempts: int
+    ) -> None:
+        self.number = number
+        self.state = state
+        self.value = value
+        self.given = given
+        self.ended = ended
+        self.seconds = seconds
+        self.attempts = attempts
+        self.label: str | None = None
+        self.reason = ""
+        self.error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<ElementOutcome {self.number}: {self.state}>"
+
+
+class RecordedElement(Protocol):
+    """An element that ended before the run was resumed."""
+
+    @property
+    def state(self) -> str:
+        """``"succeeded"`` or ``"skipped"``; anything else if it is to be called again."""
+
+    @property
+    def value(self) -> Any:
+        """Result of an element that succeeded."""
+
+    @property
+    def reason(self) -> str:
+        """Why the element was skipped."""
+
+    @property
+    def row(self) -> Any:
+        """What is to be passed to :meth:`ElementJournal.record_elements`; None if nothing is."""
+
+
+class RecordedElements(Protocol):
+    """All elements of a mapped task that ended before the run was resumed."""
+
+    @property
+    def states(self) -> Sequence[str]:
+        """State of each element, ``"succeeded"`` or ``"skipped"``."""
+
+    @property
+    def values(self) -> Mapping[int, Any]:
+        """Number -> result of each element that succeeded."""
+
+    @property
+    def reasons(self) -> Mapping[int, str]:
+        """Number -> why the element was skipped."""
+
+
+class MapRecord(Protocol):
+    """The record of the elements of one mapped task in one execution of a run. Any thread may call its methods."""
+
+    @property
+    def has_recorded(self) -> bool:
+        """Whether :meth:`find` may find anything."""
+
+    def find(self, number: int, given: Any, *, is_same: bool) -> RecordedElement | None:
+        """Return the recorded outcome of an element; None if there is none for these inputs.
+
+        Args:
+            number: number of the element.
+            given: its mapped value, or a tuple of several.
+            is_same: whether the mapped tasks upstream have been taken over for this element.
+        """
+
+    def prepare(self, outcome: ElementOutcome, /) -> Any:
+        """Return what is to be passed to :meth:`ElementJournal.record_elements`.
+
+        Raises:
+            Exception: the result cannot be stored.
+        """
+
+    def note_size(self, size: int, /) -> None:
+        """Commit the number of elements, when the end of a lazy input is known."""
+
+
 class RunJournal(Protocol):
     """The record of one execution of a run, which only this process may write.
 
@@ -143,6 +242,41 @@ class RunJournal(Protocol):
             status: ``"succeeded"``, ``"failed"`` or ``"interrupted"``.
             rest: the outcome of each task that did not run.
             error: the exception that the run raises.
+        """
+
+
+class ElementJournal(RunJournal, Protocol):
+    """A :class:`RunJournal` that also keeps the elements of mapped tasks, as they end.
+
+    A journal without these methods is accepted: a mapped task is then recorded as one value, when its last element has
+    ended. A task that it returns in ``done`` may have an attribute ``elements``, which is a :class:`RecordedElements`.
+    """
+
+    def open_map(
+        self,
+        index: int,
+        size: int | None,
+        sources: Sequence[int],
+        others: Sequence[int],
+        common: Any,
+        has_values: bool,
+        /,
+    ) -> MapRecord:
+        """Begin to record the elements of a mapped task.
+
+        Args:
+            index: index of the task.
+            size: number of its elements; None if it is not known, for a lazy input.
+            sources: indices of the tasks whose results are mapped.
+            others: indices of the other tasks whose results it takes.
+            common: the arguments that are the same for all elements.
+            has_values: whether results are recorded.
+        """
+
+    def record_elements(self, rows: Sequence[Any], /) -> None:
+        """Commit elements that :meth:`MapRecord.prepare` has prepared, all or none. The last row of an element counts.
+
+        A crash of the process after the return does not undo it.
         """
 
 

@@ -35,6 +35,7 @@ from flowkit_state.errors import (
 from flowkit_state.manager import StateManager
 from flowkit_state.runs import (
     AttemptRecord,
+    ElementsRecord,
     ExecutionRecord,
     LogLine,
     Reclaimed,
@@ -62,6 +63,7 @@ __all__ = [
     "AttemptRecord",
     "CacheKeyError",
     "DamagedStateWarning",
+    "ElementsRecord",
     "ExecutionRecord",
     "LogLine",
     "MissingKeyError",

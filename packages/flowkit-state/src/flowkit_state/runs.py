@@ -172,12 +172,15 @@ class TaskRecord(_Fields):
         why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a
             resumed run, why its recorded result was out of date.
         upstream: names of the tasks that it waits for, in order of declaration.
+        elements: the elements of a mapped task, as an `ElementsRecord`; `None` for other tasks, and before the elements
+            of a mapped task have started.
     """
 
     __slots__ = (
         "_load",
         "attempts",
         "duration",
+        "elements",
         "error",
         "name",
         "reason",
@@ -197,10 +200,11 @@ class TaskRecord(_Fields):
     source: str
     why: str
     upstream: tuple[str, ...]
+    elements: ElementsRecord | None
     _load: Callable[[], Any] | None
 
     def result(self) -> Any:
-        """Return the result of the task, a new object at each call.
+        """Return the result of the task, a new object at each call; of a mapped task, the list.
 
         Raises:
             LookupError: the task did not succeed, so it has no result.
@@ -220,6 +224,105 @@ class TaskRecord(_Fields):
     def __repr__(self) -> str:
         took = "" if self.duration is None else f" in {self.duration:.2f} s"
         return f"<TaskRecord {self.name} {self.state}{took}>"
+
+
+class ElementsRecord:
+    """The recorded elements of one mapped task in one run, in all its executions, read when they are asked for.
+
+    Elements are numbered from 0, by their position in the input. An element that has not ended is not recorded, and is
+    called when the run is resumed.
+
+    Attributes:
+        size: number of elements of the input; `None` until it is known, for an input that is read while its elements
+            run.
+        counts: number of elements in each state, with those of `size` that are not recorded as `"pending"`.
+        states: number of each recorded element -> `"succeeded"`, `"failed"` or `"skipped"`.
+        failed: number of each failed element -> its exception, as a `TaskError`.
+        skipped: number of each skipped element -> why.
+        labels: number of an element -> its label, with `map(label=...)`.
+        durations: number of each element whose function was called -> seconds of the last attempt.
+        attempts: number of each element whose function was called -> number of attempts.
+        executions: number of each recorded element -> number of the execution in which it has ended, or was compared
+            with an input that was made again.
+
+    Examples:
+        >>> from flowkit_state import StateManager
+        >>> for run in StateManager().runs("nightly", limit=1):
+        ...     for task in run.tasks.values():
+        ...         if task.elements is not None:
+        ...             print(task.name, task.elements.counts, task.elements.failed)
+    """
+
+    __slots__ = ("_counts", "_read", "_rows", "size")
+
+    def __init__(self, size: int | None, counts: Callable[[], dict[str, int]], read: Callable[[], list[Any]]) -> None:
+        self.size = size
+        self._counts: Any = counts
+        self._read: Any = read
+        self._rows: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """See above."""
+        if callable(self._counts):
+            counts = self._counts()
+            missing = 0 if self.size is None else self.size - sum(counts.values())
+            self._counts = counts | ({"pending": missing} if missing > 0 else {})
+        return dict(self._counts)
+
+    @property
+    def states(self) -> dict[int, str]:
+        """See above."""
+        return {row[0]: row[1] for row in self._all()}
+
+    @property
+    def failed(self) -> dict[int, TaskError]:
+        """See above."""
+        return {row[0]: row[6] for row in self._all() if row[1] == "failed"}
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """See above."""
+        return {row[0]: row[5] or "" for row in self._all() if row[1] == "skipped"}
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """See above."""
+        return {row[0]: row[4] for row in self._all() if row[4] is not None}
+
+    @property
+    def durations(self) -> dict[int, float]:
+        """See above."""
+        return {row[0]: row[2] for row in self._all() if row[2] is not None}
+
+    @property
+    def attempts(self) -> dict[int, int]:
+        """See above."""
+        return {row[0]: row[3] for row in self._all() if row[3]}
+
+    @property
+    def executions(self) -> dict[int, int]:
+        """See above."""
+        return {row[0]: row[7] for row in self._all()}
+
+    def _all(self) -> list[Any]:
+        """Return the last row of each element: number, state, seconds, attempts, label, reason, error, execution."""
+        if self._rows is None:
+            self._rows = self._read()
+        return self._rows
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        return None, {"size": self.size, "_counts": self.counts, "_rows": self._all(), "_read": None}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        return f"<ElementsRecord: {counts or 'no elements'}>"
 
 
 class AttemptRecord(_Fields):

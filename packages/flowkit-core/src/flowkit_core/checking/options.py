@@ -40,7 +40,7 @@ def _missing_cache(graph: Graph) -> MissingDistributionError | None:
     """Return the error of a cache without flowkit-state; None if it is installed, or no task needs it."""
     if not any(node.task.cache is True for node in graph.cached):
         return None
-    from flowkit_core.runs.recorder import state_manager
+    from flowkit_core.runs.recording.options import state_manager
 
     try:
         state_manager("@task(cache=True)")

@@ -7,7 +7,7 @@ from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.open_parameters import owners
 from flowkit_core.persistence import Link
-from flowkit_core.runs.recorder import open_store
+from flowkit_core.runs.recording.options import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection

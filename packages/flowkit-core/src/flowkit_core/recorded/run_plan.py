@@ -8,7 +8,7 @@ from flowkit_core.errors import FlowkitError
 from flowkit_core.graphs.parameters import KEY
 from flowkit_core.runs.arguments import call_arguments
 from flowkit_core.runs.call import Outcome
-from flowkit_core.runs.recorder import caches_of, open_store, refreshed_nodes, without_missing_values
+from flowkit_core.runs.recording.options import caches_of, open_store, refreshed_nodes, without_missing_values
 from flowkit_core.runs.run_state import RunState
 from flowkit_core.runs.states import PENDING, SUCCEEDED
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.context import RunTrace
 
-    from .recorder import RunRecorder
+    from .recording.recorder import RunRecorder
 
 
 class Facts:

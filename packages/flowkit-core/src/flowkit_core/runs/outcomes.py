@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
     from flowkit_core.retry import RetryPolicy
 
-    from .recorder import RunRecorder
+    from .recording.recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
 
@@ -253,6 +253,8 @@ class OutcomeRules:
     def _stored_form(self, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT if it cannot be stored."""
         stage = self.state.stages.get(node.index) if node.mapped is not None else None
+        if stage is not None and stage.record is not None:
+            return None  # the list is made of the recorded elements
         if stage is not None and (stage.error_of or (node.feeds and stage.is_partial)):
             return None  # failed elements are called again on resume; the next mapped task needs the numbers of all
         try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .event_loop.caller import AsyncCaller
     from .kept_results import KeptResults
-    from .recorder import RunRecorder
+    from .recording.recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
 
@@ -162,6 +162,9 @@ class Run(OutcomeRules):
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
             if recorder.done:
                 self.state.take_over(graph, recorder.done)
+                for index, done in recorder.done.items():
+                    if self.mapping is not None and (elements := getattr(done, "elements", None)) is not None:
+                        self.mapping.restore(graph.nodes[index], elements)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes
                 if self._kept is not None:
                     for index in recorder.done:

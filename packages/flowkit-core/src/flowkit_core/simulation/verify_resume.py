@@ -9,7 +9,7 @@ from time import monotonic
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskStarted
-from flowkit_core.runs.recorder import state_manager
+from flowkit_core.runs.recording.options import state_manager
 from flowkit_core.runs.states import DONE, STATES
 
 from .reference import same

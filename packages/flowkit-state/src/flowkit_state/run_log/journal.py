@@ -7,15 +7,27 @@ import sys
 import time
 
 from flowkit_state.errors import StateFileError
+from flowkit_state.run_log.elements import (
+    BLOB_OF_ROW,
+    RECORD_ELEMENT,
+    SIZE,
+    MapRecord,
+    begin_map,
+    fingerprint_of,
+    usable,
+)
+from flowkit_state.run_log.error_text import encodable, error_json, error_text, traceback_text
 from flowkit_state.serialization.json_text import dumps
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any, Protocol
 
+    from flowkit_state.run_log.elements import ElementRow, RecordedElements, RunMaps
+    from flowkit_state.run_log.plan import PipelinePlan
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
     from flowkit_state.storage.ownership import Claim
@@ -81,19 +93,87 @@ class RecordedTask:
 
     Attributes:
         has_value: False if the task succeeded and its result was not recorded.
+        elements: the elements of a mapped task; `None` for other tasks.
+        execution: number of the execution that has recorded it.
     """
 
-    __slots__ = ("attempts", "has_value", "reason", "seconds", "state", "value")
+    __slots__ = ("attempts", "elements", "execution", "has_value", "reason", "seconds", "state", "value")
 
     def __init__(
-        self, state: str, value: Any, reason: str, attempts: int, seconds: float, *, has_value: bool = True
+        self,
+        state: str,
+        value: Any,
+        reason: str,
+        attempts: int,
+        seconds: float,
+        *,
+        has_value: bool = True,
+        elements: RecordedElements | None = None,
+        execution: int = 1,
     ) -> None:
         self.has_value = has_value
+        self.elements = elements
+        self.execution = execution
         self.state = state
         self.value = value
         self.reason = reason
         self.attempts = attempts
         self.seconds = seconds
+
+
+class EarlierElements:
+    """What a journal needs to take over elements of earlier executions.
+
+    Args:
+        maps: the maps of the run.
+        plan: the current pipeline.
+        rejected: names of tasks whose elements all run again.
+        oldest: name of a task -> time before which its results are out of date.
+        epochs: name of a task -> number of the last execution in which its results were out of date.
+        force: whether elements are taken over whatever has changed.
+    """
+
+    def __init__(
+        self,
+        maps: RunMaps,
+        plan: PipelinePlan,
+        rejected: Collection[str] = (),
+        oldest: Mapping[str, float] | None = None,
+        epochs: Mapping[str, int] | None = None,
+        *,
+        force: bool = False,
+    ) -> None:
+        self.maps = maps
+        self.plan = plan
+        self.rejected = rejected
+        self.oldest = oldest or {}
+        self.epochs = epochs or {}
+        self.force = force
+
+    def of(self, name: str, code: str, inputs: str | None, common: bytes | None) -> tuple[int | None, Any, Any]:
+        """Return the map to continue, and the elements that were recorded for the same input and for other inputs.
+
+        Args:
+            name: name of the task.
+            code: digest of its code.
+            inputs: what identifies its input, or `None`.
+            common: digest of the arguments that are not mapped, or `None`.
+        """
+        same: dict[int, ElementRow] = {}
+        others: dict[tuple[int, Any], ElementRow] = {}
+        row = None
+        for each in self.maps.by_name.get(name, ()) if name not in self.rejected else ():
+            if each.code != code and not self.force:
+                continue
+            is_same = each.code == code and inputs is not None and each.inputs == inputs
+            row = each.id if is_same else row
+            if is_same or self.force or (common is not None and each.common == common):
+                for line in usable(self.maps.rows(each), self.oldest.get(name)):
+                    if is_same or self.force:
+                        same[line.element] = line
+                    elif line.fingerprint is not None:
+                        others[line.element, line.fingerprint] = line
+        return row, same, others
 
 
 class RunJournal:
@@ -116,6 +196,7 @@ class RunJournal:
         done: Mapping[int, RecordedTask],
         outdated: Mapping[int, str],
         claim: Claim,
+        earlier: EarlierElements,
     ) -> None:
         self.run_id = run_id
         self.done = done
@@ -126,6 +207,9 @@ class RunJournal:
         self._execution = execution
         self._names = names
         self._claim = claim
+        self._earlier = earlier
+        self._maps: dict[int, MapRecord] = {}
+        self._recorded_in = {index: task.execution for index, task in done.items() if task.has_value}
         self._started = time.monotonic()
         self._cpu = time.process_time()
 
@@ -159,6 +243,7 @@ class RunJournal:
         self._check_writable()
         if len(outcomes) == 1 and (not outcomes[0].stored or outcomes[0].stored[1] is None):
             self._database.append("record a task in it", _RECORD, self._values(outcomes[0]))
+            self._note_recorded(outcomes)
             return
         rows = [*map(self._values, outcomes)]
         blobs = [row[13] for row in rows if row[13] is not None]
@@ -166,6 +251,74 @@ class RunJournal:
             self._database.execute_many("record a task in it", _RECORD, rows)
             for blob in blobs:
                 self._database.unpin(blob, self._claim)
+        self._note_recorded(outcomes)
+
+    def _note_recorded(self, outcomes: Sequence[TaskOutcome]) -> None:
+        for outcome in outcomes:
+            has_value = outcome.stored is not None or outcome.index in self._maps
+            if outcome.state == "skipped" or (outcome.state == "succeeded" and has_value):
+                self._recorded_in[outcome.index] = self._execution
+
+    def open_map(
+        self, index: int, size: int | None, sources: Sequence[int], others: Sequence[int], common: Any, has_values: bool
+    ) -> MapRecord:
+        """Begin to record the elements of a mapped task: see `flowkit_core.persistence.ElementJournal`.
+
+        Raises:
+            StateFileError: it cannot be recorded.
+        """
+        self._check_writable()
+        name, earlier = self._names[index], self._earlier
+        code = earlier.plan.code_key(name)
+        inputs = self._inputs(index, sources, others)
+        digest = fingerprint_of(self._serialization, common)
+        row, same, different = earlier.of(name, code, inputs, digest)
+        if row is None:
+            row = begin_map(self._database, self._row, self._execution, name, code, inputs, digest, size)
+        elif size is not None:
+            self._database.execute("record a map in it", SIZE, (size, row))
+        record = self._maps[index] = MapRecord(
+            earlier.maps,
+            self._database,
+            self._serialization,
+            self._claim,
+            name,
+            self._execution,
+            row,
+            same,
+            different,
+            has_values=has_values,
+        )
+        return record
+
+    def _inputs(self, index: int, sources: Sequence[int], others: Sequence[int]) -> str | None:
+        """Return what identifies the input of a mapped task in the record of this run; `None` if it is not recorded."""
+        facts: dict[str, Any] = {}
+        for source in sources:
+            if source in self._maps:
+                facts[self._names[source]] = f"map {self._maps[source].id}"
+            elif (task := self.done.get(source)) is not None and task.elements is not None:
+                facts[self._names[source]] = f"map {task.elements.map}"
+            elif source in self._recorded_in:
+                facts[self._names[source]] = self._recorded_in[source]
+            else:
+                return None
+        for other in others:
+            facts.setdefault(self._names[other], self._recorded_in.get(other))
+        return dumps([self._earlier.epochs.get(self._names[index], 0), facts])
+
+    def record_elements(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Commit elements of mapped tasks, as `MapRecord` has prepared them, all or none.
+
+        Raises:
+            StateFileError: they cannot be committed.
+        """
+        self._check_writable()
+        with Batch(self._database):
+            self._database.execute_many("record elements in it", RECORD_ELEMENT, rows)
+            for row in rows:
+                if row[BLOB_OF_ROW] is not None:
+                    self._database.unpin(row[BLOB_OF_ROW], self._claim)
 
     def notes(self, index: int, element: int | None) -> dict[str, Any]:
         """Return what a task, or an element of a mapped task, has remembered in this run, as key -> value.
@@ -223,8 +376,8 @@ class RunJournal:
             with Batch(self._database):
                 self._database.execute_many("record a task in it", _RECORD_NOT_RUN, [*map(self._values, rest)])
                 duration = time.monotonic() - self._started
-                text = None if error is None else encodable(_error_text(error))
-                trace = None if error is None else encodable(_traceback(error) or _error_text(error))
+                text = None if error is None else encodable(error_text(error))
+                trace = None if error is None else encodable(traceback_text(error) or error_text(error))
                 cpu = time.process_time() - self._cpu
                 end = (now, status, trace, cpu, self._row, self._execution)
                 self._database.execute("record a run in it", _END_EXECUTION, end)
@@ -252,7 +405,7 @@ class RunJournal:
             value,
             blob,
             encodable(outcome.reason) if outcome.reason else None,
-            None if error is None else _error_json(error),
+            None if error is None else error_json(error),
             outcome.source,
             encodable(outcome.why) if outcome.why else None,
         )
@@ -272,43 +425,3 @@ def _line(line: LogLine) -> tuple[Any, ...]:
     task = None if line.task is None else to_sql(str(line.task))
     texts = encodable(line.level), line.levelno, encodable(line.logger), task
     return (line.time, *texts, line.element, line.attempt, encodable(line.message))
-
-
-def _error_json(error: BaseException) -> str:
-    """Return type, message and traceback of an exception as JSON text."""
-    return dumps([_type_name(error), _message(error), _traceback(error)])
-
-
-def _traceback(error: BaseException) -> str:
-    """Return the text of an exception with its traceback; an empty text if a `__str__` raises."""
-    import traceback
-
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:
-        return ""
-
-
-def _error_text(error: BaseException) -> str:
-    """Return type and message of an exception, and of the members of an exception group."""
-    text = f"{_type_name(error)}: {_message(error)}"
-    if isinstance(error, BaseExceptionGroup):
-        text += "".join(f"; {_error_text(member)}" for member in error.exceptions[:10])
-    return text
-
-
-def _type_name(error: BaseException) -> str:
-    cls = type(error)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "<str() failed>"
-
-
-def encodable(text: str) -> str:
-    """Return a text with lone surrogates escaped, because SQLite cannot store them."""
-    return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from flowkit_state.errors import StateOptionError, UnknownRunError, comma_list, short_repr
-from flowkit_state.run_log.journal import RECORD, RecordedTask, RunJournal
+from flowkit_state.run_log.elements import RunMaps
+from flowkit_state.run_log.journal import RECORD, EarlierElements, RecordedTask, RunJournal
 from flowkit_state.run_log.parameters import RunParameters, changed_parameters
 from flowkit_state.run_log.plan import PipelinePlan
 from flowkit_state.run_log.resume import Recorded, begin, digest_key
@@ -75,8 +76,11 @@ def open_linked_run(
         done, outdated = recorded.up_to_date(plan, max_age)
     names = plan.names()
     runs: set[int] = set()
+    again: set[int] = set()  # the tasks that run(rerun=...) names, and everything downstream of them
     for index, name in enumerate(names):
         causes = [short_repr(names[source]) for source in upstream[index] if source in runs]
+        if name in rerun or any(source in again for source in upstream[index]):
+            again.add(index)
         if name in rerun or causes or index not in done:
             runs.add(index)
             if done.pop(index, None) is not None:
@@ -89,10 +93,15 @@ def open_linked_run(
             row = begin(database, serialization, run_id, pipeline, plan, given, claim)
             database.execute("record a run in it", _LINK, (of, dumps(sorted(rerun)), row))
             _take_over(database, row, names, done, recorded.tasks, of)
+            for name in recorded.maps.by_name:
+                if name in names and (names.index(name) in done or names.index(name) not in again):
+                    recorded.maps.copy(name, row)
+            maps = RunMaps(database, serialization, row)
     except BaseException:
         claim.release()
         raise
-    return RunJournal(database, serialization, row, 1, run_id, names, done, outdated, claim)
+    earlier = EarlierElements(maps, plan)
+    return RunJournal(database, serialization, row, 1, run_id, names, done, outdated, claim, earlier)
 
 
 def _take_over(
@@ -107,7 +116,7 @@ def _take_over(
     now, rows = time.time(), []
     for index in done:
         name = names[index]
-        state, _, _, _, value, blob, reason = recorded[name]
+        state, _, _, _, value, blob, reason, _ = recorded[name]
         facts = (row, 1, index, 0, to_sql(name), state, None, now, None, None, None, None)
         rows.append((*facts, value, blob, reason, None, "resume", f"taken over from run {of}"))
     database.execute_many("record a task in it", _TAKE_OVER, rows)

@@ -110,6 +110,12 @@ class PipelinePlan:
         """Return for each task the components of its code."""
         return {row[0]: self.codes[row[3]] for row in self.tasks}
 
+    def code_key(self, name: str) -> str:
+        """Return a digest of the code of a task, of its trigger and of the names of its upstreams."""
+        names = self.names()
+        _, sources, trigger, key = self.tasks[names.index(name)]
+        return fingerprint.digest(key, trigger, [names[index] for index in sources])
+
     def unverifiable(self, names: Collection[str]) -> list[str]:
         """Return descriptions of what the code of these tasks reads and cannot be compared, without duplicates."""
         rows = [row for row in self.tasks if row[0] in names]
@@ -142,6 +148,7 @@ class Difference:
         added, removed, rewired: names of tasks.
         changed: task -> what has changed in its code, or in what the code reads. The latter counts for recorded tasks
             only, whose results depend on it.
+        expired: names of the tasks of which nothing has changed, and whose recorded results are too old.
         rewirings: rewired task -> how its upstreams and its trigger differ.
         outdated: recorded task -> why its result is out of date: the task or one of its direct or indirect upstreams
             differs.
@@ -159,6 +166,7 @@ class Difference:
         self.removed = [name for name in before if name not in now]
         self.rewired = [name for name in now if name in before and now[name] != before[name]]
         self.changed = _changed(old, new, recorded)
+        self.expired = set(expired) - self.changed.keys()
         for name, why in expired.items():
             self.changed[name] = (*self.changed.get(name, ()), why)
         self.rewirings = {name: _rewiring(before[name], now[name]) for name in self.rewired}

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from flowkit_state._validation import RUN_STATUSES
 from flowkit_state.errors import RestoreError, UnknownRunError, short_repr
+from flowkit_state.run_log.elements import RunMaps
+from flowkit_state.run_log.elements_view import elements_record, task_error
 from flowkit_state.run_log.journal import DONE
 from flowkit_state.run_log.parameters import has_digests, parameter_digests, stored_values
 from flowkit_state.run_log.plan import PipelinePlan
-from flowkit_state.runs import AttemptRecord, ExecutionRecord, LogLine, Reclaimed, RunRecord, TaskError, TaskRecord
-from flowkit_state.serialization.json_text import loads
+from flowkit_state.runs import AttemptRecord, ExecutionRecord, LogLine, Reclaimed, RunRecord, TaskRecord
 from flowkit_state.storage.base import Batch
 from flowkit_state.storage.ownership import check_claim, check_not_in_use, is_visible, live_claim, release
 from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from flowkit_state.runs import TaskError
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
 
@@ -60,6 +62,8 @@ _DELETE = (
     "DELETE FROM params WHERE run = ?",
     "DELETE FROM notes WHERE run = ?",
     "DELETE FROM logs WHERE run = ?",
+    "DELETE FROM elements WHERE map IN (SELECT id FROM maps WHERE run = ?)",
+    "DELETE FROM maps WHERE run = ?",
     "DELETE FROM runs WHERE id = ?",
 )
 
@@ -335,9 +339,11 @@ class RunHistory:
             row = _Row(*line)
             rows_of.setdefault(from_sql(row.name), []).append(row)
         records = {}
+        maps = RunMaps(self._database, self._serialization, run)
         for name, upstream in self._upstream_names(plan).items():
-            records[name] = self._task_record(run, name, rows_of.get(name, ()), by_number)
-            records[name].upstream = upstream
+            records[name] = record = self._task_record(run, name, rows_of.get(name, ()), by_number)
+            record.upstream = upstream
+            record.elements = elements_record(self._database, last) if (last := maps.last(name)) is not None else None
         return records
 
     def _task_record(
@@ -357,7 +363,7 @@ class RunHistory:
             last.state,
             attempts,
             last.reason or "",
-            _error(last.error),
+            task_error(last.error),
             last.source,
             last.why or "",
             load,
@@ -377,13 +383,33 @@ class RunHistory:
                 check_row(rows[0], VALUE_COLUMNS)
             value, beside = rows[0]
             if value is None and beside is None:
-                raise LookupError(f"the result of task {name!r} was not recorded: it has record=False.")
+                return self._load_elements(run, name)
             if value is None:
                 raise RestoreError(None, f"the row of its file {beside!r} is damaged: run the task again.")
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 return self._serialization.load(None, self._database.read_payload(value, beside))
         except RestoreError as error:
             raise RestoreError(None, error.reason, name, self._database.path) from error
+
+    def _load_elements(self, run: int, name: str) -> list[Any]:
+        """Return the result of a mapped task: the results of its elements that succeeded."""
+        maps = RunMaps(self._database, self._serialization, run)
+        last = maps.last(name)
+        if last is None or not maps.has_values(name):
+            raise LookupError(f"the result of task {name!r} was not recorded: it has record=False.")
+        if (failed := maps.failed(name)) and "errors='return'" in self._trigger(run, name):
+            reason = "returned as exceptions, which are not recorded; run.tasks[name].elements.failed has their texts"
+            raise LookupError(f"the result of task {name!r} was not recorded: {failed} of its elements were {reason}.")
+        rows = maps.rows(last)
+        done = [rows[number] for number in sorted(rows) if rows[number].state == "succeeded"]
+        if last.size is None or any(row.value is None for row in done) or len(rows) < last.size:
+            raise LookupError(f"the result of task {name!r} was not recorded: results of elements could not be.")
+        return [maps.value(row) for row in done]
+
+    def _trigger(self, run: int, name: str) -> str:
+        """Return the trigger of a task, with how it is mapped."""
+        (plan,) = self._select("SELECT plan FROM runs WHERE id = ?", (run,))[0]
+        return self._plan(plan).wiring()[name][1]
 
     def _upstream_names(self, plan: str) -> dict[str, tuple[str, ...]]:
         """Return for each task of a plan, in topological order, the names of its upstreams."""
@@ -443,15 +469,8 @@ def _attempt(row: _Row, execution: ExecutionRecord | None) -> AttemptRecord:
         host=row.host or (execution and execution.host),
         worker=row.worker,
         outcome="failed" if row.state == "retrying" else row.state,
-        error=_error(row.error),
+        error=task_error(row.error),
     )
-
-
-def _error(text: str | None) -> TaskError | None:
-    if text is None:
-        return None
-    kind, message, traceback = loads(text)
-    return TaskError(type=kind, message=message, traceback=traceback)
 
 
 def _task(

@@ -19,7 +19,9 @@ from flowkit_state.errors import (
     escape_control_chars,
     short_repr,
 )
-from flowkit_state.run_log.journal import DONE, RECORD, RecordedTask, RunJournal, encodable
+from flowkit_state.run_log.elements import RunMaps
+from flowkit_state.run_log.error_text import encodable
+from flowkit_state.run_log.journal import DONE, RECORD, EarlierElements, RecordedTask, RunJournal
 from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities
 from flowkit_state.run_log.plan import Difference, PipelinePlan
 from flowkit_state.serialization.json_text import loads
@@ -52,8 +54,11 @@ _BEGIN_EXECUTION = (
     "SELECT ?, 1 + coalesce(max(number), 0), ?, ?, ?, ? FROM executions WHERE run = ?"
 )
 _RECORDED = (
-    "SELECT name, state, number, ended, seconds, value, beside, reason FROM attempts WHERE run = ? AND element = -1 "
-    "ORDER BY execution, place, number"
+    "SELECT name, state, number, ended, seconds, value, beside, reason, execution FROM attempts "
+    "WHERE run = ? AND element = -1 ORDER BY execution, place, number"
+)
+_EPOCHS = (
+    "SELECT name, max(execution) FROM attempts WHERE run = ? AND element = -1 AND state = 'outdated' GROUP BY name"
 )
 _FAILURES = (
     "SELECT name, error FROM attempts WHERE run = ? AND element = -1 AND state = 'failed' AND error IS NOT NULL AND "
@@ -70,6 +75,7 @@ _RECORDED_COLUMNS = {
     "value": BINARY + OPTIONAL,
     "beside": TEXT + OPTIONAL,
     "reason": TEXT + OPTIONAL,
+    "execution": INTEGER,
 }
 
 _logged: set[tuple[str | None, str, str]] = set()  # (file, pipeline, description) that was logged in this process
@@ -98,7 +104,8 @@ def open_run(
             last = _last_run(database, pipeline, given) if resume else None
             if last is None:
                 row = begin(database, serialization, run_id, pipeline, plan, given, claim)
-                return RunJournal(database, serialization, row, 1, run_id, plan.names(), {}, {}, claim)
+                new = EarlierElements(RunMaps(database, serialization, row), plan)
+                return RunJournal(database, serialization, row, 1, run_id, plan.names(), {}, {}, claim, new)
             row, run_id, _, owner = last
             with reading(database.path, f"the record of run {short_repr(run_id)}", "release() ends the claim on it."):
                 check_claim(owner)
@@ -108,11 +115,11 @@ def open_run(
             way_out = f"forget({short_repr(run_id)}) deletes it, so that a new run starts."
             with reading(database.path, f"the record of run {short_repr(run_id)}", way_out):
                 recorded = Recorded(database, serialization, last, pipeline)
-                execution, done, outdated = recorded.resume(plan, resume, max_age)
+                execution, done, outdated, earlier = recorded.resume(plan, resume, max_age)
         except BaseException:
             database.execute("record a run in it", "UPDATE runs SET owner = NULL WHERE id = ?", (row,))
             raise
-        return RunJournal(database, serialization, row, execution, run_id, plan.names(), done, outdated, claim)
+        return RunJournal(database, serialization, row, execution, run_id, plan.names(), done, outdated, claim, earlier)
     except BaseException:
         claim.release()
         raise
@@ -209,12 +216,22 @@ class Recorded:
         self._row, self._run_id, key, _ = run
         (text,) = database.execute("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
         self._plan = PipelinePlan.from_text(text)
+        self.maps = RunMaps(database, serialization, self._row)
         self.tasks = done_tasks(database, self._row, self._plan.names())
+        self.incomplete: dict[str, str] = {}  # mapped tasks of which elements have failed -> why they run again
+        for name in self.maps.by_name.keys() & self.tasks.keys():
+            state, value = self.tasks[name][0], self.tasks[name][4]
+            if state == DONE[0] and value is None and (failed := self.maps.failed(name)):
+                self.incomplete[name] = f"{failed} of its elements failed"
 
     def resume(
         self, plan: PipelinePlan, resume: Resume, max_age: float | None
-    ) -> tuple[int, dict[int, RecordedTask], dict[int, str]]:
-        """Begin the next execution; return its number, the tasks that do not run again, and why recorded ones do.
+    ) -> tuple[int, dict[int, RecordedTask], dict[int, str], EarlierElements]:
+        """Begin the next execution.
+
+        Returns:
+            its number, the tasks that do not run again, why recorded ones do, and the elements to take over.
+
 
         Tasks are identified by their index in the current pipeline.
         """
@@ -232,32 +249,84 @@ class Recorded:
                 len(recorded),
             )
         names, force = plan.names(), resume == "force"
+        reasons = self.reasons(plan, difference)
         done: dict[int, RecordedTask] = {}
         for index, name in enumerate(names):
-            if name in recorded and (force or name not in difference.outdated):
-                task = _restore(database, self._serialization, name, recorded[name], force=force)
+            if name in recorded and name not in self.incomplete and (force or name not in reasons):
+                task = self.restore(name, force=force)
                 if task is not None:
                     done[index] = task
+        stale = recorded.keys() - {names[index] for index in done} - self.incomplete.keys()
+        if not force:
+            stale |= difference.outdated.keys()
         with Batch(database):
             key = _store_plan(database, plan)
             number = _begin_execution(database, self._row, key, time.time())
-            self._record_outdated(number, recorded.keys() - {names[index] for index in done}, names, difference)
+            self._record_outdated(number, stale, names, reasons)
             database.execute("record a run in it", _RESUME_RUN, (key, number - 1, self._row))
         if difference:
             _log_difference(self._run_id, self._pipeline, difference, len(done), len(recorded), force=force)
         unverifiable = plan.unverifiable({names[index] for index in done})
         _log_unverifiable(database, self._run_id, self._pipeline, unverifiable)
-        outdated = {index: difference.outdated[name] for index, name in enumerate(names) if name in difference.outdated}
-        return number, done, {} if force else outdated
+        again = self.incomplete if force else reasons
+        outdated = {index: again[name] for index, name in enumerate(names) if name in again}
+        return number, done, outdated, self.earlier(plan, difference, max_age, force=force)
+
+    def reasons(self, plan: PipelinePlan, difference: Difference) -> dict[str, str]:
+        """Return why recorded tasks run again, by name: they differ, or elements of them or upstream have failed."""
+        reasons = dict(difference.outdated)
+        if not self.incomplete:
+            return reasons
+        again: set[str] = set()
+        for name, (sources, _) in plan.wiring().items():  # in topological order
+            causes = [short_repr(source) for source in sources if source in again]
+            if name in self.incomplete or causes:
+                again.add(name)
+                why = self.incomplete.get(name) or f"it depends on {comma_list(causes, 3)}"
+                if name in self.tasks:
+                    reasons.setdefault(name, why)
+        return reasons
+
+    def earlier(
+        self, plan: PipelinePlan, difference: Difference, max_age: float | None, *, force: bool
+    ) -> EarlierElements:
+        """Return the elements to take over."""
+        oldest = {} if max_age is None else dict.fromkeys(plan.clocks(), time.time() - max_age)
+        epochs = {
+            from_sql(name): number for name, number in self._database.execute("read it", _EPOCHS, (self._row,))[0]
+        }
+        rejected = () if force else {*difference.changed, *difference.rewirings} - difference.expired
+        return EarlierElements(self.maps, plan, rejected, oldest, epochs, force=force)
+
+    def restore(self, name: str, *, force: bool) -> RecordedTask | None:
+        """Return a recorded task with its result; `None` if it is not complete, or cannot be restored and `force`."""
+        recorded = self.tasks[name]
+        state, attempts, _, seconds, value, _, reason, execution = recorded
+        if state != DONE[0] or value is not None or self.maps.last(name) is None or not self.maps.has_values(name):
+            return _restore(self._database, self._serialization, name, recorded, force=force)
+        try:
+            elements = self.maps.restored(name)
+        except StateError as error:
+            if force or not isinstance(error, RestoreError):
+                if force:
+                    return None
+                raise
+            raise _unrestorable(error, name, self._database) from error
+        if elements is None:
+            return None
+        return RecordedTask(
+            state, elements.result(), reason or "", attempts, seconds or 0.0, elements=elements, execution=execution
+        )
 
     def up_to_date(self, plan: PipelinePlan, max_age: float | None) -> tuple[dict[int, RecordedTask], dict[int, str]]:
         """Return the tasks with a recorded result that can be used, and why those of the others are out of date."""
-        difference, done, outdated = self.difference(plan, max_age), {}, {}
+        done, outdated = {}, {}
+        reasons = self.reasons(plan, self.difference(plan, max_age))
         for index, name in enumerate(plan.names()):
-            if name in difference.outdated:
-                outdated[index] = difference.outdated[name]
+            if name in reasons:
+                outdated[index] = reasons[name]
             elif name in self.tasks:
-                task = _restore(self._database, self._serialization, name, self.tasks[name], force=False)
+                task = self.restore(name, force=False)
                 if task is not None:
                     done[index] = task
         return done, outdated
@@ -269,26 +338,31 @@ class Recorded:
         for index, name in enumerate(plan.names()):
             if index not in done and index not in reasons:
                 reasons[index] = f"it is not recorded in run {self._run_id}" if name in before else "it is new"
+                if name in self.maps.by_name:
+                    reasons[index] += f"; {self.maps.missing(name)}"
         for name, text in self._database.execute("read it", _FAILURES, (self._row, self._row))[0]:
             task = from_sql(name)
             if task in plan.names() and reasons.get(index := plan.names().index(task), "").startswith("it is not"):
                 kind, message, _ = loads(text)
                 reasons[index] = f"it failed: {kind}: {message}" if message else f"it failed: {kind}"
+                if task in self.maps.by_name:
+                    reasons[index] += f"; {self.maps.missing(task)}"
         return Preview(self._run_id, done, reasons)
 
     def difference(self, plan: PipelinePlan, max_age: float | None) -> Difference:
         """Return how the recorded pipeline and the current one differ."""
         ended = {name: line[2] for name, line in self.tasks.items()}
-        return Difference(self._plan, plan, self.tasks, {} if max_age is None else _expired(plan, ended, max_age))
+        recorded = self.tasks.keys() | self.maps.by_name.keys()
+        return Difference(self._plan, plan, recorded, {} if max_age is None else _expired(plan, ended, max_age))
 
     def _record_outdated(
-        self, execution: int, names: Collection[str], current: Sequence[str], difference: Difference
+        self, execution: int, names: Collection[str], current: Sequence[str], reasons: Mapping[str, str]
     ) -> None:
         """Record that tasks run again, or were removed: a later execution must not use their results either."""
         now, rows = time.time(), []
         places = {name: index for index, name in enumerate(current)}
         for offset, name in enumerate(sorted(names)):
-            why = difference.outdated.get(name) or (
+            why = reasons.get(name) or (
                 "its result cannot be restored" if name in places else "the pipeline has no such task any more"
             )
             place = places.get(name, len(current) + offset)
@@ -323,7 +397,7 @@ def _restore(
     database: Database, serialization: Serialization, name: str, recorded: Sequence[Any], *, force: bool
 ) -> RecordedTask | None:
     """Return a recorded task with its result. If that cannot be restored, return `None` if `force`, else raise."""
-    state, attempts, _, seconds, value, blob, reason = recorded
+    state, attempts, _, seconds, value, blob, reason, execution = recorded
     try:
         succeeded = state == DONE[0]
         has_value = not (succeeded and value is None)  # a skipped task lacks none
@@ -333,9 +407,13 @@ def _restore(
             return None
         if not isinstance(error, RestoreError):
             raise
-        hint = 'Fix that, or run the task again with run(resume="force").'
-        raise RestoreError(None, f"{error.reason} {hint}", name, database.path) from error
-    return RecordedTask(state, result, reason or "", attempts, seconds or 0.0, has_value=has_value)
+        raise _unrestorable(error, name, database) from error
+    return RecordedTask(state, result, reason or "", attempts, seconds or 0.0, has_value=has_value, execution=execution)
+
+
+def _unrestorable(error: RestoreError, name: str, database: Database) -> RestoreError:
+    hint = 'Fix that, or run the task again with run(resume="force").'
+    return RestoreError(None, f"{error.reason} {hint}", name, database.path)
 
 
 def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:

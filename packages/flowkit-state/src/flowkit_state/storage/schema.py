@@ -84,6 +84,22 @@ MIGRATIONS = (
             time REAL NOT NULL, level TEXT NOT NULL, levelno INTEGER NOT NULL, logger TEXT NOT NULL, task TEXT,
             element INTEGER, attempt INTEGER, message TEXT NOT NULL, PRIMARY KEY (run, number)) WITHOUT ROWID""",
     ),
+    (  # to version 6: the elements of mapped tasks
+        # The executions of a run that map a task over the same input share a row. `code` is a digest of the code of the
+        # task, `inputs` what identifies the input or NULL, `common` a digest of the arguments that are not mapped, and
+        # `size` the number of elements, NULL until it is known.
+        """CREATE TABLE maps (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES runs (id), name TEXT NOT NULL,
+            execution INTEGER NOT NULL, code TEXT NOT NULL, inputs TEXT, common BLOB, size INTEGER)""",
+        "CREATE INDEX maps_by_run ON maps (run, name)",
+        # The last row of an element has its state. `origin` is the map that has its value, if that is another one.
+        """CREATE TABLE elements (
+            map INTEGER NOT NULL REFERENCES maps (id), element INTEGER NOT NULL, execution INTEGER NOT NULL,
+            state TEXT NOT NULL, ended REAL NOT NULL, seconds REAL, attempts INTEGER NOT NULL, label TEXT, reason TEXT,
+            error TEXT, fingerprint BLOB, origin INTEGER, beside TEXT, value BLOB,
+            PRIMARY KEY (map, element, execution)) WITHOUT ROWID""",
+        "CREATE INDEX elements_by_file ON elements (beside) WHERE beside IS NOT NULL",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -200,6 +200,7 @@ class SQLiteStore:
             rows, _ = self.execute(
                 "read it",
                 "SELECT beside FROM attempts WHERE beside IS NOT NULL UNION "
+                "SELECT beside FROM elements WHERE beside IS NOT NULL UNION "
                 "SELECT beside FROM params WHERE beside IS NOT NULL UNION "
                 "SELECT beside FROM notes WHERE beside IS NOT NULL UNION "
                 "SELECT beside FROM entries WHERE beside IS NOT NULL",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.persistence import Link
     from flowkit_core.runs.event_loop.caller import AsyncCaller
-    from flowkit_core.runs.recorder import RunRecorder
+    from flowkit_core.runs.recording.recorder import RunRecorder
 
 
 class RunOptions:
@@ -223,7 +223,7 @@ def _recorder(graph: Graph, params: Any, options: RunOptions, link: Link | None)
     has_defaults = not options.resume and options.refresh is False and options.state_errors is None
     if options.state is None and not graph.cached and has_defaults:
         return None
-    from flowkit_core.runs.recorder import RunRecorder
+    from flowkit_core.runs.recording.recorder import RunRecorder
 
     return RunRecorder(
         graph,

@@ -4,5 +4,6 @@
 * `region`: such a chain, whose elements run one after the other. `stage`: the elements of one node, with their states.
 * `element`: one element as a job of a lane, or a block of several. `block_calls`: makes the calls of a block.
 * `mapped_run`: what a run does with mapped nodes and their elements. `mapped_loop`: workers that pull elements.
+* `element_records`: records elements as they end, and takes over those of a run that is resumed.
 * `elements`: the elements in the results of a run.
 """

@@ -11,6 +11,9 @@ from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+CACHED, RESUMED = 1, 2
+"""Origins of the results of elements that were not called in this run; 0 for the others."""
+
 
 class Elements:
     """The elements of one mapped task in one run: ``results.elements["parse"]``. ``len()`` is their number.
@@ -23,6 +26,8 @@ class Elements:
         states: state of each element.
         failed, skipped: the exceptions and the reasons, by number.
         durations, attempts: seconds and number of attempts of each element.
+        resumed: numbers of the elements that ended before the run was resumed.
+        cached: numbers of the elements whose result was in a cache.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -44,6 +49,7 @@ class Elements:
         attempt_of: Mapping[int, int],
         reason_of: Mapping[int, str],
         error_of: Mapping[int, BaseException],
+        origins: Sequence[int] = (),
     ) -> None:
         self._task = task
         self._codes = codes
@@ -51,6 +57,7 @@ class Elements:
         self._attempt_of = attempt_of
         self._reason_of = reason_of
         self._error_of = dict(error_of)
+        self._origins = origins
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -83,11 +90,27 @@ class Elements:
 
     @property
     def attempts(self) -> array[int]:
-        """Number of attempts at each element that succeeded or failed, by number; 0 for any other element."""
+        """Number of attempts in this run at each element that succeeded or failed; 0 for any other element."""
         called = array("L", [code in (SUCCEEDED, FAILED) for code in self._codes])
+        for number, origin in enumerate(self._origins):
+            if origin:
+                called[number] = 0
         for number, attempts in self._attempt_of.items():
             called[number] = attempts if called[number] else 0
         return called
+
+    @property
+    def resumed(self) -> list[int]:
+        """Numbers of the elements that ended before the run was resumed, in order. They were not called in this run."""
+        return self._of_origin(RESUMED)
+
+    @property
+    def cached(self) -> list[int]:
+        """Numbers of the elements whose result was in a cache, in order. They were not called in this run."""
+        return self._of_origin(CACHED)
+
+    def _of_origin(self, wanted: int) -> list[int]:
+        return [number for number, origin in enumerate(self._origins) if origin == wanted]
 
     def _replace_error(self, error: BaseException, other: BaseException) -> None:
         """Replace an error by another exception."""

@@ -6,9 +6,12 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import special_types
+from flowkit_core.runs.recording.recorder import MAX_GROUP
 from flowkit_core.runs.states import SUCCEEDED
 
 from .block_calls import final_value
+from .element_records import Group, start_at
+from .inputs import Missing
 from .mapped_run import EXPANDED
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
     try:
         until = perf_counter() + TURN
         loop = _loop if region.stages[1:] else _short_loop
+        if region.is_recorded:
+            loop = _recorded_loop
         reason = _NEW_CONTEXT
         while reason == _NEW_CONTEXT:
             context = worker.caller_context.copy()
@@ -164,5 +169,79 @@ def _loop(
         if context or run.phase or now > until:
             is_stopped = run.phase and not run.may_start(region.stages[0].node)
             return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+    region.is_exhausted = True
+    return _TURN_ENDED
+
+
+def _recorded_loop(
+    worker: Any,
+    region: Region,
+    context: Any,
+    until: float,
+    slow: float,
+    relief: Callable[[float], float | None] | None,
+    jobs: list[Node],
+) -> int:
+    """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds.
+
+    All are committed at the end of the turn, before other workers get anything that depends on them.
+    """
+    group = Group(worker.run)
+    try:
+        return _loop_of_group(worker, region, context, until, slow, relief, jobs, group)
+    finally:
+        group.commit()
+
+
+def _loop_of_group(
+    worker: Any,
+    region: Region,
+    context: Any,
+    until: float,
+    slow: float,
+    relief: Callable[[float], float | None] | None,
+    jobs: list[Node],
+    group: Group,
+) -> int:
+    run, clock = worker.run, perf_counter
+    stages = [(stage, stage.caller()) for stage in region.stages]
+    group.began = started = clock()
+    for number, item, place in region.pulls_to_call():
+        worker.element = number
+        stage, given = region.stages[place], item
+        if place and type(given) is Missing:
+            with run._lock:
+                region.active += 1
+                region.stages[0].active += 1
+            jobs += start_at(run, region, place, number, given)
+            continue
+        spent = 0.0
+        try:
+            for stage, call in stages[place:]:
+                worker.node = stage.node
+                value = call(given)
+                if type(value) in special_types:
+                    value = final_value(value, f"{stage.node.name}[{number}]", run)
+                now = clock()
+                stage.values[number] = value
+                stage.seconds[number] = now - started
+                stage.codes[number] = SUCCEEDED
+                group.ended.append((stage, number, given, now))
+                spent += now - started
+                started = now
+                given = value
+        except BaseException as error:
+            group.commit()
+            jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+            return _FAILED
+        if started - group.began >= MAX_GROUP:
+            group.commit()
+            group.began = started = clock()
+        if spent > slow and relief is not None:
+            slow = relief(spent) or slow
+            worker.seconds = spent
+        if context or run.phase or started > until:
+            is_stopped = run.phase and not run.may_start(region.stages[0].node)
+            return _TURN_ENDED if is_stopped or started > until else _NEW_CONTEXT
     region.is_exhausted = True
     return _TURN_ENDED

@@ -7,6 +7,7 @@ process pull elements themselves, if nothing but success is expected, and call t
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from flowkit_core._text import short_repr
@@ -39,6 +40,17 @@ from flowkit_core.runs.states import (
 )
 
 from .element import Block, Element
+from .element_records import (
+    note_end,
+    open_records,
+    record_end,
+    restored_stage,
+    resume_element,
+    row_of_success,
+    rows_of_block,
+    start_at,
+)
+from .elements import CACHED
 from .inputs import is_lazy
 from .opening import local_generator, open_region, result_for_takers
 
@@ -125,6 +137,9 @@ class MappedNodes:
         region.window = self.windows.get(node.index, WINDOW)
         takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
         region.block_window = self.block_windows.get(node.index, 0) if takes_blocks else 0
+        open_records(run, region)
+        if region.resumes:
+            region.take_over = partial(resume_element, run, region)
         for stage in region.stages:
             stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -133,6 +148,10 @@ class MappedNodes:
                 facts = {"attempt": 1, "max_attempts": _attempts(stage), "worker": "", "elements": region.size}
                 run.events.emit(TaskStarted, task=stage.node.name, **facts)
         return EXPANDED
+
+    def restore(self, node: Node, elements: Any) -> None:
+        """Take the elements of a mapped node that had ended before the run was resumed: a `RecordedElements`."""
+        self.run.state.stages[node.index] = restored_stage(node, elements)
 
     def local_generator(self, call: Call) -> Call | Outcome:
         """Return the result of a generator function, whatever the executor: its generator runs in this process."""
@@ -218,8 +237,11 @@ class MappedNodes:
         outcome = result.or_skip() if type(result) is Outcome else None
         if outcome is None and issubclass(type(result), Skip):
             outcome = Outcome(FAILED, error=returned_skip(element.name, result))
+        row = None
         if (outcome is None or outcome.state == SUCCEEDED) and run._recorder is not None:
-            run._recorder.keep(element, result if outcome is None else outcome.value)
+            value = result if outcome is None else outcome.value
+            run._recorder.keep(element, value)
+            row = row_of_success(run, element, value, seconds if outcome is None else None)
         with run._lock:
             if run.phase == Phase.ABANDONED or (attempt is not None and not self.is_current(element, attempt)):
                 return _NO_NODES
@@ -228,6 +250,8 @@ class MappedNodes:
                 region = element.region
                 element.stage.active -= 1
                 jobs = self._after(element)
+                if region.is_recorded:
+                    record_end(run, element, row, seconds)
         if run._stop_is_new:
             run._notify_stop()
         if run._hooks is not None:
@@ -240,7 +264,9 @@ class MappedNodes:
         if outcome is None or outcome.state == SUCCEEDED:
             stage.values[number] = result if outcome is None else outcome.value
             stage.codes[number] = SUCCEEDED
-            if outcome is None:
+            if outcome is not None:
+                stage.mark(number, CACHED)
+            else:
                 stage.seconds[number] = seconds
                 element.region.observe(1, seconds)
                 if run.events.wants(ElementSucceeded):
@@ -332,16 +358,23 @@ class MappedNodes:
                 region.active += 1
                 first.active += 1
             # without the lock: the iterator of a user may take long
-            pulled = region.pull_many() if region.block_window else region.pull()
-            if not pulled:
+            place = 0
+            if region.block_window:
+                place, elements = region.pull_many()
+            elif (pulled := region.pull()) is None:
+                elements = []
+            else:
+                number, given, place = pulled
+                elements = [(number, given)]
+            if not elements:
                 with run._lock:
                     region.active -= 1
                     first.active -= 1
                 break
-            if isinstance(pulled, tuple):
-                jobs.append(Element(region, first, *pulled))
+            if place:
+                jobs += start_at(run, region, place, *elements[0])
             else:
-                jobs.append(_job(region, first, pulled[0][0], [given for _, given in pulled]))
+                jobs.append(_job(region, first, elements[0][0], [given for _, given in elements]))
         return self.leave(region, jobs, count=0)
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
@@ -372,7 +405,10 @@ class MappedNodes:
         if isinstance(result, Outcome):
             return self._next_jobs(region, jobs)
         values, seconds, failed = result
+        rows = rows_of_block(run, block, values, seconds) if region.is_recorded else ()
         with run._lock:
+            for node, prepared, work in rows if run._recorder is not None else ():
+                run._recorder.add_elements(node, prepared, work)
             for stage, found, spent in zip(region.stages, values, seconds, strict=True):
                 end = block.element + len(found)
                 stage.values[block.element : end] = found
@@ -390,6 +426,10 @@ class MappedNodes:
             if failed is not None:
                 region.active += 1
                 region.stages[failed[0]].active += 1
+            if run._recorder is not None and run._recorder.is_element_due:
+                run._commit()
+        if run._stop_is_new:
+            run._notify_stop()
         if failed is not None:
             number, place = block.element + done, failed[0]
             given = values[place - 1][done] if place else block.given[done]
@@ -506,6 +546,8 @@ class MappedNodes:
             trouble = self._fail_source(region, region.trouble)
         elif not region.is_read:
             trouble = Outcome(CANCELLED, run.stop_reason)
+        elif region.is_recorded:
+            note_end(run, region)
         region.drop_inputs()
         seconds = self.now() - region.started
         own = {stage.node for stage in region.stages}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
+from collections import deque
 from itertools import islice
 
 from flowkit_core._atomic import GIL
@@ -14,7 +15,7 @@ from flowkit_core.runs.states import PENDING
 from .block_calls import BLOCK_SECONDS, MAX_BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
@@ -50,6 +51,9 @@ class Region:
         pulled: number of elements that were pulled in blocks.
         refused: number of workers that `MappedNodes.enter` has refused because of the limit; as many may pull later.
         trouble: the exception of the iterator.
+        is_recorded: whether the elements are recorded as they end.
+        resumes: whether some elements may have ended before the run was resumed.
+        take_over: takes over what is recorded of an element that was pulled: see `element_records.resume_element`.
     """
 
     __slots__ = (
@@ -58,18 +62,22 @@ class Region:
         "active",
         "block_window",
         "by_workers",
+        "held",
         "is_closed",
         "is_exhausted",
+        "is_recorded",
         "is_smooth",
         "lock",
         "max_block",
         "pulled",
         "refused",
+        "resumes",
         "seconds_per_call",
         "size",
         "source",
         "stages",
         "started",
+        "take_over",
         "trouble",
         "window",
     )
@@ -101,6 +109,9 @@ class Region:
         self.pulled = 0
         self.refused = 0
         self.seconds_per_call: float | None = None
+        self.is_recorded = self.resumes = False
+        self.take_over: Callable[[int, Any], tuple[int, Any]] = lambda _, given: (0, given)
+        self.held: deque[tuple[int, Any, int]] = deque()
 
     def stage_after(self, stage: Stage) -> Stage | None:
         """Return the stage that takes the results of a stage; None after the last."""
@@ -168,15 +179,42 @@ class Region:
         """Whether all elements are known: the input has a length, or its iterator has ended."""
         return self.size is not None or self._items is None
 
-    def pull(self) -> tuple[int, Any] | None:
+    def pulls_to_call(self) -> Iterator[tuple[int, Any, int]]:
+        """Return an iterator for one thread over the elements to call: number, mapped value and number of the stage.
+
+        Elements that ended before the run was resumed are left out, and so are stages.
+        """
+        while self.held:
+            try:
+                held = self.held.popleft()
+            except IndexError:  # another thread has taken it
+                break
+            yield held
+        if not self.resumes:
+            for number, given in self.pulls():
+                yield number, given, 0
+            return
+        last = len(self.stages)
+        for number, given in self.pulls():
+            place, value = self.take_over(number, given)
+            if place < last:
+                yield number, value, place
+            else:
+                self.pulled += 1
+
+    def pull(self) -> tuple[int, Any, int] | None:
         """Return the next element; None if there are no more. An iterator of the user may take long."""
-        for pulled in self.pulls():
+        for pulled in self.pulls_to_call():
             return pulled
         self.is_exhausted = True
         return None
 
-    def pull_many(self) -> list[tuple[int, Any]]:
-        """Return the elements of the next block: as many as take `BLOCK_SECONDS`, and leave some for other workers."""
+    def pull_many(self) -> tuple[int, list[tuple[int, Any]]]:
+        """Return the elements of the next block: as many as take `BLOCK_SECONDS`, and leave some for other workers.
+
+        Their numbers are consecutive. They start at the stage whose number is returned, too; an element that does not
+        start at the first stage is returned alone.
+        """
         options = self.stages[0].node.mapped.options if self.stages[0].node.mapped is not None else None
         count = 1
         if options is not None and options.chunk is not None:
@@ -186,11 +224,25 @@ class Region:
             if self.size is not None:
                 count = min(count, (self.size - self.pulled) // self.block_window)
             count = max(1, min(count, self.max_block))
-        found = list(islice(self.pulls(), count))
+        place, found = (0, list(islice(self.pulls(), count))) if not self.resumes else self._pull_block(count)
         self.pulled += len(found)
-        if len(found) < count:
+        if not self.resumes and len(found) < count:
             self.is_exhausted = True
-        return found
+        return place, found
+
+    def _pull_block(self, count: int) -> tuple[int, list[tuple[int, Any]]]:
+        """Return up to ``count`` elements to call with consecutive numbers, and the stage at which they start."""
+        found: list[tuple[int, Any]] = []
+        for number, given, place in self.pulls_to_call():
+            if found and (place or number != found[-1][0] + 1):
+                self.held.append((number, given, place))
+                break
+            found.append((number, given))
+            if len(found) == count or place:
+                return place, found
+        else:
+            self.is_exhausted = True
+        return 0, found
 
     def observe(self, calls: int, seconds: float) -> None:
         """Take the durations of calls into account for the size of later blocks."""
@@ -201,6 +253,8 @@ class Region:
     def drop_inputs(self) -> None:
         """Drop the elements that were not pulled."""
         self._items = None
+        self.held.clear()
+        self.take_over = lambda _, given: (0, given)
         self._numbered = enumerate(())
 
 

@@ -18,7 +18,7 @@ from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 from .block_calls import Template
-from .elements import Elements
+from .elements import RESUMED, Elements
 from .inputs import Missing, PartialColumn
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class Stage:
         active: number of elements that are called, or wait for a retry.
         head: the first stage of its region, whose elements feed this one; None for the first stage itself.
         parked: `Element` jobs that wait because of the limit.
+        record: the `MapRecord` of the elements; None if they are not recorded.
+        sources: the elements of the mapped nodes that this node is mapped over, if it is recorded.
+        origins: for each element 0 if it was called in this run, or `CACHED` or `RESUMED`; it may be shorter.
     """
 
     __slots__ = (
@@ -61,17 +64,20 @@ class Stage:
         "head",
         "labels",
         "node",
+        "origins",
         "parked",
         "reason_of",
+        "record",
         "retry_of",
         "seconds",
+        "sources",
         "values",
     )
 
-    def __init__(self, node: Node, given: Given, columns: Sequence[str | int], size: int) -> None:
+    def __init__(self, node: Node, given: Given | None, columns: Sequence[str | int], size: int) -> None:
         self.node = node
         self.columns = tuple(columns)
-        self._given = given
+        self._given: Any = given
         self._when: Parameters | None = None
         self.values: list[Any] = [ABSENT] * size
         self.codes = bytearray(size)
@@ -84,6 +90,9 @@ class Stage:
         self.active = 0
         self.head: Stage | None = None
         self.parked: deque[Any] = deque()
+        self.record: Any = None
+        self.sources: tuple[Stage, ...] = ()
+        self.origins = bytearray()
 
     @property
     def limit(self) -> int | None:
@@ -94,6 +103,27 @@ class Stage:
     def errors(self) -> str:
         """What happens to elements that fail."""
         return self.node.mapped.options.errors if self.node.mapped is not None else "raise"
+
+    # ---- elements that are not called --------------------------------------------------------------------------------
+
+    def mark(self, number: int, origin: int) -> None:
+        """Note that an element was not called in this run."""
+        if len(self.origins) <= number:
+            self.origins.extend(bytes(len(self.codes) - len(self.origins)))
+        self.origins[number] = origin
+
+    def is_resumed(self, number: int) -> bool:
+        """Return whether an element ended before the run was resumed."""
+        return number < len(self.origins) and self.origins[number] == RESUMED
+
+    def take_over(self, number: int, code: int, value: Any, reason: str) -> None:
+        """Set the state of an element that ended before the run was resumed."""
+        self.mark(number, RESUMED)
+        if code == SUCCEEDED:
+            self.values[number] = value
+        else:
+            self.reason_of[number] = reason
+        self.codes[number] = code
 
     # ---- arguments ---------------------------------------------------------------------------------------------------
 
@@ -112,6 +142,10 @@ class Stage:
         for _, name in names:
             kwargs[name] = None
         return Template(len(marks), args, kwargs, places, names)
+
+    def common(self) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
+        """Return the arguments that are the same for all elements: by name, for ``*args`` and for ``**kwargs``."""
+        return dict(self._given.named), list(self._given.rest), dict(self._given.extra)
 
     def _arguments(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of an element, given its mapped values; without those that are missing."""
@@ -202,17 +236,23 @@ class Stage:
 
     def note_label(self, number: int, mapped: Any) -> None:
         """Compute the label of an element, given its mapped value or values, and keep it for messages."""
+        label = self.label_of(number, mapped)
+        if label is not None:
+            self.labels[number] = label
+
+    def label_of(self, number: int, mapped: Any) -> str | None:
+        """Return the label of an element, given its mapped value or values; None if it has none."""
         label: Any = self.node.mapped.options.label if self.node.mapped is not None else None
         if label is None or number in self.labels:
-            return
+            return self.labels.get(number)
         values = (mapped,) if len(self.columns) == 1 else mapped
         if any(type(value) is Missing for value in values):
-            return
+            return None
         try:
             text = str(label(*values))
         except Exception as error:
             text = f"its label= raised {describe_error(error)}"
-        self.labels[number] = text if len(text) <= _LONG else f"{text[:_LONG]}..."
+        return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
     def display_name(self, number: int) -> str:
         """Return the name of an element with its label, if it has one."""
@@ -270,7 +310,10 @@ class Stage:
 
     def elements(self) -> Elements:
         """Return the elements for the results of the run; they share the large arrays, and no values."""
-        return Elements(self.node.name, self.codes, self.seconds, self.attempt_of, self.reason_of, self.error_of)
+        origins = self.origins
+        return Elements(
+            self.node.name, self.codes, self.seconds, self.attempt_of, self.reason_of, self.error_of, origins
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the number of elements in each state, without the states that no element has."""

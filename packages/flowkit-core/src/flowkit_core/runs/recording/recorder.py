@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import os
 from _thread import get_ident
-from functools import cache
 from time import time
 
-from flowkit_core._checks import checked_names
-from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report, warn
+from flowkit_core._warnings import report
 from flowkit_core.context import workers as worker_of_thread
-from flowkit_core.errors import MissingDistributionError
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.graphs.parameters import KEY
 from flowkit_core.log_records import sinks
 from flowkit_core.persistence import TaskOutcome
+from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
-from .call import Outcome
-from .states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
+from .options import caches_of, check_options, open_store, refreshed_nodes, without_missing_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,16 +27,24 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
-    from flowkit_core.persistence import Cache, Link, RecordedTask, Refresh, Resume, RunJournal, StateErrors, Store
-
-    from .run_state import RunState
+    from flowkit_core.persistence import (
+        Cache,
+        Link,
+        MapRecord,
+        RecordedTask,
+        Refresh,
+        Resume,
+        RunJournal,
+        StateErrors,
+        Store,
+    )
+    from flowkit_core.runs.run_state import RunState
 
 MAX_GROUP = 0.005
 """Seconds of finished work that may be committed together, and after which it must be."""
 SHORT_CALL = 0.001
 """Seconds below which a call is short, so that its outcome may be committed with others."""
 _NOT_RUN = (UPSTREAM_FAILED, CANCELLED)
-_MEMORY_CACHE_LIMIT = 1 << 28  # bytes; the results that were used least recently are removed first
 
 
 class RunRecorder:
@@ -112,6 +117,7 @@ class RunRecorder:
         self._ended = [self._began] * len(graph.nodes)
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
+        self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, likewise
         self._makers: set[int] = set()  # threads whose workers have made the calls
         self._made_elsewhere = False  # whether a call was made, or a node was ended, by anything else
         self._is_committing = False
@@ -186,6 +192,11 @@ class RunRecorder:
     def records(self) -> bool:
         """Whether the run is recorded."""
         return self._journal is not None and self._store_error is None
+
+    @property
+    def records_elements(self) -> bool:
+        """Whether the elements of mapped nodes are recorded one by one."""
+        return self.records and hasattr(self._journal, "open_map")
 
     def lookup(self, node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcome | None:
         """Return the cached result of a call as an outcome; None if the function is to be called."""
@@ -328,21 +339,69 @@ class RunRecorder:
         makers = self._makers
         return _code_of(node) not in self._short or len(makers) > 1 or (bool(makers) and get_ident() not in makers)
 
+    def open_map(
+        self, node: Node, size: int | None, sources: Sequence[int], others: Sequence[int], common: Any
+    ) -> MapRecord:
+        """Begin to record the elements of a mapped node: see `ElementJournal.open_map`."""
+        journal: Any = self._journal
+        record: MapRecord = journal.open_map(node.index, size, sources, others, common, node.task.record)
+        return record
+
+    def add_elements(self, node: Node, rows: Sequence[Any], seconds: float = 0.0) -> None:
+        """Note prepared elements of a mapped node, to be committed with the next outcomes.
+
+        Args:
+            node: the node.
+            rows: what `MapRecord.prepare` has returned.
+            seconds: duration of their calls.
+        """
+        if not self._pending and not self._elements:
+            self._group_began = time()
+        self._elements.append((node, rows))
+        self._work += seconds
+
+    def note_cached(self, node: Node, cached: int, size: int) -> None:
+        """Note how many elements of a mapped node were not called, because their results were in a cache."""
+        self._why[node.index] = f"reused: the results of {cached} of {size} elements"
+        if cached == size:
+            self.sources[node.index] = "cache"
+
+    @property
+    def is_element_due(self) -> bool:
+        """Whether elements must be committed, when one has ended in a single call: after `MAX_GROUP` seconds."""
+        if not self._elements:
+            return False
+        return self._work >= MAX_GROUP or not 0 <= time() - self._group_began < MAX_GROUP
+
     def flush(self) -> Sequence[tuple[Node, Exception]]:
         """Commit the outcomes that are not committed yet; return those for which that failed, and why."""
         self._is_committing = True
         if self._lines is not None:
             self._lines.flush()
+        failed: Sequence[tuple[Node, Exception]] = ()
         try:
             pending, self._pending, self._work = self._pending, [], 0.0
+            elements, self._elements = self._elements, []  # after `_pending`: with all elements of its mapped nodes
             self._makers, self._made_elsewhere = set(), False
-            if not pending or self._journal is None or self._store_error is not None:
+            if self._journal is None or self._store_error is not None:
                 return ()
-            self._journal.record(pending)
+            if elements:
+                failed = self._flush_elements(self._journal, elements)
+            if pending:
+                self._journal.record(pending)
         except Exception as error:
-            return self._flush_each(pending, error)
+            return [*failed, *self._flush_each(pending, error)]
         finally:
             self._is_committing = False
+        return failed
+
+    def _flush_elements(
+        self, journal: Any, elements: Sequence[tuple[Node, Sequence[Any]]]
+    ) -> Sequence[tuple[Node, Exception]]:
+        try:
+            journal.record_elements([row for _, rows in elements for row in rows])
+        except Exception as error:
+            return [(node, error) for node in {node.index: node for node, _ in elements}.values()]
         return ()
 
     def _flush_each(self, outcomes: Sequence[TaskOutcome], error: Exception) -> Sequence[tuple[Node, Exception]]:
@@ -369,7 +428,7 @@ class RunRecorder:
         Raises:
             Exception: the note cannot be stored.
         """
-        if self.commit is not None and (self._pending or self._is_committing):
+        if self.commit is not None and (self._pending or self._elements or self._is_committing):
             self.commit()  # the note depends on what the task takes
         write: Any = getattr(self._journal, "remember", None) if self._store_error is None else None
         if write is not None:
@@ -390,6 +449,7 @@ class RunRecorder:
             return False
         rest = ", and no other task of this run will be" if broken else ", and runs again on resume"
         if self._store_error is None and node.index not in self._warned:
+            self._warned.add(node.index)  # elements of a mapped task may fail one by one
             report(f"{note}{rest}: {describe_error(error)}")
         if broken:
             self._store_error = self._store_error or error
@@ -453,118 +513,6 @@ class RunRecorder:
         finally:
             if store is not None:
                 store.close()
-
-
-def without_missing_values(
-    graph: Graph, done: Mapping[int, RecordedTask]
-) -> tuple[Mapping[int, RecordedTask], dict[int, str]]:
-    """Return the recorded tasks that do not run again, and why others do: a result is needed and was not recorded."""
-    if all(getattr(task, "has_value", True) for task in done.values()):
-        return done, {}
-    kept, missing = dict(done), {}
-    for node in reversed(graph.nodes):
-        if getattr(kept.get(node.index), "has_value", True):
-            continue
-        is_needed = any(each.index not in kept and node.index not in each.waits for each in node.downstream)
-        if is_needed or (node.mapped is not None and node.task.record):
-            del kept[node.index]
-            why = "and is needed" if is_needed else "because elements of it failed or were skipped"
-            missing[node.index] = f"its result was not recorded, {why}"
-    return kept, missing
-
-
-def open_store(state: Any) -> tuple[Store | None, bool]:
-    """Return the store of an argument ``state``, and whether it was opened here, so that the caller has to close it.
-
-    Raises:
-        MissingDistributionError: it is a path, and flowkit-state is not installed.
-        TypeError: it is neither a path nor a store.
-    """
-    if state is None:
-        return None, False
-    if isinstance(state, (str, os.PathLike)):
-        store: Store = state_manager("run(state=<a path>)")(state)
-        return store, True
-    if callable(getattr(state, "open_run", None)) and not isinstance(state, type):
-        return state, False
-    raise TypeError(f"state is {short_repr(state)}, but must be a path such as 'runs.db', a StateManager, or None")
-
-
-def state_manager(wanted: str) -> Callable[..., Any]:
-    """Return the class ``flowkit_state.StateManager``.
-
-    Args:
-        wanted: the feature that requires it, for the error message.
-
-    Raises:
-        MissingDistributionError: flowkit-state is not installed.
-    """
-    from importlib import import_module
-
-    try:
-        module: Any = import_module("flowkit_state")
-    except ModuleNotFoundError as error:
-        if error.name != "flowkit_state":
-            raise
-        raise MissingDistributionError(wanted, "flowkit-state") from None
-    manager: Callable[..., Any] = module.StateManager
-    return manager
-
-
-@cache
-def _memory_cache() -> Cache | None:
-    """Return the cache in memory for runs without ``state``; None if flowkit-state is not installed."""
-    try:
-        shared: Cache = state_manager("@task(cache=True)")(max_bytes=_MEMORY_CACHE_LIMIT).cache()
-    except MissingDistributionError as error:
-        warn(f"results of @task(cache=True) are not reused: {error}")
-        return None
-    return shared
-
-
-def caches_of(graph: Graph, store: Store | None) -> dict[int, Cache]:
-    """Return the cache of each cached node, by index."""
-    caches: dict[int, Cache] = {}
-    for node in graph.cached:
-        own: Any = node.task.cache
-        if own is not True:
-            caches[node.index] = own if store is None else store.cache(own)
-        elif (shared := store.cache() if store is not None else _memory_cache()) is not None:
-            caches[node.index] = shared
-    return caches
-
-
-def check_options(state: Any, resume: Any, state_errors: Any) -> None:
-    """Check the options that do not depend on the graph.
-
-    Raises:
-        ValueError: an option has an invalid value, or ``resume`` is used without ``state``.
-    """
-    if type(resume) is not bool and resume not in ("strict", "force"):
-        raise ValueError(f"run(resume=...) is {short_repr(resume)}, but must be True, False, 'strict' or 'force'")
-    if resume and state is None:
-        raise ValueError(
-            f"run(resume={resume!r}) requires a record of earlier runs: write run(state='runs.db', resume={resume!r})"
-        )
-    if state_errors not in (None, "raise", "warn"):
-        raise ValueError(f"run(state_errors=...) is {short_repr(state_errors)}, but must be 'raise', 'warn' or None")
-
-
-def refreshed_nodes(graph: Graph, refresh: Refresh) -> set[int]:
-    """Return the indices of the cached nodes that an option ``refresh`` names."""
-    if isinstance(refresh, bool):
-        return {node.index for node in graph.cached} if refresh else set()
-    names = checked_names("run(refresh=...)", refresh, (*graph.names, *graph.groups), repr(graph.name), "True, False, ")
-    cached = {node.name: node.index for node in graph.cached}
-    refreshed: set[int] = set()
-    for name in names:
-        if name in graph.groups:
-            refreshed.update(index for index in graph.groups[name] if graph.names[index] in cached)
-            continue
-        if name not in cached:
-            raise ValueError(f"run(refresh=...) names {name!r}, which is not cached and runs in any case")
-        refreshed.add(cached[name])
-    return refreshed
 
 
 def _code_of(node: Node) -> object:

@@ -1,0 +1,241 @@
+"""The record of the elements of mapped nodes, and elements that a resumed run takes over."""
+
+from __future__ import annotations
+
+from time import perf_counter, time
+
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.graphs.parameters import KEY
+from flowkit_core.persistence import ElementOutcome
+from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
+
+from .element import Element
+from .elements import CACHED, RESUMED
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.persistence import RecordedElements
+
+    from .element import Block
+    from .region import Region
+
+
+def open_records(run: Any, region: Region) -> None:
+    """Begin to record the elements of a region, if the run is recorded by element."""
+    recorder = run._recorder
+    if recorder is None or not recorder.records_elements:
+        return
+    for stage in region.stages:
+        node = stage.node
+        sources = [] if node.mapped is None or node.binding is None else node.mapped.sources(node.binding)
+        stage.sources = tuple(run.state.stages[index] for index in sources if index in run.state.stages)
+        others = [index for index in node.upstream if index not in node.waits and index not in sources]
+        named, rest, extra = stage.common()
+        named.pop(KEY, None)
+        try:
+            stage.record = recorder.open_map(node, region.size, sources, others, [named, rest, extra])
+        except Exception as error:
+            with run._lock:
+                run._on_record_error(node, error)
+            return
+        run.state.stages[node.index] = stage
+    region.is_recorded = True
+    region.resumes = any(stage.record.has_recorded for stage in region.stages)
+
+
+def restored_stage(node: Node, elements: RecordedElements) -> Stage:
+    """Return the elements of a mapped node that had ended before the run was resumed."""
+    stage = Stage(node, None, (), len(elements.states))
+    stage.codes[:] = bytes(map(STATES.index, elements.states))
+    for number, value in elements.values.items():
+        stage.values[number] = value
+    stage.reason_of.update(elements.reasons)
+    stage.origins = bytearray([RESUMED]) * len(elements.states)
+    return stage
+
+
+def resume_element(run: Any, region: Region, number: int, given: Any) -> tuple[int, Any]:
+    """Take over what is recorded of an element that has been pulled.
+
+    Returns:
+        The number of the first stage that is to be called, or the number of stages if there is none; and the mapped
+        value for it.
+    """
+    for place, stage in enumerate(region.stages):
+        record = stage.record
+        is_same = all(source.is_resumed(number) for source in stage.sources)
+        found = None if record is None else record.find(number, given, is_same=is_same)
+        if found is not None and found.row is not None:
+            run._recorder.add_elements(stage.node, [found.row])
+        if found is None or found.state not in _TAKEN_OVER:
+            return place, given
+        stage.take_over(number, _TAKEN_OVER[found.state], found.value, found.reason)
+        given = stage.value_for_next(number)
+    return len(region.stages), given
+
+
+def start_at(run: Any, region: Region, place: int, number: int, given: Any) -> list[Node]:
+    """Return the job of an element that starts at a later stage; nothing if it waits there because of the limit.
+
+    The element counts as active in the first stage before.
+    """
+    stage = region.stages[place]
+    job = Element(region, stage, number, given)
+    with run._lock:
+        region.stages[0].active -= 1
+        if stage.limit is not None and stage.active >= stage.limit:
+            stage.parked.append(job)
+            return []
+        stage.active += 1
+    return [job]
+
+
+def element_row(run: Any, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:
+    """Return what is to be recorded for an element; None if it cannot be recorded."""
+    outcome.label = stage.label_of(number, given)
+    try:
+        return stage.record.prepare(outcome)
+    except Exception as error:
+        with run._lock:
+            run._on_record_error(stage.node, error)
+        return None
+
+
+def row_of_success(run: Any, element: Element, value: Any, seconds: float | None) -> Any:
+    """Return what is to be recorded for an element that has succeeded; None if nothing is.
+
+    Args:
+        run: the run.
+        element: the element.
+        value: its result.
+        seconds: duration of the call; None if the result was in a cache.
+    """
+    stage, number = element.stage, element.element
+    if stage.record is None:
+        return None
+    attempts = 0 if seconds is None else stage.attempt_of.get(number, 1)
+    outcome = ElementOutcome(number, "succeeded", value, element.given, time(), seconds, attempts)
+    return element_row(run, stage, number, element.given, outcome)
+
+
+def rows_of_block(
+    run: Any, block: Block, values: Sequence[list[Any]], seconds: Sequence[Sequence[float]]
+) -> list[tuple[Node, list[Any], float]]:
+    """Return what is to be recorded for the elements of a block that have succeeded, and the seconds of their calls."""
+    found: list[tuple[Node, list[Any], float]] = []
+    given: Sequence[Any] = block.given
+    now = time()
+    for stage, results, spent in zip(block.region.stages, values, seconds, strict=True):
+        rows = []
+        for number, (value, item, duration) in enumerate(zip(results, given, spent, strict=False), block.element):
+            outcome = ElementOutcome(number, "succeeded", value, item, now, duration, 1)
+            row = element_row(run, stage, number, item, outcome)
+            if row is not None:
+                rows.append(row)
+        found.append((stage.node, rows, sum(spent)))
+        given = results
+    return found
+
+
+def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
+    """Record an element that has ended; commit if its next stage may start, or after 5 ms of finished work.
+
+    Args:
+        run: the run, whose lock is held.
+        element: the element.
+        row: what `row_of_success` has returned; None if it has not succeeded.
+        seconds: duration of its last attempt.
+    """
+    recorder, stage = run._recorder, element.stage
+    if recorder is None:
+        return
+    if row is not None:
+        recorder.add_elements(stage.node, [row], seconds)
+    else:
+        _record_without_value(run, stage, element.element, element.given)
+    if recorder.is_element_due or element.region.stage_after(stage) is not None:
+        run._commit()
+
+
+def _record_without_value(run: Any, stage: Stage, number: int, given: Any) -> None:
+    """Record how an element has failed, or why it was skipped. An element that did not run is not recorded."""
+    code = stage.codes[number]
+    if stage.record is None or code not in (FAILED, SKIPPED):
+        return
+    attempts = stage.attempt_of.get(number, 1) if code == FAILED else 0
+    outcome = ElementOutcome(number, STATES[code], None, given, time(), None, attempts)
+    if code == FAILED:
+        outcome.seconds, outcome.error = stage.seconds[number], stage.error_of[number]
+    else:
+        outcome.reason = stage.reason_of[number]
+    row = element_row(run, stage, number, given, outcome)
+    if row is not None:
+        run._recorder.add_elements(stage.node, [row])
+
+
+def note_end(run: Any, region: Region) -> None:
+    """Record the number of elements of a lazy input, and how many results were found in a cache."""
+    for stage in region.stages:
+        if run._recorder is None:
+            return
+        count = len(stage.codes)
+        if region.size is None and stage.record is not None:
+            try:
+                stage.record.note_size(count)
+            except Exception as error:
+                with run._lock:
+                    run._on_record_error(stage.node, error)
+        if cached := stage.origins.count(CACHED):
+            run._recorder.note_cached(stage.node, cached, count)
+
+
+class Group:
+    """Elements that have succeeded in a loop of a worker, and are not committed yet.
+
+    Args:
+        run: the run.
+
+    Attributes:
+        began: when the first of them started, by ``perf_counter()``.
+        ended: of each element its stage, its number, its mapped value, and when it ended.
+    """
+
+    __slots__ = ("began", "ended", "run")
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        self.began = 0.0
+        self.ended: list[tuple[Stage, int, Any, float]] = []
+
+    def commit(self) -> None:
+        """Commit the elements. Errors stop the run, unless ``state_errors="warn"``."""
+        run, ended, self.ended = self.run, self.ended, []
+        recorder = run._recorder
+        if not ended or recorder is None:
+            return
+        offset = time() - perf_counter()
+        for stage, rows in _rows_by_stage(run, ended, offset):
+            recorder.add_elements(stage.node, rows)
+        run._commit()
+        if run._stop_is_new:
+            run._notify_stop()
+
+
+def _rows_by_stage(
+    run: Any, ended: Sequence[tuple[Stage, int, Any, float]], offset: float
+) -> list[tuple[Stage, list[Any]]]:
+    rows: dict[Stage, list[Any]] = {}
+    for stage, number, given, when in ended:
+        seconds, attempt = stage.seconds[number], stage.attempt_of.get(number, 1)
+        outcome = ElementOutcome(number, "succeeded", stage.values[number], given, when + offset, seconds, attempt)
+        row = element_row(run, stage, number, given, outcome)
+        if row is not None:
+            rows.setdefault(stage, []).append(row)
+    return list(rows.items())
+
+
+_TAKEN_OVER = {"succeeded": SUCCEEDED, "skipped": SKIPPED}

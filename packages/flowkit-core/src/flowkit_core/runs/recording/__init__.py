@@ -1,0 +1,5 @@
+"""The record of a run in a store.
+
+* `recorder`: class `RunRecorder` commits the outcomes of tasks and elements, and looks up cached results.
+* `options`: checks the options of ``run()`` that concern the record, and opens the store that they name.
+"""

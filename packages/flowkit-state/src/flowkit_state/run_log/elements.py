@@ -1,0 +1,437 @@
+"""The recorded elements of mapped tasks: `MapRecord` writes and finds them, `RunMaps` reads those of a run."""
+
+from __future__ import annotations
+
+import time
+from hashlib import blake2b
+from typing import NamedTuple
+
+from flowkit_state.errors import StateError, UntrustedPickleError, short_repr
+from flowkit_state.run_log.error_text import encodable, error_json
+from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row
+from flowkit_state.storage.schema import from_sql, to_sql
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any, Protocol
+
+    from flowkit_state.serialization.serializers import Serialization
+    from flowkit_state.storage.base import Database
+    from flowkit_state.storage.ownership import Claim
+
+    class ElementOutcome(Protocol):
+        """How an element ended. `flowkit_core.persistence.ElementOutcome` describes the attributes."""
+
+        number: int
+        state: str
+        value: Any
+        given: Any
+        ended: float
+        seconds: float | None
+        attempts: int
+        label: str | None
+        reason: str
+        error: BaseException | None
+
+
+_DONE = ("succeeded", "skipped")
+RECORD_ELEMENT = (
+    "INSERT OR REPLACE INTO elements (map, element, execution, state, ended, seconds, attempts, label, reason, error, "
+    "fingerprint, origin, beside, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""Records a row that `MapRecord` has made. OR REPLACE: an element that was out of date has run in this execution."""
+BLOB_OF_ROW = 12
+"""Position of the name of the blob file in such a row."""
+_BEGIN_MAP = "INSERT INTO maps (run, name, execution, code, inputs, common, size) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_NEW_MAP = "SELECT max(id) FROM maps WHERE run = ? AND name = ?"
+SIZE = "UPDATE maps SET size = ? WHERE id = ?"
+"""Records the number of elements of a map."""
+_MAPS = "SELECT id, name, execution, code, inputs, common, size FROM maps WHERE run = ? ORDER BY id"
+_MAP_COLUMNS = {
+    "id": INTEGER,
+    "name": BINARY,
+    "execution": INTEGER,
+    "code": TEXT,
+    "inputs": TEXT + OPTIONAL,
+    "common": BINARY + OPTIONAL,
+    "size": INTEGER + OPTIONAL,
+}
+_ELEMENTS = (
+    "SELECT map, element, state, ended, seconds, attempts, reason, fingerprint, origin, beside, value FROM elements "
+    "WHERE map = ? ORDER BY element, execution"
+)
+_ELEMENT_COLUMNS = {
+    "map": INTEGER,
+    "element": INTEGER,
+    "state": TEXT,
+    "ended": NUMBER,
+    "seconds": NUMBER + OPTIONAL,
+    "attempts": INTEGER,
+    "reason": TEXT + OPTIONAL,
+    "fingerprint": BINARY + OPTIONAL,
+    "origin": INTEGER + OPTIONAL,
+    "beside": TEXT + OPTIONAL,
+    "value": BINARY + OPTIONAL,
+}
+_LAST = (
+    "FROM elements e WHERE map = ? AND execution = "
+    "(SELECT max(execution) FROM elements WHERE map = e.map AND element = e.element)"
+)
+_HAS_VALUES = (
+    "SELECT NOT EXISTS (SELECT 1 FROM elements WHERE map = ? AND state = 'succeeded' AND value IS NULL AND "
+    "origin IS NULL)"
+)
+LAST_STATES = f"SELECT state, count(*) {_LAST} GROUP BY state"
+"""Number of elements in each state, of one map."""
+LAST_FACTS = f"SELECT element, state, seconds, attempts, label, reason, error, execution {_LAST} ORDER BY element"
+"""What a view of the elements shows, of one map."""
+_COPY_MAP = (
+    "INSERT INTO maps (run, name, execution, code, common, size) SELECT ?, name, 1, code, common, size FROM maps "
+    "WHERE id = ?"
+)
+_COPY_ELEMENTS = (
+    "INSERT OR REPLACE INTO elements (map, element, execution, state, ended, seconds, attempts, label, reason, error, "
+    "fingerprint, origin, beside, value) SELECT ?, e.element, 1, e.state, e.ended, e.seconds, e.attempts, "
+    "e.label, e.reason, e.error, e.fingerprint, NULL, coalesce(e.beside, o.beside), coalesce(e.value, o.value) "
+    "FROM elements e LEFT JOIN elements o ON o.map = e.origin AND o.element = e.element WHERE e.map = ? "
+    "ORDER BY e.element, e.execution, o.execution"
+)
+
+
+class RecordedMap(NamedTuple):
+    """A row of the table `maps`."""
+
+    id: int
+    name: str
+    execution: int
+    code: str
+    inputs: str | None
+    common: str | bytes | None
+    size: int | None
+
+
+class ElementRow(NamedTuple):
+    """The last row of an element; with its value, also if another map has that."""
+
+    map: int
+    element: int
+    state: str
+    ended: float
+    seconds: float | None
+    attempts: int
+    reason: str | None
+    fingerprint: str | bytes | None
+    origin: int | None
+    beside: str | None
+    value: str | bytes | None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the element has ended, and has a value if it succeeded."""
+        return self.state == "skipped" or (self.state == "succeeded" and self.value is not None)
+
+
+class RecordedElement:
+    """An element that ended in an earlier execution of a resumed run.
+
+    Attributes:
+        state: `"succeeded"` or `"skipped"`.
+        value: its result, if it succeeded.
+        reason: why it was skipped.
+        row: what is to be recorded to take it over, or `None`.
+    """
+
+    __slots__ = ("reason", "row", "state", "value")
+
+    def __init__(self, state: str, value: Any, reason: str, row: Any = None) -> None:
+        self.state = state
+        self.value = value
+        self.reason = reason
+        self.row = row
+
+
+class RecordedElements:
+    """All elements of a mapped task that does not run again.
+
+    Attributes:
+        states: state of each element.
+        values: number -> result of each element that succeeded.
+        reasons: number -> why the element was skipped.
+        map: the map that has them.
+    """
+
+    def __init__(self, states: Sequence[str], values: Mapping[int, Any], reasons: Mapping[int, str], map: int) -> None:
+        self.states = states
+        self.values = values
+        self.reasons = reasons
+        self.map = map
+
+    def result(self) -> list[Any]:
+        """Return the result of the task: the results of the elements that succeeded, in order."""
+        return list(self.values.values())
+
+
+class RunMaps:
+    """The maps of a run, and their elements.
+
+    Args:
+        database: the database.
+        serialization: restores results.
+        run: the row of the run.
+    """
+
+    def __init__(self, database: Database, serialization: Serialization, run: int) -> None:
+        self._database = database
+        self._serialization = serialization
+        self.by_name: dict[str, list[RecordedMap]] = {}
+        for line in database.execute("read it", _MAPS, (run,))[0]:
+            check_row(line, _MAP_COLUMNS)
+            found = RecordedMap(*line)._replace(name=from_sql(line[1]))
+            self.by_name.setdefault(found.name, []).append(found)
+
+    def last(self, name: str) -> RecordedMap | None:
+        """Return the last map of a task, or `None`."""
+        maps = self.by_name.get(name)
+        return maps[-1] if maps else None
+
+    def counts(self, of: RecordedMap) -> dict[str, int]:
+        """Return the number of elements of a map in each state."""
+        return dict(self._database.execute("read it", LAST_STATES, (of.id,))[0])
+
+    def failed(self, name: str) -> int:
+        """Return the number of elements of a task that have failed, in its last map."""
+        last = self.last(name)
+        return 0 if last is None else self.counts(last).get("failed", 0)
+
+    def has_values(self, name: str) -> bool:
+        """Return whether the results of elements of a task are recorded, in its last map."""
+        last = self.last(name)
+        return last is not None and bool(self._database.execute("read it", _HAS_VALUES, (last.id,))[0][0][0])
+
+    def rows(self, of: RecordedMap) -> dict[int, ElementRow]:
+        """Return the last row of each element of a map, by number."""
+        found: dict[int, ElementRow] = {}
+        origins: set[int] = set()
+        for line in self._database.execute("read it", _ELEMENTS, (of.id,))[0]:
+            check_row(line, _ELEMENT_COLUMNS)
+            row = ElementRow(*line)
+            found[row.element] = row
+            if row.origin is not None:
+                origins.add(row.origin)
+        values = {origin: self.rows(of._replace(id=origin)) for origin in origins if origin < of.id}
+        for number, row in found.items():
+            if row.origin is not None and (source := values.get(row.origin, {}).get(number)) is not None:
+                found[number] = row._replace(beside=source.beside, value=source.value)
+        return found
+
+    def restored(self, name: str) -> RecordedElements | None:
+        """Return all elements of a task; `None` if some have not ended, have failed or have no recorded value.
+
+        Raises:
+            RestoreError: a value cannot be restored in this process.
+        """
+        last = self.last(name)
+        if last is None or last.size is None:
+            return None
+        rows = self.rows(last)
+        if len(rows) != last.size or not all(row.is_usable for row in rows.values()):
+            return None
+        states, values, reasons = [], {}, {}
+        for number in range(last.size):
+            row = rows[number]
+            states.append(row.state)
+            if row.state == "succeeded":
+                values[number] = self.value(row)
+            else:
+                reasons[number] = row.reason or ""
+        return RecordedElements(states, values, reasons, last.id)
+
+    def value(self, row: ElementRow) -> Any:
+        """Return the recorded value of an element. Raises `RestoreError` if it cannot be restored in this process."""
+        return self._serialization.load(None, self._database.read_payload(row.value or "", row.beside))
+
+    def missing(self, name: str) -> str:
+        """Return how many elements of a task a resumed run would call, as text; empty if that is not known."""
+        last = self.last(name)
+        if last is None:
+            return ""
+        done = sum(row.is_usable for row in self.rows(last).values())
+        size = "all" if last.size is None else str(last.size)
+        return f"{done} of {size} elements are recorded" if last.size is not None else f"{done} elements are recorded"
+
+    def copy(self, name: str, run: int) -> None:
+        """Record the last map of a task, and its elements, as those of another run."""
+        last = self.last(name)
+        if last is None:
+            return
+        self._database.execute("record a run in it", _COPY_MAP, (run, last.id))
+        new = self._database.execute("read it", _NEW_MAP, (run, to_sql(name)))[0][0][0]
+        self._database.execute("record a run in it", _COPY_ELEMENTS, (new, last.id))
+
+
+class MapRecord:
+    """The record of the elements of one mapped task in one execution of a run. `open_map` returns it.
+
+    Args:
+        maps: reads the elements of earlier executions.
+        database: the database.
+        serialization: converts values.
+        claim: the claim of the process on the run.
+        name: name of the task.
+        execution: number of the execution.
+        row: the row of the map.
+        same: elements that were recorded for the same input, by number.
+        others: elements that were recorded for other inputs, by number and fingerprint.
+        has_values: whether values are recorded.
+    """
+
+    def __init__(
+        self,
+        maps: RunMaps,
+        database: Database,
+        serialization: Serialization,
+        claim: Claim,
+        name: str,
+        execution: int,
+        row: int,
+        same: dict[int, ElementRow],
+        others: dict[tuple[int, Any], ElementRow],
+        *,
+        has_values: bool,
+    ) -> None:
+        self._maps = maps
+        self._database = database
+        self._serialization = serialization
+        self._claim = claim
+        self._name = name
+        self._execution = execution
+        self.id = row
+        self._same = same
+        self._others = others
+        self._has_values = has_values
+        self._has_logged = False
+
+    @property
+    def has_recorded(self) -> bool:
+        """Whether there are elements of earlier executions that were not found yet."""
+        return bool(self._same or self._others)
+
+    def prepare(self, outcome: ElementOutcome) -> tuple[Any, ...]:
+        """Return what is to be recorded for an element that has ended. A large result is written to a blob file.
+
+        Raises:
+            UnsupportedValueError: the result could not be restored exactly.
+            StateFileError: the blob file cannot be written.
+        """
+        number, error, value, blob = outcome.number, outcome.error, None, None
+        if outcome.state == "succeeded" and self._has_values:
+            payload: Any = self._serialization.dump(None, outcome.value, f'the result of task "{self._name}[{number}]"')
+            value, blob = self._database.write_blob(payload, self._claim)
+        label, reason = outcome.label, outcome.reason
+        return (
+            self.id,
+            number,
+            self._execution,
+            outcome.state,
+            outcome.ended,
+            outcome.seconds,
+            outcome.attempts,
+            None if label is None else encodable(label),
+            encodable(reason) if reason else None,
+            None if error is None else error_json(error),
+            self._fingerprint(outcome.given),
+            None,
+            blob,
+            value,
+        )
+
+    def find(self, number: int, given: Any, *, is_same: bool) -> RecordedElement | None:
+        """Return the recorded outcome of an element, if its inputs are those for which it was recorded.
+
+        Args:
+            number: number of the element.
+            given: its mapped value, or a tuple of several.
+            is_same: whether its input is known to be the same if the input of the whole map is.
+
+        Returns:
+            What is taken over; `None` if the element is to be called.
+        """
+        same = row = self._same.pop(number, None)
+        if row is None or not is_same:
+            fingerprint = self._fingerprint(given)
+            if row is None or fingerprint is None or row.fingerprint != fingerprint:
+                row = self._others.pop((number, fingerprint), None)
+            if row is None:
+                return None if same is None or same.map != self.id else self._outdated(same)
+        try:
+            value = self._maps.value(row) if row.state == "succeeded" else None
+        except UntrustedPickleError:
+            raise
+        except StateError as error:
+            self._log(number, error)
+            return None
+        taken = None if row.map == self.id else self._taken_over(row)
+        return RecordedElement(row.state, value, row.reason or "", taken)
+
+    def _outdated(self, row: ElementRow) -> RecordedElement:
+        """Return a placeholder that records that an element runs again: later executions must not use its result."""
+        line = (self.id, row.element, self._execution, "outdated", time.time(), None, 0, *[None] * 7)
+        return RecordedElement("outdated", None, "its input has changed", line)
+
+    def _taken_over(self, row: ElementRow) -> tuple[Any, ...]:
+        origin = row.map if row.origin is None else row.origin
+        facts = (self.id, row.element, self._execution, row.state, row.ended, row.seconds, row.attempts)
+        return (*facts, None, row.reason, None, row.fingerprint, origin, None, None)
+
+    def _fingerprint(self, given: Any) -> bytes | None:
+        return fingerprint_of(self._serialization, given)
+
+    def _log(self, number: int, error: StateError) -> None:
+        if not self._has_logged:
+            import logging
+
+            self._has_logged = True
+            message = "The recorded result of %s[%s] cannot be restored, so the element runs again: %s"
+            logging.getLogger("flowkit.state").warning(message, short_repr(self._name), number, error)
+
+    def note_size(self, size: int) -> None:
+        """Record the number of elements.
+
+        Raises:
+            StateFileError: it cannot be committed.
+        """
+        self._database.execute("record a map in it", SIZE, (size, self.id))
+
+
+def begin_map(
+    database: Database,
+    run: int,
+    execution: int,
+    name: str,
+    code: str,
+    inputs: str | None,
+    common: bytes | None,
+    size: int | None,
+) -> int:
+    """Record a new map, and return its row."""
+    facts = (run, to_sql(name), execution, code, inputs, common, size)
+    database.execute("record a map in it", _BEGIN_MAP, facts)
+    row: int = database.execute("read it", _NEW_MAP, (run, to_sql(name)))[0][0][0]
+    return row
+
+
+def fingerprint_of(serialization: Serialization, value: Any) -> bytes | None:
+    """Return a digest of a value; `None` if the value cannot be stored, and so not be compared."""
+    try:
+        payload = serialization.dump(None, value)
+    except StateError:
+        return None
+    return blake2b(payload if isinstance(payload, bytes) else payload.encode(), digest_size=16).digest()
+
+
+def usable(rows: Mapping[int, ElementRow], oldest: float | None) -> Iterator[ElementRow]:
+    """Yield the elements that need not run again; `oldest` is a time before which results are out of date."""
+    for row in rows.values():
+        if row.is_usable and (oldest is None or row.ended >= oldest):
+            yield row

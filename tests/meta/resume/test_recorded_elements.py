@@ -1,0 +1,473 @@
+"""A resumed run calls only the elements of mapped tasks that are missing in the record."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from element_tasks import Elements, numbers
+
+from flowkit import DAG, ResumeError, Skip, StateManager, Task
+
+
+@pytest.fixture
+def elements(tmp_path):
+    return Elements(tmp_path)
+
+
+@pytest.fixture
+def state(tmp_path):
+    with StateManager(tmp_path / "runs.db") as state:
+        yield state
+
+
+def named(name, number):
+    return [[name, each] for each in range(number)]
+
+
+def test_failed_element_of_a_chain(elements, state, executor):
+    rows, first, second = numbers(40), elements.task("first"), elements.task("second")
+    rows >> first.map() >> second.map()
+    dag = DAG("chain", tasks=[second])
+    elements.inject("second-17", "fail")
+    with pytest.raises(ValueError, match="second-17 is broken"):
+        dag.run(executor, state=state)
+    begun = elements.calls("first")
+    ended = [each for each in elements.calls("second") if each != 17]
+    (record,) = state.runs("chain")
+    assert record.tasks["second"].elements.counts["succeeded"] == len(ended)
+    elements.inject("second-17", None)
+    results = dag.run(executor, state=state, resume=True)
+    assert results["first"] == named("first", 40)
+    assert results["second"] == named("second", 40)
+    assert elements.calls("second") == [each for each in range(40) if each not in ended]
+    assert elements.calls("first") == [each for each in range(40) if each not in begun]
+    assert results.elements["second"].resumed == ended
+    assert results.elements["first"].resumed == begun
+
+
+def test_each_execution_takes_over_what_the_ones_before_have_recorded(elements, state, executor):
+    rows, each = numbers(5), elements.task("each")
+    rows >> each.map()
+    dag = DAG("often", tasks=[each])
+    for bad in range(5):
+        elements.inject(f"each-{bad}", "fail")
+    for bad in range(5):
+        assert dag.run(executor, state=state, resume=True, fail_fast=False, raise_on_failure=False).failed
+        elements.inject(f"each-{bad}", None)
+        assert elements.calls("each") == list(range(max(bad - 1, 0), 5))
+    results = dag.run(executor, state=state, resume=True)
+    assert results["each"] == named("each", 5)
+    assert elements.calls("each") == [4]
+    assert results.elements["each"].resumed == [0, 1, 2, 3]
+
+
+def test_interrupted_map(elements, state):
+    rows, each = numbers(10), elements.task("each")
+    rows >> each.map()
+    dag = DAG("interrupted", tasks=[each])
+    elements.inject("each-6", "interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        dag.run("serial", state=state)
+    assert elements.calls("each") == list(range(7))
+    elements.inject("each-6", None)
+    assert dag.run("serial", state=state, resume=True)["each"] == named("each", 10)
+    assert elements.calls("each") == [6, 7, 8, 9]
+
+
+def test_element_with_a_timeout(elements, state):
+    rows, each = numbers(6), elements.task("each", timeout=0.2)
+    rows >> each.map(limit=1)
+    dag = DAG("late", tasks=[each])
+    elements.inject("each-3", "wait")
+    with pytest.raises(TimeoutError):
+        dag.run("thread", state=state)
+    (record,) = state.runs("late")
+    assert record.tasks["each"].elements.failed[3].type.endswith("TaskTimeoutError")
+    elements.inject("each-3", None)
+    elements.calls("each")
+    assert dag.run("thread", state=state, resume=True)["each"] == named("each", 6)
+    assert elements.calls("each") == [3, 4, 5]
+
+
+MODULE = """
+from element_tasks import call_element
+from flowkit import DAG, task
+
+@task
+def rows():
+    return {rows}
+
+@task
+def factor():
+    return {factor}
+
+@task
+def each(row, factor):
+    return [{constant}, call_element(FOLDER, "each", row), factor]
+
+@task
+def last(each):
+    {last}
+
+[rows, factor] >> each.map("row") >> last
+dag = DAG("changed", tasks=[last])
+"""
+
+
+@pytest.fixture
+def pipeline(load_module, elements):
+    """Return a function that returns the pipeline of a module with some of its parts replaced."""
+
+    def load(**parts):
+        parts = {"rows": [0, 1, 2, 3], "factor": 10, "constant": 1, "last": "return len(each)"} | parts
+        return load_module(f"FOLDER = {elements.folder!r}\n" + MODULE.format(**parts)).dag
+
+    return load
+
+
+def fail_at(elements, number, dag, state):
+    elements.inject(f"each-{number}", "fail")
+    with pytest.raises(ValueError, match="is broken"):
+        dag.run("serial", state=state, resume=True)
+    elements.inject(f"each-{number}", None)
+    elements.calls("each")
+
+
+def test_changed_code_of_the_mapped_task_calls_all_elements(pipeline, elements, state):
+    fail_at(elements, 2, pipeline(), state)
+    changed = pipeline(constant=2)
+    with pytest.raises(ResumeError, match="each"):
+        changed.run("serial", state=state, resume="strict")
+    results = changed.run("serial", state=state, resume=True)
+    assert elements.calls("each") == [0, 1, 2, 3]
+    assert [each[0] for each in results["each"]] == [2, 2, 2, 2]
+    assert "each" in results.outdated
+
+
+def test_force_takes_over_elements_whatever_has_changed(pipeline, elements, state):
+    fail_at(elements, 2, pipeline(), state)
+    results = pipeline(constant=2).run("serial", state=state, resume="force")
+    assert elements.calls("each") == [2, 3]
+    assert [each[0] for each in results["each"]] == [1, 1, 2, 2]
+
+
+def test_element_of_changed_input_is_taken_over_if_it_is_the_same(pipeline, elements, state):
+    fail_at(elements, 3, pipeline(), state)
+    results = pipeline(rows=[0, 5, 2, 3, 4]).run("serial", state=state, resume=True)
+    assert elements.calls("each") == [3, 4, 5]
+    assert [each[1][1] for each in results["each"]] == [0, 5, 2, 3, 4]
+    assert results.elements["each"].resumed == [0, 2]
+
+
+def test_elements_of_several_inputs_are_compared_one_by_one(pipeline, elements, state):
+    fail_at(elements, 2, pipeline(), state)
+    fail_at(elements, 7, pipeline(rows=[5, 1, 7, 3]), state)
+    results = pipeline(rows=[0, 1, 2, 3]).run("serial", state=state, resume=True)
+    assert elements.calls("each") == [2, 3]
+    assert [each[1][1] for each in results["each"]] == [0, 1, 2, 3]
+
+
+def test_changed_input_that_is_not_mapped_calls_all_elements(pipeline, elements, state):
+    fail_at(elements, 2, pipeline(), state)
+    results = pipeline(factor=20).run("serial", state=state, resume=True)
+    assert elements.calls("each") == [0, 1, 2, 3]
+    assert [each[2] for each in results["each"]] == [20, 20, 20, 20]
+
+
+def test_complete_map_with_changed_input_is_compared_by_element(pipeline, elements, state):
+    with pytest.raises(ZeroDivisionError):
+        pipeline(last="1 / 0").run("serial", state=state)
+    elements.calls("each")
+    results = pipeline(rows=[0, 1, 9]).run("serial", state=state, resume=True)
+    assert elements.calls("each") == [9]
+    assert results["last"] == 3
+
+
+def test_complete_map_is_taken_over(pipeline, elements, state):
+    with pytest.raises(ZeroDivisionError):
+        pipeline(last="1 / 0").run("serial", state=state)
+    elements.calls("each")
+    results = pipeline(last="return each[-1]").run("serial", state=state, resume=True)
+    assert elements.calls("each") == []
+    assert "each" in results.resumed
+    assert results["last"] == [1, ["each", 3], 10]
+    assert results.elements["each"].resumed == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("errors", ["drop", "return"])
+def test_failed_elements_run_again_with_what_depends_on_them(elements, state, errors):
+    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
+    broken = Task(lambda count: 1 / 0, name="broken")
+    rows >> each.map(errors=errors) >> count >> broken
+    dag = DAG("again", tasks=[broken])
+    elements.inject("each-1", "fail")
+    with pytest.raises(ZeroDivisionError):
+        dag.run("serial", state=state)
+    elements.inject("each-1", None)
+    results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
+    assert results["count"] == 3
+    assert results.outdated == {"each": "1 of its elements failed", "count": "it depends on 'each'"}
+    assert elements.calls("each") == [0, 1, 1, 2]
+    results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
+    assert results.resumed == ("rows", "each", "count")
+    assert elements.calls("each") == []
+
+
+def test_skipped_elements_are_taken_over_with_their_reasons(elements, state):
+    def each(row):
+        calls.append(row)
+        if row == 1:
+            raise Skip("odd")
+        if row == 3 and not repaired:
+            raise ValueError(row)
+        return row
+
+    calls, repaired = [], []
+    rows, task, after = Task(lambda: [0, 1, 2, 3], name="rows"), Task(each, name="each"), elements.task("after")
+    rows >> task.map() >> after.map()
+    dag = DAG("skips", tasks=[after])
+    with pytest.raises(ValueError, match="3"):
+        dag.run("serial", state=state)
+    repaired.append(True)
+    results = dag.run("serial", state=state, resume=True)
+    assert calls == [0, 1, 2, 3, 3]
+    assert results["after"] == [["after", 0], ["after", 2], ["after", 3]]
+    assert results.elements["each"].skipped == {1: "odd"}
+    assert results.elements["after"].skipped == {1: "its parameter 'row' has no default, and \"each[1]\" was skipped"}
+    assert elements.calls("after") == [0, 2, 3]
+
+
+def test_record_of_the_elements(elements, state):
+    def each(row):
+        if row == 2:
+            raise Skip("not today")
+        if row == 1:
+            raise ValueError("no \udc80 good")
+        return row
+
+    dag = DAG("view", tasks=[Task(each).map("row", errors="drop", label="row {}".format)])
+    results = dag.run("serial", state=state, params={"row": [0, 1, 2, 3]})
+    record = state.run(results.run_id)
+    view = record.tasks["each"].elements
+    assert (len(view), view.size, bool(view)) == (4, 4, True)
+    assert view.counts == {"succeeded": 2, "failed": 1, "skipped": 1}
+    assert view.states == {0: "succeeded", 1: "failed", 2: "skipped", 3: "succeeded"}
+    assert list(view.failed) == [1]
+    assert view.failed[1].type == "ValueError"
+    assert "ValueError" in view.failed[1].traceback
+    assert view.skipped == {2: "not today"}
+    assert view.labels == {number: f"row {number}" for number in range(4)}
+    assert list(view.durations) == [0, 1, 3]
+    assert view.attempts == {0: 1, 1: 1, 3: 1}
+    assert view.executions == dict.fromkeys(range(4), 1)
+    assert repr(view) == "<ElementsRecord: 1 failed, 1 skipped, 2 succeeded>"
+    copy = pickle.loads(pickle.dumps(record)).tasks["each"].elements
+    assert (copy.counts, copy.labels, copy.failed[1].message) == (view.counts, view.labels, view.failed[1].message)
+    assert record.tasks["each"].result() == [0, 3]
+
+
+def test_record_of_a_task_that_is_not_mapped_has_no_elements(state):
+    results = DAG("plain", tasks=[Task(lambda: 1, name="one")]).run("serial", state=state)
+    assert state.run(results.run_id).tasks["one"].elements is None
+
+
+def test_missing_elements_are_pending_in_the_record(elements, state):
+    rows, each = numbers(6), elements.task("each")
+    rows >> each.map()
+    elements.inject("each-2", "fail")
+    DAG("part", tasks=[each]).run("serial", state=state, raise_on_failure=False)
+    (record,) = state.runs("part")
+    assert record.tasks["each"].elements.counts == {"failed": 1, "succeeded": 2, "pending": 3}
+    with pytest.raises(LookupError, match="failed"):
+        record.tasks["each"].result()
+
+
+def test_returned_exceptions_are_not_part_of_the_recorded_result(elements, state):
+    elements.inject("each-1", "fail")
+    dag = DAG("returned", tasks=[elements.task("each").map("row", errors="return")])
+    results = dag.run("serial", state=state, params={"row": [0, 1, 2]})
+    with pytest.raises(LookupError, match="1 of its elements were returned as exceptions"):
+        state.run(results.run_id).tasks["each"].result()
+
+
+def test_plan_says_how_many_elements_are_recorded(elements, state):
+    rows, each = numbers(6), elements.task("each")
+    rows >> each.map()
+    dag = DAG("planned", tasks=[each])
+    elements.inject("each-2", "fail")
+    dag.run("serial", state=state, raise_on_failure=False)
+    plan = dag.plan(state=state)
+    assert plan.runs == ("each",)
+    assert "2 of 6 elements are recorded" in plan.why["each"]
+
+
+def test_elements_of_a_task_that_is_not_recorded_run_again(elements, state):
+    rows, each = numbers(4), elements.task("each", record=False)
+    rows >> each.map()
+    dag = DAG("unrecorded", tasks=[each])
+    elements.inject("each-2", "fail")
+    dag.run("serial", state=state, raise_on_failure=False)
+    elements.inject("each-2", None)
+    elements.calls("each")
+    results = dag.run("serial", state=state, resume=True)
+    assert elements.calls("each") == [0, 1, 2, 3]
+    record = state.run(results.run_id).tasks["each"]
+    assert record.elements.counts == {"succeeded": 4}
+    with pytest.raises(LookupError, match="record=False"):
+        record.result()
+
+
+def test_elements_that_cannot_be_recorded_run_again(state):
+    calls, repaired = [], []
+
+    def each(row):
+        calls.append(row)
+        if row == 3 and not repaired:
+            raise ValueError(row)
+        return object() if row == 1 else row
+
+    rows, task = numbers(4), Task(each, name="each")
+    rows >> task.map()
+    dag = DAG("odd", tasks=[task])
+    with pytest.warns(RuntimeWarning, match="'each' of 'odd' could not be recorded"):
+        dag.run("serial", state=state, raise_on_failure=False)
+    repaired.append(True)
+    with pytest.warns(RuntimeWarning, match="'each' of 'odd' could not be recorded"):
+        results = dag.run("serial", state=state, resume=True)
+    assert calls == [0, 1, 2, 3, 1, 3]
+    assert results.elements["each"].resumed == [0, 2]
+    assert list(results.unrecorded) == ["each"]
+    with pytest.raises(LookupError, match="results of elements could not be"):
+        state.run(results.run_id).tasks["each"].result()
+
+
+def test_state_errors_raise_stops_at_an_element_that_cannot_be_recorded(state):
+    task = Task(lambda row: object(), name="each")
+    with pytest.raises(TypeError, match=r'the result of task "each\[0\]"'):
+        DAG("odd", tasks=[task.map("row")]).run("serial", state=state, params={"row": [1, 2]}, state_errors="raise")
+
+
+def test_paired_inputs(elements, state):
+    calls, repaired = [], []
+
+    def pair(left, right):
+        calls.append((left, right))
+        if left == 2 and not repaired:
+            raise ValueError(left)
+        return [left, right]
+
+    left, right = Task(lambda: [1, 2, 3], name="left"), Task(lambda: ["a", "b", "c"], name="right")
+    pairs = Task(pair, name="pairs")
+    [left, right] >> pairs.map()
+    dag = DAG("pairs", tasks=[pairs])
+    dag.run("serial", state=state, raise_on_failure=False)
+    repaired.append(True)
+    assert dag.run("serial", state=state, resume=True)["pairs"] == [[1, "a"], [2, "b"], [3, "c"]]
+    assert calls == [(1, "a"), (2, "b"), (2, "b"), (3, "c")]
+
+
+def test_open_parameter(elements, state):
+    dag = DAG("open", tasks=[elements.task("each").map("row")])
+    elements.inject("each-2", "fail")
+    params = {"row": [1, 2, 3]}
+    dag.run("serial", state=state, params=params, raise_on_failure=False)
+    elements.inject("each-2", None)
+    assert dag.run("serial", state=state, params=params, resume=True)["each"] == [["each", n] for n in (1, 2, 3)]
+    assert elements.calls("each") == [1, 2, 2, 3]
+
+
+def test_kept_results(elements, state):
+    rows, each = numbers(4), elements.task("each")
+    count = Task(lambda each: each.pop() and 1 / 0 if fails else len(each), name="count")
+    fails = [True]
+    rows >> each.map() >> count
+    dag = DAG("kept", tasks=[count])
+    with pytest.raises(ZeroDivisionError):
+        dag.run("serial", state=state, keep=["count"])
+    fails.clear()
+    results = dag.run("serial", state=state, keep=["count"], resume=True)
+    assert results == {"count": 4}
+    assert elements.calls("each") == [0, 1, 2, 3]
+    assert results.elements["each"].counts == {"succeeded": 4}
+
+
+def test_reused_elements(state):
+    task = Task(lambda row: row + 1, name="each", cache=True)
+    dag = DAG("cached", tasks=[task.map("row")])
+    dag.run("serial", state=state, params={"row": [1, 2]})
+    results = dag.run("serial", state=state, params={"row": [2, 3, 1]})
+    assert results["each"] == [3, 4, 2]
+    assert results.elements["each"].cached == [0, 2]
+    assert results.cached == ()
+    assert state.explain() == {"each": "reused: the results of 2 of 3 elements"}
+    results = dag.run("serial", state=state, params={"row": [3, 2]})
+    assert results.cached == ("each",)
+    assert state.run(results.run_id).tasks["each"].elements.counts == {"succeeded": 2}
+
+
+def test_store_in_memory(elements):
+    with StateManager() as state:
+        rows, each = numbers(4), elements.task("each")
+        rows >> each.map()
+        dag = DAG("memory", tasks=[each])
+        elements.inject("each-2", "fail")
+        dag.run("serial", state=state, raise_on_failure=False)
+        elements.inject("each-2", None)
+        assert dag.run("serial", state=state, resume=True)["each"] == named("each", 4)
+        assert elements.calls("each") == [0, 1, 2, 2, 3]
+
+
+def test_large_results_of_elements_are_kept_until_the_run_is_forgotten(elements, state):
+    def each(row):
+        if row == 2 and not repaired:
+            raise ValueError
+        return str(row) * 400_000
+
+    repaired = []
+    dag = DAG("large", tasks=[Task(each).map("row")])
+    params = {"row": [0, 1, 2]}
+    dag.run("serial", state=state, params=params, raise_on_failure=False)
+    assert state.gc().files == 0
+    repaired.append(True)
+    results = dag.run("serial", state=state, params=params, resume=True)
+    assert results["each"] == [str(row) * 400_000 for row in range(3)]
+    assert results.elements["each"].resumed == [0, 1]
+    state.forget(results.run_id)
+    assert state.gc().files == 3
+    assert state.runs() == []
+
+
+def test_list_is_not_stored_beside_its_elements(tmp_path, state):
+    dag = DAG("once", tasks=[Task(lambda row: str(row) * 1000, name="each").map("row")])
+    results = dag.run("serial", state=state, params={"row": range(1000, 1500)})
+    assert state.run(results.run_id).tasks["each"].result() == results["each"]
+    state.close()
+    assert (tmp_path / "runs.db").stat().st_size < 1.5 * 500 * 4000
+
+
+def test_linked_run_takes_over_elements(elements, state):
+    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
+    rows >> each.map() >> count
+    dag = DAG("linked", tasks=[count])
+    old = dag.run("serial", state=state)
+    new = dag.run("serial", state=state, rerun={"count"}, of=old.run_id)
+    assert new.resumed == ("rows", "each")
+    assert elements.calls("each") == [0, 1, 2]
+    assert state.run(new.run_id).tasks["each"].result() == old["each"]
+    new = dag.run("serial", state=state, rerun={"each"}, of=old.run_id)
+    assert elements.calls("each") == [0, 1, 2]
+    assert new == old
+
+
+def test_linked_run_of_a_failed_run_calls_the_missing_elements(elements, state):
+    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
+    rows >> each.map() >> count
+    dag = DAG("linked", tasks=[count])
+    elements.inject("each-1", "fail")
+    failed = dag.run("serial", state=state, raise_on_failure=False)
+    elements.inject("each-1", None)
+    elements.calls("each")
+    results = dag.run("serial", state=state, rerun={"count"}, of=failed.run_id)
+    assert results["count"] == 3
+    assert elements.calls("each") == [1, 2]
