@@ -150,7 +150,7 @@ def test_thread_counts_elements_until_they_have_ended(capsys, monkeypatch):
     class Observer(ProgressObserver):
         def sample(self):
             super().sample()
-            if [ended for ended, _ in self._progress().values()] == [4]:
+            if [ended for ended, _ in self._run.progress().values()] == [4]:
                 seen.set()
 
     threads = []

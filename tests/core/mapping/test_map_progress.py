@@ -1,23 +1,26 @@
-"""`Run.progress`, which observers get that have a method `watch_progress`."""
+"""`Run.progress` and `Run.elements`, for observers with a method `watch_run`."""
 
 from __future__ import annotations
 
 import pytest
 
-from flowkit_core import DAG, RunStarted, Task
+from flowkit_core import DAG, RunStarted, Task, TaskSucceeded
 
 
 class Observer:
-    """Keeps the function that returns the progress."""
+    """Keeps the run."""
 
     events = (RunStarted,)
 
     def __init__(self):
-        self.progress = None
+        self.run = None
         self.seen = []
 
-    def watch_progress(self, progress):
-        self.progress = progress
+    def watch_run(self, run):
+        self.run = run
+
+    def progress(self):
+        return self.run.progress()
 
     def __call__(self, event):
         self.seen.append(self.progress())
@@ -61,10 +64,35 @@ def test_progress_of_chain_has_all_tasks():
     assert seen[1:] == [{"parse": (0, 2), "clean": (0, 2)}, {"parse": (1, 2), "clean": (1, 2)}]
 
 
+def test_elements_of_running_and_ended_task():
+    def call(row, observer):
+        found = observer.run.elements("parse")
+        observer.seen.append((len(found), found.counts))
+
+    class Ended(Observer):
+        events = (RunStarted, TaskSucceeded)
+
+        def __call__(self, event):
+            if type(event) is TaskSucceeded:
+                found = self.run.elements(event.task)
+                self.seen.append(found and (found.counts, len(found.durations)))
+
+    observer = Ended()
+    first, second = Task(lambda: [1, 2], name="rows"), Task(lambda row: call(row, observer), name="parse")
+    first >> second.map()
+    DAG("etl", tasks=[second.map()]).run("serial", observers=[observer])
+    assert observer.seen == [
+        None,
+        (2, {"pending": 2}),
+        (2, {"pending": 1, "succeeded": 1}),
+        ({"succeeded": 2}, 2),
+    ]
+
+
 @pytest.mark.parametrize("watch", ["attribute", None])
 def test_attribute_that_is_no_method_is_ignored(watch):
     observer = Observer()
-    observer.watch_progress = watch
+    observer.watch_run = watch
     observer.progress = dict
     DAG("etl", tasks=[Task(list, name="rows")]).run("serial", observers=[observer])
     assert observer.seen == [{}]

@@ -286,8 +286,8 @@ class Observer(Protocol):
     the events that it gets; fewer events take less time. Events of single elements of
     mapped tasks, such as `ElementStarted`, are passed to observers that list their class in ``events`` only.
 
-    An observer that shows progress has a method ``watch_progress(progress)``. If an observer wants `RunStarted`, it is
-    called before that event with the method ``progress`` of the run: see `Run.progress`.
+    An observer of elements has a method ``watch_run(run)``. If an observer wants `RunStarted`, it is called before that
+    event with the :class:`Run`, whose methods ``progress()`` and ``elements()`` it may call until `RunFinished`.
 
     An observer that traces runs has a method ``run_trace(run_id)``, which is called after `RunStarted` and returns a
     :class:`RunTrace`: then `TaskContext.traceparent` of each call is that of a span of the trace.

@@ -25,9 +25,9 @@ from flowkit_log import ConsoleHandler, Progress, get_logger
 from .durations import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from flowkit_core import Event
+    from flowkit_core import Event, Run
 
 NAME = "flowkit.progress"
 INTERVAL = 0.2
@@ -147,18 +147,19 @@ class ProgressObserver:
         self._running: dict[str, None] = {}
         self._owns_console = False
         self._failed: dict[str, int] = {}  # number of elements that have failed, by task
-        self._progress: Callable[[], Mapping[str, tuple[int, int | None]]] = dict
+        self._run: Run | None = None
         self._lock = threading.Lock()  # held while elements are counted
         self._all_ended: threading.Event | None = None  # set when no mapped task is running; None without the thread
 
-    def watch_progress(self, progress: Callable[[], Mapping[str, tuple[int, int | None]]]) -> None:
-        """Take the function that returns how far each mapped task is."""
-        self._progress = progress
+    def watch_run(self, run: Run) -> None:
+        """Take the run, which counts the elements of its mapped tasks."""
+        self._run = run
 
     def sample(self) -> None:
         """Advance the bars of mapped tasks to the number of elements that have ended."""
         with self._lock:
-            for name, (ended, _) in self._progress().items():
+            counts = {} if self._run is None else self._run.progress()
+            for name, (ended, _) in counts.items():
                 bar = self._maps.get(name)
                 if bar is not None:
                     bar.advance(max(0, ended - bar.count))
@@ -246,7 +247,7 @@ class ProgressObserver:
                 bar.finish()
         self._maps.clear()
         self._end_thread()
-        self._bar, self._progress = None, dict
+        self._bar = self._run = None
         if self._owns_console:
             counts, took = counts_text(event.counts), duration_text(event.duration)
             get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts, took)

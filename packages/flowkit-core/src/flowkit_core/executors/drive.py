@@ -23,7 +23,7 @@ def drive(run: Run, executors: RunExecutors | Executor) -> BaseException | None:
     raised: BaseException | None = None
     try:
         if run.events.wants(RunStarted):
-            run.events.give_progress(run.progress)
+            run.events.give_run(run)
             facts = {"tasks": len(run.graph), "graph": run.graph, "done": run.done_before}
             run.events.emit(RunStarted, executor=executors.name, **facts)
             run.facts.trace = run.events.run_trace()

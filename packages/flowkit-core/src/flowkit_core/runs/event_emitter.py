@@ -10,7 +10,7 @@ from flowkit_core.failures import describe_error
 
 if TYPE_CHECKING:
     from _thread import RLock
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from flowkit_core._typing import Any
     from flowkit_core.events import Event, Observer
@@ -51,12 +51,12 @@ class EventEmitter:
                     except Exception as error:
                         report(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
 
-    def give_progress(self, progress: Callable[[], Mapping[str, tuple[int, int | None]]]) -> None:
-        """Pass a function that returns the progress of the run to the observers with a method ``watch_progress``."""
+    def give_run(self, run: Any) -> None:
+        """Pass the run to the observers with a method ``watch_run``."""
         for observer, _ in self._observers:
-            watch = getattr(observer, "watch_progress", None)
+            watch = getattr(observer, "watch_run", None)
             if callable(watch):
-                watch(progress)
+                watch(run)
 
     def run_trace(self) -> RunTrace | None:
         """Return the trace of the run, which the first observer with a method ``run_trace`` has; None without one."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .event_loop.caller import AsyncCaller
     from .kept_results import KeptResults
+    from .mapping.elements import Elements
     from .recording.recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
@@ -449,6 +450,15 @@ class Run(OutcomeRules):
             Name of the task -> how many of its elements have ended, and their number; None if that is not known yet.
         """
         return {} if self.mapping is None else self.mapping.progress()
+
+    def elements(self, task: str) -> Elements | None:
+        """Return the elements of a mapped task that is running or has ended; None for others. See `progress`.
+
+        Args:
+            task: name of the task.
+        """
+        stage = self.state.stages.get(self.graph[task].index)
+        return None if stage is None else stage.elements()
 
     def abandon(self, running: Mapping[Node, str] | None = None) -> None:
         """End every pending node as cancelled, and ignore outcomes that arrive later.
