@@ -191,3 +191,26 @@ def test_notes_are_verified(box):
         return current().notes["job"]
 
     assert verify_resume(DAG("jobs", tasks=[Task(submit)])).points == 2
+
+
+def test_elements_of_mapped_tasks_are_points(tmp_path):
+    """The points: before anything, two tasks that are not mapped, the lists of two maps, and their six elements."""
+    rows, first = Task(lambda: [1, 2, 3], name="rows"), Task(lambda row: row + 1, name="first")
+    second, total = Task(lambda value: value * 2, name="second"), Task(sum, name="total")
+    rows >> first.map() >> second.map() >> total
+    verified = verify_resume(DAG("maps", tasks=[total]))
+    assert (verified.points, verified.tasks) == (1 + 2 + 2 + 6, 4)
+
+
+def test_recorded_element_that_runs_again_is_an_error():
+    """The element is not comparable, and its input is made again."""
+    rows, each = Task(lambda: [object(), object()], name="rows", record=False), Task(lambda row: 1, name="each")
+    rows >> each.map()
+    with pytest.raises(AssertionError, match=r"ran 'each\[[01]\]' again"):
+        verify_resume(DAG("again", tasks=[each]))
+
+
+def test_elements_of_a_task_that_is_not_recorded_may_run_again():
+    rows, each = Task(lambda: [1, 2], name="rows"), Task(lambda row: row, name="each", record=False)
+    rows >> each.map()
+    assert verify_resume(DAG("unrecorded", tasks=[each])).tasks == 2

@@ -8,7 +8,7 @@ from time import monotonic
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.events import TaskStarted
+from flowkit_core.events import ElementStarted, TaskStarted
 from flowkit_core.runs.recording.options import state_manager
 from flowkit_core.runs.states import DONE, STATES
 
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.executors.executor import Executor
-    from flowkit_core.persistence import Cache, NoteJournal, RecordedTask, Resume, RunJournal, Store, TaskOutcome
+    from flowkit_core.persistence import (
+        Cache,
+        ElementOutcome,
+        MapRecord,
+        RecordedElement,
+        RecordedTask,
+        Resume,
+        RunJournal,
+        Store,
+        TaskOutcome,
+    )
     from flowkit_core.pipelines.pipeline import Pipeline
     from flowkit_core.results import Results
 
@@ -119,7 +129,8 @@ def verify_resume(
             resumed = pipeline.run(executor, params=params, state=store, resume=True, observers=[starts])
         last = repr(crashing.recorded[-1][0]) if crashing.recorded else "anything"
         where = f"after a crash {'after' if crashing.recorded else 'before'} {last} was recorded"
-        done = {name for name, state in crashing.recorded if state in _DONE} - unrecorded
+        ended = {name for name, state in crashing.recorded if state in _DONE}
+        done = {name for name in ended if name not in unrecorded and name.rpartition("[")[0] not in unrecorded}
         values = {name: value for name, value in expected.items() if name not in unrecorded or name in resumed}
         _compare(where, pipeline.name, expected.states, values, resumed, done.intersection(starts.names))
     return Verified(total, total, len(expected.states))
@@ -171,15 +182,16 @@ class _Crash(BaseException):
 
 
 class _Starts:
-    """Observer that collects the names of the tasks that start."""
+    """Observer that collects the names of the tasks that start, and of their elements: ``"parse[3]"``."""
 
-    events = (TaskStarted,)
+    events = (TaskStarted, ElementStarted)
 
     def __init__(self) -> None:
         self.names: list[str] = []
 
     def __call__(self, event: Any) -> None:
-        self.names.append(event.task)
+        element = getattr(event, "element", None)
+        self.names.append(event.task if element is None else f"{event.task}[{element}]")
 
 
 class _CrashingStore:
@@ -216,29 +228,33 @@ class _CrashingJournal:
     """Record of one run in a `_CrashingStore`."""
 
     def __init__(self, journal: Any, store: _CrashingStore, names: Sequence[str]) -> None:
-        self._journal: NoteJournal = journal
+        self._journal = journal
         self._store = store
         self._names = names
         self._crashed = False
 
     @property
     def run_id(self) -> str:
-        return self._journal.run_id
+        run_id: str = self._journal.run_id
+        return run_id
 
     @property
     def done(self) -> Mapping[int, RecordedTask]:
-        return self._journal.done
+        done: Mapping[int, RecordedTask] = self._journal.done
+        return done
 
     @property
     def outdated(self) -> Mapping[int, str]:
-        return self._journal.outdated
+        outdated: Mapping[int, str] = self._journal.outdated
+        return outdated
 
     def prepare(self, index: int, value: Any) -> Any:
         self._crash_if_due()
         return self._journal.prepare(index, value)
 
     def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
-        return self._journal.notes(index, element)
+        notes: Mapping[str, Any] = self._journal.notes(index, element)
+        return notes
 
     def remember(self, index: int, element: int | None, key: str, value: Any) -> None:
         self._crash_if_due()
@@ -251,6 +267,17 @@ class _CrashingJournal:
             self._store.recorded.append((self._names[outcome.index], outcome.state))
             self._crash_if_due()
 
+    def open_map(self, index: int, *facts: Any) -> _CrashingMap:
+        self._crash_if_due()
+        return _CrashingMap(self._journal.open_map(index, *facts), self._names[index])
+
+    def record_elements(self, rows: Sequence[_Row]) -> None:
+        for row in rows:
+            self._crash_if_due()
+            self._journal.record_elements([row.row])
+            self._store.recorded.append((row.name, row.state))
+            self._crash_if_due()
+
     def close(self, status: str, rest: Sequence[TaskOutcome], error: BaseException | None) -> None:
         if not self._crashed:
             self._journal.close(status, rest, error)
@@ -259,3 +286,44 @@ class _CrashingJournal:
         if self._crashed or len(self._store.recorded) == self._store.crash_after:
             self._crashed = True
             raise _Crash
+
+
+class _Row:
+    """A prepared element of a `_CrashingMap`."""
+
+    def __init__(self, name: str, state: str, row: Any) -> None:
+        self.name = name
+        self.state = state
+        self.row = row
+
+
+class _FoundElement:
+    """A recorded element of a `_CrashingMap`."""
+
+    def __init__(self, found: RecordedElement, name: str) -> None:
+        self.state = found.state
+        self.value = found.value
+        self.reason = found.reason
+        self.row = None if found.row is None else _Row(name, found.state, found.row)
+
+
+class _CrashingMap:
+    """Record of the elements of one mapped task in a `_CrashingJournal`."""
+
+    def __init__(self, record: MapRecord, name: str) -> None:
+        self._record = record
+        self._name = name
+
+    @property
+    def has_recorded(self) -> bool:
+        return self._record.has_recorded
+
+    def find(self, number: int, given: Any, *, is_same: bool) -> _FoundElement | None:
+        found = self._record.find(number, given, is_same=is_same)
+        return None if found is None else _FoundElement(found, f"{self._name}[{number}]")
+
+    def prepare(self, outcome: ElementOutcome) -> _Row:
+        return _Row(f"{self._name}[{outcome.number}]", outcome.state, self._record.prepare(outcome))
+
+    def note_size(self, size: int) -> None:
+        self._record.note_size(size)
