@@ -295,30 +295,7 @@ class Pipeline(UsableAsTask):
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
         began = perf_counter()
-        options = RunOptions(
-            executor=executor,
-            max_workers=max_workers,
-            max_async=max_async,
-            params=params,
-            keep=keep,
-            fail_fast=fail_fast,
-            raise_on_failure=raise_on_failure,
-            grace=grace,
-            timeout=timeout,
-            pools=pools,
-            observers=observers,
-            report=report,
-            progress=progress,
-            state=state,
-            resume=resume,
-            resume_max_age=resume_max_age,
-            refresh=refresh,
-            rerun=rerun,
-            of=of,
-            state_errors=state_errors,
-            unknown=unknown,
-            pipeline=self,
-        )
+        options = RunOptions(locals())
         results, error = run_graph(self.graph(), self.hooks, options)
         asyncio = modules.get("asyncio")
         if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
@@ -389,30 +366,7 @@ class Pipeline(UsableAsTask):
 
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
-        options = RunOptions(
-            executor=executor,
-            max_workers=max_workers,
-            max_async=max_async,
-            params=params,
-            keep=keep,
-            fail_fast=fail_fast,
-            raise_on_failure=raise_on_failure,
-            grace=grace,
-            timeout=timeout,
-            pools=pools,
-            observers=observers,
-            report=report,
-            progress=progress,
-            state=state,
-            resume=resume,
-            resume_max_age=resume_max_age,
-            refresh=refresh,
-            rerun=rerun,
-            of=of,
-            state_errors=state_errors,
-            unknown=unknown,
-            pipeline=self,
-        )
+        options = RunOptions(locals())
         results, error = await run_graph_async(self.graph(), self.hooks, options)
         try:
             if error is not None:

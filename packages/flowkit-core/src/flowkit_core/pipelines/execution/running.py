@@ -27,93 +27,42 @@ if TYPE_CHECKING:
 
 
 class RunOptions:
-    """The options of ``run()``, as its docstring describes them. It checks those that need no graph.
+    """The options of ``run()`` as attributes, as its docstring describes them. It checks those that need no graph.
+
+    Args:
+        given: the local variables of ``run()`` or ``arun()``, which are its arguments. It is emptied, because the frame
+            of the function may refer to it, and tracebacks of failed tasks refer to this frame.
+
+    Attributes:
+        pipeline: the pipeline.
 
     Raises:
         TypeError: an option does not exist or has a wrong type.
         ValueError: an option has an invalid value.
     """
 
-    __slots__ = (
-        "executor",
-        "fail_fast",
-        "grace",
-        "keep",
-        "max_async",
-        "max_workers",
-        "observers",
-        "of",
-        "params",
-        "pipeline",
-        "pools",
-        "progress",
-        "raise_on_failure",
-        "refresh",
-        "report",
-        "rerun",
-        "resume",
-        "resume_max_age",
-        "state",
-        "state_errors",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        executor: Any,
-        max_workers: int | None,
-        max_async: int | None,
-        params: Any,
-        keep: Any,
-        fail_fast: bool,
-        raise_on_failure: bool,
-        grace: float | None,
-        timeout: float | None,
-        pools: Any,
-        observers: Any,
-        report: Any,
-        progress: Any,
-        state: Any,
-        resume: Any,
-        resume_max_age: float | None,
-        refresh: Any,
-        rerun: Any,
-        of: str | None,
-        state_errors: Any,
-        unknown: Mapping[str, Any],
-        pipeline: Any,
-    ) -> None:
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.__dict__.update(given)
+        given.clear()
+        self.pipeline = self.__dict__.pop("self")
         record_first_run()
-        if unknown:
-            check_known("run()", unknown, RUN_OPTIONS, RUN_ALIASES)
-        check_switch("fail_fast", fail_fast)
-        check_switch("raise_on_failure", raise_on_failure)
-        if grace is not None:
-            check_seconds("grace", grace)
-        if timeout is not None:
-            check_seconds("timeout", timeout, is_positive=True)
-        check_seconds("resume_max_age", resume_max_age)
-        self.executor = executor
-        self.max_workers = checked_workers(max_workers, "run(max_workers=...)") or pipeline.max_workers
-        self.max_async = checked_workers(max_async, "run(max_async=...)", "no limit")
-        self.params = params
-        self.keep = keep
-        self.fail_fast = fail_fast
-        self.raise_on_failure = raise_on_failure
-        self.grace = grace
-        self.timeout = timeout
-        self.pools = pools
-        self.pipeline = pipeline
-        self.observers = observers
-        self.report = report
-        self.progress = progress
-        self.state = state
-        self.resume = resume
-        self.resume_max_age = resume_max_age
-        self.refresh = refresh
-        self.rerun = rerun
-        self.of = of
-        self.state_errors = state_errors
+        if self.unknown:
+            check_known("run()", self.unknown, RUN_OPTIONS, RUN_ALIASES)
+        check_switch("fail_fast", self.fail_fast)
+        check_switch("raise_on_failure", self.raise_on_failure)
+        if self.grace is not None:
+            check_seconds("grace", self.grace)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, is_positive=True)
+        check_seconds("resume_max_age", self.resume_max_age)
+        checked_workers(self.max_async, "run(max_async=...)", "no limit")
+        if checked_workers(self.max_workers, "run(max_workers=...)") is None:
+            self.max_workers = self.pipeline.max_workers
+
+    if TYPE_CHECKING:
+        max_workers: int | None
+
+        def __getattr__(self, option: str) -> Any: ...
 
 
 def run_graph(
