@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from distributed import Client
+from tornado.iostream import IOStream
 
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
@@ -92,6 +93,22 @@ def lonely_cluster(tmp_path):
     cluster = Cluster(tmp_path, workers=0)
     yield cluster
     cluster.close()
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The number of bytes that this process has sent and received over TCP, as a list with one item."""
+    count = [0]
+    for name in ("read_from_fd", "write_to_fd"):
+        method = getattr(IOStream, name)
+
+        def counting(self, data, method=method):
+            size = method(self, data)
+            count[0] += size or 0
+            return size
+
+        monkeypatch.setattr(IOStream, name, counting)
+    return count
 
 
 def tasks_on(client):

@@ -13,29 +13,12 @@ from itertools import pairwise
 import dask_tasks as tasks
 import pytest
 from distributed import LocalCluster
-from tornado.iostream import IOStream
 
 from flowkit_core import DAG, Task, TaskStarted, TaskSucceeded
 from flowkit_dask import DaskExecutor
 from flowkit_state import StateManager
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def sent(monkeypatch):
-    """The number of bytes that this process has sent and received over TCP, as a list with one item."""
-    count = [0]
-    for name in ("read_from_fd", "write_to_fd"):
-        method = getattr(IOStream, name)
-
-        def counting(self, data, method=method):
-            size = method(self, data)
-            count[0] += size or 0
-            return size
-
-        monkeypatch.setattr(IOStream, name, counting)
-    return count
 
 
 def test_results_stay_on_the_cluster(client, sent):

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from threading import Lock
 
 from flowkit_core import Task, current
 
@@ -30,10 +31,9 @@ def count(path):
 
 
 def die(path, times):
-    """Kill this worker in the first calls; return the number of calls."""
+    """Kill this worker at once in the first calls; return the number of calls."""
     calls = count(path)
     if calls <= times:
-        time.sleep(0.5)  # until the start is reported, also on a busy machine
         os.kill(os.getpid(), signal.SIGKILL)
     return calls
 
@@ -110,3 +110,74 @@ def fail_if_alone(first, ready):
     if not Path(ready).exists():
         raise ValueError("alone")
     return first
+
+
+def describe_element(x):
+    """Return task, element, size of the parameter, and the notes, of which the second task sees none of the first."""
+    found = current()
+    found.remember("note", found.element)
+    return found.task, found.element, len(found.params["x"]), dict(found.notes)
+
+
+def fail_if_odd(x):
+    if x % 2:
+        raise ValueError(f"{x} is odd")
+    return x
+
+
+def die_if_negative(x):
+    if x < 0:
+        time.sleep(0.5)  # until the start is reported, also on a busy machine
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def generator_if_negative(x):
+    return generator() if x < 0 else x
+
+
+def item_of(table, x):
+    return table[x]
+
+
+def length(data):
+    return len(data)
+
+
+class DetailedError(Exception):
+    """Pickle cannot call its ``__init__``."""
+
+    def __init__(self, text, *, code, lock=None):
+        super().__init__(text)
+        self.code, self.lock = code, lock
+
+
+def fail_with_details():
+    try:
+        {}["why"]
+    except KeyError as cause:
+        cause.add_note("a note of the cause")
+        raise DetailedError("broken", code=7) from cause
+
+
+def recurse():
+    return recurse() + 1
+
+
+def fail_in_group():
+    raise ExceptionGroup("several", [ValueError("one"), OSError("two")])
+
+
+def fail_with_lock():
+    raise DetailedError("broken", code=8, lock=Lock())
+
+
+def fail_with_unpicklable_class():
+    class LocalError(LookupError):
+        def __reduce__(self):
+            raise TypeError("no")
+
+        def __getattr__(self, name):  # no stand-in of this class can be formatted
+            raise RuntimeError(name)
+
+    raise LocalError("not here")

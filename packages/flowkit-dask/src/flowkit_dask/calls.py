@@ -84,6 +84,8 @@ class Invocation:
         timeout: seconds that the attempt may take; None means no limit.
         context: pickle of the context of the call.
         is_cleanup: whether the task runs also if the run is stopped.
+        is_suspect: whether workers have died that had the call, without a report that it had started: its arrival is
+            reported.
     """
 
     __slots__ = (
@@ -93,6 +95,7 @@ class Invocation:
         "environment",
         "func",
         "is_cleanup",
+        "is_suspect",
         "run",
         "task",
         "ticket",
@@ -113,14 +116,15 @@ class Invocation:
         timeout: float | None,
         context: bytes,
         is_cleanup: bool,
+        is_suspect: bool,
     ) -> None:
         self.environment, self.run, self.topic, self.ticket = environment, run, topic, ticket
         self.task, self.func, self.condition, self.args = task, func, condition, args
-        self.timeout, self.context, self.is_cleanup = timeout, context, is_cleanup
+        self.timeout, self.context, self.is_cleanup, self.is_suspect = timeout, context, is_cleanup, is_suspect
 
     def __reduce__(self) -> Any:
         first = self.environment, self.run, self.topic, self.ticket, self.task, self.func, self.condition
-        return Invocation, (*first, self.args, self.timeout, self.context, self.is_cleanup)
+        return type(self), (*first, self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect)
 
     def __call__(self, *values: Any) -> Any:
         """Make the call on a worker; return its result, or a :class:`NoResult`.
@@ -137,14 +141,19 @@ class Invocation:
         if not reporter.may_start(self) or any(type(value) is NoResult for value in values):
             reporter.end(self, RETURNED)
             return NoResult()
+        if self.is_suspect:
+            reporter.report_arrival(self)
         return copy_context().run(self._invoke, reporter, list(values))
 
     def _invoke(self, reporter: Reporter, values: list[Any]) -> Any:
         """Make the call in a context of its own, and report how it ends."""
         notes: dict[str, Any] = {}
+        error: BaseException | None = None  # handled outside of ``except``: no context of the exception that Dask gets
         try:
             call, condition, carried = self._load(values)
-        except SerializationError as error:
+        except SerializationError as raised:
+            error = raised
+        if error is not None:
             return self._end(reporter, Outcome(FAILED_STATE, error=error, retryable=False), 0.0, notes)
         if condition is not None:
             notes = carried.enter().made
@@ -157,14 +166,16 @@ class Invocation:
         made = carried.enter(self.timeout).made
         abandonment = Abandonment(partial(reporter.end, self, ENDED_LATE))
         began = perf_counter()
+        value: Any = None
         try:
             value = call() if self.timeout is None else call_in_time(call, self.task, self.timeout, abandonment)
             seconds = perf_counter() - began
-            _check_result(self.task, value)
-        except BaseException as error:
-            error.__traceback__ = _of_the_task(error)
+            check_result(self.task, value)
+        except BaseException as raised:
+            error, seconds = raised, perf_counter() - began
+        if error is not None:
             outcome = Outcome(FAILED_STATE, error=error)
-            return self._end(reporter, outcome, perf_counter() - began, notes | made, is_started=True)
+            return self._end(reporter, outcome, seconds, notes | made, is_started=True)
         reporter.end(self, SUCCEEDED, seconds, _packed(notes | made))
         return value
 
@@ -184,11 +195,11 @@ class Invocation:
                 return partial(_result, func, values, {}), None, carried
             args, kwargs, when_args, when_kwargs = pickle.loads(self.args)
         except BaseException as error:
-            raise _load_error(self.task, what, error) from error
-        call = partial(_result, func, _filled(args, values), _filled_by_name(kwargs, values))
+            raise load_error(self.task, what, error) from error
+        call = partial(_result, func, filled(args, values), filled_by_name(kwargs, values))
         if when is None:
             return call, None, carried
-        return call, Condition(when, _filled(when_args, values), _filled_by_name(when_kwargs, values)), carried
+        return call, Condition(when, filled(when_args, values), filled_by_name(when_kwargs, values)), carried
 
     def _end(
         self, reporter: Reporter, outcome: Outcome, seconds: float, notes: dict[str, Any], *, is_started: bool = False
@@ -210,11 +221,9 @@ class Invocation:
             reporter.end(self, SKIPPED_IN_CALL if is_started else SKIPPED, seconds, outcome.reason)
             return NoResult()
         error = outcome.error if outcome.error is not None else RuntimeError("there is no exception")
-        failed = CallFailedError(
-            pack_error(error, self.task), outcome.retryable, f"task {self.task!r} raised {summary(error)}"
-        )
+        failed = CallFailedError(pack_error(error), outcome.retryable, f"task {self.task!r} raised {summary(error)}")
         reporter.end(self, FAILED, seconds, _packed(notes))
-        raise failed from error
+        raise failed
 
 
 def _result(
@@ -226,12 +235,13 @@ def _result(
     return value
 
 
-def _filled(args: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+def filled(args: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     """Return arguments with values in place of slots."""
     return [values[arg.number] if type(arg) is Slot else arg for arg in args]
 
 
-def _filled_by_name(args: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+def filled_by_name(args: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+    """Return keyword arguments with values in place of slots."""
     return {name: values[arg.number] if type(arg) is Slot else arg for name, arg in args.items()}
 
 
@@ -239,7 +249,7 @@ def _packed(notes: dict[str, Any]) -> bytes | None:
     return pickle.dumps(notes) if notes else None
 
 
-def _check_result(task: str, value: Any) -> None:
+def check_result(task: str, value: Any) -> None:
     """Check that a result can be sent to another worker, unless it is large, which would take long.
 
     Raises:
@@ -260,7 +270,7 @@ def _check_result(task: str, value: Any) -> None:
         raise SerializationError(task, "result", reason, "return plain data, or use executor='thread'") from None
 
 
-def _load_error(task: str, what: str, error: BaseException) -> SerializationError:
+def load_error(task: str, what: str, error: BaseException) -> SerializationError:
     """Return the error for a function or an argument that cannot be unpickled on this worker."""
     address = get_worker().address
     if isinstance(error, ModuleNotFoundError):
@@ -274,11 +284,3 @@ def _load_error(task: str, what: str, error: BaseException) -> SerializationErro
         )
     hint = "workers must have the same versions of the code and its libraries as the process that calls run()"
     return SerializationError(task, what, f"could not be unpickled on the worker {address} ({summary(error)})", hint)
-
-
-def _of_the_task(error: BaseException) -> Any:
-    """Return the traceback of an exception without the frames of this module."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") == __name__:
-        trace = trace.tb_next
-    return trace

@@ -13,15 +13,21 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from distributed import KilledWorker
+
 from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError, WorkerDiedError
+from flowkit_core.runs.call import Call
+from flowkit_core.runs.exception_transport import unpack_error
 from flowkit_core.runs.limits.ranked_queue import RankedQueue
+from flowkit_core.runs.mapping.element import Block
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 
 from . import reporter
+from .blocks import BLOCK_SECONDS, unpacked
 from .calls import NoResult
-from .errors import CallFailedError, WorkerMismatchError, summary, unpack_error
+from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
 from .submissions import Submissions
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from flowkit_core import Call, Node
+    from flowkit_core import Node
     from flowkit_core.runs.session import Session
 
     from .event_hub import Place
@@ -46,10 +52,14 @@ MAX_SUBMITTED = 20_000
 """Number of calls that have not ended, above which none are made ahead."""
 CHECK_INTERVAL = 0.5
 """Seconds between two looks at the connection, and at futures that no worker reports."""
+MIN_WINDOW = 256
+"""Number of elements of a mapped task that are on their way at least; more in a cluster with many threads."""
+MIN_BLOCK_WINDOW = 8
+"""The same of blocks, also in a small cluster, because workers may join later."""
 STOP_TIMEOUT = 2.0
 """Seconds that workers have to report which calls are running when the run stops."""
-MAX_UNSEEN_DEATHS = 2
-"""How often a call is sent again whose workers died before they reported its start."""
+MAX_UNSEEN_DEATHS = 5
+"""How often a call is sent again whose workers died before they reported its start, or its arrival."""
 
 
 class DaskLane:
@@ -63,9 +73,11 @@ class DaskLane:
     has_loop = makes_handles = True
     needs_calling_thread = may_fork = False
     fate_of_unfinished = "abandoned"
+    block_seconds = BLOCK_SECONDS
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._threads: int | None = None
         self._hub = hub_of(client)
         self._ready: deque[Node] | RankedQueue = deque()
         self._reports: deque[Report] = deque()
@@ -92,6 +104,23 @@ class DaskLane:
         """Address of the scheduler."""
         scheduler = self._client.scheduler
         return scheduler.address if scheduler is not None else "an unknown address"
+
+    @property
+    def window(self) -> int:
+        """Maximum number of elements of a mapped task that the lane is given at once."""
+        return max(MIN_WINDOW, 8 * self._thread_count())
+
+    @property
+    def block_window(self) -> int:
+        """Maximum number of blocks of elements that the lane is given at once."""
+        return max(MIN_BLOCK_WINDOW, 3 * self._thread_count())
+
+    def _thread_count(self) -> int:
+        """Return the number of threads that all workers of the cluster have."""
+        if self._threads is None:
+            self._check_connection()
+            self._threads = sum(self._client.nthreads().values())
+        return self._threads
 
     def open(self, session: Session) -> None:
         """Prepare for the run.
@@ -154,11 +183,20 @@ class DaskLane:
 
         self._check_connection()
         try:
-            values: list[Any] = self._client.gather(list(futures))
+            values: list[Any] = self._gather_again(list(futures))
         except (CancelledError, AsyncCancelledError) as error:
             self._check_connection()
             raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
         return values
+
+    def _gather_again(self, futures: list[Any]) -> Any:
+        """Return the values of futures; if they are lost because workers have died, they are computed again."""
+        for _ in range(MAX_UNSEEN_DEATHS):
+            try:
+                return self._client.gather(futures)
+            except KilledWorker:
+                self._client.retry([future for future in futures if future.status == "error"])
+        return self._client.gather(futures)
 
     def _check_connection(self) -> None:
         """Raise an ExecutorError unless the client is connected."""
@@ -254,7 +292,11 @@ class DaskLane:
 
     def _submit_node(self, node: Node, route: Callable[[Node], object]) -> None:
         session = self._session
-        call = session.run.call(node)
+        call: Call | Outcome
+        if isinstance(node, Block):
+            call = session.run.mapping.check_block(node) or Call(node, (), {}, None, 1, None, session.run)
+        else:
+            call = session.run.call(node)
         is_pooled = node.task.pool is not None  # a condition is evaluated before slots are taken
         if not isinstance(call, Outcome) and (call.lookup is not None or (is_pooled and call.when is not None)):
             outcome = session.precheck(call)
@@ -327,6 +369,9 @@ class DaskLane:
         if kind == reporter.ENDED_LATE:  # it may come before the report of the failure
             submission.has_ended = True
             return
+        if kind == reporter.ARRIVED:
+            submission.arrived_at, submission.pid = place[0], place[2]
+            return
         if submission.is_watched:
             return
         call, run = submission.call, self._session.run
@@ -363,8 +408,16 @@ class DaskLane:
         fetched, self._fetched = self._fetched, []
         self.prefetch([handle for _, handle, _ in fetched])
         for submission, handle, seconds in fetched:
-            if submission.ticket in self._submissions.by_ticket:
-                self._end(submission, handle, seconds, route)
+            if submission.ticket not in self._submissions.by_ticket:
+                continue
+            node: Node = submission.call.node
+            result: Any = handle
+            if isinstance(node, Block):
+                try:
+                    result = unpacked(self._session.run, node, handle)
+                except Exception as error:
+                    result = Outcome(FAILED, error=error)
+            self._end(submission, result, seconds, route)
 
     @staticmethod
     def _remember(call: Call, notes: dict[str, Any]) -> None:
@@ -412,7 +465,7 @@ class DaskLane:
                 f"task {node.name!r} cannot run, because a worker of the Dask cluster cannot import {found.name!r}: "
                 f"install flowkit-dask on all workers (the scheduler does not need it)"
             ) from found
-        elif type(found).__name__ == "KilledWorker":
+        elif isinstance(found, KilledWorker):
             self._take_death(submission, found, route)
         else:
             reason = f"could not be passed to the call on the cluster ({summary(found)})"
@@ -423,8 +476,14 @@ class DaskLane:
     def _take_death(self, submission: Submission, error: Any, route: Callable[[Node], object]) -> None:
         """Fail the task of a call whose workers have died; send it again if it may only have waited there."""
         node, worker = submission.call.node, error.last_worker.address
-        if submission.worker != worker and submission.deaths < MAX_UNSEEN_DEATHS:
+        is_seen = worker in (submission.worker, submission.arrived_at)
+        if not is_seen and submission.deaths < MAX_UNSEEN_DEATHS:
             self._submissions.note_death(submission)
+            arguments = (*submission.call.args, *submission.call.kwargs.values())
+            futures = [value.future for value in arguments if isinstance(value, DaskHandle)]
+            lost = [future for future in futures if future is not None and future.status == "error"]
+            if lost:  # they were computed again on the worker that has died
+                self._client.retry(lost)
             self._withdraw_call(submission, route)
             return
         died = WorkerDiedError(node.name, submission.pid, None, None)

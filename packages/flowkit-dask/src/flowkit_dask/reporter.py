@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from distributed import Worker
 
-STARTED, SUCCEEDED, FAILED, SKIPPED, SKIPPED_IN_CALL, RETURNED, STOPPED, ENDED_LATE = range(8)
+STARTED, SUCCEEDED, FAILED, SKIPPED, SKIPPED_IN_CALL, RETURNED, STOPPED, ENDED_LATE, ARRIVED = range(9)
 """Kinds of records."""
 INTERVAL = 0.02
 """Seconds after which the start of a call is reported, if it has not ended."""
+ARRIVAL_DELAY = 0.05
+"""Seconds that a call waits after the report of its arrival, until that has left the worker."""
 MAX_STOPPED = 1000
 """Number of stopped runs that a worker remembers."""
 MAX_REPORTERS = 1000
@@ -61,6 +63,22 @@ class Reporter:
     def may_start(self, call: ReportedCall) -> bool:
         """Return whether the run of a call has not been stopped here, or the call is that of a clean-up task."""
         return call.is_cleanup or call.run not in self._stopped
+
+    def report_arrival(self, call: ReportedCall) -> None:
+        """Report that this worker has a call which is going to start, and wait until the report is sent.
+
+        If the call then ends the worker at once, it is known which call that was.
+        """
+        sent = Event()
+        with self._lock:
+            self._records.append((call.run, call.ticket, ARRIVED, 0.0, None))
+
+        def flush() -> None:
+            self._flush()
+            self._worker.loop.call_later(ARRIVAL_DELAY, sent.set)
+
+        self._worker.loop.add_callback(flush)
+        sent.wait()
 
     def start(self, call: ReportedCall) -> bool:
         """Note that a call starts; return False if it may not."""

@@ -16,8 +16,11 @@ from dask.sizeof import sizeof
 from flowkit_core import SerializationError
 from flowkit_core.runs.call import Ref
 from flowkit_core.runs.context_transfer import CarriedContext
+from flowkit_core.runs.mapping.block_calls import Template
+from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CLEANUP_TRIGGERS
 
+from .blocks import BlockInvocation, packed
 from .calls import Invocation, Slot, environment
 from .errors import summary
 from .handle import DaskHandle
@@ -58,11 +61,26 @@ class Submission:
         worker: address of the worker that has reported the start; empty before.
         pid: process id of that worker.
         deaths: how often workers have died without a report that the call had started there.
+        arrived_at: address of the worker that has reported that it is going to start; empty otherwise.
         is_watched: whether the lane waits for the exception of the future.
         has_ended: whether a call that was abandoned on its worker has ended.
+        inputs: futures of large mapped values of its element, which no other call needs.
     """
 
-    __slots__ = ("call", "deaths", "future", "has_ended", "is_watched", "key", "pid", "sources", "ticket", "worker")
+    __slots__ = (
+        "arrived_at",
+        "call",
+        "deaths",
+        "future",
+        "has_ended",
+        "inputs",
+        "is_watched",
+        "key",
+        "pid",
+        "sources",
+        "ticket",
+        "worker",
+    )
 
     def __init__(self, call: Call, ticket: int, key: Key, sources: frozenset[int], deaths: int) -> None:
         self.call = call
@@ -70,14 +88,16 @@ class Submission:
         self.key = key
         self.future: Future[Any] | None = None
         self.sources = sources
-        self.worker = ""
+        self.worker = self.arrived_at = ""
         self.pid = 0
         self.deaths = deaths
         self.is_watched = self.has_ended = False
+        self.inputs: Sequence[Future[Any]] = ()
 
     def release(self) -> None:
         """Have the cluster forget the call and its result."""
         future, self.future = self.future, None
+        self.inputs = ()
         if future is not None:
             future.release()
 
@@ -108,6 +128,7 @@ class Submissions:
         self._deaths: Counter[NodeKey] = Counter()
         self._graph: dict[Key, DaskTask] = {}
         self._unsent: list[Submission] = []
+        self._inputs: list[Future[Any]] = []  # of the call that is prepared
         self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
         self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
         has_few_names = len(nodes) <= MAX_NAMES
@@ -119,9 +140,12 @@ class Submissions:
         Raises:
             SerializationError: the function or an argument cannot be pickled.
         """
-        node, ticket = call.node, next(self._tickets)
+        node = call.node
         references: list[TaskRef] = []
         sources: set[int] = set()
+        if isinstance(node, Block):
+            self._queue(call, BlockInvocation, (None, None, self._packed_block(call, references)), references, sources)
+            return
         func, condition = self._function(call.func, node, references), None
         args: bytes | None = None
         is_plain = call.when is None and not call.kwargs and func is not None
@@ -139,26 +163,46 @@ class Submissions:
             if func is None:  # the first value is the pickle of the function, which the worker takes away
                 slots, kwargs, when_args, when_kwargs = _shifted(slots, kwargs, when_args, when_kwargs)
             args = self._packed_arguments(call, slots, kwargs, when_args, when_kwargs)
-        context = call.context()
-        invocation = Invocation(
+        self._queue(call, Invocation, (func, condition, args), references, sources)
+
+    def _queue(
+        self,
+        call: Call,
+        kind: type[Invocation],
+        content: tuple[bytes | None, bytes | None, bytes | None],
+        references: list[TaskRef],
+        sources: set[int],
+    ) -> None:
+        """Queue a call for the next :meth:`send`.
+
+        Args:
+            call: the call.
+            kind: the class of its invocation.
+            content: function, condition and arguments of the invocation.
+            references: the values on the cluster that it needs.
+            sources: indices of nodes that have not ended, whose results are among these.
+        """
+        node, ticket, context = call.node, next(self._tickets), call.context()
+        deaths = self._deaths.get(node_key(node), 0)
+        invocation = kind(
             environment(),
             self.run,
             self._topic,
             ticket,
             node.name,
-            func,
-            condition,
-            args,
+            *content,
             call.timeout,
             pickle.dumps(CarriedContext(context)) if context is not None else b"",
             node.task.trigger in CLEANUP_TRIGGERS,
+            deaths > 0,
         )
         key = self._group[node.index], ticket
-        submission = Submission(call, ticket, key, frozenset(sources), self._deaths.get(node_key(node), 0))
+        submission = Submission(call, ticket, key, frozenset(sources), deaths)
         self._graph[key] = DaskTask(
             key, operator.call, DaskTask(None, pickle.loads, pickle.dumps(invocation, 5)), *references
         )
         self.by_ticket[ticket] = self.by_node[node_key(node)] = submission
+        submission.inputs, self._inputs = self._inputs, []
         self._unsent.append(submission)
 
     @property
@@ -178,6 +222,7 @@ class Submissions:
     def remove(self, submission: Submission) -> None:
         """Forget a submission that has ended, or is given up; its future is not released."""
         self.by_ticket.pop(submission.ticket, None)
+        submission.inputs = ()
         key = node_key(submission.call.node)
         if self.by_node.get(key) is submission:
             del self.by_node[key]
@@ -232,19 +277,36 @@ class Submissions:
             try:
                 if sizeof(value) <= MAX_INLINE:
                     return value
-                reference = TaskRef(self._scatter(value))
+                reference = TaskRef(self._scatter(value, is_shared=not _is_mapped(value, node)))
             except Exception as error:
                 raise _argument_error(node, value, error) from error
         references.append(reference)
         return Slot(len(references) - 1)
 
-    def _scatter(self, value: Any) -> Any:
-        """Send a value to the cluster once for all calls; return its key."""
-        found = self._scattered.get(id(value))
+    def _scatter(self, value: Any, *, is_shared: bool = True) -> Any:
+        """Send a value to the cluster, once for all calls if these share it; return its key."""
+        found = self._scattered.get(id(value)) if is_shared else None
         if found is None:
             (future,) = self._client.scatter([value], hash=False)
-            found = self._scattered[id(value)] = value, future
+            found = value, future
+            if is_shared:
+                self._scattered[id(value)] = found
+            else:
+                self._inputs.append(future)
         return found[1].key
+
+    def _packed_block(self, call: Call, references: list[TaskRef]) -> bytes:
+        """Return the content of a block; large arguments that its elements have in common are references."""
+        block: Any = call.node
+        stages = []
+        for stage in block.region.stages:
+            node, template = stage.node, stage.template()
+            args = [self._argument(value, node, references, set()) for value in template.args]
+            kwargs = {name: self._argument(value, node, references, set()) for name, value in template.kwargs.items()}
+            template = Template(template.count, args, kwargs, template.places, template.names)
+            stages.append((self._function(node.func, node, None), template, node.index, node.name))
+        run: Any = call.run
+        return packed(run, block, stages)
 
     def _packed_arguments(self, call: Call, *arguments: Any) -> bytes:
         try:
@@ -258,6 +320,14 @@ class Submissions:
                 except Exception as own:
                     raise _argument_error(call.node, value, own) from own
             raise _argument_error(call.node, values, error) from error
+
+
+def _is_mapped(value: Any, node: Node) -> bool:
+    """Return whether a value is a mapped value of an element."""
+    if not isinstance(node, Element):
+        return False
+    given = node.given
+    return value is given or (type(given) is tuple and any(value is each for each in given))
 
 
 def _shifted(*arguments: Any) -> list[Any]:

@@ -74,7 +74,8 @@ class Lane(Protocol):
 
     A lane may also have an attribute ``window``: the maximum number of elements of one mapped task that it is given at
     once, an int of at least 1; 256 if it has none. With an attribute ``block_window``, an int of at least 1, it gets
-    blocks of several short elements, up to this number at once; see `runs.mapping.element`.
+    blocks of several short elements, up to this number at once; see `runs.mapping.element`. An attribute
+    ``block_seconds`` says how many seconds of calls a block is made for: many if a call costs much.
     """
 
     name: str
@@ -162,6 +163,10 @@ class Session:
                 if (window := getattr(lane, "window", None)) is not None:
                     run.mapping.windows[node.index] = window
                 run.mapping.block_windows[node.index] = getattr(lane, "block_window", 0)
+                if (seconds := getattr(lane, "block_seconds", None)) is not None:
+                    run.mapping.block_seconds[node.index] = seconds
+                if lane.makes_handles:
+                    run.mapping.handle_takers.add(node.index)
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()

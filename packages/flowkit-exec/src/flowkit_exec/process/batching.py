@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core import Outcome
 from flowkit_core.runs.mapping.element import Block
 from flowkit_core.runs.states import FAILED
+from flowkit_core.safe_text import is_interrupt
 
 from . import protocol
-from .safe_text import is_interrupt
 from .serialization_errors import unpicklable_argument
 from .shared_memory import MIN_SHARED_SIZE
 

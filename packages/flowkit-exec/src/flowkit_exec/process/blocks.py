@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import Outcome
-from flowkit_core.runs.mapping.block_calls import call_block
+from flowkit_core.runs.mapping.block_calls import MAX_BLOCK_SECONDS, UNBOUNDED, call_block
 from flowkit_core.runs.mapping.element import Block
 from flowkit_core.runs.states import FAILED
 
@@ -33,7 +33,7 @@ def packed_block(run: Run, block: Block, functions: FunctionTable) -> bytes | Ou
     """Return the message for a block; or how it ends, if it is not sent.
 
     The message is the pickle of: for each task of the chain the number of its function, the index of its node, its name
-    and the pickled template of its arguments; number of the first element; mapped values; whether the time is bounded.
+    and the pickled template of its arguments; number of the first element; mapped values; maximum number of seconds.
     """
     outcome: Outcome | None = run.mapping.check_block(block)
     if outcome is not None:
@@ -49,7 +49,7 @@ def packed_block(run: Run, block: Block, functions: FunctionTable) -> bytes | Ou
             stages.append((functions.numbers[stage.node.index], stage.node.index, stage.node.name, template))
         mapped = region.stages[0].node.mapped
         is_bounded = mapped is None or mapped.options.chunk is None
-        message = stages, block.element, block.given, is_bounded
+        message = stages, block.element, block.given, MAX_BLOCK_SECONDS if is_bounded else UNBOUNDED
         data: bytes = functions.dumps(message, protocol.PICKLE_PROTOCOL)
     except Exception as error:  # pickling runs the user's code; the single call that fails reports it
         return Outcome(FAILED, error=error)
@@ -72,13 +72,13 @@ class BlockCaller:
 
     def call(self, data: bytes) -> Any:
         """Make the calls of a block; return the results, durations, and the packed failure or None."""
-        stages, start, given, is_bounded = pickle.loads(data)
+        stages, start, given, max_seconds = pickle.loads(data)
         callers = [pickle.loads(template).caller(self._find(number)) for number, _, _, template in stages]
         names = [name for _, _, name, _ in stages]
         contexts = self._contexts
         contexts.stages = [(index, name) for _, index, name, _ in stages]
         try:
-            values, seconds, failed = call_block(callers, names, start, given, contexts.note, is_bounded=is_bounded)
+            values, seconds, failed = call_block(callers, names, start, given, contexts.note, max_seconds=max_seconds)
         finally:
             contexts.stages = None
         return values, seconds, None if failed is None else (failed[0], pack_error(failed[1]))

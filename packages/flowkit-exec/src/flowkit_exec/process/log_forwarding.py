@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
 from flowkit_core.log_records import keep_record, sinks
+from flowkit_core.safe_text import describe_error, is_interrupt, safe_repr
 
 from . import protocol
-from .safe_text import describe_error, is_interrupt, safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,10 +9,10 @@ from flowkit_core import ExecutorError, Outcome, SerializationError
 from flowkit_core._warnings import report
 from flowkit_core.runs.states import FAILED
 from flowkit_core.runs.time_limit import CANCEL_GRACE
+from flowkit_core.safe_text import describe_error, is_interrupt
 
 from . import protocol
 from .exception_transport import unpack_error
-from .safe_text import describe_error, is_interrupt
 from .serialization_errors import transfer_error
 from .shared_memory import read_segment
 from .warning_forwarding import handle_warning

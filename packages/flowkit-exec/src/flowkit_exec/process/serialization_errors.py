@@ -6,9 +6,9 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
+from flowkit_core.safe_text import describe_error, type_name
 
 from . import protocol
-from .safe_text import describe_error, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

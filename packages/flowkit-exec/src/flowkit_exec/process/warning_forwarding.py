@@ -14,9 +14,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
+from flowkit_core.safe_text import describe_error, safe_str
 
 from . import protocol
-from .safe_text import describe_error, safe_str
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,10 +27,10 @@ from flowkit_core.coroutines import CoroutineType, run_coroutine
 from flowkit_core.errors import Skip
 from flowkit_core.failures import drop_tracebacks
 from flowkit_core.runs.time_limit import TimeLimit
+from flowkit_core.safe_text import describe_error, type_name
 
 from . import protocol
 from .exception_transport import pack_error
-from .safe_text import describe_error, type_name
 from .shared_memory import SharingUnpickler, share
 from .surroundings import encode, enter
 from .task_context import ContextSource, with_context

@@ -22,6 +22,7 @@ BLOCK_SECONDS = 2e-3
 """Seconds of calls that a block is made for."""
 MAX_BLOCK_SECONDS = 10e-3
 """Seconds of calls after which a worker returns the rest of a block, which other workers may take."""
+UNBOUNDED = float("inf")
 MAX_BLOCK = 4096
 """Maximum number of elements in a block."""
 
@@ -86,9 +87,9 @@ def call_block(
     given: Sequence[Any],
     note: Callable[[int, int], object],
     *,
-    is_bounded: bool,
+    max_seconds: float = MAX_BLOCK_SECONDS,
 ) -> BlockResult:
-    """Call the functions of a chain for consecutive elements, until one fails or `MAX_BLOCK_SECONDS` are over.
+    """Call the functions of a chain for consecutive elements, until one fails or the time is over.
 
     Args:
         callers: the functions of the chain, of one mapped value each.
@@ -96,7 +97,7 @@ def call_block(
         start: number of the first element.
         given: the mapped values of the first function.
         note: is called with the number of the task in the chain and that of the element, before each call.
-        is_bounded: whether the time is bounded.
+        max_seconds: seconds of calls after which the rest is not called; infinity for no limit.
 
     Returns:
         The results by task and element; their durations in seconds; and the number of the task that has failed for the
@@ -106,7 +107,7 @@ def call_block(
     seconds = [array("d") for _ in callers]
     stages = list(zip(range(len(callers)), callers, names, values, seconds, strict=True))
     number, started = start, perf_counter()
-    until = started + MAX_BLOCK_SECONDS if is_bounded else float("inf")
+    until = started + max_seconds
     stage = 0
     for value in given:
         try:

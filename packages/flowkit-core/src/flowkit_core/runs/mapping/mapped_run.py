@@ -82,6 +82,8 @@ class MappedNodes:
     Attributes:
         windows: index of a mapped node -> maximum number of its elements that its lane is given at once.
         block_windows: index of a mapped node -> maximum number of blocks of elements, if its lane takes blocks.
+        block_seconds: index of a mapped node -> seconds of calls that blocks are made for.
+        handle_takers: indices of mapped nodes whose lanes take handles as arguments.
         now: returns the current time in seconds.
     """
 
@@ -91,6 +93,8 @@ class MappedNodes:
         self._sources: dict[int, Node] = {}  # nodes whose results are iterators that are not consumed yet
         self.windows: dict[int, int] = {}
         self.block_windows: dict[int, int] = {}
+        self.block_seconds: dict[int, float] = {}
+        self.handle_takers: set[int] = set()
         self.now: Callable[[], float] = monotonic
 
     def region_of(self, node: Node) -> Region | None:
@@ -137,6 +141,7 @@ class MappedNodes:
         region.window = self.windows.get(node.index, WINDOW)
         takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
         region.block_window = self.block_windows.get(node.index, 0) if takes_blocks else 0
+        region.block_seconds = self.block_seconds.get(node.index, region.block_seconds)
         open_records(run, region)
         if region.resumes:
             region.take_over = partial(resume_element, run, region)

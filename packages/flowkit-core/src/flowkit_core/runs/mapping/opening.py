@@ -75,11 +75,16 @@ def _columns(run: Any, node: Node, given: Given) -> dict[str | int, Any]:
     for name, source in binding.named_rest.items():
         if name in mapped.named_rest and name in given.extra:
             columns[name] = _elements(run, node, name, source, given.extra.pop(name))
-    if run.has_handles:
+    _fetch(run, node, given)
+    return columns
+
+
+def _fetch(run: Any, node: Node, given: Given) -> None:
+    """Replace handles among the arguments that all elements have in common, unless the lane takes handles."""
+    if run.has_handles and node.index not in run.mapping.handle_takers:
         given.named.update({name: fetched(value) for name, value in given.named.items()})
         given.rest[:] = map(fetched, given.rest)
         given.extra.update({name: fetched(value) for name, value in given.extra.items()})
-    return columns
 
 
 def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -> Any:
@@ -117,6 +122,7 @@ def _following(run: Any, node: Node, size: int) -> Stage | None:
             given = collect(after, run.state, run.params, run.run_id, pending=node.index)
         if isinstance(given, Outcome):
             continue
+        _fetch(run, after, given)
         column: str | int
         if mapped.parameters:
             column = mapped.parameters[0]
@@ -130,7 +136,7 @@ def _following(run: Any, node: Node, size: int) -> Stage | None:
 
 def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
     """Return whether a worker may call the functions of all stages in a loop."""
-    if run.grace is not None or run.timeout is not None or run.has_handles:
+    if run.grace is not None or run.timeout is not None:
         return False  # the session may end single calls
     if any(map(run.events.wants, (ElementStarted, ElementSucceeded))):
         return False

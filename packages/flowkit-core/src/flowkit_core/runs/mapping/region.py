@@ -45,6 +45,7 @@ class Region:
         is_smooth: whether workers may pull elements and call the functions in a loop.
         by_workers: whether they do.
         block_window: maximum number of blocks that the lane is given at once; 0 for single elements.
+        block_seconds: seconds of calls that a block is made for.
         max_block: maximum number of elements in a block.
         seconds_per_call: moving average of the durations of calls; None before the first.
         is_closed: whether all nodes have ended.
@@ -60,6 +61,7 @@ class Region:
         "_items",
         "_numbered",
         "active",
+        "block_seconds",
         "block_window",
         "by_workers",
         "held",
@@ -105,6 +107,7 @@ class Region:
         self.is_smooth = self.by_workers = self.is_closed = False
         self.trouble: BaseException | None = None
         self.block_window = 0
+        self.block_seconds = BLOCK_SECONDS
         self.max_block = MAX_BLOCK
         self.pulled = 0
         self.refused = 0
@@ -210,7 +213,7 @@ class Region:
         return None
 
     def pull_many(self) -> tuple[int, list[tuple[int, Any]]]:
-        """Return the elements of the next block: as many as take `BLOCK_SECONDS`, and leave some for other workers.
+        """Return the elements of the next block: as many as take `block_seconds`, and leave some for other workers.
 
         Their numbers are consecutive. They start at the stage whose number is returned, too; an element that does not
         start at the first stage is returned alone.
@@ -220,7 +223,7 @@ class Region:
         if options is not None and options.chunk is not None:
             count = options.chunk
         elif self.seconds_per_call is not None:
-            count = int(BLOCK_SECONDS / max(self.seconds_per_call * len(self.stages), 1e-9))
+            count = int(self.block_seconds / max(self.seconds_per_call * len(self.stages), 1e-9))
             if self.size is not None:
                 count = min(count, (self.size - self.pulled) // self.block_window)
             count = max(1, min(count, self.max_block))

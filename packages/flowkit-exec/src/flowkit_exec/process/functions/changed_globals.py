@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
-from flowkit_exec.process.safe_text import try_or
+from flowkit_core.safe_text import try_or
 
 from .main_module import MainModule, describe_main, is_bound_in_workers, read_script
 

@@ -6,8 +6,8 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
+from flowkit_core.safe_text import describe_error, is_interrupt
 from flowkit_exec.process.protocol import PICKLE_PROTOCOL
-from flowkit_exec.process.safe_text import describe_error, is_interrupt
 from flowkit_exec.process.shared_memory import SharingPickler
 
 from .function_references import by_value, find_cloudpickle, fork_is_safe, reference_to, sharing_cloudpickler

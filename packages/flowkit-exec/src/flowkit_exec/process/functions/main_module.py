@@ -20,8 +20,8 @@ from weakref import WeakSet
 
 from flowkit_core._first_run import current_line, first_run_line
 from flowkit_core.pipelines import pipeline
+from flowkit_core.safe_text import describe_error
 from flowkit_exec.process.random_numbers import own_random_numbers
-from flowkit_exec.process.safe_text import describe_error
 
 if TYPE_CHECKING:
     import ast

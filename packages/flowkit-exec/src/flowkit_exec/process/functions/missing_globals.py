@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowkit_exec.process.safe_text import try_or, type_name
+from flowkit_core.safe_text import try_or, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

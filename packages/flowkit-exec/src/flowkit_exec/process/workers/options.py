@@ -146,8 +146,8 @@ class WorkerOptions:
         Raises:
             ExecutorError: it cannot be transferred.
         """
+        from flowkit_core.safe_text import describe_error, is_interrupt
         from flowkit_exec.process.functions.function_references import by_value, find_cloudpickle, reference_to
-        from flowkit_exec.process.safe_text import describe_error, is_interrupt
 
         if self.initializer is None:
             return None

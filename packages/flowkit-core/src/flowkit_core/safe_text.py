@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import failures
+from . import failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
