@@ -10,10 +10,12 @@ from flowkit_state.errors import StateFileError
 from flowkit_state.run_log.elements import (
     BLOB_OF_ROW,
     RECORD_ELEMENT,
+    RECORD_PLAIN_ELEMENT,
     SIZE,
     MapRecord,
     begin_map,
     fingerprint_of,
+    plain_row,
     usable,
 )
 from flowkit_state.run_log.error_text import encodable, error_json, error_text, traceback_text
@@ -73,6 +75,10 @@ RECORD = (
     "value, beside, reason, error, source, why) VALUES (?, -1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RECORD = f"INSERT {RECORD}"
+_RECORD_SUCCESS = (  # without the columns that are NULL, because binding None takes several times as long as a value
+    "INSERT INTO attempts (run, element, execution, place, number, name, state, ready, ended, seconds, worker, value, "
+    "source) VALUES (?, -1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _RECORD_NOT_RUN = f"INSERT OR IGNORE {RECORD}"  # OR IGNORE: a task that has ended keeps its record
 _END_RUN = (
     "UPDATE runs SET status = ?, ended = ?, seconds = coalesce(seconds, 0) + ?, error = ?, owner = NULL WHERE id = ?"
@@ -245,9 +251,11 @@ class RunJournal:
             self._database.append("record a task in it", _RECORD, self._values(outcomes[0]))
             self._note_recorded(outcomes)
             return
-        rows = [*map(self._values, outcomes)]
+        successes = [self._success_values(outcome) for outcome in outcomes if _is_plain_success(outcome)]
+        rows = [self._values(outcome) for outcome in outcomes if not _is_plain_success(outcome)]
         blobs = [row[13] for row in rows if row[13] is not None]
         with Batch(self._database):
+            self._database.execute_many("record a task in it", _RECORD_SUCCESS, successes)
             self._database.execute_many("record a task in it", _RECORD, rows)
             for blob in blobs:
                 self._database.unpin(blob, self._claim)
@@ -314,7 +322,11 @@ class RunJournal:
             StateFileError: they cannot be committed.
         """
         self._check_writable()
+        plain = [short for row in rows if (short := plain_row(row)) is not None]
         with Batch(self._database):
+            if len(plain) == len(rows):
+                self._database.execute_many("record elements in it", RECORD_PLAIN_ELEMENT, plain)
+                return
             self._database.execute_many("record elements in it", RECORD_ELEMENT, rows)
             for row in rows:
                 if row[BLOB_OF_ROW] is not None:
@@ -385,6 +397,23 @@ class RunJournal:
         finally:
             self._claim.release()
 
+    def _success_values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
+        """Return the row of a plain success."""
+        return (
+            self._row,
+            self._execution,
+            outcome.index,
+            outcome.number,
+            to_sql(self._names[outcome.index]),
+            outcome.state,
+            outcome.ready,
+            outcome.ended,
+            outcome.seconds,
+            outcome.worker,
+            outcome.stored[0],
+            outcome.source,
+        )
+
     def _values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
         """Return the row of an outcome."""
         error, stored = outcome.error, outcome.stored
@@ -418,6 +447,14 @@ class RunJournal:
         if self._database.in_batch:
             reason = "a task has left a batch() open, so that nothing would be committed; end it in the task."
             raise StateFileError(self._database.path or "(in memory)", reason)
+
+
+def _is_plain_success(outcome: TaskOutcome) -> bool:
+    """Return whether a task was called in this process and has succeeded, and its result is stored in its row."""
+    stored = outcome.stored
+    has_failed_or_moved = outcome.error is not None or outcome.process is not None or outcome.host is not None
+    has_text = outcome.reason or outcome.why
+    return stored is not None and stored[1] is None and not (has_failed_or_moved or has_text)
 
 
 def _line(line: LogLine) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import FunctionType, MethodType
 
 from flowkit_state.errors import RestoreError, StateOptionError, StateOptionTypeError, UnsupportedValueError
+from flowkit_state.serialization.builtin_types import ENCODERS
 from flowkit_state.serialization.container import is_container, pack, unpack, with_inline_parts
 from flowkit_state.serialization.data_types.forms import is_without_form
 from flowkit_state.serialization.json_decoder import decode
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from flowkit_state.serialization.serializer_protocol import Serializer, SerializerOption
 
 _WORDS = {None: "null", True: "true", False: "false"}
-_SHORT = 1 << 53
+_NUMBERS = (int, float)  # their JSON text is their repr()
 
 # Names of classes, or the beginnings of such names, that annotations may contain.
 _NEVER_SERIALIZABLE = (
@@ -97,8 +98,10 @@ class Serialization:
         kind = type(value)
         if value is None or kind is bool:
             return _WORDS[value]
-        if kind is int and -_SHORT < value < _SHORT:
-            return str(value)
+        leaf = ENCODERS.get(kind)
+        if leaf is not None:
+            form = leaf(value)
+            return repr(form) if type(form) in _NUMBERS else dumps(form)
         parts: list[list[Buffer]] = []
         tree = encode(value, key=key, root=root, serializers=self.serializers, parts=parts)
         if not parts:
