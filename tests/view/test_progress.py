@@ -120,7 +120,7 @@ def counting(observer, until=4):
 
     def double(number):
         if number == until:
-            observer.sample()
+            observer.sampler.sample()
         return 2 * number
 
     first, second = numbers.with_options(), Task(double)
@@ -137,8 +137,8 @@ def test_elements_are_counted_while_they_run(capsys, executor):
     assert "[INFO] double: [====================] 100% (8 of 8)" in lines
 
 
-def test_thread_counts_elements_until_they_have_ended(capsys, monkeypatch):
-    monkeypatch.setattr("flowkit_view.progress.INTERVAL", 0.001)
+def test_thread_counts_elements_until_they_have_ended(monkeypatch):
+    monkeypatch.setattr("flowkit_view.sampling.INTERVAL", 0.001)
     seen = threading.Event()
 
     def double(number):
@@ -147,18 +147,21 @@ def test_thread_counts_elements_until_they_have_ended(capsys, monkeypatch):
             assert seen.wait(60)
         return 2 * number
 
-    class Observer(ProgressObserver):
-        def sample(self):
-            super().sample()
-            if [ended for ended, _ in self._run.progress().values()] == [4]:
+    class Error:
+        """Standard error, on which the line of the fourth element is waited for."""
+
+        def write(self, text):
+            printed.append(text)
+            if "50% (4 of 8)" in text:
                 seen.set()
 
-    threads = []
+    threads, printed = [], []
+    monkeypatch.setattr("sys.stderr", Error())
     first, second = numbers.with_options(), Task(double)
     first >> second.map()
-    DAG("mapped", tasks=[second.map()]).run("serial", observers=[Observer()])
-    assert "[INFO] double: [==========          ] 50% (4 of 8)" in messages(capsys.readouterr().err)
-    assert "flowkit-progress" in threads
+    DAG("mapped", tasks=[second.map()]).run("serial", progress=True)
+    assert "flowkit-sampler" in threads
+    assert "[INFO] double: [====================] 100% (8 of 8)" in messages("".join(printed))
 
 
 def test_progress_does_not_observe_each_element():

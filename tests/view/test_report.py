@@ -287,16 +287,6 @@ def test_browser_runs_the_script_of_the_report_and_no_other(tmp_path):
     assert "CONSOLE" not in done.stderr
 
 
-def test_report_of_mapped_task_has_counts_and_no_prediction(tmp_path):
-    numbers, double = Task(lambda: [1, 2, 3], name="numbers"), Task(lambda number: 2 * number, name="double")
-    numbers >> double.map()
-    DAG("mapped", tasks=[double]).run("thread", max_workers=2, report=tmp_path / "run.html")
-    page = page_of(tmp_path / "run.html")
-    assert page.column("reason") == ["", "3 succeeded"]
-    assert "workers instead of" not in page.words
-    assert "Duration with other numbers of workers" not in page.words
-
-
 def test_calls_at_the_same_time_on_one_worker_give_rows_and_no_prediction():
     attempts = [AttemptModel(0.0, 1.0, 0.0, "event loop") for _ in range(4)]
     tasks = [TaskModel(f"t{number}", (), "succeeded", [attempt]) for number, attempt in enumerate(attempts)]

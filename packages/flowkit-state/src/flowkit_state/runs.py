@@ -244,6 +244,7 @@ class ElementsRecord:
         attempts: number of each element whose function was called -> number of attempts.
         executions: number of each recorded element -> number of the execution in which it has ended, or was compared
             with an input that was made again.
+        ended: number of each recorded element -> when that was, in seconds since 1970.
 
     Examples:
         >>> from flowkit_state import StateManager
@@ -311,8 +312,13 @@ class ElementsRecord:
         """See above."""
         return {row[0]: row[7] for row in self._all()}
 
+    @property
+    def ended(self) -> dict[int, float]:
+        """See above."""
+        return {row[0]: row[8] for row in self._all()}
+
     def _all(self) -> list[Any]:
-        """Return the last row of each element: number, state, seconds, attempts, label, reason, error, execution."""
+        """Return the last row of each element: number, state, seconds, attempts, label, reason, error, execution, end."""
         if self._rows is None:
             self._rows = self._read()
         return self._rows

@@ -23,6 +23,7 @@ from flowkit_core.failures import describe_error
 from flowkit_log import ConsoleHandler, Progress, get_logger
 
 from .durations import duration_text
+from .sampling import ElementSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from flowkit_core import Event, Run
 
 NAME = "flowkit.progress"
-INTERVAL = 0.2
-"""Seconds between two counts of the elements of mapped tasks."""
 MAX_FAILED = 10
 """Maximum number of failed elements of a mapped task that are printed."""
 NAMED = 3  # maximum number of running tasks that the bar of a run names
@@ -147,27 +146,17 @@ class ProgressObserver:
         self._running: dict[str, None] = {}
         self._owns_console = False
         self._failed: dict[str, int] = {}  # number of elements that have failed, by task
-        self._run: Run | None = None
-        self._lock = threading.Lock()  # held while elements are counted
-        self._all_ended: threading.Event | None = None  # set when no mapped task is running; None without the thread
+        self.sampler = ElementSampler(self._count)
 
     def watch_run(self, run: Run) -> None:
         """Take the run, which counts the elements of its mapped tasks."""
-        self._run = run
+        self.sampler.watch(run)
 
-    def sample(self) -> None:
-        """Advance the bars of mapped tasks to the number of elements that have ended."""
-        with self._lock:
-            counts = {} if self._run is None else self._run.progress()
-            for name, (ended, _) in counts.items():
-                bar = self._maps.get(name)
-                if bar is not None:
-                    bar.advance(max(0, ended - bar.count))
-
-    def _sample_until(self, ended: threading.Event) -> None:
-        """Count the elements until an event is set: the body of the thread."""
-        while not ended.wait(INTERVAL):
-            self.sample()
+    def _count(self, task: str, ended: int) -> None:
+        """Advance the bar of a mapped task to the number of elements that have ended."""
+        bar = self._maps.get(task)
+        if bar is not None:
+            bar.advance(max(0, ended - bar.count))
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -195,12 +184,7 @@ class ProgressObserver:
         if not event.worker and event.task not in self._maps:  # a mapped task
             self._maps[event.task] = ElementBar(escape_control_chars(event.task), event.elements, self._clock)
             self._maps[event.task].advance(0)
-            if self._all_ended is None:
-                self._all_ended = threading.Event()
-                arguments = (self._all_ended,)
-                threading.Thread(
-                    target=self._sample_until, args=arguments, name="flowkit-progress", daemon=True
-                ).start()
+            self.sampler.start(event.task)
         self._relabel(event.pipeline, 0)
 
     def _fail_element(self, event: ElementFailed) -> None:
@@ -216,11 +200,10 @@ class ProgressObserver:
         self._running.pop(event.task, None)
         bar = self._maps.pop(event.task, None)
         if bar is not None:
+            self.sampler.end(event.task)
             counts = getattr(event, "elements", None) or {}
-            with self._lock:
-                bar.advance(max(0, sum(counts.values()) - bar.count))
+            bar.advance(max(0, sum(counts.values()) - bar.count))
             bar.finish()
-            self._end_thread()
         if self._owns_console and isinstance(event, TaskFailed):
             name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
             get_logger(NAME).error('Task "%s" failed after %s: %s', name, counted(event.attempt, "attempt"), error)
@@ -236,18 +219,13 @@ class ProgressObserver:
         self._bar.label = f"{escape_control_chars(pipeline)}: {listed}" if listed else escape_control_chars(pipeline)
         self._bar.advance(ended)
 
-    def _end_thread(self) -> None:
-        if not self._maps and self._all_ended is not None:
-            self._all_ended.set()
-            self._all_ended = None
-
     def _finish(self, event: RunFinished) -> None:
         for bar in [*self._maps.values(), self._bar]:
             if bar is not None:
                 bar.finish()
         self._maps.clear()
-        self._end_thread()
-        self._bar = self._run = None
+        self.sampler.drop_run()
+        self._bar = None
         if self._owns_console:
             counts, took = counts_text(event.counts), duration_text(event.duration)
             get_logger(NAME).info("%s: %s in %s", escape_control_chars(event.pipeline), counts, took)

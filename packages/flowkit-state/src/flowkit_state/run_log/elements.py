@@ -89,7 +89,9 @@ _HAS_VALUES = (
 )
 LAST_STATES = f"SELECT state, count(*) {_LAST} GROUP BY state"
 """Number of elements in each state, of one map."""
-LAST_FACTS = f"SELECT element, state, seconds, attempts, label, reason, error, execution {_LAST} ORDER BY element"
+LAST_FACTS = (
+    f"SELECT element, state, seconds, attempts, label, reason, error, execution, ended {_LAST} ORDER BY element"
+)
 """What a view of the elements shows, of one map."""
 _COPY_MAP = (
     "INSERT INTO maps (run, name, execution, code, common, size) SELECT ?, name, 1, code, common, size FROM maps "

@@ -26,6 +26,7 @@ _COLUMNS = {
     "reason": TEXT + OPTIONAL,
     "error": TEXT + OPTIONAL,
     "execution": INTEGER,
+    "ended": NUMBER,
 }
 
 
@@ -51,7 +52,7 @@ def _rows(database: Database, last: RecordedMap) -> list[Any]:
         for row in database.execute("read it", LAST_FACTS, (last.id,))[0]:
             check_row(row, _COLUMNS)
             if row[1] != _OUTDATED:
-                rows.append((*row[:6], task_error(row[6]), row[7]))
+                rows.append((*row[:6], task_error(row[6]), *row[7:]))
     return rows
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core._text import short_repr
 from flowkit_state import UnrecordedValue
 
+from .elements import take_recorded_elements
 from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
         ],
         tasks=[_task(task, places, history.get(name, ())) for name, task in run.tasks.items()],
         params={name: param_text(value) for name, value in run.params.items()},
+        cpu=run.executions[-1].cpu,
         executor=run.executions[-1].executor or "",
         python=run.executions[-1].python or "",
         error=run.error or "",
@@ -85,7 +87,7 @@ def _end_of(run: RunRecord, number: int, now: float) -> float:
 
 def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) -> TaskModel:
     error = task.error
-    return TaskModel(
+    found = TaskModel(
         name=task.name,
         upstream=tuple(places[name] for name in task.upstream if name in places),
         state=task.state,
@@ -97,6 +99,9 @@ def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) 
         place="" if error is None else place_of(error.traceback),
         history=history,
     )
+    if task.elements is not None:
+        take_recorded_elements(found, task.elements)
+    return found
 
 
 def _attempt(attempt: AttemptRecord) -> AttemptModel:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import traceback
-from time import monotonic, time
+from threading import current_thread, get_ident
+from time import monotonic, process_time, thread_time, time
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import (
+    ElementFailed,
     RunFinished,
     RunStarted,
     TaskFailed,
@@ -18,17 +20,18 @@ from flowkit_core import (
     TaskStarted,
     TaskSucceeded,
 )
-from flowkit_core._text import counts_text
 from flowkit_core.failures import describe_error
+from flowkit_view.sampling import ElementSampler
 
+from .elements import MAX_FAILED, add_progress, take_elements
 from .from_record import param_text
 from .page import write_page
-from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flowkit_core import Event, Graph
+    from flowkit_core import Event, Graph, Run
 
 INTERVAL = 2.0
 """Least seconds between two writes of the report of a run that is running."""
@@ -57,6 +60,7 @@ class ReportObserver:
         TaskRetrying,
         TaskFailed,
         TaskNotRun,
+        ElementFailed,
         RunFinished,
     )
 
@@ -73,6 +77,10 @@ class ReportObserver:
         self._index = {name: index for index, name in enumerate(graph.names)}
         self._ended: dict[int, float] = {}
         self._due = 0.0
+        self._sampler = ElementSampler(self._count)
+        self._run: Run | None = None
+        self._cpu = process_time()
+        self._starts: dict[int, tuple[int, float]] = {}  # index -> thread that calls the task, and its CPU time before
         self.model = RunModel(
             pipeline=graph.name,
             run_id="",
@@ -82,6 +90,11 @@ class ReportObserver:
             params={name: param_text(value) for name, value in params.items()},
             python=platform.python_version(),
         )
+
+    def watch_run(self, run: Run) -> None:
+        """Take the run, which has the elements of its mapped tasks."""
+        self._run = run
+        self._sampler.watch(run)
 
     def __call__(self, event: Event) -> None:
         """Take an event into the model, and write the report if it is due."""
@@ -106,6 +119,7 @@ class ReportObserver:
     def _RunStarted(self, event: RunStarted, now: float) -> None:  # noqa: N802 - named after the event
         self.model.run_id, self.model.executor = event.run_id, event.executor
         self.model.executions = [ExecutionModel(now, now, "running", f"process {os.getpid()}")]
+        self._cpu = process_time()
 
     def _TaskStarted(self, event: TaskStarted, now: float) -> None:  # noqa: N802
         index = self._index[event.task]
@@ -118,11 +132,12 @@ class ReportObserver:
         task.attempts.append(AttemptModel(now, now, ready, event.worker or "mapped tasks", "running"))
         if not event.worker:
             task.elements = "elements"
+            self._sampler.start(event.task)
+        elif event.worker == current_thread().name:  # the thread that calls it
+            self._starts[index] = get_ident(), thread_time()
 
     def _TaskSucceeded(self, event: TaskSucceeded, now: float) -> None:  # noqa: N802
-        task = self._end(event.task, "succeeded", event.duration, now)
-        if event.elements is not None:
-            task.elements = counts_text(event.elements, "no elements")
+        self._end(event.task, "succeeded", event.duration, now)
 
     def _TaskReused(self, event: TaskReused, now: float) -> None:  # noqa: N802
         task = self.model.tasks[self._index[event.task]]
@@ -147,9 +162,29 @@ class ReportObserver:
     def _TaskNotRun(self, event: TaskNotRun, now: float) -> None:  # noqa: N802
         task = self.model.tasks[self._index[event.task]]
         if task.state == "running":
-            task.attempts[-1].ended, task.attempts[-1].outcome = now, "failed"
+            self._end(event.task, "failed", None, now)
         task.state, task.reason = event.state, event.reason
         self._ended[self._index[event.task]] = now
+
+    def _ElementFailed(self, event: ElementFailed, now: float) -> None:  # noqa: N802
+        task = self.model.tasks[self._index[event.task]]
+        if len(task.failed) < MAX_FAILED:
+            text = "".join(traceback.format_exception(event.error))
+            times = event.duration or 0.0, event.attempt
+            error = describe_error(event.error)
+            task.failed.append(ElementModel(event.element or 0, event.label or "", "failed", *times, error, text))
+
+    def _count(self, name: str, count: int) -> None:
+        """Note how many elements of a mapped task have ended."""
+        add_progress(self.model.tasks[self._index[name]], self._clock(), count)
+
+    def _take_elements(self, task: TaskModel, now: float) -> None:
+        """Take what is known of the elements of a mapped task when it has ended."""
+        self._sampler.end(task.name)
+        elements = None if self._run is None else self._run.elements(task.name)
+        if elements is not None:
+            take_elements(task, elements)
+            add_progress(task, now, len(elements) - elements.counts.get("pending", 0))
 
     def _RunFinished(self, event: RunFinished, now: float) -> None:  # noqa: N802
         error = event.error
@@ -161,10 +196,13 @@ class ReportObserver:
             self.model.error = describe_error(error)
         execution = self.model.executions[0]
         execution.ended, execution.outcome = execution.started + event.duration, self.model.status
+        self.model.cpu = process_time() - self._cpu
         for task in self.model.tasks:
             if task.state == "running":
                 task.state, task.attempts[-1].outcome = "cancelled", "failed"
                 task.attempts[-1].ended = now
+        self._sampler.drop_run()
+        self._run = None
         self._write()
 
     def _end(self, name: str, state: str, seconds: float | None, now: float) -> TaskModel:
@@ -172,6 +210,11 @@ class ReportObserver:
         index = self._index[name]
         task = self.model.tasks[index]
         task.state = state
+        thread, cpu = self._starts.pop(index, (None, 0.0))
+        if thread == get_ident():
+            task.cpu = (task.cpu or 0.0) + thread_time() - cpu
+        if task.elements:
+            self._take_elements(task, now)
         if task.attempts and task.attempts[-1].outcome == "running":
             attempt = task.attempts[-1]
             attempt.ended, attempt.outcome = now, state

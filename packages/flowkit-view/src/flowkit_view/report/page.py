@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from secrets import token_hex
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -20,17 +21,24 @@ from markupsafe import Markup
 from flowkit_core._text import counted, escape_control_chars
 from flowkit_view.durations import duration_text
 
+from .cpu import cpu_hint
 from .from_record import HISTORY
 from .graph_picture import draw_graph
-from .run_model import STATES
+from .run_model import STATES, place_of
 from .schedule import Schedule
 from .timeline import draw_timeline
 
 if TYPE_CHECKING:
-    from .run_model import RunModel, TaskModel
+    from .run_model import ElementModel, RunModel, TaskModel
 
 MAX_FAILURES = 50
 """Number of failed tasks whose tracebacks are shown at the top; the table has all."""
+MAX_MAPPED = 50
+"""Number of mapped tasks whose elements are shown; the table has more."""
+MAX_FAILED_SHOWN = 10
+"""Number of failed elements of a mapped task whose tracebacks are shown."""
+MAX_ELEMENTS = 2000
+"""Number of elements in the table."""
 MAX_CHANGES = 50
 MAX_TRACEBACK = 20_000
 MANY_TASKS = 2000
@@ -83,11 +91,10 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
     events = events if run.status == "running" else ""
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
-    workers = run.workers()
-    # the durations of the elements of mapped tasks are not known, and an event loop needs no more workers
-    mapped = any(task.elements for task in run.tasks)
-    predictable = run.status != "running" and not mapped and not run.has_overlaps()
-    table = schedule.worker_table(len(workers)) if predictable else []
+    workers = run.workers_used()
+    # an event loop needs no more workers
+    predictable = run.status != "running" and not any(map(_is_unknown, run.tasks)) and not run.has_overlaps()
+    table = schedule.worker_table(workers) if predictable else []
     page: str = template("report.html").render(
         served=served,
         events=events,
@@ -95,13 +102,15 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         run=run,
         name=_line(run.pipeline),
         title=_line(f"{run.pipeline}: {run.status}"),
-        verdict=_verdict(run, len(workers)),
+        verdict=_verdict(run, workers),
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
         path_text=_path_text(run, schedule),
-        advice=schedule.advice(len(workers), run.seconds) if predictable else "",
+        advice=schedule.advice(workers, run.seconds) if predictable else "",
+        cpu_hint=_line(cpu_hint(run)),
         worker_table=[(count, duration_text(seconds)) for count, seconds in table],
-        used=len(workers),
+        used=workers,
+        mapped=_mapped(run),
         timeline=draw_timeline(run, outlined),
         graph=draw_graph(run, outlined),
         changes=[_line(change) for change in run.changes[:MAX_CHANGES]],
@@ -151,6 +160,43 @@ def _failures(run: RunModel) -> list[dict[str, Any]]:
     ]
 
 
+def _is_unknown(task: TaskModel) -> bool:
+    """Return whether a task was mapped, and the durations of its elements are not known."""
+    return bool(task.elements and task.attempts and not task.spans and task.elements != "no elements")
+
+
+def _mapped(run: RunModel) -> list[dict[str, Any]]:
+    """Return the mapped tasks of which elements have failed, or whose slowest elements are known."""
+    return [
+        {
+            "name": _line(task.name),
+            "counts": _line(task.elements),
+            "median": duration_text(median(task.spans)) if task.spans else "",
+            "failures": [
+                {
+                    "name": _element_name(task, element),
+                    "error": _line(element.error),
+                    "attempts": counted(element.attempts, "attempt"),
+                    "place": _line(place_of(element.traceback)),
+                    "traceback": _lines(element.traceback),
+                }
+                for element in task.failed[:MAX_FAILED_SHOWN]
+            ],
+            "slowest": [
+                (_element_name(task, element), duration_text(element.seconds), element.attempts)
+                for element in task.slowest
+            ],
+        }
+        for task in run.tasks
+        if task.failed or task.slowest
+    ][:MAX_MAPPED]
+
+
+def _element_name(task: TaskModel, element: ElementModel) -> str:
+    label = f" ({element.label})" if element.label else ""
+    return _line(f"{task.name}[{element.number}]{label}")
+
+
 def _path_text(run: RunModel, schedule: Schedule) -> str:
     """Return the critical path in a sentence; a long one is shortened to its longest tasks."""
     path, work = schedule.path, schedule.work
@@ -194,6 +240,7 @@ def _data(run: RunModel, schedule: Schedule) -> str:
             "history",
         ],
         "tasks": rows,
+        "elements": [row for task in run.tasks for row in _element_rows(task)][:MAX_ELEMENTS],
     }
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
@@ -214,6 +261,28 @@ def _row(task: TaskModel, origin: float, slack: float, critical: bool, last: int
         "" if first is None else _line(task.attempts[-1].worker),
         _line("; ".join(filter(None, (task.elements, task.error or task.reason))))[:200],
         [float(f"{each:.2g}") for each in task.history[-last:]],
+    ]
+
+
+def _element_rows(task: TaskModel) -> list[list[Any]]:
+    """Return the rows of the failed elements of a task and of its slowest ones."""
+    found = {element.number: element for element in [*task.slowest, *task.failed]}
+    return [
+        [
+            _element_name(task, element),
+            STATES.index(element.state),
+            [],
+            element.attempts,
+            None,
+            None,
+            _number(element.seconds),
+            None,
+            0,
+            "",
+            _line(element.error)[:200],
+            [],
+        ]
+        for _, element in sorted(found.items())
     ]
 
 

@@ -1,6 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  const all = [...data.tasks, ...data.elements];
   const column = Object.fromEntries(data.columns.map((name, index) => [name, index]));
   const PAGE = 200;
   const BARS = "▁▂▃▄▅▆▇█";
@@ -72,11 +73,12 @@
     body.append(part);
     more.hidden = rows.length <= limit;
     const first = rows.length > limit ? `, the first ${limit} shown` : "";
-    found.textContent = `${rows.length} of ${data.tasks.length} tasks${first}`;
+    const elements = data.elements.length ? ` and ${data.elements.length} failed or slow elements` : "";
+    found.textContent = `${rows.length} of ${data.tasks.length} tasks${elements}${first}`;
   };
   const update = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    rows = data.tasks.filter((task) => {
+    rows = all.filter((task) => {
       if (state.value && data.states[task[column.state]] !== state.value) return false;
       const text = `${task[column.name]} ${task[column.reason]} ${task[column.worker]}`.toLowerCase();
       return words.every((word) => text.includes(word));

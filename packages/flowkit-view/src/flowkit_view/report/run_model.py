@@ -1,9 +1,12 @@
-"""Classes `RunModel`, `TaskModel` and `AttemptModel`: what a report shows of a run."""
+"""Classes `RunModel`, `TaskModel`, `AttemptModel` and `ElementModel`: what a report shows of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 
+MAX_ESTIMATED = 100
+"""Number of mapped tasks by which the number of workers is estimated."""
 STATES = ("succeeded", "failed", "running", "skipped", "upstream_failed", "cancelled", "pending")
 
 
@@ -39,6 +42,29 @@ class AttemptModel:
 
 
 @dataclass(slots=True)
+class ElementModel:
+    """One element of a mapped task that a report shows: it has failed, or is one of the slowest.
+
+    Attributes:
+        number: its number.
+        label: its label, or "".
+        state: "succeeded" or "failed".
+        seconds: how long its last attempt took.
+        attempts: number of attempts.
+        error: type and message of its exception, or "".
+        traceback: its traceback, or "".
+    """
+
+    number: int
+    label: str = ""
+    state: str = "succeeded"
+    seconds: float = 0.0
+    attempts: int = 1
+    error: str = ""
+    traceback: str = ""
+
+
+@dataclass(slots=True)
 class TaskModel:
     """One task of a run.
 
@@ -54,6 +80,11 @@ class TaskModel:
         place: file and line where it was raised, or "".
         elements: numbers of the elements of a mapped task, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
+        spans: seconds that each called element of a mapped task took.
+        progress: time, and number of elements that had ended then; in the order of time.
+        failed: the first failed elements.
+        slowest: the slowest elements, the slowest first.
+        cpu: CPU time of the threads that called it, in seconds, or None if that is not known.
     """
 
     name: str
@@ -67,6 +98,11 @@ class TaskModel:
     place: str = ""
     elements: str = ""
     history: tuple[float, ...] = ()
+    spans: tuple[float, ...] = ()
+    progress: list[tuple[float, int]] = field(default_factory=list)
+    failed: list[ElementModel] = field(default_factory=list)
+    slowest: list[ElementModel] = field(default_factory=list)
+    cpu: float | None = None
 
     @property
     def waited(self) -> float:
@@ -122,6 +158,7 @@ class RunModel:
         executions: the first start and each resume.
         tasks: in topological order.
         params: name -> text of each run parameter.
+        cpu: CPU time of the process during the last execution, in seconds, or None if that is not known.
         executor: name of the executor of the last execution, or "" if that is not known.
         python: version of Python of that execution, or "" if that is not known.
         error: type and message of the exception of the run, or "".
@@ -138,6 +175,7 @@ class RunModel:
     params: dict[str, str] = field(default_factory=dict)
     executor: str = ""
     python: str = ""
+    cpu: float | None = None
     error: str = ""
     parent: str = ""
     changes: list[str] = field(default_factory=list)
@@ -154,19 +192,34 @@ class RunModel:
         return {state: states.count(state) for state in STATES if state in states}
 
     def workers(self) -> list[str]:
-        """Return the names of the workers, in the order of their first attempts."""
-        attempts = [attempt for task in self.tasks for attempt in task.attempts]
+        """Return the names of the workers of tasks that are not mapped, in the order of their first attempts."""
+        attempts = [attempt for task in self.tasks if not task.elements for attempt in task.attempts]
         return list(dict.fromkeys(attempt.worker for attempt in sorted(attempts, key=lambda each: each.started)))
+
+    def workers_used(self) -> int:
+        """Return the number of workers; those of mapped tasks are estimated by how many elements ran at a time."""
+        used = len(self.workers())
+        mapped = [task for task in self.tasks if task.spans and task.took][:MAX_ESTIMATED]
+        for task in mapped:
+            parts = [sum(other.spans) * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
+            used = max(used, ceil(sum(parts) / task.attempts[-1].seconds - 0.1))
+        return used
 
     def has_overlaps(self) -> bool:
         """Return whether a worker made calls at the same time, as an event loop does: then it is not one worker."""
         spans: dict[str, tuple[float, float, float]] = {}  # first start, last end, and sum of the durations
         for task in self.tasks:
-            for attempt in task.attempts:
+            for attempt in () if task.elements else task.attempts:
                 first, last, total = spans.get(attempt.worker, (attempt.started, attempt.ended, 0.0))
                 span = min(first, attempt.started), max(last, attempt.ended), total + attempt.seconds
                 spans[attempt.worker] = span
         return any(total > (last - first) * 1.05 + 0.001 for first, last, total in spans.values())
+
+
+def _overlap(one: AttemptModel, other: AttemptModel) -> float:
+    """Return the part of the time of the other attempt in which the first one ran, too."""
+    both = min(one.ended, other.ended) - max(one.started, other.started)
+    return max(0.0, both) / other.seconds
 
 
 def place_of(traceback: str) -> str:

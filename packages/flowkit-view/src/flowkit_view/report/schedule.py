@@ -16,8 +16,15 @@ GAIN = 0.05
 """Part of the duration that another number of workers must save to be worth a sentence."""
 
 
+MAX_CALLS = 2000
+"""Number of elements of a mapped task from which consecutive ones are scheduled as one call."""
+
+
 class Schedule:
     """The recorded work of a run, to be scheduled again.
+
+    The elements of a mapped task are calls of their own, which need a worker each. Elements of mapped tasks in a chain
+    go through all tasks of the chain one after the other, as in a run.
 
     Args:
         tasks: the tasks, in topological order.
@@ -33,6 +40,16 @@ class Schedule:
         self._upstream = [task.upstream for task in tasks]
         self._parts = [task.work() for task in tasks]
         self.work = [sum([delay + seconds for delay, seconds in parts]) for parts in self._parts]
+        self._calls: dict[int, list[float]] = {}  # seconds of the elements of a mapped task, and of the chain after it
+        for head, chain in _chains(tasks).items():
+            totals = [sum(each) for each in zip(*(tasks[index].spans for index in chain), strict=True)]
+            longest_element = totals.index(max(totals))
+            for index in chain:
+                self.work[index] = tasks[index].spans[longest_element]
+                self._parts[index] = []
+            self._calls[head] = _bundled(totals)
+            self._parts[head] = [(0.0, self.work[head])]
+        self._count = sum([len(self._calls.get(index, "1")) for index in range(len(tasks))])
         self._downstream: list[list[int]] = [[] for _ in tasks]
         ends: list[float] = []
         longest: list[int] = []
@@ -55,7 +72,7 @@ class Schedule:
         while at >= 0:
             path.append(at)
             at = longest[at]
-        self.path = tuple([index for index in reversed(path) if self._parts[index]])
+        self.path = tuple([index for index in reversed(path) if self._parts[index] or tasks[index].spans])
         self.slack = [max(0.0, self.seconds - end - rest) for end, rest in zip(ends, after, strict=True)]
         self._predicted: dict[int, float] = {}
 
@@ -74,6 +91,8 @@ class Schedule:
         rank = [index - self._heights[index] * count for index in range(count)]  # one number: height, then index
         missing = [len(sources) for sources in self._upstream]
         attempt = [0] * count
+        waiting = {index: [*reversed(calls)] for index, calls in self._calls.items()}  # elements that have not started
+        active = {index: len(calls) for index, calls in self._calls.items()}
         ready: list[int] = []
         events: list[tuple[float, bool, int]] = []  # time; whether a retry is due, or else a call ends; the task
         now = 0.0
@@ -101,12 +120,23 @@ class Schedule:
             while ready and free:
                 index = heappop(ready) % count
                 free -= 1
-                heappush(events, (now + parts[index][attempt[index]][1], False, index))
+                if index in waiting:
+                    seconds = waiting[index].pop()
+                    if waiting[index]:
+                        heappush(ready, rank[index])
+                else:
+                    seconds = parts[index][attempt[index]][1]
+                heappush(events, (now + seconds, False, index))
             now, is_due, index = heappop(events)
             if is_due:
                 heappush(ready, rank[index])
                 continue
             free += 1
+            if index in active:
+                active[index] -= 1
+                if not active[index]:
+                    enter(released(index))
+                continue
             attempt[index] += 1
             if attempt[index] < len(parts[index]):
                 heappush(events, (now + parts[index][attempt[index]][0], True, index))
@@ -123,7 +153,7 @@ class Schedule:
         if self.seconds <= 0:
             return []
         count = 1
-        while self.predict(count) > self.seconds * 1.01 and count < len(self._parts):
+        while self.predict(count) > self.seconds * 1.01 and count < self._count:
             count *= 2
         best, low = self.predict(count), count // 2
         while count - low > 1:  # the least number that is nearly as fast
@@ -154,3 +184,23 @@ class Schedule:
             of = f"{duration_text(now)} of {duration_text(seconds)}"
             return f"More workers would not make it faster: the tasks need {of}."
         return "More workers would not make it faster."
+
+
+def _chains(tasks: Sequence[TaskModel]) -> dict[int, list[int]]:
+    """Return the chains of mapped tasks whose elements are known: index of the first task -> indices of all of them."""
+    heads: dict[int, int] = {}  # index of a mapped task -> that of the first task of its chain
+    chains: dict[int, list[int]] = {}
+    for index, task in enumerate(tasks):
+        if not task.spans:
+            continue
+        source = task.upstream[0] if len(task.upstream) == 1 else -1
+        is_chained = source in heads and len(tasks[source].spans) == len(task.spans)
+        heads[index] = heads[source] if is_chained and chains[heads[source]][-1] == source else index
+        chains.setdefault(heads[index], []).append(index)
+    return chains
+
+
+def _bundled(seconds: list[float]) -> list[float]:
+    """Return the durations of at most `MAX_CALLS` calls that together take as long as many elements."""
+    size = -(-len(seconds) // MAX_CALLS)
+    return [sum(seconds[start : start + size]) for start in range(0, len(seconds), size)]

@@ -9,16 +9,22 @@ from markupsafe import Markup, escape
 from flowkit_core._text import escape_control_chars
 from flowkit_view.durations import duration_text
 
+from .elements import density
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from .run_model import AttemptModel, RunModel
+    from .run_model import AttemptModel, RunModel, TaskModel
 
 WIDTH = 1000
 LEFT = 130  # for the names of the workers
 TITLED = 1500  # maximum number of attempts that get a rectangle and a title of their own
 MAX_ROWS = 100  # of one worker, whose attempts overlap
 GAP = 0.01  # space between two executions, as a part of the width
+
+
+SLOTS = 100  # parts of the bar of a mapped task
+MAX_MAPPED_ROWS = 30  # mapped tasks that have a row of their own
 
 
 _HATCH = (
@@ -89,11 +95,15 @@ def _rows(run: RunModel, axis: _Axis, critical: Collection[int]) -> list[tuple[s
     """Return the rows: for each worker one, and more if its attempts overlap, as those of an event loop do."""
     attempts = [(attempt, index) for index, task in enumerate(run.tasks) for attempt in task.attempts]
     attempts.sort(key=lambda item: item[0].started)
-    lanes: dict[str, list[tuple[float, list[_Bar]]]] = {}
+    lanes: dict[tuple[bool, str], list[tuple[float, list[_Bar]]]] = {}  # by whether it is a mapped task, and the name
+    mapped = [index for index, task in enumerate(run.tasks) if task.progress][:MAX_MAPPED_ROWS]
+    dense = set(mapped)
     for attempt, index in attempts:
         task = run.tasks[index]
-        found = lanes.setdefault(attempt.worker, [])
+        found = lanes.setdefault((True, task.name) if index in dense else (False, attempt.worker), [])
         bars = _bars(run, index, attempt, axis, critical=index in critical, retried=attempt is not task.attempts[-1])
+        if index in dense and attempt is task.attempts[-1]:
+            bars += _density(task, attempt, axis)
         for number, (end, lane) in enumerate(found):
             if end <= attempt.started + 1e-4 or len(found) >= MAX_ROWS:
                 lane.extend(bars)
@@ -102,9 +112,29 @@ def _rows(run: RunModel, axis: _Axis, critical: Collection[int]) -> list[tuple[s
         else:
             found.append((attempt.ended, bars))
     rows = []
-    for worker, found in lanes.items():
+    for (_, worker), found in lanes.items():
         rows += [(worker or "worker" if number == 0 else "", lane) for number, (_, lane) in enumerate(found)]
     return rows
+
+
+def _density(task: TaskModel, attempt: AttemptModel, axis: _Axis) -> list[_Bar]:
+    """Return bars of different darkness: by how many elements of a mapped task ended in each part of its time."""
+    start, end = axis.x(attempt.started, attempt.execution), axis.x(attempt.ended, attempt.execution)
+    slots = max(1, min(SLOTS, round((end - start) / 3)))
+    counts = density(task, attempt.started, attempt.ended, slots)
+    most = max(counts, default=0.0)
+    width = (end - start) / slots
+    return [
+        _Bar(
+            start + number * width,
+            width,
+            f"density{min(4, int(count / most * 4.99))}",
+            False,
+            f"{task.name}: {count:.0f} elements ended in {duration_text(attempt.seconds / slots)}",
+        )
+        for number, count in enumerate(counts)
+        if most > 0 and count >= most / 100
+    ]
 
 
 def _bars(
@@ -114,7 +144,8 @@ def _bars(
     task = run.tasks[index]
     start, end = axis.x(attempt.started, attempt.execution), axis.x(attempt.ended, attempt.execution)
     which = f", attempt {task.attempts.index(attempt) + 1}" if len(task.attempts) > 1 else ""
-    title = f"{task.name}{which}: {attempt.outcome}, {duration_text(attempt.seconds)}"
+    elements = f", {task.elements}" if task.progress else ""
+    title = f"{task.name}{which}: {attempt.outcome}, {duration_text(attempt.seconds)}{elements}"
     bars = [_Bar(start, max(end - start, 0.6), attempt.outcome, critical, title)]
     if retried:
         following = task.attempts[task.attempts.index(attempt) + 1]

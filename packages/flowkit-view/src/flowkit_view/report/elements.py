@@ -1,0 +1,109 @@
+"""Functions that fill in the elements of a mapped task: from a run that goes on, and from the record of one."""
+
+from __future__ import annotations
+
+from heapq import nlargest
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from flowkit_core._text import counts_text
+
+from .run_model import STATES, ElementModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowkit_core.runs.mapping.elements import Elements
+    from flowkit_state import ElementsRecord
+
+    from .run_model import TaskModel
+
+SLOWEST = 10
+"""Number of the slowest elements of a mapped task that a report lists."""
+MAX_FAILED = 100
+"""Number of the failed elements of a mapped task that a report lists."""
+MAX_POINTS = 400
+"""Maximum number of points of the progress of a mapped task."""
+
+
+def take_elements(task: TaskModel, elements: Elements) -> None:
+    """Fill in the elements of a task that is running or has ended, without those that have failed.
+
+    Args:
+        task: the task of the report.
+        elements: its elements.
+    """
+    task.elements = counts_text(elements.counts, "no elements")
+    attempts = elements.attempts
+    seconds = {number: each for number, each in enumerate(elements.durations) if attempts[number]}
+    states = elements.states
+    task.spans = tuple(seconds.values())
+    task.slowest = [
+        ElementModel(number, state=states[number], seconds=each, attempts=attempts[number])
+        for number, each in _longest(seconds)
+    ]
+
+
+def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
+    """Fill in the recorded elements of a task.
+
+    Args:
+        task: the task of the report.
+        elements: the record of its elements.
+    """
+    counts = elements.counts
+    task.elements = counts_text({state: counts[state] for state in STATES if state in counts}, "no elements")
+    seconds, attempts, labels, states = elements.durations, elements.attempts, elements.labels, elements.states
+    task.spans = tuple(seconds.values())
+    task.slowest = [
+        ElementModel(number, labels.get(number, ""), states[number], each, attempts.get(number, 1))
+        for number, each in _longest(seconds)
+    ]
+    for number, error in list(elements.failed.items())[:MAX_FAILED]:
+        times = seconds.get(number, 0.0), attempts.get(number, 1)
+        failed = ElementModel(number, labels.get(number, ""), "failed", *times, str(error), error.traceback)
+        task.failed.append(failed)
+    times_of_end = sorted(elements.ended.values())
+    step = max(1, len(times_of_end) // MAX_POINTS)
+    points = [(when, count) for count, when in enumerate(times_of_end, 1)]
+    task.progress = points[step - 1 :: step]
+    if points and task.progress[-1] != points[-1]:
+        task.progress.append(points[-1])
+
+
+def add_progress(task: TaskModel, now: float, count: int) -> None:
+    """Note how many elements of a task had ended at a time; of many points, every second one is dropped."""
+    task.progress.append((now, count))
+    if len(task.progress) > MAX_POINTS:
+        del task.progress[1:-1:2]
+
+
+def density(task: TaskModel, start: float, end: float, slots: int) -> list[float]:
+    """Return how many elements of a task ended in each of some equal parts of a time.
+
+    Args:
+        task: the task.
+        start: begin of the time, in seconds since the epoch.
+        end: its end.
+        slots: number of parts.
+    """
+    edges = [_count_at(task.progress, start, start + (end - start) * number / slots) for number in range(slots + 1)]
+    return [after - before for before, after in pairwise(edges)]
+
+
+def _count_at(points: Sequence[tuple[float, int]], start: float, time: float) -> float:
+    """Return how many elements had ended at a time, between two points in proportion to the time."""
+    low, high = 0, len(points)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if points[middle][0] <= time else (low, middle)
+    before = points[low - 1] if low else (start, 0)
+    if low == len(points):
+        return before[1]
+    after = points[low]
+    part = (time - before[0]) / (after[0] - before[0]) if after[0] > before[0] else 0.0
+    return before[1] + (after[1] - before[1]) * max(0.0, part)
+
+
+def _longest(seconds: Mapping[int, float]) -> list[tuple[int, float]]:
+    return nlargest(SLOWEST, seconds.items(), key=lambda item: item[1])

@@ -1,0 +1,191 @@
+"""Mapped tasks in reports: a row in the timeline, failed and slowest elements, predictions with other workers."""
+
+from __future__ import annotations
+
+import json
+import re
+from time import sleep
+
+import pytest
+
+from flowkit_core import DAG, Task
+from flowkit_state import StateManager
+from flowkit_view.report.elements import MAX_POINTS, add_progress, density
+from flowkit_view.report.from_record import model_of
+from flowkit_view.report.page import render_page
+from flowkit_view.report.run_model import AttemptModel, ExecutionModel, RunModel, TaskModel
+from flowkit_view.report.schedule import MAX_CALLS, Schedule
+
+
+def parse(number):
+    if number % 10 == 7:
+        raise ValueError(f"<bad> {number}")
+    return number
+
+
+def pipeline():
+    """Return a pipeline: 20 numbers, of which 2 are dropped, in a chain of two mapped tasks."""
+    numbers, last = Task(lambda: list(range(20)), name="numbers"), Task(lambda number: -number, name="clean").map()
+    numbers >> Task(parse).map(errors="drop", label=lambda number: f"row {number}") >> last
+    return DAG("mapped", tasks=[last])
+
+
+@pytest.fixture(params=["observer", "record"])
+def text(request, tmp_path):
+    path = tmp_path / "run.html"
+    if request.param == "observer":
+        pipeline().run("thread", max_workers=2, report=path)
+    else:
+        pipeline().run("thread", max_workers=2, state=tmp_path / "runs.db").report(path)
+    return path.read_text("utf-8")
+
+
+def data_of(text):
+    (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found)
+
+
+def test_failed_elements_have_name_error_and_traceback(text):
+    assert "<strong>parse[7] (row 7)</strong>" in text
+    assert "ValueError: &lt;bad&gt; 17" in text
+    assert "test_report_mapped.py:" in text
+    assert text.count("in parse\n") >= 2
+
+
+def test_slowest_elements_are_listed(text):
+    (section,) = re.findall(r'<h2 id="mapped">(.*?)</section>', text, re.DOTALL)
+    for part in section.split("<summary><strong>")[1:]:
+        assert len(re.findall(r"<td>(?:parse|clean)\[\d+\]", part)) == 10
+    assert "parse</strong>: 18 succeeded, 2 failed" in section
+
+
+def test_elements_can_be_searched_in_the_table(text):
+    data = data_of(text)
+    name, state, reason = (data["columns"].index(column) for column in ("name", "state", "reason"))
+    failed = [row for row in data["elements"] if data["states"][row[state]] == "failed"]
+    assert [(row[name], row[reason]) for row in failed] == [
+        ("parse[7] (row 7)", "ValueError: <bad> 7"),
+        ("parse[17] (row 17)", "ValueError: <bad> 17"),
+    ]
+    assert all(len(row) == len(data["columns"]) for row in data["elements"])
+
+
+def test_timeline_has_a_row_for_each_mapped_task(text):
+    rows = re.findall(r'<text class="worker"[^>]*>(.*?)<title>', text)
+    assert {"parse", "clean"} <= {*rows}
+    assert 'class="bar density4"' in text
+
+
+def test_table_predicts_other_numbers_of_workers(text):
+    assert "Duration with other numbers of workers" in text
+
+
+def test_unfinished_mapped_task_is_shown(tmp_path):
+    path = tmp_path / "run.html"
+
+    def stop(number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return number
+
+    numbers, last = Task(lambda: list(range(5)), name="numbers"), Task(stop).map()
+    numbers >> last
+    with pytest.raises(KeyboardInterrupt):
+        DAG("mapped", tasks=[last]).run("serial", report=path)
+    text = path.read_text("utf-8")
+    assert "<title>mapped: interrupted</title>" in text
+    assert "stop</strong>: " in text
+
+
+# ---- predictions -----------------------------------------------------------------------------------------------------
+
+
+def mapped(*spans, upstream=()):
+    total = sum(spans)
+    return TaskModel("map", upstream, "succeeded", [AttemptModel(0, total, 0)], elements="elements", spans=spans)
+
+
+def single(seconds, *upstream):
+    return TaskModel("task", upstream, "succeeded", [AttemptModel(0, seconds, 0)])
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 12), (2, 7), (3, 5), (9, 4)])
+def test_elements_are_calls_of_their_own(workers, seconds):
+    tasks = [single(1), mapped(3, 1, 2, 2, 2, upstream=(0,)), single(1, 0)]
+    assert Schedule(tasks).predict(workers) == seconds
+
+
+def test_longest_element_is_on_the_critical_path():
+    schedule = Schedule([single(1), mapped(3, 1, 2, upstream=(0,)), single(1, 1)])
+    assert (schedule.path, schedule.seconds) == ((0, 1, 2), 5)
+
+
+def test_elements_go_through_a_chain_without_waiting_for_each_other():
+    schedule = Schedule([mapped(1, 3), mapped(3, 1, upstream=(0,)), single(1, 1)])
+    assert (schedule.seconds, schedule.predict(2)) == (5, 5), "3 + 3 if all elements of the first task ended first"
+    assert schedule.path == (0, 1, 2)
+    assert schedule.predict(1) == 9
+
+
+def test_elements_of_other_number_are_no_chain():
+    assert Schedule([mapped(1, 3), mapped(3, 1, 1, upstream=(0,))]).seconds == 6
+
+
+def test_many_elements_are_scheduled_in_bundles():
+    schedule = Schedule([mapped(*[0.001] * (3 * MAX_CALLS))])
+    assert schedule.predict(4) == pytest.approx(3 * MAX_CALLS * 0.001 / 4, rel=0.01)
+    assert [count for count, _ in schedule.worker_table(3)][:3] == [1, 2, 3]
+
+
+def test_advice_counts_workers_of_mapped_tasks():
+    attempt = AttemptModel(0, 5, 0, "mapped tasks")
+    task = TaskModel("map", (), "succeeded", [attempt], elements="10 succeeded", spans=(1.0,) * 10)
+    run = RunModel("etl", "id", "succeeded", [ExecutionModel(0, 5, "succeeded")], [task], executor="thread")
+    assert run.workers_used() == 2
+    assert "With 10 workers instead of 2, it would take about 1.00 s instead of 5.00 s." in render_page(run)
+
+
+def sleepy(seconds):
+    numbers, last = Task(lambda: list(seconds), name="numbers"), Task(sleep, name="nap").map()
+    numbers >> last >> Task(lambda *_: sleep(0.05), name="end")
+    return DAG("sleepy", tasks=[last])
+
+
+def test_prediction_from_one_run_is_that_of_another_run():
+    """Of five pairs of runs, one must agree within 10 %: a busy machine delays single runs."""
+    dag = sleepy([0.08, 0.02, 0.05, 0.05, 0.1, 0.02, 0.06, 0.08])
+    ratios = []
+    while len(ratios) < 5 and not any(0.9 <= ratio <= 1.1 for ratio in ratios):
+        with StateManager() as state:
+            dag.run("thread", max_workers=1, state=state)
+            dag.run("thread", max_workers=3, state=state)
+            three, one = state.runs()
+            ratios.append(Schedule(model_of(state, one).tasks).predict(3) / three.duration)
+    assert any(0.9 <= ratio <= 1.1 for ratio in ratios), ratios
+
+
+# ---- density ---------------------------------------------------------------------------------------------------------
+
+
+def test_density_counts_elements_in_parts_of_the_time():
+    task = TaskModel("map", progress=[(12.0, 4), (14.0, 4), (20.0, 10)])
+    assert density(task, 10.0, 20.0, 5) == pytest.approx([4, 0, 2, 2, 2])
+    assert density(TaskModel("map"), 0.0, 1.0, 2) == [0, 0]
+
+
+def test_points_of_progress_are_bounded():
+    task = TaskModel("map")
+    for number in range(5 * MAX_POINTS):
+        add_progress(task, float(number), number)
+    assert len(task.progress) <= MAX_POINTS
+    assert (task.progress[0], task.progress[-1]) == ((0.0, 0), (5.0 * MAX_POINTS - 1, 5 * MAX_POINTS - 1))
+    assert task.progress == sorted(task.progress)
+
+
+def test_hundred_thousand_elements_make_a_small_report(tmp_path):
+    numbers, last = Task(lambda: list(range(100_000)), name="numbers"), Task(abs, name="absolute").map()
+    numbers >> last
+    DAG("mapped", tasks=[last]).run("thread", report=tmp_path / "run.html")
+    text = (tmp_path / "run.html").read_text("utf-8")
+    assert "100000 succeeded" in text
+    assert len(text) < 60_000
