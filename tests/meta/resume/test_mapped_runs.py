@@ -108,16 +108,21 @@ def test_elements_keep_their_numbers_when_another_map_takes_the_recorded_list(st
     assert counter.calls == [1, 2, 3]
 
 
-def test_generator_is_recorded_as_a_list(state):
+def test_generator_is_pulled_and_not_recorded(state):
     def rows():
         yield from (1, 2)
 
     source, each = Task(rows), Task(lambda row: row, name="each")
     source >> each.map()
     dag = DAG("lazy", tasks=[each])
-    assert dag.run("serial", state=state) == {"rows": [1, 2], "each": [1, 2]}
+    results = dag.run("serial", state=state)
+    assert results == {"each": [1, 2]}
+    assert results.states == {"rows": "succeeded", "each": "succeeded"}
     (record,) = state.runs("lazy")
-    assert record.tasks["rows"].result() == [1, 2]
+    assert record.tasks["rows"].state == "succeeded"
+    assert record.tasks["each"].elements.size == 2
+    with pytest.raises(LookupError, match="an iterator that a mapped task has consumed"):
+        record.tasks["rows"].result()
 
 
 def test_replay_refuses_mapped_tasks(state):

@@ -145,16 +145,19 @@ class OutcomeRules:
         state.values[index] = value
         state.seconds[index] = seconds
         state.codes[index] = SUCCEEDED
-        if stored is not ABSENT:
+        is_delayed = bool(node.feeds) and not reused and self.mapping.delays_end(node, value)
+        if stored is not ABSENT and not (is_delayed and hasattr(type(value), "__next__")):
             self._record(node, None if reused else seconds, stored)
         if reused:
             if self.events.wants(TaskReused):
                 self.events.emit(TaskReused, task=node.name, source="cache")
-        elif self.events.wants(TaskSucceeded) and not (node.feeds and self.mapping.delays_end(node, value)):
+        elif not is_delayed:
             self.emit_success(node)
 
     def emit_success(self, node: Node) -> None:
         """Emit that a node has succeeded."""
+        if not self.events.wants(TaskSucceeded):
+            return
         attempt, seconds = self.state.attempt_of.get(node.index, 1), self.state.seconds[node.index]
         elements = self._element_counts(node)
         self.events.emit(TaskSucceeded, task=node.name, attempt=attempt, duration=seconds, elements=elements)
@@ -257,6 +260,8 @@ class OutcomeRules:
             return None  # the list is made of the recorded elements
         if stage is not None and (stage.error_of or (node.feeds and stage.is_partial)):
             return None  # failed elements are called again on resume; the next mapped task needs the numbers of all
+        if node.feeds and hasattr(type(value), "__next__"):
+            return None  # it is pulled by the elements of a mapped node, and was not made a list
         try:
             return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
         except Exception as error:

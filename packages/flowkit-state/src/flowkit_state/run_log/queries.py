@@ -396,7 +396,8 @@ class RunHistory:
         maps = RunMaps(self._database, self._serialization, run)
         last = maps.last(name)
         if last is None or not maps.has_values(name):
-            raise LookupError(f"the result of task {name!r} was not recorded: it has record=False.")
+            reason = "it has record=False, or is an iterator that a mapped task has consumed"
+            raise LookupError(f"the result of task {name!r} was not recorded: {reason}.")
         if (failed := maps.failed(name)) and "errors='return'" in self._trigger(run, name):
             reason = "returned as exceptions, which are not recorded; run.tasks[name].elements.failed has their texts"
             raise LookupError(f"the result of task {name!r} was not recorded: {failed} of its elements were {reason}.")

@@ -527,7 +527,7 @@ class MappedNodes:
         return True
 
     def end_sources(self, node: Node | None) -> None:
-        """Emit the success of nodes whose results are iterators that are consumed, or will not be consumed.
+        """Record and emit the success of nodes whose results are iterators that are consumed, or will not be consumed.
 
         Args:
             node: the mapped node that ends; None if the run was abandoned.
@@ -539,6 +539,8 @@ class MappedNodes:
             for index, source in tuple(self._sources.items()):
                 if node is None or node.index in source.feeds:
                     del self._sources[index]
+                    if node is not None and index in run.state.consumed:
+                        run._record(source, run.state.seconds[index])
                     run.emit_success(source)
         if run._hooks is not None and node is not None:
             run._hooks.call()
@@ -577,6 +579,7 @@ class MappedNodes:
             run.state.error_of[source.index] = error
             run.state.codes[source.index] = FAILED
             self._sources.pop(source.index, None)
+            run._record(source, run.state.seconds[source.index], None, error)
             if run.events.wants(TaskFailed):
                 attempt, seconds = run.current_attempt(source), run.state.seconds[source.index]
                 run.events.emit(TaskFailed, task=source.name, attempt=attempt, duration=seconds, error=error)

@@ -175,8 +175,9 @@ def result_for_takers(run: Any, node: Node, value: Any) -> Any:
     if is_handle(value) or not is_lazy(value) or not hasattr(type(value), "__next__"):
         return value
     takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
-    is_recorded = run._recorder is not None and (run._recorder.records or node.task.cache is not None)
-    if not is_recorded and run._kept is None and len(takers) <= 1 and all(_pulls(after) for after in takers):
+    recorder = run._recorder
+    is_stored = recorder is not None and (node.task.cache is not None or recorder.records != recorder.records_elements)
+    if not is_stored and run._kept is None and len(takers) <= 1 and all(_pulls(after) for after in takers):
         return value
     try:
         return list(value)
