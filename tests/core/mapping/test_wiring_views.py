@@ -25,6 +25,10 @@ def total(rows):
     return sum(rows)
 
 
+async def later(row):
+    return row
+
+
 def make(*functions):
     return [Task(function) for function in functions]
 
@@ -187,6 +191,8 @@ def test_options_are_checked():
         each.map(errors="returns")
     with pytest.raises(TaskOptionTypeError, match="label"):
         each.map(label="row")
+    with pytest.raises(TaskOptionTypeError, match="not an async one"):
+        each.map(label=later)
     with pytest.raises(TypeError, match="did you mean 'limit'"):
         each.map(limt=3)
 

@@ -11,6 +11,7 @@ import weakref
 import pytest
 
 from flowkit_core import DAG, Results, RunFinished, RunStarted, SerialExecutor, Task, TaskFailed, UnknownExecutorError
+from flowkit_core.testing import simulate
 
 
 def failing(name, error, **options):
@@ -532,6 +533,44 @@ def test_observer_that_raises_changes_nothing():
 
     with pytest.warns(RuntimeWarning, match="observer"):
         assert DAG("etl", tasks=[Task(lambda: 1, name="one")]).run("serial", observers=[broken]) == {"one": 1}
+
+
+async def observe_later(event):
+    """Is never awaited."""
+
+
+class AsyncObserver:
+    async def __call__(self, event):
+        """Is never awaited."""
+
+
+class ListeningTo:
+    def __init__(self, events):
+        self.events = events
+
+    def __call__(self, event): ...
+
+
+@pytest.mark.parametrize(
+    ("observer", "words"),
+    [
+        (observe_later, "observers are not awaited"),
+        (AsyncObserver(), "observers are not awaited"),
+        (3, "must be functions, or other callables"),
+        (dict, "must be functions, or other callables"),
+        (ListeningTo(TaskFailed), r"such as \(TaskFailed,\)"),
+        (ListeningTo(("TaskFailed",)), r"whose attribute events is \('TaskFailed',\)"),
+    ],
+    ids=["async", "async call", "number", "class", "one class", "names"],
+)
+def test_value_that_is_no_observer_is_an_error(observer, words):
+    ran = []
+    dag = DAG("etl", tasks=[Task(lambda: ran.append(1), name="one")])
+    with pytest.raises(TypeError, match=words):
+        dag.run("serial", observers=[lambda event: None, observer])
+    with pytest.raises(TypeError, match=words):
+        simulate(dag, observers=[observer])
+    assert ran == []
 
 
 def test_observers_get_failure_events():

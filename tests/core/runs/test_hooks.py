@@ -254,7 +254,7 @@ def test_hook_may_run_a_pipeline():
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("bad", [1, "hook", [keep, None], int, lambda: None, lambda one, two: None])
 def test_value_that_is_no_hook_is_an_error(option, bad):
-    allowed = "must be a function that takes the event, or a list of such functions"
+    allowed = "must be a function that takes the event and is not async, or a list of such functions"
     with pytest.raises(TaskOptionTypeError, match=allowed):
         Task(one, **{option: bad})
     with pytest.raises(TypeError, match=f"{option} of pipeline 'bad' is .*, but {allowed}"):
@@ -265,8 +265,19 @@ def test_coroutine_function_is_no_hook():
     async def later(event):
         pass
 
-    with pytest.raises(TaskOptionTypeError, match="on_failure"):
+    with pytest.raises(TaskOptionTypeError, match=r"on_failure is .*, but must be a function .* is not async"):
         Task(one, on_failure=later)
+    with pytest.raises(TypeError, match=r"on_failure of pipeline 'd' is .*is not async"):
+        DAG("d", on_failure=later)
+
+
+def test_coroutine_that_a_hook_returns_is_an_error_in_the_log(caplog):
+    async def later(event):
+        pass
+
+    DAG("d", tasks=[Task(one, on_success=lambda event: later(event))]).run("serial")
+    (text,) = [record.getMessage() for record in caplog.records if "hooks are not awaited" in record.getMessage()]
+    assert "on_success of task 'one'" in text
 
 
 def test_option_of_run_is_an_error_that_names_the_place():

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from ._text import short_repr
 from ._typing import TYPE_CHECKING, TypeVar
 from .context import variable, workers
-from .coroutines import is_async_generator_function, is_coroutine_function, is_generator_function
+from .coroutines import CoroutineType, is_async_generator_function, is_coroutine_function, is_generator_function
 from .events import (
     ElementFailed,
     ElementNotRun,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Hook = Callable[[T], object] | Sequence[Callable[[T], object]] | None
 
 HOOK_OPTIONS = ("on_success", "on_failure", "on_retry", "on_skip")
-ALLOWED = "a function that takes the event, or a list of such functions"
+ALLOWED = "a function that takes the event and is not async, or a list of such functions"
 _KINDS: dict[type[Event], str] = {
     TaskSucceeded: "on_success",
     TaskFailed: "on_failure",
@@ -153,12 +153,15 @@ class Hooks:
 
 
 def _call(option: str, hook: Callable[[Any], object], event: Any) -> None:
-    """Call a hook, and log what it raises."""
+    """Call a hook, and log what it raises, or that it returned a coroutine."""
     from .logging_observer import log_failed_hook
 
     variable.set(None)
     try:
-        hook(event)
+        returned = hook(event)
+        if type(returned) is CoroutineType:
+            returned.close()
+            raise TypeError("it returned a coroutine, and hooks are not awaited")
     except (Exception, SystemExit) as error:
         owner = f"task {event.task!r}" if hasattr(event, "task") else f"pipeline {event.pipeline!r}"
         if getattr(event, "element", None) is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flowkit_core._checks import check_switch
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.coroutines import is_async_generator_function, is_coroutine_function, is_generator_function
+from flowkit_core.events import Event
 from flowkit_core.logging_observer import log_observer
 
 if TYPE_CHECKING:
@@ -33,14 +35,12 @@ def observers_of_run(
         params: the parameters of the run.
 
     Raises:
-        TypeError: ``observers`` is no iterable, ``report`` is no path, or ``progress`` is no bool.
+        TypeError: ``observers`` is no iterable of observers, ``report`` is no path, or ``progress`` is no bool.
         MissingDistributionError: a report or progress is wanted, and flowkit-view is not installed.
         OSError: the file of the report cannot be there.
     """
-    if callable(observers) and not hasattr(observers, "__iter__"):
-        raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
     check_switch("progress", progress)
-    found = [*observers, *log_observer()]
+    found = [*checked_observers(observers), *log_observer()]
     if report is not None:
         from flowkit_core.recorded.reports import report_observer
 
@@ -50,3 +50,38 @@ def observers_of_run(
 
         found.append(progress_observer())
     return found
+
+
+def checked_observers(observers: Any) -> list[Observer]:
+    """Return the argument ``observers`` of ``run()`` as a list.
+
+    Raises:
+        TypeError: it is no iterable of observers.
+    """
+    if callable(observers) and not hasattr(observers, "__iter__"):
+        raise TypeError(f"observers is {short_repr(observers)}, but must be a list: write observers=[...] also for one")
+    found = list(observers)
+    for observer in found:
+        _check(observer)
+    return found
+
+
+def _check(observer: Any) -> None:
+    """Raise a TypeError if a value is not an observer."""
+    shown = f"observers has {short_repr(observer)}"
+    if not callable(observer) or isinstance(observer, type):
+        raise TypeError(f"{shown}, but its items must be functions, or other callables, that take an event")
+    if is_coroutine_function(observer) or is_generator_function(observer) or is_async_generator_function(observer):
+        raise TypeError(f"{shown}, but observers are not awaited, or iterated: write a plain function")
+    events = getattr(observer, "events", None)
+    if events is None:
+        return
+    if not isinstance(events, (tuple, list, set, frozenset)) or not all(map(_is_event_class, events)):
+        raise TypeError(
+            f"{shown}, whose attribute events is {short_repr(events)}, but must be a tuple of classes of events, "
+            f"such as (TaskFailed,)"
+        )
+
+
+def _is_event_class(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Event)

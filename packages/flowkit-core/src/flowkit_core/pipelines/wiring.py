@@ -8,6 +8,7 @@ from types import CoroutineType, FunctionType, MethodType
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
 from flowkit_core._warnings import warn
+from flowkit_core.coroutines import is_coroutine_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.node_map import MapOptions
 from flowkit_core.graphs.parameters import Parameters
@@ -333,6 +334,9 @@ def checked_map(
         raise kind(task.name, "map(errors=)", errors, f"'raise', 'drop' or 'return'{guess}")
     if label is not None and not callable(label):
         raise TaskOptionTypeError(task.name, "map(label=)", label, "a function of the mapped value, or None")
+    if label is not None and is_coroutine_function(label):
+        allowed = "a plain function, not an async one: it is not awaited"
+        raise TaskOptionTypeError(task.name, "map(label=)", label, allowed)
     return MapOptions(limit, errors, label, chunk)
 
 

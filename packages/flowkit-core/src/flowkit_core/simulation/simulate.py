@@ -11,6 +11,7 @@ from flowkit_core.errors import BindingError
 from flowkit_core.executors.drive import drive
 from flowkit_core.failures import describe_error
 from flowkit_core.pipelines.options import check_known
+from flowkit_core.pipelines.run_observers import checked_observers
 from flowkit_core.results import Results
 from flowkit_core.runs.limits.definitions import pools_of_run
 from flowkit_core.runs.session import Session
@@ -239,7 +240,7 @@ class _Setup:
         self.remote = [remote] if isinstance(remote, str) else list(remote)
         check_names("remote", self.remote, self.executors, "executor")
         self.functions = _checked_functions(options["functions"], names)
-        self.observers = list(options["observers"])
+        self.observers = checked_observers(options["observers"])
         if hasattr(options["durations"], "keys"):
             check_names("durations", options["durations"], names)
 
