@@ -63,6 +63,7 @@ class OutcomeRules:
         self._recorder = recorder
         self.fast_path = self._unchecked = False
         self.mapping: Any = None
+        self.has_handles = False
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 
@@ -263,7 +264,8 @@ class OutcomeRules:
         if node.feeds and hasattr(type(value), "__next__"):
             return None  # it is pulled by the elements of a mapped node, and was not made a list
         try:
-            return self._recorder.prepare(node, fetched(value)) if self._recorder is not None else ABSENT
+            value = fetched(value) if self.has_handles else value
+            return self._recorder.prepare(node, value) if self._recorder is not None else ABSENT
         except Exception as error:
             with self._lock:
                 self._on_record_error(node, error)

@@ -139,7 +139,6 @@ class Run(OutcomeRules):
         self.caller = caller
         self.loop: AbstractEventLoop | None = None if caller is None else caller.loop
         self.facts = Facts(run_id, graph.name, self.params, recorder)
-        self.has_handles = False
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
         self._worker_of: dict[int, str] = {}  # of calls in other processes
         self._hooks = hooks

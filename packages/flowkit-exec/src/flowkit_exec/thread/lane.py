@@ -200,13 +200,13 @@ class ThreadLane:
         """Body of a worker: run ready nodes until the run is over."""
         run, ready, route = self._run, self._ready, self._route
         while not self._is_over and not run.cancelled:
-            self._ensure_watchdog(len(ready) - 1)
+            self._ensure_watchdog(1)
             slow = SLOW_TASK if self._watchdog is not None or self._max_workers == 1 else -1.0
             rest = worker.runner.run_fast_path(ready.take, route or ready.put, perf_counter, slow, self._on_slow_task)
             if worker.is_abandoned:
                 self._rejoin(worker)
             if isinstance(rest, Node):
-                self._ensure_watchdog(len(ready))
+                self._ensure_watchdog(0)
                 step = worker.runner.run_node(rest, SLOW_TASK, self._on_slow_task)
                 if worker.is_abandoned:
                     self._rejoin(worker)
@@ -300,10 +300,10 @@ class ThreadLane:
             The duration from which this is to be called again, -1.0 for every task; None after the queue was ordered,
             so that the loop takes its next node from it.
         """
-        surplus = len(self._ready) - 1  # this worker takes one itself
         if seconds <= SLOW_TASK:
-            self._ensure_watchdog(surplus)
+            self._ensure_watchdog(1)
             return SLOW_TASK if self._watchdog is not None or self._max_workers == 1 else -1.0
+        surplus = len(self._ready) - 1  # this worker takes one itself
         self._record_activity()
         if surplus > 0 and (self._idle or len(self._helpers) + 1 < self._max_workers):
             with self._lock:
@@ -321,9 +321,13 @@ class ThreadLane:
 
     # ---- the watchdog --------------------------------------------------------------------------------------------
 
-    def _ensure_watchdog(self, waiting: int) -> None:
-        """Start the watchdog if it does not run, nodes wait, and another worker may be of use."""
-        if waiting > 0 and self._watchdog is None and self._max_workers > 1:
+    def _ensure_watchdog(self, taken: int) -> None:
+        """Start the watchdog if it does not run, another worker may be of use, and more nodes are ready than `taken`.
+
+        Args:
+            taken: number of ready nodes that this worker takes itself.
+        """
+        if self._watchdog is None and self._max_workers > 1 and len(self._ready) > taken:
             with self._lock:
                 self._start_watchdog_locked()
 

@@ -251,8 +251,12 @@ class RunJournal:
             self._database.append("record a task in it", _RECORD, self._values(outcomes[0]))
             self._note_recorded(outcomes)
             return
-        successes = [self._success_values(outcome) for outcome in outcomes if _is_plain_success(outcome)]
-        rows = [self._values(outcome) for outcome in outcomes if not _is_plain_success(outcome)]
+        successes, rows = [], []
+        for outcome in outcomes:
+            if _is_plain_success(outcome):
+                successes.append(self._success_values(outcome))
+            else:
+                rows.append(self._values(outcome))
         blobs = [row[13] for row in rows if row[13] is not None]
         with Batch(self._database):
             self._database.execute_many("record a task in it", _RECORD_SUCCESS, successes)
@@ -452,9 +456,9 @@ class RunJournal:
 def _is_plain_success(outcome: TaskOutcome) -> bool:
     """Return whether a task was called in this process and has succeeded, and its result is stored in its row."""
     stored = outcome.stored
-    has_failed_or_moved = outcome.error is not None or outcome.process is not None or outcome.host is not None
-    has_text = outcome.reason or outcome.why
-    return stored is not None and stored[1] is None and not (has_failed_or_moved or has_text)
+    if stored is None or stored[1] is not None or outcome.error is not None:
+        return False
+    return outcome.process is None and outcome.host is None and not outcome.reason and not outcome.why
 
 
 def _line(line: LogLine) -> tuple[Any, ...]:

@@ -224,7 +224,7 @@ class RunRecorder:
 
     def prepare(self, node: Node, value: Any) -> Any:
         """Store a result in the cache of its task, and return its stored form for :meth:`record`."""
-        if node.mapped is None:
+        if node.mapped is None and self._tokens:
             self.keep(node, value)
         if self._journal is None or self._store_error is not None or not node.task.record:
             return None
