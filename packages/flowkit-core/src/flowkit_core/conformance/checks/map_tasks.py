@@ -168,3 +168,20 @@ def counted_element(path: str, row: int) -> int:
     with open(path, "ab") as file:
         file.write(b".")
     return row
+
+
+def fail_at_three(path: str, row: int) -> int:
+    """Count the call in a file, and return the row; fail for the fourth until there is another file."""
+    counted_element(path, row)
+    if row == 3 and not os.path.exists(f"{path}-repaired"):
+        raise OwnError(3, "three")
+    return row
+
+
+def skip_or_fail(row: int) -> int:
+    """Return the row; skip 1, fail for 2."""
+    if row == 1:
+        raise Skip("one")
+    if row == 2:
+        raise OwnError(2, "two")
+    return row

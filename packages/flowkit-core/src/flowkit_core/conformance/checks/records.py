@@ -8,7 +8,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.pipelines.dag import DAG
 from flowkit_core.pipelines.task import Task
 
-from . import context_tasks, tasks
+from . import context_tasks, map_tasks, tasks
 from .trial import check, expect, expect_true
 
 if TYPE_CHECKING:
@@ -111,3 +111,49 @@ def note_is_kept_for_the_run_that_resumes(trial: Trial) -> None:
     trial.raised(tasks.OwnError, remembering, state=trial.state)
     results = trial.run(remembering, state=trial.state, resume=True)
     expect("the attempts that it remembers", results["remembering"], [1, 2, 1, 2])
+
+
+@check("history")
+def resumed_run_calls_the_elements_that_are_missing(trial: Trial) -> None:
+    """Elements of mapped tasks are recorded as they end, and a resumed run calls the tasks for the others only."""
+    rows, first = Task(map_tasks.small), Task(partial(map_tasks.fail_at_three, trial.path), name="first")
+    second = Task(partial(map_tasks.counted_element, trial.path), name="second")
+    rows >> first.map() >> second.map()
+    failed = trial.run(second, state=trial.state, fail_fast=False, raise_on_failure=False)
+    expect("number of calls", trial.calls(), 6 + 5)
+    elements = trial.state.run(failed.run_id).tasks["first"].elements
+    expect("recorded elements", elements.counts, {"failed": 1, "succeeded": 5})
+    expect("recorded failures", list(elements.failed), [3])
+    tasks.write(f"{trial.path}-repaired", "")
+    results = trial.run(second, state=trial.state, resume=True)
+    expect("results", (results["first"], results["second"]), (list(range(6)), list(range(6))))
+    expect("number of calls", trial.calls(), 6 + 5 + 1 + 1)
+    expect("elements taken over", results.elements["second"].resumed, [0, 1, 2, 4, 5])
+    expect("attempts in this run", list(results.elements["first"].attempts), [0, 0, 0, 1, 0, 0])
+
+
+@check("history")
+def elements_of_a_generator_are_compared(trial: Trial) -> None:
+    """A resumed run pulls a generator again, and calls the mapped task for the elements that are missing."""
+    rows, each = Task(map_tasks.generated), Task(partial(map_tasks.fail_at_three, trial.path), name="each")
+    rows >> each.map()
+    trial.run(each, state=trial.state, fail_fast=False, raise_on_failure=False)
+    tasks.write(f"{trial.path}-repaired", "")
+    results = trial.run(each, state=trial.state, resume=True)
+    expect("result", results["each"], list(range(300)))
+    expect("number of calls", trial.calls(), 301)
+    expect("size in the record", trial.state.run(results.run_id).tasks["each"].elements.size, 300)
+
+
+@check("history")
+def elements_are_in_the_record(trial: Trial) -> None:
+    """The record has failed and skipped elements, and their labels; the recorded result is the list of the others."""
+    rows, each = Task(map_tasks.small), Task(map_tasks.skip_or_fail, name="each")
+    rows >> each.map(errors="drop", label=map_tasks.label_of)
+    results = trial.run(each, state=trial.state)
+    record = trial.state.run(results.run_id).tasks["each"]
+    expect("counts", record.elements.counts, {"failed": 1, "skipped": 1, "succeeded": 4})
+    expect("skipped", record.elements.skipped, {1: "one"})
+    expect("label", record.elements.labels[2], "row 2")
+    expect_true("error", record.elements.failed[2].type.endswith("OwnError"), "OwnError", record.elements.failed[2])
+    expect("result", record.result(), [0, 3, 4, 5])
