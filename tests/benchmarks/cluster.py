@@ -1,7 +1,7 @@
 """What a task costs on a Dask cluster, beside the same graph written by hand with ``Client.submit``.
 
-    python tests/benchmarks/cluster.py                          10 000 tasks of each shape, and 100 000 elements
-    python tests/benchmarks/cluster.py 1000 chain fanout        fewer tasks, of some shapes
+    python tests/benchmarks/cluster.py                      10 000 tasks of each shape, and 100 000 tasks and elements
+    python tests/benchmarks/cluster.py 1000 chain fanout    fewer tasks, of some shapes
 
 Both run in turn, on one scheduler with two worker processes on this machine, and both bring all results to the client.
 Printed is a table for each shape, of medians and of the median of the quotients of each round: wall time, and processor
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     Turn = Callable[[], object]
 
-ROUNDS = 5
+ROUNDS = 3
 TASKS = 10_000
-ELEMENTS = 100_000
+LARGE = 100_000
 MEASURES = ("wall", "client CPU", "scheduler CPU")
 
 
@@ -72,21 +72,21 @@ def measure(client: Client, turn: Turn) -> list[float]:
     return [wall, process_time() - before[0], client.run_on_scheduler(scheduler_time) - before[1]]
 
 
-def compare(client: Client, title: str, count: int, turns: dict[str, Turn], rounds: int) -> None:
-    """Run turns alternately, and print the table of one shape."""
+def compare(client: Client, title: str, count: int, ours: Turn, theirs: Turn) -> None:
+    """Run two turns alternately, and print the table of one shape."""
+    turns = {"flowkit": ours, "by hand": theirs}
     for turn in turns.values():
         turn()
-    names = list(turns)
-    found: dict[str, list[list[float]]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names if number % 2 else reversed(names):
+    found: dict[str, list[list[float]]] = {name: [] for name in turns}
+    for number in range(ROUNDS):
+        for name in turns if number % 2 else reversed(turns):
             found[name].append(measure(client, turns[name]))
-    print(f"\n{title}, {count} of them, {rounds} rounds\n")
-    print(f"| | {' | '.join(names)} | quotient |\n| --- | {'---: | ' * (len(names) + 1)}".rstrip())
+    print(f"\n{count}, {title}, {ROUNDS} rounds\n")
+    print("| | flowkit | by hand | quotient |\n| --- | ---: | ---: | ---: |")
     for place, what in enumerate(MEASURES):
-        cells = [f"{median(lap[place] for lap in found[name]) / count * 1e6:.0f} µs" for name in names]
-        pairs = zip(*[[lap[place] for lap in found[name]] for name in names], strict=True)
-        print(f"| {what} | {' | '.join(cells)} | {median(ours / theirs for ours, theirs in pairs):.2f} |", flush=True)
+        cells = [f"{median(lap[place] for lap in found[name]) / count * 1e6:.0f} µs" for name in turns]
+        pairs = zip(*[[lap[place] for lap in found[name]] for name in turns], strict=True)
+        print(f"| {what} | {' | '.join(cells)} | {median(own / other for own, other in pairs):.2f} |", flush=True)
 
 
 @contextmanager
@@ -101,32 +101,51 @@ def cluster() -> Iterator[Client]:
         workers.close()
 
 
+def compare_shape(client: Client, executor: DaskExecutor, shape: str, count: int) -> None:
+    """Compare a graph of trivial tasks."""
+    inputs = SHAPES[shape](count)
+    dag = pipeline(inputs)
+    if sorted(dag.run(executor).values()) != sorted(plain(inputs)):
+        raise AssertionError(f"wrong results of {shape}")
+    compare(client, shape, len(inputs), partial(dag.run, executor), partial(by_hand, client, inputs))
+
+
+def compare_elements(client: Client, executor: DaskExecutor, count: int) -> None:
+    """Compare the elements of a mapped task with ``Client.map``."""
+    numbers = range(count)
+    dag, params = mapped(), {"number": numbers}
+    ours, theirs = partial(dag.run, executor, params=params), partial(elements_by_hand, client, numbers)
+    compare(client, "elements", count, ours, theirs)
+
+
+def mapped() -> DAG:
+    """Return a pipeline that maps the trivial function over a parameter."""
+    return DAG("elements", tasks=[Task(increment, name="increment").map("number")])
+
+
+def show_large(client: Client, executor: DaskExecutor) -> None:
+    """Run many tasks, and many elements, once."""
+    graph = pipeline(SHAPES["independent"](LARGE))
+    for what, turn in (
+        ("tasks", partial(graph.run, executor)),
+        ("elements", partial(mapped().run, executor, params={"number": range(LARGE)})),
+    ):
+        wall, ours, theirs = measure(client, turn)
+        print(f"\n{LARGE} {what}: {wall:.1f} s, client CPU {ours:.1f} s, scheduler CPU {theirs:.1f} s", flush=True)
+
+
 def main() -> None:
-    """Measure all shapes, or those that are named."""
+    """Measure everything, or what is named."""
     count = int(sys.argv[1]) if sys.argv[1:] else TASKS
-    shapes = sys.argv[2:] or [*SHAPES, "elements"]
+    names = sys.argv[2:] or [*SHAPES, "elements", "large"]
     with cluster() as client, DaskExecutor(client) as executor:
-        for shape in shapes:
-            if shape == "elements":
-                continue
-            inputs = SHAPES[shape](count)
-            dag, expected = pipeline(inputs), plain(inputs)
-            if sorted(dag.run(executor).values()) != sorted(expected):
-                raise AssertionError(f"wrong results of {shape}")
-            turns: dict[str, Turn] = {
-                "flowkit": partial(dag.run, executor),
-                "by hand": partial(by_hand, client, inputs),
-            }
-            compare(client, shape, len(inputs), turns, ROUNDS)
-        if "elements" in shapes:
-            numbers = range(count if sys.argv[1:] else ELEMENTS)
-            mapped = DAG("elements", tasks=[Task(increment, name="increment").map("number")])
-            params = {"number": numbers}
-            turns = {
-                "flowkit": partial(mapped.run, executor, params=params),
-                "by hand": partial(elements_by_hand, client, numbers),
-            }
-            compare(client, "elements", len(numbers), turns, 2)
+        for name in names:
+            if name == "large":
+                show_large(client, executor)
+            elif name == "elements":
+                compare_elements(client, executor, count)
+            else:
+                compare_shape(client, executor, name, count)
 
 
 if __name__ == "__main__":

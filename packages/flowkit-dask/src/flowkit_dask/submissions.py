@@ -198,9 +198,9 @@ class Submissions:
         )
         key = self._group[node.index], ticket
         submission = Submission(call, ticket, key, frozenset(sources), deaths)
-        self._graph[key] = DaskTask(
-            key, operator.call, DaskTask(None, pickle.loads, pickle.dumps(invocation, 5)), *references
-        )
+        task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, pickle.dumps(invocation, 5)), *references)
+        task._token = f"{self.run}-{ticket}"  # else `Client.get` computes one from the content
+        self._graph[key] = task
         self.by_ticket[ticket] = self.by_node[node_key(node)] = submission
         submission.inputs, self._inputs = self._inputs, []
         self._unsent.append(submission)
