@@ -20,8 +20,12 @@ def without_view(monkeypatch):
 def test_report_without_flowkit_view_names_it_before_anything_runs(without_view, tmp_path):
     called = []
     dag = DAG("etl", tasks=[Task(lambda: called.append(1), name="load")])
-    with pytest.raises(MissingDistributionError, match=r"run\(report=...\) needs the distribution 'flowkit-view'"):
+    with pytest.raises(
+        MissingDistributionError, match=r"run\(report=...\) needs the distribution 'flowkit-view'"
+    ) as caught:
         dag.run("serial", report=tmp_path / "run.html")
+    assert str(caught.value).endswith(": install it with pip install ./packages/flowkit-view in a checkout of flowkit")
+    assert str(MissingDistributionError("it", "numpy")).endswith(": install it with pip install numpy")
     assert called == []
 
 

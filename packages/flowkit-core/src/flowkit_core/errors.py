@@ -449,7 +449,8 @@ class MissingDistributionError(FlowkitError, ImportError):
     Examples:
         >>> from flowkit_core import MissingDistributionError
         >>> print(MissingDistributionError("run(state=<a path>)", "flowkit-state"))
-        run(state=<a path>) needs the distribution 'flowkit-state', which is not installed: install it
+        run(state=<a path>) needs the distribution 'flowkit-state', which is not installed: install it with
+        pip install ./packages/flowkit-state in a checkout of flowkit
     """
 
     def __init__(self, wanted: str, distribution: str) -> None:
@@ -458,7 +459,15 @@ class MissingDistributionError(FlowkitError, ImportError):
 
     def describe(self, wanted: str, distribution: str) -> str:
         """Return the message for these facts."""
-        return f"{wanted} needs the distribution {distribution!r}, which is not installed: install it"
+        how = install_command(distribution)
+        return f"{wanted} needs the distribution {distribution!r}, which is not installed: install it with {how}"
+
+
+def install_command(distribution: str) -> str:
+    """Return how a distribution is installed: those of this project are not on the public index."""
+    if not distribution.startswith("flowkit"):
+        return f"pip install {distribution}"
+    return f"pip install ./packages/{distribution} in a checkout of flowkit"
 
 
 class TaskTimeoutError(FlowkitError, TimeoutError):

@@ -14,7 +14,7 @@ def main() -> int:
             raise
         sys.stderr.write(
             f"flowkit: the command line needs the distribution 'flowkit-view', but there is no module {error.name!r}: "
-            "install it with pip install ./packages/flowkit-view in a checkout of flowkit, or install flowkit[view]\n"
+            "install it with pip install ./packages/flowkit-view in a checkout of flowkit\n"
         )
         return 2
     return command()

@@ -6,7 +6,7 @@ from functools import cache
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import UnknownExecutorError
+from flowkit_core.errors import UnknownExecutorError, install_command
 
 from .executor import SerialExecutor
 
@@ -120,7 +120,8 @@ def _entry_points() -> dict[str, list[Any]]:
 def _hint(name: str) -> str:
     """Return what to do to get an executor of a name."""
     if name in PROVIDED_BY:
-        return f"Install the distribution {PROVIDED_BY[name]!r}, which provides it"
+        distribution = PROVIDED_BY[name]
+        return f"Install {distribution!r}, which provides it, with {install_command(distribution)}"
     guess = did_you_mean(name, [*_factories, *PROVIDED_BY])
     ways = f"Register one with register_executor(), or under the entry-point group {ENTRY_POINT_GROUP!r}"
     return f"{ways}, or pass an executor object{guess}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from flowkit_core import MissingDistributionError
 from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_view.durations import duration_text
 
@@ -189,7 +190,7 @@ def watch(options: Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name != "flowkit_log":
             raise
-        raise UsageError("it needs the distribution 'flowkit-log', which is not installed: install it") from None
+        raise UsageError(str(MissingDistributionError("it", "flowkit-log"))) from None
     with open_records(options.state) as state:
         run = follow(state, select_run(state, options.run, options.pipeline), quiet=options.json)
     if options.json:
