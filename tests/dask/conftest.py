@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,14 @@ class Cluster:
     Args:
         folder: an empty folder.
         workers: number of workers, under a nanny that replaces a dead one; 0 means one worker without a nanny.
+        path: folders whose modules workers find before all others.
     """
 
-    def __init__(self, folder, workers=2):
+    def __init__(self, folder, workers=2, path=()):
         self.file = folder / "scheduler.json"
-        path = os.pathsep.join([str(SUPPORT), *filter(None, sys.path)])
         self.env = {
             **os.environ,
-            "PYTHONPATH": path,
+            "PYTHONPATH": os.pathsep.join([*path, str(SUPPORT), *filter(None, sys.path)]),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
             "DASK_LOGGING__DISTRIBUTED": "error",
         }
@@ -88,11 +89,22 @@ def client(session_client):
 
 
 @pytest.fixture
-def lonely_cluster(tmp_path):
+def start_cluster(tmp_path):
+    """A function that starts a cluster for one test, with one worker."""
+    with ExitStack() as stack:
+
+        def start(**options):
+            cluster = Cluster(tmp_path, workers=0, **options)
+            stack.callback(cluster.close)
+            return cluster
+
+        yield start
+
+
+@pytest.fixture
+def lonely_cluster(start_cluster):
     """A cluster for one test, with one worker."""
-    cluster = Cluster(tmp_path, workers=0)
-    yield cluster
-    cluster.close()
+    return start_cluster()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -165,6 +166,17 @@ def test_workers_of_other_versions_are_error(client, monkeypatch):
         DAG("d", tasks=[Task(tasks.one)]).run(DaskExecutor(client))
 
 
+def test_worker_without_flowkit_is_error(start_cluster, tmp_path):
+    (tmp_path / "flowkit_dask").mkdir()
+    missing = "raise ModuleNotFoundError(\"No module named 'flowkit_dask'\", name='flowkit_dask')"
+    (tmp_path / "flowkit_dask/__init__.py").write_text(missing)
+    cluster = start_cluster(path=[str(tmp_path)])
+    with DaskExecutor(cluster.address) as executor, pytest.raises(ExecutorError) as caught:
+        DAG("d", tasks=[Task(tasks.one)]).run(executor)
+    assert "a worker of the Dask cluster cannot import 'flowkit_dask'" in str(caught.value)
+    assert "install flowkit-dask on all workers" in str(caught.value)
+
+
 def test_function_that_cannot_be_pickled_fails_its_task(client):
     lock = threading.Lock()
     locked = Task(lambda: lock.locked(), name="locked", retries=3, delay=0)
@@ -251,6 +263,39 @@ def test_end_of_an_abandoned_call_may_come_before_its_failure(monkeypatch):
         results = DAG("d", tasks=[late]).run(executor, raise_on_failure=False)
     assert results.states == {"late": "failed"}
     assert isinstance(results.failed["late"], TaskTimeoutError)
+
+
+def test_worker_that_joins_late_is_used(lonely_cluster, tmp_path):
+    """Two tasks wait for each other, and the first worker has one thread."""
+    paths = tmp_path / "first", tmp_path / "second"
+    first = Task(partial(tasks.meet, *paths), name="first")
+    second = Task(partial(tasks.meet, *reversed(paths)), name="second")
+    started = []
+
+    def observe(event):
+        if not started:
+            lonely_cluster.start("worker", "--no-nanny", "--nthreads", "1")
+        started.append(event.task)
+
+    observe.events = (TaskStarted,)
+    with DaskExecutor(lonely_cluster.address) as executor:
+        results = DAG("d", tasks=[first, second]).run(executor, observers=[observe])
+    assert results["first"] != results["second"]
+
+
+def test_cancelled_arun_leaves_nothing_on_the_cluster(client, tmp_path):
+    started, released = tmp_path / "started", tmp_path / "released"
+    waiting = [Task(partial(tasks.wait_after_start, started, released), name=f"w{number}") for number in range(9)]
+
+    async def cancel():
+        run = asyncio.create_task(DAG("d", tasks=waiting).arun(DaskExecutor(client), grace=0))
+        await asyncio.to_thread(tasks.wait_for, started)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+
+    asyncio.run(cancel())
+    released.touch()
 
 
 INTERRUPTED = """
