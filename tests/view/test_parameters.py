@@ -125,3 +125,48 @@ def test_value_may_contain_equals_sign():
         pass
 
     assert parse_parameters(DAG("etl", tasks=[Task(run)]), ["query=a=b"]) == {"query": "a=b"}
+
+
+def train(lr: float, name: str = "run"):
+    return lr, name
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("lr=0.1,0.01", [0.1, 0.01]),
+        ("lr=[0.1, 1]", [0.1, 1.0]),
+        ("lr=0.1", [0.1]),
+        ("lr=", []),
+        ("train.lr=1,2", [1.0, 2.0]),
+    ],
+)
+def test_mapped_parameter_is_a_list_of_elements(text, value):
+    dag = DAG("sweep", tasks=[Task(train).map("lr")])
+    params = parse_parameters(dag, [text, "name=a,b"])
+    assert params == {text.partition("=")[0]: value, "name": "a,b"}
+    assert dag.run("serial", params=params)["train"] == [(lr, "a,b") for lr in value]
+
+
+def test_elements_without_annotation_have_the_type_of_those_of_the_default():
+    dag = DAG("sweep", tasks=[Task(lambda x=(1, 2): x, name="each").map("x"), Task(lambda y: y, name="other").map("y")])
+    assert parse_parameters(dag, ["x=3,4", "y=3,4"]) == {"x": [3, 4], "y": ["3", "4"]}
+
+
+def test_parameter_of_a_task_that_is_not_mapped_is_one_value():
+    dag = DAG("sweep", tasks=[Task(train).map("lr"), Task(train, name="whole")])
+    assert parse_parameters(dag, ["whole.lr=0.1", "train.lr=0.1"]) == {"whole.lr": 0.1, "train.lr": [0.1]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["lr=a,b"], "-p lr='a,b' is not a list of float, over which 'train' is mapped: could not convert"),
+        (["lr=[1"], "write a,b or JSON"),
+        ([], "the parameter 'lr' is missing, which 'train' takes: give -p lr=a,b"),
+    ],
+)
+def test_error_of_a_mapped_parameter_shows_the_form_of_lists(texts, words):
+    with pytest.raises(UsageError) as caught:
+        parse_parameters(DAG("sweep", tasks=[Task(train).map("lr")]), texts)
+    assert words in str(caught.value)

@@ -20,7 +20,7 @@ def test_graph_as_json_has_edges_and_parameters(etl, flowkit):
         ("report", ["load"]),
     ]
     assert graph["tasks"][0]["location"].endswith("etl.py:8")
-    assert graph["parameters"]["day"] == {"required": True, "tasks": ["extract"]}
+    assert graph["parameters"]["day"] == {"required": True, "tasks": ["extract"], "mapped": []}
 
 
 @pytest.mark.parametrize(

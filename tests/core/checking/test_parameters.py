@@ -128,3 +128,11 @@ def test_checking_is_imported_when_it_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_mapped_parameter_has_the_annotation_of_an_element():
+    def train(lr: float): ...
+
+    parameter = DAG("sweep", tasks=[Task(train).map("lr"), Task(train, name="whole")]).parameters["lr"]
+    assert (parameter.annotation, parameter.tasks, parameter.mapped) == (float, ("train", "whole"), ("train",))
+    assert str(parameter) == "lr: float, required by each element of train, whole"

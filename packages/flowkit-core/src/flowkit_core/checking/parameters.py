@@ -46,6 +46,8 @@ class OpenParameter:
             None without an annotation.
         default: its default in the first task that takes it; ``REQUIRED`` if it has none in at least one of the tasks.
         tasks: names of the tasks that take it, a tuple of str.
+        mapped: names of those that are mapped over it, a tuple of str: ``run(params=...)`` must have an iterable of
+            elements, and the annotation is that of an element.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -56,13 +58,16 @@ class OpenParameter:
         (<class 'int'>, 10, True)
     """
 
-    __slots__ = ("annotation", "default", "name", "tasks")
+    __slots__ = ("annotation", "default", "mapped", "name", "tasks")
 
-    def __init__(self, name: str, annotation: Any, default: Any, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, annotation: Any, default: Any, tasks: Sequence[str], mapped: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.annotation = annotation
         self.default = default
         self.tasks = tuple(tasks)
+        self.mapped = tuple(mapped)
 
     @property
     def required(self) -> bool:
@@ -75,7 +80,8 @@ class OpenParameter:
             text += f": {_text_of(self.annotation)}"
         if not self.required:
             text += f" = {short_repr(self.default)}" if self.annotation is not None else f"={short_repr(self.default)}"
-        tasks = escape_control_chars(", ".join(self.tasks))
+        takers = [f"each element of {task}" if task in self.mapped else task for task in self.tasks]
+        tasks = escape_control_chars(", ".join(takers))
         return f"{text}, {'required' if self.required else 'taken'} by {tasks}"
 
     def __repr__(self) -> str:
@@ -97,7 +103,8 @@ def _parameter(name: str, nodes: Sequence[Node]) -> OpenParameter:
     known = [annotation for annotation in annotations if annotation is not UNKNOWN]
     defaults = [node.parameters.defaults.get(name, REQUIRED) for node in nodes]
     default = REQUIRED if any(each is REQUIRED for each in defaults) else defaults[0]
-    return OpenParameter(name, known[0] if known else None, default, [node.name for node in nodes])
+    mapped = [node.name for node in nodes if node.mapped is not None and name in node.mapped.parameters]
+    return OpenParameter(name, known[0] if known else None, default, [node.name for node in nodes], mapped)
 
 
 def _text_of(annotation: Any) -> str:

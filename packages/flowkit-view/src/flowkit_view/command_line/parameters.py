@@ -78,12 +78,19 @@ def parse_parameters(pipeline: Pipeline, texts: Iterable[str], recorded: Collect
             raise UsageError(f"-p {text!r}: no task of {pipeline.name!r} takes a parameter {name!r}{guess}")
         if name in params:
             raise UsageError(f"-p {name!r} is given twice")
-        params[name] = _convert_parameter(name, value, parameter)
+        is_mapped = bool(parameter.mapped) if not task else task in parameter.mapped
+        params[name] = _convert_parameter(name, value, parameter, is_mapped=is_mapped)
     for name, parameter in known.items():
         missing = [task for task in parameter.tasks if f"{task}.{name}" not in {*params, *recorded}]
         if parameter.required and name not in {*params, *recorded} and missing:
-            raise UsageError(f"the parameter {name!r} is missing, which {missing[0]!r} takes: give -p {name}=...")
+            raise UsageError(
+                f"the parameter {name!r} is missing, which {missing[0]!r} takes: give -p {name}={_example(parameter)}"
+            )
     return params
+
+
+def _example(parameter: OpenParameter) -> str:
+    return "a,b,..." if parameter.mapped else "..."
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -91,16 +98,22 @@ def _listed(names: Iterable[str]) -> str:
     return f"; its parameters are: {listed}" if listed else "; it has no parameters"
 
 
-def _convert_parameter(name: str, text: str, parameter: OpenParameter) -> Any:
-    annotation = parameter.annotation
-    if annotation is None and not parameter.required and parameter.default is not None:
-        annotation = type(parameter.default)
+def _convert_parameter(name: str, text: str, parameter: OpenParameter, *, is_mapped: bool) -> Any:
+    """Return the value of a parameter; of a mapped one, a list of elements, which have the annotation."""
+    annotation, default = parameter.annotation, parameter.default
+    if is_mapped and annotation is None and isinstance(default, (list, tuple)) and default:
+        annotation = type(default[0])
+    elif annotation is None and not parameter.required and default is not None and not is_mapped:
+        annotation = type(default)
     try:
-        return convert(text, annotation)
+        return _convert_collection(text, list, (annotation,)) if is_mapped else convert(text, annotation)
     except (ValueError, ArithmeticError, LookupError, TypeError) as error:
         if isinstance(error, UnsupportedAnnotationError):
             raise UsageError(f"-p {name}={text!r} cannot be converted: {error}") from None
         kind = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
+        if is_mapped:
+            what = f"is not a list of {kind or annotation or 'values'}, over which {parameter.mapped[0]!r} is mapped"
+            raise UsageError(f"-p {name}={text!r} {what}: {error}; write a,b or JSON, [1, 2]") from None
         raise UsageError(f"-p {name}={text!r} is not of type {kind or annotation}: {error}") from None
 
 

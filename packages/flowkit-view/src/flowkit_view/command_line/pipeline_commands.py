@@ -177,7 +177,8 @@ def graph(options: Namespace) -> int:
             for node in nodes
         ]
         parameters = {
-            name: {"required": each.required, "tasks": list(each.tasks)} for name, each in pipeline.parameters.items()
+            name: {"required": each.required, "tasks": list(each.tasks), "mapped": list(each.mapped)}
+            for name, each in pipeline.parameters.items()
         }
         print_json({"pipeline": pipeline.name, "tasks": tasks, "parameters": parameters})
     elif options.output is None:
