@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 
 import pytest
@@ -551,3 +552,130 @@ def test_generator_of_a_complete_map_is_not_called_again(elements, state):
     assert results.resumed == ("rows", "each")
     assert results["each"] == named("each", 3)
     assert calls == ["rows"]
+
+
+def is_wanted(row):
+    return row != 4
+
+
+@pytest.mark.parametrize("kind", ["serial", "thread"])
+def test_chain_with_a_condition_and_limits(elements, state, kind):
+    rows, first = numbers(12), elements.task("first", when=is_wanted)
+    second, third = elements.task("second"), elements.task("third")
+    rows >> first.map(limit=3) >> second.map(limit=1) >> third.map(limit=2)
+    dag = DAG("limits", tasks=[third])
+    expected = [number for number in range(12) if number != 4]
+    for name in ("first-1", "second-2", "third-3", "second-9"):
+        elements.inject(name, "fail")
+    dag.run(kind, state=state, fail_fast=False, raise_on_failure=False)
+    for name in ("first-1", "second-2", "third-3", "second-9"):
+        elements.inject(name, None)
+    assert [elements.calls(name) for name in ("first", "second", "third")] == [
+        expected,
+        [number for number in expected if number != 1],
+        [number for number in expected if number not in (1, 2, 9)],
+    ]
+    results = dag.run(kind, state=state, resume=True)
+    assert results["third"] == [["third", number] for number in expected]
+    assert [elements.calls(name) for name in ("first", "second", "third")] == [[1], [1, 2, 9], [1, 2, 3, 9]]
+    assert results.elements["third"].resumed == [0, 4, 5, 6, 7, 8, 10, 11]
+
+
+def test_changed_code_of_the_last_task_of_a_chain(load_module, elements, state):
+    source = f"""
+from element_tasks import call_element
+from flowkit import DAG, task
+
+FOLDER = {elements.folder!r}
+
+@task
+def rows():
+    return list(range(6))
+
+@task
+def first(row):
+    return call_element(FOLDER, "first", row)
+
+@task
+def second(value):
+    return [CONSTANT, call_element(FOLDER, "second", value)]
+
+rows >> first.map() >> second.map()
+dag = DAG("chain", tasks=[second])
+"""
+    elements.inject("second-4", "fail")
+    with pytest.raises(ValueError, match="second-4 is broken"):
+        load_module(source.replace("CONSTANT", "1")).dag.run("serial", state=state)
+    elements.inject("second-4", None)
+    assert (elements.calls("first"), elements.calls("second")) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    results = load_module(source.replace("CONSTANT", "2")).dag.run("serial", state=state, resume=True)
+    assert [value[0] for value in results["second"]] == [2] * 6
+    assert (elements.calls("first"), elements.calls("second")) == ([5], list(range(6)))
+
+
+def test_async_elements(state):
+    calls, repaired = [], []
+
+    async def each(row):
+        calls.append(row)
+        if row == 2 and not repaired:
+            raise ValueError(row)
+        return row
+
+    rows, task = numbers(4), Task(each)
+    rows >> task.map(limit=1)
+    dag = DAG("async", tasks=[task])
+    dag.run(state=state, raise_on_failure=False)
+    repaired.append(True)
+    assert dag.run(state=state, resume=True)["each"] == [0, 1, 2, 3]
+    assert calls == [0, 1, 2, 2, 3]
+
+
+def test_retried_elements_are_recorded_with_their_attempts(state):
+    attempts = []
+
+    def each(row):
+        attempts.append(row)
+        if attempts.count(row) <= row:
+            raise ValueError(row)
+        return row
+
+    dag = DAG("retried", tasks=[Task(each, retries=3, delay=0).map("row")])
+    results = dag.run("serial", state=state, params={"row": [0, 1, 2]})
+    assert state.run(results.run_id).tasks["each"].elements.attempts == {0: 1, 1: 2, 2: 3}
+
+
+def test_empty_input(state):
+    rows, each, last = (
+        Task(list, name="rows"),
+        Task(lambda row: row, name="each"),
+        Task(lambda each: 1 / 0, name="last"),
+    )
+    rows >> each.map() >> last
+    dag = DAG("empty", tasks=[last])
+    for _ in range(2):
+        results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
+    assert results["each"] == []
+    assert results.resumed == ("rows", "each")
+    assert state.runs("empty")[0].tasks["each"].elements.size == 0
+
+
+def test_resumed_run_leaves_no_reference_cycle(elements, state):
+    elements.inject("each-2", "fail")
+    rows, each = numbers(4), elements.task("each")
+    rows >> each.map()
+    dag = DAG("cycles", tasks=[each])
+    dag.run("serial", state=state, raise_on_failure=False)
+    elements.inject("each-2", None)
+    gc.collect()
+    gc.disable()
+    try:
+        dag.run("serial", state=state, resume=True)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found = [each for each in gc.garbage if type(each).__module__.startswith("flowkit_core.runs")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert found == []

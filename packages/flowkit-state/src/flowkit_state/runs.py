@@ -318,7 +318,7 @@ class ElementsRecord:
         return {row[0]: row[8] for row in self._all()}
 
     def _all(self) -> list[Any]:
-        """Return the last rows of the elements: number, state, seconds, attempts, label, reason, error, execution, end."""
+        """Return of each element number, state, seconds, attempts, label, reason, error, execution and end."""
         if self._rows is None:
             self._rows = self._read()
         return self._rows

@@ -66,3 +66,8 @@ class Block(Element):
         super().__init__(region, stage, element, given)
         self.downstream = ()  # its result is no result of a node
         self.is_ended = False
+
+
+def job_of(region: Region, stage: Stage, number: int, given: list[Any]) -> Element:
+    """Return the job of elements with consecutive numbers: an element, or a block of several."""
+    return Element(region, stage, number, given[0]) if len(given) == 1 else Block(region, stage, number, given)

@@ -69,8 +69,8 @@ def resume_element(run: Any, region: Region, number: int, given: Any) -> tuple[i
         record = stage.record
         is_same = all(source.is_resumed(number) for source in stage.sources)
         found = None if record is None else record.find(number, given, is_same=is_same)
-        if found is not None and found.row is not None:
-            run._recorder.add_elements(stage.node, [found.row])
+        if found is not None and found.row is not None and (recorder := run._recorder) is not None:
+            recorder.add_elements(stage.node, [found.row])
         if found is None or found.state not in _TAKEN_OVER:
             return place, given
         stage.take_over(number, _TAKEN_OVER[found.state], found.value, found.reason)
@@ -142,7 +142,9 @@ def rows_of_block(
 
 
 def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
-    """Record an element that has ended; commit if its next stage may start, or after 5 ms of finished work.
+    """Record an element that has ended; commit after 5 ms of finished work.
+
+    It is committed before another worker starts its next stage, by `MappedNodes.call`.
 
     Args:
         run: the run, whose lock is held.
@@ -157,8 +159,17 @@ def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
         recorder.add_elements(stage.node, [row], seconds)
     else:
         _record_without_value(run, stage, element.element, element.given)
-    if recorder.is_element_due or element.region.stage_after(stage) is not None:
+    recorder.note_maker(run.state)
+    if recorder.is_element_due:
         run._commit()
+
+
+def commit_before(run: Any) -> None:
+    """Commit elements that the calling thread has not made, before it starts something that depends on them."""
+    if run._recorder.is_element_due_elsewhere:
+        run._commit()
+        if run._stop_is_new:
+            run._notify_stop()
 
 
 def _record_without_value(run: Any, stage: Stage, number: int, given: Any) -> None:

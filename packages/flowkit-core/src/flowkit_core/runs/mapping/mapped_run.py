@@ -39,8 +39,9 @@ from flowkit_core.runs.states import (
     Phase,
 )
 
-from .element import Block, Element
+from .element import Block, Element, job_of
 from .element_records import (
+    commit_before,
     note_end,
     open_records,
     record_end,
@@ -144,7 +145,7 @@ class MappedNodes:
         region.block_seconds = self.block_seconds.get(node.index, region.block_seconds)
         open_records(run, region)
         if region.resumes:
-            region.take_over = partial(resume_element, run, region)
+            region.take_over = partial(resume_element, run)
         for stage in region.stages:
             stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -186,6 +187,8 @@ class MappedNodes:
             attempt = stage.attempt_of.get(number, 1)
             if run.phase >= Phase.CANCELLED or not run.may_start(stage.node):
                 return Outcome(CANCELLED, run.stop_reason)
+        if run._recorder is not None and stage.head is not None:
+            commit_before(run)
         try:
             bound = stage.call_of(number, element.given, run.run_id, is_first=attempt == 1)
         except Exception as error:
@@ -379,7 +382,7 @@ class MappedNodes:
             if place:
                 jobs += start_at(run, region, place, *elements[0])
             else:
-                jobs.append(_job(region, first, elements[0][0], [given for _, given in elements]))
+                jobs.append(job_of(region, first, elements[0][0], [given for _, given in elements]))
         return self.leave(region, jobs, count=0)
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
@@ -424,7 +427,7 @@ class MappedNodes:
             rest = block.given[done + (failed is not None) :]
             if rest:
                 start = block.element + len(block.given) - len(rest)
-                jobs.append(_job(region, block.stage, start, rest))
+                jobs.append(job_of(region, block.stage, start, rest))
             else:
                 region.active -= 1
                 region.stages[0].active -= 1
@@ -587,11 +590,6 @@ class MappedNodes:
         if run._stop_is_new:
             run._notify_stop()
         return Outcome(UPSTREAM_FAILED, f'the iterator that upstream "{source.name}" returned has failed')
-
-
-def _job(region: Region, stage: Stage, number: int, given: list[Any]) -> Element:
-    """Return the job of consecutive elements: an element, or a block of several."""
-    return Element(region, stage, number, given[0]) if len(given) == 1 else Block(region, stage, number, given)
 
 
 def _attempts(stage: Stage) -> int:

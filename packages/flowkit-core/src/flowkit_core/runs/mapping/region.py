@@ -54,7 +54,7 @@ class Region:
         trouble: the exception of the iterator.
         is_recorded: whether the elements are recorded as they end.
         resumes: whether some elements may have ended before the run was resumed.
-        take_over: takes over what is recorded of an element that was pulled: see `element_records.resume_element`.
+        take_over: takes over what is recorded of an element of a region: see `element_records.resume_element`.
     """
 
     __slots__ = (
@@ -113,7 +113,7 @@ class Region:
         self.refused = 0
         self.seconds_per_call: float | None = None
         self.is_recorded = self.resumes = False
-        self.take_over: Callable[[int, Any], tuple[int, Any]] = lambda _, given: (0, given)
+        self.take_over: Callable[[Region, int, Any], tuple[int, Any]] = _take_over_nothing
         self.held: deque[tuple[int, Any, int]] = deque()
 
     def stage_after(self, stage: Stage) -> Stage | None:
@@ -199,7 +199,7 @@ class Region:
             return
         last = len(self.stages)
         for number, given in self.pulls():
-            place, value = self.take_over(number, given)
+            place, value = self.take_over(self, number, given)
             if place < last:
                 yield number, value, place
             else:
@@ -257,8 +257,11 @@ class Region:
         """Drop the elements that were not pulled."""
         self._items = None
         self.held.clear()
-        self.take_over = lambda _, given: (0, given)
         self._numbered = enumerate(())
+
+
+def _take_over_nothing(_region: Region, _number: int, given: Any) -> tuple[int, Any]:
+    return 0, given
 
 
 class _LockedIterator:

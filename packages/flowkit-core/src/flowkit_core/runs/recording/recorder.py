@@ -118,6 +118,7 @@ class RunRecorder:
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
         self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, likewise
+        self._element_makers: set[int | None] = set()  # likewise of elements; None for anything else
         self._makers: set[int] = set()  # threads whose workers have made the calls
         self._made_elsewhere = False  # whether a call was made, or a node was ended, by anything else
         self._is_committing = False
@@ -366,6 +367,19 @@ class RunRecorder:
         if cached == size:
             self.sources[node.index] = "cache"
 
+    def note_maker(self, state: RunState) -> None:
+        """Note that the calling thread, if it is that of a worker of this process, has made the last element."""
+        thread = get_ident()
+        worker = worker_of_thread.get(thread)
+        self._element_makers.add(thread if worker is not None and worker.run.state is state else None)
+
+    @property
+    def is_element_due_elsewhere(self) -> bool:
+        """Whether elements must be committed before the calling thread starts something that depends on them."""
+        if not self._elements:
+            return self._is_committing  # in another thread, to be waited for
+        return self._element_makers != {get_ident()}
+
     @property
     def is_element_due(self) -> bool:
         """Whether elements must be committed, when one has ended in a single call: after `MAX_GROUP` seconds."""
@@ -381,6 +395,7 @@ class RunRecorder:
         failed: Sequence[tuple[Node, Exception]] = ()
         try:
             pending, self._pending, self._work = self._pending, [], 0.0
+            self._element_makers = set()
             elements, self._elements = self._elements, []  # after `_pending`: with all elements of its mapped nodes
             self._makers, self._made_elsewhere = set(), False
             if self._journal is None or self._store_error is not None:
