@@ -7,7 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = (Path(__file__).parents[2] / "docs/pages/dask.md").read_text("utf-8")
+import flowkit_dask
+
+PAGES = Path(__file__).parents[2] / "docs/pages"
+PAGE = (PAGES / "dask.md").read_text("utf-8")
+
+
+def test_reference_has_every_public_name_once():
+    reference = (PAGES / "api/dask.md").read_text("utf-8")
+    assert re.findall(r"^::: flowkit_dask\.(\w+)$", reference, re.MULTILINE) == flowkit_dask.__all__
 
 
 def test_pipeline_of_page_prints_its_output(cluster, tmp_path):
