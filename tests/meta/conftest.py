@@ -14,6 +14,7 @@ SUPPORT = Path(__file__).parent / "support"
 
 # Worker processes inherit sys.path, so they import the helpers as the tests do.
 sys.path.insert(0, str(SUPPORT))
+sys.path.append(str(Path(__file__).parent.parent / "exec" / "support"))  # random_tasks
 
 
 # Data libraries are optional.

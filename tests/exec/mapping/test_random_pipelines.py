@@ -51,7 +51,7 @@ def processes():
         yield executor
 
 
-@settings(max_examples=60, suppress_health_check=CHECKS)
+@settings(max_examples=30, suppress_health_check=CHECKS)
 @given(plan=plans(), observed=st.booleans(), seed=st.integers(0, 99))
 def test_results_are_the_same_in_threads_and_in_simulations(executors, plan, observed, seed):
     expected = run(plan, "serial")
@@ -61,7 +61,7 @@ def test_results_are_the_same_in_threads_and_in_simulations(executors, plan, obs
     assert simulated(plan, seed, workers=1, remote=["default"]) == expected
 
 
-@settings(max_examples=25, suppress_health_check=CHECKS)
+@settings(max_examples=15, suppress_health_check=CHECKS)
 @given(plan=plans(sizes=(0, 1, 3, 40, 200)), observed=st.booleans())
 def test_results_are_the_same_in_processes(processes, plan, observed):
     assert run(plan, processes, observed=observed) == run(plan, "serial")

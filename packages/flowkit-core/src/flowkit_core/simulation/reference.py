@@ -145,12 +145,19 @@ def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
 
 
 def same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True."""
+    """Return whether two values are equal: by ``==``, or by their pickles if that does not return True.
+
+    Exceptions are equal if their classes and arguments are, also those in lists and tuples.
+    """
     try:
         if one is other or (one == other) is True:
             return True
     except Exception:  # noqa: S110 - `==` may raise, or not return a bool (NumPy arrays)
         pass
+    if isinstance(one, BaseException):
+        return type(one) is type(other) and same(one.args, other.args)
+    if isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+        return all(map(same, one, other))
     import pickle
 
     try:

@@ -8,10 +8,12 @@ from time import monotonic
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.errors import ExecutorError
 from flowkit_core.events import ElementStarted, TaskStarted
 from flowkit_core.runs.recording.options import state_manager
-from flowkit_core.runs.states import DONE, STATES
+from flowkit_core.runs.states import DONE, STATES, SUCCEEDED
 
+from .map_checker import is_iterator
 from .reference import same
 
 if TYPE_CHECKING:
@@ -106,7 +108,13 @@ def verify_resume(
     with new_state(serializer=serializer) as manager:
         reference = _CrashingStore(manager)
         expected = pipeline.run(executor, params=params, state=reference, state_errors="raise")
+    failed = {name for name, elements in expected.elements.items() if elements.failed}
+    changed = _downstream(pipeline, failed)
     unrecorded = {node.name for node in pipeline.graph().nodes if not node.task.record}
+    succeeded = [name for name, state in expected.states.items() if state == STATES[SUCCEEDED]]
+    consumed = {name for name in succeeded if name not in expected or is_iterator(expected[name])}
+    # a resumed run calls a task again for elements that have failed, what takes them, and what returns an iterator
+    called_again = unrecorded | failed | changed | consumed
     total = len(reference.recorded) + 1
     points = [*range(total)]
     if budget is not None:
@@ -122,7 +130,9 @@ def verify_resume(
             crashing = _CrashingStore(manager, point)
             try:
                 pipeline.run(executor, params=params, state=crashing, state_errors="raise")
-            except _Crash:
+            except (_Crash, ExecutorError) as error:  # the latter, if a thread of an executor was to record
+                if not isinstance(error, _Crash) and not isinstance(error.__cause__, _Crash):
+                    raise
                 manager.release(crashing.run_id)
             starts = _Starts()
             store = _CrashingStore(manager)
@@ -130,10 +140,25 @@ def verify_resume(
         last = repr(crashing.recorded[-1][0]) if crashing.recorded else "anything"
         where = f"after a crash {'after' if crashing.recorded else 'before'} {last} was recorded"
         ended = {name for name, state in crashing.recorded if state in _DONE}
-        done = {name for name in ended if name not in unrecorded and name.rpartition("[")[0] not in unrecorded}
-        values = {name: value for name, value in expected.items() if name not in unrecorded or name in resumed}
+        done = {
+            name for name in ended if name not in called_again and name.rpartition("[")[0] not in unrecorded | changed
+        }
+        values = {
+            name: value
+            for name, value in expected.items()
+            if name not in consumed and (name not in unrecorded or name in resumed)
+        }
         _compare(where, pipeline.name, expected.states, values, resumed, done.intersection(starts.names))
     return Verified(total, total, len(expected.states))
+
+
+def _downstream(pipeline: Pipeline, names: set[str]) -> set[str]:
+    """Return all tasks downstream of some."""
+    found: set[str] = set()
+    for node in pipeline.graph().nodes:
+        if node.name in names or node.name in found:
+            found.update(after.name for after in node.downstream)
+    return found
 
 
 def _check_budget(budget: Any) -> None:
