@@ -7,25 +7,35 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 import flowkit
+import flowkit_core
 import flowkit_exec
 
 
 @pytest.fixture
 def fresh():
     """Return the package as it is before the lazy names were used."""
-    for name in ("FuturesExecutor", "ProcessExecutor"):
+    for name in ("FuturesExecutor", "ProcessExecutor", "Rate", "ThreadExecutor"):
         vars(flowkit).pop(name, None)
     return flowkit
 
 
-@pytest.mark.parametrize("name", ["FuturesExecutor", "ProcessExecutor"])
+@pytest.mark.parametrize("name", ["FuturesExecutor", "ProcessExecutor", "ThreadExecutor"])
 def test_executor_is_that_of_its_distribution(fresh, name):
     assert getattr(fresh, name) is getattr(flowkit_exec, name)
     assert name in vars(fresh)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Call", "Elements", "MapLengthError", "Outcome", "PoolBlockedError", "Rate", "Retry", "Run", "UnknownPoolError"],
+)
+def test_name_of_the_core_is_that_of_the_core(fresh, name):
+    assert getattr(fresh, name) is getattr(flowkit_core, name)
+    assert name in vars(fresh)
+
+
 def test_dir_has_the_lazy_names(fresh):
-    assert {"FuturesExecutor", "ProcessExecutor", "DAG"} <= set(dir(fresh))
+    assert {"FuturesExecutor", "ProcessExecutor", "DAG", "Rate"} <= set(dir(fresh))
 
 
 def test_version_is_that_of_the_distribution(fresh):

@@ -56,7 +56,6 @@ from .events import (
 from .executors.executor import Executor, SerialExecutor
 from .executors.registry import register_executor
 from .graphs.graph import Graph
-from .graphs.map_errors import MapLengthError, MappingTypeError
 from .graphs.node import Node
 from .pipelines.dag import DAG
 from .pipelines.pipeline import Pipeline
@@ -64,18 +63,39 @@ from .pipelines.task import Task, task
 from .pipelines.wiring import Group, Mapped
 from .results import Results
 from .retry import RetryPolicy
-from .runs.call import Call, Outcome, Retry
-from .runs.limits.errors import PoolBlockedError, PoolSizeError, UnknownPoolError
-from .runs.limits.rate import Rate
-from .runs.mapping.elements import Elements
-from .runs.run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .graphs.map_errors import MapLengthError, MappingTypeError
+    from .runs.call import Call, Outcome, Retry
+    from .runs.limits.errors import PoolBlockedError, PoolSizeError, UnknownPoolError
+    from .runs.limits.rate import Rate
+    from .runs.mapping.elements import Elements
+    from .runs.run import Run
+
     __version__: str
 else:
+    _LATER = {
+        "Call": "runs.call",
+        "Elements": "runs.mapping.elements",
+        "MapLengthError": "graphs.map_errors",
+        "MappingTypeError": "graphs.map_errors",
+        "Outcome": "runs.call",
+        "PoolBlockedError": "runs.limits.errors",
+        "PoolSizeError": "runs.limits.errors",
+        "Rate": "runs.limits.rate",
+        "Retry": "runs.call",
+        "Run": "runs.run",
+        "UnknownPoolError": "runs.limits.errors",
+    }
 
     def __getattr__(name):
+        """Import a name at its first use, with what only runs need; or return the version."""
+        if name in _LATER:
+            from importlib import import_module
+
+            found = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+            return found
         if name == "__version__":  # reading the metadata takes longer than importing the package
             from importlib.metadata import PackageNotFoundError, version
 
@@ -84,6 +104,10 @@ else:
             except PackageNotFoundError:  # an application without metadata, such as a frozen one
                 pass
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

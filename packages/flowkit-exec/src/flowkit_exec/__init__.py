@@ -6,17 +6,18 @@ options, or to keep process workers warm between runs.
 
 from flowkit_core import register_executor
 
-from .thread.executor import ThreadExecutor
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .futures import FuturesExecutor
     from .process.executor import ProcessExecutor
+    from .thread.executor import ThreadExecutor
 else:
 
     def __getattr__(name):
-        """Import an executor at its first use: these need more than the thread executor."""
-        if name == "ProcessExecutor":
+        """Import an executor at its first use."""
+        if name == "ThreadExecutor":
+            from .thread import executor as module
+        elif name == "ProcessExecutor":
             from .process import executor as module
         elif name == "FuturesExecutor":
             from . import futures as module
@@ -26,6 +27,12 @@ else:
         return found
 
 
+def _thread_executor(max_workers: int | None = None) -> "ThreadExecutor":
+    from .thread.executor import ThreadExecutor
+
+    return ThreadExecutor(max_workers)
+
+
 def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
     from .process.executor import ProcessExecutor
 
@@ -33,7 +40,7 @@ def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
 
 
 # registered here, so that no metadata of installed distributions has to be read
-register_executor("thread", ThreadExecutor)
+register_executor("thread", _thread_executor)
 register_executor("process", _process_executor)
 
 __all__ = ["FuturesExecutor", "ProcessExecutor", "ThreadExecutor"]

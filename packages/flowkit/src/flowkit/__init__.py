@@ -18,10 +18,11 @@ Tasks, DAGs and runs come from `flowkit_core`, threads and processes from `flowk
 
 from __future__ import annotations
 
+import flowkit_core
+import flowkit_exec
 from flowkit_core import (
     DAG,
     BindingError,
-    Call,
     ContextError,
     DAGCycleError,
     DiscoveryError,
@@ -30,7 +31,6 @@ from flowkit_core import (
     ElementFailed,
     ElementNotRun,
     ElementRetrying,
-    Elements,
     ElementStarted,
     ElementSucceeded,
     Event,
@@ -39,23 +39,15 @@ from flowkit_core import (
     FlowkitError,
     Graph,
     Group,
-    MapLengthError,
     Mapped,
-    MappingTypeError,
     MissingDistributionError,
     MissingResultError,
     Node,
     Observer,
-    Outcome,
     Pipeline,
-    PoolBlockedError,
-    PoolSizeError,
-    Rate,
     RemoteTaskError,
     Results,
-    Retry,
     RetryPolicy,
-    Run,
     RunFinished,
     RunStarted,
     RunStopping,
@@ -77,14 +69,12 @@ from flowkit_core import (
     TaskTimeoutError,
     TaskWaiting,
     UnknownExecutorError,
-    UnknownPoolError,
     WiringError,
     WorkerDiedError,
     current,
     register_executor,
     task,
 )
-from flowkit_exec import ThreadExecutor
 from flowkit_flow import Flow
 from flowkit_log import (
     ConsoleHandler,
@@ -130,13 +120,39 @@ from flowkit_state import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flowkit_exec import FuturesExecutor, ProcessExecutor
+    from flowkit_core import (
+        Call,
+        Elements,
+        MapLengthError,
+        MappingTypeError,
+        Outcome,
+        PoolBlockedError,
+        PoolSizeError,
+        Rate,
+        Retry,
+        Run,
+        UnknownPoolError,
+    )
+    from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
     __version__: str
 else:
+    _LATER_OF_CORE = (
+        "Call",
+        "Elements",
+        "MapLengthError",
+        "MappingTypeError",
+        "Outcome",
+        "PoolBlockedError",
+        "PoolSizeError",
+        "Rate",
+        "Retry",
+        "Run",
+        "UnknownPoolError",
+    )
 
     def __getattr__(name):
-        """Return an executor or `__version__`: each takes longer to import than all other names together."""
+        """Return a name that is imported at its first use, with what only runs need; or the version."""
         if name == "__version__":
             from importlib.metadata import PackageNotFoundError, version
 
@@ -144,12 +160,14 @@ else:
                 return version("flowkit")
             except PackageNotFoundError:  # an application without metadata, such as a frozen one
                 pass
-        if name not in ("FuturesExecutor", "ProcessExecutor"):
+        if name in _LATER_OF_CORE:
+            package = flowkit_core
+        elif name in ("FuturesExecutor", "ProcessExecutor", "ThreadExecutor"):
+            package = flowkit_exec
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        import flowkit_exec
-
-        globals()[name] = getattr(flowkit_exec, name)
-        return globals()[name]
+        found = globals()[name] = getattr(package, name)
+        return found
 
 
 def __dir__() -> list[str]:

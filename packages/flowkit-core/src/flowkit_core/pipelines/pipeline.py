@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from sys import _getframe, modules
 from time import perf_counter
 from weakref import WeakValueDictionary
@@ -11,9 +12,7 @@ from flowkit_core._stack_frames import module_name
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.hooks import check_pipeline_hooks
-from flowkit_core.runs.limits.definitions import checked_pools
 
-from .execution.running import RunOptions, check_params, run_graph
 from .frames import creating_frame
 from .options import PIPELINE_METHODS
 from .pipeline_task import UsableAsTask
@@ -22,6 +21,7 @@ from .wiring import Vertex
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from types import ModuleType
     from typing import NoReturn
 
     from flowkit_core._typing import Any, Never
@@ -83,7 +83,11 @@ class Pipeline(UsableAsTask):
         self.name = name
         _pipelines[name] = self
         self.max_workers = checked_workers(max_workers, f"max_workers of {name!r}")
-        self.pools: Pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
+        self.pools: Pools = {}
+        if pools is not None:
+            from flowkit_core.runs.limits.definitions import checked_pools
+
+            self.pools = checked_pools(f"{type(self).__name__}({name!r})", pools)
         given_hooks = {"on_success": on_success, "on_failure": on_failure, "on_retry": on_retry, "on_skip": on_skip}
         self.hooks = {option: hook for option, hook in given_hooks.items() if hook is not None}
         check_pipeline_hooks(name, self.hooks)
@@ -295,8 +299,10 @@ class Pipeline(UsableAsTask):
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
         began = perf_counter()
-        options = RunOptions(locals())
-        results, error = run_graph(self.graph(), self.hooks, options)
+        options = _running().RunOptions(locals())
+        results: Results
+        error: BaseException | None
+        results, error = _running().run_graph(self.graph(), self.hooks, options)
         asyncio = modules.get("asyncio")
         if asyncio is not None and (loop := asyncio._get_running_loop()) is not None:
             from flowkit_core.runs.event_loop.watchdog import warn_of_run_in_loop
@@ -366,7 +372,7 @@ class Pipeline(UsableAsTask):
 
         if forbidden is not None and (refusal := forbidden()) is not None:
             raise refusal
-        options = RunOptions(locals())
+        options = _running().RunOptions(locals())
         results, error = await run_graph_async(self.graph(), self.hooks, options)
         try:
             if error is not None:
@@ -412,7 +418,7 @@ class Pipeline(UsableAsTask):
 
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
-        check_params(graph, params)
+        _running().check_params(graph, params)
         return plan_run(graph, state, params or {}, resume_max_age, refresh)
 
     def _replay(self, record: Any, task: str) -> Any:
@@ -500,6 +506,14 @@ class Pipeline(UsableAsTask):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {escape_control_chars(self.name)}>"
+
+
+@cache
+def _running() -> ModuleType:
+    """Return the module that runs graphs, imported at the first run; an import in each run would cost more."""
+    from .execution import running
+
+    return running
 
 
 def find_pipeline(name: str) -> Pipeline | None:

@@ -259,8 +259,10 @@ class RunJournal:
                 rows.append(self._values(outcome))
         blobs = [row[13] for row in rows if row[13] is not None]
         with Batch(self._database):
-            self._database.execute_many("record a task in it", _RECORD_SUCCESS, successes)
-            self._database.execute_many("record a task in it", _RECORD, rows)
+            if successes:
+                self._database.execute_many("record a task in it", _RECORD_SUCCESS, successes)
+            if rows:
+                self._database.execute_many("record a task in it", _RECORD, rows)
             for blob in blobs:
                 self._database.unpin(blob, self._claim)
         self._note_recorded(outcomes)

@@ -263,7 +263,9 @@ class RunRecorder:
         if code in _NOT_RUN:
             return False  # `close_run` commits them
         outcome = TaskOutcome(index, attempt, STATES[code], now, seconds, stored)
-        outcome.ready, recorded = self._retries.pop(index, (ready, 0)) if self._retries else (ready, 0)
+        outcome.ready, recorded = ready, 0
+        if self._retries:
+            outcome.ready, recorded = self._retries.pop(index, (ready, 0))
         if retry_in is not None:
             outcome.number, outcome.state = attempt - 1, "retrying"
             self._retries[index] = now + retry_in, attempt - 1
@@ -533,5 +535,8 @@ class RunRecorder:
 def _code_of(node: Node) -> object:
     """Return what identifies the function of a node: the code, which closures and partials of it share."""
     function = node.func
-    function = getattr(function, "func", function)
-    return getattr(function, "__code__", None) or id(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        function = getattr(function, "func", function)
+        code = getattr(function, "__code__", None)
+    return code or id(function)
