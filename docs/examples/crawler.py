@@ -82,8 +82,7 @@ def crawl(start: str, *, cache: TaskCache, depth: int, workers: int) -> Crawl:
         pages, elements = dict(results["fetch"]), results.elements["fetch"]
         result.pages.update(pages)
         result.broken.update({level[number]: error for number, error in elements.failed.items()})
-        fetched = sum(level[number] in pages and seconds > 0 for number, seconds in enumerate(elements.durations))
-        result = result._replace(fetched=result.fetched + fetched)
+        result = result._replace(fetched=result.fetched + len(pages) - len(elements.cached))
         links = dict.fromkeys(link for found in pages.values() for link in found)
         level = [link for link in links if link not in seen and urlsplit(link).netloc == urlsplit(start).netloc]
         seen.update(level)

@@ -22,7 +22,7 @@ from random import Random
 from statistics import fmean
 from typing import NamedTuple
 
-from flowkit import DAG, Results, task
+from flowkit import DAG, task
 
 FOLDS = 5
 PENALTIES = (0.0, 0.1, 10.0)
@@ -121,11 +121,6 @@ def fit(points: Sequence[Point], ranking: Sequence[Score]) -> list[float]:
 MODEL_SELECTION = DAG("model_selection", tasks=[fit])
 
 
-def cached(results: Results) -> int:
-    """Return the number of scores that came from the cache: those that were not called."""
-    return sum(seconds == 0.0 for seconds in results.elements["score"].durations)
-
-
 def main() -> None:
     """Read the command line, run the pipeline, and print the ranking and the best model."""
     parser = argparse.ArgumentParser(description="Choose the best of several models by cross-validation.")
@@ -145,7 +140,8 @@ def main() -> None:
     for degree, penalty, error in results["select"][:5]:
         print(f"degree {degree}, penalty {penalty:g}: mean squared error {error:.4f}")
     print("best model:", " + ".join(f"{factor:.3f} x^{power}" for power, factor in enumerate(results["fit"])))
-    print(f"{len(results.elements['score'])} scores, {cached(results)} of them from the cache")
+    scores = results.elements["score"]
+    print(f"{len(scores)} scores, {len(scores.cached)} of them from the cache")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,18 @@
 
     python nightly.py                                       # the library of the Python that runs this
     python nightly.py --root ~/photos --executor process
-    python nightly.py --crash-after 3                       # the process is killed when three parts are done ...
-    python nightly.py                                       # ... and the run continues with the fourth
+    python nightly.py --crash-after 300                     # the process is killed when 300 files are read ...
+    python nightly.py                                       # ... and the run continues with the others
     python nightly.py --day 2026-11-29                      # continue the run of a day that failed
 
-The pipeline lists the files, reads them in parts, writes the inventory, appends a line to the diary, and reports:
+The pipeline lists the files, reads each of them, writes the inventory, appends a line to the diary, and reports:
 
-    list_files ─┬─ part 1 ─┬─ take_stock ─── write_diary ─── report
-                ├─ part 2 ─┤
-                └─ ...    ─┘
+    list_files ── read_file (mapped) ── take_stock ── write_diary ── report
 
-When a task ends, its result is recorded in the file ``--state``. The parameters identify a run: each day has one of its
-own, and the same command continues it after a failure. A task that was repaired meanwhile runs again, and so does what
-depends on it. A task may run twice, if the process dies just before its result is recorded. So the tasks that write
-have the same effect if they run twice:
+When a file is read, or another task ends, its result is recorded in the file ``--state``. The parameters identify a
+run: each day has one of its own, and the same command continues it after a failure: it reads only the files that are
+missing. A task that was repaired meanwhile runs again, and so does what depends on it. A task may run twice, if the
+process dies just before its result is recorded. So the tasks that write have the same effect if they run twice:
 
 * ``take_stock`` updates rows by a key, the path, in one transaction.
 * ``write_diary`` appends a row. It uses the ``idempotency_key`` of the task as the key of this row.
@@ -27,28 +25,14 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from time import strftime
 from typing import NamedTuple
 
-from flowkit import (
-    DAG,
-    Event,
-    LogLevel,
-    RunInUseError,
-    Task,
-    TaskSucceeded,
-    configure_logging,
-    get_logger,
-    task,
-)
+from flowkit import DAG, ElementSucceeded, LogLevel, RunInUseError, configure_logging, get_logger, task
 
-PARTS = 8
-PART = "part "
 TOP = 5
 NOT_OURS = {"__pycache__", "site-packages", "dist-packages"}
 SCHEMA = """
@@ -82,20 +66,17 @@ def list_files(*, root: str) -> list[str]:
     return paths
 
 
-def read_part(paths: Sequence[str], *, root: str, part: int, parts: int) -> list[File]:
-    """Return the size and the checksum of every ``parts``-th file."""
-    read = []
-    for path in paths[part::parts]:
-        with Path(root, path).open("rb") as file:
-            checksum = file_digest(file, "sha256").hexdigest()
-            read.append(File(path, file.tell(), checksum))
-    return read
+@task(retries=2, delay=0.2, retry_on=OSError)
+def read_file(path: str, *, root: str) -> File:
+    """Return the size and the checksum of a file."""
+    with Path(root, path).open("rb") as file:
+        checksum = file_digest(file, "sha256").hexdigest()
+        return File(path, file.tell(), checksum)
 
 
 @task(retries=3, delay=0.2, retry_on=sqlite3.OperationalError)
-def take_stock(*parts: list[File], database: str) -> dict[str, int]:
+def take_stock(files: list[File], *, database: str) -> dict[str, int]:
     """Update the inventory in one transaction, and return the number of files and bytes."""
-    files = [file for part in parts for file in part]
     with closing(connect(database)) as connection, connection:
         connection.execute("CREATE TEMPORARY TABLE seen (path TEXT PRIMARY KEY)")
         connection.executemany("INSERT INTO seen VALUES (?)", [(file.path,) for file in files])
@@ -145,27 +126,23 @@ def connect(database: str) -> sqlite3.Connection:
 # --- The pipeline -----------------------------------------------------------------------------------------------
 
 
-def build() -> DAG:
-    """Wire the tasks."""
-    readers = [
-        Task(partial(read_part, part=part, parts=PARTS), name=f"{PART}{part + 1}", retries=2, retry_on=OSError)
-        for part in range(PARTS)
-    ]
-    list_files >> readers >> take_stock >> write_diary >> report
-    return DAG("nightly", tasks=[report])
+list_files >> read_file.map() >> take_stock >> write_diary >> report
+NIGHTLY = DAG("nightly", tasks=[report])
 
 
-def crash_after(parts: int) -> Callable[[Event], None]:
-    """Return an observer that kills this process, without any cleaning up, when so many parts are done."""
-    done = []
+class CrashAfter:
+    """An observer that kills this process, without any cleaning up, when so many files are read."""
 
-    def observe(event: Event) -> None:
-        if isinstance(event, TaskSucceeded) and event.task.startswith(PART):
-            done.append(event.task)
-            if len(done) == parts:
-                os.kill(os.getpid(), 9)  # SIGKILL on POSIX
+    events = (ElementSucceeded,)
 
-    return observe
+    def __init__(self, files: int) -> None:
+        self.left = files
+
+    def __call__(self, event: ElementSucceeded) -> None:
+        """Count a file."""
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), 9)  # SIGKILL on POSIX
 
 
 def main() -> None:
@@ -176,15 +153,15 @@ def main() -> None:
     parser.add_argument("--state", default="nightly.db", metavar="FILE", help="the file in which the run is recorded")
     parser.add_argument("--day", default=strftime("%Y-%m-%d"), help="the day to run, or to finish")
     parser.add_argument("--executor", choices=["serial", "thread", "process"], default="thread")
-    parser.add_argument("--crash-after", type=int, metavar="N", help="kill this process when N parts are done")
+    parser.add_argument("--crash-after", type=int, metavar="N", help="kill this process when N files are read")
     options = parser.parse_args()
 
     configure_logging(LogLevel.INFO)
     try:
-        results = build().run(
+        results = NIGHTLY.run(
             options.executor,
             params={"root": options.root, "database": options.database, "day": options.day},
-            observers=[crash_after(options.crash_after)] if options.crash_after else [],
+            observers=[CrashAfter(options.crash_after)] if options.crash_after else [],
             state=options.state,
             resume=True,
         )

@@ -7,9 +7,8 @@
 The pipeline finds the files, measures them in parallel, loads the results into SQLite, lists the files that are not
 Python *when* there are any, and reports:
 
-    list_files ─┬─ measure_1 ─┬─ load_database ─┬─ quarantine ─┬─ report
-                ├─ measure_2 ─┤                 └──────────────┘
-                └─ ...       ─┘
+    list_files ── measure (mapped) ── load_database ─┬─ quarantine ─┬─ report
+                                                     └──────────────┘
 
 What is counted:
 
@@ -38,13 +37,12 @@ import tempfile
 import time
 import tokenize
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flowkit import DAG, LogLevel, Task, configure_logging, get_logger, task
+from flowkit import DAG, LogLevel, configure_logging, get_logger, task
 
 # Warnings of the compiler about the measured files are not of interest here.
 warnings.filterwarnings("ignore", category=SyntaxWarning)
@@ -262,16 +260,16 @@ def list_files(*, root: Path) -> list[str]:
     return [path for _, path in sorted(found, key=lambda item: (-item[0], item[1]))]
 
 
-def measure(files: Sequence[str], *, root: Path, share: int, shares: int) -> Findings:
-    """Measure one share of the files: every ``shares``-th, so that each share has large and small files."""
+@task(retries=2, retry_on=OSError)
+def measure(path: str, *, root: Path) -> Findings:
+    """Measure one file."""
     findings = Findings([], [], [], [])
-    for path in files[share::shares]:
-        measure_file(root, path, findings)
+    measure_file(root, path, findings)
     return findings
 
 
 @task(retries=5, delay=0.2, retry_on=sqlite3.OperationalError)
-def load_database(*found: Findings, database: str) -> dict[str, int]:
+def load_database(found: list[Findings], *, database: str) -> dict[str, int]:
     """Write everything into SQLite, in one transaction, and return how many rows each table has."""
     counts = {}
     # If another process has locked the database, fail at once: the retry waits without holding a worker.
@@ -327,16 +325,9 @@ def report(loaded: dict[str, int], listing: str | None = None, *, database: str,
 # --- The pipeline -----------------------------------------------------------------------------------------------
 
 
-def build(workers: int) -> DAG:
-    """Wire the tasks: four shares of the files for every worker, so that no worker is idle for long at the end."""
-    shares = 4 * workers
-    measures = [
-        Task(partial(measure, share=share, shares=shares), name=f"measure_{share + 1}", retries=2, retry_on=OSError)
-        for share in range(shares)
-    ]
-    list_files >> measures >> load_database >> quarantine
-    [load_database, quarantine] >> report
-    return DAG("stdlib_report", max_workers=workers, tasks=[report])
+list_files >> measure.map() >> load_database >> quarantine
+[load_database, quarantine] >> report
+STDLIB_REPORT = DAG("stdlib_report", tasks=[report])
 
 
 def main() -> None:
@@ -361,8 +352,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
-        results = build(options.workers).run(
+        results = STDLIB_REPORT.run(
             executor=options.executor,
+            max_workers=options.workers,
             report=options.report,
             params={
                 "root": options.root,
@@ -378,9 +370,10 @@ def main() -> None:
         subject = f"The standard library of Python {platform.python_version()}"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # print the numbers also where the bars cannot be printed
-    modules, busy = results["load_database"]["modules"], sum(results.durations.values()) / elapsed
+    modules, busy = results["load_database"]["modules"], sum(results.elements["measure"].durations)
+    at_a_time = busy / results.durations["measure"]
     print(f"{subject} in {options.root}\n\n{results['report']}\n")
-    print(f"{modules:,} modules in {elapsed:.1f} s: executor {options.executor}, {busy:.1f} tasks at a time.")
+    print(f"{modules:,} modules in {elapsed:.1f} s: executor {options.executor}, {at_a_time:.1f} files at a time.")
     if options.database:
         print("Kept:", " and ".join(filter(None, [options.database, results.get("quarantine")])))
     if options.report:

@@ -219,7 +219,7 @@ def test_report_of_small_tree_equals_hand_counted_figures(tmp_path: Path, tree: 
     assert first == f"  {cookie}: {klingon}"[:100]
     assert second == f"  {old}: {missing}"
     assert empty == ""
-    assert re.fullmatch(rf"5 modules in [\d.]+ s: executor {executor}, [\d.]+ tasks at a time\.", times)
+    assert re.fullmatch(rf"5 modules in [\d.]+ s: executor {executor}, [\d.]+ files at a time\.", times)
     assert kept == f"Kept: {database} and {listing}"
 
 
@@ -232,8 +232,11 @@ def test_quarantine_without_unparsable_files_is_skipped(tmp_path: Path, tree: Pa
     seen = events(done.stderr)
     assert ("task_skipped", "quarantine") in seen
     assert {task for event, task in seen if event == "task_succeeded"} == {
-        "list_files", "measure_1", "measure_2", "measure_3", "measure_4", "load_database", "report",
-    }  # fmt: skip
+        "list_files",
+        "measure",
+        "load_database",
+        "report",
+    }
     assert table(database, "unparsable") == []
     assert not (tmp_path / "tree.unparsable.txt").exists()
     assert "Not Python" not in done.stdout
