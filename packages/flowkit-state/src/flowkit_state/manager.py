@@ -246,7 +246,7 @@ class StateManager(KeyValueStore):
 
         Args:
             run_id: identifies the run.
-            task: name of the task.
+            task: name of the task; for a mapped task, with the number of an element: `"parse[3]"`.
             pipeline: the pipeline of the run; `None`: the one of that name that this process has defined last.
 
         Raises:

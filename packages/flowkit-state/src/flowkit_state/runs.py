@@ -254,10 +254,17 @@ class ElementsRecord:
         ...             print(task.name, task.elements.counts, task.elements.failed)
     """
 
-    __slots__ = ("_counts", "_read", "_rows", "size")
+    __slots__ = ("_counts", "_load", "_read", "_rows", "size")
 
-    def __init__(self, size: int | None, counts: Callable[[], dict[str, int]], read: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self,
+        size: int | None,
+        counts: Callable[[], dict[str, int]],
+        read: Callable[[], list[Any]],
+        load: Callable[[int], Any],
+    ) -> None:
         self.size = size
+        self._load: Any = load
         self._counts: Any = counts
         self._read: Any = read
         self._rows: list[Any] | None = None
@@ -317,6 +324,20 @@ class ElementsRecord:
         """See above."""
         return {row[0]: row[8] for row in self._all()}
 
+    def result(self, number: int) -> Any:
+        """Return the result of an element, a new object at each call.
+
+        Args:
+            number: number of the element, from 0.
+
+        Raises:
+            LookupError: the element did not succeed, or its result was not recorded.
+            RestoreError: the result cannot be restored in this process, for example because its class is not imported.
+        """
+        if self._load is None:
+            raise LookupError("results of elements are not part of a pickled record; get it with StateManager.run().")
+        return self._load(number)
+
     def _all(self) -> list[Any]:
         """Return of each element number, state, seconds, attempts, label, reason, error, execution and end."""
         if self._rows is None:
@@ -324,7 +345,7 @@ class ElementsRecord:
         return self._rows
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        return None, {"size": self.size, "_counts": self.counts, "_rows": self._all(), "_read": None}
+        return None, {"size": self.size, "_counts": self.counts, "_rows": self._all(), "_read": None, "_load": None}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())

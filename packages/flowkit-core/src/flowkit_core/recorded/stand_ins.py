@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from flowkit_core._checks import checked_names
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.context import find
 from flowkit_core.errors import Skip
+from flowkit_core.simulation.faults import SimulatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,9 @@ class RecordedTasks(Mapping[str, "Callable[..., Any]"]):
 
     Each is a function that takes any arguments and returns the recorded result, a new object at each call; the one of a
     skipped task raises :class:`Skip`. Tasks without a recorded outcome have none.
+
+    The one of a mapped task, called for an element, returns the result of the element with this number. For one that
+    was skipped it raises :class:`Skip`, and for one that failed :class:`SimulatedError`.
     """
 
     def __init__(self, run: Any, names: Iterable[str]) -> None:
@@ -114,8 +119,22 @@ def _stand_in(task: Any) -> Callable[..., Any]:
     def stand_in(*_args: Any, **_kwargs: Any) -> Any:
         if task.state == "skipped":
             raise Skip(task.reason)
+        context = find()
+        if task.elements is not None and context is not None and context.element is not None:
+            return _of_element(task, context.element)
         return task.result()
 
     stand_in.__name__ = stand_in.__qualname__ = task.name
     stand_in.__doc__ = f"Return the recorded result of task {task.name!r}."
     return stand_in
+
+
+def _of_element(task: Any, number: int) -> Any:
+    """Return the recorded result of an element of a mapped task, or raise what its outcome was."""
+    state = task.elements.states.get(number)
+    if state == "skipped":
+        raise Skip(task.elements.skipped[number])
+    if state == "failed":
+        error = task.elements.failed[number]
+        raise SimulatedError(f"'{task.name}[{number}]' failed in the recorded run: {error.type}: {error.message}")
+    return task.elements.result(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from flowkit_state.errors import RestoreError
 from flowkit_state.run_log.elements import LAST_FACTS, LAST_STATES
 from flowkit_state.runs import ElementsRecord, TaskError
 from flowkit_state.serialization.json_text import loads
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from flowkit_state.run_log.elements import RecordedMap
+    from flowkit_state.run_log.elements import RecordedMap, RunMaps
     from flowkit_state.storage.base import Database
 
 _OUTDATED = "outdated"
@@ -30,14 +31,30 @@ _COLUMNS = {
 }
 
 
-def elements_record(database: Database, last: RecordedMap) -> ElementsRecord:
+def elements_record(database: Database, maps: RunMaps, last: RecordedMap) -> ElementsRecord:
     """Return the recorded elements of a mapped task, which are read when they are asked for.
 
     Args:
         database: the database.
+        maps: the maps of the run.
         last: the last map of the task.
     """
-    return ElementsRecord(last.size, partial(_counts, database, last), partial(_rows, database, last))
+    count, read = partial(_counts, database, last), partial(_rows, database, last)
+    return ElementsRecord(last.size, count, read, partial(_result, database, maps, last))
+
+
+def _result(database: Database, maps: RunMaps, last: RecordedMap, number: int) -> Any:
+    row = maps.rows(last).get(number)
+    name = f"{last.name}[{number}]"
+    if row is None or row.state != "succeeded":
+        state = "has not ended" if row is None else f"is {row.state}"
+        raise LookupError(f"element {name!r} has no result: it {state}.")
+    if row.value is None:
+        raise LookupError(f"the result of element {name!r} was not recorded.")
+    try:
+        return maps.value(row)
+    except RestoreError as error:
+        raise RestoreError(None, error.reason, name, database.path) from error
 
 
 def _counts(database: Database, last: RecordedMap) -> dict[str, int]:

@@ -343,7 +343,8 @@ class RunHistory:
         for name, upstream in self._upstream_names(plan).items():
             records[name] = record = self._task_record(run, name, rows_of.get(name, ()), by_number)
             record.upstream = upstream
-            record.elements = elements_record(self._database, last) if (last := maps.last(name)) is not None else None
+            last = maps.last(name)
+            record.elements = None if last is None else elements_record(self._database, maps, last)
         return records
 
     def _task_record(
