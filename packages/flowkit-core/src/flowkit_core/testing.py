@@ -1,11 +1,11 @@
 """Tests of your own pipelines and executors: simulated runs, resuming after crashes, checks of executors."""
 
 from .conformance import check_executor, executor_checks
-from .recorded.stand_ins import RecordedTasks, recorded
 from .simulation.faults import Crash, Fail, Fault, Interrupt, Lose, SimulatedError, Slow, Timeout
 from .simulation.history import Record
 from .simulation.simulate import Simulations, simulate, simulate_many
 from .simulation.simulation import Simulation
+from .simulation.stand_ins import RecordedTasks, recorded
 from .simulation.verify_resume import Verified, verify_resume
 from .simulation.virtual_time import VirtualTimeExecutor
 

@@ -8,5 +8,6 @@
   `reference`: a plain evaluation to compare with.
 * `virtual_time`: an executor that runs a pipeline as usual, and waits in virtual time. `virtual_loop`: an event loop in
   that time. `async_lane`: the async tasks of that executor.
+* `stand_ins`: recorded results of a run in place of its tasks.
 * `verify_resume`: crashes a real run at every point at which it is recorded, and resumes it.
 """

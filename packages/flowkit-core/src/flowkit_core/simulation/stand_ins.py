@@ -9,7 +9,8 @@ from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import find
 from flowkit_core.errors import Skip
-from flowkit_core.simulation.faults import SimulatedError
+
+from .faults import SimulatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
