@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import pickle
 
 import pytest
 from element_tasks import Elements, numbers
@@ -239,59 +238,6 @@ def test_skipped_elements_are_taken_over_with_their_reasons(elements, state):
     assert elements.calls("after") == [0, 2, 3]
 
 
-def test_record_of_the_elements(elements, state):
-    def each(row):
-        if row == 2:
-            raise Skip("not today")
-        if row == 1:
-            raise ValueError("no \udc80 good")
-        return row
-
-    dag = DAG("view", tasks=[Task(each).map("row", errors="drop", label="row {}".format)])
-    results = dag.run("serial", state=state, params={"row": [0, 1, 2, 3]})
-    record = state.run(results.run_id)
-    view = record.tasks["each"].elements
-    assert (len(view), view.size, bool(view)) == (4, 4, True)
-    assert view.counts == {"succeeded": 2, "failed": 1, "skipped": 1}
-    assert view.states == {0: "succeeded", 1: "failed", 2: "skipped", 3: "succeeded"}
-    assert list(view.failed) == [1]
-    assert view.failed[1].type == "ValueError"
-    assert "ValueError" in view.failed[1].traceback
-    assert view.skipped == {2: "not today"}
-    assert view.labels == {number: f"row {number}" for number in range(4)}
-    assert list(view.durations) == [0, 1, 3]
-    assert view.attempts == {0: 1, 1: 1, 3: 1}
-    assert view.executions == dict.fromkeys(range(4), 1)
-    assert repr(view) == "<ElementsRecord: 1 failed, 1 skipped, 2 succeeded>"
-    copy = pickle.loads(pickle.dumps(record)).tasks["each"].elements
-    assert (copy.counts, copy.labels, copy.failed[1].message) == (view.counts, view.labels, view.failed[1].message)
-    assert record.tasks["each"].result() == [0, 3]
-
-
-def test_record_of_a_task_that_is_not_mapped_has_no_elements(state):
-    results = DAG("plain", tasks=[Task(lambda: 1, name="one")]).run("serial", state=state)
-    assert state.run(results.run_id).tasks["one"].elements is None
-
-
-def test_missing_elements_are_pending_in_the_record(elements, state):
-    rows, each = numbers(6), elements.task("each")
-    rows >> each.map()
-    elements.inject("each-2", "fail")
-    DAG("part", tasks=[each]).run("serial", state=state, raise_on_failure=False)
-    (record,) = state.runs("part")
-    assert record.tasks["each"].elements.counts == {"failed": 1, "succeeded": 2, "pending": 3}
-    with pytest.raises(LookupError, match="failed"):
-        record.tasks["each"].result()
-
-
-def test_returned_exceptions_are_not_part_of_the_recorded_result(elements, state):
-    elements.inject("each-1", "fail")
-    dag = DAG("returned", tasks=[elements.task("each").map("row", errors="return")])
-    results = dag.run("serial", state=state, params={"row": [0, 1, 2]})
-    with pytest.raises(LookupError, match="1 of its elements were returned as exceptions"):
-        state.run(results.run_id).tasks["each"].result()
-
-
 def test_plan_says_how_many_elements_are_recorded(elements, state):
     rows, each = numbers(6), elements.task("each")
     rows >> each.map()
@@ -343,12 +289,6 @@ def test_elements_that_cannot_be_recorded_run_again(state):
         state.run(results.run_id).tasks["each"].result()
 
 
-def test_state_errors_raise_stops_at_an_element_that_cannot_be_recorded(state):
-    task = Task(lambda row: object(), name="each")
-    with pytest.raises(TypeError, match=r'the result of task "each\[0\]"'):
-        DAG("odd", tasks=[task.map("row")]).run("serial", state=state, params={"row": [1, 2]}, state_errors="raise")
-
-
 def test_paired_inputs(elements, state):
     calls, repaired = [], []
 
@@ -393,20 +333,6 @@ def test_kept_results(elements, state):
     assert results.elements["each"].counts == {"succeeded": 4}
 
 
-def test_reused_elements(state):
-    task = Task(lambda row: row + 1, name="each", cache=True)
-    dag = DAG("cached", tasks=[task.map("row")])
-    dag.run("serial", state=state, params={"row": [1, 2]})
-    results = dag.run("serial", state=state, params={"row": [2, 3, 1]})
-    assert results["each"] == [3, 4, 2]
-    assert results.elements["each"].cached == [0, 2]
-    assert results.cached == ()
-    assert state.explain() == {"each": "reused: the results of 2 of 3 elements"}
-    results = dag.run("serial", state=state, params={"row": [3, 2]})
-    assert results.cached == ("each",)
-    assert state.run(results.run_id).tasks["each"].elements.counts == {"succeeded": 2}
-
-
 def test_store_in_memory(elements):
     with StateManager() as state:
         rows, each = numbers(4), elements.task("each")
@@ -417,34 +343,6 @@ def test_store_in_memory(elements):
         elements.inject("each-2", None)
         assert dag.run("serial", state=state, resume=True)["each"] == named("each", 4)
         assert elements.calls("each") == [0, 1, 2, 2, 3]
-
-
-def test_large_results_of_elements_are_kept_until_the_run_is_forgotten(elements, state):
-    def each(row):
-        if row == 2 and not repaired:
-            raise ValueError
-        return str(row) * 400_000
-
-    repaired = []
-    dag = DAG("large", tasks=[Task(each).map("row")])
-    params = {"row": [0, 1, 2]}
-    dag.run("serial", state=state, params=params, raise_on_failure=False)
-    assert state.gc().files == 0
-    repaired.append(True)
-    results = dag.run("serial", state=state, params=params, resume=True)
-    assert results["each"] == [str(row) * 400_000 for row in range(3)]
-    assert results.elements["each"].resumed == [0, 1]
-    state.forget(results.run_id)
-    assert state.gc().files == 3
-    assert state.runs() == []
-
-
-def test_list_is_not_stored_beside_its_elements(tmp_path, state):
-    dag = DAG("once", tasks=[Task(lambda row: str(row) * 1000, name="each").map("row")])
-    results = dag.run("serial", state=state, params={"row": range(1000, 1500)})
-    assert state.run(results.run_id).tasks["each"].result() == results["each"]
-    state.close()
-    assert (tmp_path / "runs.db").stat().st_size < 1.5 * 500 * 4000
 
 
 def test_linked_run_takes_over_elements(elements, state):
@@ -631,20 +529,6 @@ def test_async_elements(state):
     assert calls == [0, 1, 2, 2, 3]
 
 
-def test_retried_elements_are_recorded_with_their_attempts(state):
-    attempts = []
-
-    def each(row):
-        attempts.append(row)
-        if attempts.count(row) <= row:
-            raise ValueError(row)
-        return row
-
-    dag = DAG("retried", tasks=[Task(each, retries=3, delay=0).map("row")])
-    results = dag.run("serial", state=state, params={"row": [0, 1, 2]})
-    assert state.run(results.run_id).tasks["each"].elements.attempts == {0: 1, 1: 2, 2: 3}
-
-
 def test_empty_input(state):
     rows, each, last = (
         Task(list, name="rows"),
@@ -679,3 +563,12 @@ def test_resumed_run_leaves_no_reference_cycle(elements, state):
         gc.garbage.clear()
         gc.enable()
     assert found == []
+
+
+def test_log_says_how_many_elements_are_taken_over(pipeline, elements, state, caplog):
+    caplog.set_level("INFO", "flowkit.state")
+    fail_at(elements, 2, pipeline(), state)
+    fail_at(elements, 3, pipeline(), state)
+    assert "continues task 'each': 2 recorded elements are taken over." in caplog.text
+    pipeline(rows=[0]).run("serial", state=state, resume=True)
+    assert "continues task 'each': 3 that were recorded for other inputs are compared with those of now." in caplog.text

@@ -6,9 +6,10 @@ import time
 from hashlib import blake2b
 from typing import NamedTuple
 
-from flowkit_state.errors import StateError, UntrustedPickleError, short_repr
+from flowkit_state.errors import StateError, UnsupportedValueError, UntrustedPickleError, short_repr
 from flowkit_state.run_log.error_text import encodable, error_json
-from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row
+from flowkit_state.storage.blobs import INLINE_LIMIT
+from flowkit_state.storage.row_check import BINARY, INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
 from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         error: BaseException | None
 
 
-_DONE = ("succeeded", "skipped")
+_WAY_OUT = "forget() deletes its run."
 RECORD_ELEMENT = (
     "INSERT OR REPLACE INTO elements (map, element, execution, state, ended, seconds, attempts, label, reason, error, "
     "fingerprint, origin, beside, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -192,10 +193,11 @@ class RunMaps:
         self._database = database
         self._serialization = serialization
         self.by_name: dict[str, list[RecordedMap]] = {}
-        for line in database.execute("read it", _MAPS, (run,))[0]:
-            check_row(line, _MAP_COLUMNS)
-            found = RecordedMap(*line)._replace(name=from_sql(line[1]))
-            self.by_name.setdefault(found.name, []).append(found)
+        with reading(database.path, "the record of a mapped task", _WAY_OUT):
+            for line in database.execute("read it", _MAPS, (run,))[0]:
+                check_row(line, _MAP_COLUMNS)
+                found = RecordedMap(*line)._replace(name=from_sql(line[1]))
+                self.by_name.setdefault(found.name, []).append(found)
 
     def last(self, name: str) -> RecordedMap | None:
         """Return the last map of a task, or `None`."""
@@ -220,12 +222,13 @@ class RunMaps:
         """Return the last row of each element of a map, by number."""
         found: dict[int, ElementRow] = {}
         origins: set[int] = set()
-        for line in self._database.execute("read it", _ELEMENTS, (of.id,))[0]:
-            check_row(line, _ELEMENT_COLUMNS)
-            row = ElementRow(*line)
-            found[row.element] = row
-            if row.origin is not None:
-                origins.add(row.origin)
+        with reading(self._database.path, f"the record of the elements of task {short_repr(of.name)}", _WAY_OUT):
+            for line in self._database.execute("read it", _ELEMENTS, (of.id,))[0]:
+                check_row(line, _ELEMENT_COLUMNS)
+                row = ElementRow(*line)
+                found[row.element] = row
+                if row.origin is not None:
+                    origins.add(row.origin)
         values = {origin: self.rows(of._replace(id=origin)) for origin in origins if origin < of.id}
         for number, row in found.items():
             if row.origin is not None and (source := values.get(row.origin, {}).get(number)) is not None:
@@ -331,27 +334,32 @@ class MapRecord:
             UnsupportedValueError: the result could not be restored exactly.
             StateFileError: the blob file cannot be written.
         """
-        number, error, value, blob = outcome.number, outcome.error, None, None
-        if outcome.state == "succeeded" and self._has_values:
-            payload: Any = self._serialization.dump(None, outcome.value, f'the result of task "{self._name}[{number}]"')
-            value, blob = self._database.write_blob(payload, self._claim)
-        label, reason = outcome.label, outcome.reason
-        return (
-            self.id,
-            number,
-            self._execution,
-            outcome.state,
-            outcome.ended,
-            outcome.seconds,
-            outcome.attempts,
-            None if label is None else encodable(label),
-            encodable(reason) if reason else None,
-            None if error is None else error_json(error),
-            self._fingerprint(outcome.given),
-            None,
-            blob,
-            value,
-        )
+        value: Any = None
+        blob = label = reason = error = None
+        if outcome.state == "succeeded":
+            if self._has_values:
+                value, blob = self._stored(outcome)
+        elif outcome.error is not None:
+            error = error_json(outcome.error)
+        elif outcome.reason:
+            reason = encodable(outcome.reason)
+        if outcome.label is not None:
+            label = encodable(outcome.label)
+        number, ended, seconds, attempts = outcome.number, outcome.ended, outcome.seconds, outcome.attempts
+        fingerprint = fingerprint_of(self._serialization, outcome.given)
+        start = self.id, number, self._execution, outcome.state, ended, seconds, attempts
+        return (*start, label, reason, error, fingerprint, None, blob, value)
+
+    def _stored(self, outcome: ElementOutcome) -> tuple[str | bytes, str | None]:
+        """Return what to store for a result: its payload, or an empty value and the name of the blob file."""
+        try:
+            payload = self._serialization.dump(None, outcome.value)
+        except UnsupportedValueError:  # the name takes long to make
+            root = f'the result of task "{self._name}[{outcome.number}]"'
+            payload = self._serialization.dump(None, outcome.value, root)
+        if len(payload) <= INLINE_LIMIT:
+            return payload, None
+        return self._database.write_blob(payload, self._claim)
 
     def find(self, number: int, given: Any, *, is_same: bool) -> RecordedElement | None:
         """Return the recorded outcome of an element, if its inputs are those for which it was recorded.
@@ -366,7 +374,7 @@ class MapRecord:
         """
         same = row = self._same.pop(number, None)
         if row is None or not is_same:
-            fingerprint = self._fingerprint(given)
+            fingerprint = fingerprint_of(self._serialization, given)
             if row is None or fingerprint is None or row.fingerprint != fingerprint:
                 row = self._others.pop((number, fingerprint), None)
             if row is None:
@@ -390,9 +398,6 @@ class MapRecord:
         origin = row.map if row.origin is None else row.origin
         facts = (self.id, row.element, self._execution, row.state, row.ended, row.seconds, row.attempts)
         return (*facts, None, row.reason, None, row.fingerprint, origin, None, None)
-
-    def _fingerprint(self, given: Any) -> bytes | None:
-        return fingerprint_of(self._serialization, given)
 
     def _log(self, number: int, error: StateError) -> None:
         if not self._has_logged:

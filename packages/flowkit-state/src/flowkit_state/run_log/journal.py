@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from flowkit_state.errors import StateFileError
+from flowkit_state.errors import StateFileError, short_repr
 from flowkit_state.run_log.elements import (
     BLOB_OF_ROW,
     RECORD_ELEMENT,
@@ -287,6 +287,8 @@ class RunJournal:
         inputs = self._inputs(index, sources, others)
         digest = fingerprint_of(self._serialization, common)
         row, same, different = earlier.of(name, code, inputs, digest)
+        if same or different:
+            _log_elements(self.run_id, name, len(same), len(different))
         if row is None:
             row = begin_map(self._database, self._row, self._execution, name, code, inputs, digest, size)
         elif size is not None:
@@ -461,6 +463,18 @@ def _is_plain_success(outcome: TaskOutcome) -> bool:
     if stored is None or stored[1] is not None or outcome.error is not None:
         return False
     return outcome.process is None and outcome.host is None and not outcome.reason and not outcome.why
+
+
+def _log_elements(run_id: str, name: str, same: int, different: int) -> None:
+    """Log how many recorded elements of a mapped task may be taken over."""
+    import logging
+
+    compared = (
+        "" if not different else f"{different} that were recorded for other inputs are compared with those of now"
+    )
+    taken = "" if not same else f"{same} recorded elements are taken over"
+    what = "; ".join(filter(None, (taken, compared)))
+    logging.getLogger("flowkit.state").info("Run %s continues task %s: %s.", run_id, short_repr(name), what)
 
 
 def _line(line: LogLine) -> tuple[Any, ...]:

@@ -307,6 +307,10 @@ class RunHistory:
         payloads: dict[str, Any] = {}
         for name, state, value, blob in self._select(_PAYLOADS, (run,)):
             payloads[from_sql(name)] = (value, blob) if state == "succeeded" else None
+        maps = RunMaps(self._database, self._serialization, run)
+        for name, payload in payloads.items():
+            if payload == (None, None) and (last := maps.last(name)) is not None:
+                payloads[name] = [(row.element, row.state, row.beside, row.value) for row in maps.rows(last).values()]
         return self._plan(plan), {name: payload for name, payload in payloads.items() if payload is not None}
 
     def _executions(self, run: int, status: str) -> tuple[ExecutionRecord, ...]:

@@ -96,7 +96,8 @@ def start_at(run: Any, region: Region, place: int, number: int, given: Any) -> l
 
 def element_row(run: Any, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:
     """Return what is to be recorded for an element; None if it cannot be recorded."""
-    outcome.label = stage.label_of(number, given)
+    if stage.has_label:
+        outcome.label = stage.label_of(number, given)
     try:
         return stage.record.prepare(outcome)
     except Exception as error:

@@ -100,6 +100,11 @@ class Stage:
         return self.node.mapped.options.limit if self.node.mapped is not None else None
 
     @property
+    def has_label(self) -> bool:
+        """Whether the elements have labels."""
+        return self.node.mapped is not None and self.node.mapped.options.label is not None
+
+    @property
     def errors(self) -> str:
         """What happens to elements that fail."""
         return self.node.mapped.options.errors if self.node.mapped is not None else "raise"
