@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import random
 import signal
 import sys
@@ -201,6 +202,26 @@ def test_pool_that_takes_no_calls_is_an_error_that_names_the_executor(pool):
     with pytest.raises(ExecutorError, match="the pool of executor 'gpu' takes no more calls: RuntimeError") as caught:
         DAG("d", tasks=[task]).run({"default": "thread", "gpu": FuturesExecutor(closed, name="gpu")})
     assert caught.value.flowkit_results.states == {"start": "succeeded", "root": "cancelled"}
+
+
+class PicklingPool(ThreadPoolExecutor):
+    """A pool whose ``submit`` pickles a call, and raises if that fails, as that of Ray does."""
+
+    def submit(self, function):
+        return super().submit(pickle.loads(pickle.dumps(function)))
+
+
+@pytest.mark.parametrize("what", ["argument", "function"])
+def test_call_that_a_pool_cannot_pickle_fails_its_task_only(what):
+    lock = threading.Lock()
+    bad = Task(math.sqrt if what == "argument" else lambda x: x, name="bad", executor="gpu")
+    made, one = Task(lambda: lock, name="made"), Task(int, name="one", executor="gpu")
+    made >> bad
+    with PicklingPool(1) as gpu:
+        executor = {"default": "serial", "gpu": FuturesExecutor(gpu)}
+        results = DAG("d", tasks=[bad, one]).run(executor, fail_fast=False, raise_on_failure=False)
+    assert results.states == {"made": "succeeded", "bad": "failed", "one": "succeeded"}
+    assert f"its {what} cannot be sent by the pool" in str(results.failed["bad"])
 
 
 def test_closed_executor_is_an_error_before_anything_runs(pool):

@@ -211,7 +211,11 @@ class FuturesLane:
         try:
             future = self._pool.submit(_Invocation(call, self._session.context.copy()))
         except Exception as error:
-            self._session.fail(self.name, _pool_error(self.name, error))
+            failure = _argument_error(call, error)
+            if failure is None:
+                self._session.fail(self.name, _pool_error(self.name, error))
+            else:
+                self._finish(node, Outcome(FAILED, error=failure, retryable=False), 0.0, call.attempt, route)
             return
         self._running[future] = call, perf_counter()
         future.add_done_callback(self._on_done)
@@ -289,6 +293,27 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
     failed = ExecutorError(f"the pool of executor {name!r} takes no more calls: {describe_error(error)}")
     failed.__cause__ = error
     return failed
+
+
+def _argument_error(call: Call, error: Exception) -> SerializationError | None:
+    """Return the error of a call that a pool has refused because it cannot be pickled; None for another reason."""
+    import pickle
+
+    if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError)):
+        return None
+    what = "function"
+    try:
+        pickle.dumps(_reference(call.func))
+        what = "argument"
+        pickle.dumps((call.args, call.kwargs))
+    except Exception:
+        hint = "pass plain data between tasks, or use executor='thread'"
+        failure = SerializationError(
+            call.node.name, what, f"cannot be sent by the pool ({describe_error(error)})", hint
+        )
+        failure.__cause__ = error
+        return failure
+    return None
 
 
 class _Invocation:
