@@ -5,9 +5,17 @@ from __future__ import annotations
 import pickle
 import sqlite3
 from contextlib import closing
+from functools import partial
 
 import pytest
-from element_tasks import Elements, numbers
+from element_tasks import (
+    Elements,
+    check_that_all_are_recorded,
+    check_that_it_is_recorded,
+    is_any,
+    numbers,
+    return_worker,
+)
 
 from flowkit import DAG, Skip, StateFileError, StateManager, Task
 
@@ -156,3 +164,14 @@ def test_damaged_record_of_elements_is_an_error_that_says_so(elements, state, tm
     record = state.run(results.run_id)
     with pytest.raises(StateFileError, match=r"the elements of task 'each' is damaged \(its column ended is 'now'"):
         record.tasks["each"].result()
+
+
+@pytest.mark.parametrize("options", [{}, {"when": is_any}], ids=["plain", "condition"])
+def test_element_is_committed_before_another_worker_goes_on_with_it(state, tmp_path, executor, options):
+    """The next task of a chain, and the task that takes the list, look into the file while they run."""
+    path = str(tmp_path / "runs.db")
+    rows, first = numbers(24), Task(return_worker, name="first", **options)
+    second = Task(partial(check_that_it_is_recorded, path), name="second")
+    total = Task(partial(check_that_all_are_recorded, path), name="total")
+    rows >> first.map() >> second.map(limit=2 if options else None) >> total
+    assert DAG("order", tasks=[total]).run(executor, state=state)["total"] == 24

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import partial
 from pathlib import Path
 
 from durable_tasks import step
 
-from flowkit import Task
+from flowkit import StateManager, Task, current
 
 
 class Elements:
@@ -52,3 +54,32 @@ def first_numbers(count):
 def call_element(folder, name, row):
     number = row[-1] if isinstance(row, list) else row
     return step(folder, f"{name}-{number}", [name, number])
+
+
+def return_worker(row):
+    return [row, worker()]
+
+
+def worker():
+    return [os.getpid(), threading.get_ident()]
+
+
+def check_that_it_is_recorded(path, first):
+    """Return the number of an element; raise unless it is in the file, or this worker has made the element itself."""
+    number, maker = first
+    with StateManager(path) as state:
+        elements = state.run(current().run_id).tasks["first"].elements
+        assert maker == worker() or number in elements.states, number
+    return number
+
+
+def check_that_all_are_recorded(path, second):
+    with StateManager(path) as state:
+        tasks = state.run(current().run_id).tasks
+        assert len(tasks["first"].elements.states) == len(tasks["second"].elements.states) == len(second)
+        assert tasks["second"].elements.size == len(second)
+    return len(second)
+
+
+def is_any(row):
+    return True
