@@ -11,10 +11,15 @@ from flowkit_core.conformance.checks.trial import CHECKS
 from flowkit_core.testing import VirtualTimeExecutor, check_executor
 
 REAL_TIME = {"retry_waits_for_its_delay", "rate_limits_starts", "rate_and_pool_apply_together"}
-ELSEWHERE = {"pool_is_shared_by_lanes", "mapped_task_is_recorded_and_resumed"}
+ELSEWHERE = {
+    "lane_stops_a_run_that_takes_too_long",
+    "mapped_task_is_recorded_and_resumed",
+    "pool_is_shared_by_lanes",
+}
+SUBJECTS = ("contexts", "decisions", "events", "failures", "limits", "mapping", "pipeline_tasks", "timeouts", "values")
 
 
-@pytest.mark.parametrize("subject", ["decisions", "values", "limits", "mapping"])
+@pytest.mark.parametrize("subject", SUBJECTS)
 def test_executor_passes_checks_that_need_no_real_time(subject):
     named = {name for name, each in CHECKS.items() if each.function.__module__.endswith(f".{subject}")}
     wanted = named - REAL_TIME - ELSEWHERE

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import assume, given, settings
 from random_tasks import plans
 
-from flowkit.testing import verify_resume
+from flowkit.testing import VirtualTimeExecutor, verify_resume
+
+EXECUTORS = {"serial": "serial", "thread": "thread", "virtual": VirtualTimeExecutor()}
 
 
-@pytest.mark.parametrize("executor", ["serial", pytest.param("thread", marks=pytest.mark.exhaustive)])
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("executor", list(EXECUTORS))
 def test_random_pipeline_can_be_resumed(executor):
     points = 0
 
@@ -21,7 +24,7 @@ def test_random_pipeline_can_be_resumed(executor):
         assume(set(results.states.values()) <= {"succeeded", "skipped"})
         pipeline = plan.pipeline()
         points += verify_resume(
-            pipeline, params=plan.params, executor=executor, serializer="pickle", progress=False
+            pipeline, params=plan.params, executor=EXECUTORS[executor], serializer="pickle", progress=False
         ).points
 
     verify()
