@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from hashlib import blake2b
-from typing import NamedTuple
 
 from flowkit_state.errors import StateError, UnsupportedValueError, UntrustedPickleError, short_repr
 from flowkit_state.run_log.error_text import encodable, error_json
@@ -107,32 +106,72 @@ _COPY_ELEMENTS = (
 )
 
 
-class RecordedMap(NamedTuple):
+class RecordedMap:
     """A row of the table `maps`."""
 
-    id: int
-    name: str
-    execution: int
-    code: str
-    inputs: str | None
-    common: str | bytes | None
-    size: int | None
+    __slots__ = ("code", "common", "execution", "id", "inputs", "name", "size")
+
+    def __init__(
+        self,
+        row: int,
+        name: str | bytes,
+        execution: int,
+        code: str,
+        inputs: str | None,
+        common: str | bytes | None,
+        size: int | None,
+    ) -> None:
+        self.id = row
+        self.name = from_sql(name)
+        self.execution = execution
+        self.code = code
+        self.inputs = inputs
+        self.common = common
+        self.size = size
 
 
-class ElementRow(NamedTuple):
+class ElementRow:
     """The last row of an element; with its value, also if another map has that."""
 
-    map: int
-    element: int
-    state: str
-    ended: float
-    seconds: float | None
-    attempts: int
-    reason: str | None
-    fingerprint: str | bytes | None
-    origin: int | None
-    beside: str | None
-    value: str | bytes | None
+    __slots__ = (
+        "attempts",
+        "beside",
+        "element",
+        "ended",
+        "fingerprint",
+        "map",
+        "origin",
+        "reason",
+        "seconds",
+        "state",
+        "value",
+    )
+
+    def __init__(
+        self,
+        map: int,
+        element: int,
+        state: str,
+        ended: float,
+        seconds: float | None,
+        attempts: int,
+        reason: str | None,
+        fingerprint: str | bytes | None,
+        origin: int | None,
+        beside: str | None,
+        value: str | bytes | None,
+    ) -> None:
+        self.map = map
+        self.element = element
+        self.state = state
+        self.ended = ended
+        self.seconds = seconds
+        self.attempts = attempts
+        self.reason = reason
+        self.fingerprint = fingerprint
+        self.origin = origin
+        self.beside = beside
+        self.value = value
 
     @property
     def is_usable(self) -> bool:
@@ -186,17 +225,19 @@ class RunMaps:
     Args:
         database: the database.
         serialization: restores results.
-        run: the row of the run.
+        run: the row of the run; `None` for one that is new, and has no maps.
     """
 
-    def __init__(self, database: Database, serialization: Serialization, run: int) -> None:
+    def __init__(self, database: Database, serialization: Serialization, run: int | None) -> None:
         self._database = database
         self._serialization = serialization
         self.by_name: dict[str, list[RecordedMap]] = {}
+        if run is None:
+            return
         with reading(database.path, "the record of a mapped task", _WAY_OUT):
             for line in database.execute("read it", _MAPS, (run,))[0]:
                 check_row(line, _MAP_COLUMNS)
-                found = RecordedMap(*line)._replace(name=from_sql(line[1]))
+                found = RecordedMap(*line)
                 self.by_name.setdefault(found.name, []).append(found)
 
     def last(self, name: str) -> RecordedMap | None:
@@ -220,19 +261,22 @@ class RunMaps:
 
     def rows(self, of: RecordedMap) -> dict[int, ElementRow]:
         """Return the last row of each element of a map, by number."""
+        return self._rows(of.id, of.name)
+
+    def _rows(self, row_of_map: int, name: str) -> dict[int, ElementRow]:
         found: dict[int, ElementRow] = {}
         origins: set[int] = set()
-        with reading(self._database.path, f"the record of the elements of task {short_repr(of.name)}", _WAY_OUT):
-            for line in self._database.execute("read it", _ELEMENTS, (of.id,))[0]:
+        with reading(self._database.path, f"the record of the elements of task {short_repr(name)}", _WAY_OUT):
+            for line in self._database.execute("read it", _ELEMENTS, (row_of_map,))[0]:
                 check_row(line, _ELEMENT_COLUMNS)
                 row = ElementRow(*line)
                 found[row.element] = row
                 if row.origin is not None:
                     origins.add(row.origin)
-        values = {origin: self.rows(of._replace(id=origin)) for origin in origins if origin < of.id}
+        values = {origin: self._rows(origin, name) for origin in origins if origin < row_of_map}
         for number, row in found.items():
             if row.origin is not None and (source := values.get(row.origin, {}).get(number)) is not None:
-                found[number] = row._replace(beside=source.beside, value=source.value)
+                row.beside, row.value = source.beside, source.value
         return found
 
     def restored(self, name: str) -> RecordedElements | None:

@@ -104,7 +104,7 @@ def open_run(
             last = _last_run(database, pipeline, given) if resume else None
             if last is None:
                 row = begin(database, serialization, run_id, pipeline, plan, given, claim)
-                new = EarlierElements(RunMaps(database, serialization, row), plan)
+                new = EarlierElements(RunMaps(database, serialization, None), plan)
                 return RunJournal(database, serialization, row, 1, run_id, plan.names(), {}, {}, claim, new)
             row, run_id, _, owner = last
             with reading(database.path, f"the record of run {short_repr(run_id)}", "release() ends the claim on it."):
