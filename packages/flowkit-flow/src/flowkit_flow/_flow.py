@@ -13,9 +13,9 @@ from flowkit_core import DuplicateTaskError, Graph, Mapped, Pipeline, Task
 from flowkit_core._text import counted, did_you_mean, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
 from flowkit_core.graphs.node_map import MapRequest
-from flowkit_core.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.discovery import Surroundings
 from flowkit_core.pipelines.edges import METHODS
+from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.frames import user_frame
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
 from flowkit_core.pipelines.wiring import described_operand, no_task
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.graphs.binding import Binding
     from flowkit_core.graphs.parameters import Parameters
-    from flowkit_core.hooks import Hook
     from flowkit_core.pipelines.edge_view import EdgeView
+    from flowkit_core.pipelines.execution.hooks import Hook
     from flowkit_core.pipelines.scopes import Scope
     from flowkit_core.runs.limits.definitions import Pools
 

@@ -10,7 +10,7 @@ from flowkit_core._text import escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.gc_disabled import GCDisabled
 from flowkit_core.graphs.graph import Graph
-from flowkit_core.hooks import HOOK_OPTIONS
+from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 
 from . import discovery
 from .calls import scope_of, settle
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any, Never
     from flowkit_core.events import RunFinished, TaskNotRun, TaskRetrying
-    from flowkit_core.hooks import Hook
+    from flowkit_core.pipelines.execution.hooks import Hook
     from flowkit_core.runs.limits.definitions import Pools
 
     from .discovery import Found, Surroundings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core._warnings import warn
-from flowkit_core.hooks import HOOK_OPTIONS
+from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 from flowkit_core.retry import RetryPolicy, text_of_idle_options
 
 from .options import (
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
-    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
+    from flowkit_core.pipelines.execution.hooks import Hook
 
     from .options import TaskOptions, Trigger
 

@@ -7,7 +7,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import is_coroutine_function, is_generator_function
 from flowkit_core.errors import TaskOptionError, TaskOptionTypeError
 from flowkit_core.graphs.parameters import KEY
-from flowkit_core.hooks import ALLOWED, HOOK_OPTIONS, is_hook
+from flowkit_core.pipelines.execution.hooks import ALLOWED, HOOK_OPTIONS, is_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
-    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
+    from flowkit_core.pipelines.execution.hooks import Hook
 
     Trigger = Literal["none_failed", "all_success", "all_done", "one_success", "one_failed", "all_failed"]
     PoolOption = str | Sequence[str] | Mapping[str, int] | None

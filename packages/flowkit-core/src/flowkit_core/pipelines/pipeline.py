@@ -11,7 +11,7 @@ from flowkit_core._checks import check_seconds, checked_workers
 from flowkit_core._stack_frames import module_name
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.hooks import check_pipeline_hooks
+from flowkit_core.pipelines.execution.hooks import check_pipeline_hooks
 
 from .frames import creating_frame
 from .options import PIPELINE_METHODS
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer, RunFinished, TaskNotRun, TaskRetrying
     from flowkit_core.executors.executor import Executor
     from flowkit_core.graphs.graph import Graph
-    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Refresh, Rerun, Resume, StateErrors, Store
+    from flowkit_core.pipelines.execution.hooks import Hook
     from flowkit_core.recorded.run_plan import RunPlan
     from flowkit_core.results import Results
     from flowkit_core.runs.limits.definitions import Pools

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any, Never
     from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskSucceeded
-    from flowkit_core.hooks import Hook
     from flowkit_core.persistence import Cache
+    from flowkit_core.pipelines.execution.hooks import Hook
 
     from .edges import CallEdge
     from .options import PoolOption, RetryOn, TaskOptions, Trigger

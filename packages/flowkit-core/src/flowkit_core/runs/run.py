@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.graphs.node import Node
-    from flowkit_core.hooks import Hooks
     from flowkit_core.runs.limits.admission import Admission
 
     from .event_loop.caller import AsyncCaller
@@ -65,7 +64,7 @@ class Run(OutcomeRules):
         recorder: the record of the run and the caches of its tasks; None if there are none.
         keep: names of the tasks whose results are returned; each other result is dropped after its last use. None means
             all.
-        hooks: the hooks of the pipeline and its tasks; None if there are none.
+        hooks: the `Hooks` of the pipeline and its tasks; None if there are none.
         caller: the coroutine that waits for the run in ``arun()``; None if there is none.
 
     Attributes:
@@ -127,7 +126,7 @@ class Run(OutcomeRules):
         random: Callable[[], float] | None = None,
         recorder: RunRecorder | None = None,
         keep: Iterable[str] | None = None,
-        hooks: Hooks | None = None,
+        hooks: Any = None,
         caller: AsyncCaller | None = None,
     ) -> None:
         super().__init__(

@@ -9,7 +9,7 @@ from flowkit_core._first_run import record_first_run
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.hooks import HOOK_OPTIONS, Hooks
+from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
 from flowkit_core.pipelines.options import RUN_ALIASES, RUN_OPTIONS, check_known
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random

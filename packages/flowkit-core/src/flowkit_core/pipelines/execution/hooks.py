@@ -6,11 +6,16 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from contextvars import copy_context
 
-from ._text import short_repr
-from ._typing import TYPE_CHECKING, TypeVar
-from .context import variable, workers
-from .coroutines import CoroutineType, is_async_generator_function, is_coroutine_function, is_generator_function
-from .events import (
+from flowkit_core._text import short_repr
+from flowkit_core._typing import TYPE_CHECKING, TypeVar
+from flowkit_core.context import variable, workers
+from flowkit_core.coroutines import (
+    CoroutineType,
+    is_async_generator_function,
+    is_coroutine_function,
+    is_generator_function,
+)
+from flowkit_core.events import (
     ElementFailed,
     ElementNotRun,
     ElementRetrying,
@@ -22,13 +27,13 @@ from .events import (
     TaskRetrying,
     TaskSucceeded,
 )
-from .failures import describe_error
-from .graphs.parameters import Parameters
+from flowkit_core.failures import describe_error
+from flowkit_core.graphs.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ._typing import Any
+    from flowkit_core._typing import Any
 
     T = TypeVar("T")
     Hook = Callable[[T], object] | Sequence[Callable[[T], object]] | None
@@ -154,7 +159,7 @@ class Hooks:
 
 def _call(option: str, hook: Callable[[Any], object], event: Any) -> None:
     """Call a hook, and log what it raises, or that it returned a coroutine."""
-    from .logging_observer import log_failed_hook
+    from flowkit_core.logging_observer import log_failed_hook
 
     variable.set(None)
     try:
