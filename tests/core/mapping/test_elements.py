@@ -227,7 +227,7 @@ def test_generator_for_several_takers_is_a_list():
     assert results == {"source": [1, 2], "each": [1, 2], "whole": [1, 2]}
 
 
-def test_generator_among_several_inputs_is_a_list():
+def test_generator_among_several_inputs_is_pulled_in_step():
     def numbers(size):
         yield from [1, 2]
         if size == 3:
@@ -237,11 +237,10 @@ def test_generator_among_several_inputs_is_a_list():
     each = Task(lambda source, words: (source, words), name="each")
     [source, words] >> each.map("source", "words")
     dag = DAG("pairs", tasks=[each])
-    assert dag.run("serial", params={"size": 2}) == {
-        "source": [1, 2],
-        "words": ["a", "b"],
-        "each": [(1, "a"), (2, "b")],
-    }
+    results = dag.run("serial", params={"size": 2})
+    assert results == {"words": ["a", "b"], "each": [(1, "a"), (2, "b")]}
+    with pytest.raises(MissingResultError, match="which 'each' has consumed"):
+        results["source"]
     states = dag.run("serial", params={"size": 3}, raise_on_failure=False).states
     assert (states["source"], states["each"]) == ("failed", "upstream_failed")
 

@@ -237,3 +237,25 @@ def test_map_whose_input_was_not_read_to_its_end_is_not_a_success_in_threads():
     results = DAG("endless", tasks=[each]).run("thread", raise_on_failure=False)
     assert results.states["each"] in ("failed", "cancelled")
     assert "each" not in results
+
+
+@pytest.mark.parametrize("errors", ["drop", "return", "raise"])
+def test_element_that_waits_for_a_retry_when_the_run_stops(errors):
+    """It has not run to its end: it is neither dropped nor returned as failed."""
+    waits = threading.Event()
+
+    def flaky(x):
+        raise ConnectionError(x)
+
+    def fail():
+        assert waits.wait(SECONDS)
+        raise ValueError("other")
+
+    each = Task(flaky, name="each", retries=1, delay=1000, on_retry=lambda event: waits.set())
+    dag = DAG("stopped", tasks=[each.map("x", errors=errors), Task(fail)])
+    with ThreadExecutor(2) as executor:
+        results = dag.run(executor, params={"x": [1]}, raise_on_failure=False)
+    expected = "failed" if errors == "raise" else "cancelled"
+    assert results.elements["each"].states == [expected]
+    assert results.states["each"] == expected
+    assert list(results.failed) == (["fail", "each", "each[0]"] if errors == "raise" else ["fail"])

@@ -102,3 +102,16 @@ def no_numbers():
 
 def numbers():
     yield from range(1000)
+
+
+def mark(folder, x):
+    (Path(folder) / str(x)).touch()
+    return x
+
+
+source = None
+
+
+def registered():
+    """Return the generator of the function `source`; it is not called in a worker process."""
+    yield from source()

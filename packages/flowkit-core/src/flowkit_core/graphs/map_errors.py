@@ -49,7 +49,8 @@ class MapLengthError(FlowkitError, ValueError):
 
     Attributes:
         task: name of the mapped task.
-        lengths: name of each mapped parameter -> number of elements.
+        lengths: name of each mapped parameter -> number of elements; of one that was not read to its end, of those that
+            were read.
 
     Examples:
         >>> from flowkit_core import DAG, MapLengthError, task
@@ -63,13 +64,16 @@ class MapLengthError(FlowkitError, ValueError):
         {'name': 2, 'age': 1}
     """
 
-    def __init__(self, task: str, parameters: Sequence[str], numbers: Sequence[int]) -> None:
+    def __init__(
+        self, task: str, parameters: Sequence[str], numbers: Sequence[int], unread: Sequence[str] = ()
+    ) -> None:
         self.task, self.lengths = task, dict(zip(parameters, numbers, strict=True))
-        super().__init__(task, parameters, numbers)
+        super().__init__(task, parameters, numbers, unread)
 
-    def describe(self, task: str, parameters: Sequence[str], numbers: Sequence[int]) -> str:
-        """Return the message for these facts."""
-        listed = ", ".join(f"{count} of {name!r}" for name, count in zip(parameters, numbers, strict=True))
+    def describe(self, task: str, parameters: Sequence[str], numbers: Sequence[int], unread: Sequence[str]) -> str:
+        """Return the message for these facts; ``unread`` are the parameters that were not read to their ends."""
+        pairs = zip(parameters, numbers, strict=True)
+        listed = ", ".join(f"{count}{' or more' * (name in unread)} of {name!r}" for name, count in pairs)
         if parameters[0].startswith("*"):
             advice = f"wire it to {task}, and not to {task}.map()"
         else:

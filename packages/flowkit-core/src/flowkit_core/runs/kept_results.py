@@ -38,6 +38,10 @@ class KeptResults:
                 uses[index] += 1
         self._uses = countdowns(map(range, uses))
 
+    def keeps(self, node: Node) -> bool:
+        """Return whether the run returns the result of a node."""
+        return node.index in self._kept
+
     def node_ended(self, node: Node) -> None:
         """Count the end of a node, with whatever outcome, as the end of a use of its own result and of its sources."""
         for index in (node.index, *self._sources[node.index]):

@@ -99,9 +99,11 @@ class OutcomeRules:
 
     def _notify_stop(self) -> None:
         with self._lock:
-            notify, self._stop_is_new = self.on_stop if self._stop_is_new else None, False
-        if notify is not None:
-            notify()
+            is_new, self._stop_is_new = self._stop_is_new, False
+        if is_new and self.on_stop is not None:
+            self.on_stop()
+        if is_new and self.mapping is not None:
+            self.mapping.pullers.stop()
 
     def leave_fast_path(self) -> None:
         """Pass every outcome through :meth:`finish` from now on."""

@@ -148,16 +148,21 @@ class Session:
     ) -> None:
         self.run = run
         limits = run.limits
-        self.has_one_lane = len(lanes) == 1 and limits is None
-        self.starts_threads = len(lanes) > 1 or run.timeout is not None or limits is not None
+        self._lanes = lanes
+        self._lane_by_index = lane_by_index or {}
+        # whether threads may pull lazy inputs
+        pulls = run.mapping is not None and not all(self._is_pulled_here(node, clock) for node in run.graph.mapped)
+        self.has_one_lane = len(lanes) == 1 and limits is None and not pulls
+        self.starts_threads = len(lanes) > 1 or run.timeout is not None or limits is not None or pulls
         self.context = copy_context()
         if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
             self.context.run(variable.set, None)
-        self._lanes = lanes
-        self._lane_by_index = lane_by_index or {}
         self._clock = clock or WakeUp()
         if run.mapping is not None:
             run.mapping.now = self._clock.now
+            pullers = run.mapping.pullers
+            pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
+            pullers.here = {node.index for node in run.graph.mapped if self._is_pulled_here(node, clock)}
             for node in run.graph.mapped:
                 lane = self.lane_of(node)
                 if (window := getattr(lane, "window", None)) is not None:
@@ -191,6 +196,14 @@ class Session:
         """Return the lane of a node."""
         return self._lane_by_index.get(node.index, self._lanes[0])
 
+    def _is_pulled_here(self, node: Node, clock: Clock | None) -> bool:
+        """Return whether a lazy input of a mapped node is pulled by the thread of its lane.
+
+        This is so if its elements must run in the thread that called ``run()``, or in the time of a simulation.
+        """
+        is_waited_for = self.run.timeout is not None or self.run.caller is not None
+        return clock is not None or (self.lane_of(node).needs_calling_thread and not is_waited_for)
+
     def nodes(self, lane: Lane) -> Sequence[Node]:
         """Return all nodes of a lane, in topological order."""
         nodes = self.run.graph.nodes
@@ -208,7 +221,7 @@ class Session:
             lane: the lane.
             put: takes the nodes of this lane; the others go through :meth:`put`.
         """
-        if self.has_one_lane:
+        if len(self._lanes) == 1:
             return put
         lane_by_index, default = self._lane_by_index, self._lanes[0]
 
@@ -312,6 +325,9 @@ class Session:
                 self._error = error if isinstance(error, ExecutorError) else _lane_error(name, error)
         self.run.cancel(f"executor {name!r} failed")
         self.wake_all()
+
+    def _fail_pulling(self, error: BaseException) -> None:
+        self.fail(self._lanes[0].name if self._lanes else "", error)
 
     def report_running(self, lane: Lane, nodes: Iterable[Node]) -> None:
         """Name the nodes whose calls go on after :meth:`Lane.stop`. Once all lanes have done it, the run reports them.
@@ -537,6 +553,8 @@ class Session:
             self.run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
+        if self.run.mapping is not None:
+            self.run.mapping.pullers.close()
         self._lanes = ()  # the lanes refer to this object: a reference cycle
         self._reports = []
         self._lane_by_index = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.failures import describe_error, skip_reason
+from flowkit_core.graphs.map_errors import MapLengthError
 from flowkit_core.graphs.open_parameters import params_of
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.limits.errors import PoolBlockedError
@@ -371,6 +372,11 @@ class Checker:
             if name not in self._ended and self._may_start(node):
                 self._report(f"it ended before {name!r} had ended")
         if self._cancelled and record.what == "cancelled":
+            self._ended[node.name] = record.what
+            return
+        error = record._data.error if isinstance(record._data, Outcome) else None
+        if isinstance(error, MapLengthError) and self._maps.may_be_unequal(node):
+            self._add_error(node, record, error)
             self._ended[node.name] = record.what
             return
         expected, value = self._maps.outcome(node)

@@ -129,11 +129,12 @@ class MapModel:
 
     def size(self, node: Node) -> int | None:
         """Return the number of elements of a mapped node; None while it is pulled from an iterator."""
-        for column in self.columns(node):
+        columns = self.columns(node)
+        if any(column.is_lazy for column in columns):
+            return self.sizes.get(node.name, 0) if node.name in self._ended else None
+        for column in columns:
             if column.is_mapped and column.source is not None:
                 return self.size(self._graph.nodes[column.source])
-            if column.is_lazy:
-                return self.sizes.get(node.name, 0) if node.name in self._ended else None
             return len(column.value) if hasattr(type(column.value), "__len__") else 0
         return 0
 
@@ -149,6 +150,11 @@ class MapModel:
                 sizes.add(len(column.value))
         sizes.discard(None)
         return MapLengthError if len(sizes) > 1 else None
+
+    def may_be_unequal(self, node: Node) -> bool:
+        """Return whether inputs of a mapped node may turn out to have different lengths when they are read."""
+        columns = self.columns(node)
+        return len(columns) > 1 and any(column.is_lazy for column in columns)
 
     # ---- one element -------------------------------------------------------------------------------------------------
 

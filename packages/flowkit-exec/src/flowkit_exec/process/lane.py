@@ -143,7 +143,8 @@ class ProcessLane:
         self._is_open = True
         if session.starts_threads and self._functions.forked_functions is not None:
             # other lanes and the session may start threads, after which this process cannot be forked
-            while len(self._workers) < min(self._max_workers, len(nodes)) and self._add_worker():
+            most = self._max_workers if run.graph.mapped else min(self._max_workers, len(nodes))
+            while len(self._workers) < most and self._add_worker():
                 pass
 
     def __repr__(self) -> str:

@@ -83,6 +83,8 @@ class LimitedRun(Run):
                     self._tell(node, claim, attempt)
         else:
             started = self.limits.start(claim, attempt)
+        if node.element is not None:
+            self.mapping.pullers.note_wait(node, waits=started is False)
         if started is True:
             return None
         if started is not False:

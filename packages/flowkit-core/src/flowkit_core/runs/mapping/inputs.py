@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.map_errors import MapLengthError, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
 
 
 class Missing:
@@ -55,14 +58,65 @@ def elements_of(task: str, parameter: str, value: Any) -> Sequence[Any] | Iterat
     return iter(value) if is_lazy(value) else list(value)
 
 
-def columns_of_one_length(task: str, columns: dict[str, Sequence[Any] | Iterator[Any]]) -> list[Sequence[Any]]:
-    """Return several mapped values as sequences of one length.
+def check_lengths(task: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Check that several mapped values have the same number of elements.
 
     Raises:
-        MapLengthError: they have different numbers of elements.
+        MapLengthError: they have not.
     """
-    listed = [found if hasattr(type(found), "__len__") else list(found) for found in columns.values()]
-    lengths = list(map(len, listed))  # type: ignore[arg-type]
+    lengths = tuple(map(len, columns.values()))
     if len(set(lengths)) > 1:
-        raise MapLengthError(task, tuple(columns), tuple(lengths))
-    return listed  # type: ignore[return-value]
+        raise MapLengthError(task, tuple(columns), lengths)
+
+
+class LazyInput:
+    """The mapped inputs of a node, at least one of which is an iterator. Iterating it gives the elements, once.
+
+    Args:
+        task: name of the mapped task.
+        columns: the mapped values by parameter.
+        sources: the nodes whose results are the iterators, by parameter.
+
+    Attributes:
+        name: name of the task whose iterator it is; that of the mapped task, if there is none.
+        culprit: the node whose iterator was advanced last: if an exception was raised, by this one.
+    """
+
+    def __init__(self, task: str, columns: Mapping[str, Any], sources: Mapping[str, Node]) -> None:
+        self._task = task
+        self._columns = dict(columns)
+        self._sources = sources
+        self.culprit: Node | None = next(iter(sources.values()), None)
+        self.name = task if self.culprit is None else self.culprit.name
+
+    def __iter__(self) -> Iterator[Any]:
+        columns, self._columns = self._columns, {}
+        if len(columns) == 1:
+            return iter(*columns.values())
+        sizes = {name: len(column) for name, column in columns.items() if hasattr(type(column), "__len__")}
+        return self._pairs({name: iter(column) for name, column in columns.items()}, sizes)
+
+    def _pairs(self, columns: Mapping[str, Iterator[Any]], sizes: Mapping[str, int]) -> Iterator[tuple[Any, ...]]:
+        """Yield tuples of one element of each column.
+
+        Raises:
+            MapLengthError: one column has ended before another one.
+        """
+        for number in count():
+            values: list[Any] = []
+            longer: list[str] = []
+            for name, column in columns.items():
+                self.culprit = self._sources.get(name)
+                try:
+                    values.append(next(column))
+                except StopIteration:
+                    continue
+                longer.append(name)
+            self.culprit = None
+            if len(values) < len(columns):
+                if longer:
+                    lengths = tuple([sizes.get(name, number + (name in longer)) for name in columns])
+                    unread = tuple([name for name in longer if name not in sizes])
+                    raise MapLengthError(self._task, tuple(columns), lengths, unread)
+                return
+            yield tuple(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from queue import Empty
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 TURN = 0.02
 """Seconds after which a worker looks for other nodes and retries, before it goes on with the elements."""
-_NEW_CONTEXT, _FAILED, _TURN_ENDED = range(3)
-# why the loop ends: a call has changed a context variable, an element has failed, there is nothing more to do now
+_NEW_CONTEXT, _FAILED, _TURN_ENDED, _NOTHING_YET = range(4)
+# why the loop ends: a call has changed a context variable, an element has failed, there is nothing more to do now, or
+# the next element was not pulled yet
 
 
 def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], float | None] | None) -> Sequence[Node]:
@@ -53,6 +55,10 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
             expanded: Sequence[Node] = run.finish(node, outcome)
             return expanded
         region.by_workers = True
+        if region.puller is not None:
+            region.permits = min(region.window, region.stages[0].limit or region.window)
+            mapping.pullers.start(region)
+            return jobs
         return [node] * min(region.window, region.stages[0].limit or region.window, region.size or region.window)
     if not region.by_workers:
         return ()
@@ -62,7 +68,8 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
     worker.seconds = 0.0
     outer = worker.enter()
     try:
-        until = perf_counter() + TURN
+        began, before = perf_counter(), region.taken
+        until = began + TURN
         loop = _loop if region.stages[1:] else _short_loop
         if region.is_recorded:
             loop = _recorded_loop
@@ -70,9 +77,14 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
         while reason == _NEW_CONTEXT:
             context = worker.caller_context.copy()
             reason = context.run(loop, worker, region, context, until, slow, relief, jobs)
+        if region.puller is not None and worker.element is not None:
+            region.taken = max(region.taken, worker.element + 1)
+            # elements of other workers count, too: it matters how fast elements are needed
+            region.observe(region.taken - before, (perf_counter() - began) / len(region.stages))
     finally:
         worker.leave(outer)
-    if not region.is_exhausted and run.may_start(node):
+    goes_on = reason != _NOTHING_YET or not mapping.pullers.waits_for_input(region)
+    if goes_on and not region.is_exhausted and run.may_start(node):
         jobs.append(node)
     ready: Sequence[Node] = mapping.leave(region, jobs, count=reason != _FAILED)
     return ready
@@ -93,26 +105,29 @@ def _short_loop(
     clock, special = perf_counter, special_types
     worker.node = stage.node
     started = clock()
-    for number, item in region.pulls():
-        worker.element = number
-        try:
-            value = call(item)
-            if type(value) in special:
-                value = final_value(value, f"{stage.node.name}[{number}]", run)
-        except BaseException as error:
-            jobs += run.mapping.fail_pulled(region, stage, number, item, error, clock() - started)
-            return _FAILED
-        values[number] = value
-        now = clock()
-        seconds[number] = spent = now - started
-        codes[number] = SUCCEEDED
-        started = now
-        if spent > slow and relief is not None:
-            slow = relief(spent) or slow
-            worker.seconds = spent
-        if context or run.phase or now > until:
-            is_stopped = run.phase and not run.may_start(region.stages[0].node)
-            return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+    try:
+        for number, item in region.pulls():
+            worker.element = number
+            try:
+                value = call(item)
+                if type(value) in special:
+                    value = final_value(value, f"{stage.node.name}[{number}]", run)
+            except BaseException as error:
+                jobs += run.mapping.fail_pulled(region, stage, number, item, error, clock() - started)
+                return _FAILED
+            values[number] = value
+            now = clock()
+            seconds[number] = spent = now - started
+            codes[number] = SUCCEEDED
+            started = now
+            if spent > slow and relief is not None:
+                slow = relief(spent) or slow
+                worker.seconds = spent
+            if context or run.phase or now > until:
+                is_stopped = run.phase and not run.may_start(region.stages[0].node)
+                return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+    except Empty:  # of the iterator: the calls are guarded
+        return _NOTHING_YET
     region.is_exhausted = True
     return _TURN_ENDED
 
@@ -134,41 +149,44 @@ def _loop(
     worker.node = first.node
     started = clock()
     stage, given, number = first, None, 0
-    for number, item in region.pulls():
-        worker.element = number
-        stage, given = first, item
-        try:
-            value = call(item)
-            if type(value) in special_types:
-                value = final_value(value, f"{first.node.name}[{number}]", run)
-            now = clock()
-            values[number] = value
-            seconds[number] = spent = now - started
-            codes[number] = SUCCEEDED
-            started = now
-            for stage, call_next in rest:
-                worker.node = stage.node
-                given = value
-                value = call_next(value)
+    try:
+        for number, item in region.pulls():
+            worker.element = number
+            stage, given = first, item
+            try:
+                value = call(item)
                 if type(value) in special_types:
-                    value = final_value(value, f"{stage.node.name}[{number}]", run)
+                    value = final_value(value, f"{first.node.name}[{number}]", run)
                 now = clock()
-                stage.values[number] = value
-                stage.seconds[number] = now - started
-                stage.codes[number] = SUCCEEDED
-                spent += now - started
+                values[number] = value
+                seconds[number] = spent = now - started
+                codes[number] = SUCCEEDED
                 started = now
-        except BaseException as error:
-            jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
-            return _FAILED
-        if rest:
-            worker.node = first.node
-        if spent > slow and relief is not None:
-            slow = relief(spent) or slow
-            worker.seconds = spent
-        if context or run.phase or now > until:
-            is_stopped = run.phase and not run.may_start(region.stages[0].node)
-            return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+                for stage, call_next in rest:
+                    worker.node = stage.node
+                    given = value
+                    value = call_next(value)
+                    if type(value) in special_types:
+                        value = final_value(value, f"{stage.node.name}[{number}]", run)
+                    now = clock()
+                    stage.values[number] = value
+                    stage.seconds[number] = now - started
+                    stage.codes[number] = SUCCEEDED
+                    spent += now - started
+                    started = now
+            except BaseException as error:
+                jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                return _FAILED
+            if rest:
+                worker.node = first.node
+            if spent > slow and relief is not None:
+                slow = relief(spent) or slow
+                worker.seconds = spent
+            if context or run.phase or now > until:
+                is_stopped = run.phase and not run.may_start(region.stages[0].node)
+                return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+    except Empty:  # of the iterator: the calls are guarded
+        return _NOTHING_YET
     region.is_exhausted = True
     return _TURN_ENDED
 
@@ -206,42 +224,45 @@ def _loop_of_group(
     run, clock = worker.run, perf_counter
     stages = [(stage, stage.caller()) for stage in region.stages]
     group.began = started = clock()
-    for number, item, place in region.pulls_to_call():
-        worker.element = number
-        stage, given = region.stages[place], item
-        if place and type(given) is Missing:
-            with run._lock:
-                region.active += 1
-                region.stages[0].active += 1
-            jobs += start_at(run, region, place, number, given)
-            continue
-        spent = 0.0
-        try:
-            for stage, call in stages[place:]:
-                worker.node = stage.node
-                value = call(given)
-                if type(value) in special_types:
-                    value = final_value(value, f"{stage.node.name}[{number}]", run)
-                now = clock()
-                stage.values[number] = value
-                stage.seconds[number] = now - started
-                stage.codes[number] = SUCCEEDED
-                group.ended.append((stage, number, given, now))
-                spent += now - started
-                started = now
-                given = value
-        except BaseException as error:
-            group.commit()
-            jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
-            return _FAILED
-        if started - group.began >= MAX_GROUP:
-            group.commit()
-            group.began = started = clock()
-        if spent > slow and relief is not None:
-            slow = relief(spent) or slow
-            worker.seconds = spent
-        if context or run.phase or started > until:
-            is_stopped = run.phase and not run.may_start(region.stages[0].node)
-            return _TURN_ENDED if is_stopped or started > until else _NEW_CONTEXT
+    try:
+        for number, item, place in region.pulls_to_call():
+            worker.element = number
+            stage, given = region.stages[place], item
+            if place and type(given) is Missing:
+                with run._lock:
+                    region.active += 1
+                    region.stages[0].active += 1
+                jobs += start_at(run, region, place, number, given)
+                continue
+            spent = 0.0
+            try:
+                for stage, call in stages[place:]:
+                    worker.node = stage.node
+                    value = call(given)
+                    if type(value) in special_types:
+                        value = final_value(value, f"{stage.node.name}[{number}]", run)
+                    now = clock()
+                    stage.values[number] = value
+                    stage.seconds[number] = now - started
+                    stage.codes[number] = SUCCEEDED
+                    group.ended.append((stage, number, given, now))
+                    spent += now - started
+                    started = now
+                    given = value
+            except BaseException as error:
+                group.commit()
+                jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                return _FAILED
+            if started - group.began >= MAX_GROUP:
+                group.commit()
+                group.began = started = clock()
+            if spent > slow and relief is not None:
+                slow = relief(spent) or slow
+                worker.seconds = spent
+            if context or run.phase or started > until:
+                is_stopped = run.phase and not run.may_start(region.stages[0].node)
+                return _TURN_ENDED if is_stopped or started > until else _NEW_CONTEXT
+    except Empty:  # of the iterator: the calls are guarded
+        return _NOTHING_YET
     region.is_exhausted = True
     return _TURN_ENDED

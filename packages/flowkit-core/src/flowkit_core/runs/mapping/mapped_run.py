@@ -27,7 +27,7 @@ from flowkit_core.failures import add_note, returned_skip, strip_traceback
 from flowkit_core.runs.arguments import collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
 from flowkit_core.runs.handle import is_handle
-from flowkit_core.runs.outcomes import reason_with_error
+from flowkit_core.runs.outcomes import max_attempts, reason_with_error
 from flowkit_core.runs.states import (
     CANCELLED,
     FAILED,
@@ -54,6 +54,7 @@ from .element_records import (
 from .elements import CACHED
 from .inputs import is_lazy
 from .opening import local_generator, open_region, result_for_takers
+from .puller import Pullers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,7 @@ class MappedNodes:
         block_windows: index of a mapped node -> maximum number of blocks of elements, if its lane takes blocks.
         block_seconds: index of a mapped node -> seconds of calls that blocks are made for.
         handle_takers: indices of mapped nodes whose lanes take handles as arguments.
+        pullers: the threads that pull lazy inputs.
         now: returns the current time in seconds.
     """
 
@@ -96,6 +98,7 @@ class MappedNodes:
         self.block_windows: dict[int, int] = {}
         self.block_seconds: dict[int, float] = {}
         self.handle_takers: set[int] = set()
+        self.pullers = Pullers(self)
         self.now: Callable[[], float] = monotonic
 
     def region_of(self, node: Node) -> Region | None:
@@ -114,8 +117,8 @@ class MappedNodes:
     def close(self) -> None:
         """Drop the references to the run and to the elements."""
         self.run = None
-        self._regions = {}
-        self._sources = {}
+        self.pullers.release()
+        self._regions, self._sources = {}, {}
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -141,8 +144,10 @@ class MappedNodes:
             return region
         region.window = self.windows.get(node.index, WINDOW)
         takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
-        region.block_window = self.block_windows.get(node.index, 0) if takes_blocks else 0
+        region.lane_blocks = self.block_windows.get(node.index, 0)
+        region.block_window = region.lane_blocks if takes_blocks else 0
         region.block_seconds = self.block_seconds.get(node.index, region.block_seconds)
+        self.pullers.prepare(region)
         open_records(run, region)
         if region.resumes:
             region.take_over = partial(resume_element, run)
@@ -151,7 +156,7 @@ class MappedNodes:
             run.state.stages[stage.node.index] = stage
             self._regions[stage.node.index] = region
             if run.events.wants(TaskStarted):
-                facts = {"attempt": 1, "max_attempts": _attempts(stage), "worker": "", "elements": region.size}
+                facts = {"attempt": 1, "max_attempts": max_attempts(stage.node), "worker": "", "elements": region.size}
                 run.events.emit(TaskStarted, task=stage.node.name, **facts)
         return EXPANDED
 
@@ -175,8 +180,7 @@ class MappedNodes:
 
     def expand(self, node: Node) -> Sequence[Node]:
         """Return the first elements of a mapped node, or the nodes that are ready if it has none."""
-        region = self._regions[node.index]
-        return self._next_jobs(region, [])
+        return self.next_jobs(self.pullers.start(self._regions[node.index]), [])
 
     def call(self, element: Element) -> Call | Outcome:
         """Return the call of an element; or its outcome, if it is not called."""
@@ -264,7 +268,7 @@ class MappedNodes:
             run._notify_stop()
         if run._hooks is not None:
             run._hooks.call()
-        return self._next_jobs(region, jobs) if again is None else again
+        return self.next_jobs(region, jobs) if again is None else again
 
     def _settle(self, element: Element, outcome: Outcome | None, result: Any, seconds: float) -> Retry | None:
         """Set the final state of an element; or return a retry."""
@@ -290,14 +294,14 @@ class MappedNodes:
                 stage.retry_of[number] = error
                 if run.events.wants(ElementRetrying):
                     stage.note_label(number, element.given)
-                    most = _attempts(stage)
+                    most = max_attempts(stage.node)
                     facts = {"attempt": attempt, "max_attempts": most, "delay": delay, "error": error}
                     self._emit(ElementRetrying, element, **facts)
                 return Retry(element, delay)
             self._fail(element, error)
             return None
         waiting = stage.retry_of.pop(number, None)
-        if waiting is not None and run.fails_waiting_retry(outcome):
+        if waiting is not None and stage.raises(waiting) and run.fails_waiting_retry(outcome):
             stage.attempt_of[number] -= 1
             self._fail(element, waiting)
             return None
@@ -354,18 +358,18 @@ class MappedNodes:
             jobs.insert(0, job)
         return jobs
 
-    def _next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
+    def next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
         """Pull elements as far as the window allows; close the region after its last element."""
         run, first = self.run, region.stages[0]
-        window = region.block_window or region.window
-        most = min(window, first.limit or window)
         while not region.by_workers and not region.is_exhausted:
+            window = region.width()
+            most = min(window, first.limit or window)
             with run._lock:
                 if region.active >= window or first.active >= most or not run.may_start(first.node):
                     break
                 region.active += 1
                 first.active += 1
-            # without the lock: the iterator of a user may take long
+            # without the lock: an iterator that this thread pulls may take long
             place = 0
             if region.block_window:
                 place, elements = region.pull_many()
@@ -383,6 +387,8 @@ class MappedNodes:
                 jobs += start_at(run, region, place, *elements[0])
             else:
                 jobs.append(job_of(region, first, elements[0][0], [given for _, given in elements]))
+        if region.puller is not None:
+            region.puller.wake()
         return self.leave(region, jobs, count=0)
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
@@ -411,7 +417,7 @@ class MappedNodes:
                 if result.state == FAILED:
                     self._split(block, jobs)
         if isinstance(result, Outcome):
-            return self._next_jobs(region, jobs)
+            return self.next_jobs(region, jobs)
         values, seconds, failed = result
         rows = rows_of_block(run, block, values, seconds) if region.is_recorded else ()
         with run._lock:
@@ -448,7 +454,7 @@ class MappedNodes:
                 jobs.append(element)
             else:
                 jobs += step
-        return self._next_jobs(region, jobs)
+        return self.next_jobs(region, jobs)
 
     def _split(self, block: Block, jobs: list[Node]) -> None:
         """Make single jobs of the elements of a block; those beyond the limit wait."""
@@ -552,25 +558,27 @@ class MappedNodes:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
         trouble = None
-        if region.trouble is not None:
-            trouble = self._fail_source(region, region.trouble)
-        elif not region.is_read:
+        if not region.is_read:
             trouble = Outcome(CANCELLED, run.stop_reason)
-        elif region.is_recorded:
-            note_end(run, region)
+        elif region.trouble is not None:
+            trouble = self._fail_source(region, region.trouble)
         region.drop_inputs()
+        if trouble is None and region.is_recorded:
+            note_end(run, region)
         seconds = self.now() - region.started
         own = {stage.node for stage in region.stages}
         ready: list[Node] = []
         for stage in region.stages:
             outcome = stage.outcome(run.stop_reason, trouble)
+            if trouble is not None and trouble.state == FAILED:  # of the first node
+                trouble = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
             step = run.finish(stage.node, outcome, seconds)
             ready += [node for node in step if node not in own]
         return ready
 
     def _fail_source(self, region: Region, error: BaseException) -> Outcome:
         """Fail the task whose result is an iterator that has raised; return how the mapped nodes end."""
-        run, source = self.run, region.source
+        run, source = self.run, None if region.lazy is None else region.lazy.culprit
         if source is None:
             return Outcome(FAILED, error=error, retryable=False)
         strip_traceback(error)
@@ -590,8 +598,3 @@ class MappedNodes:
         if run._stop_is_new:
             run._notify_stop()
         return Outcome(UPSTREAM_FAILED, f'the iterator that upstream "{source.name}" returned has failed')
-
-
-def _attempts(stage: Stage) -> int:
-    retries: int = stage.node.task.retry.retries
-    return 1 + retries

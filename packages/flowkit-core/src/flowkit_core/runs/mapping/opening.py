@@ -14,7 +14,7 @@ from flowkit_core.runs.handle import fetched, is_handle
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, UPSTREAM_FAILED
 
-from .inputs import PartialColumn, columns_of_one_length, elements_of, is_lazy
+from .inputs import LazyInput, PartialColumn, check_lengths, elements_of, is_lazy
 from .region import Region
 from .stage import Stage
 
@@ -27,38 +27,52 @@ if TYPE_CHECKING:
 
 def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
     """Return the region of a mapped node, given its arguments; or how it ends, if there is nothing to map over."""
-    columns = _columns(run, node, given)
+    sources: dict[str | int, int] = {}
+    columns = _columns(run, node, given, sources)
     if not columns:
         return Outcome(SKIPPED, "everything that it is mapped over was skipped")
-    source: Node | None = None
-    size: int | None = None
     values = list(columns.values())
-    if len(values) > 1:
-        named = {f"*args[{name}]" if isinstance(name, int) else name: value for name, value in columns.items()}
-        values = list(columns_of_one_length(node.name, named))
-    if hasattr(type(values[0]), "__len__"):
-        size = len(values[0])
-    else:
-        sources = node.mapped.sources(node.binding)  # type: ignore[union-attr, arg-type]
-        source = run.graph.nodes[sources[0]] if sources else None
-        value = None if source is None else run.state.values[source.index]
-        if source is not None and (is_handle(value) or hasattr(type(value), "__next__")):
-            run.state.consumed[source.index] = node.name
-            run.state.values[source.index] = ABSENT
+    named = {f"*args[{name}]" if isinstance(name, int) else name: value for name, value in columns.items()}
+    sized = {name: value for name, value in named.items() if hasattr(type(value), "__len__")}
+    check_lengths(node.name, sized)
+    size = len(values[0]) if len(sized) == len(columns) else None
+    lazy = None if size is not None else _lazy_input(run, node, columns, sources)
     stages = [Stage(node, given, list(columns), size or 0)]
     while (following := _following(run, stages[-1].node, size or 0)) is not None:
         stages.append(following)
-    region = Region(stages, values, size, source, now)
+    region = Region(stages, values, size, None if lazy is None else lazy.culprit, now)
+    region.lazy = lazy
     region.is_smooth = _is_smooth(run, region, values)
     return region
 
 
-def _columns(run: Any, node: Node, given: Given) -> dict[str | int, Any]:
-    """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``."""
+def _lazy_input(run: Any, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int]) -> LazyInput:
+    """Return the mapped inputs of a node, at least one of which is lazy; iterators are no results any more."""
+    shown = {name: f"*args[{name}]" if isinstance(name, int) else name for name in columns}
+    lazy_sources = {}
+    for name, value in columns.items():
+        if hasattr(type(value), "__len__") or name not in sources:
+            continue
+        index = sources[name]
+        lazy_sources[shown[name]] = run.graph.nodes[index]
+        found = run.state.values[index]
+        if is_handle(found) or hasattr(type(found), "__next__"):
+            run.state.consumed[index] = node.name
+            run.state.values[index] = ABSENT
+    return LazyInput(node.name, {shown[name]: value for name, value in columns.items()}, lazy_sources)
+
+
+def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) -> dict[str | int, Any]:
+    """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``.
+
+    Indices of the nodes whose results they are get into ``sources``.
+    """
     mapped, binding, parameters = node.mapped, node.binding, node.parameters
     if mapped is None or binding is None:
         return {}
     columns: dict[str | int, Any] = {}
+    sources |= {name: binding.named[name] for name in mapped.parameters if name in binding.named}
+    sources |= {name: source for name, source in binding.named_rest.items() if name in mapped.named_rest}
     for name in mapped.parameters:
         if name in given.named:
             value = given.named.pop(name)
@@ -71,6 +85,7 @@ def _columns(run: Any, node: Node, given: Given) -> dict[str | int, Any]:
     for place, source in enumerate(rest):
         if source in mapped.rest:
             columns[place] = _elements(run, node, f"*args[{place}]", source, given.rest[place])
+            sources[place] = source
             given.rest[place] = None
     for name, source in binding.named_rest.items():
         if name in mapped.named_rest and name in given.extra:
@@ -166,10 +181,7 @@ def local_generator(run: Any, call: Call) -> Call | Outcome:
 
 
 def result_for_takers(run: Any, node: Node, value: Any) -> Any:
-    """Return the result of a node that others are mapped over; an iterator as a list unless its taker alone pulls it.
-
-    A task that is mapped over several inputs needs their lengths first.
-    """
+    """Return the result of a node that others are mapped over; an iterator as a list, unless one taker pulls it."""
     if type(value) is Outcome and value.state == SUCCEEDED and value.started:
         value = value.value
     if is_handle(value) or not is_lazy(value) or not hasattr(type(value), "__next__"):
@@ -177,7 +189,8 @@ def result_for_takers(run: Any, node: Node, value: Any) -> Any:
     takers = [after for after in node.downstream if node.index not in after.waits and _takes_results(after)]
     recorder = run._recorder
     is_stored = recorder is not None and (node.task.cache is not None or recorder.records != recorder.records_elements)
-    if not is_stored and run._kept is None and len(takers) <= 1 and all(_pulls(after) for after in takers):
+    is_kept = run._kept is not None and run._kept.keeps(node)
+    if not (is_stored or is_kept) and len(takers) <= 1 and all(_pulls(after, node) for after in takers):
         return value
     try:
         return list(value)
@@ -185,9 +198,11 @@ def result_for_takers(run: Any, node: Node, value: Any) -> Any:
         return Outcome(FAILED, error=error)
 
 
-def _pulls(taker: Node) -> bool:
-    """Return whether a node pulls the elements of its only mapped input."""
-    return taker.mapped is not None and taker.mapped.inputs == 1
+def _pulls(taker: Node, source: Node) -> bool:
+    """Return whether a node is mapped over the result of another one."""
+    return (
+        taker.mapped is not None and taker.binding is not None and source.index in taker.mapped.sources(taker.binding)
+    )
 
 
 def _takes_results(node: Node) -> bool:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections import deque
-from itertools import islice
+from itertools import islice, repeat
+from operator import call
+from queue import Empty, SimpleQueue
 
 from flowkit_core._atomic import GIL
+from flowkit_core._text import counted
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import Skip
+from flowkit_core.failures import add_note
+from flowkit_core.graphs.map_errors import MapLengthError
 from flowkit_core.runs.run_state import ABSENT
 from flowkit_core.runs.states import PENDING
 
 from .block_calls import BLOCK_SECONDS, MAX_BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
 
+    from .inputs import LazyInput
+    from .puller import Puller
     from .stage import Stage
 
 
@@ -31,21 +38,29 @@ class Region:
 
     Args:
         stages: the elements of the nodes, in the order of the chain.
-        columns: the mapped inputs of the first node: sequences of one length, or one iterator.
-        size: number of elements; None for an iterator.
-        source: the node whose result is the iterator; None otherwise.
+        columns: the mapped inputs of the first node: sequences of one length; none for a lazy input.
+        size: number of elements; None for a lazy input.
+        source: the node whose result is the iterator; the first of several; None if there is none.
         started: when the region was opened, in seconds.
 
     Attributes:
         stages, size, source, started: see above.
         window: maximum number of elements that have started and have not ended, unless workers pull elements.
-        lock: held while an element is pulled from an iterator.
+        lazy: the lazy input; None for sequences.
+        puller: the thread that pulls the lazy input; None if there is none.
+        is_pulled_here: whether the thread that runs the elements pulls the lazy input.
+        buffer: the mapped values that the puller has pulled and no worker has taken.
+        taken: number of elements that workers had taken from the buffer when the last of them paused.
+        permits: number of workers that wait for an element; see `Pullers.waits_for_input`.
+        waiting: numbers of the elements that wait for a pool.
+        has_ended: whether no more elements will be pulled: the input has a length, or its iterator has ended.
         active: number of elements that have started and have not ended; a worker that pulls counts as one.
         is_exhausted: whether there are no more elements to pull.
         is_smooth: whether workers may pull elements and call the functions in a loop.
         by_workers: whether they do.
         block_window: maximum number of blocks that the lane is given at once; 0 for single elements.
         block_seconds: seconds of calls that a block is made for.
+        lane_blocks: this number for maps whose elements may be sent in blocks.
         max_block: maximum number of elements in a block.
         seconds_per_call: moving average of the durations of calls; None before the first.
         is_closed: whether all nodes have ended.
@@ -55,6 +70,7 @@ class Region:
         is_recorded: whether the elements are recorded as they end.
         resumes: whether some elements may have ended before the run was resumed.
         take_over: takes over what is recorded of an element of a region: see `element_records.resume_element`.
+        held: elements that were pulled and not taken: number, mapped value and number of the stage.
     """
 
     __slots__ = (
@@ -63,15 +79,21 @@ class Region:
         "active",
         "block_seconds",
         "block_window",
+        "buffer",
         "by_workers",
+        "has_ended",
         "held",
         "is_closed",
         "is_exhausted",
+        "is_pulled_here",
         "is_recorded",
         "is_smooth",
-        "lock",
+        "lane_blocks",
+        "lazy",
         "max_block",
+        "permits",
         "pulled",
+        "puller",
         "refused",
         "resumes",
         "seconds_per_call",
@@ -80,7 +102,9 @@ class Region:
         "stages",
         "started",
         "take_over",
+        "taken",
         "trouble",
+        "waiting",
         "window",
     )
 
@@ -97,16 +121,23 @@ class Region:
         self.window = 1
         self.source = source
         self.started = started
-        self.lock = allocate_lock()
-        items = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
-        self._items: Iterator[Any] | None = items if size is None else None
-        numbered = enumerate(() if size is None else items)
-        self._numbered: Iterator[tuple[int, Any]] = numbered if GIL else _LockedIterator(numbered, self.lock)
+        items: Any = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+        self._numbered: Iterator[tuple[int, Any]] = _numbered(items if size is not None else ())
+        self._items: Iterator[Any] | None = None
+        self.lazy: LazyInput | None = None
+        self.puller: Puller | None = None
+        self.is_pulled_here = False
+        self.taken = 0
+        self.buffer: SimpleQueue[Any] = SimpleQueue()
+        self.permits = 0
+        self.waiting: set[int] = set()
+        self.has_ended = size is not None
         self.active = 0
         self.is_exhausted = size == 0
         self.is_smooth = self.by_workers = self.is_closed = False
         self.trouble: BaseException | None = None
         self.block_window = 0
+        self.lane_blocks = 0
         self.block_seconds = BLOCK_SECONDS
         self.max_block = MAX_BLOCK
         self.pulled = 0
@@ -121,71 +152,74 @@ class Region:
         place = self.stages.index(stage) + 1
         return self.stages[place] if place < len(self.stages) else None
 
+    # ---- elements --------------------------------------------------------------------------------------------------
+
     def pulls(self) -> Iterator[tuple[int, Any]]:
-        """Return an iterator for one thread over the elements that no thread has pulled: number and mapped value."""
-        return self._numbered if self.size is not None else self._lazy_pulls()
+        """Return an iterator for one thread over the elements that no thread has taken: number and mapped value.
 
-    def _lazy_pulls(self) -> Iterator[tuple[int, Any]]:
-        if self.by_workers and self.window == 1 and len(self.stages) == 1:
-            yield from self._pulls_of_one_worker()
-            return
-        lock, codes = self.lock, self.stages[0].codes
-        appends = [(stage.values.append, stage.seconds.append, stage.codes.append) for stage in self.stages]
-        while True:
-            with lock:
-                if self._items is None:
-                    return
-                try:
-                    value = next(self._items)
-                except BaseException as error:
-                    self._end_items(error)
-                    return
-                number = len(codes)
-                for append_value, append_seconds, append_code in appends:
-                    append_value(ABSENT)
-                    append_seconds(0.0)
-                    append_code(PENDING)
-            yield number, value
+        It raises `Empty` if a puller has not pulled the next element yet.
+        """
+        return self._pulls_here(self.lazy) if self.is_pulled_here and self.lazy is not None else self._numbered
 
-    def _pulls_of_one_worker(self) -> Iterator[tuple[int, Any]]:
-        """Do what `_lazy_pulls` does, for a single worker and a single stage, without the lock."""
-        (stage,) = self.stages
-        append_value, append_seconds, append_code = stage.values.append, stage.seconds.append, stage.codes.append
-        number = len(stage.codes)
+    def _pulls_here(self, lazy: LazyInput) -> Iterator[tuple[int, Any]]:
+        """Pull elements in the calling thread, the only one that pulls."""
+        first, *others = self.stages
+        append_value, append_seconds, append_code = first.values.append, first.seconds.append, first.codes.append
+        number = len(first.codes)
         try:
-            for value in self._items or ():
+            if self._items is None:
+                self._items = iter(lazy)
+            for value in () if self.has_ended else self._items:
                 append_value(ABSENT)
                 append_seconds(0.0)
                 append_code(PENDING)
+                if others:
+                    for stage in others:
+                        stage.lengthen(1)
                 yield number, value
                 number += 1
         except GeneratorExit:  # the turn of the worker has ended
             raise
         except BaseException as error:
-            self._end_items(error)
+            self.end_input(error, number)
         else:
-            self._items = None
+            self.end_input(None, number)
 
-    def _end_items(self, error: BaseException) -> None:
+    def set_puller(self, puller: Puller) -> None:
+        """Take the elements from the buffer of a puller."""
+        self.puller = puller
+        self._numbered = _numbered(map(call, repeat(self.buffer.get_nowait)))
+
+    def end_input(self, error: BaseException | None, number: int) -> None:
+        """Note that there are no more elements to pull, or that the input has raised an exception.
+
+        Args:
+            error: the exception; None or a StopIteration at the end.
+            number: number of elements that were pulled.
+        """
         if isinstance(error, Skip):
             name = "the input" if self.source is None else f"task {self.source.name!r}"
-            self.trouble = TypeError(
+            error = TypeError(
                 f"the iterator of {name} raised {error!r}, but a task that has returned cannot be skipped any more: "
                 f"raise Skip before the iterator is returned, or end the iterator"
             )
-        elif type(error) is not StopIteration:
+        if error is not None and type(error) is not StopIteration:
+            if not isinstance(error, MapLengthError):
+                text = f"flowkit: the iterator raised this after {counted(number, 'element')}{_advice(error)}"
+                add_note(error, text)
             self.trouble = error
         self._items = None
+        self.has_ended = True
 
     @property
     def is_read(self) -> bool:
-        """Whether all elements are known: the input has a length, or its iterator has ended."""
-        return self.size is not None or self._items is None
+        """Whether all elements are known and were taken, as far as the input is an iterator."""
+        return self.has_ended and self.buffer.empty() and not self.held
 
     def pulls_to_call(self) -> Iterator[tuple[int, Any, int]]:
         """Return an iterator for one thread over the elements to call: number, mapped value and number of the stage.
 
-        Elements that ended before the run was resumed are left out, and so are stages.
+        Elements that ended before the run was resumed are left out, and so are stages. It raises `Empty` like `pulls`.
         """
         while self.held:
             try:
@@ -206,10 +240,14 @@ class Region:
                 self.pulled += 1
 
     def pull(self) -> tuple[int, Any, int] | None:
-        """Return the next element; None if there are no more. An iterator of the user may take long."""
-        for pulled in self.pulls_to_call():
-            return pulled
-        self.is_exhausted = True
+        """Return the next element; None if there is none, or none yet."""
+        has_ended = self.has_ended
+        try:
+            for pulled in self.pulls_to_call():
+                return pulled
+            self.is_exhausted = True
+        except Empty:
+            self.is_exhausted |= has_ended
         return None
 
     def pull_many(self) -> tuple[int, list[tuple[int, Any]]]:
@@ -218,34 +256,67 @@ class Region:
         Their numbers are consecutive. They start at the stage whose number is returned, too; an element that does not
         start at the first stage is returned alone.
         """
-        options = self.stages[0].node.mapped.options if self.stages[0].node.mapped is not None else None
-        count = 1
-        if options is not None and options.chunk is not None:
-            count = options.chunk
-        elif self.seconds_per_call is not None:
-            count = int(self.block_seconds / max(self.seconds_per_call * len(self.stages), 1e-9))
-            if self.size is not None:
-                count = min(count, (self.size - self.pulled) // self.block_window)
-            count = max(1, min(count, self.max_block))
-        place, found = (0, list(islice(self.pulls(), count))) if not self.resumes else self._pull_block(count)
+        count = self._block_length()
+        if self.resumes or self.puller is not None:
+            place, found = self._pull_block(count)
+        else:
+            place, found = 0, list(islice(self.pulls(), count))
+            self.is_exhausted |= len(found) < count
         self.pulled += len(found)
-        if not self.resumes and len(found) < count:
-            self.is_exhausted = True
         return place, found
 
     def _pull_block(self, count: int) -> tuple[int, list[tuple[int, Any]]]:
         """Return up to ``count`` elements to call with consecutive numbers, and the stage at which they start."""
         found: list[tuple[int, Any]] = []
-        for number, given, place in self.pulls_to_call():
-            if found and (place or number != found[-1][0] + 1):
-                self.held.append((number, given, place))
-                break
-            found.append((number, given))
-            if len(found) == count or place:
-                return place, found
-        else:
-            self.is_exhausted = True
+        has_ended = self.has_ended
+        try:
+            for number, given, place in self.pulls_to_call():
+                if found and (place or number != found[-1][0] + 1):
+                    self.held.append((number, given, place))
+                    break
+                found.append((number, given))
+                if len(found) == count or place:
+                    return place, found
+            else:
+                self.is_exhausted = True
+        except Empty:
+            self.is_exhausted |= has_ended
         return 0, found
+
+    def _block_length(self) -> int:
+        """Return the number of elements of the next block."""
+        options = self.stages[0].node.mapped.options if self.stages[0].node.mapped is not None else None
+        if options is not None and options.chunk is not None:
+            return options.chunk
+        count = self._short_elements()
+        if self.size is not None:
+            count = min(count, (self.size - self.pulled) // self.block_window)
+        return max(1, count)
+
+    def _short_elements(self) -> int:
+        """Return how many elements take `block_seconds`, all calls of each one counted; 0 if one takes longer."""
+        if self.seconds_per_call is None:
+            return 0
+        return min(int(self.block_seconds / max(self.seconds_per_call * len(self.stages), 1e-9)), self.max_block)
+
+    # ---- how many at once --------------------------------------------------------------------------------------------
+
+    def width(self) -> int:
+        """Return how many jobs the lane is given at once: elements, or blocks of elements."""
+        if self.block_window or not self.lane_blocks or self.size is not None:
+            return self.block_window or self.window
+        return min(self.window, self.lane_blocks * max(1, self._short_elements()))  # as many as in blocks
+
+    def room(self) -> int:
+        """Return how many elements a puller may pull now."""
+        if self.by_workers:
+            return max(self.permits, self._short_elements() - self.buffer.qsize())
+        first, width = self.stages[0], self.width()
+        if self.waiting:
+            return 0
+        if self.active < width and (first.limit is None or first.active < first.limit):
+            return 1
+        return self._block_length() - self.buffer.qsize() if self.block_window else 0
 
     def observe(self, calls: int, seconds: float) -> None:
         """Take the durations of calls into account for the size of later blocks."""
@@ -254,14 +325,35 @@ class Region:
             self.seconds_per_call = latest if average is None else (average + latest) / 2
 
     def drop_inputs(self) -> None:
-        """Drop the elements that were not pulled."""
-        self._items = None
+        """Drop the elements that were not taken."""
+        self._items = self.lazy = None
         self.held.clear()
         self._numbered = enumerate(())
+        if self.puller is None:
+            return
+        self.puller.stop()
+        size = len(self.stages[0].codes.rstrip(bytes([PENDING])))
+        for stage in self.stages:
+            stage.shorten(size, is_final=self.has_ended)
+
+
+def _advice(error: BaseException) -> str:
+    """Return what to do about an object of the standard library that is bound to another thread."""
+    if type(error).__module__ != "sqlite3" or "thread" not in str(error):
+        return ""
+    return (
+        "; one thread pulls all of them, which is not the thread of the task that returned the iterator: open the "
+        "connection in a generator function, and yield the rows there"
+    )
 
 
 def _take_over_nothing(_region: Region, _number: int, given: Any) -> tuple[int, Any]:
     return 0, given
+
+
+def _numbered(items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Return an iterator over numbers and items, which several threads may use."""
+    return enumerate(items) if GIL else _LockedIterator(enumerate(items))
 
 
 class _LockedIterator:
@@ -269,9 +361,9 @@ class _LockedIterator:
 
     __slots__ = ("_items", "_lock")
 
-    def __init__(self, items: Iterator[Any], lock: Any) -> None:
+    def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
-        self._lock = lock
+        self._lock = allocate_lock()
 
     def __iter__(self) -> Iterator[Any]:
         return self

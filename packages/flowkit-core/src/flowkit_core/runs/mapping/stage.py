@@ -237,6 +237,26 @@ class Stage:
         """Drop the values."""
         self.values = []
 
+    def lengthen(self, count: int) -> None:
+        """Add elements."""
+        self.values.extend([ABSENT] * count)
+        self.seconds.extend([0.0] * count)
+        self.codes.extend(bytes(count))
+
+    def shorten(self, size: int, *, is_final: bool) -> None:
+        """Drop the elements from a number on, none of which has started.
+
+        Args:
+            size: the number.
+            is_final: whether no elements will be added any more; those that are added have no effect.
+        """
+        if is_final:
+            del self.values[size:], self.codes[size:], self.seconds[size:]
+            del self.origins[size:]
+        else:
+            self.values, self.codes, self.seconds = self.values[:size], self.codes[:size], self.seconds[:size]
+            self.origins = self.origins[:size]
+
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def note_label(self, number: int, mapped: Any) -> None:

@@ -1,0 +1,249 @@
+"""Classes `Puller` and `Pullers`: threads that pull the elements of lazy inputs, such as generators.
+
+One thread pulls all elements of an input: an iterator may be bound to a thread, and may wait for long. An element is
+pulled when a worker is free to run it; of short elements, as many more as take `BLOCK_SECONDS`. Each is handed out
+before the next one is pulled. So an iterator may wait for what becomes of its own elements.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from threading import Thread
+from time import monotonic
+
+from flowkit_core._atomic import GIL
+from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import report
+from flowkit_core.context import variable
+from flowkit_core.runs.wake_up import WakeUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextvars import Context
+
+    from flowkit_core._typing import Any
+    from flowkit_core.graphs.node import Node
+
+    from .inputs import LazyInput
+    from .region import Region
+
+GRACE = 2.0
+"""Seconds that a step of an iterator may take when the run is over, if the run has no grace; then it is abandoned."""
+
+
+class Puller:
+    """The thread that pulls the elements of one region.
+
+    Args:
+        region: the region.
+        lazy: its input.
+        pullers: the lazy inputs of the run.
+
+    Attributes:
+        source: name of the task whose result it pulls; that of the mapped task, if the input is no result.
+        thread: the thread; None before it starts.
+        is_stopped: whether no more elements are needed.
+    """
+
+    def __init__(self, region: Region, lazy: LazyInput, pullers: Pullers) -> None:
+        self._region = region
+        self._lazy: LazyInput | None = lazy
+        self._pullers = pullers
+        self._wake_up = WakeUp()
+        self.source = lazy.name
+        self.thread: Thread | None = None
+        self.is_stopped = False
+
+    def start(self, context: Context) -> None:
+        """Start the thread, in a context.
+
+        Raises:
+            RuntimeError: the system cannot start more threads.
+        """
+        thread = Thread(target=context.run, args=(self._run,), name=f"flowkit-input-{self.source}", daemon=True)
+        thread.start()
+        self.thread = thread
+
+    def wake(self) -> None:
+        """Make the thread check whether it may pull more elements."""
+        self._wake_up.set()
+
+    def stop(self) -> None:
+        """Pull no more elements. A step of the iterator that is running is not ended by that."""
+        self.is_stopped = True
+        self._wake_up.set()
+
+    def _run(self) -> None:
+        try:
+            self._pull()
+        except BaseException as error:
+            self._pullers.fail(error)
+
+    def _pull(self) -> None:
+        """Body of the thread."""
+        region, pullers, lazy = self._region, self._pullers, self._lazy
+        self._lazy = None  # the iterator ends in this thread, when this function returns
+        if lazy is None:
+            return
+        is_offered = not (region.by_workers and GIL)
+        put, stages, pulled = region.buffer.put, region.stages, 0
+        items: Iterator[Any] | None = None
+        while (room := self._wait_for_room()) > 0:
+            for stage in stages:
+                stage.lengthen(pulled + room - len(stage.codes))
+            before = pulled
+            try:
+                if items is None:
+                    items = iter(lazy)
+                for pulled, value in enumerate(islice(items, room), pulled + 1):  # noqa: B007, B020
+                    put(value)
+                    if self.is_stopped:
+                        return
+                    if region.permits or is_offered:
+                        pullers.offer(region)
+            except BaseException as error:
+                region.end_input(error, pulled)
+                break
+            if pulled < before + room:
+                region.end_input(None, pulled)
+                break
+        else:
+            return
+        del items, lazy  # an iterator that has ended may hold much, too
+        pullers.end(region)
+
+    def _wait_for_room(self) -> int:
+        """Return how many elements may be pulled, when there is room for one; 0 if no more are needed."""
+        region, wake_up = self._region, self._wake_up
+        while not self.is_stopped:
+            room = region.room()
+            if room > 0:
+                return room
+            wake_up.wait()
+        return 0
+
+
+class Pullers:
+    """The lazy inputs of the mapped nodes of one run.
+
+    Args:
+        mapping: the `MappedNodes` of the run.
+
+    Attributes:
+        here: indices of the mapped nodes whose inputs are pulled by the thread that runs their elements, because it is
+            the thread that called ``run()``.
+        context: the context variables of that thread.
+        pass_on: takes nodes that are ready, in any thread.
+        fail: takes an exception because of which the run cannot go on.
+    """
+
+    def __init__(self, mapping: Any) -> None:
+        self._mapping: Any = mapping
+        self._regions: list[Region] = []
+        self.here: set[int] = set()
+        self.context: Context | None = None
+        self.pass_on: Callable[[Sequence[Node]], object] = len
+        self.fail: Callable[[BaseException], object] = type
+
+    def prepare(self, region: Region) -> None:
+        """Let a thread pull the input of a region from `start` on, if it is lazy; or that which runs its elements."""
+        lazy = region.lazy
+        if lazy is None:
+            return
+        if region.stages[0].node.index in self.here:
+            region.window, region.block_window, region.is_pulled_here = 1, 0, True
+            return
+        puller = Puller(region, lazy, self)
+        region.set_puller(puller)
+        self._regions.append(region)
+
+    def start(self, region: Region) -> Region:
+        """Start to pull the input of a region, unless that has happened; return the region."""
+        puller, run = region.puller, self._mapping.run
+        if puller is None or puller.thread is not None or self.context is None:
+            return region
+        context = self.context.copy()
+        if region.source is not None:
+            context.run(variable.set, run.context_of(region.source))
+        puller.start(context)
+        return region
+
+    def offer(self, region: Region) -> None:
+        """Pass on what may start because an element was pulled: a worker that waits for it, or the element itself."""
+        mapping = self._mapping
+        if not region.by_workers:
+            if region.room() > 0 or region.active < region.width():
+                self.pass_on(mapping.next_jobs(region, []))
+            return
+        with mapping.run._lock:
+            if not region.permits:
+                return
+            region.permits -= 1
+        self.pass_on((region.stages[0].node,))
+
+    def waits_for_input(self, region: Region) -> bool:
+        """Return whether a worker that has found no element is to wait; `offer` passes the node on for it then."""
+        with self._mapping.run._lock:
+            region.permits += 1
+            waits = region.buffer.empty() and not region.has_ended
+            if not waits:
+                region.permits -= 1
+                region.is_exhausted |= region.is_read
+        if waits and region.puller is not None:
+            region.puller.wake()
+        return waits
+
+    def end(self, region: Region) -> None:
+        """Note that all elements of a region were pulled; close it after its last element."""
+        mapping = self._mapping
+        with mapping.run._lock:
+            region.permits = 0
+            region.is_exhausted |= region.is_read
+        self.pass_on(mapping.leave(region, [], count=0))
+
+    def note_wait(self, element: Any, *, waits: bool) -> None:
+        """Note whether an element waits for a pool: no other element of its region is pulled meanwhile."""
+        region: Region = element.region
+        if region.puller is None:
+            return
+        if waits:
+            region.waiting.add(element.element)
+        elif element.element in region.waiting:
+            region.waiting.discard(element.element)
+            region.puller.wake()
+
+    def stop(self) -> None:
+        """Pull no more elements for nodes that may not start, because the run stops, and end nodes that have none."""
+        mapping = self._mapping
+        for region in self._regions:
+            if region.puller is not None and not mapping.run.may_start(region.stages[0].node):
+                region.puller.stop()
+                if ready := mapping.leave(region, [], count=0):
+                    self.pass_on(ready)
+
+    def close(self) -> None:
+        """Wait for the threads, whose iterators may have to end; abandon those that take too long."""
+        regions, self._regions = self._regions, []
+        pullers = [region.puller for region in regions if region.puller is not None]
+        self.pass_on, self.fail, self.context = len, type, None
+        for puller in pullers:
+            puller.stop()
+        grace = self._mapping.run.grace
+        until = monotonic() + (GRACE if grace is None else min(grace, GRACE))
+        for puller in pullers:
+            if puller.thread is None:
+                continue
+            puller.thread.join(max(0.0, until - monotonic()))
+            if puller.thread.is_alive():
+                self._mapping.run.report.unfinished.setdefault("abandoned", []).append(puller.source)
+                report(
+                    f"the iterator of task {puller.source!r} did not yield or end in time when the run was over, so it "
+                    f"was abandoned in thread {puller.thread.name!r}: nothing can stop a thread; give the calls that "
+                    f"it waits for timeouts of their own"
+                )
+        for region in regions:
+            region.puller = None  # a reference cycle
+
+    def release(self) -> None:
+        """Drop the reference to the run."""
+        self._mapping = self.context = None
