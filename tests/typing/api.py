@@ -19,6 +19,7 @@ from flowkit import (
     DAG,
     AttemptRecord,
     DAGCycleError,
+    ElementsRecord,
     ExecutionRecord,
     Flow,
     FlowkitError,
@@ -371,6 +372,14 @@ def durable(path: Path) -> None:
     assert_type(record.executions, tuple[ExecutionRecord, ...])
     assert_type(record.executions[0].error, str | None)
     assert_type(record.tasks["cached"].attempts, tuple[AttemptRecord, ...])
+    elements = record.tasks["cached"].elements
+    assert_type(elements, ElementsRecord | None)
+    if elements is not None:
+        assert_type(elements.counts, dict[str, int])
+        assert_type(elements.failed, dict[int, TaskError])
+        assert_type(elements.skipped, dict[int, str])
+        assert_type(elements.size, int | None)
+    assert_type(results.elements["cached"].resumed, list[int])
     assert_type(record.tasks["cached"].attempts[0].waited, float | None)
     assert_type(record.params, dict[str, Any])
     assert_type(record.parent, str | None)

@@ -245,7 +245,7 @@ class Recorded:
                 difference.removed,
                 difference.rewired,
                 difference.changed,
-                len(recorded) - len(difference.outdated) - len(recorded.keys() & difference.removed),
+                len(recorded.keys() - difference.outdated.keys() - set(difference.removed)),
                 len(recorded),
             )
         names, force = plan.names(), resume == "force"
