@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -115,3 +116,8 @@ source = None
 def registered():
     """Return the generator of the function `source`; it is not called in a worker process."""
     yield from source()
+
+
+async def act_async(actions, x):
+    await asyncio.sleep(0)
+    return act(actions, x)
