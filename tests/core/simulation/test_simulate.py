@@ -451,3 +451,12 @@ def test_timeout_of_a_run_takes_no_time():
         assert isinstance(simulation.error, RunTimeoutError)
         assert simulation.results == {"first": 0, "clean": "cleaned"}
         assert simulation.seconds == end + 1
+
+
+def test_condition_gets_the_values_of_results_that_stay_on_an_executor():
+    rows = Task(lambda: [1, 2, 3], name="rows")
+    total = Task(lambda rows: sum(rows), name="total", when=lambda rows: len(rows) == 3)
+    rows >> total
+    simulation = simulate(DAG("remote", tasks=[total]), remote=["default"])
+    assert simulation.error is None
+    assert simulation.results["total"] == 6

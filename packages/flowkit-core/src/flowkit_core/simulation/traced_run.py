@@ -83,6 +83,20 @@ class Substitutes:
         return condition() if self._call else self._random() < 0.75
 
 
+class _TracedCondition:
+    """In place of the function of a condition: evaluates it with `TracedRun._judge`."""
+
+    __slots__ = ("_func", "_judge", "_node")
+
+    def __init__(self, judge: Callable[[Node, Condition], object], node: Node, func: Callable[..., object]) -> None:
+        self._judge = judge
+        self._node = node
+        self._func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> object:
+        return self._judge(self._node, Condition(self._func, args, kwargs))
+
+
 class _Finishing:
     """The arguments of `TracedRun.finish`, and whether the node, or the element, had no final state before."""
 
@@ -128,8 +142,9 @@ class TracedRun(LimitedRun):
     def _substituted(self, call: Call) -> Call:
         node = call.node
         call.func = self._substitutes.function(node)
-        if call.when is not None and call.when.func != self._judge:
-            call.when = Condition(self._judge, (node, call.when), {})
+        when = call.when
+        if when is not None and not isinstance(when.func, _TracedCondition):  # its arguments may be handles
+            call.when = Condition(_TracedCondition(self._judge, node, when.func), when.args, when.kwargs)
         return call
 
     def _call_generator_function(self, original: Callable[[Call], Call | Outcome], call: Call) -> Call | Outcome:
