@@ -81,6 +81,15 @@ def test_lengths_must_be_equal():
     assert pickle.loads(pickle.dumps(raised.value)).lengths == raised.value.lengths
 
 
+def test_lengths_of_items_of_args_must_be_equal():
+    one, two = Task(lambda: [1, 2, 3], name="one"), Task(lambda: [1], name="two")
+    each = Task(lambda *rows: rows, name="each")
+    [one, two] >> each.map()
+    message = r"3 of '\*args\[0\]', 1 of '\*args\[1\]'; .* wire it to each, and not to each\.map\(\)"
+    with pytest.raises(MapLengthError, match=message):
+        DAG("pairs", tasks=[each]).run("serial")
+
+
 actions = st.lists(st.sampled_from([1, 2, "skip", "fail"]), max_size=12)
 
 

@@ -119,6 +119,18 @@ def test_lazy_input_is_pulled_for_the_workers(source):
     assert len(simulate(dag, call=False).results["each"]) == 3
 
 
+@pytest.mark.parametrize("when", [None, lambda size: size == 3])
+def test_generator_function_gets_the_values_of_results_that_stay_on_an_executor(when):
+    def numbers(size):
+        yield from range(size)
+
+    size, rows, each = Task(lambda: 3, name="size"), Task(numbers, when=when), Task(lambda row: row, name="each")
+    size >> rows >> each.map()
+    simulation = simulate(DAG("remote", tasks=[each]), remote=["default"])
+    simulation.check(pure=True)
+    assert simulation.results["each"] == [0, 1, 2]
+
+
 def test_functions_are_not_called_for_placeholders():
     def fail(*_args):
         raise AssertionError

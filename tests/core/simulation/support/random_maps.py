@@ -56,14 +56,14 @@ def source_function(random, name, size):
     kind = "text" if random.random() < 0.03 else kind
     fails_at = random.randrange(size + 1) if kind == "generator" and random.random() < 0.1 else None
 
-    def generate():
+    def generate(*_given):
         for number, item in enumerate(items):
             if number == fails_at:
                 raise ValueError(name)
             yield item
 
-    functions = {"list": lambda: list(items), "tuple": lambda: tuple(items), "generator": generate}
-    functions["text"] = lambda: "text"
+    functions = {"list": lambda *_: list(items), "tuple": lambda *_: tuple(items), "generator": generate}
+    functions["text"] = lambda *_: "text"
     return functions[kind], kind
 
 
@@ -119,6 +119,9 @@ class Choices:
         if kind == "generator":
             options = {"name": name, "pool": options["pool"], "priority": options["priority"]}
         task = Task(function, **options)
+        others = [each for each in self.tasks if each not in self.lazy]
+        if others and self.random.random() < 0.3:
+            self.random.choice(others) >> task
         self.to_map.append(task)
         if kind == "generator":
             self.lazy.append(task)

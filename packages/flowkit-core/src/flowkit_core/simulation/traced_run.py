@@ -151,7 +151,8 @@ class TracedRun(LimitedRun):
         """Call a generator function where the run is, with substitutes; return other calls."""
         outcome = original(self._substituted(call))
         if isinstance(outcome, Outcome) and outcome.state == SUCCEEDED:
-            self._history.start(call.node, call.attempt, "run", (call.args, call.kwargs))
+            kwargs = {name: value_of(value) for name, value in call.kwargs.items()}
+            self._history.start(call.node, call.attempt, "run", ([*map(value_of, call.args)], kwargs))
         return outcome
 
     def ahead(self, node: Node, *, takes_handles: bool = False) -> Call | None:

@@ -173,10 +173,13 @@ def local_generator(run: Any, call: Call) -> Call | Outcome:
         func = func.func if type(func) is partial else func.__func__
     if type(func) is not FunctionType or not func.__code__.co_flags & CO_GENERATOR:
         return call
-    outcome: Outcome | None = call.precheck() or run.mark_started(call.node)
+    local = call.local() if run.has_handles else call
+    if isinstance(local, Outcome):
+        return local
+    outcome: Outcome | None = local.precheck() or run.mark_started(call.node)
     if outcome is not None:
         return outcome
-    value = call.invoke()
+    value = local.invoke()
     return value if type(value) is Outcome else Outcome(SUCCEEDED, value=value, started=True)
 
 
