@@ -175,6 +175,37 @@ def test_changed_input_that_is_not_mapped_calls_all_elements(pipeline, elements,
     assert [each[2] for each in results["each"]] == [20, 20, 20, 20]
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_input_that_is_not_mapped_and_not_recorded_is_compared(elements, state, factor):
+    factors = iter([2, factor])
+    rows, each = numbers(6), elements.task("each")
+    not_recorded = Task(lambda: next(factors), name="factor", record=False)
+    scaled = Task(lambda row, factor: [factor, each.func(row)], name="scaled")
+    [rows, not_recorded] >> scaled.map("row")
+    dag = DAG("scaled", tasks=[scaled])
+    elements.inject("each-3", "fail")
+    dag.run("serial", state=state, fail_fast=False, raise_on_failure=False)
+    elements.calls("each")
+    elements.inject("each-3", None)
+    results = dag.run("serial", state=state, resume=True)
+    assert results["scaled"] == [[factor, each] for each in named("each", 6)]
+    assert elements.calls("each") == ([3] if factor == 2 else [0, 1, 2, 3, 4, 5])
+
+
+def test_client_that_cannot_be_stored_does_not_make_elements_run_again(elements, state):
+    rows, each = numbers(6), elements.task("each")
+    client = Task(object, name="client", record=False)
+    fetched = Task(lambda row, client: each.func(row), name="fetched")
+    [rows, client] >> fetched.map("row")
+    dag = DAG("fetched", tasks=[fetched])
+    elements.inject("each-3", "fail")
+    dag.run("serial", state=state, fail_fast=False, raise_on_failure=False)
+    elements.calls("each")
+    elements.inject("each-3", None)
+    assert dag.run("serial", state=state, resume=True)["fetched"] == named("each", 6)
+    assert elements.calls("each") == [3]
+
+
 def test_complete_map_with_changed_input_is_compared_by_element(pipeline, elements, state):
     with pytest.raises(ZeroDivisionError):
         pipeline(last="1 / 0").run("serial", state=state)

@@ -284,8 +284,8 @@ class RunJournal:
         self._check_writable()
         name, earlier = self._names[index], self._earlier
         code = earlier.plan.code_key(name)
-        inputs = self._inputs(index, sources, others)
         digest = fingerprint_of(self._serialization, common)
+        inputs = self._inputs(index, sources, others, digest)
         row, same, different = earlier.of(name, code, inputs, digest)
         if same or different:
             _log_elements(self.run_id, name, len(same), len(different))
@@ -307,9 +307,14 @@ class RunJournal:
         )
         return record
 
-    def _inputs(self, index: int, sources: Sequence[int], others: Sequence[int]) -> str | None:
-        """Return what identifies the input of a mapped task in the record of this run; `None` if it is not recorded."""
+    def _inputs(self, index: int, sources: Sequence[int], others: Sequence[int], common: bytes | None) -> str | None:
+        """Return what identifies the input of a mapped task in the record of this run; `None` if it is not recorded.
+
+        Of the tasks in ``others`` it is the execution that has recorded the result, or else the digest ``common`` of
+        all arguments that are not mapped. If that is `None`, because they cannot be stored, their code alone counts.
+        """
         facts: dict[str, Any] = {}
+        made_again = None if common is None else common.hex()
         for source in sources:
             if source in self._maps:
                 facts[self._names[source]] = f"map {self._maps[source].id}"
@@ -320,7 +325,7 @@ class RunJournal:
             else:
                 return None
         for other in others:
-            facts.setdefault(self._names[other], self._recorded_in.get(other))
+            facts.setdefault(self._names[other], self._recorded_in.get(other, made_again))
         return dumps([self._earlier.epochs.get(self._names[index], 0), facts])
 
     def record_elements(self, rows: Sequence[tuple[Any, ...]]) -> None:
