@@ -8,7 +8,16 @@ import pytest
 from random_maps import random_maps
 
 from flowkit_core import DAG, Skip, Task, TaskTimeoutError, current
-from flowkit_core.testing import Crash, Fail, SimulatedError, Slow, Timeout, simulate, simulate_many
+from flowkit_core.testing import (
+    Crash,
+    Fail,
+    SimulatedError,
+    Slow,
+    Timeout,
+    VirtualTimeExecutor,
+    simulate,
+    simulate_many,
+)
 
 
 async def nap(seconds):
@@ -129,6 +138,14 @@ def test_generator_function_gets_the_values_of_results_that_stay_on_an_executor(
     simulation = simulate(DAG("remote", tasks=[each]), remote=["default"])
     simulation.check(pure=True)
     assert simulation.results["each"] == [0, 1, 2]
+
+
+def test_elements_of_a_lazy_input_wait_at_the_same_time():
+    rows, each = Task(generate, name="rows"), Task(nap, name="each")
+    rows >> each.map()
+    dag, executor = DAG("lazy", tasks=[each]), VirtualTimeExecutor()
+    dag.run(executor)
+    assert executor.seconds == simulate(dag, durations=0).seconds == 3
 
 
 def test_functions_are_not_called_for_placeholders():

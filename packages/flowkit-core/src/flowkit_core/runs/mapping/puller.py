@@ -151,7 +151,7 @@ class Pullers:
         if lazy is None:
             return
         if region.stages[0].node.index in self.here:
-            region.window, region.block_window, region.is_pulled_here = 1, 0, True
+            region.block_window, region.is_pulled_here = 0, True
             return
         puller = Puller(region, lazy, self)
         region.set_puller(puller)
