@@ -260,6 +260,14 @@ def companions(session: nox.Session, name: str) -> None:
     run_pytest(session, [*ALL, name], test_folders(name)[0])
 
 
+@nox.session(python=EXHAUSTIVE_PYTHON, requires=["build"], allow_parallel=True)
+def dask(session: nox.Session) -> None:
+    """Check the executor for Dask with only the core installed, and on another Python than `companions`."""
+    session.install(*PYTEST, *required_packages("flowkit-dask"))
+    install_wheels(session, ["flowkit-core", "flowkit-dask"])
+    run_pytest(session, ["flowkit-core", "flowkit-dask"], "tests/dask/test_conformance.py")
+
+
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff."""
@@ -273,6 +281,7 @@ def types(session: nox.Session) -> None:
     """Check with mypy --strict the types of the sources, and of users' code against the installed wheels."""
     session.install(MYPY, "nox", *PYTEST)
     install_wheels(session, ALL)
+    session.install("--quiet", "--no-index", "--no-deps", str(wheel("flowkit-dask")))  # for a benchmark
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     for python in PYTHONS:
         session.run("mypy", f"--python-version={python}", *sources, "noxfile.py", "tests/tools")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from itertools import pairwise
 
@@ -46,6 +47,15 @@ def test_large_argument_is_sent_once(client, sent):
     run = DAG("d", tasks=ends).run({"default": DaskExecutor(client), "serial": "serial"})
     assert {str(run[end.name]) for end in ends} == {f"[{MIB}]"}
     assert sent[0] < 3 * MIB
+
+
+def test_many_arguments_are_sent_in_several_graphs(client):
+    """Dask warns of graphs of more than 10 MB: here are 18 MB."""
+    many = [Task(tasks.length, name=f"t{number}") for number in range(300)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = DAG("d", tasks=many).run(DaskExecutor(client), params={"data": bytes(60_000)})
+    assert set(results.values()) == {60_000}
 
 
 def test_keys_have_names_of_tasks_and_are_grouped_by_run(client, tmp_path):

@@ -30,7 +30,7 @@ from .calls import NoResult
 from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
-from .submissions import Submissions
+from .submissions import MAX_BATCH, Submissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
     Report = tuple[Record, Place]
 
-MAX_BATCH = 1000
-"""Maximum number of calls that are sent to the scheduler together."""
 MAX_SUBMITTED = 20_000
 """Number of calls that have not ended, above which none are made ahead."""
 CHECK_INTERVAL = 0.5
@@ -277,7 +275,9 @@ class DaskLane:
     def _submit(self, route: Callable[[Node], object]) -> None:
         """Send ready nodes to the scheduler, and what can be sent ahead with them."""
         ready, submissions = self._ready, self._submissions
-        while ready and submissions.unsent < MAX_BATCH:
+        for _ in range(MAX_BATCH):  # reports must not wait for all ready nodes
+            if not ready:
+                break
             node = ready.popleft()
             index = node.index
             if node.element is not None:

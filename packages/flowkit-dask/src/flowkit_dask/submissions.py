@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 MAX_INLINE = 1 << 16
 """Bytes of an argument, or of the pickle of a function, up to which it is sent with each call, and not once."""
+MAX_BATCH = 1000
+"""Maximum number of calls that are sent to the scheduler together."""
+MAX_BATCH_BYTES = 4 << 20
+"""Bytes of calls after which no more are sent together: Dask warns of 10 MB."""
 MAX_NAMES = 200
 """Number of tasks up to which each has a key prefix of its own: many prefixes slow the scheduler down."""
 
@@ -128,6 +132,7 @@ class Submissions:
         self._deaths: Counter[NodeKey] = Counter()
         self._graph: dict[Key, DaskTask] = {}
         self._unsent: list[Submission] = []
+        self._unsent_bytes = 0
         self._inputs: list[Future[Any]] = []  # of the call that is prepared
         self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
         self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
@@ -135,7 +140,7 @@ class Submissions:
         self._group = {node.index: f"{_prefix(node, has_few_names)}-{self.run}" for node in nodes}
 
     def add(self, call: Call) -> None:
-        """Prepare a call to be sent with the next :meth:`send`.
+        """Prepare a call to be sent with the next :meth:`send`; send what is prepared if that is much.
 
         Raises:
             SerializationError: the function or an argument cannot be pickled.
@@ -198,22 +203,22 @@ class Submissions:
         )
         key = self._group[node.index], ticket
         submission = Submission(call, ticket, key, frozenset(sources), deaths)
-        task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, pickle.dumps(invocation, 5)), *references)
+        data = pickle.dumps(invocation, 5)
+        task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, data), *references)
         task._token = f"{self.run}-{ticket}"  # else `Client.get` computes one from the content
         self._graph[key] = task
         self.by_ticket[ticket] = self.by_node[node_key(node)] = submission
         submission.inputs, self._inputs = self._inputs, []
         self._unsent.append(submission)
-
-    @property
-    def unsent(self) -> int:
-        """Number of calls that are prepared."""
-        return len(self._unsent)
+        self._unsent_bytes += len(data)
+        if len(self._unsent) >= MAX_BATCH or self._unsent_bytes >= MAX_BATCH_BYTES:
+            self.send()
 
     def send(self) -> None:
         """Send the calls that are prepared to the scheduler."""
         graph, self._graph = self._graph, {}
         unsent, self._unsent = self._unsent, []
+        self._unsent_bytes = 0
         if graph:
             futures = self._client.get(graph, list(graph), sync=False)
             for submission, future in zip(unsent, futures, strict=True):
