@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
-from element_tasks import Elements, numbers
+from element_tasks import Elements, named, numbers
 
 from flowkit import DAG, ResumeError, Skip, StateManager, Task
 
@@ -19,10 +19,6 @@ def elements(tmp_path):
 def state(tmp_path):
     with StateManager(tmp_path / "runs.db") as state:
         yield state
-
-
-def named(name, number):
-    return [[name, each] for each in range(number)]
 
 
 def test_failed_element_of_a_chain(elements, state, executor):
@@ -401,86 +397,6 @@ def test_linked_run_of_a_failed_run_calls_the_missing_elements(elements, state):
     results = dag.run("serial", state=state, rerun={"count"}, of=failed.run_id)
     assert results["count"] == 3
     assert elements.calls("each") == [1, 2]
-
-
-def lazy_pipeline(elements, numbers, executor="serial"):
-    """Return a pipeline whose generator notes how many elements it has yielded."""
-
-    def rows():
-        for number in numbers:
-            elements.yielded = number
-            yield number
-
-    source, each = Task(rows), elements.task("each")
-    source >> each.map()
-    return DAG("lazy", tasks=[each])
-
-
-@pytest.mark.parametrize("kind", ["serial", "thread"])
-def test_generator_is_pulled_again_and_its_elements_are_compared(elements, state, kind):
-    elements.inject("each-3", "fail")
-    results = lazy_pipeline(elements, range(1000)).run(kind, state=state, raise_on_failure=False)
-    assert results.elements["each"].counts["failed"] == 1
-    assert elements.yielded < 999
-    (record,) = state.runs("lazy")
-    assert record.tasks["each"].elements.size is None
-    ended = [number for number, state in record.tasks["each"].elements.states.items() if state == "succeeded"]
-    elements.inject("each-3", None)
-    elements.calls("each")
-    results = lazy_pipeline(elements, range(6)).run(kind, state=state, resume=True)
-    assert results == {"each": named("each", 6)}
-    assert results.elements["each"].resumed == [number for number in ended if number < 6]
-    assert elements.calls("each") == [number for number in range(6) if number not in ended]
-    assert state.run(results.run_id).tasks["each"].elements.size == 6
-
-
-def test_generator_with_other_elements_calls_the_task_for_them(elements, state):
-    elements.inject("each-3", "fail")
-    lazy_pipeline(elements, range(6)).run("serial", state=state, raise_on_failure=False)
-    elements.inject("each-3", None)
-    elements.calls("each")
-    results = lazy_pipeline(elements, (0, 7, 2, 3)).run("serial", state=state, resume=True)
-    assert results["each"] == [["each", 0], ["each", 7], ["each", 2], ["each", 3]]
-    assert elements.calls("each") == [3, 7]
-
-
-def test_generator_that_raises_is_recorded_as_failed(elements, state):
-    def rows():
-        yield 0
-        yield 1
-        if not repaired:
-            raise ConnectionError("lost")
-        yield 2
-
-    repaired = []
-    source, each = Task(rows), elements.task("each")
-    source >> each.map()
-    dag = DAG("raises", tasks=[each])
-    with pytest.raises(ConnectionError):
-        dag.run("serial", state=state)
-    (record,) = state.runs("raises")
-    assert (record.tasks["rows"].state, record.tasks["each"].state) == ("failed", "upstream_failed")
-    assert record.tasks["each"].elements.counts == {"succeeded": 2}
-    repaired.append(True)
-    assert dag.run("serial", state=state, resume=True)["each"] == named("each", 3)
-    assert elements.calls("each") == [0, 1, 2]
-
-
-def test_generator_of_a_complete_map_is_not_called_again(elements, state):
-    calls = []
-
-    def rows():
-        calls.append("rows")
-        yield from range(3)
-
-    source, each, last = Task(rows), elements.task("each"), Task(lambda each: 1 / 0, name="last")
-    source >> each.map() >> last
-    dag = DAG("complete", tasks=[last])
-    for _ in range(2):
-        results = dag.run("serial", state=state, resume=True, raise_on_failure=False)
-    assert results.resumed == ("rows", "each")
-    assert results["each"] == named("each", 3)
-    assert calls == ["rows"]
 
 
 def is_wanted(row):

@@ -12,6 +12,11 @@ from durable_tasks import step
 from flowkit import StateManager, Task, current
 
 
+def named(name, number):
+    """Return the results of the first elements of a task of `Elements` over `numbers`."""
+    return [[name, each] for each in range(number)]
+
+
 class Elements:
     """A folder in which each call of an element is noted, and in which a test lets elements fail.
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
 
     from .inputs import LazyInput
-    from .puller import Puller
     from .stage import Stage
 
 
@@ -47,7 +46,7 @@ class Region:
         stages, size, source, started: see above.
         window: maximum number of elements that have started and have not ended, unless workers pull elements.
         lazy: the lazy input; None for sequences.
-        puller: the thread that pulls the lazy input; None if there is none.
+        puller: the `Puller` of the lazy input, whose module imports this one; None if there is none.
         is_pulled_here: whether the thread that runs the elements pulls the lazy input.
         buffer: the mapped values that the puller has pulled and no worker has taken.
         taken: number of elements that workers had taken from the buffer when the last of them paused.
@@ -125,7 +124,7 @@ class Region:
         self._numbered: Iterator[tuple[int, Any]] = _numbered(items if size is not None else ())
         self._items: Iterator[Any] | None = None
         self.lazy: LazyInput | None = None
-        self.puller: Puller | None = None
+        self.puller: Any = None
         self.is_pulled_here = False
         self.taken = 0
         self.buffer: SimpleQueue[Any] = SimpleQueue()
@@ -185,8 +184,8 @@ class Region:
         else:
             self.end_input(None, number)
 
-    def set_puller(self, puller: Puller) -> None:
-        """Take the elements from the buffer of a puller."""
+    def set_puller(self, puller: Any) -> None:
+        """Take the elements from the buffer that a `Puller` fills."""
         self.puller = puller
         self._numbered = _numbered(map(call, repeat(self.buffer.get_nowait)))
 
