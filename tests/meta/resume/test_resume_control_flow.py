@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from durable_tasks import RESULTS, Box, diamond, record_execution, step
 
-from flowkit import DAG, Task
+from flowkit import DAG, Skip, StateManager, Task, task
 
 
 def test_failed_task_has_all_attempts_again_on_resume(box):
@@ -168,3 +168,32 @@ def test_independent_branch_that_succeeded_does_not_run_again(box, executor):
     assert results == RESULTS
     assert set(results.resumed) == {"extract", "count"}
     assert Counter(box.ran) == {"extract": 1, "count": 1, "double": 2, "report": 1}
+
+
+def test_raised_skip_is_taken_over_and_not_cached(tmp_path):
+    calls = []
+
+    @task(cache=True)
+    def load():
+        calls.append("load")
+        raise Skip("no new files")
+
+    @task
+    def report(load=0):
+        calls.append("report")
+        if calls.count("report") == 1:
+            raise ValueError("no server")
+        return load
+
+    load >> report
+    dag = DAG("nightly", tasks=[report])
+    with StateManager(tmp_path / "runs.db") as state:
+        with pytest.raises(ValueError, match="no server"):
+            dag.run("serial", state=state)
+        results = dag.run("serial", state=state, resume=True)
+        assert (results, results.skipped, results.resumed) == ({"report": 0}, {"load": "no new files"}, ("load",))
+        record = state.run(results.run_id).tasks["load"]
+        assert (record.state, record.reason) == ("skipped", "no new files")
+        assert calls == ["load", "report", "report"]
+        assert dag.run("serial", state=state).skipped == {"load": "no new files"}
+        assert calls[3:] == ["load", "report"]
