@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +12,8 @@ FILES = [path for folder in ("packages", "tests", "docs/examples") for path in s
 
 MAX_LINES = 600
 MAX_FILES = 20
+DESCRIBED = re.compile(r"((?:`[a-z_]+`(?:, | and )?)+):")
+"""Names of modules in the docstring of a package, before the colon and what they are for."""
 
 
 def name(path):
@@ -30,3 +34,17 @@ def test_support_modules_have_distinct_names():
     """Their folders are in ``sys.path`` together if pytest runs the tests of several folders."""
     counts = Counter(path.name for path in FILES if path.parent.name == "support")
     assert [file for file, count in counts.items() if count > 1] == []
+
+
+def test_docstring_of_package_that_lists_modules_names_each():
+    """A reader of a package starts from it. Packages of few modules have no list."""
+    wrong = {}
+    for path in sorted((ROOT / "packages").glob("*/src/*/**/__init__.py")):
+        text = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split())
+        parts = [part for part in path.parent.iterdir() if part.suffix == ".py" or (part / "__init__.py").exists()]
+        modules = {part.stem for part in parts if not part.stem.startswith("__")}
+        described = {module for head in DESCRIBED.findall(text) for module in re.findall("`([a-z_]+)`", head)}
+        missing = modules - set(re.findall("`([a-z_]+)`", text))
+        if "* `" in text and (missing or not described <= modules):
+            wrong[name(path)] = missing, described - modules
+    assert wrong == {}

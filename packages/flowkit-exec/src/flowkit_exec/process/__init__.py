@@ -28,14 +28,13 @@ Modules, from the entry point down:
 * `executor`: `ProcessExecutor`, its options and warm workers.
 * `lane`: the event loop of one run. `schedule`: which nodes are ready or sent ahead. `batch_policy`: how many calls a
   worker is given ahead. `batching`: nodes -> frames. `outcome_reader`: frames -> outcomes.
+  `blocks`: the same for blocks of elements of mapped tasks.
 * `workers`: the worker processes, as the calling process sees them: the calls that each holds, and their options.
 * `transports`: how a worker is started, how frames, tickets and large values are exchanged with it, how its death is
   noticed, and how it is ended. What differs between operating systems is there.
 * `surroundings`: current folder, import path and environment of the calling process, which workers take on.
 * `worker`: the main loop in the worker process. `worker_exit`: how it ends. `protocol`: the frames between both.
-* `function_table`, `function_references`: how functions are sent. `main_module`, `main_module_analysis`: the script in
-  a worker. `random_numbers`: each worker draws its own. `missing_globals`: notes on errors caused by globals that a
-  worker does not have.
-* `shared_memory`: large values. `exception_transport`, `log_forwarding`: exceptions and log records of tasks.
-  `serialization_errors`, `safe_text`: messages.
+* `functions`: how functions are sent, and the main script in a worker. `random_numbers`: each worker draws its own.
+* `shared_memory`: large values. `task_context`: contexts of tasks. `exception_transport`, `log_forwarding`,
+  `warning_forwarding`: exceptions, log records and warnings of tasks. `serialization_errors`: messages.
 """

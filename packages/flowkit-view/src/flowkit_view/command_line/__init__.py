@@ -1,6 +1,6 @@
 """The command `flowkit`.
 
-* `main`: parses the arguments, calls the command, and returns the exit code.
+* `main`: parses the arguments, calls the command, and returns the exit code. `exit_codes`: their meanings.
 * `parser`: the commands and their options.
 * `pipeline_commands`: what takes a pipeline of the user: `run`, `graph`, `check`, `plan`, `rerun`, `replay`.
 * `record_commands`: what reads recorded runs: `runs`, `show`, `why`, `diff`, `watch`, `serve`,

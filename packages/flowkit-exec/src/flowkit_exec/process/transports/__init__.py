@@ -2,10 +2,14 @@
 
 Everything that differs between operating systems is here, behind the interface in `interface`:
 
-* ``posix`` (Linux, macOS): a socket pair and pipes that the worker inherits, file descriptors of anonymous shared
+* `posix` (Linux, macOS): a socket pair and pipes that the worker inherits, file descriptors of anonymous shared
   memory, ``poll()``, process groups and signals. Workers may be forks of this process.
-* ``portable`` (everywhere): a connection to a socket on the loopback interface, files in a private folder, and what
+* `portable` (everywhere): a connection to a socket on the loopback interface, files in a private folder, and what
   `subprocess` and `selectors` offer on each system. Workers are always new interpreters.
+
+Both use `child_process`: the process of a worker, and how it is killed. `frames`: splits what was received into frames.
+`interpreter`: the command line of a worker. `resources`: what a worker takes of the system. `limits`: how many workers
+the limit of open files allows. `orphans`: reaps the processes that tasks have left.
 """
 
 from __future__ import annotations
