@@ -157,10 +157,10 @@ def required_packages(name: str, *, extras: bool = False) -> list[str]:
     return [line for line in lines if not line.startswith(META)]
 
 
-def install_companion(session: nox.Session, name: str, *packages: str) -> None:
-    """Install packages of the index, all distributions without requirements of other projects, and a companion."""
+def install_companion(session: nox.Session, name: str, *packages: str, beside: list[str] = ALL) -> None:
+    """Install packages of the index, a companion, and distributions beside it: all, or those that are given."""
     session.install(*packages)
-    install_wheels(session, ALL)
+    install_wheels(session, beside)
     session.install("--quiet", "--no-index", "--no-deps", "--force-reinstall", str(wheel(name)))
 
 
@@ -263,8 +263,7 @@ def companions(session: nox.Session, name: str) -> None:
 @nox.session(python=EXHAUSTIVE_PYTHON, requires=["build"], allow_parallel=True)
 def dask(session: nox.Session) -> None:
     """Check the executor for Dask with only the core installed, and on another Python than `companions`."""
-    session.install(*PYTEST, *required_packages("flowkit-dask"))
-    install_wheels(session, ["flowkit-core", "flowkit-dask"])
+    install_companion(session, "flowkit-dask", *PYTEST, *required_packages("flowkit-dask"), beside=["flowkit-core"])
     run_pytest(session, ["flowkit-core", "flowkit-dask"], "tests/dask/test_conformance.py")
 
 
