@@ -15,10 +15,8 @@ from ._typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Any
-
-    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 T = TypeVar("T")
 

@@ -47,7 +47,7 @@ RECORD_PLAIN_ELEMENT = (
 )
 """Records what `plain_row` returns: binding None takes several times as long as a value."""
 BLOB_OF_ROW = 12
-"""Position of the name of the blob file in such a row."""
+"""Position of the name of the blob file in a row for `RECORD_ELEMENT`."""
 _BEGIN_MAP = "INSERT INTO maps (run, name, execution, code, inputs, common, size) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _NEW_MAP = "SELECT max(id) FROM maps WHERE run = ? AND name = ?"
 SIZE = "UPDATE maps SET size = ? WHERE id = ?"
@@ -183,10 +183,10 @@ class RecordedElement:
     """An element that ended in an earlier execution of a resumed run.
 
     Attributes:
-        state: `"succeeded"` or `"skipped"`.
+        state: `"succeeded"` or `"skipped"`; `"outdated"` if it runs again, because its input has changed.
         value: its result, if it succeeded.
         reason: why it was skipped.
-        row: what is to be recorded to take it over, or `None`.
+        row: what is to be recorded for it in this execution, or `None`.
     """
 
     __slots__ = ("reason", "row", "state", "value")
@@ -305,14 +305,11 @@ class RunMaps:
         """Return the recorded value of an element. Raises `RestoreError` if it cannot be restored in this process."""
         return self._serialization.load(None, self._database.read_payload(row.value or "", row.beside))
 
-    def missing(self, name: str) -> str:
-        """Return how many elements of a task a resumed run would call, as text; empty if that is not known."""
-        last = self.last(name)
-        if last is None:
-            return ""
+    def recorded_count(self, name: str) -> str:
+        """Return how many elements of a task are recorded, in words: those that a resumed run may take over."""
+        last = self.by_name[name][-1]
         done = sum(row.is_usable for row in self.rows(last).values())
-        size = "all" if last.size is None else str(last.size)
-        return f"{done} of {size} elements are recorded" if last.size is not None else f"{done} elements are recorded"
+        return f"{done} elements are recorded" if last.size is None else f"{done} of {last.size} elements are recorded"
 
     def copy(self, name: str, run: int) -> None:
         """Record the last map of a task, and its elements, as those of another run."""
@@ -461,7 +458,7 @@ class MapRecord:
 
 
 def plain_row(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return a row without label, reason, error, origin and blob file; None if it has one of these."""
+    """Return a row for `RECORD_ELEMENT` without label, reason, error, origin and blob file; `None` if it has any."""
     if row[7] is row[8] is row[9] is row[11] is row[12] is None:
         return (*row[:7], row[10], row[13])
     return None

@@ -230,10 +230,8 @@ class Recorded:
         """Begin the next execution.
 
         Returns:
-            its number, the tasks that do not run again, why recorded ones do, and the elements to take over.
-
-
-        Tasks are identified by their index in the current pipeline.
+            Its number; index -> task that does not run again; index -> why a recorded task runs again; and the elements
+            to take over. The indices are those of the current pipeline.
         """
         database, recorded = self._database, self.tasks
         difference = self.difference(plan, max_age)
@@ -339,14 +337,14 @@ class Recorded:
             if index not in done and index not in reasons:
                 reasons[index] = f"it is not recorded in run {self._run_id}" if name in before else "it is new"
                 if name in self.maps.by_name:
-                    reasons[index] += f"; {self.maps.missing(name)}"
+                    reasons[index] += f"; {self.maps.recorded_count(name)}"
         for name, text in self._database.execute("read it", _FAILURES, (self._row, self._row))[0]:
             task = from_sql(name)
             if task in plan.names() and reasons.get(index := plan.names().index(task), "").startswith("it is not"):
                 kind, message, _ = loads(text)
                 reasons[index] = f"it failed: {kind}: {message}" if message else f"it failed: {kind}"
                 if task in self.maps.by_name:
-                    reasons[index] += f"; {self.maps.missing(task)}"
+                    reasons[index] += f"; {self.maps.recorded_count(task)}"
         return Preview(self._run_id, done, reasons)
 
     def difference(self, plan: PipelinePlan, max_age: float | None) -> Difference:
