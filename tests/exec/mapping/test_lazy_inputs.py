@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import map_functions
@@ -243,12 +244,59 @@ def test_error_about_a_thread_says_what_to_write():
     assert "open the connection in a generator function" in "\n".join(raised.value.__notes__)
 
 
-def test_generator_has_the_context_of_its_task():
+place = ContextVar("place", default="outside")
+
+
+@pytest.mark.parametrize("run_options", [{}, {"keep": ["rows", "each"]}, {"timeout": 60}], ids=str)
+@pytest.mark.parametrize("kind", ["serial", "thread", "thread, condition"])
+def test_generator_has_the_context_of_its_task_and_elements_have_their_own(kind, run_options):
+    seen = []
+
+    def numbers():
+        for number in range(3):
+            seen.append((current().task, current().element, place.get()))
+            place.set("generator")
+            yield number
+
+    def facts(number):
+        found = current().task, current().element, place.get()
+        place.set("element")
+        return found
+
+    executor, options, _ = KINDS[kind]
+    results = run_over(numbers, facts, executor, options, run_options)
+    assert seen == [("rows", None, "outside"), ("rows", None, "generator"), ("rows", None, "generator")]
+    assert results["each"] == [("each", number, "outside") for number in range(3)]
+    assert place.get() == "outside"
+
+
+def test_serial_elements_with_a_condition_leave_the_generator_its_context():
     def numbers():
         yield current().task
-        yield current().element
+        yield current().task
 
-    assert run_over(numbers, lambda x: x) == {"each": ["rows", None]}
+    assert run_over(numbers, as_given, "serial", {"when": bool})["each"] == ["rows", "rows"]
+
+
+def as_given(x):
+    return x
+
+
+def test_generator_resets_a_context_variable_when_it_is_closed_early():
+    reset = []
+
+    def numbers():
+        token = place.set("generator")
+        try:
+            yield 1
+            yield 2
+        finally:
+            place.reset(token)
+            reset.append(place.get())
+
+    with pytest.raises(ZeroDivisionError):
+        run_over(numbers, lambda number: 1 // 0, "serial")
+    assert reset == ["outside"]
 
 
 # Generators that wait

@@ -196,7 +196,7 @@ def result_for_takers(run: Any, node: Node, value: Any) -> Any:
     if not (is_stored or is_kept) and len(takers) <= 1 and all(_pulls(after, node) for after in takers):
         return value
     try:
-        return list(value)
+        return run.mapping.pullers.context_of(node).run(list, value)
     except BaseException as error:
         return Outcome(FAILED, error=error)
 

@@ -7,6 +7,7 @@ before the next one is pulled. So an iterator may wait for what becomes of its o
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from itertools import islice
 from threading import Thread
 from time import monotonic
@@ -151,7 +152,7 @@ class Pullers:
         if lazy is None:
             return
         if region.stages[0].node.index in self.here:
-            region.block_window, region.is_pulled_here = 0, True
+            region.block_window, region.context = 0, self.context_of(region.source or region.stages[0].node)
             return
         puller = Puller(region, lazy, self)
         region.set_puller(puller)
@@ -159,14 +160,16 @@ class Pullers:
 
     def start(self, region: Region) -> Region:
         """Start to pull the input of a region, unless that has happened; return the region."""
-        puller, run = region.puller, self._mapping.run
-        if puller is None or puller.thread is not None or self.context is None:
-            return region
-        context = self.context.copy()
-        if region.source is not None:
-            context.run(variable.set, run.context_of(region.source))
-        puller.start(context)
+        puller = region.puller
+        if puller is not None and puller.thread is None and self.context is not None:
+            puller.start(self.context_of(region.source or region.stages[0].node))
         return region
+
+    def context_of(self, node: Node) -> Context:
+        """Return new context variables for an iterator that a task has returned: ``current()`` is that of the task."""
+        context = copy_context() if self.context is None else self.context.copy()
+        context.run(variable.set, self._mapping.run.context_of(node))
+        return context
 
     def offer(self, region: Region) -> None:
         """Pass on what may start because an element was pulled: a worker that waits for it, or the element itself."""

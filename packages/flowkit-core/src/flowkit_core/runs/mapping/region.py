@@ -21,6 +21,7 @@ from .block_calls import BLOCK_SECONDS, MAX_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextvars import Context
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
@@ -47,7 +48,7 @@ class Region:
         window: maximum number of elements that have started and have not ended, unless workers pull elements.
         lazy: the lazy input; None for sequences.
         puller: the `Puller` of the lazy input, whose module imports this one; None if there is none.
-        is_pulled_here: whether the thread that runs the elements pulls the lazy input.
+        context: context variables of the lazy input, if the thread that runs the elements pulls it; else None.
         buffer: the mapped values that the puller has pulled and no worker has taken.
         taken: number of elements that workers had taken from the buffer when the last of them paused.
         permits: number of workers that wait for an element; see `Pullers.waits_for_input`.
@@ -80,11 +81,11 @@ class Region:
         "block_window",
         "buffer",
         "by_workers",
+        "context",
         "has_ended",
         "held",
         "is_closed",
         "is_exhausted",
-        "is_pulled_here",
         "is_recorded",
         "is_smooth",
         "lane_blocks",
@@ -125,7 +126,7 @@ class Region:
         self._items: Iterator[Any] | None = None
         self.lazy: LazyInput | None = None
         self.puller: Any = None
-        self.is_pulled_here = False
+        self.context: Context | None = None
         self.taken = 0
         self.buffer: SimpleQueue[Any] = SimpleQueue()
         self.permits = 0
@@ -158,31 +159,31 @@ class Region:
 
         It raises `Empty` if a puller has not pulled the next element yet.
         """
-        return self._pulls_here(self.lazy) if self.is_pulled_here and self.lazy is not None else self._numbered
+        if self.context is not None and self.lazy is not None:
+            return self._pulls_here(self.lazy, self.context)
+        return self._numbered
 
-    def _pulls_here(self, lazy: LazyInput) -> Iterator[tuple[int, Any]]:
-        """Pull elements in the calling thread, the only one that pulls."""
+    def _pulls_here(self, lazy: LazyInput, context: Context) -> Iterator[tuple[int, Any]]:
+        """Pull elements in the calling thread, the only one that pulls, with the context variables of the input."""
         first, *others = self.stages
         append_value, append_seconds, append_code = first.values.append, first.seconds.append, first.codes.append
         number = len(first.codes)
-        try:
-            if self._items is None:
-                self._items = iter(lazy)
-            for value in () if self.has_ended else self._items:
-                append_value(ABSENT)
-                append_seconds(0.0)
-                append_code(PENDING)
-                if others:
-                    for stage in others:
-                        stage.lengthen(1)
-                yield number, value
-                number += 1
-        except GeneratorExit:  # the turn of the worker has ended
-            raise
-        except BaseException as error:
-            self.end_input(error, number)
-        else:
-            self.end_input(None, number)
+        while not self.has_ended:
+            try:
+                if self._items is None:
+                    self._items = context.run(iter, lazy)
+                value = context.run(next, self._items)
+            except BaseException as error:
+                self.end_input(error, number)
+                return
+            append_value(ABSENT)
+            append_seconds(0.0)
+            append_code(PENDING)
+            if others:
+                for stage in others:
+                    stage.lengthen(1)
+            yield number, value
+            number += 1
 
     def set_puller(self, puller: Any) -> None:
         """Take the elements from the buffer that a `Puller` fills."""
@@ -325,7 +326,9 @@ class Region:
 
     def drop_inputs(self) -> None:
         """Drop the elements that were not taken."""
-        self._items = self.lazy = None
+        if self.context is not None:
+            self.context.run(self._drop_iterator)
+        self.lazy = None
         self.held.clear()
         self._numbered = enumerate(())
         if self.puller is None:
@@ -334,6 +337,9 @@ class Region:
         size = len(self.stages[0].codes.rstrip(bytes([PENDING])))
         for stage in self.stages:
             stage.shorten(size, is_final=self.has_ended)
+
+    def _drop_iterator(self) -> None:
+        self._items = None
 
 
 def _advice(error: BaseException) -> str:
