@@ -163,7 +163,7 @@ class Run(OutcomeRules):
                 self.state.take_over(graph, recorder.done)
                 for index, done in recorder.done.items():
                     if self.mapping is not None and (elements := getattr(done, "elements", None)) is not None:
-                        self.mapping.restore(graph.nodes[index], elements)
+                        self.mapping.take_over(graph.nodes[index], elements)
                 self._unchecked = self._unchecked and SKIPPED not in self.state.codes
                 if self._kept is not None:
                     for index in recorder.done:

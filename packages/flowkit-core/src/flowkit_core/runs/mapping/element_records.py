@@ -47,8 +47,8 @@ def open_records(run: Any, region: Region) -> None:
     region.resumes = any(stage.record.has_recorded for stage in region.stages)
 
 
-def restored_stage(node: Node, elements: RecordedElements) -> Stage:
-    """Return the elements of a mapped node that had ended before the run was resumed."""
+def recorded_stage(node: Node, elements: RecordedElements) -> Stage:
+    """Return the elements of a mapped node that had ended as a whole before the run was resumed."""
     stage = Stage(node, None, (), len(elements.states))
     stage.codes[:] = bytes(map(STATES.index, elements.states))
     for number, value in elements.values.items():
@@ -58,7 +58,7 @@ def restored_stage(node: Node, elements: RecordedElements) -> Stage:
     return stage
 
 
-def resume_element(run: Any, region: Region, number: int, given: Any) -> tuple[int, Any]:
+def take_over_element(run: Any, region: Region, number: int, given: Any) -> tuple[int, Any]:
     """Take over what is recorded of an element that has been pulled.
 
     Returns:
@@ -160,14 +160,14 @@ def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
         recorder.add_elements(stage.node, [row], seconds)
     else:
         _record_without_value(run, stage, element.element, element.given)
-    recorder.note_maker(run.state)
-    if recorder.is_element_due:
+    recorder.note_element_maker(run.state)
+    if recorder.is_due_after_element:
         run._commit()
 
 
-def commit_before(run: Any) -> None:
-    """Commit elements that the calling thread has not made, before it starts something that depends on them."""
-    if run._recorder.is_element_due_elsewhere:
+def commit_before_call(run: Any) -> None:
+    """Commit the elements of other threads, before the calling thread starts a call that depends on them."""
+    if run._recorder.is_due_before_element:
         run._commit()
         if run._stop_is_new:
             run._notify_stop()
@@ -189,7 +189,7 @@ def _record_without_value(run: Any, stage: Stage, number: int, given: Any) -> No
         run._recorder.add_elements(stage.node, [row])
 
 
-def note_end(run: Any, region: Region) -> None:
+def record_totals(run: Any, region: Region) -> None:
     """Record the number of elements of a lazy input, and how many results were found in a cache."""
     for stage in region.stages:
         if run._recorder is None:

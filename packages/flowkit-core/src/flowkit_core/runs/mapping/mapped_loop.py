@@ -56,7 +56,7 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
             return expanded
         region.by_workers = True
         if region.puller is not None:
-            region.permits = min(region.window, region.stages[0].limit or region.window)
+            region.waiting_workers = min(region.window, region.stages[0].limit or region.window)
             mapping.pullers.start(region)
             return jobs
         return [node] * min(region.window, region.stages[0].limit or region.window, region.size or region.window)

@@ -41,15 +41,15 @@ from flowkit_core.runs.states import (
 
 from .element import Block, Element, job_of
 from .element_records import (
-    commit_before,
-    note_end,
+    commit_before_call,
     open_records,
     record_end,
-    restored_stage,
-    resume_element,
+    record_totals,
+    recorded_stage,
     row_of_success,
     rows_of_block,
     start_at,
+    take_over_element,
 )
 from .elements import CACHED
 from .inputs import is_lazy
@@ -144,13 +144,13 @@ class MappedNodes:
             return region
         region.window = self.windows.get(node.index, WINDOW)
         takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
-        region.lane_blocks = self.block_windows.get(node.index, 0)
-        region.block_window = region.lane_blocks if takes_blocks else 0
+        region.lane_block_window = self.block_windows.get(node.index, 0)
+        region.block_window = region.lane_block_window if takes_blocks else 0
         region.block_seconds = self.block_seconds.get(node.index, region.block_seconds)
         self.pullers.prepare(region)
         open_records(run, region)
         if region.resumes:
-            region.take_over = partial(resume_element, run)
+            region.take_over = partial(take_over_element, run)
         for stage in region.stages:
             stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -160,9 +160,9 @@ class MappedNodes:
                 run.events.emit(TaskStarted, task=stage.node.name, **facts)
         return EXPANDED
 
-    def restore(self, node: Node, elements: Any) -> None:
+    def take_over(self, node: Node, elements: Any) -> None:
         """Take the elements of a mapped node that had ended before the run was resumed: a `RecordedElements`."""
-        self.run.state.stages[node.index] = restored_stage(node, elements)
+        self.run.state.stages[node.index] = recorded_stage(node, elements)
 
     def local_generator(self, call: Call) -> Call | Outcome:
         """Return the result of a generator function, whatever the executor: its generator runs in this process."""
@@ -192,7 +192,7 @@ class MappedNodes:
             if run.phase >= Phase.CANCELLED or not run.may_start(stage.node):
                 return Outcome(CANCELLED, run.stop_reason)
         if run._recorder is not None and stage.head is not None:
-            commit_before(run)
+            commit_before_call(run)
         try:
             bound = stage.call_of(number, element.given, run.run_id, is_first=attempt == 1)
         except Exception as error:
@@ -440,7 +440,7 @@ class MappedNodes:
             if failed is not None:
                 region.active += 1
                 region.stages[failed[0]].active += 1
-            if run._recorder is not None and run._recorder.is_element_due:
+            if run._recorder is not None and run._recorder.is_due_after_element:
                 run._commit()
         if run._stop_is_new:
             run._notify_stop()
@@ -558,13 +558,13 @@ class MappedNodes:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
         trouble = None
-        if not region.is_read:
+        if not region.is_input_taken:
             trouble = Outcome(CANCELLED, run.stop_reason)
-        elif region.trouble is not None:
-            trouble = self._fail_source(region, region.trouble)
+        elif region.input_error is not None:
+            trouble = self._fail_source(region, region.input_error)
         region.drop_inputs()
         if trouble is None and region.is_recorded:
-            note_end(run, region)
+            record_totals(run, region)
         seconds = self.now() - region.started
         own = {stage.node for stage in region.stages}
         ready: list[Node] = []

@@ -100,7 +100,7 @@ class Puller:
                     put(value)
                     if self.is_stopped:
                         return
-                    if region.permits or is_offered:
+                    if region.waiting_workers or is_offered:
                         pullers.offer(region)
             except BaseException as error:
                 region.end_input(error, pulled)
@@ -179,19 +179,19 @@ class Pullers:
                 self.pass_on(mapping.next_jobs(region, []))
             return
         with mapping.run._lock:
-            if not region.permits:
+            if not region.waiting_workers:
                 return
-            region.permits -= 1
+            region.waiting_workers -= 1
         self.pass_on((region.stages[0].node,))
 
     def waits_for_input(self, region: Region) -> bool:
         """Return whether a worker that has found no element is to wait; `offer` passes the node on for it then."""
         with self._mapping.run._lock:
-            region.permits += 1
-            waits = region.buffer.empty() and not region.has_ended
+            region.waiting_workers += 1
+            waits = region.buffer.empty() and not region.input_has_ended
             if not waits:
-                region.permits -= 1
-                region.is_exhausted |= region.is_read
+                region.waiting_workers -= 1
+                region.is_exhausted |= region.is_input_taken
         if waits and region.puller is not None:
             region.puller.wake()
         return waits
@@ -200,8 +200,8 @@ class Pullers:
         """Note that all elements of a region were pulled; close it after its last element."""
         mapping = self._mapping
         with mapping.run._lock:
-            region.permits = 0
-            region.is_exhausted |= region.is_read
+            region.waiting_workers = 0
+            region.is_exhausted |= region.is_input_taken
         self.pass_on(mapping.leave(region, [], count=0))
 
     def note_wait(self, element: Any, *, waits: bool) -> None:
@@ -210,9 +210,9 @@ class Pullers:
         if region.puller is None:
             return
         if waits:
-            region.waiting.add(element.element)
-        elif element.element in region.waiting:
-            region.waiting.discard(element.element)
+            region.waiting_for_pool.add(element.element)
+        elif element.element in region.waiting_for_pool:
+            region.waiting_for_pool.discard(element.element)
             region.puller.wake()
 
     def stop(self) -> None:

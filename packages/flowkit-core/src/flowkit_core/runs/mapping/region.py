@@ -45,32 +45,32 @@ class Region:
 
     Attributes:
         stages, size, source, started: see above.
-        window: maximum number of elements that have started and have not ended, unless workers pull elements.
+        active: number of elements that have started and have not ended; a worker that pulls counts as one.
+        window: maximum of `active`, unless workers pull elements.
+        is_exhausted: whether workers, or the lane, have taken all elements.
+        is_closed: whether all nodes have ended.
+        is_smooth: whether workers may pull elements and call the functions in a loop.
+        by_workers: whether workers do so.
+        refused: number of workers that `MappedNodes.enter` has refused because of the limit; as many may pull later.
         lazy: the lazy input; None for sequences.
         puller: the `Puller` of the lazy input, whose module imports this one; None if there is none.
         context: context variables of the lazy input, if the thread that runs the elements pulls it; else None.
-        buffer: the mapped values that the puller has pulled and no worker has taken.
+        input_has_ended: whether all elements are known: the input is a sequence, or its iterator has ended.
+        input_error: the exception of the iterator.
+        buffer: the mapped values that the puller has pulled from the iterator, and no worker or lane has taken.
+        waiting_workers: number of workers that wait for an element; see `Pullers.waits_for_input`.
+        waiting_for_pool: numbers of the elements that wait for a pool.
         taken: number of elements that workers had taken from the buffer when the last of them paused.
-        permits: number of workers that wait for an element; see `Pullers.waits_for_input`.
-        waiting: numbers of the elements that wait for a pool.
-        has_ended: whether no more elements will be pulled: the input has a length, or its iterator has ended.
-        active: number of elements that have started and have not ended; a worker that pulls counts as one.
-        is_exhausted: whether there are no more elements to pull.
-        is_smooth: whether workers may pull elements and call the functions in a loop.
-        by_workers: whether they do.
-        block_window: maximum number of blocks that the lane is given at once; 0 for single elements.
+        lane_block_window: maximum number of blocks that the lane is given at once; 0 if it takes single elements only.
+        block_window: the same for this region; 0 if its elements cannot be sent in blocks.
         block_seconds: seconds of calls that a block is made for.
-        lane_blocks: this number for maps whose elements may be sent in blocks.
         max_block: maximum number of elements in a block.
         seconds_per_call: moving average of the durations of calls; None before the first.
-        is_closed: whether all nodes have ended.
-        pulled: number of elements that were pulled in blocks.
-        refused: number of workers that `MappedNodes.enter` has refused because of the limit; as many may pull later.
-        trouble: the exception of the iterator.
+        pulled: number of elements that were pulled in blocks or taken over; `_block_length` divides the others.
+        held: elements that were pulled and wait for the next block: number, mapped value and number of the stage.
         is_recorded: whether the elements are recorded as they end.
         resumes: whether some elements may have ended before the run was resumed.
-        take_over: takes over what is recorded of an element of a region: see `element_records.resume_element`.
-        held: elements that were pulled and not taken: number, mapped value and number of the stage.
+        take_over: takes over what is recorded of an element of a region: see `element_records.take_over_element`.
     """
 
     __slots__ = (
@@ -82,16 +82,16 @@ class Region:
         "buffer",
         "by_workers",
         "context",
-        "has_ended",
         "held",
+        "input_error",
+        "input_has_ended",
         "is_closed",
         "is_exhausted",
         "is_recorded",
         "is_smooth",
-        "lane_blocks",
+        "lane_block_window",
         "lazy",
         "max_block",
-        "permits",
         "pulled",
         "puller",
         "refused",
@@ -103,8 +103,8 @@ class Region:
         "started",
         "take_over",
         "taken",
-        "trouble",
-        "waiting",
+        "waiting_for_pool",
+        "waiting_workers",
         "window",
     )
 
@@ -129,15 +129,15 @@ class Region:
         self.context: Context | None = None
         self.taken = 0
         self.buffer: SimpleQueue[Any] = SimpleQueue()
-        self.permits = 0
-        self.waiting: set[int] = set()
-        self.has_ended = size is not None
+        self.waiting_workers = 0
+        self.waiting_for_pool: set[int] = set()
+        self.input_has_ended = size is not None
         self.active = 0
         self.is_exhausted = size == 0
         self.is_smooth = self.by_workers = self.is_closed = False
-        self.trouble: BaseException | None = None
+        self.input_error: BaseException | None = None
         self.block_window = 0
-        self.lane_blocks = 0
+        self.lane_block_window = 0
         self.block_seconds = BLOCK_SECONDS
         self.max_block = MAX_BLOCK
         self.pulled = 0
@@ -168,7 +168,7 @@ class Region:
         first, *others = self.stages
         append_value, append_seconds, append_code = first.values.append, first.seconds.append, first.codes.append
         number = len(first.codes)
-        while not self.has_ended:
+        while not self.input_has_ended:
             try:
                 if self._items is None:
                     self._items = context.run(iter, lazy)
@@ -207,19 +207,20 @@ class Region:
             if not isinstance(error, MapLengthError):
                 text = f"flowkit: the iterator raised this after {counted(number, 'element')}{_advice(error)}"
                 add_note(error, text)
-            self.trouble = error
+            self.input_error = error
         self._items = None
-        self.has_ended = True
+        self.input_has_ended = True
 
     @property
-    def is_read(self) -> bool:
-        """Whether all elements are known and were taken, as far as the input is an iterator."""
-        return self.has_ended and self.buffer.empty() and not self.held
+    def is_input_taken(self) -> bool:
+        """Whether all elements of a lazy input were pulled from its iterator, and taken by workers or the lane."""
+        return self.input_has_ended and self.buffer.empty() and not self.held
 
     def pulls_to_call(self) -> Iterator[tuple[int, Any, int]]:
-        """Return an iterator for one thread over the elements to call: number, mapped value and number of the stage.
+        """Return an iterator for one thread over the elements to call: number, mapped value, number of the first stage.
 
-        Elements that ended before the run was resumed are left out, and so are stages. It raises `Empty` like `pulls`.
+        In a resumed run, elements that have ended are taken over and left out; others start at the first stage at which
+        they have not ended. The iterator raises `Empty` like that of `pulls`.
         """
         while self.held:
             try:
@@ -240,21 +241,22 @@ class Region:
                 self.pulled += 1
 
     def pull(self) -> tuple[int, Any, int] | None:
-        """Return the next element; None if there is none, or none yet."""
-        has_ended = self.has_ended
+        """Return the next item of `pulls_to_call`; None if there is none, or none yet."""
+        input_had_ended = self.input_has_ended  # before the buffer is found empty
         try:
             for pulled in self.pulls_to_call():
                 return pulled
             self.is_exhausted = True
         except Empty:
-            self.is_exhausted |= has_ended
+            self.is_exhausted |= input_had_ended
         return None
 
     def pull_many(self) -> tuple[int, list[tuple[int, Any]]]:
         """Return the elements of the next block: as many as take `block_seconds`, and leave some for other workers.
 
-        Their numbers are consecutive. They start at the stage whose number is returned, too; an element that does not
-        start at the first stage is returned alone.
+        Returns:
+            The number of the stage at which the elements start; and the elements, with consecutive numbers. An element
+            that does not start at the first stage is alone.
         """
         count = self._block_length()
         if self.resumes or self.puller is not None:
@@ -268,7 +270,7 @@ class Region:
     def _pull_block(self, count: int) -> tuple[int, list[tuple[int, Any]]]:
         """Return up to ``count`` elements to call with consecutive numbers, and the stage at which they start."""
         found: list[tuple[int, Any]] = []
-        has_ended = self.has_ended
+        input_had_ended = self.input_has_ended  # before the buffer is found empty
         try:
             for number, given, place in self.pulls_to_call():
                 if found and (place or number != found[-1][0] + 1):
@@ -280,7 +282,7 @@ class Region:
             else:
                 self.is_exhausted = True
         except Empty:
-            self.is_exhausted |= has_ended
+            self.is_exhausted |= input_had_ended
         return 0, found
 
     def _block_length(self) -> int:
@@ -303,16 +305,16 @@ class Region:
 
     def width(self) -> int:
         """Return how many jobs the lane is given at once: elements, or blocks of elements."""
-        if self.block_window or not self.lane_blocks or self.size is not None:
+        if self.block_window or not self.lane_block_window or self.size is not None:
             return self.block_window or self.window
-        return min(self.window, self.lane_blocks * max(1, self._short_elements()))  # as many as in blocks
+        return min(self.window, self.lane_block_window * max(1, self._short_elements()))  # as many as in blocks
 
     def room(self) -> int:
         """Return how many elements a puller may pull now."""
         if self.by_workers:
-            return max(self.permits, self._short_elements() - self.buffer.qsize())
+            return max(self.waiting_workers, self._short_elements() - self.buffer.qsize())
         first, width = self.stages[0], self.width()
-        if self.waiting:
+        if self.waiting_for_pool:
             return 0
         if self.active < width and (first.limit is None or first.active < first.limit):
             return 1
@@ -325,7 +327,7 @@ class Region:
             self.seconds_per_call = latest if average is None else (average + latest) / 2
 
     def drop_inputs(self) -> None:
-        """Drop the elements that were not taken."""
+        """Drop the elements that workers or the lane have not taken."""
         if self.context is not None:
             self.context.run(self._drop_iterator)
         self.lazy = None
@@ -336,7 +338,7 @@ class Region:
         self.puller.stop()
         size = len(self.stages[0].codes.rstrip(bytes([PENDING])))
         for stage in self.stages:
-            stage.shorten(size, is_final=self.has_ended)
+            stage.shorten(size, is_final=self.input_has_ended)
 
     def _drop_iterator(self) -> None:
         self._items = None

@@ -117,10 +117,10 @@ class RunRecorder:
         self._ended = [self._began] * len(graph.nodes)
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
-        self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, likewise
-        self._element_makers: set[int | None] = set()  # likewise of elements; None for anything else
-        self._makers: set[int] = set()  # threads whose workers have made the calls
-        self._made_elsewhere = False  # whether a call was made, or a node was ended, by anything else
+        self._makers: set[int] = set()  # threads whose workers have made the calls of these
+        self._made_elsewhere = False  # whether anything else has made a call, or ended a node
+        self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, not committed yet
+        self._element_makers: set[int | None] = set()  # threads whose workers have called them; None: anything else
         self._is_committing = False
         self._work = 0.0  # seconds of calls that are not committed yet
         self._group_began = 0.0  # when the first of them ended
@@ -369,22 +369,25 @@ class RunRecorder:
         if cached == size:
             self.sources[node.index] = "cache"
 
-    def note_maker(self, state: RunState) -> None:
-        """Note that the calling thread, if it is that of a worker of this process, has made the last element."""
+    def note_element_maker(self, state: RunState) -> None:
+        """Note who has made the call of an element: the calling thread, if it is that of a worker of this run."""
         thread = get_ident()
         worker = worker_of_thread.get(thread)
         self._element_makers.add(thread if worker is not None and worker.run.state is state else None)
 
     @property
-    def is_element_due_elsewhere(self) -> bool:
-        """Whether elements must be committed before the calling thread starts something that depends on them."""
+    def is_due_before_element(self) -> bool:
+        """Whether elements must be committed before the calling thread calls an element that depends on them.
+
+        They need not if this thread has made all calls that are not committed.
+        """
         if not self._elements:
             return self._is_committing  # in another thread, to be waited for
         return self._element_makers != {get_ident()}
 
     @property
-    def is_element_due(self) -> bool:
-        """Whether elements must be committed, when one has ended in a single call: after `MAX_GROUP` seconds."""
+    def is_due_after_element(self) -> bool:
+        """Whether elements must be committed when one has ended: after `MAX_GROUP` seconds."""
         if not self._elements:
             return False
         return self._work >= MAX_GROUP or not 0 <= time() - self._group_began < MAX_GROUP
