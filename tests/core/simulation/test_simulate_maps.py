@@ -86,6 +86,11 @@ def test_async_tasks_take_the_virtual_time_that_they_wait():
     assert simulate(mapped(nap, rows=[10, 20]), durations=5).seconds == 30
 
 
+def test_virtual_time_does_not_depend_on_earlier_simulations():
+    for seconds in (1 / 3, 1e9 / 7, 0.1, 1e6 / 9, 0.7):
+        assert simulate(mapped(nap, rows=[seconds]), durations=0).seconds == seconds
+
+
 def test_timeout_cancels_a_coroutine():
     ended = []
 

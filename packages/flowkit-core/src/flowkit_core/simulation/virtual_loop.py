@@ -7,6 +7,7 @@ import atexit
 from _thread import allocate_lock
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from math import ceil, ulp
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import awaited
@@ -36,12 +37,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._selector = _NoEvents()
         self._virtual_clock = VirtualClock(lambda: 0.0)
-        self._offset = 0.0  # time of this loop at the start of its clock
+        self._offset = 0  # time of this loop at the start of its clock: whole seconds, so that sums are rounded less
         self._step_action: Action | None = None
 
     def use(self, clock: VirtualClock) -> None:
         """Run the callbacks with another clock from now on; the time of the loop does not go back."""
-        self._offset = self.time() - clock.now()
+        self._offset = ceil(self.time() - clock.now())
         self._virtual_clock = clock
         self._step_action = None
 
@@ -58,6 +59,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._step_action = self._virtual_clock.schedule(0.0, self._step)
         return handle
 
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Schedule a callback for a number of seconds from now, which is not rounded to the time of the loop."""
+        handle: asyncio.TimerHandle = super().call_at(self.time() + delay, callback, *args, context=context)
+        self._virtual_clock.schedule(max(0.0, delay), self._step)
+        return handle
+
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
@@ -69,6 +78,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _step(self) -> None:
         """Run the callbacks that are due, and those that they schedule for now."""
         self._step_action = _STEPPING
+        self._clock_resolution = 4 * ulp(self.time())  # the times of the callbacks are sums, which were rounded
         try:
             with _no_running_loop():
                 is_first = True
