@@ -148,7 +148,7 @@ class OutcomeRules:
         state.values[index] = value
         state.seconds[index] = seconds
         state.codes[index] = SUCCEEDED
-        is_delayed = bool(node.feeds) and not reused and self.mapping.delays_end(node, value)
+        is_delayed = bool(node.feeds) and not reused and self.mapping.iterators.delays_end(node, value)
         if stored is not ABSENT and not (is_delayed and hasattr(type(value), "__next__")):
             self._record(node, None if reused else seconds, stored)
         if reused:

@@ -367,7 +367,7 @@ class Run(OutcomeRules):
                 if self.mapping.is_opened(result):
                     elements: Sequence[Node] = self.mapping.expand(node)
                     return elements
-                self.mapping.end_sources(node)
+                self.mapping.iterators.end(node)
             if node.feeds and self.is_current(node, self.current_attempt(node) if attempt is None else attempt):
                 result = self.mapping.result_for_takers(node, result)
         if self.fast_path and type(result) not in special_types and (node.is_simple or self._ends_quietly(node)):
@@ -468,7 +468,7 @@ class Run(OutcomeRules):
             self.cancel("the run was abandoned")
             self.phase = Phase.ABANDONED
             if self.mapping is not None:
-                self.mapping.end_sources(None)
+                self.mapping.iterators.end(None)
             if self.has_handles:
                 self.state.drop_handles()
             fate_of = {node.index: fate for node, fate in (running or {}).items()}

@@ -9,7 +9,6 @@ from flowkit_core.graphs.parameters import KEY
 from flowkit_core.persistence import ElementOutcome
 from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
 
-from .element import Element
 from .elements import CACHED, RESUMED
 from .stage import Stage
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
     from flowkit_core.persistence import RecordedElements
 
-    from .element import Block
+    from .element import Block, Element
     from .region import Region
 
 
@@ -76,22 +75,6 @@ def take_over_element(run: Any, region: Region, number: int, given: Any) -> tupl
         stage.take_over(number, _TAKEN_OVER[found.state], found.value, found.reason)
         given = stage.value_for_next(number)
     return len(region.stages), given
-
-
-def start_at(run: Any, region: Region, place: int, number: int, given: Any) -> list[Node]:
-    """Return the job of an element that starts at a later stage; nothing if it waits there because of the limit.
-
-    The element counts as active in the first stage before.
-    """
-    stage = region.stages[place]
-    job = Element(region, stage, number, given)
-    with run._lock:
-        region.stages[0].active -= 1
-        if stage.limit is not None and stage.active >= stage.limit:
-            stage.parked.append(job)
-            return []
-        stage.active += 1
-    return [job]
 
 
 def element_row(run: Any, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:

@@ -11,7 +11,7 @@ from flowkit_core.runs.recording.recorder import MAX_GROUP
 from flowkit_core.runs.states import SUCCEEDED
 
 from .block_calls import final_value
-from .element_records import Group, start_at
+from .element_records import Group
 from .inputs import Missing
 from .mapped_run import EXPANDED
 
@@ -232,7 +232,7 @@ def _loop_of_group(
                 with run._lock:
                     region.active += 1
                     region.stages[0].active += 1
-                jobs += start_at(run, region, place, number, given)
+                jobs += run.mapping.start_at(region, place, number, given)
                 continue
             spent = 0.0
             try:

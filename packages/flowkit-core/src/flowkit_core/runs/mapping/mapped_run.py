@@ -20,10 +20,9 @@ from flowkit_core.events import (
     ElementRetrying,
     ElementStarted,
     ElementSucceeded,
-    TaskFailed,
     TaskStarted,
 )
-from flowkit_core.failures import add_note, returned_skip, strip_traceback
+from flowkit_core.failures import add_note, returned_skip
 from flowkit_core.runs.arguments import collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
 from flowkit_core.runs.handle import is_handle
@@ -48,11 +47,10 @@ from .element_records import (
     recorded_stage,
     row_of_success,
     rows_of_block,
-    start_at,
     take_over_element,
 )
 from .elements import CACHED
-from .inputs import is_lazy
+from .iterator_results import IteratorResults
 from .opening import local_generator, open_region, result_for_takers
 from .puller import Pullers
 
@@ -87,18 +85,19 @@ class MappedNodes:
         block_seconds: index of a mapped node -> seconds of calls that blocks are made for.
         handle_takers: indices of mapped nodes whose lanes take handles as arguments.
         pullers: the threads that pull lazy inputs.
+        iterators: the nodes whose results are iterators.
         now: returns the current time in seconds.
     """
 
     def __init__(self, run: Any) -> None:
         self.run: Any = run
         self._regions: dict[int, Region] = {}
-        self._sources: dict[int, Node] = {}  # nodes whose results are iterators that are not consumed yet
         self.windows: dict[int, int] = {}
         self.block_windows: dict[int, int] = {}
         self.block_seconds: dict[int, float] = {}
         self.handle_takers: set[int] = set()
         self.pullers = Pullers(self)
+        self.iterators = IteratorResults(run)
         self.now: Callable[[], float] = monotonic
 
     def region_of(self, node: Node) -> Region | None:
@@ -118,7 +117,8 @@ class MappedNodes:
         """Drop the references to the run and to the elements."""
         self.run = None
         self.pullers.release()
-        self._regions, self._sources = {}, {}
+        self.iterators.release()
+        self._regions = {}
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -384,12 +384,27 @@ class MappedNodes:
                     first.active -= 1
                 break
             if place:
-                jobs += start_at(run, region, place, *elements[0])
+                jobs += self.start_at(region, place, *elements[0])
             else:
                 jobs.append(job_of(region, first, elements[0][0], [given for _, given in elements]))
         if region.puller is not None:
             region.puller.wake()
         return self.leave(region, jobs, count=0)
+
+    def start_at(self, region: Region, place: int, number: int, given: Any) -> list[Node]:
+        """Return the job of an element that starts at a later stage; nothing if it waits there because of the limit.
+
+        The element counts as active in the first stage before.
+        """
+        stage = region.stages[place]
+        job = Element(region, stage, number, given)
+        with self.run._lock:
+            region.stages[0].active -= 1
+            if stage.limit is not None and stage.active >= stage.limit:
+                stage.parked.append(job)
+                return []
+            stage.active += 1
+        return [job]
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
@@ -528,32 +543,6 @@ class MappedNodes:
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 
-    def delays_end(self, node: Node, value: Any) -> bool:
-        """Return whether the success of a node is emitted later, by :meth:`end_sources`: its result is an iterator."""
-        if not is_lazy(value):
-            return False
-        self._sources[node.index] = node
-        return True
-
-    def end_sources(self, node: Node | None) -> None:
-        """Record and emit the success of nodes whose results are iterators that are consumed, or will not be consumed.
-
-        Args:
-            node: the mapped node that ends; None if the run was abandoned.
-        """
-        run = self.run
-        if not self._sources:
-            return
-        with run._lock:
-            for index, source in tuple(self._sources.items()):
-                if node is None or node.index in source.feeds:
-                    del self._sources[index]
-                    if node is not None and index in run.state.consumed:
-                        run._record(source, run.state.seconds[index])
-                    run.emit_success(source)
-        if run._hooks is not None and node is not None:
-            run._hooks.call()
-
     def _close(self, region: Region) -> list[Node]:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
@@ -561,7 +550,11 @@ class MappedNodes:
         if not region.is_input_taken:
             trouble = Outcome(CANCELLED, run.stop_reason)
         elif region.input_error is not None:
-            trouble = self._fail_source(region, region.input_error)
+            source = None if region.lazy is None else region.lazy.culprit
+            if source is None:
+                trouble = Outcome(FAILED, error=region.input_error, retryable=False)
+            else:
+                trouble = self.iterators.fail(source, region.input_error)
         region.drop_inputs()
         if trouble is None and region.is_recorded:
             record_totals(run, region)
@@ -575,26 +568,3 @@ class MappedNodes:
             step = run.finish(stage.node, outcome, seconds)
             ready += [node for node in step if node not in own]
         return ready
-
-    def _fail_source(self, region: Region, error: BaseException) -> Outcome:
-        """Fail the task whose result is an iterator that has raised; return how the mapped nodes end."""
-        run, source = self.run, None if region.lazy is None else region.lazy.culprit
-        if source is None:
-            return Outcome(FAILED, error=error, retryable=False)
-        strip_traceback(error)
-        with run._lock:
-            run.leave_fast_path()
-            if run.report.at_stop is None:
-                run.report.note_stop()
-            run.state.consumed.pop(source.index, None)
-            run.state.error_of[source.index] = error
-            run.state.codes[source.index] = FAILED
-            self._sources.pop(source.index, None)
-            run._record(source, run.state.seconds[source.index], None, error)
-            if run.events.wants(TaskFailed):
-                attempt, seconds = run.current_attempt(source), run.state.seconds[source.index]
-                run.events.emit(TaskFailed, task=source.name, attempt=attempt, duration=seconds, error=error)
-            run._stop_after(error)
-        if run._stop_is_new:
-            run._notify_stop()
-        return Outcome(UPSTREAM_FAILED, f'the iterator that upstream "{source.name}" returned has failed')
