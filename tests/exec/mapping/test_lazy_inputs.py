@@ -43,6 +43,7 @@ def executor_of(kind):
             yield executor
     elif kind == "process":
         with ProcessExecutor(2) as executor:
+            DAG("start", tasks=[Task(map_functions.no_numbers)]).run(executor)  # a timeout counts the start of workers
             yield executor
     else:
         yield kind
@@ -327,7 +328,8 @@ class Blocked:
 @pytest.mark.parametrize("kind", ["serial", "thread", "process", "async"])
 def test_timeout_of_the_run_ends_a_blocked_generator(kind):
     function = as_it_is if kind == "async" else map_functions.add_one
-    name, limits = "thread" if kind == "async" else kind, {"timeout": 0.5, "grace": 0.01}
+    name = "thread" if kind == "async" else kind
+    limits = {"timeout": 1.0, "grace": 0.01}
     with Blocked() as blocked, warns_of_blocked(), pytest.raises(RunTimeoutError) as raised:
         run_over(blocked.numbers, function, name, {}, limits)
     assert "'rows' did not end in time, and was abandoned" in "\n".join(raised.value.__notes__)

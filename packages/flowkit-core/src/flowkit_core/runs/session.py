@@ -164,14 +164,7 @@ class Session:
             pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
             pullers.here = {node.index for node in run.graph.mapped if self._is_pulled_here(node, clock)}
             for node in run.graph.mapped:
-                lane = self.lane_of(node)
-                if (window := getattr(lane, "window", None)) is not None:
-                    run.mapping.windows[node.index] = window
-                run.mapping.block_windows[node.index] = getattr(lane, "block_window", 0)
-                if (seconds := getattr(lane, "block_seconds", None)) is not None:
-                    run.mapping.block_seconds[node.index] = seconds
-                if lane.makes_handles:
-                    run.mapping.handle_takers.add(node.index)
+                run.mapping.lanes[node.index] = self.lane_of(node)
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
@@ -199,10 +192,14 @@ class Session:
     def _is_pulled_here(self, node: Node, clock: Clock | None) -> bool:
         """Return whether a lazy input of a mapped node is pulled by the thread of its lane.
 
-        This is so if its elements must run in the thread that called ``run()``, or in the time of a simulation.
+        This is so if all elements of the run must run in the thread that called ``run()``, or in the time of a
+        simulation.
         """
+        if clock is not None:
+            return True
         is_waited_for = self.run.timeout is not None or self.run.caller is not None
-        return clock is not None or (self.lane_of(node).needs_calling_thread and not is_waited_for)
+        lanes = {id(self.lane_of(mapped)) for mapped in self.run.graph.mapped}
+        return self.lane_of(node).needs_calling_thread and len(lanes) == 1 and not is_waited_for
 
     def nodes(self, lane: Lane) -> Sequence[Node]:
         """Return all nodes of a lane, in topological order."""

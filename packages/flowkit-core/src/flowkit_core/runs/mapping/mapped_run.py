@@ -80,10 +80,7 @@ class MappedNodes:
         run: the `Run`.
 
     Attributes:
-        windows: index of a mapped node -> maximum number of its elements that its lane is given at once.
-        block_windows: index of a mapped node -> maximum number of blocks of elements, if its lane takes blocks.
-        block_seconds: index of a mapped node -> seconds of calls that blocks are made for.
-        handle_takers: indices of mapped nodes whose lanes take handles as arguments.
+        lanes: index of a mapped node -> its lane.
         pullers: the threads that pull lazy inputs.
         iterators: the nodes whose results are iterators.
         now: returns the current time in seconds.
@@ -92,10 +89,7 @@ class MappedNodes:
     def __init__(self, run: Any) -> None:
         self.run: Any = run
         self._regions: dict[int, Region] = {}
-        self.windows: dict[int, int] = {}
-        self.block_windows: dict[int, int] = {}
-        self.block_seconds: dict[int, float] = {}
-        self.handle_takers: set[int] = set()
+        self.lanes: dict[int, Any] = {}
         self.pullers = Pullers(self)
         self.iterators = IteratorResults(run)
         self.now: Callable[[], float] = monotonic
@@ -118,7 +112,7 @@ class MappedNodes:
         self.run = None
         self.pullers.release()
         self.iterators.release()
-        self._regions = {}
+        self._regions, self.lanes = {}, {}
 
     # ---- opening -----------------------------------------------------------------------------------------------------
 
@@ -142,11 +136,15 @@ class MappedNodes:
             return Outcome(FAILED, error=error, retryable=False)
         if isinstance(region, Outcome):
             return region
-        region.window = self.windows.get(node.index, WINDOW)
+        lanes = [self.lanes[stage.node.index] for stage in region.stages]
+        windows = [getattr(lane, "window", None) or WINDOW for lane in lanes]
+        region.window = windows[0]
+        if any(lane is not lanes[0] for lane in lanes):
+            region.chain_window = max(windows)
         takes_blocks = region.is_smooth and all(stage.limit is None for stage in region.stages)
-        region.lane_block_window = self.block_windows.get(node.index, 0)
+        region.lane_block_window = getattr(lanes[0], "block_window", 0)
         region.block_window = region.lane_block_window if takes_blocks else 0
-        region.block_seconds = self.block_seconds.get(node.index, region.block_seconds)
+        region.block_seconds = getattr(lanes[0], "block_seconds", region.block_seconds)
         self.pullers.prepare(region)
         open_records(run, region)
         if region.resumes:
@@ -362,10 +360,8 @@ class MappedNodes:
         """Pull elements as far as the window allows; close the region after its last element."""
         run, first = self.run, region.stages[0]
         while not region.by_workers and not region.is_exhausted:
-            window = region.width()
-            most = min(window, first.limit or window)
             with run._lock:
-                if region.active >= window or first.active >= most or not run.may_start(first.node):
+                if not (region.may_start_more() and run.may_start(first.node)):
                     break
                 region.active += 1
                 first.active += 1

@@ -96,7 +96,7 @@ def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) 
 
 def _fetch(run: Any, node: Node, given: Given) -> None:
     """Replace handles among the arguments that all elements have in common, unless the lane takes handles."""
-    if run.has_handles and node.index not in run.mapping.handle_takers:
+    if run.has_handles and not run.mapping.lanes[node.index].makes_handles:
         given.named.update({name: fetched(value) for name, value in given.named.items()})
         given.rest[:] = map(fetched, given.rest)
         given.extra.update({name: fetched(value) for name, value in given.extra.items()})
@@ -125,9 +125,7 @@ def _following(run: Any, node: Node, size: int) -> Stage | None:
         if mapped.inputs != 1:
             continue
         task = after.task
-        if task.trigger != "none_failed" or task.executor != node.task.executor:
-            continue
-        if after.entry is not node.entry or task.is_async != node.task.is_async or codes[after.index] != PENDING:
+        if task.trigger != "none_failed" or after.entry is not node.entry or codes[after.index] != PENDING:
             continue
         if any(codes[index] == PENDING for index in after.upstream if index != node.index):
             continue
@@ -155,8 +153,11 @@ def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
         return False  # the session may end single calls
     if any(map(run.events.wants, (ElementStarted, ElementSucceeded))):
         return False
+    lanes = run.mapping.lanes
     for stage in region.stages:
         node, task = stage.node, stage.node.task
+        if lanes[node.index] is not lanes[region.stages[0].node.index]:
+            return False
         if task.when is not None or task.timeout is not None or task.cache is not None or task.pool is not None:
             return False
         if node.parameters.keyed or node.parameters.copies_context:

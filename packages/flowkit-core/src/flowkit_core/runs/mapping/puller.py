@@ -175,7 +175,7 @@ class Pullers:
         """Pass on what may start because an element was pulled: a worker that waits for it, or the element itself."""
         mapping = self._mapping
         if not region.by_workers:
-            if region.room() > 0 or region.active < region.width():
+            if region.room() > 0 or region.may_start_more():
                 self.pass_on(mapping.next_jobs(region, []))
             return
         with mapping.run._lock:
@@ -221,8 +221,7 @@ class Pullers:
         for region in self._regions:
             if region.puller is not None and not mapping.run.may_start(region.stages[0].node):
                 region.puller.stop()
-                if ready := mapping.leave(region, [], count=0):
-                    self.pass_on(ready)
+                self.pass_on(mapping.leave(region, [], count=0))  # wakes the lanes if the run is over, too
 
     def close(self) -> None:
         """Wait for the threads, whose iterators may have to end; abandon those that take too long."""

@@ -46,7 +46,9 @@ class Region:
     Attributes:
         stages, size, source, started: see above.
         active: number of elements that have started and have not ended; a worker that pulls counts as one.
-        window: maximum of `active`, unless workers pull elements.
+        window: maximum number of elements of the first node that have started and have not ended, unless workers pull
+            elements.
+        chain_window: maximum of `active`, if the nodes run on several lanes; else 0.
         is_exhausted: whether workers, or the lane, have taken all elements.
         is_closed: whether all nodes have ended.
         is_smooth: whether workers may pull elements and call the functions in a loop.
@@ -81,6 +83,7 @@ class Region:
         "block_window",
         "buffer",
         "by_workers",
+        "chain_window",
         "context",
         "held",
         "input_error",
@@ -119,6 +122,7 @@ class Region:
         self.stages = tuple(stages)
         self.size = size
         self.window = 1
+        self.chain_window = 0
         self.source = source
         self.started = started
         items: Any = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
@@ -304,19 +308,23 @@ class Region:
     # ---- how many at once --------------------------------------------------------------------------------------------
 
     def width(self) -> int:
-        """Return how many jobs the lane is given at once: elements, or blocks of elements."""
+        """Return how many jobs of the first node its lane is given at once: elements, or blocks of elements."""
         if self.block_window or not self.lane_block_window or self.size is not None:
             return self.block_window or self.window
         return min(self.window, self.lane_block_window * max(1, self._short_elements()))  # as many as in blocks
+
+    def may_start_more(self) -> bool:
+        """Return whether the lane of the first node may be given one more job."""
+        first, width = self.stages[0], self.width()
+        return self.active < (self.chain_window or width) and first.active < min(width, first.limit or width)
 
     def room(self) -> int:
         """Return how many elements a puller may pull now."""
         if self.by_workers:
             return max(self.waiting_workers, self._short_elements() - self.buffer.qsize())
-        first, width = self.stages[0], self.width()
         if self.waiting_for_pool:
             return 0
-        if self.active < width and (first.limit is None or first.active < first.limit):
+        if self.may_start_more():
             return 1
         return self._block_length() - self.buffer.qsize() if self.block_window else 0
 
