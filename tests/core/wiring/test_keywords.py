@@ -517,3 +517,42 @@ def test_results_unknown_key_gets_suggestion():
     results = DAG("etl", tasks=[Task(lambda: 1, name="extract")]).run("serial")
     with pytest.raises(KeyError, match="did you mean 'extract'"):
         results["extrct"]
+
+
+# check(), positional arguments, methods
+
+
+@pytest.mark.parametrize(
+    ("keyword", "advice"),
+    [
+        ("parms", "did you mean 'params'"),
+        ("config", "use 'params'"),
+        ("timeout", "run(timeout=...)"),
+        ("state", "run(state=...)"),
+        ("frobnicate", "there are: executor, params, pools"),
+    ],
+)
+def test_check_unknown_keyword_is_type_error_with_advice(keyword, advice):
+    text = refused(lambda: dag().check(**{keyword: {}}))
+    assert text.startswith("check() has no option")
+    assert advice in text
+
+
+def test_task_of_a_number_says_retries():
+    """@task(3)."""
+    assert "write @task(retries=3)" in refused(lambda: task(3))
+
+
+@pytest.mark.parametrize(
+    ("method", "advice"),
+    [
+        ("parallel", "Flow.branch(b, c)"),
+        ("then", "Flow.add(task)"),
+        ("join", "Flow.merge(c)"),
+        ("map_parallel", "Flow.map(parse)"),
+    ],
+)
+def test_pipeline_method_of_other_tools_has_advice(method, advice):
+    with pytest.raises(AttributeError, match=f"'etl' has no attribute '{method}'") as caught:
+        getattr(dag(), method)
+    assert advice in str(caught.value)

@@ -256,6 +256,8 @@ PIPELINE_ALIASES = {
 """Keyword that pipelines do not take -> hint."""
 RUN_ALIASES = {**_OF_TASKS, **_WORDS, **_RUN_WORDS}
 """Keyword that ``run()`` does not take -> hint."""
+CHECK_ALIASES = {**RUN_ALIASES, **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS}}
+"""Keyword that ``check()`` does not take -> hint."""
 _TASK_OPTIONS = {option: f"it is an option of the task: @task({option}=...)" for option in OPTIONS}
 MAP_OPTIONS = ("limit", "errors", "label", "chunk")
 MAP_ALIASES = {
@@ -292,6 +294,10 @@ PIPELINE_METHODS = {
     "validate": ": use check()",
     "lint": ": use check()",
     "add_task": ": wire tasks with '>>', or name them, DAG(tasks=[...])",
+    **dict.fromkeys(("then", "next", "pipe", "step"), ": wire tasks with '>>', or use Flow.add(task)"),
+    **dict.fromkeys(("parallel", "fan_out", "add_many"), ": wire tasks, a >> [b, c], or use Flow.branch(b, c)"),
+    **dict.fromkeys(("join", "fan_in", "gather"), ": wire tasks, [a, b] >> c, or use Flow.merge(c)"),
+    **dict.fromkeys(("map_parallel", "foreach", "for_each"), ": wire rows >> parse.map(), or use Flow.map(parse)"),
 }
 
 

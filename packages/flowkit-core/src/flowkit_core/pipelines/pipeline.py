@@ -14,7 +14,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.pipelines.execution.hooks import check_pipeline_hooks
 
 from .frames import creating_frame
-from .options import PIPELINE_METHODS
+from .options import CHECK_ALIASES, PIPELINE_METHODS, check_known
 from .pipeline_task import UsableAsTask
 from .wiring import Vertex
 
@@ -139,6 +139,7 @@ class Pipeline(UsableAsTask):
         *,
         params: Mapping[str, Any] | None = None,
         pools: Pools | None = None,
+        **unknown: Never,
     ) -> list[Problem]:
         """Return all problems of this pipeline that can be found without running it; an empty list if there are none.
 
@@ -154,6 +155,7 @@ class Pipeline(UsableAsTask):
             params: as for ``run()``. Without it, an open parameter is no problem; with it, one that has no default and
                 is not in ``params`` is a problem, and so is a name that no task takes.
             pools: as for ``run()``.
+            **unknown: raises TypeError; the message names the option to use instead.
 
         Returns:
             The problems, a list of :class:`~flowkit_core.checking.Problem`.
@@ -171,6 +173,8 @@ class Pipeline(UsableAsTask):
         """
         from flowkit_core.checking import check_pipeline
 
+        if unknown:
+            check_known("check()", unknown, ("executor", "params", "pools"), CHECK_ALIASES)
         return check_pipeline(self._new_graph, executor, params, self.pools, pools)
 
     @property

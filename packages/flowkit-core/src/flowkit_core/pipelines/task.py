@@ -436,6 +436,8 @@ def _adapted(func: Any, name: str | None, options: TaskOptions) -> tuple[Any, st
         raise TaskOptionTypeError(func.name, "func", func, allowed)
     if isinstance(func, str):
         raise TypeError(f"@task got {func!r}, a str, not a callable: to name a task, write @task(name={func!r})")
+    if type(func) is int:
+        raise TypeError(f"@task got {func!r}, an int, not a callable: to retry, write @task(retries={func!r})")
     if isinstance(func, classmethod):
         raise TypeError("@task is above @classmethod: write @classmethod above @task")
     if not callable(func):
