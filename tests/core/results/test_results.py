@@ -263,6 +263,12 @@ def test_notebook_shows_states_durations_and_results():
     assert "failed     0.000 s  bad\\x1b  ZeroDivisionError: division by zero" in text
 
 
+def test_notebook_shows_the_elements_of_mapped_tasks():
+    half = Task(lambda number: 6 // number, name="half").map("number", errors="drop")
+    text = DAG("numbers", tasks=[half]).run("serial", params={"number": [1, 0, 3]})._repr_html_()
+    assert "half  2 succeeded, 1 failed: [6, 2]" in text
+
+
 def test_notebook_shows_the_first_tasks_of_many():
     results = DAG("many", tasks=[Task(list, name=f"t{number}") for number in range(60)]).run("serial")
     assert "... and 10 more tasks" in results._repr_html_()

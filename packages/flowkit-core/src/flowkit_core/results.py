@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._text import escape_control_chars, listed, short_repr, similar_or_all
+from ._text import counts_text, escape_control_chars, listed, short_repr, similar_or_all
 from ._typing import TYPE_CHECKING, Any, TypeVar
 from .errors import MissingResultError
 from .failures import describe_error
@@ -235,10 +235,10 @@ class Results(dict[str, Any]):
         return whole
 
     def _repr_html_(self) -> str:
-        """Return a table for a notebook: state, duration, name and shortened result of the first tasks."""
+        """Return a table for a notebook: state, duration, name, elements and shortened result of the first tasks."""
         from .drawing import text_as_html
 
-        states, durations, failed = self.states, self.durations, self.failed
+        states, durations, failed, elements = self.states, self.durations, self.failed, self.elements
         names = list({**states, **self})
         rows = []
         for name in names[:_SHOWN]:
@@ -247,6 +247,8 @@ class Results(dict[str, Any]):
             error = failed.get(name)
             if error is not None:
                 what = error.text if isinstance(error, RaisedError) else describe_error(error)
+            if name in elements:
+                what = f"{counts_text(elements[name].counts, 'no elements')}: {what}"
             took = "" if seconds is None else f"{seconds:.3f} s"
             state = states.get(name, "").replace("_", " ")
             rows.append((state, took, escape_control_chars(name), escape_control_chars(what)))

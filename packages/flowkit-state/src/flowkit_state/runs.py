@@ -469,21 +469,24 @@ class RunDiff(_Fields):
         removed: names of the tasks that only this run has.
         changed: task -> what has changed in its code, its constants, its upstream tasks or its trigger.
         states: task -> its state in this run and in the other one.
+        elements: mapped task -> the number of its elements in each state in this run and in the other one.
         results: names of the tasks that succeeded in both and returned something else.
         durations: task -> seconds of its last attempt in this run and in the other one.
     """
 
-    __slots__ = ("added", "changed", "durations", "params", "removed", "results", "states")
+    __slots__ = ("added", "changed", "durations", "elements", "params", "removed", "results", "states")
     params: dict[str, tuple[Any, Any]]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed: dict[str, tuple[str, ...]]
     states: dict[str, tuple[str, str]]
+    elements: dict[str, tuple[dict[str, int], dict[str, int]]]
     results: tuple[str, ...]
     durations: dict[str, tuple[float, float]]
 
     def __bool__(self) -> bool:
-        return bool(self.params or self.added or self.removed or self.changed or self.states or self.results)
+        changes = self.params, self.added, self.removed, self.changed, self.states, self.elements, self.results
+        return any(changes)
 
     def __str__(self) -> str:
         lines = [f"parameter {name}: {before!r} -> {after!r}" for name, (before, after) in self.params.items()]
@@ -491,11 +494,20 @@ class RunDiff(_Fields):
         lines += [f"task {name} was removed" for name in self.removed]
         lines += [f"task {name}: {', '.join(reasons)}" for name, reasons in self.changed.items()]
         lines += [f"task {name} {before} -> {after}" for name, (before, after) in self.states.items()]
+        lines += [
+            f"elements of {name}: {_counts_text(before)} -> {_counts_text(after)}"
+            for name, (before, after) in self.elements.items()
+        ]
         lines += [f"the result of {name} is different" for name in self.results]
         return "\n".join(lines) or "no difference"
 
     def __repr__(self) -> str:
         return f"<RunDiff {str(self).replace(chr(10), '; ')}>"
+
+
+def _counts_text(counts: dict[str, int]) -> str:
+    states = dict.fromkeys(["succeeded", "failed", "skipped", *counts])
+    return ", ".join(f"{counts[state]} {state}" for state in states if counts.get(state)) or "none"
 
 
 class UnrecordedValue(_Fields):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flowkit_state.run_log.plan import PipelinePlan
-    from flowkit_state.runs import RunRecord
+    from flowkit_state.runs import RunRecord, TaskRecord
 
 
 def run_diff(first: RunRecord, second: RunRecord) -> RunDiff:
@@ -34,6 +34,7 @@ def run_diff(first: RunRecord, second: RunRecord) -> RunDiff:
         removed=tuple(difference.removed),
         changed=changed,
         states={name: (one.state, two.state) for name, one, two in tasks if one.state != two.state},
+        elements={name: counts for name, one, two in tasks if (counts := _element_counts(one, two)) is not None},
         results=tuple(
             name for name in both if name in payloads and payloads[name] != other_payloads.get(name, payloads[name])
         ),
@@ -49,6 +50,14 @@ def _contents(record: RunRecord) -> tuple[PipelinePlan, dict[str, Any]]:
     load: Any = record._load
     contents: tuple[PipelinePlan, dict[str, Any]] = load()
     return contents
+
+
+def _element_counts(one: TaskRecord, two: TaskRecord) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Return how many elements of a mapped task were in each state in two runs, or None if that is the same."""
+    if one.elements is None or two.elements is None:
+        return None
+    before, after = one.elements.counts, two.elements.counts
+    return None if before == after else (before, after)
 
 
 def _equal(one: Any, two: Any) -> bool:

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._text import escape_control_chars, short_repr
+from flowkit_core._text import counts_text, escape_control_chars, short_repr
+from flowkit_core.failures import describe_error
+from flowkit_core.results import RaisedError
 from flowkit_state import UnrecordedValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from flowkit_core import Results
-    from flowkit_state import AttemptRecord, ExecutionRecord, RunRecord, TaskError, TaskRecord
+    from flowkit_core import Elements, Results
+    from flowkit_state import AttemptRecord, ElementsRecord, ExecutionRecord, RunRecord, TaskError, TaskRecord
 
 STATE_COLORS = {
     "succeeded": "green",
@@ -29,6 +31,8 @@ STATE_COLORS = {
     "cancelled": "yellow",
     "pending": "dim",
 }
+MAX_FAILED = 100
+"""Number of the failed elements of a mapped task that JSON has."""
 
 
 def write_output(text: str) -> None:
@@ -173,6 +177,7 @@ def task_object(task: TaskRecord) -> dict[str, Any]:
         "source": task.source,
         "why": task.why,
         "error": _error_object(task.error),
+        "elements": _elements_object(task.elements),
         "attempts": [_attempt_object(attempt) for attempt in task.attempts],
     }
 
@@ -191,6 +196,40 @@ def _attempt_object(attempt: AttemptRecord) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "error": _error_object(attempt.error),
     }
+
+
+def elements_text(counts: Mapping[str, int]) -> str:
+    """Return the number of elements in each state.
+
+    Examples:
+        >>> elements_text({"succeeded": 3, "failed": 2, "skipped": 0})
+        '3 succeeded, 2 failed'
+    """
+    return counts_text(_ordered(counts), "no elements")
+
+
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the numbers that are not 0, in the order of the states."""
+    states = dict.fromkeys(["succeeded", "failed", "skipped", *counts])
+    return {state: counts[state] for state in states if counts.get(state)}
+
+
+def _elements_object(elements: ElementsRecord | Elements | None) -> dict[str, Any] | None:
+    """Return the JSON object of the elements of a mapped task, with the first `MAX_FAILED` failed ones."""
+    if elements is None:
+        return None
+    counts = _ordered(elements.counts)
+    failed: Mapping[int, BaseException | TaskError] = elements.failed if "failed" in counts else {}
+    return {
+        "counts": counts,
+        "failed": {str(number): _text_of(failed[number]) for number in sorted(failed)[:MAX_FAILED]},
+    }
+
+
+def _text_of(error: BaseException | TaskError) -> str:
+    if isinstance(error, RaisedError):
+        return error.text
+    return describe_error(error) if isinstance(error, BaseException) else str(error)
 
 
 def _error_object(error: TaskError | None) -> dict[str, Any] | None:
@@ -212,6 +251,7 @@ def results_object(results: Results, pipeline: str, error: BaseException | None,
                 "duration": results.durations.get(name),
                 "attempts": results.attempts.get(name, 0),
                 "error": failed.get(name),
+                "elements": _elements_object(results.elements.get(name)),
             }
             for name, state in results.states.items()
         },

@@ -116,6 +116,12 @@ def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *,
     for name, task in run["tasks"].items():
         if task["error"] is not None:
             print_text(f"  {escape_control_chars(name)}: {escape_control_chars(task['error'])}")
+        elements = task["elements"]
+        if elements is not None and elements["failed"]:
+            number, error = next(iter(elements["failed"].items()))
+            first = f"the first is {name}[{number}]: {error}"
+            total, failed = sum(elements["counts"].values()), elements["counts"]["failed"]
+            print_text(f"  {escape_control_chars(f'{name}: {failed:,} of {total:,} elements failed; {first}')}")
     return code
 
 

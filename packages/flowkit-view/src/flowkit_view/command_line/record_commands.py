@@ -11,6 +11,7 @@ from flowkit_view.durations import duration_text
 from .exit_codes import SUCCEEDED
 from .output import (
     STATE_COLORS,
+    elements_text,
     execution_object,
     params_text,
     print_json,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
+FAILED_ELEMENTS = 10
+"""Number of failed elements of a mapped task that `flowkit why` prints."""
 
 
 def runs(options: Namespace) -> int:
@@ -65,11 +68,15 @@ def runs(options: Namespace) -> int:
 def show(options: Namespace) -> int:
     """Show one run: its executions, and what became of each task."""
     with open_records(options.state) as state:
-        run = select_run(state, options.run, options.pipeline)
-    if options.json:
+        _show(select_run(state, options.run, options.pipeline), as_json=options.json)
+    return SUCCEEDED
+
+
+def _show(run: RunRecord, *, as_json: bool) -> None:
+    if as_json:
         tasks = [task_object(task) for task in run.tasks.values()]
         print_json(run_object(run) | {"executions": [*map(execution_object, run.executions)], "tasks": tasks})
-        return SUCCEEDED
+        return
     took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
     print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     if run.params:
@@ -82,10 +89,12 @@ def show(options: Namespace) -> int:
         started = time_text(execution.started)
         print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
+    columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "elements", "reason")
     rows = [_task_row(task) for task in run.tasks.values()]
-    states = [STATE_COLORS.get(task.state) for task in run.tasks.values()]
-    print_table(("task", "state", "attempts", "waited", "took", "reason"), rows, states)
-    return SUCCEEDED
+    if all(task.elements is None for task in run.tasks.values()):
+        at = columns.index("elements")
+        columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
+    print_table(columns, rows, [STATE_COLORS.get(task.state) for task in run.tasks.values()])
 
 
 def _task_row(task: TaskRecord) -> tuple[str, ...]:
@@ -97,6 +106,7 @@ def _task_row(task: TaskRecord) -> tuple[str, ...]:
         str(len(task.attempts) or ""),
         duration_text(waited) if task.attempts else "",
         duration_text(task.duration),
+        "" if task.elements is None else elements_text(task.elements.counts),
         reason,
     )
 
@@ -105,20 +115,24 @@ def why(options: Namespace) -> int:
     """Explain what became of a task in a run: its outcome, its attempts, and the failure that it comes from."""
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
-    task = select_task(run, options.task)
+        _explain(run, select_task(run, options.task), as_json=options.json)
+    return SUCCEEDED
+
+
+def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
     causes = [run.tasks[name] for name in _causes(run, task)]
-    if options.json:
+    if as_json:
         facts = {"run_id": run.run_id, "pipeline": run.pipeline, **task_object(task)}
         print_json(facts | {"caused_by": [task_object(cause) for cause in causes]})
-        return SUCCEEDED
+        return
     print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
     for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
         print_text(f"  {escape_control_chars(reason)}")
     if task.source == "cache":
         print_text("  its result was in the cache")
     for each in [task, *causes]:
+        _print_elements(each)
         _print_attempts(each)
-    return SUCCEEDED
 
 
 def _causes(run: RunRecord, task: TaskRecord) -> list[str]:
@@ -133,6 +147,21 @@ def _causes(run: RunRecord, task: TaskRecord) -> list[str]:
             seen.add(name)
             waiting += run.tasks[name].upstream
     return [name for name in run.tasks if name in seen and run.tasks[name].state == "failed"]
+
+
+def _print_elements(task: TaskRecord) -> None:
+    """Print how many elements of a mapped task are in each state, and the first failures."""
+    if task.elements is None:
+        return
+    counts = task.elements.counts
+    print_text(f"  elements: {elements_text(counts)}")
+    if counts.get("failed"):
+        labels = task.elements.labels
+        for number, error in list(task.elements.failed.items())[:FAILED_ELEMENTS]:
+            label = f" ({labels[number]})" if number in labels else ""
+            print_text(f"  {escape_control_chars(f'{task.name}[{number}]{label} raised {error}')}")
+        if counts["failed"] > FAILED_ELEMENTS:
+            print_text(f"  and {counts['failed'] - FAILED_ELEMENTS:,} more elements failed")
 
 
 def _print_attempts(task: TaskRecord) -> None:
@@ -159,7 +188,7 @@ def diff(options: Namespace) -> int:
         return SUCCEEDED
     print_text(f"{first.pipeline}: run {first.run_id} of {time_text(first.started)}, {first.status}")
     print_text(f"{second.pipeline}: run {second.run_id} of {time_text(second.started)}, {second.status}")
-    print_text(str(found) if found else "no difference in parameters, tasks, code, states and results")
+    print_text(str(found) if found else "no difference in parameters, tasks, code, states, elements and results")
     slower = sorted(found.durations.items(), key=lambda item: abs(item[1][1] - item[1][0]), reverse=True)[:SLOWEST]
     if slower:
         print_text()
@@ -178,7 +207,10 @@ def _change(before: float, after: float) -> str:
 def _diff_object(found: Any, first: RunRecord, second: RunRecord) -> dict[str, Any]:
     return {
         "runs": [run_object(first), run_object(second)],
-        **{name: getattr(found, name) for name in ("params", "added", "removed", "changed", "states", "results")},
+        **{
+            name: getattr(found, name)
+            for name in ("params", "added", "removed", "changed", "states", "elements", "results")
+        },
         "durations": found.durations,
     }
 
