@@ -261,9 +261,9 @@ class Checker:
         expected = self._decide(node, None)
         if expected != "started":
             self._report(f"its elements are to run, but it ends as {expected}")
-        trouble = self._maps.trouble(node)
-        if trouble is not None:
-            self._report(f"its elements are to run, although it fails with {trouble.__name__}")
+        error_class = self._maps.input_error(node)
+        if error_class is not None:
+            self._report(f"its elements are to run, although it fails with {error_class.__name__}")
         self._maps.open(node, node)
         self._expanded.add(node.name)
 
@@ -274,7 +274,7 @@ class Checker:
             following = self._maps.sizes.get(node.name, 0)
             if node.name in self._expanded and element != following:
                 self._report(f"element {following} is the next")
-        self._maps.see(node, element)
+        self._maps.note_element(node, element)
         if node.name not in self._expanded and (self._maps.heads[node.name] is node or self._ready.get(node.name)):
             self._report("it became ready, although the elements of its task are not to run")
 
@@ -324,7 +324,7 @@ class Checker:
             self._add_error(node, record, record._data.error)
             return
         if element is not None:
-            self._maps.see(node, element)
+            self._maps.note_element(node, element)
         if name in self._ended:
             self._report(f"it ended as {state}, after it had ended as {self._ended[name]}")
             return
@@ -396,9 +396,9 @@ class Checker:
     def _fail_map(self, node: Node, record: Record) -> None:
         """Check the failure of a mapped task because of what it is mapped over."""
         error = record._data.error if isinstance(record._data, Outcome) else None
-        trouble = self._maps.trouble(node)
-        if error is None or trouble is None or not isinstance(error, trouble):
-            expected = "no exception" if trouble is None else trouble.__name__
+        error_class = self._maps.input_error(node)
+        if error is None or error_class is None or not isinstance(error, error_class):
+            expected = "no exception" if error_class is None else error_class.__name__
             self._report(f"it failed with {'no exception' if error is None else describe_error(error)}, not {expected}")
         if error is not None:
             self._add_error(node, record, error)

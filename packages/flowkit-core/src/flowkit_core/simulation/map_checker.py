@@ -89,7 +89,7 @@ class MapModel:
             return self.heads.get(self._graph.names[index], node)
         return node
 
-    def see(self, node: Node, element: int) -> None:
+    def note_element(self, node: Node, element: int) -> None:
         """Note that an element was passed to an executor."""
         self.sizes[node.name] = max(self.sizes.get(node.name, 0), element + 1)
         self.open(node, self.head_of(node))
@@ -138,7 +138,7 @@ class MapModel:
             return len(column.value) if hasattr(type(column.value), "__len__") else 0
         return 0
 
-    def trouble(self, node: Node) -> type[BaseException] | None:
+    def input_error(self, node: Node) -> type[BaseException] | None:
         """Return the class of the exception with which a node fails because of what it is mapped over; None if none."""
         sizes = set()
         for column in self.columns(node):

@@ -66,8 +66,7 @@ class ResultsChecker:
             if name not in results or results[name] is not value:
                 self._found.append(f"the result of {name!r} is not what its function returned")
         for name in results:
-            is_not_consumed = is_iterator(self._values.get(name))
-            if name not in values and not is_not_consumed:
+            if name not in values and not is_iterator(self._values.get(name)):  # an iterator that no task has pulled
                 self._found.append(f"there is a result of {name!r}, which did not succeed")
         for node in self._graph.mapped:
             self._check_elements(node)

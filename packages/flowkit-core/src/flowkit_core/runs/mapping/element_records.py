@@ -33,7 +33,7 @@ def open_records(run: Any, region: Region) -> None:
         sources = [] if node.mapped is None or node.binding is None else node.mapped.sources(node.binding)
         stage.sources = tuple(run.state.stages[index] for index in sources if index in run.state.stages)
         others = [index for index in node.upstream if index not in node.waits and index not in sources]
-        named, rest, extra = stage.common()
+        named, rest, extra = stage.shared_arguments()
         named.pop(KEY, None)
         try:
             stage.record = recorder.open_map(node, region.size, sources, others, [named, rest, extra])

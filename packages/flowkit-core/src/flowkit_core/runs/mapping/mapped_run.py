@@ -542,25 +542,25 @@ class MappedNodes:
     def _close(self, region: Region) -> list[Node]:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
-        trouble = None
+        input_outcome = None
         if not region.is_input_taken:
-            trouble = Outcome(CANCELLED, run.stop_reason)
+            input_outcome = Outcome(CANCELLED, run.stop_reason)
         elif region.input_error is not None:
             source = None if region.lazy is None else region.lazy.culprit
             if source is None:
-                trouble = Outcome(FAILED, error=region.input_error, retryable=False)
+                input_outcome = Outcome(FAILED, error=region.input_error, retryable=False)
             else:
-                trouble = self.iterators.fail(source, region.input_error)
+                input_outcome = self.iterators.fail(source, region.input_error)
         region.drop_inputs()
-        if trouble is None and region.is_recorded:
+        if input_outcome is None and region.is_recorded:
             record_totals(run, region)
         seconds = self.now() - region.started
         own = {stage.node for stage in region.stages}
         ready: list[Node] = []
         for stage in region.stages:
-            outcome = stage.outcome(run.stop_reason, trouble)
-            if trouble is not None and trouble.state == FAILED:  # of the first node
-                trouble = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
+            outcome = stage.outcome(run.stop_reason, input_outcome)
+            if input_outcome is not None and input_outcome.state == FAILED:  # only of the first node
+                input_outcome = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
             step = run.finish(stage.node, outcome, seconds)
             ready += [node for node in step if node not in own]
         return ready

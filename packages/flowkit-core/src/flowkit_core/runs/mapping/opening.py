@@ -32,8 +32,7 @@ def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outc
     if not columns:
         return Outcome(SKIPPED, "everything that it is mapped over was skipped")
     values = list(columns.values())
-    named = {f"*args[{name}]" if isinstance(name, int) else name: value for name, value in columns.items()}
-    sized = {name: value for name, value in named.items() if hasattr(type(value), "__len__")}
+    sized = {_shown(name): value for name, value in columns.items() if hasattr(type(value), "__len__")}
     check_lengths(node.name, sized)
     size = len(values[0]) if len(sized) == len(columns) else None
     lazy = None if size is not None else _lazy_input(run, node, columns, sources)
@@ -47,25 +46,29 @@ def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outc
 
 
 def _lazy_input(run: Any, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int]) -> LazyInput:
-    """Return the mapped inputs of a node, at least one of which is lazy; iterators are no results any more."""
-    shown = {name: f"*args[{name}]" if isinstance(name, int) else name for name in columns}
+    """Return the mapped inputs of a node, one of which is lazy; remove iterators from the results of the run."""
     lazy_sources = {}
     for name, value in columns.items():
         if hasattr(type(value), "__len__") or name not in sources:
             continue
         index = sources[name]
-        lazy_sources[shown[name]] = run.graph.nodes[index]
+        lazy_sources[_shown(name)] = run.graph.nodes[index]
         found = run.state.values[index]
         if is_handle(found) or hasattr(type(found), "__next__"):
             run.state.consumed[index] = node.name
             run.state.values[index] = ABSENT
-    return LazyInput(node.name, {shown[name]: value for name, value in columns.items()}, lazy_sources)
+    return LazyInput(node.name, {_shown(name): value for name, value in columns.items()}, lazy_sources)
+
+
+def _shown(column: str | int) -> str:
+    """Return a mapped parameter, or a position in ``*args``, as messages show it."""
+    return f"*args[{column}]" if isinstance(column, int) else column
 
 
 def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) -> dict[str | int, Any]:
     """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``.
 
-    Indices of the nodes whose results they are get into ``sources``.
+    The index of the node whose result is mapped is added to ``sources``, by parameter or position.
     """
     mapped, binding, parameters = node.mapped, node.binding, node.parameters
     if mapped is None or binding is None:
@@ -84,7 +87,7 @@ def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) 
     rest = [source for source in binding.rest if run.state.codes[source] == SUCCEEDED]
     for place, source in enumerate(rest):
         if source in mapped.rest:
-            columns[place] = _elements(run, node, f"*args[{place}]", source, given.rest[place])
+            columns[place] = _elements(run, node, _shown(place), source, given.rest[place])
             sources[place] = source
             given.rest[place] = None
     for name, source in binding.named_rest.items():

@@ -34,7 +34,7 @@ class Stage:
 
     Args:
         node: the node.
-        given: the arguments that are not mapped.
+        shared: the arguments that are not mapped, the same for all elements.
         columns: the mapped parameters, or positions in ``*args``, in order. The mapped values of an element are given
             in this order: one value for one column, a tuple for several.
         size: number of elements; 0 if it is not known, for a lazy input.
@@ -45,16 +45,17 @@ class Stage:
         codes: state of each element.
         seconds: duration of the last attempt at each element.
         attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
+        labels: labels of elements that have been named in an event or a message, by number.
         active: number of elements that are called, or wait for a retry.
         head: the first stage of its region, whose elements feed this one; None for the first stage itself.
         parked: `Element` jobs that wait because of the limit.
         record: the `MapRecord` of the elements; None if they are not recorded.
         sources: the elements of the mapped nodes that this node is mapped over, if it is recorded.
-        origins: for each element 0 if it was called in this run, or `CACHED` or `RESUMED`; it may be shorter.
+        origins: for each element 0 if it was called in this run, or `CACHED` or `RESUMED`; without zeros at the end.
     """
 
     __slots__ = (
-        "_given",
+        "_shared",
         "_when",
         "active",
         "attempt_of",
@@ -74,10 +75,10 @@ class Stage:
         "values",
     )
 
-    def __init__(self, node: Node, given: Given | None, columns: Sequence[str | int], size: int) -> None:
+    def __init__(self, node: Node, shared: Given | None, columns: Sequence[str | int], size: int) -> None:
         self.node = node
         self.columns = tuple(columns)
-        self._given: Any = given
+        self._shared: Any = shared
         self._when: Parameters | None = None
         self.values: list[Any] = [ABSENT] * size
         self.codes = bytearray(size)
@@ -148,23 +149,24 @@ class Stage:
             kwargs[name] = None
         return Template(len(marks), args, kwargs, places, names)
 
-    def common(self) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
+    def shared_arguments(self) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
         """Return the arguments that are the same for all elements: by name, for ``*args`` and for ``**kwargs``."""
-        return dict(self._given.named), list(self._given.rest), dict(self._given.extra)
+        return dict(self._shared.named), list(self._shared.rest), dict(self._shared.extra)
 
     def _arguments(self, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of an element, given its mapped values; without those that are missing."""
-        named, rest, extra = self._all(values)
+        named, rest, extra = self._filled(values)
         args, kwargs = assemble(self.node.parameters, named, rest)
         return args, kwargs | extra
 
-    def _all(self, values: Sequence[Any]) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
-        given, parameters = self._given, self.node.parameters
-        named, rest, extra = given.named.copy(), given.rest, given.extra
+    def _filled(self, values: Sequence[Any]) -> tuple[dict[str, Any], list[Any], dict[str, Any]]:
+        """Return the shared arguments together with the mapped values of an element, without those that are missing."""
+        shared, parameters = self._shared, self.node.parameters
+        named, rest, extra = shared.named.copy(), shared.rest, shared.extra
         removed = []
         for column, value in zip(self.columns, values, strict=True):
             if isinstance(column, int):
-                rest = rest.copy() if rest is given.rest else rest
+                rest = rest.copy() if rest is shared.rest else rest
                 rest[column] = value
                 if type(value) is Missing:
                     removed.append(column)
@@ -199,7 +201,7 @@ class Stage:
         missing = [value for value in values if type(value) is Missing]
         if len(missing) == len(values) and all(isinstance(column, int) for column in self.columns):
             return Outcome(missing[0].state, missing[0].reason)
-        named, rest, extra = self._all(values)
+        named, rest, extra = self._filled(values)
         if parameters.keyed and KEY in named:
             named[KEY] = idempotency_key(run_id, f"{self.node.name}[{number}]")
         args, kwargs = assemble(parameters, named, rest)
@@ -300,20 +302,20 @@ class Stage:
         ]
         return found or [Failure(self.node.name, index_error, 1, 0)]
 
-    def outcome(self, stop_reason: str, trouble: Outcome | None) -> Any:
+    def outcome(self, stop_reason: str, input_outcome: Outcome | None) -> Any:
         """Return the result of the task when all its elements have ended, or how it ends.
 
         Args:
             stop_reason: why elements did not start.
-            trouble: how the task ends if its input has failed; else None.
+            input_outcome: how the task ends because of its input; None if that was read to the end.
         """
         codes = self.codes
         codes[:] = codes.replace(bytes([PENDING]), bytes([CANCELLED]))  # they have not started
         error = next((error for error in self.error_of.values() if self.raises(error)), None)
         if error is not None:
             return Outcome(FAILED, error=error, retryable=False)
-        if trouble is not None:
-            return trouble
+        if input_outcome is not None:
+            return input_outcome
         if CANCELLED in codes:
             return Outcome(CANCELLED, stop_reason)
         if UPSTREAM_FAILED in codes:
@@ -330,7 +332,7 @@ class Stage:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the result of the task lacks elements, so that their numbers cannot be told from it."""
+        """Whether elements have no value, so that the result of the task does not show the numbers of the others."""
         return any(value is ABSENT for value in self.values)
 
     def elements(self) -> Elements:

@@ -490,8 +490,8 @@ class RunRecorder:
         ]
         has_failed = rest or state.error_of or error is not None
         failed = self.flush()
-        for node, trouble in failed:
-            state.unrecorded_of.setdefault(node.index, trouble)
+        for node, reason in failed:
+            state.unrecorded_of.setdefault(node.index, reason)
         self.close("interrupted" if cancelled else "failed" if has_failed else "succeeded", rest, error, failed)
 
     def close(
@@ -525,11 +525,11 @@ class RunRecorder:
                 journal.close(status, not_run, error)
             if failed:
                 raise failed[0][1]
-        except Exception as trouble:
+        except Exception as reason:
             if self._errors != "warn":
                 raise
             if self._store_error is None:
-                report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(trouble)}")
+                report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(reason)}")
         finally:
             if store is not None:
                 store.close()
