@@ -3,6 +3,8 @@
 import copy
 import gc
 import pickle
+import sys
+from contextvars import Context, ContextVar, copy_context
 
 import pytest
 from hypothesis import given
@@ -437,3 +439,64 @@ def test_mapped_task_inside_a_pipeline_task():
     end = Task(sum, name="end")
     inner >> end
     assert DAG("outer", tasks=[end]).run("serial")["end"] == 3
+
+
+class Incomparable:
+    """A value that cannot be compared, as arrays cannot."""
+
+    def __eq__(self, other):
+        raise ValueError("ambiguous")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("make", [list, Incomparable])
+@pytest.mark.parametrize("is_chain", [False, True])
+def test_elements_see_the_context_of_the_caller(make, is_chain):
+    """Not what another element has set, also if that is equal to the caller's value."""
+    variable, other = ContextVar("variable"), ContextVar("other")
+    callers = make()
+
+    def replace(x):
+        found = variable.get(), other.get(None)
+        if x % 2:
+            variable.set(make())
+        if x % 3 == 0:
+            other.set(x)
+        return found
+
+    first = Task(replace, name="first").map("x")
+    wired = first >> Task(lambda found: (*found, variable.get()), name="second").map() if is_chain else first
+
+    def run():
+        variable.set(callers)
+        return DAG("sweep", tasks=[wired]).run("serial", params={"x": range(20)})
+
+    results = copy_context().run(run)
+    assert all(found[0] is callers and found[1] is None for found in results["first"])
+
+
+def test_context_variables_of_the_caller_cost_elements_little():
+    """Fewer than three calls of functions for each element, more than without any."""
+
+    def count(*variables):
+        for variable in variables:
+            variable.set([])
+        calls = 0
+
+        def profile(frame, event, arg):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        sys.setprofile(profile)
+        try:
+            sweep(abs, range(5000))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    Context().run(count)  # imports
+    without = Context().run(count)
+    with_two = Context().run(count, ContextVar("one"), ContextVar("two"))
+    assert without > 5000
+    assert with_two - without < 5000 * 3

@@ -17,6 +17,7 @@ from .mapped_run import EXPANDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextvars import Context
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
@@ -90,10 +91,23 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
     return ready
 
 
+def _value_ids(context: Context) -> list[int]:
+    return [*map(id, context.values())]
+
+
+def _is_changed(context: Context, ids: list[int]) -> bool:
+    """Return whether a call has changed a context variable, given the ids of the values before it.
+
+    Values are compared by identity: those that are equal may be different objects, which elements must not share. The
+    caller's context keeps the values before the call, so that no other object has their ids.
+    """
+    return [*map(id, context.values())] != ids
+
+
 def _short_loop(
     worker: Any,
     region: Region,
-    context: Any,
+    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
@@ -104,6 +118,7 @@ def _short_loop(
     call, values, codes, seconds = stage.caller(), stage.values, stage.codes, stage.seconds
     clock, special = perf_counter, special_types
     worker.node = stage.node
+    ids = _value_ids(context)
     started = clock()
     try:
         for number, item in region.pulls():
@@ -123,7 +138,7 @@ def _short_loop(
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            if context or run.phase or now > until:
+            if (context and _is_changed(context, ids)) or run.phase or now > until:
                 is_stopped = run.phase and not run.may_start(region.stages[0].node)
                 return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
@@ -135,7 +150,7 @@ def _short_loop(
 def _loop(
     worker: Any,
     region: Region,
-    context: Any,
+    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
@@ -147,6 +162,7 @@ def _loop(
     call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
     clock = perf_counter
     worker.node = first.node
+    ids = _value_ids(context)
     started = clock()
     stage, given, number = first, None, 0
     try:
@@ -182,7 +198,7 @@ def _loop(
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            if context or run.phase or now > until:
+            if (context and _is_changed(context, ids)) or run.phase or now > until:
                 is_stopped = run.phase and not run.may_start(region.stages[0].node)
                 return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
@@ -194,7 +210,7 @@ def _loop(
 def _recorded_loop(
     worker: Any,
     region: Region,
-    context: Any,
+    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
@@ -214,7 +230,7 @@ def _recorded_loop(
 def _loop_of_group(
     worker: Any,
     region: Region,
-    context: Any,
+    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
@@ -223,6 +239,7 @@ def _loop_of_group(
 ) -> int:
     run, clock = worker.run, perf_counter
     stages = [(stage, stage.caller()) for stage in region.stages]
+    ids = _value_ids(context)
     group.began = started = clock()
     try:
         for number, item, place in region.pulls_to_call():
@@ -259,7 +276,7 @@ def _loop_of_group(
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            if context or run.phase or started > until:
+            if (context and _is_changed(context, ids)) or run.phase or started > until:
                 is_stopped = run.phase and not run.may_start(region.stages[0].node)
                 return _TURN_ENDED if is_stopped or started > until else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
