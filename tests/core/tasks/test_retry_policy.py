@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+from decimal import Decimal
+
 import pytest
 
 from flowkit_core import DAG, RetryPolicy, TaskRetrying, task
@@ -58,7 +62,7 @@ def test_retry_policies_compare_by_value():
 
 
 @pytest.mark.parametrize(
-    ("answer", "pause"), [(2, 2.0), (0, 0.0), (0.5, 0.5), (7200.0, 7200.0), (True, 1.0), ("yes", 1.0)]
+    ("answer", "pause"), [(2, 2.0), (0, 0.0), (0.5, 0.5), (7200.0, 7200.0), (True, 1.0), (re.match("5", "503"), 1.0)]
 )
 def test_answer_of_retry_on_is_the_pause(answer, pause):
     """Neither backoff nor jitter nor ``max_delay`` applies to a number."""
@@ -66,7 +70,7 @@ def test_answer_of_retry_on_is_the_pause(answer, pause):
     assert policy.pause(ValueError(), 1, "fetch", lambda: 0.5) == pause
 
 
-@pytest.mark.parametrize("answer", [False, None, ""])
+@pytest.mark.parametrize("answer", [False, None])
 def test_false_answer_of_retry_on_means_no_retry(answer):
     assert RetryPolicy(retries=3, retry_on=lambda error: answer).pause(ValueError(), 1, "fetch") is None
 
@@ -79,6 +83,21 @@ def test_number_of_retry_on_out_of_range_is_noted(answer):
     assert note == (
         f"flowkit: retry_on of task 'fetch' itself raised ValueError: it returned {answer!r}, but a number of seconds "
         f"must be 0 or more"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", ["30", "", b"30", [1], (), timedelta(seconds=1), timedelta(0), Decimal(30), iter([1])]
+)
+def test_answer_of_retry_on_that_may_be_meant_as_seconds_is_noted(answer):
+    """Such as the text of a header ``Retry-After``."""
+    error = ValueError("no answer")
+    assert RetryPolicy(retries=3, retry_on=lambda error: answer).pause(error, 1, "fetch") is None
+    (note,) = error.__notes__
+    assert note == (
+        f"flowkit: retry_on of task 'fetch' itself raised TypeError: it returned {answer!r}, of type "
+        f"{type(answer).__name__}, which is neither true nor false nor a number of seconds: return a bool, an int or a "
+        f"float"
     )
 
 

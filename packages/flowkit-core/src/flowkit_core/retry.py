@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ._typing import Any
 
 
+_NO_ANSWERS = "__float__", "__len__", "total_seconds", "__next__", "__await__"
+"""Methods of values that a function ``retry_on`` must not return: they may be meant as seconds, or are always true."""
+
+
 class RetryPolicy:
     """When a failed task runs again, and after which delay.
 
@@ -86,6 +90,8 @@ class RetryPolicy:
 
         Raises:
             Exception: an exception of the function ``retry_on``.
+            TypeError: the function returned text, a collection, a ``timedelta``, an iterator, an awaitable, or a number
+                that is neither an int nor a float.
             ValueError: the function returned a number that is negative or not finite.
         """
         if not isinstance(error, Exception) or skip_reason(error) is not None:
@@ -96,7 +102,15 @@ class RetryPolicy:
         if isinstance(rule, (type, tuple)):
             return isinstance(error, rule)
         answer = rule(error)
-        if isinstance(answer, bool) or not isinstance(answer, (int, float)):
+        if answer is None or isinstance(answer, bool):
+            return bool(answer)
+        if not isinstance(answer, (int, float)):
+            kind = type(answer)
+            if any(hasattr(kind, name) for name in _NO_ANSWERS):
+                raise TypeError(
+                    f"it returned {short_repr(answer)}, of type {kind.__name__}, which is neither true nor false nor a"
+                    f" number of seconds: return a bool, an int or a float"
+                )
             return bool(answer)
         if not 0 <= answer < float("inf"):
             raise ValueError(f"it returned {answer!r}, but a number of seconds must be 0 or more")
