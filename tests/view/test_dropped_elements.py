@@ -75,6 +75,38 @@ def test_why_of_many_failed_elements_names_the_first(dropped, flowkit):
     assert (text.count(" raised "), "and 4 more elements failed" in text) == (10, True)
 
 
+def test_why_of_an_element_prints_its_traceback(dropped, flowkit):
+    text = flowkit("why", dropped, "halves[3]").out
+    assert text.startswith("halves[3]: failed in run ")
+    assert f"halves[3] raised {ERROR}" in text
+    assert "in halves" in text
+    element = flowkit("why", dropped, "halves[3]", "--json").json
+    assert (element["name"], element["element"], element["state"], element["attempts"]) == ("halves", 3, "failed", 1)
+    assert element["error"]["type"] == "ZeroDivisionError"
+    assert flowkit("why", dropped, "halves[0]", "--json").json["state"] == "succeeded"
+
+
+def test_replay_calls_one_element(dropped, flowkit):
+    assert flowkit("replay", dropped, "last", "halves[1]").out == "6\n"
+    assert flowkit("replay", dropped, "last", "halves[3]", "--json").json["error"] == ERROR
+    assert "such as 'halves[3]'" in flowkit("replay", dropped, "last", "halves").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["why", "n.db", "halves[5]"], "has no element 5: it has 5"),
+        (["replay", "n.db", "last", "total[0]"], "no elements of task 'total' are recorded"),
+        (["why", "n.db", "halvs[0]"], "has no task 'halvs[0]'"),
+        (["rerun", "n.db", "last", "--from", "halves[3]"], "write --from 'halves'; flowkit replay calls one element"),
+    ],
+)
+def test_wrong_elements_exit_2(dropped, flowkit, arguments, message):
+    answer = flowkit(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+
+
 def test_diff_compares_counts(dropped, flowkit):
     assert "elements of halves: 3 succeeded -> 3 succeeded, 2 failed" in flowkit("diff", dropped, "last~1", "last").out
     found = flowkit("diff", dropped, "last~1", "last", "--json").json

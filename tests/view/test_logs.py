@@ -57,6 +57,8 @@ def test_lines_are_printed_with_task_and_element(logged, flowkit):
         (["--level", "error"], 2),
         (["--level", "35"], 2),
         (["last", "extract", "--level", "ERROR"], 0),
+        (["last", "double[1]"], 1),
+        (["last", "double[1]", "--follow"], 1),
         (["--pipeline", "jobs"], 3),
         (["--follow"], 3),
     ],
@@ -91,6 +93,13 @@ def test_task_without_lines_says_so(logged, flowkit):
     answer = flowkit("logs", logged, "last", "quiet")
     assert answer.code == 0
     assert answer.out.startswith("no log lines of task 'quiet' of run ")
+
+
+def test_task_without_lines_of_a_level_says_so(logged, flowkit):
+    answer = flowkit("logs", logged, "last", "extract", "--level", "error")
+    assert answer.code == 0
+    assert answer.out.startswith("no log lines of task 'extract' of run ")
+    assert answer.out.endswith(" have the level error or a higher one; without --level there are some\n")
 
 
 @pytest.mark.parametrize(

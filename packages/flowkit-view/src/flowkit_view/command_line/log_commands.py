@@ -10,7 +10,7 @@ from flowkit_core._text import escape_control_chars
 
 from .exit_codes import SUCCEEDED
 from .output import json_value, print_json, print_text, time_text, write_output
-from .selection import open_records, select_run, select_task
+from .selection import open_records, select_element, select_run
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -28,21 +28,26 @@ def logs(options: Namespace) -> int:
     level = _level(options.level)
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
-        if options.task is not None:
-            select_task(run, options.task)
+        task, element = (None, None) if options.task is None else select_element(run, options.task)
+        name = None if task is None else task.name
+
+        def recorded(level: int, after: int = 0) -> list[LogLine]:
+            lines = state.logs(run.run_id, name, level=level, after=after)
+            return [line for line in lines if element is None or line.element == element]
+
         if not options.follow:
-            lines = state.logs(run.run_id, options.task, level=level)
+            lines = recorded(level)
             if options.json:
                 print_json([_line_object(line) for line in lines])
             elif lines:
                 print_text("\n".join(map(_line_text, lines)))
             else:
-                print_text(_nothing(run.run_id, options.task))
+                print_text(_nothing(run.run_id, options.task, options.level if recorded(0) else None))
             return SUCCEEDED
         last = 0
         while True:
             is_running = state.run(run.run_id).status == "running"  # before the lines are read, so that none is missed
-            for line in state.logs(run.run_id, options.task, level=level, after=last):
+            for line in recorded(level, last):
                 last = line.number
                 if options.json:
                     write_output(json.dumps(json_value(_line_object(line)), ensure_ascii=False) + "\n")
@@ -60,8 +65,11 @@ def _level(text: str) -> int:
     return level
 
 
-def _nothing(run_id: str, task: str | None) -> str:
+def _nothing(run_id: str, task: str | None, level: str | None) -> str:
+    """Return that there are no lines, or, with a level, that there are only lines of lower levels."""
     of = f"run {run_id}" if task is None else f"task {task!r} of run {run_id}"
+    if level is not None:
+        return f"no log lines of {of} have the level {level} or a higher one; without --level there are some"
     return f"no log lines of {of} are recorded; flowkit show has its tasks, and flowkit why the traceback of one"
 
 

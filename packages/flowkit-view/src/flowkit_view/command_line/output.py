@@ -176,7 +176,7 @@ def task_object(task: TaskRecord) -> dict[str, Any]:
         "reason": task.reason,
         "source": task.source,
         "why": task.why,
-        "error": _error_object(task.error),
+        "error": error_object(task.error),
         "elements": _elements_object(task.elements),
         "attempts": [_attempt_object(attempt) for attempt in task.attempts],
     }
@@ -194,7 +194,7 @@ def _attempt_object(attempt: AttemptRecord) -> dict[str, Any]:
     return {
         **{name: getattr(attempt, name) for name in names},
         "outcome": attempt.outcome,
-        "error": _error_object(attempt.error),
+        "error": error_object(attempt.error),
     }
 
 
@@ -232,7 +232,8 @@ def _text_of(error: BaseException | TaskError) -> str:
     return describe_error(error) if isinstance(error, BaseException) else str(error)
 
 
-def _error_object(error: TaskError | None) -> dict[str, Any] | None:
+def error_object(error: TaskError | None) -> dict[str, Any] | None:
+    """Return the JSON object of a recorded exception."""
     return None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback}
 
 

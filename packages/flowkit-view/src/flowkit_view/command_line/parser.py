@@ -128,7 +128,7 @@ def _add_pipeline_commands(commands: _Commands) -> None:
     replay = commands.add("replay", pipeline_commands.replay, "flowkit replay runs.db last load --pdb")
     _add_records(replay)
     _add_run(replay, required=True)
-    replay.add_argument("task", metavar="TASK", help="name of the task")
+    replay.add_argument("task", metavar="TASK", help="name of the task, or of an element: 'parse[3]'")
     _add_recorded_target(replay)
     replay.add_argument("--pdb", action="store_true", help="start the debugger where the task fails")
 
@@ -149,14 +149,16 @@ def _add_record_commands(commands: _Commands) -> None:
 
     why = commands.add("why", record_commands.why, "flowkit why runs.db load")
     _add_records(why)
-    why.add_argument("task", metavar="TASK", help="name of the task")
+    why.add_argument("task", metavar="TASK", help="name of the task, or of an element: 'parse[3]'")
     _add_run(why)
     _add_pipeline(why)
 
     logs = commands.add("logs", log_commands.logs, "flowkit logs runs.db last load --level warning")
     _add_records(logs)
     _add_run(logs)
-    logs.add_argument("task", metavar="TASK", nargs="?", help="name of the task (default: all)")
+    logs.add_argument(
+        "task", metavar="TASK", nargs="?", help="name of the task, or of an element: 'parse[3]' (default: all)"
+    )
     _add_pipeline(logs)
     logs.add_argument(
         "--level", default="debug", metavar="LEVEL", help="debug, info, warning, error, or a number (default: debug)"

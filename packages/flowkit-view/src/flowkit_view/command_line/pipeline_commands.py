@@ -25,7 +25,7 @@ from .output import (
     write_output,
 )
 from .parameters import parse_parameters
-from .selection import open_records, select_run, select_task
+from .selection import open_records, select_element, select_run
 from .supervise import supervise
 from .targets import load_pipeline, load_recorded_pipeline
 from .usage_error import UsageError
@@ -61,8 +61,13 @@ def rerun(options: Namespace) -> int:
     with stdout_to_stderr(active=options.json):
         with open_records(options.state) as state:
             record = select_run(state, options.run)
-            for task in options.tasks:
-                select_task(record, task)
+            for name in options.tasks:
+                task, element = select_element(record, name)
+                if element is not None:
+                    raise UsageError(
+                        f"--from {name!r} names an element, but rerun calls all elements of a task again: write "
+                        f"--from {task.name!r}; flowkit replay calls one element"
+                    )
         pipeline = load_recorded_pipeline(record, options.target, options.path)
         params = parse_parameters(pipeline, options.param, recorded=record.params)
         arguments = {"params": params, "state": options.state, "rerun": options.tasks, "of": record.run_id}
@@ -249,7 +254,7 @@ def replay(options: Namespace) -> int:
     """Call a task of a recorded run again, with its recorded inputs, and print what it returns."""
     with stdout_to_stderr(active=options.json), open_records(options.state) as state:
         record = select_run(state, options.run)
-        select_task(record, options.task)
+        select_element(record, options.task)
         pipeline = load_recorded_pipeline(record, options.target, options.path)
         value, failure = None, None
         try:

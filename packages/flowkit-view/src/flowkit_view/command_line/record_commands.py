@@ -12,6 +12,7 @@ from .exit_codes import SUCCEEDED
 from .output import (
     STATE_COLORS,
     elements_text,
+    error_object,
     execution_object,
     params_text,
     print_json,
@@ -22,13 +23,13 @@ from .output import (
     time_text,
 )
 from .parameters import parse_seconds
-from .selection import open_records, parse_since, select_run, select_task
+from .selection import open_records, parse_since, select_element, select_run
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from flowkit_state import RunRecord, TaskRecord
+    from flowkit_state import ElementsRecord, RunRecord, TaskError, TaskRecord
 
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
@@ -115,7 +116,11 @@ def why(options: Namespace) -> int:
     """Explain what became of a task in a run: its outcome, its attempts, and the failure that it comes from."""
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
-        _explain(run, select_task(run, options.task), as_json=options.json)
+        task, element = select_element(run, options.task)
+        if element is None or task.elements is None:
+            _explain(run, task, as_json=options.json)
+        else:
+            _explain_element(run, task.name, task.elements, element, as_json=options.json)
     return SUCCEEDED
 
 
@@ -133,6 +138,24 @@ def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
     for each in [task, *causes]:
         _print_elements(each)
         _print_attempts(each)
+
+
+def _explain_element(run: RunRecord, task: str, elements: ElementsRecord, number: int, *, as_json: bool) -> None:
+    state, error = elements.states.get(number, "pending"), elements.failed.get(number)
+    attempts, duration = elements.attempts.get(number, 0), elements.durations.get(number)
+    label, reason = elements.labels.get(number), elements.skipped.get(number, "")
+    if as_json:
+        facts = {"run_id": run.run_id, "pipeline": run.pipeline, "name": task, "element": number, "label": label}
+        times = {"state": state, "duration": duration, "attempts": attempts, "reason": reason}
+        print_json(facts | times | {"error": error_object(error)})
+        return
+    name = f"{task}[{number}]" + ("" if label is None else f" ({label})")
+    print_text(f"{escape_control_chars(name)}: {state} in run {run.run_id} of {run.pipeline!r}")
+    if reason:
+        print_text(f"  {escape_control_chars(reason)}")
+    if attempts:
+        print_text(f"  {counted(attempts, 'attempt')}, the last one took {duration_text(duration)}")
+    _print_error(name, error)
 
 
 def _causes(run: RunRecord, task: TaskRecord) -> list[str]:
@@ -172,9 +195,13 @@ def _print_attempts(task: TaskRecord) -> None:
             f"  {escape_control_chars(task.name)}, {which}: {attempt.outcome} in {duration_text(attempt.duration)}, "
             f"started {time_text(attempt.started)}{escape_control_chars(where)}"
         )
-    if task.error is not None:
-        print_text(f"  {escape_control_chars(task.name)} raised {escape_control_chars(str(task.error))}")
-        print_text("\n".join(f"    {line}" for line in task.error.traceback.rstrip().split("\n")))
+    _print_error(task.name, task.error)
+
+
+def _print_error(name: str, error: TaskError | None) -> None:
+    if error is not None:
+        print_text(f"  {escape_control_chars(name)} raised {escape_control_chars(str(error))}")
+        print_text("\n".join(f"    {line}" for line in error.traceback.rstrip().split("\n")))
 
 
 def diff(options: Namespace) -> int:

@@ -69,6 +69,23 @@ def select_task(run: RunRecord, name: str) -> TaskRecord:
     return run.tasks[name]
 
 
+def select_element(run: RunRecord, name: str) -> tuple[TaskRecord, int | None]:
+    """Return the record of a task, and the number of the element that `name` denotes, as in `parse[3]`, or None.
+
+    Raises:
+        UsageError: the run has no such task, or the task has no such recorded element.
+    """
+    match = re.fullmatch(r"(.+)\[(\d+)\]", name, re.DOTALL)
+    if name in run.tasks or match is None or match[1] not in run.tasks:
+        return select_task(run, name), None
+    task, number = run.tasks[match[1]], int(match[2])
+    if task.elements is None:
+        raise UsageError(f"no elements of task {task.name!r} are recorded in run {run.run_id}: write {task.name!r}")
+    if task.elements.size is not None and number >= task.elements.size:
+        raise UsageError(f"task {task.name!r} of run {run.run_id} has no element {number}: it has {task.elements.size}")
+    return task, number
+
+
 def parse_since(text: str) -> datetime | date | timedelta:
     """Return the start of a range: a duration before now, as in `7d`, a date, or a date and time in ISO 8601.
 
