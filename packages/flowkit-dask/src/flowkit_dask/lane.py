@@ -56,6 +56,8 @@ MIN_BLOCK_WINDOW = 8
 """The same of blocks, also in a small cluster, because workers may join later."""
 STOP_TIMEOUT = 2.0
 """Seconds that workers have to report which calls are running when the run stops."""
+MAX_GATHERS = 5
+"""How often values are computed again that are lost because workers have died."""
 MAX_UNSEEN_DEATHS = 5
 """How often a call is sent again whose workers died before they reported its start, or its arrival."""
 
@@ -88,7 +90,7 @@ class DaskLane:
         self._asked: set[str] | None = None  # workers that were asked to stop the run; None until it is known
         self._answered: set[str] = set()  # those that have named the calls that go on
         self._running: set[int] = set()  # tickets of these calls
-        self._fetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
+        self._unfetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
         self._abandoned: dict[int, Call] = {}  # ticket -> call that goes on, although its attempt has ended
         self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
         self._confirmed: set[int] = set()  # indices of nodes that were submitted ahead, and are ready now
@@ -189,7 +191,7 @@ class DaskLane:
 
     def _gather_again(self, futures: list[Any]) -> Any:
         """Return the values of futures; if they are lost because workers have died, they are computed again."""
-        for _ in range(MAX_UNSEEN_DEATHS):
+        for _ in range(MAX_GATHERS):
             try:
                 return self._client.gather(futures)
             except KilledWorker:
@@ -217,9 +219,9 @@ class DaskLane:
         by_ticket = self._submissions.by_ticket
         while True:
             while self._reports:
-                self._take(*self._reports.popleft(), route)
-            if self._fetched:
-                self._end_fetched(route)
+                self._take_report(*self._reports.popleft(), route)
+            if self._unfetched:
+                self._fetch_ended(route)
             while self._errors:
                 self._take_error(self._errors.popleft(), route)
             if self._must_stop:
@@ -354,7 +356,7 @@ class DaskLane:
 
     # ---- outcomes ----------------------------------------------------------------------------------------------------
 
-    def _take(self, record: Record, place: Place, route: Callable[[Node], object]) -> None:
+    def _take_report(self, record: Record, place: Place, route: Callable[[Node], object]) -> None:
         """Handle a report of a worker."""
         _, ticket, kind, seconds, extra = record
         if kind == reporter.STOPPED:
@@ -372,7 +374,7 @@ class DaskLane:
         if kind == reporter.ARRIVED:
             submission.arrived_at, submission.pid = place[0], place[2]
             return
-        if submission.is_watched:
+        if submission.is_reported:
             return
         call, run = submission.call, self._session.run
         if kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.worker:
@@ -392,20 +394,20 @@ class DaskLane:
             future, submission.future = submission.future, None
             handle = DaskHandle(self, call.node.name, future)
             if call.node.element is not None or run.recorded or call.lookup is not None:
-                submission.is_watched = True
-                self._fetched.append((submission, handle, seconds))
+                submission.is_reported = True
+                self._unfetched.append((submission, handle, seconds))
             else:
                 self._end(submission, handle, seconds, route)
         elif kind == reporter.FAILED:
-            self._watch(submission, seconds)
+            self._await_error(submission, seconds)
         elif kind == reporter.RETURNED:
             self._withdraw_call(submission, route)
         elif kind in (reporter.SKIPPED, reporter.SKIPPED_IN_CALL):
             self._end(submission, Outcome(SKIPPED, extra), seconds, route)
 
-    def _end_fetched(self, route: Callable[[Node], object]) -> None:
-        """End calls whose results are needed here, by the record for example: they are brought here at once."""
-        fetched, self._fetched = self._fetched, []
+    def _fetch_ended(self, route: Callable[[Node], object]) -> None:
+        """Fetch the results of ended calls that are needed here, by the record for example, and end these calls."""
+        fetched, self._unfetched = self._unfetched, []
         self.prefetch([handle for _, handle, _ in fetched])
         for submission, handle, seconds in fetched:
             if submission.ticket not in self._submissions.by_ticket:
@@ -425,9 +427,9 @@ class DaskLane:
         for key, note in notes.items() if context is not None else ():
             context.remember(key, note)  # type: ignore[union-attr]
 
-    def _watch(self, submission: Submission, seconds: float) -> None:
+    def _await_error(self, submission: Submission, seconds: float) -> None:
         """Wait for the exception of a call that has failed, which comes after the report."""
-        submission.is_watched = True
+        submission.is_reported = True
         self._seconds_of[submission.ticket] = seconds
 
         def on_done(_: Any) -> None:
@@ -576,7 +578,7 @@ class DaskLane:
 
     def _may_be_running(self, submission: Submission) -> bool:
         """Return whether a call is running, or has started on a worker that has not answered."""
-        if submission.ticket in self._running or submission.is_watched:
+        if submission.ticket in self._running or submission.is_reported:
             return True
         worker, asked = submission.worker, self._asked
         return bool(worker) and worker not in self._answered and (asked is None or worker in asked)

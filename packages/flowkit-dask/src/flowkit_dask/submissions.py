@@ -66,7 +66,7 @@ class Submission:
         pid: process id of that worker.
         deaths: how often workers have died without a report that the call had started there.
         arrived_at: address of the worker that has reported that it is going to start; empty otherwise.
-        is_watched: whether the lane waits for the exception of the future.
+        is_reported: whether its end was reported, and the lane waits for its result or exception.
         has_ended: whether a call that was abandoned on its worker has ended.
         inputs: futures of large mapped values of its element, which no other call needs.
     """
@@ -78,7 +78,7 @@ class Submission:
         "future",
         "has_ended",
         "inputs",
-        "is_watched",
+        "is_reported",
         "key",
         "pid",
         "sources",
@@ -95,7 +95,7 @@ class Submission:
         self.worker = self.arrived_at = ""
         self.pid = 0
         self.deaths = deaths
-        self.is_watched = self.has_ended = False
+        self.is_reported = self.has_ended = False
         self.inputs: Sequence[Future[Any]] = ()
 
     def release(self) -> None:
