@@ -111,6 +111,15 @@ def test_executor_of_each_execution_is_shown(recorded, flowkit):
     assert {"executor", "target", "folder", "python", "cpu"} <= {*executions[0]}
 
 
+def test_report_is_named_after_pipeline_and_run(folder, flowkit):
+    results = DAG("my/e t.l", tasks=[Task(list, name="a")]).run("serial", state="runs.db")
+    answer = flowkit("report", "runs.db")
+    name = f"my_e_t_l-{results.run_id}.html"
+    assert (answer.code, answer.out.startswith(f"{name}: report of run ")) == (0, True)
+    assert "my/e t.l" in (folder / name).read_text()
+    assert flowkit("report", "runs.db", "--json").json["path"] == str(folder / name)
+
+
 def test_report_names_executor(folder, flowkit):
     path = folder / "runs.db"
     DAG("etl", tasks=[Task(list, name="a")]).run("serial", state=path)

@@ -74,6 +74,28 @@ def test_why_of_task_that_did_not_run_shows_the_failure_upstream(recorded, flowk
     assert [cause["name"] for cause in causes] == ["load"]
 
 
+def test_why_without_task_explains_the_failed_ones(recorded, flowkit):
+    answer = flowkit("why", recorded)
+    assert answer.code == 0
+    assert answer.out.startswith("load: failed in run ")
+    assert "load raised ValueError: bad <row>" in answer.out
+    assert [task["name"] for task in flowkit("why", recorded, "--json").json] == ["load"]
+
+
+def test_why_of_run_without_failures_says_so(etl, flowkit):
+    assert flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-28", "--state", "runs.db").code == 0
+    answer = flowkit("why", "runs.db")
+    assert answer.code == 0
+    assert answer.out.startswith("no task of run ")
+    assert answer.out.endswith(" of 'etl' failed; its status is succeeded\n")
+    assert flowkit("why", "runs.db", "--json").json == []
+
+
+def test_diff_compares_the_last_two_runs(recorded, flowkit):
+    assert flowkit("diff", recorded).out == flowkit("diff", recorded, "last~1", "last").out
+    assert flowkit("diff", recorded, "last").out.endswith("states, elements and results\n")
+
+
 def test_diff_names_what_has_changed(recorded, flowkit):
     answer = flowkit("diff", recorded, "last~1", "last")
     assert answer.code == 0

@@ -149,7 +149,12 @@ def _add_record_commands(commands: _Commands) -> None:
 
     why = commands.add("why", record_commands.why, "flowkit why runs.db load")
     _add_records(why)
-    why.add_argument("task", metavar="TASK", help="name of the task, or of an element: 'parse[3]'")
+    why.add_argument(
+        "task",
+        metavar="TASK",
+        nargs="?",
+        help="name of the task, or of an element: 'parse[3]' (default: all that failed)",
+    )
     _add_run(why)
     _add_pipeline(why)
 
@@ -167,8 +172,10 @@ def _add_record_commands(commands: _Commands) -> None:
 
     diff = commands.add("diff", record_commands.diff, "flowkit diff runs.db last~1 last")
     _add_records(diff)
-    _add_run(diff, required=True)
-    diff.add_argument("other", metavar="RUN", help="the run to compare it with")
+    _add_run(diff, default="last~1")
+    diff.add_argument(
+        "other", metavar="RUN", nargs="?", default="last", help="the run to compare it with (default: last)"
+    )
     _add_pipeline(diff)
 
     watch = commands.add("watch", record_commands.watch, "flowkit watch runs.db last")
@@ -184,7 +191,7 @@ def _add_record_commands(commands: _Commands) -> None:
     _add_records(report)
     _add_run(report)
     _add_pipeline(report)
-    _add_file(report.add_argument("-o", "--output", metavar="FILE", required=True, help="the file, such as run.html"))
+    _add_file(report.add_argument("-o", "--output", metavar="FILE", help="the file, such as run.html"))
 
     gc = commands.add("gc", record_commands.gc, "flowkit gc runs.db --keep 30 --older-than 90d")
     _add_records(gc)
@@ -235,12 +242,12 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
     _add_file(parser.add_argument("state", metavar="FILE", help="the file of the recorded runs, such as runs.db"))
 
 
-def _add_run(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def _add_run(parser: argparse.ArgumentParser, *, required: bool = False, default: str = "last") -> None:
     text = "id of the run, or its first characters; last; last~1 is the run before that"
     if required:
         parser.add_argument("run", metavar="RUN", help=text)
     else:
-        parser.add_argument("run", metavar="RUN", nargs="?", default="last", help=f"{text} (default: last)")
+        parser.add_argument("run", metavar="RUN", nargs="?", default=default, help=f"{text} (default: {default})")
 
 
 def _add_pipeline(parser: argparse.ArgumentParser) -> None:

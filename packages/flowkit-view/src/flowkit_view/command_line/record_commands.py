@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import MissingDistributionError
@@ -113,9 +114,12 @@ def _task_row(task: TaskRecord) -> tuple[str, ...]:
 
 
 def why(options: Namespace) -> int:
-    """Explain what became of a task in a run: its outcome, its attempts, and the failure that it comes from."""
+    """Explain what became of a task in a run, or of all that failed: outcome, attempts, and the failure upstream."""
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
+        if options.task is None:
+            _explain_failures(run, as_json=options.json)
+            return SUCCEEDED
         task, element = select_element(run, options.task)
         if element is None or task.elements is None:
             _explain(run, task, as_json=options.json)
@@ -124,12 +128,34 @@ def why(options: Namespace) -> int:
     return SUCCEEDED
 
 
-def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
-    causes = [run.tasks[name] for name in _causes(run, task)]
+def _explain_failures(run: RunRecord, *, as_json: bool) -> None:
+    """Explain each task that failed, and each mapped task of which elements failed."""
+    failed = [task for task in run.tasks.values() if task.state == "failed" or _failed_elements(task)]
     if as_json:
-        facts = {"run_id": run.run_id, "pipeline": run.pipeline, **task_object(task)}
-        print_json(facts | {"caused_by": [task_object(cause) for cause in causes]})
+        print_json([_explanation(run, task) for task in failed])
         return
+    if not failed:
+        print_text(f"no task of run {run.run_id} of {run.pipeline!r} failed; its status is {run.status}")
+        if run.error is not None:
+            print_text(f"  {escape_control_chars(run.error)}")
+    for task in failed:
+        _explain(run, task, as_json=False)
+
+
+def _failed_elements(task: TaskRecord) -> int:
+    return 0 if task.elements is None else task.elements.counts.get("failed", 0)
+
+
+def _explanation(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
+    causes = [task_object(run.tasks[name]) for name in _causes(run, task)]
+    return {"run_id": run.run_id, "pipeline": run.pipeline, **task_object(task), "caused_by": causes}
+
+
+def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_explanation(run, task))
+        return
+    causes = [run.tasks[name] for name in _causes(run, task)]
     print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
     for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
         print_text(f"  {escape_control_chars(reason)}")
@@ -288,14 +314,21 @@ def report(options: Namespace) -> int:
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
         try:
-            path = write_report(state, run.run_id, options.output)
+            output = options.output or _report_name(run)
+            path = write_report(state, run.run_id, output)
         except OSError as error:
-            raise UsageError(f"-o {options.output!r} cannot be written: {error.strerror}") from None
+            raise UsageError(f"-o {output!r} cannot be written: {error.strerror}") from None
     if options.json:
         print_json({"run_id": run.run_id, "path": path})
     else:
-        print_text(f"{options.output}: report of run {run.run_id} of {run.pipeline}")
+        print_text(f"{output}: report of run {run.run_id} of {run.pipeline}")
     return SUCCEEDED
+
+
+def _report_name(run: RunRecord) -> str:
+    """Return the default name of the file of a report, without the characters that a name of a file may not have."""
+    pipeline = re.sub(r"[^\w-]+", "_", run.pipeline)[:100]
+    return f"{pipeline}-{run.run_id}.html"
 
 
 def gc(options: Namespace) -> int:
