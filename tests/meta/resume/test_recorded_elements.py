@@ -403,6 +403,29 @@ def is_wanted(row):
     return row != 4
 
 
+CHAIN = """
+from element_tasks import call_element
+from flowkit import DAG, task
+
+FOLDER = {folder!r}
+
+@task
+def rows():
+    return list(range(6))
+
+@task
+def first(row):
+    return {first}
+
+@task
+def second(value):
+    return call_element(FOLDER, "second", value)
+
+rows >> first.map() >> second.map()
+dag = DAG("chain", tasks=[second])
+"""
+
+
 @pytest.mark.parametrize("kind", ["serial", "thread"])
 def test_chain_with_a_condition_and_limits(elements, state, kind):
     rows, first = numbers(12), elements.task("first", when=is_wanted)
@@ -426,28 +449,55 @@ def test_chain_with_a_condition_and_limits(elements, state, kind):
     assert results.elements["third"].resumed == [0, 4, 5, 6, 7, 8, 10, 11]
 
 
+def test_recorded_elements_of_a_chain_are_not_called_again_if_those_before_are(elements, state, executor):
+    rows, first = numbers(12), elements.task("first", record=False)
+    second, third = elements.task("second"), elements.task("third")
+    rows >> first.map() >> second.map() >> third.map()
+    dag = DAG("made again", tasks=[third])
+    for name in ("second-2", "third-5"):
+        elements.inject(name, "fail")
+    dag.run(executor, state=state, fail_fast=False, raise_on_failure=False)
+    for name in ("second-2", "third-5"):
+        elements.inject(name, None)
+    for name in ("first", "second", "third"):
+        elements.calls(name)
+    results = dag.run(executor, state=state, resume=True)
+    assert results["third"] == named("third", 12)
+    assert [elements.calls(name) for name in ("first", "second", "third")] == [list(range(12)), [2], [2, 5]]
+    assert results.elements["second"].resumed == [number for number in range(12) if number != 2]
+
+
+def test_elements_of_a_chain_are_called_again_if_their_input_has_changed(elements, state, executor):
+    rows, second = numbers(6), elements.task("second")
+    first = Task(elements.versioned("first"), name="first", record=False)
+    rows >> first.map() >> second.map()
+    dag = DAG("changed", tasks=[second])
+    elements.inject("second-4", "fail")
+    dag.run(executor, state=state, fail_fast=False, raise_on_failure=False)
+    elements.inject("second-4", None)
+    elements.calls("second")
+    elements.inject("first-version", "2")
+    results = dag.run(executor, state=state, resume=True)
+    assert results["second"] == named("second", 6)
+    assert elements.calls("second") == list(range(6))
+
+
+def test_changed_code_of_the_first_task_of_a_chain(load_module, elements, state):
+    source = CHAIN.format(folder=elements.folder, first="call_element(FOLDER, 'first', row)")
+    elements.inject("second-4", "fail")
+    with pytest.raises(ValueError, match="second-4 is broken"):
+        load_module(source).dag.run("serial", state=state)
+    elements.inject("second-4", None)
+    assert (elements.calls("first"), elements.calls("second")) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    changed = load_module(source.replace("'first', row", "'first', int(row)")).dag
+    assert changed.run("serial", state=state, resume=True)["second"] == named("second", 6)
+    assert (elements.calls("first"), elements.calls("second")) == (list(range(6)), [4, 5])
+
+
 def test_changed_code_of_the_last_task_of_a_chain(load_module, elements, state):
-    source = f"""
-from element_tasks import call_element
-from flowkit import DAG, task
-
-FOLDER = {elements.folder!r}
-
-@task
-def rows():
-    return list(range(6))
-
-@task
-def first(row):
-    return call_element(FOLDER, "first", row)
-
-@task
-def second(value):
-    return [CONSTANT, call_element(FOLDER, "second", value)]
-
-rows >> first.map() >> second.map()
-dag = DAG("chain", tasks=[second])
-"""
+    source = CHAIN.format(folder=elements.folder, first="call_element(FOLDER, 'first', row)")
+    source = source.replace('return call_element(FOLDER, "second", value)', "return [CONSTANT, second_of(value)]")
+    source += "def second_of(value): return call_element(FOLDER, 'second', value)"
     elements.inject("second-4", "fail")
     with pytest.raises(ValueError, match="second-4 is broken"):
         load_module(source.replace("CONSTANT", "1")).dag.run("serial", state=state)

@@ -50,6 +50,55 @@ def test_generator_is_pulled_again_and_its_elements_are_compared(elements, state
     assert state.run(results.run_id).tasks["each"].elements.size == 6
 
 
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_equal_elements_are_the_same_whether_or_not_their_parts_are_one_object(elements, tmp_path, serializer):
+    def rows():
+        part = str(12345)
+        other = part if shared else str(12345)
+        yield from ([part, other, number] for number in range(4))
+
+    shared, each = [True], elements.task("each")
+    Task(rows, name="rows") >> each.map()
+    dag = DAG("parts", tasks=[each])
+    with StateManager(tmp_path / "parts.db", serializer=serializer) as state:
+        elements.inject("each-2", "fail")
+        dag.run("serial", state=state, raise_on_failure=False)
+        elements.inject("each-2", None)
+        elements.calls("each")
+        shared.clear()
+        dag.run("serial", state=state, resume=True)
+    assert elements.calls("each") == [2, 3]
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+def test_elements_whose_parts_are_one_object_very_often_are_compared(tmp_path):
+    repaired, calls = [], []
+
+    def rows():
+        yield from (nested(100), nested(101), [])
+
+    def each(row):
+        calls.append(len(row))
+        if len(calls) == 3 and not repaired:
+            raise ValueError("not repaired")
+
+    mapped = Task(each, name="each")
+    Task(rows, name="rows") >> mapped.map()
+    dag = DAG("nested", tasks=[mapped])
+    with StateManager(tmp_path / "nested.db", serializer="pickle") as state:
+        dag.run("serial", state=state, raise_on_failure=False)
+        assert len(calls) == 3
+        repaired.append(True)
+        assert dag.run("serial", state=state, resume=True).elements["each"].resumed == [0, 1]
+    assert len(calls) == 4
+
+
 def test_generator_with_other_elements_calls_the_task_for_them(elements, state):
     elements.inject("each-3", "fail")
     lazy_pipeline(elements, range(6)).run("serial", state=state, raise_on_failure=False)

@@ -31,6 +31,10 @@ class Elements:
         """Return a task that takes one element, notes the call and returns a list of its name and the element."""
         return Task(partial(call_element, self.folder, name), name=name, **options)
 
+    def versioned(self, name):
+        """Return a function of an element, whose result depends on what was injected for "name-version"."""
+        return partial(call_versioned, self.folder, name)
+
     def inject(self, name, what):
         """Let the call of an element, such as "each-3", fail, interrupt the run, die or wait; None ends that."""
         path = Path(self.folder, f"{name}.injected")
@@ -59,6 +63,10 @@ def first_numbers(count):
 def call_element(folder, name, row):
     number = row[-1] if isinstance(row, list) else row
     return step(folder, f"{name}-{number}", [name, number])
+
+
+def call_versioned(folder, name, row):
+    return [Path(folder, f"{name}-version.injected").exists(), row]
 
 
 def return_worker(row):

@@ -484,7 +484,7 @@ def begin_map(
 def fingerprint_of(serialization: Serialization, value: Any) -> bytes | None:
     """Return a digest of a value; `None` if the value cannot be stored, and so not be compared."""
     try:
-        payload = serialization.dump(None, value)
+        payload = serialization.comparable(value)
     except StateError:
         return None
     return blake2b(payload if isinstance(payload, bytes) else payload.encode(), digest_size=16).digest()

@@ -108,6 +108,14 @@ class Serialization:
             return dumps(tree)
         return pack(tree, parts) if self._binary else dumps(with_inline_parts(tree, parts))
 
+    def comparable(self, value: Any) -> str | bytes:
+        """Return what is the same for equal values, also if parts of one of them are one object, and of the other not.
+
+        Raises:
+            UnsupportedValueError: the value cannot be stored.
+        """
+        return (_to_pickle_without_memo(value) if self.pickled else None) or self.dump(None, value)
+
     def load(self, key: str | None, payload: str | bytes) -> Any:
         """Return the value that was stored as `payload`.
 
@@ -202,6 +210,32 @@ def _to_pickle(key: str | None, value: object, root: str) -> bytes:
             key, root, type(value).__qualname__, reason, "Store something simpler that it can be made from."
         ) from error
     return payload
+
+
+class _Limited:
+    """A file in memory that refuses more than 1 MiB."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> None:
+        if len(self.data) + len(data) > 2**20:
+            raise OverflowError
+        self.data += data
+
+
+def _to_pickle_without_memo(value: object) -> bytes | None:
+    """Return a pickle that has each object as often as it occurs; `None` if one contains itself, or it is large."""
+    import pickle
+
+    file = _Limited()
+    pickler = pickle.Pickler(file, protocol=5)
+    pickler.fast = True
+    try:
+        pickler.dump(value)
+    except Exception:  # the usual way stores the value, or says why it cannot be stored
+        return None
+    return bytes(file.data)
 
 
 def _classes_in(annotation: Any, function: Any) -> Iterator[type]:

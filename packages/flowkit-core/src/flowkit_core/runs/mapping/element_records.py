@@ -57,17 +57,26 @@ def recorded_stage(node: Node, elements: RecordedElements) -> Stage:
     return stage
 
 
-def take_over_element(run: Any, region: Region, number: int, given: Any) -> tuple[int, Any]:
-    """Take over what is recorded of an element that has been pulled.
+def take_over_element(run: Any, region: Region, number: int, given: Any, start: int) -> tuple[int, Any]:
+    """Take over what is recorded of an element that has been pulled, or has ended in the stage before.
+
+    Args:
+        run: the run.
+        region: the region.
+        number: number of the element.
+        given: its mapped value for the stage ``start``.
+        start: the number of a stage.
 
     Returns:
         The number of the first stage that is to be called, or the number of stages if there is none; and the mapped
         value for it.
     """
-    for place, stage in enumerate(region.stages):
+    for place, stage in enumerate(region.stages[start:], start):
         record = stage.record
+        if record is None or not record.has_recorded:
+            return place, given
         is_same = all(source.is_resumed(number) for source in stage.sources)
-        found = None if record is None else record.find(number, given, is_same=is_same)
+        found = record.find(number, given, is_same=is_same)
         if found is not None and found.row is not None and (recorder := run._recorder) is not None:
             recorder.add_elements(stage.node, [found.row])
         if found is None or found.state not in _TAKEN_OVER:

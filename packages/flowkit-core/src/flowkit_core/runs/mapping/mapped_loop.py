@@ -240,36 +240,40 @@ def _loop_of_group(
     run, clock = worker.run, perf_counter
     stages = [(stage, stage.caller()) for stage in region.stages]
     ids = _value_ids(context)
+    last = len(stages)
     group.began = started = clock()
     try:
-        for number, item, place in region.pulls_to_call():
+        for number, item, start in region.pulls_to_call():
             worker.element = number
-            stage, given = region.stages[place], item
-            if place and type(given) is Missing:
+            place, given, spent = start, item, 0.0
+            while place < last and type(given) is not Missing:
+                stage, call = stages[place]
+                worker.node = stage.node
+                try:
+                    value = call(given)
+                    if type(value) in special_types:
+                        value = final_value(value, f"{stage.node.name}[{number}]", run)
+                except BaseException as error:
+                    group.commit()
+                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                    return _FAILED
+                now = clock()
+                stage.values[number] = value
+                stage.seconds[number] = now - started
+                stage.codes[number] = SUCCEEDED
+                group.ended.append((stage, number, given, now))
+                spent += now - started
+                started = now
+                place, given = place + 1, value
+                if region.resumes:
+                    place, given = region.take_over(region, number, given, place)
+                    started = clock()
+            if place < last:
+                group.commit()
                 with run._lock:
                     region.active += 1
                     region.stages[0].active += 1
                 jobs += run.mapping.start_at(region, place, number, given)
-                continue
-            spent = 0.0
-            try:
-                for stage, call in stages[place:]:
-                    worker.node = stage.node
-                    value = call(given)
-                    if type(value) in special_types:
-                        value = final_value(value, f"{stage.node.name}[{number}]", run)
-                    now = clock()
-                    stage.values[number] = value
-                    stage.seconds[number] = now - started
-                    stage.codes[number] = SUCCEEDED
-                    group.ended.append((stage, number, given, now))
-                    spent += now - started
-                    started = now
-                    given = value
-            except BaseException as error:
-                group.commit()
-                jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
-                return _FAILED
             if started - group.began >= MAX_GROUP:
                 group.commit()
                 group.began = started = clock()

@@ -344,11 +344,11 @@ class MappedNodes:
         if stage.parked:
             stage.active += 1
             jobs.append(stage.parked.popleft())
-        following = region.stage_after(stage)
+        following, given = region.stage_after(stage, element.element)
         if following is None:
             region.active -= 1
             return jobs
-        job = Element(region, following, element.element, stage.value_for_next(element.element))
+        job = Element(region, following, element.element, given)
         if following.limit is not None and following.active >= following.limit:
             following.parked.append(job)
         else:

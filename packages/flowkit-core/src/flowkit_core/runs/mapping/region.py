@@ -148,13 +148,18 @@ class Region:
         self.refused = 0
         self.seconds_per_call: float | None = None
         self.is_recorded = self.resumes = False
-        self.take_over: Callable[[Region, int, Any], tuple[int, Any]] = _take_over_nothing
+        self.take_over: Callable[[Region, int, Any, int], tuple[int, Any]] = _take_over_nothing
         self.held: deque[tuple[int, Any, int]] = deque()
 
-    def stage_after(self, stage: Stage) -> Stage | None:
-        """Return the stage that takes the results of a stage; None after the last."""
-        place = self.stages.index(stage) + 1
-        return self.stages[place] if place < len(self.stages) else None
+    def stage_after(self, stage: Stage, number: int) -> tuple[Stage | None, Any]:
+        """Return the stage for which an element is called when it has ended in another one, and its mapped value there.
+
+        The stage is None if the element has ended in the last one, or its results in the rest were recorded.
+        """
+        place, given = self.stages.index(stage) + 1, None
+        if place < len(self.stages):
+            place, given = self.take_over(self, number, stage.value_for_next(number), place)
+        return (self.stages[place] if place < len(self.stages) else None), given
 
     # ---- elements --------------------------------------------------------------------------------------------------
 
@@ -238,7 +243,7 @@ class Region:
             return
         last = len(self.stages)
         for number, given in self.pulls():
-            place, value = self.take_over(self, number, given)
+            place, value = self.take_over(self, number, given, 0)
             if place < last:
                 yield number, value, place
             else:
@@ -260,7 +265,7 @@ class Region:
 
         Returns:
             The number of the stage at which the elements start; and the elements, with consecutive numbers. An element
-            that does not start at the first stage is alone.
+            that does not start at the first stage, or may have ended in a later one, is alone.
         """
         count = self._block_length()
         if self.resumes or self.puller is not None:
@@ -281,13 +286,17 @@ class Region:
                     self.held.append((number, given, place))
                     break
                 found.append((number, given))
-                if len(found) == count or place:
+                if len(found) == count or place or self._resumes_later():
                     return place, found
             else:
                 self.is_exhausted = True
         except Empty:
             self.is_exhausted |= input_had_ended
         return 0, found
+
+    def _resumes_later(self) -> bool:
+        """Return whether elements may have ended in a later stage than the first before the run was resumed."""
+        return self.resumes and any(stage.record is not None and stage.record.has_recorded for stage in self.stages[1:])
 
     def _block_length(self) -> int:
         """Return the number of elements of the next block."""
@@ -362,8 +371,8 @@ def _advice(error: BaseException) -> str:
     )
 
 
-def _take_over_nothing(_region: Region, _number: int, given: Any) -> tuple[int, Any]:
-    return 0, given
+def _take_over_nothing(_region: Region, _number: int, given: Any, start: int) -> tuple[int, Any]:
+    return start, given
 
 
 def _numbered(items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
