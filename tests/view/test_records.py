@@ -93,7 +93,7 @@ def test_why_of_run_without_failures_says_so(etl, flowkit):
 
 def test_diff_compares_the_last_two_runs(recorded, flowkit):
     assert flowkit("diff", recorded).out == flowkit("diff", recorded, "last~1", "last").out
-    assert flowkit("diff", recorded, "last").out.endswith("states, elements and results\n")
+    assert "no difference in parameters, tasks, " in flowkit("diff", recorded, "last").out
 
 
 def test_diff_names_what_has_changed(recorded, flowkit):
