@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 
@@ -89,6 +93,36 @@ def test_why_of_run_without_failures_says_so(etl, flowkit):
     assert answer.out.startswith("no task of run ")
     assert answer.out.endswith(" of 'etl' failed; its status is succeeded\n")
     assert flowkit("why", "runs.db", "--json").json == []
+
+
+KILLED = """
+import os, signal
+from flowkit_core import DAG, task
+
+@task
+def extract(): return 1
+
+@task
+def train(extract): os.kill(os.getpid(), signal.SIGKILL)
+
+@task
+def report(train): return train
+
+extract >> train >> report
+dag = DAG("killed")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a signal of POSIX")
+def test_tasks_that_may_have_been_running_when_the_process_died_are_named(folder, flowkit):
+    (folder / "killed.py").write_text(KILLED)
+    command = [sys.executable, "-m", "flowkit_view", "run", "killed", "-q", "-e", "serial", "--state", "runs.db"]
+    assert subprocess.run(command, check=False).returncode == -9
+    text = "may have been running when the process ended"
+    lines = {line.split()[0]: line for line in flowkit("show", "runs.db").out.splitlines() if line}
+    assert (text in lines["train"], text in lines["report"], text in lines["extract"]) == (True, False, False)
+    assert text in flowkit("why", "runs.db", "train").out
+    assert flowkit("why", "runs.db").out.splitlines()[1:] == [f"train: {text}"]
 
 
 def test_diff_compares_the_last_two_runs(recorded, flowkit):

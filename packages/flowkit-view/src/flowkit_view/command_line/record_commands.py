@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
+_RUNNING = {
+    "running": "running, or waiting for a worker",
+    "interrupted": "may have been running when the process ended",
+}
+"""Status of a run -> what is printed of the tasks that could be running."""
 FAILED_ELEMENTS = 10
 """Number of failed elements of a mapped task that `flowkit why` prints."""
 
@@ -92,16 +97,18 @@ def _show(run: RunRecord, *, as_json: bool) -> None:
         print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
     columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "elements", "reason")
-    rows = [_task_row(task) for task in run.tasks.values()]
+    rows = [_task_row(run, task) for task in run.tasks.values()]
     if all(task.elements is None for task in run.tasks.values()):
         at = columns.index("elements")
         columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
     print_table(columns, rows, [STATE_COLORS.get(task.state) for task in run.tasks.values()])
 
 
-def _task_row(task: TaskRecord) -> tuple[str, ...]:
+def _task_row(run: RunRecord, task: TaskRecord) -> tuple[str, ...]:
     waited = sum(attempt.waited or 0.0 for attempt in task.attempts)
     reason = str(task.error) if task.error is not None else task.reason or task.why
+    if _may_be_running(run, task):
+        reason = _RUNNING[run.status]
     return (
         task.name,
         task.state.replace("_", " "),
@@ -138,8 +145,19 @@ def _explain_failures(run: RunRecord, *, as_json: bool) -> None:
         print_text(f"no task of run {run.run_id} of {run.pipeline!r} failed; its status is {run.status}")
         if run.error is not None:
             print_text(f"  {escape_control_chars(run.error)}")
+    for task in run.tasks.values():
+        if _may_be_running(run, task):
+            print_text(f"{escape_control_chars(task.name)}: {_RUNNING[run.status]}")
     for task in failed:
         _explain(run, task, as_json=False)
+
+
+def _may_be_running(run: RunRecord, task: TaskRecord) -> bool:
+    """Return whether a task could be running, or was when the process died: starts of attempts are not recorded."""
+    if run.status not in _RUNNING or task.state != "pending":
+        return False
+    upstream = [run.tasks[name].state for name in task.upstream if name in run.tasks]
+    return task.elements is not None or "pending" not in upstream
 
 
 def _failed_elements(task: TaskRecord) -> int:
@@ -159,6 +177,8 @@ def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
     print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
     for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
         print_text(f"  {escape_control_chars(reason)}")
+    if _may_be_running(run, task):
+        print_text(f"  {_RUNNING[run.status]}")
     if task.source == "cache":
         print_text("  its result was in the cache")
     for each in [task, *causes]:
