@@ -88,10 +88,10 @@ class DaskLane:
         self._is_stopping = self._is_stopped = False  # whether workers are asked, and whether they have answered
         self._stop_until = 0.0
         self._asked: set[str] | None = None  # workers that were asked to stop the run; None until it is known
-        self._answered: set[str] = set()  # those that have named the calls that go on
+        self._answered: set[str] = set()  # those that have named the calls that are still running
         self._running: set[int] = set()  # tickets of these calls
         self._unfetched: list[tuple[Submission, DaskHandle, float]] = []  # ended calls whose results are needed here
-        self._abandoned: dict[int, Call] = {}  # ticket -> call that goes on, although its attempt has ended
+        self._abandoned: dict[int, Call] = {}  # ticket -> call that is still running, although its attempt has ended
         self._seconds_of: dict[int, float] = {}  # ticket -> duration of a call that has failed
         self._confirmed: set[int] = set()  # indices of nodes that were submitted ahead, and are ready now
         self._ended_ahead: set[int] = set()  # indices of nodes that have ended, and are still in the ready queue
@@ -401,7 +401,7 @@ class DaskLane:
         elif kind == reporter.FAILED:
             self._await_error(submission, seconds)
         elif kind == reporter.RETURNED:
-            self._withdraw_call(submission, route)
+            self._withdraw_call(submission)
         elif kind in (reporter.SKIPPED, reporter.SKIPPED_IN_CALL):
             self._end(submission, Outcome(SKIPPED, extra), seconds, route)
 
@@ -486,7 +486,7 @@ class DaskLane:
             lost = [future for future in futures if future is not None and future.status == "error"]
             if lost:  # they were computed again on the worker that has died
                 self._client.retry(lost)
-            self._withdraw_call(submission, route)
+            self._withdraw_call(submission)
             return
         died = WorkerDiedError(node.name, submission.pid, None, None)
         died.add_note(
@@ -556,7 +556,7 @@ class DaskLane:
         return (self._asked is not None and self._asked <= self._answered) or monotonic() >= self._stop_until
 
     def _withdraw(self, route: Callable[[Node], object]) -> None:
-        """Withdraw the calls that have not started, and name the others; give these up if asked."""
+        """Withdraw the calls that have not started, and name the others; abandon these if asked."""
         self._is_stopping, self._is_stopped = False, True
         run = self._session.run
         going_on: list[Node] = []
@@ -565,7 +565,7 @@ class DaskLane:
             if submission.ticket not in self._submissions.by_ticket or run.may_start(node):
                 continue
             if not self._may_be_running(submission):
-                self._withdraw_call(submission, route)
+                self._withdraw_call(submission)
             elif self._must_end:
                 self._abandoned[submission.ticket] = submission.call
                 reason = f"it was abandoned, because {run.stop_cause}"
@@ -583,8 +583,8 @@ class DaskLane:
         worker, asked = submission.worker, self._asked
         return bool(worker) and worker not in self._answered and (asked is None or worker in asked)
 
-    def _withdraw_call(self, submission: Submission, route: Callable[[Node], object]) -> None:
-        """Take a call back that has not started; the run decides what becomes of its node."""
+    def _withdraw_call(self, submission: Submission) -> None:
+        """Withdraw a call that has not started, and queue its node again if it is ready."""
         node = submission.call.node
         was_ready = not submission.sources or node.index in self._confirmed
         self._void_downstream(node)

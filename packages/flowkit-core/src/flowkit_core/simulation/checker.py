@@ -321,7 +321,7 @@ class Checker:
         name, state, element = record.name, record.what, record.element
         if state == "failed" and self._ended.get(name) == "succeeded" and is_iterator(self._values.get(name)):
             self._ended[name] = state  # its iterator has raised
-            self._add_error(node, record, record._data.error)
+            self._add_error(record, record._data.error)
             return
         if element is not None:
             self._maps.note_element(node, element)
@@ -376,7 +376,7 @@ class Checker:
             return
         error = record._data.error if isinstance(record._data, Outcome) else None
         if isinstance(error, MapLengthError) and self._maps.may_be_unequal(node):
-            self._add_error(node, record, error)
+            self._add_error(record, error)
             self._ended[node.name] = record.what
             return
         expected, value = self._maps.outcome(node)
@@ -401,7 +401,7 @@ class Checker:
             expected = "no exception" if error_class is None else error_class.__name__
             self._report(f"it failed with {'no exception' if error is None else describe_error(error)}, not {expected}")
         if error is not None:
-            self._add_error(node, record, error)
+            self._add_error(record, error)
 
     def _succeed(self, node: Node, record: Record, current: int | None) -> None:
         if current != record.attempt:
@@ -446,9 +446,9 @@ class Checker:
             self._maps.errors[name] = error
             if not raises(node, error):
                 return
-        self._add_error(node, record, error)
+        self._add_error(record, error)
 
-    def _add_error(self, node: Node, record: Record, error: BaseException) -> None:
+    def _add_error(self, record: Record, error: BaseException) -> None:
         """Note an exception that makes the run fail."""
         self._errors.append(error)
         if self._options["fail_fast"] or not isinstance(error, Exception):
@@ -485,7 +485,7 @@ class Checker:
             self._report(f"it was running longer than the grace period, which ended at {ends:.3f} s")
 
     def _decide(self, node: Node, element: int | None = None) -> str:
-        """Return how a ready node goes on, unless the run is stopped: "started", or the state that it ends with."""
+        """Return the next state of a ready node, unless the run is stopped: "started", or that with which it ends."""
         if element is not None:
             return self._maps.decide(node, element)
         if node.entry is not None and (state := self._decide_entry(node.entry)) != "started":
@@ -515,7 +515,7 @@ class Checker:
         return "started"
 
     def _decide_entry(self, entry: Entry) -> str:
-        """Return how the nodes of a pipeline that is used as a task go on, as :meth:`_decide` does for a node."""
+        """Return the next state of the nodes of a pipeline that is used as a task: see :meth:`_decide`."""
         if entry.outer is not None and (state := self._decide_entry(entry.outer)) != "started":
             return state
         if entry.gate is None:

@@ -1,6 +1,6 @@
 """Class `LimitChecker`: checks the history of a simulated run against the rules of pools, rates and priorities.
 
-It counts by itself who holds slots and who waits, and uses no code of `Admission`.
+It counts itself which tasks hold slots and which wait, and uses no code of `Admission`.
 """
 
 from __future__ import annotations

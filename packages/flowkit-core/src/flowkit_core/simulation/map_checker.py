@@ -1,6 +1,6 @@
-"""Class `MapModel`: what the rules of mapping say about the elements of mapped tasks, given how others have ended.
+"""Class `MapModel`: the expected states and results of the elements of mapped tasks, given how others have ended.
 
-It is a model of its own for the checker of histories, and uses no code of `MappedNodes`.
+The checker of histories compares them with those of a run. The model uses no code of `MappedNodes`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class MapModel:
     Attributes:
         errors: name of an element -> its exception.
         sizes: name of a mapped task -> number of its elements that were passed to an executor, at least.
-        heads: name of a mapped task -> the first node of its chain, whose elements it goes on with.
+        heads: name of a mapped task -> the first node of its chain, whose elements it takes.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class MapModel:
         return state, None
 
     def decide(self, node: Node, element: int) -> str:
-        """Return how an element goes on whose inputs are known: "started", or the state that it ends with."""
+        """Return the next state of an element whose inputs are known: "started", or the state that it ends with."""
         columns = self.columns(node)
         states = [self.item(column, element)[0] for column in columns]
         bad = [state for state in states if state in ("upstream_failed", "cancelled")]

@@ -1,4 +1,4 @@
-"""Class `ResultsChecker`: checks what the results of a simulated run say, and `error_problem` what it raised."""
+"""Class `ResultsChecker`: compares the results of a simulated run with its history; `error_problem`: its exception."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ResultsChecker:
-    """Compares the results of a run with what its history says.
+    """Compares the results of a run with its history.
 
     Args:
         graph: the graph.
@@ -78,7 +78,7 @@ class ResultsChecker:
         return self._found
 
     def _check_elements(self, node: Node) -> None:
-        """Check what the results say about the elements of a mapped task."""
+        """Compare the elements of a mapped task in the results with the history."""
         elements = self._results.elements.get(node.name)
         if elements is None:
             return

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from .stage import Stage
 
 WINDOW = 256
-"""Maximum number of elements that a lane is given at once, if it does not say how many it needs."""
+"""Maximum number of elements that a lane without an attribute ``window`` is given at once."""
 EXPANDED = Outcome(PENDING, "its elements run")
 """Outcome of the call of a mapped node whose elements are to run."""
 DEFERRED = Outcome(PENDING, "it waits for a retry")

@@ -1,4 +1,4 @@
-"""Opening a region: reads the inputs of a mapped node, and finds the nodes that go on with its elements."""
+"""Opening a region: reads the inputs of a mapped node, and finds the chain of nodes that its elements pass through."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -
 
 
 def _following(run: Any, node: Node, size: int) -> Stage | None:
-    """Return the stage of the node that goes on with each element of a node; None if there is none.
+    """Return the stage of the node that takes each element of a node next; None if there is none.
 
     Its only mapped input is the result of the node, and all its other upstreams have ended.
     """

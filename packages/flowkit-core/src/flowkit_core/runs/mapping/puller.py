@@ -2,7 +2,7 @@
 
 One thread pulls all elements of an input: an iterator may be bound to a thread, and may wait for long. An element is
 pulled when a worker is free to run it; of short elements, as many more as take `BLOCK_SECONDS`. Each is handed out
-before the next one is pulled. So an iterator may wait for what becomes of its own elements.
+before the next one is pulled. So an iterator may wait for the results of its own elements.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Pullers:
             the thread that called ``run()``.
         context: the context variables of that thread.
         pass_on: takes nodes that are ready, in any thread.
-        fail: takes an exception because of which the run cannot go on.
+        fail: takes an exception because of which the run cannot continue.
     """
 
     def __init__(self, mapping: Any) -> None:
@@ -143,8 +143,8 @@ class Pullers:
         self._regions: list[Region] = []
         self.here: set[int] = set()
         self.context: Context | None = None
-        self.pass_on: Callable[[Sequence[Node]], object] = len
-        self.fail: Callable[[BaseException], object] = type
+        self.pass_on: Callable[[Sequence[Node]], object] = _ignore
+        self.fail: Callable[[BaseException], object] = _ignore
 
     def prepare(self, region: Region) -> None:
         """Let a thread pull the input of a region from `start` on, if it is lazy; or that which runs its elements."""
@@ -227,7 +227,7 @@ class Pullers:
         """Wait for the threads, whose iterators may have to end; abandon those that take too long."""
         regions, self._regions = self._regions, []
         pullers = [region.puller for region in regions if region.puller is not None]
-        self.pass_on, self.fail, self.context = len, type, None
+        self.pass_on, self.fail, self.context = _ignore, _ignore, None
         for puller in pullers:
             puller.stop()
         grace = self._mapping.run.grace
@@ -249,3 +249,7 @@ class Pullers:
     def release(self) -> None:
         """Drop the reference to the run."""
         self._mapping = self.context = None
+
+
+def _ignore(_: object) -> None:
+    """Do nothing: there is no session, or it has ended."""

@@ -370,7 +370,7 @@ class RunRecorder:
             self.sources[node.index] = "cache"
 
     def note_element_maker(self, state: RunState) -> None:
-        """Note who has made the call of an element: the calling thread, if it is that of a worker of this run."""
+        """Note that the calling thread has called an element; or anything else has, if it is no worker of this run."""
         thread = get_ident()
         worker = worker_of_thread.get(thread)
         self._element_makers.add(thread if worker is not None and worker.run.state is state else None)
