@@ -9,8 +9,10 @@ import os
 import pickle
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -192,6 +194,35 @@ def test_recorded_report_has_history_and_changes(tmp_path):
     page = page_of(tmp_path / "run.html")
     assert [len(values) for values in page.column("history")] == [2]
     assert "parameter day: tuesday → wednesday" in page.words
+    assert "other results of load" in page.words
+
+
+def test_recorded_report_has_changed_states_and_elements(tmp_path):
+    invert = Task(lambda number: 1 / number, name="invert").map("number", errors="drop")
+    work = Task(lambda fast: None if fast else 1 / 0, name="work", retries=1, delay=0)
+    with StateManager(tmp_path / "runs.db") as state:
+        for number, fast in ((1, True), (0, False)):
+            params = {"number": [2, number], "fast": fast}
+            results = DAG("daily", tasks=[invert, work]).run(
+                "serial", params=params, state=state, raise_on_failure=False
+            )
+        results.report(tmp_path / "run.html")
+    words = page_of(tmp_path / "run.html").words
+    assert "task work succeeded → failed" in words
+    assert "elements of invert: 2 succeeded → 1 succeeded, 1 failed" in words
+
+
+def test_recorded_report_has_the_durations_that_changed_most(tmp_path):
+    dag = DAG("daily", tasks=[Task(list, name="load"), Task(dict, name="other")])
+    for _ in range(2):
+        results = dag.run("serial", state=tmp_path / "runs.db")
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        database.execute("UPDATE attempts SET seconds = run * 2 WHERE name = 'load'")
+        database.execute("UPDATE attempts SET seconds = 1 WHERE name = 'other'")
+    results.report(tmp_path / "run.html")
+    words = page_of(tmp_path / "run.html").words
+    assert "task load took 2.00 s → 4.00 s" in words
+    assert "task other took" not in words
 
 
 def test_running_run_is_written_as_it_goes(tmp_path):

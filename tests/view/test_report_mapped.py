@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from time import sleep
@@ -149,6 +150,19 @@ def sleepy(seconds):
     numbers, last = Task(lambda: list(seconds), name="numbers"), Task(sleep, name="nap").map()
     numbers >> last >> Task(lambda *_: sleep(0.05), name="end")
     return DAG("sleepy", tasks=[last])
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_mapped_coroutines_give_no_prediction(tmp_path, recorded):
+    async def wait(number):
+        await asyncio.sleep(0.01)
+
+    path, wait_task = tmp_path / "run.html", Task(wait).map("number")
+    options = {"state": tmp_path / "runs.db"} if recorded else {"report": path}
+    results = DAG("waits", tasks=[wait_task]).run(params={"number": range(6)}, max_async=2, **options)
+    if recorded:
+        results.report(path)
+    assert "predicted duration" not in path.read_text("utf-8")
 
 
 def test_prediction_from_one_run_is_that_of_another_run():

@@ -506,8 +506,7 @@ class RunDiff(_Fields):
 
 
 def _counts_text(counts: dict[str, int]) -> str:
-    states = dict.fromkeys(["succeeded", "failed", "skipped", *counts])
-    return ", ".join(f"{counts[state]} {state}" for state in states if counts.get(state)) or "none"
+    return ", ".join(f"{count} {state}" for state, count in counts.items()) or "none"
 
 
 class UnrecordedValue(_Fields):

@@ -57,7 +57,12 @@ def _element_counts(one: TaskRecord, two: TaskRecord) -> tuple[dict[str, int], d
     if one.elements is None or two.elements is None:
         return None
     before, after = one.elements.counts, two.elements.counts
-    return None if before == after else (before, after)
+    return None if before == after else (_ordered(before), _ordered(after))
+
+
+def _ordered(counts: dict[str, int]) -> dict[str, int]:
+    states = dict.fromkeys(["succeeded", "failed", "skipped", *counts])
+    return {state: counts[state] for state in states if counts.get(state)}
 
 
 def _equal(one: Any, two: Any) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._text import short_repr
+from flowkit_core._text import counts_text, listed, short_repr
 from flowkit_state import UnrecordedValue
+from flowkit_view.durations import duration_text
 
 from .elements import take_recorded_elements
 from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 HISTORY = 10
 """Number of earlier runs whose durations a report shows."""
+LEAST_CHANGE = 0.1
+"""Least change of the duration of a task, in seconds, that a report names."""
+MOST_CHANGED = 3
+"""Number of tasks whose durations a report names: those with the largest change."""
 
 
 def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> RunModel:
@@ -101,6 +106,7 @@ def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) 
     )
     if task.elements is not None:
         take_recorded_elements(found, task.elements)
+        found.is_async = any(attempt.worker == "async" for attempt in found.attempts)
     return found
 
 
@@ -116,10 +122,26 @@ def _attempt(attempt: AttemptRecord) -> AttemptModel:
 
 
 def _changes(diff: RunDiff) -> list[str]:
-    """Return what is different in this run, without the tasks whose state or result is."""
+    """Return what is different in this run, and which durations changed most, by `LEAST_CHANGE` seconds or more."""
     lines = [
         f"parameter {name}: {param_text(before)} → {param_text(after)}" for name, (before, after) in diff.params.items()
     ]
     lines += [f"task {name} was added" for name in diff.added]
     lines += [f"task {name} was removed" for name in diff.removed]
-    return lines + [f"task {name}: {', '.join(reasons)}" for name, reasons in diff.changed.items()]
+    lines += [f"task {name}: {', '.join(reasons)}" for name, reasons in diff.changed.items()]
+    lines += [f"task {name} {_words(before)} → {_words(after)}" for name, (before, after) in diff.states.items()]
+    lines += [
+        f"elements of {name}: {counts_text(before, 'none')} → {counts_text(after, 'none')}"
+        for name, (before, after) in diff.elements.items()
+    ]
+    changes = [item for item in diff.durations.items() if abs(item[1][1] - item[1][0]) >= LEAST_CHANGE]
+    changes.sort(key=lambda item: abs(item[1][1] - item[1][0]), reverse=True)
+    lines += [
+        f"task {name} took {duration_text(before)} → {duration_text(after)}"
+        for name, (before, after) in changes[:MOST_CHANGED]
+    ]
+    return lines + ([f"other results of {listed(diff.results)}"] if diff.results else [])
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")

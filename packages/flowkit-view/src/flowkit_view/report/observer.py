@@ -86,7 +86,10 @@ class ReportObserver:
             run_id="",
             status="running",
             executions=[],
-            tasks=[TaskModel(node.name, node.upstream) for node in graph.nodes],
+            tasks=[
+                TaskModel(node.name, node.upstream, is_async=node.mapped is not None and node.task.is_async)
+                for node in graph.nodes
+            ],
             params={name: param_text(value) for name, value in params.items()},
             python=platform.python_version(),
         )

@@ -85,6 +85,7 @@ class TaskModel:
         failed: the first failed elements.
         slowest: the slowest elements, the slowest first.
         cpu: CPU time of the threads that called it, in seconds, or None if that is not known.
+        is_async: whether it is a mapped task whose elements are coroutines.
     """
 
     name: str
@@ -103,6 +104,7 @@ class TaskModel:
     failed: list[ElementModel] = field(default_factory=list)
     slowest: list[ElementModel] = field(default_factory=list)
     cpu: float | None = None
+    is_async: bool = False
 
     @property
     def waited(self) -> float:
@@ -207,6 +209,8 @@ class RunModel:
 
     def has_overlaps(self) -> bool:
         """Return whether a worker made calls at the same time, as an event loop does: then it is not one worker."""
+        if any(task.is_async and len(task.spans) > 1 for task in self.tasks):
+            return True
         spans: dict[str, tuple[float, float, float]] = {}  # first start, last end, and sum of the durations
         for task in self.tasks:
             for attempt in () if task.elements else task.attempts:
