@@ -123,7 +123,7 @@ class TracedRun(LimitedRun):
         super().__init__(graph, **options)
         self._history = history
         self._substitutes = substitutes
-        self._finishing: list[_Finishing] = []  # an element, while the node that it ends is finished
+        self._finishing: list[_Finishing] = []  # calls of `finish` without a record: the last element ends its node
         self._iterated: list[Node] = []  # nodes that have succeeded, and whose iterators may fail
         self._elements: dict[Any, Node] = {}  # those that were passed to a lane
         if self.mapping is not None:
@@ -175,7 +175,7 @@ class TracedRun(LimitedRun):
     def finish(
         self, node: Node, result: Any, seconds: float = 0.0, attempt: int | None = None
     ) -> Sequence[Node] | Retry:
-        """Take the result of a call, and add a record of what it led to."""
+        """Take the result of a call, and add a record of the state that follows from it."""
         if result is PARKED:
             number = self.current_attempt(node)
             self._history.add("waiting", node, number, ", ".join(node.task.pool))
@@ -193,7 +193,7 @@ class TracedRun(LimitedRun):
         return step
 
     def _add_unfinished(self) -> None:
-        """Add the records of elements that have ended, and of failed iterators, before the node ends that they end."""
+        """Add the records of last elements and of failed iterators, before that of the node that ends with them."""
         while self._finishing:
             self._add_outcome(self._finishing.pop(), ())
         for node in self._iterated:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 GAIN = 0.05
 """Part of the duration that another number of workers must save to be worth a sentence."""
-
-
 MAX_CALLS = 2000
 """Number of elements of a mapped task from which consecutive ones are scheduled as one call."""
 

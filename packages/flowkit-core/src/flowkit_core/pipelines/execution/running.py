@@ -1,4 +1,4 @@
-"""Function `run_graph`: runs a graph once, with the options of ``Pipeline.run()``, class `RunOptions`."""
+"""Function `run_graph`: runs a graph once. Class `RunOptions`: the options of ``Pipeline.run()``."""
 
 from __future__ import annotations
 
