@@ -303,7 +303,7 @@ UNAFFECTED = {
     "os.path": "import os\ndef f(): return os.path.join('a', 'b'), os.sep, os.fspath('a'), os.listdir('/') != 0",
     "own generator": "import random\ndef f(): return random.Random(1).random()",
     "chance of the system": "import secrets, uuid\ndef f(): return secrets.token_hex(2), str(uuid.uuid4())",
-    "clock": "import time\nfrom datetime import datetime\ndef f(): return time.time(), str(datetime.now())",
+    "durations": "import time\ndef f(): return time.perf_counter(), time.monotonic()",
     "output": (
         "import sys\nfrom sys import stderr\ndef f():\n    print(file=stderr)\n    sys.stdout.write('')\n    return 1"
     ),
@@ -341,6 +341,29 @@ UNAFFECTED = {
 def test_ordinary_function_is_cached(load, name):
     f = TaskCache()(load(UNAFFECTED[name]).f)
     f()
+    assert f.explain().startswith("cached since")
+
+
+CLOCK = "import time\nfrom datetime import datetime\ndef f(): return time.time(), str(datetime.now())"
+
+
+def test_function_that_reads_the_clock_is_not_cached(load, caplog):
+    """The log says so once, and what to do."""
+    f = TaskCache()(load(CLOCK).f)
+    f()
+    f()
+    assert f.explain() == (
+        "it cannot be cached: it reads the clock (time.time(), datetime.now()); pass the time as an argument, or limit "
+        "the lifetime of results: TaskCache(ttl=3600), or TaskCache(ttl=float('inf')) if they do not depend on the time"
+    )
+    (record,) = caplog.records
+    assert "it reads the clock" in record.getMessage()
+
+
+@pytest.mark.parametrize("options", [{"ttl": 60}, {"ttl": float("inf")}, {"version": 1}, {"key": lambda: "today"}])
+def test_option_allows_to_cache_a_function_that_reads_the_clock(load, options):
+    f = TaskCache(**options)(load(CLOCK).f)
+    assert f() == f()
     assert f.explain().startswith("cached since")
 
 

@@ -68,9 +68,10 @@ class TaskCache(ResultCache):
     content: `f(1, b=2)` has the key of `f(1, 2)`, but not that of `f(True, 2)`. The second is the function: its code
     without comments, docstrings and formatting, its defaults, the values in its closure, and the same of all code of
     the project that it uses, with the constants of its modules. Packages count by their versions. Variables that the
-    code itself changes (a counter, a list of seen items) do not count. If the key cannot be computed or the result
-    cannot be stored, the function is called each time, and the logger "flowkit.state" gets one warning. Exceptions are
-    not cached. Threads that need the same missing result at the same time wait for one of them to compute it.
+    code itself changes (a counter, a list of seen items) do not count. A function that reads the clock is cached only
+    with `ttl`, `key` or `version`. If the key cannot be computed or the result cannot be stored, the function is called
+    each time, and the logger "flowkit.state" gets one warning. Exceptions are not cached. Threads
+    that need the same missing result at the same time wait for one of them to compute it.
 
         >>> cache = TaskCache(ttl=60)
         >>> @cache

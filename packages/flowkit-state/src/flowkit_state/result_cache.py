@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError, short_repr
+from flowkit_state.errors import StateClosedError, StateError, UnsupportedValueError, comma_list, short_repr
 from flowkit_state.storage.base import CACHE_PREFIX, DIGEST_KEY
 
 TYPE_CHECKING = False
@@ -225,9 +225,21 @@ class ResultCache:
         except StateError as error:  # the key of digests cannot be read
             self._log_once(prefix, "look-up", str(error))
             return str(error)
+        if reads.clock and not self._limits_age():
+            reason = (
+                f"it reads the clock ({comma_list(reads.clock)}); pass the time as an argument, or limit the lifetime"
+                f" of results: TaskCache(ttl=3600), or TaskCache(ttl=float('inf')) if they do not depend on the time"
+            )
+            self._log_once(prefix, "clock", reason)
+            return reason
         if self._version is not None:
             parts["version of the cache"] = fingerprint.digest(encode(self._version))
         return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.shortened(parts))
+
+    def _limits_age(self) -> bool:
+        """Return whether an option says which results of code that reads the clock are still valid."""
+        options = self._ttl, self._key, self._version, self.state.default_ttl
+        return any(option is not None for option in options)
 
     def _digest_key(self) -> bytes:
         """Return the key for digests of environment variables, which is made when it is first needed."""
