@@ -11,6 +11,7 @@ import pytest
 
 from flowkit_core import DAG, ElementStarted, ElementSucceeded, Task, task
 from flowkit_log import configure_logging, get_logger
+from flowkit_state import StateManager
 from flowkit_view.progress import NAME, ElementBar, ProgressObserver
 
 
@@ -192,3 +193,12 @@ def test_watch_shows_progress_on_standard_error(etl, flowkit):
     assert answer.code == 0
     assert "etl: [====================] 100% (3 of 3 tasks)" in answer.err
     assert "%" not in answer.out
+
+
+def test_lines_of_progress_are_not_recorded():
+    with StateManager() as state:
+        dag = pipeline()
+        results = dag.run("serial", state=state, progress=True, raise_on_failure=False)
+        messages = [line.message for line in state.logs(results.run_id)]
+        assert [text for text in messages if "tasks)" in text or "100%" in text] == []
+        assert "five" in messages

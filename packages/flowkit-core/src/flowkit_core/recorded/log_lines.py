@@ -23,6 +23,8 @@ MAX_CHARACTERS = 8_000
 """Maximum length of a message; the rest of a longer one is left out."""
 INTERVAL = 0.5
 """Seconds after a commit in which further lines wait for the next outcome of a task, or for a line after that time."""
+PROGRESS = "flowkit.progress"
+"""Name of the logger of ``run(progress=True)``, whose lines say nothing that the record lacks."""
 _WARNING = 30
 
 
@@ -46,13 +48,15 @@ class LogLines:
         self._left = MAX_LINES
 
     def add(self, record: LogRecord, facts: Mapping[str, Any]) -> None:
-        """Keep a log record. Those of events that the record of the run has are left out, unless they are warnings.
+        """Keep a log record.
+
+        Those of events that the record of the run has are left out, unless they are warnings, and those of progress.
 
         Args:
             record: the log record.
             facts: its attributes of the run: task, element, attempt; and the event, if it is about one.
         """
-        if self._left < 0 or ("event" in facts and record.levelno < _WARNING):
+        if self._left < 0 or record.name == PROGRESS or ("event" in facts and record.levelno < _WARNING):
             return
         self._left -= 1
         if self._left < 0:
