@@ -1,4 +1,4 @@
-"""`RunJournal`: writes the record of one execution of a run. It adds rows, and changes none that has an outcome."""
+"""`RunJournal`: writes the record of one execution of a run: outcomes of tasks and elements, notes and log lines."""
 
 from __future__ import annotations
 
