@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -59,6 +61,31 @@ def test_events_of_flowkit_are_kept_from_warnings_on(box, caplog):
         (line,) = state.logs(results.run_id)
     assert (line.level, line.task) == ("ERROR", "a")
     assert line.message.startswith('Task "a" failed after 1 attempt: ValueError')
+
+
+SCRIPT = """
+from flowkit import DAG, StateManager, Task
+
+def parse(row):
+    return int(row)
+
+each = Task(parse, retries=1, delay=0).map("row", errors="drop")
+results = DAG("etl", tasks=[each]).run("serial", params={"row": ["1", "two"]}, state="runs.db")
+with StateManager("runs.db") as state:
+    for line in state.logs(results.run_id):
+        print(line.level, line.task, line.element, line.message)
+"""
+
+
+def test_warnings_of_flowkit_are_kept_without_configured_logging(tmp_path):
+    """Nothing is printed."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=True)
+    retried, left_out = done.stdout.splitlines()
+    assert retried.startswith('WARNING parse 1 Element "parse[1]" failed (ValueError')
+    assert left_out.startswith(
+        'WARNING parse 1 Element "parse[1]" failed after 2 attempts, and is left out: ValueError'
+    )
+    assert done.stderr == ""
 
 
 def test_levels_of_loggers_decide(box, caplog):

@@ -2,7 +2,7 @@
 
 A message is one line, whatever a name or an error in it contains.
 
-This module does not import :mod:`logging`: in a program that has not imported it, no logger has a handler.
+This module imports :mod:`logging` only for recorded runs: in a program without it, no logger has a handler.
 """
 
 from __future__ import annotations
@@ -63,17 +63,25 @@ def _logger() -> Logger | None:
     return None
 
 
-def log_observer() -> list[Callable[[Event], object]]:
+def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
     """Return the observers of a run that show its events.
 
     One logs the events that the level of the logger enables. Where no handler takes errors, another one prints what a
     run waits for that has failed: else the program would seem to hang.
+
+    Args:
+        is_recorded: whether the record of the run keeps log lines. Warnings and errors are then logged without a
+            handler, too.
     """
-    logger = _logger()
+    if is_recorded:
+        import logging
+    logger, least = _logger(), DEBUG
     if logger is None:
-        return [_StoppingPrinter()]
-    events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if logger.isEnabledFor(level))
-    if TaskNotRun not in events and logger.isEnabledFor(INFO):  # some of these events have a higher level
+        if not is_recorded:
+            return [_StoppingPrinter()]
+        logger, least = logging.getLogger("flowkit"), WARNING
+    events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if level >= least and logger.isEnabledFor(level))
+    if least == DEBUG and TaskNotRun not in events and logger.isEnabledFor(INFO):  # some have a higher level
         events = (*events, TaskNotRun)
     observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
     return observers if _shows_errors(logger) else [*observers, _StoppingPrinter()]

@@ -24,6 +24,8 @@ def observers_of_run(
     progress: bool,
     graph: Graph,
     params: Mapping[str, Any] | None,
+    *,
+    is_recorded: bool,
 ) -> list[Observer]:
     """Return the observers of a run.
 
@@ -33,6 +35,7 @@ def observers_of_run(
         progress: the argument of ``run()``.
         graph: the graph of the run.
         params: the parameters of the run.
+        is_recorded: whether the run is recorded.
 
     Raises:
         TypeError: ``observers`` is no iterable of observers, ``report`` is no path, or ``progress`` is no bool.
@@ -40,7 +43,7 @@ def observers_of_run(
         OSError: the file of the report cannot be there.
     """
     check_switch("progress", progress)
-    found = [*checked_observers(observers), *log_observer()]
+    found = [*checked_observers(observers), *log_observer(is_recorded)]
     if report is not None:
         from flowkit_core.recorded.reports import report_observer
 

@@ -85,7 +85,9 @@ def run_graph(
     kept: Sequence[str] | None = None
     if options.keep is not None:
         kept = checked_names("run(keep=...)", options.keep, (*graph.names, *graph.aliases), repr(graph.name))
-    observers = observers_of_run(options.observers, options.report, options.progress, graph, params)
+    observers = observers_of_run(
+        options.observers, options.report, options.progress, graph, params, is_recorded=options.state is not None
+    )
     new_run: Callable[..., Run] = Run
     if graph.pooled or options.pools is not None:
         from flowkit_core.runs.limits.limited_run import limited_run
