@@ -94,13 +94,17 @@ def test_reused_elements(state):
     task = Task(lambda row: row + 1, name="each", cache=True)
     dag = DAG("cached", tasks=[task.map("row")])
     dag.run("serial", state=state, params={"row": [1, 2]})
+    assert state.explain() == {"each": "element 0 was called: never computed before"}
     results = dag.run("serial", state=state, params={"row": [2, 3, 1]})
     assert results["each"] == [3, 4, 2]
     assert results.elements["each"].cached == [0, 2]
     assert results.cached == ()
-    assert state.explain() == {"each": "reused: the results of 2 of 3 elements"}
+    assert state.explain() == {
+        "each": "reused: the results of 2 of 3 elements; element 1 was called: input 'row' has changed"
+    }
     results = dag.run("serial", state=state, params={"row": [3, 2]})
     assert results.cached == ("each",)
+    assert state.explain() == {"each": "reused: the results of 2 of 2 elements"}
     assert state.run(results.run_id).tasks["each"].elements.counts == {"succeeded": 2}
 
 

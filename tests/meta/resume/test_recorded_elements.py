@@ -265,8 +265,9 @@ def test_skipped_elements_are_taken_over_with_their_reasons(elements, state):
     assert elements.calls("after") == [0, 2, 3]
 
 
-def test_plan_says_how_many_elements_are_recorded(elements, state):
-    rows, each = numbers(6), elements.task("each")
+@pytest.mark.parametrize("cache", [False, True])
+def test_plan_says_how_many_elements_are_recorded(elements, state, cache):
+    rows, each = numbers(6), elements.task("each", cache=cache)
     rows >> each.map()
     dag = DAG("planned", tasks=[each])
     elements.inject("each-2", "fail")
@@ -274,6 +275,7 @@ def test_plan_says_how_many_elements_are_recorded(elements, state):
     plan = dag.plan(state=state)
     assert plan.runs == ("each",)
     assert "2 of 6 elements are recorded" in plan.why["each"]
+    assert plan.why["each"].endswith("; elements with a cached result are not called") is cache
 
 
 def test_elements_of_a_task_that_is_not_recorded_run_again(elements, state):

@@ -226,7 +226,8 @@ class StateManager(KeyValueStore):
     def explain(self, run_id: str | None = None) -> dict[str, str]:
         """Return where the result of each task with a cache came from or why it was computed.
 
-        The same for each task that ran again in a resumed run, because its recorded result was out of date.
+        The same for each task that ran again in a resumed run, because its recorded result was out of date. Of a mapped
+        task, it says how many elements were reused, and why the first one that was not had to be computed.
 
         Args:
             run_id: identifies the run; `None`: the last run.

@@ -96,7 +96,9 @@ def _plan(
         default = f"it depends on {', '.join(map(repr, changed[:3]))}" if changed else "there is no recorded result"
         why[node.name] = reasons.get(node.index, default)
         cache = caches.get(node.index)
-        if cache is not None:
+        if cache is not None and node.mapped is not None:
+            why[node.name] += "; elements with a cached result are not called"
+        elif cache is not None:
             known, value, reason = _look_up(node, cache, states, params, refresh=node.index in refreshed)
             why[node.name] = reason
             if known:

@@ -103,6 +103,7 @@ class RunRecorder:
         self._store_error: Exception | None = None  # the store has failed, and is not used any more
         self._tokens: dict[tuple[int, int | None], Any] = {}  # by node and element
         self._why: dict[int, str] = {}
+        self._missed: dict[int, str] = {}  # of mapped nodes, the first element without a cached result, and why
         self._caches: dict[int, Cache] = {}
         self._journal: RunJournal | None = None
         self._lines: Any = None  # the `LogLines` of the run, if the journal keeps them
@@ -209,6 +210,9 @@ class RunRecorder:
         found = cache.find(task.func, args, kwargs, name=task.name, ignore=(KEY,), refresh=node.index in self._refresh)
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
+        elif not found.known:
+            self._missed.setdefault(node.index, f"element {node.element} was called: {found.why}")
+            self._why.setdefault(node.index, self._missed[node.index])
         if found.known:
             if node.element is None:
                 self.sources[node.index] = "cache"
@@ -365,7 +369,8 @@ class RunRecorder:
 
     def note_cached(self, node: Node, cached: int, size: int) -> None:
         """Note how many elements of a mapped node were not called, because their results were in a cache."""
-        self._why[node.index] = f"reused: the results of {cached} of {size} elements"
+        missed = f"; {self._missed[node.index]}" if node.index in self._missed else ""
+        self._why[node.index] = f"reused: the results of {cached} of {size} elements{missed}"
         if cached == size:
             self.sources[node.index] = "cache"
 
