@@ -152,6 +152,16 @@ def sleepy(seconds):
     return DAG("sleepy", tasks=[last])
 
 
+def test_time_in_which_an_iterator_is_pulled_while_elements_run_is_counted_once():
+    """Ten elements of 1 s with one worker: the generator that they pull has ended after the last one started."""
+    tasks = [
+        TaskModel("rows", attempts=[AttemptModel(0, 9.5)]),
+        TaskModel("parse", (0,), attempts=[AttemptModel(0.5, 10.5)], elements="10", spans=(1.0,) * 10),
+    ]
+    schedule = Schedule(tasks)
+    assert [schedule.predict(workers) for workers in (1, 10)] == [10.5, 1.5]
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 def test_mapped_coroutines_give_no_prediction(tmp_path, recorded):
     async def wait(number):

@@ -91,6 +91,24 @@ def test_generator_that_waits_for_its_own_elements(kind):
     assert run_over(feedback.numbers, feedback.process, name, options, run_options) == {"each": list(range(20))}
 
 
+@pytest.mark.parametrize("error", [None, ValueError("no more rows")], ids=["ends", "raises"])
+@pytest.mark.parametrize("kind", ["serial", "thread"])
+def test_duration_of_generator_lasts_until_it_has_ended(kind, error):
+    spent = []
+
+    def rows():
+        began = time.perf_counter()
+        yield from range(5)
+        spent.append(time.perf_counter() - began)
+        if error is not None:
+            raise error
+
+    each = Task(lambda x: x, name="each").map()
+    Task(rows, name="rows") >> each
+    results = DAG("lazy", tasks=[each]).run(kind, raise_on_failure=False)
+    assert results.durations["rows"] >= spent[0]
+
+
 @pytest.mark.parametrize("run_options", [{}, {"max_async": 2}], ids=str)
 def test_generator_that_waits_for_its_own_async_elements(run_options):
     feedback = Feedback(20)

@@ -40,6 +40,8 @@ class Schedule:
         self.work = [sum([delay + seconds for delay, seconds in parts]) for parts in self._parts]
         self._calls: dict[int, list[float]] = {}  # seconds of the elements of a mapped task, and of the chain after it
         for head, chain in _chains(tasks).items():
+            for source in tasks[head].upstream:
+                self._shorten(source, tasks[source], tasks[head])
             totals = [sum(each) for each in zip(*(tasks[index].spans for index in chain), strict=True)]
             longest_element = totals.index(max(totals))
             for index in chain:
@@ -73,6 +75,15 @@ class Schedule:
         self.path = tuple([index for index in reversed(path) if self._parts[index] or tasks[index].spans])
         self.slack = [max(0.0, self.seconds - end - rest) for end, rest in zip(ends, after, strict=True)]
         self._predicted: dict[int, float] = {}
+
+    def _shorten(self, index: int, source: TaskModel, mapped: TaskModel) -> None:
+        """Count of a task whose iterator was pulled while the elements ran only the time before they started."""
+        if source.elements or not source.attempts or not mapped.attempts:
+            return
+        call, start = source.attempts[-1], mapped.attempts[-1].started
+        if call.started < start < call.ended:
+            self._parts[index][-1] = (self._parts[index][-1][0], start - call.started)
+            self.work[index] = sum([delay + seconds for delay, seconds in self._parts[index]])
 
     def predict(self, workers: int) -> float:
         """Return the seconds that the recorded work would take with a number of workers, 1 or more.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.events import TaskFailed
 from flowkit_core.failures import strip_traceback
@@ -25,6 +27,7 @@ class IteratorResults:
     def __init__(self, run: Any) -> None:
         self._run: Any = run
         self._nodes: dict[int, Node] = {}  # whose success was not emitted yet, by index
+        self._began: dict[Node, float] = {}  # when the calls of nodes started whose iterators are pulled
 
     def delays_end(self, node: Node, value: Any) -> bool:
         """Return whether the success of a node is emitted later, by :meth:`end`: its result is an iterator."""
@@ -33,6 +36,16 @@ class IteratorResults:
         self._nodes[node.index] = node
         return True
 
+    def begin(self, node: Node) -> None:
+        """Count the time from now on, in which the iterator of a node is pulled, in the duration of the node."""
+        self._began.setdefault(node, perf_counter() - self._run.state.seconds[node.index])
+
+    def _count_seconds(self, node: Node) -> None:
+        """Let the duration of a node last until its iterator has ended, which is now."""
+        began = self._began.pop(node, None)
+        if began is not None:
+            self._run.state.seconds[node.index] = perf_counter() - began
+
     def end(self, mapped: Node | None) -> None:
         """Record and emit the success of nodes whose iterators were pulled, or will not be pulled any more.
 
@@ -40,6 +53,9 @@ class IteratorResults:
             mapped: the mapped node that pulled them and that ends; None if the run was abandoned.
         """
         run = self._run
+        for node in tuple(self._began):
+            if mapped is None or mapped.index in node.feeds:
+                self._count_seconds(node)
         if not self._nodes:
             return
         with run._lock:
@@ -64,6 +80,7 @@ class IteratorResults:
             run.state.error_of[index] = error
             run.state.codes[index] = FAILED
             self._nodes.pop(index, None)
+            self._count_seconds(node)
             run._record(node, run.state.seconds[index], None, error)
             if run.events.wants(TaskFailed):
                 attempt, seconds = run.current_attempt(node), run.state.seconds[index]
@@ -75,4 +92,4 @@ class IteratorResults:
 
     def release(self) -> None:
         """Drop the references to the run and to the nodes."""
-        self._run, self._nodes = None, {}
+        self._run, self._nodes, self._began = None, {}, {}

@@ -56,6 +56,7 @@ def _lazy_input(run: Any, node: Node, columns: dict[str | int, Any], sources: di
         found = run.state.values[index]
         if is_handle(found) or hasattr(type(found), "__next__"):
             run.state.consumed[index] = node.name
+            run.mapping.iterators.begin(run.graph.nodes[index])
             run.state.values[index] = ABSENT
     return LazyInput(node.name, {_shown(name): value for name, value in columns.items()}, lazy_sources)
 
