@@ -65,7 +65,7 @@ def take_over_element(run: Any, region: Region, number: int, given: Any, start: 
         region: the region.
         number: number of the element.
         given: its mapped value for the stage ``start``.
-        start: the number of a stage.
+        start: number of the first stage whose record is looked up.
 
     Returns:
         The number of the first stage that is to be called, or the number of stages if there is none; and the mapped

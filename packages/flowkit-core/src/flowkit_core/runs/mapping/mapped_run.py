@@ -344,7 +344,7 @@ class MappedNodes:
         if stage.parked:
             stage.active += 1
             jobs.append(stage.parked.popleft())
-        following, given = region.stage_after(stage, element.element)
+        following, given = region.next_stage(stage, element.element)
         if following is None:
             region.active -= 1
             return jobs

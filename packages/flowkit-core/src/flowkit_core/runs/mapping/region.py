@@ -151,10 +151,10 @@ class Region:
         self.take_over: Callable[[Region, int, Any, int], tuple[int, Any]] = _take_over_nothing
         self.held: deque[tuple[int, Any, int]] = deque()
 
-    def stage_after(self, stage: Stage, number: int) -> tuple[Stage | None, Any]:
-        """Return the stage for which an element is called when it has ended in another one, and its mapped value there.
+    def next_stage(self, stage: Stage, number: int) -> tuple[Stage | None, Any]:
+        """Return the stage in which an element that has ended in a stage is called next, and its mapped value there.
 
-        The stage is None if the element has ended in the last one, or its results in the rest were recorded.
+        The stage is None after the last one, or if the results of the element in all later ones were taken over.
         """
         place, given = self.stages.index(stage) + 1, None
         if place < len(self.stages):
