@@ -18,6 +18,15 @@ def on_misspelt_parameter(task: str, parameter: str, given: str, meant: str) -> 
     )
 
 
+def on_ignored_default(task: str, parameter: str, given: str) -> str:
+    """Return the warning of a default that differs from task to task, and that an upstream result replaces."""
+    return (
+        f"task {task!r} gets what {given!r} returns as {parameter!r}, by order, instead of its default, which differs "
+        f"in other tasks of the same function: to give each task a value of its own, use functools.partial(function, "
+        f"{parameter}=...); if the default is only for a missing result, name the parameter {given!r}"
+    )
+
+
 def on_shared_generator(task: str, takers: Sequence[str]) -> str:
     """Return the warning of a generator that several tasks take."""
     return (

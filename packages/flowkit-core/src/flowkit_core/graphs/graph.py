@@ -13,7 +13,7 @@ from flowkit_core.coroutines import CO_COROUTINE, CO_GENERATOR, code_flags
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from . import advice
-from .binding import bind_for_dag, check_condition, may_be_missing, misspelt_parameter
+from .binding import bind_for_dag, check_condition, ignored_defaults, may_be_missing, misspelt_parameter
 from .gc_disabled import GCDisabled
 from .inlining import Inlined, graph_of, has_pipeline_task
 from .node import Node
@@ -243,6 +243,9 @@ class Graph:
             special += [nodes[index] for index in mapped]
         for node in dict.fromkeys(special):
             self._bind(node, bind, mapped)
+        for node, parameter in ignored_defaults([node for node in special if node.none_checked]):
+            given = names[node.named_sources()[parameter]]
+            warn(advice.on_ignored_default(node.name, parameter, given), "binding", node.name)
         if has_generators:
             for node in nodes:
                 if _is_generator(node.func):
