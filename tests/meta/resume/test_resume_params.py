@@ -132,3 +132,15 @@ def test_params_that_cannot_be_compared_start_new_run_with_warning(box, mode, va
     assert warning.filename == __file__
     assert results.run_id != begun.run_id
     assert (results, results.resumed) == ({"first": 1, "last": 2}, ())
+
+
+def test_resume_in_a_folder_that_does_not_exist_warns_and_starts_a_new_run(tmp_path, recwarn):
+    """The folder may be misspelt."""
+    pipeline = DAG("folders", tasks=[Task(lambda: 1, name="one")])
+    path = tmp_path / "recrods" / "runs.db"
+    pipeline.run("serial", state=tmp_path / "plain" / "runs.db")
+    assert not recwarn.list
+    with pytest.warns(RuntimeWarning, match="starts a new run, because the folder .*recrods.* does not exist"):
+        pipeline.run("serial", state=path, resume=True)
+    pipeline.run("serial", state=path, resume=True)
+    assert not recwarn.list

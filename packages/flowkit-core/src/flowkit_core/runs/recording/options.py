@@ -56,6 +56,18 @@ def open_store(state: Any) -> tuple[Store | None, bool]:
     raise TypeError(f"state is {short_repr(state)}, but must be a path such as 'runs.db', a StateManager, or None")
 
 
+def warn_of_missing_folder(state: Any, resume: Any) -> None:
+    """Warn that a run cannot continue one, if the path of its record is in a folder that does not exist."""
+    if not resume or not isinstance(state, (str, os.PathLike)):
+        return
+    folder = os.path.dirname(os.path.abspath(os.fspath(state)))
+    if not os.path.isdir(folder):
+        warn(
+            f"run(resume=...) starts a new run, because the folder {folder!r} of state={os.fspath(state)!r} does not "
+            f"exist; it is created now"
+        )
+
+
 def state_manager(wanted: str) -> Callable[..., Any]:
     """Return the class ``flowkit_state.StateManager``.
 

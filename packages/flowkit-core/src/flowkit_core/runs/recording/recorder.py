@@ -19,7 +19,14 @@ from flowkit_core.persistence import TaskOutcome
 from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
-from .options import caches_of, check_options, open_store, refreshed_nodes, without_missing_values
+from .options import (
+    caches_of,
+    check_options,
+    open_store,
+    refreshed_nodes,
+    warn_of_missing_folder,
+    without_missing_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -127,6 +134,7 @@ class RunRecorder:
         self._group_began = 0.0  # when the first of them ended
         self._short: set[object] = set()  # functions whose last call was short
         self._waiting: list[Node] = []  # one item for each ready node that has not been called
+        warn_of_missing_folder(state, resume)
         store, owned = open_store(state)
         self._owned = store if owned else None
         self.place: Any = os.path.abspath(os.fspath(state)) if owned else store
