@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import SimpleNamespace
 
@@ -55,6 +56,31 @@ def test_follow_shows_tasks_that_end_and_failures(run, capsys):
         r'[ERROR] Task "load" failed: ValueError: bad\x1b[2J',
         "[INFO] etl: [=============       ] 66% (2 of 3 tasks)",
         "[INFO] etl: [=============       ] 66% (2 of 3)",
+    ]
+
+
+def test_follow_shows_elements_of_running_mapped_tasks(capsys):
+    """The bar of a mapped task appears when its first elements are recorded, and ends with the task."""
+
+    def record(status, state, counts):
+        elements = None if counts is None else SimpleNamespace(size=4, counts=counts)
+        task = SimpleNamespace(state=state, elements=elements)
+        return SimpleNamespace(run_id="1", pipeline="etl", status=status, tasks={"parse": task})
+
+    first, *others = [
+        record("running", "pending", None),
+        record("running", "pending", {"succeeded": 1, "pending": 3}),
+        record("running", "pending", {"succeeded": 1, "failed": 1, "pending": 2}),
+        record("succeeded", "succeeded", {"succeeded": 3, "failed": 1}),
+    ]
+    records = iter(others)
+    follow(SimpleNamespace(run=lambda run_id: next(records)), first, sleep=lambda seconds: None)
+    lines = [re.sub(r"\), .*", ")", line[10:]) for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in lines if "parse:" in line] == [
+        "[INFO] parse: [                    ] 0% (0 of 4)",
+        "[INFO] parse: [=====               ] 25% (1 of 4)",
+        "[INFO] parse: [==========          ] 50% (2 of 4)",
+        "[INFO] parse: [====================] 100% (4 of 4)",
     ]
 
 

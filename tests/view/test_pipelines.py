@@ -49,7 +49,9 @@ def test_graph_to_impossible_file_exits_2(etl, flowkit, name, message):
 
 
 def test_check_of_sound_pipeline_exits_0(etl, flowkit):
-    assert flowkit("check", "etl:dag")[:2] == (0, "etl: no problems\n")
+    needs = "etl: no problems\na run needs values of these parameters: day\n"
+    assert flowkit("check", "etl:dag")[:2] == (0, needs)
+    assert flowkit("check", "etl:dag", "-p", "day=2026-11-29")[:2] == (0, "etl: no problems\n")
     assert flowkit("check", "etl:dag", "--json").json == []
 
 

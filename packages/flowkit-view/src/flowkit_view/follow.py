@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flowkit_core._text import escape_control_chars
 from flowkit_log import get_logger
 
-from .progress import NAME, TaskBar, own_console
+from .progress import NAME, ElementBar, TaskBar, own_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +37,12 @@ def follow(
     owns_console = not quiet and own_console.open()
     bar = TaskBar(get_logger(NAME), escape_control_chars(run.pipeline), total=len(run.tasks))
     failed: set[str] = set()
+    mapped: dict[str, ElementBar] = {}
     try:
         while True:
             if not quiet:
                 _show(run, bar, failed)
+                _show_elements(run, mapped)
             if run.status != "running":
                 return run
             began = time.monotonic()
@@ -51,7 +53,8 @@ def follow(
                 sleep(took / SHARE)
     finally:
         if not quiet:
-            bar.finish()
+            for each in (*mapped.values(), bar):
+                each.finish()
         if owns_console:
             own_console.close()
 
@@ -66,3 +69,22 @@ def _show(run: RunRecord, bar: TaskBar, failed: set[str]) -> None:
             )
     ended = sum(task.state != "pending" for task in run.tasks.values())
     bar.advance(max(0, ended - bar.count))
+
+
+def _show_elements(run: RunRecord, bars: dict[str, ElementBar]) -> None:
+    """Advance the bar of each mapped task that is running to the number of its elements that have ended.
+
+    Args:
+        run: the run.
+        bars: name of a mapped task that is running -> its bar.
+    """
+    for name, task in run.tasks.items():
+        if task.elements is None or (task.state != "pending" and name not in bars):
+            continue
+        counts = task.elements.counts
+        ended = sum(counts.values()) - counts.get("pending", 0)
+        if name not in bars:
+            bars[name] = ElementBar(escape_control_chars(name), task.elements.size, time.monotonic)
+        bars[name].advance(max(0, ended - bars[name].count))
+        if task.state != "pending":
+            bars.pop(name).finish()

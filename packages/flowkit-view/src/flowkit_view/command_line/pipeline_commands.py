@@ -225,6 +225,10 @@ def check(options: Namespace) -> int:
         for problem in problems:
             print_text(f"{problem}")
         print_text(f"{pipeline.name}: {counted(len(problems), 'problem') if problems else 'no problems'}")
+        missing = [] if problems else [name for name, each in pipeline.parameters.items() if each.required]
+        missing = [name for name in missing if name not in (params or {})]
+        if missing:
+            print_text(f"a run needs values of these parameters: {escape_control_chars(', '.join(missing))}")
     return FAILED if problems else SUCCEEDED
 
 
