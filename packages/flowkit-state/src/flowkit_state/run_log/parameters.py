@@ -98,6 +98,21 @@ def stored_values(database: Database, serialization: Serialization, row: int, te
     return values
 
 
+def other_types(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Return which parameters differ only in that one value is the text of the other; none if any other one differs."""
+    found = []
+    for name, value in given.items():
+        other = recorded[name]
+        if type(value) is type(other):
+            if value != other:
+                return []
+        elif str in (type(value), type(other)) and str(value) == str(other):
+            found.append(f"{short_repr(name)} is of type {type(other).__name__} there and {type(value).__name__} here")
+        else:
+            return []
+    return found
+
+
 def parameter_digests(params: Mapping[str, Any], serializers: Sequence[Serializer]) -> dict[str, str]:
     """Return the digest of each value. Raises `StateOptionTypeError` if one cannot be compared."""
     digests = {}

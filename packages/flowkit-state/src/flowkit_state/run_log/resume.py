@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from hashlib import sha256
 
 from flowkit_state import fingerprint
@@ -22,7 +23,7 @@ from flowkit_state.errors import (
 from flowkit_state.run_log.elements import RunMaps
 from flowkit_state.run_log.error_text import encodable
 from flowkit_state.run_log.journal import DONE, RECORD, EarlierElements, RecordedTask, RunJournal
-from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities
+from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities, other_types, stored_values
 from flowkit_state.run_log.plan import Difference, PipelinePlan
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.base import Batch
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 _LAST_RUN = (
     "SELECT id, run_id, plan, owner, status FROM runs WHERE pipeline = ? AND identity = ? ORDER BY id DESC LIMIT 1"
+)
+_HAS_RUN = "SELECT 1 FROM runs WHERE pipeline = ? AND identity = ? LIMIT 1"
+_UNFINISHED = (
+    "SELECT id, run_id, params FROM runs WHERE pipeline = ? AND status != 'succeeded' ORDER BY id DESC LIMIT 20"
 )
 _BEGIN_RUN = (
     "INSERT INTO runs (run_id, pipeline, plan, params, identity, status, started, owner) "
@@ -103,6 +108,8 @@ def open_run(
         with Batch(database):
             last = _last_run(database, pipeline, given) if resume else None
             if last is None:
+                if resume:
+                    _warn_of_other_types(database, serialization, pipeline, params, given.identity)
                 row = begin(database, serialization, run_id, pipeline, plan, given, claim)
                 new = EarlierElements(RunMaps(database, serialization, None), plan)
                 return RunJournal(database, serialization, row, 1, run_id, plan.names(), {}, {}, claim, new)
@@ -420,6 +427,26 @@ def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:
         f"those of an earlier run: {comma_list(descriptions)}. Pass plain data that identifies the run, such as a date "
         "or a path, and create other objects in the tasks."
     )
+
+
+def _warn_of_other_types(
+    database: Database, serialization: Serialization, pipeline: str, params: Mapping[str, Any], identity: str
+) -> None:
+    """Warn if an unfinished run has the same parameters as texts, and no run has the same ones."""
+    if not params or database.execute("read it", _HAS_RUN, (to_sql(pipeline), identity))[0]:
+        return
+    for row, run_id, text in database.execute("read it", _UNFINISHED, (to_sql(pipeline),))[0]:
+        found: list[str] = []
+        with suppress(Exception):  # a damaged row, or values that cannot be compared, must not prevent the run
+            if loads(text).keys() == params.keys():
+                found = other_types(stored_values(database, serialization, row, text), params)
+        if found:
+            report(
+                f"run(resume=...) of {short_repr(pipeline)} starts a new run, although run {short_repr(run_id)} did"
+                f" not finish and has params with the same texts: {comma_list(found)}. Pass values of the same types"
+                f" to continue it."
+            )
+            return
 
 
 def _log_difference(
