@@ -153,7 +153,7 @@ def test_gc_deletes_old_runs(recorded, flowkit):
         (["show", "runs.db", "--pipeline", "x"], "there is no run 'last' of 'x': no runs are recorded"),
         (["why", "runs.db", "lod"], "has no task 'lod' (did you mean 'load'?)"),
         (["runs", "missing.db"], "there is no file 'missing.db'"),
-        (["runs", "etl.py"], "etl.py"),
+        (["runs", "etl.py"], "'etl.py' is not a file of recorded runs, such as runs.db"),
         (["runs", "runs.db", "--since", "monday"], "--since 'monday' is neither a duration, such as 7d, nor a date"),
         (["gc", "runs.db", "--older-than", "old"], "'old' is not a duration"),
         (["gc", "runs.db", "--keep", "-1"], "'-1' is not an integer of at least 0"),

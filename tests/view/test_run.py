@@ -147,6 +147,42 @@ def test_rerun_starts_linked_run_of_task_and_downstream(recorded, etl, flowkit):
     )
 
 
+LIMITED = """
+from flowkit_core import DAG, Task
+
+running, most = [], []
+
+def work():
+    running.append(1)
+    most.append(len(running))
+    running.pop()
+
+dag = DAG("limited", tasks=[Task(work, name=f"t{number}", pool="db") for number in range(6)])
+"""
+
+
+def test_options_give_pools_and_limits(folder, flowkit):
+    (folder / "limited.py").write_text(LIMITED)
+    assert "pool" in flowkit("run", "limited", "-q").err, "the pool has no slots"
+    answer = flowkit("run", "limited", "-q", "-w", "4", "--pool", "db=1", "--max-async", "2")
+    assert answer.code == 0
+    assert max(sys.modules["limited"].most) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pool", "db"], "'db' is not of the form NAME=SLOTS, such as db=2"),
+        (["--pool", "db=0"], "'0' is not an integer of at least 1"),
+        (["--max-async", "0"], "'0' is not an integer of at least 1"),
+    ],
+)
+def test_wrong_limits_exit_2(etl, flowkit, options, message):
+    answer = flowkit("run", "etl", *options)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+
+
 def test_rerun_of_unknown_task_exits_2(recorded, flowkit):
     answer = flowkit("rerun", recorded, "last", "--from", "lod")
     assert answer.code == 2

@@ -229,6 +229,15 @@ def _add_params(parser: argparse.ArgumentParser) -> None:
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-e", "--executor", metavar="NAME", help="serial, thread, process or another installed one")
     parser.add_argument("-w", "--max-workers", type=_positive, metavar="N", help="maximum number of workers")
+    parser.add_argument("--max-async", type=_positive, metavar="N", help="maximum number of coroutines at a time")
+    parser.add_argument(
+        "--pool",
+        dest="pools",
+        type=_pool,
+        metavar="NAME=SLOTS",
+        action="append",
+        help="number of slots of a pool; may be repeated",
+    )
     parser.add_argument(
         "-k", "--keep-going", action="store_true", help="after a failure, go on with tasks that do not depend on it"
     )
@@ -266,6 +275,13 @@ def _count(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _number(text, 1)
+
+
+def _pool(text: str) -> tuple[str, int]:
+    name, equals, slots = text.rpartition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=SLOTS, such as db=2")
+    return name, _number(slots, 1)
 
 
 def _port(text: str) -> int:

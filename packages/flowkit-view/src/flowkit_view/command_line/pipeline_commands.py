@@ -89,6 +89,8 @@ def _execute(
         results = pipeline.run(
             options.executor,
             max_workers=options.max_workers,
+            max_async=options.max_async,
+            pools=None if options.pools is None else dict(options.pools),
             fail_fast=not options.keep_going,
             timeout=options.timeout,
             report=options.report,

@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flowkit_state import StateManager, UnknownRunError
+from flowkit_state import StateManager, StateOptionError, UnknownRunError
 
 from .parameters import parse_seconds
 from .usage_error import UsageError
@@ -22,12 +22,15 @@ def open_records(path: str) -> StateManager:
     """Open a file of recorded runs.
 
     Raises:
-        UsageError: there is no such file: opening it must not create one.
+        UsageError: there is no such file, and opening it must not create one; or it is another kind of file.
         StateFileError: it is not a file of flowkit-state.
     """
     if not os.path.isfile(path):
         raise UsageError(f"there is no file {path!r}: runs are recorded with run(state=...) or flowkit run --state")
-    return StateManager(path)
+    try:
+        return StateManager(path)
+    except StateOptionError:
+        raise UsageError(f"{path!r} is not a file of recorded runs, such as runs.db") from None
 
 
 def select_run(state: StateManager, text: str, pipeline: str | None = None) -> RunRecord:
