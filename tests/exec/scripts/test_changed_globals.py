@@ -63,6 +63,24 @@ def test_changed_global_is_warned_of(script, case):
     assert "RuntimeWarning" not in script(source_of(*CHANGED[case]), "thread").wait()
 
 
+@pytest.mark.parametrize("change", ["global MODE; MODE = ['new']", "MODE.append('new')"])
+def test_global_that_the_top_level_changes_by_a_call_is_not_warned_of(script, change):
+    """Workers call the function, too."""
+    source = f"""
+    MODE = ['old']
+    def boot():
+        {change}
+    def read():
+        return MODE[-1]
+    boot()
+    if __name__ == "__main__":
+        run(read)
+    """
+    output = script(START + dedent(source), "process").wait()
+    assert "'read': 'new'" in output
+    assert "RuntimeWarning" not in output
+
+
 @pytest.mark.parametrize("case", UNCHANGED)
 def test_global_that_may_be_as_it_is_there_is_not_warned_of(script, case):
     assert "RuntimeWarning" not in script(source_of(*UNCHANGED[case]), "process").wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from itertools import takewhile
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._warnings import report
@@ -33,7 +34,7 @@ def warn_of_changed_globals(nodes: Sequence[Node]) -> None:
     module_dict = vars(main)
     changed = {
         name: literal
-        for name, literal in _literals_of(description).items()
+        for name, literal in _literals_of(description, module_dict).items()
         if name in module_dict and _differs(module_dict[name], literal) and is_bound_in_workers(name)
     }
     if not changed:
@@ -54,16 +55,19 @@ def warn_of_changed_globals(nodes: Sequence[Node]) -> None:
             )
 
 
-def _literals_of(description: dict[str, Any]) -> dict[str, Any]:
-    """Return the globals that the part of the script which workers execute sets to a literal, with their values."""
+def _literals_of(description: dict[str, Any], module_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return the globals that the part of the script which workers execute sets to a literal, with their values.
+
+    Those that a function uses which that part calls are left out: the function may change them in the workers, too.
+    """
     key = description.get("path", description.get("module")), description["first_run_line"]
     if key not in _literals:
         _literals.clear()
-        _literals[key] = try_or(lambda: _find_literals(description), {})
+        _literals[key] = try_or(lambda: _find_literals(description, module_dict), {})
     return _literals[key]
 
 
-def _find_literals(description: dict[str, Any]) -> dict[str, Any]:
+def _find_literals(description: dict[str, Any], module_dict: dict[str, Any]) -> dict[str, Any]:
     from .main_module_analysis import bound_names, is_guard
 
     line = description["first_run_line"]
@@ -81,7 +85,23 @@ def _find_literals(description: dict[str, Any]) -> dict[str, Any]:
                 found |= dict.fromkeys(names, ast.literal_eval(statement.value or ast.Name("missing")))
             except (ValueError, TypeError, SyntaxError):  # it is no literal
                 continue
+        if not is_definition:
+            for name in _names_used_by_calls(statement, module_dict):
+                found.pop(name, None)
     return found
+
+
+def _names_used_by_calls(statement: ast.stmt, module_dict: dict[str, Any]) -> set[str]:
+    """Return the globals that the functions of the script use which a statement calls by name."""
+    from .main_module_analysis import names_read, names_set
+
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            function = module_dict.get(node.func.id)
+            if isinstance(function, FunctionType) and function.__globals__ is module_dict:
+                names |= names_read(function, module_dict) | names_set(function, module_dict)
+    return names
 
 
 def _differs(value: Any, literal: Any) -> bool:
