@@ -115,7 +115,13 @@ class DependencyCollector:
         self._components["value"] = digest(self._encoder.tree(value, "value", INPUTS, _VERSION_HINT))
 
     def collect(self) -> dict[str, str]:
-        """Return the components. Raises `UnsupportedValueError` if a value has no comparable content."""
+        """Return the components, once. Raises `UnsupportedValueError` if a value has no comparable content."""
+        try:
+            return self._collect()
+        finally:
+            del self._encoder  # a reference cycle
+
+    def _collect(self) -> dict[str, str]:
         for name, (value, default) in self._inputs.items():
             self._components[f"input {name}"] = self._input(name, value, default)
         done: set[str] = set()

@@ -111,13 +111,6 @@ class _Encoder:
         self._ancestors: set[int] = set()  # ids of the containers of the current object
         self._seen: set[int] = set()  # ids of all containers so far
         self._repeats = 0
-        self._containers: dict[type, Callable[[Any], Steps]] = {
-            list: self._list,
-            tuple: lambda value: self._tagged("$tuple", value),
-            set: lambda value: self._unordered("$set", value),
-            frozenset: lambda value: self._unordered("$frozenset", value),
-            dict: self._dict,
-        }
 
     def expand(self, value: Any) -> Any:
         self.current = value
@@ -125,11 +118,11 @@ class _Encoder:
         leaf = ENCODERS.get(cls)
         if leaf is not None:
             return leaf(value)
-        container = self._containers.get(cls)
+        container = _CONTAINERS.get(cls)
         if container is None:
             return self._other(value)
         self._check_references(value)
-        return container(value)
+        return container(self, value)
 
     def _check_references(self, value: object) -> None:
         address = id(value)
@@ -292,3 +285,13 @@ def _encode_custom(value: Any, serializer: Serializer, parts: list[list[Buffer]]
         return {"$own": [serializer.name, b64encode(data).decode("ascii")]}
     parts.append([data])
     return {"$own": [serializer.name, len(parts) - 1]}
+
+
+_CONTAINERS: dict[type, Callable[[_Encoder, Any], Steps]] = {
+    list: _Encoder._list,
+    tuple: lambda encoder, value: encoder._tagged("$tuple", value),
+    set: lambda encoder, value: encoder._unordered("$set", value),
+    frozenset: lambda encoder, value: encoder._unordered("$frozenset", value),
+    dict: _Encoder._dict,
+}
+"""Start to encode a container of each type; no attribute of the encoder, because that would be a reference cycle."""
