@@ -75,6 +75,23 @@ def test_values_that_cannot_be_mapped(value):
     assert str(copied) == str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [
+        (None, "in task 'rows', return a list, a generator or another iterable; is a return statement missing?"),
+        (5, "in task 'rows', return a list, a generator or another iterable"),
+        ("text", "in task 'rows', return a list, such as [...] or text.splitlines()"),
+    ],
+)
+def test_task_that_returned_what_cannot_be_mapped_is_named(value, fix):
+    each = Task(lambda x: x, name="each")
+    Task(lambda: value, name="rows") >> each.map()
+    with pytest.raises(MappingTypeError, match="task 'each' cannot be mapped over 'x'") as raised:
+        DAG("sweep", tasks=[each]).run("serial")
+    assert raised.value.fix == fix
+    assert str(raised.value).endswith(fix)
+
+
 def test_lengths_must_be_equal():
     pair = Task(lambda a, b: (a, b), name="pair").map("a", "b")
     with pytest.raises(MapLengthError, match="3 of 'a', 2 of 'b'") as raised:

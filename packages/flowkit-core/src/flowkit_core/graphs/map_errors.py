@@ -30,7 +30,7 @@ class MappingTypeError(FlowkitError, TypeError):
         ...     DAG("greet", tasks=[greet]).run()
         ... except MappingTypeError as error:
         ...     print(error.fix)
-        return a list of its elements, such as sorted(...)
+        in task 'names', return a list of its elements, such as sorted(...)
     """
 
     def __init__(self, task: str, parameter: str, type_name: str, shown: str, reason: str, fix: str) -> None:
@@ -84,8 +84,15 @@ class MapLengthError(FlowkitError, ValueError):
         )
 
 
-def refusal(task: str, parameter: str, value: object) -> MappingTypeError | None:
-    """Return the error for a value that a task cannot be mapped over; None if it can be."""
+def refusal(task: str, parameter: str, value: object, source: str | None = None) -> MappingTypeError | None:
+    """Return the error for a value that a task cannot be mapped over; None if it can be.
+
+    Args:
+        task: name of the mapped task.
+        parameter: the parameter that is mapped.
+        value: the value.
+        source: name of the task whose result the value is; None if it is no result.
+    """
     kind = type(value)
     reason, fix = "", ""
     if isinstance(value, (str, bytes, bytearray, memoryview)):
@@ -105,6 +112,10 @@ def refusal(task: str, parameter: str, value: object) -> MappingTypeError | None
         reason, fix = "async iterators are not supported", "collect it into a list in an async task"
     elif not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
         reason, fix = "it has no elements", "return a list, a generator or another iterable"
+        if value is None and source is not None:
+            fix += "; is a return statement missing?"
     if not reason:
         return None
+    if source is not None:
+        fix = f"in task {source!r}, {fix}"
     return MappingTypeError(task, parameter, kind.__name__, short_repr(value), reason, fix)

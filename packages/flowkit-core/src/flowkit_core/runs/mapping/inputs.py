@@ -42,8 +42,14 @@ def is_lazy(value: Any) -> bool:
     return hasattr(kind, "__next__") or (hasattr(kind, "__iter__") and not hasattr(kind, "__len__"))
 
 
-def elements_of(task: str, parameter: str, value: Any) -> Sequence[Any] | Iterator[Any]:
+def elements_of(task: str, parameter: str, value: Any, source: str | None = None) -> Sequence[Any] | Iterator[Any]:
     """Return the elements of a value: a sequence, or an iterator for a lazy value.
+
+    Args:
+        task: name of the mapped task.
+        parameter: the parameter that is mapped.
+        value: the value.
+        source: name of the task whose result the value is; None if it is no result.
 
     Raises:
         MappingTypeError: the value has no elements, or they have no order.
@@ -52,7 +58,7 @@ def elements_of(task: str, parameter: str, value: Any) -> Sequence[Any] | Iterat
     if type(value) is tuple:
         found: Sequence[Any] = value
         return found
-    error = refusal(task, parameter, value)
+    error = refusal(task, parameter, value, source)
     if error is not None:
         raise error
     return iter(value) if is_lazy(value) else list(value)

@@ -111,7 +111,7 @@ def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -
     stage = run.state.stages.get(source) if source is not None else None
     if stage is not None and len(stage.values) == len(stage.codes):
         return stage.column()
-    return elements_of(node.name, name, fetched(value))
+    return elements_of(node.name, name, fetched(value), None if source is None else run.graph.names[source])
 
 
 def _following(run: Any, node: Node, size: int) -> Stage | None:
