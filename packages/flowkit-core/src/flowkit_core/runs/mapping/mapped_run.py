@@ -136,7 +136,7 @@ class MappedNodes:
             return Outcome(FAILED, error=error, retryable=False)
         if isinstance(region, Outcome):
             return region
-        lanes = [self.lanes[stage.node.index] for stage in region.stages]
+        lanes = [self.lanes.get(stage.node.index) for stage in region.stages]  # None: an executor without lanes
         windows = [getattr(lane, "window", None) or WINDOW for lane in lanes]
         region.window = windows[0]
         if any(lane is not lanes[0] for lane in lanes):

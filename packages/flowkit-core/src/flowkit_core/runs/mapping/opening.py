@@ -100,7 +100,7 @@ def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) 
 
 def _fetch(run: Any, node: Node, given: Given) -> None:
     """Replace handles among the arguments that all elements have in common, unless the lane takes handles."""
-    if run.has_handles and not run.mapping.lanes[node.index].makes_handles:
+    if run.has_handles and not getattr(run.mapping.lanes.get(node.index), "makes_handles", False):
         given.named.update({name: fetched(value) for name, value in given.named.items()})
         given.rest[:] = map(fetched, given.rest)
         given.extra.update({name: fetched(value) for name, value in given.extra.items()})
@@ -160,7 +160,7 @@ def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
     lanes = run.mapping.lanes
     for stage in region.stages:
         node, task = stage.node, stage.node.task
-        if lanes[node.index] is not lanes[region.stages[0].node.index]:
+        if lanes.get(node.index) is not lanes.get(region.stages[0].node.index):
             return False
         if task.when is not None or task.timeout is not None or task.cache is not None or task.pool is not None:
             return False

@@ -151,7 +151,7 @@ class Pullers:
         lazy = region.lazy
         if lazy is None:
             return
-        if region.stages[0].node.index in self.here:
+        if self.context is None or region.stages[0].node.index in self.here:  # None: an executor without lanes
             region.block_window, region.context = 0, self.context_of(region.source or region.stages[0].node)
             return
         puller = Puller(region, lazy, self)
