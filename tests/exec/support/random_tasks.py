@@ -195,6 +195,8 @@ def task_options(draw, *, triggers=("none_failed",)):
         options["pool"] = draw(st.sampled_from(["db", "api", {"db": 2}, ["db", "api"]]))
     if draw(st.integers(0, 4)) == 0:
         options["priority"] = draw(st.integers(-1, 2))
+    if draw(st.integers(0, 3)) == 0:
+        options["timeout"] = 60
     return options
 
 
