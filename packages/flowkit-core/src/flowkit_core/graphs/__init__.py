@@ -4,6 +4,7 @@
   tasks of pipelines that are used as tasks.
 * `parameters`: what a function takes. `binding`: which result becomes which parameter. `node_map`: which of them a task
   is mapped over. `map_errors`: exceptions of mapped tasks.
-* `open_parameters`: parameters that ``run(params=...)`` fills. `advice`: texts of warnings and errors about parameters.
+* `open_parameters`: parameters that ``run(params=...)`` fills. `ignored_defaults`: defaults of a loop that upstreams
+  replace. `advice`: texts of warnings and errors about parameters.
 * `gc_disabled`: building many objects without the garbage collector.
 """

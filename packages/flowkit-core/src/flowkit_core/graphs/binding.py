@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
-    from .node import Node
-
 
 class Binding:
     """Sources of the arguments of one node; a source is the index of a node.
@@ -165,38 +163,6 @@ def misspelt_parameter(binding: Binding, upstream: Sequence[int], names: Sequenc
                 if given != name and _is_misspelt(parameter, name, given, binding, index):
                     return parameter, given, name
     return None
-
-
-def ignored_defaults(nodes: Iterable[Node]) -> list[tuple[Node, str]]:
-    """Return parameters that are filled by order although the function, defined in a loop, gives each task a default.
-
-    Such a function is ``lambda i=i: ...``. What tells it is one code object with defaults that are not equal.
-
-    Args:
-        nodes: the nodes whose ``none_checked`` has parameters that have a default and are filled by order.
-
-    Returns:
-        For each code object, the first node whose default differs from that of another one, and the parameter.
-    """
-    first: dict[tuple[int, str], Any] = {}
-    found: dict[tuple[int, str], tuple[Node, str]] = {}
-    for node in nodes:
-        code = getattr(node.func, "__code__", None)
-        if code is None:
-            continue
-        for parameter in node.none_checked:
-            default, key = node.parameters.defaults[parameter], (id(code), parameter)
-            if _differ(first.setdefault(key, default), default):
-                found.setdefault(key, (node, parameter))
-    return list(found.values())
-
-
-def _differ(value: Any, other: Any) -> bool:
-    """Return whether two hashable values are not equal; values that cannot be hashed count as equal."""
-    try:
-        return hash(value) != hash(other) or bool(value != other)
-    except Exception:  # a tuple of lists, for example, or a class whose comparison raises
-        return False
 
 
 _SHORT = 3  # characters of names that are too short to be compared

@@ -13,8 +13,9 @@ from flowkit_core.coroutines import CO_COROUTINE, CO_GENERATOR, code_flags
 from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 
 from . import advice
-from .binding import bind_for_dag, check_condition, ignored_defaults, may_be_missing, misspelt_parameter
+from .binding import bind_for_dag, check_condition, may_be_missing, misspelt_parameter
 from .gc_disabled import GCDisabled
+from .ignored_defaults import ignored_defaults
 from .inlining import Inlined, graph_of, has_pipeline_task
 from .node import Node
 from .parameters import Parameters, wrapped_callables

@@ -56,16 +56,20 @@ def open_store(state: Any) -> tuple[Store | None, bool]:
     raise TypeError(f"state is {short_repr(state)}, but must be a path such as 'runs.db', a StateManager, or None")
 
 
-def warn_of_missing_folder(state: Any, resume: Any) -> None:
-    """Warn that a run cannot continue one, if the path of its record is in a folder that does not exist."""
-    if not resume or not isinstance(state, (str, os.PathLike)):
-        return
-    folder = os.path.dirname(os.path.abspath(os.fspath(state)))
-    if not os.path.isdir(folder):
-        warn(
-            f"run(resume=...) starts a new run, because the folder {folder!r} of state={os.fspath(state)!r} does not "
-            f"exist; it is created now"
-        )
+def missing_folder(state: Any) -> str | None:
+    """Return the folder of the path of a store, if it does not exist; else None."""
+    if not isinstance(state, (str, os.PathLike)):
+        return None
+    folder: str = os.path.dirname(os.path.abspath(os.fspath(state)))
+    return None if os.path.isdir(folder) else folder
+
+
+def warn_of_new_folder(state: Any, folder: str) -> None:
+    """Warn that a run cannot continue one, because the folder of its record was created for it."""
+    warn(
+        f"run(resume=...) starts a new run, because the folder {folder!r} of state={os.fspath(state)!r} did not exist; "
+        f"it was created"
+    )
 
 
 def state_manager(wanted: str) -> Callable[..., Any]:

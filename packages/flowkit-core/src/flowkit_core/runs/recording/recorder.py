@@ -22,9 +22,10 @@ from flowkit_core.runs.states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPST
 from .options import (
     caches_of,
     check_options,
+    missing_folder,
     open_store,
     refreshed_nodes,
-    warn_of_missing_folder,
+    warn_of_new_folder,
     without_missing_values,
 )
 
@@ -134,11 +135,13 @@ class RunRecorder:
         self._group_began = 0.0  # when the first of them ended
         self._short: set[object] = set()  # functions whose last call was short
         self._waiting: list[Node] = []  # one item for each ready node that has not been called
-        warn_of_missing_folder(state, resume)
+        new_folder = missing_folder(state) if resume else None
         store, owned = open_store(state)
         self._owned = store if owned else None
         self.place: Any = os.path.abspath(os.fspath(state)) if owned else store
         try:
+            if new_folder is not None:
+                warn_of_new_folder(state, new_folder)
             self._caches = caches_of(graph, store)
             if store is not None:
                 self._open(store, params, resume, resume_max_age, link)
