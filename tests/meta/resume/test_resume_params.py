@@ -161,7 +161,7 @@ def test_resume_in_a_folder_that_does_not_exist_warns_and_starts_a_new_run(tmp_p
     path = tmp_path / "recrods" / "runs.db"
     pipeline.run("serial", state=tmp_path / "plain" / "runs.db")
     assert not recwarn.list
-    with pytest.warns(RuntimeWarning, match="starts a new run, because the folder .*recrods.* does not exist"):
+    with pytest.warns(RuntimeWarning, match="starts a new run, because the folder .*recrods.* did not exist"):
         pipeline.run("serial", state=path, resume=True)
     pipeline.run("serial", state=path, resume=True)
     assert not recwarn.list
