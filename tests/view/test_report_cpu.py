@@ -56,7 +56,9 @@ def test_no_sentence(model):
 
 
 def test_elements_of_mapped_task_count():
-    elements = TaskModel("parse", (), "succeeded", [AttemptModel(0, 10, 0)], elements="20 succeeded", spans=(1.0,) * 20)
+    elements = TaskModel(
+        "parse", (), "succeeded", [AttemptModel(0, 10, 0)], elements="20 succeeded", spans=dict.fromkeys(range(20), 1.0)
+    )
     assert "2.0 tasks ran at a time" in cpu_hint(run(elements))
 
 

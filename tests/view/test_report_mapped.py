@@ -103,7 +103,9 @@ def test_unfinished_mapped_task_is_shown(tmp_path):
 
 def mapped(*spans, upstream=()):
     total = sum(spans)
-    return TaskModel("map", upstream, "succeeded", [AttemptModel(0, total, 0)], elements="elements", spans=spans)
+    return TaskModel(
+        "map", upstream, "succeeded", [AttemptModel(0, total, 0)], elements="elements", spans=dict(enumerate(spans))
+    )
 
 
 def single(seconds, *upstream):
@@ -132,6 +134,12 @@ def test_elements_of_other_number_are_no_chain():
     assert Schedule([mapped(1, 3), mapped(3, 1, 1, upstream=(0,))]).seconds == 6
 
 
+def test_chain_lacks_elements_that_were_dropped():
+    first, second = mapped(1, 3, 2), mapped(3, 1, upstream=(0,))
+    second.spans = {0: 3, 2: 1}
+    assert Schedule([first, second]).seconds == 4
+
+
 def test_many_elements_are_scheduled_in_bundles():
     schedule = Schedule([mapped(*[0.001] * (3 * MAX_CALLS))])
     assert schedule.predict(4) == pytest.approx(3 * MAX_CALLS * 0.001 / 4, rel=0.01)
@@ -140,7 +148,8 @@ def test_many_elements_are_scheduled_in_bundles():
 
 def test_advice_counts_workers_of_mapped_tasks():
     attempt = AttemptModel(0, 5, 0, "mapped tasks")
-    task = TaskModel("map", (), "succeeded", [attempt], elements="10 succeeded", spans=(1.0,) * 10)
+    spans = dict.fromkeys(range(10), 1.0)
+    task = TaskModel("map", (), "succeeded", [attempt], elements="10 succeeded", spans=spans)
     run = RunModel("etl", "id", "succeeded", [ExecutionModel(0, 5, "succeeded")], [task], executor="thread")
     assert run.workers_used() == 2
     assert "With 10 workers instead of 2, it would take about 1.00 s instead of 5.00 s." in render_page(run)
@@ -156,7 +165,9 @@ def test_time_in_which_an_iterator_is_pulled_while_elements_run_is_counted_once(
     """Ten elements of 1 s with one worker: the generator that they pull has ended after the last one started."""
     tasks = [
         TaskModel("rows", attempts=[AttemptModel(0, 9.5)]),
-        TaskModel("parse", (0,), attempts=[AttemptModel(0.5, 10.5)], elements="10", spans=(1.0,) * 10),
+        TaskModel(
+            "parse", (0,), attempts=[AttemptModel(0.5, 10.5)], elements="10", spans=dict.fromkeys(range(10), 1.0)
+        ),
     ]
     schedule = Schedule(tasks)
     assert [schedule.predict(workers) for workers in (1, 10)] == [10.5, 1.5]

@@ -36,7 +36,7 @@ def cpu_hint(run: RunModel) -> str:
     work = 0.0
     for task in counted:
         mine = [attempt.seconds for attempt in task.attempts if attempt.execution == last]
-        work += sum(task.spans) if task.spans else sum(mine)
+        work += sum(task.spans.values()) if task.spans else sum(mine)
     at_a_time = work / seconds
     if at_a_time < CONCURRENT:
         return ""

@@ -37,7 +37,7 @@ def take_elements(task: TaskModel, elements: Elements) -> None:
     attempts = elements.attempts
     seconds = {number: each for number, each in enumerate(elements.durations) if attempts[number]}
     states = elements.states
-    task.spans = tuple(seconds.values())
+    task.spans = seconds
     task.slowest = [
         ElementModel(number, state=states[number], seconds=each, attempts=attempts[number])
         for number, each in _longest(seconds)
@@ -54,7 +54,7 @@ def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
     counts = elements.counts
     task.elements = counts_text({state: counts[state] for state in STATES if state in counts}, "no elements")
     seconds, attempts, labels, states = elements.durations, elements.attempts, elements.labels, elements.states
-    task.spans = tuple(seconds.values())
+    task.spans = seconds
     task.slowest = [
         ElementModel(number, labels.get(number, ""), states[number], each, attempts.get(number, 1))
         for number, each in _longest(seconds)

@@ -171,7 +171,7 @@ def _mapped(run: RunModel) -> list[dict[str, Any]]:
         {
             "name": _line(task.name),
             "counts": _line(task.elements),
-            "median": duration_text(median(task.spans)) if task.spans else "",
+            "median": duration_text(median(task.spans.values())) if task.spans else "",
             "failures": [
                 {
                     "name": _element_name(task, element),

@@ -73,8 +73,8 @@
     body.append(part);
     more.hidden = rows.length <= limit;
     const first = rows.length > limit ? `, the first ${limit} shown` : "";
-    const elements = data.elements.length ? ` and ${data.elements.length} failed or slow elements` : "";
-    found.textContent = `${rows.length} of ${data.tasks.length} tasks${elements}${first}`;
+    const kinds = data.elements.length ? "tasks and failed or slow elements" : "tasks";
+    found.textContent = `${rows.length} of ${all.length} ${kinds}${first}`;
   };
   const update = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -80,7 +80,7 @@ class TaskModel:
         place: file and line where it was raised, or "".
         elements: numbers of the elements of a mapped task, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
-        spans: seconds that each called element of a mapped task took.
+        spans: number of each called element of a mapped task -> seconds that it took.
         progress: time, and number of elements that had ended then; in the order of time.
         failed: the first failed elements.
         slowest: the slowest elements, the slowest first.
@@ -99,7 +99,7 @@ class TaskModel:
     place: str = ""
     elements: str = ""
     history: tuple[float, ...] = ()
-    spans: tuple[float, ...] = ()
+    spans: dict[int, float] = field(default_factory=dict)
     progress: list[tuple[float, int]] = field(default_factory=list)
     failed: list[ElementModel] = field(default_factory=list)
     slowest: list[ElementModel] = field(default_factory=list)
@@ -203,7 +203,7 @@ class RunModel:
         used = len(self.workers())
         mapped = [task for task in self.tasks if task.spans and task.took][:MAX_ESTIMATED]
         for task in mapped:
-            parts = [sum(other.spans) * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
+            parts = [sum(other.spans.values()) * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
             used = max(used, ceil(sum(parts) / task.attempts[-1].seconds - 0.1))
         return used
 

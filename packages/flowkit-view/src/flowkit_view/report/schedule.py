@@ -42,12 +42,14 @@ class Schedule:
         for head, chain in _chains(tasks).items():
             for source in tasks[head].upstream:
                 self._shorten(source, tasks[source], tasks[head])
-            totals = [sum(each) for each in zip(*(tasks[index].spans for index in chain), strict=True)]
-            longest_element = totals.index(max(totals))
+            totals = {
+                number: sum(tasks[index].spans.get(number, 0.0) for index in chain) for number in tasks[head].spans
+            }
+            longest_element = max(totals, key=totals.__getitem__)
             for index in chain:
-                self.work[index] = tasks[index].spans[longest_element]
+                self.work[index] = tasks[index].spans.get(longest_element, 0.0)
                 self._parts[index] = []
-            self._calls[head] = _bundled(totals)
+            self._calls[head] = _bundled([*totals.values()])
             self._parts[head] = [(0.0, self.work[head])]
         self._count = sum([len(self._calls.get(index, "1")) for index in range(len(tasks))])
         self._downstream: list[list[int]] = [[] for _ in tasks]
@@ -203,7 +205,7 @@ def _chains(tasks: Sequence[TaskModel]) -> dict[int, list[int]]:
         if not task.spans:
             continue
         source = task.upstream[0] if len(task.upstream) == 1 else -1
-        is_chained = source in heads and len(tasks[source].spans) == len(task.spans)
+        is_chained = source in heads and task.spans.keys() <= tasks[source].spans.keys()
         heads[index] = heads[source] if is_chained and chains[heads[source]][-1] == source else index
         chains.setdefault(heads[index], []).append(index)
     return chains
