@@ -53,6 +53,8 @@ COMPANION_TESTS = {
     "flowkit-view": ["ipykernel>=7", "nbclient>=0.10", "opentelemetry-exporter-otlp-proto-http>=1.30"]
     + (["pexpect>=4.9", "pyte>=0.8"] if os.name == "posix" else []),
 }
+# What draws the pictures of the documentation, beside a browser.
+PICTURES = ["pexpect>=4.9", "pillow>=11", "pyte>=0.8"]
 COVERAGE = "coverage>=7.10,<8"
 # Optional packages that flowkit supports.
 OPTIONAL_PACKAGES = ["cloudpickle>=3", "ipython>=8", "loky>=3.5"]
@@ -313,6 +315,13 @@ def demo(session: nox.Session) -> None:
     install_companion(session, VIEW, *required_packages(VIEW))
     report = Path(".nox", "stdlib_report.html")
     session.run("python", "docs/examples/stdlib_report.py", "--report", str(report), *session.posargs)
+
+
+@nox.session(requires=["build"], allow_parallel=False, default=False)
+def pictures(session: nox.Session) -> None:
+    """Make the pictures in docs/pages/images; needs Chromium."""
+    install_companion(session, VIEW, *required_packages(VIEW), *PICTURES)
+    session.run("python", "docs/pictures/make.py")
 
 
 @nox.session(requires=["build"], allow_parallel=False, default=False)
