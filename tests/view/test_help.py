@@ -47,12 +47,25 @@ def test_version_is_that_of_the_distribution(flowkit):
     assert answer.out.split()[0] == "flowkit-view"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh"])
 def test_completion_has_all_commands(flowkit, shell):
     answer = flowkit("completion", shell)
     assert answer.code == 0
     assert all(command in answer.out for command in COMMANDS)
     assert "supervise" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", "state_COMPGEN=_shtab_compgen_files"),
+        ("zsh", ":_files"),
+        ("fish", "(__fish_complete_path (commandline -ct))"),
+        ("tcsh", "/--state/f/"),
+    ],
+)
+def test_completion_completes_names_of_files(flowkit, shell, line):
+    assert line in flowkit("completion", shell).out
 
 
 @pytest.mark.parametrize("module", ["flowkit", "flowkit_view"])

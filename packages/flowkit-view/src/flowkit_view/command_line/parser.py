@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STATUSES = ("running", "succeeded", "failed", "interrupted")
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 
 
 class _Commands:
@@ -266,7 +266,8 @@ def _add_pipeline(parser: argparse.ArgumentParser) -> None:
 def _add_file(action: argparse.Action) -> None:
     """Let shells complete an argument with names of files."""
     completed: Any = action
-    completed.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+    fish = "(__fish_complete_path (commandline -ct))"
+    completed.complete = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": fish, "tcsh": "f"}
 
 
 def _count(text: str) -> int:
