@@ -338,9 +338,9 @@ def test_bar_is_redrawn_at_most_every_100_ms(console, terminal, clock):
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
-        (80, "漢字 is a long label that does n...: [                    ] 0%"),
-        (50, "漢...: [                    ] 0%"),
-        (30, ": [        ..."[:9] + "..."),
+        (80, "漢字 is a long label that does not fit by ...: [          ] 0%"),
+        (50, "漢字 is a lo...: [          ] 0%"),
+        (30, "漢: [    ..."),
         (20, ": "),
         (17, None),
         (1, None),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
         label: str
 
-        def status(self) -> str:
-            """Return the text after the label."""
+        def status(self, cells: int = ..., /) -> str:
+            """Return the text after the label, with a bar of this length."""
 
 
 OPEN_BARS: weakref.WeakValueDictionary[int, Bar] = weakref.WeakValueDictionary()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
+_SHORT_BAR = 10  # cells of a bar whose row is wider than the terminal
+
 
 class ConsoleHandler(logging.Handler):
     """Prints records to a stream; on a terminal, with colors and with progress bars that are redrawn in place.
@@ -125,6 +127,28 @@ class ConsoleHandler(logging.Handler):
         finally:
             self.release()
 
+    def print_above(self, text: str) -> None:
+        r"""Print whole lines of text, such as those that a task prints, above the progress bars.
+
+        Args:
+            text: the lines, each with its line feed.
+
+        ```python
+        import sys
+
+        from flowkit_log import ConsoleHandler
+
+        ConsoleHandler(sys.stdout).print_above("3 rows\n")
+        ```
+        """
+        self.acquire()
+        try:
+            self._print(text)
+        except Exception:
+            self.handleError(_bar_record())
+        finally:
+            self.release()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Print an error of the handler itself to `sys.stderr`, if `logging.raiseExceptions` is true."""
         # The method of the base class raises if sys.stderr is closed, and a log line must never fail a task.
@@ -173,8 +197,11 @@ class ConsoleHandler(logging.Handler):
         drawn = []
         for bar in [OPEN_BARS.get(bar) for bar in self._bars[: max(rows - 1, 1)]]:
             if bar is not None:
+                label = escape(bar.label)
                 tail = f": {bar.status()}"
-                drawn.append(head + _fit(_fit(escape(bar.label), room - len(tail)) + tail, room))
+                if _columns(label) + len(tail) > room:
+                    tail = f": {bar.status(_SHORT_BAR)}"
+                drawn.append(head + _fit(_fit(label, max(room - len(tail), room // 4)) + tail, room))
         return drawn
 
     def _write(self, text: str) -> None:

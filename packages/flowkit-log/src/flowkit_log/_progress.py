@@ -134,12 +134,16 @@ class Progress(Generic[T]):
         """End the bar; log a last line, unless the previous line had the same count and was complete."""
         self._end(None)
 
-    def status(self) -> str:
-        """Return the text after the label: `[========            ] 40%`, or the count if there is no total."""
+    def status(self, cells: int = _CELLS) -> str:
+        """Return the text after the label: `[========            ] 40%`, or the count if there is no total.
+
+        Args:
+            cells: length of the bar.
+        """
         if self.total is None:
             return f"{self.count:,}"
-        filled = _CELLS if self._complete(self.count) else self.count * _CELLS // self.total
-        return f"[{'=' * filled:{_CELLS}}] {self.percent}%"
+        filled = cells if self._complete(self.count) else self.count * cells // self.total
+        return f"[{'=' * filled:{cells}}] {self.percent}%"
 
     def __enter__(self) -> Self:
         self._in_block = True

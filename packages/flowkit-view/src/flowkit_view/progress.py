@@ -24,6 +24,7 @@ from flowkit_log import ConsoleHandler, Progress, get_logger
 
 from .durations import duration_text
 from .sampling import ElementSampler
+from .task_output import task_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +40,9 @@ NAMED = 3  # maximum number of running tasks that the bar of a run names
 class TaskBar(Progress[Any]):
     """The bar of a run, which has the number of its tasks that have ended, and the names of those that are running."""
 
-    def status(self) -> str:
-        """Return the text after the label."""
-        text = super().status()
+    def status(self, cells: int = 20) -> str:
+        """Return the text after the label, with a bar of this length."""
+        text = super().status(cells)
         if self._ended and self.count != self.total:
             return text  # the last line has the numbers already
         return f"{text} ({self.count:,} of {self.total:,} tasks)"
@@ -60,9 +61,9 @@ class ElementBar(Progress[Any]):
         super().__init__(get_logger(NAME), label, total=total, clock=clock)
         self._began = clock()
 
-    def status(self) -> str:
-        """Return the text after the label."""
-        text = super().status()
+    def status(self, cells: int = 20) -> str:
+        """Return the text after the label, with a bar of this length."""
+        text = super().status(cells)
         seconds = self._clock() - self._began
         if self.total is not None and not (self._ended and self.count != self.total):
             text += f" ({self.count:,} of {self.total:,})"
@@ -118,10 +119,11 @@ class ProgressObserver:
 
     On a terminal, a bar has the number of tasks that have ended and the names of those that are running, and each
     mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from time to time. If
-    `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too.
+    `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too. What
+    tasks print in this process is above the bars, as whole lines.
 
     The elements of mapped tasks are not observed one by one, but counted from time to time, by a thread that exists
-    while mapped tasks run.
+    while mapped tasks run; on a terminal it exists during the whole run, and redraws the bars.
 
     Args:
         clock: returns seconds; for tests.
@@ -145,8 +147,9 @@ class ProgressObserver:
         self._maps: dict[str, ElementBar] = {}
         self._running: dict[str, None] = {}
         self._owns_console = False
+        self._live = False  # whether the bars are redrawn in place
         self._failed: dict[str, int] = {}  # number of elements that have failed, by task
-        self.sampler = ElementSampler(self._count)
+        self.sampler = ElementSampler(self._count, self._redraw)
 
     def watch_run(self, run: Run) -> None:
         """Take the run, which counts the elements of its mapped tasks."""
@@ -158,13 +161,22 @@ class ProgressObserver:
         if bar is not None:
             bar.advance(max(0, ended - bar.count))
 
+    def _redraw(self) -> None:
+        """Draw the bar of the run, whose label may have changed too soon after the last drawing."""
+        bar = self._bar
+        if self._live and bar is not None:
+            bar.advance(0)
+
     def __call__(self, event: Event) -> None:
         """Show an event."""
         match event:
             case RunStarted():
                 self._owns_console = own_console.open()
+                self._live = task_output.open(NAME)
                 self._bar = TaskBar(get_logger(NAME), event.pipeline, total=event.tasks, clock=self._clock)
                 self._bar.advance(event.done)
+                if self._live:
+                    self.sampler.start(None)
             case TaskStarted():
                 self._start(event)
             case ElementFailed():
@@ -225,6 +237,7 @@ class ProgressObserver:
                 bar.finish()
         self._maps.clear()
         self.sampler.drop_run()
+        task_output.close()
         self._bar = None
         if self._owns_console:
             counts, took = counts_text(event.counts), duration_text(event.duration)

@@ -19,12 +19,14 @@ class ElementSampler:
 
     Args:
         take: called with the name of a task and the number of its elements that have ended; by one thread at a time.
+        redraw: called by the thread from time to time, after the elements have been counted.
     """
 
-    def __init__(self, take: Callable[[str, int], object]) -> None:
+    def __init__(self, take: Callable[[str, int], object], redraw: Callable[[], object] = lambda: None) -> None:
         self._take = take
+        self._redraw = redraw
         self._run: Run | None = None
-        self._running: set[str] = set()
+        self._running: set[str | None] = set()
         self._lock = threading.Lock()  # held while elements are counted
         self._all_ended: threading.Event | None = None  # set when no mapped task is running; None without the thread
 
@@ -32,8 +34,8 @@ class ElementSampler:
         """Take the run, which counts the elements."""
         self._run = run
 
-    def start(self, task: str) -> None:
-        """Count the elements of a task from now on."""
+    def start(self, task: str | None) -> None:
+        """Count the elements of a task from now on; None starts the thread without a task."""
         self._running.add(task)
         if self._all_ended is None:
             self._all_ended = threading.Event()
@@ -60,7 +62,7 @@ class ElementSampler:
     def sample(self) -> None:
         """Count the elements now."""
         run = self._run
-        if run is None:
+        if run is None or self._running <= {None}:
             return
         with self._lock:
             for name, (ended, _) in run.progress().items():
@@ -71,3 +73,4 @@ class ElementSampler:
         """Count the elements until an event is set: the body of the thread."""
         while not all_ended.wait(INTERVAL):
             self.sample()
+            self._redraw()
