@@ -50,7 +50,12 @@ MKDOCS = ["mkdocs==1.6.1", "mkdocs-material==9.8.1", "mkdocstrings[python]==1.0.
 PYTEST = ["pytest>=9.1,<10", "hypothesis>=6.100,<7"]
 # What the tests of a companion need beside its own requirements and extras.
 COMPANION_TESTS = {
-    "flowkit-view": ["ipykernel>=7", "nbclient>=0.10", "opentelemetry-exporter-otlp-proto-http>=1.30"]
+    "flowkit-view": [
+        "ipykernel>=7",
+        "nbclient>=0.10",
+        "opentelemetry-exporter-otlp-proto-http>=1.30",
+        "websocket-client>=1.8",
+    ]
     + (["pexpect>=4.9", "pyte>=0.8"] if os.name == "posix" else []),
 }
 # What draws the pictures of the documentation, beside a browser.
