@@ -8,9 +8,7 @@ import json
 import os
 import pickle
 import re
-import shutil
 import sqlite3
-import subprocess
 import time
 from contextlib import closing
 from html.parser import HTMLParser
@@ -300,22 +298,6 @@ def test_observer_writes_seldom(tmp_path):
     began = time.monotonic()
     dag.run("serial", observers=[observer])
     assert len(writes) <= 2 + (time.monotonic() - began) / INTERVAL
-
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-
-
-@pytest.mark.skipif(BROWSER is None, reason="platform: no browser is installed")
-def test_browser_runs_the_script_of_the_report_and_no_other(tmp_path):
-    hostile = [Task(lambda: 1, name=f"{HOSTILE} {number}") for number in range(250)]
-    DAG(HOSTILE, tasks=hostile).run("serial", report=tmp_path / "run.html")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    command += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom", f"file://{tmp_path}/run.html"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.count('<tr><td class="name">') == 200
-    assert "250 of 250 tasks, the first 200 shown" in done.stdout
-    assert "<img" not in done.stdout
-    assert "CONSOLE" not in done.stderr
 
 
 def test_calls_at_the_same_time_on_one_worker_give_rows_and_no_prediction():
