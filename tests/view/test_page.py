@@ -1,4 +1,4 @@
-"""The commands of the page on the command line, in order, and the docstrings of flowkit_view."""
+"""The commands of the page on the command line, in order, the docstrings of flowkit_view, and the main example."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 import flowkit_view
 
-PAGE = (Path(__file__).parents[2] / "docs/pages/command-line.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "pages/command-line.md").read_text("utf-8")
+SCRIPT = DOCS / "examples/stdlib_report.py"
 MODULES = ["flowkit_view", *[info.name for info in pkgutil.walk_packages(flowkit_view.__path__, "flowkit_view.")]]
 
 
@@ -39,3 +43,15 @@ def test_examples_of_docstrings(name):
         pytest.importorskip("opentelemetry.sdk")
     module = importlib.import_module(name)
     assert doctest.testmod(module).failed == 0
+
+
+def test_main_example_ends_with_path_of_report(folder, monkeypatch, capfd):
+    (folder / "code").mkdir()
+    (folder / "code" / "module.py").write_text("import os\n\ndef work():\n    return os.name\n")
+    options = ["--root", "code", "--executor", "serial", "--workers", "1", "--quiet", "--report", "run.html"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert capfd.readouterr().out.splitlines()[-1] == "What the run did: run.html"
+    text = (folder / "run.html").read_text("utf-8")
+    assert "<title>stdlib_report: succeeded</title>" in text
+    assert ">measure<" in text
