@@ -78,11 +78,11 @@ TOGETHER_PYTHON = "3.12"
 # function, which some tests need to do themselves. Code that only runs in child processes counts as not covered.
 COVERAGE_PYTHON = "3.13"
 COVERAGE_MINIMUM = {
-    "flowkit-core": 90,
+    "flowkit-core": 87,  # records of elements are tested with flowkit-state, in tests/meta
     "flowkit-exec": 45,
     "flowkit-flow": 98,
     "flowkit-log": 96,
-    "flowkit-state": 84,  # values of data libraries are tested by the session extras
+    "flowkit-state": 80,  # the same; and values of data libraries are tested by the session extras
     "flowkit": 98,
 }
 
