@@ -35,8 +35,9 @@ def main(port: int, tickets: str, main_module: dict[str, Any] | None) -> None:
     from flowkit_exec.process.worker import main, set_up_process
 
     key = read_exactly(lambda size: os.read(0, size), KEY_SIZE)
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # standard output or error was closed: nothing else may get its descriptor
     lifeline = os.dup(0)
-    null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # the standard input of tasks is empty
     os.close(null)
     set_up_process()
