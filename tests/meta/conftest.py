@@ -32,6 +32,13 @@ def box(tmp_path):
     box.close()
 
 
+@pytest.fixture
+def elements(tmp_path):
+    from element_tasks import Elements
+
+    return Elements(tmp_path)
+
+
 @pytest.fixture(scope="module", params=["serial", "thread", "process"])
 def executor(request):
     """Each executor, with the same workers for all tests of a module."""

@@ -9,7 +9,6 @@ from functools import partial
 
 import pytest
 from element_tasks import (
-    Elements,
     check_that_all_are_recorded,
     check_that_it_is_recorded,
     is_any,
@@ -18,11 +17,6 @@ from element_tasks import (
 )
 
 from flowkit import DAG, Skip, StateFileError, StateManager, Task
-
-
-@pytest.fixture
-def elements(tmp_path):
-    return Elements(tmp_path)
 
 
 @pytest.fixture

@@ -5,14 +5,9 @@ from __future__ import annotations
 import gc
 
 import pytest
-from element_tasks import Elements, named, numbers
+from element_tasks import named, numbers
 
 from flowkit import DAG, ResumeError, Skip, StateManager, Task
-
-
-@pytest.fixture
-def elements(tmp_path):
-    return Elements(tmp_path)
 
 
 @pytest.fixture

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from element_tasks import Elements, named
+from element_tasks import named
 
 from flowkit import DAG, StateManager, Task
-
-
-@pytest.fixture
-def elements(tmp_path):
-    return Elements(tmp_path)
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_core.failures import describe_error
 from flowkit_log import ConsoleHandler, Progress, get_logger
 
-from .durations import duration_text
 from .sampling import ElementSampler
 from .task_output import task_output
+from .texts import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

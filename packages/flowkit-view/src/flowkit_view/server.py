@@ -17,9 +17,9 @@ from flowkit_core.failures import describe_error
 from flowkit_state import UnknownRunError
 
 from .command_line.output import params_text, time_text
-from .durations import duration_text
 from .report.from_record import model_of
 from .report.page import asset, policy, render_page, template
+from .texts import duration_text
 
 if TYPE_CHECKING:
     from flowkit_state import RunRecord, StateManager

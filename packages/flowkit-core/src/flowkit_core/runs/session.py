@@ -150,8 +150,8 @@ class Session:
         limits = run.limits
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
-        # whether threads may pull lazy inputs
-        pulls = run.mapping is not None and not all(self._is_pulled_here(node, clock) for node in run.graph.mapped)
+        is_pulled_here = run.mapping is not None and self._is_pulled_here(clock)
+        pulls = run.mapping is not None and not is_pulled_here  # whether threads may pull lazy inputs
         self.has_one_lane = len(lanes) == 1 and limits is None and not pulls
         self.starts_threads = len(lanes) > 1 or run.timeout is not None or limits is not None or pulls
         self.context = copy_context()
@@ -162,7 +162,7 @@ class Session:
             run.mapping.now = self._clock.now
             pullers = run.mapping.pullers
             pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
-            pullers.here = {node.index for node in run.graph.mapped if self._is_pulled_here(node, clock)}
+            pullers.is_here = is_pulled_here
             for node in run.graph.mapped:
                 run.mapping.lanes[node.index] = self.lane_of(node)
         self._first_nodes = run.start()
@@ -189,17 +189,18 @@ class Session:
         """Return the lane of a node."""
         return self._lane_by_index.get(node.index, self._lanes[0])
 
-    def _is_pulled_here(self, node: Node, clock: Clock | None) -> bool:
-        """Return whether a lazy input of a mapped node is pulled by the thread of its lane.
+    def _is_pulled_here(self, clock: Clock | None) -> bool:
+        """Return whether the lazy inputs of mapped nodes are pulled by the thread that runs their elements.
 
-        This is so if all elements of the run must run in the thread that called ``run()``, or in the time of a
-        simulation.
+        This is so in the time of a simulation, or if all elements must run in the thread that called ``run()``, unless
+        that thread has to end the run while an iterator blocks.
         """
         if clock is not None:
             return True
-        is_waited_for = self.run.timeout is not None or self.run.caller is not None
-        lanes = {id(self.lane_of(mapped)) for mapped in self.run.graph.mapped}
-        return self.lane_of(node).needs_calling_thread and len(lanes) == 1 and not is_waited_for
+        if self.run.timeout is not None or self.run.caller is not None:
+            return False
+        lane = self.lane_of(self.run.graph.mapped[0])
+        return lane.needs_calling_thread and all(self.lane_of(node) is lane for node in self.run.graph.mapped)
 
     def nodes(self, lane: Lane) -> Sequence[Node]:
         """Return all nodes of a lane, in topological order."""

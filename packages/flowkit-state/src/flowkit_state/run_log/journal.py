@@ -412,36 +412,14 @@ class RunJournal:
 
     def _success_values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
         """Return the row of a plain success."""
-        return (
-            self._row,
-            self._execution,
-            outcome.index,
-            outcome.number,
-            to_sql(self._names[outcome.index]),
-            outcome.state,
-            outcome.ready,
-            outcome.ended,
-            outcome.seconds,
-            outcome.worker,
-            outcome.stored[0],
-            outcome.source,
-        )
+        return *self._first_values(outcome), outcome.stored[0], outcome.source
 
     def _values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
         """Return the row of an outcome."""
         error, stored = outcome.error, outcome.stored
         value, blob = (None, None) if stored is None else stored
         return (
-            self._row,
-            self._execution,
-            outcome.index,
-            outcome.number,
-            to_sql(self._names[outcome.index]),
-            outcome.state,
-            outcome.ready,
-            outcome.ended,
-            outcome.seconds,
-            outcome.worker,
+            *self._first_values(outcome),
             outcome.process,
             outcome.host,
             value,
@@ -450,6 +428,21 @@ class RunJournal:
             None if error is None else error_json(error),
             outcome.source,
             encodable(outcome.why) if outcome.why else None,
+        )
+
+    def _first_values(self, outcome: TaskOutcome) -> tuple[Any, ...]:
+        """Return what the rows of all outcomes begin with."""
+        return (
+            self._row,
+            self._execution,
+            outcome.index,
+            outcome.number,
+            to_sql(self._names[outcome.index]),
+            outcome.state,
+            outcome.ready,
+            outcome.ended,
+            outcome.seconds,
+            outcome.worker,
         )
 
     def _check_writable(self) -> None:

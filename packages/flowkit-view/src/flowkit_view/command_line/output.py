@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flowkit_core._text import counts_text, escape_control_chars, short_repr
 from flowkit_core.failures import describe_error
 from flowkit_core.results import RaisedError
-from flowkit_state import UnrecordedValue
+from flowkit_view.texts import param_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +31,8 @@ STATE_COLORS = {
     "cancelled": "yellow",
     "pending": "dim",
 }
+PARAM_WIDTH = 40
+"""Maximum number of characters of the `repr` of a parameter."""
 MAX_FAILED = 100
 """Number of the failed elements of a mapped task that JSON has."""
 
@@ -139,14 +141,7 @@ def time_text(moment: datetime | None) -> str:
 
 def params_text(params: Mapping[str, Any]) -> str:
     """Return the parameters of a run as `name=value`."""
-    return " ".join(f"{name}={_param_text(value)}" for name, value in params.items())
-
-
-def _param_text(value: Any) -> str:
-    if isinstance(value, UnrecordedValue):
-        return value.text
-    plain = json_value(value)
-    return plain if isinstance(plain, str) else short_repr(value, 40)
+    return " ".join(f"{name}={param_text(value, PARAM_WIDTH)}" for name, value in params.items())
 
 
 def run_object(run: RunRecord) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from flowkit_view.texts import version_text
+
 from . import log_commands, pipeline_commands, record_commands
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def make_parser(completion: Callable[[argparse.Namespace], int]) -> argparse.Arg
         epilog="exit codes: 0 it succeeded, 1 it failed, 2 the arguments are wrong, 130 it was interrupted",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"flowkit-view {_version()}")
+    parser.add_argument("--version", action="version", version=f"flowkit-view {version_text()}")
     commands = _Commands(parser)
     _add_pipeline_commands(commands)
     _add_record_commands(commands)
@@ -306,12 +308,3 @@ def _seconds(text: str) -> float:
         return parse_seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("flowkit-view")
-    except PackageNotFoundError:
-        return "(version unknown)"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import FlowkitError, Results, UnknownExecutorError
 from flowkit_core._text import counted, counts_text, escape_control_chars
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text
 
 from .exit_codes import FAILED, SUCCEEDED
 from .output import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import MissingDistributionError
 from flowkit_core._text import counted, counts_text, escape_control_chars
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text
 
 from .exit_codes import SUCCEEDED
 from .output import (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flowkit_core._text import counts_text, listed, short_repr
-from flowkit_state import UnrecordedValue
-from flowkit_view.durations import duration_text
+from flowkit_core._text import counts_text, listed
+from flowkit_view.texts import duration_text, param_text
 
 from .elements import take_recorded_elements
-from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import PARAM_WIDTH, AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
     from flowkit_state import AttemptRecord, RunDiff, RunRecord, StateManager, TaskRecord
@@ -49,7 +48,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
             for number, each in enumerate(run.executions)
         ],
         tasks=[_task(task, places, history.get(name, ())) for name, task in run.tasks.items()],
-        params={name: param_text(value) for name, value in run.params.items()},
+        params={name: param_text(value, PARAM_WIDTH) for name, value in run.params.items()},
         cpu=run.executions[-1].cpu,
         executor=run.executions[-1].executor or "",
         python=run.executions[-1].python or "",
@@ -58,15 +57,6 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
         changes=[] if previous is None else _changes(previous.diff(run)),
         previous="" if previous is None else previous.run_id,
     )
-
-
-def param_text(value: Any) -> str:
-    """Return the value of a run parameter as a text: dates in ISO 8601, others as `repr`, shortened."""
-    if isinstance(value, UnrecordedValue):
-        return value.text
-    if type(value) is str:
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else short_repr(value, 200)
 
 
 def _run_before(state: StateManager, run: RunRecord) -> RunRecord | None:
@@ -124,7 +114,8 @@ def _attempt(attempt: AttemptRecord) -> AttemptModel:
 def _changes(diff: RunDiff) -> list[str]:
     """Return what is different in this run, and which durations changed most, by `LEAST_CHANGE` seconds or more."""
     lines = [
-        f"parameter {name}: {param_text(before)} → {param_text(after)}" for name, (before, after) in diff.params.items()
+        f"parameter {name}: {param_text(before, PARAM_WIDTH)} → {param_text(after, PARAM_WIDTH)}"
+        for name, (before, after) in diff.params.items()
     ]
     lines += [f"task {name} was added" for name in diff.added]
     lines += [f"task {name} was removed" for name in diff.removed]

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core.drawing.layers import Layers
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text
 
 from .run_model import STATES
 

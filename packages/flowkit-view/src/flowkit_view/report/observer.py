@@ -22,11 +22,11 @@ from flowkit_core import (
 )
 from flowkit_core.failures import describe_error
 from flowkit_view.sampling import ElementSampler
+from flowkit_view.texts import param_text
 
 from .elements import MAX_FAILED, add_progress, take_elements
-from .from_record import param_text
 from .page import write_page
-from .run_model import AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import PARAM_WIDTH, AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,7 +90,7 @@ class ReportObserver:
                 TaskModel(node.name, node.upstream, is_async=node.mapped is not None and node.task.is_async)
                 for node in graph.nodes
             ],
-            params={name: param_text(value) for name, value in params.items()},
+            params={name: param_text(value, PARAM_WIDTH) for name, value in params.items()},
             python=platform.python_version(),
         )
 

@@ -10,7 +10,6 @@ import platform
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from secrets import token_hex
 from statistics import median
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from flowkit_core._text import counted, escape_control_chars
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text, version_text
 
 from .cpu import cpu_hint
 from .from_record import HISTORY
@@ -130,7 +129,7 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         style=Markup(asset("report.css")),  # noqa: S704 - a file of this package
         script=Markup(asset("report.js")),  # noqa: S704
         live_script=Markup(asset("live.js")),  # noqa: S704
-        versions=f"flowkit-view {_version()}, Python {platform.python_version()}",
+        versions=f"flowkit-view {version_text()}, Python {platform.python_version()}",
         written=f"{now or datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
     )
     return page
@@ -325,11 +324,3 @@ def template(name: str) -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(asset(name))
-
-
-@cache
-def _version() -> str:
-    try:
-        return version("flowkit-view")
-    except PackageNotFoundError:
-        return "(version unknown)"

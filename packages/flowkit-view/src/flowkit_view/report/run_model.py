@@ -7,6 +7,8 @@ from math import ceil
 
 MAX_ESTIMATED = 100
 """Number of mapped tasks by which the number of workers is estimated."""
+PARAM_WIDTH = 200
+"""Maximum number of characters of the `repr` of a parameter."""
 STATES = ("succeeded", "failed", "running", "skipped", "upstream_failed", "cancelled", "pending")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

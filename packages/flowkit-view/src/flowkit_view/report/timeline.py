@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import Markup, escape
 
 from flowkit_core._text import escape_control_chars
-from flowkit_view.durations import duration_text
+from flowkit_view.texts import duration_text
 
 from .elements import density
 

@@ -131,9 +131,8 @@ class Pullers:
         mapping: the `MappedNodes` of the run.
 
     Attributes:
-        here: indices of the mapped nodes whose inputs are pulled by the thread that runs their elements, because it is
-            the thread that called ``run()``.
-        context: the context variables of that thread.
+        is_here: whether inputs are pulled by the thread that runs their elements: see `Session`.
+        context: the context variables of the thread that called ``run()``; None for an executor without lanes.
         pass_on: takes nodes that are ready, in any thread.
         fail: takes an exception because of which the run cannot continue.
     """
@@ -141,7 +140,7 @@ class Pullers:
     def __init__(self, mapping: Any) -> None:
         self._mapping: Any = mapping
         self._regions: list[Region] = []
-        self.here: set[int] = set()
+        self.is_here = False
         self.context: Context | None = None
         self.pass_on: Callable[[Sequence[Node]], object] = _ignore
         self.fail: Callable[[BaseException], object] = _ignore
@@ -151,7 +150,7 @@ class Pullers:
         lazy = region.lazy
         if lazy is None:
             return
-        if self.context is None or region.stages[0].node.index in self.here:  # None: an executor without lanes
+        if self.context is None or self.is_here:
             region.block_window, region.context = 0, self.context_of(region.source or region.stages[0].node)
             return
         puller = Puller(region, lazy, self)
