@@ -131,8 +131,9 @@ def _targets(measured: Sequence[Target]) -> str:
         verdict = (
             "met" if target.met == every else "**not met**" if not target.met else f"**met in {target.met} of {every}**"
         )
-        if target.met < every and target.what in REASONS:
-            verdict += f": {REASONS[target.what]}"
+        reason = next((why for what, why in REASONS.items() if target.what.startswith(what)), None)
+        if target.met < every and reason is not None:
+            verdict += f": {reason}"
         if target.information:
             verdict += " (for information)"
         rows.append(

@@ -21,10 +21,15 @@ SPAWN = "ProcessPoolExecutor, spawn"
 _CHECKS = "names, parameters and cycles are checked when the graph is built"
 _ROW = "a row has the times, the worker and the value of a task, and SQLite itself takes part of the time"
 
+_GROWTH = "the values of more tasks than a processor cache holds are fetched from memory"
+
 REASONS = {
     "processes ÷ graphlib + processes with a queue": "run and worker each need a processor, and in layers each "
     "value is sent three times",
     "uneven tasks ÷ greedy schedule that knows the durations": "no scheduler knows the durations in advance",
+    "processes ÷ joblib loky, independent": "joblib sends thousands of calls in one batch, whose results come back "
+    "together; flowkit returns each result as soon as it is there",
+    "growth per task": _GROWTH,
     "recording a task, fan-out, layers and independent": _ROW,
     "recording a chain ÷ bare SQLite commits": _ROW,
     "recording an element of a map": _ROW,
@@ -37,7 +42,7 @@ REASONS = {
     "wiring one edge": "an edge belongs to the call that declared it",
     "building the graph, per task": _CHECKS,
 }
-"""Target -> why flowkit may miss it; shown beside a target that is missed."""
+"""Start of a target's description -> why flowkit may miss it; shown beside a target that is missed."""
 
 
 @dataclass(frozen=True)
