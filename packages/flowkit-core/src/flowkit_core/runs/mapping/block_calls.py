@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.runs.run import Run
 
     BlockResult = tuple[list[list[Any]], list[array[float]], tuple[int, Any] | None]
 
@@ -128,7 +129,7 @@ def call_block(
     return values, seconds, None
 
 
-def final_value(value: Any, name: str, run: Any = None) -> Any:
+def final_value(value: Any, name: str, run: Run | None = None) -> Any:
     """Return the result of a coroutine, or another value as it is.
 
     Args:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
     from flowkit_core.persistence import RecordedElements
+    from flowkit_core.runs.run import Run
 
     from .element import Block, Element
     from .region import Region
 
 
-def open_records(run: Any, region: Region) -> None:
+def open_records(run: Run, region: Region) -> None:
     """Begin to record the elements of a region, if the run is recorded by element."""
     recorder = run._recorder
     if recorder is None or not recorder.records_elements:
@@ -57,7 +58,7 @@ def recorded_stage(node: Node, elements: RecordedElements) -> Stage:
     return stage
 
 
-def take_over_element(run: Any, region: Region, number: int, given: Any, start: int) -> tuple[int, Any]:
+def take_over_element(run: Run, region: Region, number: int, given: Any, start: int) -> tuple[int, Any]:
     """Take over what is recorded of an element that has been pulled, or has ended in the stage before.
 
     Args:
@@ -86,7 +87,7 @@ def take_over_element(run: Any, region: Region, number: int, given: Any, start: 
     return len(region.stages), given
 
 
-def element_row(run: Any, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:
+def element_row(run: Run, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:
     """Return what is to be recorded for an element; None if it cannot be recorded."""
     if stage.has_label:
         outcome.label = stage.label_of(number, given)
@@ -98,7 +99,7 @@ def element_row(run: Any, stage: Stage, number: int, given: Any, outcome: Elemen
         return None
 
 
-def row_of_success(run: Any, element: Element, value: Any, seconds: float | None) -> Any:
+def row_of_success(run: Run, element: Element, value: Any, seconds: float | None) -> Any:
     """Return what is to be recorded for an element that has succeeded; None if nothing is.
 
     Args:
@@ -116,7 +117,7 @@ def row_of_success(run: Any, element: Element, value: Any, seconds: float | None
 
 
 def rows_of_block(
-    run: Any, block: Block, values: Sequence[list[Any]], seconds: Sequence[Sequence[float]]
+    run: Run, block: Block, values: Sequence[list[Any]], seconds: Sequence[Sequence[float]]
 ) -> list[tuple[Node, list[Any], float]]:
     """Return what is to be recorded for the elements of a block that have succeeded, and the seconds of their calls."""
     found: list[tuple[Node, list[Any], float]] = []
@@ -134,7 +135,7 @@ def rows_of_block(
     return found
 
 
-def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
+def record_end(run: Run, element: Element, row: Any, seconds: float) -> None:
     """Record an element that has ended; commit after 5 ms of finished work.
 
     It is committed before another worker starts its next stage, by `MappedNodes.call`.
@@ -148,40 +149,38 @@ def record_end(run: Any, element: Element, row: Any, seconds: float) -> None:
     recorder, stage = run._recorder, element.stage
     if recorder is None:
         return
+    if row is None:
+        row = _row_without_value(run, stage, element.element, element.given)
     if row is not None:
         recorder.add_elements(stage.node, [row], seconds)
-    else:
-        _record_without_value(run, stage, element.element, element.given)
     recorder.note_element_maker(run.state)
     if recorder.is_due_after_element:
         run._commit()
 
 
-def commit_before_call(run: Any) -> None:
+def commit_before_call(run: Run) -> None:
     """Commit the elements of other threads, before the calling thread starts a call that depends on them."""
-    if run._recorder.is_due_before_element:
+    if run._recorder is not None and run._recorder.is_due_before_element:
         run._commit()
         if run._stop_is_new:
             run._notify_stop()
 
 
-def _record_without_value(run: Any, stage: Stage, number: int, given: Any) -> None:
-    """Record how an element has failed, or why it was skipped. An element that did not run is not recorded."""
+def _row_without_value(run: Run, stage: Stage, number: int, given: Any) -> Any:
+    """Return what is to be recorded for an element that has failed or was skipped; None if it did not run."""
     code = stage.codes[number]
     if stage.record is None or code not in (FAILED, SKIPPED):
-        return
+        return None
     attempts = stage.attempt_of.get(number, 1) if code == FAILED else 0
     outcome = ElementOutcome(number, STATES[code], None, given, time(), None, attempts)
     if code == FAILED:
         outcome.seconds, outcome.error = stage.seconds[number], stage.error_of[number]
     else:
         outcome.reason = stage.reason_of[number]
-    row = element_row(run, stage, number, given, outcome)
-    if row is not None:
-        run._recorder.add_elements(stage.node, [row])
+    return element_row(run, stage, number, given, outcome)
 
 
-def record_totals(run: Any, region: Region) -> None:
+def record_totals(run: Run, region: Region) -> None:
     """Record the number of elements of a lazy input, and how many results were found in a cache."""
     for stage in region.stages:
         if run._recorder is None:
@@ -210,7 +209,7 @@ class Group:
 
     __slots__ = ("began", "ended", "run")
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.began = 0.0
         self.ended: list[tuple[Stage, int, Any, float]] = []
@@ -230,7 +229,7 @@ class Group:
 
 
 def _rows_by_stage(
-    run: Any, ended: Sequence[tuple[Stage, int, Any, float]], offset: float
+    run: Run, ended: Sequence[tuple[Stage, int, Any, float]], offset: float
 ) -> list[tuple[Stage, list[Any]]]:
     rows: dict[Stage, list[Any]] = {}
     for stage, number, given, when in ended:

@@ -15,6 +15,7 @@ from .inputs import is_lazy
 if TYPE_CHECKING:
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
 
 
 class IteratorResults:
@@ -24,8 +25,8 @@ class IteratorResults:
         run: the `Run`.
     """
 
-    def __init__(self, run: Any) -> None:
-        self._run: Any = run
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._nodes: dict[int, Node] = {}  # whose success was not emitted yet, by index
         self._began: dict[Node, float] = {}  # when the calls of nodes started whose iterators are pulled
 
@@ -92,4 +93,5 @@ class IteratorResults:
 
     def release(self) -> None:
         """Drop the references to the run and to the nodes."""
-        self._run, self._nodes, self._began = None, {}, {}
+        self._run = None  # type: ignore[assignment]
+        self._nodes, self._began = {}, {}

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-    from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.call import Retry
+    from flowkit_core.runs.run import Run
+    from flowkit_core.runs.worker import Worker
 
+    from .mapped_run import MappedNodes
     from .region import Region
 
 TURN = 0.02
@@ -31,8 +34,10 @@ _NEW_CONTEXT, _FAILED, _TURN_ENDED, _NOTHING_YET = range(4)
 # the next element was not pulled yet
 
 
-def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], float | None] | None) -> Sequence[Node]:
-    """Run elements of a mapped node, for `TURN` seconds at most; return the nodes that are ready.
+def run_mapped(
+    worker: Worker, node: Node, slow: float, relief: Callable[[float], float | None] | None
+) -> Sequence[Node] | Retry:
+    """Run elements of a mapped node, for `TURN` seconds at most; return what `Run.finish` returns.
 
     The first call opens the region of the node, and returns the node itself, once for each worker that may take part.
     A worker that takes it when there are no more elements ignores it.
@@ -43,29 +48,16 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
         slow: see `Worker.run_node`.
         relief: see `Worker.run_node`.
     """
-    run, mapping = worker.run, worker.run.mapping
+    run = worker.run
+    mapping: MappedNodes = run.mapping
     region = mapping.region_of(node)
-    jobs: list[Node] = []
     if region is None:
-        outcome = run.local_call(node)
-        if outcome is not EXPANDED:
-            ended: Sequence[Node] = run.finish(node, outcome)
-            return ended
-        region = mapping.region_of(node)
-        if not region.is_smooth or region.is_exhausted:
-            expanded: Sequence[Node] = run.finish(node, outcome)
-            return expanded
-        region.by_workers = True
-        if region.puller is not None:
-            region.waiting_workers = min(region.window, region.stages[0].limit or region.window)
-            mapping.pullers.start(region)
-            return jobs
-        return [node] * min(region.window, region.stages[0].limit or region.window, region.size or region.window)
+        return _open(run, mapping, node)
+    jobs: list[Node] = []
     if not region.by_workers:
         return ()
     if not mapping.enter(region):
-        left: Sequence[Node] = mapping.leave(region, jobs, count=0)
-        return left
+        return mapping.leave(region, jobs, count=0)
     worker.seconds = 0.0
     outer = worker.enter()
     try:
@@ -87,8 +79,22 @@ def run_mapped(worker: Any, node: Node, slow: float, relief: Callable[[float], f
     goes_on = reason != _NOTHING_YET or not mapping.pullers.waits_for_input(region)
     if goes_on and not region.is_exhausted and run.may_start(node):
         jobs.append(node)
-    ready: Sequence[Node] = mapping.leave(region, jobs, count=reason != _FAILED)
-    return ready
+    return mapping.leave(region, jobs, count=reason != _FAILED)
+
+
+def _open(run: Run, mapping: MappedNodes, node: Node) -> Sequence[Node] | Retry:
+    """Open the region of a mapped node; return the node once for each worker that may pull elements."""
+    outcome = run.local_call(node)
+    region = mapping.region_of(node)
+    if outcome is not EXPANDED or region is None or not region.is_smooth or region.is_exhausted:
+        return run.finish(node, outcome)
+    region.by_workers = True
+    workers = min(region.window, region.stages[0].limit or region.window)
+    if region.puller is None:
+        return [node] * min(workers, region.size or workers)
+    region.waiting_workers = workers  # each gets the node when an element was pulled for it
+    mapping.pullers.start(region)
+    return ()
 
 
 def _value_ids(context: Context) -> list[int]:
@@ -105,7 +111,7 @@ def _is_changed(context: Context, ids: list[int]) -> bool:
 
 
 def _short_loop(
-    worker: Any,
+    worker: Worker,
     region: Region,
     context: Context,
     until: float,
@@ -148,7 +154,7 @@ def _short_loop(
 
 
 def _loop(
-    worker: Any,
+    worker: Worker,
     region: Region,
     context: Context,
     until: float,
@@ -208,7 +214,7 @@ def _loop(
 
 
 def _recorded_loop(
-    worker: Any,
+    worker: Worker,
     region: Region,
     context: Context,
     until: float,
@@ -228,7 +234,7 @@ def _recorded_loop(
 
 
 def _loop_of_group(
-    worker: Any,
+    worker: Worker,
     region: Region,
     context: Context,
     until: float,

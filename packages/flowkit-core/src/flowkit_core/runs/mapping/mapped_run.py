@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
 
     from .block_calls import BlockResult
     from .region import Region
@@ -86,8 +87,8 @@ class MappedNodes:
         now: returns the current time in seconds.
     """
 
-    def __init__(self, run: Any) -> None:
-        self.run: Any = run
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self._regions: dict[int, Region] = {}
         self.lanes: dict[int, Any] = {}
         self.pullers = Pullers(self)
@@ -109,7 +110,7 @@ class MappedNodes:
 
     def close(self) -> None:
         """Drop the references to the run and to the elements."""
-        self.run = None
+        self.run = None  # type: ignore[assignment]
         self.pullers.release()
         self.iterators.release()
         self._regions, self.lanes = {}, {}
@@ -189,7 +190,7 @@ class MappedNodes:
             attempt = stage.attempt_of.get(number, 1)
             if run.phase >= Phase.CANCELLED or not run.may_start(stage.node):
                 return Outcome(CANCELLED, run.stop_reason)
-        if run._recorder is not None and stage.head is not None:
+        if stage.head is not None:
             commit_before_call(run)
         try:
             bound = stage.call_of(number, element.given, run.run_id, is_first=attempt == 1)
@@ -430,10 +431,12 @@ class MappedNodes:
         if isinstance(result, Outcome):
             return self.next_jobs(region, jobs)
         values, seconds, failed = result
+        recorder = run._recorder
         rows = rows_of_block(run, block, values, seconds) if region.is_recorded else ()
         with run._lock:
-            for node, prepared, work in rows if run._recorder is not None else ():
-                run._recorder.add_elements(node, prepared, work)
+            if recorder is not None:
+                for node, prepared, work in rows:
+                    recorder.add_elements(node, prepared, work)
             for stage, found, spent in zip(region.stages, values, seconds, strict=True):
                 end = block.element + len(found)
                 stage.values[block.element : end] = found
@@ -451,7 +454,7 @@ class MappedNodes:
             if failed is not None:
                 region.active += 1
                 region.stages[failed[0]].active += 1
-            if run._recorder is not None and run._recorder.is_due_after_element:
+            if recorder is not None and recorder.is_due_after_element:
                 run._commit()
         if run._stop_is_new:
             run._notify_stop()
@@ -562,5 +565,6 @@ class MappedNodes:
             if input_outcome is not None and input_outcome.state == FAILED:  # only of the first node
                 input_outcome = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
             step = run.finish(stage.node, outcome, seconds)
-            ready += [node for node in step if node not in own]
+            if not isinstance(step, Retry):  # a mapped node is not called again
+                ready += [node for node in step if node not in own]
         return ready

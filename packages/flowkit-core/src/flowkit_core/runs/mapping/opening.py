@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
     from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
 
 
-def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outcome:
+def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outcome:
     """Return the region of a mapped node, given its arguments; or how it ends, if there is nothing to map over."""
     sources: dict[str | int, int] = {}
     columns = _columns(run, node, given, sources)
@@ -45,7 +46,7 @@ def open_region(run: Any, node: Node, given: Given, now: float) -> Region | Outc
     return region
 
 
-def _lazy_input(run: Any, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int]) -> LazyInput:
+def _lazy_input(run: Run, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int]) -> LazyInput:
     """Return the mapped inputs of a node, one of which is lazy; remove iterators from the results of the run."""
     lazy_sources = {}
     for name, value in columns.items():
@@ -66,7 +67,7 @@ def _shown(column: str | int) -> str:
     return f"*args[{column}]" if isinstance(column, int) else column
 
 
-def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) -> dict[str | int, Any]:
+def _columns(run: Run, node: Node, given: Given, sources: dict[str | int, int]) -> dict[str | int, Any]:
     """Remove the mapped values from the arguments of a node; return them by parameter, or position in ``*args``.
 
     The index of the node whose result is mapped is added to ``sources``, by parameter or position.
@@ -98,7 +99,7 @@ def _columns(run: Any, node: Node, given: Given, sources: dict[str | int, int]) 
     return columns
 
 
-def _fetch(run: Any, node: Node, given: Given) -> None:
+def _fetch(run: Run, node: Node, given: Given) -> None:
     """Replace handles among the arguments that all elements have in common, unless the lane takes handles."""
     if run.has_handles and not getattr(run.mapping.lanes.get(node.index), "makes_handles", False):
         given.named.update({name: fetched(value) for name, value in given.named.items()})
@@ -106,7 +107,7 @@ def _fetch(run: Any, node: Node, given: Given) -> None:
         given.extra.update({name: fetched(value) for name, value in given.extra.items()})
 
 
-def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -> Any:
+def _elements(run: Run, node: Node, name: str, source: int | None, value: Any) -> Any:
     """Return the elements of a mapped value, by their numbers in the original input."""
     stage = run.state.stages.get(source) if source is not None else None
     if stage is not None and len(stage.values) == len(stage.codes):
@@ -114,7 +115,7 @@ def _elements(run: Any, node: Node, name: str, source: int | None, value: Any) -
     return elements_of(node.name, name, fetched(value), None if source is None else run.graph.names[source])
 
 
-def _following(run: Any, node: Node, size: int) -> Stage | None:
+def _following(run: Run, node: Node, size: int) -> Stage | None:
     """Return the stage of the node that takes each element of a node next; None if there is none.
 
     Its only mapped input is the result of the node, and all its other upstreams have ended.
@@ -151,7 +152,7 @@ def _following(run: Any, node: Node, size: int) -> Stage | None:
     return None
 
 
-def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
+def _is_smooth(run: Run, region: Region, columns: Sequence[Any]) -> bool:
     """Return whether a worker may call the functions of all stages in a loop."""
     if run.grace is not None or run.timeout is not None:
         return False  # the session may end single calls
@@ -171,7 +172,7 @@ def _is_smooth(run: Any, region: Region, columns: Sequence[Any]) -> bool:
     return not any(isinstance(column, PartialColumn) for column in columns)
 
 
-def local_generator(run: Any, call: Call) -> Call | Outcome:
+def local_generator(run: Run, call: Call) -> Call | Outcome:
     """Return the result of a generator function, whatever the executor: its generator runs in this process."""
     func: Any = call.func
     while type(func) in (partial, MethodType):
@@ -188,7 +189,7 @@ def local_generator(run: Any, call: Call) -> Call | Outcome:
     return value if type(value) is Outcome else Outcome(SUCCEEDED, value=value, started=True)
 
 
-def result_for_takers(run: Any, node: Node, value: Any) -> Any:
+def result_for_takers(run: Run, node: Node, value: Any) -> Any:
     """Return the result of a node that others are mapped over; an iterator as a list, unless one taker pulls it."""
     if type(value) is Outcome and value.state == SUCCEEDED and value.started:
         value = value.value
