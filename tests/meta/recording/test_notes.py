@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import noting_tasks
 import pytest
 
-from flowkit import DAG, StateManager, Task, UnsupportedValueError, current
+from flowkit import DAG, FuturesExecutor, StateManager, Task, UnsupportedValueError, current
 
 
 def submit(box):
@@ -42,3 +46,22 @@ def test_note_that_cannot_be_stored_fails_the_task(box):
     task = Task(lambda: current().remember("job", print), name="submit")
     with pytest.raises(UnsupportedValueError, match="the note 'job' of task \"submit\""):
         DAG("jobs", tasks=[task]).run("serial", state=box.db)
+
+
+@pytest.mark.parametrize("kind", ["serial", "thread", "process", "pool-thread", "pool-process"])
+def test_note_of_failed_task_is_there_in_resumed_run(tmp_path, kind):
+    pool = {
+        "pool-thread": lambda: ThreadPoolExecutor(1),
+        "pool-process": lambda: ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")),
+    }.get(kind)
+    made = pool() if pool is not None else None
+    executor = kind if made is None else FuturesExecutor(made)
+    try:
+        with StateManager(tmp_path / "runs.db") as state:
+            dag = DAG("jobs", tasks=[Task(noting_tasks.submit)])
+            with pytest.raises(ConnectionError, match="job-17"):
+                dag.run(executor, state=state)
+            assert dag.run(executor, state=state, resume=True) == {"submit": "went on with job-17"}
+    finally:
+        if made is not None:
+            made.shutdown()

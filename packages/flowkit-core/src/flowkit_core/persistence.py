@@ -115,7 +115,7 @@ class ElementOutcome:
         number: number of the element.
         state: its final state: ``"succeeded"``, ``"failed"`` or ``"skipped"``.
         value: its result, if it succeeded.
-        given: its mapped value, or a tuple of several.
+        fingerprint: what :meth:`MapRecord.fingerprint` has returned for its mapped values, before the call.
         ended: when it ended, in seconds since 1970.
         seconds: duration of the last attempt; None if the function was not called.
         attempts: number of attempts; 0 if the function was not called.
@@ -124,15 +124,15 @@ class ElementOutcome:
         error: exception of its last attempt, if it failed.
     """
 
-    __slots__ = ("attempts", "ended", "error", "given", "label", "number", "reason", "seconds", "state", "value")
+    __slots__ = ("attempts", "ended", "error", "fingerprint", "label", "number", "reason", "seconds", "state", "value")
 
     def __init__(
-        self, number: int, state: str, value: Any, given: Any, ended: float, seconds: float | None, attempts: int
+        self, number: int, state: str, value: Any, fingerprint: Any, ended: float, seconds: float | None, attempts: int
     ) -> None:
         self.number = number
         self.state = state
         self.value = value
-        self.given = given
+        self.fingerprint = fingerprint
         self.ended = ended
         self.seconds = seconds
         self.attempts = attempts
@@ -195,6 +195,9 @@ class MapRecord(Protocol):
             given: its mapped value, or a tuple of several.
             is_same: whether the mapped tasks upstream have been taken over for this element.
         """
+
+    def fingerprint(self, given: Any, /) -> Any:
+        """Return what identifies the mapped value of an element, or the tuple of several. The call may change them."""
 
     def prepare(self, outcome: ElementOutcome, /) -> Any:
         """Return what is to be passed to :meth:`ElementJournal.record_elements`.

@@ -83,7 +83,7 @@ def _call_elements(
         variable.set(TaskContext(facts, *stages[stage], 1, number))
 
     names = [name for _, name in stages]
-    values, seconds, failed = call_block(callers, names, start, given, note, max_seconds=max_seconds)
+    values, seconds, failed = call_block(callers, names, start, given, note, max_seconds=max_seconds, dumps=dumps)
     packed = None if failed is None else (failed[0], pack_error(failed[1]))
     try:
         return dumps((values, seconds, packed, facts.made))

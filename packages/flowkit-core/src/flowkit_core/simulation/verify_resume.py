@@ -347,6 +347,9 @@ class _CrashingMap:
         found = self._record.find(number, given, is_same=is_same)
         return None if found is None else _FoundElement(found, f"{self._name}[{number}]")
 
+    def fingerprint(self, given: Any) -> Any:
+        return self._record.fingerprint(given)
+
     def prepare(self, outcome: ElementOutcome) -> _Row:
         return _Row(f"{self._name}[{outcome.number}]", outcome.state, self._record.prepare(outcome))
 

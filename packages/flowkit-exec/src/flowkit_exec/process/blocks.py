@@ -78,7 +78,9 @@ class BlockCaller:
         contexts = self._contexts
         contexts.stages = [(index, name) for _, index, name, _ in stages]
         try:
-            values, seconds, failed = call_block(callers, names, start, given, contexts.note, max_seconds=max_seconds)
+            values, seconds, failed = call_block(
+                callers, names, start, given, contexts.note, max_seconds=max_seconds, dumps=protocol.dumps
+            )
         finally:
             contexts.stages = None
         return values, seconds, None if failed is None else (failed[0], pack_error(failed[1]))

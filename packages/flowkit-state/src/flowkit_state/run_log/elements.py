@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         number: int
         state: str
         value: Any
-        given: Any
+        fingerprint: Any
         ended: float
         seconds: float | None
         attempts: int
@@ -368,6 +368,10 @@ class MapRecord:
         """Whether there are elements of earlier executions that were not found yet."""
         return bool(self._same or self._others)
 
+    def fingerprint(self, given: Any) -> bytes | None:
+        """Return a digest of the mapped value of an element, or of the tuple of several. The call may change them."""
+        return fingerprint_of(self._serialization, given)
+
     def prepare(self, outcome: ElementOutcome) -> tuple[Any, ...]:
         """Return what is to be recorded for an element that has ended. A large result is written to a blob file.
 
@@ -387,9 +391,8 @@ class MapRecord:
         if outcome.label is not None:
             label = encodable(outcome.label)
         number, ended, seconds, attempts = outcome.number, outcome.ended, outcome.seconds, outcome.attempts
-        fingerprint = fingerprint_of(self._serialization, outcome.given)
         start = self.id, number, self._execution, outcome.state, ended, seconds, attempts
-        return (*start, label, reason, error, fingerprint, None, blob, value)
+        return (*start, label, reason, error, outcome.fingerprint, None, blob, value)
 
     def _stored(self, outcome: ElementOutcome) -> tuple[str | bytes, str | None]:
         """Return what to store for a result: its payload, or an empty value and the name of the blob file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from array import array
 from time import perf_counter
 
@@ -26,6 +27,7 @@ MAX_BLOCK_SECONDS = 10e-3
 UNBOUNDED = float("inf")
 MAX_BLOCK = 4096
 """Maximum number of elements in a block."""
+_IMMUTABLE = frozenset((int, float, bool, complex, str, bytes, type(None)))
 
 
 class Template:
@@ -89,6 +91,7 @@ def call_block(
     note: Callable[[int, int], object],
     *,
     max_seconds: float = MAX_BLOCK_SECONDS,
+    dumps: Callable[[Any], bytes] = pickle.dumps,
 ) -> BlockResult:
     """Call the functions of a chain for consecutive elements, until one fails or the time is over.
 
@@ -99,14 +102,16 @@ def call_block(
         given: the mapped values of the first function.
         note: is called with the number of the task in the chain and that of the element, before each call.
         max_seconds: seconds of calls after which the rest is not called; infinity for no limit.
+        dumps: returns the pickle of a result that the next task of the chain gets, and may change.
 
     Returns:
-        The results by task and element; their durations in seconds; and the number of the task that has failed for the
-        first element without results, with the exception, or None.
+        The results by task and element, for a pickle; their durations in seconds; and the number of the task that has
+        failed for the first element without results, with the exception, or None.
     """
     values: list[list[Any]] = [[] for _ in callers]
     seconds = [array("d") for _ in callers]
     stages = list(zip(range(len(callers)), callers, names, values, seconds, strict=True))
+    last = len(callers) - 1
     number, started = start, perf_counter()
     until = started + max_seconds
     stage = 0
@@ -118,15 +123,42 @@ def call_block(
                 if type(value) in special_types:
                     value = final_value(value, f"{name}[{number}]")  # noqa: PLW2901
                 now = perf_counter()
-                found.append(value)
                 spent.append(now - started)
                 started = now
+                if stage == last or type(value) in _IMMUTABLE:
+                    found.append(value)
+                else:
+                    found.append(_snapshot(value, dumps))
+                    started = perf_counter()
         except BaseException as error:
             return values, seconds, (stage, error)
         number += 1
         if started > until:
             break
     return values, seconds, None
+
+
+class Snapshot:
+    """The result of a call as it was returned, whatever a later call does with the object: it is pickled as such.
+
+    Attributes:
+        data: the pickle of the result.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self.data,)
+
+
+def _snapshot(value: Any, dumps: Callable[[Any], bytes]) -> Any:
+    try:
+        return Snapshot(dumps(value))
+    except Exception:  # pickling the results of the block raises it again, and the element fails
+        return value
 
 
 def final_value(value: Any, name: str, run: Run | None = None) -> Any:

@@ -22,10 +22,11 @@ class Element(Node):
         region: the chain of mapped nodes that it is part of.
         stage: the elements of its node.
         given: the mapped value, or a tuple of several; see `Stage`.
+        input_facts: what is recorded of them, from before the first call; None if that is not known.
         later: a retry that the lane has not got yet.
     """
 
-    __slots__ = ("element", "given", "later", "region", "stage")
+    __slots__ = ("element", "given", "input_facts", "later", "region", "stage")
 
     element: int
 
@@ -38,6 +39,7 @@ class Element(Node):
         self.is_simple = False
         self.element = element
         self.given = given
+        self.input_facts: tuple[Any, str | None] | None = None
         self.region = region
         self.stage = stage
         self.later: Retry | None = None

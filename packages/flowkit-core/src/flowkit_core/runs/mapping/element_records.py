@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter, time
+from time import time
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.parameters import KEY
@@ -87,10 +87,18 @@ def take_over_element(run: Run, region: Region, number: int, given: Any, start: 
     return len(region.stages), given
 
 
-def element_row(run: Run, stage: Stage, number: int, given: Any, outcome: ElementOutcome) -> Any:
+def input_facts(stage: Stage, number: int, given: Any) -> tuple[Any, str | None]:
+    """Return what is recorded of the input of an element, before a call that may change it: fingerprint and label."""
+    try:
+        fingerprint = stage.record.fingerprint(given)
+    except Exception:  # of the user's code; the element cannot be compared
+        fingerprint = None
+    return fingerprint, stage.label_of(number, given) if stage.has_label else None
+
+
+def element_row(run: Run, stage: Stage, outcome: ElementOutcome, label: str | None) -> Any:
     """Return what is to be recorded for an element; None if it cannot be recorded."""
-    if stage.has_label:
-        outcome.label = stage.label_of(number, given)
+    outcome.label = label
     try:
         return stage.record.prepare(outcome)
     except Exception as error:
@@ -112,8 +120,9 @@ def row_of_success(run: Run, element: Element, value: Any, seconds: float | None
     if stage.record is None:
         return None
     attempts = 0 if seconds is None else stage.attempt_of.get(number, 1)
-    outcome = ElementOutcome(number, "succeeded", value, element.given, time(), seconds, attempts)
-    return element_row(run, stage, number, element.given, outcome)
+    fingerprint, label = element.input_facts or input_facts(stage, number, element.given)
+    outcome = ElementOutcome(number, "succeeded", value, fingerprint, time(), seconds, attempts)
+    return element_row(run, stage, outcome, label)
 
 
 def rows_of_block(
@@ -126,8 +135,9 @@ def rows_of_block(
     for stage, results, spent in zip(block.region.stages, values, seconds, strict=True):
         rows = []
         for number, (value, item, duration) in enumerate(zip(results, given, spent, strict=False), block.element):
-            outcome = ElementOutcome(number, "succeeded", value, item, now, duration, 1)
-            row = element_row(run, stage, number, item, outcome)
+            fingerprint, label = input_facts(stage, number, item)
+            outcome = ElementOutcome(number, "succeeded", value, fingerprint, now, duration, 1)
+            row = element_row(run, stage, outcome, label)
             if row is not None:
                 rows.append(row)
         found.append((stage.node, rows, sum(spent)))
@@ -150,7 +160,7 @@ def record_end(run: Run, element: Element, row: Any, seconds: float) -> None:
     if recorder is None:
         return
     if row is None:
-        row = _row_without_value(run, stage, element.element, element.given)
+        row = _row_without_value(run, element)
     if row is not None:
         recorder.add_elements(stage.node, [row], seconds)
     recorder.note_element_maker(run.state)
@@ -166,18 +176,20 @@ def commit_before_call(run: Run) -> None:
             run._notify_stop()
 
 
-def _row_without_value(run: Run, stage: Stage, number: int, given: Any) -> Any:
+def _row_without_value(run: Run, element: Element) -> Any:
     """Return what is to be recorded for an element that has failed or was skipped; None if it did not run."""
+    stage, number = element.stage, element.element
     code = stage.codes[number]
     if stage.record is None or code not in (FAILED, SKIPPED):
         return None
     attempts = stage.attempt_of.get(number, 1) if code == FAILED else 0
-    outcome = ElementOutcome(number, STATES[code], None, given, time(), None, attempts)
+    fingerprint, label = element.input_facts or input_facts(stage, number, element.given)
+    outcome = ElementOutcome(number, STATES[code], None, fingerprint, time(), None, attempts)
     if code == FAILED:
         outcome.seconds, outcome.error = stage.seconds[number], stage.error_of[number]
     else:
         outcome.reason = stage.reason_of[number]
-    return element_row(run, stage, number, given, outcome)
+    return element_row(run, stage, outcome, label)
 
 
 def record_totals(run: Run, region: Region) -> None:
@@ -203,42 +215,44 @@ class Group:
         run: the run.
 
     Attributes:
-        began: when the first of them started, by ``perf_counter()``.
-        ended: of each element its stage, its number, its mapped value, and when it ended.
+        seconds: duration of their calls.
     """
 
-    __slots__ = ("began", "ended", "run")
+    __slots__ = ("_rows", "run", "seconds")
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.began = 0.0
-        self.ended: list[tuple[Stage, int, Any, float]] = []
+        self.seconds = 0.0
+        self._rows: dict[Stage, list[Any]] = {}
+
+    def add(self, stage: Stage, number: int, facts: tuple[Any, str | None]) -> None:
+        """Add an element, with its result as it is now: a call of the next stage may change it.
+
+        Args:
+            stage: its stage.
+            number: its number.
+            facts: what `input_facts` has returned before its call.
+        """
+        fingerprint, label = facts
+        seconds, attempt = stage.seconds[number], stage.attempt_of.get(number, 1)
+        self.seconds += seconds
+        outcome = ElementOutcome(number, "succeeded", stage.values[number], fingerprint, time(), seconds, attempt)
+        row = element_row(self.run, stage, outcome, label)
+        if row is not None:
+            self._rows.setdefault(stage, []).append(row)
 
     def commit(self) -> None:
         """Commit the elements. Errors stop the run, unless ``state_errors="warn"``."""
-        run, ended, self.ended = self.run, self.ended, []
+        run, rows = self.run, self._rows
+        self._rows, self.seconds = {}, 0.0
         recorder = run._recorder
-        if not ended or recorder is None:
+        if not rows or recorder is None:
             return
-        offset = time() - perf_counter()
-        for stage, rows in _rows_by_stage(run, ended, offset):
-            recorder.add_elements(stage.node, rows)
+        for stage, found in rows.items():
+            recorder.add_elements(stage.node, found)
         run._commit()
         if run._stop_is_new:
             run._notify_stop()
-
-
-def _rows_by_stage(
-    run: Run, ended: Sequence[tuple[Stage, int, Any, float]], offset: float
-) -> list[tuple[Stage, list[Any]]]:
-    rows: dict[Stage, list[Any]] = {}
-    for stage, number, given, when in ended:
-        seconds, attempt = stage.seconds[number], stage.attempt_of.get(number, 1)
-        outcome = ElementOutcome(number, "succeeded", stage.values[number], given, when + offset, seconds, attempt)
-        row = element_row(run, stage, number, given, outcome)
-        if row is not None:
-            rows.setdefault(stage, []).append(row)
-    return list(rows.items())
 
 
 _TAKEN_OVER = {"succeeded": SUCCEEDED, "skipped": SKIPPED}

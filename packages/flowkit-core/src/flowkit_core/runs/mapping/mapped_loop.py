@@ -11,7 +11,7 @@ from flowkit_core.runs.recording.recorder import MAX_GROUP
 from flowkit_core.runs.states import SUCCEEDED
 
 from .block_calls import final_value
-from .element_records import Group
+from .element_records import Group, input_facts
 from .inputs import Missing
 from .mapped_run import EXPANDED
 
@@ -222,7 +222,7 @@ def _recorded_loop(
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
-    """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds.
+    """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds of calls.
 
     All are committed at the end of the turn, before other workers get anything that depends on them.
     """
@@ -247,7 +247,6 @@ def _loop_of_group(
     stages = [(stage, stage.caller()) for stage in region.stages]
     ids = _value_ids(context)
     last = len(stages)
-    group.began = started = clock()
     try:
         for number, item, start in region.pulls_to_call():
             worker.element = number
@@ -255,40 +254,41 @@ def _loop_of_group(
             while place < last and type(given) is not Missing:
                 stage, call = stages[place]
                 worker.node = stage.node
+                facts = None if stage.record is None else input_facts(stage, number, given)
+                started = clock()
                 try:
                     value = call(given)
                     if type(value) in special_types:
                         value = final_value(value, f"{stage.node.name}[{number}]", run)
                 except BaseException as error:
                     group.commit()
-                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started, facts)
                     return _FAILED
-                now = clock()
+                seconds = clock() - started
                 stage.values[number] = value
-                stage.seconds[number] = now - started
+                stage.seconds[number] = seconds
                 stage.codes[number] = SUCCEEDED
-                group.ended.append((stage, number, given, now))
-                spent += now - started
-                started = now
+                if facts is not None:
+                    group.add(stage, number, facts)
+                spent += seconds
                 place, given = place + 1, value
                 if region.resumes:
                     place, given = region.take_over(region, number, given, place)
-                    started = clock()
             if place < last:
                 group.commit()
                 with run._lock:
                     region.active += 1
                     region.stages[0].active += 1
                 jobs += run.mapping.start_at(region, place, number, given)
-            if started - group.began >= MAX_GROUP:
+            if group.seconds >= MAX_GROUP:
                 group.commit()
-                group.began = started = clock()
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            if (context and _is_changed(context, ids)) or run.phase or started > until:
+            is_over = clock() > until
+            if (context and _is_changed(context, ids)) or run.phase or is_over:
                 is_stopped = run.phase and not run.may_start(region.stages[0].node)
-                return _TURN_ENDED if is_stopped or started > until else _NEW_CONTEXT
+                return _TURN_ENDED if is_stopped or is_over else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
     region.is_exhausted = True

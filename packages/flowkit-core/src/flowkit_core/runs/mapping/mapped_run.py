@@ -41,6 +41,7 @@ from flowkit_core.runs.states import (
 from .element import Block, Element, job_of
 from .element_records import (
     commit_before_call,
+    input_facts,
     open_records,
     record_end,
     record_totals,
@@ -192,6 +193,8 @@ class MappedNodes:
                 return Outcome(CANCELLED, run.stop_reason)
         if stage.head is not None:
             commit_before_call(run)
+        if stage.record is not None and element.input_facts is None:
+            element.input_facts = input_facts(stage, number, element.given)
         try:
             bound = stage.call_of(number, element.given, run.run_id, is_first=attempt == 1)
         except Exception as error:
@@ -524,13 +527,21 @@ class MappedNodes:
         return jobs
 
     def fail_pulled(
-        self, region: Region, stage: Stage, number: int, given: Any, error: BaseException, seconds: float
+        self,
+        region: Region,
+        stage: Stage,
+        number: int,
+        given: Any,
+        error: BaseException,
+        seconds: float,
+        facts: tuple[Any, str | None] | None = None,
     ) -> list[Node]:
         """Take the exception of an element that a worker has pulled; return the jobs that are ready.
 
         The element is active until it has ended, and the worker does not count any more: see :meth:`enter`.
         """
         element = Element(region, stage, number, given)
+        element.input_facts = facts
         with self.run._lock:
             region.stages[0].active -= 1
             stage.active += 1
