@@ -6,7 +6,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from grouped_tasks import layers, mapped, run_inside
+from grouped_tasks import independent, layers, mapped, run_inside, short_or_long_coroutine
 
 from flowkit import DAG, FuturesExecutor, ProcessExecutor, SerialExecutor, StateManager, Task, ThreadExecutor
 
@@ -50,6 +50,23 @@ def test_what_another_worker_takes_is_recorded_before_in_a_run_inside_a_task(tmp
     path = str(tmp_path / "runs.db")
     found = DAG("outer", tasks=[Task(run_inside)]).run("thread", params={"path": path})["run_inside"]
     assert [value[2] for value in found] == [[]] * 16
+
+
+@pytest.mark.parametrize("name", ["thread", "process", "pool"])
+def test_short_calls_are_recorded_while_a_long_one_of_the_same_function_runs(tmp_path, name):
+    """The long calls end only when the record has the short ones before them."""
+    path = str(tmp_path / "runs.db")
+    with ThreadPoolExecutor(1) as pool:
+        make = {"thread": lambda: ThreadExecutor(2), "process": lambda: ProcessExecutor(1)}
+        make["pool"] = lambda: FuturesExecutor(pool)
+        with make[name]() as executor:
+            results = independent(path, long=name == "thread").run(executor, state=path)
+    assert results["t39"] == 39
+
+
+def test_short_coroutines_are_recorded_while_a_long_one_of_the_same_function_runs(tmp_path):
+    path = str(tmp_path / "runs.db")
+    assert independent(path, short_or_long_coroutine).run(max_async=1, state=path, timeout=60)["t39"] == 39
 
 
 class Counting:

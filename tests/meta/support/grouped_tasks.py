@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sqlite3
 from functools import partial
 from threading import get_ident
+
+from durable_tasks import wait_until
 
 from flowkit import DAG, Task
 
@@ -65,3 +68,26 @@ def mapped(path):
 def run_inside(path):
     """Return what the tasks of a run find whose workers are processes, and which is started by a task."""
     return list(layers(path, 4).run("process", max_workers=2, state=path).values())
+
+
+def short_or_long(path, number):
+    """Return at once; number 10 returns when those before it are recorded, and fails if they are not."""
+    if number == 10:
+        wait_until(lambda: are_recorded(path, number))
+    return number
+
+
+async def short_or_long_coroutine(path, number):
+    """Do what :func:`short_or_long` does, in an event loop."""
+    return await asyncio.to_thread(short_or_long, path, number) if number == 10 else number
+
+
+def are_recorded(path, count):
+    return {f"t{number}" for number in range(count)} <= names_recorded(path)
+
+
+def independent(path, function=short_or_long, long=0):
+    """Return a pipeline of independent tasks, of which all but number 10 are short, after some long ones."""
+    tasks = [Task(partial(wait_until, partial(are_recorded, path, 10)), name=f"long{number}") for number in range(long)]
+    tasks += [Task(partial(function, path, number), name=f"t{number}") for number in range(40)]
+    return DAG("independent", tasks=tasks)

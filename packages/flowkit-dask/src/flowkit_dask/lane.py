@@ -241,6 +241,8 @@ class DaskLane:
             left = self._check_at - monotonic()
             if self._is_stopping:
                 left = min(left, self._stop_until - monotonic())
+            if (seconds := session.run.commit_if_due()) is not None:
+                left = min(left, seconds)
             if not (ready or self._reports or self._errors):
                 self._wake_up.wait(max(0.0, min(left, timers.wait()) if timers else left))
 

@@ -196,7 +196,8 @@ class FuturesLane:
                 continue
             if session.is_over or (session.has_one_lane and not (ready or self._running or timers)):
                 return
-            self._wake_up.wait(timers.wait() if timers else None)
+            waits = [timers.wait() if timers else None, session.run.commit_if_due()]
+            self._wake_up.wait(min((seconds for seconds in waits if seconds is not None), default=None))
 
     def close(self) -> Sequence[Node]:
         """Cancel calls that have not started; return the nodes whose calls are running."""

@@ -398,6 +398,20 @@ class Run(OutcomeRules):
                     self._notify_stop()
         return ready
 
+    def commit_if_due(self) -> float | None:
+        """Commit outcomes that have waited for others long enough; for threads that wait until calls end.
+
+        Returns:
+            The seconds after which this is to be called again; None if nothing is left to commit.
+        """
+        seconds = None if self._recorder is None else self._recorder.seconds_to_commit
+        if seconds != 0.0:
+            return seconds
+        self._commit()
+        if self._stop_is_new:
+            self._notify_stop()
+        return None
+
     def ends_on_fast_path(self, node: Node, result: Any) -> bool:
         """Return whether :meth:`finish` neither blocks nor calls functions of the user for a result."""
         if not self.fast_path or type(result) in special_types:

@@ -207,8 +207,9 @@ class ProcessLane:
     def _timeout(self) -> float | None:
         """Return how many seconds to wait for an event; None means without limit."""
         most = self._timers.wait() if self._timers else None
-        if (left := self._schedule.deadlines.wait()) is not None:
-            most = left if most is None else min(most, left)
+        for left in (self._schedule.deadlines.wait(), self._run.commit_if_due()):
+            if left is not None:
+                most = left if most is None else min(most, left)
         until = self._kill_at
         if self._ready and self._may_start_at > monotonic():
             until = self._may_start_at if until is None else min(until, self._may_start_at)

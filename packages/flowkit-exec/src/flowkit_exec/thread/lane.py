@@ -363,6 +363,7 @@ class ThreadLane:
         interval = PollInterval(self._ready.peek(), self._activity, monotonic())
         while True:
             wake_up.wait(self._timeout(interval))
+            self._run.commit_if_due()
             with self._lock:
                 if self._timers:
                     self._queue_due_locked()

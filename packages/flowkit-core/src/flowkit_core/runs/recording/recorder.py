@@ -357,6 +357,13 @@ class RunRecorder:
         makers = self._makers
         return _code_of(node) not in self._short or len(makers) > 1 or (bool(makers) and get_ident() not in makers)
 
+    @property
+    def seconds_to_commit(self) -> float | None:
+        """Seconds after which the group must be committed by a thread that waits; None if it is empty."""
+        if not (self._pending or self._elements):
+            return None
+        return max(0.0, min(MAX_GROUP, self._group_began + MAX_GROUP - time()))
+
     def open_map(
         self, node: Node, size: int | None, sources: Sequence[int], others: Sequence[int], common: Any
     ) -> MapRecord:
