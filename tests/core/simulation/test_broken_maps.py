@@ -6,7 +6,7 @@ import pytest
 
 from flowkit_core import DAG, Skip, Task
 from flowkit_core.runs.mapping.mapped_run import MappedNodes
-from flowkit_core.runs.mapping.region import Region
+from flowkit_core.runs.mapping.region_input import RegionInput
 from flowkit_core.runs.mapping.stage import Stage
 from flowkit_core.runs.states import SKIPPED, SUCCEEDED
 from flowkit_core.testing import simulate_many
@@ -47,7 +47,7 @@ def wrap(monkeypatch, owner, name, change):
 
 
 def lose_an_element(monkeypatch):
-    wrap(monkeypatch, Region, "pull", lambda pull: lambda self: (pull(self), pull(self))[1])
+    wrap(monkeypatch, RegionInput, "pull", lambda pull: lambda self: (pull(self), pull(self))[1])
 
 
 def give_another_number(monkeypatch):
@@ -58,7 +58,7 @@ def give_another_number(monkeypatch):
 
         return other
 
-    wrap(monkeypatch, Region, "pull", change)
+    wrap(monkeypatch, RegionInput, "pull", change)
 
 
 def ignore_the_limit(monkeypatch):

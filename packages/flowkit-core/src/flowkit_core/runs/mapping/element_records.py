@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import time
 
 from flowkit_core._typing import TYPE_CHECKING
@@ -44,7 +45,8 @@ def open_records(run: Run, region: Region) -> None:
             return
         run.state.stages[node.index] = stage
     region.is_recorded = True
-    region.resumes = any(stage.record.has_recorded for stage in region.stages)
+    if any(stage.record.has_recorded for stage in region.stages):
+        region.input.take_over = partial(take_over_element, run, region.stages)
 
 
 def recorded_stage(node: Node, elements: RecordedElements) -> Stage:
@@ -58,12 +60,12 @@ def recorded_stage(node: Node, elements: RecordedElements) -> Stage:
     return stage
 
 
-def take_over_element(run: Run, region: Region, number: int, given: Any, start: int) -> tuple[int, Any]:
+def take_over_element(run: Run, stages: Sequence[Stage], number: int, given: Any, start: int) -> tuple[int, Any]:
     """Take over what is recorded of an element that has been pulled, or has ended in the stage before.
 
     Args:
         run: the run.
-        region: the region.
+        stages: the stages of the region.
         number: number of the element.
         given: its mapped value for the stage ``start``.
         start: number of the first stage whose record is looked up.
@@ -72,7 +74,7 @@ def take_over_element(run: Run, region: Region, number: int, given: Any, start: 
         The number of the first stage that is to be called, or the number of stages if there is none; and the mapped
         value for it.
     """
-    for place, stage in enumerate(region.stages[start:], start):
+    for place, stage in enumerate(stages[start:], start):
         record = stage.record
         if record is None or not record.has_recorded:
             return place, given
@@ -84,7 +86,7 @@ def take_over_element(run: Run, region: Region, number: int, given: Any, start: 
             return place, given
         stage.take_over(number, _TAKEN_OVER[found.state], found.value, found.reason)
         given = stage.value_for_next(number)
-    return len(region.stages), given
+    return len(stages), given
 
 
 def input_facts(stage: Stage, number: int, given: Any) -> tuple[Any, str | None]:

@@ -63,21 +63,19 @@ def run_mapped(
     try:
         began, before = perf_counter(), region.taken
         until = began + TURN
-        loop = _loop if region.stages[1:] else _short_loop
-        if region.is_recorded:
-            loop = _recorded_loop
+        loop = _recorded_loop if region.is_recorded else _loop
         reason = _NEW_CONTEXT
         while reason == _NEW_CONTEXT:
             context = worker.caller_context.copy()
             reason = context.run(loop, worker, region, context, until, slow, relief, jobs)
-        if region.puller is not None and worker.element is not None:
+        if region.input.puller is not None and worker.element is not None:
             region.taken = max(region.taken, worker.element + 1)
             # elements of other workers count, too: it matters how fast elements are needed
             region.observe(region.taken - before, (perf_counter() - began) / len(region.stages))
     finally:
         worker.leave(outer)
     goes_on = reason != _NOTHING_YET or not mapping.pullers.waits_for_input(region)
-    if goes_on and not region.is_exhausted and run.may_start(node):
+    if goes_on and not region.input.is_exhausted and run.may_start(node):
         jobs.append(node)
     return mapping.leave(region, jobs, count=reason != _FAILED)
 
@@ -86,11 +84,11 @@ def _open(run: Run, mapping: MappedNodes, node: Node) -> Sequence[Node] | Retry:
     """Open the region of a mapped node; return the node once for each worker that may pull elements."""
     outcome = run.local_call(node)
     region = mapping.region_of(node)
-    if outcome is not EXPANDED or region is None or not region.is_smooth or region.is_exhausted:
+    if outcome is not EXPANDED or region is None or not region.is_smooth or region.input.is_exhausted:
         return run.finish(node, outcome)
     region.by_workers = True
     workers = min(region.window, region.stages[0].limit or region.window)
-    if region.puller is None:
+    if region.input.puller is None:
         return [node] * min(workers, region.size or workers)
     region.waiting_workers = workers  # each gets the node when an element was pulled for it
     mapping.pullers.start(region)
@@ -110,49 +108,6 @@ def _is_changed(context: Context, ids: list[int]) -> bool:
     return [*map(id, context.values())] != ids
 
 
-def _short_loop(
-    worker: Worker,
-    region: Region,
-    context: Context,
-    until: float,
-    slow: float,
-    relief: Callable[[float], float | None] | None,
-    jobs: list[Node],
-) -> int:
-    """Do what `_loop` does, for a single node: each step in this loop costs all elements of all mapped tasks."""
-    run, stage = worker.run, region.stages[0]
-    call, values, codes, seconds = stage.caller(), stage.values, stage.codes, stage.seconds
-    clock, special = perf_counter, special_types
-    worker.node = stage.node
-    ids = _value_ids(context)
-    started = clock()
-    try:
-        for number, item in region.pulls():
-            worker.element = number
-            try:
-                value = call(item)
-                if type(value) in special:
-                    value = final_value(value, f"{stage.node.name}[{number}]", run)
-            except BaseException as error:
-                jobs += run.mapping.fail_pulled(region, stage, number, item, error, clock() - started)
-                return _FAILED
-            values[number] = value
-            now = clock()
-            seconds[number] = spent = now - started
-            codes[number] = SUCCEEDED
-            started = now
-            if spent > slow and relief is not None:
-                slow = relief(spent) or slow
-                worker.seconds = spent
-            if (context and _is_changed(context, ids)) or run.phase or now > until:
-                is_stopped = run.phase and not run.may_start(region.stages[0].node)
-                return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
-    except Empty:  # of the iterator: the calls are guarded
-        return _NOTHING_YET
-    region.is_exhausted = True
-    return _TURN_ENDED
-
-
 def _loop(
     worker: Worker,
     region: Region,
@@ -162,54 +117,58 @@ def _loop(
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
-    """Run elements in one context; return why it ends: `_NEW_CONTEXT`, `_FAILED` or `_TURN_ENDED`."""
-    run = worker.run
-    first, rest = region.stages[0], [(stage, stage.caller()) for stage in region.stages[1:]]
+    """Run elements in one context; return why it ends. Each step costs all elements of all mapped tasks."""
+    run, (first, *others) = worker.run, region.stages
+    stage, is_chain, rest = first, bool(others), [(other, other.caller()) for other in others]
     call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
-    clock = perf_counter
+    clock, special, given = perf_counter, special_types, None
     worker.node = first.node
     ids = _value_ids(context)
     started = clock()
-    stage, given, number = first, None, 0
     try:
-        for number, item in region.pulls():
+        for number, item in region.input.pulls():
             worker.element = number
-            stage, given = first, item
             try:
                 value = call(item)
-                if type(value) in special_types:
+                if type(value) in special:
                     value = final_value(value, f"{first.node.name}[{number}]", run)
-                now = clock()
-                values[number] = value
-                seconds[number] = spent = now - started
-                codes[number] = SUCCEEDED
-                started = now
-                for stage, call_next in rest:
-                    worker.node = stage.node
-                    given = value
-                    value = call_next(value)
-                    if type(value) in special_types:
-                        value = final_value(value, f"{stage.node.name}[{number}]", run)
-                    now = clock()
-                    stage.values[number] = value
-                    stage.seconds[number] = now - started
-                    stage.codes[number] = SUCCEEDED
-                    spent += now - started
-                    started = now
             except BaseException as error:
-                jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                jobs += run.mapping.fail_pulled(region, first, number, item, error, clock() - started)
                 return _FAILED
-            if rest:
-                worker.node = first.node
+            values[number] = value
+            now = clock()
+            seconds[number] = spent = now - started
+            codes[number] = SUCCEEDED
+            started = now
+            if is_chain:
+                try:
+                    for stage, call_next in rest:
+                        worker.node = stage.node
+                        given = value
+                        value = call_next(value)
+                        if type(value) in special:
+                            value = final_value(value, f"{stage.node.name}[{number}]", run)
+                        now = clock()
+                        stage.values[number] = value
+                        stage.seconds[number] = now - started
+                        stage.codes[number] = SUCCEEDED
+                        spent += now - started
+                        started = now
+                except BaseException as error:
+                    if stage.codes[number] == SUCCEEDED:
+                        raise  # an interrupt between two calls
+                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
+                    return _FAILED
+                stage, worker.node = first, first.node
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
             if (context and _is_changed(context, ids)) or run.phase or now > until:
-                is_stopped = run.phase and not run.may_start(region.stages[0].node)
+                is_stopped = run.phase and not run.may_start(first.node)
                 return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
-    region.is_exhausted = True
+    region.input.is_exhausted = True
     return _TURN_ENDED
 
 
@@ -246,9 +205,9 @@ def _loop_of_group(
     run, clock = worker.run, perf_counter
     stages = [(stage, stage.caller()) for stage in region.stages]
     ids = _value_ids(context)
-    last = len(stages)
+    last, take_over = len(stages), region.input.take_over
     try:
-        for number, item, start in region.pulls_to_call():
+        for number, item, start in region.input.pulls_to_call():
             worker.element = number
             place, given, spent = start, item, 0.0
             while place < last and type(given) is not Missing:
@@ -272,8 +231,8 @@ def _loop_of_group(
                     group.add(stage, number, facts)
                 spent += seconds
                 place, given = place + 1, value
-                if region.resumes:
-                    place, given = region.take_over(region, number, given, place)
+                if take_over is not None:
+                    place, given = take_over(number, given, place)
             if place < last:
                 group.commit()
                 with run._lock:
@@ -291,5 +250,5 @@ def _loop_of_group(
                 return _TURN_ENDED if is_stopped or is_over else _NEW_CONTEXT
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
-    region.is_exhausted = True
+    region.input.is_exhausted = True
     return _TURN_ENDED

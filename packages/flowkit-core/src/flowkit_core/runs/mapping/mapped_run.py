@@ -7,7 +7,6 @@ process pull elements themselves, if nothing but success is expected, and call t
 
 from __future__ import annotations
 
-from functools import partial
 from time import monotonic
 
 from flowkit_core._text import short_repr
@@ -48,7 +47,6 @@ from .element_records import (
     recorded_stage,
     row_of_success,
     rows_of_block,
-    take_over_element,
 )
 from .elements import CACHED
 from .iterator_results import IteratorResults
@@ -149,8 +147,6 @@ class MappedNodes:
         region.block_seconds = getattr(lanes[0], "block_seconds", region.block_seconds)
         self.pullers.prepare(region)
         open_records(run, region)
-        if region.resumes:
-            region.take_over = partial(take_over_element, run)
         for stage in region.stages:
             stage.head = None if stage is region.stages[0] else region.stages[0]
             run.state.stages[stage.node.index] = stage
@@ -363,7 +359,7 @@ class MappedNodes:
     def next_jobs(self, region: Region, jobs: list[Node]) -> Sequence[Node]:
         """Pull elements as far as the window allows; close the region after its last element."""
         run, first = self.run, region.stages[0]
-        while not region.by_workers and not region.is_exhausted:
+        while not region.by_workers and not region.input.is_exhausted:
             with run._lock:
                 if not (region.may_start_more() and run.may_start(first.node)):
                     break
@@ -372,8 +368,8 @@ class MappedNodes:
             # without the lock: an iterator that this thread pulls may take long
             place = 0
             if region.block_window:
-                place, elements = region.pull_many()
-            elif (pulled := region.pull()) is None:
+                place, elements = region.input.pull_many(region.block_length())
+            elif (pulled := region.input.pull()) is None:
                 elements = []
             else:
                 number, given, place = pulled
@@ -387,8 +383,8 @@ class MappedNodes:
                 jobs += self.start_at(region, place, *elements[0])
             else:
                 jobs.append(job_of(region, first, elements[0][0], [given for _, given in elements]))
-        if region.puller is not None:
-            region.puller.wake()
+        if region.input.puller is not None:
+            region.input.puller.wake()
         return self.leave(region, jobs, count=0)
 
     def start_at(self, region: Region, place: int, number: int, given: Any) -> list[Node]:
@@ -491,7 +487,7 @@ class MappedNodes:
         """Return whether a worker may pull elements, and count it as active then."""
         run, first = self.run, region.stages[0]
         with run._lock:
-            if region.is_closed or region.is_exhausted or not run.may_start(first.node) or run.cancelled:
+            if region.is_closed or region.input.is_exhausted or not run.may_start(first.node) or run.cancelled:
                 return False
             if first.limit is not None and first.active >= first.limit:
                 region.refused += 1
@@ -515,7 +511,7 @@ class MappedNodes:
         with run._lock:
             region.active -= count
             region.stages[0].active -= count
-            is_over = region.is_exhausted or not run.may_start(region.stages[0].node)
+            is_over = region.input.is_exhausted or not run.may_start(region.stages[0].node)
             first = region.stages[0]
             if region.refused and not is_over and first.limit is not None and first.active < first.limit:
                 region.refused -= 1
@@ -557,15 +553,15 @@ class MappedNodes:
         """End the nodes of a region; return the nodes that are ready."""
         run = self.run
         input_outcome = None
-        if not region.is_input_taken:
+        if not region.input.is_taken:
             input_outcome = Outcome(CANCELLED, run.stop_reason)
-        elif region.input_error is not None:
-            source = None if region.lazy is None else region.lazy.culprit
+        elif region.input.error is not None:
+            source = None if region.input.lazy is None else region.input.lazy.culprit
             if source is None:
-                input_outcome = Outcome(FAILED, error=region.input_error, retryable=False)
+                input_outcome = Outcome(FAILED, error=region.input.error, retryable=False)
             else:
-                input_outcome = self.iterators.fail(source, region.input_error)
-        region.drop_inputs()
+                input_outcome = self.iterators.fail(source, region.input.error)
+        region.input.drop()
         if input_outcome is None and region.is_recorded:
             record_totals(run, region)
         seconds = self.now() - region.started

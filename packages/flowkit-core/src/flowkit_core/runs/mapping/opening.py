@@ -16,6 +16,7 @@ from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEE
 
 from .inputs import LazyInput, PartialColumn, check_lengths, elements_of, is_lazy
 from .region import Region
+from .region_input import RegionInput
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outc
     stages = [Stage(node, given, list(columns), size or 0)]
     while (following := _following(run, stages[-1].node, size or 0)) is not None:
         stages.append(following)
-    region = Region(stages, values, size, None if lazy is None else lazy.culprit, now)
-    region.lazy = lazy
+    region = Region(stages, RegionInput(stages, values, size, lazy), size, now)
     region.is_smooth = _is_smooth(run, region, values)
     return region
 

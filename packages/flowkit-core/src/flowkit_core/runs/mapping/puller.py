@@ -87,7 +87,7 @@ class Puller:
         if lazy is None:
             return
         is_offered = not (region.by_workers and GIL)
-        put, stages, pulled = region.buffer.put, region.stages, 0
+        put, stages, pulled = region.input.buffer.put, region.stages, 0
         items: Iterator[Any] | None = None
         while (room := self._wait_for_room()) > 0:
             for stage in stages:
@@ -103,10 +103,10 @@ class Puller:
                     if region.waiting_workers or is_offered:
                         pullers.offer(region)
             except BaseException as error:
-                region.end_input(error, pulled)
+                region.input.end(error, pulled)
                 break
             if pulled < before + room:
-                region.end_input(None, pulled)
+                region.input.end(None, pulled)
                 break
         else:
             return
@@ -147,21 +147,21 @@ class Pullers:
 
     def prepare(self, region: Region) -> None:
         """Let a thread pull the input of a region from `start` on, if it is lazy; or that which runs its elements."""
-        lazy = region.lazy
+        lazy = region.input.lazy
         if lazy is None:
             return
         if self.context is None or self.is_here:
-            region.block_window, region.context = 0, self.context_of(region.source or region.stages[0].node)
+            region.block_window, region.input.context = 0, self.context_of(region.input.source or region.stages[0].node)
             return
         puller = Puller(region, lazy, self)
-        region.set_puller(puller)
+        region.input.set_puller(puller)
         self._regions.append(region)
 
     def start(self, region: Region) -> Region:
         """Start to pull the input of a region, unless that has happened; return the region."""
-        puller = region.puller
+        puller = region.input.puller
         if puller is not None and puller.thread is None and self.context is not None:
-            puller.start(self.context_of(region.source or region.stages[0].node))
+            puller.start(self.context_of(region.input.source or region.stages[0].node))
         return region
 
     def context_of(self, node: Node) -> Context:
@@ -187,12 +187,12 @@ class Pullers:
         """Return whether a worker that has found no element is to wait; `offer` passes the node on for it then."""
         with self._mapping.run._lock:
             region.waiting_workers += 1
-            waits = region.buffer.empty() and not region.input_has_ended
+            waits = region.input.buffer.empty() and not region.input.has_ended
             if not waits:
                 region.waiting_workers -= 1
-                region.is_exhausted |= region.is_input_taken
-        if waits and region.puller is not None:
-            region.puller.wake()
+                region.input.is_exhausted |= region.input.is_taken
+        if waits and region.input.puller is not None:
+            region.input.puller.wake()
         return waits
 
     def end(self, region: Region) -> None:
@@ -200,32 +200,32 @@ class Pullers:
         mapping = self._mapping
         with mapping.run._lock:
             region.waiting_workers = 0
-            region.is_exhausted |= region.is_input_taken
+            region.input.is_exhausted |= region.input.is_taken
         self.pass_on(mapping.leave(region, [], count=0))
 
     def note_wait(self, element: Any, *, waits: bool) -> None:
         """Note whether an element waits for a pool: no other element of its region is pulled meanwhile."""
         region: Region = element.region
-        if region.puller is None:
+        if region.input.puller is None:
             return
         if waits:
             region.waiting_for_pool.add(element.element)
         elif element.element in region.waiting_for_pool:
             region.waiting_for_pool.discard(element.element)
-            region.puller.wake()
+            region.input.puller.wake()
 
     def stop(self) -> None:
         """Pull no more elements for nodes that may not start, because the run stops, and end nodes that have none."""
         mapping = self._mapping
         for region in self._regions:
-            if region.puller is not None and not mapping.run.may_start(region.stages[0].node):
-                region.puller.stop()
+            if region.input.puller is not None and not mapping.run.may_start(region.stages[0].node):
+                region.input.puller.stop()
                 self.pass_on(mapping.leave(region, [], count=0))  # wakes the lanes if the run is over, too
 
     def close(self) -> None:
         """Wait for the threads, whose iterators may have to end; abandon those that take too long."""
         regions, self._regions = self._regions, []
-        pullers = [region.puller for region in regions if region.puller is not None]
+        pullers = [region.input.puller for region in regions if region.input.puller is not None]
         self.pass_on, self.fail, self.context = _ignore, _ignore, None
         for puller in pullers:
             puller.stop()
@@ -243,7 +243,7 @@ class Pullers:
                     f"it waits for timeouts of their own"
                 )
         for region in regions:
-            region.puller = None  # a reference cycle
+            region.input.puller = None  # a reference cycle
 
     def release(self) -> None:
         """Drop the reference to the run."""
