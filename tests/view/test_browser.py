@@ -178,6 +178,20 @@ def test_search_by_keyboard_and_escape(report, browser):
     browser.assert_quiet(report.as_uri())
 
 
+def test_elements_are_shown_only_when_searched(tmp_path, browser):
+    path = tmp_path / "run.html"
+    invert = Task(lambda number: 1 / number, name="invert").map("number", errors="drop")
+    DAG("numbers", tasks=[invert]).run("serial", params={"number": [1, 0, 2]}, report=path)
+    browser.open(path.as_uri())
+    assert (browser.names, browser.found) == (["invert"], "1 of 1 task")
+    browser.tab_to("document.activeElement.id === 'search'")
+    browser.type("zerodivision")
+    assert (browser.names, browser.found) == (["invert[1]"], "0 of 1 task and 1 element")
+    browser.press("Escape")
+    assert browser.names == ["invert"]
+    browser.assert_quiet(path.as_uri())
+
+
 def test_state_is_chosen(report, browser):
     browser.tab_to("document.activeElement.id === 'state'")
     browser.type("f")

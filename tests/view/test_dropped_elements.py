@@ -108,6 +108,6 @@ def test_wrong_elements_exit_2(dropped, flowkit, arguments, message):
 
 
 def test_diff_compares_counts(dropped, flowkit):
-    assert "elements of halves: 3 succeeded -> 3 succeeded, 2 failed" in flowkit("diff", dropped, "last~1", "last").out
+    assert "elements of halves: 3 succeeded → 3 succeeded, 2 failed" in flowkit("diff", dropped, "last~1", "last").out
     found = flowkit("diff", dropped, "last~1", "last", "--json").json
     assert found["elements"] == {"halves": [{"succeeded": 3}, {"succeeded": 3, "failed": 2}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -50,7 +51,52 @@ def test_show_prints_task_table(recorded, flowkit):
     assert "parameters: day=2026-11-29" in answer.out
     line = next(line for line in answer.out.splitlines() if line.startswith("load"))
     assert line.split()[:3] == ["load", "failed", "2"]
-    assert line.endswith("ValueError: bad <row>")
+    assert line.endswith("ValueError: bad <row> (etl.py:16)")
+
+
+def test_show_has_critical_path_usual_durations_and_changes(recorded, flowkit):
+    first = flowkit("runs", recorded, "--json").json[1]["run_id"]
+    lines = flowkit("show", recorded).out.splitlines()
+    assert "usually" in lines[4].split()
+    (path,) = [line for line in lines if line.startswith("critical path: ")]
+    assert re.match(r"critical path: extract \(.*\) → load \(.*\) take .* of .*\.$", path)
+    (title,) = [number for number, line in enumerate(lines) if line.startswith(f"changed since run {first} of ")]
+    assert lines[title].endswith(", which succeeded:")
+    assert lines[title + 1 : title + 4] == [
+        "  parameter day: 2026-11-28 → 2026-11-29",
+        "  task load: succeeded → failed",
+        "  task report: succeeded → upstream failed",
+    ]
+
+
+def test_show_of_first_run_compares_with_nothing(recorded, flowkit):
+    out = flowkit("show", recorded, "last~1").out
+    assert "critical path: " in out
+    assert "changed since" not in out
+    assert "usually" not in out
+    run = flowkit("show", recorded, "last~1", "--json").json
+    assert (run["previous"], run["changes"], run["tasks"][0]["usual_duration"]) == (None, [], None)
+
+
+def test_show_as_json_has_critical_path_and_changes(recorded, flowkit):
+    last, first = flowkit("runs", recorded, "--json").json
+    run = flowkit("show", recorded, "--json").json
+    assert (run["run_id"], run["previous"]) == (last["run_id"], first["run_id"])
+    assert run["critical_path"] == ["extract", "load"]
+    assert run["changes"][1] == "task load: succeeded → failed"
+    first = flowkit("show", recorded, "last~1", "--json").json
+    assert [task["usual_duration"] for task in run["tasks"]] == [task["duration"] for task in first["tasks"]]
+
+
+def test_show_has_the_exception_of_an_attempt_that_was_repeated(folder, flowkit):
+    (folder / "flaky.py").write_text(
+        "from flowkit_core import DAG, current, task\n"
+        "@task(retries=1, delay=0)\n"
+        "def fetch():\n    if current().attempt == 1: raise ConnectionError('reset')\n"
+        "dag = DAG('flaky')\n"
+    )
+    assert flowkit("run", "flaky", "-q", "--state", "runs.db").code == 0
+    assert flowkit("show", "runs.db").out.splitlines()[4].endswith("attempt 1 failed: ConnectionError: reset")
 
 
 def test_show_as_json_has_attempts_and_executions(recorded, flowkit):
@@ -123,6 +169,12 @@ def test_tasks_that_may_have_been_running_when_the_process_died_are_named(folder
     assert (text in lines["train"], text in lines["report"], text in lines["extract"]) == (True, False, False)
     assert text in flowkit("why", "runs.db", "train").out
     assert flowkit("why", "runs.db").out.splitlines()[1:] == [f"train: {text}"]
+    tasks = flowkit("show", "runs.db", "--json").json["tasks"]
+    assert [(task["name"], task["may_be_running"]) for task in tasks] == [
+        ("extract", False),
+        ("train", True),
+        ("report", False),
+    ]
 
 
 def test_diff_compares_the_last_two_runs(recorded, flowkit):
@@ -133,8 +185,8 @@ def test_diff_compares_the_last_two_runs(recorded, flowkit):
 def test_diff_names_what_has_changed(recorded, flowkit):
     answer = flowkit("diff", recorded, "last~1", "last")
     assert answer.code == 0
-    assert "parameter day: datetime.date(2026, 11, 28) -> datetime.date(2026, 11, 29)" in answer.out
-    assert "task load succeeded -> failed" in answer.out
+    assert "parameter day: 2026-11-28 → 2026-11-29" in answer.out
+    assert "task load: succeeded → failed" in answer.out
     found = flowkit("diff", recorded, "last~1", "last", "--json").json
     assert found["states"]["load"] == ["succeeded", "failed"]
     assert found["params"]["day"] == ["2026-11-28", "2026-11-29"]

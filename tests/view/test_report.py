@@ -193,6 +193,34 @@ def test_recorded_report_has_history_and_changes(tmp_path):
     assert [len(values) for values in page.column("history")] == [2]
     assert "parameter day: tuesday → wednesday" in page.words
     assert "other results of load" in page.words
+    since = r"Since the run of .*, which succeeded: parameter day: tuesday → wednesday; other results of load"
+    assert re.search(since, page.words)
+
+
+def test_report_has_only_some_changes_at_the_top(tmp_path):
+    names = [f"task {number}" for number in range(7)]
+    with StateManager(tmp_path / "runs.db") as state:
+        for chosen in (names[:1], names):
+            dag = DAG("growing", tasks=[Task(int, name=name) for name in chosen])
+            results = dag.run("serial", state=state)
+        results.report(tmp_path / "run.html")
+    page = page_of(tmp_path / "run.html")
+    assert ("a", {"href": "#changes"}) in page.elements
+    assert "task task 5 was added; 1 more" in page.words
+    assert page.words.count("task task 6 was added") == 1
+
+
+def test_wait_for_retry_is_in_the_row_of_the_retry():
+    first = AttemptModel(0.0, 1.0, 0.0, "one", "failed", error="ConnectionError: reset")
+    other, second = AttemptModel(1.0, 4.0, 0.0, "one"), AttemptModel(3.0, 4.0, 3.0, "two")
+    tasks = [TaskModel("fetch", (), "succeeded", [first, second]), TaskModel("other", (), "succeeded", [other])]
+    run = RunModel("etl", "1", "succeeded", [ExecutionModel(0.0, 4.0, "succeeded")], tasks)
+    page = render_page(run)
+    bars = re.findall(r'<rect class="bar (\w+)[^>]* y="([\d.]+)"[^>]*><title>([^<]*)</title>', page)
+    rows = {title: float(y) for _, y, title in bars}
+    assert rows["fetch: waits 2.00 s for a retry"] == rows["fetch, attempt 2: succeeded, 1.00 s"]
+    assert rows["other: succeeded, 3.00 s"] == rows["fetch, attempt 1: failed, 1.00 s, ConnectionError: reset"]
+    assert "attempt 1 failed: ConnectionError: reset" in page
 
 
 def test_recorded_report_has_changed_states_and_elements(tmp_path):
@@ -206,7 +234,7 @@ def test_recorded_report_has_changed_states_and_elements(tmp_path):
             )
         results.report(tmp_path / "run.html")
     words = page_of(tmp_path / "run.html").words
-    assert "task work succeeded → failed" in words
+    assert "task work: succeeded → failed" in words
     assert "elements of invert: 2 succeeded → 1 succeeded, 1 failed" in words
 
 

@@ -16,10 +16,10 @@ from flowkit_core._text import counts_text, escape_control_chars
 from flowkit_core.failures import describe_error
 from flowkit_state import UnknownRunError
 
-from .command_line.output import params_text, time_text
+from .command_line.output import params_text
 from .report.from_record import model_of
 from .report.page import asset, policy, render_page, template
-from .texts import duration_text
+from .texts import duration_text, time_text
 
 if TYPE_CHECKING:
     from flowkit_state import RunRecord, StateManager

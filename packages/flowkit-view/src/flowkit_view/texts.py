@@ -1,13 +1,18 @@
-"""Texts that commands, reports and progress share: durations, parameters of runs, the version of flowkit-view."""
+"""Texts that commands, reports and progress share: durations, times, parameters of runs, the version."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flowkit_core._text import short_repr
 
 if TYPE_CHECKING:
     from typing import Any
+
+
+PARAM_WIDTH = 200
+"""Maximum number of characters of the `repr` of a parameter where there is much space."""
 
 
 def duration_text(seconds: float | None) -> str:
@@ -52,6 +57,23 @@ def param_text(value: Any, width: int) -> str:
     if type(value) is str:
         return value.encode("utf-8", "backslashreplace").decode()
     return value.isoformat() if hasattr(value, "isoformat") else short_repr(value, width)
+
+
+def time_text(moment: datetime | float | None, *, zone: bool = False) -> str:
+    """Return a time in the local time zone, to the second; "" for None.
+
+    Args:
+        moment: the time; a number is in seconds since the epoch.
+        zone: whether to add the name of the time zone.
+
+    Examples:
+        >>> time_text(datetime(2026, 11, 29, 6, 0, 1, 500_000))
+        '2026-11-29 06:00:01'
+    """
+    if moment is None:
+        return ""
+    time = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
+    return time.astimezone().strftime(f"%Y-%m-%d %H:%M:%S{' %Z' if zone else ''}")
 
 
 def version_text() -> str:

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core._text import escape_control_chars
+from flowkit_view.texts import time_text
 
 from .exit_codes import SUCCEEDED
-from .output import json_value, print_json, print_text, time_text, write_output
+from .output import json_value, print_json, print_text, write_output
 from .selection import open_records, select_element, select_run
 from .usage_error import UsageError
 

@@ -97,7 +97,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: S
     console = Console(file=sys.stdout, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in columns:
-        numeric = heading in ("took", "then took", "waited", "attempts", "change")
+        numeric = heading in ("took", "then took", "usually", "waited", "attempts", "change")
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for number, cells in enumerate(rows):
         style = styles[number] if number < len(styles) else None
@@ -132,11 +132,6 @@ def stdout_to_stderr(*, active: bool) -> Iterator[None]:
         if descriptor is not None:
             os.dup2(descriptor, 1)
             os.close(descriptor)
-
-
-def time_text(moment: datetime | None) -> str:
-    """Return a time in the local time zone, to the second."""
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def params_text(params: Mapping[str, Any]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import MissingDistributionError
 from flowkit_core._text import counted, counts_text, escape_control_chars
-from flowkit_view.texts import duration_text
+from flowkit_view.changes import change_lines
+from flowkit_view.report.from_record import model_of
+from flowkit_view.report.schedule import Schedule
+from flowkit_view.texts import duration_text, time_text
 
 from .exit_codes import SUCCEEDED
 from .output import (
@@ -21,7 +26,6 @@ from .output import (
     print_text,
     run_object,
     task_object,
-    time_text,
 )
 from .parameters import parse_seconds
 from .selection import open_records, parse_since, select_element, select_run
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from flowkit_state import ElementsRecord, RunRecord, TaskError, TaskRecord
+    from flowkit_view.report.run_model import RunModel, TaskModel
 
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
@@ -73,17 +78,27 @@ def runs(options: Namespace) -> int:
 
 
 def show(options: Namespace) -> int:
-    """Show one run: its executions, and what became of each task."""
+    """Show one run: what became of each task, the critical path, and what has changed since the run before."""
     with open_records(options.state) as state:
-        _show(select_run(state, options.run, options.pipeline), as_json=options.json)
+        run = select_run(state, options.run, options.pipeline)
+        model = model_of(state, run)
+    if options.json:
+        tasks = [_task_object(run, task, model.tasks[index]) for index, task in enumerate(run.tasks.values())]
+        path = [model.tasks[index].name for index in Schedule(model.tasks).path]
+        facts = {"executions": [*map(execution_object, run.executions)], "tasks": tasks, "critical_path": path}
+        print_json(run_object(run) | facts | {"previous": model.previous or None, "changes": model.changes})
+    else:
+        _show(run, model)
     return SUCCEEDED
 
 
-def _show(run: RunRecord, *, as_json: bool) -> None:
-    if as_json:
-        tasks = [task_object(task) for task in run.tasks.values()]
-        print_json(run_object(run) | {"executions": [*map(execution_object, run.executions)], "tasks": tasks})
-        return
+def _task_object(run: RunRecord, task: TaskRecord, model: TaskModel) -> dict[str, Any]:
+    """Return the JSON object of a task of a run, compared with earlier runs."""
+    usual = median(model.history) if model.history else None
+    return {**task_object(task), "usual_duration": usual, "may_be_running": _may_be_running(run, task)}
+
+
+def _show(run: RunRecord, model: RunModel) -> None:
     took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
     print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     if run.params:
@@ -96,17 +111,24 @@ def _show(run: RunRecord, *, as_json: bool) -> None:
         started = time_text(execution.started)
         print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
-    columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "elements", "reason")
-    rows = [_task_row(run, task) for task in run.tasks.values()]
-    if all(task.elements is None for task in run.tasks.values()):
-        at = columns.index("elements")
-        columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
+    columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "usually", "elements", "reason")
+    rows = [_task_row(run, task, model.tasks[index]) for index, task in enumerate(run.tasks.values())]
+    for heading in ("usually", "elements"):
+        at = columns.index(heading)
+        if not any(row[at] for row in rows):
+            columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
     print_table(columns, rows, [STATE_COLORS.get(task.state) for task in run.tasks.values()])
+    path = Schedule(model.tasks).path_text(model.seconds)
+    if path:
+        print_text(f"\ncritical path: {escape_control_chars(path)}")
+    if model.previous:
+        print_text(f"\nchanged since run {model.previous} {model.previous_text}:")
+        print_text("\n".join(f"  {escape_control_chars(line)}" for line in model.changes or ["nothing"]))
 
 
-def _task_row(run: RunRecord, task: TaskRecord) -> tuple[str, ...]:
+def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, ...]:
     waited = sum(attempt.waited or 0.0 for attempt in task.attempts)
-    reason = str(task.error) if task.error is not None else task.reason or task.why
+    reason = f"{model.why} ({os.path.basename(model.place)})" if model.place else model.why
     if _may_be_running(run, task):
         reason = _RUNNING[run.status]
     return (
@@ -115,6 +137,7 @@ def _task_row(run: RunRecord, task: TaskRecord) -> tuple[str, ...]:
         str(len(task.attempts) or ""),
         duration_text(waited) if task.attempts else "",
         duration_text(task.duration),
+        duration_text(median(model.history)) if model.history else "",
         "" if task.elements is None else elements_text(task.elements.counts),
         reason,
     )
@@ -261,7 +284,9 @@ def diff(options: Namespace) -> int:
         return SUCCEEDED
     print_text(f"{first.pipeline}: run {first.run_id} of {time_text(first.started)}, {first.status}")
     print_text(f"{second.pipeline}: run {second.run_id} of {time_text(second.started)}, {second.status}")
-    print_text(str(found) if found else "no difference in parameters, tasks, code, states, elements and results")
+    lines = change_lines(first, second, found)
+    lines = lines or ["no difference in parameters, tasks, code, states, elements and results"]
+    print_text("\n".join(map(escape_control_chars, lines)))
     slower = sorted(found.durations.items(), key=lambda item: abs(item[1][1] - item[1][0]), reverse=True)[:SLOWEST]
     if slower:
         print_text()

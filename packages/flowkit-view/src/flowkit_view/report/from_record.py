@@ -5,21 +5,17 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING
 
-from flowkit_core._text import counts_text, listed
-from flowkit_view.texts import duration_text, param_text
+from flowkit_view.changes import change_lines, duration_lines, run_before
+from flowkit_view.texts import PARAM_WIDTH, param_text, time_text
 
 from .elements import take_recorded_elements
-from .run_model import PARAM_WIDTH, AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
-    from flowkit_state import AttemptRecord, RunDiff, RunRecord, StateManager, TaskRecord
+    from flowkit_state import AttemptRecord, RunRecord, StateManager, TaskRecord
 
 HISTORY = 10
 """Number of earlier runs whose durations a report shows."""
-LEAST_CHANGE = 0.1
-"""Least change of the duration of a task, in seconds, that a report names."""
-MOST_CHANGED = 3
-"""Number of tasks whose durations a report names: those with the largest change."""
 
 
 def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> RunModel:
@@ -32,7 +28,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
     """
     now = time() if now is None else now
     history = state.durations(run.pipeline, before=run.run_id, limit=HISTORY)
-    previous = _run_before(state, run)
+    previous = run_before(state, run)
     places = {name: index for index, name in enumerate(run.tasks)}
     return RunModel(
         pipeline=run.pipeline,
@@ -54,14 +50,19 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
         python=run.executions[-1].python or "",
         error=run.error or "",
         parent=run.parent or "",
-        changes=[] if previous is None else _changes(previous.diff(run)),
+        changes=[] if previous is None else _changes(previous, run),
         previous="" if previous is None else previous.run_id,
+        previous_text="" if previous is None else f"of {time_text(previous.started)}, which {_ended(previous)}",
     )
 
 
-def _run_before(state: StateManager, run: RunRecord) -> RunRecord | None:
-    ids = state.run_ids(run.pipeline, before=run.run_id, limit=1)
-    return state.run(ids[0]) if ids else None
+def _changes(previous: RunRecord, run: RunRecord) -> list[str]:
+    diff = previous.diff(run)
+    return [*change_lines(previous, run, diff), *duration_lines(diff)]
+
+
+def _ended(run: RunRecord) -> str:
+    return {"interrupted": "was interrupted", "running": "is running"}.get(run.status, run.status)
 
 
 def _end_of(run: RunRecord, number: int, now: float) -> float:
@@ -108,31 +109,5 @@ def _attempt(attempt: AttemptRecord) -> AttemptModel:
         worker=attempt.worker or "",
         outcome=attempt.outcome,
         execution=attempt.execution,
+        error="" if attempt.error is None else str(attempt.error),
     )
-
-
-def _changes(diff: RunDiff) -> list[str]:
-    """Return what is different in this run, and which durations changed most, by `LEAST_CHANGE` seconds or more."""
-    lines = [
-        f"parameter {name}: {param_text(before, PARAM_WIDTH)} → {param_text(after, PARAM_WIDTH)}"
-        for name, (before, after) in diff.params.items()
-    ]
-    lines += [f"task {name} was added" for name in diff.added]
-    lines += [f"task {name} was removed" for name in diff.removed]
-    lines += [f"task {name}: {', '.join(reasons)}" for name, reasons in diff.changed.items()]
-    lines += [f"task {name} {_words(before)} → {_words(after)}" for name, (before, after) in diff.states.items()]
-    lines += [
-        f"elements of {name}: {counts_text(before, 'none')} → {counts_text(after, 'none')}"
-        for name, (before, after) in diff.elements.items()
-    ]
-    changes = [item for item in diff.durations.items() if abs(item[1][1] - item[1][0]) >= LEAST_CHANGE]
-    changes.sort(key=lambda item: abs(item[1][1] - item[1][0]), reverse=True)
-    lines += [
-        f"task {name} took {duration_text(before)} → {duration_text(after)}"
-        for name, (before, after) in changes[:MOST_CHANGED]
-    ]
-    return lines + ([f"other results of {listed(diff.results)}"] if diff.results else [])
-
-
-def _words(state: str) -> str:
-    return state.replace("_", " ")

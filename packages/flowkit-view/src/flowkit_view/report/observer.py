@@ -22,11 +22,11 @@ from flowkit_core import (
 )
 from flowkit_core.failures import describe_error
 from flowkit_view.sampling import ElementSampler
-from flowkit_view.texts import param_text
+from flowkit_view.texts import PARAM_WIDTH, param_text
 
 from .elements import MAX_FAILED, add_progress, take_elements
 from .page import write_page
-from .run_model import PARAM_WIDTH, AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
+from .run_model import AttemptModel, ElementModel, ExecutionModel, RunModel, TaskModel, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,7 +153,7 @@ class ReportObserver:
     def _TaskRetrying(self, event: TaskRetrying, now: float) -> None:  # noqa: N802
         task = self._end(event.task, "pending", None, now)
         if task.attempts:
-            task.attempts[-1].outcome = "failed"
+            task.attempts[-1].outcome, task.attempts[-1].error = "failed", describe_error(event.error)
         self._ended[self._index[event.task]] = now + event.delay
 
     def _TaskFailed(self, event: TaskFailed, now: float) -> None:  # noqa: N802

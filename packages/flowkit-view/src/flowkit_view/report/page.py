@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from flowkit_core._text import counted, escape_control_chars
-from flowkit_view.texts import duration_text, version_text
+from flowkit_view.texts import duration_text, time_text, version_text
 
 from .cpu import cpu_hint
 from .from_record import HISTORY
@@ -39,6 +39,8 @@ MAX_FAILED_SHOWN = 10
 MAX_ELEMENTS = 2000
 """Number of elements in the table."""
 MAX_CHANGES = 50
+MAIN_CHANGES = 5
+"""Number of changes since the run before that are shown at the top."""
 MAX_TRACEBACK = 20_000
 MANY_TASKS = 2000
 """Number of tasks from which the table has the durations of 4 earlier runs instead of 10."""
@@ -104,7 +106,7 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         verdict=_verdict(run, workers),
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
-        path_text=_path_text(run, schedule),
+        path_text=_line(schedule.path_text(run.seconds)),
         advice=schedule.advice(workers, run.seconds) if predictable else "",
         cpu_hint=_line(cpu_hint(run)),
         worker_table=[(count, duration_text(seconds)) for count, seconds in table],
@@ -112,13 +114,16 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         mapped=_mapped(run),
         timeline=draw_timeline(run, outlined),
         graph=draw_graph(run, outlined),
+        previous=_line(run.previous_text),
+        main_changes=_line("; ".join(run.changes[:MAIN_CHANGES])),
+        other_changes=len(run.changes) - MAIN_CHANGES,
         changes=[_line(change) for change in run.changes[:MAX_CHANGES]],
         more_changes=len(run.changes) - MAX_CHANGES,
         params=[(_line(name), _line(value)) for name, value in run.params.items()],
         executions=[
             (
                 number,
-                _time_text(each.started),
+                time_text(each.started, zone=True),
                 duration_text(each.ended - each.started),
                 each.outcome,
                 _line(each.where),
@@ -140,7 +145,7 @@ def _verdict(run: RunModel, workers: int) -> str:
     where = f"executor {run.executor}" if run.executor else ""
     if workers:
         where = f"{where}, {counted(workers, 'worker')}" if where else counted(workers, "worker")
-    started = f", started {_time_text(run.executions[0].started)}" if run.executions else ""
+    started = f", started {time_text(run.executions[0].started, zone=True)}" if run.executions else ""
     python = f", Python {run.python}" if run.python else ""
     return _line(f"{text}{f' with {where}' if where else ''}{python}{started}")
 
@@ -196,20 +201,6 @@ def _element_name(task: TaskModel, element: ElementModel) -> str:
     return _line(f"{task.name}[{element.number}]{label}")
 
 
-def _path_text(run: RunModel, schedule: Schedule) -> str:
-    """Return the critical path in a sentence; a long one is shortened to its longest tasks."""
-    path, work = schedule.path, schedule.work
-    if not path:
-        return ""
-    longest = sorted(path, key=lambda index: -work[index])[:8]
-    shown = [index for index in path if index in longest]
-    names = [f"{run.tasks[index].name} ({duration_text(work[index])})" for index in shown]
-    left_out = len(path) - len(shown)
-    rest = f", and {counted(left_out, 'shorter task')} between them," if left_out else ""
-    verb = "take" if len(path) > 1 else "takes"
-    return _line(f"{' → '.join(names)}{rest} {verb} {duration_text(schedule.seconds)} of {duration_text(run.seconds)}.")
-
-
 def _data(run: RunModel, schedule: Schedule) -> str:
     """Return the data of the table as JSON for an element of HTML: no text can end the element."""
     origin = run.executions[0].started if run.executions else 0.0
@@ -258,7 +249,7 @@ def _row(task: TaskModel, origin: float, slack: float, critical: bool, last: int
         _number(slack),
         int(critical),
         "" if first is None else _line(task.attempts[-1].worker),
-        _line("; ".join(filter(None, (task.elements, task.error or task.reason))))[:200],
+        _line("; ".join(filter(None, (task.elements, task.why))))[:200],
         [float(f"{each:.2g}") for each in task.history[-last:]],
     ]
 
@@ -270,7 +261,7 @@ def _element_rows(task: TaskModel) -> list[list[Any]]:
         [
             _element_name(task, element),
             STATES.index(element.state),
-            [],
+            None,
             element.attempts,
             None,
             None,
@@ -300,10 +291,6 @@ def _lines(text: str) -> str:
         half = MAX_TRACEBACK // 2
         text = f"{text[:half]}\n... ({len(text) - MAX_TRACEBACK} characters left out) ...\n{text[-half:]}"
     return "\n".join(escape_control_chars(line.expandtabs()) for line in text.split("\n"))
-
-
-def _time_text(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _hash(text: str) -> str:

@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const all = [...data.tasks, ...data.elements];
   const column = Object.fromEntries(data.columns.map((name, index) => [name, index]));
   const PAGE = 200;
   const BARS = "▁▂▃▄▅▆▇█";
@@ -73,11 +72,14 @@
     body.append(part);
     more.hidden = rows.length <= limit;
     const first = rows.length > limit ? `, the first ${limit} shown` : "";
-    const kinds = data.elements.length ? "tasks and failed or slow elements" : "tasks";
-    found.textContent = `${rows.length} of ${all.length} ${kinds}${first}`;
+    const elements = rows.filter((row) => row[column.upstream] === null).length;
+    const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+    const rest = elements ? ` and ${counted(elements, "element")}` : "";
+    found.textContent = `${rows.length - elements} of ${counted(data.tasks.length, "task")}${rest}${first}`;
   };
   const update = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const all = words.length || state.value ? [...data.tasks, ...data.elements] : data.tasks;  // elements are folded
     rows = all.filter((task) => {
       if (state.value && data.states[task[column.state]] !== state.value) return false;
       const text = `${task[column.name]} ${task[column.reason]} ${task[column.worker]}`.toLowerCase();

@@ -7,8 +7,6 @@ from math import ceil
 
 MAX_ESTIMATED = 100
 """Number of mapped tasks by which the number of workers is estimated."""
-PARAM_WIDTH = 200
-"""Maximum number of characters of the `repr` of a parameter."""
 STATES = ("succeeded", "failed", "running", "skipped", "upstream_failed", "cancelled", "pending")
 
 
@@ -23,6 +21,7 @@ class AttemptModel:
         worker: name of the worker, or "" if that is not known.
         outcome: "succeeded", "failed" or "running".
         execution: number of the execution of the run, from 1.
+        error: type and message of its exception, or "".
     """
 
     started: float
@@ -31,6 +30,7 @@ class AttemptModel:
     worker: str = ""
     outcome: str = "succeeded"
     execution: int = 1
+    error: str = ""
 
     @property
     def seconds(self) -> float:
@@ -118,6 +118,15 @@ class TaskModel:
         """Seconds of its last attempt, or None if it was not called."""
         return self.attempts[-1].seconds if self.attempts else None
 
+    @property
+    def why(self) -> str:
+        """Its exception; or else why it did not run or ran again, and the exception of its last attempt that failed."""
+        if self.error:
+            return self.error
+        failed = [(number, attempt.error) for number, attempt in enumerate(self.attempts, 1) if attempt.error]
+        retried = [f"attempt {number} failed: {error}" for number, error in failed[-1:]]
+        return "; ".join(filter(None, (self.reason, *retried)))
+
     def work(self) -> list[tuple[float, float]]:
         """Return for each attempt of the last execution that called it the wait for the retry, and its duration."""
         parts: list[tuple[float, float]] = []
@@ -169,6 +178,7 @@ class RunModel:
         parent: id of the run that it was started from, or "".
         changes: what is different from the run before.
         previous: id of that run, or "".
+        previous_text: when that run started, and how it ended, or "".
     """
 
     pipeline: str
@@ -184,6 +194,7 @@ class RunModel:
     parent: str = ""
     changes: list[str] = field(default_factory=list)
     previous: str = ""
+    previous_text: str = ""
 
     @property
     def seconds(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from flowkit_core._text import counted
 from flowkit_view.texts import duration_text
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 GAIN = 0.05
 """Part of the duration that another number of workers must save to be worth a sentence."""
+MAX_NAMED = 8
+"""Number of tasks of the critical path that a sentence names: those that take longest."""
 MAX_CALLS = 2000
 """Number of elements of a mapped task from which consecutive ones are scheduled as one call."""
 
@@ -77,6 +80,23 @@ class Schedule:
         self.path = tuple([index for index in reversed(path) if self._parts[index] or tasks[index].spans])
         self.slack = [max(0.0, self.seconds - end - rest) for end, rest in zip(ends, after, strict=True)]
         self._predicted: dict[int, float] = {}
+        self._names = [task.name for task in tasks]
+
+    def path_text(self, seconds: float) -> str:
+        """Return the critical path in a sentence; a long one is shortened to its longest tasks.
+
+        Args:
+            seconds: the duration of the run.
+        """
+        path, work = self.path, self.work
+        if not path:
+            return ""
+        longest = sorted(path, key=lambda index: -work[index])[:MAX_NAMED]
+        names = [f"{self._names[index]} ({duration_text(work[index])})" for index in path if index in longest]
+        left_out = len(path) - len(names)
+        rest = f", and {counted(left_out, 'shorter task')} between them," if left_out else ""
+        verb = "take" if len(path) > 1 else "takes"
+        return f"{' → '.join(names)}{rest} {verb} {duration_text(self.seconds)} of {duration_text(seconds)}."
 
     def _shorten(self, index: int, source: TaskModel, mapped: TaskModel) -> None:
         """Count of a task whose iterator was pulled while the elements ran only the time before they started."""

@@ -101,7 +101,7 @@ def _rows(run: RunModel, axis: _Axis, critical: Collection[int]) -> list[tuple[s
     for attempt, index in attempts:
         task = run.tasks[index]
         found = lanes.setdefault((True, task.name) if index in dense else (False, attempt.worker), [])
-        bars = _bars(run, index, attempt, axis, critical=index in critical, retried=attempt is not task.attempts[-1])
+        bars = _bars(run, index, attempt, axis, critical=index in critical)
         if index in dense and attempt is task.attempts[-1]:
             bars += _density(task, attempt, axis)
         for number, (end, lane) in enumerate(found):
@@ -113,7 +113,9 @@ def _rows(run: RunModel, axis: _Axis, critical: Collection[int]) -> list[tuple[s
             found.append((attempt.ended, bars))
     rows = []
     for (_, worker), found in lanes.items():
-        rows += [(worker or "worker" if number == 0 else "", lane) for number, (_, lane) in enumerate(found)]
+        for number, (_, lane) in enumerate(found):
+            lane.sort(key=lambda bar: bar.state != "wait")  # behind the others
+            rows.append((worker or "worker" if number == 0 else "", lane))
     return rows
 
 
@@ -137,23 +139,23 @@ def _density(task: TaskModel, attempt: AttemptModel, axis: _Axis) -> list[_Bar]:
     ]
 
 
-def _bars(
-    run: RunModel, index: int, attempt: AttemptModel, axis: _Axis, *, critical: bool, retried: bool
-) -> list[_Bar]:
-    """Return the bar of an attempt, and that of the wait for the retry after it."""
+def _bars(run: RunModel, index: int, attempt: AttemptModel, axis: _Axis, *, critical: bool) -> list[_Bar]:
+    """Return the bar of an attempt, and that of the wait for it if it is a retry."""
     task = run.tasks[index]
     start, end = axis.x(attempt.started, attempt.execution), axis.x(attempt.ended, attempt.execution)
-    which = f", attempt {task.attempts.index(attempt) + 1}" if len(task.attempts) > 1 else ""
+    number = next(place for place, each in enumerate(task.attempts) if each is attempt)
+    which = f", attempt {number + 1}" if len(task.attempts) > 1 else ""
     elements = f", {task.elements}" if task.progress else ""
-    title = f"{task.name}{which}: {attempt.outcome}, {duration_text(attempt.seconds)}{elements}"
+    error = f", {attempt.error}" if attempt.error else ""
+    title = f"{task.name}{which}: {attempt.outcome}, {duration_text(attempt.seconds)}{elements}{error}"
     bars = [_Bar(start, max(end - start, 0.6), attempt.outcome, critical, title)]
-    if retried:
-        following = task.attempts[task.attempts.index(attempt) + 1]
-        if following.execution == attempt.execution and following.ready is not None:
-            wait = axis.x(following.ready, attempt.execution) - end
-            if wait > 0.5:
-                seconds = duration_text(max(0.0, following.ready - attempt.ended))
-                bars.append(_Bar(end, wait, "wait", False, f"{task.name}: waits {seconds} for a retry"))
+    before = task.attempts[number - 1] if number else attempt
+    if before.execution == attempt.execution and attempt.ready is not None and number:
+        since = axis.x(before.ended, attempt.execution)
+        wait = axis.x(attempt.ready, attempt.execution) - since
+        if wait > 0.5:
+            seconds = duration_text(max(0.0, attempt.ready - before.ended))
+            bars.append(_Bar(since, wait, "wait", False, f"{task.name}: waits {seconds} for a retry"))
     return bars
 
 
