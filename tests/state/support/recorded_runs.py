@@ -56,3 +56,17 @@ def record(journal, index, value, state="succeeded", *, attempts=1, seconds=0.5,
         journal.record([outcome(index, "retrying", number=number, seconds=seconds, **facts)])
     seconds = seconds if state in ("succeeded", "failed") else None
     journal.record([outcome(index, state, stored=stored, number=attempts, seconds=seconds, **facts)])
+
+
+def element(journal_of_map, number, given, value=None, state="succeeded", **facts):
+    """Return the prepared row of an element, given its mapped value."""
+    facts = {"seconds": 0.25, "attempts": 1, "label": None, "reason": "", "error": None, "ended": time.time()} | facts
+    fingerprint = journal_of_map.fingerprint(given)
+    return journal_of_map.prepare(
+        SimpleNamespace(number=number, state=state, value=value, fingerprint=fingerprint, **facts)
+    )
+
+
+def open_map(journal, size=3, *, common=(), has_values=True):
+    """Begin to record the elements of the task "transform", which is mapped over the result of "extract"."""
+    return journal.open_map(1, size, [0], [], common, has_values)
