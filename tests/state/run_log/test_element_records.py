@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from recorded_runs import LARGE, TASKS, UPSTREAM, begin, element, open_map, other, outcome, planned, record
+from recorded_runs import LARGE, TASKS, UPSTREAM, Money, begin, element, open_map, other, outcome, planned, record
 
 from flowkit_state import StateFileError, StateManager, UnsupportedValueError
 
@@ -283,3 +283,16 @@ def test_elements_are_refused_inside_batch(path):
         with state.batch(), pytest.raises(StateFileError, match="left a batch"):
             journal.record_elements([element(rows, 0, 1, [10])])
         assert elements_of(state).states == {}
+
+
+def test_pickled_elements_are_compared_without_identity_of_parts(path):
+    """Equal values have one fingerprint, whether their parts are the same object or only equal ones."""
+    with StateManager(path, serializer="pickle") as state:
+        journal = begin(state)
+        rows = open_map(journal)
+        part = Money(7)
+        journal.record_elements([element(rows, 0, [part, part], Money(14)), element(rows, 1, bytes(2**21), Money(1))])
+        journal.close("interrupted", [], None)
+        rows = open_map(begin(state, "b", resume=True))
+        assert rows.find(0, [Money(7), Money(7)], is_same=False).value == Money(14)
+        assert rows.find(1, bytes(2**21), is_same=False).value == Money(1)  # too large for that
