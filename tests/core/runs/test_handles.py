@@ -16,7 +16,8 @@ class Remote:
     __flowkit_handle__ = True
     nbytes = None
 
-    def __init__(self, lane, value, *, is_lost=False):
+    def __init__(self, lane, value, *, is_lost=False, digest=None):
+        self.digest = digest
         self.lane, self.value, self.is_lost = lane, value, is_lost
         self.fetched = self.released = 0
 
@@ -38,8 +39,9 @@ class RemoteExecutor:
     makes_handles = True
     fate_of_unfinished = "abandoned"
 
-    def __init__(self, *, loses=()):
+    def __init__(self, *, loses=(), digests=False):
         self.loses = loses
+        self.digests = digests
         self.handles = {}
 
     def lane(self):
@@ -62,7 +64,10 @@ class RemoteExecutor:
             except Exception as error:
                 self.session.end(node, Outcome(FAILED, error=error), attempt=call.attempt)
             else:
-                handle = self.handles[node.name] = Remote(self, value, is_lost=node.name in self.loses)
+                make = self.session.run.argument_digest(node) if self.digests else None
+                digest = None if make is None else make(value)
+                handle = Remote(self, value, is_lost=node.name in self.loses, digest=digest)
+                self.handles[node.name] = handle
                 self.session.end(node, handle, attempt=call.attempt)
 
     def wake(self):
@@ -149,3 +154,55 @@ def test_condition_gets_the_value_of_a_handle_of_the_same_lane():
     show = Task(lambda rows: rows[0], name="show", when=lambda rows: len(rows) == 3)
     make >> show
     assert DAG("d", tasks=[show]).run(RemoteExecutor()) == {"make": [3, 1, 2], "show": 3}
+
+
+class DigestCache:
+    """A cache that takes digests of arguments."""
+
+    argument_digest = staticmethod(len)
+
+    def __init__(self):
+        self.calls = []
+
+    def over(self, state):
+        return self
+
+    def find(self, function, args, kwargs, *, name, ignore, refresh):
+        self.calls.append([arg.digest if isinstance(arg, Remote) else arg for arg in args])
+        return self
+
+    def keep(self, token, value):
+        self.calls.append(value)
+
+    known, value, token, why = False, None, "token", "it is never known"
+
+
+def test_cache_gets_digests_of_values_that_stay_elsewhere():
+    remote, cache = RemoteExecutor(digests=True), DigestCache()
+    make = Task(lambda: [3, 1, 2], name="make")
+    order = Task(lambda rows: sorted(rows), name="order", cache=cache)
+    make >> order
+    assert DAG("d", tasks=[order]).run(remote, keep=["order"]) == {"order": [1, 2, 3]}
+    assert cache.calls == [[3], [1, 2, 3]]
+    assert remote.handles["make"].fetched == 0
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_cache_gets_values_without_digests(is_taken):
+    remote, cache = RemoteExecutor(digests=not is_taken), DigestCache()
+    if not is_taken:
+        cache.argument_digest = None
+    make = Task(lambda: [3, 1, 2], name="make")
+    order = Task(lambda rows: sorted(rows), name="order", cache=cache)
+    make >> order
+    assert DAG("d", tasks=[order]).run(remote, keep=["order"]) == {"order": [1, 2, 3]}
+    assert cache.calls == [[[3, 1, 2]], [1, 2, 3]]
+
+
+def test_results_that_are_not_stored_are_not_fetched():
+    remote = RemoteExecutor()
+    make, order = Task(lambda: [3, 1, 2], name="make", record=False), Task(sorted, name="order", cache=DigestCache())
+    make >> order
+    DAG("d", tasks=[order, Task(int, name="alone")]).run(remote, keep=["order"])
+    fetches = {name: handle.fetched for name, handle in remote.handles.items()}
+    assert fetches == {"make": 1, "order": 2, "alone": 0}  # for the cache, for that and the results, for nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -60,12 +61,41 @@ def is_long(data):
     return len(data) > 10
 
 
+def is_short(data):
+    return not is_long(data)
+
+
+def fail_on(data):
+    raise ValueError(f"not that: {len(data)} bytes")
+
+
 def summary(data):
     return len(data), data[0]
 
 
 def size_of(*data):
     return [len(each) for each in data]
+
+
+def measure(path, *data):
+    """Count the call; return the sizes."""
+    count(path)
+    return size_of(*data)
+
+
+@dataclass
+class Row:
+    """A value of a class of a module."""
+
+    number: int
+    content: bytes
+
+    def __len__(self):
+        return len(self.content)
+
+
+def make_row(number, size):
+    return Row(number, make(number, size))
 
 
 def pid(*_):

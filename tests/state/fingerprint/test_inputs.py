@@ -12,6 +12,7 @@ import functools
 import inspect
 import io
 import itertools
+import pickle
 import string
 import sys
 import threading
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowkit_state import UnsupportedValueError
-from flowkit_state.fingerprint import changes, input_components, key
+from flowkit_state.fingerprint import argument_digest, changes, input_components, key
 
 
 @dataclasses.dataclass
@@ -173,3 +174,62 @@ def test_opaque_default_as_input_is_accepted():
     def f(x=missing): ...
 
     assert given_to(f) == given_to(f, missing)
+
+
+class Elsewhere:
+    """A handle of the protocol of flowkit-core: an argument that is in another process, with the digest made there."""
+
+    __flowkit_handle__ = True
+
+    def __init__(self, value, digest=None):
+        self.value, self.digest = value, digest
+        self.fetched = 0
+
+    def fetch(self):
+        self.fetched += 1
+        return self.value
+
+
+@pytest.mark.parametrize(
+    "value", [3, "ä", None, [1, [2]], {"a": 1.5}, Row(1, 2), [Row(Color.RED)], Pair(1, 2), range(3), b"x" * 100]
+)
+def test_digest_of_an_argument_that_is_elsewhere_is_that_of_the_value(value):
+    def f(a, *rest, **more):
+        pass
+
+    places = [Elsewhere(value, pickle.loads(pickle.dumps(argument_digest(value)))) for _ in range(3)]
+    assert given_to(f, places[0], 1, places[1], b=places[2]) == given_to(f, value, 1, value, b=value)
+    assert [place.fetched for place in places] == [0, 0, 0]
+
+
+def test_values_without_a_digest_are_fetched():
+    def f(a):
+        pass
+
+    assert argument_digest(Handle()) is None
+    place = Elsewhere(Row(1), None)
+    assert given_to(f, place) == given_to(f, Row(1))
+    assert place.fetched == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "1"},
+        {"packages": {"package steps": "1.0"}},
+        {"code": [("class steps.Row", "steps", "Row")]},
+        {"code": [("function steps.Row", Row.__module__, "Row")]},
+        {"code": [("class steps.Row", Row.__module__, "Row")]},
+    ],
+    ids=["format", "package", "not imported", "not a function", "another name"],
+)
+def test_digests_that_refer_to_what_is_not_the_same_here_are_not_used(change):
+    def f(a):
+        pass
+
+    made = argument_digest(Row(1))
+    for name, value in change.items():
+        setattr(made, name, value)
+    place = Elsewhere(Row(1), made)
+    assert given_to(f, place) == given_to(f, Row(1))
+    assert place.fetched == 1

@@ -444,6 +444,10 @@ class Cache(Protocol):
 
     A cache may also have a method ``check(function, name, *, ignore)``. It is called when the task is created and
     raises if the cache cannot be used for that task.
+
+    A cache may have an attribute ``argument_digest``: a function of a module that returns the digest of an argument, or
+    None for a value that has none. Then :meth:`find` may get a `Handle` with such a digest in place of a value that is
+    elsewhere; its ``fetch()`` returns the value.
     """
 
     def over(self, state: Any, /) -> Cache:

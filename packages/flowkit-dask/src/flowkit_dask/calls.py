@@ -86,12 +86,14 @@ class Invocation:
         is_cleanup: whether the task runs also if the run is stopped.
         is_suspect: whether workers have died that had the call, without a report that it had started: its arrival is
             reported.
+        digest: pickle of a function whose answer for the result is reported with it; None if there is none.
     """
 
     __slots__ = (
         "args",
         "condition",
         "context",
+        "digest",
         "environment",
         "func",
         "is_cleanup",
@@ -117,14 +119,17 @@ class Invocation:
         context: bytes,
         is_cleanup: bool,
         is_suspect: bool,
+        digest: bytes | None,
     ) -> None:
         self.environment, self.run, self.topic, self.ticket = environment, run, topic, ticket
         self.task, self.func, self.condition, self.args = task, func, condition, args
         self.timeout, self.context, self.is_cleanup, self.is_suspect = timeout, context, is_cleanup, is_suspect
+        self.digest = digest
 
     def __reduce__(self) -> Any:
         first = self.environment, self.run, self.topic, self.ticket, self.task, self.func, self.condition
-        return type(self), (*first, self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect)
+        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.digest
+        return type(self), (*first, *rest)
 
     def __call__(self, *values: Any) -> Any:
         """Make the call on a worker; return its result, or a :class:`NoResult`.
@@ -176,7 +181,8 @@ class Invocation:
         if error is not None:
             outcome = Outcome(FAILED_STATE, error=error)
             return self._end(reporter, outcome, seconds, notes | made, is_started=True)
-        reporter.end(self, SUCCEEDED, seconds, _packed(notes | made))
+        digest = None if self.digest is None else _digest(self.digest, value)
+        reporter.end(self, SUCCEEDED, seconds, _packed(notes | made, digest))
         return value
 
     def _load(self, values: list[Any]) -> tuple[Callable[..., Any], Condition | None, CarriedContext]:
@@ -245,8 +251,21 @@ def filled_by_name(args: Mapping[str, Any], values: Sequence[Any]) -> dict[str, 
     return {name: values[arg.number] if type(arg) is Slot else arg for name, arg in args.items()}
 
 
-def _packed(notes: dict[str, Any]) -> bytes | None:
-    return pickle.dumps(notes) if notes else None
+def condition_is_true() -> bool:
+    """Return True: the function of a call that evaluates a condition only."""
+    return True
+
+
+def _digest(function: bytes, value: Any) -> Any:
+    """Return the digest of a result for caches; None if the value itself is needed for it."""
+    try:
+        return loads_function(function)(value)
+    except Exception:  # this worker has no such cache, or another version
+        return None
+
+
+def _packed(notes: dict[str, Any], digest: Any = None) -> bytes | None:
+    return pickle.dumps((notes, digest)) if notes or digest is not None else None
 
 
 def check_result(task: str, value: Any) -> None:

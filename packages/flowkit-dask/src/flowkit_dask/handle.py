@@ -30,24 +30,33 @@ class DaskHandle:
         lane: the lane that made it.
         task: name of the task.
         future: the future of the result.
+        digest: its digest for caches, made by the worker; None if there is none.
 
     Attributes:
-        lane, task: see above.
+        lane, task, digest: see above.
+        is_returned: whether the run returns the value: then a value that was brought here stays.
         future: the future; None after :meth:`release`.
     """
 
     __flowkit_handle__ = True
-    __slots__ = ("_value", "future", "lane", "task")
+    __slots__ = ("_value", "digest", "future", "is_returned", "lane", "task")
     nbytes = None
 
-    def __init__(self, lane: Gatherer, task: str, future: Future[Any]) -> None:
+    def __init__(self, lane: Gatherer, task: str, future: Future[Any], digest: Any = None) -> None:
+        self.digest = digest
+        self.is_returned = False
         self.lane = lane
         self.task = task
         self.future: Future[Any] | None = future
         self._value: Any = _NOT_FETCHED
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the value was brought here, and :meth:`fetch` returns it at once."""
+        return self._value is not _NOT_FETCHED
+
     def keep(self, value: Any) -> None:
-        """Keep the value for the next call of :meth:`fetch`."""
+        """Keep the value for :meth:`fetch`, which drops it unless the run returns it."""
         self._value = value
 
     def fetch(self) -> Any:
@@ -57,7 +66,9 @@ class DaskHandle:
             SerializationError: the value cannot be pickled, or unpickled here.
             ExecutorError: the value is lost.
         """
-        value, self._value = self._value, _NOT_FETCHED
+        value = self._value
+        if not self.is_returned:
+            self._value = _NOT_FETCHED
         if value is not _NOT_FETCHED:
             return value
         try:
@@ -70,5 +81,6 @@ class DaskHandle:
     def release(self) -> None:
         """Have the cluster drop the value."""
         future, self.future = self.future, None
+        self._value = _NOT_FETCHED
         if future is not None:
             future.release()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from concurrent.futures import CancelledError
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from distributed import KilledWorker
 from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError, WorkerDiedError
 from flowkit_core.runs.call import Call
 from flowkit_core.runs.exception_transport import unpack_error
+from flowkit_core.runs.handle import is_handle
 from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.mapping.element import Block
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
@@ -27,6 +27,7 @@ from flowkit_core.runs.wake_up import WakeUp
 from . import reporter
 from .blocks import BLOCK_SECONDS, unpacked
 from .calls import NoResult
+from .connection import Connection
 from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from flowkit_core import Node
+    from flowkit_core.runs.call import Condition
     from flowkit_core.runs.session import Session
 
     from .event_hub import Place
@@ -56,8 +58,6 @@ MIN_BLOCK_WINDOW = 8
 """The same of blocks, also in a small cluster, because workers may join later."""
 STOP_TIMEOUT = 2.0
 """Seconds that workers have to report which calls are running when the run stops."""
-MAX_GATHERS = 5
-"""How often values are computed again that are lost because workers have died."""
 MAX_UNSEEN_DEATHS = 5
 """How often a call is sent again whose workers died before they reported its start, or its arrival."""
 
@@ -77,6 +77,7 @@ class DaskLane:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._connection = Connection(client)
         self._threads: int | None = None
         self._hub = hub_of(client)
         self._ready: deque[Node] | RankedQueue = deque()
@@ -100,12 +101,6 @@ class DaskLane:
         self._check_at = 0.0
 
     @property
-    def address(self) -> str:
-        """Address of the scheduler."""
-        scheduler = self._client.scheduler
-        return scheduler.address if scheduler is not None else "an unknown address"
-
-    @property
     def window(self) -> int:
         """Maximum number of elements of a mapped task that the lane is given at once."""
         return max(MIN_WINDOW, 8 * self._thread_count())
@@ -118,7 +113,7 @@ class DaskLane:
     def _thread_count(self) -> int:
         """Return the number of threads that all workers of the cluster have."""
         if self._threads is None:
-            self._check_connection()
+            self._connection.check()
             self._threads = sum(self._client.nthreads().values())
         return self._threads
 
@@ -129,7 +124,7 @@ class DaskLane:
             ExecutorError: the client is closed, or has lost the connection.
         """
         self._session = session
-        self._check_connection()
+        self._connection.check()
         self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self))
         self._hub.add(self._client, self._submissions.run, self._receive)
         if session.run.is_ranked:
@@ -165,6 +160,7 @@ class DaskLane:
 
     def prefetch(self, handles: Sequence[DaskHandle]) -> None:
         """Get the values of several handles at once; what fails is left to their ``fetch()``."""
+        handles = [handle for handle in handles if not handle.is_here]
         try:
             values = self.gather([handle.future for handle in handles])
         except Exception:
@@ -173,42 +169,8 @@ class DaskLane:
             handle.keep(value)
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the values of futures.
-
-        Raises:
-            ExecutorError: a value is lost.
-            Exception: a value cannot be pickled, or unpickled here.
-        """
-        from asyncio import CancelledError as AsyncCancelledError
-
-        self._check_connection()
-        try:
-            values: list[Any] = self._gather_again(list(futures))
-        except (CancelledError, AsyncCancelledError) as error:
-            self._check_connection()
-            raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
-        return values
-
-    def _gather_again(self, futures: list[Any]) -> Any:
-        """Return the values of futures; if they are lost because workers have died, they are computed again."""
-        for _ in range(MAX_GATHERS):
-            try:
-                return self._client.gather(futures)
-            except KilledWorker:
-                self._client.retry([future for future in futures if future.status == "error"])
-        return self._client.gather(futures)
-
-    def _check_connection(self) -> None:
-        """Raise an ExecutorError unless the client is connected."""
-        status = self._client.status
-        if status == "running":
-            return
-        if status == "connecting":
-            raise ExecutorError(
-                f"the connection to the Dask scheduler at {self.address} is lost: results on the cluster are gone with "
-                f"it; look at the log of the scheduler, and run again (with run(state=...), resume=True continues)"
-            )
-        raise ExecutorError(f"the Dask client of the scheduler at {self.address} is {status}: create another one")
+        """Return the values of futures: see `Connection.gather`."""
+        return self._connection.gather(futures)
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
@@ -232,6 +194,7 @@ class DaskLane:
                 ready.extend(timers.due(session.run))
             if ready:
                 self._submit(route)
+            self._submissions.send()
             if self._reports or self._errors:
                 continue
             if session.is_over or (session.has_one_lane and not (ready or by_ticket or timers)):
@@ -257,7 +220,7 @@ class DaskLane:
         Raises:
             ExecutorError: the connection is lost.
         """
-        self._check_connection()
+        self._connection.check()
         seen, self._seen_finished = self._seen_finished, set()
         for submission in list(self._submissions.by_ticket.values()):
             future = submission.future
@@ -292,7 +255,6 @@ class DaskLane:
                 self._confirmed.add(index)
             else:
                 self._submit_node(node, route)
-        submissions.send()
 
     def _submit_node(self, node: Node, route: Callable[[Node], object]) -> None:
         session = self._session
@@ -301,26 +263,36 @@ class DaskLane:
             call = session.run.mapping.check_block(node) or Call(node, (), {}, None, 1, None, session.run)
         else:
             call = session.run.call(node)
-        is_pooled = node.task.pool is not None  # a condition is evaluated before slots are taken
-        if not isinstance(call, Outcome) and (call.lookup is not None or (is_pooled and call.when is not None)):
-            outcome = session.precheck(call)
-            if outcome is None:
-                call.when = None  # it was true
-            else:
-                call = outcome
-        if is_pooled and not isinstance(call, Outcome):
-            call = session.run.admit(node) or call
         if isinstance(call, Outcome):
             self._finish(node, call, 0.0, None, route)
-            return
+        elif (call.lookup is not None or node.task.pool is not None) and _is_elsewhere(call.when):
+            self._add(self._submissions.add_condition, call, route)
+        else:
+            self._submit_call(call, route)
+
+    def _submit_call(self, call: Call, route: Callable[[Node], object]) -> None:
+        """Look the result of a call up in a cache, take its slots of pools, and prepare it to be sent."""
+        session, node = self._session, call.node
+        is_pooled, outcome = node.task.pool is not None, None
+        if call.lookup is not None or (is_pooled and call.when is not None):  # before slots are taken
+            outcome = session.precheck(call)
+            call.when = None  # it was true
+        if is_pooled and outcome is None:
+            outcome = session.run.admit(node)
+        if outcome is not None:
+            self._finish(node, outcome, 0.0, None, route)
+        elif self._add(self._submissions.add, call, route) and node.element is None:
+            self._submit_ahead(node)
+
+    def _add(self, add: Callable[[Call], object], call: Call, route: Callable[[Node], object]) -> bool:
+        """Prepare a call to be sent; return False if it cannot be pickled: then its node has failed."""
         try:
-            self._submissions.add(call)
+            add(call)
         except Exception as error:
             retryable = not isinstance(error, SerializationError)
-            self._finish(node, Outcome(FAILED, error=error, retryable=retryable), 0.0, call.attempt, route)
-            return
-        if node.element is None:
-            self._submit_ahead(node)
+            self._finish(call.node, Outcome(FAILED, error=error, retryable=retryable), 0.0, call.attempt, route)
+            return False
+        return True
 
     def _submit_ahead(self, node: Node) -> None:
         """Prepare the calls of nodes downstream whose upstreams were all submitted, as far as they need no decision."""
@@ -351,7 +323,7 @@ class DaskLane:
         sources, by_node, codes = set(node.arg_sources or ()), self._submissions.by_node, self._session.run.state.codes
         for index in node.upstream:
             submission = by_node.get(index)
-            is_submitted = submission is not None and submission.call.lookup is None
+            is_submitted = submission is not None and submission.call.lookup is None and not submission.is_condition
             if index not in sources or not (is_submitted or codes[index] == SUCCEEDED):
                 return False
         return True
@@ -379,23 +351,34 @@ class DaskLane:
         if submission.is_reported:
             return
         call, run = submission.call, self._session.run
-        if kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.worker:
+        is_call = kind not in (reporter.SKIPPED, reporter.RETURNED) and not submission.is_condition
+        if is_call and not submission.worker:
             run.mark_started(call.node, already=True, attempt=call.attempt)
         if place[0] and kind != reporter.RETURNED:
             submission.worker, submission.pid = place[0], place[2]
             run.note_worker(call.node, place[1], place[2], place[3])
         if kind == reporter.STARTED:
             return
+        digest = None
         if kind in (reporter.SUCCEEDED, reporter.FAILED) and extra is not None:
             try:
-                self._remember(call, pickle.loads(extra))
+                notes, digest = pickle.loads(extra)
+                self._remember(call, notes)
             except Exception as error:  # of the store
                 self._end(submission, Outcome(FAILED, error=error), seconds, route)
                 return
-        if kind == reporter.SUCCEEDED:
+        if kind == reporter.SUCCEEDED and submission.is_condition:
+            self._submissions.drop(submission)
+            call.when = None  # it was true
+            if run.may_start(call.node):
+                self._submit_call(call, route)
+            else:
+                self._ready.append(call.node)
+        elif kind == reporter.SUCCEEDED:
             future, submission.future = submission.future, None
-            handle = DaskHandle(self, call.node.name, future)
-            if call.node.element is not None or run.recorded or call.lookup is not None:
+            handle = DaskHandle(self, call.node.name, future, digest)
+            handle.is_returned = run.returns_result(call.node)
+            if call.node.element is not None or run.stores_result(call.node):
                 submission.is_reported = True
                 self._unfetched.append((submission, handle, seconds))
             else:
@@ -449,7 +432,7 @@ class DaskLane:
         node = submission.call.node
         seconds = self._seconds_of.pop(submission.ticket, 0.0)
         if future.status == "cancelled":
-            self._check_connection()
+            self._connection.check()
             error: BaseException = ExecutorError(f"the Dask cluster has cancelled the call of task {node.name!r}")
             self._end(submission, Outcome(FAILED, error=error), seconds, route)
             return
@@ -495,7 +478,7 @@ class DaskLane:
             f"flowkit: {error.allowed_failures + 1} workers of the Dask cluster have died while they ran task "
             f"{node.name!r}; the last one was {worker}: its log, or that of its nanny, may show why"
         )
-        self._end(submission, Outcome(FAILED, error=died), 0.0, route)
+        self._end(submission, Outcome(FAILED, error=died, retryable=not submission.is_condition), 0.0, route)
 
     def _end(self, submission: Submission, result: Any, seconds: float, route: Callable[[Node], object]) -> None:
         """Pass the outcome of a call to the run."""
@@ -594,3 +577,8 @@ class DaskLane:
         self._confirmed.discard(node.index)
         if was_ready:
             self._ready.append(node)
+
+
+def _is_elsewhere(condition: Condition | None) -> bool:
+    """Return whether a condition takes values that are elsewhere."""
+    return condition is not None and any(map(is_handle, (*condition.args, *condition.kwargs.values())))

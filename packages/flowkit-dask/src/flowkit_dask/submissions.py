@@ -14,14 +14,14 @@ from dask._task_spec import TaskRef
 from dask.sizeof import sizeof
 
 from flowkit_core import SerializationError
-from flowkit_core.runs.call import Ref
+from flowkit_core.runs.call import Call, Ref
 from flowkit_core.runs.context_transfer import CarriedContext
 from flowkit_core.runs.mapping.block_calls import Template
 from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CLEANUP_TRIGGERS
 
 from .blocks import BlockInvocation, packed
-from .calls import Invocation, Slot, environment
+from .calls import Invocation, Slot, condition_is_true, environment
 from .errors import summary
 from .handle import DaskHandle
 from .pickling import dumps, dumps_function
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from distributed import Client, Future
 
-    from flowkit_core import Call, Node
+    from flowkit_core import Node
 
     from .handle import Gatherer
 
@@ -66,6 +66,7 @@ class Submission:
         pid: process id of that worker.
         deaths: how often workers have died without a report that the call had started there.
         arrived_at: address of the worker that has reported that it is going to start; empty otherwise.
+        is_condition: whether only the condition of the call is evaluated.
         is_reported: whether its end was reported, and the lane waits for its result or exception.
         has_ended: whether a call that was abandoned on its worker has ended.
         inputs: futures of large mapped values of its element, which no other call needs.
@@ -78,6 +79,7 @@ class Submission:
         "future",
         "has_ended",
         "inputs",
+        "is_condition",
         "is_reported",
         "key",
         "pid",
@@ -95,7 +97,7 @@ class Submission:
         self.worker = self.arrived_at = ""
         self.pid = 0
         self.deaths = deaths
-        self.is_reported = self.has_ended = False
+        self.is_condition = self.is_reported = self.has_ended = False
         self.inputs: Sequence[Future[Any]] = ()
 
     def release(self) -> None:
@@ -138,6 +140,14 @@ class Submissions:
         self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
         has_few_names = len(nodes) <= MAX_NAMES
         self._group = {node.index: f"{_prefix(node, has_few_names)}-{self.run}" for node in nodes}
+
+    def add_condition(self, call: Call) -> None:
+        """Prepare the evaluation of the condition of a call, which is not made itself: see :meth:`add`."""
+        condition = Call(call.node, (), {}, call.when, call.attempt, None, call.run)
+        condition.func = condition_is_true
+        self.add(condition)
+        submission = self.by_node[node_key(call.node)]
+        submission.call, submission.is_condition = call, True
 
     def add(self, call: Call) -> None:
         """Prepare a call to be sent with the next :meth:`send`; send what is prepared if that is much.
@@ -200,6 +210,7 @@ class Submissions:
             pickle.dumps(CarriedContext(context)) if context is not None else b"",
             node.task.trigger in CLEANUP_TRIGGERS,
             deaths > 0,
+            self._digest(call),
         )
         key = self._group[node.index], ticket
         submission = Submission(call, ticket, key, frozenset(sources), deaths)
@@ -213,6 +224,12 @@ class Submissions:
         self._unsent_bytes += len(data)
         if len(self._unsent) >= MAX_BATCH or self._unsent_bytes >= MAX_BATCH_BYTES:
             self.send()
+
+    def _digest(self, call: Call) -> bytes | None:
+        """Return the pickle of the function that makes the digest of the result; None if no cache needs it."""
+        run: Any = call.run
+        function = run.argument_digest(call.node) if call.node.element is None else None
+        return None if function is None else self._function(function, call.node, None)
 
     def send(self) -> None:
         """Send the calls that are prepared to the scheduler."""

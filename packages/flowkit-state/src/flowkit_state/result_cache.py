@@ -91,6 +91,18 @@ class ResultCache:
         """The store of the results."""
         return self._state
 
+    @property
+    def argument_digest(self) -> Callable[[Any], Any] | None:
+        """The function that returns the digest of an argument of a call for :meth:`find`, in whatever process that is.
+
+        None if values are needed: with ``key``, and with serializers of the store.
+        """
+        if self._key is not None or self.state._serialization.serializers:
+            return None
+        from flowkit_state.fingerprint import argument_digest
+
+        return argument_digest
+
     def over(self, state: KeyValueStore) -> ResultCache:
         """Return this cache if it has a state of its own, else one with the same options over `state`."""
         if self._owns_state:

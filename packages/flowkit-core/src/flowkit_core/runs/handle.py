@@ -19,11 +19,14 @@ class Handle(Protocol):
     Attributes:
         lane: the lane that made it.
         nbytes: size of the value in bytes; None if it is not known.
+        digest: what the function of ``run.argument_digest(node)`` has returned for the value, where that is; None if it
+            was not called. With it, a cache is asked for the result of a call that takes the value.
     """
 
     __flowkit_handle__: bool
     lane: Any
     nbytes: int | None
+    digest: Any
 
     def fetch(self) -> Any:
         """Return the value; called in a thread that may wait."""

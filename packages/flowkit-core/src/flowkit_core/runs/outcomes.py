@@ -12,7 +12,7 @@ from flowkit_core.failures import describe_error, returned_skip, strip_traceback
 
 from .call import Outcome, Retry, fetch_and_release
 from .event_emitter import EventEmitter
-from .handle import fetched, is_handle
+from .handle import is_handle
 from .run_report import RunReport
 from .run_state import ABSENT, RunState
 from .states import CANCELLED, CLEANUP_TRIGGERS, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, Phase
@@ -256,6 +256,10 @@ class OutcomeRules:
 
     # ---- the record ------------------------------------------------------------------------------------------------
 
+    def stores_result(self, node: Node) -> bool:
+        """Return whether the result of a call of a node is recorded, or stored in a cache."""
+        return self._recorder is not None and self._recorder.stores(node)
+
     def _stored_form(self, node: Node, value: Any) -> Any:
         """Return the stored form of a result; ABSENT if it cannot be stored."""
         stage = self.state.stages.get(node.index) if node.mapped is not None else None
@@ -266,7 +270,10 @@ class OutcomeRules:
         if node.feeds and hasattr(type(value), "__next__"):
             return None  # it is pulled by the elements of a mapped node, and was not made a list
         try:
-            value = fetched(value) if self.has_handles else value
+            if self.has_handles and is_handle(value):
+                if not self.stores_result(node):
+                    return None
+                value = value.fetch()
             return self._recorder.prepare(node, value) if self._recorder is not None else ABSENT
         except Exception as error:
             with self._lock:

@@ -293,6 +293,17 @@ class Run(OutcomeRules):
         if self._recorder is not None:
             self._recorder.workers[node.index] = worker, process, host
 
+    def returns_result(self, node: Node) -> bool:
+        """Return whether the result of a node is among those that the run returns."""
+        return self._kept is None or self._kept.keeps(node)
+
+    def argument_digest(self, node: Node) -> Callable[[Any], Any] | None:
+        """Return a function of a module that returns the digest of a result for caches; None if no cache needs it.
+
+        A lane whose result stays elsewhere calls it there, and passes what it returns on as ``digest`` of the handle.
+        """
+        return self._recorder.argument_digest(node) if self._recorder is not None else None
+
     def expect_handles(self) -> None:
         """Prepare for results that are handles: every call goes through :meth:`call`."""
         self.has_handles = True

@@ -257,9 +257,9 @@ class Session:
     def precheck(self, call: Call) -> Outcome | None:
         """Evaluate the condition of a call here, then look for a cached result; None if the function is to be called.
 
-        Handles among the arguments are replaced by their values for that.
+        Handles among the arguments of a condition are replaced by their values for that.
         """
-        local = call.local()
+        local = call.local() if call.when is not None else call
         return local if isinstance(local, Outcome) else self.context.copy().run(local.precheck)
 
     def begin(self, node: Node, *, takes_handles: bool = False) -> Call | None:

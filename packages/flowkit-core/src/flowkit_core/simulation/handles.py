@@ -16,17 +16,19 @@ class SimulatedHandle:
         lane: the lane that made it.
         node: the node whose result it is.
         value: the result.
+        digest: its digest, for caches.
 
     Attributes:
-        lane, node, value: see above.
+        lane, node, value, digest: see above.
         releases: how many times it was released.
     """
 
     __flowkit_handle__ = True
-    __slots__ = ("lane", "node", "releases", "value")
+    __slots__ = ("digest", "lane", "node", "releases", "value")
     nbytes = None
 
-    def __init__(self, lane: Any, node: Node, value: Any) -> None:
+    def __init__(self, lane: Any, node: Node, value: Any, digest: Any = None) -> None:
+        self.digest = digest
         self.lane = lane
         self.node = node
         self.value = value

@@ -374,7 +374,8 @@ class SimulatedLane:
         """Pass an outcome to the session."""
         self._release(attempt)
         if self.makes_handles and not isinstance(result, Outcome):
-            result = SimulatedHandle(self, attempt.call.node, result)
+            digest = self._session.run.argument_digest(attempt.call.node)
+            result = SimulatedHandle(self, attempt.call.node, result, None if digest is None else digest(result))
             self._simulator.handles.append(result)
         self._session.end(attempt.call.node, result, seconds, attempt.call.attempt)
         self._start_next_call(attempt, result)

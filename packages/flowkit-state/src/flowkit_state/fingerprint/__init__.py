@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inspect import Signature
     from typing import Any
 
+    from flowkit_state.fingerprint.argument_digest import ArgumentDigest
     from flowkit_state.fingerprint.data_flow import Path
     from flowkit_state.fingerprint.policy import Policy
     from flowkit_state.fingerprint.process_reads import ProcessReads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONSTANTS",
     "VERSIONED",
+    "argument_digest",
     "call_components",
     "changes",
     "components",
@@ -112,6 +114,14 @@ def input_components(signature: Signature, given: Mapping[str, object], ignore: 
     collector = DependencyCollector()
     collector.add_inputs(signature, given, frozenset(ignore))
     return collector.collect()
+
+
+def argument_digest(value: object) -> ArgumentDigest | None:
+    """Return the digest of an argument for a look-up in another process; None if the value itself is needed there."""
+    try:
+        return DependencyCollector().digest_elsewhere(value)
+    except Exception:  # the process that looks the result up reports the reason
+        return None
 
 
 def value_components(value: object, own: Sequence[Serializer] = ()) -> dict[str, str]:

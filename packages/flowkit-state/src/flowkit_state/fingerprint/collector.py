@@ -16,6 +16,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
 from flowkit_state.errors import UnsupportedValueError
 from flowkit_state.fingerprint import process_state
+from flowkit_state.fingerprint.argument_digest import ArgumentDigest, find_code, library_versions
 from flowkit_state.fingerprint.class_members import members
 from flowkit_state.fingerprint.code import analyze
 from flowkit_state.fingerprint.name_resolution import UNSET, VisibleNames, attribute, is_a, public_name, unwrapped
@@ -29,7 +30,7 @@ from flowkit_state.serialization.json_text import dumps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from inspect import Signature
+    from inspect import Parameter, Signature
     from typing import Any
 
     from flowkit_state.fingerprint.code import CodeAnalysis
@@ -64,6 +65,13 @@ def digest(*parts: Any) -> str:
     return sha256(dumps([*parts]).encode()).hexdigest()
 
 
+def _code_label(thing: Any) -> str | None:
+    """Return the label of a class or a function of the project, if nothing else has the same."""
+    if is_a(thing, FunctionType):
+        return f"function {module_label(thing.__globals__)}.{thing.__code__.co_qualname}"
+    return f"class {named_label(thing.__module__)}.{thing.__qualname__}" if is_a(thing, type) else None
+
+
 class DependencyCollector:
     """Collects the components of a function and of its arguments.
 
@@ -88,7 +96,7 @@ class DependencyCollector:
         self._taken: dict[str, int] = {}  # how many things have the same label but for a number
         self._todo: deque[tuple[str, Any]] = deque()
         self._constants: dict[str, tuple[object, Slot, Policy]] = {}
-        self._inputs: dict[str, tuple[object, object]] = {}
+        self._inputs: dict[str, tuple[object, Parameter]] = {}
         self._rebound: set[Slot] = set()  # variables and attributes that the code assigns
         self._changed: set[int] = set()  # addresses of the objects that it changes in place
         self._alive: list[object] = []  # objects that are identified by their address
@@ -108,7 +116,7 @@ class DependencyCollector:
         for name, parameter in signature.parameters.items():
             if name not in ignore:
                 value = given.get(name, _EMPTY.get(parameter.kind.name, parameter.default))
-                self._inputs[name] = value, parameter.default
+                self._inputs[name] = value, parameter
 
     def add_value(self, value: object) -> None:
         """Add a value. Raises `UnsupportedValueError`, whose path begins with `value`, if it cannot be compared."""
@@ -122,8 +130,8 @@ class DependencyCollector:
             del self._encoder  # a reference cycle
 
     def _collect(self) -> dict[str, str]:
-        for name, (value, default) in self._inputs.items():
-            self._components[f"input {name}"] = self._input(name, value, default)
+        for name, (value, parameter) in self._inputs.items():
+            self._components[f"input {name}"] = self._input(f'argument "{name}"', value, parameter)
         done: set[str] = set()
         while True:
             known = len(self._rebound) + len(self._changed)
@@ -148,13 +156,44 @@ class DependencyCollector:
         if self._policy.refuses_process_state and (settings := process_state.decimal_context()) is not None:
             self._components["decimal context"] = digest(settings)
 
-    def _input(self, name: str, value: object, default: object) -> str:
+    def _input(self, place: str, value: Any, parameter: Parameter) -> str:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return digest([self._argument(f"{place}[{number}]", each) for number, each in enumerate(value)])
+        if parameter.kind is parameter.VAR_KEYWORD:
+            return digest([[name, self._argument(f"{place}[{name!r}]", each)] for name, each in value.items()])
         try:
-            return digest(self._encoder.tree(value, f'argument "{name}"', INPUTS, _KEY_HINT))
+            return self._argument(place, value)
         except UnsupportedValueError:
-            if value is not default:
+            if value is not parameter.default:
                 raise
             return digest({"default": True})  # the default is a component of the function
+
+    def _argument(self, place: str, value: Any) -> str:
+        """Return the digest of an argument; that of a handle was made where its value is, if it can be used here."""
+        if getattr(type(value), "__flowkit_handle__", False):
+            made = value.digest
+            if type(made) is ArgumentDigest and self._accepts(made):
+                return str(made.text)
+            value = value.fetch()
+        return digest(self._encoder.tree(value, place, INPUTS, _KEY_HINT))
+
+    def digest_elsewhere(self, value: object) -> ArgumentDigest:
+        """Return the digest of an argument for another process, once; raise `UnsupportedValueError` if it has none."""
+        text = digest(self._encoder.tree(value, "argument", INPUTS, _KEY_HINT))
+        del self._encoder  # a reference cycle
+        code = [(label, getattr(thing, "__module__", None), thing.__qualname__) for label, thing in self._todo]
+        del self._components[FORMAT_LABEL]
+        return ArgumentDigest(FORMAT, text, self._components, code)
+
+    def _accepts(self, made: ArgumentDigest) -> bool:
+        """Add what a digest refers to, and return True; False if that is not the same here, or cannot be found."""
+        if made.format != FORMAT or (made.packages and not made.packages.items() <= library_versions().items()):
+            return False
+        found = [(label, find_code(module, qualname)) for label, module, qualname in made.code]
+        if any(label != _code_label(thing) for label, thing in found):
+            return False
+        self._note(made.packages)
+        return all(label == self._refer(thing) for label, thing in found)
 
     def _evaluate(self, label: str) -> None:
         value, slot, policy = self._constants[label]

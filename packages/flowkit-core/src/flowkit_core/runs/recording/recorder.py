@@ -17,6 +17,7 @@ from flowkit_core.graphs.parameters import KEY
 from flowkit_core.log_records import sinks
 from flowkit_core.persistence import TaskOutcome
 from flowkit_core.runs.call import Outcome
+from flowkit_core.runs.handle import fetched, is_handle, prefetch
 from flowkit_core.runs.states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 from .options import (
@@ -218,6 +219,11 @@ class RunRecorder:
             self._why[node.index] = "no cache: flowkit-state is not installed"
             return None
         task = node.task
+        needed = [value for value in (*args, *kwargs.values()) if is_handle(value) and not _has_digest(cache, value)]
+        if needed:
+            prefetch(needed)
+            args = [value if _has_digest(cache, value) else fetched(value) for value in args]
+            kwargs = {name: value if _has_digest(cache, value) else fetched(value) for name, value in kwargs.items()}
         found = cache.find(task.func, args, kwargs, name=task.name, ignore=(KEY,), refresh=node.index in self._refresh)
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
@@ -232,11 +238,24 @@ class RunRecorder:
             self._tokens[node.index, node.element] = found.token
         return None
 
+    def argument_digest(self, node: Node) -> Callable[[Any], Any] | None:
+        """Return the function that makes the digest of a result for caches of the tasks that take it, or None."""
+        for after in node.downstream if self._caches else ():
+            function: Callable[[Any], Any] | None = getattr(self._caches.get(after.index), "argument_digest", None)
+            if function is not None:
+                return function
+        return None
+
     def keep(self, node: Node, value: Any) -> None:
         """Store a result in the cache of its task, if :meth:`lookup` has not found one."""
         token = self._tokens.pop((node.index, node.element), None)
         if token is not None:
             self._caches[node.index].keep(token, value)
+
+    def stores(self, node: Node) -> bool:
+        """Return whether :meth:`prepare` stores a result, or returns its stored form."""
+        is_recorded: bool = self.records and node.task.record
+        return is_recorded or (node.index, None) in self._tokens
 
     def prepare(self, node: Node, value: Any) -> Any:
         """Store a result in the cache of its task, and return its stored form for :meth:`record`."""
@@ -566,3 +585,9 @@ def _code_of(node: Node) -> object:
         function = getattr(function, "func", function)
         code = getattr(function, "__code__", None)
     return code or id(function)
+
+
+def _has_digest(cache: Cache, value: Any) -> bool:
+    """Return whether a value is a handle that a cache can take in place of the value."""
+    has_digest = is_handle(value) and getattr(value, "digest", None) is not None
+    return has_digest and getattr(cache, "argument_digest", None) is not None

@@ -1,0 +1,76 @@
+"""Class `Connection`: the connection of a lane to the scheduler, and values that come over it."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError as AsyncCancelledError
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from distributed import KilledWorker
+
+from flowkit_core import ExecutorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed import Client
+
+MAX_GATHERS = 5
+"""How often values are computed again that are lost because workers have died."""
+
+
+class Connection:
+    """The connection of a lane to the scheduler.
+
+    Args:
+        client: the client.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        scheduler = self._client.scheduler
+        return scheduler.address if scheduler is not None else "an unknown address"
+
+    def check(self) -> None:
+        """Check that there is a connection.
+
+        Raises:
+            ExecutorError: there is none.
+        """
+        status = self._client.status
+        if status == "running":
+            return
+        if status == "connecting":
+            raise ExecutorError(
+                f"the connection to the Dask scheduler at {self.address} is lost: results on the cluster are gone with "
+                f"it; look at the log of the scheduler, and run again (with run(state=...), resume=True continues)"
+            )
+        raise ExecutorError(f"the Dask client of the scheduler at {self.address} is {status}: create another one")
+
+    def gather(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the values of futures.
+
+        Raises:
+            ExecutorError: a value is lost.
+            Exception: a value cannot be pickled, or unpickled here.
+        """
+        self.check()
+        try:
+            values: list[Any] = self._gather_again(list(futures))
+        except (CancelledError, AsyncCancelledError) as error:
+            self.check()
+            raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
+        return values
+
+    def _gather_again(self, futures: list[Any]) -> Any:
+        """Return the values of futures; if they are lost because workers have died, they are computed again."""
+        for _ in range(MAX_GATHERS):
+            try:
+                return self._client.gather(futures)
+            except KilledWorker:
+                self._client.retry([future for future in futures if future.status == "error"])
+        return self._client.gather(futures)
