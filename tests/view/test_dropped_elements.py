@@ -80,10 +80,14 @@ def test_why_of_an_element_prints_its_traceback(dropped, flowkit):
     assert text.startswith("halves[3]: failed in run ")
     assert f"halves[3] raised {ERROR}" in text
     assert "in halves" in text
-    element = flowkit("why", dropped, "halves[3]", "--json").json
-    assert (element["name"], element["element"], element["state"], element["attempts"]) == ("halves", 3, "failed", 1)
+    (element,) = flowkit("why", dropped, "halves[3]", "--json").json
+    facts = [element[key] for key in ("name", "element", "state", "attempt_count")]
+    assert facts == ["halves", 3, "failed", 1]
     assert element["error"]["type"] == "ZeroDivisionError"
-    assert flowkit("why", dropped, "halves[0]", "--json").json["state"] == "succeeded"
+    (other,) = flowkit("why", dropped, "halves[0]", "--json").json
+    assert other["state"] == "succeeded"
+    (task,) = flowkit("why", dropped, "halves", "--json").json
+    assert [*task] == [*element] == [*other]
 
 
 def test_replay_calls_one_element(dropped, flowkit):

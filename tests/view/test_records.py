@@ -120,7 +120,8 @@ def test_why_of_task_that_did_not_run_shows_the_failure_upstream(recorded, flowk
     assert "load, attempt 2: failed in " in answer.out
     assert "load raised ValueError: bad <row>" in answer.out
     assert 'raise ValueError("bad <row>")' in answer.out
-    causes = flowkit("why", recorded, "report", "--json").json["caused_by"]
+    (report,) = flowkit("why", recorded, "report", "--json").json
+    causes = report["caused_by"]
     assert [cause["name"] for cause in causes] == ["load"]
 
 
@@ -169,6 +170,7 @@ def test_tasks_that_may_have_been_running_when_the_process_died_are_named(folder
     assert (text in lines["train"], text in lines["report"], text in lines["extract"]) == (True, False, False)
     assert text in flowkit("why", "runs.db", "train").out
     assert flowkit("why", "runs.db").out.splitlines()[1:] == [f"train: {text}"]
+    assert [task["name"] for task in flowkit("why", "runs.db", "--json").json] == ["train"]
     tasks = flowkit("show", "runs.db", "--json").json["tasks"]
     assert [(task["name"], task["may_be_running"]) for task in tasks] == [
         ("extract", False),

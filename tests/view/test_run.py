@@ -12,6 +12,18 @@ import pytest
 RUN = ("run", "etl:dag", "-p", "day=2026-11-29")
 
 
+@pytest.mark.parametrize("name", ["x.txt", "x.json", "", "."])
+@pytest.mark.parametrize("option", [[], ["--supervise"]])
+def test_state_of_other_file_exits_2_and_names_the_option(etl, flowkit, name, option):
+    answer = flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-29", "--state", name, *option)
+    assert (answer.code, answer.out) == (2, "")
+    message = (
+        f"flowkit run: --state {name!r} does not end in .db, .sqlite, .sqlite3: runs are recorded in a SQLite database"
+    )
+    assert answer.err == f"{message}\n"
+    assert sorted(path.name for path in etl.iterdir() if path.is_file()) == ["etl.py"]
+
+
 def test_run_prints_summary_and_log_lines(etl, flowkit, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # of pytest
     answer = flowkit(*RUN)

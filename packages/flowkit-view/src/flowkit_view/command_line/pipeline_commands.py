@@ -25,7 +25,7 @@ from .output import (
     write_output,
 )
 from .parameters import parse_parameters
-from .selection import open_records, select_element, select_run
+from .selection import check_name, open_records, select_element, select_run
 from .supervise import supervise
 from .targets import load_pipeline, load_recorded_pipeline
 from .usage_error import UsageError
@@ -43,9 +43,11 @@ def run(options: Namespace) -> int:
     """Run a pipeline."""
     if options.resume and options.state is None:
         raise UsageError("--resume continues a recorded run: give --state, too")
+    if options.supervise and options.state is None:
+        raise UsageError("--supervise continues the recorded run after a crash: give --state, too")
+    if options.state is not None:
+        check_name(options.state)
     if options.supervise:
-        if options.state is None:
-            raise UsageError("--supervise continues the recorded run after a crash: give --state, too")
         command = ["--resume" if each == "--supervise" else each for each in options.arguments]
         return supervise(command, options.max_restarts, options.backoff)
     with stdout_to_stderr(active=options.json):

@@ -148,31 +148,43 @@ def why(options: Namespace) -> int:
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
         if options.task is None:
-            _explain_failures(run, as_json=options.json)
+            chosen = [task for task in run.tasks.values() if _needs_explanation(run, task)]
+            if options.json:
+                print_json([_explanation(run, task) for task in chosen])
+            else:
+                _explain_failures(run, chosen)
             return SUCCEEDED
         task, element = select_element(run, options.task)
-        if element is None or task.elements is None:
-            _explain(run, task, as_json=options.json)
+        if element is not None and task.elements is not None:
+            facts = _element_explanation(run, task, task.elements, element)
+            if options.json:
+                print_json([facts])
+            else:
+                _explain_element(facts, task.elements.failed.get(element))
+        elif options.json:
+            print_json([_explanation(run, task)])
         else:
-            _explain_element(run, task.name, task.elements, element, as_json=options.json)
+            _explain(run, task)
     return SUCCEEDED
 
 
-def _explain_failures(run: RunRecord, *, as_json: bool) -> None:
-    """Explain each task that failed, and each mapped task of which elements failed."""
-    failed = [task for task in run.tasks.values() if task.state == "failed" or _failed_elements(task)]
-    if as_json:
-        print_json([_explanation(run, task) for task in failed])
-        return
-    if not failed:
+def _needs_explanation(run: RunRecord, task: TaskRecord) -> bool:
+    """Return whether a task has failed, or elements of it, or it may have been running when the process ended."""
+    return task.state == "failed" or _failed_elements(task) > 0 or _may_be_running(run, task)
+
+
+def _explain_failures(run: RunRecord, chosen: list[TaskRecord]) -> None:
+    """Explain the tasks of a run that need an explanation."""
+    running = [task for task in chosen if _may_be_running(run, task) and not _failed_elements(task)]
+    if len(running) == len(chosen):
         print_text(f"no task of run {run.run_id} of {run.pipeline!r} failed; its status is {run.status}")
         if run.error is not None:
             print_text(f"  {escape_control_chars(run.error)}")
-    for task in run.tasks.values():
-        if _may_be_running(run, task):
-            print_text(f"{escape_control_chars(task.name)}: {_RUNNING[run.status]}")
-    for task in failed:
-        _explain(run, task, as_json=False)
+    for task in running:
+        print_text(f"{escape_control_chars(task.name)}: {_RUNNING[run.status]}")
+    for task in chosen:
+        if task not in running:
+            _explain(run, task)
 
 
 def _may_be_running(run: RunRecord, task: TaskRecord) -> bool:
@@ -188,14 +200,42 @@ def _failed_elements(task: TaskRecord) -> int:
 
 
 def _explanation(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
-    causes = [task_object(run.tasks[name]) for name in _causes(run, task)]
-    return {"run_id": run.run_id, "pipeline": run.pipeline, **task_object(task), "caused_by": causes}
+    """Return the JSON object that explains a task."""
+    return {
+        **_place_object(run, task),
+        **task_object(task),
+        "attempt_count": len(task.attempts),
+        "may_be_running": _may_be_running(run, task),
+        "caused_by": [task_object(run.tasks[name]) for name in _causes(run, task)],
+    }
 
 
-def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_explanation(run, task))
-        return
+def _place_object(run: RunRecord, task: TaskRecord) -> dict[str, Any]:
+    return {"run_id": run.run_id, "pipeline": run.pipeline, "name": task.name, "element": None, "label": None}
+
+
+def _element_explanation(run: RunRecord, task: TaskRecord, elements: ElementsRecord, number: int) -> dict[str, Any]:
+    """Return the JSON object that explains an element: with the keys of the object of a task."""
+    return {
+        **_place_object(run, task),
+        "element": number,
+        "label": elements.labels.get(number),
+        "state": elements.states.get(number, "pending"),
+        "started": None,
+        "duration": elements.durations.get(number),
+        "reason": elements.skipped.get(number, ""),
+        "source": "run",
+        "why": "",
+        "error": error_object(elements.failed.get(number)),
+        "elements": None,
+        "attempts": [],
+        "attempt_count": elements.attempts.get(number, 0),
+        "may_be_running": False,
+        "caused_by": [],
+    }
+
+
+def _explain(run: RunRecord, task: TaskRecord) -> None:
     causes = [run.tasks[name] for name in _causes(run, task)]
     print_text(f"{task.name}: {task.state.replace('_', ' ')} in run {run.run_id} of {run.pipeline!r}")
     for reason in dict.fromkeys(filter(None, (task.reason, task.why))):
@@ -209,21 +249,14 @@ def _explain(run: RunRecord, task: TaskRecord, *, as_json: bool) -> None:
         _print_attempts(each)
 
 
-def _explain_element(run: RunRecord, task: str, elements: ElementsRecord, number: int, *, as_json: bool) -> None:
-    state, error = elements.states.get(number, "pending"), elements.failed.get(number)
-    attempts, duration = elements.attempts.get(number, 0), elements.durations.get(number)
-    label, reason = elements.labels.get(number), elements.skipped.get(number, "")
-    if as_json:
-        facts = {"run_id": run.run_id, "pipeline": run.pipeline, "name": task, "element": number, "label": label}
-        times = {"state": state, "duration": duration, "attempts": attempts, "reason": reason}
-        print_json(facts | times | {"error": error_object(error)})
-        return
-    name = f"{task}[{number}]" + ("" if label is None else f" ({label})")
-    print_text(f"{escape_control_chars(name)}: {state} in run {run.run_id} of {run.pipeline!r}")
-    if reason:
-        print_text(f"  {escape_control_chars(reason)}")
-    if attempts:
-        print_text(f"  {counted(attempts, 'attempt')}, the last one took {duration_text(duration)}")
+def _explain_element(facts: dict[str, Any], error: TaskError | None) -> None:
+    name = f"{facts['name']}[{facts['element']}]" + ("" if facts["label"] is None else f" ({facts['label']})")
+    print_text(f"{escape_control_chars(name)}: {facts['state']} in run {facts['run_id']} of {facts['pipeline']!r}")
+    if facts["reason"]:
+        print_text(f"  {escape_control_chars(facts['reason'])}")
+    if facts["attempt_count"]:
+        attempts = counted(facts["attempt_count"], "attempt")
+        print_text(f"  {attempts}, the last one took {duration_text(facts['duration'])}")
     _print_error(name, error)
 
 

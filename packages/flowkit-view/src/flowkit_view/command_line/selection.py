@@ -7,7 +7,9 @@ import re
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from flowkit_core._text import did_you_mean
 from flowkit_state import StateManager, StateOptionError, UnknownRunError
+from flowkit_state._validation import SQLITE_SUFFIXES
 
 from .parameters import parse_seconds
 from .usage_error import UsageError
@@ -15,7 +17,13 @@ from .usage_error import UsageError
 if TYPE_CHECKING:
     from flowkit_state import RunRecord, TaskRecord
 
-from flowkit_core._text import did_you_mean
+
+def check_name(path: str) -> None:
+    """Raise `UsageError` if runs cannot be recorded in a file of this name."""
+    if not path.lower().endswith(SQLITE_SUFFIXES):
+        raise UsageError(
+            f"--state {path!r} does not end in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
+        )
 
 
 def open_records(path: str) -> StateManager:
