@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 import warnings
 from functools import partial
 from itertools import pairwise
@@ -217,3 +218,23 @@ def test_cluster_object_is_connected_to():
         executor = DaskExecutor(local)
         assert DAG("d", tasks=[Task(tasks.one)]).run(executor) == {"one": 1}
         executor.close()
+
+
+def peak_memory(client, size):
+    """Return the peak of the memory that Python allocates here in a run with twenty results of a size."""
+    last = Task(tasks.size_of, name="last")
+    for number in range(10):
+        make, copy = Task(partial(tasks.make, 7, size), name=f"make_{number}"), Task(tasks.plain_copy, name=f"c{number}")
+        make >> copy >> last
+    tracemalloc.start()
+    try:
+        results = DAG("d", tasks=[last]).run(DaskExecutor(client), keep=["last"])
+        assert results == {"last": [size] * 10}
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_of_the_client_does_not_grow_with_the_size_of_results(client):
+    small = peak_memory(client, 100)
+    assert peak_memory(client, 8 * MIB) < small + MIB
