@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from threading import Lock, Timer
 from time import perf_counter
@@ -356,15 +357,16 @@ class Worker:
             self._ticket = ticket
             began = clock()
             try:
-                value = func(*args, **kwargs) if kwargs else func(*args)
+                context = copy_context()  # what the call sets in it is not visible for later calls
+                value = context.run(func, *args, **kwargs) if kwargs else context.run(func, *args)
                 if type(value) is CoroutineType:
-                    value = run_coroutine(value)
+                    value = context.run(run_coroutine, value)
             except BaseException as error:
                 if self._is_forked_child:
                     raise
                 self._send_error(ticket, error, clock() - began)
                 drop_tracebacks(error)  # freed now: if that ends this process, no later task fails
-                args = kwargs = None
+                args = kwargs = context = None
                 continue
             seconds = clock() - began
             kind = type(value)
@@ -381,7 +383,7 @@ class Worker:
                     value = None
             # freed after the outcome is sent, and before the next ticket is read: if that ends this process, no task
             # fails
-            args = kwargs = None
+            args = kwargs = context = None
 
     def _block_caller(self, ticket: int) -> Callable[..., Any]:
         """Return a function that makes the calls of a block of elements, given its message."""

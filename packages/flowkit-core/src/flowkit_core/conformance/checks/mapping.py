@@ -73,6 +73,16 @@ def empty_input_gives_an_empty_list(trial: Trial) -> None:
 
 
 @check()
+def elements_have_context_variables_of_their_own(trial: Trial) -> None:
+    """A context variable that an element sets is unchanged for other elements, and in the next task of a chain."""
+    rows, first = Task(map_tasks.many), Task(tasks.change_setting, name="first")
+    second = Task(tasks.change_setting, name="second")
+    rows >> first.map() >> second.map()
+    results = trial.run(second)
+    expect("values before each change", set(results["first"] + results["second"]), {"unset"})
+
+
+@check()
 def elements_are_skipped_one_by_one(trial: Trial) -> None:
     """Conditions and Skip leave elements out, and their numbers stay; later tasks skip them, too."""
     rows = Task(map_tasks.many)

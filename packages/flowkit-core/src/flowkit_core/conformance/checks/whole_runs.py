@@ -84,7 +84,7 @@ def context_variables_of_the_caller_are_visible(trial: Trial) -> None:
         tasks.setting.reset(token)
 
 
-@check("local")
+@check()
 def context_changes_of_a_task_stay_inside(trial: Trial) -> None:
     """A context variable that a task sets is unchanged for other tasks and for the caller."""
     change = Task(tasks.change_setting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from array import array
+from contextvars import copy_context
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
@@ -95,6 +96,8 @@ def call_block(
 ) -> BlockResult:
     """Call the functions of a chain for consecutive elements, until one fails or the time is over.
 
+    Each call has context variables of its own: a copy of those of the caller.
+
     Args:
         callers: the functions of the chain, of one mapped value each.
         names: names of the tasks.
@@ -119,9 +122,10 @@ def call_block(
         try:
             for stage, call, name, found, spent in stages:
                 note(stage, number)
-                value = call(value)  # noqa: PLW2901
+                context = copy_context()
+                value = context.run(call, value)  # noqa: PLW2901
                 if type(value) in special_types:
-                    value = final_value(value, f"{name}[{number}]")  # noqa: PLW2901
+                    value = context.run(final_value, value, f"{name}[{number}]")  # noqa: PLW2901
                 now = perf_counter()
                 spent.append(now - started)
                 started = now

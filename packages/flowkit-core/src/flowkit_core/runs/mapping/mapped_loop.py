@@ -17,7 +17,6 @@ from .mapped_run import EXPANDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextvars import Context
 
     from flowkit_core.graphs.node import Node
     from flowkit_core.runs.call import Retry
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 
 TURN = 0.02
 """Seconds after which a worker looks for other nodes and retries, before it goes on with the elements."""
-_NEW_CONTEXT, _FAILED, _TURN_ENDED, _NOTHING_YET = range(4)
-# why the loop ends: a call has changed a context variable, an element has failed, there is nothing more to do now, or
-# the next element was not pulled yet
+_FAILED, _TURN_ENDED, _NOTHING_YET = range(3)
+# why the loop ends: an element has failed, there is nothing more to do now, or the next element was not pulled yet
 
 
 def run_mapped(
@@ -64,10 +62,7 @@ def run_mapped(
         began, before = perf_counter(), region.taken
         until = began + TURN
         loop = _recorded_loop if region.is_recorded else _loop
-        reason = _NEW_CONTEXT
-        while reason == _NEW_CONTEXT:
-            context = worker.caller_context.copy()
-            reason = context.run(loop, worker, region, context, until, slow, relief, jobs)
+        reason = loop(worker, region, until, slow, relief, jobs)
         if region.input.puller is not None and worker.element is not None:
             region.taken = max(region.taken, worker.element + 1)
             # elements of other workers count, too: it matters how fast elements are needed
@@ -95,43 +90,32 @@ def _open(run: Run, mapping: MappedNodes, node: Node) -> Sequence[Node] | Retry:
     return ()
 
 
-def _value_ids(context: Context) -> list[int]:
-    return [*map(id, context.values())]
-
-
-def _is_changed(context: Context, ids: list[int]) -> bool:
-    """Return whether a call has changed a context variable, given the ids of the values before it.
-
-    Values are compared by identity: those that are equal may be different objects, which elements must not share. The
-    caller's context keeps the values before the call, so that no other object has their ids.
-    """
-    return [*map(id, context.values())] != ids
-
-
 def _loop(
     worker: Worker,
     region: Region,
-    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
-    """Run elements in one context; return why it ends. Each step costs all elements of all mapped tasks."""
+    """Call the functions for elements; return why the loop ends. Each step costs all elements of all mapped tasks.
+
+    Each call has context variables of its own: a copy of those of the caller of ``run()``.
+    """
     run, (first, *others) = worker.run, region.stages
     stage, is_chain, rest = first, bool(others), [(other, other.caller()) for other in others]
     call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
-    clock, special, given = perf_counter, special_types, None
+    clock, special, given, new_context = perf_counter, special_types, None, worker.caller_context.copy
     worker.node = first.node
-    ids = _value_ids(context)
     started = clock()
     try:
         for number, item in region.input.pulls():
             worker.element = number
             try:
-                value = call(item)
+                context = new_context()
+                value = context.run(call, item)
                 if type(value) in special:
-                    value = final_value(value, f"{first.node.name}[{number}]", run)
+                    value = context.run(final_value, value, f"{first.node.name}[{number}]", run)
             except BaseException as error:
                 jobs += run.mapping.fail_pulled(region, first, number, item, error, clock() - started)
                 return _FAILED
@@ -145,9 +129,10 @@ def _loop(
                     for stage, call_next in rest:
                         worker.node = stage.node
                         given = value
-                        value = call_next(value)
+                        context = new_context()
+                        value = context.run(call_next, value)
                         if type(value) in special:
-                            value = final_value(value, f"{stage.node.name}[{number}]", run)
+                            value = context.run(final_value, value, f"{stage.node.name}[{number}]", run)
                         now = clock()
                         stage.values[number] = value
                         stage.seconds[number] = now - started
@@ -163,9 +148,8 @@ def _loop(
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            if (context and _is_changed(context, ids)) or run.phase or now > until:
-                is_stopped = run.phase and not run.may_start(first.node)
-                return _TURN_ENDED if is_stopped or now > until else _NEW_CONTEXT
+            if now > until or (run.phase and not run.may_start(first.node)):
+                return _TURN_ENDED
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
     region.input.is_exhausted = True
@@ -175,7 +159,6 @@ def _loop(
 def _recorded_loop(
     worker: Worker,
     region: Region,
-    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
@@ -187,7 +170,7 @@ def _recorded_loop(
     """
     group = Group(worker.run)
     try:
-        return _loop_of_group(worker, region, context, until, slow, relief, jobs, group)
+        return _loop_of_group(worker, region, until, slow, relief, jobs, group)
     finally:
         group.commit()
 
@@ -195,16 +178,14 @@ def _recorded_loop(
 def _loop_of_group(
     worker: Worker,
     region: Region,
-    context: Context,
     until: float,
     slow: float,
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
     group: Group,
 ) -> int:
-    run, clock = worker.run, perf_counter
+    run, clock, new_context = worker.run, perf_counter, worker.caller_context.copy
     stages = [(stage, stage.caller()) for stage in region.stages]
-    ids = _value_ids(context)
     last, take_over = len(stages), region.input.take_over
     try:
         for number, item, start in region.input.pulls_to_call():
@@ -216,9 +197,10 @@ def _loop_of_group(
                 facts = None if stage.record is None else input_facts(stage, number, given)
                 started = clock()
                 try:
-                    value = call(given)
+                    context = new_context()
+                    value = context.run(call, given)
                     if type(value) in special_types:
-                        value = final_value(value, f"{stage.node.name}[{number}]", run)
+                        value = context.run(final_value, value, f"{stage.node.name}[{number}]", run)
                 except BaseException as error:
                     group.commit()
                     jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started, facts)
@@ -244,10 +226,8 @@ def _loop_of_group(
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
                 worker.seconds = spent
-            is_over = clock() > until
-            if (context and _is_changed(context, ids)) or run.phase or is_over:
-                is_stopped = run.phase and not run.may_start(region.stages[0].node)
-                return _TURN_ENDED if is_stopped or is_over else _NEW_CONTEXT
+            if clock() > until or (run.phase and not run.may_start(region.stages[0].node)):
+                return _TURN_ENDED
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
     region.input.is_exhausted = True
