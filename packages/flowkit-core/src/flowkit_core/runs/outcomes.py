@@ -98,8 +98,11 @@ class OutcomeRules:
         self.leave_fast_path()
 
     def _notify_stop(self) -> None:
-        with self._lock:
-            is_new, self._stop_is_new = self._stop_is_new, False
+        """Call `on_stop` if a failure has just stopped the run; without the lock of the run."""
+        is_new = False
+        if self._stop_is_new:
+            with self._lock:
+                is_new, self._stop_is_new = self._stop_is_new, False
         if is_new and self.on_stop is not None:
             self.on_stop()
         if is_new and self.mapping is not None:
@@ -284,6 +287,11 @@ class OutcomeRules:
         """Record how a node, or an attempt at it, has ended: see `RunRecorder.record`."""
         if self._recorder is not None and self._recorder.record(node, self.state, seconds, stored, *failure):
             self._commit()
+
+    def commit(self) -> None:
+        """Commit what is recorded, before a call that depends on it or a wait; without the lock of the run."""
+        self._commit()
+        self._notify_stop()
 
     def _commit(self) -> None:
         """Commit what is recorded. If that fails, the results are kept in this process."""

@@ -149,13 +149,12 @@ class Run(OutcomeRules):
             from .mapping.mapped_run import MappedNodes
 
             self.mapping = MappedNodes(self)
-        recorded = recorder is not None and recorder.records
         self._kept: KeptResults | None = None
         if keep is not None:
             from .kept_results import KeptResults
 
             self._kept = KeptResults(graph, keep, self.state)
-        self.fast_path = self._unchecked and not (self.has_task_observers or recorded or keep is not None)
+        self.fast_path = self._unchecked and not (self.has_task_observers or self.recorded or keep is not None)
         if recorder is not None:
             recorder.commit = self._commit
             self.state.source_of, self.state.outdated_of = recorder.sources, recorder.outdated
@@ -190,9 +189,7 @@ class Run(OutcomeRules):
             element_call: Call | Outcome = self.mapping.call(node)
             return element_call
         if self._recorder is not None and self._recorder.is_due_before(node):
-            self._commit()
-            if self._stop_is_new:
-                self._notify_stop()
+            self.commit()
         if self._unchecked and node.is_simple:
             return Call(node, simple_arguments(node, self.state.values), {}, None, 1, None, self)
         if node.mapped is not None:
@@ -281,7 +278,9 @@ class Run(OutcomeRules):
             self.state.retry_of.pop(node.index, None)
             if self.events.wants(TaskStarted):
                 attempt = self.state.attempt_of.get(node.index, 1)
-                worker = self._worker_of.get(node.index) or _thread_name()
+                from threading import current_thread
+
+                worker = self._worker_of.get(node.index) or current_thread().name
                 most = max_attempts(node)
                 self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=most, worker=worker)
         return None
@@ -390,8 +389,7 @@ class Run(OutcomeRules):
                 return _NO_NODES
         else:
             step = self._finalize(node, result, seconds, attempt)
-            if self._stop_is_new:
-                self._notify_stop()
+            self._notify_stop()
             if self._hooks is not None:
                 self._hooks.call()
             if step is not None:
@@ -404,9 +402,7 @@ class Run(OutcomeRules):
         if recorder is not None:
             recorder.expect(ready)
             if recorder.is_due(ready):
-                self._commit()
-                if self._stop_is_new:
-                    self._notify_stop()
+                self.commit()
         return ready
 
     def commit_if_due(self) -> float | None:
@@ -418,9 +414,7 @@ class Run(OutcomeRules):
         seconds = None if self._recorder is None else self._recorder.seconds_to_commit
         if seconds != 0.0:
             return seconds
-        self._commit()
-        if self._stop_is_new:
-            self._notify_stop()
+        self.commit()
         return None
 
     def ends_on_fast_path(self, node: Node, result: Any) -> bool:
@@ -601,9 +595,3 @@ class Run(OutcomeRules):
         self._recorder = None
         self.params = {}
         self.record_error = self.early_stop = None
-
-
-def _thread_name() -> str:
-    from threading import current_thread
-
-    return current_thread().name

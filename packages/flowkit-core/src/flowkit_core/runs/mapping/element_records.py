@@ -173,9 +173,7 @@ def record_end(run: Run, element: Element, row: Any, seconds: float) -> None:
 def commit_before_call(run: Run) -> None:
     """Commit the elements of other threads, before the calling thread starts a call that depends on them."""
     if run._recorder is not None and run._recorder.is_due_before_element:
-        run._commit()
-        if run._stop_is_new:
-            run._notify_stop()
+        run.commit()
 
 
 def _row_without_value(run: Run, element: Element) -> Any:
@@ -252,9 +250,7 @@ class Group:
             return
         for stage, found in rows.items():
             recorder.add_elements(stage.node, found)
-        run._commit()
-        if run._stop_is_new:
-            run._notify_stop()
+        run.commit()
 
 
 _TAKEN_OVER = {"succeeded": SUCCEEDED, "skipped": SKIPPED}

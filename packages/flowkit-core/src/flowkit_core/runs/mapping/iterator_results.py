@@ -87,8 +87,7 @@ class IteratorResults:
                 attempt, seconds = run.current_attempt(node), run.state.seconds[index]
                 run.events.emit(TaskFailed, task=node.name, attempt=attempt, duration=seconds, error=error)
             run._stop_after(error)
-        if run._stop_is_new:
-            run._notify_stop()
+        run._notify_stop()
         return Outcome(UPSTREAM_FAILED, f'the iterator that upstream "{node.name}" returned has failed')
 
     def release(self) -> None:

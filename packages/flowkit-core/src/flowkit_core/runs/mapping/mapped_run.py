@@ -262,8 +262,7 @@ class MappedNodes:
                 jobs = self._after(element)
                 if region.is_recorded:
                     record_end(run, element, row, seconds)
-        if run._stop_is_new:
-            run._notify_stop()
+        run._notify_stop()
         if run._hooks is not None:
             run._hooks.call()
         return self.next_jobs(region, jobs) if again is None else again
@@ -455,8 +454,7 @@ class MappedNodes:
                 region.stages[failed[0]].active += 1
             if recorder is not None and recorder.is_due_after_element:
                 run._commit()
-        if run._stop_is_new:
-            run._notify_stop()
+        run._notify_stop()
         if failed is not None:
             number, place = block.element + done, failed[0]
             given = values[place - 1][done] if place else block.given[done]
