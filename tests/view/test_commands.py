@@ -13,7 +13,7 @@ import pytest
 import flowkit_view.server
 from flowkit_view.command_line.parser import make_parser
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "pages" / "command-line.md"
+PAGE = Path(__file__).parents[2] / "docs" / "pages" / "command-line.md"
 DAY = ["-p", "day=2026-11-29"]
 
 # A call of each command that answers, in a folder with the fixture `answered`.

@@ -15,7 +15,7 @@ import pytest
 
 import flowkit_view
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "pages/command-line.md").read_text("utf-8")
 SCRIPT = DOCS / "examples/stdlib_report.py"
 MODULES = ["flowkit_view", *[info.name for info in pkgutil.walk_packages(flowkit_view.__path__, "flowkit_view.")]]
