@@ -224,7 +224,10 @@ def peak_memory(client, size):
     """Return the peak of the memory that Python allocates here in a run with twenty results of a size."""
     last = Task(tasks.size_of, name="last")
     for number in range(10):
-        make, copy = Task(partial(tasks.make, 7, size), name=f"make_{number}"), Task(tasks.plain_copy, name=f"c{number}")
+        make, copy = (
+            Task(partial(tasks.make, 7, size), name=f"make_{number}"),
+            Task(tasks.plain_copy, name=f"c{number}"),
+        )
         make >> copy >> last
     tracemalloc.start()
     try:

@@ -113,6 +113,27 @@ def test_worker_that_dies_fails_one_element(executor):
     assert list(results.failed) == ["each[500]"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_death_of_a_worker_is_an_attempt_of_the_elements_of_its_block(executor, tmp_path, retries):
+    function = partial(map_functions.die_on_seven, str(tmp_path))
+    options = {"retries": retries, "delay": 0} if retries else {}
+    results = sweep(executor, function, range(20), map_options={"errors": "drop", "chunk": 10}, **options)
+    attempts = results.elements["each"].attempts
+    assert results["each"] == [x for x in range(20) if x != 7]
+    assert list(attempts) == [2] * 7 + [max(2, 1 + retries)] + [2] * 2 + [1] * 10
+    assert map_functions.calls_of_seven(tmp_path) == attempts[7]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_death_of_a_worker_leaves_other_elements_their_retries(executor, tmp_path):
+    function = partial(map_functions.die_on_seven_and_fail_once, str(tmp_path))
+    options = {"map_options": {"errors": "drop", "chunk": 10}, "retries": 1, "delay": 0}
+    results = sweep(executor, function, range(10), **options)
+    assert results["each"] == [x for x in range(10) if x != 7]
+    assert list(results.elements["each"].attempts) == [2] * 7 + [2] + [2, 3]
+
+
 def test_result_that_cannot_be_pickled_fails_its_element(executor):
     results = sweep(executor, map_functions.unpicklable_on_seven, range(50), map_options={"errors": "drop"})
     assert results["each"] == [x for x in range(50) if x != 7]

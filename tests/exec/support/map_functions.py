@@ -50,6 +50,25 @@ def die_on_five_hundred(x):
     return x
 
 
+def die_on_seven(folder, x):
+    if x == 7:
+        with Path(folder, "calls").open("a") as file:
+            file.write("7")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def calls_of_seven(folder):
+    return len(Path(folder, "calls").read_text())
+
+
+def die_on_seven_and_fail_once(folder, x):
+    if x == 9 and not Path(folder, "9").exists():
+        Path(folder, "9").touch()
+        raise ConnectionError(x)
+    return die_on_seven(folder, x)
+
+
 def where(x):
     context = current()
     return context.task, context.element == x, context.random.random()

@@ -42,7 +42,7 @@ class Failure:
         if self.attempts <= self.retries:
             after = f"on attempt {self.attempts} of {self.retries + 1}"
         else:
-            after = f"after {self.attempts} attempts" if self.retries else "on its only attempt"
+            after = f"after {self.attempts} attempts" if self.attempts > 1 else "on its only attempt"
         return f"flowkit: task {self.task!r} of {pipeline!r} failed {after}"
 
 

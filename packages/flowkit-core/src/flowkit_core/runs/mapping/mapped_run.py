@@ -12,7 +12,7 @@ from time import monotonic
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
-from flowkit_core.errors import Skip
+from flowkit_core.errors import SerializationError, Skip, WorkerDiedError
 from flowkit_core.events import (
     ElementFailed,
     ElementNotRun,
@@ -285,7 +285,9 @@ class MappedNodes:
         if outcome.state == FAILED:
             stage.seconds[number] = seconds
             attempt = stage.attempt_of.get(number, 1)
-            error, delay = run.error_and_delay(element, outcome, attempt)
+            # a lost attempt uses up a retry only of an element whose worker dies again
+            is_innocent = number in stage.lost and not isinstance(outcome.error, WorkerDiedError)
+            error, delay = run.error_and_delay(element, outcome, attempt - is_innocent)
             if delay is not None:
                 stage.attempt_of[number] = attempt + 1
                 stage.retry_of[number] = error
@@ -425,6 +427,11 @@ class MappedNodes:
                 region.active -= 1
                 region.stages[0].active -= 1
                 if result.state == FAILED:
+                    if _was_called(result.error):
+                        for stage in region.stages:
+                            numbers = range(block.element, block.element + len(block.given))
+                            stage.lost.update(numbers)
+                            stage.attempt_of.update(dict.fromkeys(numbers, 2))
                     self._split(block, jobs)
         if isinstance(result, Outcome):
             return self.next_jobs(region, jobs)
@@ -573,3 +580,10 @@ class MappedNodes:
             if not isinstance(step, Retry):  # a mapped node is not called again
                 ready += [node for node in step if node not in own]
         return ready
+
+
+def _was_called(error: BaseException | None) -> bool:
+    """Return whether elements of a block may have been called, given the exception of the block."""
+    if isinstance(error, SerializationError):
+        return error.what == "result"
+    return isinstance(error, WorkerDiedError)

@@ -46,6 +46,7 @@ class Stage:
         seconds: duration of the last attempt at each element.
         attempt_of, reason_of, error_of, retry_of: as in `RunState`, by number of the element.
         labels: labels of elements that have been named in an event or a message, by number.
+        lost: numbers of the elements whose first attempt was in a block of which no results came back.
         active: number of elements that are called, or wait for a retry.
         head: the first stage of its region, whose elements feed this one; None for the first stage itself.
         parked: `Element` jobs that wait because of the limit.
@@ -64,6 +65,7 @@ class Stage:
         "error_of",
         "head",
         "labels",
+        "lost",
         "node",
         "origins",
         "parked",
@@ -88,6 +90,7 @@ class Stage:
         self.error_of: dict[int, BaseException] = {}
         self.retry_of: dict[int, BaseException] = {}
         self.labels: dict[int, str] = {}
+        self.lost: set[int] = set()
         self.active = 0
         self.head: Stage | None = None
         self.parked: deque[Any] = deque()
