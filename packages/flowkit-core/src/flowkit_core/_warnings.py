@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def warn(message: str, kind: str = "option", task: str | None = None) -> None:
     """Issue a :class:`RuntimeWarning` at the first frame outside flowkit.
 
-    Use it while a pipeline is built. During a run, use :func:`report`, which never raises. While ``Pipeline.check()``
-    runs, the warning is one of its problems, and is not issued.
+    Use it while a pipeline is built; during a run, use :func:`safe_warn`. While ``Pipeline.check()`` runs, the warning
+    is one of its problems, and is not issued.
 
     Args:
         message: the text.
@@ -39,7 +39,7 @@ def warn(message: str, kind: str = "option", task: str | None = None) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=user_level())
 
 
-def report(message: str) -> None:
+def safe_warn(message: str) -> None:
     """Issue a :class:`RuntimeWarning` at the first frame outside flowkit, and never raise.
 
     If the warning filters turn warnings into errors, the warning is printed to standard error instead.
@@ -55,8 +55,8 @@ def report(message: str) -> None:
         pass
 
 
-def report_at(message: str, filename: str, line: int) -> None:
-    """Do what :func:`report` does, for a line of code that another thread executes."""
+def safe_warn_at(message: str, filename: str, line: int) -> None:
+    """Do what :func:`safe_warn` does, for a line of code that another thread executes."""
     import warnings
 
     try:

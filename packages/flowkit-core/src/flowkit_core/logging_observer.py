@@ -11,7 +11,7 @@ import sys
 
 from ._text import counted, counts_text, escape_control_chars
 from ._typing import TYPE_CHECKING
-from ._warnings import report
+from ._warnings import safe_warn
 from .context import log_attributes
 from .errors import RunTimeoutError
 from .events import (
@@ -131,7 +131,7 @@ def log_failed_hook(event: Any, message: str, error: BaseException) -> None:
     """Log that a hook raised an exception; issue a warning if the records of flowkit reach no handler."""
     logger = _logger()
     if logger is None or not logger.isEnabledFor(ERROR):
-        report(message)
+        safe_warn(message)
         return
     facts = {"event": "hook_failed", "run_id": event.run_id, "pipeline": event.pipeline, "error": describe_error(error)}
     if hasattr(event, "task"):

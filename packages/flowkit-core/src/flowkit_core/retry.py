@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._text import short_repr
 from ._typing import TYPE_CHECKING
-from ._warnings import report
+from ._warnings import safe_warn
 from .coroutines import is_coroutine_function
 from .errors import TaskOptionError, TaskOptionTypeError
 from .failures import add_note, describe_error, skip_reason
@@ -201,7 +201,7 @@ def warn_of_iterator(name: str, arguments: Iterable[Any]) -> bool:
     """Warn if an argument of a task with retries is an iterator, which one try consumes; return whether one is."""
     for value in arguments:
         if hasattr(type(value), "__next__"):
-            report(
+            safe_warn(
                 f"task {name!r} has retries and is given an iterator ({type(value).__name__}): a second try "
                 f"gets only the items that the first did not consume; pass a list instead"
             )

@@ -16,7 +16,7 @@ def warn(message: str, category: type[Warning]) -> None:
     warnings.warn(message, category, stacklevel=depth)
 
 
-def report(message: str) -> None:
+def safe_warn(message: str) -> None:
     """Issue a `RuntimeWarning`, and never raise.
 
     If the warning filters turn warnings into errors, the warning is printed to standard error instead.

@@ -291,9 +291,9 @@ class ResultCache:
         stored = _components(self.state.get_metadata(last_key(call.prefix)))
         if stored and not has_same_format(stored, call.components):
             self._logged.add(_FORMAT_REPORTED)
-            from flowkit_state._warnings import report
+            from flowkit_state._warnings import safe_warn
 
-            report(
+            safe_warn(
                 f"the results cached in {short_repr(self.state.path)} are not used: another version of flowkit-state "
                 "stored them, and its fingerprints of code have another format. Each call is computed once more; there "
                 "is nothing to do. clear() deletes the old results."
@@ -333,9 +333,9 @@ class ResultCache:
             logger = logging.getLogger("flowkit.state")
             logger.warning('A call of "%s" is not cached: %s', name, reason)
             if _is_silent(logger):
-                from flowkit_state._warnings import report
+                from flowkit_state._warnings import safe_warn
 
-                report(f'A call of "{name}" is not cached: {reason}')
+                safe_warn(f'A call of "{name}" is not cached: {reason}')
 
 
 def _components(metadata: dict[str, Any] | None) -> dict[str, str]:

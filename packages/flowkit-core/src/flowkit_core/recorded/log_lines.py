@@ -6,7 +6,7 @@ from _thread import allocate_lock
 from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.failures import describe_error
 from flowkit_core.persistence import LogLine
 
@@ -89,7 +89,7 @@ class LogLines:
                 self._due = monotonic() + INTERVAL
         except Exception as error:
             self._journal = None
-            report(
+            safe_warn(
                 f"log lines of {self._pipeline!r} could not be recorded, and no more will be: {describe_error(error)}"
             )
         finally:

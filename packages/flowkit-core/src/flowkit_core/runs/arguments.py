@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.context import idempotency_key
 from flowkit_core.graphs.binding import bind_condition
 from flowkit_core.graphs.parameters import KEY, Parameters
@@ -194,7 +194,7 @@ def _warn_of_none(node: Node, parameter: str, names: Sequence[str]) -> None:
     node.task._warned_of_none = True
     binding = node.binding
     upstream = names[binding.named[parameter] if binding is not None else (node.arg_sources or ())[0]]
-    report(
+    safe_warn(
         f"task {node.name!r} gets None, which {upstream!r} returned, as {parameter!r}, by order, in place of its "
         f"default: to wait for {upstream!r} without taking its result, write {node.name}.after({upstream}); if None"
         f" is meant, name the parameter {upstream!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.context import RunTrace
 from flowkit_core.failures import describe_error
 
@@ -49,7 +49,7 @@ class EventEmitter:
                     try:
                         observer(event)
                     except Exception as error:
-                        report(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
+                        safe_warn(f"observer {short_repr(observer)} failed on {kind.__name__}: {describe_error(error)}")
 
     def give_run(self, run: Any) -> None:
         """Pass the run to the observers with a method ``watch_run``."""
@@ -66,7 +66,7 @@ class EventEmitter:
                 try:
                     found = find(self._run_id)
                 except Exception as error:
-                    report(f"observer {short_repr(observer)} failed in run_trace(): {describe_error(error)}")
+                    safe_warn(f"observer {short_repr(observer)} failed in run_trace(): {describe_error(error)}")
                     continue
                 if type(found) is RunTrace:
                     return found

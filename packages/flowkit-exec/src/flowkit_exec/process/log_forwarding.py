@@ -7,7 +7,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.log_records import keep_record, sinks
 from flowkit_core.safe_text import describe_error, is_interrupt, safe_repr
 
@@ -161,4 +161,4 @@ def _call_logger(log: Callable[..., object], *args: Any, **options: Any) -> None
     try:
         log(*args, **options)
     except Exception as error:
-        report(f"a log handler failed: {describe_error(error)}")
+        safe_warn(f"a log handler failed: {describe_error(error)}")

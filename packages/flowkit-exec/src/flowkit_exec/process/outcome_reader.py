@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError, Outcome, SerializationError
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.runs.states import FAILED
 from flowkit_core.runs.time_limit import CANCEL_GRACE
 from flowkit_core.safe_text import describe_error, is_interrupt
@@ -112,7 +112,7 @@ class OutcomeReader:
 
             answer_request(self._run, worker.held.get(ticket), worker.channel, ticket, payload)
         elif kind == protocol.SCRIPT_SLOW:
-            report(
+            safe_warn(
                 f"worker process {worker.process.pid} has been executing the script for "
                 f"{protocol.SCRIPT_SLOW_AFTER:g} s, up to its first run(), to define its tasks: move code that takes "
                 f"long, or waits for something that only this process has, below the run(), or under "

@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.safe_text import describe_error, safe_str
 
 from . import protocol
@@ -59,7 +59,7 @@ def handle_warning(data: bytes) -> None:
         if is_decided:
             warnings.showwarning(message, type(message), path, line)
     except Exception as error:
-        report(f"a warning of a worker process could not be shown: {describe_error(error)}")
+        safe_warn(f"a warning of a worker process could not be shown: {describe_error(error)}")
 
 
 def _registry_of(variables: dict[str, Any]) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 from flowkit_state import fingerprint
-from flowkit_state._warnings import report
+from flowkit_state._warnings import safe_warn
 from flowkit_state.errors import (
     RestoreError,
     ResumeError,
@@ -422,7 +422,7 @@ def _unrestorable(error: RestoreError, name: str, database: Database) -> Restore
 
 
 def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:
-    report(
+    safe_warn(
         f"run(resume=...) of {short_repr(pipeline)} starts a new run, because these params cannot be compared with "
         f"those of an earlier run: {comma_list(descriptions)}. Pass plain data that identifies the run, such as a date "
         "or a path, and create other objects in the tasks."
@@ -441,7 +441,7 @@ def _warn_of_other_types(
             if loads(text).keys() == params.keys():
                 found = other_types(stored_values(database, serialization, row, text), params)
         if found:
-            report(
+            safe_warn(
                 f"run(resume=...) of {short_repr(pipeline)} starts a new run, although run {short_repr(run_id)} did"
                 f" not finish and has params with the same texts: {comma_list(found)}. Pass values of the same types"
                 f" to continue it."

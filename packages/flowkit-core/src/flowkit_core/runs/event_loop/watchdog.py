@@ -8,7 +8,7 @@ import sys
 from flowkit_core._stack_frames import module_name, package_name
 from flowkit_core._text import counted
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report, report_at
+from flowkit_core._warnings import safe_warn, safe_warn_at
 from flowkit_core.context import variable
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Watchdog:
             return
         found, calls_run = _user_frame(frame)
         remedy = "write await pipeline.arun()" if calls_run else "await it, or call it in a thread: asyncio.to_thread()"
-        report_at(
+        safe_warn_at(
             f"async task {name!r} blocks its event loop: what this line calls has not returned for more than "
             f"{BLOCKED_AFTER:g} s, and no other async task can go on meanwhile; {remedy}",
             found.f_code.co_filename,
@@ -128,7 +128,7 @@ def warn_of_run_in_loop(loop: AbstractEventLoop, seconds: float) -> None:
         return
     others = len(asyncio.all_tasks(loop)) - 1
     if others > 0:
-        report(
+        safe_warn(
             f"run() has blocked the event loop of this thread for {seconds:.1f} s, in which "
             f"{counted(others, 'other task')} could not go on: write await pipeline.arun()"
         )

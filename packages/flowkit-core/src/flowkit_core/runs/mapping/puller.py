@@ -14,7 +14,7 @@ from time import monotonic
 
 from flowkit_core._atomic import GIL
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.context import variable
 from flowkit_core.runs.wake_up import WakeUp
 
@@ -237,7 +237,7 @@ class Pullers:
             puller.thread.join(max(0.0, until - monotonic()))
             if puller.thread.is_alive():
                 self._mapping.run.report.unfinished.setdefault("abandoned", []).append(puller.source)
-                report(
+                safe_warn(
                     f"the iterator of task {puller.source!r} did not yield or end in time when the run was over, so it "
                     f"was abandoned in thread {puller.thread.name!r}: nothing can stop a thread; give the calls that "
                     f"it waits for timeouts of their own"

@@ -10,7 +10,7 @@ from _thread import get_ident
 from time import time
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.context import workers as worker_of_thread
 from flowkit_core.failures import add_note, describe_error
 from flowkit_core.graphs.parameters import KEY
@@ -127,10 +127,9 @@ class RunRecorder:
         self._ended = [self._began] * len(graph.nodes)
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
-        self._makers: set[int] = set()  # threads whose workers have made the calls of these
-        self._made_elsewhere = False  # whether anything else has made a call, or ended a node
+        self._makers: set[int | None] = set()  # threads whose workers have made the calls of these; None: anything else
         self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, not committed yet
-        self._element_makers: set[int | None] = set()  # threads whose workers have called them; None: anything else
+        self._element_makers: set[int | None] = set()  # those of the elements
         self._is_committing = False
         self._work = 0.0  # seconds of calls that are not committed yet
         self._group_began = 0.0  # when the first of them ended
@@ -197,7 +196,7 @@ class RunRecorder:
                 raise error
             node = recorded[number]
             self._warned.add(node.index)
-            report(
+            safe_warn(
                 f"the result of task {node.name!r} of {self._graph.name!r} cannot be recorded, so the task runs again "
                 f"on resume: {describe_error(error)}; write @task(record=False) if that is intended"
             )
@@ -313,16 +312,12 @@ class RunRecorder:
             outcome.source = self.sources[index]
         if self._why and index in self._why:
             outcome.why = self._why[index]
-        thread = get_ident()
-        worker = worker_of_thread.get(thread)
-        if worker is not None and worker.run.state is state:
-            self._makers.add(thread)
-        else:
-            self._made_elsewhere = True
+        self._makers.add(_maker(state))
         if seconds is not None:
             if index in self.workers:
                 outcome.worker, outcome.process, outcome.host = self.workers.pop(index)
             else:
+                thread = get_ident()
                 outcome.worker = self._threads.get(thread) or self._thread_name(thread)
             self._work += seconds
             if seconds < SHORT_CALL:
@@ -354,7 +349,7 @@ class RunRecorder:
         """
         if not self._pending:
             return False
-        if (ready and self._made_elsewhere) or not self._waiting or self._work >= MAX_GROUP:
+        if (ready and None in self._makers) or not self._waiting or self._work >= MAX_GROUP:
             return True
         return not 0 <= time() - self._group_began < MAX_GROUP
 
@@ -373,8 +368,7 @@ class RunRecorder:
             return self._is_committing  # in another thread, to be waited for
         if node.mapped is not None:
             return True
-        makers = self._makers
-        return _code_of(node) not in self._short or len(makers) > 1 or (bool(makers) and get_ident() not in makers)
+        return _code_of(node) not in self._short or not self._makers <= {None, get_ident()}
 
     @property
     def seconds_to_commit(self) -> float | None:
@@ -413,9 +407,7 @@ class RunRecorder:
 
     def note_element_maker(self, state: RunState) -> None:
         """Note that the calling thread has called an element; or anything else has, if it is no worker of this run."""
-        thread = get_ident()
-        worker = worker_of_thread.get(thread)
-        self._element_makers.add(thread if worker is not None and worker.run.state is state else None)
+        self._element_makers.add(_maker(state))
 
     @property
     def is_due_before_element(self) -> bool:
@@ -444,7 +436,7 @@ class RunRecorder:
             pending, self._pending, self._work = self._pending, [], 0.0
             self._element_makers = set()
             elements, self._elements = self._elements, []  # after `_pending`: with all elements of its mapped nodes
-            self._makers, self._made_elsewhere = set(), False
+            self._makers = set()
             if self._journal is None or self._store_error is not None:
                 return ()
             if elements:
@@ -497,7 +489,7 @@ class RunRecorder:
             write(index, element, key, value)
         elif self._journal is not None and not self._warned_of_notes:
             self._warned_of_notes = True
-            report(
+            safe_warn(
                 f"the notes of {self._graph.name!r} are kept for this run only, and not for the one that resumes it: "
                 f"its record keeps no notes"
             )
@@ -512,7 +504,7 @@ class RunRecorder:
         rest = ", and no other task of this run will be" if broken else ", and runs again on resume"
         if self._store_error is None and node.index not in self._warned:
             self._warned.add(node.index)  # elements of a mapped task may fail one by one
-            report(f"{note}{rest}: {describe_error(error)}")
+            safe_warn(f"{note}{rest}: {describe_error(error)}")
         if broken:
             self._store_error = self._store_error or error
         return True
@@ -571,10 +563,17 @@ class RunRecorder:
             if self._errors != "warn":
                 raise
             if self._store_error is None:
-                report(f"the end of {self._graph.name!r} could not be recorded: {describe_error(reason)}")
+                safe_warn(f"the end of {self._graph.name!r} could not be recorded: {describe_error(reason)}")
         finally:
             if store is not None:
                 store.close()
+
+
+def _maker(state: RunState) -> int | None:
+    """Return the calling thread if it is a worker of the run with a state; else None."""
+    thread = get_ident()
+    worker = worker_of_thread.get(thread)
+    return thread if worker is not None and worker.run.state is state else None
 
 
 def _code_of(node: Node) -> object:

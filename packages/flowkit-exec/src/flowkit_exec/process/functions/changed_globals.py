@@ -12,7 +12,7 @@ from itertools import takewhile
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core._warnings import report
+from flowkit_core._warnings import safe_warn
 from flowkit_core.safe_text import try_or
 
 from .main_module import MainModule, describe_main, is_bound_in_workers, read_script
@@ -47,7 +47,7 @@ def warn_of_changed_globals(nodes: Sequence[Node]) -> None:
             continue
         # a global that tasks set themselves is a cache or a counter, of each process
         for name in sorted((names_read(func, module_dict) & changed.keys()) - names_set(func, module_dict)):
-            report(  # without the values, which may be secret
+            safe_warn(  # without the values, which may be secret
                 f"task {node.name!r} reads the global {name!r}, which was changed after the top level of the script "
                 f"had set it: worker processes have the value of the top level, because they execute the script up to "
                 f"its first run(), and not what functions do. Pass it as a parameter with run(params=...), set it in "
