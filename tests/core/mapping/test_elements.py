@@ -104,9 +104,24 @@ def test_lengths_of_items_of_args_must_be_equal():
     one, two = Task(lambda: [1, 2, 3], name="one"), Task(lambda: [1], name="two")
     each = Task(lambda *rows: rows, name="each")
     [one, two] >> each.map()
-    message = r"3 of '\*args\[0\]', 1 of '\*args\[1\]'; .* wire it to each, and not to each\.map\(\)"
-    with pytest.raises(MapLengthError, match=message):
+    message = (
+        r"3 of '\*args\[0\]' \(the result of 'one'\), 1 of '\*args\[1\]' \(the result of 'two'\); "
+        r".* wire it to each, and not to each\.map\(\)"
+    )
+    with pytest.raises(MapLengthError, match=message) as raised:
         DAG("pairs", tasks=[each]).run("serial")
+    assert raised.value.sources == {"*args[0]": "one", "*args[1]": "two"}
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_error_for_unequal_lengths_names_the_tasks_whose_results_they_are(kind):
+    names, ages = Task(lambda: kind(["Ada", "Grace"]), name="names"), Task(lambda: [36], name="ages")
+    person = Task(lambda name, age: (name, age), name="person")
+    [names, ages] >> person.map()
+    with pytest.raises(
+        MapLengthError, match=r"of 'name' \(the result of 'names'\), 1 of 'age' \(the result of 'ages'\)"
+    ):
+        DAG("people", tasks=[person]).run("serial")
 
 
 actions = st.lists(st.sampled_from([1, 2, "skip", "fail"]), max_size=12)

@@ -7,7 +7,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import FlowkitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class MappingTypeError(FlowkitError, TypeError):
@@ -51,6 +51,7 @@ class MapLengthError(FlowkitError, ValueError):
         task: name of the mapped task.
         lengths: name of each mapped parameter -> number of elements; of one that was not read to its end, of those that
             were read.
+        sources: name of each mapped parameter that is the result of a task -> name of that task.
 
     Examples:
         >>> from flowkit_core import DAG, MapLengthError, task
@@ -65,15 +66,31 @@ class MapLengthError(FlowkitError, ValueError):
     """
 
     def __init__(
-        self, task: str, parameters: Sequence[str], numbers: Sequence[int], unread: Sequence[str] = ()
+        self,
+        task: str,
+        parameters: Sequence[str],
+        numbers: Sequence[int],
+        unread: Sequence[str] = (),
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         self.task, self.lengths = task, dict(zip(parameters, numbers, strict=True))
-        super().__init__(task, parameters, numbers, unread)
+        self.sources = dict(sources or {})
+        super().__init__(task, parameters, numbers, unread, self.sources)
 
-    def describe(self, task: str, parameters: Sequence[str], numbers: Sequence[int], unread: Sequence[str]) -> str:
+    def describe(
+        self,
+        task: str,
+        parameters: Sequence[str],
+        numbers: Sequence[int],
+        unread: Sequence[str],
+        sources: Mapping[str, str],
+    ) -> str:
         """Return the message for these facts; ``unread`` are the parameters that were not read to their ends."""
-        pairs = zip(parameters, numbers, strict=True)
-        listed = ", ".join(f"{count}{' or more' * (name in unread)} of {name!r}" for name, count in pairs)
+        listed = ", ".join(
+            f"{count}{' or more' * (name in unread)} of {name!r}"
+            + (f" (the result of {sources[name]!r})" if sources.get(name, name) != name else "")
+            for name, count in zip(parameters, numbers, strict=True)
+        )
         if parameters[0].startswith("*"):
             advice = f"wire it to {task}, and not to {task}.map()"
         else:

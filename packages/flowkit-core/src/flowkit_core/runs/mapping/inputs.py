@@ -64,15 +64,20 @@ def elements_of(task: str, parameter: str, value: Any, source: str | None = None
     return iter(value) if is_lazy(value) else list(value)
 
 
-def check_lengths(task: str, columns: Mapping[str, Sequence[Any]]) -> None:
+def check_lengths(task: str, columns: Mapping[str, Sequence[Any]], sources: Mapping[str, str]) -> None:
     """Check that several mapped values have the same number of elements.
+
+    Args:
+        task: name of the mapped task.
+        columns: the mapped values by parameter.
+        sources: names of the tasks whose results they are, by parameter.
 
     Raises:
         MapLengthError: they have not.
     """
     lengths = tuple(map(len, columns.values()))
     if len(set(lengths)) > 1:
-        raise MapLengthError(task, tuple(columns), lengths)
+        raise MapLengthError(task, tuple(columns), lengths, sources=sources)
 
 
 class LazyInput:
@@ -82,16 +87,20 @@ class LazyInput:
         task: name of the mapped task.
         columns: the mapped values by parameter.
         sources: the nodes whose results are the iterators, by parameter.
+        names: names of the tasks whose results are mapped, by parameter.
 
     Attributes:
         name: name of the task whose iterator it is; that of the mapped task, if there is none.
         culprit: the node whose iterator was advanced last: if an exception was raised, by this one.
     """
 
-    def __init__(self, task: str, columns: Mapping[str, Any], sources: Mapping[str, Node]) -> None:
+    def __init__(
+        self, task: str, columns: Mapping[str, Any], sources: Mapping[str, Node], names: Mapping[str, str]
+    ) -> None:
         self._task = task
         self._columns = dict(columns)
         self._sources = sources
+        self._names = names
         self.culprit: Node | None = next(iter(sources.values()), None)
         self.name = task if self.culprit is None else self.culprit.name
 
@@ -123,6 +132,6 @@ class LazyInput:
                 if longer:
                     lengths = tuple([sizes.get(name, number + (name in longer)) for name in columns])
                     unread = tuple([name for name in longer if name not in sizes])
-                    raise MapLengthError(self._task, tuple(columns), lengths, unread)
+                    raise MapLengthError(self._task, tuple(columns), lengths, unread, self._names)
                 return
             yield tuple(values)

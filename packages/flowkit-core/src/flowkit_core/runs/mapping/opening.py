@@ -35,9 +35,10 @@ def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outc
         return Outcome(SKIPPED, "everything that it is mapped over was skipped")
     values = list(columns.values())
     sized = {_shown(name): value for name, value in columns.items() if hasattr(type(value), "__len__")}
-    check_lengths(node.name, sized)
+    names = {_shown(name): run.graph.names[sources[name]] for name in columns if name in sources}
+    check_lengths(node.name, sized, names)
     size = len(values[0]) if len(sized) == len(columns) else None
-    lazy = None if size is not None else _lazy_input(run, node, columns, sources)
+    lazy = None if size is not None else _lazy_input(run, node, columns, sources, names)
     stages = [Stage(node, given, list(columns), size or 0)]
     while (following := _following(run, stages[-1].node, size or 0)) is not None:
         stages.append(following)
@@ -46,7 +47,9 @@ def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outc
     return region
 
 
-def _lazy_input(run: Run, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int]) -> LazyInput:
+def _lazy_input(
+    run: Run, node: Node, columns: dict[str | int, Any], sources: dict[str | int, int], names: dict[str, str]
+) -> LazyInput:
     """Return the mapped inputs of a node, one of which is lazy; remove iterators from the results of the run."""
     lazy_sources = {}
     for name, value in columns.items():
@@ -59,7 +62,7 @@ def _lazy_input(run: Run, node: Node, columns: dict[str | int, Any], sources: di
             run.state.consumed[index] = node.name
             run.mapping.iterators.begin(run.graph.nodes[index])
             run.state.values[index] = ABSENT
-    return LazyInput(node.name, {_shown(name): value for name, value in columns.items()}, lazy_sources)
+    return LazyInput(node.name, {_shown(name): value for name, value in columns.items()}, lazy_sources, names)
 
 
 def _shown(column: str | int) -> str:
