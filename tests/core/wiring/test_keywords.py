@@ -7,6 +7,7 @@ import warnings
 import pytest
 
 from flowkit_core import DAG, Task, TaskOptionError, TaskOptionTypeError, task
+from flowkit_core.testing import simulate, simulate_many, verify_resume
 
 
 def dag():
@@ -94,6 +95,32 @@ def test_dag_tasks_by_position_says_keyword():
 def test_dag_tasks_that_is_one_task_says_list():
     """DAG("etl", tasks=load)."""
     assert "tasks=[load]" in refused(lambda: DAG("etl", tasks=Task(lambda: 1, name="load")))
+
+
+# check(), plan(), visualize(), simulate(), verify_resume()
+
+
+@pytest.mark.parametrize(
+    ("call", "known"),
+    [
+        (lambda options: dag().check(**options), "executor"),
+        (lambda options: dag().plan(**options), "state"),
+        (lambda options: dag().visualize(**options), "format"),
+        (lambda options: simulate(dag(), **options), "seed"),
+        (lambda options: simulate_many(dag(), **options), "seeds"),
+        (lambda options: verify_resume(dag(), **options), "serializer"),
+    ],
+)
+def test_unknown_keyword_of_functions_that_do_not_run_a_pipeline_is_type_error_with_advice(call, known):
+    assert f"there are: {known}" in refused(lambda: call({"frobnicate": 1})).replace("executor, params, s", "s")
+    assert f"did you mean {known!r}" in refused(lambda: call({known[:-1]: 1}))
+    assert "give it to run(raise_on_failure=...)" in refused(lambda: call({"raise_on_failure": False}))
+    assert "it belongs to run(): use 'max_workers'" in refused(lambda: call({"n_jobs": 4}))
+
+
+@pytest.mark.parametrize("call", [lambda **options: dag().plan(**options), lambda **options: dag().check(**options)])
+def test_hint_names_an_option_that_the_function_takes_itself(call):
+    assert "'parameters': use 'params'; there" in refused(lambda: call(parameters={}))
 
 
 # run()

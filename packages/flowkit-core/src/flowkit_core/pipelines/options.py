@@ -256,8 +256,12 @@ PIPELINE_ALIASES = {
 """Keyword that pipelines do not take -> hint."""
 RUN_ALIASES = {**_OF_TASKS, **_WORDS, **_RUN_WORDS}
 """Keyword that ``run()`` does not take -> hint."""
-CHECK_ALIASES = {**RUN_ALIASES, **{option: f"give it to run({option}=...)" for option in RUN_OPTIONS}}
-"""Keyword that ``check()`` does not take -> hint."""
+CHECK_ALIASES = {
+    **RUN_ALIASES,
+    **_OF_RUNS,
+    **{word: hint for word, hint in _RUN_WORDS.items() if "'params'" in hint},  # which these functions take, too
+}
+"""Keyword that ``check()``, ``plan()``, ``visualize()`` or ``simulate()`` does not take -> hint."""
 _TASK_OPTIONS = {option: f"it is an option of the task: @task({option}=...)" for option in OPTIONS}
 MAP_OPTIONS = ("limit", "errors", "label", "chunk")
 MAP_ALIASES = {

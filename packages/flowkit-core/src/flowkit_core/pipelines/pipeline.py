@@ -392,6 +392,7 @@ class Pipeline(UsableAsTask):
         params: Mapping[str, Any] | None = None,
         resume_max_age: float | None = 43_200.0,
         refresh: Refresh = False,
+        **unknown: Never,
     ) -> RunPlan:
         """Return what ``run(state=..., resume=True)`` would do: which tasks it would call, and why. Nothing runs.
 
@@ -400,6 +401,7 @@ class Pipeline(UsableAsTask):
             params: values for parameters that no upstream task fills, as for :meth:`run`.
             resume_max_age: seconds after which the recorded result of a task that reads the clock is out of date.
             refresh: tasks that run even if they have a cached result.
+            **unknown: raises TypeError; the message names the option to use instead.
 
         Returns:
             The ``RunPlan``; printed, it is a table.
@@ -420,6 +422,8 @@ class Pipeline(UsableAsTask):
         """
         from flowkit_core.recorded.run_plan import plan_run
 
+        if unknown:
+            check_known("plan()", unknown, ("state", "params", "resume_max_age", "refresh"), CHECK_ALIASES)
         check_seconds("resume_max_age", resume_max_age)
         graph = self.graph()
         _running().check_params(graph, params)
@@ -431,12 +435,13 @@ class Pipeline(UsableAsTask):
 
         return replay(self.graph(), record, task)
 
-    def visualize(self, format: str = "text") -> str:
+    def visualize(self, format: str = "text", **unknown: Never) -> str:
         """Return a picture of the graph.
 
         Args:
             format: ``"text"`` for a terminal, ``"svg"`` for web pages and files, ``"mermaid"`` or ``"dot"`` for other
                 tools. In text and SVG, groups stand for tasks of similar names if there are more than 40.
+            **unknown: raises TypeError; the message names the option to use instead.
 
         Returns:
             The picture, a str of one or more lines. Order-only edges are dashed.
@@ -458,6 +463,8 @@ class Pipeline(UsableAsTask):
         """
         from flowkit_core.drawing import draw
 
+        if unknown:
+            check_known("visualize()", unknown, ("format",), CHECK_ALIASES)
         graph = self.graph()
         return draw(
             self.name,

@@ -10,7 +10,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import BindingError
 from flowkit_core.executors.drive import drive
 from flowkit_core.failures import describe_error
-from flowkit_core.pipelines.options import check_known
+from flowkit_core.pipelines.options import CHECK_ALIASES, check_known
 from flowkit_core.pipelines.run_observers import checked_observers
 from flowkit_core.results import Results
 from flowkit_core.runs.limits.definitions import pools_of_run
@@ -28,7 +28,7 @@ from .virtual_loop import virtual_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flowkit_core._typing import Any
+    from flowkit_core._typing import Any, Never
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
     from flowkit_core.pipelines.pipeline import Pipeline
@@ -85,6 +85,7 @@ def simulate(
     timeout: float | None = None,
     pools: Pools | None = None,
     observers: Iterable[Observer] = (),
+    **unknown: Never,
 ) -> Simulation:
     """Run a pipeline in virtual time, in an order and with faults that the seed decides.
 
@@ -122,6 +123,7 @@ def simulate(
         timeout: as for ``run()``, in virtual seconds. The timeouts of tasks apply to the durations of their attempts.
         pools: as for ``run()``.
         observers: as for ``run()``.
+        **unknown: raises TypeError; the message names the option to use instead.
 
     Returns:
         The :class:`Simulation`. An exception of the run is in its ``.error``, and not raised.
@@ -143,7 +145,9 @@ def simulate(
         >>> simulate(DAG("etl", tasks=[load]), durations={"extract": 5, "load": 1}, faults=[Fail("extract")])
         <Simulation etl seed=0: 21.000 s, 2 succeeded, 1 fault>
     """
-    given = {name: value for name, value in locals().items() if name not in ("pipeline", "seed")}
+    given = {name: value for name, value in locals().items() if name not in ("pipeline", "seed", "unknown")}
+    if unknown:
+        check_known("simulate()", unknown, ["seed", *given], CHECK_ALIASES)
     return _Setup(pipeline, given).run(seed)
 
 
@@ -186,7 +190,7 @@ def simulate_many(
         100
     """
     defaults = _default_options()
-    check_known("simulate_many()", options, list(defaults), {})
+    check_known("simulate_many()", options, ["seeds", "check", "pure", *defaults], CHECK_ALIASES)
     setup = _Setup(pipeline, {**defaults, **options})
     counts = Simulations()
     for seed in seeds:

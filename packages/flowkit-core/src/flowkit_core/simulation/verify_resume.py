@@ -10,6 +10,7 @@ from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import ExecutorError
 from flowkit_core.events import ElementStarted, TaskStarted
+from flowkit_core.pipelines.options import CHECK_ALIASES, check_known
 from flowkit_core.runs.recording.options import state_manager
 from flowkit_core.runs.states import DONE, STATES, SUCCEEDED
 
@@ -19,7 +20,7 @@ from .reference import same
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowkit_core._typing import Any
+    from flowkit_core._typing import Any, Never
     from flowkit_core.executors.executor import Executor
     from flowkit_core.persistence import (
         Cache,
@@ -70,6 +71,7 @@ def verify_resume(
     budget: float | None = None,
     seed: int | None = None,
     progress: bool = True,
+    **unknown: Never,
 ) -> Verified:
     """Crash a pipeline before and after each of its records, resume it each time, and compare the results.
 
@@ -85,6 +87,7 @@ def verify_resume(
             there is one at least. None means that every point is verified, in order.
         seed: makes the choice of points repeatable.
         progress: whether a line on standard error says from time to time how many points are verified.
+        **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:
         ValueError, TypeError: ``budget`` is not a positive number of seconds.
@@ -102,6 +105,8 @@ def verify_resume(
         >>> verify_resume(DAG("numbers", tasks=[two]))
         Verified(points=3, tasks=2)
     """
+    if unknown:
+        check_known("verify_resume()", unknown, list(verify_resume.__kwdefaults__ or ()), CHECK_ALIASES)
     _check_budget(budget)
     began = shown = monotonic()
     new_state = state_manager("verify_resume()")
