@@ -145,6 +145,16 @@ def test_run_and_attempts_have_spans(provider, spans):
     }
 
 
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_runs_one_after_the_other_have_a_trace_each(provider, spans, executor):
+    for name in ("one", "two"):
+        DAG(name, tasks=[Task(list, name="only")]).run(executor, observers=[OpenTelemetry(provider)])
+    found = spans.by_name()
+    assert (found["one"].parent, found["two"].parent) == (None, None)
+    assert found["one"].context.trace_id != found["two"].context.trace_id
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
 def test_spans_have_times_of_the_calls(provider, spans):
     DAG("etl", tasks=[Task(lambda: None, name="only")]).run(observers=[OpenTelemetry(provider)])
     run, only = spans.by_name()["etl"], spans.by_name()["only"]

@@ -38,6 +38,16 @@ def test_after_run_there_is_no_context():
         current()
 
 
+def test_context_that_an_observer_asks_for_ends_with_the_call():
+    seen = []
+    one, two = Task(lambda: None, name="one"), Task(lambda: None, name="two")
+    one >> two
+    DAG("both", tasks=[two]).run("serial", observers=[lambda event: event.task and seen.append(current().task)])
+    assert {*seen} == {"one", "two"}
+    with pytest.raises(ContextError):
+        current()
+
+
 @pytest.mark.parametrize("observers", [[], [lambda event: None]])
 def test_current_returns_same_object_within_a_call(observers):
     same = Task(lambda: current() is current(), name="same")

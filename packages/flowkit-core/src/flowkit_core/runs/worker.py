@@ -6,7 +6,7 @@ from _thread import get_ident
 from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.context import find, workers
+from flowkit_core.context import find, variable, workers
 from flowkit_core.coroutines import CoroutineType, special_types
 
 from .call import Outcome, Retry
@@ -229,3 +229,6 @@ class Worker:
         """Restore the worker that was the current one before."""
         self.node = self.element = None
         restore_worker(outer)
+        outside = self.caller_context.get(variable)
+        if variable.get() is not outside:  # an observer or a hook has called current()
+            variable.set(outside)
