@@ -181,15 +181,8 @@ class Graph:
         for place, only in waits.items():
             upstream[place] += tuple(only)
         if not _is_topological(upstream):
-            order = _topological(tasks, upstream)
-            position = [0] * len(order)
-            for index, place in enumerate(order):
-                position[place] = index
-            names = [names[place] for place in order]
-            tasks = [tasks[place] for place in order]
-            upstream = [tuple([position[other] for other in upstream[place]]) for place in order]
-            waits = {position[place]: [position[other] for other in only] for place, only in waits.items()}
-            mapped = {position[place]: request.moved(position) for place, request in mapped.items()}
+            tasks, upstream, waits, mapped = _in_topological_order(tasks, upstream, waits, mapped)
+            names = list(map(_by_name, tasks))
         self.names = tuple(names)
         self.nodes = nodes = tuple([Node() for _ in tasks])
         has_generators = is_async = False
@@ -517,6 +510,25 @@ def _is_topological(upstream: Sequence[Sequence[int]]) -> bool:
     """
     last = [sources[0] if len(sources) == 1 else max(sources) if sources else -1 for sources in upstream]
     return all(map(lt, last, range(len(last)))) and last == sorted(last)
+
+
+def _in_topological_order(
+    tasks: Sequence[AnyTask],
+    upstream: Sequence[Sequence[int]],
+    waits: Mapping[int, Sequence[int]],
+    mapped: Mapping[int, MapRequest],
+) -> tuple[list[AnyTask], list[tuple[int, ...]], Mapping[int, Sequence[int]], Mapping[int, MapRequest]]:
+    """Return the arguments in topological order, with the positions changed accordingly."""
+    order = _topological(tasks, upstream)
+    position = [0] * len(order)
+    for index, place in enumerate(order):
+        position[place] = index
+    return (
+        [tasks[place] for place in order],
+        [tuple([position[other] for other in upstream[place]]) for place in order],
+        {position[place]: [position[other] for other in only] for place, only in waits.items()},
+        {position[place]: request.moved(position) for place, request in mapped.items()},
+    )
 
 
 def _topological(tasks: Sequence[AnyTask], upstream: Sequence[Sequence[int]]) -> list[int]:

@@ -169,21 +169,6 @@ def _recorded_loop(
     All are committed at the end of the turn, before other workers get anything that depends on them.
     """
     group = Group(worker.run)
-    try:
-        return _loop_of_group(worker, region, until, slow, relief, jobs, group)
-    finally:
-        group.commit()
-
-
-def _loop_of_group(
-    worker: Worker,
-    region: Region,
-    until: float,
-    slow: float,
-    relief: Callable[[float], float | None] | None,
-    jobs: list[Node],
-    group: Group,
-) -> int:
     run, clock, new_context = worker.run, perf_counter, worker.caller_context.copy
     stages = [(stage, stage.caller()) for stage in region.stages]
     last, take_over = len(stages), region.input.take_over
@@ -228,7 +213,9 @@ def _loop_of_group(
                 worker.seconds = spent
             if clock() > until or (run.phase and not run.may_start(region.stages[0].node)):
                 return _TURN_ENDED
+        region.input.is_exhausted = True
     except Empty:  # of the iterator: the calls are guarded
         return _NOTHING_YET
-    region.input.is_exhausted = True
+    finally:
+        group.commit()
     return _TURN_ENDED

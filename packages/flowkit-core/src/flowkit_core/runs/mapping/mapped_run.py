@@ -418,35 +418,23 @@ class MappedNodes:
         After an :class:`Outcome` FAILED, it is not known which element is to blame: they become single jobs.
         """
         run, region = self.run, block.region
-        jobs: list[Node] = []
         with run._lock:
             if block.is_ended or run.phase == Phase.ABANDONED:
                 return _NO_NODES
             block.is_ended = True
             if isinstance(result, Outcome):
-                region.active -= 1
-                region.stages[0].active -= 1
-                if result.state == FAILED:
-                    if _was_called(result.error):
-                        for stage in region.stages:
-                            numbers = range(block.element, block.element + len(block.given))
-                            stage.lost.update(numbers)
-                            stage.attempt_of.update(dict.fromkeys(numbers, 2))
-                    self._split(block, jobs)
+                jobs = self._end_without_results(block, result)
         if isinstance(result, Outcome):
             return self.next_jobs(region, jobs)
         values, seconds, failed = result
-        recorder = run._recorder
+        jobs, recorder = [], run._recorder
         rows = rows_of_block(run, block, values, seconds) if region.is_recorded else ()
         with run._lock:
             if recorder is not None:
                 for node, prepared, work in rows:
                     recorder.add_elements(node, prepared, work)
             for stage, found, spent in zip(region.stages, values, seconds, strict=True):
-                end = block.element + len(found)
-                stage.values[block.element : end] = found
-                stage.seconds[block.element : end] = spent
-                stage.codes[block.element : end] = bytes([SUCCEEDED]) * len(found)
+                stage.succeed(block.element, found, spent)
             region.observe(sum(map(len, values)), sum(map(sum, seconds)))
             done = len(values[-1])
             rest = block.given[done + (failed is not None) :]
@@ -465,18 +453,33 @@ class MappedNodes:
         if failed is not None:
             number, place = block.element + done, failed[0]
             given = values[place - 1][done] if place else block.given[done]
-            element = Element(region, region.stages[place], number, given)
-            step = self.finish(element, Outcome(FAILED, error=failed[1]), 0.0, 1)
-            if isinstance(step, Retry):
-                element.later = step
-                jobs.append(element)
-            else:
-                jobs += step
+            jobs += self._jobs_after_failure(Element(region, region.stages[place], number, given), failed[1], 0.0)
         return self.next_jobs(region, jobs)
 
-    def _split(self, block: Block, jobs: list[Node]) -> None:
-        """Make single jobs of the elements of a block; those beyond the limit wait."""
+    def _jobs_after_failure(self, element: Element, error: BaseException, seconds: float) -> Sequence[Node]:
+        """Take the exception of a first attempt at an element that was not called as a job; return the jobs to run."""
+        step = self.finish(element, Outcome(FAILED, error=error), seconds, 1)
+        if isinstance(step, Retry):
+            element.later = step
+            return [element]
+        return step
+
+    def _end_without_results(self, block: Block, outcome: Outcome) -> list[Node]:
+        """End a block whose results are not known. If it has failed, return single jobs of its elements.
+
+        Those beyond the limit wait.
+        """
         region, stage = block.region, block.stage
+        region.active -= 1
+        region.stages[0].active -= 1
+        jobs: list[Node] = []
+        if outcome.state != FAILED:
+            return jobs
+        if _was_called(outcome.error):
+            numbers = range(block.element, block.element + len(block.given))
+            for each in region.stages:
+                each.lost.update(numbers)
+                each.attempt_of.update(dict.fromkeys(numbers, 2))
         for number, given in enumerate(block.given, block.element):
             region.active += 1
             element = Element(region, stage, number, given)
@@ -485,6 +488,7 @@ class MappedNodes:
             else:
                 stage.active += 1
                 jobs.append(element)
+        return jobs
 
     # ---- workers that pull elements ----------------------------------------------------------------------------------
 
@@ -536,7 +540,7 @@ class MappedNodes:
         error: BaseException,
         seconds: float,
         facts: tuple[Any, str | None] | None = None,
-    ) -> list[Node]:
+    ) -> Sequence[Node]:
         """Take the exception of an element that a worker has pulled; return the jobs that are ready.
 
         The element is active until it has ended, and the worker does not count any more: see :meth:`enter`.
@@ -546,11 +550,7 @@ class MappedNodes:
         with self.run._lock:
             region.stages[0].active -= 1
             stage.active += 1
-        step = self.finish(element, Outcome(FAILED, error=error), seconds, 1)
-        if isinstance(step, Retry):
-            element.later = step
-            return [element]
-        return list(step)
+        return self._jobs_after_failure(element, error, seconds)
 
     # ---- the end -----------------------------------------------------------------------------------------------------
 

@@ -134,6 +134,13 @@ class Stage:
             self.reason_of[number] = reason
         self.codes[number] = code
 
+    def succeed(self, start: int, results: Sequence[Any], seconds: array[float]) -> None:
+        """Set the results of elements with consecutive numbers."""
+        end = start + len(results)
+        self.values[start:end] = results
+        self.seconds[start:end] = seconds
+        self.codes[start:end] = bytes([SUCCEEDED]) * len(results)
+
     # ---- arguments ---------------------------------------------------------------------------------------------------
 
     def caller(self) -> Callable[[Any], Any]:
