@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from flowkit_core import DAG, Task, current
+from flowkit_core import DAG, ElementStarted, ElementSucceeded, Task, current
 from flowkit_exec import ThreadExecutor
 
 SECONDS = 20
@@ -259,3 +259,27 @@ def test_element_that_waits_for_a_retry_when_the_run_stops(errors):
     assert results.elements["each"].states == [expected]
     assert results.states["each"] == expected
     assert list(results.failed) == (["fail", "each", "each[0]"] if errors == "raise" else ["fail"])
+
+
+def test_failed_element_is_represented_without_the_lock_of_the_run():
+    """The representation of one element waits for the end of another one, which needs the lock for its events."""
+
+    class Slow:
+        def __repr__(self):
+            assert has_ended.wait(60)
+            return "slow"
+
+    def each(x):
+        return 1 // x  # a TypeError for Slow
+
+    def observe(event):
+        if isinstance(event, ElementSucceeded):
+            has_ended.set()
+
+    has_ended = threading.Event()
+    observe.events = (ElementStarted, ElementSucceeded)
+    dag = DAG("sweep", tasks=[Task(each).map("x", errors="drop")])
+    with ThreadExecutor(2) as executor:
+        results = dag.run(executor, params={"x": [Slow(), 1]}, observers=[observe])
+    assert results == {"each": [1]}
+    assert "flowkit: element each[0] is slow" in results.elements["each"].failed[0].__notes__

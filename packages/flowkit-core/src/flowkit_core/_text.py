@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ._typing import Any
 
@@ -32,12 +34,92 @@ _JOINERS = "\u200c\u200d"  # required in Persian text and in emoji
 
 
 def short_repr(value: Any, limit: int = 80) -> str:
-    """Return ``repr(value)`` on one line, shortened to a number of characters. Never raises."""
+    """Return ``repr(value)`` on one line, shortened to a number of characters. Never raises.
+
+    Of large values of built-in types, only the parts that are shown are looked at.
+    """
     try:
-        text = repr(value)
+        text = _repr_of(value, limit)
     except Exception:
         text = f"<unprintable {type(value).__name__}>"
     return escape_control_chars(text if len(text) <= limit else f"{text[: limit - 20]}...{text[-16:]}")
+
+
+def _repr_of(value: Any, limit: int) -> str:
+    """Return ``repr(value)``; if it has more characters than the limit, its beginning and its end."""
+    if type(value) not in _BRACKETS:
+        return _repr_of_part(value, limit, backwards=False) + (
+            _repr_of_part(value, limit, backwards=True) if _is_long(value, limit) else ""
+        )
+    pieces, size = [], 0
+    for piece in _pieces(value, limit, (), backwards=False):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            break
+    else:
+        return "".join(pieces)
+    head, pieces, size = "".join(pieces), [], 0
+    for piece in _pieces(value, limit, (), backwards=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            break
+    return head + "".join(reversed(pieces))
+
+
+def _pieces(value: Any, limit: int, outer: tuple[int, ...], *, backwards: bool) -> Iterator[str]:
+    """Yield the parts of ``repr(value)``, from the end if it is to be read backwards.
+
+    Args:
+        value: the value.
+        limit: number of characters that are needed.
+        outer: the ids of the containers that it is in.
+        backwards: whether the last part comes first.
+    """
+    kind = type(value)
+    brackets = _BRACKETS.get(kind)
+    if brackets is None or not value:
+        yield _repr_of_part(value, limit, backwards=backwards)
+        return
+    start, end = brackets
+    if id(value) in outer:
+        yield f"{start}...{end}"
+        return
+    if kind is tuple and len(value) == 1:
+        end = ",)"
+    items: Any = value.items() if kind is dict else value
+    if backwards:
+        start, end = end, start
+        items = reversed([*islice(items, limit)]) if kind in (set, frozenset) else reversed(items)
+    yield start
+    separator = ""
+    for item in items:
+        yield separator
+        separator = ", "
+        parts = item if kind is dict else (item,)
+        for number, part in enumerate(reversed(parts) if backwards else parts):
+            if number:
+                yield ": "
+            yield from _pieces(part, limit, (*outer, id(value)), backwards=backwards)
+    yield end
+
+
+def _repr_of_part(value: Any, limit: int, *, backwards: bool) -> str:
+    """Return the repr of a value that is no container; of a long text, that of its beginning or of its end."""
+    try:
+        if _is_long(value, limit):
+            return repr(value[-limit:] if backwards else value[:limit])
+        return repr(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
+
+
+def _is_long(value: Any, limit: int) -> bool:
+    return type(value) in (str, bytes, bytearray) and len(value) > 2 * limit
+
+
+_BRACKETS = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: ("frozenset({", "})")}
 
 
 def closest(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:

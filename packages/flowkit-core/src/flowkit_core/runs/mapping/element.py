@@ -23,10 +23,11 @@ class Element(Node):
         stage: the elements of its node.
         given: the mapped value, or a tuple of several; see `Stage`.
         input_facts: what is recorded of them, from before the first call; None if that is not known.
+        shown: its mapped value as messages show it, if an attempt has failed.
         later: a retry that the lane has not got yet.
     """
 
-    __slots__ = ("element", "given", "input_facts", "later", "region", "stage")
+    __slots__ = ("element", "given", "input_facts", "later", "region", "shown", "stage")
 
     element: int
 
@@ -41,6 +42,7 @@ class Element(Node):
         self.given = given
         self.input_facts: tuple[Any, str | None] | None = None
         self.region = region
+        self.shown = ""
         self.stage = stage
         self.later: Retry | None = None
 

@@ -248,7 +248,12 @@ class MappedNodes:
         if outcome is None and issubclass(type(result), Skip):
             outcome = Outcome(FAILED, error=returned_skip(element.name, result))
         row = None
-        if (outcome is None or outcome.state == SUCCEEDED) and run._recorder is not None:
+        if (
+            outcome is not None and outcome.state == FAILED
+        ):  # without the lock, because functions of the user are called
+            element.stage.note_label(element.element, element.given)
+            element.shown = short_repr(element.given)
+        elif run._recorder is not None and (outcome is None or outcome.state == SUCCEEDED):
             value = result if outcome is None else outcome.value
             run._recorder.keep(element, value)
             row = row_of_success(run, element, value, seconds if outcome is None else None)
@@ -314,13 +319,12 @@ class MappedNodes:
 
     def _fail(self, element: Element, error: BaseException) -> None:
         run, stage, number = self.run, element.stage, element.element
-        stage.note_label(number, element.given)
         stage.retry_of.pop(number, None)
         stage.error_of[number] = error
         is_raised = stage.raises(error)
         if stage.errors == "return" and not is_raised:
             stage.values[number] = error
-        add_note(error, f"flowkit: element {stage.display_name(number)} is {short_repr(element.given)}")
+        add_note(error, f"flowkit: element {stage.display_name(number)} is {element.shown}")
         stage.codes[number] = FAILED
         if is_raised:
             if run.report.at_stop is None:
