@@ -7,7 +7,7 @@ from itertools import islice
 from ._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ._typing import Any
 
@@ -119,7 +119,7 @@ def _is_long(value: Any, limit: int) -> bool:
     return type(value) in (str, bytes, bytearray) and len(value) > 2 * limit
 
 
-_BRACKETS = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: ("frozenset({", "})")}
+_BRACKETS: dict[Any, Sequence[str]] = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: ("frozenset({", "})")}
 
 
 def closest(name: str, candidates: Iterable[str], cutoff: float = 0.6) -> str | None:
