@@ -51,7 +51,7 @@ class Worker:
         seconds: duration of the last call outside of the fast path, in seconds.
     """
 
-    __slots__ = ("caller_context", "element", "node", "run", "seconds")
+    __slots__ = ("_outside", "caller_context", "element", "node", "run", "seconds")
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run = run
@@ -59,6 +59,7 @@ class Worker:
         self.element: int | None = None
         self.seconds = 0.0
         self.caller_context = context
+        self._outside: TaskContext | None = None  # what `variable` is outside of calls
 
     def context(self) -> TaskContext | None:
         """Return what ``current()`` returns in the call that runs now; None if none runs."""
@@ -223,12 +224,12 @@ class Worker:
         thread = get_ident()
         outer = workers.get(thread)
         workers[thread] = self
+        self._outside = variable.get()
         return outer
 
     def leave(self, outer: Worker | None) -> None:
         """Restore the worker that was the current one before."""
         self.node = self.element = None
         restore_worker(outer)
-        outside = self.caller_context.get(variable)
-        if variable.get() is not outside:  # an observer or a hook has called current()
-            variable.set(outside)
+        if variable.get() is not self._outside:  # an observer or a hook has called current()
+            variable.set(self._outside)
