@@ -412,6 +412,23 @@ def test_condition_answer_that_is_always_true_fails_the_task(when):
     assert (ran, len(asked)) == ([], 1)
 
 
+class NoTruth:
+    """Neither true nor false, as an array of two elements."""
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_condition_answer_whose_truth_raises_fails_only_its_task(is_mapped):
+    rows, made, other = Task(lambda: [1], name="rows"), Task(str, name="made", when=lambda _: NoTruth()), Task(int)
+    rows >> (made.map() if is_mapped else made)
+    results = DAG("odd", tasks=[made, other]).run("serial", fail_fast=False, raise_on_failure=False)
+    assert results.states == {"rows": "succeeded", "int": "succeeded", "made": "failed"}
+    assert results.failed["made"].args == ("ambiguous",)
+    assert any("the condition (when=) of task 'made" in note for note in results.failed["made"].__notes__)
+
+
 @pytest.mark.parametrize("future", [concurrent.futures.Future(), object()], ids=["future", "object"])
 def test_condition_answer_of_any_other_kind_counts_by_its_truth(future):
     """What is no awaitable and no generator is a value."""

@@ -116,11 +116,11 @@ class Condition:
         """
         try:
             answer = _check_truth(task, self())
+            if answer:  # may raise, as for an array of two elements
+                return None
         except BaseException as error:
             add_note(error, f"flowkit: the condition (when=) of task {task!r} raised this")
             return Outcome(FAILED, error=error, retryable=False)
-        if answer:
-            return None
         return Outcome(SKIPPED, "its condition returned None" if answer is None else "its condition was false")
 
 
