@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import timedelta
 from decimal import Decimal
 
@@ -129,6 +130,17 @@ def test_exception_of_retry_on_is_noted_on_that_of_the_task(in_run):
     assert (
         "flowkit: retry_on of task 'fetch' itself raised ZeroDivisionError: division by zero" in caught.value.__notes__
     )
+
+
+@pytest.mark.parametrize("in_run", [True, False])
+def test_exit_in_retry_on_is_noted_on_the_exception_of_the_task(in_run):
+    @task(retries=2, retry_on=lambda error: sys.exit(3))
+    def fetch():
+        raise ValueError("no answer")
+
+    with pytest.raises(ValueError, match="no answer") as caught:
+        DAG("fetch", tasks=[fetch]).run("serial") if in_run else fetch()
+    assert "flowkit: retry_on of task 'fetch' itself raised SystemExit: 3" in caught.value.__notes__
 
 
 def test_simulation_of_retry_after():

@@ -133,7 +133,7 @@ class RetryPolicy:
             return None
         try:
             answer = self.covers(error)
-        except Exception as broken:
+        except (Exception, SystemExit) as broken:
             add_note(error, f"flowkit: retry_on of task {task!r} itself raised {describe_error(broken)}")
             return None
         if isinstance(answer, float):
