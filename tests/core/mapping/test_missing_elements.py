@@ -1,4 +1,4 @@
-"""Elements without a value, inputs that are not read to their end, and arguments that compare in their own way."""
+"""Elements without a value, inputs that are not read to their end, and odd arguments and exceptions."""
 
 from __future__ import annotations
 
@@ -107,3 +107,23 @@ def test_mapped_clean_up_task_runs_after_a_failure():
     results = DAG("clean", tasks=[clean]).run("serial", raise_on_failure=False)
     assert results["clean"] == [1, 2, 3]
     assert list(results.failed) == ["bad"]
+
+
+class Unreadable(Exception):
+    """An exception whose attributes, its class included, cannot be read."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
+def test_odd_exception_of_an_element_fails_only_the_element():
+    def odd(row):
+        if row:
+            raise Unreadable
+        return row
+
+    rows, odd = Task(lambda: [0, 1], name="rows"), Task(odd)
+    rows >> odd.map(errors="drop")
+    results = DAG("etl", tasks=[odd]).run("serial")
+    assert results["odd"] == [0]
+    assert type(results.failed["odd[1]"]) is Unreadable

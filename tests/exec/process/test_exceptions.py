@@ -14,6 +14,7 @@ from process_checks import formatted, outcome, raised, run
 from subprocess_harness import guarded
 
 from flowkit_core import (
+    DAG,
     RemoteTaskError,
     Task,
     WorkerDiedError,
@@ -209,6 +210,16 @@ def test_exception_class_with_failing_attributes_is_replaced(executor, odd):
     assert (error.type_name.rpartition(".")[2], error.text) == ("Odd", "x")
     assert 'File "<string>", line' in error.traceback_text
     assert (type(error.__cause__), error.__cause__.args) == (KeyError, ("reason",))
+
+
+@guarded
+def test_exception_whose_attributes_cannot_be_read_ends_no_worker(executor):
+    before, bad = Task(os.getpid, name="before"), Task(faulty_exceptions.raise_it)
+    after = Task(os.getpid, name="after", trigger="all_done").after(bad.after(before))
+    dag = DAG("odd", tasks=[after], max_workers=1)
+    results = dag.run(executor, params={"kind": "Unreadable", "args": ()}, raise_on_failure=False)
+    assert results.states == {"before": "succeeded", "raise_it": "failed", "after": "succeeded"}
+    assert results["before"] == results["after"] != os.getpid()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,11 @@ class Exotic(Exception):
             raise RuntimeError("not at home")
 
 
+class Unreadable(Exception):
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+
 class Slotted(Exception):
     __slots__ = ("__private", "code", "lock", "unset")
 

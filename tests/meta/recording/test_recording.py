@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import durable_tasks
@@ -99,6 +100,41 @@ def test_names_and_messages_with_special_characters_are_recorded(box):
     results = pipeline.run("serial", state=box.db, resume=True)
     assert results == {text: text, f"{text} 2": text}
     assert box.ran == ["first", "fails", "fails"]
+
+
+class ExitText(Exception):
+    """Its text cannot be formatted, and the attempt ends the program."""
+
+    def __str__(self):  # noqa: PLE0307 - it never returns
+        sys.exit("no text")
+
+    __repr__ = __str__
+
+
+def deep_group():
+    error = ValueError("leaf")
+    for _ in range(2 * sys.getrecursionlimit()):
+        error = ExceptionGroup("level", [error])
+    return error
+
+
+@pytest.mark.parametrize("make", [ExitText, deep_group])
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_exception_that_cannot_be_formatted_is_recorded(box, make, is_mapped):
+    def fail(row):
+        raise make()
+
+    rows, bad, other = Task(lambda: [1], name="rows"), Task(fail), Task(int)
+    rows >> (bad.map() if is_mapped else bad)
+    dag = DAG("odd", tasks=[bad, other])
+    results = dag.run("serial", state=box.db, fail_fast=False, raise_on_failure=False)
+    assert results.states == {"rows": "succeeded", "int": "succeeded", "fail": "failed"}
+    assert not results.unrecorded
+    (record,) = box.records()
+    assert (record.status, task_states(record)) == ("failed", results.states)
+    name = type(results.failed["fail"]).__name__
+    assert record.tasks["fail"].error.type.rpartition(".")[2] == name
+    assert name in record.error
 
 
 @pytest.mark.parametrize("name", ["a b.db", "what?.db", "per%20cent.db", "hash#.db", "file:x.db", "\u00fc.db", "-x.db"])

@@ -16,6 +16,9 @@ CALLERS = ("flowkit_core.", "flowkit_exec.", "asyncio.")
 """Prefixes of the modules that call users' functions during a run."""
 
 _TRACEBACK: Any = vars(BaseException)["__traceback__"]  # bypasses an attribute ``__traceback__`` of a subclass
+_CONTEXT: Any = vars(BaseException)["__context__"]
+_CAUSE: Any = vars(BaseException)["__cause__"]
+_MEMBERS: Any = vars(BaseExceptionGroup)["exceptions"]
 _MAY_BE_SUSPENDED = 0x20 | 0x80 | 0x200  # CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
@@ -109,9 +112,9 @@ def drop_tracebacks(error: BaseException) -> None:
             continue
         seen.add(id(each))
         _TRACEBACK.__set__(each, None)
-        left += each.__context__, each.__cause__
-        if isinstance(each, BaseExceptionGroup):
-            left += each.exceptions
+        left += _CONTEXT.__get__(each), _CAUSE.__get__(each)
+        if issubclass(type(each), BaseExceptionGroup):
+            left += _MEMBERS.__get__(each)
 
 
 def clear_frames(errors: Iterable[BaseException]) -> None:

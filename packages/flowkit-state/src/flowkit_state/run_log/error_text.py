@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from flowkit_state.serialization.json_text import dumps
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEMBERS = 10
+"""How many members of an exception group its text names."""
+
 
 def error_json(error: BaseException) -> str:
     """Return type, message and traceback of an exception as JSON text."""
@@ -14,18 +21,19 @@ def traceback_text(error: BaseException) -> str:
     """Return the text of an exception with its traceback; an empty text if a `__str__` raises."""
     import traceback
 
-    try:
-        return "".join(traceback.format_exception(error))
-    except Exception:
-        return ""
+    return _try(lambda: "".join(traceback.format_exception(error)), "")
 
 
 def error_text(error: BaseException) -> str:
     """Return type and message of an exception, and of the members of an exception group."""
-    text = f"{_type_name(error)}: {_message(error)}"
-    if isinstance(error, BaseExceptionGroup):
-        text += "".join(f"; {error_text(member)}" for member in error.exceptions[:10])
-    return text
+    texts: list[str] = []
+    left = [error]
+    while left and len(texts) <= MEMBERS:  # groups may be nested deeper than Python can recurse
+        each = left.pop()
+        texts.append(f"{_type_name(each)}: {_message(each)}")
+        if issubclass(type(each), BaseExceptionGroup):
+            left += reversed(each.exceptions[:MEMBERS])  # type: ignore[attr-defined]
+    return "; ".join(texts)
 
 
 def _type_name(error: BaseException) -> str:
@@ -34,10 +42,17 @@ def _type_name(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
+    return _try(lambda: str(error), "<str() failed>")
+
+
+def _try(make: Callable[[], str], otherwise: str) -> str:
+    """Return the text that a function returns, or another one if code of an exception's class raises anything."""
     try:
-        return str(error)
-    except Exception:
-        return "<str() failed>"
+        return make()
+    except KeyboardInterrupt:  # Ctrl-C
+        raise
+    except BaseException:
+        return otherwise
 
 
 def encodable(text: str) -> str:

@@ -298,9 +298,10 @@ class Stage:
 
     def raises(self, error: BaseException) -> bool:
         """Return whether the exception of an element makes the task fail; one for which no element is to blame does."""
-        if isinstance(error, SerializationError) and error.what in ("function", "script"):
+        kind = type(error)  # isinstance() would read __class__, which may be overridden
+        if issubclass(kind, SerializationError) and error.what in ("function", "script"):  # type: ignore[attr-defined]
             return True
-        return self.errors == "raise" or not isinstance(error, Exception)
+        return self.errors == "raise" or not issubclass(kind, Exception)
 
     def failures(self, index_error: BaseException) -> list[Failure]:
         """Return the failed elements because of which the task has failed; the task itself, if there are none."""
