@@ -122,7 +122,7 @@ def test_death_of_a_worker_is_an_attempt_of_the_elements_of_its_block(executor, 
     attempts = results.elements["each"].attempts
     assert results["each"] == [x for x in range(20) if x != 7]
     assert list(attempts) == [2] * 7 + [max(2, 1 + retries)] + [2] * 2 + [1] * 10
-    assert map_functions.calls_of_seven(tmp_path) == attempts[7]
+    assert map_functions.number_of_calls(tmp_path) == attempts[7]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")

@@ -58,7 +58,7 @@ def die_on_seven(folder, x):
     return x
 
 
-def calls_of_seven(folder):
+def number_of_calls(folder):
     return len(Path(folder, "calls").read_text())
 
 
@@ -67,6 +67,16 @@ def die_on_seven_and_fail_once(folder, x):
         Path(folder, "9").touch()
         raise ConnectionError(x)
     return die_on_seven(folder, x)
+
+
+def generator_expression():
+    return (x for x in range(3))
+
+
+def function_of(folder, x):
+    with Path(folder, "calls").open("a") as file:
+        file.write("7")
+    return lambda: x
 
 
 def where(x):

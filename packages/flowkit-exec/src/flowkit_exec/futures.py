@@ -273,8 +273,9 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
             return Outcome(CANCELLED, run.stop_reason), 0.0
         return Outcome(FAILED, error=RuntimeError("the pool cancelled the call")), 0.0
     error = future.exception()
-    if error is not None:
-        return Outcome(FAILED, error=error), seconds
+    if error is not None:  # not one of the task, which would be the result of the future
+        failure = _argument_error(call, error) or _result_error(call, error)
+        return Outcome(FAILED, error=failure or error, retryable=failure is None), seconds
     value, seconds, notes, worker = future.result()
     run.note_worker(call.node, *worker)
     try:
@@ -296,7 +297,21 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
     return failed
 
 
-def _argument_error(call: Call, error: Exception) -> SerializationError | None:
+def _result_error(call: Call, error: BaseException) -> SerializationError | None:
+    """Return the error of a call whose result a pool cannot send back; None if the pool has failed for another reason."""
+    import pickle
+
+    if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError)):
+        return None
+    from .process.serialization_errors import result_hint
+
+    reason = f"cannot be sent back by the pool ({describe_error(error)})"
+    failure = SerializationError(call.node.name, "result", reason, result_hint(call.node))
+    failure.__cause__ = error
+    return failure
+
+
+def _argument_error(call: Call, error: BaseException) -> SerializationError | None:
     """Return the error of a call that a pool has refused because it cannot be pickled; None for another reason."""
     import pickle
 

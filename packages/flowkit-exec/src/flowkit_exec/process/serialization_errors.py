@@ -39,6 +39,16 @@ def unpicklable_argument(
     return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
 
 
+def result_hint(node: Node) -> str:
+    """Return what to do about a result of a task that cannot be pickled."""
+    if node.feeds and node.element is None:
+        return (
+            "return plain data, or write the task as a generator function (with yield), which runs where run() was "
+            "called, or use executor='thread'"
+        )
+    return "return plain data, or use executor='thread'"
+
+
 def transfer_error(node: Node, part: str, value_type: str, reason: str) -> SerializationError:
     """Return the error for a call that failed in the worker before or after the function ran.
 
@@ -54,7 +64,7 @@ def transfer_error(node: Node, part: str, value_type: str, reason: str) -> Seria
             node.name,
             part,
             f"is a {value_type}, which cannot be pickled ({reason})",
-            "return plain data, or use executor='thread'",
+            result_hint(node),
         )
     if part == "argument":
         return SerializationError(
