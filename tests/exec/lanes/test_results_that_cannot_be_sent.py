@@ -28,7 +28,7 @@ def executor(request):
 def test_result_that_cannot_be_sent_fails_its_task_without_a_retry(executor, tmp_path, is_mapped):
     task = Task(partial(map_functions.function_of, str(tmp_path)), name="each", retries=3, delay=0)
     dag = DAG("sweep", tasks=[task.map("x") if is_mapped else task])
-    with pytest.raises(SerializationError, match="its result .* return plain data") as raised:
+    with pytest.raises(SerializationError, match=r"its result .* return plain data") as raised:
         dag.run(executor, params={"x": [1] if is_mapped else 1})
     assert raised.value.task == ("each[0]" if is_mapped else "each")
     assert raised.value.what == "result"

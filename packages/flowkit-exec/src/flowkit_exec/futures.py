@@ -298,7 +298,7 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
 
 
 def _result_error(call: Call, error: BaseException) -> SerializationError | None:
-    """Return the error of a call whose result a pool cannot send back; None if the pool has failed for another reason."""
+    """Return the error of a call whose result a pool cannot send back; None for another error of the pool."""
     import pickle
 
     if not isinstance(error, (pickle.PicklingError, TypeError, AttributeError)):
