@@ -369,33 +369,6 @@ def test_store_in_memory(elements):
         assert elements.calls("each") == [0, 1, 2, 2, 3]
 
 
-def test_linked_run_takes_over_elements(elements, state):
-    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
-    rows >> each.map() >> count
-    dag = DAG("linked", tasks=[count])
-    old = dag.run("serial", state=state)
-    new = dag.run("serial", state=state, rerun={"count"}, of=old.run_id)
-    assert new.resumed == ("rows", "each")
-    assert elements.calls("each") == [0, 1, 2]
-    assert state.run(new.run_id).tasks["each"].result() == old["each"]
-    new = dag.run("serial", state=state, rerun={"each"}, of=old.run_id)
-    assert elements.calls("each") == [0, 1, 2]
-    assert new == old
-
-
-def test_linked_run_of_a_failed_run_calls_the_missing_elements(elements, state):
-    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
-    rows >> each.map() >> count
-    dag = DAG("linked", tasks=[count])
-    elements.inject("each-1", "fail")
-    failed = dag.run("serial", state=state, raise_on_failure=False)
-    elements.inject("each-1", None)
-    elements.calls("each")
-    results = dag.run("serial", state=state, rerun={"count"}, of=failed.run_id)
-    assert results["count"] == 3
-    assert elements.calls("each") == [1, 2]
-
-
 def is_wanted(row):
     return row != 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from durable_tasks import RESULTS, diamond, step
+from element_tasks import named, numbers
 
 from flowkit import DAG, BindingError, StateManager, StateOptionError, Task, UnknownRunError
 
@@ -160,3 +161,81 @@ def test_parameter_without_recorded_value_must_be_given(box):
     with pytest.raises(StateOptionError, match="values for 'connection' as well"):
         dag.run("serial", state=box.db, rerun={"a"})
     assert dag.run("serial", state=box.db, rerun={"a"}, params={"connection": connection}) == {"a": 1}
+
+
+@pytest.fixture
+def state(tmp_path):
+    with StateManager(tmp_path / "runs.db") as state:
+        yield state
+
+
+def test_linked_run_takes_over_elements(elements, state):
+    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
+    rows >> each.map() >> count
+    dag = DAG("linked", tasks=[count])
+    old = dag.run("serial", state=state)
+    new = dag.run("serial", state=state, rerun={"count"}, of=old.run_id)
+    assert new.resumed == ("rows", "each")
+    assert elements.calls("each") == [0, 1, 2]
+    assert state.run(new.run_id).tasks["each"].result() == old["each"]
+    new = dag.run("serial", state=state, rerun={"each"}, of=old.run_id)
+    assert elements.calls("each") == [0, 1, 2]
+    assert new == old
+
+
+def test_linked_run_of_a_failed_run_calls_the_missing_elements(elements, state):
+    rows, each, count = Task(lambda: [0, 1, 2], name="rows"), elements.task("each"), Task(len, name="count")
+    rows >> each.map() >> count
+    dag = DAG("linked", tasks=[count])
+    elements.inject("each-1", "fail")
+    failed = dag.run("serial", state=state, raise_on_failure=False)
+    elements.inject("each-1", None)
+    elements.calls("each")
+    results = dag.run("serial", state=state, rerun={"count"}, of=failed.run_id)
+    assert results["count"] == 3
+    assert elements.calls("each") == [1, 2]
+
+
+def after_failed_element(elements, errors, count):
+    """Return a pipeline in which an element of `each` fails, and `count` takes the list."""
+    rows, each, send = numbers(3), elements.task("each"), Task(str, name="send")
+    rows >> each.map(errors=errors) >> Task(count, name="count") >> send
+    elements.inject("each-1", "fail")
+    return DAG("linked", tasks=[send])
+
+
+def test_linked_run_does_not_call_dropped_elements_upstream(elements, state, executor):
+    dag = after_failed_element(elements, "drop", len)
+    old = dag.run(executor, state=state)
+    elements.calls("each")
+    new = dag.run(executor, state=state, rerun={"send"}, of=old.run_id)
+    assert elements.calls("each") == []
+    assert new.resumed == ("rows", "each", "count")
+    assert new == old
+    assert new.elements["each"].states == ["succeeded", "failed", "succeeded"]
+    recorded = state.run(new.run_id).tasks["each"]
+    assert recorded.result() == old["each"]
+    assert list(recorded.elements.failed) == [1]
+
+
+def test_mapped_task_that_runs_again_skips_dropped_elements(elements, state):
+    rows, each, after = numbers(3), elements.task("each"), elements.task("after")
+    rows >> each.map(errors="drop") >> after.map()
+    dag = DAG("linked", tasks=[after])
+    elements.inject("each-1", "fail")
+    old = dag.run("serial", state=state)
+    elements.calls("each")
+    new = dag.run("serial", state=state, rerun={"after"}, of=old.run_id)
+    assert elements.calls("each") == []
+    assert new == old
+    assert list(new.elements["after"].skipped) == [1]
+
+
+def test_linked_run_calls_elements_that_returned_exceptions(elements, state):
+    dag = after_failed_element(elements, "return", len)
+    old = dag.run("serial", state=state)
+    elements.calls("each")
+    elements.inject("each-1", None)
+    new = dag.run("serial", state=state, rerun={"send"}, of=old.run_id)
+    assert elements.calls("each") == [1]
+    assert new["each"] == named("each", 3)

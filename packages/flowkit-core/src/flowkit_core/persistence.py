@@ -169,7 +169,7 @@ class RecordedElements(Protocol):
 
     @property
     def states(self) -> Sequence[str]:
-        """State of each element, ``"succeeded"`` or ``"skipped"``."""
+        """State of each element: ``"succeeded"``, ``"skipped"``, or ``"failed"`` if it was left out and stays so."""
 
     @property
     def values(self) -> Mapping[int, Any]:

@@ -202,7 +202,7 @@ class RecordedElements:
     """All elements of a mapped task that does not run again.
 
     Attributes:
-        states: state of each element.
+        states: state of each element; `"failed"` for one that was left out, and stays so.
         values: number -> result of each element that succeeded.
         reasons: number -> why the element was skipped.
         map: the map that has them.
@@ -279,8 +279,12 @@ class RunMaps:
                 row.beside, row.value = source.beside, source.value
         return found
 
-    def restored(self, name: str) -> RecordedElements | None:
+    def restored(self, name: str, *, with_failed: bool = False) -> RecordedElements | None:
         """Return all elements of a task; `None` if some have not ended, have failed or have no recorded value.
+
+        Args:
+            name: name of the task.
+            with_failed: whether elements that have failed are returned, too.
 
         Raises:
             RestoreError: a value cannot be restored in this process.
@@ -289,7 +293,9 @@ class RunMaps:
         if last is None or last.size is None:
             return None
         rows = self.rows(last)
-        if len(rows) != last.size or not all(row.is_usable for row in rows.values()):
+        if len(rows) != last.size or not all(
+            row.is_usable or (with_failed and row.state == "failed") for row in rows.values()
+        ):
             return None
         states, values, reasons = [], {}, {}
         for number in range(last.size):
@@ -297,7 +303,7 @@ class RunMaps:
             states.append(row.state)
             if row.state == "succeeded":
                 values[number] = self.value(row)
-            else:
+            elif row.state == "skipped":
                 reasons[number] = row.reason or ""
         return RecordedElements(states, values, reasons, last.id)
 

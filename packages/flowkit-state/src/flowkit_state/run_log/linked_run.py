@@ -72,7 +72,7 @@ def open_linked_run(
     if not rows:
         raise UnknownRunError(of, database.path)
     with reading(database.path, f"the record of run {short_repr(of)}", "forget() deletes it."):
-        recorded = Recorded(database, serialization, rows[0], pipeline)
+        recorded = Recorded(database, serialization, rows[0], pipeline, keeps_dropped=True)
         done, outdated = recorded.up_to_date(plan, max_age)
     names = plan.names()
     runs: set[int] = set()

@@ -214,9 +214,26 @@ def plan_run(
 
 
 class Recorded:
-    """What is recorded of the run that is resumed."""
+    """What is recorded of the run that is resumed, or from which a linked run is started.
 
-    def __init__(self, database: Database, serialization: Serialization, run: Sequence[Any], pipeline: str) -> None:
+    Args:
+        database: the database.
+        serialization: restores results.
+        run: row, id, plan and owner of the run.
+        pipeline: name of the pipeline.
+        keeps_dropped: whether elements that `errors="drop"` has left out stay left out; if not, they run again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        serialization: Serialization,
+        run: Sequence[Any],
+        pipeline: str,
+        *,
+        keeps_dropped: bool = False,
+    ) -> None:
+        self._keeps_dropped = keeps_dropped
         self._database = database
         self._serialization = serialization
         self._pipeline = pipeline
@@ -228,6 +245,8 @@ class Recorded:
         self.incomplete: dict[str, str] = {}  # mapped tasks of which elements have failed -> why they run again
         for name in self.maps.by_name.keys() & self.tasks.keys():
             state, value = self.tasks[name][0], self.tasks[name][4]
+            if keeps_dropped and "errors='return'" not in self._plan.wiring()[name][1]:
+                continue  # exceptions are not recorded, so elements that have returned one run again
             if state == DONE[0] and value is None and (failed := self.maps.failed(name)):
                 self.incomplete[name] = f"{failed} of its elements failed"
 
@@ -310,7 +329,7 @@ class Recorded:
         if state != DONE[0] or value is not None or self.maps.last(name) is None or not self.maps.has_values(name):
             return _restore(self._database, self._serialization, name, recorded, force=force)
         try:
-            elements = self.maps.restored(name)
+            elements = self.maps.restored(name, with_failed=self._keeps_dropped)
         except StateError as error:
             if force or not isinstance(error, RestoreError):
                 if force:

@@ -24,7 +24,8 @@ class Elements:
     Attributes:
         counts: number of elements in each state.
         states: state of each element.
-        failed, skipped: the exceptions and the reasons, by number.
+        failed, skipped: the exceptions and the reasons, by number. Elements that failed in the run from which this one
+            was started, with ``rerun=``, are not in ``failed``: the record has the texts of their exceptions.
         durations, attempts: seconds and number of attempts of each element.
         resumed: numbers of the elements that ended before the run was resumed.
         cached: numbers of the elements whose result was in a cache.
