@@ -230,12 +230,32 @@ class Scope:
         origin, own = caller.origin.current(), self.origin.current()
         if own is not origin:
             own.caller = origin
+        passed = self._pass_tasks(caller, code, before, has_edges=bool(own.edges.data or own.edges.order))
+        if self.is_module:
+            return  # exec'd text: its tasks stay in the scope of its globals as well
+        if len(passed) < len(self.tasks):
+            known = set(passed)
+            self.tasks[:] = [task for task in self.tasks if task not in known]
+        else:
+            self.tasks.clear()
+        if self.call_edges:
+            self._pass_call_edges(caller)
+
+    def _pass_tasks(self, caller: Scope, code: CodeType, before: AbstractSet[int], *, has_edges: bool) -> list[Any]:
+        """Add unused tasks to the scope of the caller, and return them: see `pass_to`.
+
+        Args:
+            caller: the scope of the caller.
+            code: the code of the caller.
+            before: ids of the tasks that existed before the call.
+            has_edges: whether the call has declared edges between tasks of its own.
+        """
         self._remove_dropped()
         passed = list(filterfalse(_by_used, self.tasks))
         if before or _replacements:
             passed = [task for task in passed if not (task._replaced or id(task) in before)]
         is_mixed = self.origin.is_mixed
-        if own.edges.data or own.edges.order:
+        if has_edges:
             caller.origin.is_mixed = True
         else:  # the caller counts as the creator, which enables the fast path of >> there
             for task in passed:
@@ -248,15 +268,11 @@ class Scope:
             is_later = not caller.tasks or caller.tasks[-1]._serial < passed[0]._serial
             caller.origin.is_mixed |= is_mixed or not is_later
             caller.tasks += passed
-        if self.is_module:
-            return  # exec'd text: its tasks stay in the scope of its globals as well
-        if len(passed) < len(self.tasks):
-            known = set(passed)
-            self.tasks[:] = [task for task in self.tasks if task not in known]
-        else:
-            self.tasks.clear()
-        if not self.call_edges:
-            return
+        return passed
+
+    def _pass_call_edges(self, caller: Scope) -> None:
+        """Add unused call edges to the scope of the caller; as other edges if both tasks are of its origin now."""
+        origin = caller.origin.current()
         edges_to_keep = []
         for edge in self.call_edges:
             if edge.used:

@@ -349,18 +349,21 @@ class Checker:
             if state != "skipped" or not _is_skip(record._data):
                 self._report(f"it ended as {state} while it was running")
         elif not self._cancelled and not self._running_upstreams(node, element):
-            expected = self._decide(node, element)
-            answer = self._conditions.get(name)
-            has_raised = _is_skip(record._data) and record._data.error is answer
-            if expected == "started" and (answer is False or has_raised):
-                expected = "skipped"
-            if node.mapped is not None and element is None and expected == "started" and not self._maps.columns(node):
-                expected = "skipped"
-            if state != expected and (self._may_start(node) or state != "upstream_failed"):
-                self._report(f"it ended as {state}, and not as {expected}")
+            self._end_without_call(node, record)
         self._ended[name] = state
         if element is None:
             self._ended_at[node.index] = record.time
+
+    def _end_without_call(self, node: Node, record: Record) -> None:
+        """Check the end of a task, or an element, whose function was not called."""
+        state, element, answer = record.what, record.element, self._conditions.get(record.name)
+        expected = self._decide(node, element)
+        has_raised = _is_skip(record._data) and record._data.error is answer
+        has_no_input = node.mapped is not None and element is None and not self._maps.columns(node)
+        if expected == "started" and (answer is False or has_raised or has_no_input):
+            expected = "skipped"
+        if state != expected and (self._may_start(node) or state != "upstream_failed"):
+            self._report(f"it ended as {state}, and not as {expected}")
 
     def _end_map(self, node: Node, record: Record) -> None:
         """Check the end of a mapped task whose elements were to run."""

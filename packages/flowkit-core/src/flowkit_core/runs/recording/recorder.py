@@ -314,20 +314,24 @@ class RunRecorder:
             outcome.why = self._why[index]
         self._makers.add(_maker(state))
         if seconds is not None:
-            if index in self.workers:
-                outcome.worker, outcome.process, outcome.host = self.workers.pop(index)
-            else:
-                thread = get_ident()
-                outcome.worker = self._threads.get(thread) or self._thread_name(thread)
-            self._work += seconds
-            if seconds < SHORT_CALL:
-                self._short.add(_code_of(node))
-            else:
-                self._short.discard(_code_of(node))
+            self._note_call(node, outcome, seconds)
         if not self._pending:
             self._group_began = now
         self._pending.append(outcome)
         return error is not None
+
+    def _note_call(self, node: Node, outcome: TaskOutcome, seconds: float) -> None:
+        """Note which worker has made a call, and how long calls of the function take."""
+        if node.index in self.workers:
+            outcome.worker, outcome.process, outcome.host = self.workers.pop(node.index)
+        else:
+            thread = get_ident()
+            outcome.worker = self._threads.get(thread) or self._thread_name(thread)
+        self._work += seconds
+        if seconds < SHORT_CALL:
+            self._short.add(_code_of(node))
+        else:
+            self._short.discard(_code_of(node))
 
     def _thread_name(self, thread: int) -> str:
         from threading import current_thread
