@@ -22,6 +22,7 @@ from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_core.failures import describe_error
 from flowkit_log import ConsoleHandler, Progress, get_logger
 
+from .notebook import new_console
 from .sampling import ElementSampler
 from .task_output import task_output
 from .texts import duration_text
@@ -81,7 +82,7 @@ class OwnConsole:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
-        self._handler: ConsoleHandler | None = None
+        self._handler: logging.Handler | None = None
         self._level = logging.NOTSET
 
     def open(self) -> bool:
@@ -92,7 +93,7 @@ class OwnConsole:
         with self._lock:
             self._users += 1
             if self._handler is None:
-                self._handler, self._level = ConsoleHandler(), logger.level
+                self._handler, self._level = new_console(), logger.level
                 logger.addHandler(self._handler)
                 logger.setLevel(logging.INFO)
                 logger.propagate = False
@@ -117,8 +118,9 @@ own_console = OwnConsole()
 class ProgressObserver:
     """An observer that shows the progress of a run.
 
-    On a terminal, a bar has the number of tasks that have ended and the names of those that are running, and each
-    mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from time to time. If
+    On a terminal and in a notebook, a bar has the number of tasks that have ended and the names of those that are
+    running, and each mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from
+    time to time. If
     `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too. What
     tasks print in this process is above the bars, as whole lines.
 
