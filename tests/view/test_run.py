@@ -225,3 +225,58 @@ def test_replay_without_recorded_input_exits_2(recorded, flowkit):
     answer = flowkit("replay", recorded, "last", "report")
     assert answer.code == 2
     assert "'load' has no recorded result" in answer.err
+
+
+EXITS = """
+import sys
+from flowkit_core import DAG, task
+
+@task
+def leave(): sys.exit(0)
+
+@task
+def after(leave): return 1
+
+leave >> after
+dag = DAG("exits")
+"""
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_task_that_calls_sys_exit_has_failed(folder, flowkit, executor):
+    (folder / "exits.py").write_text(EXITS)
+    answer = flowkit("run", "exits", "-q", "-e", executor)
+    assert answer.code == 1
+    assert "exits: failed in " in answer.out
+    assert "  leave: SystemExit: 0\n" in answer.out
+    assert "in leave" in answer.err
+
+
+def test_task_that_calls_sys_exit_has_failed_as_json(folder, flowkit):
+    (folder / "exits.py").write_text(EXITS)
+    answer = flowkit("run", "exits", "-q", "--json")
+    assert answer.code == 1
+    assert (answer.json["status"], answer.json["error"]) == ("failed", "SystemExit: 0")
+
+
+def test_supervised_task_that_calls_sys_exit_has_failed(folder):
+    (folder / "exits.py").write_text(EXITS)
+    command = [sys.executable, "-m", "flowkit_view", "run", "exits", "-q", "--state", "x.db", "--supervise"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "leave: SystemExit: 0" in done.stdout
+    assert "restart" not in done.stderr
+
+
+def test_replay_of_task_that_calls_sys_exit_has_failed(folder, flowkit):
+    (folder / "exits.py").write_text(EXITS)
+    flowkit("run", "exits", "-q", "--state", "x.db")
+    answer = flowkit("replay", "x.db", "last", "leave", "--json")
+    assert (answer.code, answer.json["error"]) == (1, "SystemExit: 0")
+
+
+def test_module_that_calls_sys_exit_has_failed(folder, flowkit):
+    (folder / "exits.py").write_text(EXITS + "sys.exit(0)\n")
+    answer = flowkit("run", "exits", "-q")
+    assert answer.code == 1
+    assert "SystemExit: 0" in answer.err

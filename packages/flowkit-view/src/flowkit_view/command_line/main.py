@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("flowkit: interrupted\n")
         return INTERRUPTED
-    except Exception:  # raised by the module of the pipeline
+    except (Exception, SystemExit):  # raised by the module of the pipeline
         traceback.print_exc()
         return FAILED
     finally:

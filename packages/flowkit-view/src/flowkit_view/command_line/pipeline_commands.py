@@ -86,7 +86,7 @@ def _execute(
     if options.report is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
         raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
     began = perf_counter()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         results = pipeline.run(
             options.executor,
@@ -101,9 +101,9 @@ def _execute(
         )
     except UnknownExecutorError as error:
         raise UsageError(str(error)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = Results.from_error(error)
-        if found is None:  # nothing ran
+        if found is None or (isinstance(error, SystemExit) and not found.failed):  # nothing ran, or no task raised it
             raise
         failure, results = error, found
     seconds = perf_counter() - began
@@ -267,7 +267,7 @@ def replay(options: Namespace) -> int:
         value, failure = None, None
         try:
             value = state.replay(record.run_id, options.task, pipeline=pipeline)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if _own_frames(error.__traceback__) is None:  # it comes from flowkit, before the task was called
                 if isinstance(error, ValueError):
                     raise UsageError(str(error)) from None
