@@ -9,6 +9,7 @@ import pytest
 
 from flowkit_core import DAG, Task, WorkerDiedError
 from flowkit_dask import DaskExecutor
+from flowkit_state import StateManager
 
 MIB = 1 << 20
 
@@ -88,3 +89,72 @@ def test_large_mapped_values_are_dropped_when_their_calls_have_ended(client, mon
     results = DAG("d", tasks=[size.map("data")]).run(DaskExecutor(client), params={"data": chunks()})
     assert results["size"] == [70_000] * 100
     assert seen[-1] < 60
+
+
+def mapped(size):
+    """Return a chain of two mapped tasks whose elements have results of a size, and a task that takes the list."""
+    make, copy = Task(tasks.made_of_size, name="make"), Task(tasks.plain_copy, name="copy")
+    whole = Task(tasks.measure_list, name="whole")
+    make.map("x") >> copy.map() >> whole
+    return DAG("d", tasks=[whole]), {"x": range(6), "size": size}
+
+
+def test_large_results_of_elements_stay_on_the_cluster(client, sent):
+    """They pass along the chain, and the task that takes the list gets it there."""
+    dag, params = mapped(4 * MIB)
+    results = dag.run(DaskExecutor(client), params=params, keep=["whole"])
+    assert results == {"whole": [(4 * MIB, number) for number in range(6)]}
+    assert results.elements["copy"].counts == {"succeeded": 6}
+    assert sent[0] < MIB
+
+
+def test_large_results_of_elements_are_returned(client):
+    dag, params = mapped(MIB)
+    results = dag.run(DaskExecutor(client), params=params)
+    assert results["copy"] == [bytes([number]) * MIB for number in range(6)] == results["make"]
+
+
+def test_large_results_of_elements_are_taken_elsewhere(client):
+    make, here = Task(tasks.made_of_size, name="make", executor="cluster"), Task(tasks.length, name="here")
+    whole = Task(tasks.measure_list, name="whole")
+    make.map("x") >> [here.map(label=lambda data: f"of {data[0]}"), whole]
+    params = {"x": [1, 2, 3], "size": MIB}
+    dag = DAG("d", tasks=[here, whole])
+    results = dag.run({"default": "thread", "cluster": DaskExecutor(client)}, params=params, keep=["here", "whole"])
+    assert results == {"here": [MIB] * 3, "whole": [(MIB, 1), (MIB, 2), (MIB, 3)]}
+
+
+@pytest.mark.parametrize("errors", ["drop", "return", "raise"])
+def test_failed_elements_among_large_results(client, sent, errors):
+    make, whole = Task(tasks.made_unless_three, name="make"), Task(tasks.count_items, name="whole")
+    make.map("x", errors=errors) >> whole
+    params = {"x": range(6), "size": 4 * MIB}
+    results = DAG("d", tasks=[whole]).run(
+        DaskExecutor(client), params=params, keep=["whole"], raise_on_failure=False, fail_fast=False
+    )
+    assert results == {"drop": {"whole": [5, 0]}, "return": {"whole": [6, 1]}, "raise": {}}[errors]
+    assert results.elements["make"].counts == {"succeeded": 5, "failed": 1}
+    assert sent[0] < MIB
+
+
+def test_large_results_of_cached_and_recorded_elements_are_stored(client):
+    with StateManager() as state:
+        for cached in ([], [0, 1, 2]):
+            make, whole = Task(tasks.made_of_size, name="make", cache=True), Task(tasks.measure_list, name="whole")
+            make.map("x") >> whole
+            params = {"x": [1, 2, 3], "size": MIB}
+            results = DAG("d", tasks=[whole]).run(DaskExecutor(client), state=state, params=params)
+            assert results["whole"] == [(MIB, 1), (MIB, 2), (MIB, 3)]
+            assert results.elements["make"].cached == cached
+        (_, run) = state.runs()
+        assert len(run.tasks["make"].elements.result(1)) == MIB
+
+
+def test_large_results_are_mapped_over_again(client, sent):
+    """Elements of a later mapped task get pairs of them, which stay on the cluster."""
+    one, other = Task(tasks.made_of_size, name="one"), Task(tasks.made_of_size, name="other")
+    pair = Task(tasks.pair, name="pair")
+    [one.map("x"), other.map("x")] >> pair.map("one", "other")
+    results = DAG("d", tasks=[pair]).run(DaskExecutor(client), params={"x": range(4), "size": 2 * MIB}, keep=["pair"])
+    assert results == {"pair": [(number, number) for number in range(4)]}
+    assert sent[0] < MIB

@@ -6,6 +6,7 @@ import pytest
 
 from flowkit_core import DAG, Outcome, SerialExecutor, Task
 from flowkit_core.events import TaskSucceeded
+from flowkit_core.runs.handle import ListHandle
 from flowkit_core.runs.session import Session
 from flowkit_core.runs.states import FAILED
 
@@ -29,6 +30,12 @@ class Remote:
 
     def release(self):
         self.released += 1
+
+
+def value_of(arg):
+    if isinstance(arg, ListHandle):
+        return [*map(value_of, arg.items)]
+    return arg.value if isinstance(arg, Remote) else arg
 
 
 class RemoteExecutor:
@@ -58,7 +65,7 @@ class RemoteExecutor:
             call = self.session.begin(node, takes_handles=True)
             if call is None:
                 continue
-            args = [arg.value if isinstance(arg, Remote) else arg for arg in call.args]
+            args = [*map(value_of, call.args)]
             try:
                 value = call.func(*args)
             except Exception as error:
@@ -206,3 +213,47 @@ def test_results_that_are_not_stored_are_not_fetched():
     DAG("d", tasks=[order, Task(int, name="alone")]).run(remote, keep=["order"])
     fetches = {name: handle.fetched for name, handle in remote.handles.items()}
     assert fetches == {"make": 1, "order": 2, "alone": 0}  # for the cache, for that and the results, for nothing
+
+
+def maps(*, where, errors="raise"):
+    """Return a DAG of two mapped tasks on an executor `remote`, and a task that takes the list of the second one."""
+    double = Task(lambda x: 2 * x, name="double", executor="remote")
+    half = Task(lambda x: 2 // x, name="half", executor="remote")
+    total = Task(lambda items: [*items], name="total", executor=where)
+    double.map("x") >> half.map(errors=errors) >> total
+    return DAG("d", tasks=[total])
+
+
+def test_results_of_elements_stay_where_the_list_is_taken():
+    remote = RemoteExecutor()
+    executors = {"default": SerialExecutor(), "remote": remote}
+    assert maps(where="remote").run(executors, params={"x": [1, 2]}, keep=["total"]) == {"total": [1, 0]}
+    found = {name: (handle.fetched, handle.released) for name, handle in remote.handles.items()}
+    assert found == {f"{name}[{n}]": (0, 1) for name in ("double", "half") for n in (0, 1)} | {"total": (1, 1)}
+
+
+@pytest.mark.parametrize("keep", [["total"], None])
+def test_results_of_elements_are_fetched_for_other_lanes_and_for_results(keep):
+    remote = RemoteExecutor()
+    executors = {"default": SerialExecutor(), "remote": remote}
+    results = maps(where="default").run(executors, params={"x": [1, 2]}, keep=keep)
+    assert results == ({} if keep else {"double": [2, 4], "half": [1, 0]}) | {"total": [1, 0]}
+    assert [remote.handles[f"half[{n}]"].fetched for n in (0, 1)] == ([1, 1] if keep else [2, 2])
+    assert {handle.released for handle in remote.handles.values()} == {1}
+
+
+@pytest.mark.parametrize(("errors", "expected"), [("raise", {}), ("drop", {"total": [1]})])
+def test_results_of_elements_are_released_after_failures(errors, expected):
+    remote = RemoteExecutor()
+    executors = {"default": SerialExecutor(), "remote": remote}
+    dag = maps(where="remote", errors=errors)
+    options = {"keep": ["total"], "fail_fast": False, "raise_on_failure": False}
+    assert dag.run(executors, params={"x": [1, 0]}, **options) == expected
+    assert {handle.released for handle in remote.handles.values()} == {1}
+
+
+def test_element_whose_value_is_lost_fails_the_task_that_takes_the_list():
+    executors = {"default": SerialExecutor(), "remote": RemoteExecutor(loses={"half[1]"})}
+    with pytest.raises(ConnectionError, match="the cluster is gone") as caught:
+        maps(where="default").run(executors, params={"x": [1, 2]})
+    assert "task 'total'" in caught.value.__notes__[0]

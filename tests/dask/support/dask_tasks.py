@@ -166,6 +166,29 @@ def generator_if_negative(x):
     return generator() if x < 0 else x
 
 
+def made_of_size(x, size):
+    return make(x, size)
+
+
+def made_unless_three(x, size):
+    if x == 3:
+        raise ValueError("three")
+    return make(x, size)
+
+
+def measure_list(items):
+    return [(len(item), item[0]) for item in items]
+
+
+def count_items(items):
+    """Return how many items there are, and how many of them are exceptions."""
+    return [len(items), sum(isinstance(item, Exception) for item in items)]
+
+
+def pair(one, other):
+    return one[0], other[0]
+
+
 def item_of(table, x):
     return table[x]
 

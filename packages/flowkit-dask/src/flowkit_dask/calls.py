@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
     from .reporter import Reporter
 
+MAX_INLINE = 1 << 16
+"""Bytes of an argument, or of the pickle of a function, up to which it is sent with each call, and not once.
+
+The result of an element stays on the cluster if it has more.
+"""
 MAX_CHECKED = 1 << 20
 """Bytes of a result up to which a worker checks that it can be pickled."""
 _ALWAYS_PICKLABLE = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
@@ -56,6 +61,22 @@ class Slot:
 
     def __reduce__(self) -> Any:
         return Slot, (self.number,)
+
+
+class SlotList:
+    """Placeholder among the arguments of a call for a list, some of whose items are on the cluster.
+
+    Args:
+        items: the items, or slots.
+    """
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __reduce__(self) -> Any:
+        return SlotList, (self.items,)
 
 
 @cache
@@ -86,18 +107,18 @@ class Invocation:
         is_cleanup: whether the task runs also if the run is stopped.
         is_suspect: whether workers have died that had the call, without a report that it had started: its arrival is
             reported.
-        digest: pickle of a function whose answer for the result is reported with it; None if there is none.
+        probe: pickle of a function whose answer for the result is reported with it; None if there is none.
     """
 
     __slots__ = (
         "args",
         "condition",
         "context",
-        "digest",
         "environment",
         "func",
         "is_cleanup",
         "is_suspect",
+        "probe",
         "run",
         "task",
         "ticket",
@@ -119,16 +140,16 @@ class Invocation:
         context: bytes,
         is_cleanup: bool,
         is_suspect: bool,
-        digest: bytes | None,
+        probe: bytes | None,
     ) -> None:
         self.environment, self.run, self.topic, self.ticket = environment, run, topic, ticket
         self.task, self.func, self.condition, self.args = task, func, condition, args
         self.timeout, self.context, self.is_cleanup, self.is_suspect = timeout, context, is_cleanup, is_suspect
-        self.digest = digest
+        self.probe = probe
 
     def __reduce__(self) -> Any:
         first = self.environment, self.run, self.topic, self.ticket, self.task, self.func, self.condition
-        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.digest
+        rest = self.args, self.timeout, self.context, self.is_cleanup, self.is_suspect, self.probe
         return type(self), (*first, *rest)
 
     def __call__(self, *values: Any) -> Any:
@@ -181,8 +202,8 @@ class Invocation:
         if error is not None:
             outcome = Outcome(FAILED_STATE, error=error)
             return self._end(reporter, outcome, seconds, notes | made, is_started=True)
-        digest = None if self.digest is None else _digest(self.digest, value)
-        reporter.end(self, SUCCEEDED, seconds, _packed(notes | made, digest))
+        answer = None if self.probe is None else _answer(self.probe, value)
+        reporter.end(self, SUCCEEDED, seconds, _packed(notes | made, answer))
         return value
 
     def _load(self, values: list[Any]) -> tuple[Callable[..., Any], Condition | None, CarriedContext]:
@@ -243,12 +264,18 @@ def _result(
 
 def filled(args: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     """Return arguments with values in place of slots."""
-    return [values[arg.number] if type(arg) is Slot else arg for arg in args]
+    return [_filled(arg, values) for arg in args]
 
 
 def filled_by_name(args: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any]:
     """Return keyword arguments with values in place of slots."""
-    return {name: values[arg.number] if type(arg) is Slot else arg for name, arg in args.items()}
+    return {name: _filled(arg, values) for name, arg in args.items()}
+
+
+def _filled(arg: Any, values: Sequence[Any]) -> Any:
+    if type(arg) is SlotList:
+        return filled(arg.items, values)
+    return values[arg.number] if type(arg) is Slot else arg
 
 
 def condition_is_true() -> bool:
@@ -256,16 +283,23 @@ def condition_is_true() -> bool:
     return True
 
 
-def _digest(function: bytes, value: Any) -> Any:
-    """Return the digest of a result for caches; None if the value itself is needed for it."""
+def is_large(value: Any) -> bool:
+    """Return whether the result of an element stays on the cluster."""
+    from dask.sizeof import sizeof
+
+    return bool(sizeof(value) > MAX_INLINE)
+
+
+def _answer(probe: bytes, value: Any) -> Any:
+    """Return what a function says of a result; None if it fails, or if this worker does not have it."""
     try:
-        return loads_function(function)(value)
-    except Exception:  # this worker has no such cache, or another version
+        return loads_function(probe)(value)
+    except Exception:
         return None
 
 
-def _packed(notes: dict[str, Any], digest: Any = None) -> bytes | None:
-    return pickle.dumps((notes, digest)) if notes or digest is not None else None
+def _packed(notes: dict[str, Any], answer: Any = None) -> bytes | None:
+    return pickle.dumps((notes, answer)) if notes or answer is not None else None
 
 
 def check_result(task: str, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flowkit_core import SerializationError
+from flowkit_core._text import escape_control_chars
 
 from .errors import summary
 
@@ -30,10 +31,10 @@ class DaskHandle:
         lane: the lane that made it.
         task: name of the task.
         future: the future of the result.
-        digest: its digest for caches, made by the worker; None if there is none.
 
     Attributes:
-        lane, task, digest: see above.
+        lane, task: see above.
+        digest: its digest for caches, made by the worker; None if there is none.
         is_returned: whether the run returns the value: then a value that was brought here stays.
         future: the future; None after :meth:`release`.
     """
@@ -42,8 +43,8 @@ class DaskHandle:
     __slots__ = ("_value", "digest", "future", "is_returned", "lane", "task")
     nbytes = None
 
-    def __init__(self, lane: Gatherer, task: str, future: Future[Any], digest: Any = None) -> None:
-        self.digest = digest
+    def __init__(self, lane: Gatherer, task: str, future: Future[Any]) -> None:
+        self.digest: Any = None
         self.is_returned = False
         self.lane = lane
         self.task = task
@@ -77,6 +78,9 @@ class DaskHandle:
             hint = "return plain data, or a class that can be imported here"
             reason = f"could not be brought from the cluster ({summary(error)})"
             raise SerializationError(self.task, "result", reason, hint) from error
+
+    def __repr__(self) -> str:
+        return f"<the result of {escape_control_chars(self.task)} on the cluster>"
 
     def release(self) -> None:
         """Have the cluster drop the value."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from distributed import KilledWorker
 
 from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError, WorkerDiedError
-from flowkit_core.runs.call import Call
+from flowkit_core.runs.call import Call, fetch_and_release
 from flowkit_core.runs.exception_transport import unpack_error
-from flowkit_core.runs.handle import is_handle
+from flowkit_core.runs.handle import handles_among, is_handle
 from flowkit_core.runs.limits.ranked_queue import RankedQueue
-from flowkit_core.runs.mapping.element import Block
+from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
@@ -359,10 +359,10 @@ class DaskLane:
             run.note_worker(call.node, place[1], place[2], place[3])
         if kind == reporter.STARTED:
             return
-        digest = None
+        answer: Any = None
         if kind in (reporter.SUCCEEDED, reporter.FAILED) and extra is not None:
             try:
-                notes, digest = pickle.loads(extra)
+                notes, answer = pickle.loads(extra)
                 self._remember(call, notes)
             except Exception as error:  # of the store
                 self._end(submission, Outcome(FAILED, error=error), seconds, route)
@@ -376,19 +376,32 @@ class DaskLane:
                 self._ready.append(call.node)
         elif kind == reporter.SUCCEEDED:
             future, submission.future = submission.future, None
-            handle = DaskHandle(self, call.node.name, future, digest)
-            handle.is_returned = run.returns_result(call.node)
-            if call.node.element is not None or run.stores_result(call.node):
-                submission.is_reported = True
-                self._unfetched.append((submission, handle, seconds))
-            else:
-                self._end(submission, handle, seconds, route)
+            self._take_result(submission, DaskHandle(self, call.node.name, future), answer, seconds, route)
         elif kind == reporter.FAILED:
             self._await_error(submission, seconds)
         elif kind == reporter.RETURNED:
             self._withdraw_call(submission)
         elif kind in (reporter.SKIPPED, reporter.SKIPPED_IN_CALL):
             self._end(submission, Outcome(SKIPPED, extra), seconds, route)
+
+    def _take_result(
+        self, submission: Submission, handle: DaskHandle, answer: Any, seconds: float, route: Callable[[Node], object]
+    ) -> None:
+        """End a call, unless its result is needed here: then it is fetched before, together with others."""
+        node, run = submission.call.node, self._session.run
+        is_fetched = run.stores_result(node)
+        handle.is_returned = run.returns_result(node)
+        if node.element is None:
+            handle.digest = answer
+        elif not is_fetched and isinstance(node, Element) and not isinstance(node, Block) and answer:
+            node.region.max_block = 1  # the results of a block are fetched
+        else:
+            is_fetched = True
+        if is_fetched:
+            submission.is_reported = True
+            self._unfetched.append((submission, handle, seconds))
+        else:
+            self._end(submission, handle, seconds, route)
 
     def _fetch_ended(self, route: Callable[[Node], object]) -> None:
         """Fetch the results of ended calls that are needed here, by the record for example, and end these calls."""
@@ -404,6 +417,8 @@ class DaskLane:
                     result = unpacked(self._session.run, node, handle)
                 except Exception as error:
                     result = Outcome(FAILED, error=error)
+            elif node.element is not None:
+                result = fetch_and_release(handle)
             self._end(submission, result, seconds, route)
 
     @staticmethod
@@ -467,7 +482,7 @@ class DaskLane:
         if not is_seen and submission.deaths < MAX_UNSEEN_DEATHS:
             self._submissions.note_death(submission)
             arguments = (*submission.call.args, *submission.call.kwargs.values())
-            futures = [value.future for value in arguments if isinstance(value, DaskHandle)]
+            futures = [value.future for value in handles_among(arguments) if isinstance(value, DaskHandle)]
             lost = [future for future in futures if future is not None and future.status == "error"]
             if lost:  # they were computed again on the worker that has died
                 self._client.retry(lost)

@@ -16,12 +16,13 @@ from dask.sizeof import sizeof
 from flowkit_core import SerializationError
 from flowkit_core.runs.call import Call, Ref
 from flowkit_core.runs.context_transfer import CarriedContext
+from flowkit_core.runs.handle import ListHandle
 from flowkit_core.runs.mapping.block_calls import Template
 from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CLEANUP_TRIGGERS
 
 from .blocks import BlockInvocation, packed
-from .calls import Invocation, Slot, condition_is_true, environment
+from .calls import MAX_INLINE, Invocation, Slot, SlotList, condition_is_true, environment, is_large
 from .errors import summary
 from .handle import DaskHandle
 from .pickling import dumps, dumps_function
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     Key = tuple[str, int]
     NodeKey = int | tuple[int, int]
 
-MAX_INLINE = 1 << 16
-"""Bytes of an argument, or of the pickle of a function, up to which it is sent with each call, and not once."""
 MAX_BATCH = 1000
 """Maximum number of calls that are sent to the scheduler together."""
 MAX_BATCH_BYTES = 4 << 20
@@ -210,7 +209,7 @@ class Submissions:
             pickle.dumps(CarriedContext(context)) if context is not None else b"",
             node.task.trigger in CLEANUP_TRIGGERS,
             deaths > 0,
-            self._digest(call),
+            self._probe(call),
         )
         key = self._group[node.index], ticket
         submission = Submission(call, ticket, key, frozenset(sources), deaths)
@@ -225,10 +224,10 @@ class Submissions:
         if len(self._unsent) >= MAX_BATCH or self._unsent_bytes >= MAX_BATCH_BYTES:
             self.send()
 
-    def _digest(self, call: Call) -> bytes | None:
-        """Return the pickle of the function that makes the digest of the result; None if no cache needs it."""
+    def _probe(self, call: Call) -> bytes | None:
+        """Return the pickle of a function of the result: its digest for caches, or whether that of an element stays."""
         run: Any = call.run
-        function = run.argument_digest(call.node) if call.node.element is None else None
+        function = run.argument_digest(call.node) if call.node.element is None else is_large
         return None if function is None else self._function(function, call.node, None)
 
     def send(self) -> None:
@@ -293,6 +292,8 @@ class Submissions:
             reference = TaskRef(self.by_node[value.index].key)
         elif type(value) is DaskHandle and value.lane is self._lane and value.future is not None:
             reference = TaskRef(value.future.key)
+        elif type(value) is ListHandle and value.lane is self._lane:
+            return SlotList([self._argument(item, node, references, sources) for item in value.items])
         else:
             if getattr(type(value), "__flowkit_handle__", False):
                 value = value.fetch()
@@ -337,7 +338,7 @@ class Submissions:
             values = [*call.args, *call.kwargs.values(), *(call.when.args if call.when is not None else ())]
             for value in values:
                 try:
-                    if not isinstance(value, (DaskHandle, Ref)):
+                    if not isinstance(value, (DaskHandle, ListHandle, Ref)):
                         dumps(value)
                 except Exception as own:
                     raise _argument_error(call.node, value, own) from own
@@ -356,6 +357,8 @@ def _shifted(*arguments: Any) -> list[Any]:
     """Return lists and dicts of arguments with the numbers of all slots one lower."""
 
     def shift(value: Any) -> Any:
+        if type(value) is SlotList:
+            return SlotList([*map(shift, value.items)])
         return Slot(value.number - 1) if type(value) is Slot else value
 
     return [

@@ -39,7 +39,7 @@ class OutcomeRules:
     on_stop: Callable[[], None] | None = None
     record_error: Exception | None = None
     _stop_is_new = False  # whether `on_stop` is to be called
-    _fetches_at_once = False  # whether handles are fetched when they arrive
+    fetches_at_once = False  # whether handles are fetched when they arrive
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class OutcomeRules:
 
     def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
         """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
-        if self._fetches_at_once and is_handle(result):
+        if self.fetches_at_once and is_handle(result):
             result = fetch_and_release(result)
         outcome = result.or_skip() if type(result) is Outcome else None
         if outcome is None and issubclass(type(result), Skip):

@@ -314,7 +314,7 @@ class Run(OutcomeRules):
         A task whose value is lost has failed.
         """
         if self.has_handles:
-            self._fetches_at_once = True
+            self.fetches_at_once = True
             self.state.fetch_handles()
 
     def ahead(self, node: Node, *, takes_handles: bool = False) -> Call | None:

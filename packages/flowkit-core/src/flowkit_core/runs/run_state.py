@@ -278,12 +278,9 @@ class RunState(RunSummary):
 
     def fetch_handles(self) -> None:
         """Replace handles by their values; a node whose value is lost has failed."""
-        prefetch(self.values)
-        for index, handle in enumerate(self.values):
-            if is_handle(handle):
-                self.values[index] = value = fetch_and_release(handle)
-                if type(value) is Outcome and value.error is not None:
-                    self.values[index], self.codes[index], self.error_of[index] = ABSENT, FAILED, value.error
+        fetch_in_place(self.values, self.codes, self.error_of)
+        for stage in self.stages.values():
+            stage.fetch_handles()
 
     def drop_handles(self) -> None:
         """Release the handles that were not fetched; their nodes end as cancelled."""
@@ -292,6 +289,8 @@ class RunState(RunSummary):
                 self.values[index], self.codes[index] = ABSENT, CANCELLED
                 self.reason_of[index] = "its result was not fetched before the run ended"
                 handle.release()
+        for stage in self.stages.values():
+            stage.release_handles()
 
     def detach(self) -> None:
         """Copy the containers that workers on the fast path write to: later writes have no effect on this state."""
@@ -307,3 +306,19 @@ class RunState(RunSummary):
         self.retry_of = {}
         self.countdowns = []
         self.stages = {}
+
+
+def fetch_in_place(values: list[Any], codes: bytearray, errors: dict[int, BaseException]) -> None:
+    """Replace handles by their values, which are not needed elsewhere any more.
+
+    Args:
+        values: results, by number.
+        codes: the states of the nodes or elements: one whose value is lost has failed.
+        errors: receives the exceptions of these.
+    """
+    prefetch(values)
+    for number, handle in enumerate(values):
+        if is_handle(handle):
+            values[number] = value = fetch_and_release(handle)
+            if type(value) is Outcome and value.error is not None:
+                values[number], codes[number], errors[number] = ABSENT, FAILED, value.error

@@ -15,6 +15,7 @@ from flowkit_core.runs.limits.errors import PoolBlockedError
 from flowkit_core.runs.session import EXIT_GRACE, TIMEOUT_GRACE
 
 from .clock import StuckError
+from .handles import is_result
 from .history import ENDS
 from .limit_checker import LimitChecker, home_of
 from .map_checker import UNKNOWN, MapModel, is_iterator, raises
@@ -536,7 +537,7 @@ class Checker:
             if args or kwargs:
                 self._report("it takes arguments, which only its condition needs")
             return
-        positional, names = node.parameters.positional, self._graph.names
+        positional, names, nodes = node.parameters.positional, self._graph.names, self._graph.nodes
         given = dict(zip(positional, args)) | kwargs
         named, rest, named_rest = sources_of(node)
         values: dict[int, Any] = {
@@ -554,7 +555,8 @@ class Checker:
                     values.pop(column.source, None)
         for parameter, source in (*named.items(), *named_rest.items()):
             if source in values:
-                if parameter not in given or (values[source] is not UNKNOWN and given[parameter] is not values[source]):
+                value, is_known = values[source], values[source] is not UNKNOWN
+                if parameter not in given or (is_known and not is_result(given[parameter], nodes[source], value)):
                     self._report(f"its argument {parameter!r} is not the result of {names[source]!r}")
             elif parameter in given and given[parameter] is not node.parameters.defaults.get(parameter):
                 self._report(f"its argument {parameter!r} is not the default, but {names[source]!r} has no result")
@@ -563,10 +565,11 @@ class Checker:
                 parameter not in given or (own[parameter] is not UNKNOWN and given[parameter] is not own[parameter])
             ):
                 self._report(f"its argument {parameter!r} is not that of params")
-        items = [values[source] for source in rest if source in values]
+        items = [source for source in rest if source in values]
         others = args[len(positional) :]
         if len(others) != len(items) or any(
-            other is not UNKNOWN and one is not other for one, other in zip(others, items)
+            values[source] is not UNKNOWN and not is_result(other, nodes[source], values[source])
+            for other, source in zip(others, items)
         ):
             self._report("its arguments *args are not the results of its upstreams")
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.runs.handle import ListHandle
 
 if TYPE_CHECKING:
     from flowkit_core._typing import Any
@@ -50,5 +53,14 @@ class SimulatedHandle:
 
 
 def value_of(result: Any) -> Any:
-    """Return the value of a simulated handle, without fetching it; anything else as it is."""
+    """Return the value of a simulated handle, or of a list with such, without fetching it; anything else as it is."""
+    if type(result) is ListHandle:
+        return [*map(value_of, result.items)]
     return result.value if type(result) is SimulatedHandle else result
+
+
+def is_result(found: Any, node: Node, value: Any) -> bool:
+    """Return whether an object is the result of a node. The list of a mapped node may be another one of its items."""
+    if found is value or node.mapped is None:
+        return found is value
+    return type(found) is type(value) is list and len(found) == len(value) and all(map(operator.is_, found, value))

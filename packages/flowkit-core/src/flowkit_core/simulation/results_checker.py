@@ -6,6 +6,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.errors import ExecutorError, RunTimeoutError
 from flowkit_core.failures import describe_error
 
+from .handles import is_result
 from .map_checker import is_iterator
 
 if TYPE_CHECKING:
@@ -55,15 +56,15 @@ class ResultsChecker:
         if results.states != ended:
             self._found.append(f"the states are {results.states}, but the tasks ended as {ended}")
         values = {
-            node.name: self._values[node.name]
+            node.name: (node, self._values[node.name])
             for node in self._graph.nodes
             if node.name in self._values and not (node.feeds and is_iterator(self._values[node.name]))
         }
         for alias, index in self._graph.aliases.items():
             if (output := self._graph.names[index]) in values:
                 values[alias] = values[output]
-        for name, value in values.items():
-            if name not in results or results[name] is not value:
+        for name, (node, value) in values.items():
+            if name not in results or not is_result(results[name], node, value):
                 self._found.append(f"the result of {name!r} is not what its function returned")
         for name in results:
             if name not in values and not is_iterator(self._values.get(name)):  # an iterator that no task has pulled

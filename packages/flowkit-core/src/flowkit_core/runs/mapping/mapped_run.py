@@ -24,7 +24,7 @@ from flowkit_core.events import (
 from flowkit_core.failures import add_note, returned_skip
 from flowkit_core.runs.arguments import collect
 from flowkit_core.runs.call import Call, Outcome, Retry, fetch_and_release
-from flowkit_core.runs.handle import is_handle
+from flowkit_core.runs.handle import is_handle, release
 from flowkit_core.runs.outcomes import max_attempts, reason_with_error
 from flowkit_core.runs.states import (
     CANCELLED,
@@ -242,7 +242,7 @@ class MappedNodes:
         if isinstance(element, Block):
             return self._finish_block(element, result)
         run = self.run
-        if is_handle(result):
+        if is_handle(result) and (run.fetches_at_once or run.stores_result(element)):
             result = fetch_and_release(result)
         outcome = result.or_skip() if type(result) is Outcome else None
         if outcome is None and issubclass(type(result), Skip):
@@ -259,6 +259,7 @@ class MappedNodes:
             row = row_of_success(run, element, value, seconds if outcome is None else None)
         with run._lock:
             if run.phase == Phase.ABANDONED or (attempt is not None and not self.is_current(element, attempt)):
+                release((result,))
                 return _NO_NODES
             again = self._settle(element, outcome, result, seconds)
             if again is None:
@@ -277,6 +278,7 @@ class MappedNodes:
         run, stage, number = self.run, element.stage, element.element
         if outcome is None or outcome.state == SUCCEEDED:
             stage.values[number] = result if outcome is None else outcome.value
+            stage.has_handles |= run.has_handles and is_handle(result)
             stage.codes[number] = SUCCEEDED
             if outcome is not None:
                 stage.mark(number, CACHED)

@@ -161,6 +161,9 @@ def _is_smooth(run: Run, region: Region, columns: Sequence[Any]) -> bool:
         return False  # the session may end single calls
     if any(map(run.events.wants, (ElementStarted, ElementSucceeded))):
         return False
+    lists = [column for column in columns if isinstance(column, list)] if run.has_handles else ()
+    if any(is_handle(value) for column in lists for value in column):
+        return False
     lanes = run.mapping.lanes
     for stage in region.stages:
         node, task = stage.node, stage.node.task

@@ -14,7 +14,8 @@ from flowkit_core.graphs.binding import bind_condition
 from flowkit_core.graphs.parameters import KEY, Parameters
 from flowkit_core.runs.arguments import assemble
 from flowkit_core.runs.call import Condition, Outcome
-from flowkit_core.runs.run_state import ABSENT
+from flowkit_core.runs.handle import ListHandle, fetched, release
+from flowkit_core.runs.run_state import ABSENT, fetch_in_place
 from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
 from .block_calls import Template
@@ -48,6 +49,7 @@ class Stage:
         labels: labels of elements that have been named in an event or a message, by number.
         lost: numbers of the elements whose first attempt was in a block of which no results came back.
         active: number of elements that are called, or wait for a retry.
+        has_handles: whether results are handles.
         head: the first stage of its region, whose elements feed this one; None for the first stage itself.
         parked: `Element` jobs that wait because of the limit.
         record: the `MapRecord` of the elements; None if they are not recorded.
@@ -63,6 +65,7 @@ class Stage:
         "codes",
         "columns",
         "error_of",
+        "has_handles",
         "head",
         "labels",
         "lost",
@@ -92,6 +95,7 @@ class Stage:
         self.labels: dict[int, str] = {}
         self.lost: set[int] = set()
         self.active = 0
+        self.has_handles = False
         self.head: Stage | None = None
         self.parked: deque[Any] = deque()
         self.record: Any = None
@@ -249,6 +253,18 @@ class Stage:
         """Drop the values."""
         self.values = []
 
+    def fetch_handles(self) -> None:
+        """Replace handles by their values; an element whose value is lost has failed."""
+        if self.has_handles:
+            self.has_handles = False
+            fetch_in_place(self.values, self.codes, self.error_of)
+
+    def release_handles(self) -> None:
+        """Release the results that are handles, unless they are those of the result of the task."""
+        if self.has_handles:
+            self.has_handles = False
+            release(self.values)
+
     def lengthen(self, count: int) -> None:
         """Add elements."""
         self.values.extend([ABSENT] * count)
@@ -286,7 +302,7 @@ class Stage:
         if any(type(value) is Missing for value in values):
             return None
         try:
-            text = str(label(*values))
+            text = str(label(*map(fetched, values)))
         except Exception as error:
             text = f"its label= raised {describe_error(error)}"
         return text if len(text) <= _LONG else f"{text[:_LONG]}..."
@@ -320,6 +336,17 @@ class Stage:
             stop_reason: why elements did not start.
             input_outcome: how the task ends because of its input; None if that was read to the end.
         """
+        result = self._outcome(stop_reason, input_outcome)
+        if not self.has_handles:
+            return result
+        if type(result) is Outcome:
+            self.release_handles()
+            return result
+        self.has_handles = False  # they are those of the list
+        return ListHandle(result)
+
+    def _outcome(self, stop_reason: str, input_outcome: Outcome | None) -> Any:
+        """Do what :meth:`outcome` does, with a list of results that has handles."""
         codes = self.codes
         codes[:] = codes.replace(bytes([PENDING]), bytes([CANCELLED]))  # they have not started
         error = next((error for error in self.error_of.values() if self.raises(error)), None)

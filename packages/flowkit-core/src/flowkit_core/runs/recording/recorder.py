@@ -253,8 +253,8 @@ class RunRecorder:
 
     def stores(self, node: Node) -> bool:
         """Return whether :meth:`prepare` stores a result, or returns its stored form."""
-        is_recorded: bool = self.records and node.task.record
-        return is_recorded or (node.index, None) in self._tokens
+        is_recorded: bool = self.records and (node.task.record or node.element is not None)
+        return is_recorded or (node.index, node.element) in self._tokens
 
     def prepare(self, node: Node, value: Any) -> Any:
         """Store a result in the cache of its task, and return its stored form for :meth:`record`."""
