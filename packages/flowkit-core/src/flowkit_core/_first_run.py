@@ -38,7 +38,7 @@ def first_run_line() -> int | None:
 
 
 def current_line(main: ModuleType) -> int | None:
-    """Return the line of a script that the main thread executes, whichever thread asks; None if the script has ended.
+    """Return the line of a script that the main thread executes; None if the script has ended. For any thread.
 
     Args:
         main: the module ``__main__``.

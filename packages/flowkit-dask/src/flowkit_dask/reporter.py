@@ -20,7 +20,7 @@ ARRIVAL_DELAY = 0.05
 MAX_STOPPED = 1000
 """Number of stopped runs that a worker remembers."""
 MAX_REPORTERS = 1000
-"""Number of clients whose calls a worker knows."""
+"""Number of clients whose calls a worker keeps track of."""
 
 Record = tuple[str, int, int, float, Any]
 """Run, ticket of the call, kind, seconds, and the notes or the reason."""
@@ -42,7 +42,7 @@ class Reporter:
     """Sends records of calls on one worker to one client, as events of a topic, which the scheduler passes on.
 
     Records that are made at almost the same time share an event. The start of a call is reported only if it takes
-    longer than `INTERVAL`; an end is reported at once, and before the scheduler knows of the result. `may_start`,
+    longer than `INTERVAL`; an end is reported at once, and before the scheduler receives the result. `may_start`,
     `start` and `end` may be called from any thread, the other methods in that of the event loop of the worker.
 
     Args:

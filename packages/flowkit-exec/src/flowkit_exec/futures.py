@@ -286,7 +286,7 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
         return Outcome(FAILED, error=error), seconds
     if type(value) is not _Raised:
         return value, seconds
-    # nothing says when an attempt that another process has abandoned ends: it keeps its slots of pools
+    # there is no sign of when an attempt that another process has abandoned ends: it keeps its slots of pools
     goes_on = isinstance(value.error, TaskTimeoutError) and value.error.fate == "abandoned"
     return Outcome(FAILED, error=value.error, goes_on=goes_on and call.timeout is not None), seconds
 

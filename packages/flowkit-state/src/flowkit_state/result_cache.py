@@ -249,7 +249,7 @@ class ResultCache:
         return CallKey(prefix, prefix + fingerprint.key(parts), fingerprint.shortened(parts))
 
     def _limits_age(self) -> bool:
-        """Return whether an option says which results of code that reads the clock are still valid."""
+        """Return whether an option limits how long results of code that reads the clock are valid."""
         options = self._ttl, self._key, self._version, self.state.default_ttl
         return any(option is not None for option in options)
 

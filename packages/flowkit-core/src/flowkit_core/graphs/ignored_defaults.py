@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def ignored_defaults(nodes: Iterable[Node]) -> list[tuple[Node, str]]:
     """Return parameters that are filled by order although the function, defined in a loop, gives each task a default.
 
-    Such a function is ``lambda i=i: ...``. What tells it is one code object with defaults that are not equal.
+    Such a function is ``lambda i=i: ...``. It is recognized by its code object: functions with other defaults share it.
 
     Args:
         nodes: the nodes whose ``none_checked`` has parameters that have a default and are filled by order.

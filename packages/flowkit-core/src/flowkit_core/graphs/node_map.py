@@ -62,7 +62,7 @@ def _source_of(value: Any) -> str:
 
 
 class MapRequest:
-    """What a pipeline asks of a graph for one task: which inputs are mapped, and the options.
+    """The mapping of one task as a pipeline declares it: which inputs are mapped, and the options.
 
     Attributes:
         parameters: names of the parameters that are mapped, wherever their values come from.
@@ -163,7 +163,7 @@ def bind_map(task: str, parameters: Parameters, binding: Binding, request: MapRe
 
 
 def planned_task(task: Any, mapped: NodeMap) -> Any:
-    """Return a copy of a task whose trigger says how it is mapped, to be compared with that of a recorded run."""
+    """Return a copy of a task whose trigger includes how it is mapped, to be compared with that of a recorded run."""
     copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__)
     over = ", ".join([*mapped.parameters, *sorted(mapped.named_rest), *("*args" for _ in mapped.rest)])

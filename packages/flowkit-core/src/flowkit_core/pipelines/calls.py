@@ -329,7 +329,7 @@ def settle(
         current: the frame that the thread executes.
         thread: id of the thread.
         ending: a call whose frame was just freed: only this call and calls below it are checked; None means all.
-        before_collection: whether the garbage collector calls. Then calls are left out whose frames it does not know,
+        before_collection: whether the garbage collector calls. Then calls are left out whose frames are not found,
             because the interpreter may just be leaving them; and if flowkit code is executing, which must not be
             interrupted by a change, frames are only kept for the next time.
     """

@@ -105,7 +105,7 @@ class Vertex:
     if not TYPE_CHECKING:
 
         def __iter__(self):
-            """Raise a TypeError that says how to call a task for each item of a result."""
+            """Raise a TypeError whose message shows how to call a task for each item of a result."""
             name = escape_control_chars(getattr(self, "name", "?"))
             raise TypeError(
                 f"task {name!r} has no items, because its result exists only while a pipeline runs: to call a task "

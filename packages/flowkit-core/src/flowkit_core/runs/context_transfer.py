@@ -31,7 +31,7 @@ def answer(run: Run, node: Node, request: bytes) -> bytes:
 
     Args:
         run: the run.
-        node: the node whose call asks.
+        node: the node whose call has sent it.
         request: the request.
     """
     found: Any
@@ -104,7 +104,7 @@ class RemoteFacts:
 
 
 class CarriedContext:
-    """The context of a call, sent along with it to a process that the run cannot be asked from.
+    """The context of a call, sent along with it to a process without a connection to the run.
 
     Args:
         context: the context.
@@ -132,7 +132,7 @@ class CarriedContext:
 
 
 class CarriedFacts:
-    """The facts about a run for a context in a process that the run cannot be asked from.
+    """The facts about a run for a context in a process without a connection to the run.
 
     Args:
         run_id: id of the run.

@@ -82,7 +82,7 @@ class Run(OutcomeRules):
         fast_path: whether simple nodes may run without :meth:`call` and :meth:`finish`: no parameter of a simple node
             is given, results are neither recorded nor dropped, no observer receives starts or successes, there are no
             handles, the run is not stopping, and no task was skipped or has failed.
-        has_task_observers: whether an observer wants to know of each start or success.
+        has_task_observers: whether an observer receives starts or successes of tasks.
         on_stop: called once when a failure stops the run, without the lock of the run; None for nothing.
         on_ready: called with nodes that have waited for a pool and may start, where :meth:`finish` cannot return them.
         limits: the pools of the run; None if no task names a pool.

@@ -75,7 +75,7 @@ class Lane(Protocol):
     A lane may also have an attribute ``window``: the maximum number of elements of one mapped task that it is given at
     once, an int of at least 1; 256 if it has none. With an attribute ``block_window``, an int of at least 1, it gets
     blocks of several short elements, up to this number at once; see `runs.mapping.element`. An attribute
-    ``block_seconds`` says how many seconds of calls a block is made for: many if a call costs much.
+    ``block_seconds`` is the number of seconds of calls that a block is made for: large if a call costs much.
     """
 
     name: str
@@ -344,7 +344,7 @@ class Session:
             running, self._running = self._running, []
         run = self.run
         if run.caller is not None and run.caller.cancellations:
-            return  # the caller knows why the run stops
+            return  # the caller has cancelled it
         facts = run.report.running_after_stop(running, run.stop_error) if run.phase == Phase.STOPPING else None
         if facts is not None and run.events.wants(RunStopping):
             run.events.emit(RunStopping, **facts)
@@ -496,7 +496,7 @@ class Session:
     def _end_calls(self) -> None:
         """End running calls, because the grace of the run, or that after SystemExit, is over."""
         if self.run.exiting:
-            self.run.cancel("the program was asked to end")
+            self.run.cancel("the program is about to exit")
             self.wake_all()
         for lane in self._lanes:
             lane.stop(end_calls=True)

@@ -36,7 +36,7 @@ class RecordedTasks(Mapping[str, "Callable[..., Any]"]):
         """Return the stand-in for a task.
 
         Raises:
-            KeyError: there is none; the message says why.
+            KeyError: there is none; the message has the reason.
         """
         found = self._functions.get(name)
         if found is None:

@@ -86,7 +86,7 @@ def verify_resume(
         budget: seconds after which no further point is verified, more than 0; then the points are chosen at random, and
             there is one at least. None means that every point is verified, in order.
         seed: makes the choice of points repeatable.
-        progress: whether a line on standard error says from time to time how many points are verified.
+        progress: whether a line on standard error shows from time to time how many points are verified.
         **unknown: raises TypeError; the message names the option to use instead.
 
     Raises:

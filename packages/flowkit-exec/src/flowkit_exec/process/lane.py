@@ -65,7 +65,7 @@ MAX_GAP = 2.0
 class ProcessLane:
     """Runs nodes in worker processes: a lane of a run, with an event loop over the workers.
 
-    In each turn it queues retries that are due, sends ready nodes to workers (as many as `BatchPolicy` says), and waits
+    In each turn it queues retries that are due, sends as many ready nodes to workers as `BatchPolicy` allows, and waits
     for frames, for the end of a worker or for a timeout. Calls that a worker has not started are moved to idle workers,
     and are withdrawn when the run stops or the worker dies. A worker that dies fails only the task that it was running.
 

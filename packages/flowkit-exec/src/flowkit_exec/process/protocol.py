@@ -1,6 +1,6 @@
 """Frames between a run and its worker processes, and helpers that both sides use.
 
-A frame is a header (`HEADER`) and a payload. Its kind says what the payload is:
+A frame is a header (`HEADER`) and a payload. Its kind determines what the payload is:
 
 ====================  =============  ==================================================================================
 kind                  sent by        payload

@@ -48,7 +48,7 @@ def import_path() -> list[str]:
 
 
 def surroundings_of(run: Run, env: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what a worker must know of this process and the run, for the frame RUN.
+    """Return the facts about this process and the run that a worker needs, for the frame RUN.
 
     Args:
         run: the run.

@@ -1,4 +1,4 @@
-"""Contexts of tasks in worker processes: a worker asks the process of the run for them, when a task needs one.
+"""Contexts of tasks in worker processes: a worker requests them from the process of the run, when a task needs one.
 
 Each request has a connection of its own, on which the other process answers. So a request may be made in any thread,
 whatever the worker and its channel do.
@@ -112,7 +112,7 @@ def answer_request(run: Run, node: Node | None, channel: Channel, ticket: int, r
 
     Args:
         run: the run.
-        node: the node whose call asks; None if the call has ended or was given up.
+        node: the node whose call has sent the request; None if the call has ended or was given up.
         channel: the channel of the worker.
         ticket: number of the call.
         request: the request.

@@ -122,7 +122,7 @@ class WarningForwarder:
             filters: what :func:`current_filters` has returned in the calling process.
         """
         self._filters = [*self._own, *(each for entry in filters for each in _resolved(entry))]
-        warnings.resetwarnings()  # also forgets which warnings were shown: the calling process knows
+        warnings.resetwarnings()  # also forgets which warnings were shown: the calling process keeps track of them
         current: Any = warnings.filters
         current[:] = self._filters
         warnings.showwarning = self._forward

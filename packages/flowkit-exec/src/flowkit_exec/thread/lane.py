@@ -7,7 +7,7 @@ only where they are of use:
 * a worker that has spent more than `SLOW_TASK` on one task, while others wait, adds a worker; if the task took more
   than `LONG_TASK`, it adds as many workers as nodes wait;
 * the watchdog, a thread that runs no tasks, looks at the queue from time to time. If the same node is still first, all
-  workers are busy with long tasks, and it adds more. `watchdog.PollInterval` says how often it looks.
+  workers are busy with long tasks, and it adds more. `watchdog.PollInterval` is how often it looks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _ThreadWorker(WakeUp):
 
     Attributes:
         thread: the thread; None for the thread that called ``run()``.
-        runner: runs the nodes, and knows the one that is running.
+        runner: runs the nodes, and has the one that is running as an attribute.
         is_abandoned: whether the node of its running call has been ended as cancelled.
     """
 
@@ -369,7 +369,7 @@ class ThreadLane:
                     self._queue_due_locked()
                 has_expired = self._run.exiting and self._has_expired_locked()
                 if has_expired:
-                    self._run.cancel("the program was asked to end")
+                    self._run.cancel("the program is about to exit")
                 is_finished = self._check_finished_locked()
                 head = self._ready.peek()
                 is_waiting = head is not None and (head is interval.head or not self._active)

@@ -1,6 +1,6 @@
 """Fingerprints of functions and of their arguments: components, which are digests by label.
 
-The components are the same in every process. `changes(components(f), components(g))` says how two functions differ.
+The components are the same in every process. `changes(components(f), components(g))` returns how two functions differ.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ other list becomes `{"kind": "list", "items": [...]}`, one step per item, becaus
 values have the same encoding: which of the two it is depends on the items alone.
 
 More types are supported than in a store, because nothing is restored: cycles, subclasses, partial functions. A value
-whose content cannot be compared is refused or counts by its type, as the `Policy` says.
+whose content cannot be compared is refused or counts by its type, as the `Policy` determines.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class ValueEncoder:
         self._snapshots = 0  # how many of the open values are snapshots
 
     def tree(self, value: object, root: str, policy: Policy, hint: str) -> Any:
-        """Return the tree of `value`. Raises `UnsupportedValueError`, which says where inside `root`, and the hint."""
+        """Return the tree of `value`. Raises `UnsupportedValueError`, with the place inside `root` and a hint."""
         self._start(root, policy)
         try:
             return walk(self._expand, value, max_depth=MAX_DEPTH)

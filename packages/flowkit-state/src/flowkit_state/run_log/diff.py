@@ -66,7 +66,7 @@ def _ordered(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _equal(one: Any, two: Any) -> bool:
-    """Return whether two values of a parameter are equal; False if that cannot be told."""
+    """Return whether two values of a parameter are equal; False if they cannot be compared."""
     if isinstance(one, UnrecordedValue) and isinstance(two, UnrecordedValue):
         return one.text == two.text
     try:

@@ -29,7 +29,7 @@ def scope() -> dict[str, str]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in units that only this function knows; `None` if that is unknown."""
+    """Return when a process started, in a unit of the operating system; `None` if that is unknown."""
     if sys.platform == "win32":
         with _WindowsProcess(pid) as process:
             return process.started

@@ -29,7 +29,7 @@ _REFERENCE = (
 
 
 class Totals:
-    """The totals of a database, as one connection knows them. All methods are called inside a transaction.
+    """The totals of a database, as one connection has read them. All methods are called inside a transaction.
 
     They are computed when they are first needed, and again after changes of other connections.
 

@@ -104,7 +104,7 @@ def _check_history(trial: Trial, seed: int) -> None:
     trouble: Exception | None = None
     try:
         trial.run(*made, fail_fast=False, raise_on_failure=False, observers=[seen.append])
-    except Exception as error:  # probably because a task started too early, which tells more
+    except Exception as error:  # probably because a task started too early: the events show which
         trouble = error
     ended: dict[str, int] = {}
     for event in seen:

@@ -68,7 +68,7 @@ def pool_is_shared_by_lanes(trial: Trial) -> None:
 
 @check("lane")
 def rate_limits_starts(trial: Trial) -> None:
-    """No more attempts start in a period than the rate of their pool says; retries count."""
+    """No more attempts start in a period than the rate of their pool allows; retries count."""
     flaky = Task(partial(tasks.flaky, trial.path, 1), name="flaky", retries=1, delay=0, pool="api")
     others = [Task(tasks.one, name=f"t{number}", pool="api") for number in range(3)]
     began = time.monotonic()

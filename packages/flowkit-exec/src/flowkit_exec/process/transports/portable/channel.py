@@ -37,7 +37,7 @@ class PortableChannel(FrameBuffer):
         resources: receives sockets and files as soon as they are open.
 
     Attributes:
-        key: what the worker must know to be let in.
+        key: the secret that the worker must prove that it has.
         port: the port on which this process listens for it.
         connection: the connection; None before there is one.
         max_calls: how many calls the worker can hold.

@@ -1,8 +1,8 @@
-"""How a worker and the process that has started it prove to each other that they know the key of the worker.
+"""How a worker and the process that has started it prove to each other that they have the key of the worker.
 
 The worker connects and sends 32 random bytes. The calling process sends 32 random bytes, and its proof: a keyed digest
 of both. The worker sends its own proof. The key itself is never sent on the connection, and neither side reads or
-writes anything else there before the other has proved that it knows the key.
+writes anything else there before the other has proved that it has the key.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def connect(port: int, key: bytes) -> socket.socket:
 
 _PORT = struct.Struct("<H")
 _PATIENCE = 1.0
-"""Seconds in which a program that connects to a worker must prove that it knows the key."""
+"""Seconds in which a program that connects to a worker must prove that it has the key."""
 
 
 def pack_request(port: int, challenge: bytes, request: bytes) -> bytes:
