@@ -174,7 +174,7 @@ class Pullers:
         """Pass on what may start because an element was pulled: a worker that waits for it, or the element itself."""
         mapping = self._mapping
         if not region.by_workers:
-            if region.room() > 0 or region.may_start_more():
+            if region.may_start_more():
                 self.pass_on(mapping.next_jobs(region, []))
             return
         with mapping.run._lock:

@@ -129,8 +129,10 @@ class Region:
 
     def may_start_more(self) -> bool:
         """Return whether the lane of the first node may be given one more job."""
-        first, width = self.stages[0], self.width()
-        return self.active < (self.chain_window or width) and first.active < min(width, first.limit or width)
+        first, width = self.stages[0], self.block_window or self.width()
+        if first.active >= width or self.active >= (self.chain_window or width):
+            return False
+        return first.limit is None or first.active < first.limit
 
     def room(self) -> int:
         """Return how many elements a puller may pull now."""
@@ -138,9 +140,8 @@ class Region:
             return max(self.waiting_workers, self._short_elements() - self.input.buffer.qsize())
         if self.waiting_for_pool:
             return 0
-        if self.may_start_more():
-            return 1
-        return self.block_length() - self.input.buffer.qsize() if self.block_window else 0
+        ahead = self.block_length() - self.input.buffer.qsize() if self.block_window else 0
+        return ahead if ahead > 0 else int(self.may_start_more())
 
     def observe(self, calls: int, seconds: float) -> None:
         """Take the durations of calls into account for the size of later blocks."""
