@@ -61,12 +61,12 @@ from .pipelines.dag import DAG
 from .pipelines.pipeline import Pipeline
 from .pipelines.task import Task, task
 from .pipelines.wiring import Group, Mapped
-from .results import Results
 from .retry import RetryPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .graphs.map_errors import MapLengthError, MappingTypeError
+    from .results import Results
     from .runs.call import Call, Outcome, Retry
     from .runs.limits.errors import PoolBlockedError, PoolSizeError, UnknownPoolError
     from .runs.limits.rate import Rate
@@ -84,6 +84,7 @@ else:
         "PoolBlockedError": "runs.limits.errors",
         "PoolSizeError": "runs.limits.errors",
         "Rate": "runs.limits.rate",
+        "Results": "results",
         "Retry": "runs.call",
         "Run": "runs.run",
         "UnknownPoolError": "runs.limits.errors",

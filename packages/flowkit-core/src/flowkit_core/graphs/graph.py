@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import compress
-from operator import attrgetter, itemgetter, lt, not_
+from itertools import compress, repeat
+from operator import attrgetter, is_not, itemgetter, lt, not_
 from types import FunctionType
 
 from flowkit_core._text import counted, escape_control_chars
@@ -15,8 +15,6 @@ from flowkit_core.errors import DAGCycleError, DuplicateTaskError
 from . import advice
 from .binding import bind_for_dag, check_condition, may_be_missing, misspelt_parameter
 from .gc_disabled import GCDisabled
-from .ignored_defaults import ignored_defaults
-from .inlining import Inlined, graph_of, has_pipeline_task
 from .node import Node
 from .parameters import Parameters, wrapped_callables
 
@@ -56,7 +54,7 @@ _NOTHING: dict[str, Any] = {}
 _OF_SOME_UPSTREAMS = ("one_success", "one_failed", "all_failed")
 """Triggers of tasks that run although other upstreams did not succeed, or have not ended."""
 _by_name, _by_func, _by_options = attrgetter("name"), attrgetter("func"), attrgetter("_has_options")
-_by_index = attrgetter("index")
+_by_index, _by_pipeline = attrgetter("index"), attrgetter("_pipeline")
 
 
 class Graph:
@@ -158,9 +156,11 @@ class Graph:
         self.groups: Mapping[str, Sequence[int]] = _NOTHING
         self.inlined: Sequence[tuple[Any, Graph]] = ()
         with GCDisabled():
-            if not has_pipeline_task(tasks):
+            if not any(map(is_not, map(_by_pipeline, tasks), repeat(None))):
                 self._make(tasks, upstream, bind, waits or {}, {}, mapped or {})
                 return
+            from .inlining import Inlined
+
             found = Inlined(name, tasks, upstream, bind, waits or {}, mapped or {})
             self._make(found.tasks, found.upstream, found.bind, found.waits, found.parameters, found.mapped)
             found.apply(self)
@@ -237,9 +237,12 @@ class Graph:
             special += [nodes[index] for index in mapped]
         for node in dict.fromkeys(special):
             self._bind(node, bind, mapped)
-        for node, parameter in ignored_defaults([node for node in special if node.none_checked]):
-            given = names[node.named_sources()[parameter]]
-            warn(advice.on_ignored_default(node.name, parameter, given), "binding", node.name)
+        if checked := [node for node in special if node.none_checked]:
+            from .ignored_defaults import ignored_defaults
+
+            for node, parameter in ignored_defaults(checked):
+                given = names[node.named_sources()[parameter]]
+                warn(advice.on_ignored_default(node.name, parameter, given), "binding", node.name)
         if has_generators:
             for node in nodes:
                 if _is_generator(node.func):
@@ -406,6 +409,10 @@ class Graph:
     @property
     def is_current(self) -> bool:
         """Whether the pipelines of its pipeline tasks have not changed since this graph was built."""
+        if not self.inlined:
+            return True
+        from .inlining import graph_of
+
         return all(graph_of(task) is graph for task, graph in self.inlined)
 
     def ancestors(self, node: Node) -> set[int]:

@@ -9,8 +9,6 @@ inside. It is not a node of the graph: it is never ready, and has no state.
 from __future__ import annotations
 
 from _thread import get_ident
-from itertools import repeat
-from operator import attrgetter, is_not
 
 from flowkit_core._text import listed, similar_or_all
 from flowkit_core._typing import TYPE_CHECKING
@@ -58,14 +56,8 @@ OUTPUT_ONLY_TRIGGERS = ("one_success", "all_failed")
 """Triggers of tasks for which a pipeline task counts as its output alone: further upstreams would change their
 meaning."""
 
-_by_pipeline = attrgetter("_pipeline")
 _building: dict[int, list[Any]] = {}
 """Thread -> the pipelines whose graphs it is building for pipeline tasks, the innermost last."""
-
-
-def has_pipeline_task(tasks: Iterable[Any]) -> bool:
-    """Return whether one of these tasks is a pipeline task."""
-    return any(map(is_not, map(_by_pipeline, tasks), repeat(None)))
 
 
 def graph_of(task: PipelineTask) -> InlinedGraph:

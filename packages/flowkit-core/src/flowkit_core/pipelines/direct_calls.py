@@ -9,7 +9,6 @@ from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 from flowkit_core.coroutines import CoroutineType, awaited, is_coroutine_function
 from flowkit_core.failures import add_note, refuse_skip
 from flowkit_core.retry import own_random, warn_of_iterator
-from flowkit_core.runs.time_limit import TimeLimit, call_in_time
 
 from . import wiring
 
@@ -58,6 +57,8 @@ class DirectCalls(Generic[P, R_co]):
                 if self.timeout is None:
                     value: Any = self.func(*args, **kwargs)
                 else:
+                    from flowkit_core.runs.time_limit import call_in_time
+
                     value = call_in_time(lambda _limit: self.func(*args, **kwargs), self.name, self.timeout)
                 refuse_skip(self.name, value)
                 break
@@ -95,7 +96,7 @@ class DirectCalls(Generic[P, R_co]):
                 value = function(*args, **kwargs) if made is None else made
                 if type(value) is CoroutineType:
                     limit = self.timeout
-                    value = await (awaited(value) if limit is None else TimeLimit(self.name, limit).wait_for(value))
+                    value = await (awaited(value) if limit is None else _in_time(self.name, limit, value))
                 return refuse_skip(self.name, value)
             except Exception as error:
                 pause = self._pause(attempt, error)
@@ -108,3 +109,10 @@ class DirectCalls(Generic[P, R_co]):
     def _pause(self, attempt: int, error: Exception) -> float | None:
         """Return the seconds before the next attempt of a direct call; None if there is none."""
         return self.retry.pause(error, attempt, self.name, own_random())
+
+
+def _in_time(name: str, timeout: float, coroutine: Any) -> Any:
+    """Return a coroutine that awaits another one, and cancels it after its timeout."""
+    from flowkit_core.runs.time_limit import TimeLimit
+
+    return TimeLimit(name, timeout).wait_for(coroutine)

@@ -7,7 +7,6 @@ from functools import partial
 
 from flowkit_core._text import did_you_mean
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.graphs.inlining import graph_of, open_parameters_of, output_of
 
 from . import wiring
 from .edges import serials
@@ -118,6 +117,8 @@ def _passed() -> bool:
 
 def _run(pipeline: Any, output: str | None, /, *args: Any, **kwargs: Any) -> Any:
     """Run a pipeline with arguments for its open parameters, and return its output."""
+    from flowkit_core.graphs.inlining import open_parameters_of, output_of
+
     graph = pipeline.graph()
     names = open_parameters_of(graph).positional
     if len(args) > len(names):
@@ -201,6 +202,8 @@ class UsableAsTask:
             raise TypeError(
                 f"as_task(output=...) is of type {type(given).__name__}, but must be the name of a task{write}"
             )
+        from flowkit_core.graphs.inlining import graph_of, output_of
+
         made = PipelineTask.__new__(PipelineTask)
         made._pipeline = self._with_fixed_tasks(own)
         output_of(graph_of(made), output)
