@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from ._typing import Any
 
+_INFINITY = float("inf")
+
 
 def checked_workers(max_workers: Any, owner: str = "max_workers", default: str = "a sensible default") -> int | None:
     """Return ``max_workers`` if it is an integer of at least 1, or None.
@@ -49,7 +51,7 @@ def check_seconds(option: str, value: Any, *, is_positive: bool = False) -> None
         return
     if type(value) not in (int, float):
         raise TypeError(f"run({option}=...) is {short_repr(value)}, but must be a number of seconds, or None")
-    if not 0 <= value < float("inf") or (is_positive and not value):
+    if not 0 <= value < _INFINITY or (is_positive and not value):
         least = "more than 0" if is_positive else "0 or more"
         raise ValueError(f"run({option}=...) is {value!r}, but must be a number of seconds, {least}, or None")
 

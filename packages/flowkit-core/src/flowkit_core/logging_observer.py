@@ -78,13 +78,13 @@ def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
     logger, least = _logger(), DEBUG
     if logger is None:
         if not is_recorded:
-            return [_StoppingPrinter()]
+            return [_stopping_printer]
         logger, least = logging.getLogger("flowkit"), WARNING
     events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if level >= least and logger.isEnabledFor(level))
     if least == DEBUG and TaskNotRun not in events and logger.isEnabledFor(INFO):  # some have a higher level
         events = (*events, TaskNotRun)
     observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
-    return observers if _shows_errors(logger) else [*observers, _StoppingPrinter()]
+    return observers if _shows_errors(logger) else [*observers, _stopping_printer]
 
 
 def _shows_errors(logger: Logger) -> bool:
@@ -162,6 +162,9 @@ class _LogObserver:
             if hasattr(event, "task"):
                 facts["task"] = event.task
             self._logger.log(level, "%s", escape_control_chars(message), extra=facts)
+
+
+_stopping_printer = _StoppingPrinter()
 
 
 # Each of these functions returns, for one class of events, the name of the event, the message, and further attributes.

@@ -97,12 +97,15 @@ class Results(dict[str, Any]):
     """
 
     run_id: str = ""
+    _summary: RunSummary | None = None
+    _place: Any = None  # of the record of the run: a store, or the path of its file
+    _known: dict[str, dict[str, Any]] | None = None  # facts that were read before
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._summary: RunSummary | None = None
-        self._facts: dict[str, dict[str, Any]] = {}
-        self._place: Any = None  # of the record of the run: a store, or the path of its file
+    @property
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        if self._known is None:
+            self._known = {}
+        return self._known
 
     @classmethod
     def _of(cls, run: Run) -> Results:
@@ -110,7 +113,8 @@ class Results(dict[str, Any]):
         results = cls(run.state.succeeded())
         results.run_id = run.run_id
         results._summary = run.state.summary()
-        results._place = run.record_place
+        if (place := run.record_place) is not None:
+            results._place = place
         return results
 
     def _attach(self, error: BaseException) -> None:
@@ -359,5 +363,5 @@ _FACTS = (
 
 def _restore(values: dict[str, Any], run_id: str, facts: dict[str, dict[str, Any]], place: Any = None) -> Results:
     results = Results(values)
-    results.run_id, results._facts, results._place = run_id, facts, place
+    results.run_id, results._known, results._place = run_id, facts, place
     return results

@@ -4,6 +4,8 @@
 options, or to keep process workers warm between runs.
 """
 
+import sys
+
 from flowkit_core import register_executor
 
 TYPE_CHECKING = False
@@ -27,16 +29,15 @@ else:
         return found
 
 
-def _thread_executor(max_workers: int | None = None) -> "ThreadExecutor":
-    from .thread.executor import ThreadExecutor
+_module = sys.modules[__name__]  # an import in each run would cost more than an attribute
 
-    return ThreadExecutor(max_workers)
+
+def _thread_executor(max_workers: int | None = None) -> "ThreadExecutor":
+    return _module.ThreadExecutor(max_workers)  # type: ignore[no-any-return]
 
 
 def _process_executor(max_workers: int | None = None) -> "ProcessExecutor":
-    from .process.executor import ProcessExecutor
-
-    return ProcessExecutor(max_workers)
+    return _module.ProcessExecutor(max_workers)  # type: ignore[no-any-return]
 
 
 # registered here, so that no metadata of installed distributions has to be read

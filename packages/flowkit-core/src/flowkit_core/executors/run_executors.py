@@ -56,10 +56,14 @@ class RunExecutors:
         self._max_workers = max_workers
         self.others: dict[int, Executor] = {}
         try:
-            given = _checked_mapping(executor) if hasattr(executor, "keys") else {"default": executor}
+            is_mapping = type(executor) is not str and hasattr(executor, "keys")
+            if not (is_mapping or placed or coroutines):
+                self.default = self._resolve(executor)
+                return
+            given = _checked_mapping(executor) if is_mapping else {"default": executor}
             known = {"default": self._resolve(given.get("default"))}
             self.default = known["default"]
-            if executor is not None and isinstance(self.default, SerialExecutor) and not hasattr(executor, "keys"):
+            if executor is not None and isinstance(self.default, SerialExecutor) and not is_mapping:
                 return  # run("serial") runs everything one after the other
             if coroutines and callable(getattr(self.default, "lane", None)):
                 loop = LoopExecutor(max_async)

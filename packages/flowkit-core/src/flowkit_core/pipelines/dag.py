@@ -174,7 +174,7 @@ class DAG(Pipeline):
             return None
         block = self._block
         of_block = None if block is None else (len(block.edges), len(block.tasks))
-        return self._surroundings.stamp, self._view.stamp, of_block
+        return self._surroundings.stamp(), self._view.stamp(), of_block
 
     def _new_graph(self) -> Graph:
         return self._graph(self._find(is_check=True))

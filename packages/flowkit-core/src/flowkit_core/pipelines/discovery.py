@@ -22,7 +22,15 @@ from .calls import creating_functions, known_scope, scope_of
 from .edge_view import EdgeView
 from .edges import METHODS
 from .frames import CO_OPTIMIZED, callers, user_frame, variables
-from .scopes import MODULE_KEY, BlockOrigin, Scope, calls_with_edges, module_scope, modules, replacements
+from .scopes import (
+    MODULE_KEY,
+    BlockOrigin,
+    Scope,
+    calls_with_edges,
+    module_scope,
+    modules_with_edges,
+    replacements,
+)
 from .wiring import Vertex, no_task
 
 if TYPE_CHECKING:
@@ -144,9 +152,8 @@ class Surroundings:
     def call_edges(self, packages: set[str]) -> list[CallEdge]:
         """Return the call edges of the modules and calls that apply to a pipeline created here, in order."""
         found: list[CallEdge] = []
-        for scope in modules():
-            if scope.call_edges:
-                found += scope.call_edges
+        for scope in modules_with_edges():
+            found += scope.call_edges
         found += self._kept
         for scope in reversed(self.around):
             if scope.call_edges:
@@ -177,14 +184,22 @@ class Surroundings:
         view.look_at(scope.origin)
         return view
 
-    @property
     def stamp(self) -> tuple[Any, ...]:
-        """A value that changes whenever the tasks or edges of these scopes change."""
-        shared = [(id(scope), len(scope.call_edges)) for scope in modules() if scope.call_edges]
-        around = [(id(scope), len(scope.call_edges)) for scope in self.around]
-        enclosing = [scope.stamp for scope in self.enclosing]
+        """Return a value that changes whenever the tasks or edges of these scopes change."""
+        shared = [(id(scope), len(scope.call_edges)) for scope in modules_with_edges()]
+        around = [(id(scope), len(scope.call_edges)) for scope in self.around] if self._around else None
+        enclosing = [scope.stamp() for scope in self.enclosing] if self._enclosing else None
         named = tuple(_imported(self._globals, self.module)) if self._by_import else None
-        return self.scope.stamp, self.module.stamp, enclosing, shared, len(self._kept), around, replacements(), named
+        return (
+            self.scope.stamp(),
+            self.module.stamp(),
+            enclosing,
+            shared,
+            len(self._kept),
+            around,
+            replacements(),
+            named,
+        )
 
     def names(self) -> Sequence[str]:
         """Return the names of the tasks of the call and of the module, for error messages."""

@@ -137,10 +137,9 @@ class EdgeView:
         """The origins of the tasks that were looked at."""
         return self._edges
 
-    @property
     def stamp(self) -> list[Any]:
-        """A value that changes whenever the stored edges of the visited tasks change."""
-        return [(edges.stamp, origin.current()) for origin, found in self._edges.items() for edges in found]
+        """Return a value that changes whenever the stored edges of the visited tasks change."""
+        return [(edges.stamp(), origin.current()) for origin, found in self._edges.items() for edges in found]
 
 
 def map_requests(

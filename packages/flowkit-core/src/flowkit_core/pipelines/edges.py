@@ -123,9 +123,8 @@ class Edges:
                 self._generation += 1
                 self._indexes.clear()
 
-    @property
     def stamp(self) -> tuple[int, int, int]:
-        """A value that changes whenever the edges change."""
+        """Return a value that changes whenever the edges change."""
         return self._generation, len(self.data), len(self.order)
 
 

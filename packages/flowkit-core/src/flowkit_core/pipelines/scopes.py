@@ -32,6 +32,7 @@ _modules: dict[int, ref[Scope]] = {}
 entered: list[Block] = []
 """The open ``with`` blocks of this process, one item for each entry."""
 _calls_with_edges: dict[int, ref[Scope]] = {}
+_modules_with_edges: dict[int, ref[Scope]] = {}
 _replacements = 0
 
 
@@ -177,8 +178,9 @@ class Scope:
         if self._outdated and any(map(edge.replaces, self._outdated)):
             self.call_edges = [each for each in self.call_edges if not edge.replaces(each)]
             self._outdated = [each for each in self._outdated if not edge.replaces(each)]
-        if not self.is_module and not self.call_edges:
-            _calls_with_edges[id(self)] = ref(self, partial(_discard_reference, _calls_with_edges, id(self)))
+        if not self.call_edges:
+            scopes = _modules_with_edges if self.is_module else _calls_with_edges
+            scopes[id(self)] = ref(self, partial(_discard_reference, scopes, id(self)))
         self.call_edges.append(edge)
 
     def call_ended(self) -> None:
@@ -290,9 +292,8 @@ class Scope:
         edges = self.origin.edges
         return not (self.tasks or self.call_edges or self.pipelines or edges.data or edges.order)
 
-    @property
     def stamp(self) -> tuple[int, ...]:
-        """A value that changes whenever tasks or call edges are added or removed, but not by a replacement."""
+        """Return a value that changes whenever tasks or call edges are added or removed, but not by a replacement."""
         return len(self.tasks) - len(self._dropped), len(self.call_edges), self._generation
 
 
@@ -377,6 +378,11 @@ def _discard_reference(scopes: dict[int, ref[Scope]], number: int, _reference: o
 def modules() -> list[Scope]:
     """Return the scopes of all modules."""
     return [scope for reference in list(_modules.values()) if (scope := reference()) is not None]
+
+
+def modules_with_edges() -> list[Scope]:
+    """Return the scopes of the modules that have declared call edges."""
+    return [scope for reference in list(_modules_with_edges.values()) if (scope := reference()) is not None]
 
 
 def calls_with_edges() -> list[Scope]:

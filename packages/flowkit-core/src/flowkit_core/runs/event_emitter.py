@@ -26,10 +26,11 @@ class EventEmitter:
         lock: held while observers are called.
     """
 
+    _observers: tuple[tuple[Observer, Any], ...] = ()
+    _wanted: tuple[type[Event], ...] = ()  # classes of events that observers have listed
+    _wants_all = False  # whether an observer has listed none
+
     def __init__(self, observers: Iterable[Observer], run_id: str, pipeline: str, lock: RLock) -> None:
-        self._observers: tuple[tuple[Observer, Any], ...] = ()
-        self._wanted: tuple[type[Event], ...] = ()  # classes of events that observers have listed
-        self._wants_all = False  # whether an observer has listed none
         self._run_id = run_id
         self._pipeline = pipeline
         self._lock = lock
@@ -75,9 +76,11 @@ class EventEmitter:
     def add(self, observer: Observer) -> None:
         """Add an observer."""
         events = getattr(observer, "events", None)
-        self._observers = (*self._observers, (observer, events))
-        self._wants_all |= events is None
-        self._wanted = (*self._wanted, *(events or ()))
+        self._observers += ((observer, events),)
+        if events is None:
+            self._wants_all = True
+        else:
+            self._wanted += tuple(events)
 
     def close(self) -> None:
         """Drop the references to the observers."""

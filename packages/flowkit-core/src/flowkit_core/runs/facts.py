@@ -28,16 +28,15 @@ class Facts:
         trace: the span of the run in a distributed trace; None if it has none.
     """
 
-    __slots__ = ("_is_over", "_notes", "_recorder", "params", "pipeline", "run_id", "trace")
+    trace: RunTrace | None = None
+    _is_over = False
 
     def __init__(self, run_id: str, pipeline: str, params: Mapping[str, Any], recorder: RunRecorder | None) -> None:
         self.run_id = run_id
         self.pipeline = pipeline
         self.params = params
-        self.trace: RunTrace | None = None
         self._recorder = recorder
         self._notes: dict[tuple[int, int | None], dict[str, Any]] = {}
-        self._is_over = False
 
     def notes(self, index: int, element: int | None) -> Mapping[str, Any]:
         """Return the notes of a task, also those of earlier executions of the run."""

@@ -35,7 +35,8 @@ class OutcomeRules:
     """Base class of `Run`, which describes the arguments and attributes."""
 
     stop_reason = ""
-    exiting = False
+    exiting = has_handles = False
+    mapping: Any = None
     on_stop: Callable[[], None] | None = None
     record_error: Exception | None = None
     _stop_is_new = False  # whether `on_stop` is to be called
@@ -62,8 +63,6 @@ class OutcomeRules:
         self._random = random
         self._recorder = recorder
         self.fast_path = self._unchecked = False
-        self.mapping: Any = None
-        self.has_handles = False
 
     # ---- phases ----------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ class Run(OutcomeRules):
     limits: Admission | None = None
     early_stop: BaseException | None = None
     on_ready: Callable[[Sequence[Node]], None] | None = None
+    _hooks: Any = None
+    _kept: KeptResults | None = None
     _admitted: Container[Any] = ()
     """Nodes and elements that have waited for a pool: their conditions were evaluated, their caches looked at."""
 
@@ -140,8 +142,8 @@ class Run(OutcomeRules):
         self.facts = Facts(run_id, graph.name, self.params, recorder)
         self.has_task_observers = self.events.wants(TaskStarted) or self.events.wants(TaskSucceeded)
         self._worker_of: dict[int, str] = {}  # of calls in other processes
-        self._hooks = hooks
         if hooks is not None:  # not a task observer: nodes with a hook for success are not simple
+            self._hooks = hooks
             self.events.add(hooks)
         # whether `call` needs no check for simple nodes
         self._unchecked = not (self.params and graph.simple_nodes_take(self.params))
@@ -149,7 +151,6 @@ class Run(OutcomeRules):
             from .mapping.mapped_run import MappedNodes
 
             self.mapping = MappedNodes(self)
-        self._kept: KeptResults | None = None
         if keep is not None:
             from .kept_results import KeptResults
 

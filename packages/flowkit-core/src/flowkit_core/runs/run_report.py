@@ -35,13 +35,13 @@ class RunReport:
             ``"ended"`` -> their names.
     """
 
+    at_stop: tuple[int, int] | None = None
+    dropped_retries = interrupted = 0
+
     def __init__(self, graph: Graph, state: RunState) -> None:
         self._graph = graph
         self._state = state
-        self.at_stop: tuple[int, int] | None = None
         self.cleanup_started: set[int] = set()
-        self.dropped_retries = 0
-        self.interrupted = 0
         self.unfinished: dict[str, list[str]] = {}
 
     def note_stop(self) -> None:

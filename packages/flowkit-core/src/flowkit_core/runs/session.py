@@ -138,6 +138,9 @@ class Session:
     _end_at: float | None = None  # when the grace of the run ends
     _join_timeout: float | None = None  # seconds for each thread of a lane; None means no limit
     _error: BaseException | None = None  # of a lane
+    _threads: Sequence[Thread] = ()
+    _reports: Sequence[Lane] = ()  # of lanes that are stopping, those that have not named their running calls
+    _running: Sequence[Node] = ()  # those that the others have named
 
     def __init__(
         self,
@@ -147,30 +150,21 @@ class Session:
         clock: Clock | None = None,
     ) -> None:
         self.run = run
-        limits = run.limits
         self._lanes = lanes
         self._lane_by_index = lane_by_index or {}
-        is_pulled_here = run.mapping is not None and self._is_pulled_here(clock)
-        pulls = run.mapping is not None and not is_pulled_here  # whether threads may pull lazy inputs
-        self.has_one_lane = len(lanes) == 1 and limits is None and not pulls
-        self.starts_threads = len(lanes) > 1 or run.timeout is not None or limits is not None or pulls
+        self._clock = clock or WakeUp()
         self.context = copy_context()
         if variable.get() is not None:  # the run is inside a task: its own tasks have contexts of their own
             self.context.run(variable.set, None)
-        self._clock = clock or WakeUp()
-        if run.mapping is not None:
-            run.mapping.now = self._clock.now
-            pullers = run.mapping.pullers
-            pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
-            pullers.is_here = is_pulled_here
-            for node in run.graph.mapped:
-                run.mapping.lanes[node.index] = self.lane_of(node)
+        limits = run.limits
+        is_shared = len(lanes) > 1 or limits is not None
+        if run.mapping is not None and not self._prepare_pulling(is_here=self._is_pulled_here(clock)):
+            is_shared = True  # threads may pull lazy inputs
+        self.has_one_lane = not is_shared
+        self.starts_threads = is_shared or run.timeout is not None
         self._first_nodes = run.start()
         self._timers = Timers(self._clock.now)
         self._lock = allocate_lock()
-        self._threads: list[Thread] = []
-        self._reports: list[Lane] = []  # of lanes that are stopping, those that have not named their running calls
-        self._running: list[Node] = []  # those that the others have named
         run.on_stop = self._stop
         if limits is not None:
             limits.now, limits.on_alarm, run.on_ready = self._clock.now, self._start_waiting, self.put
@@ -188,6 +182,17 @@ class Session:
     def lane_of(self, node: Node) -> Lane:
         """Return the lane of a node."""
         return self._lane_by_index.get(node.index, self._lanes[0])
+
+    def _prepare_pulling(self, *, is_here: bool) -> bool:
+        """Prepare mapped nodes for lanes; return ``is_here``, whether their threads pull lazy inputs."""
+        mapping = self.run.mapping
+        mapping.now = self._clock.now
+        pullers = mapping.pullers
+        pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
+        pullers.is_here = is_here
+        for node in self.run.graph.mapped:
+            mapping.lanes[node.index] = self.lane_of(node)
+        return is_here
 
     def _is_pulled_here(self, clock: Clock | None) -> bool:
         """Return whether the lazy inputs of mapped nodes are pulled by the thread that runs their elements.
@@ -337,11 +342,11 @@ class Session:
         with self._lock:
             if lane not in self._reports:
                 return
-            self._reports.remove(lane)
-            self._running += nodes
+            self._reports = [other for other in self._reports if other is not lane]
+            self._running = [*self._running, *nodes]
             if self._reports:
                 return
-            running, self._running = self._running, []
+            running, self._running = self._running, ()
         run = self.run
         if run.caller is not None and run.caller.cancellations:
             return  # the caller has cancelled it
@@ -522,11 +527,11 @@ class Session:
 
         thread = Thread(target=target, name=name, daemon=True)
         thread.start()
-        self._threads.append(thread)
+        self._threads = (*self._threads, thread)
 
     def _stop(self) -> None:
         """Stop all lanes at once, and start the grace of the run."""
-        self._reports = list(self._lanes)
+        self._reports = self._lanes
         for lane in self._lanes:
             lane.stop(end_calls=False)
         self._clock.set()  # nodes that wait for a retry end now
@@ -537,39 +542,40 @@ class Session:
 
     def _close(self, opened: Sequence[Lane]) -> None:
         """Close the lanes, and end nodes whose calls go on as cancelled."""
-        self.run.on_stop = None
-        if self.run.limits is not None:
-            self.run.on_ready = self.run.limits.on_alarm = None
-        if self.run.caller is not None:
-            self.run.caller.attach(None)
+        run = self.run
+        run.on_stop = None
+        if run.limits is not None:
+            run.on_ready = run.limits.on_alarm = None
+        if run.caller is not None:
+            run.caller.attach(None)
         self._clock.set()
-        if self._join_timeout is None and self.run.cancelled:
+        if self._join_timeout is None and run.cancelled:
             self._join_timeout = JOIN_TIMEOUT
         try:
             for thread in self._threads:
                 thread.join(self._join_timeout)
-            self.run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
+            run.fetch_handles()  # also of an interrupted run; a second Ctrl-C ends that
         finally:  # a second Ctrl-C must not keep lanes open
             running = self._close_lanes(opened)
-        if self.run.mapping is not None:
-            self.run.mapping.pullers.close()
-        self._lanes = ()  # the lanes refer to this object: a reference cycle
-        self._reports = []
+        if run.mapping is not None:
+            run.mapping.pullers.close()
+        self._lanes = self._reports = ()  # the lanes refer to this object: a reference cycle
         self._lane_by_index = {}
-        if self.run.cancelled:
-            self.run.abandon(running)
+        if run.cancelled:
+            run.abandon(running)
 
     def _close_lanes(self, lanes: Sequence[Lane]) -> dict[Node, str]:
         """Close every lane, whatever one of them raises; return the nodes whose calls go on, and their fate."""
         if not lanes:
             return {}
         if len(lanes) == 1:
-            return dict.fromkeys(lanes[0].close(), lanes[0].fate_of_unfinished)
+            running = lanes[0].close()
+            return dict.fromkeys(running, lanes[0].fate_of_unfinished) if running else {}
         try:
-            running = dict.fromkeys(lanes[0].close(), lanes[0].fate_of_unfinished)
+            first = self._close_lanes(lanes[:1])
         finally:
             others = self._close_lanes(lanes[1:])
-        return running | others
+        return first | others
 
 
 def _lane_error(name: str, error: BaseException) -> ExecutorError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 _LONGEST_WAIT = 3600.0  # some waits of the operating system have a maximum
+_order = count()  # of entries that are due at the same time
 
 
 class Timers:
@@ -32,17 +33,18 @@ class Timers:
         0.0
     """
 
+    __slots__ = ("_clock", "_heap")
+
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Node]] = []
-        self._order = count()
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, retry: Retry) -> None:
         """Add the node of a retry, due after its delay."""
-        heappush(self._heap, (self._clock() + retry.delay, next(self._order), retry.node))
+        heappush(self._heap, (self._clock() + retry.delay, next(_order), retry.node))
 
     def wait(self) -> float:
         """Return the seconds until the first node is due, at most an hour; 0 if one is due or there are none."""
@@ -79,12 +81,11 @@ class Deadlines:
         self._is_running = is_running
         self._clock = clock
         self._heap: list[tuple[float, int, Any]] = []
-        self._order = count()
         self._most = 64  # number of entries at which those of calls that have ended are removed
 
     def add(self, key: Any, seconds: float) -> None:
         """Add a call that starts now, and may take so many seconds."""
-        heappush(self._heap, (self._clock() + seconds, next(self._order), key))
+        heappush(self._heap, (self._clock() + seconds, next(_order), key))
         if len(self._heap) > self._most:
             self._heap = [entry for entry in self._heap if self._is_running(entry[2])]
             heapify(self._heap)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from flowkit_core._checks import checked_workers
 from flowkit_core.executors.executor import check_open
 from flowkit_core.runs.session import Session
-from flowkit_exec.processors import available_processors
 
-from .lane import ThreadLane
+from .lane import ThreadLane, default_workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +37,13 @@ class ThreadExecutor:
     name = "thread"
 
     def __init__(self, max_workers: int | None = None) -> None:
-        self.max_workers = checked_workers(max_workers) or min(32, available_processors() + 4)
+        self._max_workers = checked_workers(max_workers)
         self._closed = False
+
+    @property
+    def max_workers(self) -> int:
+        """Maximum number of tasks that run at once."""
+        return self._max_workers or default_workers()
 
     def execute(self, run: Run) -> None:
         """Drive a run to its end."""
@@ -52,7 +56,7 @@ class ThreadExecutor:
             ExecutorError: this executor is closed.
         """
         check_open(self, is_closed=self._closed)
-        return ThreadLane(self.max_workers)
+        return ThreadLane(self._max_workers)
 
     def close(self) -> None:
         """Refuse further runs; no thread is kept between runs. May be called more than once."""

@@ -23,6 +23,7 @@ from flowkit_core.runs.states import CANCELLED
 from flowkit_core.runs.timers import Timers
 from flowkit_core.runs.wake_up import WakeUp
 from flowkit_core.runs.worker import Worker
+from flowkit_exec.processors import available_processors
 from flowkit_exec.ready_queue import ReadyQueue
 
 from .watchdog import PollInterval
@@ -61,6 +62,11 @@ class _ThreadWorker(WakeUp):
         self.runner = Worker(run, context)
 
 
+def default_workers() -> int:
+    """Return the maximum number of threads of a run that sets none."""
+    return min(32, available_processors() + 4)
+
+
 class ThreadLane:
     """Runs nodes in worker threads: a lane of a run.
 
@@ -68,29 +74,30 @@ class ThreadLane:
     in ``_locked`` are to be called with the lock held. Queue and run are thread-safe.
 
     Args:
-        max_workers: maximum number of threads that run tasks.
+        max_workers: maximum number of threads that run tasks; None means `default_workers`.
     """
 
     has_loop = True
     needs_calling_thread = may_fork = makes_handles = False
     name, fate_of_unfinished = "thread", "abandoned"
 
-    def __init__(self, max_workers: int) -> None:
-        self._max_workers = max_workers
+    _active = 1  # workers that are not idle
+    _watchdog: WakeUp | None = None  # None as long as it has not started
+    _watchdog_running: Lock  # held while it runs
+    _is_backing_off = False  # whether the watchdog must be woken by activity
+    _activity = 0  # counts events after which nodes may become ready
+    _exit_deadline: float | None = None  # when running tasks are abandoned after SystemExit
+    _is_open = _is_over = False
+    _error: BaseException | None = None  # of a helper or the watchdog, not of a task
+
+    def __init__(self, max_workers: int | None = None) -> None:
+        self._max_workers = max_workers or 0  # 0 means the default, until the lane is opened
         self._timers = Timers()
         self._lock = Lock()
         self._helpers: list[_ThreadWorker] = []
         self._idle: list[_ThreadWorker] = []
-        self._active = 1  # workers that are not idle
-        self._watchdog: WakeUp | None = None  # None as long as it has not started
-        self._watchdog_running = Lock()
-        self._is_backing_off = False  # whether the watchdog must be woken by activity
-        self._activity = 0  # counts events after which nodes may become ready
         self._began = perf_counter()
         self._long_task_ended: dict[int, float] = {}  # thread id -> when its last long task ended
-        self._exit_deadline: float | None = None  # when running tasks are abandoned after SystemExit
-        self._is_open = self._is_over = False
-        self._error: BaseException | None = None  # of a helper or the watchdog, not of a task
 
     def __repr__(self) -> str:
         threads, ready = len(self._helpers) + 1, len(self._ready) if self._is_open else 0
@@ -110,6 +117,8 @@ class ThreadLane:
         self._context = session.context
         if run.graph.linear:
             self._max_workers = 1
+        elif not self._max_workers:
+            self._max_workers = default_workers()
         queue_type = RankedQueue if run.is_ranked else ReadyQueue
         self._ready: RankedQueue | ReadyQueue = queue_type(session.first_nodes(self), run.graph)
         self._route = None if session.has_one_lane else session.router(self, self._queue)
@@ -336,6 +345,7 @@ class ThreadLane:
         if self._watchdog is not None or self._is_over:
             return
         self._watchdog = WakeUp()
+        self._watchdog_running = Lock()
         self._watchdog_running.acquire()
         try:
             start_new_thread(self._run_watchdog, (self._watchdog,))

@@ -11,6 +11,7 @@ from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
 from flowkit_core.pipelines.options import RUN_ALIASES, RUN_OPTIONS, check_known
+from flowkit_core.pipelines.run_observers import observers_of_run
 from flowkit_core.results import Results
 from flowkit_core.retry import own_random
 from flowkit_core.runs.run import Run
@@ -42,7 +43,7 @@ class RunOptions:
     """
 
     def __init__(self, given: dict[str, Any]) -> None:
-        self.__dict__.update(given)
+        self.__dict__ = given.copy()
         given.clear()
         self.pipeline = self.__dict__.pop("self")
         record_first_run()
@@ -55,7 +56,8 @@ class RunOptions:
         if self.timeout is not None:
             check_seconds("timeout", self.timeout, is_positive=True)
         check_seconds("resume_max_age", self.resume_max_age)
-        checked_workers(self.max_async, "run(max_async=...)", "no limit")
+        if self.max_async is not None:
+            checked_workers(self.max_async, "run(max_async=...)", "no limit")
         if checked_workers(self.max_workers, "run(max_workers=...)") is None:
             self.max_workers = self.pipeline.max_workers
 
@@ -76,8 +78,6 @@ def run_graph(
         options: the options.
         caller: the coroutine that waits for the run in ``arun()``; None in ``run()``.
     """
-    from flowkit_core.pipelines.run_observers import observers_of_run
-
     params = options.params
     link = None if options.rerun is None and options.of is None else _link(graph, options)
     params = params if link is None else link.params
