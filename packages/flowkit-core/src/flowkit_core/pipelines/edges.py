@@ -8,7 +8,7 @@ from itertools import count
 from flowkit_core._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from flowkit_core._typing import Any
 
@@ -191,6 +191,9 @@ METHODS = Origin("", is_excluded=True)
 """The origin of tasks that are methods: they belong to no scope."""
 
 
+_NOTHING_STORED: Mapping[Origin, int] = {}
+
+
 class CallEdge:
     """An edge that is not stored with its tasks, but belongs to the call that declares it, or to a ``with`` block.
 
@@ -203,7 +206,7 @@ class CallEdge:
         used: whether the edge is part of a pipeline.
         passed_on: whether the edge was declared by a returned call of another package.
         serial: serial number, in order of declaration.
-        after: origin -> number of items in its data edges when this edge was declared.
+        after: origin -> number of items in its data edges when this edge was declared, 0 if it is missing.
         views: the views of the upstream and the downstream that it was declared with, or None for either; or None.
     """
 
@@ -216,7 +219,10 @@ class CallEdge:
         self.order_only = order_only
         self.used = self.passed_on = False
         self.serial = next(serials)
-        self.after = {origin: len(origin.edges.data) for origin in downstream._origin.chain()}
+        origin = downstream._origin
+        self.after = _NOTHING_STORED
+        if origin.caller is not None or origin.edges.data:
+            self.after = {origin: len(origin.edges.data) for origin in origin.chain()}
 
     def replaces(self, other: CallEdge) -> bool:
         """Return whether this edge is another one, between redefined tasks of the same names."""

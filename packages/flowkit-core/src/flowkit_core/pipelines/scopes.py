@@ -161,8 +161,9 @@ class Scope:
     def wire(self, upstream: Any, downstream: Any, order_only: bool, views: Views = None) -> None:
         """Declare an edge, with the views of its ends, if it was declared with views."""
         origin = self.origin if self.origin.caller is None else self.origin.current()
-        if (upstream._origin is origin or upstream._origin.current() is origin) and (
-            downstream._origin is origin or downstream._origin.current() is origin
+        before, after = upstream._origin, downstream._origin
+        if (before is origin or (before.caller is not None and before.current() is origin)) and (
+            after is origin or (after.caller is not None and after.current() is origin)
         ):
             (origin.edges.order if order_only else origin.edges.data).extend((upstream, downstream))
             if views is not None:

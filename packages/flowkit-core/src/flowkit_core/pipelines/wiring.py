@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
+    from .scopes import Block, Scope
+
 
 V = TypeVar("V", bound="Vertex")
 P = ParamSpec("P")
@@ -353,8 +355,12 @@ def _wire(
     upstream: Sequence[Vertex], downstream: Sequence[Vertex], frame: FrameType | None, *, order_only: bool = False
 ) -> None:
     """Declare an edge from each upstream to each downstream, for the call that a frame executes."""
-    found = user_frame(frame)
-    target = active_block(found) or scope_of(found)
+    token: Any = None if frame is None else frame.f_trace
+    if type(token) is Token and not entered:
+        target: Block | Scope = token.call.scope
+    else:
+        found = user_frame(frame)
+        target = active_block(found) or scope_of(found)
     for after in downstream:
         later = after._viewed or after
         if later._origin is METHODS:
