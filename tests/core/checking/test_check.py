@@ -392,3 +392,23 @@ def test_str_names_task_and_place_and_is_one_line():
         assert str(problem).isprintable()
         assert str(problem).startswith(f"{problem.location}: ")
         assert repr(problem.task) in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("abc", "give a list, such as"),
+        (5, "give a list, a generator"),
+        ({1}, "sorted"),
+        ({"a": 1}, "list(found.items())"),
+    ],
+)
+def test_value_in_params_that_cannot_be_mapped_over_is_a_problem(value, advice):
+    dag = DAG("sweep", tasks=[Task(lambda x: x, name="each").map("x")])
+    for params in ({"x": value}, {"each.x": value}):
+        (problem,) = dag.check(params=params)
+        assert (problem.kind, problem.task) == ("parameter", "each")
+        assert advice in problem.message
+        with pytest.raises(type(problem.error)):
+            dag.run("serial", params=params)
+    assert dag.check(params={"x": [value]}) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from element_tasks import named
 
-from flowkit import DAG, StateManager, Task
+from flowkit import DAG, Skip, StateManager, Task
 
 
 @pytest.fixture
@@ -141,3 +141,31 @@ def test_generator_of_a_complete_map_is_not_called_again(elements, state):
     assert results.resumed == ("rows", "each")
     assert results["each"] == named("each", 3)
     assert calls == ["rows"]
+
+
+def test_element_with_a_default_for_a_skipped_source_is_taken_over(state):
+    def rows():
+        yield from range(8)
+
+    def odd(row):
+        if row % 2 == 0:
+            raise Skip("even")
+        return row
+
+    def each(row=None):
+        seen.append(row)
+        if row == 5 and not repaired:
+            raise ValueError(row)
+        return row
+
+    seen, repaired = [], []
+    source, first, second = Task(rows), Task(odd), Task(each)
+    source >> first.map() >> second.map()
+    dag = DAG("defaults", tasks=[second])
+    dag.run("serial", state=state, raise_on_failure=False)
+    assert seen == [None, 1, None, 3, None, 5]
+    repaired.append(True)
+    seen.clear()
+    results = dag.run("serial", state=state, resume=True)
+    assert seen == [5, None, 7]
+    assert results["each"] == [None, 1, None, 3, None, 5, None, 7]

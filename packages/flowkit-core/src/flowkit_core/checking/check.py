@@ -15,7 +15,8 @@ from flowkit_core.errors import (
     WiringError,
 )
 from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.graphs.open_parameters import check_params_type
+from flowkit_core.graphs.map_errors import refusal
+from flowkit_core.graphs.open_parameters import check_params_type, params_of
 from flowkit_core.runs.limits.definitions import pools_of_run
 
 from .annotations import annotation_problems
@@ -70,6 +71,7 @@ def check_pipeline(
             raise_or_collect(error)
         if graph is not None and params is not None:
             graph.check_params(params)
+            _check_mapped_params(graph, params)
         if graph is not None and (graph.pooled or pools is not None):
             pools_of_run(graph, defaults, pools)
         nodes = (graph.placed, graph.coroutines) if graph is not None else ()
@@ -90,6 +92,23 @@ def check_pipeline(
     if graph is not None:
         problems += [*annotation_problems(graph), *option_problems(graph), *reachability_problems(graph)]
     return list(dict.fromkeys(problems))
+
+
+def _check_mapped_params(graph: Graph, params: Mapping[str, Any]) -> None:
+    """Check that tasks can be mapped over the values of ``params`` that they are mapped over.
+
+    Raises:
+        MappingTypeError: a task cannot.
+    """
+    for node in graph:
+        if node.mapped is None or node.binding is None:
+            continue
+        given = params_of(node, params)
+        for parameter in node.mapped.parameters:
+            if parameter not in node.binding.named and parameter in given:
+                error = refusal(node.name, parameter, given[parameter])
+                if error is not None:
+                    raise_or_collect(error, "parameter", node.name)
 
 
 def _problem(finding: Finding, locations: Mapping[str, str]) -> Problem:

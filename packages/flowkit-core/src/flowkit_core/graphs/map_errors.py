@@ -133,6 +133,5 @@ def refusal(task: str, parameter: str, value: object, source: str | None = None)
             fix += "; is a return statement missing?"
     if not reason:
         return None
-    if source is not None:
-        fix = f"in task {source!r}, {fix}"
+    fix = f"in task {source!r}, {fix}" if source is not None else fix.replace("return ", "give ", 1)
     return MappingTypeError(task, parameter, kind.__name__, short_repr(value), reason, fix)

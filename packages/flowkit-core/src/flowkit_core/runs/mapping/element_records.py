@@ -11,6 +11,7 @@ from flowkit_core.persistence import ElementOutcome
 from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
 
 from .elements import CACHED, RESUMED
+from .inputs import Missing
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def take_over_element(run: Run, stages: Sequence[Stage], number: int, given: Any
         if record is None or not record.has_recorded:
             return place, given
         is_same = all(source.is_resumed(number) for source in stage.sources)
-        found = record.find(number, given, is_same=is_same)
+        found = record.find(number, _comparable(given), is_same=is_same)
         if found is not None and found.row is not None and (recorder := run._recorder) is not None:
             recorder.add_elements(stage.node, [found.row])
         if found is None or found.state not in _TAKEN_OVER:
@@ -89,10 +90,19 @@ def take_over_element(run: Run, stages: Sequence[Stage], number: int, given: Any
     return len(stages), given
 
 
+def _comparable(given: Any) -> Any:
+    """Return a mapped value, or a tuple of several, with something that can be recorded in place of missing values."""
+    if type(given) is Missing:
+        return _NO_VALUE
+    if type(given) is tuple and any(type(value) is Missing for value in given):
+        return tuple([_NO_VALUE if type(value) is Missing else value for value in given])
+    return given
+
+
 def input_facts(stage: Stage, number: int, given: Any) -> tuple[Any, str | None]:
     """Return what is recorded of the input of an element, before a call that may change it: fingerprint and label."""
     try:
-        fingerprint = stage.record.fingerprint(given)
+        fingerprint = stage.record.fingerprint(_comparable(given))
     except Exception:  # of the user's code; the element cannot be compared
         fingerprint = None
     return fingerprint, stage.label_of(number, given) if stage.has_label else None
@@ -253,4 +263,5 @@ class Group:
         run.commit()
 
 
+_NO_VALUE = "flowkit: no value, so the parameter takes its default"
 _TAKEN_OVER = {"succeeded": SUCCEEDED, "skipped": SKIPPED}
