@@ -86,9 +86,9 @@ def check_pipeline(
         places.setdefault(node.name, []).append(node.task.location)
     locations = {name: found[0] for name, found in places.items() if len(found) == 1}
     problems = [_problem(each, locations) for each in found]
-    for refusal in refused:
-        kind = "transfer" if isinstance(refusal, SerializationError) else "executor"
-        problems.append(_problem(Finding(kind, None, str(refusal), refusal), locations))
+    for reason in refused:
+        kind = "transfer" if isinstance(reason, SerializationError) else "executor"
+        problems.append(_problem(Finding(kind, None, str(reason), reason), locations))
     if graph is not None:
         problems += [*annotation_problems(graph), *option_problems(graph), *reachability_problems(graph)]
     return list(dict.fromkeys(problems))
