@@ -116,7 +116,7 @@ def test_failure_is_shown_above_the_bars(outputs):
     assert "failed" in result.data["text/html"]
 
 
-def test_what_tasks_print_is_an_output_of_its_own(outputs):
+def test_printed_lines_of_tasks_are_a_separate_output(outputs):
     found = outputs["prints"]
     streams = [each for each in found if each.output_type == "stream"]
     assert [(each.name, each.text) for each in streams] == [("stdout", "hello\n")]

@@ -39,7 +39,7 @@ def chain(length):
     return DAG("chain", tasks=tasks[-1:])
 
 
-def test_a_chain_needs_two_values_at_a_time():
+def test_chain_holds_two_values_at_a_time():
     """The input and the output of the running task."""
     results = chain(50).run("serial", keep=["task_49"])
     assert list(results) == ["task_49"]
@@ -53,7 +53,7 @@ def test_without_keep_all_values_are_returned():
     assert Value.most == 50
 
 
-def test_a_value_is_dropped_after_its_last_consumer():
+def test_value_is_dropped_after_its_last_consumer():
     """A task with three consumers keeps its value until the third has ended."""
     alive = []
     first = Task(lambda: Value(), name="first")
@@ -64,7 +64,7 @@ def test_a_value_is_dropped_after_its_last_consumer():
     assert alive == [1, 1, 1, 0]
 
 
-def test_a_retry_finds_its_argument():
+def test_retry_gets_its_argument():
     """An argument is dropped when its task has ended, not after each attempt."""
     seen = []
 
@@ -102,14 +102,14 @@ def test_values_of_consumers_that_do_not_succeed_are_dropped():
     assert results.states["never"] == "upstream_failed"
 
 
-def test_a_value_that_no_task_takes_is_dropped_at_once():
+def test_value_that_no_task_takes_is_dropped_at_once():
     """An order-only edge takes no value."""
     first, second = Task(lambda: Value(), name="first"), Task(lambda: Value.alive, name="second")
     second.after(first)
     assert DAG("order", tasks=[second]).run("serial", keep=["second"]) == {"second": 0}
 
 
-def test_a_condition_gets_its_argument():
+def test_condition_gets_its_argument():
     """The value is there when the condition is evaluated."""
     first = Task(lambda: 3, name="first")
     second = Task(lambda first: first + 1, name="second", when=lambda first: first > 2)
@@ -179,7 +179,7 @@ def test_single_name():
     assert list(chain(3).run("serial", keep="task_2")) == ["task_2"]
 
 
-def test_a_task_instead_of_its_name():
+def test_task_instead_of_its_name_in_keep_is_refused():
     """The message shows the name."""
     one = Task(lambda: 1, name="one")
     dag = DAG("tasks", tasks=[one])

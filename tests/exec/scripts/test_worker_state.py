@@ -49,7 +49,7 @@ def test_module_that_seeds_does_not_make_workers_draw_the_same(script, tmp_path)
     assert len(script(source, cwd=tmp_path).wait().split()) == 3
 
 
-def test_what_a_task_pickles_can_be_loaded_by_the_next_program(script, tmp_path):
+def test_pickle_made_by_a_task_can_be_loaded_by_the_next_program(script, tmp_path):
     source = """
     import dataclasses, enum, pickle, sys
     from pathlib import Path

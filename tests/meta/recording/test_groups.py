@@ -18,35 +18,35 @@ EXECUTORS = {
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_what_another_worker_takes_is_recorded_before(tmp_path, name):
+def test_result_is_recorded_before_another_worker_takes_it(tmp_path, name):
     path = str(tmp_path / "runs.db")
     with EXECUTORS[name]() as executor:
         results = layers(path).run(executor, state=path)
     assert [value[2] for value in results.values()] == [[]] * 36
 
 
-def test_what_another_executor_takes_is_recorded_before(tmp_path):
+def test_result_is_recorded_before_another_executor_takes_it(tmp_path):
     path = str(tmp_path / "runs.db")
     results = layers(path, executor="process").run({"default": "thread", "process": "process"}, state=path)
     assert [value[2] for value in results.values()] == [[]] * 36
 
 
 @pytest.mark.parametrize("name", EXECUTORS)
-def test_what_elements_of_another_worker_take_is_recorded_before(tmp_path, name):
+def test_result_is_recorded_before_elements_of_another_worker_take_it(tmp_path, name):
     path = str(tmp_path / "runs.db")
     with EXECUTORS[name]() as executor:
         results = mapped(path).run(executor, state=path)
     assert [value[2] for value in (results["first"], *results["rows"], *results["each"])] == [[]] * 81
 
 
-def test_what_a_pool_takes_is_recorded_before(tmp_path):
+def test_result_is_recorded_before_a_pool_takes_it(tmp_path):
     path = str(tmp_path / "runs.db")
     with ThreadPoolExecutor(3) as pool:
         results = layers(path).run(FuturesExecutor(pool), state=path)
     assert [value[2] for value in results.values()] == [[]] * 36
 
 
-def test_what_another_worker_takes_is_recorded_before_in_a_run_inside_a_task(tmp_path):
+def test_result_in_run_inside_a_task_is_recorded_before_another_worker_takes_it(tmp_path):
     path = str(tmp_path / "runs.db")
     found = DAG("outer", tasks=[Task(run_inside)]).run("thread", params={"path": path})["run_inside"]
     assert [value[2] for value in found] == [[]] * 16

@@ -87,6 +87,6 @@ def test_stand_in_as_a_task_of_another_pipeline(state):
     assert DAG("test", tasks=[count]).run("serial")["count"] == 3
 
 
-def test_what_is_not_a_record_is_refused(state):
+def test_object_other_than_a_record_is_refused(state):
     with pytest.raises(TypeError, match=r"write state\.run\(run_id\)"):
         recorded(pipeline([]).run("serial", params={"day": 1}))
