@@ -1,11 +1,13 @@
-"""Random pipelines of mapped, async and plain tasks can be resumed after a crash at each record."""
+"""Random pipelines of mapped, async and plain tasks can be resumed after a crash at each record, and after failures."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import assume, given, settings
-from random_tasks import plans
+from hypothesis import strategies as st
+from random_tasks import facts, plans
 
+from flowkit import StateManager
 from flowkit.testing import VirtualTimeExecutor, verify_resume
 
 EXECUTORS = {"serial": "serial", "thread": "thread", "virtual": VirtualTimeExecutor()}
@@ -29,3 +31,36 @@ def test_random_pipeline_can_be_resumed(executor):
 
     verify()
     assert points > 15
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("executor", list(EXECUTORS))
+def test_resumed_random_pipeline_ends_like_one_that_was_never_recorded(executor):
+    """Also if tasks and elements have failed, under each failure policy, and in a run that fails again."""
+    counts = {"failed": 0, "resumed": 0}
+
+    @settings(max_examples=40, deadline=None)
+    @given(plan=plans(most=6, sizes=(0, 1, 3, 12)), fail_fast=st.booleans())
+    def compare(plan, fail_fast):
+        options = {"params": plan.params, "raise_on_failure": False}
+        expected = outcome(plan.pipeline().run("serial", fail_fast=False, **options))
+        pipeline = plan.pipeline()
+        with StateManager(serializer="pickle") as state:
+            first = pipeline.run(EXECUTORS[executor], state=state, fail_fast=fail_fast, **options)
+            second = pipeline.run(EXECUTORS[executor], state=state, resume=True, fail_fast=False, **options)
+        assert outcome(second) == expected
+        assert set(second.resumed) <= {
+            name for name, state in first.states.items() if state in ("succeeded", "skipped")
+        }
+        counts["failed"] += "failed" in first.states.values()
+        counts["resumed"] += bool(second.resumed)
+
+    compare()
+    assert min(counts.values()) > 3, counts
+
+
+def outcome(results):
+    """Return what a resumed run has in common with one that is not resumed: all but the number of attempts."""
+    found = facts(results)
+    del found["attempts"]
+    return found | {"elements": {name: (each[0], *each[2:]) for name, each in found["elements"].items()}}
