@@ -386,6 +386,8 @@ def test_repr_of_a_simulation():
             "the task 'laod', which the pipeline does not have \\(did you mean 'load'",
         ),
         ({"faults": [Lose("cpu", at=1)]}, ValueError, "the executor 'cpu', which the pipeline does not have"),
+        ({"faults": [Crash("load", attempt=2)]}, ValueError, "task 'load' has retries=0, so that its last attempt is"),
+        ({"faults": [Fail("load", element=0)]}, ValueError, "task 'load' is not mapped: leave out element"),
         ({"fault_rate": 2}, ValueError, "must be from 0 to 1"),
         ({"fault_rate": "x"}, TypeError, "must be a number from 0 to 1"),
         ({"fault_kinds": [ValueError]}, TypeError, "fault_kinds has the item"),
@@ -460,3 +462,22 @@ def test_condition_gets_the_values_of_results_that_stay_on_an_executor():
     simulation = simulate(DAG("remote", tasks=[total]), remote=["default"])
     assert simulation.error is None
     assert simulation.results["total"] == 6
+
+
+def test_simulate_many_names_the_seed_for_which_check_returns_false():
+    with pytest.raises(AssertionError, match=r"'etl' with seed 0 has 1 problem:\n  - check returned False"):
+        simulate_many(pipeline(), seeds=range(3), check=lambda simulation: False)
+
+
+@pytest.mark.parametrize("kind", [Fail, Slow, Crash, Timeout])
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"attempt": 0}, ValueError, "attempt of a {} is 0, but must be an integer, 1 or more"),
+        ({"attempt": "1"}, TypeError, "attempt of a {} is '1', but must be an integer"),
+        ({"element": -1}, ValueError, "element of a {} is -1, but must be an integer, 0 or more"),
+    ],
+)
+def test_fault_of_no_attempt_or_element_raises(kind, options, error, message):
+    with pytest.raises(error, match=message.format(kind.__name__)):
+        kind("load", **options)

@@ -11,7 +11,6 @@ from flowkit_core import DAG, Skip, Task, TaskTimeoutError, current
 from flowkit_core.testing import (
     Crash,
     Fail,
-    SimulatedError,
     Slow,
     Timeout,
     VirtualTimeExecutor,
@@ -203,7 +202,22 @@ def test_element_that_waits_for_what_nothing_ends_is_stuck():
 
 def test_message_of_a_failed_check_repeats_the_simulation():
     def check(simulation):
-        assert isinstance(simulation.error, SimulatedError)
+        assert simulation.error is None
 
-    with pytest.raises(AssertionError, match=r"simulate\(pipeline, seed=0, faults=\[Fail\(task='each', .*element=7"):
-        simulate_many(mapped(), seeds=range(3), faults=[Fail("each", element=7)], check=check)
+    with pytest.raises(AssertionError, match=r"simulate\(pipeline, seed=0, faults=\[Fail\(task='each', .*element=2"):
+        simulate_many(mapped(), seeds=range(3), faults=[Fail("each", element=2)], check=check)
+
+
+@pytest.mark.parametrize("rows", [(1, 2, 3), ()])
+def test_fault_of_an_element_that_does_not_exist_raises(rows):
+    with pytest.raises(
+        ValueError, match=r"never occurs: task 'each' has (the elements 0 to 2|no elements) in this run"
+    ):
+        simulate(mapped(rows=rows), faults=[Crash("each", element=3)])
+
+
+def test_fault_of_an_element_that_a_lazy_input_does_not_have_raises():
+    source, task = Task(lambda: iter([1, 2]), name="rows"), Task(lambda row: row, name="each")
+    source >> task.map()
+    with pytest.raises(ValueError, match="task 'each' has the elements 0 to 1 in this run"):
+        simulate(DAG("maps", tasks=[task]), faults=[Slow("each", element=2)])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core.runs.states import SUCCEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from flowkit_core._typing import Any
+    from flowkit_core.graphs.graph import Graph
+    from flowkit_core.graphs.node import Node
+    from flowkit_core.runs.run import Run
 
 
 class Fault:
@@ -30,9 +34,10 @@ class _TaskFault(Fault):
     """A fault of attempts at one task, or at elements of a mapped one."""
 
     def __init__(self, task: str, attempt: int | None = 1, *, element: int | None = None) -> None:
+        kind = type(self).__name__
         self.task = task
-        self.attempt = attempt
-        self.element = element
+        self.attempt = _checked_number(f"attempt of a {kind}", attempt, 1)
+        self.element = _checked_number(f"element of a {kind}", element, 0)
 
     def hits(self, task: str, attempt: int, element: int | None) -> bool:
         return task == self.task and self.attempt in (None, attempt) and self.element in (None, element)
@@ -190,13 +195,14 @@ class FaultPlan:
 
 
 def checked_faults(
-    faults: Any, rate: Any, kinds: Any, tasks: Sequence[str], executors: Sequence[str]
+    faults: Any, rate: Any, kinds: Any, graph: Graph, executors: Sequence[str]
 ) -> tuple[list[Fault], float, tuple[type[Fault], ...]]:
     """Return the options of faults.
 
     Raises:
         TypeError: one of them has the wrong type.
-        ValueError: a fault names a task or an executor that does not exist, or the rate is not from 0 to 1.
+        ValueError: a fault names a task, an attempt, an element or an executor that does not exist, or the rate is not
+            from 0 to 1.
     """
     if isinstance(faults, (Fault, str)) or not hasattr(faults, "__iter__"):
         raise TypeError(f"faults is {short_repr(faults)}, but must be a list, such as [Fail('load', attempt=1)]")
@@ -206,7 +212,8 @@ def checked_faults(
             names = ", ".join(kind.__name__ for kind in _KINDS)
             raise TypeError(f"faults has the item {short_repr(fault)}, but its items must be faults: {names}")
         if isinstance(fault, _TaskFault):
-            check_names("a fault", [fault.task], tasks)
+            check_names("a fault", [fault.task], graph.names)
+            _check_possible(fault, graph[fault.task])
         if isinstance(fault, Lose):
             check_names("a fault", [fault.executor], executors, "executor")
     if isinstance(rate, bool) or not isinstance(rate, (int, float)):
@@ -221,6 +228,32 @@ def checked_faults(
     return given, float(rate), kinds
 
 
+def _check_possible(fault: _TaskFault, node: Node) -> None:
+    """Raise ValueError if a task never makes the attempt of a fault, or has no elements."""
+    retries = node.task.retry.retries
+    if fault.attempt is not None and fault.attempt > retries + 1:
+        last = f"has retries={retries}, so that its last attempt is attempt {retries + 1}"
+        raise ValueError(f"the fault {fault!r} never occurs: task {node.name!r} {last}")
+    if fault.element is not None and node.mapped is None:
+        raise ValueError(f"the fault {fault!r} never occurs: task {node.name!r} is not mapped: leave out element")
+
+
+def check_elements(faults: Iterable[Fault], run: Run) -> None:
+    """Raise ValueError if a fault is one of an element that a mapped task of a run does not have."""
+    for fault in faults:
+        if not isinstance(fault, _TaskFault) or fault.element is None:
+            continue
+        node = run.graph[fault.task]
+        region = run.mapping.region_of(node)
+        if region is None:
+            continue
+        has_ended = run.state.codes[node.index] == SUCCEEDED
+        size = len(run.state.stages[node.index].codes) if has_ended else region.size
+        if size is not None and fault.element >= size:
+            numbers = f"has the elements 0 to {size - 1}" if size else "has no elements"
+            raise ValueError(f"the fault {fault!r} never occurs: task {node.name!r} {numbers} in this run")
+
+
 def check_names(owner: str, given: Iterable[object], known: Sequence[str], kind: str = "task") -> None:
     """Raise ValueError if a name is not that of a task, or of an executor."""
     for name in given:
@@ -228,6 +261,18 @@ def check_names(owner: str, given: Iterable[object], known: Sequence[str], kind:
             guess = did_you_mean(name, known) if isinstance(name, str) else ""
             listed = "" if guess else f"; there are: {', '.join(known[:12])}"
             raise ValueError(f"{owner} names the {kind} {name!r}, which the pipeline does not have{guess}{listed}")
+
+
+def _checked_number(what: str, value: Any, least: int) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int:
+        raise TypeError(
+            f"{what} is {short_repr(value)}, but must be an integer, {least} or more, or None for every one"
+        )
+    if value < least:
+        raise ValueError(f"{what} is {value!r}, but must be an integer, {least} or more: the first one is {least}")
+    return value
 
 
 def _checked_seconds(what: str, value: Any) -> float:

@@ -17,7 +17,7 @@ from flowkit_core.runs.limits.definitions import pools_of_run
 from flowkit_core.runs.session import Session
 
 from .clock import VirtualClock
-from .faults import RANDOM_TASK_FAULTS, FaultPlan, check_names, checked_faults
+from .faults import RANDOM_TASK_FAULTS, FaultPlan, check_elements, check_names, checked_faults
 from .history import History
 from .lane import ASYNC, DEFAULT_DURATION, Durations, SimulatedLane, Simulator
 from .limit_checker import home_of
@@ -130,7 +130,8 @@ def simulate(
 
     Raises:
         TypeError: an option has the wrong type.
-        ValueError: an option has an invalid value, or names a task or an executor that the pipeline does not have.
+        ValueError: an option has an invalid value, names a task or an executor that the pipeline does not have, or a
+            fault never occurs: the task does not make such an attempt, or has no such element.
         FlowkitError: the pipeline is wired wrongly, ``params`` lack a value, or a pool is not defined.
         KeyboardInterrupt: Ctrl-C, unless it is simulated.
 
@@ -164,7 +165,8 @@ def simulate_many(
     Args:
         pipeline: the pipeline.
         seeds: the seeds.
-        check: called with each :class:`Simulation`; raises an exception if that is not as it should be.
+        check: called with each :class:`Simulation`; raises an exception, or returns False, if that is not as it should
+            be.
         pure: whether tasks return equal results for equal arguments and have no side effects: results are then
             compared with those of a plain evaluation, which calls the functions again.
         **options: options of :func:`simulate`.
@@ -173,8 +175,8 @@ def simulate_many(
         The :class:`Simulations`: how many there were, and how many of the runs failed.
 
     Raises:
-        AssertionError: a history breaks a rule of runs, see :meth:`Simulation.check`, or ``check`` raised; the message
-            has the seed and the code that repeats the run.
+        AssertionError: a history breaks a rule of runs, see :meth:`Simulation.check`, or ``check`` raised or
+            returned False; the message has the seed and the code that repeats the run.
 
     Examples:
         >>> from flowkit_core import DAG, task
@@ -198,9 +200,11 @@ def simulate_many(
         simulation.check(pure=pure)
         if check is not None:
             try:
-                check(simulation)
+                answer = check(simulation)
             except Exception as error:
                 raise AssertionError(simulation.describe([f"check raised {describe_error(error)}"])) from error
+            if answer is False:
+                raise AssertionError(simulation.describe(["check returned False"]))
         counts.add(simulation)
     return counts
 
@@ -238,7 +242,7 @@ class _Setup:
         self.executors = list(dict.fromkeys(["default", *self.homes.values()]))
         self.workers = _checked_workers(options["workers"], self.executors)
         self.faults, self.rate, self.kinds = checked_faults(
-            options["faults"], options["fault_rate"], options["fault_kinds"], names, self.executors
+            options["faults"], options["fault_rate"], options["fault_kinds"], self.graph, self.executors
         )
         remote = options["remote"]
         self.remote = [remote] if isinstance(remote, str) else list(remote)
@@ -290,6 +294,7 @@ class _Setup:
             clock.run_until()  # late results
         except Exception as raised:  # of a defect in the run
             error = raised
+        check_elements(self.faults, run)
         results = Results._of(run)
         run.release()
         for handle in simulator.handles:
