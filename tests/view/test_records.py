@@ -69,6 +69,24 @@ def test_show_has_critical_path_usual_durations_and_changes(recorded, flowkit):
     ]
 
 
+def test_show_of_many_tasks_has_the_failed_and_the_slowest_ones(folder, flowkit):
+    (folder / "many.py").write_text(
+        "from functools import partial\n"
+        "from flowkit_core import DAG, Task\n"
+        "def work(number):\n    if number == 77: raise ValueError('bad')\n"
+        "dag = DAG('many', tasks=[Task(partial(work, number), name=f'part {number}') for number in range(150)])\n"
+    )
+    assert flowkit("run", "many", "-q", "-k", "-e", "serial", "--state", "runs.db").code == 1
+    out = flowkit("show", "runs.db").out
+    assert re.search("^part 77 +failed .* ValueError: bad", out, re.MULTILINE)
+    shown = out.count("\npart ")
+    assert shown in (20, 21)  # the failed one may be one of the slowest
+    assert f"\nand {150 - shown} more tasks, which --all shows\n" in out
+    out = flowkit("show", "runs.db", "--all").out
+    assert (out.count("\npart "), "more tasks" in out) == (150, False)
+    assert len(flowkit("show", "runs.db", "--json").json["tasks"]) == 150
+
+
 def test_show_of_first_run_compares_with_nothing(recorded, flowkit):
     out = flowkit("show", recorded, "last~1").out
     assert "critical path: " in out

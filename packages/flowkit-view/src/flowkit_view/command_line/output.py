@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 from flowkit_core._text import counts_text, escape_control_chars, short_repr
 from flowkit_core.failures import describe_error
@@ -33,6 +34,8 @@ STATE_COLORS = {
 }
 PARAM_WIDTH = 40
 """Maximum number of characters of the `repr` of a parameter."""
+NUMERIC = ("took", "then took", "usually", "waited", "attempts", "change")
+"""Headings of columns that are aligned to the right."""
 MAX_FAILED = 100
 """Number of the failed elements of a mapped task that JSON has."""
 
@@ -90,18 +93,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: S
         rows: the cells.
         styles: a color for each row, or None.
     """
+    cells = [[escape_control_chars(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _print_wide_table(columns, cells)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
+    console = Console(file=sys.stdout, soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in columns:
-        numeric = heading in ("took", "then took", "usually", "waited", "attempts", "change")
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for number, cells in enumerate(rows):
+        table.add_column(heading, justify="right" if heading in NUMERIC else "left", overflow="fold")
+    for number, row in enumerate(cells):
         style = styles[number] if number < len(styles) else None
-        texts = [Text(escape_control_chars(cell), style="") for cell in cells]
+        texts = [Text(cell, style="") for cell in row]
         if style is not None:
             for text, heading in zip(texts, columns, strict=True):
                 text.style = style if heading in ("status", "state") else ""
@@ -109,6 +115,30 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: S
     with console.capture() as captured:
         console.print(table)
     write_output("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _print_wide_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(text_width, column)) for column in zip(columns, *rows, strict=True)]
+    lines = []
+    for row in (columns, *rows):
+        padded = []
+        for heading, cell, width in zip(columns, row, widths, strict=True):
+            space = " " * (width - text_width(cell))
+            padded.append(space + cell if heading in NUMERIC else cell + space)
+        lines.append("  ".join(padded).rstrip())
+    print_text("\n".join(lines))
+
+
+def text_width(text: str) -> int:
+    """Return the width of a text in columns of a terminal: wide characters of East Asia take two.
+
+    Examples:
+        >>> text_width("Größe"), text_width("日本")
+        (5, 4)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 @contextmanager

@@ -148,6 +148,7 @@ def _add_record_commands(commands: _Commands) -> None:
     _add_records(show)
     _add_run(show)
     _add_pipeline(show)
+    show.add_argument("--all", action="store_true", help="print all tasks, however many they are")
 
     why = commands.add("why", record_commands.why, "flowkit why runs.db load")
     _add_records(why)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from heapq import nlargest
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import MissingDistributionError
 from flowkit_core._text import counted, counts_text, escape_control_chars
 from flowkit_view.changes import change_lines
+from flowkit_view.garbage import collection_paused
 from flowkit_view.report.from_record import model_of
 from flowkit_view.report.schedule import Schedule
 from flowkit_view.texts import duration_text, time_text
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from flowkit_state import ElementsRecord, RunRecord, TaskError, TaskRecord
     from flowkit_view.report.run_model import RunModel, TaskModel
 
+MAX_SHOWN = 100
+"""Number of tasks up to which `flowkit show` prints all."""
+MAX_SLOWEST = 20
+"""Number of the slowest tasks that it prints of more."""
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
 _RUNNING = {
@@ -79,7 +85,7 @@ def runs(options: Namespace) -> int:
 
 def show(options: Namespace) -> int:
     """Show one run: what became of each task, the critical path, and what has changed since the run before."""
-    with open_records(options.state) as state:
+    with collection_paused(), open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
         model = model_of(state, run)
     if options.json:
@@ -88,7 +94,7 @@ def show(options: Namespace) -> int:
         facts = {"executions": [*map(execution_object, run.executions)], "tasks": tasks, "critical_path": path}
         print_json(run_object(run) | facts | {"previous": model.previous or None, "changes": model.changes})
     else:
-        _show(run, model)
+        _show(run, model, show_all=options.all)
     return SUCCEEDED
 
 
@@ -98,7 +104,7 @@ def _task_object(run: RunRecord, task: TaskRecord, model: TaskModel) -> dict[str
     return {**task_object(task), "usual_duration": usual, "may_be_running": _may_be_running(run, task)}
 
 
-def _show(run: RunRecord, model: RunModel) -> None:
+def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
     took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
     print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     if run.params:
@@ -112,18 +118,33 @@ def _show(run: RunRecord, model: RunModel) -> None:
         print_text(f"execution {execution.number}: {started}{where}{using}, {execution.outcome}")
     print_text()
     columns: tuple[str, ...] = ("task", "state", "attempts", "waited", "took", "usually", "elements", "reason")
-    rows = [_task_row(run, task, model.tasks[index]) for index, task in enumerate(run.tasks.values())]
+    shown = [*run.tasks] if show_all else _most_important(run)
+    places = {name: index for index, name in enumerate(run.tasks)}
+    rows = [_task_row(run, run.tasks[name], model.tasks[places[name]]) for name in shown]
     for heading in ("usually", "elements"):
         at = columns.index(heading)
         if not any(row[at] for row in rows):
             columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
-    print_table(columns, rows, [STATE_COLORS.get(task.state) for task in run.tasks.values()])
+    print_table(columns, rows, [STATE_COLORS.get(run.tasks[name].state) for name in shown])
+    if len(shown) < len(run.tasks):
+        print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
     path = Schedule(model.tasks).path_text(model.seconds)
     if path:
         print_text(f"\ncritical path: {escape_control_chars(path)}")
     if model.previous:
         print_text(f"\nchanged since run {model.previous} {model.previous_text}:")
         print_text("\n".join(f"  {escape_control_chars(line)}" for line in model.changes or ["nothing"]))
+
+
+def _most_important(run: RunRecord) -> list[str]:
+    """Return the names of the tasks of a run; of many only those that failed, may be running or took longest."""
+    if len(run.tasks) <= MAX_SHOWN:
+        return [*run.tasks]
+    called = [task for task in run.tasks.values() if task.duration is not None]
+    slowest = {task.name for task in nlargest(MAX_SLOWEST, called, key=lambda task: task.duration or 0.0)}
+    failed = [name for name, task in run.tasks.items() if _needs_explanation(run, task)]
+    chosen = slowest.union(failed[: MAX_SHOWN - MAX_SLOWEST])
+    return [name for name in run.tasks if name in chosen]
 
 
 def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from flowkit_state import StateManager
+from flowkit_view.garbage import collection_paused
 
 from .from_record import model_of
 from .page import write_page
@@ -23,9 +24,9 @@ def write_report(place: StateManager | str | os.PathLike[str], run_id: str, path
         OSError: the file cannot be written.
     """
     target = os.path.abspath(os.fspath(path))
-    if isinstance(place, StateManager):
+    if not isinstance(place, StateManager):
+        with StateManager(place) as state:
+            return write_report(state, run_id, target)
+    with collection_paused():
         write_page(model_of(place, place.run(run_id)), target)
-        return target
-    with StateManager(place) as state:
-        write_page(model_of(state, state.run(run_id)), target)
     return target
