@@ -292,6 +292,33 @@ def test_block_in_a_cell_run_again_is_a_new_pipeline(notebook):
         assert notebook["dag"].run("serial") == {"a": value, "b": -value}
 
 
+def test_cell_that_adds_to_a_block_replaces_its_tasks_when_it_is_run_again(notebook):
+    """A cell that enters the block of an earlier cell may be changed and run again."""
+    notebook.run("with DAG('block') as dag:\n    a = Task(lambda: 1, name='a')")
+    for factor in (2, 3):
+        notebook.run(f"with dag:\n    b = Task(lambda a: {factor} * a, name='b')\n    a >> b")
+        assert notebook["dag"].run("serial") == {"a": 1, "b": factor}
+    notebook.run("with dag:\n    c = Task(lambda b: -b, name='c')\n    b >> c")
+    assert notebook["dag"].run("serial") == {"a": 1, "b": 3, "c": -3}
+
+
+def test_task_of_a_block_that_was_redefined_and_not_wired_again_is_warned_of(notebook):
+    """The warning names the edge that is missing."""
+    notebook.run("with DAG('block') as dag:\n    a = Task(lambda: 1, name='a')")
+    notebook.run("with dag:\n    b = Task(lambda a=0: a, name='b')")
+    notebook.run("with dag:\n    a >> b")
+    notebook.run("with dag:\n    b = Task(lambda a=0: -a, name='b')")
+    with pytest.warns(RuntimeWarning, match="'block' lacks a >> b, because 'b' .* was redefined since"):
+        notebook["dag"].run("serial")
+
+
+def test_block_entered_twice_by_one_cell_makes_two_tasks_of_one_name(notebook):
+    """Tasks of one execution do not replace each other."""
+    notebook.run("dag = DAG('block')\nfor part in 'ab':\n    with dag: Task(lambda: part, name='part')")
+    with pytest.raises(DuplicateTaskError):
+        notebook["dag"].run("serial")
+
+
 def test_await_in_a_cell_belongs_to_the_notebook(notebook):
     """A cell with top-level await is executed as a coroutine in the namespace of the notebook."""
     import ast

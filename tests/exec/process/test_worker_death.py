@@ -125,6 +125,15 @@ def test_exception_that_its_function_kept_is_freed_before_the_next_task():
 
 
 @guarded
+def test_worker_death_ends_the_timeout_of_its_task(executor):
+    victim, naps = Task(faults.victim, timeout=0.1), [Task(faults.nap, name=f"nap_{number}") for number in range(3)]
+    naps[0] >> naps[1] >> naps[2]
+    results = run(executor, victim, naps[2], fail_fast=False, raise_on_failure=False, params={"how": "SIGKILL"})
+    assert list(results.failed) == ["victim"]
+    assert list(results) == ["nap_0", "nap_1", "nap_2"]
+
+
+@guarded
 def test_worker_death_consumes_one_attempt(executor, tmp_path):
     task = Task(faults.mortal, retries=3, delay=0)
     assert outcome(executor, task, params={"tries": str(tmp_path / "tries"), "deaths": 2}) == 3

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from durable_tasks import step
 
-from flowkit import DAG, ResumeError, StateError, Task
+from flowkit import DAG, ResumeError, StateError, StateManager, Task
 
 ETL = """
 from flowkit import DAG, task
@@ -488,3 +488,20 @@ def test_values_that_cannot_be_compared_are_logged_once_per_resume(box, load_mod
             "start a new run with resume=False."
         )
         assert run("load", resume=True)[1] == []
+
+
+def test_run_of_another_pipeline_with_the_same_name_is_not_resumed(tmp_path):
+    """Each of two pipelines that share a name resumes its own runs, and a warning says that they share it."""
+    path = tmp_path / "runs.db"
+    first = DAG("shared", tasks=[Task(lambda broken: 1 // (1 - broken), name="a")])
+    second = DAG("shared", tasks=[Task(lambda broken: broken, name="b")])
+    failed = first.run(state=path, params={"broken": 1}, raise_on_failure=False)
+    with pytest.warns(RuntimeWarning, match=f"{failed.run_id}.*no task in common"):
+        other = second.run(state=path, params={"broken": 1}, resume=True)
+    assert other.run_id != failed.run_id
+    with StateManager(path) as state:
+        assert {run.run_id: run.status for run in state.runs()} == {
+            failed.run_id: "failed",
+            other.run_id: "succeeded",
+        }
+    assert first.run(state=path, params={"broken": 1}, resume=True, raise_on_failure=False).run_id == failed.run_id

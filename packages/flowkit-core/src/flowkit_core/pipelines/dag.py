@@ -173,8 +173,7 @@ class DAG(Pipeline):
         if self._view is None:
             return None
         block = self._block
-        of_block = None if block is None else (len(block.edges), len(block.tasks))
-        return self._surroundings.stamp(), self._view.stamp(), of_block
+        return self._surroundings.stamp(), self._view.stamp(), None if block is None else block.stamp()
 
     def _new_graph(self) -> Graph:
         return self._graph(self._find(is_check=True))

@@ -15,6 +15,7 @@ from weakref import WeakSet, ref
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 from .edges import CallEdge, Origin, note_dropped
+from .frames import CO_OPTIMIZED
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -121,7 +122,7 @@ class Scope:
         Two tasks of one name from one execution are a DuplicateTaskError when a graph is built. Two are enough for the
         error, so of any more only the last is kept.
         """
-        key = task.name, task.__qualname__, task._is_copy
+        key = _redefinition_key(task)
         if self._known is None:
             self._known = {}
         known = self._known.setdefault(key, [])
@@ -313,18 +314,49 @@ class Block:
         origin: the origin of the tasks that were created in the block.
     """
 
-    __slots__ = ("_entered", "edges", "origin", "tasks")
+    __slots__ = ("_entered", "_generation", "_known", "edges", "origin", "tasks")
 
     def __init__(self, package: str) -> None:
         self.tasks: dict[Any, None] = {}
         self.edges: list[CallEdge] = []
         self.origin = BlockOrigin(package, is_excluded=True)
         self._entered: list[Scope] = []
+        self._known: dict[Any, tuple[Any, CodeType]] = {}  # of tasks that the top level of a module has created
+        self._generation = 0
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return a value that changes whenever the tasks or edges of the block change."""
+        return len(self.edges), len(self.tasks), self._generation
+
+    def add_task(self, task: Any, code: CodeType) -> None:
+        """Add a task that was created in the block; it replaces that of an earlier execution of the same top level.
+
+        Args:
+            task: the task.
+            code: the executing code.
+        """
+        if not code.co_flags & CO_OPTIMIZED:  # the top level of a module, or of a cell of a notebook
+            key = _redefinition_key(task)
+            old, earlier = self._known.get(key, (None, code))
+            if old is not None and _is_other_execution(earlier, code):
+                self._replace(old, task)
+            self._known[key] = task, code
+        self.tasks[task] = None
+
+    def _replace(self, old: Any, new: Any) -> None:
+        global _replacements
+        _replacements += 1
+        self._generation += 1
+        old._replaced = True
+        self.tasks.pop(old, None)
+        note_dropped([edge for edge in self.edges if old in (edge.upstream, edge.downstream)], new)
+        self.edges = [edge for edge in self.edges if old not in (edge.upstream, edge.downstream)]
 
     def copy(self) -> Block:
         """Return a block with the same tasks and edges, to which others may be added."""
         copy = Block(self.origin.package)
         copy.tasks.update(self.tasks)
+        copy._known.update(self._known)
         copy.edges += self.edges
         return copy
 
@@ -394,6 +426,11 @@ def calls_with_edges() -> list[Scope]:
 def replacements() -> int:
     """Return how many times tasks have been replaced in this process."""
     return _replacements
+
+
+def _redefinition_key(task: Any) -> tuple[object, ...]:
+    """Return what is equal for a task and another one that redefines it."""
+    return task.name, task.__qualname__, task._is_copy
 
 
 def _is_other_execution(old: CodeType, new: CodeType) -> bool:

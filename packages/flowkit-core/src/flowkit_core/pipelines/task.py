@@ -422,7 +422,7 @@ def _register(task: Task[..., Any], frame: FrameType) -> None:
     if block is not None:
         task._origin = block.origin
         task._used = True
-        block.tasks[task] = None
+        block.add_task(task, frame.f_code)
         return
     scope = scope_of(frame)
     task._origin = scope.origin

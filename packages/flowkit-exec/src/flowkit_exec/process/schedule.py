@@ -122,5 +122,7 @@ class Schedule:
         ]
 
     def forget(self, worker: WorkerHandle) -> None:
-        """Remove the nodes that an ended worker was sent ahead."""
+        """Remove the calls that an ended worker held, so that their deadlines are over, too."""
         self.sent_ahead.difference_update(node.index for node in worker.held.values() if node is not None)
+        worker.held.clear()
+        worker.attempts.clear()

@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 
     Resume = bool | Literal["strict", "force"]
 
-_LAST_RUN = (
-    "SELECT id, run_id, plan, owner, status FROM runs WHERE pipeline = ? AND identity = ? ORDER BY id DESC LIMIT 1"
+_LAST_RUNS = (
+    "SELECT id, run_id, plan, owner, status FROM runs WHERE pipeline = ? AND identity = ? ORDER BY id DESC LIMIT 1000"
 )
+_PLAN = "SELECT content FROM plans WHERE key = ?"
 _HAS_RUN = "SELECT 1 FROM runs WHERE pipeline = ? AND identity = ? LIMIT 1"
 _UNFINISHED = (
     "SELECT id, run_id, params FROM runs WHERE pipeline = ? AND status != 'succeeded' ORDER BY id DESC LIMIT 20"
@@ -106,8 +107,10 @@ def open_run(
     claim = Claim()
     try:
         with Batch(database):
-            last = _last_run(database, pipeline, given) if resume else None
+            last, other = _last_run(database, pipeline, plan, given) if resume else (None, None)
             if last is None:
+                if other is not None:
+                    _warn_of_other_pipeline(pipeline, other)
                 if resume:
                     _warn_of_other_types(database, serialization, pipeline, params, given.identity)
                 row = begin(database, serialization, run_id, pipeline, plan, given, claim)
@@ -138,13 +141,43 @@ def digest_key(database: Database) -> bytes:
     return sha256(repr(rows).encode()).digest()
 
 
-def _last_run(database: Database, pipeline: str, given: RunParameters) -> Sequence[Any] | None:
-    """Return the last run of the pipeline with the same parameters, if that did not finish."""
+def _last_run(
+    database: Database, pipeline: str, plan: PipelinePlan, given: RunParameters
+) -> tuple[Sequence[Any] | None, str | None]:
+    """Return the last run of the pipeline with the same parameters, if that did not finish.
+
+    A run that has no task in common with the pipeline is passed over: it belongs to another pipeline of the same name.
+
+    Returns:
+        The run, and the id of an unfinished one that was passed over; None for either if there is none.
+    """
     if given.identity == NO_IDENTITY:
-        return None
+        return None, None
     add_identities(database, pipeline)
-    rows, _ = database.execute("read it", _LAST_RUN, (to_sql(pipeline), given.identity))
-    return rows[0][:-1] if rows and rows[0][-1] != "succeeded" else None
+    names, other = set(plan.names()), None
+    is_other: dict[str, bool] = {}
+    for *run, status in database.execute("read it", _LAST_RUNS, (to_sql(pipeline), given.identity))[0]:
+        _, run_id, key, _ = run
+        if key not in is_other:
+            is_other[key] = _has_other_tasks(database, key, names)
+        if not is_other[key]:
+            return (run if status != "succeeded" else None), other
+        if other is None and status != "succeeded":
+            other = run_id
+    return None, other
+
+
+def _has_other_tasks(database: Database, key: str, names: Collection[str]) -> bool:
+    """Return whether a recorded plan has tasks, but none of these names."""
+    recorded: list[str] = []
+    with suppress(Exception):  # a damaged plan is reported when its run is resumed
+        recorded = _recorded_plan(database, key).names()
+    return bool(recorded) and not any(name in names for name in recorded)
+
+
+def _recorded_plan(database: Database, key: str) -> PipelinePlan:
+    (text,) = database.execute("read it", _PLAN, (key,))[0][0]
+    return PipelinePlan.from_text(text)
 
 
 def begin(
@@ -206,7 +239,7 @@ def plan_run(
     """Implement `StateManager.plan_run`."""
     serialization.check_trust()
     plan = PipelinePlan.of(tasks, upstream, digest_key(database))
-    last = _last_run(database, pipeline, RunParameters(params, serialization.serializers))
+    last, _ = _last_run(database, pipeline, plan, RunParameters(params, serialization.serializers))
     if last is None:
         return Preview()
     with reading(database.path, f"the record of run {short_repr(last[1])}", "forget() deletes it."):
@@ -238,8 +271,7 @@ class Recorded:
         self._serialization = serialization
         self._pipeline = pipeline
         self._row, self._run_id, key, _ = run
-        (text,) = database.execute("read it", "SELECT content FROM plans WHERE key = ?", (key,))[0][0]
-        self._plan = PipelinePlan.from_text(text)
+        self._plan = _recorded_plan(database, key)
         self.maps = RunMaps(database, serialization, self._row)
         self.tasks = done_tasks(database, self._row, self._plan.names())
         self.incomplete: dict[str, str] = {}  # mapped tasks of which elements have failed -> why they run again
@@ -445,6 +477,13 @@ def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:
         f"run(resume=...) of {short_repr(pipeline)} starts a new run, because these params cannot be compared with "
         f"those of an earlier run: {comma_list(descriptions)}. Pass plain data that identifies the run, such as a date "
         "or a path, and create other objects in the tasks."
+    )
+
+
+def _warn_of_other_pipeline(pipeline: str, run_id: str) -> None:
+    report(
+        f"run(resume=...) of {short_repr(pipeline)} starts a new run, because run {short_repr(run_id)}, which did not"
+        f" finish, has no task in common with this pipeline: give pipelines that share a file different names."
     )
 
 

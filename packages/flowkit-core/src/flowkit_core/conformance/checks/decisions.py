@@ -59,6 +59,17 @@ def exception_of_a_condition_fails_the_task(trial: Trial) -> None:
 
 
 @check()
+def condition_without_a_truth_value_fails_the_task(trial: Trial) -> None:
+    """A condition whose result has no truth value, such as an array, fails its task; clean-up tasks run."""
+    bad = Task(partial(tasks.counted, trial.path), name="bad", when=tasks.unfriendly)
+    clean = Task(tasks.one, name="clean", trigger="all_done").after(bad)
+    results = trial.run(clean, raise_on_failure=False)
+    expect("failures", {name: type(error) for name, error in results.failed.items()}, {"bad": ValueError})
+    expect("number of calls", trial.calls(), 0)
+    expect("results", results, {"clean": 1})
+
+
+@check()
 def skip_in_a_task_skips_it(trial: Trial) -> None:
     """A task that raises Skip or a subclass is skipped and not retried, and so is one whose condition does."""
     kinds = ("plain", "subclass", "odd", "group")
