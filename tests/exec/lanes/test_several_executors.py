@@ -291,6 +291,21 @@ def test_pool_as_the_only_executor(make):
         assert DAG("d", tasks=[total]).run(executor)["total"] == math.hypot(*[1] * 50)
 
 
+def end_on_two(number):
+    if number == 2:
+        os._exit(3)
+    return number
+
+
+def test_pool_that_breaks_drops_no_elements():
+    with ProcessPoolExecutor(2) as pool:
+        dag = DAG("d", tasks=[Task(end_on_two, name="end").map("number", errors="drop")])
+        results = dag.run(FuturesExecutor(pool), params={"number": range(20)}, raise_on_failure=False)
+    assert results.states == {"end": "failed"}
+    assert isinstance(results.failed["end"], ExecutorError)
+    assert "'futures' broke before 'end[" in str(results.failed["end"])
+
+
 def test_long_chain_of_skipped_tasks_in_a_pool(pool):
     tasks = [Task(lambda: 1, name="first", when=lambda: False)]
     for number in range(3000):

@@ -94,7 +94,7 @@ def test_reused_elements(state):
     assert results.elements["each"].cached == [0, 2]
     assert results.cached == ()
     assert state.explain() == {
-        "each": "reused: the results of 2 of 3 elements; element 1 was called: input 'row' has changed"
+        "each": "reused: the results of 2 of 3 elements; element 1 was called: there is no result for its inputs"
     }
     results = dag.run("serial", state=state, params={"row": [3, 2]})
     assert results.cached == ("each",)

@@ -231,9 +231,12 @@ class FuturesLane:
             if (given_up := self._abandoned.pop(future, None)) is not None:
                 self._session.run.end_abandoned(given_up.node, given_up.attempt)
             return
-        if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
+        seconds = perf_counter() - began
+        if not future.cancelled() and isinstance(error := future.exception(), BrokenExecutor):
             self._is_broken = True
-        result, seconds = _outcome_of(future, self._session.run, call, perf_counter() - began)
+            result: Any = Outcome(FAILED, error=_broken_pool_error(self.name, call, error))
+        else:
+            result, seconds = _outcome_of(future, self._session.run, call, seconds)
         self._finish(call.node, result, seconds, call.attempt, route)
 
     def _cancel_calls(self, route: Callable[[Node], object]) -> None:
@@ -293,6 +296,15 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
 
 def _pool_error(name: str, error: Exception) -> ExecutorError:
     failed = ExecutorError(f"the pool of executor {name!r} takes no more calls: {describe_error(error)}")
+    failed.__cause__ = error
+    return failed
+
+
+def _broken_pool_error(name: str, call: Call, error: BaseException) -> ExecutorError:
+    failed = ExecutorError(
+        f"the pool of executor {name!r} broke before {call.node.name!r} had ended: {describe_error(error)} The pool does "
+        f"not say which call is to blame; executor='process' does, and replaces workers that die"
+    )
     failed.__cause__ = error
     return failed
 

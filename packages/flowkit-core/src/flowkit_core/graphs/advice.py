@@ -44,6 +44,15 @@ def on_annotated_none(task: str, parameter: str, upstream: str) -> str:
     )
 
 
+def on_needed_results(task: str, parameter: str, upstream: str) -> str:
+    """Return the warning of a clean-up task that needs the results of all its upstreams."""
+    return (
+        f"task {task!r} has trigger='all_done', but does not run after a failure: its parameter {parameter!r} has no "
+        f"default, so it needs the result of {upstream!r}: write {parameter}=None, or take no result with "
+        f"{task}.after({upstream})"
+    )
+
+
 def for_filled_parameter(task: str, upstream: str, *, for_dag: bool) -> str:
     """Return the fix for a name in ``params`` that an upstream fills.
 

@@ -360,6 +360,8 @@ class Graph:
         if task.trigger in _OF_SOME_UPSTREAMS:
             is_simple = False
             self._check_trigger(node)
+        elif task.trigger == "all_done":
+            self._check_needed_results(node)
         if task.timeout is not None:
             is_simple = False
         if task.has_hooks:
@@ -378,6 +380,13 @@ class Graph:
         if task.retry.retries and node.arg_sources:
             is_simple = False  # the run checks its arguments for iterators
         return is_simple
+
+    def _check_needed_results(self, node: Node) -> None:
+        """Warn of a clean-up task that does not run unless all its upstreams have succeeded."""
+        needed = {source: name for name, source in node.named_sources().items() if name not in node.parameters.defaults}
+        if node.upstream and needed.keys() >= set(node.upstream):
+            source = node.upstream[0]
+            warn(advice.on_needed_results(node.name, needed[source], self.names[source]), "trigger", node.name)
 
     def _check_trigger(self, node: Node) -> None:
         """Check the parameters of a node that runs without the results of all upstreams."""

@@ -8,7 +8,7 @@ from collections import deque
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import idempotency_key
-from flowkit_core.errors import SerializationError
+from flowkit_core.errors import ExecutorError, SerializationError
 from flowkit_core.failures import Failure, describe_error
 from flowkit_core.graphs.binding import bind_condition
 from flowkit_core.graphs.parameters import KEY, Parameters
@@ -315,6 +315,8 @@ class Stage:
     def raises(self, error: BaseException) -> bool:
         """Return whether the exception of an element makes the task fail; one for which no element is to blame does."""
         kind = type(error)  # isinstance() would read __class__, which may be overridden
+        if issubclass(kind, ExecutorError):
+            return True
         if issubclass(kind, SerializationError) and error.what in ("function", "script"):  # type: ignore[attr-defined]
             return True
         return self.errors == "raise" or not issubclass(kind, Exception)

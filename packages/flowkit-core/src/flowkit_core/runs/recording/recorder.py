@@ -227,7 +227,8 @@ class RunRecorder:
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
         elif not found.known:
-            self._missed.setdefault(node.index, f"element {node.element} was called: {found.why}")
+            why = "there is no result for its inputs" if found.why.startswith("input ") else found.why
+            self._missed.setdefault(node.index, f"element {node.element} was called: {why}")
             self._why.setdefault(node.index, self._missed[node.index])
         if found.known:
             if node.element is None:
