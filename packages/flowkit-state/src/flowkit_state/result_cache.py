@@ -317,10 +317,9 @@ class ResultCache:
         changed = changes(stored, call.components)
         if not changed:
             return "expired" if expired else "its result was deleted"
-        of_code = [sentence for sentence in changed if not sentence.startswith("input ")]
-        if expired and not of_code:
+        if expired and all(sentence.startswith("input ") for sentence in changed):
             return "expired, or never computed with these inputs"
-        return "; ".join(of_code or changed)  # the last result may be that of other inputs
+        return "; ".join(changed)
 
     def _now(self) -> float:
         return self.state._now()

@@ -481,7 +481,7 @@ def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:
 
 
 def _warn_of_other_pipeline(pipeline: str, run_id: str) -> None:
-    report(
+    safe_warn(
         f"run(resume=...) of {short_repr(pipeline)} starts a new run, because run {short_repr(run_id)}, which did not"
         f" finish, has no task in common with this pipeline: give pipelines that share a file different names."
     )

@@ -227,7 +227,9 @@ class RunRecorder:
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
         elif not found.known:
-            why = "there is no result for its inputs" if found.why.startswith("input ") else found.why
+            # it is compared with the last result, that of another element, so the inputs differ in any case
+            of_code = [reason for reason in found.why.split("; ") if not reason.startswith("input ")]
+            why = "; ".join(of_code) or "there is no result for its inputs"
             self._missed.setdefault(node.index, f"element {node.element} was called: {why}")
             self._why.setdefault(node.index, self._missed[node.index])
         if found.known:
