@@ -184,6 +184,47 @@ def test_element_over_an_iterator_is_an_error(state):
         state.replay(run_id, "each[0]", pipeline=dag)
 
 
+def test_element_of_a_generator_is_made_again(state):
+    def rows(day):
+        pipelines.append(current().pipeline)
+        for number in range(4):
+            pulled.append(number)
+            yield {"day": day, "number": number * factor}
+
+    def each(row):
+        found.append(dict(row))
+        row["number"] += 1
+        if row["number"] == 3:
+            raise ValueError(row)
+
+    pulled, found, pipelines, factor = [], [], [], 1
+    source, task = Task(rows), Task(each)
+    source >> task.map()
+    dag = DAG("lazy", tasks=[task])
+    run_id = dag.run("serial", state=state, params={"day": "Monday"}, raise_on_failure=False).run_id
+    pulled.clear()
+    found.clear()
+    with pytest.raises(ValueError, match="'number': 3"):
+        state.replay(run_id, "each[2]", pipeline=dag)
+    assert (pulled, found) == ([0, 1, 2], [{"day": "Monday", "number": 2}])
+    assert set(pipelines) == {"lazy"}
+    factor = 10
+    with pytest.raises(ValueError, match=r"yields \{.*'number': 20\} for element 2, .* another value than in the run"):
+        state.replay(run_id, "each[2]", pipeline=dag)
+    with pytest.raises(ValueError, match="generator of 'rows', which was called again, has fewer elements now"):
+        state.replay(run_id, "each[7]", pipeline=dag)
+    assert len(found) == 1
+
+
+def test_record_says_whether_an_element_had_a_value(state):
+    source, each = Task(lambda: [[1], [2]], name="source"), Task(lambda row: row.append(0), name="each")
+    source >> each.map()
+    run = state.run(DAG("values", tasks=[each]).run("serial", state=state).run_id)
+    elements = run.tasks["each"].elements
+    assert [elements.was_given(0, [1]), elements.was_given(1, [1]), elements.was_given(2, [1])] == [True, False, None]
+    assert elements.was_given(0, object()) is None
+
+
 def test_results_of_elements_are_in_the_record(state):
     run = state.run(run_id_of(state, mapped_pipeline()))
     elements = run.tasks["parse"].elements

@@ -254,7 +254,7 @@ class ElementsRecord:
         ...             print(task.name, task.elements.counts, task.elements.failed)
     """
 
-    __slots__ = ("_counts", "_load", "_read", "_rows", "size")
+    __slots__ = ("_compare", "_counts", "_load", "_read", "_rows", "size")
 
     def __init__(
         self,
@@ -262,8 +262,10 @@ class ElementsRecord:
         counts: Callable[[], dict[str, int]],
         read: Callable[[], list[Any]],
         load: Callable[[int], Any],
+        compare: Callable[[int, Any], bool | None],
     ) -> None:
         self.size = size
+        self._compare: Any = compare
         self._load: Any = load
         self._counts: Any = counts
         self._read: Any = read
@@ -338,6 +340,15 @@ class ElementsRecord:
             raise LookupError("results of elements are not part of a pickled record; get it with StateManager.run().")
         return self._load(number)
 
+    def was_given(self, number: int, value: object) -> bool | None:
+        """Return whether an element had a value as its input; `None` if that is not known.
+
+        Args:
+            number: number of the element, from 0.
+            value: the value; a tuple of them, for a task that is mapped over several inputs.
+        """
+        return None if self._compare is None else self._compare(number, value)
+
     def _all(self) -> list[Any]:
         """Return of each element number, state, seconds, attempts, label, reason, error, execution and end."""
         if self._rows is None:
@@ -345,7 +356,8 @@ class ElementsRecord:
         return self._rows
 
     def __getstate__(self) -> tuple[None, dict[str, Any]]:
-        return None, {"size": self.size, "_counts": self.counts, "_rows": self._all(), "_read": None, "_load": None}
+        kept = {"size": self.size, "_counts": self.counts, "_rows": self._all()}
+        return None, {**kept, "_read": None, "_load": None, "_compare": None}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())

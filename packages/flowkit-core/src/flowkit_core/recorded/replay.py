@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from flowkit_core._text import did_you_mean, short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext, idempotency_key
@@ -87,8 +89,11 @@ def _state(graph: Graph, node: Node, record: Any, task: str, element: int | None
             if element is not None and index in mapped and graph.nodes[index].mapped is not None:
                 code, value = _of_element(graph.nodes[index], source, element)
             elif source is not None and source.state == STATES[SUCCEEDED]:
-                code, value = SUCCEEDED, source.result() if index not in node.waits else None
-                value = _item(value, element, name) if element is not None and index in mapped else value
+                code, value = SUCCEEDED, None
+                if element is not None and index in mapped:
+                    value = _element_of(graph, node, record, name, element)
+                elif index not in node.waits:
+                    value = source.result()
             elif source is not None and source.state == STATES[SKIPPED]:
                 code, value = SKIPPED, None
             else:
@@ -115,6 +120,42 @@ def _of_element(node: Node, source: Any, element: int) -> tuple[int, Any]:
     if state == "skipped" or (state == "failed" and node.mapped is not None and node.mapped.options.errors == "drop"):
         return SKIPPED, None
     return SUCCEEDED, elements.result(element)
+
+
+def _element_of(graph: Graph, node: Node, record: Any, source: str, element: int) -> Any:
+    """Return an element of the result of a task; a generator is not recorded, and made again."""
+    from inspect import isgeneratorfunction
+
+    try:
+        return _item(record.tasks[source].result(), element, source)
+    except LookupError:
+        if not isgeneratorfunction(graph[source].func):
+            raise
+    return _made_again(graph, node, record, source, element)
+
+
+def _made_again(graph: Graph, node: Node, record: Any, source: str, element: int) -> Any:
+    """Return an element of a generator, whose function is called again with its recorded inputs.
+
+    Raises:
+        LookupError: it has no such element now, or another one than in the run.
+    """
+    iterator = replay(graph, record, source)
+    facts = Facts(record.run_id, graph.name, record.params, None)
+    context = TaskContext(facts, graph[source].index, source, 1)
+    items = context.run(lambda: [*islice(iterator, element, element + 1)])
+    iterator.close()
+    if not items:
+        raise LookupError(f"the generator of {source!r}, which was called again, has fewer elements now")
+    elements = record.tasks[node.name].elements if node.name in record.tasks else None
+    is_alone = node.mapped is not None and node.mapped.inputs == 1
+    was_given = getattr(elements, "was_given", None) if is_alone else None
+    if was_given is not None and was_given(element, items[0]) is False:
+        raise LookupError(
+            f"the generator of {source!r}, which was called again, yields {short_repr(items[0])} for element {element},"
+            f" which is another value than in the run"
+        )
+    return items[0]
 
 
 def _item(value: Any, element: int, name: str) -> Any:

@@ -311,6 +311,11 @@ class RunMaps:
         """Return the recorded value of an element. Raises `RestoreError` if it cannot be restored in this process."""
         return self._serialization.load(None, self._database.read_payload(row.value or "", row.beside))
 
+    def has_input(self, row: ElementRow, value: object) -> bool | None:
+        """Return whether a value was the input of an element; `None` if that is not known."""
+        fingerprint = None if row.fingerprint is None else fingerprint_of(self._serialization, value)
+        return None if fingerprint is None else fingerprint == row.fingerprint
+
     def recorded_count(self, name: str) -> str:
         """Return how many elements of a task are recorded, in words: those that a resumed run may take over."""
         last = self.by_name[name][-1]

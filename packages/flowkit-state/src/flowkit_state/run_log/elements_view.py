@@ -40,7 +40,14 @@ def elements_record(database: Database, maps: RunMaps, last: RecordedMap) -> Ele
         last: the last map of the task.
     """
     count, read = partial(_counts, database, last), partial(_rows, database, last)
-    return ElementsRecord(last.size, count, read, partial(_result, database, maps, last))
+    return ElementsRecord(
+        last.size, count, read, partial(_result, database, maps, last), partial(_was_given, maps, last)
+    )
+
+
+def _was_given(maps: RunMaps, last: RecordedMap, number: int, value: object) -> bool | None:
+    row = maps.rows(last).get(number)
+    return None if row is None else maps.has_input(row, value)
 
 
 def _result(database: Database, maps: RunMaps, last: RecordedMap, number: int) -> Any:
