@@ -37,7 +37,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
         executions=[
             ExecutionModel(
                 started=each.started.timestamp(),
-                ended=_end_of(run, number, now),
+                ended=end_of(run, number, now),
                 outcome=each.outcome,
                 where=f"process {each.process} on {each.host}" if each.process else "",
             )
@@ -65,8 +65,14 @@ def _ended(run: RunRecord) -> str:
     return {"interrupted": "was interrupted", "running": "is running"}.get(run.status, run.status)
 
 
-def _end_of(run: RunRecord, number: int, now: float) -> float:
-    """Return when an execution ended; for one whose process died, when its last attempt did."""
+def end_of(run: RunRecord, number: int, now: float) -> float:
+    """Return when an execution ended; for one whose process died, when its last attempt did.
+
+    Args:
+        run: the run.
+        number: place of the execution in `run.executions`.
+        now: the current time, for an execution that goes on.
+    """
     execution = run.executions[number]
     if execution.ended is not None:
         return execution.ended.timestamp()
