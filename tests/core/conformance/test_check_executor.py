@@ -176,7 +176,7 @@ class Hangs(Isolated):
 
 DEFECTS = [
     (LosesTask, "graph_of_a_thousand_tasks", "returned before 'check' was done"),
-    (FinishesTwice, "events_tell_each_step_of_a_run", "was finished before"),
+    (FinishesTwice, "events_report_each_step_of_a_run", "was finished before"),
     (RunsBeforeUpstreams, "nothing_starts_before_its_upstreams_have_ended", "that have not ended when it starts"),
     (SwallowsException, "exception_of_the_task_is_raised", "expected: OwnError"),
     (IgnoresDelay, "retry_waits_for_its_delay", "expected: at least 0.15 s before the retry"),
@@ -186,7 +186,7 @@ DEFECTS = [
     (WaitsForRetries, "delay_of_a_retry_does_not_hold_up_other_tasks", "it ends within 1 s"),
     (CopiesExceptions, "exception_is_the_object_that_the_task_raised", "the object that the task raised"),
     (ReportsNoDuration, "durations_are_those_of_the_calls", "duration of a call of 0.1 s"),
-    (ReportsNoStart, "events_tell_each_step_of_a_run", "expected: ['TaskStarted', 'TaskSucceeded']"),
+    (ReportsNoStart, "events_report_each_step_of_a_run", "expected: ['TaskStarted', 'TaskSucceeded']"),
     (SharesContext, "context_changes_of_a_task_stay_inside", "'changed by a task'"),
     (KeepsRun, "several_runs_share_the_executor", "results of nine runs"),
     (CloseFails, "close_may_be_called_twice", "OSError: already closed"),

@@ -6,23 +6,9 @@ import threading
 import warnings
 
 import pytest
+from module_sources import ETL, ETL_RESULTS
 
 from flowkit_core import DAG, Task, task
-
-ETL = """
-@task
-def extract():
-    return [3, 1, 2]
-
-@task
-def transform(rows):
-    return sorted(rows)
-
-@task
-def load(rows):
-    return f"{len(rows)} rows"
-"""
-ETL_RESULTS = {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
 
 
 def test_bare_dag_of_module_has_all_tasks_of_the_module(script):

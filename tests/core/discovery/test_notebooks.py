@@ -8,23 +8,9 @@ import sys
 import types
 
 import pytest
+from module_sources import ETL, ETL_RESULTS
 
 from flowkit_core import DAG, BindingError, DuplicateTaskError, Task, WiringError
-
-ETL = """
-@task
-def extract():
-    return [3, 1, 2]
-
-@task
-def transform(rows):
-    return sorted(rows)
-
-@task
-def load(rows):
-    return f"{len(rows)} rows"
-"""
-ETL_RESULTS = {"extract": [3, 1, 2], "transform": [1, 2, 3], "load": "3 rows"}
 
 
 def test_pipeline_grows_cell_by_cell(notebook):

@@ -22,7 +22,7 @@ ENDS = (TaskSucceeded, TaskFailed, TaskNotRun)
 
 
 @check()
-def events_tell_each_step_of_a_run(trial: Trial) -> None:
+def events_report_each_step_of_a_run(trial: Trial) -> None:
     """Observers get the events of every attempt and of every end, between those of the run."""
     one = Task(tasks.one)
     large = Task(tasks.add_one, name="large", when=tasks.is_large)
