@@ -45,6 +45,18 @@ def test_worker_death_fails_only_the_running_task(executor, how):
 
 
 @guarded
+def test_attempt_of_a_worker_that_dies_lasts_until_its_death():
+    task = Task(faults.slow_victim)
+    with ProcessExecutor(max_workers=1) as executor:
+        run(executor, Task(faults.ok))  # a worker is ready, so that its start does not count
+        results = run(executor, task, params={"how": "3"}, raise_on_failure=False)
+        assert 0.2 <= results.durations["slow_victim"] < 60
+        run(executor, Task(faults.ok))
+        results = run(executor, task.map("how"), params={"how": ["3"]}, raise_on_failure=False)
+        assert 0.2 <= results.elements["slow_victim"].durations[0] < 60
+
+
+@guarded
 def test_results_sent_before_worker_death_are_kept():
     before = [Task(faults.ok, name=f"before_{number}") for number in range(50)]
     large = Task(faults.buffer, name="large")

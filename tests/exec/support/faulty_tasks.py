@@ -71,6 +71,12 @@ def victim(how):
     crash(how)
 
 
+def slow_victim(how):
+    """End the worker after a fifth of a second."""
+    time.sleep(0.2)
+    crash(how)
+
+
 def warn_of_old_way():
     """Issue a DeprecationWarning."""
     warnings.warn("the old way", DeprecationWarning, stacklevel=1)

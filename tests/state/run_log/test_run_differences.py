@@ -33,11 +33,17 @@ def test_difference_names_parameters_states_and_results(state):
     assert difference.results == ("extract",)
     assert str(difference).splitlines() == [
         "parameter day: 1 -> 1.0",
-        "parameter gone: True -> None",
+        "parameter gone: True -> not given",
         "task transform succeeded -> failed",
         "the result of extract is different",
     ]
     assert repr(difference).startswith("<RunDiff parameter day: 1 -> 1.0; ")
+
+
+def test_parameter_whose_value_is_none_was_given(state):
+    difference = run(state, "a", params={}).diff(run(state, "b", params={"day": None}))
+    assert difference.params == {"day": (None, None)}
+    assert str(difference) == "parameter day: not given -> None"
 
 
 def test_unrecorded_parameters_are_compared_as_text(state):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from typing import Any
 
@@ -476,7 +476,7 @@ class RunDiff(_Fields):
     """What is different in another run: what `RunRecord.diff` returns. It is false if nothing is, durations aside.
 
     Attributes:
-        params: name of a parameter -> its value in this run and in the other one; `None` where there is none.
+        params: name of a parameter -> its value in this run and in the other one; `None` where it was not given.
         added: names of the tasks that only the other run has.
         removed: names of the tasks that only this run has.
         changed: task -> what has changed in its code, its constants, its upstream tasks or its trigger.
@@ -486,7 +486,8 @@ class RunDiff(_Fields):
         durations: task -> seconds of its last attempt in this run and in the other one.
     """
 
-    __slots__ = ("added", "changed", "durations", "elements", "params", "removed", "results", "states")
+    __slots__ = ("_given", "added", "changed", "durations", "elements", "params", "removed", "results", "states")
+    _given: tuple[Collection[str], Collection[str]]  # names of the parameters of both runs
     params: dict[str, tuple[Any, Any]]
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -501,7 +502,12 @@ class RunDiff(_Fields):
         return any(changes)
 
     def __str__(self) -> str:
-        lines = [f"parameter {name}: {before!r} -> {after!r}" for name, (before, after) in self.params.items()]
+        lines = []
+        for name, values in self.params.items():
+            texts = [
+                repr(value) if name in given else "not given" for value, given in zip(values, self._given, strict=True)
+            ]
+            lines.append(f"parameter {name}: {' -> '.join(texts)}")
         lines += [f"task {name} was added" for name in self.added]
         lines += [f"task {name} was removed" for name in self.removed]
         lines += [f"task {name}: {', '.join(reasons)}" for name, reasons in self.changed.items()]

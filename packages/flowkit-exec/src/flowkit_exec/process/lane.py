@@ -415,9 +415,11 @@ class ProcessLane:
         """Handle the exit of a worker: the task that it was running has failed, the calls it had not started move."""
         if worker not in self._workers:
             return
+        noticed_at = monotonic()
         # the code is None if it is unknown, or the worker lives and has only closed its connection
         code = worker.process.exit_code(KILL_AFTER)
         running = self._remove_and_collect(worker)
+        seconds = max(0.0, noticed_at - worker.busy_since)
         if not running:
             if worker.is_ready:
                 worker.log_idle_exit()
@@ -427,7 +429,7 @@ class ProcessLane:
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
             if deaths > 1:
                 error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
-            self._schedule.finish(node, Outcome(FAILED, error=error), attempt=attempt)
+            self._schedule.finish(node, Outcome(FAILED, error=error), seconds, attempt)
 
     def _on_failed_start(self, worker: WorkerHandle, why: str) -> None:
         """Count a worker that ended before it ran a task; no task has caused that, so none fails.

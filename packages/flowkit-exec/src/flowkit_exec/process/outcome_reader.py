@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import ExecutorError, Outcome, SerializationError
@@ -119,6 +120,7 @@ class OutcomeReader:
                 f"if __name__ == '__main__'"
             )
         elif kind == protocol.STARTED:
+            worker.busy_since = monotonic()
             if (node := worker.held.get(ticket)) is not None:
                 self._run.mark_started(node, already=True, attempt=worker.attempts.get(ticket, 1))
                 if (timeout := node.task.timeout) is not None:

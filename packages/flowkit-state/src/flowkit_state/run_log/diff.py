@@ -25,6 +25,7 @@ def run_diff(first: RunRecord, second: RunRecord) -> RunDiff:
     tasks = [(name, first.tasks[name], second.tasks[name]) for name in both]
     params = {name: (first.params.get(name), second.params.get(name)) for name in {**first.params, **second.params}}
     return RunDiff(
+        _given=(tuple(first.params), tuple(second.params)),
         params={
             name: values
             for name, values in params.items()

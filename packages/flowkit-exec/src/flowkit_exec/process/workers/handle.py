@@ -59,7 +59,8 @@ class WorkerHandle:
         is_ready: whether it has sent READY.
         started_at: when its process was started, in seconds of the monotonic clock.
         startup_seconds: how long the lane has waited for READY.
-        busy_since: when it last ended a task or was given calls while idle, by the same clock.
+        busy_since: when it last ended a task, was given calls while idle, became ready, or reported the start of a
+            call, by the same clock: so about when the running call has started.
         tasks_done: how many tasks it has run.
         has_discarded_calls: whether ``held`` has an entry None.
         generation: generation of the executor when it was started (it changes when a module is reloaded).
@@ -127,6 +128,7 @@ class WorkerHandle:
         """
         self._options.verify(version)
         self.is_ready = True
+        self.busy_since = monotonic()
 
     def not_an_interpreter(self, how: str) -> ExecutorError:
         """Return the error for a program that is no interpreter; see `WorkerOptions`."""
