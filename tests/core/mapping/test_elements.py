@@ -532,3 +532,11 @@ def test_context_variables_of_the_caller_cost_elements_little():
     with_two = Context().run(count, ContextVar("one"), ContextVar("two"))
     assert without > 5000
     assert with_two - without < 5000 * 3
+
+
+def test_label_with_control_characters_is_one_line():
+    each = Task(lambda x: 1 // x, name="each")
+    dag = DAG("sweep", tasks=[each.map("x", label=lambda x: f"row\n{x}\x1b[31m")])
+    with pytest.raises(ZeroDivisionError) as raised:
+        dag.run("serial", params={"x": [1, 0]})
+    assert "flowkit: element each[1] (row\\n0\\x1b[31m) is 0" in raised.value.__notes__

@@ -318,7 +318,7 @@ def _result_error(call: Call, error: BaseException) -> SerializationError | None
     from .process.serialization_errors import result_hint
 
     reason = f"cannot be sent back by the pool ({describe_error(error)})"
-    failure = SerializationError(call.node.name, "result", reason, result_hint(call.node))
+    failure = SerializationError(call.node.name, "result", reason, result_hint(call.node, reason))
     failure.__cause__ = error
     return failure
 

@@ -305,7 +305,7 @@ class Stage:
             text = str(label(*map(fetched, values)))
         except Exception as error:
             text = f"its label= raised {describe_error(error)}"
-        return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+        return escape_control_chars(text if len(text) <= _LONG else f"{text[:_LONG]}...")
 
     def display_name(self, number: int) -> str:
         """Return the name of an element with its label, if it has one."""
