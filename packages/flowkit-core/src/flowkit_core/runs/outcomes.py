@@ -1,4 +1,4 @@
-"""Class `OutcomeRules`: what the outcome of an attempt does to a run: final state, retry, stop, record and events."""
+"""Class `OutcomeRules`: the phases of a run, and what outcomes do: final states, retries, stops, record and events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from _thread import RLock
 
 from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.errors import Skip
+from flowkit_core.errors import RunTimeoutError, Skip
 from flowkit_core.events import TaskFailed, TaskNotRun, TaskRetrying, TaskReused, TaskSucceeded
 from flowkit_core.failures import describe_error, returned_skip, strip_traceback
 
@@ -38,7 +38,9 @@ class OutcomeRules:
     exiting = has_handles = False
     mapping: Any = None
     on_stop: Callable[[], None] | None = None
+    early_stop: BaseException | None = None
     record_error: Exception | None = None
+    timeout: float | None = None
     _stop_is_new = False  # whether `on_stop` is to be called
     fetches_at_once = False  # whether handles are fetched when they arrive
 
@@ -89,6 +91,40 @@ class OutcomeRules:
         with self._lock:
             if self.phase < Phase.CANCELLED:
                 self._enter_phase(Phase.CANCELLED, reason)
+
+    def time_out(self) -> None:
+        """Stop like after a failure, because the run has taken longer than its timeout."""
+        self.stop_early(RunTimeoutError(self.graph.name, self.timeout or 0.0))
+
+    def stop_early(self, reason: BaseException) -> None:
+        """Stop like after a failure, for a reason that is no failure of a task, unless the run is stopping already.
+
+        Args:
+            reason: the exception that the run raises.
+        """
+        with self._lock:
+            if self.phase == Phase.RUNNING:
+                self.early_stop = reason
+                self.report.note_stop()
+                self._enter_phase(Phase.STOPPING, str(reason))
+        self._notify_stop()
+
+    @property
+    def stop_error(self) -> BaseException | None:
+        """Why the run was stopped, if not by a failure: it could not be recorded, took too long, or was cancelled."""
+        return self.record_error or self.early_stop
+
+    @property
+    def stop_cause(self) -> str:
+        """Why the run was stopped, for the reasons of tasks that were running."""
+        if self.early_stop is not None:
+            return str(self.early_stop)
+        return "the run could not be recorded" if self.record_error is not None else "another task failed"
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no nodes start any more except clean-up tasks."""
+        return self.phase >= Phase.STOPPING
 
     def _enter_phase(self, phase: int, reason: str) -> None:
         self._stop_is_new |= self.phase == Phase.RUNNING and phase == Phase.STOPPING

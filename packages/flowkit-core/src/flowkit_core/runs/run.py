@@ -6,7 +6,7 @@ from flowkit_core._text import counts_text, escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
 from flowkit_core.coroutines import special_types
-from flowkit_core.errors import RunTimeoutError, TaskTimeoutError
+from flowkit_core.errors import TaskTimeoutError
 from flowkit_core.events import TaskReused, TaskStarted, TaskSucceeded
 from flowkit_core.failures import add_note, clear_frames, describe_error
 
@@ -108,7 +108,6 @@ class Run(OutcomeRules):
     """
 
     limits: Admission | None = None
-    early_stop: BaseException | None = None
     on_ready: Callable[[Sequence[Node]], None] | None = None
     _hooks: Any = None
     _kept: KeptResults | None = None
@@ -442,24 +441,7 @@ class Run(OutcomeRules):
         """Whether ready nodes start in order of their rank, see `RankedQueue`: tasks have priorities or pools."""
         return self.limits is not None or self.graph.has_priorities
 
-    # ---- ending early ----------------------------------------------------------------------------------------------
-
-    def time_out(self) -> None:
-        """Stop like after a failure, because the run has taken longer than its timeout."""
-        self.stop_early(RunTimeoutError(self.graph.name, self.timeout or 0.0))
-
-    def stop_early(self, reason: BaseException) -> None:
-        """Stop like after a failure, for a reason that is no failure of a task, unless the run is stopping already.
-
-        Args:
-            reason: the exception that the run raises.
-        """
-        with self._lock:
-            if self.phase == Phase.RUNNING:
-                self.early_stop = reason
-                self.report.note_stop()
-                self._enter_phase(Phase.STOPPING, str(reason))
-        self._notify_stop()
+    # ---- progress and end ------------------------------------------------------------------------------------------
 
     def progress(self) -> dict[str, tuple[int, int | None]]:
         """Return how far each mapped task is that is running. It may be called from any thread, at any time.
@@ -505,23 +487,6 @@ class Run(OutcomeRules):
             for stage in self.state.stages.values():  # a copy: late results have no effect
                 stage.codes = bytearray(stage.codes.replace(bytes([PENDING]), bytes([CANCELLED])))
             self.state.detach()
-
-    @property
-    def stop_error(self) -> BaseException | None:
-        """Why the run was stopped, if not by a failure: it could not be recorded, took too long, or was cancelled."""
-        return self.record_error or self.early_stop
-
-    @property
-    def stop_cause(self) -> str:
-        """Why the run was stopped, for the reasons of tasks that were running."""
-        if self.early_stop is not None:
-            return str(self.early_stop)
-        return "the run could not be recorded" if self.record_error is not None else "another task failed"
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no nodes start any more except clean-up tasks."""
-        return self.phase >= Phase.STOPPING
 
     @property
     def done(self) -> bool:
