@@ -282,3 +282,25 @@ def test_watch_shows_a_run_of_another_process(terminal, gates, folder, columns):
     assert (run.end(), watch.end()) == (1, 0)
     assert watch.text.count(f'Task "{LONG}" failed: ValueError: bad\\x1b[2J row'.encode()) == 1
     assert watch.messages[-1].startswith("etl: failed in ")
+
+
+@pytest.mark.parametrize(("columns", "row_has_reason"), [(80, False), (200, True)])
+@pytest.mark.parametrize("env", [{"NO_COLOR": None}, {"NO_COLOR": "1"}])
+def test_long_cells_of_a_table_are_below_their_row_if_they_do_not_fit(recorded, columns, row_has_reason, env):
+    screen = Screen("show", recorded, columns=columns, env=env)
+    assert screen.end() == 0
+    (place,) = [number for number, row in enumerate(screen.rows) if re.match("load +failed +2 ", row)]
+    reason = "ValueError: bad <row> (etl.py:16)"
+    if row_has_reason:
+        assert screen.rows[place].endswith(f"  {reason}")
+    else:
+        assert screen.rows[place + 1] == f"    {reason}"
+    assert (b"\x1b[31mfailed" in screen.text) == (env["NO_COLOR"] is None)
+
+
+def test_table_that_is_much_wider_than_the_terminal_is_folded(recorded):
+    screen = Screen("runs", recorded, columns=40)
+    assert screen.end() == 0
+    assert "run" in screen.rows[1]  # the headings are folded, too
+    assert all(len(row) <= 40 for row in screen.rows)
+    assert len(screen.rows) > 8

@@ -19,6 +19,8 @@ from flowkit_view.texts import param_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rich.console import Console
+
     from flowkit_core import Elements, Results
     from flowkit_state import AttemptRecord, ElementsRecord, ExecutionRecord, RunRecord, TaskError, TaskRecord
 
@@ -36,6 +38,8 @@ PARAM_WIDTH = 40
 """Maximum number of characters of the `repr` of a parameter."""
 NUMERIC = ("took", "then took", "usually", "waited", "attempts", "change")
 """Headings of columns that are aligned to the right."""
+COLORED = ("status", "state")
+"""Headings of columns that have the color of the row."""
 MAX_FAILED = 100
 """Number of the failed elements of a mapped task that JSON has."""
 
@@ -85,48 +89,96 @@ def print_text(text: str = "") -> None:
     write_output("\n".join(escape_control_chars(line) for line in text.split("\n")) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None] = ()) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str | None] = (),
+    details: Sequence[str] = (),
+) -> None:
     """Print a table: as wide as the terminal at most; without a terminal, as wide as its content.
 
     Args:
         columns: the headings.
         rows: the cells.
         styles: a color for each row, or None.
+        details: headings of columns that are printed below their row if the table does not fit the terminal.
     """
     cells = [[escape_control_chars(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        _print_wide_table(columns, cells)
+        print_text("\n".join("  ".join(line).rstrip() for line in _padded(columns, cells)))
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    console = Console(file=sys.stdout, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in columns:
-        table.add_column(heading, justify="right" if heading in NUMERIC else "left", overflow="fold")
-    for number, row in enumerate(cells):
-        style = styles[number] if number < len(styles) else None
-        texts = [Text(cell, style="") for cell in row]
-        if style is not None:
-            for text, heading in zip(texts, columns, strict=True):
-                text.style = style if heading in ("status", "state") else ""
-        table.add_row(*texts)
+    console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
     with console.capture() as captured:
-        console.print(table)
+        lines = _padded(columns, cells)
+        below = [place for place, heading in enumerate(columns) if heading in details]
+        if _table_width(lines) <= console.width:
+            _print_lines(console, columns, lines, styles)
+        elif _table_width(lines, below) < console.width:
+            left = [place for place in range(len(columns)) if place not in below]
+            chosen = [[line[place] for place in left] for line in lines]
+            notes = ["; ".join(filter(None, (row[place] for place in below))) for row in cells]
+            _print_lines(console, [columns[place] for place in left], chosen, styles, notes)
+        else:
+            _print_folded(console, columns, cells, styles)
     write_output("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
-def _print_wide_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _padded(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the headings and the rows, with all cells of a column as wide as the widest one."""
     widths = [max(map(text_width, column)) for column in zip(columns, *rows, strict=True)]
     lines = []
     for row in (columns, *rows):
-        padded = []
+        line = []
         for heading, cell, width in zip(columns, row, widths, strict=True):
             space = " " * (width - text_width(cell))
-            padded.append(space + cell if heading in NUMERIC else cell + space)
-        lines.append("  ".join(padded).rstrip())
-    print_text("\n".join(lines))
+            line.append(space + cell if heading in NUMERIC else cell + space)
+        lines.append(line)
+    return lines
+
+
+def _table_width(lines: Sequence[Sequence[str]], without: Sequence[int] = ()) -> int:
+    widths = [text_width(cell) for place, cell in enumerate(lines[0]) if place not in without]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _print_lines(
+    console: Console,
+    columns: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    styles: Sequence[str | None],
+    notes: Sequence[str] = (),
+) -> None:
+    """Print a table that fits the terminal, with a note below each row that has one."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Text("  ".join(lines[0]).rstrip(), "bold"))
+    for number, line in enumerate(lines[1:]):
+        style = styles[number] if number < len(styles) else None
+        parts = [(cell, style or "" if heading in COLORED else "") for cell, heading in zip(line, columns, strict=True)]
+        console.print(Text("  ").join(Text(*part) for part in parts))
+        if notes and notes[number]:
+            console.print(Padding(Text(notes[number]), (0, 0, 0, 4)), soft_wrap=False)
+
+
+def _print_folded(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str | None]
+) -> None:
+    """Print a table whose long cells take several lines."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in columns:
+        table.add_column(heading, justify="right" if heading in NUMERIC else "left", overflow="fold")
+    for number, row in enumerate(rows):
+        style = styles[number] if number < len(styles) else None
+        table.add_row(
+            *(Text(cell, style or "" if heading in COLORED else "") for cell, heading in zip(row, columns, strict=True))
+        )
+    console.print(table)
 
 
 def text_width(text: str) -> int:

@@ -254,7 +254,9 @@ def plan(options: Namespace) -> int:
         return SUCCEEDED
     title = f"continues run {found.run_id}" if found.run_id is not None else "starts a new run"
     print_text(f"{pipeline.name}: flowkit run --resume {title}")
-    print_table(("action", "task", "why"), [(action, name, found.why[name]) for name, action in actions])
+    print_table(
+        ("action", "task", "why"), [(action, name, found.why[name]) for name, action in actions], details=["why"]
+    )
     return SUCCEEDED
 
 

@@ -77,7 +77,7 @@ def runs(options: Namespace) -> int:
     ]
     if rows:
         columns = ("run", "pipeline", "status", "started", "took", "tasks", "parameters")
-        print_table(columns, rows, [STATE_COLORS.get(run.status) for run in found])
+        print_table(columns, rows, [STATE_COLORS.get(run.status) for run in found], details=("tasks", "parameters"))
     else:
         print_text("no such runs are recorded")
     return SUCCEEDED
@@ -125,7 +125,8 @@ def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
         at = columns.index(heading)
         if not any(row[at] for row in rows):
             columns, *rows = [(*row[:at], *row[at + 1 :]) for row in (columns, *rows)]
-    print_table(columns, rows, [STATE_COLORS.get(run.tasks[name].state) for name in shown])
+    styles = [STATE_COLORS.get(run.tasks[name].state) for name in shown]
+    print_table(columns, rows, styles, details=("elements", "reason"))
     if len(shown) < len(run.tasks):
         print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
     path = Schedule(model.tasks).path_text(model.seconds)
