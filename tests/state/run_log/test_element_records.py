@@ -161,6 +161,24 @@ def test_elements_of_input_made_again_are_found_by_number_and_value(run_with_unr
     assert rows.find(1, 2, is_same=True).value == LARGE  # of the map of the first execution
 
 
+def test_elements_are_shown_until_they_are_compared_with_input_made_again(run_with_unrecorded_input):
+    """Also if the process dies before that: nothing is lost."""
+    state = run_with_unrecorded_input
+    journal = begin(state, "b", resume=True)
+    rows = open_map(journal)
+    assert elements_of(state).states == {0: "succeeded", 1: "succeeded"}
+    assert elements_of(state).result(0) == [10]
+    journal.close("interrupted", [], None)
+    preview = state.plan_run("etl", TASKS, UPSTREAM, {})
+    assert preview.reasons[1] == "it is not recorded in run a; 2 of 3 elements are recorded"
+    journal = begin(state, "c", resume=True)
+    rows = open_map(journal, 0)
+    assert elements_of(state).states == {}  # the input is empty now
+    rows = open_map(journal, 1, common=[2])
+    journal.record_elements([element(rows, 0, 3, [30])])
+    assert elements_of(state).states == {0: "succeeded"}
+
+
 def test_elements_are_not_taken_over_if_other_arguments_differ(run_with_unrecorded_input):
     rows = open_map(begin(run_with_unrecorded_input, "b", resume=True), common=[2])
     assert not rows.has_recorded

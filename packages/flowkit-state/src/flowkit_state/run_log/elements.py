@@ -87,6 +87,7 @@ _HAS_VALUES = (
     "SELECT NOT EXISTS (SELECT 1 FROM elements WHERE map = ? AND state = 'succeeded' AND value IS NULL AND "
     "origin IS NULL)"
 )
+_HAS_ELEMENTS = "SELECT 1 FROM elements WHERE map = ? LIMIT 1"
 LAST_STATES = f"SELECT state, count(*) {_LAST} GROUP BY state"
 """Number of elements in each state, of one map."""
 LAST_FACTS = (
@@ -241,9 +242,18 @@ class RunMaps:
                 self.by_name.setdefault(found.name, []).append(found)
 
     def last(self, name: str) -> RecordedMap | None:
-        """Return the last map of a task, or `None`."""
+        """Return the last map of a task, or `None`; one without elements only if its input is empty, or all have none.
+
+        Another one without elements is that of an execution that has not compared earlier ones with its input yet.
+        """
         maps = self.by_name.get(name)
-        return maps[-1] if maps else None
+        return self._last_of(maps) if maps else None
+
+    def _last_of(self, maps: Sequence[RecordedMap]) -> RecordedMap:
+        for found in reversed(maps) if len(maps) > 1 else ():
+            if found.size == 0 or self._database.execute("read it", _HAS_ELEMENTS, (found.id,))[0]:
+                return found
+        return maps[-1]
 
     def counts(self, of: RecordedMap) -> dict[str, int]:
         """Return the number of elements of a map in each state."""
@@ -318,7 +328,7 @@ class RunMaps:
 
     def recorded_count(self, name: str) -> str:
         """Return how many elements of a task are recorded, in words: those that a resumed run may take over."""
-        last = self.by_name[name][-1]
+        last = self._last_of(self.by_name[name])
         done = sum(row.is_usable for row in self.rows(last).values())
         return f"{done} elements are recorded" if last.size is None else f"{done} of {last.size} elements are recorded"
 
