@@ -423,6 +423,39 @@ SCRIPT = """
 """
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_interrupt_while_the_thread_of_the_loop_starts_leaves_one_thread_with_the_loop(has_begun):
+    """The thread may have begun before Ctrl-C interrupts its start. A loop in two threads calls everything twice."""
+    output = run_script(
+        f"""
+        import asyncio, threading
+        from flowkit_core import DAG, Task
+
+        async def one():
+            await asyncio.sleep(0)
+            return 1
+
+        class Interrupted(threading.Thread):
+            def start(self):
+                if {has_begun}:
+                    start(self)
+                threading.Thread.start = start
+                raise KeyboardInterrupt
+
+        dag, start = DAG("one", tasks=[Task(one)]), threading.Thread.start
+        threading.Thread.start = Interrupted.start
+        try:
+            dag.run()
+        except KeyboardInterrupt:
+            print("interrupted")
+        for number in range(100):
+            assert dag.run() == {{"one": 1}}
+        print("ended")
+        """
+    )
+    assert output.splitlines() == ["interrupted", "ended"]
+
+
 def test_loop_is_closed_in_order_at_exit():
     """Tasks that are left are cancelled, then asynchronous generators and the default executor are closed."""
     output = run_script(

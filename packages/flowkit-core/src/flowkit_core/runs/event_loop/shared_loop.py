@@ -49,7 +49,9 @@ class LoopThread:
         self._process = os.getpid()
         # in an empty context: the loop keeps it, and that of a task would refer to its run
         self.loop: AbstractEventLoop = Context().run(asyncio.new_event_loop)
-        self._thread: Thread | None = None
+        self._thread: Thread | None = None  # the last one that was started
+        self._has_started = False  # whether its start() has returned, which Ctrl-C may interrupt
+        self._turn = allocate_lock()  # held by the thread that runs the loop
         self._is_stopping = False
 
     def start(self) -> None:
@@ -58,25 +60,27 @@ class LoopThread:
         Raises:
             RuntimeError: the system cannot start more threads, or the interpreter is exiting.
         """
-        if self._thread is None:
+        if not self._has_started:
             self._is_stopping = False
-            thread = Thread(target=self._run, name="flowkit-async", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._thread = Thread(target=self._run, name="flowkit-async", daemon=True)
+            self._thread.start()
+            self._has_started = True
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        while not self._is_stopping:
-            with suppress(BaseException):
-                self.loop.run_forever()
+        with self._turn:  # a thread whose start was interrupted may have begun nevertheless
+            asyncio.set_event_loop(self.loop)
+            while not self._is_stopping:
+                with suppress(BaseException):
+                    self.loop.run_forever()
 
     def park(self) -> None:
         """End the thread, and keep the loop: :meth:`start` continues it."""
         if self._thread is not None:
             self._is_stopping = True
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
-            self._thread = None
+            if self._thread.ident is not None:
+                self._thread.join()
+            self._thread, self._has_started = None, False
 
     def is_idle(self) -> bool:
         """Return whether no run uses the loop, and no task is left on it."""
@@ -84,10 +88,10 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancel all tasks, close asynchronous generators and the default executor, and close the loop."""
-        loop, thread = self.loop, self._thread
+        loop = self.loop
         if loop.is_closed() or self._process != os.getpid():
             return
-        if thread is None:
+        if self._thread is None or self._thread.ident is None:
             loop.run_until_complete(_shut_down())
             loop.close()
             return
