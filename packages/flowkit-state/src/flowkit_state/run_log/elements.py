@@ -136,7 +136,7 @@ class ElementRow:
 
     __slots__ = (
         "attempts",
-        "beside",
+        "blob",
         "element",
         "ended",
         "fingerprint",
@@ -159,7 +159,7 @@ class ElementRow:
         reason: str | None,
         fingerprint: str | bytes | None,
         origin: int | None,
-        beside: str | None,
+        blob: str | None,
         value: str | bytes | None,
     ) -> None:
         self.map = map
@@ -171,7 +171,7 @@ class ElementRow:
         self.reason = reason
         self.fingerprint = fingerprint
         self.origin = origin
-        self.beside = beside
+        self.blob = blob
         self.value = value
 
     @property
@@ -286,7 +286,7 @@ class RunMaps:
         values = {origin: self._rows(origin, name) for origin in origins if origin < row_of_map}
         for number, row in found.items():
             if row.origin is not None and (source := values.get(row.origin, {}).get(number)) is not None:
-                row.beside, row.value = source.beside, source.value
+                row.blob, row.value = source.blob, source.value
         return found
 
     def restored(self, name: str, *, with_failed: bool = False) -> RecordedElements | None:
@@ -319,7 +319,7 @@ class RunMaps:
 
     def value(self, row: ElementRow) -> Any:
         """Return the recorded value of an element. Raises `RestoreError` if it cannot be restored in this process."""
-        return self._serialization.load(None, self._database.read_payload(row.value or "", row.beside))
+        return self._serialization.load(None, self._database.read_payload(row.value or "", row.blob))
 
     def has_input(self, row: ElementRow, value: object) -> bool | None:
         """Return whether a value was the input of an element; `None` if that is not known."""

@@ -310,7 +310,7 @@ class RunHistory:
         maps = RunMaps(self._database, self._serialization, run)
         for name, payload in payloads.items():
             if payload == (None, None) and (last := maps.last(name)) is not None:
-                payloads[name] = [(row.element, row.state, row.beside, row.value) for row in maps.rows(last).values()]
+                payloads[name] = [(row.element, row.state, row.blob, row.value) for row in maps.rows(last).values()]
         return self._plan(plan), {name: payload for name, payload in payloads.items() if payload is not None}
 
     def _executions(self, run: int, status: str) -> tuple[ExecutionRecord, ...]:
@@ -386,13 +386,13 @@ class RunHistory:
         try:
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 check_row(rows[0], VALUE_COLUMNS)
-            value, beside = rows[0]
-            if value is None and beside is None:
+            value, blob = rows[0]
+            if value is None and blob is None:
                 return self._load_elements(run, name)
             if value is None:
-                raise RestoreError(None, f"the row of its file {beside!r} is damaged: run the task again.")
+                raise RestoreError(None, f"the row of its file {blob!r} is damaged: run the task again.")
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
-                return self._serialization.load(None, self._database.read_payload(value, beside))
+                return self._serialization.load(None, self._database.read_payload(value, blob))
         except RestoreError as error:
             raise RestoreError(None, error.reason, name, self._database.path) from error
 
