@@ -224,3 +224,60 @@ def test_hundred_thousand_elements_make_a_small_report(tmp_path):
     text = (tmp_path / "run.html").read_text("utf-8")
     assert "100000 succeeded" in text
     assert len(text) < 60_000
+
+
+def test_attempts_and_waits_of_a_retried_element_count():
+    """Three attempts of 0.5 s with waits of 0.5 s, beside a task of 1 s: the element bounds the run."""
+    retried = mapped(0.5)
+    retried.retried = {0: [(0.0, 0.5), (0.5, 0.5), (0.5, 0.5)]}
+    schedule = Schedule([retried, single(1), single(1, 0, 1)])
+    assert (schedule.path, schedule.seconds, schedule.slack[1]) == ((0, 2), 3.5, 1.5)
+    assert [schedule.predict(workers) for workers in (1, 2)] == [4.0, 3.5]
+
+
+def test_retry_of_an_element_holds_no_worker_while_it_waits():
+    retried = mapped(1, 1, 1)
+    retried.retried = {0: [(0.0, 1.0), (5.0, 1.0)]}
+    assert Schedule([retried]).predict(1) == 7
+
+
+def test_retry_of_an_element_in_a_chain_counts():
+    first, second = mapped(1, 1), mapped(1, 1, upstream=(0,))
+    second.retried = {1: [(0.0, 1.0), (2.0, 1.0)]}
+    schedule = Schedule([first, second])
+    assert (schedule.work, schedule.seconds, schedule.predict(2)) == ([1, 4], 5, 5)
+
+
+def test_many_retried_elements_are_scheduled_in_bundles():
+    retried = mapped(*[0.001] * (2 * MAX_CALLS))
+    retried.retried = {number: [(0.0, 0.001), (0.001, 0.001)] for number in range(2 * MAX_CALLS)}
+    assert Schedule([retried]).predict(4) == pytest.approx(4 * MAX_CALLS * 0.001 / 4, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["observer", "record"])
+def test_run_whose_elements_were_retried(kind, tmp_path):
+    """Two waits of 0.1 s: more than the rest of the run takes."""
+    calls = []
+
+    def flaky(number):
+        calls.append(number)
+        if calls.count(number) < 3:
+            raise ConnectionError(503)
+
+    numbers = Task(lambda: [0, 1], name="numbers")
+    last = Task(flaky, retries=2, delay=0.1, backoff=1, jitter=0).map()
+    numbers >> last
+    dag = DAG("retried", tasks=[last])
+    if kind == "observer":
+        dag.run("thread", max_workers=2, report=tmp_path / "run.html")
+        data = data_of((tmp_path / "run.html").read_text("utf-8"))
+        name, critical = (data["columns"].index(column) for column in ("name", "critical"))
+        assert [row[name] for row in data["tasks"] if row[critical]][-1] == "flaky"
+        (seconds,) = re.findall(r"flaky \((\d+\.\d+) s\)", (tmp_path / "run.html").read_text("utf-8"))
+        assert float(seconds) >= 0.2
+        return
+    with StateManager() as state:
+        dag.run("thread", max_workers=2, state=state)
+        model = model_of(state, state.runs()[0])
+    assert {number: len(parts) for number, parts in model.tasks[1].retried.items()} == {0: 3, 1: 3}
+    assert 0.2 <= Schedule(model.tasks).seconds <= model.seconds

@@ -26,18 +26,28 @@ MAX_POINTS = 400
 """Maximum number of points of the progress of a mapped task."""
 
 
-def take_elements(task: TaskModel, elements: Elements) -> None:
+def take_elements(
+    task: TaskModel, elements: Elements, retries: Mapping[int, Sequence[tuple[float, float]]] | None = None
+) -> None:
     """Fill in the elements of a task that is running or has ended, without those that have failed.
 
     Args:
         task: the task of the report.
         elements: its elements.
+        retries: number of each element that was retried -> for each attempt that failed when that was, and the wait
+            for the next one.
     """
     task.elements = counts_text(elements.counts, "no elements")
     attempts = elements.attempts
     seconds = {number: each for number, each in enumerate(elements.durations) if attempts[number]}
     states = elements.states
     task.spans = seconds
+    for number, failed in (retries or {}).items():
+        if number in seconds:  # an attempt is taken to start when the retry is due; the first one, to be like the last
+            between = [after - before - delay for (before, delay), (after, _) in pairwise(failed)]
+            calls = [seconds[number], *(max(0.0, each) for each in between), seconds[number]]
+            delays = [0.0, *(delay for _, delay in failed)]
+            task.retried[number] = [*zip(delays, calls, strict=True)]
     task.slowest = [
         ElementModel(number, state=states[number], seconds=each, attempts=attempts[number])
         for number, each in _longest(seconds)
@@ -55,6 +65,7 @@ def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
     task.elements = counts_text({state: counts[state] for state in STATES if state in counts}, "no elements")
     seconds, attempts, labels, states = elements.durations, elements.attempts, elements.labels, elements.states
     task.spans = seconds
+    task.retried = _recorded_retries(task, elements)
     task.slowest = [
         ElementModel(number, labels.get(number, ""), states[number], each, attempts.get(number, 1))
         for number, each in _longest(seconds)
@@ -69,6 +80,37 @@ def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
     task.progress = points[step - 1 :: step]
     if points and task.progress[-1] != points[-1]:
         task.progress.append(points[-1])
+
+
+def _recorded_retries(task: TaskModel, elements: ElementsRecord) -> dict[int, list[tuple[float, float]]]:
+    """Return the attempts at the elements that were retried in the last execution.
+
+    The record has the number of attempts, and the duration and the end of the last one. Elements start in the order of
+    their numbers: such an element is taken to start with the next one that was called once, or with the last one before
+    it. Each attempt is taken to last as long as the last one, and the rest of the time to be waits of the same length.
+    """
+    seconds, attempts, ended, executions = elements.durations, elements.attempts, elements.ended, elements.executions
+    retried = {number for number, count in attempts.items() if count > 1 and number in seconds}
+    if not retried or not task.attempts:
+        return {}
+    begin, execution = task.attempts[-1].started, task.attempts[-1].execution
+    found: dict[int, list[tuple[float, float]]] = {}
+    latest = begin
+    open_: list[int] = []
+    for number in [*sorted(number for number in seconds if executions[number] == execution), None]:
+        if number in retried:
+            open_.append(number)
+            continue
+        start = latest if number is None else max(begin, ended[number] - seconds[number])
+        for each in open_:
+            last, waits = seconds[each], attempts[each] - 1
+            whole = max(0.0, ended[each] - min(start, ended[each] - last))
+            call = min(last, max(0.0, whole - last) / waits)
+            wait = max(0.0, whole - last - waits * call) / waits
+            found[each] = [(0.0, call), *[(wait, call)] * (waits - 1), (wait, last)]
+        open_.clear()
+        latest = max(latest, start)
+    return found
 
 
 def add_progress(task: TaskModel, now: float, count: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkit_core import (
     ElementFailed,
+    ElementRetrying,
     RunFinished,
     RunStarted,
     TaskFailed,
@@ -61,6 +62,7 @@ class ReportObserver:
         TaskFailed,
         TaskNotRun,
         ElementFailed,
+        ElementRetrying,
         RunFinished,
     )
 
@@ -76,6 +78,7 @@ class ReportObserver:
         self._clock = clock
         self._index = {name: index for index, name in enumerate(graph.names)}
         self._ended: dict[int, float] = {}
+        self._retries: dict[str, dict[int, list[tuple[float, float]]]] = {}  # of elements: when, and the wait
         self._due = 0.0
         self._sampler = ElementSampler(self._count)
         self._run: Run | None = None
@@ -177,6 +180,9 @@ class ReportObserver:
             error = describe_error(event.error)
             task.failed.append(ElementModel(event.element or 0, event.label or "", "failed", *times, error, text))
 
+    def _ElementRetrying(self, event: ElementRetrying, now: float) -> None:  # noqa: N802
+        self._retries.setdefault(event.task, {}).setdefault(event.element or 0, []).append((now, event.delay))
+
     def _count(self, name: str, count: int) -> None:
         """Note how many elements of a mapped task have ended."""
         add_progress(self.model.tasks[self._index[name]], self._clock(), count)
@@ -186,7 +192,7 @@ class ReportObserver:
         self._sampler.end(task.name)
         elements = None if self._run is None else self._run.elements(task.name)
         if elements is not None:
-            take_elements(task, elements)
+            take_elements(task, elements, self._retries.get(task.name))
             add_progress(task, now, len(elements) - elements.counts.get("pending", 0))
 
     def _RunFinished(self, event: RunFinished, now: float) -> None:  # noqa: N802

@@ -82,7 +82,9 @@ class TaskModel:
         place: file and line where it was raised, or "".
         elements: numbers of the elements of a mapped task, as a text, or "".
         history: seconds that it took in earlier runs, the oldest first.
-        spans: number of each called element of a mapped task -> seconds that it took.
+        spans: number of each called element of a mapped task -> seconds that its last attempt took.
+        retried: number of each element that was retried -> for each attempt the seconds of the wait before it, and its
+            own.
         progress: time, and number of elements that had ended then; in the order of time.
         failed: the first failed elements.
         slowest: the slowest elements, the slowest first.
@@ -102,6 +104,7 @@ class TaskModel:
     elements: str = ""
     history: tuple[float, ...] = ()
     spans: dict[int, float] = field(default_factory=dict)
+    retried: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     progress: list[tuple[float, int]] = field(default_factory=list)
     failed: list[ElementModel] = field(default_factory=list)
     slowest: list[ElementModel] = field(default_factory=list)
@@ -126,6 +129,17 @@ class TaskModel:
         failed = [(number, attempt.error) for number, attempt in enumerate(self.attempts, 1) if attempt.error]
         retried = [f"attempt {number} failed: {error}" for number, error in failed[-1:]]
         return "; ".join(filter(None, (self.reason, *retried)))
+
+    def element_seconds(self) -> float:
+        """Return the seconds of all attempts at its elements, without the waits for retries."""
+        once = sum(seconds for number, seconds in self.spans.items() if number not in self.retried)
+        return once + sum([seconds for parts in self.retried.values() for _, seconds in parts])
+
+    def element_work(self, number: int) -> list[tuple[float, float]]:
+        """Return for each attempt at an element the wait for the retry, and its duration; empty if there was none."""
+        if number in self.retried:
+            return self.retried[number]
+        return [(0.0, self.spans[number])] if number in self.spans else []
 
     def work(self) -> list[tuple[float, float]]:
         """Return for each attempt of the last execution that called it the wait for the retry, and its duration."""
@@ -216,7 +230,7 @@ class RunModel:
         used = len(self.workers())
         mapped = [task for task in self.tasks if task.spans and task.took][:MAX_ESTIMATED]
         for task in mapped:
-            parts = [sum(other.spans.values()) * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
+            parts = [other.element_seconds() * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
             used = max(used, ceil(sum(parts) / task.attempts[-1].seconds - 0.1))
         return used
 

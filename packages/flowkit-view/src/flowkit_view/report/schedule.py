@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from .run_model import TaskModel
 
+    _Parts = Sequence[tuple[float, float]]
+    """The attempts of a call: for each the seconds of the wait before it, and those of the attempt."""
+
 GAIN = 0.05
 """Part of the duration that another number of workers must save to be worth a sentence."""
 MAX_NAMED = 8
@@ -41,18 +44,18 @@ class Schedule:
         self._upstream = [task.upstream for task in tasks]
         self._parts = [task.work() for task in tasks]
         self.work = [sum([delay + seconds for delay, seconds in parts]) for parts in self._parts]
-        self._calls: dict[int, list[float]] = {}  # seconds of the elements of a mapped task, and of the chain after it
+        self._calls: dict[int, list[_Parts]] = {}  # of the elements of a mapped task and of the chain after it
         for head, chain in _chains(tasks).items():
             for source in tasks[head].upstream:
                 self._shorten(source, tasks[source], tasks[head])
-            totals = {
-                number: sum(tasks[index].spans.get(number, 0.0) for index in chain) for number in tasks[head].spans
+            calls = {
+                number: _joined([tasks[index].element_work(number) for index in chain]) for number in tasks[head].spans
             }
-            longest_element = max(totals, key=totals.__getitem__)
+            longest_element = max(calls, key=lambda number: _total(calls[number]))
             for index in chain:
-                self.work[index] = tasks[index].spans.get(longest_element, 0.0)
+                self.work[index] = _total(tasks[index].element_work(longest_element))
                 self._parts[index] = []
-            self._calls[head] = _bundled([*totals.values()])
+            self._calls[head] = _bundled([*calls.values()])
             self._parts[head] = [(0.0, self.work[head])]
         self._count = sum([len(self._calls.get(index, "1")) for index in range(len(tasks))])
         self._downstream: list[list[int]] = [[] for _ in tasks]
@@ -125,7 +128,8 @@ class Schedule:
         waiting = {index: [*reversed(calls)] for index, calls in self._calls.items()}  # elements that have not started
         active = {index: len(calls) for index, calls in self._calls.items()}
         ready: list[int] = []
-        events: list[tuple[float, bool, int]] = []  # time; whether a retry is due, or else a call ends; the task
+        # time; whether a retry is due, or else a call ends; the task; and the next attempts at an element
+        events: list[tuple[float, bool, int, _Parts]] = []
         now = 0.0
 
         def enter(indices: list[int]) -> None:
@@ -151,28 +155,34 @@ class Schedule:
             while ready and free:
                 index = heappop(ready) % count
                 free -= 1
+                rest: _Parts = ()
                 if index in waiting:
-                    seconds = waiting[index].pop()
+                    (_, seconds), *rest = waiting[index].pop()
                     if waiting[index]:
                         heappush(ready, rank[index])
                 else:
                     seconds = parts[index][attempt[index]][1]
-                heappush(events, (now + seconds, False, index))
-            now, is_due, index = heappop(events)
+                heappush(events, (now + seconds, False, index, rest))
+            now, is_due, index, rest = heappop(events)
             if is_due:
-                heappush(ready, rank[index])
+                if index not in waiting or not waiting[index]:
+                    heappush(ready, rank[index])
+                if rest:
+                    waiting[index].append(rest)
                 continue
             free += 1
-            if index in active:
+            if rest:
+                heappush(events, (now + rest[0][0], True, index, rest))
+            elif index in active:
                 active[index] -= 1
                 if not active[index]:
                     enter(released(index))
-                continue
-            attempt[index] += 1
-            if attempt[index] < len(parts[index]):
-                heappush(events, (now + parts[index][attempt[index]][0], True, index))
             else:
-                enter(released(index))
+                attempt[index] += 1
+                if attempt[index] < len(parts[index]):
+                    heappush(events, (now + parts[index][attempt[index]][0], True, index, ()))
+                else:
+                    enter(released(index))
         return now
 
     def worker_table(self, used: int) -> list[tuple[int, float]]:
@@ -231,7 +241,32 @@ def _chains(tasks: Sequence[TaskModel]) -> dict[int, list[int]]:
     return chains
 
 
-def _bundled(seconds: list[float]) -> list[float]:
-    """Return the durations of at most `MAX_CALLS` calls that together take as long as many elements."""
+def _joined(works: Sequence[_Parts]) -> _Parts:
+    """Return the attempts of an element at the tasks of a chain, which are called one after the other."""
+    parts: list[tuple[float, float]] = []
+    for work in works:
+        first, *others = work or [(0.0, 0.0)]
+        before = parts.pop() if parts else (0.0, 0.0)
+        parts += [(before[0], before[1] + first[1]), *others]
+    return parts
+
+
+def _total(parts: _Parts) -> float:
+    return sum([delay + seconds for delay, seconds in parts])
+
+
+def _bundled(calls: list[_Parts]) -> list[_Parts]:
+    """Return at most `MAX_CALLS` calls that together take as long as those of many elements, or twice as many.
+
+    The elements that were retried and take longest stay calls of their own.
+    """
+    if len(calls) <= MAX_CALLS:
+        return calls
+    retried = sorted(
+        [number for number, call in enumerate(calls) if len(call) > 1], key=lambda each: -_total(calls[each])
+    )
+    alone = {*retried[:MAX_CALLS]}
+    seconds = [sum([part for _, part in call]) for number, call in enumerate(calls) if number not in alone]
     size = -(-len(seconds) // MAX_CALLS)
-    return [sum(seconds[start : start + size]) for start in range(0, len(seconds), size)]
+    bundles: list[_Parts] = [[(0.0, sum(seconds[start : start + size]))] for start in range(0, len(seconds), size or 1)]
+    return [*(calls[number] for number in sorted(alone)), *bundles]
