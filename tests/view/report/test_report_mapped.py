@@ -149,7 +149,7 @@ def test_many_elements_are_scheduled_in_bundles():
 def test_advice_counts_workers_of_mapped_tasks():
     attempt = AttemptModel(0, 5, 0, "mapped tasks")
     spans = dict.fromkeys(range(10), 1.0)
-    task = TaskModel("map", (), "succeeded", [attempt], elements="10 succeeded", spans=spans)
+    task = TaskModel("map", (), "succeeded", [attempt], elements="10 succeeded", spans=spans, busy=[(0, 5, 10.0)])
     run = RunModel("etl", "id", "succeeded", [ExecutionModel(0, 5, "succeeded")], [task], executor="thread")
     assert run.workers_used() == 2
     assert "With 10 workers instead of 2, it would take about 1.00 s instead of 5.00 s." in render_page(run)
@@ -281,3 +281,42 @@ def test_run_whose_elements_were_retried(kind, tmp_path):
         model = model_of(state, state.runs()[0])
     assert {number: len(parts) for number, parts in model.tasks[1].retried.items()} == {0: 3, 1: 3}
     assert 0.2 <= Schedule(model.tasks).seconds <= model.seconds
+
+
+def test_elements_of_each_execution_count_for_its_workers(tmp_path):
+    """20 elements: 14 in the first execution and 6 in the second, with a single worker."""
+    broken = [True]
+
+    def nap(number):
+        sleep(0.005)
+        if number == 13 and broken:
+            raise OSError("broken")
+
+    dag = DAG("resumed", tasks=[Task(nap).map("number")])
+    with StateManager() as state:
+        for _ in range(2):
+            dag.run("serial", params={"number": list(range(20))}, state=state, resume=True, raise_on_failure=False)
+            broken.clear()
+        model = model_of(state, state.runs()[0])
+    assert len(model.executions) == len(model.tasks[0].busy) == 2
+    assert model.workers_used() == 1
+
+
+def test_workers_of_executions_are_not_added_up():
+    attempts = [AttemptModel(0, 1, 0, "process 1"), AttemptModel(8, 9, 8, "process 2", execution=2)]
+    run = RunModel("etl", "id", "failed", [], [TaskModel("load", (), "failed", attempts)])
+    assert run.workers_used() == 1
+
+
+def test_time_between_executions_is_not_counted():
+    executions = [ExecutionModel(100, 102, "interrupted"), ExecutionModel(200, 203, "succeeded")]
+    attempt = AttemptModel(201, 202, 200, execution=2)
+    run = RunModel("etl", "id", "succeeded", executions, [TaskModel("load", (), "succeeded", [attempt])])
+    data = data_of(render_page(run))
+    assert [row[data["columns"].index("start")] for row in data["tasks"]] == [3]
+
+
+def test_workers_that_the_duration_requires_are_counted():
+    """A mapped task and another task at the same time: one worker would take 4 s."""
+    schedule = Schedule([mapped(2), single(2)])
+    assert [schedule.least_workers(1, seconds) for seconds in (4.0, 2.1)] == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from heapq import nlargest
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -48,24 +49,38 @@ def take_elements(
             calls = [seconds[number], *(max(0.0, each) for each in between), seconds[number]]
             delays = [0.0, *(delay for _, delay in failed)]
             task.retried[number] = [*zip(delays, calls, strict=True)]
+    if seconds and task.attempts and task.attempts[-1].seconds:
+        attempt = task.attempts[-1]
+        task.busy = [(attempt.started, attempt.ended, task.element_seconds(seconds))]
     task.slowest = [
         ElementModel(number, state=states[number], seconds=each, attempts=attempts[number])
         for number, each in _longest(seconds)
     ]
 
 
-def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
+def take_recorded_elements(task: TaskModel, elements: ElementsRecord, starts: Sequence[float]) -> None:
     """Fill in the recorded elements of a task.
 
     Args:
         task: the task of the report.
         elements: the record of its elements.
+        starts: when the executions of the run started.
     """
     counts = elements.counts
     task.elements = counts_text({state: counts[state] for state in STATES if state in counts}, "no elements")
     seconds, attempts, labels, states = elements.durations, elements.attempts, elements.labels, elements.states
     task.spans = seconds
-    task.retried = _recorded_retries(task, elements)
+    executed: dict[int, list[int]] = {}  # the elements that were called, by the execution in which they have ended
+    ended = elements.ended
+    for number in sorted(seconds):
+        executed.setdefault(max(1, bisect_right(starts, ended[number])), []).append(number)
+    for execution, numbers in executed.items():
+        begin = next((each.started for each in task.attempts if each.execution == execution), starts[execution - 1])
+        task.retried |= _recorded_retries(elements, numbers, begin)
+        begin = min(ended[number] - sum(map(sum, task.element_work(number))) for number in numbers)
+        end = max(ended[number] for number in numbers)
+        if end > begin:
+            task.busy.append((begin, end, task.element_seconds(numbers)))
     task.slowest = [
         ElementModel(number, labels.get(number, ""), states[number], each, attempts.get(number, 1))
         for number, each in _longest(seconds)
@@ -82,33 +97,36 @@ def take_recorded_elements(task: TaskModel, elements: ElementsRecord) -> None:
         task.progress.append(points[-1])
 
 
-def _recorded_retries(task: TaskModel, elements: ElementsRecord) -> dict[int, list[tuple[float, float]]]:
-    """Return the attempts at the elements that were retried in the last execution.
+def _recorded_retries(
+    elements: ElementsRecord, numbers: Sequence[int], begin: float
+) -> dict[int, list[tuple[float, float]]]:
+    """Return the attempts at the elements that were retried.
 
     The record has the number of attempts, and the duration and the end of the last one. Elements start in the order of
     their numbers: such an element is taken to start with the next one that was called once, or with the last one before
     it. Each attempt is taken to last as long as the last one, and the rest of the time to be waits of the same length.
+
+    Args:
+        elements: the record.
+        numbers: the numbers of the elements of one execution, in order.
+        begin: when the first of them could start.
     """
-    seconds, attempts, ended, executions = elements.durations, elements.attempts, elements.ended, elements.executions
-    retried = {number for number, count in attempts.items() if count > 1 and number in seconds}
-    if not retried or not task.attempts:
-        return {}
-    begin, execution = task.attempts[-1].started, task.attempts[-1].execution
+    seconds, attempts, ended = elements.durations, elements.attempts, elements.ended
     found: dict[int, list[tuple[float, float]]] = {}
+    waiting: list[int] = []  # retried elements whose start is not known yet
     latest = begin
-    open_: list[int] = []
-    for number in [*sorted(number for number in seconds if executions[number] == execution), None]:
-        if number in retried:
-            open_.append(number)
+    for number in [*numbers, None]:
+        if number is not None and attempts.get(number, 1) > 1:
+            waiting.append(number)
             continue
         start = latest if number is None else max(begin, ended[number] - seconds[number])
-        for each in open_:
-            last, waits = seconds[each], attempts[each] - 1
-            whole = max(0.0, ended[each] - min(start, ended[each] - last))
-            call = min(last, max(0.0, whole - last) / waits)
-            wait = max(0.0, whole - last - waits * call) / waits
-            found[each] = [(0.0, call), *[(wait, call)] * (waits - 1), (wait, last)]
-        open_.clear()
+        for each in waiting:
+            last, retries = seconds[each], attempts[each] - 1
+            before = max(0.0, ended[each] - last - start)  # the seconds of the attempts and waits before the last one
+            call = min(last, before / retries)
+            wait = before / retries - call
+            found[each] = [(0.0, call), *[(wait, call)] * (retries - 1), (wait, last)]
+        waiting.clear()
         latest = max(latest, start)
     return found
 

@@ -29,6 +29,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
     now = time() if now is None else now
     history = state.durations(run.pipeline, before=run.run_id, limit=HISTORY)
     previous = run_before(state, run)
+    starts = [each.started.timestamp() for each in run.executions]
     places = {name: index for index, name in enumerate(run.tasks)}
     return RunModel(
         pipeline=run.pipeline,
@@ -43,7 +44,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
             )
             for number, each in enumerate(run.executions)
         ],
-        tasks=[_task(task, places, history.get(name, ())) for name, task in run.tasks.items()],
+        tasks=[_task(task, places, history.get(name, ()), starts) for name, task in run.tasks.items()],
         params={name: param_text(value, PARAM_WIDTH) for name, value in run.params.items()},
         cpu=run.executions[-1].cpu,
         executor=run.executions[-1].executor or "",
@@ -87,7 +88,7 @@ def end_of(run: RunRecord, number: int, now: float) -> float:
     return max(ends, default=execution.started.timestamp())
 
 
-def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) -> TaskModel:
+def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...], starts: list[float]) -> TaskModel:
     error = task.error
     found = TaskModel(
         name=task.name,
@@ -102,7 +103,7 @@ def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...]) 
         history=history,
     )
     if task.elements is not None:
-        take_recorded_elements(found, task.elements)
+        take_recorded_elements(found, task.elements, starts)
         found.is_async = any(attempt.worker == "async" for attempt in found.attempts)
     return found
 

@@ -92,7 +92,7 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
     events = events if run.status == "running" else ""
     schedule = Schedule(run.tasks)
     outlined = set(schedule.path)
-    workers = run.workers_used()
+    workers = schedule.least_workers(run.workers_used(), run.seconds)
     # an event loop needs no more workers
     predictable = run.status != "running" and not any(map(_is_unknown, run.tasks)) and not run.has_overlaps()
     table = schedule.worker_table(workers) if predictable else []
@@ -206,7 +206,7 @@ def _data(run: RunModel, schedule: Schedule) -> str:
     origin = run.executions[0].started if run.executions else 0.0
     critical = set(schedule.path)
     last = HISTORY if len(run.tasks) <= MANY_TASKS else 4
-    rows = [_row(task, origin, schedule.slack[index], index in critical, last) for index, task in enumerate(run.tasks)]
+    rows = [_row(run, task, schedule.slack[index], index in critical, last) for index, task in enumerate(run.tasks)]
     data = {
         "run_id": run.run_id,
         "pipeline": run.pipeline,
@@ -236,14 +236,14 @@ def _data(run: RunModel, schedule: Schedule) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _row(task: TaskModel, origin: float, slack: float, critical: bool, last: int) -> list[Any]:
+def _row(run: RunModel, task: TaskModel, slack: float, critical: bool, last: int) -> list[Any]:
     first = task.attempts[0] if task.attempts else None
     return [
         _line(task.name),
         STATES.index(task.state),
         list(task.upstream),
         len(task.attempts),
-        None if first is None else _number(first.started - origin),
+        None if first is None else _number(run.position(first)),
         None if first is None else _number(task.waited),
         None if task.took is None else _number(task.took),
         _number(slack),

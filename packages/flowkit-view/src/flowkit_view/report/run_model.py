@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_ESTIMATED = 100
 """Number of mapped tasks by which the number of workers is estimated."""
@@ -85,6 +89,8 @@ class TaskModel:
         spans: number of each called element of a mapped task -> seconds that its last attempt took.
         retried: number of each element that was retried -> for each attempt the seconds of the wait before it, and its
             own.
+        busy: start and end of the time in which its elements were called, and the seconds of all calls; for each
+            execution that called some.
         progress: time, and number of elements that had ended then; in the order of time.
         failed: the first failed elements.
         slowest: the slowest elements, the slowest first.
@@ -105,6 +111,7 @@ class TaskModel:
     history: tuple[float, ...] = ()
     spans: dict[int, float] = field(default_factory=dict)
     retried: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    busy: list[tuple[float, float, float]] = field(default_factory=list)
     progress: list[tuple[float, int]] = field(default_factory=list)
     failed: list[ElementModel] = field(default_factory=list)
     slowest: list[ElementModel] = field(default_factory=list)
@@ -130,10 +137,9 @@ class TaskModel:
         retried = [f"attempt {number} failed: {error}" for number, error in failed[-1:]]
         return "; ".join(filter(None, (self.reason, *retried)))
 
-    def element_seconds(self) -> float:
-        """Return the seconds of all attempts at its elements, without the waits for retries."""
-        once = sum(seconds for number, seconds in self.spans.items() if number not in self.retried)
-        return once + sum([seconds for parts in self.retried.values() for _, seconds in parts])
+    def element_seconds(self, numbers: Iterable[int]) -> float:
+        """Return the seconds of all attempts at some elements, without the waits for retries."""
+        return sum(seconds for number in numbers for _, seconds in self.element_work(number))
 
     def element_work(self, number: int) -> list[tuple[float, float]]:
         """Return for each attempt at an element the wait for the retry, and its duration; empty if there was none."""
@@ -220,18 +226,25 @@ class RunModel:
         states = [task.state for task in self.tasks]
         return {state: states.count(state) for state in STATES if state in states}
 
-    def workers(self) -> list[str]:
-        """Return the names of the workers of tasks that are not mapped, in the order of their first attempts."""
-        attempts = [attempt for task in self.tasks if not task.elements for attempt in task.attempts]
-        return list(dict.fromkeys(attempt.worker for attempt in sorted(attempts, key=lambda each: each.started)))
+    def position(self, attempt: AttemptModel) -> float:
+        """Return the seconds of the executions until an attempt started, without the time between them."""
+        if not self.executions:
+            return 0.0
+        number = min(max(attempt.execution, 1), len(self.executions)) - 1
+        before = sum(max(0.0, each.ended - each.started) for each in self.executions[:number])
+        return before + attempt.started - self.executions[number].started
 
     def workers_used(self) -> int:
         """Return the number of workers; those of mapped tasks are estimated by how many elements ran at a time."""
-        used = len(self.workers())
-        mapped = [task for task in self.tasks if task.spans and task.took][:MAX_ESTIMATED]
-        for task in mapped:
-            parts = [other.element_seconds() * _overlap(task.attempts[-1], other.attempts[-1]) for other in mapped]
-            used = max(used, ceil(sum(parts) / task.attempts[-1].seconds - 0.1))
+        attempts = [attempt for task in self.tasks if not task.elements for attempt in task.attempts]
+        names: dict[int, set[str]] = {}  # by execution
+        for attempt in attempts:
+            names.setdefault(attempt.execution, set()).add(attempt.worker)
+        used = max(map(len, names.values()), default=0)
+        busy = [part for task in self.tasks for part in task.busy][:MAX_ESTIMATED]
+        for start, end, _ in busy:
+            seconds = sum(each[2] * _overlap(start, end, each) for each in busy)
+            used = max(used, ceil(seconds / (end - start) - 0.1))
         return used
 
     def has_overlaps(self) -> bool:
@@ -247,10 +260,10 @@ class RunModel:
         return any(total > (last - first) * 1.05 + 0.001 for first, last, total in spans.values())
 
 
-def _overlap(one: AttemptModel, other: AttemptModel) -> float:
-    """Return the part of the time of the other attempt in which the first one ran, too."""
-    both = min(one.ended, other.ended) - max(one.started, other.started)
-    return max(0.0, both) / other.seconds
+def _overlap(start: float, end: float, busy: tuple[float, float, float]) -> float:
+    """Return the part of the time in which elements were called that is in another time."""
+    both = min(end, busy[1]) - max(start, busy[0])
+    return max(0.0, both) / (busy[1] - busy[0])
 
 
 def place_of(traceback: str) -> str:

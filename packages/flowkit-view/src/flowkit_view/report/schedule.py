@@ -185,6 +185,18 @@ class Schedule:
                     enter(released(index))
         return now
 
+    def least_workers(self, used: int, seconds: float) -> int:
+        """Return how many workers a run must have had to take no longer than it did.
+
+        Args:
+            used: number of workers that are known; 0 if no task was called.
+            seconds: the duration of the run.
+        """
+        most = min(used * 2, self._count)
+        while used and used < most and self.predict(used) > seconds * (1 + GAIN):
+            used += 1
+        return used
+
     def worker_table(self, used: int) -> list[tuple[int, float]]:
         """Return the predicted duration for 1, 2, 4, ... workers, for the number used, and for the least that suffices.
 
