@@ -389,7 +389,7 @@ def durable(path: Path) -> None:
     assert_type(plan.runs, tuple[str, ...])
     assert_type(plan.why, dict[str, str])
     Flow("etl").plan(state=path)
-    dag.plan(rerun={"clean"})  # type: ignore[call-arg]
+    dag.plan(rerun={"clean"})  # type: ignore[arg-type]
     assert_type(dag.run(state=state, rerun={"clean"}, of=record.run_id, params={"day": "2026-11-30"}), Results)
     dag.run(state=state, rerun="clean")
     dag.run(state=state, rerun=7)  # type: ignore[arg-type]

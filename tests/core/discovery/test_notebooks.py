@@ -233,6 +233,26 @@ def test_helper_called_in_two_cells_replaces_its_task(notebook):
     assert notebook["dag"].run("serial") == {"part": 2}
 
 
+@pytest.mark.parametrize("pipeline", ["DAG('d', tasks=[end])", "DAG('d')"])
+def test_cell_that_wires_tasks_of_a_helper_may_be_run_again(notebook, pipeline):
+    """New tasks of the helper take the place of those that the earlier execution has wired."""
+    notebook.run("end = Task(lambda *x: list(x), name='end')\ndag = None")
+    helper = "def make(number):\n    return Task(lambda: number, name=f'part {number % 10}')\n"
+    for first in (10, 20, 30):
+        notebook.run(f"{helper}[make(number) for number in range({first}, {first + 2})] >> end\ndag = {pipeline}")
+        assert notebook["dag"].run("serial")["end"] == [first, first + 1]
+
+
+def test_helper_of_a_cell_that_is_not_wired_again_keeps_the_old_task(notebook):
+    """Without new edges, a pipeline with named ends has the tasks that were wired."""
+    notebook.run("end = Task(lambda *x: list(x), name='end')")
+    make = "def make(number):\n    return Task(lambda: number, name='part')\npart = make({})"
+    notebook.run(make.format(1))
+    notebook.run("part >> end\ndag = DAG('d', tasks=[end])")
+    notebook.run(make.format(2))
+    assert notebook["dag"].run("serial") == {"part": 1, "end": [1]}
+
+
 def test_loop_in_one_cell_makes_two_tasks_of_one_name(notebook):
     """By the same execution, two tasks of one name; running the cell again repairs it."""
     notebook.run("dag = DAG('cells')\nfor part in 'ab': Task(lambda: part, name='part')")

@@ -67,7 +67,7 @@ def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
     """Return the observers of a run that show its events.
 
     One logs the events that the level of the logger enables. Where no handler takes errors, another one prints what a
-    run waits for that has failed: else the program would seem to hang.
+    run waits for that has failed, else the program would seem to hang; and which element a map leaves out first.
 
     Args:
         is_recorded: whether the record of the run keeps log lines. Warnings and errors are then logged without a
@@ -78,13 +78,13 @@ def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
     logger, least = _logger(), DEBUG
     if logger is None:
         if not is_recorded:
-            return [_stopping_printer]
+            return [_Printer()]
         logger, least = logging.getLogger("flowkit"), WARNING
     events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if level >= least and logger.isEnabledFor(level))
     if least == DEBUG and TaskNotRun not in events and logger.isEnabledFor(INFO):  # some have a higher level
         events = (*events, TaskNotRun)
     observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
-    return observers if _shows_errors(logger) else [*observers, _stopping_printer]
+    return observers if _shows_errors(logger) else [*observers, _Printer()]
 
 
 def _shows_errors(logger: Logger) -> bool:
@@ -103,14 +103,24 @@ def _shows_errors(logger: Logger) -> bool:
     return False
 
 
-class _StoppingPrinter:
-    """Prints to standard error what a run waits for that has failed."""
+class _Printer:
+    """Prints to standard error what a run waits for that has failed, and the first element that each map leaves out."""
 
-    events = (RunStopping,)
+    events = (RunStopping, ElementFailed)
+
+    def __init__(self) -> None:
+        self._maps: set[str] = set()  # tasks of which an element was left out
 
     def __call__(self, event: Any) -> None:
+        if type(event) is RunStopping:
+            message = _run_stopping(event)[1]
+        elif event.outcome == "drop" and event.task not in self._maps:
+            self._maps.add(event.task)
+            message = f"{_element_failed(event)[1]} (Others that fail are not printed; results.failed has all of them.)"
+        else:
+            return
         try:
-            sys.stderr.write(f"flowkit: {escape_control_chars(_run_stopping(event)[1])}\n")
+            sys.stderr.write(f"flowkit: {escape_control_chars(message)}\n")
             sys.stderr.flush()
         except (AttributeError, OSError, ValueError):  # it is None, or closed
             return
@@ -162,9 +172,6 @@ class _LogObserver:
             if hasattr(event, "task"):
                 facts["task"] = event.task
             self._logger.log(level, "%s", escape_control_chars(message), extra=facts)
-
-
-_stopping_printer = _StoppingPrinter()
 
 
 # Each of these functions returns, for one class of events, the name of the event, the message, and further attributes.

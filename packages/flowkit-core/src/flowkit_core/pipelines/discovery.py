@@ -419,6 +419,9 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
         WiringError: a task was replaced, or two tasks have a data edge and an order-only edge.
         BindingError: a task is a method.
     """
+    old = _superseded(upstream) if replacements() else ()
+    if old:
+        upstream = {task: [each for each in of if each not in old] for task, of in upstream.items() if task not in old}
     tasks = sorted(upstream, key=_by_serial)
     place = dict(zip(tasks, range(len(tasks))))
     position = place.__getitem__
@@ -429,12 +432,24 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
             raise_or_collect(BindingError(no_task(method), method.name))
     if view.has_waits or replacements():
         for index, task in enumerate(tasks):
-            only = view.waits(task)
+            only = [other for other in view.waits(task) if other not in old]
             _check(pipeline, task, upstream[task], only)
             if only:
                 waits[index] = tuple([position(other) for other in only if other not in upstream[task]])
         _check_dropped(pipeline, upstream, view, downstream=downstream)
     return Found(tasks, positions, waits, view.with_views())
+
+
+def _superseded(tasks: Collection[Any]) -> set[Any]:
+    """Return the tasks that a function has created for a cell which was run again, if the new ones are there, too."""
+    found = set()
+    for task in tasks:
+        newer = task._successor
+        while newer is not None:
+            if newer in tasks:
+                found.add(task)
+            newer = newer._successor
+    return found
 
 
 def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[Any]) -> None:

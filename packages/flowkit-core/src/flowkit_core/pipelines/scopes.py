@@ -130,6 +130,9 @@ class Scope:
             global _replacements
             _replacements += 1
             replaced = [old for old, _ in known if not old._is_of_function]
+            for old, _ in known:
+                if old._is_of_function:
+                    old._successor = task
             for old in replaced:
                 old._replaced = True
             self._drop([old for old, _ in known])  # a task created in a function may still be used by an object

@@ -126,6 +126,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
     _is_gate = False  # whether it only evaluates the condition of a pipeline task
     _used = False  # in a pipeline or a block, or called
     _replaced = False
+    _successor: Any = None  # the task of the same function that another execution of a top level has created
     _dropped: tuple[CallEdge, ...] = ()
     _warned_of_none = False
     _serial = 0
