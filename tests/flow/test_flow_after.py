@@ -148,3 +148,11 @@ def test_graph_is_rebuilt_only_after_a_change():
     assert [node.name for node in changed.first] == ["lock"]
     assert flow.graph() is changed
     assert len(flow.add(Task(lambda load: load, name="last")).graph()) == 3
+
+
+def test_after_that_is_declared_between_two_runs_counts():
+    first, second = Task(lambda: 1, name="first"), Task(lambda: 2, name="second")
+    flow = Flow("f").branch(first, second)
+    assert list(flow.run("serial")) == ["first", "second"]
+    first.after(second)
+    assert list(flow.run("serial")) == ["second", "first"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flowkit_core import DAG, Task
+import pytest
+
+from flowkit_core import DAG, Task, WiringError
 from flowkit_flow import Flow
 
 
@@ -39,3 +41,15 @@ def test_task_of_dag_block_can_be_added_to_flow():
         a = Task(lambda: 1, name="a")
         flow = Flow("f").add(a)
     assert dag.run("serial") == flow.run("serial") == {"a": 1}
+
+
+def test_flow_with_a_task_that_was_redefined_is_an_error():
+    """As for a DAG: a cell of a notebook that defines a task of the flow was run again."""
+    names = {"__name__": "cells", "Task": Task, "Flow": Flow}
+    for cell in ("b = Task(lambda a: a + 1, name='b')", "flow = Flow('f').add(Task(lambda: 1, name='a')).add(b)"):
+        exec(compile(cell, f"<{cell}>", "exec"), names)
+    assert names["flow"].run("serial") == {"a": 1, "b": 2}
+    exec(compile("b = Task(lambda a: a + 100, name='b')", "<again>", "exec"), names)
+    with pytest.raises(WiringError, match=r"'f' has the task 'b' .* redefined"):
+        names["flow"].run("serial")
+    assert [problem.task for problem in names["flow"].check()] == ["b"]

@@ -181,6 +181,7 @@ def pipelines(draw):
     return tasks
 
 
+@pytest.mark.filterwarnings("ignore:task 't.' has trigger='all_done':RuntimeWarning")
 @given(pipelines())
 def test_reported_tasks_never_run(tasks):
     reported = {problem.task for problem in DAG("reach", tasks=tasks).check() if problem.kind == "trigger"}

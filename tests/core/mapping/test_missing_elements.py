@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from flowkit_core import DAG, Skip, Task
@@ -127,3 +129,15 @@ def test_odd_exception_of_an_element_fails_only_the_element():
     results = DAG("etl", tasks=[odd]).run("serial")
     assert results["odd"] == [0]
     assert type(results.failed["odd[1]"]) is Unreadable
+
+
+def test_first_element_that_is_left_out_is_printed_where_no_handler_takes_it(monkeypatch, capsys):
+    """The others are in the results."""
+    monkeypatch.setattr(logging.getLogger("flowkit"), "propagate", False)
+    parse = Task(lambda x: int(x), name="parse")
+    results = DAG("d", tasks=[parse.map("x", errors="drop")]).run("serial", params={"x": ["1", "a", "b", "4"]})
+    assert results["parse"] == [1, 4]
+    assert capsys.readouterr().err == (
+        'flowkit: Element "parse[1]" failed after 1 attempt, and is left out: ValueError: invalid literal for int() '
+        "with base 10: 'a' (Others that fail are not printed; results.failed has all of them.)\n"
+    )

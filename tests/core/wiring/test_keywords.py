@@ -527,6 +527,17 @@ def test_copy_of_task_that_warned_does_not_warn_again():
     assert made.with_options(name="again").delay == 5
 
 
+@pytest.mark.parametrize("options", [{"timeout": 1}, {"executor": "process"}, {"pool": "db"}], ids=str)
+def test_option_that_does_nothing_for_a_generator_warns(options):
+    def rows():
+        yield 1
+
+    with pytest.warns(RuntimeWarning, match=rf"'rows' is a generator function, so {next(iter(options))}= does nothing"):
+        made = Task(rows, **options)
+    problems = DAG("d", tasks=[made], pools={"db": 1}).check()
+    assert [problem.task for problem in problems if problem.kind == "option"] == ["rows"]
+
+
 def test_wrong_idle_option_is_an_error_first():
     """The error for an invalid value precedes the warning."""
     with warnings.catch_warnings():

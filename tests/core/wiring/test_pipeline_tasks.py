@@ -337,12 +337,16 @@ def test_options_of_tasks_inside_are_kept():
     assert run(DAG("inner", tasks=[first]).as_task(), params={"path": "a"}).attempts == {"inner.first": 3}
 
 
-def test_hooks_of_tasks_inside_are_called_and_those_of_the_pipeline_are_not():
+def test_hooks_of_tasks_inside_are_called_and_those_of_the_pipeline_are_warned_of():
+    """Hooks of the pipeline are called in its own runs only; the outer pipeline may have them, too."""
     seen = []
     first = Task(lambda: 1, name="first", on_success=lambda event: seen.append(event.task))
-    inner = DAG("inner", tasks=[first], on_success=lambda event: seen.append("pipeline"))
-    run(inner.as_task())
+    inner = DAG("inner", tasks=[first], on_success=lambda event: seen.append("inner"))
+    with pytest.warns(RuntimeWarning, match="the pipeline of task 'inner' has on_success, .* give 'outer' on_success"):
+        DAG("outer", tasks=[inner.as_task()]).run("serial")
     assert seen == ["inner.first"]
+    DAG("outer", tasks=[inner.as_task()], on_success=lambda event: seen.append("outer")).run("serial")
+    assert seen == ["inner.first", "inner.first", "outer"]
 
 
 def test_mapped_tasks_inside_and_around():

@@ -13,11 +13,12 @@ from flowkit_core import DuplicateTaskError, Graph, Mapped, Pipeline, Task
 from flowkit_core._text import counted, did_you_mean, escape_control_chars, short_repr
 from flowkit_core.graphs.binding import bind_for_flow
 from flowkit_core.graphs.node_map import MapRequest
-from flowkit_core.pipelines.discovery import Surroundings
+from flowkit_core.pipelines.discovery import Surroundings, check_not_replaced
 from flowkit_core.pipelines.edges import METHODS
 from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS
 from flowkit_core.pipelines.frames import user_frame
 from flowkit_core.pipelines.options import PIPELINE_ALIASES, check_known
+from flowkit_core.pipelines.scopes import replacements
 from flowkit_core.pipelines.wiring import described_operand, no_task
 
 TYPE_CHECKING = False
@@ -265,12 +266,14 @@ class Flow(Pipeline):
         Raises:
             BindingError: a parameter has no source.
             DAGCycleError: an edge of ``after()`` contradicts the order of the stages.
+            WiringError: a task has been redefined since it was added.
         """
         built = self._built
         if built is not None and not built[1].is_current:
             built = self._built = None
         if built is not None and built[1].name == self.name and self._stamp == self._stamp_now():
             return built[1]
+        self._check_current()
         view = self._surroundings.edges(None, self._tasks)
         waits = self._waits(view)
         if built is None or built[1].name != self.name or built[0] != waits:
@@ -280,7 +283,13 @@ class Flow(Pipeline):
         return built[1]
 
     def _new_graph(self) -> Graph:
+        self._check_current()
         return self._build(self._waits(self._surroundings.edges(None, self._tasks)))
+
+    def _check_current(self) -> None:
+        """Check that no task has been redefined since it was added."""
+        for task in self._tasks if replacements() else ():
+            check_not_replaced(self.name, task)
 
     def _build(self, waits: dict[int, tuple[int, ...]]) -> Graph:
         upstream: list[Sequence[int]] = []
@@ -305,7 +314,7 @@ class Flow(Pipeline):
 
     def _stamp_now(self) -> Any:
         """Return a value that changes with the edges that are visible to the flow."""
-        return None if self._view is None else (self._surroundings.stamp, self._view.stamp)
+        return None if self._view is None else (self._surroundings.stamp(), self._view.stamp(), replacements())
 
     def _waits(self, view: EdgeView) -> dict[int, tuple[int, ...]]:
         """Return the order edges that ``after()`` has declared between tasks of the flow."""

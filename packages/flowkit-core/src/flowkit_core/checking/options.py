@@ -26,6 +26,8 @@ def option_problems(graph: Graph) -> Iterator[Problem]:
         elif task.on_retry is not None and not task.retries:
             message = f"task {node.name!r}: on_retry does nothing without retries: add retries=..., or leave it out"
             yield Problem("option", node.name, message, task.location)
+        if task._generator_warning:
+            yield Problem("option", node.name, task._generator_warning, task.location)
         if task.trigger in ("all_success", "one_success") and not node.upstream:
             message = (
                 f"task {node.name!r}: trigger={task.trigger!r} does nothing, because it has no upstream: leave it out"

@@ -386,7 +386,7 @@ class Graph:
         needed = {source: name for name, source in node.named_sources().items() if name not in node.parameters.defaults}
         if node.upstream and needed.keys() >= set(node.upstream):
             source = node.upstream[0]
-            warn(advice.on_needed_results(node.name, needed[source], self.names[source]), "trigger", node.name)
+            warn(advice.on_needed_results(node.name, needed[source], self.names[source]), "option", node.name)
 
     def _check_trigger(self, node: Node) -> None:
         """Check the parameters of a node that runs without the results of all upstreams."""

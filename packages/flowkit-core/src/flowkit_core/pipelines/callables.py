@@ -67,6 +67,19 @@ def check_generator(name: str, func: Any, retries: int) -> None:
         raise TaskOptionError(name, "retries", retries, allowed)
 
 
+def text_of_generator_options(task: Any) -> str:
+    """Return the warning of options of a generator function that do not apply to its code; empty if it has none."""
+    given = [option for option in ("timeout", "executor", "pool") if getattr(task, option) is not None]
+    if not given or not is_generator_function(task.func):
+        return ""
+    options = " and ".join(f"{option}=" for option in given)
+    return (
+        f"task {task.name!r} is a generator function, so {options} {'does' if len(given) == 1 else 'do'} nothing: its "
+        f"code runs after the task has ended, where the generator is iterated: return a list instead, or leave "
+        f"{options} out"
+    )
+
+
 def line_of(code: CodeType, lasti: int) -> int:
     """Return the line of an instruction, or the first line of the code if the instruction has none."""
     for start, end, line in code.co_lines():

@@ -34,7 +34,7 @@ from .scopes import (
 from .wiring import Vertex, no_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from types import CodeType, FrameType
 
     from flowkit_core._typing import Any
@@ -464,6 +464,15 @@ def _check(pipeline: str, task: Any, upstream: Sequence[Any], waits: Sequence[An
                 ),
                 task=task.name,
             )
+    check_not_replaced(pipeline, task)
+
+
+def check_not_replaced(pipeline: str, task: Any) -> None:
+    """Check that a task of a pipeline has not been redefined.
+
+    Raises:
+        WiringError: it was.
+    """
     if task._replaced:
         raise_or_collect(
             WiringError(

@@ -7,12 +7,13 @@ from types import FunctionType, MethodType
 
 from flowkit_core._text import did_you_mean, escape_control_chars, short_repr
 from flowkit_core._typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, overload
+from flowkit_core._warnings import warn
 from flowkit_core.coroutines import is_coroutine_function
 from flowkit_core.errors import TaskOptionTypeError
 from flowkit_core.graphs.parameters import wrapped_callables
 
 from . import discovery
-from .callables import check_generator, is_method, line_of, natural_name, text_of
+from .callables import check_generator, is_method, line_of, natural_name, text_of, text_of_generator_options
 from .calls import Token, active_block, scope_of
 from .direct_calls import DirectCalls
 from .edges import METHODS, Origin, serials
@@ -125,6 +126,7 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
     _pipeline: Any = None  # of a pipeline task; see pipeline_task.py
     _is_gate = False  # whether it only evaluates the condition of a pipeline task
     _used = False  # in a pipeline or a block, or called
+    _generator_warning = ""  # of options that do not apply to the code of a generator function
     _replaced = False
     _successor: Any = None  # the task of the same function that another execution of a top level has created
     _dropped: tuple[CallEdge, ...] = ()
@@ -210,6 +212,9 @@ class Task(OptionAttributes, DirectCalls[P, R_co], Vertex, Generic[P, R_co]):
         if options:
             self._apply(options)
         check_generator(self.name, func, self.retry.retries)
+        if options and (text := text_of_generator_options(self)):
+            self._generator_warning = text
+            warn(text, task=self.name)
 
     if not TYPE_CHECKING:
 

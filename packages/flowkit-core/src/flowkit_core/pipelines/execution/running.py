@@ -7,6 +7,7 @@ import os
 from flowkit_core._checks import check_seconds, check_switch, checked_names, checked_workers
 from flowkit_core._first_run import record_first_run
 from flowkit_core._typing import TYPE_CHECKING
+from flowkit_core._warnings import warn
 from flowkit_core.executors.drive import drive
 from flowkit_core.executors.run_executors import RunExecutors
 from flowkit_core.pipelines.execution.hooks import HOOK_OPTIONS, Hooks
@@ -202,7 +203,17 @@ def _random() -> float:
 
 
 def _hooks(hooks: Mapping[str, Any], graph: Graph) -> Hooks | None:
-    """Return the hooks of a pipeline and its tasks; None if there are none."""
+    """Return the hooks of a pipeline and its tasks; None if there are none.
+
+    A warning names those of its pipeline tasks: they are called in runs of their own only.
+    """
+    for task, _ in graph.inlined:
+        if lost := [option for option in task._pipeline.hooks if option not in hooks]:
+            warn(
+                f"the pipeline of task {task.name!r} has {' and '.join(lost)}, which a run of {graph.name!r} does not "
+                f"call: give {graph.name!r} {' and '.join(lost)}, too, or give them to the tasks inside",
+                task=task.name,
+            )
     if not (graph.hooked or hooks):
         return None
     of_tasks = {node.name: {option: getattr(node.task, option) for option in HOOK_OPTIONS} for node in graph.hooked}
