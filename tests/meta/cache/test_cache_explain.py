@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from durable_tasks import diamond
 
-from flowkit import StateManager, UnknownRunError
+from flowkit import DAG, StateManager, Task, UnknownRunError
 
 
 def explain(box, run_id=None):
@@ -316,3 +316,25 @@ for number in range(5):
     assert len(results.cached) == 4
     with StateManager(box.db) as state:
         assert len(state.runs()) == 16
+
+
+class Scaler:
+    def __init__(self, factor):
+        self.factor = factor
+        self.name = "scaler"
+
+    def scale(self, x):
+        return self.factor * x
+
+    def __call__(self, x):
+        return self.factor + x
+
+
+@pytest.mark.parametrize("make", [lambda factor: Scaler(factor).scale, Scaler])
+def test_changed_attribute_of_the_object_of_a_method_is_named(make):
+    with StateManager() as state:
+        for factor in (2, 3):
+            DAG("scaled", tasks=[Task(make(factor), name="scale", cache=True)]).run(
+                "serial", state=state, params={"x": 1}
+            )
+        assert state.explain() == {"scale": 'attribute "factor" of Scaler has changed'}

@@ -10,7 +10,15 @@ from contextlib import suppress
 from types import FunctionType
 
 from flowkit_state.fingerprint.code import analyze
-from flowkit_state.fingerprint.collector import BOUND, FORMAT, FORMAT_LABEL, DependencyCollector, digest
+from flowkit_state.fingerprint.collector import (
+    ATTRIBUTE,
+    BOUND,
+    CALLABLE,
+    FORMAT,
+    FORMAT_LABEL,
+    DependencyCollector,
+    digest,
+)
 from flowkit_state.fingerprint.policy import CONSTANTS, PARAMETERS, RECORDED, VERSIONED
 from flowkit_state.fingerprint.provenance import of_code
 from flowkit_state.module_names import module_label
@@ -194,6 +202,8 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     for label in list(found):
         if label.startswith("input "):  # what a partial binds is an input of the call as well
             found.pop(BOUND.format(label[len("input ") :]), None)
+        elif label.startswith(ATTRIBUTE.split("{")[0]):
+            found.pop(CALLABLE, None)  # of which the attribute is a part
     return list(found.values())
 
 

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from flowkit_state.fingerprint.provenance import Foreign
     from flowkit_state.serialization.serializer_protocol import Serializer
 
+CALLABLE = "callable"
+"""Label of a callable that is no function: the object of a bound method, or an object that can be called."""
+ATTRIBUTE = 'attribute "{}" of '
+"""What the label of an attribute of the object in `CALLABLE` begins with; its digest is a part of that one."""
 BOUND = 'argument "{}" of the partial'
 FORMAT_LABEL = "fingerprint format"
 FORMAT = "2"  # To be changed with anything that changes digests. Format 1, of bytecode, had no such component.
@@ -105,11 +109,11 @@ class DependencyCollector:
     def add_function(self, function: object) -> None:
         """Add a callable."""
         if type(function) is not partial:
-            self._bind(function, "callable", (id(self), "callable"))
+            self._bind(function, CALLABLE, (id(self), CALLABLE))
             return
         bound = [[name, value] for name, value in (*enumerate(function.args), *function.keywords.items())]
         labels = [[name, self._bind(value, BOUND.format(name), (id(self), name))] for name, value in bound]
-        self._components["partial"] = digest(self._bind(function.func, "callable", (id(self), "callable")), labels)
+        self._components["partial"] = digest(self._bind(function.func, CALLABLE, (id(self), CALLABLE)), labels)
 
     def add_inputs(self, signature: Signature, given: Mapping[str, object], ignore: frozenset[str]) -> None:
         """Add the arguments `given` by name, with defaults filled in, except those to `ignore`."""
@@ -200,7 +204,10 @@ class DependencyCollector:
         self._components.pop(label, None)
         self.missed.pop(label, None)
         if slot not in self._rebound:
-            self._components[label] = digest(self._encoder.tree(value, label, policy, _VERSION_HINT))
+            tree = self._encoder.tree(value, label, policy, _VERSION_HINT)
+            self._components[label] = digest(tree)
+            if label == CALLABLE:
+                self._components.update(_attributes(value, tree))
             if self._encoder.missed:
                 self.missed[label] = self._encoder.missed
 
@@ -423,3 +430,14 @@ class DependencyCollector:
         if not is_a(value, _IMMUTABLE) and value is not UNSET:
             self._changed.add(id(value))
             self._alive.append(value)
+
+
+def _attributes(value: object, tree: Any) -> dict[str, str]:
+    """Return a component for each attribute of a callable object, or of the object of a bound method."""
+    if type(value) is MethodType:
+        value, items = value.__self__, tree.get("items")
+        tree = items[-1] if items else None
+    if type(tree) is not dict or not tree.get("names"):
+        return {}
+    of = type(value).__qualname__
+    return {ATTRIBUTE.format(name) + of: digest(item) for name, item in zip(tree["names"], tree["items"], strict=False)}
