@@ -26,7 +26,6 @@ if importlib.util.find_spec("loky"):
 
 NEED_STORE = {name for name, check in CHECKS.items() if check.needs in ("state", "history")}
 NEED_LOCAL = {
-    "context_changes_of_a_task_stay_inside",
     "context_variables_of_the_caller_are_visible",
     "exception_is_the_object_that_the_task_raised",
     "task_with_a_timeout_leaves_the_calling_thread_free",

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 
 from flowkit import FuturesExecutor, ProcessExecutor, SerialExecutor, StateManager, ThreadExecutor
-from flowkit.testing import check_executor
+from flowkit.testing import VirtualTimeExecutor, check_executor
 from flowkit_core.conformance.checks.trial import CHECKS
 
 NEED_STORE = {name for name, check in CHECKS.items() if check.needs in ("state", "history")}
@@ -17,6 +17,7 @@ EXECUTORS = {
     "thread": lambda: ThreadExecutor(2),
     "process": lambda: ProcessExecutor(2),
     "portable": lambda: ProcessExecutor(2, transport="portable"),
+    "virtual": VirtualTimeExecutor,
 }
 POOLS = {
     "pool of threads": lambda: ThreadPoolExecutor(2),
