@@ -283,6 +283,25 @@ def test_worker_that_joins_late_is_used(lonely_cluster, tmp_path):
     assert results["first"] != results["second"]
 
 
+def test_cluster_without_workers_is_reported(lonely_cluster, monkeypatch):
+    """The tasks wait, and run when a worker joins."""
+    reports = []
+
+    def start_worker(text):
+        reports.append(text)
+        lonely_cluster.start("worker", "--no-nanny", "--nthreads", "1")
+
+    monkeypatch.setattr("flowkit_dask.connection.WORKERS_TIMEOUT", 0)
+    monkeypatch.setattr("flowkit_dask.connection.safe_warn", start_worker)
+    (worker,) = lonely_cluster.processes[1:]
+    worker.kill()
+    worker.wait()
+    with DaskExecutor(lonely_cluster.address) as executor:
+        assert DAG("d", tasks=[Task(tasks.one)]).run(executor) == {"one": 1}
+    (text,) = reports
+    assert text.startswith(f"the Dask scheduler at {lonely_cluster.address} has no workers: tasks wait until one joins")
+
+
 def test_cancelled_arun_leaves_nothing_on_the_cluster(client, tmp_path):
     started, released = tmp_path / "started", tmp_path / "released"
     waiting = [Task(partial(tasks.wait_after_start, started, released), name=f"w{number}") for number in range(9)]

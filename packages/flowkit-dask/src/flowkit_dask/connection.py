@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from asyncio import CancelledError as AsyncCancelledError
 from concurrent.futures import CancelledError
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
 
 from flowkit_core import ExecutorError
+from flowkit_core._warnings import safe_warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from distributed import Client
 
+WORKERS_TIMEOUT = 10.0
+"""Seconds without any worker after which a warning says so."""
 MAX_GATHERS = 5
 """How often values are computed again that are lost because workers have died."""
 
@@ -28,6 +32,9 @@ class Connection:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._threads: int | None = None
+        self._no_workers_since: float | None = None
+        self._has_warned = False
 
     @property
     def address(self) -> str:
@@ -50,6 +57,26 @@ class Connection:
                 f"it; look at the log of the scheduler, and run again (with run(state=...), resume=True continues)"
             )
         raise ExecutorError(f"the Dask client of the scheduler at {self.address} is {status}: create another one")
+
+    def thread_count(self) -> int:
+        """Return the number of threads that all workers of the cluster had at the first call."""
+        if self._threads is None:
+            self.check()
+            self._threads = sum(self._client.nthreads().values())
+        return self._threads
+
+    def check_workers(self) -> None:
+        """Warn, once, if calls have waited for `WORKERS_TIMEOUT`, because no worker is connected."""
+        if self._client.nthreads():
+            self._no_workers_since = None
+        elif self._no_workers_since is None:
+            self._no_workers_since = monotonic()
+        elif not self._has_warned and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT:
+            self._has_warned = True
+            safe_warn(
+                f"the Dask scheduler at {self.address} has no workers: tasks wait until one joins (see the logs of the "
+                f"workers if they have ended); run(timeout=...) limits how long a run waits"
+            )
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures.

@@ -78,7 +78,7 @@ class DaskLane:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._connection = Connection(client)
-        self._threads: int | None = None
+        self._was_heard = False  # whether workers have reported anything since the last check
         self._hub = hub_of(client)
         self._ready: deque[Node] | RankedQueue = deque()
         self._reports: deque[Report] = deque()
@@ -103,19 +103,12 @@ class DaskLane:
     @property
     def window(self) -> int:
         """Maximum number of elements of a mapped task that the lane is given at once."""
-        return max(MIN_WINDOW, 8 * self._thread_count())
+        return max(MIN_WINDOW, 8 * self._connection.thread_count())
 
     @property
     def block_window(self) -> int:
         """Maximum number of blocks of elements that the lane is given at once."""
-        return max(MIN_BLOCK_WINDOW, 3 * self._thread_count())
-
-    def _thread_count(self) -> int:
-        """Return the number of threads that all workers of the cluster have."""
-        if self._threads is None:
-            self._connection.check()
-            self._threads = sum(self._client.nthreads().values())
-        return self._threads
+        return max(MIN_BLOCK_WINDOW, 3 * self._connection.thread_count())
 
     def open(self, session: Session) -> None:
         """Prepare for the run.
@@ -212,6 +205,7 @@ class DaskLane:
     def _receive(self, record: Record, place: Place) -> None:
         """Queue a report; called in the thread of the event loop of the client."""
         self._reports.append((record, place))
+        self._was_heard = True
         self._wake_up.set()
 
     def _check(self) -> None:
@@ -221,6 +215,9 @@ class DaskLane:
             ExecutorError: the connection is lost.
         """
         self._connection.check()
+        if self._submissions.by_ticket and not self._was_heard:
+            self._connection.check_workers()
+        self._was_heard = False
         seen, self._seen_finished = self._seen_finished, set()
         for submission in list(self._submissions.by_ticket.values()):
             future = submission.future

@@ -11,6 +11,10 @@ import sys
 
 from flowkit_core import ExecutorError
 
+_ENVIRONMENT = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",  # run() reports failures
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",  # it takes seconds to start a worker again
+}
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds that the cluster may take to end."""
 
@@ -37,7 +41,7 @@ class LocalWorkers:
             [sys.executable, "-m", "flowkit_dask.local_cluster", str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"DASK_LOGGING__DISTRIBUTED": "critical", **os.environ, "PYTHONPATH": path},  # run() reports failures
+            env={**_ENVIRONMENT, **os.environ, "PYTHONPATH": path},
             text=True,
         )
         line = self._process.stdout.readline().strip() if self._process.stdout is not None else ""
