@@ -67,9 +67,11 @@ def test_each_attempt_has_times_and_error(box):
     a >> b
     results = DAG("etl", tasks=[b]).run("serial", state=box.db, raise_on_failure=False)
     with StateManager(box.db) as state:
-        tasks = state.run(results.run_id).tasks
+        run = state.run(results.run_id)
+    tasks = run.tasks
     attempts = tasks["a"].attempts
     assert [each.number for each in attempts] == [1, 2, 3]
+    assert attempts[0].ready >= run.started  # preparations before that are no wait
     assert [each.outcome for each in attempts] == ["failed"] * 3
     assert all("Traceback" in each.error.traceback for each in attempts)
     assert tasks["a"].error.message == attempts[-1].error.message

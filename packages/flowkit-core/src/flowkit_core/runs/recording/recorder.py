@@ -123,8 +123,6 @@ class RunRecorder:
         self.workers: dict[int, tuple[str, int | None, str | None]] = {}
         self.commit: Callable[[], object] | None = None
         self._threads: dict[int, str] = {}
-        self._began = time()
-        self._ended = [self._began] * len(graph.nodes)
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
         self._makers: set[int | None] = set()  # threads whose workers have made the calls of these; None: anything else
@@ -149,6 +147,8 @@ class RunRecorder:
             if self._owned is not None:
                 self._owned.close()
             raise
+        self._began = time()
+        self._ended = [self._began] * len(graph.nodes)
 
     def _open(
         self, store: Any, params: Mapping[str, Any], resume: Resume, max_age: float | None, link: Link | None
