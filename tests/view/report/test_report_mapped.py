@@ -98,6 +98,24 @@ def test_unfinished_mapped_task_is_shown(tmp_path):
     assert "stop</strong>: " in text
 
 
+@pytest.mark.parametrize("kind", ["observer", "record"])
+@pytest.mark.parametrize("limit", ["map", "pool"])
+def test_limits_are_said_not_to_be_counted(kind, limit, tmp_path):
+    numbers = Task(lambda: [1, 2], name="numbers")
+    work = Task(lambda number: number, name="work", pool="db" if limit == "pool" else None)
+    numbers >> (work.map(limit=1) if limit == "map" else work.map())
+    dag = DAG("limited", tasks=[work], pools={"db": 1} if limit == "pool" else {})
+    path = tmp_path / "run.html"
+    if kind == "observer":
+        dag.run("thread", max_workers=2, report=path)
+    else:
+        dag.run("thread", max_workers=2, state=tmp_path / "runs.db").report(path)
+    text = path.read_text("utf-8")
+    assert "work is limited: what more workers would do is not predicted." in text
+    assert "More workers" not in text
+    assert "Duration with other numbers of workers" not in text
+
+
 # ---- predictions -----------------------------------------------------------------------------------------------------
 
 

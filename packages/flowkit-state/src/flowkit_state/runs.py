@@ -172,6 +172,7 @@ class TaskRecord(_Fields):
         why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a
             resumed run, why its recorded result was out of date.
         upstream: names of the tasks that it waits for, in order of declaration.
+        limited: whether it names pools, or is mapped with `map(limit=...)`; False also if that is not recorded.
         elements: the elements of a mapped task, as an `ElementsRecord`; `None` for other tasks, and before the elements
             of a mapped task have started.
     """
@@ -182,6 +183,7 @@ class TaskRecord(_Fields):
         "duration",
         "elements",
         "error",
+        "limited",
         "name",
         "reason",
         "source",
@@ -200,6 +202,7 @@ class TaskRecord(_Fields):
     source: str
     why: str
     upstream: tuple[str, ...]
+    limited: bool
     elements: ElementsRecord | None
     _load: Callable[[], Any] | None
 

@@ -163,9 +163,10 @@ def bind_map(task: str, parameters: Parameters, binding: Binding, request: MapRe
 
 
 def planned_task(task: Any, mapped: NodeMap) -> Any:
-    """Return a copy of a task whose trigger includes how it is mapped, to be compared with that of a recorded run."""
+    """Return a copy of a task, as a store sees it: its trigger includes how it is mapped, and it has the limit."""
     copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__)
     over = ", ".join([*mapped.parameters, *sorted(mapped.named_rest), *("*args" for _ in mapped.rest)])
     copy.trigger = f"{task.trigger}, mapped over {over}, errors={mapped.options.errors!r}"
+    copy.limit = mapped.options.limit
     return copy

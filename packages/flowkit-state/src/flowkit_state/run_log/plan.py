@@ -46,6 +46,7 @@ class PipelinePlan:
         codes: key -> components of the code of a task, as label -> digest.
         unverifiable: key -> descriptions of what the code reads and cannot be compared. It is not stored.
         clocks: key -> names of functions that read the clock and that the code calls. It is not stored.
+        limited: names of the tasks that pools or `map(limit=...)` limit.
     """
 
     def __init__(
@@ -54,9 +55,11 @@ class PipelinePlan:
         codes: Mapping[str, dict[str, str]],
         unverifiable: Mapping[str, Collection[str]] | None = None,
         clocks: Mapping[str, Sequence[str]] | None = None,
+        limited: Collection[str] = (),
     ) -> None:
         self.tasks = tasks
         self.codes = codes
+        self.limited = limited
         self._unverifiable = unverifiable or {}
         self._clocks = clocks or {}
 
@@ -84,18 +87,21 @@ class PipelinePlan:
                 key = keys[functions] = fingerprint.digest(components)
                 codes[key], unverifiable[key], clocks[key] = components, unseen.values(), clock
             rows.append((task.name, sources, task.trigger, key))
-        return cls(rows, codes, unverifiable, clocks)
+        limits = [(task.name, getattr(task, "pool", None), getattr(task, "limit", None)) for task in tasks]
+        limited = [name for name, pool, limit in limits if pool is not None or limit is not None]
+        return cls(rows, codes, unverifiable, clocks, limited)
 
     @classmethod
     def from_text(cls, text: str) -> PipelinePlan:
         """Return the plan that was stored as `text`."""
         tree = loads(text)
-        return cls(tree["tasks"], tree["codes"])
+        return cls(tree["tasks"], tree["codes"], limited=tree.get("limited", ()))
 
     def text(self) -> str:
         """Return the text to store."""
         rows = [[list(part) if isinstance(part, tuple) else part for part in row] for row in self.tasks]
-        return dumps({"tasks": rows, "codes": dict(self.codes)})
+        limited = {"limited": [*self.limited]} if self.limited else {}
+        return dumps({"tasks": rows, "codes": dict(self.codes), **limited})
 
     def names(self) -> list[str]:
         """Return the names of the tasks, in topological order."""

@@ -141,7 +141,8 @@ class RunHistory:
     def __init__(self, database: Database, serialization: Serialization) -> None:
         self._database = database
         self._serialization = serialization
-        self._upstreams: dict[str, dict[str, tuple[str, ...]]] = {}  # by key of the plan, then by name of the task
+        # by key of the plan, then by name of the task: its upstreams, and whether it is limited
+        self._tasks: dict[str, dict[str, tuple[tuple[str, ...], bool]]] = {}
 
     def runs(
         self,
@@ -344,9 +345,9 @@ class RunHistory:
             rows_of.setdefault(from_sql(row.name), []).append(row)
         records = {}
         maps = RunMaps(self._database, self._serialization, run)
-        for name, upstream in self._upstream_names(plan).items():
+        for name, (upstream, is_limited) in self._planned_tasks(plan).items():
             records[name] = record = self._task_record(run, name, rows_of.get(name, ()), by_number)
-            record.upstream = upstream
+            record.upstream, record.limited = upstream, is_limited
             last = maps.last(name)
             record.elements = None if last is None else elements_record(self._database, maps, last)
         return records
@@ -417,12 +418,14 @@ class RunHistory:
         (plan,) = self._select("SELECT plan FROM runs WHERE id = ?", (run,))[0]
         return self._plan(plan).wiring()[name][1]
 
-    def _upstream_names(self, plan: str) -> dict[str, tuple[str, ...]]:
-        """Return for each task of a plan, in topological order, the names of its upstreams."""
-        if plan not in self._upstreams:
-            wiring = self._plan(plan).wiring()
-            self._upstreams[plan] = {name: tuple(sources) for name, (sources, _) in wiring.items()}
-        return self._upstreams[plan]
+    def _planned_tasks(self, key: str) -> dict[str, tuple[tuple[str, ...], bool]]:
+        """Return for each task of a plan, in topological order, its upstreams, and whether it is limited."""
+        if key not in self._tasks:
+            plan = self._plan(key)
+            limited = {*plan.limited}
+            wiring = plan.wiring()
+            self._tasks[key] = {name: (tuple(sources), name in limited) for name, (sources, _) in wiring.items()}
+        return self._tasks[key]
 
     def _plan(self, key: str) -> PipelinePlan:
         (text,) = self._select("SELECT content FROM plans WHERE key = ?", (key,))[0]

@@ -129,9 +129,10 @@ def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
     print_table(columns, rows, styles, details=("elements", "reason"))
     if len(shown) < len(run.tasks):
         print_text(f"and {counted(len(run.tasks) - len(shown), 'more task')}, which --all shows")
-    path = Schedule(model.tasks).path_text(model.seconds)
+    schedule = Schedule(model.tasks)
+    path = schedule.path_text(model.seconds)
     if path:
-        print_text(f"\ncritical path: {escape_control_chars(path)}")
+        print_text(f"\ncritical path: {escape_control_chars(' '.join(filter(None, (path, schedule.limits_text()))))}")
     if model.previous:
         print_text(f"\nchanged since run {model.previous} {model.previous_text}:")
         print_text("\n".join(f"  {escape_control_chars(line)}" for line in model.changes or ["nothing"]))

@@ -101,6 +101,7 @@ def _task(task: TaskRecord, places: dict[str, int], history: tuple[float, ...], 
         traceback="" if error is None else error.traceback,
         place="" if error is None else place_of(error.traceback),
         history=history,
+        limited=task.limited,
     )
     if task.elements is not None:
         take_recorded_elements(found, task.elements, starts)

@@ -90,7 +90,12 @@ class ReportObserver:
             status="running",
             executions=[],
             tasks=[
-                TaskModel(node.name, node.upstream, is_async=node.mapped is not None and node.task.is_async)
+                TaskModel(
+                    node.name,
+                    node.upstream,
+                    is_async=node.mapped is not None and node.task.is_async,
+                    limited=node.task.pool is not None or (node.mapped and node.mapped.options.limit) is not None,
+                )
                 for node in graph.nodes
             ],
             params={name: param_text(value, PARAM_WIDTH) for name, value in params.items()},

@@ -94,7 +94,8 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
     outlined = set(schedule.path)
     workers = schedule.least_workers(run.workers_used(), run.seconds)
     # an event loop needs no more workers
-    predictable = run.status != "running" and not any(map(_is_unknown, run.tasks)) and not run.has_overlaps()
+    is_known = not any(map(_is_unknown, run.tasks)) and not schedule.limited
+    predictable = run.status != "running" and is_known and not run.has_overlaps()
     table = schedule.worker_table(workers) if predictable else []
     page: str = template("report.html").render(
         served=served,
@@ -107,7 +108,7 @@ def render_page(run: RunModel, now: datetime | None = None, *, served: bool = Fa
         counts=[(state, count, state.replace("_", " ")) for state, count in run.counts().items()],
         failures=_failures(run),
         path_text=_line(schedule.path_text(run.seconds)),
-        advice=schedule.advice(workers, run.seconds) if predictable else "",
+        advice=schedule.advice(workers, run.seconds) if predictable else _line(schedule.limits_text()),
         cpu_hint=_line(cpu_hint(run)),
         worker_table=[(count, duration_text(seconds)) for count, seconds in table],
         used=workers,

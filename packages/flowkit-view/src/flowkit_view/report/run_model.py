@@ -96,6 +96,7 @@ class TaskModel:
         slowest: the slowest elements, the slowest first.
         cpu: CPU time of the threads that called it, in seconds, or None if that is not known.
         is_async: whether it is a mapped task whose elements are coroutines.
+        limited: whether it names pools, or is mapped with a limit.
     """
 
     name: str
@@ -117,6 +118,7 @@ class TaskModel:
     slowest: list[ElementModel] = field(default_factory=list)
     cpu: float | None = None
     is_async: bool = False
+    limited: bool = False
 
     @property
     def waited(self) -> float:

@@ -37,6 +37,7 @@ class Schedule:
         work: for each task the seconds from its first start to its end, without waits for a worker.
         path: indices of the tasks on the critical path: the chain that bounds the duration with any number of workers.
         seconds: how long the critical path takes, retries and the waits for them included.
+        limited: names of the called tasks that pools or limits of maps limit, which are not counted.
         slack: for each task the seconds by which it may take longer without a longer run, if there are enough workers.
     """
 
@@ -84,6 +85,7 @@ class Schedule:
         self.slack = [max(0.0, self.seconds - end - rest) for end, rest in zip(ends, after, strict=True)]
         self._predicted: dict[int, float] = {}
         self._names = [task.name for task in tasks]
+        self.limited = [task.name for task in tasks if task.limited and task.attempts]
 
     def path_text(self, seconds: float) -> str:
         """Return the critical path in a sentence; a long one is shortened to its longest tasks.
@@ -100,6 +102,17 @@ class Schedule:
         rest = f", and {counted(left_out, 'shorter task')} between them," if left_out else ""
         verb = "take" if len(path) > 1 else "takes"
         return f"{' → '.join(names)}{rest} {verb} {duration_text(self.seconds)} of {duration_text(seconds)}."
+
+    def limits_text(self) -> str:
+        """Return that limits are not counted, in a sentence; or "" if the run had none."""
+        if not self.limited:
+            return ""
+        names = ", ".join(self.limited[:MAX_NAMED]) + (", ..." if len(self.limited) > MAX_NAMED else "")
+        verb = "are" if len(self.limited) > 1 else "is"
+        return (
+            f"The path and the slack do not count the limits of pools and of map(limit=...), and {names} {verb} "
+            "limited: what more workers would do is not predicted."
+        )
 
     def _shorten(self, index: int, source: TaskModel, mapped: TaskModel) -> None:
         """Count of a task whose iterator was pulled while the elements ran only the time before they started."""
