@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import sys
+import time
 from contextvars import Context, ContextVar, copy_context
 
 import pytest
@@ -540,3 +541,19 @@ def test_label_with_control_characters_is_one_line():
     with pytest.raises(ZeroDivisionError) as raised:
         dag.run("serial", params={"x": [1, 0]})
     assert "flowkit: element each[1] (row\\n0\\x1b[31m) is 0" in raised.value.__notes__
+
+
+def wait(x):
+    time.sleep(0.05)
+    return x
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+@pytest.mark.parametrize("options", [{}, {"timeout": 60}], ids=["in a loop", "one by one"])
+def test_duration_of_a_task_of_a_chain_begins_with_its_first_element(executor, options):
+    first, second = Task(wait, name="first"), Task(lambda first: first, name="second", **options)
+    first.map("x") >> second.map()
+    results = DAG("chain", tasks=[second]).run(executor, params={"x": [1]})
+    for name in ("first", "second"):
+        assert results.durations[name] == pytest.approx(results.elements[name].durations[0], rel=0.01, abs=1e-3)
+    assert results.durations["first"] >= 0.05

@@ -221,3 +221,17 @@ def test_fault_of_an_element_that_a_lazy_input_does_not_have_raises():
     source >> task.map()
     with pytest.raises(ValueError, match="task 'each' has the elements 0 to 1 in this run"):
         simulate(DAG("maps", tasks=[task]), faults=[Slow("each", element=2)])
+
+
+def test_duration_of_a_task_of_a_chain_is_that_of_its_own_elements():
+    rows = Task(lambda: [1, 2], name="rows")
+    first, second = Task(lambda row: row, name="first"), Task(lambda row: row, name="second")
+    rows >> first.map() >> second.map()
+    durations = {"rows": 2, "first": 5, "second": 1}
+    results = simulate(DAG("chain", tasks=[second]), durations=durations, workers=2).results
+    assert results.durations == {"rows": 2.0, "first": 5.0, "second": 1.0}
+    results = simulate(DAG("chain", tasks=[second]), durations=durations, workers=1).results
+    assert results.durations in (
+        {"rows": 2.0, "first": 11.0, "second": 7.0},
+        {"rows": 2.0, "first": 10.0, "second": 2.0},
+    )

@@ -22,6 +22,10 @@ def fail(text="no route"):
     raise ConnectionError(text)
 
 
+def two_rows():
+    return [1, 2]
+
+
 def one():
     return 1
 
@@ -58,6 +62,22 @@ def test_each_execution_of_run_is_kept_with_error_and_process(box):
     assert [each.error and each.error.message for each in attempts] == ["b is broken", "b is broken", None]
     assert len(run.tasks["a"].attempts) == 1
     assert repr(pickle.loads(pickle.dumps(run)).tasks["b"].attempts) == repr(attempts)
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_task_is_ready_before_it_starts_and_after_its_execution_has(box, executor):
+    rows, first, second = Task(two_rows, name="rows"), Task(abs, name="first"), Task(abs, name="second")
+    total = Task(sum, name="total")
+    rows >> first.map() >> second.map() >> total
+    results = DAG("chain", tasks=[total]).run(executor, state=box.db)
+    with StateManager(box.db) as state:
+        run = state.run(results.run_id)
+    for task in run.tasks.values():
+        (attempt,) = task.attempts
+        assert run.started <= attempt.ready <= attempt.started <= attempt.ended <= run.ended
+        assert attempt.duration == pytest.approx(results.durations[task.name])
+    assert run.tasks["second"].attempts[0].ended >= run.tasks["first"].attempts[0].ended
+    assert run.tasks["total"].attempts[0].ready == run.tasks["second"].attempts[0].ended
 
 
 def test_each_attempt_has_times_and_error(box):

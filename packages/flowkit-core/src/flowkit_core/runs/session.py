@@ -186,7 +186,8 @@ class Session:
     def _prepare_pulling(self, *, is_here: bool) -> bool:
         """Prepare mapped nodes for lanes; return ``is_here``, whether their threads pull lazy inputs."""
         mapping = self.run.mapping
-        mapping.now = self._clock.now
+        if not isinstance(self._clock, WakeUp):
+            mapping.now = self._clock.now  # of a simulation
         pullers = mapping.pullers
         pullers.context, pullers.pass_on, pullers.fail = self.context, self._proceed, self._fail_pulling
         pullers.is_here = is_here

@@ -10,7 +10,7 @@ from time import perf_counter
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import find
 from flowkit_core.coroutines import CoroutineType, run_coroutine, special_types
-from flowkit_core.errors import Skip
+from flowkit_core.errors import SerializationError, Skip, WorkerDiedError
 from flowkit_core.failures import returned_skip
 
 if TYPE_CHECKING:
@@ -187,3 +187,10 @@ def final_value(value: Any, name: str, run: Run | None = None) -> Any:
     if issubclass(type(value), Skip):
         raise returned_skip(name, value)
     return value
+
+
+def was_called(error: BaseException | None) -> bool:
+    """Return whether elements of a block may have been called, given the exception of the block."""
+    if isinstance(error, SerializationError):
+        return error.what == "result"
+    return isinstance(error, WorkerDiedError)

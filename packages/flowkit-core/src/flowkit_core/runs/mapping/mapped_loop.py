@@ -14,6 +14,7 @@ from .block_calls import final_value
 from .element_records import Group, input_facts
 from .inputs import Missing
 from .mapped_run import EXPANDED
+from .span import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,9 +61,13 @@ def run_mapped(
     outer = worker.enter()
     try:
         began, before = perf_counter(), region.taken
+        spans = [Span() for _ in region.stages]
         until = began + TURN
         loop = _recorded_loop if region.is_recorded else _loop
-        reason = loop(worker, region, until, slow, relief, jobs)
+        try:
+            reason = loop(worker, region, until, spans, slow, relief, jobs)
+        finally:
+            _note_calls(run, region, spans)
         if region.input.puller is not None and worker.element is not None:
             region.taken = max(region.taken, worker.element + 1)
             # elements of other workers count, too: it matters how fast elements are needed
@@ -73,6 +78,16 @@ def run_mapped(
     if goes_on and not region.input.is_exhausted and run.may_start(node):
         jobs.append(node)
     return mapping.leave(region, jobs, count=reason != _FAILED)
+
+
+def _note_calls(run: Run, region: Region, spans: Sequence[Span]) -> None:
+    """Note the calls of a turn, which are given on the clock of this module."""
+    now = run.mapping.now
+    offset = 0.0 if now is perf_counter else now() - perf_counter()
+    with run._lock:
+        for stage, span in zip(region.stages, spans, strict=True):
+            if span.ended >= span.began:
+                stage.span.note(span.began + offset, span.ended + offset)
 
 
 def _open(run: Run, mapping: MappedNodes, node: Node) -> Sequence[Node] | Retry:
@@ -94,6 +109,7 @@ def _loop(
     worker: Worker,
     region: Region,
     until: float,
+    spans: Sequence[Span],
     slow: float,
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
@@ -103,11 +119,13 @@ def _loop(
     Each call has context variables of its own: a copy of those of the caller of ``run()``.
     """
     run, (first, *others) = worker.run, region.stages
-    stage, is_chain, rest = first, bool(others), [(other, other.caller()) for other in others]
+    own, *other_spans = spans
+    rest = [(other, other.caller(), span) for other, span in zip(others, other_spans, strict=True)]
+    stage, is_chain = first, bool(others)
     call, values, codes, seconds = first.caller(), first.values, first.codes, first.seconds
     clock, special, given, new_context = perf_counter, special_types, None, worker.caller_context.copy
     worker.node = first.node
-    started = clock()
+    own.began = started = clock()
     try:
         for number, item in region.input.pulls():
             worker.element = number
@@ -117,16 +135,17 @@ def _loop(
                 if type(value) in special:
                     value = context.run(final_value, value, f"{first.node.name}[{number}]", run)
             except BaseException as error:
+                _note_calls(run, region, spans)
                 jobs += run.mapping.fail_pulled(region, first, number, item, error, clock() - started)
                 return _FAILED
             values[number] = value
-            now = clock()
+            own.ended = now = clock()
             seconds[number] = spent = now - started
             codes[number] = SUCCEEDED
             started = now
             if is_chain:
                 try:
-                    for stage, call_next in rest:
+                    for stage, call_next, span in rest:
                         worker.node = stage.node
                         given = value
                         context = new_context()
@@ -137,11 +156,15 @@ def _loop(
                         stage.values[number] = value
                         stage.seconds[number] = now - started
                         stage.codes[number] = SUCCEEDED
+                        if span.began > now:  # the first call of the turn
+                            span.began = started
+                        span.ended = now
                         spent += now - started
                         started = now
                 except BaseException as error:
                     if stage.codes[number] == SUCCEEDED:
                         raise  # an interrupt between two calls
+                    _note_calls(run, region, spans)
                     jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started)
                     return _FAILED
                 stage, worker.node = first, first.node
@@ -160,6 +183,7 @@ def _recorded_loop(
     worker: Worker,
     region: Region,
     until: float,
+    spans: Sequence[Span],
     slow: float,
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
@@ -170,14 +194,14 @@ def _recorded_loop(
     """
     group = Group(worker.run)
     run, clock, new_context = worker.run, perf_counter, worker.caller_context.copy
-    stages = [(stage, stage.caller()) for stage in region.stages]
+    stages = [(stage, stage.caller(), span) for stage, span in zip(region.stages, spans, strict=True)]
     last, take_over = len(stages), region.input.take_over
     try:
         for number, item, start in region.input.pulls_to_call():
             worker.element = number
             place, given, spent = start, item, 0.0
             while place < last and type(given) is not Missing:
-                stage, call = stages[place]
+                stage, call, span = stages[place]
                 worker.node = stage.node
                 facts = None if stage.record is None else input_facts(stage, number, given)
                 started = clock()
@@ -187,10 +211,14 @@ def _recorded_loop(
                     if type(value) in special_types:
                         value = context.run(final_value, value, f"{stage.node.name}[{number}]", run)
                 except BaseException as error:
+                    seconds = clock() - started
                     group.commit()
-                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, clock() - started, facts)
+                    _note_calls(run, region, spans)
+                    jobs += run.mapping.fail_pulled(region, stage, number, given, error, seconds, facts)
                     return _FAILED
-                seconds = clock() - started
+                ended = clock()
+                span.note(started, ended)
+                seconds = ended - started
                 stage.values[number] = value
                 stage.seconds[number] = seconds
                 stage.codes[number] = SUCCEEDED
@@ -202,6 +230,7 @@ def _recorded_loop(
                     place, given = take_over(number, given, place)
             if place < last:
                 group.commit()
+                _note_calls(run, region, spans)
                 with run._lock:
                     region.active += 1
                     region.stages[0].active += 1

@@ -7,12 +7,12 @@ process pull elements themselves, if nothing but success is expected, and call t
 
 from __future__ import annotations
 
-from time import monotonic
+from time import perf_counter, time
 
 from flowkit_core._text import short_repr
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.context import TaskContext
-from flowkit_core.errors import SerializationError, Skip, WorkerDiedError
+from flowkit_core.errors import Skip, WorkerDiedError
 from flowkit_core.events import (
     ElementFailed,
     ElementNotRun,
@@ -37,6 +37,7 @@ from flowkit_core.runs.states import (
     Phase,
 )
 
+from .block_calls import was_called
 from .element import Block, Element, job_of
 from .element_records import (
     commit_before_call,
@@ -52,6 +53,7 @@ from .elements import CACHED
 from .iterator_results import IteratorResults
 from .opening import local_generator, open_region, result_for_takers
 from .puller import Pullers
+from .span import note_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +94,7 @@ class MappedNodes:
         self.lanes: dict[int, Any] = {}
         self.pullers = Pullers(self)
         self.iterators = IteratorResults(run)
-        self.now: Callable[[], float] = monotonic
+        self.now: Callable[[], float] = perf_counter
 
     def region_of(self, node: Node) -> Region | None:
         """Return the region of a mapped node; None if it has not been opened."""
@@ -131,7 +133,7 @@ class MappedNodes:
         if isinstance(given, Outcome):
             return given
         try:
-            region = open_region(run, node, given, self.now())
+            region = open_region(run, node, given)
         except BaseException as error:
             return Outcome(FAILED, error=error, retryable=False)
         if isinstance(region, Outcome):
@@ -276,6 +278,9 @@ class MappedNodes:
     def _settle(self, element: Element, outcome: Outcome | None, result: Any, seconds: float) -> Retry | None:
         """Set the final state of an element; or return a retry."""
         run, stage, number = self.run, element.stage, element.element
+        if outcome is None or outcome.state == FAILED or outcome.started:
+            now = self.now()
+            stage.span.note(now - seconds, now)
         if outcome is None or outcome.state == SUCCEEDED:
             stage.values[number] = result if outcome is None else outcome.value
             stage.has_handles |= run.has_handles and is_handle(result)
@@ -439,6 +444,7 @@ class MappedNodes:
             if recorder is not None:
                 for node, prepared, work in rows:
                     recorder.add_elements(node, prepared, work)
+            note_block([stage.span for stage in region.stages], seconds, self.now())
             for stage, found, spent in zip(region.stages, values, seconds, strict=True):
                 stage.succeed(block.element, found, spent)
             region.observe(sum(map(len, values)), sum(map(sum, seconds)))
@@ -481,7 +487,7 @@ class MappedNodes:
         jobs: list[Node] = []
         if outcome.state != FAILED:
             return jobs
-        if _was_called(outcome.error):
+        if was_called(outcome.error):
             numbers = range(block.element, block.element + len(block.given))
             for each in region.stages:
                 each.lost.update(numbers)
@@ -575,21 +581,16 @@ class MappedNodes:
         region.input.drop()
         if input_outcome is None and region.is_recorded:
             record_totals(run, region)
-        seconds = self.now() - region.started
+        now = time(), self.now()
+        for stage in region.stages:
+            stage.ended_at = now[0] - stage.span.since_end(now[1])
         own = {stage.node for stage in region.stages}
         ready: list[Node] = []
         for stage in region.stages:
             outcome = stage.outcome(run.stop_reason, input_outcome)
             if input_outcome is not None and input_outcome.state == FAILED:  # only of the first node
                 input_outcome = Outcome(UPSTREAM_FAILED, f'upstream "{region.stages[0].node.name}" failed')
-            step = run.finish(stage.node, outcome, seconds)
+            step = run.finish(stage.node, outcome, stage.span.seconds)
             if not isinstance(step, Retry):  # a mapped node is not called again
                 ready += [node for node in step if node not in own]
         return ready
-
-
-def _was_called(error: BaseException | None) -> bool:
-    """Return whether elements of a block may have been called, given the exception of the block."""
-    if isinstance(error, SerializationError):
-        return error.what == "result"
-    return isinstance(error, WorkerDiedError)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowkit_core.runs.run import Run
 
 
-def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outcome:
+def open_region(run: Run, node: Node, given: Given) -> Region | Outcome:
     """Return the region of a mapped node, given its arguments; or how it ends, if there is nothing to map over."""
     sources: dict[str | int, int] = {}
     columns = _columns(run, node, given, sources)
@@ -42,7 +42,7 @@ def open_region(run: Run, node: Node, given: Given, now: float) -> Region | Outc
     stages = [Stage(node, given, list(columns), size or 0)]
     while (following := _following(run, stages[-1].node, size or 0)) is not None:
         stages.append(following)
-    region = Region(stages, RegionInput(stages, values, size, lazy), size, now)
+    region = Region(stages, RegionInput(stages, values, size, lazy), size)
     region.is_smooth = _is_smooth(run, region, values)
     return region
 

@@ -25,10 +25,9 @@ class Region:
         stages: the elements of the nodes, in the order of the chain.
         input: the elements of the mapped inputs of the first node.
         size: number of elements; None for a lazy input.
-        started: when the region was opened, in seconds.
 
     Attributes:
-        stages, input, size, started: see above.
+        stages, input, size: see above.
         active: number of elements that have started and have not ended; a worker that pulls counts as one.
         window: maximum number of elements of the first node that have started and have not ended, unless workers pull
             elements.
@@ -64,18 +63,16 @@ class Region:
         "seconds_per_call",
         "size",
         "stages",
-        "started",
         "taken",
         "waiting_for_pool",
         "waiting_workers",
         "window",
     )
 
-    def __init__(self, stages: Sequence[Stage], input: RegionInput, size: int | None, started: float) -> None:
+    def __init__(self, stages: Sequence[Stage], input: RegionInput, size: int | None) -> None:
         self.stages = tuple(stages)
         self.input = input
         self.size = size
-        self.started = started
         self.active = 0
         self.refused = 0
         self.window = 1

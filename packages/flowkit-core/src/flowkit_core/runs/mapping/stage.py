@@ -21,6 +21,7 @@ from flowkit_core.runs.states import CANCELLED, FAILED, PENDING, SKIPPED, STATES
 from .block_calls import Template
 from .elements import RESUMED, Elements
 from .inputs import Missing, PartialColumn
+from .span import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ class Stage:
         parked: `Element` jobs that wait because of the limit.
         record: the `MapRecord` of the elements; None if they are not recorded.
         sources: the elements of the mapped nodes that this node is mapped over, if it is recorded.
+        span: when the first call has started, and when the last one has ended, on the clock of `MappedNodes`.
+        ended_at: when the last call has ended, or the node if there was no call (seconds since 1970; 0.0 before).
         origins: for each element 0 if it was called in this run, or `CACHED` or `RESUMED`; without zeros at the end.
     """
 
@@ -64,6 +67,7 @@ class Stage:
         "attempt_of",
         "codes",
         "columns",
+        "ended_at",
         "error_of",
         "has_handles",
         "head",
@@ -77,6 +81,7 @@ class Stage:
         "retry_of",
         "seconds",
         "sources",
+        "span",
         "values",
     )
 
@@ -101,6 +106,8 @@ class Stage:
         self.record: Any = None
         self.sources: tuple[Stage, ...] = ()
         self.origins = bytearray()
+        self.span = Span()
+        self.ended_at = 0.0
 
     @property
     def limit(self) -> int | None:

@@ -20,6 +20,7 @@ from flowkit_core.runs.call import Outcome
 from flowkit_core.runs.handle import fetched, is_handle, prefetch
 from flowkit_core.runs.states import CANCELLED, SKIPPED, STATES, SUCCEEDED, UPSTREAM_FAILED
 
+from .identity import code_of, has_digest
 from .options import (
     caches_of,
     check_options,
@@ -218,11 +219,11 @@ class RunRecorder:
             self._why[node.index] = "no cache: flowkit-state is not installed"
             return None
         task = node.task
-        needed = [value for value in (*args, *kwargs.values()) if is_handle(value) and not _has_digest(cache, value)]
+        needed = [value for value in (*args, *kwargs.values()) if is_handle(value) and not has_digest(cache, value)]
         if needed:
             prefetch(needed)
-            args = [value if _has_digest(cache, value) else fetched(value) for value in args]
-            kwargs = {name: value if _has_digest(cache, value) else fetched(value) for name, value in kwargs.items()}
+            args = [value if has_digest(cache, value) else fetched(value) for value in args]
+            kwargs = {name: value if has_digest(cache, value) else fetched(value) for name, value in kwargs.items()}
         found = cache.find(task.func, args, kwargs, name=task.name, ignore=(KEY,), refresh=node.index in self._refresh)
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
@@ -293,6 +294,8 @@ class RunRecorder:
                 state.unrecorded_of.setdefault(node.index, self._store_error)
             return False
         index, ended, upstream, now = node.index, self._ended, node.upstream, time()
+        if node.mapped is not None and index in state.stages:
+            now = state.stages[index].ended_at or now  # the tasks of a chain end together, their last elements do not
         ready = ended[upstream[0]] if len(upstream) == 1 else max(map(ended.__getitem__, upstream), default=self._began)
         ended[index] = now
         code, attempt = state.codes[index], state.attempt_of.get(index, 1)
@@ -302,6 +305,8 @@ class RunRecorder:
         outcome.ready, recorded = ready, 0
         if self._retries:
             outcome.ready, recorded = self._retries.pop(index, (ready, 0))
+        if seconds is not None:  # the elements of a chain start before all elements of the task before have ended
+            outcome.ready = min(outcome.ready or now, now - seconds)
         if retry_in is not None:
             outcome.number, outcome.state = attempt - 1, "retrying"
             self._retries[index] = now + retry_in, attempt - 1
@@ -319,7 +324,7 @@ class RunRecorder:
         if seconds is not None:
             self._note_call(node, outcome, seconds)
         if not self._pending:
-            self._group_began = now
+            self._group_began = time()
         self._pending.append(outcome)
         return error is not None
 
@@ -332,9 +337,9 @@ class RunRecorder:
             outcome.worker = self._threads.get(thread) or self._thread_name(thread)
         self._work += seconds
         if seconds < SHORT_CALL:
-            self._short.add(_code_of(node))
+            self._short.add(code_of(node))
         else:
-            self._short.discard(_code_of(node))
+            self._short.discard(code_of(node))
 
     def _thread_name(self, thread: int) -> str:
         from threading import current_thread
@@ -375,7 +380,7 @@ class RunRecorder:
             return self._is_committing  # in another thread, to be waited for
         if node.mapped is not None:
             return True
-        return _code_of(node) not in self._short or not self._makers <= {None, get_ident()}
+        return code_of(node) not in self._short or not self._makers <= {None, get_ident()}
 
     @property
     def seconds_to_commit(self) -> float | None:
@@ -581,19 +586,3 @@ def _maker(state: RunState) -> int | None:
     thread = get_ident()
     worker = worker_of_thread.get(thread)
     return thread if worker is not None and worker.run.state is state else None
-
-
-def _code_of(node: Node) -> object:
-    """Return what identifies the function of a node: the code, which closures and partials of it share."""
-    function = node.func
-    code = getattr(function, "__code__", None)
-    if code is None:
-        function = getattr(function, "func", function)
-        code = getattr(function, "__code__", None)
-    return code or id(function)
-
-
-def _has_digest(cache: Cache, value: Any) -> bool:
-    """Return whether a value is a handle that a cache can take in place of the value."""
-    has_digest = is_handle(value) and getattr(value, "digest", None) is not None
-    return has_digest and getattr(cache, "argument_digest", None) is not None
