@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -66,6 +68,26 @@ def test_completion_has_all_commands(flowkit, shell):
 )
 def test_completion_completes_names_of_files(flowkit, shell, line):
     assert line in flowkit("completion", shell).out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="platform: there is no bash")
+@pytest.mark.parametrize(
+    ("words", "answers"),
+    [
+        (["sh"], ["show"]),
+        (["re"], ["rerun", "replay", "report"]),
+        (["run", "--superv"], ["--supervise"]),
+        (["completion", "z"], ["zsh"]),
+    ],
+)
+def test_bash_completes_commands_and_options(folder, flowkit, words, answers):
+    (folder / "flowkit.bash").write_text(flowkit("completion", "bash").out)
+    line = shlex.join(["flowkit", *words])
+    script = (
+        f"source flowkit.bash; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_flowkit; echo ${{COMPREPLY[@]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert sorted(done.stdout.split()) == sorted(answers)
 
 
 @pytest.mark.parametrize("module", ["flowkit", "flowkit_view"])
