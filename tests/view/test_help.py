@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+BASH = shutil.which("bash")
 COMMANDS = [
     "run",
     "graph",
@@ -70,7 +71,7 @@ def test_completion_completes_names_of_files(flowkit, shell, line):
     assert line in flowkit("completion", shell).out
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="platform: there is no bash")
+@pytest.mark.skipif(BASH is None, reason="platform: there is no bash")
 @pytest.mark.parametrize(
     ("words", "answers"),
     [
@@ -86,7 +87,7 @@ def test_bash_completes_commands_and_options(folder, flowkit, words, answers):
     script = (
         f"source flowkit.bash; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_flowkit; echo ${{COMPREPLY[@]}}"
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([BASH, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert sorted(done.stdout.split()) == sorted(answers)
 
 
