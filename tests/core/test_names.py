@@ -239,7 +239,11 @@ def states(name):
     broken >> tasks[:2]
     skipped >> tasks[2:4]
     tasks[0] >> tasks[4]
-    return DAG(name, tasks=tasks).run("serial", fail_fast=False, raise_on_failure=False)
+    dag = DAG(name, tasks=tasks)
+    with pytest.warns(RuntimeWarning, match="needs the result of") as caught:
+        results = dag.run("serial", fail_fast=False, raise_on_failure=False)
+    assert_printable(str(caught[0].message))
+    return results
 
 
 @nasty

@@ -80,7 +80,7 @@ def is_of_a_run(thing):
 def failing(watch, error=Boom, name="broken", **options):
     """Return a task that fails with a watched object in its frame."""
 
-    def broken(value):
+    def broken(value=None):
         local = watch("local", Big())
         raise watch("error", error(f"{name} of {type(local).__name__}"))
 

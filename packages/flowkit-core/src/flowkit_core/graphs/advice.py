@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowkit_core._text import escape_control_chars
 from flowkit_core._typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def on_annotated_none(task: str, parameter: str, upstream: str) -> str:
     """Return the warning of a parameter that is filled by order from a function that returns None."""
     return (
         f"task {task!r} gets what {upstream!r} returns as {parameter!r}, by order, but {upstream!r} is "
-        f"annotated '-> None': to wait for it without taking its result, write {task}.after({upstream}); "
+        f"annotated '-> None': to wait for it without taking its result, write {_after(task, upstream)}; "
         f"if None is meant, name the parameter {upstream!r}"
     )
 
@@ -49,7 +50,7 @@ def on_needed_results(task: str, parameter: str, upstream: str) -> str:
     return (
         f"task {task!r} has trigger='all_done', but does not run after a failure: its parameter {parameter!r} has no "
         f"default, so it needs the result of {upstream!r}: write {parameter}=None, or take no result with "
-        f"{task}.after({upstream})"
+        f"{_after(task, upstream)}"
     )
 
 
@@ -64,7 +65,7 @@ def for_filled_parameter(task: str, upstream: str, *, for_dag: bool) -> str:
     if not for_dag:
         return f"rename the parameter, or the task {upstream!r}; a flow fills parameters by the names of earlier tasks"
     return (
-        f"if the task is only to wait for {upstream!r}, write {task}.after({upstream}) instead of "
+        f"if the task is only to wait for {upstream!r}, write {_after(task, upstream)} instead of "
         f"{upstream} >> {task}; if another parameter is to take its result, name that {upstream!r}, or put it first"
     )
 
@@ -109,3 +110,8 @@ def for_open_parameter_of_dag(
     if node.upstream or node.downstream:
         return wire
     return f"if it is not part of the pipeline, name the tasks that are, with DAG(tasks=[...]); or {wire}"
+
+
+def _after(task: str, upstream: str) -> str:
+    """Return the text that wires a task to wait for another one."""
+    return f"{escape_control_chars(task)}.after({escape_control_chars(upstream)})"
