@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
 import os
@@ -208,6 +209,19 @@ def test_report_has_only_some_changes_at_the_top(tmp_path):
     assert ("a", {"href": "#changes"}) in page.elements
     assert "task task 5 was added; 1 more" in page.words
     assert page.words.count("task task 6 was added") == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_as_before_a_report(tmp_path, enabled):
+    with StateManager(tmp_path / "runs.db") as state:
+        results = DAG("one", tasks=[Task(int, name="one")]).run("serial", state=state)
+        if not enabled:
+            gc.disable()
+        try:
+            results.report(tmp_path / "run.html")
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()
 
 
 def test_wait_for_retry_is_in_the_row_of_the_retry():
