@@ -302,6 +302,22 @@ def test_cluster_without_workers_is_reported(lonely_cluster, monkeypatch):
     assert text.startswith(f"the Dask scheduler at {lonely_cluster.address} has no workers: tasks wait until one joins")
 
 
+def test_scheduler_that_does_not_name_its_workers_holds_up_no_run(client, monkeypatch, tmp_path):
+    """The task ends when the scheduler is asked, and the run before that answers."""
+    released, is_over, answers = tmp_path / "released", threading.Event(), []
+
+    def nthreads(_):
+        released.touch()
+        is_over.wait(30)
+        answers.append({})
+        return answers[-1]
+
+    monkeypatch.setattr(Client, "nthreads", nthreads)
+    results = DAG("d", tasks=[Task(partial(tasks.wait_for, released), name="waiting")]).run(DaskExecutor(client))
+    assert (results, answers) == ({"waiting": "waited"}, [])
+    is_over.set()
+
+
 def test_cancelled_arun_leaves_nothing_on_the_cluster(client, tmp_path):
     started, released = tmp_path / "started", tmp_path / "released"
     waiting = [Task(partial(tasks.wait_after_start, started, released), name=f"w{number}") for number in range(9)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError as AsyncCancelledError
 from concurrent.futures import CancelledError
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class Connection:
         self._client = client
         self._threads: int | None = None
         self._no_workers_since: float | None = None
-        self._has_warned = False
+        self._has_warned = self._asks_for_workers = False
 
     @property
     def address(self) -> str:
@@ -66,17 +67,30 @@ class Connection:
         return self._threads
 
     def check_workers(self) -> None:
-        """Warn, once, if calls have waited for `WORKERS_TIMEOUT`, because no worker is connected."""
-        if self._client.nthreads():
-            self._no_workers_since = None
-        elif self._no_workers_since is None:
-            self._no_workers_since = monotonic()
-        elif not self._has_warned and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT:
+        """Warn, once, if calls have waited for `WORKERS_TIMEOUT`, because no worker is connected. Returns at once."""
+        if self._has_warned or self._asks_for_workers:
+            return
+        if self._no_workers_since is not None and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT:
             self._has_warned = True
             safe_warn(
                 f"the Dask scheduler at {self.address} has no workers: tasks wait until one joins (see the logs of the "
                 f"workers if they have ended); run(timeout=...) limits how long a run waits"
             )
+            return
+        self._asks_for_workers = True
+        Thread(target=self._ask_for_workers, name="flowkit-dask-workers", daemon=True).start()
+
+    def _ask_for_workers(self) -> None:
+        """Body of a thread: ask the scheduler, which may be gone, for its workers."""
+        try:
+            has_workers = bool(self._client.nthreads())
+        except Exception:  # the connection is lost, which the lane finds
+            has_workers = True
+        if has_workers:
+            self._no_workers_since = None
+        elif self._no_workers_since is None:
+            self._no_workers_since = monotonic()
+        self._asks_for_workers = False
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures.
