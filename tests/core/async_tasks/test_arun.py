@@ -329,3 +329,43 @@ def test_arun_leaves_no_reference_cycle(is_failing):
             gc.enable()
 
     assert asyncio.run(main()) == []
+
+
+async def wait_long(*args):
+    started.set()
+    try:
+        await asyncio.sleep(LONG)
+    except asyncio.CancelledError:
+        ended.append("cancelled")
+        raise
+
+
+started = threading.Event()
+ended = []
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+@pytest.mark.parametrize("function", [wait_long, lambda *args: wait_long(*args)])
+def test_cancelled_arun_with_the_serial_executor_cancels_the_coroutine(function, is_mapped):
+    """It runs in the thread of the run, which waits for it; clean-up tasks run after it."""
+    started.clear()
+    ended.clear()
+    task, last = Task(function, name="task"), Task(lambda *args: "clean", name="last", trigger="all_done")
+    if is_mapped:
+        task = Task(lambda x: function(x), name="task")
+        Task(lambda: [1, 2], name="rows") >> task.map() >> last
+    else:
+        task >> last
+
+    async def main():
+        waiting = asyncio.create_task(DAG("long", tasks=[last]).arun("serial"))
+        await asyncio.to_thread(started.wait, LONG)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await waiting
+        return raised.value.flowkit_results
+
+    results = asyncio.run(main())
+    assert ended == ["cancelled"]
+    assert results.states["task"] == "cancelled"
+    assert results["last"] == "clean"

@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 
 from flowkit_core import DAG, Task
+from flowkit_core.runs.event_loop.caller import AsyncCaller
 from flowkit_core.runs.event_loop.lane import LoopLane
 from flowkit_core.runs.event_loop.shared_loop import run_in_loop
 from flowkit_core.runs.run import Run
@@ -83,7 +84,7 @@ def test_interrupt_before_the_first_step_of_an_awaited_coroutine_ends_it(is_sche
 
     loop, coroutine = Loop(), wait()
     with pytest.raises(KeyboardInterrupt):
-        run_in_loop(coroutine, loop)
+        run_in_loop(coroutine, AsyncCaller(loop))
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     assert seen == ["ended"] * is_scheduled
     loop.call_soon_threadsafe(loop.stop)

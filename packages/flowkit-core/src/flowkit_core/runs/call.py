@@ -15,12 +15,13 @@ from .states import FAILED, PENDING, SKIPPED, STATES
 from .time_limit import Abandonment, TimeLimit, call_in_time
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from flowkit_core._typing import Any
     from flowkit_core.context import TaskContext
     from flowkit_core.graphs.node import Node
+
+    from .event_loop.caller import AsyncCaller
 
 
 class Outcome:
@@ -146,10 +147,10 @@ class ContextMaker(Protocol):
     """The run of a call, as far as the call needs it.
 
     Attributes:
-        loop: the event loop of coroutines; None means that of the process.
+        caller: the coroutine that waits for the run; None if there is none.
     """
 
-    loop: AbstractEventLoop | None
+    caller: AsyncCaller | None
 
     def context_of(self, node: Node, attempt: int | None = None) -> TaskContext:
         """Return what ``current()`` returns in a call of a node."""
@@ -304,7 +305,7 @@ class Call:
         """Return the result of a coroutine, which runs in the event loop of the run while this thread waits."""
         from .event_loop.shared_loop import run_in_loop
 
-        return run_in_loop(coroutine, None if self.run is None else self.run.loop)
+        return run_in_loop(coroutine, None if self.run is None else self.run.caller)
 
     async def invoke_async(self) -> Any:
         """Do what :meth:`invoke` does, in a task of an event loop.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowkit_core.graphs.node import Node
     from flowkit_core.retry import RetryPolicy
 
+    from .event_loop.caller import AsyncCaller
     from .recording.recorder import RunRecorder
 
 _NO_NODES: tuple[Node, ...] = ()
@@ -41,6 +42,7 @@ class OutcomeRules:
     early_stop: BaseException | None = None
     record_error: Exception | None = None
     timeout: float | None = None
+    caller: AsyncCaller | None = None
     _stop_is_new = False  # whether `on_stop` is to be called
     fetches_at_once = False  # whether handles are fetched when they arrive
 
@@ -149,11 +151,23 @@ class OutcomeRules:
 
     # ---- outcomes --------------------------------------------------------------------------------------------------
 
+    def outcome_of(self, result: Any) -> Outcome | None:
+        """Return how a call has ended; None if it returned. A coroutine that the caller has cancelled is cancelled."""
+        if type(result) is not Outcome:
+            return None
+        if self.caller is not None and self.caller.cancellations and result.state == FAILED and not result.goes_on:
+            from asyncio import CancelledError
+
+            if isinstance(result.error, CancelledError):
+                self.stop_early(CancelledError("arun() was cancelled"))
+                return Outcome(CANCELLED, "it was cancelled, because arun() was cancelled", started=True)
+        return result.or_skip()
+
     def _finalize(self, node: Node, result: Any, seconds: float, attempt: int | None) -> Retry | Sequence[Node] | None:
         """Set the final state of a node; or return a retry, or no nodes for the result of an attempt given up."""
         if self.fetches_at_once and is_handle(result):
             result = fetch_and_release(result)
-        outcome = result.or_skip() if type(result) is Outcome else None
+        outcome = self.outcome_of(result)
         if outcome is None and issubclass(type(result), Skip):
             outcome = Outcome(FAILED, error=returned_skip(node.name, result))
         succeeded = outcome is None or outcome.state == SUCCEEDED

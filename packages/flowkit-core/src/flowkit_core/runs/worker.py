@@ -188,7 +188,7 @@ class Worker:
                         find()  # sets the context variable, for threads that the coroutine starts
                         from .event_loop.shared_loop import run_in_loop
 
-                        value = run_in_loop(value, run.loop)
+                        value = run_in_loop(value, run.caller)
                     if type(value) in special_types:
                         run.leave_fast_path()
             except BaseException as error:

@@ -8,6 +8,7 @@ from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections.abc import Callable
 
 
 class Cancellable(Protocol):
@@ -33,6 +34,7 @@ class AsyncCaller:
         self.cancellations = 0
         self._lock = allocate_lock()
         self._session: Cancellable | None = None
+        self._waiting: set[Callable[[], None]] = set()  # cancel the coroutines that threads wait for
 
     def attach(self, session: Cancellable | None) -> None:
         """Set the session of the run, from when it can be cancelled; None when it is over."""
@@ -46,6 +48,19 @@ class AsyncCaller:
         """Stop the run; the second time, end it at once. Does not block."""
         with self._lock:
             self.cancellations += 1
-            session = self._session
+            session, waiting = self._session, [*self._waiting]
+        for cancel in waiting:
+            cancel()
         if session is not None:
             session.check_caller()
+
+    def add_waiting(self, cancel: Callable[[], None]) -> int:
+        """Cancel a coroutine that a thread waits for when the run is cancelled; return how often that has happened."""
+        with self._lock:
+            self._waiting.add(cancel)
+            return self.cancellations
+
+    def remove_waiting(self, cancel: Callable[[], None]) -> None:
+        """Note that a coroutine has ended."""
+        with self._lock:
+            self._waiting.discard(cancel)

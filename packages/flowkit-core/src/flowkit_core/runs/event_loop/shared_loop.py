@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from flowkit_core._typing import Any
 
+    from .caller import AsyncCaller
+
 CLOSE_TIMEOUT = 5.0
 """Seconds that tasks may take to end after they were cancelled because their loop is to be closed."""
 
@@ -196,19 +198,24 @@ if hasattr(os, "register_at_fork"):
 # ---- from synchronous code -------------------------------------------------------------------------------------------
 
 
-def run_in_loop(coroutine: Coroutine[Any, Any, Any], loop: AbstractEventLoop | None = None) -> Any:
+def run_in_loop(coroutine: Coroutine[Any, Any, Any], caller: AsyncCaller | None = None) -> Any:
     """Run a coroutine in an event loop of another thread, wait for it, and return its result.
 
     Args:
         coroutine: the coroutine. It is cancelled if the wait is interrupted.
-        loop: the loop; None means that of the process.
+        caller: the coroutine that waits for the run, whose loop it is and whose cancellation cancels this one, too;
+            None means the loop of the process.
 
     Raises:
         BaseException: the exception of the coroutine.
         ExecutorError: the loop cannot be started.
     """
-    if loop is not None:
-        return _WaitingCall(coroutine, loop).result()
+    if caller is not None:
+        call = _WaitingCall(coroutine, caller.loop)
+        try:
+            return call.result(caller)
+        finally:
+            caller.remove_waiting(call.cancel)
     try:
         found = acquire_loop()
     except BaseException:
@@ -236,10 +243,14 @@ class _WaitingCall:
         self._outcome: list[Any] = []
         self._ended = WakeUp()
 
-    def result(self) -> Any:
-        """Return the result of the coroutine, or raise its exception."""
+    def result(self, caller: AsyncCaller | None = None) -> Any:
+        """Return the result of the coroutine, or raise its exception; a caller cancels it."""
+        before = 0 if caller is None else caller.cancellations
         try:
             self._loop.call_soon_threadsafe(self._start)
+            # only now, because `_start` must come first in the loop
+            if caller is not None and caller.add_waiting(self.cancel) > before:
+                self.cancel()
             self._wait(None)
         except BaseException:  # an interrupt; or the loop is closed
             if self._loop.is_closed():
@@ -251,6 +262,11 @@ class _WaitingCall:
         if len(self._outcome) == 2:
             raise self._outcome.pop()  # pop(): the traceback refers to this object: a reference cycle otherwise
         return self._outcome[0]
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._cancel)
 
     def _wait(self, timeout: float | None) -> None:
         until = None if timeout is None else monotonic() + timeout

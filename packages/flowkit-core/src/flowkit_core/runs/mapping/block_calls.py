@@ -183,7 +183,7 @@ def final_value(value: Any, name: str, run: Run | None = None) -> Any:
         else:
             from flowkit_core.runs.event_loop.shared_loop import run_in_loop
 
-            value = run_in_loop(value, run.loop)
+            value = run_in_loop(value, run.caller)
     if issubclass(type(value), Skip):
         raise returned_skip(name, value)
     return value

@@ -246,7 +246,7 @@ class MappedNodes:
         run = self.run
         if is_handle(result) and (run.fetches_at_once or run.stores_result(element)):
             result = fetch_and_release(result)
-        outcome = result.or_skip() if type(result) is Outcome else None
+        outcome = run.outcome_of(result)
         if outcome is None and issubclass(type(result), Skip):
             outcome = Outcome(FAILED, error=returned_skip(element.name, result))
         row = None
