@@ -124,7 +124,9 @@ class ElementOutcome:
         error: exception of its last attempt, if it failed.
     """
 
-    __slots__ = ("attempts", "ended", "error", "fingerprint", "label", "number", "reason", "seconds", "state", "value")
+    label: str | None = None
+    reason = ""
+    error: BaseException | None = None
 
     def __init__(
         self, number: int, state: str, value: Any, fingerprint: Any, ended: float, seconds: float | None, attempts: int
@@ -136,9 +138,6 @@ class ElementOutcome:
         self.ended = ended
         self.seconds = seconds
         self.attempts = attempts
-        self.label: str | None = None
-        self.reason = ""
-        self.error: BaseException | None = None
 
     def __repr__(self) -> str:
         return f"<ElementOutcome {self.number}: {self.state}>"

@@ -45,7 +45,8 @@ RECORD_PLAIN_ELEMENT = (
     "INSERT OR REPLACE INTO elements (map, element, execution, state, ended, seconds, attempts, fingerprint, value) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-"""Records what `plain_row` returns: binding None takes several times as long as a value."""
+"""Records what `plain_rows` returns: binding None takes several times as long as a value."""
+_SMALL = 10**12
 BLOB_OF_ROW = 12
 """Position of the name of the blob file in a row for `RECORD_ELEMENT`."""
 _BEGIN_MAP = "INSERT INTO maps (run, name, execution, code, inputs, common, size) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -404,27 +405,39 @@ class MapRecord:
         blob = label = reason = error = None
         if outcome.state == "succeeded":
             if self._has_values:
-                value, blob = self._stored(outcome)
+                value = self._payload(outcome)
+                if len(value) > INLINE_LIMIT:
+                    value, blob = self._database.write_blob(value, self._claim)
         elif outcome.error is not None:
             error = error_json(outcome.error)
         elif outcome.reason:
             reason = encodable(outcome.reason)
         if outcome.label is not None:
             label = encodable(outcome.label)
-        number, ended, seconds, attempts = outcome.number, outcome.ended, outcome.seconds, outcome.attempts
-        start = self.id, number, self._execution, outcome.state, ended, seconds, attempts
-        return (*start, label, reason, error, outcome.fingerprint, None, blob, value)
+        return (
+            self.id,
+            outcome.number,
+            self._execution,
+            outcome.state,
+            outcome.ended,
+            outcome.seconds,
+            outcome.attempts,
+            label,
+            reason,
+            error,
+            outcome.fingerprint,
+            None,
+            blob,
+            value,
+        )
 
-    def _stored(self, outcome: ElementOutcome) -> tuple[str | bytes, str | None]:
-        """Return what to store for a result: its payload, or an empty value and the name of the blob file."""
+    def _payload(self, outcome: ElementOutcome) -> str | bytes:
+        """Return the stored form of a result."""
         try:
-            payload = self._serialization.dump(None, outcome.value)
+            return self._serialization.dump(None, outcome.value)
         except UnsupportedValueError:  # the name takes long to make
             root = f'the result of task "{self._name}[{outcome.number}]"'
-            payload = self._serialization.dump(None, outcome.value, root)
-        if len(payload) <= INLINE_LIMIT:
-            return payload, None
-        return self._database.write_blob(payload, self._claim)
+            return self._serialization.dump(None, outcome.value, root)
 
     def find(self, number: int, given: Any, *, is_same: bool) -> RecordedElement | None:
         """Return the recorded outcome of an element, if its inputs are those for which it was recorded.
@@ -481,11 +494,14 @@ class MapRecord:
         self._database.execute("record a map in it", SIZE, (size, self.id))
 
 
-def plain_row(row: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return a row for `RECORD_ELEMENT` without label, reason, error, origin and blob file; `None` if it has any."""
-    if row[7] is row[8] is row[9] is row[11] is row[12] is None:
-        return (*row[:7], row[10], row[13])
-    return None
+def plain_rows(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]] | None:
+    """Return rows for `RECORD_PLAIN_ELEMENT`; `None` if any has a label, a reason, an error, an origin or a blob file.
+
+    Args:
+        rows: rows for `RECORD_ELEMENT`.
+    """
+    plain = [(*row[:7], row[10], row[13]) for row in rows if row[7] is row[8] is row[9] is row[11] is row[12] is None]
+    return plain if len(plain) == len(rows) else None
 
 
 def begin_map(
@@ -506,7 +522,12 @@ def begin_map(
 
 
 def fingerprint_of(serialization: Serialization, value: Any) -> bytes | None:
-    """Return a digest of a value; `None` if the value cannot be stored, and so not be compared."""
+    """Return a digest of a value; `None` if the value cannot be stored, and so not be compared.
+
+    That of a small integer is its text, which is shorter than the digests of other values.
+    """
+    if type(value) is int and -_SMALL < value < _SMALL:
+        return b"%d" % value
     try:
         payload = serialization.comparable(value)
     except StateError:

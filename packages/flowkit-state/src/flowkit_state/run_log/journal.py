@@ -15,7 +15,7 @@ from flowkit_state.run_log.elements import (
     MapRecord,
     begin_map,
     fingerprint_of,
-    plain_row,
+    plain_rows,
     usable,
 )
 from flowkit_state.run_log.error_text import encodable, error_json, error_text, traceback_text
@@ -335,9 +335,9 @@ class RunJournal:
             StateFileError: they cannot be committed.
         """
         self._check_writable()
-        plain = [short for row in rows if (short := plain_row(row)) is not None]
+        plain = plain_rows(rows)
         with Batch(self._database):
-            if len(plain) == len(rows):
+            if plain is not None:
                 self._database.execute_many("record elements in it", RECORD_PLAIN_ELEMENT, plain)
                 return
             self._database.execute_many("record elements in it", RECORD_ELEMENT, rows)

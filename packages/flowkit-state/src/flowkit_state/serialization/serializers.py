@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WORDS = {None: "null", True: "true", False: "false"}
 _NUMBERS = (int, float)  # their JSON text is their repr()
+_SMALL = 1 << 62  # integers below it are the most frequent values, so they take no further look-up
 
 # Names of classes, or the beginnings of such names, that annotations may contain.
 _NEVER_SERIALIZABLE = (
@@ -96,6 +97,8 @@ class Serialization:
         if self.pickled:
             return _to_pickle(key, value, root)
         kind = type(value)
+        if kind is int and -_SMALL < value < _SMALL:
+            return repr(value)
         if value is None or kind is bool:
             return _WORDS[value]
         leaf = ENCODERS.get(kind)
@@ -114,7 +117,9 @@ class Serialization:
         Raises:
             UnsupportedValueError: the value cannot be stored.
         """
-        return (_to_pickle_without_memo(value) if self.pickled else None) or self.dump(None, value)
+        if self.pickled and (pickled := _to_pickle_without_memo(value)) is not None:
+            return pickled
+        return self.dump(None, value)
 
     def load(self, key: str | None, payload: str | bytes) -> Any:
         """Return the value that was stored as `payload`.

@@ -110,7 +110,8 @@ def input_facts(stage: Stage, number: int, given: Any) -> tuple[Any, str | None]
 
 def element_row(run: Run, stage: Stage, outcome: ElementOutcome, label: str | None) -> Any:
     """Return what is to be recorded for an element; None if it cannot be recorded."""
-    outcome.label = label
+    if label is not None:
+        outcome.label = label
     try:
         return stage.record.prepare(outcome)
     except Exception as error:
@@ -248,8 +249,12 @@ class Group:
         self.seconds += seconds
         outcome = ElementOutcome(number, "succeeded", stage.values[number], fingerprint, time(), seconds, attempt)
         row = element_row(self.run, stage, outcome, label)
-        if row is not None:
-            self._rows.setdefault(stage, []).append(row)
+        if row is None:
+            return
+        rows = self._rows.get(stage)
+        if rows is None:
+            rows = self._rows[stage] = []
+        rows.append(row)
 
     def commit(self) -> None:
         """Commit the elements. Errors stop the run, unless ``state_errors="warn"``."""
