@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 import pytest
 import tracked_objects as w
 
 from flowkit_core import DAG, Results, Task
-from flowkit_exec import ProcessExecutor
+from flowkit_exec import FuturesExecutor, ProcessExecutor
 
 
 def garbage():
@@ -44,6 +45,7 @@ SHAPES = {
     "three failures": lambda: [Task(w.broken, name=f"broken_{number}") for number in range(3)],
     "retries": lambda: [Task(w.broken, retries=2, delay=0)],
     "async": lambda: [Task(w.waiting)],
+    "async with a timeout": lambda: [Task(w.waiting, retries=1, delay=0, timeout=60)],
     "condition": lambda: [Task(w.succeed, when=w.condition)],
 }
 
@@ -73,6 +75,24 @@ def test_run_is_freed_without_garbage_collection(executor, shape, options):
     del param
     assert w.alive() == {}
     assert garbage() == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_run_in_a_pool_of_another_library_is_freed_without_garbage_collection(shape, is_mapped):
+    """The frames of the pool's threads have what they return."""
+    first, tasks = Task(lambda param: [param], name="first"), SHAPES[shape]()
+    for task in tasks:
+        first >> (task.map(errors="drop") if is_mapped else task)
+    dag = DAG("memory", tasks=tasks)
+    with ThreadPoolExecutor(1) as pool:
+        param = w.note("param", w.Big())
+        results = dag.run(FuturesExecutor(pool), params={"param": param}, fail_fast=False, raise_on_failure=False)
+        assert bool(results.failed) == (shape != "success")
+        del results, param
+        pool.submit(int).result()  # the thread has left what it did for the run
+        assert w.alive() == {}
+        assert garbage() == []
 
 
 def test_results_do_not_reference_params(executor):

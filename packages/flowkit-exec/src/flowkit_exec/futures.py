@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from flowkit_core import Call, Node, Run
 
-    Returned = tuple[Any, float, dict[str, Any], tuple[str, int | None, str | None]]
-    """Value, seconds, notes, and the name, the process and the host of the worker."""
+    Returned = list[Any]
+    """Value, seconds, notes, and the name, the process and the host of the worker; see :func:`_outcome_of`."""
 
 LIMIT = 1000
 """Default of the maximum number of calls that are submitted and have not ended."""
@@ -279,7 +279,9 @@ def _outcome_of(future: Future[Any], run: Run, call: Call, seconds: float) -> tu
     if error is not None:  # not one of the task, which would be the result of the future
         failure = _argument_error(call, error) or _result_error(call, error)
         return Outcome(FAILED, error=failure or error, retryable=failure is None), seconds
-    value, seconds, notes, worker = future.result()
+    returned = future.result()
+    value, seconds, notes, worker = returned
+    returned.clear()  # frames of the pool's thread have it, and the traceback of an error has them: a reference cycle
     run.note_worker(call.node, *worker)
     try:
         if notes and (context := call.context()) is not None:
@@ -357,10 +359,12 @@ class _Invocation:
         return self._context.run(self._invoke)
 
     def _invoke(self) -> Returned:
-        """Make the call in this process."""
+        """Make the call in this process, once."""
         began = perf_counter()
-        value = self._call.invoke()
-        return value, perf_counter() - began, {}, (current_thread().name, None, None)
+        returned = [self._call.invoke()]
+        del self._call  # the pool has this object, and an element has the run: see `_outcome_of`
+        returned += perf_counter() - began, {}, (current_thread().name, None, None)
+        return returned
 
     def __reduce__(self) -> Any:
         call = self._call
@@ -393,7 +397,7 @@ def _invoke_here(
     from platform import node as host_name
 
     pid = os.getpid()
-    return value, perf_counter() - began, notes, (f"process {pid}", pid, host_name())
+    return [value, perf_counter() - began, notes, (f"process {pid}", pid, host_name())]
 
 
 def _result(

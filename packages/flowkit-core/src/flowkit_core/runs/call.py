@@ -324,6 +324,8 @@ class Call:
                 value = await (awaited(value) if limit is None else limit.wait_for(value))
         except BaseException as error:
             return Outcome(FAILED, error=error)
+        finally:
+            del self, context  # an error refers to this frame by its traceback, and an element to its error
         return value
 
 

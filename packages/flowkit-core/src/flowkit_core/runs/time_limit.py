@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, allocate_lock
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from time import monotonic
 
 from flowkit_core._typing import TYPE_CHECKING
@@ -69,19 +69,24 @@ class TimeLimit:
         Raises:
             TaskTimeoutError: it took longer, and was cancelled.
         """
-        from asyncio import timeout
+        from asyncio import get_running_loop, timeout
 
-        scope = timeout(self.left())
+        scope = timeout(None)
         try:
-            async with scope:
-                value = await awaited(coroutine)
-        except Exception as error:
-            if not scope.expired():
-                raise
-            raise self.error("cancelled") from (None if type(error) is TimeoutError else error)
-        if scope.expired():  # it has suppressed the cancellation
-            raise self.error("cancelled")
-        return value
+            try:
+                async with scope:
+                    # The loop keeps a cancelled timer until its time, with its context, which refers to the params.
+                    Context().run(scope.reschedule, get_running_loop().time() + self.left())
+                    value = await awaited(coroutine)
+            except Exception as error:
+                if not scope.expired():
+                    raise
+                raise self.error("cancelled") from (None if type(error) is TimeoutError else error)
+            if scope.expired():  # it has suppressed the cancellation
+                raise self.error("cancelled")
+            return value
+        finally:
+            del scope  # an error refers to this frame by its traceback, and the scope to the task of the event loop
 
 
 class Abandonment:

@@ -91,6 +91,10 @@ class Deadlines:
             heapify(self._heap)
             self._most = max(64, 2 * len(self._heap))
 
+    def clear(self) -> None:
+        """Drop all calls."""
+        self._heap.clear()
+
     def wait(self) -> float | None:
         """Return the seconds until the first timeout is over; None if no call with a timeout is running."""
         while self._heap and not self._is_running(self._heap[0][2]):

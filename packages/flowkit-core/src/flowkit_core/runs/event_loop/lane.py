@@ -166,6 +166,7 @@ class LoopLane:
                 self._pass_on(*self._ended.popleft())
         finally:
             self._route = self._ready.append  # the other one refers to the session
+            self._deadlines.clear()
             self._watchdog.close()
             if self._acquired is not None:
                 release_loop(self._acquired)
@@ -247,7 +248,7 @@ class LoopLane:
         except BaseException as error:
             self._session.fail(self.name, error)
         finally:
-            del result  # the traceback of an error refers to this frame: a reference cycle
+            del result, attempt, call  # an error refers to this frame by its traceback, and an element to its error
 
     def _end(self, attempt: Attempt, result: Any, seconds: float) -> None:
         """Pass the result of a call on: here on the fast path, else in `work`."""
