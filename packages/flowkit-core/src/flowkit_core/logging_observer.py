@@ -63,7 +63,7 @@ def _logger() -> Logger | None:
     return None
 
 
-def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
+def log_observer(*, is_recorded: bool, shows_progress: bool) -> list[Callable[[Event], object]]:
     """Return the observers of a run that show its events.
 
     One logs the events that the level of the logger enables. Where no handler takes errors, another one prints what a
@@ -72,19 +72,20 @@ def log_observer(is_recorded: bool) -> list[Callable[[Event], object]]:
     Args:
         is_recorded: whether the record of the run keeps log lines. Warnings and errors are then logged without a
             handler, too.
+        shows_progress: whether another observer shows the elements that a map leaves out.
     """
     if is_recorded:
         import logging
     logger, least = _logger(), DEBUG
     if logger is None:
         if not is_recorded:
-            return [_Printer()]
+            return [_Printer(shows_progress)]
         logger, least = logging.getLogger("flowkit"), WARNING
     events = tuple(kind for kind, (level, _) in _FORMATTERS.items() if level >= least and logger.isEnabledFor(level))
     if least == DEBUG and TaskNotRun not in events and logger.isEnabledFor(INFO):  # some have a higher level
         events = (*events, TaskNotRun)
     observers: list[Callable[[Event], object]] = [_LogObserver(logger, events)] if events else []
-    return observers if _shows_errors(logger) else [*observers, _Printer()]
+    return observers if _shows_errors(logger) else [*observers, _Printer(shows_progress)]
 
 
 def _shows_errors(logger: Logger) -> bool:
@@ -104,11 +105,14 @@ def _shows_errors(logger: Logger) -> bool:
 
 
 class _Printer:
-    """Prints to standard error what a run waits for that has failed, and the first element that each map leaves out."""
+    """Prints to standard error what a run waits for that has failed, and the first element that each map leaves out.
 
-    events = (RunStopping, ElementFailed)
+    Args:
+        shows_progress: whether another observer shows these elements.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, shows_progress: bool) -> None:
+        self.events: tuple[type[Event], ...] = (RunStopping,) if shows_progress else (RunStopping, ElementFailed)
         self._maps: set[str] = set()  # tasks of which an element was left out
 
     def __call__(self, event: Any) -> None:

@@ -43,7 +43,7 @@ def observers_of_run(
         OSError: the file of the report cannot be there.
     """
     check_switch("progress", progress)
-    found = [*checked_observers(observers), *log_observer(is_recorded)]
+    found = [*checked_observers(observers), *log_observer(is_recorded=is_recorded, shows_progress=progress)]
     if report is not None:
         from flowkit_core.recorded.reports import report_observer
 
