@@ -79,7 +79,7 @@ class TaskOutcome:
         seconds: duration of the call; None if the function was not called.
         worker: name of the thread or worker that made the call.
         process, host: where that is, if it is not this process.
-        reason: why the task did not run.
+        reason: why the task did not run, or why the result of a task that has succeeded could not be stored.
         error: exception of the attempt.
         source: source of the result: ``"run"``, ``"cache"`` or ``"resume"``.
         why: why the cached result was used, or was not.

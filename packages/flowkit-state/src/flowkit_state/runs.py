@@ -166,7 +166,7 @@ class TaskRecord(_Fields):
         attempts: an `AttemptRecord` for each call of its function, in all executions of the run, in order.
         started: when the last attempt started, a datetime in UTC, or None.
         duration: seconds that the last attempt took, or None.
-        reason: why the task did not run, or runs again.
+        reason: why the task did not run, runs again, or has succeeded and its result is not recorded.
         error: the exception that it raised, as a `TaskError`, or None.
         source: `"run"`, or `"cache"` if its result was cached.
         why: for a task with a cache, where the result came from, or why the task ran; for a task that ran again in a

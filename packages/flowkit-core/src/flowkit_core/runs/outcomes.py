@@ -313,7 +313,7 @@ class OutcomeRules:
         return self._recorder is not None and self._recorder.stores(node)
 
     def _stored_form(self, node: Node, value: Any) -> Any:
-        """Return the stored form of a result; ABSENT if it cannot be stored."""
+        """Return the stored form of a result; the exception if it has none, or ABSENT after an error of the store."""
         stage = self.state.stages.get(node.index) if node.mapped is not None else None
         if stage is not None and stage.record is not None:
             return None  # the list is made of the recorded elements
@@ -330,7 +330,7 @@ class OutcomeRules:
         except Exception as error:
             with self._lock:
                 self._on_record_error(node, error)
-            return ABSENT
+            return ABSENT if isinstance(error, OSError) else error
 
     def _record(self, node: Node, seconds: float | None = None, stored: Any = None, *failure: Any) -> None:
         """Record how a node, or an attempt at it, has ended: see `RunRecorder.record`."""

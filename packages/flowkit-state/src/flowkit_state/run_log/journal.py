@@ -70,6 +70,8 @@ if TYPE_CHECKING:
 
 DONE = ("succeeded", "skipped")
 """States of tasks that do not run again when the run is resumed."""
+
+
 RECORD = (
     "INTO attempts (run, element, execution, place, number, name, state, ready, ended, seconds, worker, process, host, "
     "value, beside, reason, error, source, why) VALUES (?, -1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -92,6 +94,16 @@ _LOG = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ?, cpu = ? WHERE run = ? AND number = ?"
+
+
+def is_unrecorded(state: str, reason: str | None) -> bool:
+    """Return whether a task has succeeded, and its result could not be stored: its row says why."""
+    return state == "succeeded" and reason is not None
+
+
+def is_done(state: str, reason: str | None) -> bool:
+    """Return whether a task does not run again when the run is resumed, given its state and reason."""
+    return state in DONE and not is_unrecorded(state, reason)
 
 
 class RecordedTask:

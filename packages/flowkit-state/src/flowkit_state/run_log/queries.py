@@ -10,7 +10,7 @@ from flowkit_state._validation import RUN_STATUSES
 from flowkit_state.errors import RestoreError, UnknownRunError, short_repr
 from flowkit_state.run_log.elements import RunMaps
 from flowkit_state.run_log.elements_view import elements_record, task_error
-from flowkit_state.run_log.journal import DONE
+from flowkit_state.run_log.journal import is_done, is_unrecorded
 from flowkit_state.run_log.parameters import has_digests, parameter_digests, stored_values
 from flowkit_state.run_log.plan import PipelinePlan
 from flowkit_state.runs import AttemptRecord, ExecutionRecord, LogLine, Reclaimed, RunRecord, TaskRecord
@@ -357,7 +357,7 @@ class RunHistory:
     ) -> TaskRecord:
         attempts = tuple(_attempt(row, executions.get(row.execution)) for row in rows if row.seconds is not None)
         last = rows[-1] if rows else None
-        if last is None or (last.execution != max(executions) and last.state not in DONE):
+        if last is None or (last.execution != max(executions) and not is_done(last.state, last.reason)):
             return _task(name, "pending", attempts, "not recorded")
         if last.state == "retrying":
             return _task(name, "pending", attempts, "not recorded after its last attempt, which failed")
@@ -388,6 +388,8 @@ class RunHistory:
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 check_row(rows[0], VALUE_COLUMNS)
             value, blob = rows[0]
+            if is_unrecorded(row.state, row.reason):
+                raise LookupError(f"the result of task {name!r} was not recorded: {row.reason}")
             if value is None and blob is None:
                 return self._load_elements(run, name)
             if value is None:

@@ -22,7 +22,7 @@ from flowkit_state.errors import (
 )
 from flowkit_state.run_log.elements import RunMaps
 from flowkit_state.run_log.error_text import encodable
-from flowkit_state.run_log.journal import DONE, RECORD, EarlierElements, RecordedTask, RunJournal
+from flowkit_state.run_log.journal import DONE, RECORD, EarlierElements, RecordedTask, RunJournal, is_done
 from flowkit_state.run_log.parameters import NO_IDENTITY, RunParameters, add_identities, other_types, stored_values
 from flowkit_state.run_log.plan import Difference, PipelinePlan
 from flowkit_state.serialization.json_text import loads
@@ -428,12 +428,15 @@ class Recorded:
 
 
 def done_tasks(database: Database, row: int, names: Collection[str]) -> dict[str, Sequence[Any]]:
-    """Return the tasks of a run that have succeeded or were skipped: name -> state and further columns."""
+    """Return the tasks of a run that have succeeded or were skipped: name -> state and further columns.
+
+    A task whose result could not be stored is not among them: it has a reason and no result, and runs again.
+    """
     last = {}
     for line in database.execute("read it", _RECORDED, (row,))[0]:
         check_row(line, _RECORDED_COLUMNS)
         last[from_sql(line[0])] = line[1:]
-    return {name: line for name, line in last.items() if line[0] in DONE and name in names}
+    return {name: line for name, line in last.items() if is_done(line[0], line[6]) and name in names}
 
 
 def _expired(plan: PipelinePlan, ended: Mapping[str, float], max_age: float) -> dict[str, str]:

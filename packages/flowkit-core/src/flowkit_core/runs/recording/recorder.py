@@ -283,7 +283,7 @@ class RunRecorder:
             node: the node.
             state: the state of the run.
             seconds: duration of the call; None if the function was not called.
-            stored: stored form of its result.
+            stored: stored form of its result; an exception if it cannot be stored.
             error: exception of the attempt.
             retry_in: seconds after which the node runs again.
         """
@@ -302,6 +302,8 @@ class RunRecorder:
         if code in _NOT_RUN:
             return False  # `close_run` commits them
         outcome = TaskOutcome(index, attempt, STATES[code], now, seconds, stored)
+        if isinstance(stored, Exception):
+            outcome.stored, outcome.reason = None, f"its result could not be recorded: {describe_error(stored)}"
         outcome.ready, recorded = ready, 0
         if self._retries:
             outcome.ready, recorded = self._retries.pop(index, (ready, 0))
