@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -504,3 +505,19 @@ def test_collector_gets_spans_by_otlp(folder, traced):
     assert {name for scope, name in found if scope == "flowkit"} == {"extract", "load", "parse", "etl"}
     assert found["user", "query"].parent_span_id == found["flowkit", "extract"].span_id
     assert found["flowkit", "extract"].parent_span_id == found["flowkit", "etl"].span_id
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_span_of_an_attempt_that_is_repeated_lasts_as_long_as_the_attempt(provider, spans, executor):
+    def flaky(x):
+        time.sleep(0.02)
+        if current().attempt == 1:
+            raise ConnectionError
+
+    options = {"retries": 1, "delay": 0}
+    single, each = Task(flaky, name="single", **options), Task(flaky, name="each", **options)
+    dag = DAG("retries", tasks=[single, each.map("x")])
+    dag.run(executor, params={"each.x": [1], "single.x": 1}, observers=[OpenTelemetry(provider, elements=True)])
+    for name in ("single", "single 2", "each[0]", "each[0] 2"):
+        span = spans.by_name()[name]
+        assert span.end_time - span.start_time >= 0.02e9

@@ -170,13 +170,15 @@ class TaskRetrying(TaskEvent):
     Attributes:
         attempt: number of the failed attempt, from 1.
         max_attempts: maximum number of attempts.
+        duration: seconds that the attempt took.
         delay: seconds until the next attempt.
         error: exception of the attempt.
     """
 
-    __slots__ = ("attempt", "delay", "error", "max_attempts")
+    __slots__ = ("attempt", "delay", "duration", "error", "max_attempts")
     attempt: int
     max_attempts: int
+    duration: float
     delay: float
     error: BaseException
 

@@ -208,7 +208,7 @@ class _TracedRun:
             case TaskSucceeded():
                 self._end(event, now, event.duration, None)
             case TaskRetrying():
-                self._end(event, now, None, event.error, {"flowkit.retry_delay": float(event.delay)})
+                self._end(event, now, event.duration, event.error, {"flowkit.retry_delay": float(event.delay)})
             case TaskFailed():
                 self._end(event, now, event.duration, event.error)
             case TaskReused():  # a cache had the result

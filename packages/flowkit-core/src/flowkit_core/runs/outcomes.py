@@ -258,8 +258,8 @@ class OutcomeRules:
         self.state.retry_of[node.index] = error
         self._record(node, self.state.seconds[node.index], None, error, delay)
         if self.events.wants(TaskRetrying):
-            most = max_attempts(node)
-            self.events.emit(TaskRetrying, task=node.name, attempt=attempt, max_attempts=most, delay=delay, error=error)
+            facts = {"attempt": attempt, "max_attempts": max_attempts(node), "duration": self.state.seconds[node.index]}
+            self.events.emit(TaskRetrying, task=node.name, delay=delay, error=error, **facts)
         return Retry(node, delay)
 
     def fails_waiting_retry(self, outcome: Outcome) -> bool:

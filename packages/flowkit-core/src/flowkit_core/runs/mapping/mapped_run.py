@@ -306,8 +306,8 @@ class MappedNodes:
                 if run.events.wants(ElementRetrying):
                     stage.note_label(number, element.given)
                     most = max_attempts(stage.node)
-                    facts = {"attempt": attempt, "max_attempts": most, "delay": delay, "error": error}
-                    self._emit(ElementRetrying, element, **facts)
+                    facts = {"attempt": attempt, "max_attempts": most, "duration": seconds}
+                    self._emit(ElementRetrying, element, delay=delay, error=error, **facts)
                 return Retry(element, delay)
             self._fail(element, error)
             return None
