@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -18,6 +19,8 @@ from flowkit_core import (
     TaskStarted,
     TaskSucceeded,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning")  # random triggers
 
 TRIGGERS = ("none_failed", "all_success", "all_done", "one_success", "one_failed")
 CLEAN_UP = ("all_done", "one_failed")
