@@ -202,3 +202,19 @@ def test_lines_of_progress_are_not_recorded():
         messages = [line.message for line in state.logs(results.run_id)]
         assert [text for text in messages if "tasks)" in text or "100%" in text] == []
         assert "five" in messages
+
+
+def test_bars_of_interrupted_run_do_not_count_what_was_cancelled(capsys):
+    def each(x):
+        if x == 1:
+            raise KeyboardInterrupt
+        return x
+
+    first, last = Task(each), Task(len, name="last")
+    first.map("x", errors="drop") >> last
+    with pytest.raises(KeyboardInterrupt):
+        DAG("sweep", tasks=[last]).run("serial", params={"x": [0, 1, 2, 3]}, progress=True)
+    lines = messages(capsys.readouterr().err)
+    assert not [line for line in lines if "100%" in line]
+    assert [line for line in lines if "each: [" in line and "25%" in line]
+    assert [line for line in lines if "sweep: [" in line and "50% (1 of 2 tasks)" in line]

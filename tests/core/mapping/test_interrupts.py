@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flowkit_core import DAG, Task
+from flowkit_core import DAG, ElementFailed, ElementNotRun, Results, Task
 from flowkit_core.runs.mapping import mapped_loop
 
 SIZE = 3
@@ -57,3 +57,32 @@ def test_interrupt_at_any_line_ends_the_run(length):
         assert interrupt.lines >= 0, f"the interrupt at line {lines} was lost"
         break
     assert lines > 20 * SIZE
+
+
+@pytest.mark.parametrize("errors", ["raise", "drop", "return"])
+@pytest.mark.parametrize("options", [{}, {"retries": 2, "delay": 0}])
+def test_interrupted_element_has_not_failed(errors, options):
+    def each(x):
+        if x == 1:
+            raise KeyboardInterrupt
+        return x
+
+    events = []
+    observer = Collector(events)
+    dag = DAG("sweep", tasks=[Task(each, **options).map("x", errors=errors)])
+    with pytest.raises(KeyboardInterrupt) as raised:
+        dag.run("serial", params={"x": [0, 1, 2]}, observers=[observer])
+    results = Results.from_error(raised.value)
+    assert results.elements["each"].states == ["succeeded", "cancelled", "cancelled"]
+    assert results.elements["each"].failed == {}
+    assert [(type(event), event.element) for event in events][:1] == [(ElementNotRun, 1)]
+
+
+class Collector:
+    events = (ElementFailed, ElementNotRun)
+
+    def __init__(self, found):
+        self.found = found
+
+    def __call__(self, event):
+        self.found.append(event)

@@ -38,6 +38,10 @@ MAX_FAILED = 10
 NAMED = 3  # maximum number of running tasks that the bar of a run names
 
 
+_NOT_ENDED = ("pending", "cancelled")
+"""States of tasks and elements that bars do not count: they have not ended, or were stopped."""
+
+
 class TaskBar(Progress[Any]):
     """The bar of a run, which has the number of its tasks that have ended, and the names of those that are running."""
 
@@ -216,12 +220,13 @@ class ProgressObserver:
         if bar is not None:
             self.sampler.end(event.task)
             counts = getattr(event, "elements", None) or {}
-            bar.advance(max(0, sum(counts.values()) - bar.count))
+            ended = sum(count for state, count in counts.items() if state not in _NOT_ENDED)
+            bar.advance(max(0, ended - bar.count))
             bar.finish()
         if self._owns_console and isinstance(event, TaskFailed):
             name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
             get_logger(NAME).error('Task "%s" failed after %s: %s', name, counted(event.attempt, "attempt"), error)
-        self._relabel(event.pipeline, 1)
+        self._relabel(event.pipeline, int(getattr(event, "state", "") not in _NOT_ENDED))
 
     def _relabel(self, pipeline: str, ended: int) -> None:
         """Name the running tasks in the bar of the run, and count the tasks that have ended."""

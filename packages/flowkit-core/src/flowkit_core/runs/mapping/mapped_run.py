@@ -279,8 +279,7 @@ class MappedNodes:
         """Set the final state of an element; or return a retry."""
         run, stage, number = self.run, element.stage, element.element
         if outcome is None or outcome.state == FAILED or outcome.started:
-            now = self.now()
-            stage.span.note(now - seconds, now)
+            stage.span.note((now := self.now()) - seconds, now)
         if outcome is None or outcome.state == SUCCEEDED:
             stage.values[number] = result if outcome is None else outcome.value
             stage.has_handles |= run.has_handles and is_handle(result)
@@ -332,12 +331,17 @@ class MappedNodes:
         if stage.errors == "return" and not is_raised:
             stage.values[number] = error
         add_note(error, f"flowkit: element {stage.display_name(number)} is {element.shown}")
-        stage.codes[number] = FAILED
+        is_interrupted = issubclass(type(error), KeyboardInterrupt)  # Ctrl-C: the element is called again on resume
+        stage.codes[number] = CANCELLED if is_interrupted else FAILED
         if is_raised:
             if run.report.at_stop is None:
                 run.report.note_stop()
             run.state.error_of.setdefault(stage.node.index, error)
-        if run.events.wants(ElementFailed):
+        if is_interrupted:
+            stage.reason_of[number] = reason = "it was interrupted"
+            if run.events.wants(ElementNotRun):
+                self._emit(ElementNotRun, element, state=STATES[CANCELLED], reason=reason, started=True)
+        elif run.events.wants(ElementFailed):
             attempt, duration = stage.attempt_of.get(number, 1), stage.seconds[number]
             self._emit(ElementFailed, element, attempt=attempt, duration=duration, error=error, outcome=stage.errors)
         if is_raised:
