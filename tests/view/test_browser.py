@@ -335,3 +335,38 @@ def test_served_page_that_is_read_is_not_loaded_again_by_itself(running, browser
     browser.press("Enter")
     browser.wait_for_load()
     assert browser.evaluate(VERDICT) == "interrupted"
+
+
+def test_served_page_with_failed_elements_is_loaded_again_when_the_run_has_changed(tmp_path, browser):
+    """The failures of elements are open at first: only what the reader has opened keeps the page."""
+    path, last_has_started, go_on = str(tmp_path / "runs.db"), threading.Event(), threading.Event()
+    invert = Task(lambda number: 1 / number, name="invert").map("number", errors="drop")
+    last = Task(lambda invert: last_has_started.set() or go_on.wait(60), name="last")
+    invert >> last
+    dag = DAG("dropped", tasks=[last])
+    run = threading.Thread(target=dag.run, args=("thread",), kwargs={"params": {"number": [1, 0]}, "state": path})
+    run.start()
+    assert last_has_started.wait(60)
+    with StateManager(path) as state, RunServer(state, path, 0, interval=0.01) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        browser.open(f"{server.url}run/{state.runs()[0].run_id}")
+        while not browser.evaluate("document.querySelectorAll('details[open]').length"):  # until it is recorded
+            browser.wait_for_load()
+        go_on.set()
+        while browser.evaluate(VERDICT) != "succeeded":
+            browser.wait_for_load()
+        run.join()
+        server.shutdown()
+        thread.join()
+
+
+def test_folded_parts_are_open_on_paper(tmp_path, browser):
+    path = tmp_path / "run.html"
+    DAG("failing", tasks=[Task(lambda: 1 / 0, name="fail")]).run("serial", report=path, raise_on_failure=False)
+    browser.open(path.as_uri())
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = browser.evaluate(folded)
+    assert before > 0
+    assert browser.evaluate(f"window.dispatchEvent(new Event('beforeprint')), {folded}") == 0
+    assert browser.evaluate(f"window.dispatchEvent(new Event('afterprint')), {folded}") == before

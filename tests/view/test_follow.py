@@ -10,6 +10,7 @@ import pytest
 
 from flowkit_state import StateManager
 from flowkit_view.follow import follow
+from flowkit_view.progress import ElementBar
 
 TASKS = [
     SimpleNamespace(name=name, func=list, when=None, trigger="none_failed") for name in ("extract", "load", "report")
@@ -63,7 +64,8 @@ def test_follow_shows_elements_of_running_mapped_tasks(capsys):
     """The bar of a mapped task appears when its first elements are recorded, and ends with the task."""
 
     def record(status, state, counts):
-        elements = None if counts is None else SimpleNamespace(size=4, counts=counts)
+        failed = {2: "ValueError: bad"}
+        elements = None if counts is None else SimpleNamespace(size=4, counts=counts, failed=failed, labels={2: "two"})
         task = SimpleNamespace(state=state, elements=elements)
         return SimpleNamespace(run_id="1", pipeline="etl", status=status, tasks={"parse": task})
 
@@ -76,6 +78,7 @@ def test_follow_shows_elements_of_running_mapped_tasks(capsys):
     records = iter(others)
     follow(SimpleNamespace(run=lambda run_id: next(records)), first, sleep=lambda seconds: None)
     lines = [re.sub(r"\), .*", ")", line[10:]) for line in capsys.readouterr().err.splitlines()]
+    assert lines.count("[WARN] Element parse[2] (two) failed: ValueError: bad") == 1
     assert [line for line in lines if "parse:" in line] == [
         "[INFO] parse: [                    ] 0% (0 of 4)",
         "[INFO] parse: [=====               ] 25% (1 of 4)",
@@ -94,3 +97,14 @@ def test_watch_of_run_that_has_ended_prints_how(recorded, flowkit):
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("etl: failed in ")
     assert flowkit("watch", recorded, "last~1", "--json").json["status"] == "succeeded"
+
+
+def test_rate_counts_the_elements_that_end_after_the_bar_begins():
+    """29 of 60 elements have ended before, and 2 in the second after it."""
+    now = [0.0]
+    bar = ElementBar("parse", 60, lambda: now[0], before=29)
+    bar.advance(29)
+    now[0] = 1.0
+    assert "/s" not in bar.status()
+    bar.advance(2)
+    assert bar.status().endswith("(31 of 60), 2/s, 14.5 s left")

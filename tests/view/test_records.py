@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -30,7 +34,6 @@ def test_runs_as_json(recorded, flowkit):
         (["--failed"], 1),
         (["--status", "succeeded"], 1),
         (["--pipeline", "etl"], 2),
-        (["--pipeline", "other"], 0),
         (["--limit", "1"], 1),
         (["--limit", "0"], 2),
         (["--since", "1h"], 2),
@@ -42,7 +45,7 @@ def test_runs_are_selected(recorded, flowkit, options, count):
 
 
 def test_runs_without_match_says_so(recorded, flowkit):
-    assert flowkit("runs", recorded, "--pipeline", "other")[:2] == (0, "no such runs are recorded\n")
+    assert flowkit("runs", recorded, "--status", "running")[:2] == (0, "no such runs are recorded\n")
 
 
 def test_show_prints_task_table(recorded, flowkit):
@@ -222,7 +225,19 @@ def test_gc_deletes_old_runs(recorded, flowkit):
     [
         (["show", "runs.db", "nope"], "there is no run 'nope'"),
         (["show", "runs.db", "last~7"], "there is no run 'last~7': 2 runs are recorded"),
-        (["show", "runs.db", "--pipeline", "x"], "there is no run 'last' of 'x': no runs are recorded"),
+        (["show", "runs.db", "--pipeline", "x"], "--pipeline 'x': no run of it is recorded; there are runs of etl"),
+        (["runs", "runs.db", "--pipeline", "elt"], "--pipeline 'elt': no run of it is recorded (did you mean 'etl'?)"),
+        (
+            ["runs", "runs.db", "--failed", "--status", "failed"],
+            "argument --status: not allowed with argument --failed",
+        ),
+        (["gc", "runs.db", "--older-than", "90"], "'90' has no unit: write 90d for days, 90h for hours, or 90s for"),
+        (["runs", "runs.db", "--since", "3"], "--since '3' has no unit: write 3d for days"),
+        (["report", "runs.db", "-o", "run.pdf"], "-o 'run.pdf': a report is HTML; name a file that ends in .html"),
+        (
+            ["run", "etl", "-p", "day=2026-11-28", "--report", "run.pdf"],
+            "--report 'run.pdf': a report is HTML; name a file that ends in .html",
+        ),
         (["why", "runs.db", "lod"], "has no task 'lod' (did you mean 'load'?)"),
         (["runs", "missing.db"], "there is no file 'missing.db'"),
         (["runs", "etl.py"], "'etl.py' is not a file of recorded runs, such as runs.db"),
@@ -235,6 +250,71 @@ def test_wrong_arguments_exit_2(recorded, flowkit, arguments, message):
     answer = flowkit(*arguments)
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
+
+
+def test_run_of_another_pipeline_is_named(etl, flowkit):
+    source = "from flowkit_core import DAG, Task\ndag = DAG('other', tasks=[Task(list, name='call')])\n"
+    (etl / "other.py").write_text(source)
+    assert flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-28", "--state", "runs.db").code == 0
+    assert flowkit("run", "other", "-q", "--state", "runs.db").code == 0
+    other, first = [run["run_id"] for run in flowkit("runs", "runs.db", "--json").json]
+    message = f"run {first} is one of 'etl', and not of --pipeline 'other'"
+    assert message in flowkit("show", "runs.db", first[:8], "--pipeline", "other").err
+    assert flowkit("run", "etl:dag", "-q", "-p", "day=2026-11-29", "--state", "runs.db").code == 0
+    compared = [run["run_id"] for run in flowkit("diff", "runs.db", "--json").json["runs"]]
+    assert (compared[0], other in compared) == (first, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first_line"),
+    [
+        (["why", "last~1", "load"], "load: succeeded in run {first} of 'etl'"),
+        (["why", "load", "last~1"], "load: succeeded in run {first} of 'etl'"),
+        (["why", "last~1"], "no task of run {first} of 'etl' failed; its status is succeeded"),
+        (["logs", "extract", "last~1"], "no log lines of task 'extract' of run {first} are recorded"),
+        (["logs", "extract"], "no log lines of task 'extract' of run {last} are recorded"),
+        (["logs", "extract", "--level", "info"], "no log lines of task 'extract' of run {last} are recorded"),
+    ],
+)
+def test_run_and_task_may_be_in_any_order(recorded, flowkit, arguments, first_line):
+    last, first = [run["run_id"] for run in flowkit("runs", recorded, "--json").json]
+    with closing(sqlite3.connect(recorded)) as database, database:
+        database.execute("DELETE FROM logs")
+    command, *others = arguments
+    answer = flowkit(command, recorded, *others)
+    assert answer.code == 0
+    assert answer.out.startswith(first_line.format(first=first, last=last))
+
+
+def test_why_has_the_exceptions_of_earlier_attempts(folder, flowkit):
+    (folder / "flaky.py").write_text(
+        "from flowkit_core import DAG, current, task\n"
+        "@task(retries=2, delay=0)\n"
+        "def fetch():\n    if current().attempt < 3: raise ConnectionError(f'reset {current().attempt}')\n"
+        "@task(retries=1, delay=0)\n"
+        "def load(fetch):\n    raise OSError(f'full {current().attempt}')\n"
+        "fetch >> load\n"
+        "dag = DAG('flaky')\n"
+    )
+    assert flowkit("run", "flaky", "-q", "--state", "runs.db").code == 1
+    lines = flowkit("why", "runs.db", "fetch").out.splitlines()
+    assert lines[2::2] == ["    it raised ConnectionError: reset 1", "    it raised ConnectionError: reset 2"]
+    out = flowkit("why", "runs.db", "load").out
+    assert (out.count("it raised OSError: full 1"), out.count("OSError: full 2")) == (1, 2)
+    assert flowkit("report", "runs.db", "-o", "run.html").code == 0
+    text = (folder / "run.html").read_text("utf-8")
+    assert '<p class="quiet">attempt 1 failed: OSError: full 1</p>' in text
+    assert "attempt 1 failed: ConnectionError: reset 1; attempt 2 failed: ConnectionError: reset 2" in text
+
+
+def test_characters_that_the_output_lacks_are_replaced(recorded):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "flowkit_view"]
+    run = partial(subprocess.run, capture_output=True, check=True, env=environment)
+    assert b"extract" in run([*command, "show", recorded]).stdout
+    assert (
+        json.loads(run([*command, "show", recorded, "--json"]).stdout)["changes"][1] == "task load: succeeded → failed"
+    )
 
 
 def test_missing_file_is_not_created(folder, flowkit):

@@ -124,7 +124,9 @@ def test_results_of_run_without_record_have_no_report(tmp_path):
         results.report(None)
 
 
-@pytest.mark.parametrize(("path", "kind"), [("no/run.html", FileNotFoundError), (".", IsADirectoryError)])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("no/run.html", FileNotFoundError), (".", IsADirectoryError), ("run.pdf", ValueError)]
+)
 def test_impossible_file_is_an_error_before_anything_runs(folder, path, kind):
     called = []
     with pytest.raises(kind, match="run\\(report="):

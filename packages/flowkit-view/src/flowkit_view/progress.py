@@ -60,11 +60,13 @@ class ElementBar(Progress[Any]):
         label: name of the task.
         total: number of elements, or None if it is not known.
         clock: returns seconds.
+        before: number of elements that have ended before; they do not count for the rate.
     """
 
-    def __init__(self, label: str, total: int | None, clock: Callable[[], float]) -> None:
+    def __init__(self, label: str, total: int | None, clock: Callable[[], float], before: int = 0) -> None:
         super().__init__(get_logger(NAME), label, total=total, clock=clock)
         self._began = clock()
+        self._before = before
 
     def status(self, cells: int = 20) -> str:
         """Return the text after the label, with a bar of this length."""
@@ -72,8 +74,8 @@ class ElementBar(Progress[Any]):
         seconds = self._clock() - self._began
         if self.total is not None and not (self._ended and self.count != self.total):
             text += f" ({self.count:,} of {self.total:,})"
-        if self.count and seconds > 0.1:
-            rate = self.count / seconds
+        if self.count > self._before and seconds > 0.1:
+            rate = (self.count - self._before) / seconds
             text += f", {rate:.3g}/s"
             if self.total is not None and self.count < self.total:
                 text += f", {duration_text((self.total - self.count) / rate)} left"

@@ -21,6 +21,7 @@ def report_observer(path: Any, graph: Graph, params: Mapping[str, Any]) -> Obser
 
     Raises:
         TypeError: ``path`` is no path.
+        ValueError: its name does not end in ``.html`` or ``.htm``.
         MissingDistributionError: flowkit-view is not installed.
         OSError: the file cannot be there.
     """
@@ -60,6 +61,8 @@ def write_report(place: Any, run_id: str, path: Any) -> str:
 def _check_path(what: str, path: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{what} takes the path of the file to write, such as 'run.html', and got {short_repr(path)}")
+    if not os.fsdecode(path).lower().endswith((".html", ".htm")) and not os.path.isdir(path):
+        raise ValueError(f"{what} writes HTML, and got {short_repr(path)}: name a file that ends in .html")
 
 
 def _import(module: str, wanted: str) -> Any:

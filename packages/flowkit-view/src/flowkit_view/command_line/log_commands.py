@@ -11,7 +11,7 @@ from flowkit_view.texts import time_text
 
 from .exit_codes import SUCCEEDED
 from .output import json_value, print_json, print_text, write_output
-from .selection import open_records, select_element, select_run
+from .selection import open_records, select_element, select_run_and_task
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def logs(options: Namespace) -> int:
     """Print what a run has logged, and with --follow what it logs until it ends."""
     level = _level(options.level)
     with open_records(options.state) as state:
-        run = select_run(state, options.run, options.pipeline)
+        run, options.task = select_run_and_task(state, options.run, options.task, options.pipeline)
         task, element = (None, None) if options.task is None else select_element(run, options.task)
         name = None if task is None else task.name
 

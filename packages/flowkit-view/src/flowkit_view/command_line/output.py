@@ -45,7 +45,13 @@ MAX_FAILED = 100
 
 
 def write_output(text: str) -> None:
-    """Write a text to standard output and flush it; if the reader, such as `head`, has ended, the text is dropped."""
+    """Write a text to standard output and flush it; if the reader, such as `head`, has ended, the text is dropped.
+
+    Characters that the encoding of standard output lacks are replaced.
+    """
+    encoding = getattr(sys.stdout, "encoding", None)
+    if encoding and not text.isascii():
+        text = text.encode(encoding, "replace").decode(encoding)
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -57,7 +63,8 @@ def write_output(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, on one line per item of the outermost list or object."""
-    write_output(json.dumps(json_value(value), indent=2, ensure_ascii=False) + "\n")
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    write_output(json.dumps(json_value(value), indent=2, ensure_ascii=not is_unicode) + "\n")
 
 
 def json_value(value: Any) -> Any:

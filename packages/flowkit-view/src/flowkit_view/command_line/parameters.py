@@ -188,6 +188,22 @@ def parse_seconds(text: str) -> float:
     return seconds
 
 
+def parse_age(text: str) -> float:
+    """Return the seconds of a duration with a unit, such as `90s` or `7d`.
+
+    Raises:
+        ValueError: the text is not a duration, or has no unit.
+
+    Examples:
+        >>> parse_age("7d")
+        604800.0
+    """
+    seconds = parse_seconds(text)
+    if seconds and text[-1:] not in "smhdw":
+        raise ValueError(f"{text!r} has no unit: write {text}d for days, {text}h for hours, or {text}s for seconds")
+    return seconds
+
+
 def _without_markers(annotation: Any) -> Any:
     while typing.get_origin(annotation) in (typing.Annotated, typing.Final):
         annotation = typing.get_args(annotation)[0]

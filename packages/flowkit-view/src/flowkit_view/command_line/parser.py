@@ -139,8 +139,11 @@ def _add_record_commands(commands: _Commands) -> None:
     runs = commands.add("runs", record_commands.runs, "flowkit runs runs.db --failed --since 7d")
     _add_records(runs)
     _add_pipeline(runs)
-    runs.add_argument("--failed", action="store_true", help="only runs that failed or were interrupted")
-    runs.add_argument("--status", action="append", choices=_STATUSES, help="only runs of this status; may be repeated")
+    statuses = runs.add_mutually_exclusive_group()
+    statuses.add_argument("--failed", action="store_true", help="only runs that failed or were interrupted")
+    statuses.add_argument(
+        "--status", action="append", choices=_STATUSES, help="only runs of this status; may be repeated"
+    )
     runs.add_argument("--since", metavar="WHEN", help="only runs since then: 7d, 12h, or a date such as 2026-11-29")
     runs.add_argument("--limit", type=_count, default=20, metavar="N", help="maximum number (default: 20; 0: all)")
 

@@ -25,7 +25,7 @@ from .output import (
     write_output,
 )
 from .parameters import parse_parameters
-from .selection import check_name, open_records, select_element, select_run
+from .selection import check_name, check_report_name, open_records, select_element, select_run, select_run_and_task
 from .supervise import supervise
 from .targets import load_pipeline, load_recorded_pipeline
 from .usage_error import UsageError
@@ -85,6 +85,8 @@ def _execute(
         _configure_logging()
     if options.report is not None and not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
         raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
+    if options.report is not None:
+        check_report_name("--report", options.report)
     began = perf_counter()
     failure: BaseException | None = None
     try:
@@ -263,7 +265,8 @@ def plan(options: Namespace) -> int:
 def replay(options: Namespace) -> int:
     """Call a task of a recorded run again, with its recorded inputs, and print what it returns."""
     with stdout_to_stderr(active=options.json), open_records(options.state) as state:
-        record = select_run(state, options.run)
+        record, name = select_run_and_task(state, options.run, options.task)
+        options.task = name or options.task
         select_element(record, options.task)
         pipeline = load_recorded_pipeline(record, options.target, options.path)
         value, failure = None, None

@@ -29,8 +29,16 @@ from .output import (
     run_object,
     task_object,
 )
-from .parameters import parse_seconds
-from .selection import open_records, parse_since, select_element, select_run
+from .parameters import parse_age
+from .selection import (
+    check_pipeline,
+    check_report_name,
+    open_records,
+    parse_since,
+    select_element,
+    select_run,
+    select_run_and_task,
+)
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +68,8 @@ def runs(options: Namespace) -> int:
     since = None if options.since is None else parse_since(options.since)
     with open_records(options.state) as state:
         found = state.runs(options.pipeline, limit=options.limit or None, status=statuses or None, since=since)
+        if not found:
+            check_pipeline(state, options.pipeline)
     if options.json:
         print_json([run_object(run) for run in found])
         return SUCCEEDED
@@ -169,7 +179,7 @@ def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, 
 def why(options: Namespace) -> int:
     """Explain what became of a task in a run, or of all that failed: outcome, attempts, and the failure upstream."""
     with open_records(options.state) as state:
-        run = select_run(state, options.run, options.pipeline)
+        run, options.task = select_run_and_task(state, options.run, options.task, options.pipeline)
         if options.task is None:
             chosen = [task for task in run.tasks.values() if _needs_explanation(run, task)]
             if options.json:
@@ -320,6 +330,8 @@ def _print_attempts(task: TaskRecord) -> None:
             f"  {escape_control_chars(task.name)}, {which}: {attempt.outcome} in {duration_text(attempt.duration)}, "
             f"started {time_text(attempt.started)}{escape_control_chars(where)}"
         )
+        if attempt.error is not None and (attempt is not task.attempts[-1] or task.error is None):
+            print_text(f"    it raised {escape_control_chars(str(attempt.error))}")
     _print_error(task.name, task.error)
 
 
@@ -332,8 +344,9 @@ def _print_error(name: str, error: TaskError | None) -> None:
 def diff(options: Namespace) -> int:
     """Show what is different between two runs."""
     with open_records(options.state) as state:
-        first = select_run(state, options.run, options.pipeline)
         second = select_run(state, options.other, options.pipeline)
+        is_default = (options.run, options.other) == ("last~1", "last")
+        first = select_run(state, options.run, second.pipeline if is_default else options.pipeline)
         found = first.diff(second)
     if options.json:
         print_json(_diff_object(found, first, second))
@@ -412,6 +425,8 @@ def report(options: Namespace) -> int:
     """Write the report of a run: one HTML file that needs no network."""
     from flowkit_view.report.record_report import write_report
 
+    if options.output is not None:
+        check_report_name("-o", options.output)
     with open_records(options.state) as state:
         run = select_run(state, options.run, options.pipeline)
         try:
@@ -435,7 +450,7 @@ def _report_name(run: RunRecord) -> str:
 def gc(options: Namespace) -> int:
     """Delete old runs, and files of results that no run and no cache refers to."""
     try:
-        older_than = None if options.older_than is None else parse_seconds(options.older_than)
+        older_than = None if options.older_than is None else parse_age(options.older_than)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from None
     with open_records(options.state) as state:

@@ -11,7 +11,7 @@ from flowkit_core._text import did_you_mean
 from flowkit_state import StateManager, StateOptionError, UnknownRunError
 from flowkit_state._validation import SQLITE_SUFFIXES
 
-from .parameters import parse_seconds
+from .parameters import parse_age, parse_seconds
 from .usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ def check_name(path: str) -> None:
         raise UsageError(
             f"--state {path!r} does not end in {', '.join(SQLITE_SUFFIXES)}: runs are recorded in a SQLite database"
         )
+
+
+def check_report_name(option: str, path: str) -> None:
+    """Raise `UsageError` if a report, which is HTML, would get another name."""
+    if not path.lower().endswith((".html", ".htm")):
+        raise UsageError(f"{option} {path!r}: a report is HTML; name a file that ends in .html")
 
 
 def open_records(path: str) -> StateManager:
@@ -57,6 +63,7 @@ def select_run(state: StateManager, text: str, pipeline: str | None = None) -> R
         number = int(match[1] or 0)
         runs = state.runs(pipeline, limit=number + 1)
         if len(runs) <= number:
+            check_pipeline(state, pipeline)
             of = "" if pipeline is None else f" of {pipeline!r}"
             recorded = "1 run is" if len(runs) == 1 else f"{len(runs) or 'no'} runs are"
             raise UsageError(f"there is no run {text!r}{of}: {recorded} recorded")
@@ -69,7 +76,55 @@ def select_run(state: StateManager, text: str, pipeline: str | None = None) -> R
         return found[0]
     if found:
         raise UsageError(f"{len(found)} runs begin with {text!r}: {', '.join(run.run_id for run in found[:3])}")
+    others = [run for run in state.runs() if text and run.run_id.startswith(text)] if pipeline else []
+    if others:
+        raise UsageError(f"run {others[0].run_id} is one of {others[0].pipeline!r}, and not of --pipeline {pipeline!r}")
     raise UsageError(f"there is no run {text!r}: flowkit runs lists the recorded runs")
+
+
+def select_run_and_task(
+    state: StateManager, text: str, task: str | None, pipeline: str | None = None
+) -> tuple[RunRecord, str | None]:
+    """Return the run and the name of the task that two arguments denote, also if they are in the other order.
+
+    Args:
+        state: the records.
+        text: the argument for the run, as for `select_run`.
+        task: the argument for the task or the element, or None if it is not given.
+        pipeline: name of a pipeline; only its runs count.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    try:
+        run = select_run(state, text, pipeline)
+    except UsageError as error:
+        try:
+            run = select_run(state, task or "last", pipeline)
+            select_element(run, text)
+        except UsageError:
+            raise error from None
+        return run, text
+    if task is None or text != "last":
+        return run, task
+    try:
+        select_element(run, task)
+    except UsageError:
+        try:
+            return select_run(state, task, pipeline), None
+        except UsageError:
+            pass
+    return run, task
+
+
+def check_pipeline(state: StateManager, pipeline: str | None) -> None:
+    """Raise `UsageError` if no run of a pipeline is recorded, and runs of others are."""
+    if pipeline is None or state.runs(pipeline, limit=1):
+        return
+    names = [*dict.fromkeys(run.pipeline for run in state.runs())]
+    if names:
+        guess = did_you_mean(pipeline, names) or f"; there are runs of {', '.join(names[:12])}"
+        raise UsageError(f"--pipeline {pipeline!r}: no run of it is recorded{guess}")
 
 
 def select_task(run: RunRecord, name: str) -> TaskRecord:
@@ -104,9 +159,14 @@ def parse_since(text: str) -> datetime | date | timedelta:
         UsageError: the text is none of these.
     """
     try:
-        return timedelta(seconds=parse_seconds(text))
+        parse_seconds(text)
     except ValueError:
         pass
+    else:
+        try:
+            return timedelta(seconds=parse_age(text))
+        except ValueError as error:
+            raise UsageError(f"--since {error}") from None
     try:
         return date.fromisoformat(text) if len(text) == len("2026-11-29") else datetime.fromisoformat(text)
     except ValueError:

@@ -159,6 +159,7 @@ def _failures(run: RunModel) -> list[dict[str, Any]]:
             "error": _line(task.error),
             "attempts": counted(len(task.attempts), "attempt"),
             "place": _line(task.place),
+            "earlier": [_line(text) for text in task.earlier_failures[-MAX_FAILED_SHOWN:]],
             "traceback": _lines(task.traceback),
         }
         for task in failed[:MAX_FAILURES]
@@ -183,6 +184,7 @@ def _mapped(run: RunModel) -> list[dict[str, Any]]:
                     "error": _line(element.error),
                     "attempts": counted(element.attempts, "attempt"),
                     "place": _line(place_of(element.traceback)),
+                    "earlier": [],
                     "traceback": _lines(element.traceback),
                 }
                 for element in task.failed[:MAX_FAILED_SHOWN]

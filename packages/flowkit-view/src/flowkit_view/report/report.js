@@ -120,4 +120,12 @@
   state.addEventListener("change", update);
   more.addEventListener("click", () => { limit += 5 * PAGE; show(); });
   update();
+  let closed = [];  // tracebacks and predictions that are open on paper only
+  window.addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    for (const each of closed) each.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const each of closed) each.open = false;
+  });
 })();

@@ -132,12 +132,14 @@ class TaskModel:
 
     @property
     def why(self) -> str:
-        """Its exception; or else why it did not run or ran again, and the exception of its last attempt that failed."""
-        if self.error:
-            return self.error
+        """Its exception, or else why it did not run or ran again; and the exceptions of up to 3 earlier attempts."""
+        return "; ".join(filter(None, (self.error or self.reason, *self.earlier_failures[-3:])))
+
+    @property
+    def earlier_failures(self) -> list[str]:
+        """For each attempt that failed with another exception than the task its number and its exception."""
         failed = [(number, attempt.error) for number, attempt in enumerate(self.attempts, 1) if attempt.error]
-        retried = [f"attempt {number} failed: {error}" for number, error in failed[-1:]]
-        return "; ".join(filter(None, (self.reason, *retried)))
+        return [f"attempt {number} failed: {error}" for number, error in failed if error != self.error]
 
     def element_seconds(self, numbers: Iterable[int]) -> float:
         """Return the seconds of all attempts at some elements, without the waits for retries."""
