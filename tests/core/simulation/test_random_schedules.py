@@ -8,6 +8,11 @@ from random_pipelines import random_pipeline
 
 from flowkit_core.testing import simulate_many
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning"),  # random triggers
+    pytest.mark.filterwarnings("ignore:.*is a generator function, so:RuntimeWarning"),  # random options
+]
+
 
 def check_random_graphs(random_graph, graphs, schedules):
     runs = failed = 0
