@@ -358,3 +358,25 @@ def test_first_write_does_not_count_as_time_of_the_run(tmp_path):
     observer = ReportObserver(tmp_path / "run.html", DAG("slow", tasks=[extract]).graph(), {}, times.__next__)
     observer(RunStarted("id", "slow", tasks=1, executor="serial", done=0))
     assert observer.model.executions[0].started == 103.0
+
+
+def test_file_that_cannot_be_written_is_one_warning(tmp_path):
+    """The folder is removed when the run has started."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    path = folder / "run.html"
+    dag = DAG("good", tasks=[Task(lambda: 1, name="call")])
+    observer = ReportObserver(path, dag.graph(), {})
+    folder.rmdir()
+    with pytest.warns(RuntimeWarning) as warned:
+        assert dag.run("serial", observers=[observer]) == {"call": 1}
+    (message,) = [str(each.message) for each in warned]
+    assert (
+        message == f"the report {str(path)!r} cannot be written: No such file or directory; the run goes on without it"
+    )
+
+
+def test_tasks_that_did_not_run_have_no_slack():
+    run = RunModel("etl", "1", "failed", [], [TaskModel("skipped", (), "skipped")])
+    data = Page(render_page(run)).data
+    assert data["tasks"][0][data["columns"].index("slack")] is None

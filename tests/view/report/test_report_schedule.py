@@ -47,6 +47,12 @@ def test_wait_for_retry_counts_but_holds_no_worker():
     assert Schedule(tasks).predict(1) == 12
 
 
+def test_retry_without_edges_is_behind_the_tasks_that_are_ready():
+    """Two workers: the retry is due at 4 s, and one of them is free at 5 s."""
+    tasks = [task(1), task(1, attempts=2, delay=3), task(4), task(5), task(2)]
+    assert Schedule(tasks).predict(2) == 7
+
+
 def test_tasks_that_were_not_called_take_no_time():
     tasks = [TaskModel("skipped"), task(2, 0), TaskModel("cached", (1,), "succeeded"), task(3, 2)]
     assert Schedule(tasks).path == (1, 3)

@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from flowkit_core._text import counted
+
 from .exit_codes import ANSWERS, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def supervise(
             return code
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if restarts == max_restarts:
-            _log(f"the process of the run {how}; it was restarted {restarts} times, so it is not restarted again")
+            times = counted(restarts, "time")
+            _log(f"the process of the run {how}; it was restarted {times}, so it is not restarted again")
             break
         wait = min(backoff * 2**restarts, MAX_BACKOFF)
         _log(f"the process of the run {how}; restart {restarts + 1} of {max_restarts} in {wait:g} s")

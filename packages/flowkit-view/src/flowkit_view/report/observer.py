@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import traceback
+import warnings
 from threading import current_thread, get_ident
 from time import monotonic, process_time, thread_time, time
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ class ReportObserver:
         self._ended: dict[int, float] = {}
         self._retries: dict[str, dict[int, list[tuple[float, float]]]] = {}  # of elements: when, and the wait
         self._due = 0.0
+        self._has_warned = False
         self._sampler = ElementSampler(self._count)
         self._run: Run | None = None
         self._cpu = process_time()
@@ -114,7 +116,8 @@ class ReportObserver:
         if monotonic() >= self._due and type(event) is not RunFinished:
             began = monotonic()
             self._write()
-            self._due = monotonic() + max(INTERVAL, (monotonic() - began) / SHARE)
+            if not self._has_warned:
+                self._due = monotonic() + max(INTERVAL, (monotonic() - began) / SHARE)
             if type(event) is RunStarted:  # the duration of the run counts from when its observers have returned
                 self.model.executions[0].started = self._clock()
 
@@ -125,7 +128,18 @@ class ReportObserver:
                 task.attempts[-1].ended = now
         if self.model.status == "running":
             self.model.executions[0].ended = now
-        write_page(self.model, self._path)
+        try:
+            write_page(self.model, self._path)
+        except OSError as error:
+            self._due = float("inf")  # it is tried once more when the run has ended
+            if not self._has_warned:
+                self._has_warned = True
+                reason = error.strerror or describe_error(error)
+                warnings.warn(
+                    f"the report {self._path!r} cannot be written: {reason}; the run goes on without it",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
     def _RunStarted(self, event: RunStarted, now: float) -> None:  # noqa: N802 - named after the event
         self.model.run_id, self.model.executor = event.run_id, event.executor

@@ -249,7 +249,7 @@ def _row(run: RunModel, task: TaskModel, slack: float, critical: bool, last: int
         None if first is None else _number(run.position(first)),
         None if first is None else _number(task.waited),
         None if task.took is None else _number(task.took),
-        _number(slack),
+        None if first is None else _number(slack),
         int(critical),
         "" if first is None else _line(task.attempts[-1].worker),
         _line("; ".join(filter(None, (task.elements, task.why))))[:200],

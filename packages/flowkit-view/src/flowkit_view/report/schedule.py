@@ -136,6 +136,7 @@ class Schedule:
     def _simulate(self, free: int) -> float:
         parts, downstream, count = self._parts, self._downstream, len(self._parts)
         rank = [index - self._heights[index] * count for index in range(count)]  # one number: height, then index
+        is_flat, retries = not any(downstream), 0  # without edges, a retry is behind all tasks that are ready
         missing = [len(sources) for sources in self._upstream]
         attempt = [0] * count
         waiting = {index: [*reversed(calls)] for index, calls in self._calls.items()}  # elements that have not started
@@ -178,8 +179,9 @@ class Schedule:
                 heappush(events, (now + seconds, False, index, rest))
             now, is_due, index, rest = heappop(events)
             if is_due:
+                retries += 1
                 if index not in waiting or not waiting[index]:
-                    heappush(ready, rank[index])
+                    heappush(ready, retries * count + index if is_flat else rank[index])
                 if rest:
                     waiting[index].append(rest)
                 continue

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup, escape
 
-from flowkit_core._text import escape_control_chars
+from flowkit_core._text import counted, escape_control_chars
 from flowkit_view.texts import duration_text
 
 from .elements import density
@@ -125,14 +125,14 @@ def _density(task: TaskModel, attempt: AttemptModel, axis: _Axis) -> list[_Bar]:
     slots = max(1, min(SLOTS, round((end - start) / 3)))
     counts = density(task, attempt.started, attempt.ended, slots)
     most = max(counts, default=0.0)
-    width = (end - start) / slots
+    width, length = (end - start) / slots, duration_text(attempt.seconds / slots)
     return [
         _Bar(
             start + number * width,
             width,
             f"density{min(4, int(count / most * 4.99))}",
             False,
-            f"{task.name}: {count:.0f} elements ended in {duration_text(attempt.seconds / slots)}",
+            f"{task.name}: {counted(max(1, round(count)), 'element')} ended in {length}",
         )
         for number, count in enumerate(counts)
         if most > 0 and count >= most / 100
