@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
@@ -280,3 +281,24 @@ def test_module_that_calls_sys_exit_has_failed(folder, flowkit):
     answer = flowkit("run", "exits", "-q")
     assert answer.code == 1
     assert "SystemExit: 0" in answer.err
+
+
+def test_duration_of_a_run_is_that_of_its_last_execution_everywhere(etl, flowkit):
+    (etl / "broken").touch()
+    assert flowkit(*RUN, "-q", "--state", "d.db").code == 1
+    (etl / "broken").unlink()
+    printed = flowkit(*RUN, "-q", "--state", "d.db", "--resume", "--json").json
+    shown, (listed,) = flowkit("show", "d.db", "--json").json, flowkit("runs", "d.db", "--json").json
+    last = shown["executions"][-1]
+    seconds = (datetime.fromisoformat(last["ended"]) - datetime.fromisoformat(last["started"])).total_seconds()
+    assert printed["duration"] == shown["duration"] == listed["duration"] == pytest.approx(seconds)
+    assert printed["resumes"] == shown["resumes"] == listed["resumes"] == 1
+    for command in ("show", "runs"):
+        assert " (execution 2)" in flowkit(command, "d.db").out
+
+
+def test_resumed_run_prints_the_number_of_its_execution(etl, flowkit):
+    (etl / "broken").touch()
+    assert "(execution" not in flowkit(*RUN, "-q", "--state", "d.db").out
+    (etl / "broken").unlink()
+    assert " (execution 2): 3 succeeded" in flowkit(*RUN, "-q", "--state", "d.db", "--resume").out

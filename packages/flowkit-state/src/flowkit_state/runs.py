@@ -28,7 +28,7 @@ class RunRecord(_Fields):
         status: `"running"`, `"succeeded"`, `"failed"`, or `"interrupted"`: cancelled, or its process has died.
         started: when the run started, a datetime in UTC.
         ended: when its last execution ended, or None.
-        duration: seconds that its executions took; None until it ends.
+        duration: seconds from the start of its last execution to its end; None until it ends.
         resumes: number of times that it was resumed.
         params: name -> value of each run parameter, as a new object; an `UnrecordedValue` if it could not be stored.
         error: type and message of the exception that it raised, or None.

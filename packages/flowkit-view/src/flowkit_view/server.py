@@ -19,7 +19,7 @@ from flowkit_state import UnknownRunError
 from .command_line.output import params_text
 from .report.from_record import model_of
 from .report.page import asset, policy, render_page, template
-from .texts import duration_text, time_text
+from .texts import run_duration_text, time_text
 
 if TYPE_CHECKING:
     from flowkit_state import RunRecord, StateManager
@@ -101,7 +101,7 @@ def _row(run: RunRecord) -> dict[str, str]:
         "pipeline": escape_control_chars(run.pipeline),
         "status": run.status,
         "started": time_text(run.started),
-        "took": duration_text(run.duration),
+        "took": run_duration_text(run.duration, run.resumes),
         "tasks": counts_text(run.counts),
         "params": escape_control_chars(params_text(run.params)),
     }

@@ -15,6 +15,17 @@ PARAM_WIDTH = 200
 """Maximum number of characters of the `repr` of a parameter where there is much space."""
 
 
+def run_duration_text(seconds: float | None, resumes: int) -> str:
+    """Return the duration of the last execution of a run, and its number if the run was resumed.
+
+    Examples:
+        >>> run_duration_text(0.5, 0), run_duration_text(0.5, 2), run_duration_text(None, 2)
+        ('0.50 s', '0.50 s (execution 3)', '')
+    """
+    text = duration_text(seconds)
+    return f"{text} (execution {resumes + 1})" if text and resumes else text
+
+
 def duration_text(seconds: float | None) -> str:
     """Return a duration with a unit that suits it.
 

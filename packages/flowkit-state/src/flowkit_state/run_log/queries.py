@@ -293,7 +293,7 @@ class RunHistory:
             status=status,
             started=_utc(started),
             ended=None if ended is None else _utc(ended),
-            duration=None if ended is None else seconds,
+            duration=None if ended is None else _seconds(executions, seconds),
             resumes=resumes,
             params=stored_values(self._database, self._serialization, number, params),
             error=error,
@@ -437,6 +437,14 @@ class RunHistory:
 def _status(stored: str, owner: str | None) -> str:
     """Return the status of a run: a running one whose process has died is interrupted."""
     return "interrupted" if stored == "running" and live_claim(owner) is None else stored
+
+
+def _seconds(executions: Sequence[ExecutionRecord], stored: float | None) -> float | None:
+    """Return the seconds from the start of the last execution to its end."""
+    last = executions[-1] if executions else None
+    if last is None or last.ended is None:
+        return stored
+    return max(0.0, (last.ended - last.started).total_seconds())
 
 
 def _name(stored: Any) -> str:

@@ -316,7 +316,9 @@ def error_object(error: TaskError | None) -> dict[str, Any] | None:
     return None if error is None else {"type": error.type, "message": error.message, "traceback": error.traceback}
 
 
-def results_object(results: Results, pipeline: str, error: BaseException | None, seconds: float) -> dict[str, Any]:
+def results_object(
+    results: Results, pipeline: str, error: BaseException | None, seconds: float, resumes: int
+) -> dict[str, Any]:
     """Return the JSON object of a run that has just ended."""
     failed = {name: f"{type(each).__name__}: {each}" for name, each in results.failed.items()}
     return {
@@ -324,6 +326,7 @@ def results_object(results: Results, pipeline: str, error: BaseException | None,
         "pipeline": pipeline,
         "status": "succeeded" if error is None else "failed",
         "duration": seconds,
+        "resumes": resumes,
         "error": None if error is None else f"{type(error).__name__}: {error}",
         "tasks": {
             name: {

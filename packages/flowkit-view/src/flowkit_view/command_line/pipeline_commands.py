@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 import traceback
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from flowkit_core import FlowkitError, Results, UnknownExecutorError
+from flowkit_core import Event, FlowkitError, Results, RunFinished, UnknownExecutorError
 from flowkit_core._text import counted, counts_text, escape_control_chars
-from flowkit_view.texts import duration_text
+from flowkit_state import StateError
+from flowkit_view.texts import run_duration_text
 
 from .exit_codes import FAILED, SUCCEEDED
 from .output import (
@@ -87,7 +87,7 @@ def _execute(
         raise UsageError(f"--report {options.report!r} is in a folder that does not exist")
     if options.report is not None:
         check_report_name("--report", options.report)
-    began = perf_counter()
+    ends: list[float] = []
     failure: BaseException | None = None
     try:
         results = pipeline.run(
@@ -99,6 +99,7 @@ def _execute(
             timeout=options.timeout,
             report=options.report,
             progress=options.watch,
+            observers=[_EndObserver(ends)],
             **arguments,
         )
     except UnknownExecutorError as error:
@@ -108,9 +109,34 @@ def _execute(
         if found is None or (isinstance(error, SystemExit) and not found.failed):  # nothing ran, or no task raised it
             raise
         failure, results = error, found
-    seconds = perf_counter() - began
     code = SUCCEEDED if failure is None else FAILED
-    return results_object(results, pipeline.name, failure, seconds), code, failure
+    seconds, resumes = _recorded_end(arguments["state"], results.run_id) or (ends[0] if ends else 0.0, 0)
+    return results_object(results, pipeline.name, failure, seconds, resumes), code, failure
+
+
+class _EndObserver:
+    """Takes the duration of a run when it ends."""
+
+    events = (RunFinished,)
+
+    def __init__(self, ends: list[float]) -> None:
+        self._ends = ends
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            self._ends.append(event.duration)
+
+
+def _recorded_end(path: str | None, run_id: str) -> tuple[float, int] | None:
+    """Return the duration and the number of resumes of a run as recorded; None if it is not, or not as ended."""
+    if path is None:
+        return None
+    try:
+        with open_records(path) as state:
+            record = state.run(run_id)
+    except (StateError, UsageError):
+        return None
+    return None if record.duration is None else (record.duration, record.resumes)
 
 
 def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *, as_json: bool) -> int:
@@ -121,9 +147,8 @@ def _print_run(run: dict[str, Any], code: int, failure: BaseException | None, *,
         _print_traceback(failure)
     states = [task["state"] for task in run["tasks"].values()]
     counts = counts_text({state: states.count(state) for state in dict.fromkeys(states)})
-    print_text(
-        f"{run['pipeline']}: {run['status']} in {duration_text(run['duration'])}: {counts} (run {run['run_id']})"
-    )
+    took = run_duration_text(run["duration"], run["resumes"])
+    print_text(f"{run['pipeline']}: {run['status']} in {took}: {counts} (run {run['run_id']})")
     for name, task in run["tasks"].items():
         if task["error"] is not None:
             print_text(f"  {escape_control_chars(name)}: {escape_control_chars(task['error'])}")

@@ -14,7 +14,7 @@ from flowkit_view.changes import change_lines
 from flowkit_view.garbage import collection_paused
 from flowkit_view.report.from_record import model_of
 from flowkit_view.report.schedule import Schedule
-from flowkit_view.texts import duration_text, time_text
+from flowkit_view.texts import duration_text, run_duration_text, time_text
 
 from .exit_codes import SUCCEEDED
 from .output import (
@@ -79,7 +79,7 @@ def runs(options: Namespace) -> int:
             run.pipeline,
             run.status,
             time_text(run.started),
-            duration_text(run.duration),
+            run_duration_text(run.duration, run.resumes),
             counts_text(run.counts),
             params_text(run.params),
         )
@@ -115,7 +115,7 @@ def _task_object(run: RunRecord, task: TaskRecord, model: TaskModel) -> dict[str
 
 
 def _show(run: RunRecord, model: RunModel, *, show_all: bool) -> None:
-    took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
+    took = f" in {run_duration_text(run.duration, run.resumes)}" if run.duration is not None else ""
     print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     if run.params:
         print_text(f"parameters: {escape_control_chars(params_text(run.params))}")
@@ -395,7 +395,7 @@ def watch(options: Namespace) -> int:
     if options.json:
         print_json(run_object(run))
     else:
-        took = f" in {duration_text(run.duration)}" if run.duration is not None else ""
+        took = f" in {run_duration_text(run.duration, run.resumes)}" if run.duration is not None else ""
         print_text(f"{run.pipeline}: {run.status}{took}: {counts_text(run.counts)} (run {run.run_id})")
     return SUCCEEDED
 
