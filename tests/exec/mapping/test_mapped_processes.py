@@ -169,6 +169,7 @@ def test_generator(executor):
     assert DAG("lazy", tasks=[each]).run(executor) == {"each": list(range(1, 1001))}
 
 
+@pytest.mark.filterwarnings("ignore:.*pool= does nothing:RuntimeWarning")
 def test_generator_that_waits_for_a_pool(executor):
     source, each = Task(map_functions.numbers, pool="api"), Task(map_functions.add_one, name="each")
     source >> each.map()

@@ -13,6 +13,7 @@ from flowkit_core import ElementStarted, ElementSucceeded
 from flowkit_core.testing import VirtualTimeExecutor, simulate
 from flowkit_exec import FuturesExecutor, ProcessExecutor, ThreadExecutor
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning")  # random triggers
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
