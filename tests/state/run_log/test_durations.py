@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from recorded_runs import TASKS, UPSTREAM, record
 
@@ -43,6 +45,14 @@ def test_cached_results_have_no_duration(state):
 def test_task_record_has_upstream_tasks(state):
     run(state, "one", 0.5)
     assert [task.upstream for task in state.run("one").tasks.values()] == [(), ("extract",)]
+
+
+def test_task_record_says_whether_pools_or_a_limit_limit_it(state):
+    options = {"plain": {}, "pooled": {"pool": "db"}, "free": {"pool": None, "limit": None}, "mapped": {"limit": 2}}
+    plain = {"func": len, "when": None, "trigger": "none_failed"}
+    tasks = [SimpleNamespace(name=name, **plain, **given) for name, given in options.items()]
+    state.open_run("one", "etl", tasks, [()] * 4, {}, resume=False).close("succeeded", [], None)
+    assert [name for name, task in state.run("one").tasks.items() if task.limited] == ["pooled", "mapped"]
 
 
 @pytest.mark.parametrize("method", ["run_ids", "durations"])
