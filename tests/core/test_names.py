@@ -18,6 +18,7 @@ from flowkit_core import (
     DuplicateTaskError,
     FlowkitError,
     Group,
+    MapLengthError,
     MissingResultError,
     RemoteTaskError,
     Results,
@@ -71,6 +72,8 @@ def made(kind, text):
     facts = inspect.signature(kind.__init__).parameters.values()
     sequences = ("cycle", "places", "available")
     values = {**dict.fromkeys(sequences, (text, text)), "timeout": 1.5}
+    if kind is MapLengthError:
+        values |= {"parameters": (text, "other"), "numbers": (1, 2), "unread": (), "sources": {text: text}}
     return kind(*[values.get(fact.name, text) for fact in list(facts)[1:]])
 
 

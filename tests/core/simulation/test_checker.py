@@ -11,6 +11,11 @@ from flowkit_core.simulation.checker import Checker
 from flowkit_core.simulation.history import ENDS, Record
 from flowkit_core.testing import Fail, simulate
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning"),  # random triggers
+    pytest.mark.filterwarnings("ignore:.*is a generator function, so:RuntimeWarning"),  # random options
+]
+
 # Facts that change nothing by themselves: what follows them does.
 WITHOUT_EFFECT = ("worker_died", "timed_out", "ignored")
 

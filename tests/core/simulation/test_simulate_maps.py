@@ -176,6 +176,8 @@ def test_element_and_attempt_are_in_the_context():
     assert simulation.results.elements["each"].skipped == {2: "3"}
 
 
+@pytest.mark.filterwarnings("ignore:.*needs the result of:RuntimeWarning")  # random triggers
+@pytest.mark.filterwarnings("ignore:.*is a generator function, so:RuntimeWarning")  # random options
 def test_equal_seeds_have_equal_histories():
     for seed in range(20):
         histories = []
