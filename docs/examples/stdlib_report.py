@@ -371,7 +371,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # print the numbers also where the bars cannot be printed
     modules, busy = results["load_database"]["modules"], sum(results.elements["measure"].durations)
-    at_a_time = busy / results.durations["measure"]
+    seconds = results.durations["measure"]
+    at_a_time = busy / seconds if seconds else 0.0
     print(f"{subject} in {options.root}\n\n{results['report']}\n")
     print(f"{modules:,} modules in {elapsed:.1f} s: executor {options.executor}, {at_a_time:.1f} files at a time.")
     if options.database:

@@ -78,14 +78,15 @@ with StateManager("runs.db") as state:
 
 
 def test_warnings_of_flowkit_are_kept_without_configured_logging(tmp_path):
-    """Nothing is printed."""
+    """The first element that is left out is printed as well."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=True)
     retried, left_out = done.stdout.splitlines()
     assert retried.startswith('WARNING parse 1 Element "parse[1]" failed (ValueError')
     assert left_out.startswith(
         'WARNING parse 1 Element "parse[1]" failed after 2 attempts, and is left out: ValueError'
     )
-    assert done.stderr == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith('flowkit: Element "parse[1]" failed after 2 attempts, and is left out: ValueError')
 
 
 def test_levels_of_loggers_decide(box, caplog):

@@ -388,9 +388,9 @@ class RunHistory:
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 check_row(rows[0], VALUE_COLUMNS)
             value, blob = rows[0]
-            if is_unrecorded(row.state, row.reason):
-                raise LookupError(f"the result of task {name!r} was not recorded: {row.reason}")
             if value is None and blob is None:
+                if is_unrecorded(row.state, row.reason):
+                    raise LookupError(f"the result of task {name!r} was not recorded: {row.reason}")
                 return self._load_elements(run, name)
             if value is None:
                 raise RestoreError(None, f"the row of its file {blob!r} is damaged: run the task again.")
