@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WORKERS_TIMEOUT = 10.0
-"""Seconds without any worker after which a warning says so."""
+"""Seconds without a worker after which a warning is issued."""
 MAX_GATHERS = 5
 """How often values are computed again that are lost because workers have died."""
 
@@ -35,7 +35,7 @@ class Connection:
         self._client = client
         self._threads: int | None = None
         self._no_workers_since: float | None = None
-        self._has_warned = self._asks_for_workers = False
+        self._has_warned = self._is_finding_workers = False
 
     @property
     def address(self) -> str:
@@ -66,9 +66,13 @@ class Connection:
             self._threads = sum(self._client.nthreads().values())
         return self._threads
 
+    def note_report(self) -> None:
+        """Note that a worker has sent a report, so there are workers."""
+        self._no_workers_since = None
+
     def check_workers(self) -> None:
         """Warn, once, if calls have waited for `WORKERS_TIMEOUT`, because no worker is connected. Returns at once."""
-        if self._has_warned or self._asks_for_workers:
+        if self._has_warned or self._is_finding_workers:
             return
         if self._no_workers_since is not None and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT:
             self._has_warned = True
@@ -77,11 +81,11 @@ class Connection:
                 f"workers if they have ended); run(timeout=...) limits how long a run waits"
             )
             return
-        self._asks_for_workers = True
-        Thread(target=self._ask_for_workers, name="flowkit-dask-workers", daemon=True).start()
+        self._is_finding_workers = True
+        Thread(target=self._find_workers, name="flowkit-dask-workers", daemon=True).start()
 
-    def _ask_for_workers(self) -> None:
-        """Body of a thread: ask the scheduler, which may be gone, for its workers."""
+    def _find_workers(self) -> None:
+        """Body of a thread: get the workers from the scheduler, which may not answer."""
         try:
             has_workers = bool(self._client.nthreads())
         except Exception:  # the connection is lost, which the lane finds
@@ -90,7 +94,7 @@ class Connection:
             self._no_workers_since = None
         elif self._no_workers_since is None:
             self._no_workers_since = monotonic()
-        self._asks_for_workers = False
+        self._is_finding_workers = False
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures.

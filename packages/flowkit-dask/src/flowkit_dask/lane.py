@@ -215,7 +215,9 @@ class DaskLane:
             ExecutorError: the connection is lost.
         """
         self._connection.check()
-        if self._submissions.by_ticket and not self._was_heard:
+        if self._was_heard:
+            self._connection.note_report()
+        elif self._submissions.by_ticket:
             self._connection.check_workers()
         self._was_heard = False
         seen, self._seen_finished = self._seen_finished, set()

@@ -193,6 +193,7 @@ _TASK_WORDS = {
     **dict.fromkeys(("batch_size", "chunksize", "pre_dispatch"), "use map(chunk=...)"),
     "tags": "tasks have no tags: use the name",
 }
+_PARAM_WORDS = dict.fromkeys(("parameters", "inputs", "conf", "config", "kwargs"), "use 'params'")
 _RUN_WORDS = {
     **_WORKERS,
     **_TIMEOUTS,
@@ -204,11 +205,7 @@ _RUN_WORDS = {
     "ds": "give the date to the tasks that take it, params={'date': ...}",
     "logical_date": "give the date to the tasks that take it, params={'date': ...}",
     "execution_date": "give the date to the tasks that take it, params={'date': ...}",
-    "parameters": "use 'params'",
-    "inputs": "use 'params'",
-    "conf": "use 'params'",
-    "config": "use 'params'",
-    "kwargs": "use 'params'",
+    **_PARAM_WORDS,
     "raise_on_error": "use 'raise_on_failure'",
     "return_state": "use raise_on_failure=False",
     "continue_on_failure": "use fail_fast=False",
@@ -256,12 +253,10 @@ PIPELINE_ALIASES = {
 """Keyword that pipelines do not take -> hint."""
 RUN_ALIASES = {**_OF_TASKS, **_WORDS, **_RUN_WORDS}
 """Keyword that ``run()`` does not take -> hint."""
-CHECK_ALIASES = {
-    **RUN_ALIASES,
-    **_OF_RUNS,
-    **{word: hint for word, hint in _RUN_WORDS.items() if "'params'" in hint},  # which these functions take, too
-}
-"""Keyword that ``check()``, ``plan()``, ``visualize()`` or ``simulate()`` does not take -> hint."""
+VISUALIZE_ALIASES = {**RUN_ALIASES, **_OF_RUNS}
+"""Keyword that ``visualize()`` does not take -> hint."""
+CHECK_ALIASES = {**VISUALIZE_ALIASES, **_PARAM_WORDS}
+"""Keyword that ``check()``, ``plan()`` or ``simulate()``, which take ``params``, does not take -> hint."""
 _TASK_OPTIONS = {option: f"it is an option of the task: @task({option}=...)" for option in OPTIONS}
 MAP_OPTIONS = ("limit", "errors", "label", "chunk")
 MAP_ALIASES = {

@@ -14,7 +14,7 @@ from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.pipelines.execution.hooks import check_pipeline_hooks
 
 from .frames import creating_frame
-from .options import CHECK_ALIASES, PIPELINE_METHODS, check_known
+from .options import CHECK_ALIASES, PIPELINE_METHODS, VISUALIZE_ALIASES, check_known
 from .pipeline_task import UsableAsTask
 from .wiring import Vertex
 
@@ -464,7 +464,7 @@ class Pipeline(UsableAsTask):
         from flowkit_core.drawing import draw
 
         if unknown:
-            check_known("visualize()", unknown, ("format",), CHECK_ALIASES)
+            check_known("visualize()", unknown, ("format",), VISUALIZE_ALIASES)
         graph = self.graph()
         return draw(
             self.name,

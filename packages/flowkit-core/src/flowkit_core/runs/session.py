@@ -158,8 +158,10 @@ class Session:
             self.context.run(variable.set, None)
         limits = run.limits
         is_shared = len(lanes) > 1 or limits is not None
-        if run.mapping is not None and not self._prepare_pulling(is_here=self._is_pulled_here(clock)):
-            is_shared = True  # threads may pull lazy inputs
+        if run.mapping is not None:
+            is_pulled_here = self._is_pulled_here(clock)
+            self._prepare_pulling(is_here=is_pulled_here)
+            is_shared = is_shared or not is_pulled_here  # threads may pull lazy inputs
         self.has_one_lane = not is_shared
         self.starts_threads = is_shared or run.timeout is not None
         self._first_nodes = run.start()
@@ -183,8 +185,8 @@ class Session:
         """Return the lane of a node."""
         return self._lane_by_index.get(node.index, self._lanes[0])
 
-    def _prepare_pulling(self, *, is_here: bool) -> bool:
-        """Prepare mapped nodes for lanes; return ``is_here``, whether their threads pull lazy inputs."""
+    def _prepare_pulling(self, *, is_here: bool) -> None:
+        """Prepare mapped nodes for lanes; ``is_here`` says whether the threads of lanes pull lazy inputs."""
         mapping = self.run.mapping
         if not isinstance(self._clock, WakeUp):
             mapping.now = self._clock.now  # of a simulation
@@ -193,7 +195,6 @@ class Session:
         pullers.is_here = is_here
         for node in self.run.graph.mapped:
             mapping.lanes[node.index] = self.lane_of(node)
-        return is_here
 
     def _is_pulled_here(self, clock: Clock | None) -> bool:
         """Return whether the lazy inputs of mapped nodes are pulled by the thread that runs their elements.
@@ -528,7 +529,8 @@ class Session:
 
         thread = Thread(target=target, name=name, daemon=True)
         thread.start()
-        self._threads = (*self._threads, thread)
+        with self._lock:
+            self._threads = (*self._threads, thread)
 
     def _stop(self) -> None:
         """Stop all lanes at once, and start the grace of the run."""

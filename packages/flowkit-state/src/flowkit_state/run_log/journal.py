@@ -69,8 +69,7 @@ if TYPE_CHECKING:
 
 
 DONE = ("succeeded", "skipped")
-"""States of tasks that do not run again when the run is resumed."""
-
+"""States of tasks that do not run again when the run is resumed, if their results are recorded; see `is_done`."""
 
 RECORD = (
     "INTO attempts (run, element, execution, place, number, name, state, ready, ended, seconds, worker, process, host, "
@@ -97,7 +96,7 @@ _END_EXECUTION = "UPDATE executions SET ended = ?, outcome = ?, error = ?, cpu =
 
 
 def is_unrecorded(state: str, reason: str | None) -> bool:
-    """Return whether a task has succeeded, and its result could not be stored: its row says why."""
+    """Return whether a task has succeeded, and its result could not be stored; the column ``reason`` has the cause."""
     return state == "succeeded" and reason is not None
 
 

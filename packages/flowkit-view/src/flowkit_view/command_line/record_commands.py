@@ -161,7 +161,7 @@ def _most_important(run: RunRecord) -> list[str]:
 
 def _task_row(run: RunRecord, task: TaskRecord, model: TaskModel) -> tuple[str, ...]:
     waited = sum(attempt.waited or 0.0 for attempt in task.attempts)
-    reason = f"{model.why} ({os.path.basename(model.place)})" if model.place else model.why
+    reason = model.explanation(os.path.basename(model.place))
     if _may_be_running(run, task):
         reason = _RUNNING[run.status]
     return (

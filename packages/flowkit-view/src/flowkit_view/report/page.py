@@ -252,7 +252,7 @@ def _row(run: RunModel, task: TaskModel, slack: float, critical: bool, last: int
         None if first is None else _number(slack),
         int(critical),
         "" if first is None else _line(task.attempts[-1].worker),
-        _line("; ".join(filter(None, (task.elements, task.why))))[:200],
+        _line("; ".join(filter(None, (task.elements, task.explanation()))))[:200],
         [float(f"{each:.2g}") for each in task.history[-last:]],
     ]
 

@@ -130,10 +130,14 @@ class TaskModel:
         """Seconds of its last attempt, or None if it was not called."""
         return self.attempts[-1].seconds if self.attempts else None
 
-    @property
-    def why(self) -> str:
-        """Its exception, or else why it did not run or ran again; and the exceptions of up to 3 earlier attempts."""
-        return "; ".join(filter(None, (self.error or self.reason, *self.earlier_failures[-3:])))
+    def explanation(self, place: str = "") -> str:
+        """Return its exception, or else why it did not run or ran again; and those of up to 3 earlier attempts.
+
+        Args:
+            place: file and line of the exception, which are added to it; empty for none.
+        """
+        last = self.error or self.reason
+        return "; ".join(filter(None, (f"{last} ({place})" if place else last, *self.earlier_failures[-3:])))
 
     @property
     def earlier_failures(self) -> list[str]:

@@ -34,7 +34,7 @@ class AsyncCaller:
         self.cancellations = 0
         self._lock = allocate_lock()
         self._session: Cancellable | None = None
-        self._waiting: set[Callable[[], None]] = set()  # cancel the coroutines that threads wait for
+        self._waiting: set[Callable[[], None]] = set()  # functions that cancel the coroutines that threads wait for
 
     def attach(self, session: Cancellable | None) -> None:
         """Set the session of the run, from when it can be cancelled; None when it is over."""
@@ -55,12 +55,16 @@ class AsyncCaller:
             session.check_caller()
 
     def add_waiting(self, cancel: Callable[[], None]) -> int:
-        """Cancel a coroutine that a thread waits for when the run is cancelled; return how often that has happened."""
+        """Register a function that cancels a coroutine, which is called when the run is cancelled.
+
+        Returns:
+            The number of cancellations so far.
+        """
         with self._lock:
             self._waiting.add(cancel)
             return self.cancellations
 
     def remove_waiting(self, cancel: Callable[[], None]) -> None:
-        """Note that a coroutine has ended."""
+        """Unregister such a function, because its coroutine has ended."""
         with self._lock:
             self._waiting.discard(cancel)

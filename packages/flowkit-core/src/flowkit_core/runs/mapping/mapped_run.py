@@ -304,7 +304,7 @@ class MappedNodes:
                 stage.retry_of[number] = error
                 if run.events.wants(ElementRetrying):
                     stage.note_label(number, element.given)
-                    most = max_attempts(stage.node)
+                    most = max_attempts(stage.node) + is_innocent
                     facts = {"attempt": attempt, "max_attempts": most, "duration": seconds}
                     self._emit(ElementRetrying, element, delay=delay, error=error, **facts)
                 return Retry(element, delay)
