@@ -380,6 +380,7 @@ def durable(path: Path) -> None:
         assert_type(elements.skipped, dict[int, str])
         assert_type(elements.size, int | None)
     assert_type(results.elements["cached"].resumed, list[int])
+    assert_type(results.elements["cached"].labels, dict[int, str])
     assert_type(record.tasks["cached"].attempts[0].waited, float | None)
     assert_type(record.params, dict[str, Any])
     assert_type(record.parent, str | None)

@@ -52,6 +52,14 @@ def behave(x):
     return x
 
 
+@pytest.mark.parametrize("errors", ["drop", "return"])
+def test_failed_elements_have_their_labels(errors):
+    results = sweep(behave, ["a", "fail", "skip", "fail"], errors=errors, label=str.upper)
+    assert list(results.elements["each"].failed) == [1, 3]
+    assert results.elements["each"].labels == {1: "FAIL", 3: "FAIL"}
+    assert sweep(behave, ["fail"], errors=errors).elements["each"].labels == {}
+
+
 class Source:
     """An iterable without a length."""
 

@@ -26,6 +26,7 @@ class Elements:
         states: state of each element.
         failed, skipped: the exceptions and the reasons, by number. Elements that failed in the run from which this one
             was started, with ``rerun=``, are not in ``failed``: the record has the texts of their exceptions.
+        labels: the labels of failed elements, by number; empty without ``label=``.
         durations, attempts: seconds and number of attempts of each element.
         resumed: numbers of the elements that ended before the run was resumed.
         cached: numbers of the elements whose result was in a cache.
@@ -51,6 +52,7 @@ class Elements:
         reason_of: Mapping[int, str],
         error_of: Mapping[int, BaseException],
         origins: Sequence[int] = (),
+        labels: Mapping[int, str] | None = None,
     ) -> None:
         self._task = task
         self._codes = codes
@@ -59,6 +61,7 @@ class Elements:
         self._reason_of = reason_of
         self._error_of = dict(error_of)
         self._origins = origins
+        self._labels = labels or {}
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -77,6 +80,11 @@ class Elements:
     def failed(self) -> dict[int, BaseException]:
         """Number of each failed element -> its exception, in the order of failing."""
         return dict(self._error_of)
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Number of each failed element -> its label, in the order of failing; empty without ``label=``."""
+        return dict(self._labels)
 
     @property
     def skipped(self) -> dict[int, str]:

@@ -385,8 +385,9 @@ class Stage:
     def elements(self) -> Elements:
         """Return the elements for the results of the run; they share the large arrays, and no values."""
         failed = {number: error for number, error in self.error_of.items() if self.codes[number] == FAILED}
+        labels = {number: self.labels[number] for number in failed if number in self.labels}
         name, origins = self.node.name, self.origins
-        return Elements(name, self.codes, self.seconds, self.attempt_of, self.reason_of, failed, origins)
+        return Elements(name, self.codes, self.seconds, self.attempt_of, self.reason_of, failed, origins, labels)
 
     def counts(self) -> dict[str, int]:
         """Return the number of elements in each state, without the states that no element has."""
