@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flowkit_core._text import counts_text, listed
 
-from .texts import PARAM_WIDTH, duration_text, param_text
+from .texts import LONG_PARAM_WIDTH, duration_text, param_text
 
 if TYPE_CHECKING:
     from flowkit_state import RunDiff, RunRecord, StateManager
@@ -59,4 +59,4 @@ def duration_lines(diff: RunDiff) -> list[str]:
 
 
 def _value(run: RunRecord, name: str) -> str:
-    return param_text(run.params[name], PARAM_WIDTH) if name in run.params else "not given"
+    return param_text(run.params[name], LONG_PARAM_WIDTH) if name in run.params else "not given"

@@ -65,6 +65,6 @@ class NotebookConsole(ConsoleHandler):
 
 
 def new_console() -> logging.Handler:
-    """Return a console for the progress of runs: in a notebook an output of the cell, else lines on standard error."""
+    """Return the console for the progress of runs: a `NotebookConsole` in a notebook, else a `ConsoleHandler`."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return ConsoleHandler() if getattr(shell, "kernel", None) is None else NotebookConsole()

@@ -38,7 +38,7 @@ MAX_FAILED = 10
 NAMED = 3  # maximum number of running tasks that the bar of a run names
 
 
-_NOT_ENDED = ("pending", "cancelled")
+_NOT_COUNTED = ("pending", "cancelled")
 """States of tasks and elements that bars do not count: they have not ended, or were stopped."""
 
 
@@ -126,9 +126,8 @@ class ProgressObserver:
 
     On a terminal and in a notebook, a bar has the number of tasks that have ended and the names of those that are
     running, and each mapped task that is running has a bar with rate and time left. Elsewhere, a line is printed from
-    time to time. If
-    `configure_logging` has been called, the bars are below its log lines; otherwise failures are printed, too. What
-    tasks print in this process is above the bars, as whole lines.
+    time to time. If `configure_logging` has been called, the bars are below its log lines; otherwise failures are
+    printed, too. What tasks print in this process is above the bars, as whole lines.
 
     The elements of mapped tasks are not observed one by one, but counted from time to time, by a thread that exists
     while mapped tasks run; on a terminal it exists during the whole run, and redraws the bars.
@@ -222,13 +221,13 @@ class ProgressObserver:
         if bar is not None:
             self.sampler.end(event.task)
             counts = getattr(event, "elements", None) or {}
-            ended = sum(count for state, count in counts.items() if state not in _NOT_ENDED)
+            ended = sum(count for state, count in counts.items() if state not in _NOT_COUNTED)
             bar.advance(max(0, ended - bar.count))
             bar.finish()
         if self._owns_console and isinstance(event, TaskFailed):
             name, error = escape_control_chars(event.task), escape_control_chars(describe_error(event.error))
             get_logger(NAME).error('Task "%s" failed after %s: %s', name, counted(event.attempt, "attempt"), error)
-        self._relabel(event.pipeline, int(getattr(event, "state", "") not in _NOT_ENDED))
+        self._relabel(event.pipeline, int(getattr(event, "state", "") not in _NOT_COUNTED))
 
     def _relabel(self, pipeline: str, ended: int) -> None:
         """Name the running tasks in the bar of the run, and count the tasks that have ended."""

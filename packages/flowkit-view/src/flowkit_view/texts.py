@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-PARAM_WIDTH = 200
+LONG_PARAM_WIDTH = 200
 """Maximum number of characters of the `repr` of a parameter where there is much space."""
 
 

@@ -15,7 +15,7 @@ from flowkit_core.errors import (
     WiringError,
 )
 from flowkit_core.executors.run_executors import RunExecutors
-from flowkit_core.graphs.map_errors import refusal
+from flowkit_core.graphs.map_errors import mapping_error
 from flowkit_core.graphs.open_parameters import check_params_type, params_of
 from flowkit_core.runs.limits.definitions import pools_of_run
 
@@ -95,10 +95,10 @@ def check_pipeline(
 
 
 def _check_mapped_params(graph: Graph, params: Mapping[str, Any]) -> None:
-    """Check that tasks can be mapped over the values of ``params`` that they are mapped over.
+    """Check each value of ``params`` that a task is mapped over.
 
     Raises:
-        MappingTypeError: a task cannot.
+        MappingTypeError: a task cannot be mapped over its value.
     """
     for node in graph:
         if node.mapped is None or node.binding is None:
@@ -106,7 +106,7 @@ def _check_mapped_params(graph: Graph, params: Mapping[str, Any]) -> None:
         given = params_of(node, params)
         for parameter in node.mapped.parameters:
             if parameter not in node.binding.named and parameter in given:
-                error = refusal(node.name, parameter, given[parameter])
+                error = mapping_error(node.name, parameter, given[parameter])
                 if error is not None:
                     raise_or_collect(error, "parameter", node.name)
 

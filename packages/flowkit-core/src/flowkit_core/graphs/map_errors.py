@@ -101,7 +101,7 @@ class MapLengthError(FlowkitError, ValueError):
         )
 
 
-def refusal(task: str, parameter: str, value: object, source: str | None = None) -> MappingTypeError | None:
+def mapping_error(task: str, parameter: str, value: object, source: str | None = None) -> MappingTypeError | None:
     """Return the error for a value that a task cannot be mapped over; None if it can be.
 
     Args:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from flowkit_core.events import Observer
     from flowkit_core.graphs.graph import Graph
 
+REPORT_SUFFIXES = (".html", ".htm")
+"""Suffixes of the names of reports."""
+
 
 def report_observer(path: Any, graph: Graph, params: Mapping[str, Any]) -> Observer:
     """Return the observer that writes the report of a run; see ``Pipeline.run``.
@@ -61,7 +64,7 @@ def write_report(place: Any, run_id: str, path: Any) -> str:
 def _check_path(what: str, path: Any) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{what} takes the path of the file to write, such as 'run.html', and got {short_repr(path)}")
-    if not os.fsdecode(path).lower().endswith((".html", ".htm")) and not os.path.isdir(path):
+    if not os.fsdecode(path).lower().endswith(REPORT_SUFFIXES) and not os.path.isdir(path):
         raise ValueError(f"{what} writes HTML, and got {short_repr(path)}: name a file that ends in .html")
 
 

@@ -46,7 +46,8 @@ RECORD_PLAIN_ELEMENT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 """Records what `plain_rows` returns: binding None takes several times as long as a value."""
-_SMALL = 10**12
+_MAX_TEXT_INT = 10**12
+"""Integers below it are their own fingerprints, as text."""
 BLOB_OF_ROW = 12
 """Position of the name of the blob file in a row for `RECORD_ELEMENT`."""
 _BEGIN_MAP = "INSERT INTO maps (run, name, execution, code, inputs, common, size) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -204,7 +205,8 @@ class RecordedElements:
     """All elements of a mapped task that does not run again.
 
     Attributes:
-        states: state of each element; `"failed"` for one that was left out, and stays so.
+        states: state of each element; `"failed"` if `errors="drop"` left it out in the recorded run, and it is not
+            called again.
         values: number -> result of each element that succeeded.
         reasons: number -> why the element was skipped.
         map: the map that has them.
@@ -243,9 +245,9 @@ class RunMaps:
                 self.by_name.setdefault(found.name, []).append(found)
 
     def last(self, name: str) -> RecordedMap | None:
-        """Return the last map of a task, or `None`; one without elements only if its input is empty, or all have none.
+        """Return the last map of a task that has elements or an empty input, else its last map; `None` if it has none.
 
-        Another one without elements is that of an execution that has not compared earlier ones with its input yet.
+        Any other map belongs to an execution that has not compared the elements of earlier ones with its input yet.
         """
         maps = self.by_name.get(name)
         return self._last_of(maps) if maps else None
@@ -391,7 +393,10 @@ class MapRecord:
         return bool(self._same or self._others)
 
     def fingerprint(self, given: Any) -> bytes | None:
-        """Return a digest of the mapped value of an element, or of the tuple of several. The call may change them."""
+        """Return a digest of the mapped value of an element, or of the tuple of several.
+
+        It is called before the function of the task, which may change the values.
+        """
         return fingerprint_of(self._serialization, given)
 
     def prepare(self, outcome: ElementOutcome) -> tuple[Any, ...]:
@@ -526,7 +531,7 @@ def fingerprint_of(serialization: Serialization, value: Any) -> bytes | None:
 
     That of a small integer is its text, which is shorter than the digests of other values.
     """
-    if type(value) is int and -_SMALL < value < _SMALL:
+    if type(value) is int and -_MAX_TEXT_INT < value < _MAX_TEXT_INT:
         return b"%d" % value
     try:
         payload = serialization.comparable(value)

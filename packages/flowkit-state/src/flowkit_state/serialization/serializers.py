@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WORDS = {None: "null", True: "true", False: "false"}
 _NUMBERS = (int, float)  # their JSON text is their repr()
-_SMALL = 1 << 62  # integers below it are the most frequent values, so they take no further look-up
+_MAX_PLAIN_INT = 1 << 62  # integers below it are the most frequent values, so they take no further look-up
 
 # Names of classes, or the beginnings of such names, that annotations may contain.
 _NEVER_SERIALIZABLE = (
@@ -97,7 +97,7 @@ class Serialization:
         if self.pickled:
             return _to_pickle(key, value, root)
         kind = type(value)
-        if kind is int and -_SMALL < value < _SMALL:
+        if kind is int and -_MAX_PLAIN_INT < value < _MAX_PLAIN_INT:
             return repr(value)
         if value is None or kind is bool:
             return _WORDS[value]

@@ -34,8 +34,8 @@ STATE_COLORS = {
     "cancelled": "yellow",
     "pending": "dim",
 }
-PARAM_WIDTH = 40
-"""Maximum number of characters of the `repr` of a parameter."""
+TABLE_PARAM_WIDTH = 40
+"""Maximum number of characters of the `repr` of a parameter in a table."""
 NUMERIC = ("took", "then took", "usually", "waited", "attempts", "change")
 """Headings of columns that are aligned to the right."""
 COLORED = ("status", "state")
@@ -225,7 +225,7 @@ def stdout_to_stderr(*, active: bool) -> Iterator[None]:
 
 def params_text(params: Mapping[str, Any]) -> str:
     """Return the parameters of a run as `name=value`."""
-    return " ".join(f"{name}={param_text(value, PARAM_WIDTH)}" for name, value in params.items())
+    return " ".join(f"{name}={param_text(value, TABLE_PARAM_WIDTH)}" for name, value in params.items())
 
 
 def run_object(run: RunRecord) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _execute(
 
 
 class _EndObserver:
-    """Takes the duration of a run when it ends."""
+    """Observer that keeps the duration of a run."""
 
     events = (RunFinished,)
 

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flowkit_core._text import did_you_mean
+from flowkit_core.recorded.reports import REPORT_SUFFIXES
 from flowkit_state import StateManager, StateOptionError, UnknownRunError
 from flowkit_state._validation import SQLITE_SUFFIXES
 
@@ -28,7 +29,7 @@ def check_name(path: str) -> None:
 
 def check_report_name(option: str, path: str) -> None:
     """Raise `UsageError` if a report, which is HTML, would get another name."""
-    if not path.lower().endswith((".html", ".htm")):
+    if not path.lower().endswith(REPORT_SUFFIXES):
         raise UsageError(f"{option} {path!r}: a report is HTML; name a file that ends in .html")
 
 

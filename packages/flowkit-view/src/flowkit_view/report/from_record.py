@@ -6,7 +6,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from flowkit_view.changes import change_lines, duration_lines, run_before
-from flowkit_view.texts import PARAM_WIDTH, param_text, time_text
+from flowkit_view.texts import LONG_PARAM_WIDTH, param_text, time_text
 
 from .elements import take_recorded_elements
 from .run_model import AttemptModel, ExecutionModel, RunModel, TaskModel, place_of
@@ -45,7 +45,7 @@ def model_of(state: StateManager, run: RunRecord, now: float | None = None) -> R
             for number, each in enumerate(run.executions)
         ],
         tasks=[_task(task, places, history.get(name, ()), starts) for name, task in run.tasks.items()],
-        params={name: param_text(value, PARAM_WIDTH) for name, value in run.params.items()},
+        params={name: param_text(value, LONG_PARAM_WIDTH) for name, value in run.params.items()},
         cpu=run.executions[-1].cpu,
         executor=run.executions[-1].executor or "",
         python=run.executions[-1].python or "",

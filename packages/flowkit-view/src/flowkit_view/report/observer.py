@@ -24,7 +24,7 @@ from flowkit_core import (
 )
 from flowkit_core.failures import describe_error
 from flowkit_view.sampling import ElementSampler
-from flowkit_view.texts import PARAM_WIDTH, param_text
+from flowkit_view.texts import LONG_PARAM_WIDTH, param_text
 
 from .elements import MAX_FAILED, add_progress, take_elements
 from .page import write_page
@@ -96,11 +96,12 @@ class ReportObserver:
                     node.name,
                     node.upstream,
                     is_async=node.mapped is not None and node.task.is_async,
-                    limited=node.task.pool is not None or (node.mapped and node.mapped.options.limit) is not None,
+                    limited=node.task.pool is not None
+                    or (node.mapped is not None and node.mapped.options.limit is not None),
                 )
                 for node in graph.nodes
             ],
-            params={name: param_text(value, PARAM_WIDTH) for name, value in params.items()},
+            params={name: param_text(value, LONG_PARAM_WIDTH) for name, value in params.items()},
             python=platform.python_version(),
         )
 

@@ -201,7 +201,9 @@ class Schedule:
         return now
 
     def least_workers(self, used: int, seconds: float) -> int:
-        """Return how many workers a run must have had to take no longer than it did.
+        """Return the least number of workers with which the run is predicted to take no longer than it did.
+
+        It is at least the number that is known, and at most twice that.
 
         Args:
             used: number of workers that are known; 0 if no task was called.
@@ -283,9 +285,9 @@ def _total(parts: _Parts) -> float:
 
 
 def _bundled(calls: list[_Parts]) -> list[_Parts]:
-    """Return at most `MAX_CALLS` calls that together take as long as those of many elements, or twice as many.
+    """Return the calls of elements; more than `MAX_CALLS` are combined into as many, of the same total duration.
 
-    The elements that were retried and take longest stay calls of their own.
+    Of elements that were retried, the calls of the `MAX_CALLS` longest ones are not combined.
     """
     if len(calls) <= MAX_CALLS:
         return calls

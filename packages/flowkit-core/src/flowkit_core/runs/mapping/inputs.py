@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from flowkit_core._typing import TYPE_CHECKING
-from flowkit_core.graphs.map_errors import MapLengthError, refusal
+from flowkit_core.graphs.map_errors import MapLengthError, mapping_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +58,7 @@ def elements_of(task: str, parameter: str, value: Any, source: str | None = None
     if type(value) is tuple:
         found: Sequence[Any] = value
         return found
-    error = refusal(task, parameter, value, source)
+    error = mapping_error(task, parameter, value, source)
     if error is not None:
         raise error
     return iter(value) if is_lazy(value) else list(value)

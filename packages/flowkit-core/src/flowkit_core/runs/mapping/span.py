@@ -1,4 +1,4 @@
-"""Class `Span`: the time from the first call of a mapped node to the last one."""
+"""Class `Span`: the time from the start of the first call of a mapped node to the end of the last one."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def note_block(spans: Sequence[Span], seconds: Sequence[Sequence[float]], now: f
         seconds: the durations of its calls.
         now: when the block has ended.
     """
-    until_first, after_last = now - sum(map(sum, seconds)), sum(spent[-1] for spent in seconds if spent)
+    first_began, after_last = now - sum(map(sum, seconds)), sum(spent[-1] for spent in seconds if spent)
     for span, spent in zip(spans, seconds, strict=True):
         if not spent:
             return
         after_last -= spent[-1]
-        span.note(until_first, now - after_last)
-        until_first += spent[0]
+        span.note(first_began, now - after_last)
+        first_began += spent[0]

@@ -23,5 +23,5 @@ def code_of(node: Node) -> object:
 
 def has_digest(cache: Cache, value: Any) -> bool:
     """Return whether a value is a handle that a cache can take in place of the value."""
-    has_digest = is_handle(value) and getattr(value, "digest", None) is not None
-    return has_digest and getattr(cache, "argument_digest", None) is not None
+    is_digested = is_handle(value) and getattr(value, "digest", None) is not None
+    return is_digested and getattr(cache, "argument_digest", None) is not None
