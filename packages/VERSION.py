@@ -1,3 +1,3 @@
-"""The version of all six distributions: each pyproject.toml reads this file, nothing imports it."""
+"""The version of all eight distributions: each pyproject.toml reads this file, nothing imports it."""
 
 __version__ = "0.1.0"

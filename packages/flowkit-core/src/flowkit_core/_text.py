@@ -36,7 +36,7 @@ _JOINERS = "\u200c\u200d"  # required in Persian text and in emoji
 def short_repr(value: Any, limit: int = 80) -> str:
     """Return ``repr(value)`` on one line, shortened to a number of characters. Never raises.
 
-    Of large values of built-in types, only the parts that are shown are looked at.
+    Of large built-in values, only the shown parts are formatted.
     """
     try:
         text = _repr_of(value, limit)

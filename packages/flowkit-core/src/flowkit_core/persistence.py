@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class PlannedTask(Protocol):
-    """A task of the pipeline, as a store sees it before the run, to detect changes when the run is resumed."""
+    """A task of the pipeline, passed to a store before the run: it detects changes when the run is resumed."""
 
     @property
     def name(self) -> str:
@@ -168,7 +168,10 @@ class RecordedElements(Protocol):
 
     @property
     def states(self) -> Sequence[str]:
-        """State of each element: ``"succeeded"``, ``"skipped"``, or ``"failed"`` if it was left out and stays so."""
+        """State of each element: ``"succeeded"``, ``"skipped"`` or ``"failed"``.
+
+        It is ``"failed"`` if ``errors="drop"`` left it out in the recorded run, and it is not called again.
+        """
 
     @property
     def values(self) -> Mapping[int, Any]:
@@ -196,7 +199,10 @@ class MapRecord(Protocol):
         """
 
     def fingerprint(self, given: Any, /) -> Any:
-        """Return what identifies the mapped value of an element, or the tuple of several. The call may change them."""
+        """Return what identifies the mapped value of an element, or the tuple of several.
+
+        It is called before the function of the task, which may change the values.
+        """
 
     def prepare(self, outcome: ElementOutcome, /) -> Any:
         """Return what is to be passed to :meth:`ElementJournal.record_elements`.

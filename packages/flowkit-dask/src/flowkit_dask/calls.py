@@ -107,7 +107,7 @@ class Invocation:
         is_cleanup: whether the task runs also if the run is stopped.
         is_suspect: whether workers have died that had the call, without a report that it had started: its arrival is
             reported.
-        probe: pickle of a function whose answer for the result is reported with it; None if there is none.
+        probe: pickle of a function that is called with the result; what it returns is reported. None if there is none.
     """
 
     __slots__ = (
@@ -284,14 +284,14 @@ def condition_is_true() -> bool:
 
 
 def is_large(value: Any) -> bool:
-    """Return whether the result of an element stays on the cluster."""
+    """Return whether the result of an element is so large that it stays on the cluster."""
     from dask.sizeof import sizeof
 
     return bool(sizeof(value) > MAX_INLINE)
 
 
 def _answer(probe: bytes, value: Any) -> Any:
-    """Return what a function says of a result; None if it fails, or if this worker does not have it."""
+    """Return what a function returns for a result; None if it raises, or if this worker cannot import it."""
     try:
         return loads_function(probe)(value)
     except Exception:

@@ -225,7 +225,10 @@ class Submissions:
             self.send()
 
     def _probe(self, call: Call) -> bytes | None:
-        """Return the pickle of a function of the result: its digest for caches, or whether that of an element stays."""
+        """Return the pickle of the function that the worker calls with the result; None if there is none.
+
+        It is `argument_digest`, or `is_large` for an element.
+        """
         run: Any = call.run
         function = run.argument_digest(call.node) if call.node.element is None else is_large
         return None if function is None else self._function(function, call.node, None)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def on_misspelt_parameter(task: str, parameter: str, given: str, meant: str) -> str:
-    """Return the warning of a parameter that is filled by order and misspells the name of another upstream."""
+    """Return the warning about a parameter that is filled by order and misspells the name of another upstream."""
     return (
         f"task {task!r} gets what {given!r} returns as {parameter!r}, by order, although the name of its "
         f"upstream {meant!r} is more similar: name the parameter {meant!r}, or {given!r} if that is meant"
@@ -20,7 +20,7 @@ def on_misspelt_parameter(task: str, parameter: str, given: str, meant: str) -> 
 
 
 def on_ignored_default(task: str, parameter: str, given: str) -> str:
-    """Return the warning of a default that differs from task to task, and that an upstream result replaces."""
+    """Return the warning about a default that differs from task to task, and that an upstream result replaces."""
     return (
         f"task {task!r} gets what {given!r} returns as {parameter!r}, by order, instead of its default, which differs "
         f"in other tasks of the same function: to give each task a value of its own, use functools.partial(function, "
@@ -29,7 +29,7 @@ def on_ignored_default(task: str, parameter: str, given: str) -> str:
 
 
 def on_shared_generator(task: str, takers: Sequence[str]) -> str:
-    """Return the warning of a generator that several tasks take."""
+    """Return the warning about a generator that several tasks take."""
     return (
         f"task {task!r} returns a generator, which {' and '.join(map(repr, takers))} take: it can be iterated once, "
         f"so all but one of them get nothing: return a list"
@@ -37,7 +37,7 @@ def on_shared_generator(task: str, takers: Sequence[str]) -> str:
 
 
 def on_annotated_none(task: str, parameter: str, upstream: str) -> str:
-    """Return the warning of a parameter that is filled by order from a function that returns None."""
+    """Return the warning about a parameter that is filled by order from a function that returns None."""
     return (
         f"task {task!r} gets what {upstream!r} returns as {parameter!r}, by order, but {upstream!r} is "
         f"annotated '-> None': to wait for it without taking its result, write {_after(task, upstream)}; "
@@ -46,7 +46,7 @@ def on_annotated_none(task: str, parameter: str, upstream: str) -> str:
 
 
 def on_needed_results(task: str, parameter: str, upstream: str) -> str:
-    """Return the warning of a clean-up task that needs the results of all its upstreams."""
+    """Return the warning about a clean-up task that needs the results of all its upstreams."""
     return (
         f"task {task!r} has trigger='all_done', but does not run after a failure: its parameter {parameter!r} has no "
         f"default, so it needs the result of {upstream!r}: write {parameter}=None, or take no result with "

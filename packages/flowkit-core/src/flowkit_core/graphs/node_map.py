@@ -163,7 +163,7 @@ def bind_map(task: str, parameters: Parameters, binding: Binding, request: MapRe
 
 
 def planned_task(task: Any, mapped: NodeMap) -> Any:
-    """Return a copy of a task, as a store sees it: its trigger includes how it is mapped, and it has the limit."""
+    """Return the copy of a mapped task for a store: its trigger includes how it is mapped, and it has the limit."""
     copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__)
     over = ", ".join([*mapped.parameters, *sorted(mapped.named_rest), *("*args" for _ in mapped.rest)])

@@ -441,7 +441,7 @@ def sorted_and_checked(pipeline: str, upstream: dict[Any, list[Any]], view: Edge
 
 
 def _superseded(tasks: Collection[Any]) -> set[Any]:
-    """Return the tasks that a function has created for a cell which was run again, if the new ones are there, too."""
+    """Return the tasks of helper functions that a cell has created again, where the new task is among `tasks`, too."""
     found = set()
     for task in tasks:
         newer = task._successor

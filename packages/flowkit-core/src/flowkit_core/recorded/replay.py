@@ -123,7 +123,7 @@ def _of_element(node: Node, source: Any, element: int) -> tuple[int, Any]:
 
 
 def _element_of(graph: Graph, node: Node, record: Any, source: str, element: int) -> Any:
-    """Return an element of the result of a task; a generator is not recorded, and made again."""
+    """Return an element of the result of a task. A generator is not recorded, so its function is called again."""
     from inspect import isgeneratorfunction
 
     try:
@@ -138,7 +138,7 @@ def _made_again(graph: Graph, node: Node, record: Any, source: str, element: int
     """Return an element of a generator, whose function is called again with its recorded inputs.
 
     Raises:
-        LookupError: it has no such element now, or another one than in the run.
+        LookupError: the generator has fewer elements now, or yields another value than in the run.
     """
     iterator = replay(graph, record, source)
     facts = Facts(record.run_id, graph.name, record.params, None)

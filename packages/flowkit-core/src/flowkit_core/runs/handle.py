@@ -20,7 +20,7 @@ class Handle(Protocol):
         lane: the lane that made it.
         nbytes: size of the value in bytes; None if it is not known.
         digest: what the function of ``run.argument_digest(node)`` has returned for the value, where that is; None if it
-            was not called. With it, a cache is asked for the result of a call that takes the value.
+            was not called. With it, `Cache.find` takes the handle in place of the value.
     """
 
     __flowkit_handle__: bool

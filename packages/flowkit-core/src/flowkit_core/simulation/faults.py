@@ -239,7 +239,7 @@ def _check_possible(fault: _TaskFault, node: Node) -> None:
 
 
 def check_elements(faults: Iterable[Fault], run: Run) -> None:
-    """Raise ValueError if a fault is one of an element that a mapped task of a run does not have."""
+    """Raise ValueError if a fault names an element that a mapped task did not have in a run."""
     for fault in faults:
         if not isinstance(fault, _TaskFault) or fault.element is None:
             continue

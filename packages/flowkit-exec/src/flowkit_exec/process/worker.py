@@ -357,7 +357,7 @@ class Worker:
             self._ticket = ticket
             began = clock()
             try:
-                context = copy_context()  # what the call sets in it is not visible for later calls
+                context = copy_context()  # what the call sets in it is not visible to later calls
                 value = context.run(func, *args, **kwargs) if kwargs else context.run(func, *args)
                 if type(value) is CoroutineType:
                     value = context.run(run_coroutine, value)

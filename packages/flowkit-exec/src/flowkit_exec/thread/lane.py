@@ -7,7 +7,7 @@ only where they are of use:
 * a worker that has spent more than `SLOW_TASK` on one task, while others wait, adds a worker; if the task took more
   than `LONG_TASK`, it adds as many workers as nodes wait;
 * the watchdog, a thread that runs no tasks, looks at the queue from time to time. If the same node is still first, all
-  workers are busy with long tasks, and it adds more. `watchdog.PollInterval` is how often it looks.
+  workers are busy with long tasks, and it adds more. `watchdog.PollInterval` determines how often.
 """
 
 from __future__ import annotations

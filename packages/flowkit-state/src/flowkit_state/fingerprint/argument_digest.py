@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LIBRARIES = ("numpy", "pandas", "polars", "pyarrow")
-"""Packages whose values have digests that count in another process: any other may be code of the project there."""
+"""Packages for whose values digests of other processes are used; any other package may be code of the project there."""
 
 
 class ArgumentDigest:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEMBERS = 10
-"""How many members of an exception group its text names."""
+"""Maximum number of members of an exception group that its text contains."""
 
 
 def error_json(error: BaseException) -> str:

@@ -205,7 +205,7 @@ def _random() -> float:
 def _hooks(hooks: Mapping[str, Any], graph: Graph) -> Hooks | None:
     """Return the hooks of a pipeline and its tasks; None if there are none.
 
-    A warning names those of its pipeline tasks: they are called in runs of their own only.
+    Hooks of a pipeline that is used as a task are not called; a warning names those that the outer pipeline lacks.
     """
     for task, _ in graph.inlined:
         if lost := [option for option in task._pipeline.hooks if option not in hooks]:

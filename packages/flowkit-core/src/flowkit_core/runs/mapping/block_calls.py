@@ -143,7 +143,9 @@ def call_block(
 
 
 class Snapshot:
-    """The result of a call as it was returned, whatever a later call does with the object: it is pickled as such.
+    """The pickle of a result, made before the next call of the chain can change the object.
+
+    Unpickling gives the result.
 
     Attributes:
         data: the pickle of the result.

@@ -103,7 +103,10 @@ class Region:
     # ---- how many at once --------------------------------------------------------------------------------------------
 
     def block_length(self) -> int:
-        """Return how many elements take `block_seconds`, for the next block; some are left for other workers."""
+        """Return the number of elements of the next block.
+
+        It is `chunk=`, or as many as take `block_seconds`, at most an equal share of the rest.
+        """
         options = self.stages[0].node.mapped.options if self.stages[0].node.mapped is not None else None
         if options is not None and options.chunk is not None:
             return options.chunk

@@ -320,7 +320,11 @@ class Stage:
         return f"{self.node.name}[{number}]" + ("" if label is None else f" ({label})")
 
     def raises(self, error: BaseException) -> bool:
-        """Return whether the exception of an element makes the task fail; one for which no element is to blame does."""
+        """Return whether an exception makes the task fail.
+
+        With ``errors="raise"``, any does; else an ExecutorError, a function that cannot be pickled, and one that is no
+        Exception.
+        """
         kind = type(error)  # isinstance() would read __class__, which may be overridden
         if issubclass(kind, ExecutorError):
             return True
@@ -355,7 +359,7 @@ class Stage:
         return ListHandle(result)
 
     def _outcome(self, stop_reason: str, input_outcome: Outcome | None) -> Any:
-        """Do what :meth:`outcome` does, with a list of results that has handles."""
+        """Like :meth:`outcome`, but without a `ListHandle` around handles."""
         codes = self.codes
         codes[:] = codes.replace(bytes([PENDING]), bytes([CANCELLED]))  # they have not started
         error = next((error for error in self.error_of.values() if self.raises(error)), None)
