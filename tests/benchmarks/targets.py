@@ -24,8 +24,8 @@ _ROW = "a row has the times, the worker and the value of a task, and SQLite itse
 _GROWTH = "the values of more tasks than a processor cache holds are fetched from memory"
 
 REASONS = {
-    "processes ÷ graphlib + processes with a queue": "run and worker each need a processor, and in layers each "
-    "value is sent three times",
+    "processes ÷ graphlib + processes": "run and worker each need a processor, and in layers each value is sent "
+    "three times",
     "uneven tasks ÷ greedy schedule that knows the durations": "no scheduler knows the durations in advance",
     "processes ÷ joblib loky, independent": "joblib sends thousands of calls in one batch, whose results come back "
     "together; flowkit returns each result as soon as it is there",
@@ -33,7 +33,9 @@ REASONS = {
     "recording a task, fan-out, layers and independent": _ROW,
     "recording a chain ÷ bare SQLite commits": _ROW,
     "recording an element of a map": _ROW,
-    "mapped element of a list, serial and threads": "each element has its own state, duration and error handling",
+    "mapped element of a list, serial and threads": "each element has its own state, duration, context variables and "
+    "error handling",
+    "mapped element, 2 processes ÷ joblib loky": "elements are sent as workers become free, not in blocks of one size",
     "mapped element of a generator": "one thread at a time can pull a generator, so threads wait for each other",
     "once, end to end ÷ graphlib + threads with wait, chain": _CHECKS,
     "once, end to end ÷ graphlib + threads with wait, layers": _CHECKS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import time
@@ -55,6 +56,15 @@ def test_task_is_recorded_before_worker_starts_next_task(box, executor):
     results = DAG("looking", max_workers=1, tasks=[first, second, third]).run(executor, state=db)
     done = [sum(state == "succeeded" for state in value.values()) for value in results.values()]
     assert sorted(done) == [0, 1, 2]
+
+
+def test_recording_reads_no_attribute_that_tasks_lack(box, monkeypatch):
+    """A task looks for similar names then, which takes longer than to record it."""
+    looked_for = []
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *names, **_options: looked_for.append(names) or [])
+    mapped = Task(str, name="mapped").map("object", limit=2)
+    DAG("plain", tasks=[Task(int, name="plain"), mapped]).run(state=box.db, params={"object": [1, 2]})
+    assert looked_for == []
 
 
 def test_all_states_of_tasks_are_recorded(box):

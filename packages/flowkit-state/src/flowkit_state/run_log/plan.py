@@ -87,9 +87,7 @@ class PipelinePlan:
                 key = keys[functions] = fingerprint.digest(components)
                 codes[key], unverifiable[key], clocks[key] = components, unseen.values(), clock
             rows.append((task.name, sources, task.trigger, key))
-        limits = [(task.name, getattr(task, "pool", None), getattr(task, "limit", None)) for task in tasks]
-        limited = [name for name, pool, limit in limits if pool is not None or limit is not None]
-        return cls(rows, codes, unverifiable, clocks, limited)
+        return cls(rows, codes, unverifiable, clocks, [task.name for task in tasks if _is_limited(task)])
 
     @classmethod
     def from_text(cls, text: str) -> PipelinePlan:
@@ -130,6 +128,14 @@ class PipelinePlan:
     def clocks(self) -> dict[str, Sequence[str]]:
         """Return for each task whose code reads the clock the names of the functions that do."""
         return {row[0]: functions for row in self.tasks if (functions := self._clocks.get(row[3]))}
+
+
+def _is_limited(task: Any) -> bool:
+    """Return whether pools or ``map(limit=...)`` limit a task.
+
+    ``limit`` is looked up in its ``__dict__``: a `Task` looks for similar names if an attribute is missing.
+    """
+    return getattr(task, "pool", None) is not None or getattr(task, "__dict__", {}).get("limit") is not None
 
 
 def _identity(function: Any) -> object:
