@@ -62,8 +62,8 @@ def test_recording_reads_no_attribute_that_tasks_lack(box, monkeypatch):
     """A task looks for similar names then, which takes longer than to record it."""
     looked_for = []
     monkeypatch.setattr(difflib, "get_close_matches", lambda *names, **_options: looked_for.append(names) or [])
-    mapped = Task(str, name="mapped").map("object", limit=2)
-    DAG("plain", tasks=[Task(int, name="plain"), mapped]).run(state=box.db, params={"object": [1, 2]})
+    mapped = Task(lambda x: x, name="mapped").map("x", limit=2)
+    DAG("plain", tasks=[Task(int, name="plain"), mapped]).run(state=box.db, params={"x": [1, 2]})
     assert looked_for == []
 
 
