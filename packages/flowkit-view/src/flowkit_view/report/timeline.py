@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 1000
 LEFT = 130  # for the names of the workers
+LABEL = 60  # for the label to the right of a line; to the left of the last lines
 TITLED = 1500  # maximum number of attempts that get a rectangle and a title of their own
 MAX_ROWS = 100  # of one worker, whose attempts overlap
 GAP = 0.01  # space between two executions, as a part of the width
@@ -189,9 +190,9 @@ def _ticks(axis: _Axis, bottom: float) -> list[str]:
         for count in range(int(length / step + 1e-9) + 1):
             x = axis.x(execution.started + count * step, number + 1)
             parts.append(f'<line class="tick" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{bottom:.0f}"/>')
-            if x < WIDTH - 30:
-                text = duration_text(count * step) if count else ("0" if number == 0 else f"resume {number}")
-                parts.append(f'<text class="tick" x="{x + 2:.1f}" y="{bottom + 14:.0f}">{text}</text>')
+            text = duration_text(count * step) if count else ("0" if number == 0 else f"resume {number}")
+            place = f'x="{x + 2:.1f}"' if x < WIDTH - LABEL else f'x="{x - 2:.1f}" text-anchor="end"'
+            parts.append(f'<text class="tick" {place} y="{bottom + 14:.0f}">{text}</text>')
     return parts
 
 
