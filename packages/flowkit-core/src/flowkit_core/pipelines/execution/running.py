@@ -101,6 +101,7 @@ def run_graph(
     try:
         recorder = _recorder(graph, params, options, link)
         if recorder is not None:
+            recorder.keep_log_lines()
             recorder.describe(executors.name, options.pipeline, options.pipeline.created_in)
         run = new_run(
             graph,

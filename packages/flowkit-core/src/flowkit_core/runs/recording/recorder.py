@@ -167,10 +167,16 @@ class RunRecorder:
         self._why.update({index: f"ran again: {why}" for index, why in missing.items()})
         self._why.update({index: f"ran again: {why}" for index, why in self.outdated.items()})
         self.sources = dict.fromkeys(self.done, "resume")
-        if hasattr(journal, "log"):
+
+    def keep_log_lines(self) -> None:
+        """Keep the log lines of the run from now on, if the journal does. :meth:`close` ends that.
+
+        It is no part of ``__init__``: if that is interrupted, `sinks` must not keep a recorder that nothing closes.
+        """
+        if hasattr(self._journal, "log"):
             from flowkit_core.recorded.log_lines import LogLines
 
-            self._lines = LogLines(journal, self._graph.name)
+            self._lines = LogLines(self._journal, self._graph.name)
             sinks[self.run_id] = self._lines.add
 
     def describe(self, executor: str, pipeline: object, created_in: tuple[str, str]) -> None:
