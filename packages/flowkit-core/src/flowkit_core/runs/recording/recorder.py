@@ -173,10 +173,11 @@ class RunRecorder:
 
         It is no part of ``__init__``: if that is interrupted, `sinks` must not keep a recorder that nothing closes.
         """
-        if hasattr(self._journal, "log"):
+        journal: Any = self._journal
+        if hasattr(journal, "log"):
             from flowkit_core.recorded.log_lines import LogLines
 
-            self._lines = LogLines(self._journal, self._graph.name)
+            self._lines = LogLines(journal, self._graph.name)
             sinks[self.run_id] = self._lines.add
 
     def describe(self, executor: str, pipeline: object, created_in: tuple[str, str]) -> None:
