@@ -226,14 +226,14 @@ class Group:
         run: the run.
 
     Attributes:
-        seconds: duration of their calls.
+        seconds: time since the first of them was added.
     """
 
-    __slots__ = ("_rows", "run", "seconds")
+    __slots__ = ("_began", "_rows", "run", "seconds")
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.seconds = 0.0
+        self.seconds = self._began = 0.0
         self._rows: dict[Stage, list[Any]] = {}
 
     def add(self, stage: Stage, number: int, facts: tuple[Any, str | None]) -> None:
@@ -246,8 +246,10 @@ class Group:
         """
         fingerprint, label = facts
         seconds, attempt = stage.seconds[number], stage.attempt_of.get(number, 1)
-        self.seconds += seconds
-        outcome = ElementOutcome(number, "succeeded", stage.values[number], fingerprint, time(), seconds, attempt)
+        now = time()
+        self._began = self._began or now
+        self.seconds = now - self._began
+        outcome = ElementOutcome(number, "succeeded", stage.values[number], fingerprint, now, seconds, attempt)
         row = element_row(self.run, stage, outcome, label)
         if row is None:
             return

@@ -188,7 +188,7 @@ def _recorded_loop(
     relief: Callable[[float], float | None] | None,
     jobs: list[Node],
 ) -> int:
-    """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds of calls.
+    """Do what `_loop` does, in a run that is recorded: commit the elements in groups of `MAX_GROUP` seconds.
 
     All are committed at the end of the turn, before other workers get anything that depends on them.
     """
