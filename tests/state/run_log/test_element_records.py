@@ -172,6 +172,13 @@ def test_elements_are_shown_until_they_are_compared_with_input_made_again(run_wi
     preview = state.plan_run("etl", TASKS, UPSTREAM, {})
     assert preview.reasons[1] == "it is not recorded in run a; 2 of 3 elements are recorded"
     journal = begin(state, "c", resume=True)
+    rows = open_map(journal)
+    journal.record_elements([rows.find(0, 1, is_same=True).row, element(rows, 2, 3, [30])])
+    assert elements_of(state).states == {0: "succeeded", 1: "succeeded", 2: "succeeded"}
+    assert elements_of(state).counts == {"succeeded": 3}
+    assert [elements_of(state).result(number) for number in (0, 2)] == [[10], [30]]
+    journal.close("interrupted", [], None)
+    journal = begin(state, "d", resume=True)
     rows = open_map(journal, 0)
     assert elements_of(state).states == {}  # the input is empty now
     rows = open_map(journal, 1, common=[2])

@@ -13,8 +13,10 @@ from flowkit_state.storage.schema import from_sql, to_sql
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any, Protocol
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
 
     from flowkit_state.serialization.serializers import Serialization
     from flowkit_state.storage.base import Database
@@ -89,6 +91,7 @@ _HAS_VALUES = (
     "SELECT NOT EXISTS (SELECT 1 FROM elements WHERE map = ? AND state = 'succeeded' AND value IS NULL AND "
     "origin IS NULL)"
 )
+_ELEMENT_COUNT = "SELECT count(DISTINCT element) FROM elements WHERE map = ?"
 _HAS_ELEMENTS = "SELECT 1 FROM elements WHERE map = ? LIMIT 1"
 LAST_STATES = f"SELECT state, count(*) {_LAST} GROUP BY state"
 """Number of elements in each state, of one map."""
@@ -131,6 +134,19 @@ class RecordedMap:
         self.inputs = inputs
         self.common = common
         self.size = size
+
+
+def in_order(rows: dict[int, T], maps: Sequence[RecordedMap]) -> dict[int, T]:
+    """Return the rows of several maps by number, in order, without numbers that the last map does not have."""
+    if len(maps) == 1:
+        return rows
+    size = maps[0].size
+    return {number: rows[number] for number in sorted(rows) if size is None or number < size}
+
+
+def size_of(maps: Iterable[RecordedMap]) -> int | None:
+    """Return the number of elements of the first map of which it is known; `None` if it is not."""
+    return next((each.size for each in maps if each.size is not None), None)
 
 
 class ElementRow:
@@ -258,6 +274,32 @@ class RunMaps:
                 return found
         return maps[-1]
 
+    def shown(self, name: str) -> list[RecordedMap]:
+        """Return the maps of a task whose elements a view shows, the last one first; empty if the task has none.
+
+        While elements of the last map are missing, these are also the maps from which its execution takes over
+        elements: it has not compared all of them with its input yet.
+        """
+        known = self.by_name.get(name, [])
+        maps: list[RecordedMap] = []
+        for each in reversed(known) if len(known) > 1 else ():
+            if not maps or (each.code == maps[0].code and each.common == maps[0].common is not None):
+                maps.append(each)
+                if each.size is not None and self._element_count(each) >= each.size:
+                    break
+        return maps or known
+
+    def _element_count(self, of: RecordedMap) -> int:
+        count: int = self._database.execute("read it", _ELEMENT_COUNT, (of.id,))[0][0][0]
+        return count
+
+    def rows_of(self, maps: Sequence[RecordedMap]) -> dict[int, ElementRow]:
+        """Return the last row of each element of the maps that :meth:`shown` returns, by number."""
+        found: dict[int, ElementRow] = {}
+        for each in reversed(maps):
+            found |= self.rows(each)
+        return in_order(found, maps)
+
     def counts(self, of: RecordedMap) -> dict[str, int]:
         """Return the number of elements of a map in each state."""
         return dict(self._database.execute("read it", LAST_STATES, (of.id,))[0])
@@ -331,18 +373,16 @@ class RunMaps:
 
     def recorded_count(self, name: str) -> str:
         """Return how many elements of a task are recorded, in words: those that a resumed run may take over."""
-        last = self._last_of(self.by_name[name])
-        done = sum(row.is_usable for row in self.rows(last).values())
-        return f"{done} elements are recorded" if last.size is None else f"{done} of {last.size} elements are recorded"
+        maps = self.shown(name)
+        done, size = sum(row.is_usable for row in self.rows_of(maps).values()), size_of(maps)
+        return f"{done} elements are recorded" if size is None else f"{done} of {size} elements are recorded"
 
     def copy(self, name: str, run: int) -> None:
-        """Record the last map of a task, and its elements, as those of another run."""
-        last = self.last(name)
-        if last is None:
-            return
-        self._database.execute("record a run in it", _COPY_MAP, (run, last.id))
-        new = self._database.execute("read it", _NEW_MAP, (run, to_sql(name)))[0][0][0]
-        self._database.execute("record a run in it", _COPY_ELEMENTS, (new, last.id))
+        """Record the maps of a task that :meth:`shown` returns, and their elements, as those of another run."""
+        for each in reversed(self.shown(name)):
+            self._database.execute("record a run in it", _COPY_MAP, (run, each.id))
+            new = self._database.execute("read it", _NEW_MAP, (run, to_sql(name)))[0][0][0]
+            self._database.execute("record a run in it", _COPY_ELEMENTS, (new, each.id))
 
 
 class MapRecord:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from flowkit_state.errors import RestoreError
-from flowkit_state.run_log.elements import LAST_FACTS, LAST_STATES
+from flowkit_state.run_log.elements import LAST_FACTS, LAST_STATES, in_order, size_of
 from flowkit_state.runs import ElementsRecord, TaskError
 from flowkit_state.serialization.json_text import loads
 from flowkit_state.storage.row_check import INTEGER, NUMBER, OPTIONAL, TEXT, check_row, reading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from flowkit_state.run_log.elements import RecordedMap, RunMaps
@@ -31,28 +33,27 @@ _COLUMNS = {
 }
 
 
-def elements_record(database: Database, maps: RunMaps, last: RecordedMap) -> ElementsRecord:
-    """Return the recorded elements of a mapped task, which are read when they are asked for.
+def elements_record(database: Database, maps: RunMaps, shown: Sequence[RecordedMap]) -> ElementsRecord:
+    """Return the recorded elements of a mapped task, which are read when they are needed.
 
     Args:
         database: the database.
         maps: the maps of the run.
-        last: the last map of the task.
+        shown: those of the task, see `RunMaps.shown`.
     """
-    count, read = partial(_counts, database, last), partial(_rows, database, last)
-    return ElementsRecord(
-        last.size, count, read, partial(_result, database, maps, last), partial(_was_given, maps, last)
-    )
+    count, read = partial(_counts, database, shown), partial(_rows, database, shown)
+    result, was_given = partial(_result, database, maps, shown), partial(_was_given, maps, shown)
+    return ElementsRecord(size_of(shown), count, read, result, was_given)
 
 
-def _was_given(maps: RunMaps, last: RecordedMap, number: int, value: object) -> bool | None:
-    row = maps.rows(last).get(number)
+def _was_given(maps: RunMaps, shown: Sequence[RecordedMap], number: int, value: object) -> bool | None:
+    row = maps.rows_of(shown).get(number)
     return None if row is None else maps.has_input(row, value)
 
 
-def _result(database: Database, maps: RunMaps, last: RecordedMap, number: int) -> Any:
-    row = maps.rows(last).get(number)
-    name = f"{last.name}[{number}]"
+def _result(database: Database, maps: RunMaps, shown: Sequence[RecordedMap], number: int) -> Any:
+    row = maps.rows_of(shown).get(number)
+    name = f"{shown[0].name}[{number}]"
     if row is None or row.state != "succeeded":
         state = "has not ended" if row is None else f"is {row.state}"
         raise LookupError(f"element {name!r} has no result: it {state}.")
@@ -64,20 +65,23 @@ def _result(database: Database, maps: RunMaps, last: RecordedMap, number: int) -
         raise RestoreError(None, error.reason, name, database.path) from error
 
 
-def _counts(database: Database, last: RecordedMap) -> dict[str, int]:
-    counts: dict[str, int] = dict(database.execute("read it", LAST_STATES, (last.id,))[0])
+def _counts(database: Database, shown: Sequence[RecordedMap]) -> dict[str, int]:
+    if len(shown) > 1:
+        return dict(Counter(row[1] for row in _rows(database, shown)))
+    counts: dict[str, int] = dict(database.execute("read it", LAST_STATES, (shown[0].id,))[0])
     counts.pop(_OUTDATED, None)
     return counts
 
 
-def _rows(database: Database, last: RecordedMap) -> list[Any]:
-    rows = []
-    with reading(database.path, f"the record of the elements of task {last.name!r}", "forget() deletes its run."):
-        for row in database.execute("read it", LAST_FACTS, (last.id,))[0]:
-            check_row(row, _COLUMNS)
-            if row[1] != _OUTDATED:
-                rows.append((*row[:6], task_error(row[6]), *row[7:]))
-    return rows
+def _rows(database: Database, shown: Sequence[RecordedMap]) -> list[Any]:
+    rows: dict[int, Any] = {}
+    with reading(database.path, f"the record of the elements of task {shown[0].name!r}", "forget() deletes its run."):
+        for each in reversed(shown):
+            for row in database.execute("read it", LAST_FACTS, (each.id,))[0]:
+                check_row(row, _COLUMNS)
+                rows[row[0]] = row
+        found = in_order(rows, shown).values()
+        return [(*row[:6], task_error(row[6]), *row[7:]) for row in found if row[1] != _OUTDATED]
 
 
 def task_error(text: str | None) -> TaskError | None:

@@ -310,8 +310,8 @@ class RunHistory:
             payloads[from_sql(name)] = (value, blob) if state == "succeeded" else None
         maps = RunMaps(self._database, self._serialization, run)
         for name, payload in payloads.items():
-            if payload == (None, None) and (last := maps.last(name)) is not None:
-                payloads[name] = [(row.element, row.state, row.blob, row.value) for row in maps.rows(last).values()]
+            if payload == (None, None) and (shown := maps.shown(name)):
+                payloads[name] = [(row.element, row.state, row.blob, row.value) for row in maps.rows_of(shown).values()]
         return self._plan(plan), {name: payload for name, payload in payloads.items() if payload is not None}
 
     def _executions(self, run: int, status: str) -> tuple[ExecutionRecord, ...]:
@@ -348,8 +348,8 @@ class RunHistory:
         for name, (upstream, is_limited) in self._planned_tasks(plan).items():
             records[name] = record = self._task_record(run, name, rows_of.get(name, ()), by_number)
             record.upstream, record.limited = upstream, is_limited
-            last = maps.last(name)
-            record.elements = None if last is None else elements_record(self._database, maps, last)
+            shown = maps.shown(name)
+            record.elements = elements_record(self._database, maps, shown) if shown else None
         return records
 
     def _task_record(

@@ -8,6 +8,7 @@ from time import time
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.graphs.parameters import KEY
 from flowkit_core.persistence import ElementOutcome
+from flowkit_core.runs.recording.recorder import MAX_GROUP
 from flowkit_core.runs.states import FAILED, SKIPPED, STATES, SUCCEEDED
 
 from .elements import CACHED, RESUMED
@@ -226,14 +227,15 @@ class Group:
         run: the run.
 
     Attributes:
-        seconds: time since the first of them was added.
+        is_due: whether `MAX_GROUP` seconds have passed since the call of the first of them started.
     """
 
-    __slots__ = ("_began", "_rows", "run", "seconds")
+    __slots__ = ("_due_at", "_rows", "is_due", "run")
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.seconds = self._began = 0.0
+        self.is_due = False
+        self._due_at = 0.0
         self._rows: dict[Stage, list[Any]] = {}
 
     def add(self, stage: Stage, number: int, facts: tuple[Any, str | None]) -> None:
@@ -247,8 +249,9 @@ class Group:
         fingerprint, label = facts
         seconds, attempt = stage.seconds[number], stage.attempt_of.get(number, 1)
         now = time()
-        self._began = self._began or now
-        self.seconds = now - self._began
+        if not self._rows:
+            self._due_at = now - seconds + MAX_GROUP
+        self.is_due = now >= self._due_at
         outcome = ElementOutcome(number, "succeeded", stage.values[number], fingerprint, now, seconds, attempt)
         row = element_row(self.run, stage, outcome, label)
         if row is None:
@@ -261,7 +264,7 @@ class Group:
     def commit(self) -> None:
         """Commit the elements. Errors stop the run, unless ``state_errors="warn"``."""
         run, rows = self.run, self._rows
-        self._rows, self.seconds = {}, 0.0
+        self._rows, self.is_due = {}, False
         recorder = run._recorder
         if not rows or recorder is None:
             return

@@ -7,7 +7,6 @@ from time import perf_counter
 
 from flowkit_core._typing import TYPE_CHECKING
 from flowkit_core.coroutines import special_types
-from flowkit_core.runs.recording.recorder import MAX_GROUP
 from flowkit_core.runs.states import SUCCEEDED
 
 from .block_calls import final_value
@@ -235,7 +234,7 @@ def _recorded_loop(
                     region.active += 1
                     region.stages[0].active += 1
                 jobs += run.mapping.start_at(region, place, number, given)
-            if group.seconds >= MAX_GROUP:
+            if group.is_due:
                 group.commit()
             if spent > slow and relief is not None:
                 slow = relief(spent) or slow
