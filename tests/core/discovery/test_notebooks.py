@@ -308,6 +308,15 @@ def test_cell_that_adds_to_a_block_replaces_its_tasks_when_it_is_run_again(noteb
     assert notebook["dag"].run("serial") == {"a": 1, "b": 3, "c": -3}
 
 
+def test_cell_that_adds_tasks_of_a_helper_to_a_block_may_be_run_again(notebook):
+    """As without a block: the new tasks take the place of the old ones."""
+    notebook.run("with DAG('block') as dag:\n    end = Task(lambda *x: list(x), name='end')")
+    helper = "def make(number):\n    return Task(lambda: number, name=f'part {number % 10}')\n"
+    for first in (10, 20, 30):
+        notebook.run(f"{helper}with dag:\n    [make(number) for number in range({first}, {first + 2})] >> end")
+        assert notebook["dag"].run("serial")["end"] == [first, first + 1]
+
+
 def test_task_of_a_block_that_was_redefined_and_not_wired_again_is_warned_of(notebook):
     """The warning names the edge that is missing."""
     notebook.run("with DAG('block') as dag:\n    a = Task(lambda: 1, name='a')")

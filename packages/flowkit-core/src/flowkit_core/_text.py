@@ -51,21 +51,21 @@ def _repr_of(value: Any, limit: int) -> str:
         return _repr_of_part(value, limit, backwards=False) + (
             _repr_of_part(value, limit, backwards=True) if _is_long(value, limit) else ""
         )
-    pieces, size = [], 0
-    for piece in _pieces(value, limit, (), backwards=False):
-        pieces.append(piece)
+    head = _first_pieces(value, limit, backwards=False)
+    if sum(map(len, head)) <= limit:
+        return "".join(head)
+    return "".join([*head, *reversed(_first_pieces(value, limit, backwards=True))])
+
+
+def _first_pieces(value: Any, limit: int, *, backwards: bool) -> list[str]:
+    """Return the first parts that :func:`_pieces` yields, until they have more characters than the limit."""
+    found, size = [], 0
+    for piece in _pieces(value, limit, (), backwards=backwards):
+        found.append(piece)
         size += len(piece)
         if size > limit:
             break
-    else:
-        return "".join(pieces)
-    head, pieces, size = "".join(pieces), [], 0
-    for piece in _pieces(value, limit, (), backwards=True):
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            break
-    return head + "".join(reversed(pieces))
+    return found
 
 
 def _pieces(value: Any, limit: int, outer: tuple[int, ...], *, backwards: bool) -> Iterator[str]:

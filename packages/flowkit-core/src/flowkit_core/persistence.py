@@ -425,7 +425,10 @@ class Store(Protocol):
 
 
 class CacheLookup(Protocol):
-    """Answer to a lookup in a cache."""
+    """Answer to a lookup in a cache.
+
+    It may have an attribute ``why_element``: ``why`` for one of several calls, whose inputs differ in any case.
+    """
 
     @property
     def known(self) -> bool:

@@ -304,8 +304,8 @@ def _pool_error(name: str, error: Exception) -> ExecutorError:
 
 def _broken_pool_error(name: str, call: Call, error: BaseException) -> ExecutorError:
     failed = ExecutorError(
-        f"the pool of executor {name!r} broke before {call.node.name!r} had ended: {describe_error(error)} A pool "
-        f"does not report which call caused this: executor='process' does, and replaces workers that die"
+        f"the pool of executor {name!r} broke before {call.node.name!r} had ended, and a pool does not report which "
+        f"call is the cause ({describe_error(error)}): executor='process' does, and replaces workers that die"
     )
     failed.__cause__ = error
     return failed

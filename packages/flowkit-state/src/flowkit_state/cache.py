@@ -158,7 +158,7 @@ class TaskCache(ResultCache):
             if isinstance(call, str):
                 return f"it cannot be cached: {call}"
             since = (self.state.get_metadata(call.key) or {}).get("since")
-            return f"cached since {_time_text(since)}" if type(since) is float else self._miss_reason(call)
+            return f"cached since {_time_text(since)}" if type(since) is float else self._miss_reasons(call)[0]
 
         def invalidate(*args: P.args, **kwargs: P.kwargs) -> bool:
             call = self._call_key(plain, args, kwargs)

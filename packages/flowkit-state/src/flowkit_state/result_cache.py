@@ -28,12 +28,14 @@ class Found:
         value: the result.
         token: identifies the call for `TaskCache.keep`; `None` if its result cannot be cached.
         why: the reason why there is a result or none.
+        why_element: the same for one of several calls, whose inputs differ in any case: what else has changed.
     """
 
-    __slots__ = ("known", "token", "value", "why")
+    __slots__ = ("known", "token", "value", "why", "why_element")
 
-    def __init__(self, known: bool, value: Any, token: Any, why: str) -> None:
+    def __init__(self, known: bool, value: Any, token: Any, why: str, why_element: str | None = None) -> None:
         self.known, self.value, self.token, self.why = known, value, token, why
+        self.why_element = why if why_element is None else why_element
 
     def __repr__(self) -> str:
         return f"<Found known={self.known} why={self.why!r}>"
@@ -170,7 +172,7 @@ class ResultCache:
         value = self._look_up(call)
         if value is not MISSING:
             return Found(True, value, None, "its code and its inputs are the same")
-        return Found(False, None, call, self._miss_reason(call))
+        return Found(False, None, call, *self._miss_reasons(call))
 
     def keep(self, token: Any, value: object) -> None:
         """Store the result of the call that `find` returned `token` for. Errors are logged, never raised."""
@@ -299,8 +301,11 @@ class ResultCache:
                 "is nothing to do. clear() deletes the old results."
             )
 
-    def _miss_reason(self, call: CallKey) -> str:
-        """Return why there is no result: what has changed since the last result of the same function."""
+    def _miss_reasons(self, call: CallKey) -> Sequence[str]:
+        """Return why there is no result: what has changed since the last result of the same function.
+
+        If inputs have changed, there is a second text, without them.
+        """
         from flowkit_state.fingerprint import changes
 
         key = last_key(call.prefix)
@@ -309,17 +314,18 @@ class ResultCache:
         except StateClosedError:
             raise
         except StateError as error:
-            return str(error)
+            return (str(error),)
         expires = last.get("expires") if type(last) is dict else None
         if last is None or not stored:
-            return "never computed before"
+            return ("never computed before",)
         expired = type(expires) is float and expires <= self._now()
         changed = changes(stored, call.components)
         if not changed:
-            return "expired" if expired else "its result was deleted"
-        if expired and all(sentence.startswith("input ") for sentence in changed):
-            return "expired, or never computed with these inputs"
-        return "; ".join(changed)
+            return ("expired" if expired else "its result was deleted",)
+        of_code = [sentence for sentence in changed if not sentence.startswith("input ")]
+        if expired and not of_code:
+            return ("expired, or never computed with these inputs",)
+        return "; ".join(changed), "; ".join(of_code) or "there is no result for its inputs"
 
     def _now(self) -> float:
         return self.state._now()

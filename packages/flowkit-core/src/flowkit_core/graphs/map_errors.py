@@ -111,27 +111,28 @@ def mapping_error(task: str, parameter: str, value: object, source: str | None =
         source: name of the task whose result the value is; None if it is no result.
     """
     kind = type(value)
-    reason, fix = "", ""
+    reason, fix, give = "", "", "give" if source is None else "return"
     if isinstance(value, (str, bytes, bytearray, memoryview)):
-        reason, fix = "a text or bytes object counts as one value", "return a list, such as [...] or text.splitlines()"
+        reason, fix = "a text or bytes object counts as one value", f"{give} a list, such as [...] or text.splitlines()"
     elif isinstance(value, (set, frozenset)):
-        reason, fix = "its elements have no order", "return a list of its elements, such as sorted(...)"
+        reason, fix = "its elements have no order", f"{give} a list of its elements, such as sorted(...)"
     elif hasattr(kind, "keys") and hasattr(kind, "__getitem__") and hasattr(kind, "items"):
-        reason, fix = "iterating it gives its keys only", "return a list, such as list(found.items())"
+        reason, fix = "iterating it gives its keys only", f"{give} a list, such as list(found.items())"
         if hasattr(kind, "itertuples") or hasattr(kind, "iter_rows"):
             reason, fix = (
                 "iterating a table gives its columns",
-                "return a list of its rows, such as df.to_dict('records')",
+                f"{give} a list of its rows, such as df.to_dict('records')",
             )
     elif hasattr(kind, "iter_rows"):
-        reason, fix = "iterating a table gives its columns", "return a list of its rows, such as df.to_dicts()"
+        reason, fix = "iterating a table gives its columns", f"{give} a list of its rows, such as df.to_dicts()"
     elif hasattr(kind, "__anext__") or hasattr(kind, "__aiter__"):
         reason, fix = "async iterators are not supported", "collect it into a list in an async task"
     elif not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
-        reason, fix = "it has no elements", "return a list, a generator or another iterable"
+        reason, fix = "it has no elements", f"{give} a list, a generator or another iterable"
         if value is None and source is not None:
             fix += "; is a return statement missing?"
     if not reason:
         return None
-    fix = f"in task {source!r}, {fix}" if source is not None else fix.replace("return ", "give ", 1)
+    if source is not None:
+        fix = f"in task {source!r}, {fix}"
     return MappingTypeError(task, parameter, kind.__name__, short_repr(value), reason, fix)

@@ -284,7 +284,7 @@ class CreatingCall:
             self._end()
         else:
             scope = scope_of(target)
-            self._pass_to_scope(scope, target.f_code, _top_code(target, scope))
+            self._pass_to_scope(scope, target.f_code, top_code(target, scope))
 
     def _pass_to_suspended(self, frame: FrameType, stack: list[tuple[int, CodeType]]) -> None:
         """Pass tasks and edges to a suspended generator, given the frames that resumed it last."""
@@ -566,7 +566,7 @@ def active_block(frame: FrameType) -> Block | None:
     return None
 
 
-def _top_code(frame: FrameType, scope: Scope) -> CodeType:
+def top_code(frame: FrameType, scope: Scope) -> CodeType:
     """Return the code of the executing module top level for a module scope; else the code of the frame."""
     if scope.is_module:
         for each in frames(frame):

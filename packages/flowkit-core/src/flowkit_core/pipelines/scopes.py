@@ -15,7 +15,6 @@ from weakref import WeakSet, ref
 from flowkit_core._typing import TYPE_CHECKING, Protocol
 
 from .edges import CallEdge, Origin, note_dropped
-from .frames import CO_OPTIMIZED
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -331,14 +330,19 @@ class Block:
         """Return a value that changes whenever the tasks or edges of the block change."""
         return len(self.edges), len(self.tasks), self._generation
 
+    @property
+    def scope(self) -> Scope:
+        """The scope of the call, or of the module, that has entered the block last."""
+        return self._entered[-1]
+
     def add_task(self, task: Any, code: CodeType) -> None:
         """Add a task that was created in the block; it replaces that of an earlier execution of the same top level.
 
         Args:
             task: the task.
-            code: the executing code.
+            code: the executing code; for a block of a module, the code of its top level.
         """
-        if not code.co_flags & CO_OPTIMIZED:  # the top level of a module, or of a cell of a notebook
+        if self.scope.is_module:
             key = _redefinition_key(task)
             old, earlier = self._known.get(key, (None, code))
             if old is not None and _is_other_execution(earlier, code):
@@ -347,9 +351,13 @@ class Block:
         self.tasks[task] = None
 
     def _replace(self, old: Any, new: Any) -> None:
+        """Replace a task; one that a function has created may still be used by an object, see `Scope._define`."""
         global _replacements
         _replacements += 1
         self._generation += 1
+        if old._is_of_function:
+            old._successor = new
+            return
         old._replaced = True
         self.tasks.pop(old, None)
         note_dropped([edge for edge in self.edges if old in (edge.upstream, edge.downstream)], new)

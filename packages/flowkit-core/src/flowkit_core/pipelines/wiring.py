@@ -356,7 +356,7 @@ def _wire(
 ) -> None:
     """Declare an edge from each upstream to each downstream, for the call that a frame executes."""
     token: Any = None if frame is None else frame.f_trace
-    if type(token) is Token and not entered:
+    if type(token) is Token and not entered:  # fast path: the frame has created tasks, and no block is open
         target: Block | Scope = token.call.scope
     else:
         found = user_frame(frame)

@@ -277,9 +277,9 @@ class Run(OutcomeRules):
                 return Outcome(CANCELLED, self.stop_reason)
             self.state.retry_of.pop(node.index, None)
             if self.events.wants(TaskStarted):
-                attempt = self.state.attempt_of.get(node.index, 1)
                 from threading import current_thread
 
+                attempt = self.state.attempt_of.get(node.index, 1)
                 worker = self._worker_of.get(node.index) or current_thread().name
                 most = max_attempts(node)
                 self.events.emit(TaskStarted, task=node.name, attempt=attempt, max_attempts=most, worker=worker)

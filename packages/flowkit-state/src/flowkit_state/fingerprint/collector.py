@@ -47,7 +47,11 @@ ATTRIBUTE = 'attribute "{}" of '
 """What the label of an attribute of the object in `CALLABLE` begins with; its digest is a part of that one."""
 BOUND = 'argument "{}" of the partial'
 FORMAT_LABEL = "fingerprint format"
-FORMAT = "2"  # To be changed with anything that changes digests. Format 1, of bytecode, had no such component.
+FORMAT = "2"
+"""To be changed if most digests change: runs that were recorded in another format run again when they are resumed.
+
+Format 1, of bytecode, had no such component.
+"""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _IMMUTABLE = (type(None), int, float, str, bytes, tuple, ModuleType, type, FunctionType)
 _CALLABLES = (FunctionType, BuiltinFunctionType, MethodType)

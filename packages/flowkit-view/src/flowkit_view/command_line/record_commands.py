@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from flowkit_view.report.run_model import RunModel, TaskModel
 
 MAX_SHOWN = 100
-"""Number of tasks up to which `flowkit show` prints all."""
+"""Number of tasks of a run up to which `flowkit show` prints all of them."""
 MAX_SLOWEST = 20
-"""Number of the slowest tasks that it prints of more."""
+"""Number of the slowest tasks that it prints of a larger run."""
 SLOWEST = 10
 """Number of tasks whose durations `flowkit diff` prints: those with the largest change."""
 _RUNNING = {

@@ -250,9 +250,8 @@ class MappedNodes:
         if outcome is None and issubclass(type(result), Skip):
             outcome = Outcome(FAILED, error=returned_skip(element.name, result))
         row = None
-        if (
-            outcome is not None and outcome.state == FAILED
-        ):  # without the lock, because functions of the user are called
+        # without the lock, because functions of the user are called
+        if outcome is not None and outcome.state == FAILED:
             element.stage.note_label(element.element, element.given)
             element.shown = short_repr(element.given)
         elif run._recorder is not None and (outcome is None or outcome.state == SUCCEEDED):

@@ -126,7 +126,7 @@ class RunRecorder:
         self._threads: dict[int, str] = {}
         self._retries: dict[int, tuple[float, int]] = {}  # index -> when its retry is due, number of its last attempt
         self._pending: list[TaskOutcome] = []  # not committed yet
-        self._makers: set[int | None] = set()  # threads whose workers have made the calls of these; None: anything else
+        self._makers: set[int | None] = set()  # ids of the threads that made the calls of these; None: made elsewhere
         self._elements: list[tuple[Node, Sequence[Any]]] = []  # prepared elements of mapped nodes, not committed yet
         self._element_makers: set[int | None] = set()  # those of the elements
         self._is_committing = False
@@ -235,9 +235,7 @@ class RunRecorder:
         if node.element is None:
             self._why[node.index] = f"reused: {found.why}" if found.known else found.why
         elif not found.known:
-            # it is compared with the last result, that of another element, so the inputs differ in any case
-            of_code = [reason for reason in found.why.split("; ") if not reason.startswith("input ")]
-            why = "; ".join(of_code) or "there is no result for its inputs"
+            why = getattr(found, "why_element", found.why)
             self._missed.setdefault(node.index, f"element {node.element} was called: {why}")
             self._why.setdefault(node.index, self._missed[node.index])
         if found.known:
@@ -591,7 +589,7 @@ class RunRecorder:
 
 
 def _maker(state: RunState) -> int | None:
-    """Return the calling thread if it is a worker of the run with a state; else None."""
+    """Return the id of the calling thread if it is a worker of the run that has this state; else None."""
     thread = get_ident()
     worker = worker_of_thread.get(thread)
     return thread if worker is not None and worker.run.state is state else None
