@@ -78,6 +78,17 @@ def test_returned_exceptions_are_not_part_of_the_recorded_result(elements, state
         state.run(results.run_id).tasks["each"].result()
 
 
+def test_exceptions_that_an_earlier_version_has_returned_are_not_part_of_the_recorded_result(elements, state):
+    elements.inject("each-1", "fail")
+    dag = DAG("returned", tasks=[elements.task("each").map("row", errors="return")])
+    results = dag.run("serial", state=state, params={"row": [0, 1, 2]})
+    with closing(sqlite3.connect(state.path)) as database:
+        database.execute("UPDATE plans SET content = json_remove(content, '$.returning')")
+        database.commit()
+    with pytest.raises(LookupError, match="1 of its elements were returned as exceptions"):
+        state.run(results.run_id).tasks["each"].result()
+
+
 def test_state_errors_raise_stops_at_an_element_that_cannot_be_recorded(state):
     task = Task(lambda row: object(), name="each")
     with pytest.raises(TypeError, match=r'the result of task "each\[0\]"'):

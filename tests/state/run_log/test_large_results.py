@@ -40,8 +40,9 @@ def test_missing_or_damaged_blob_file_is_named_in_error(path):
         journal.close("failed", [], None)
         (found,) = files(path)
         found.write_bytes(b"something else")
-        with pytest.raises(RestoreError, match=r"'extract'.*is damaged"):
+        with pytest.raises(RestoreError, match=r"'extract'.*is damaged") as raised:
             begin(state, "b", resume=True)
+        assert raised.value.damaged
         found.unlink()
         with pytest.raises(RestoreError, match=r"'extract'.*is missing.*force"):
             begin(state, "b", resume=True)

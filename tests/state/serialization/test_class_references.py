@@ -51,8 +51,9 @@ def test_class_of_module_that_is_not_imported_is_named_in_error(shop, path):
         state.set("a", item(shop, "x"))
         del sys.modules[shop.__name__]
         assert state.has("a")
-        with pytest.raises(RestoreError, match="shop_of_the_test is not imported here; import it first"):
+        with pytest.raises(RestoreError, match="shop_of_the_test is not imported here; import it first") as raised:
             state.get("a")
+        assert not raised.value.damaged
         sys.modules[shop.__name__] = shop
         assert state.get("a").name == "x"
 

@@ -516,7 +516,7 @@ def test_damaged_array_is_restore_error(tmp_path, damage):
         state._store.execute("write it", "UPDATE entries SET value = ?", (damage(data),))
         with pytest.raises(RestoreError, match=r"state\.db: .*damaged") as caught:
             state.get("a")
-        assert (caught.value.key, caught.value.path) == ("a", state.path)
+        assert (caught.value.key, caught.value.path, caught.value.damaged) == ("a", state.path, True)
 
 
 def test_array_is_stored_as_npy_in_json_file(tmp_path):

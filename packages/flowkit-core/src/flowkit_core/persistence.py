@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class PlannedTask(Protocol):
-    """A task of the pipeline, passed to a store before the run: it detects changes when the run is resumed."""
+    """A task of the pipeline, passed to a store before the run: it detects changes when the run is resumed.
+
+    A mapped task also has the attributes ``limit`` and ``errors``, the options of its ``map()``.
+    """
 
     @property
     def name(self) -> str:

@@ -193,13 +193,15 @@ class MissingKeyError(StateError, KeyError):
 class RestoreError(StateError, ValueError):
     """A stored value cannot be restored: its class is not imported or has changed, or the entry is damaged.
 
-    Attributes: `key`, `reason`, `task`, the name of the task if the value is its recorded result, and `path`, the file
-    (`None` for a store in memory).
+    Attributes: `key`, `reason`, `task`, the name of the task if the value is its recorded result, `path`, the file
+    (`None` for a store in memory), and `damaged`, whether stored bytes are damaged or missing.
     """
 
-    def __init__(self, key: str | None, reason: str, task: str | None = None, path: str | None = None) -> None:
-        super().__init__(key, reason, task, path)
-        self.key, self.reason, self.task, self.path = key, reason, task, path
+    def __init__(
+        self, key: str | None, reason: str, task: str | None = None, path: str | None = None, damaged: bool = False
+    ) -> None:
+        super().__init__(key, reason, task, path, damaged)
+        self.key, self.reason, self.task, self.path, self.damaged = key, reason, task, path, damaged
 
     def _message(self) -> str:
         subject = "a value" if self.key is None else f"the value of key {short_repr(self.key)}"

@@ -345,7 +345,7 @@ class KeyValueStore:
             raise self._located(key, error) from error
         if type(metadata) is not dict:
             reason = f"its metadata is damaged: it is a {type(metadata).__name__}, but must be a dict."
-            raise self._located(key, RestoreError(key, reason))
+            raise self._located(key, RestoreError(key, reason, damaged=True))
         return metadata
 
     def expire(self) -> int:
@@ -501,6 +501,6 @@ class KeyValueStore:
     def _located(self, key: str, error: RestoreError) -> RestoreError:
         """Return the error with the key, the file and the way out."""
         reason = error.reason
-        if "damaged" in reason or "is missing" in reason:
+        if error.damaged:
             reason = f"{reason} delete({short_repr(key)}) removes the entry, set() replaces it."
-        return RestoreError(key, reason, error.task, self._path)
+        return RestoreError(key, reason, error.task, self._path, error.damaged)

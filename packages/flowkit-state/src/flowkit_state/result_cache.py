@@ -306,7 +306,7 @@ class ResultCache:
 
         If inputs have changed, there is a second text, without them.
         """
-        from flowkit_state.fingerprint import changes
+        from flowkit_state.fingerprint import changes_by_label, is_input
 
         key = last_key(call.prefix)
         try:
@@ -319,13 +319,13 @@ class ResultCache:
         if last is None or not stored:
             return ("never computed before",)
         expired = type(expires) is float and expires <= self._now()
-        changed = changes(stored, call.components)
+        changed = changes_by_label(stored, call.components)
         if not changed:
             return ("expired" if expired else "its result was deleted",)
-        of_code = [sentence for sentence in changed if not sentence.startswith("input ")]
+        of_code = [sentence for label, sentence in changed.items() if not is_input(label)]
         if expired and not of_code:
             return ("expired, or never computed with these inputs",)
-        return "; ".join(changed), "; ".join(of_code) or "there is no result for its inputs"
+        return "; ".join(changed.values()), "; ".join(of_code) or "there is no result for its inputs"
 
     def _now(self) -> float:
         return self.state._now()

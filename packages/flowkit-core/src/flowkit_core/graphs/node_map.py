@@ -163,10 +163,11 @@ def bind_map(task: str, parameters: Parameters, binding: Binding, request: MapRe
 
 
 def planned_task(task: Any, mapped: NodeMap) -> Any:
-    """Return the copy of a mapped task for a store: its trigger includes how it is mapped, and it has the limit."""
+    """Return the copy of a mapped task for a store: its trigger includes how it is mapped, and it has the options."""
     copy = object.__new__(type(task))
     copy.__dict__.update(task.__dict__)
     over = ", ".join([*mapped.parameters, *sorted(mapped.named_rest), *("*args" for _ in mapped.rest)])
     copy.trigger = f"{task.trigger}, mapped over {over}, errors={mapped.options.errors!r}"
     copy.limit = mapped.options.limit
+    copy.errors = mapped.options.errors
     return copy

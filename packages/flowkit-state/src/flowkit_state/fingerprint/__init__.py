@@ -16,6 +16,7 @@ from flowkit_state.fingerprint.collector import (
     CALLABLE,
     FORMAT,
     FORMAT_LABEL,
+    INPUT,
     DependencyCollector,
     digest,
 )
@@ -41,11 +42,13 @@ __all__ = [
     "argument_digest",
     "call_components",
     "changes",
+    "changes_by_label",
     "components",
     "digest",
     "has_same_format",
     "initial_components",
     "input_components",
+    "is_input",
     "key",
     "shortened",
     "signature",
@@ -186,8 +189,13 @@ def shortened(parts: Mapping[str, str]) -> dict[str, str]:
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     """Return how `new` components differ from `old` ones, a sentence each. Their digests may be shortened."""
+    return list(changes_by_label(old, new).values())
+
+
+def changes_by_label(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Return the sentences of `changes()` by the label of the component that has changed."""
     if not has_same_format(old, new):
-        return ["the format of fingerprints has changed with flowkit-state"]
+        return {FORMAT_LABEL: "the format of fingerprints has changed with flowkit-state"}
     found = {}
     for label, text in new.items():
         before = old.get(label)
@@ -200,16 +208,22 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
             found[label] = f"{_described(label)} has changed"
     found |= {label: f"{_described(label)} is gone" for label in old if label not in new}
     for label in list(found):
-        if label.startswith("input "):  # what a partial binds is an input of the call as well
-            found.pop(BOUND.format(label[len("input ") :]), None)
-        elif label.startswith(ATTRIBUTE.split("{")[0]):
+        kind, _, name = label.partition(" ")
+        if kind == INPUT:  # what a partial binds is an input of the call as well
+            found.pop(BOUND.format(name), None)
+        elif kind == ATTRIBUTE:
             found.pop(CALLABLE, None)  # of which the attribute is a part
-    return list(found.values())
+    return found
 
 
 def has_same_format(old: Mapping[str, str], new: Mapping[str, str]) -> bool:
     """Return whether the digests of two fingerprints can be compared."""
     return old.get(FORMAT_LABEL) == new.get(FORMAT_LABEL)
+
+
+def is_input(label: str) -> bool:
+    """Return whether a component is an argument of the call, and not code or a value that the code reads."""
+    return label.partition(" ")[0] == INPUT
 
 
 def _is_not_a_digest(label: str) -> bool:
@@ -219,4 +233,4 @@ def _is_not_a_digest(label: str) -> bool:
 
 def _described(label: str) -> str:
     kind, _, name = label.partition(" ")
-    return f"input {name!r}" if kind == "input" else label
+    return f"{INPUT} {name!r}" if kind == INPUT else label

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
 CALLABLE = "callable"
 """Label of a callable that is no function: the object of a bound method, or an object that can be called."""
-ATTRIBUTE = 'attribute "{}" of '
-"""What the label of an attribute of the object in `CALLABLE` begins with; its digest is a part of that one."""
+ATTRIBUTE = "attribute"
+"""First word of the label of an attribute of the object in `CALLABLE`; its digest is a part of that one."""
+INPUT = "input"
+"""First word of the label of an argument of the call; the rest is the name of its parameter."""
 BOUND = 'argument "{}" of the partial'
 FORMAT_LABEL = "fingerprint format"
 FORMAT = "2"
@@ -139,7 +141,7 @@ class DependencyCollector:
 
     def _collect(self) -> dict[str, str]:
         for name, (value, parameter) in self._inputs.items():
-            self._components[f"input {name}"] = self._input(f'argument "{name}"', value, parameter)
+            self._components[f"{INPUT} {name}"] = self._input(f'argument "{name}"', value, parameter)
         done: set[str] = set()
         while True:
             known = len(self._rebound) + len(self._changed)
@@ -444,4 +446,5 @@ def _attributes(value: object, tree: Any) -> dict[str, str]:
     if type(tree) is not dict or not tree.get("names"):
         return {}
     of = type(value).__qualname__
-    return {ATTRIBUTE.format(name) + of: digest(item) for name, item in zip(tree["names"], tree["items"], strict=False)}
+    named = zip(tree["names"], tree["items"], strict=False)
+    return {f'{ATTRIBUTE} "{name}" of {of}': digest(item) for name, item in named}

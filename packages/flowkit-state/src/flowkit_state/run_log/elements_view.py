@@ -62,7 +62,7 @@ def _result(database: Database, maps: RunMaps, shown: Sequence[RecordedMap], num
     try:
         return maps.value(row)
     except RestoreError as error:
-        raise RestoreError(None, error.reason, name, database.path) from error
+        raise RestoreError(None, error.reason, name, database.path, error.damaged) from error
 
 
 def _counts(database: Database, shown: Sequence[RecordedMap]) -> dict[str, int]:

@@ -47,6 +47,7 @@ class PipelinePlan:
         unverifiable: key -> descriptions of what the code reads and cannot be compared. It is not stored.
         clocks: key -> names of functions that read the clock and that the code calls. It is not stored.
         limited: names of the tasks that pools or `map(limit=...)` limit.
+        returning: names of the tasks that are mapped with `errors="return"`: exceptions of elements are results.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class PipelinePlan:
         unverifiable: Mapping[str, Collection[str]] | None = None,
         clocks: Mapping[str, Sequence[str]] | None = None,
         limited: Collection[str] = (),
+        returning: Collection[str] = (),
     ) -> None:
         self.tasks = tasks
         self.codes = codes
         self.limited = limited
+        self.returning = returning
         self._unverifiable = unverifiable or {}
         self._clocks = clocks or {}
 
@@ -87,19 +90,24 @@ class PipelinePlan:
                 key = keys[functions] = fingerprint.digest(components)
                 codes[key], unverifiable[key], clocks[key] = components, unseen.values(), clock
             rows.append((task.name, sources, task.trigger, key))
-        return cls(rows, codes, unverifiable, clocks, [task.name for task in tasks if _is_limited(task)])
+        limited = [task.name for task in tasks if _is_limited(task)]
+        returning = [task.name for task in tasks if _map_option(task, "errors") == "return"]
+        return cls(rows, codes, unverifiable, clocks, limited, returning)
 
     @classmethod
     def from_text(cls, text: str) -> PipelinePlan:
         """Return the plan that was stored as `text`."""
         tree = loads(text)
-        return cls(tree["tasks"], tree["codes"], limited=tree.get("limited", ()))
+        returning = tree.get("returning")
+        if returning is None:  # in files of earlier versions, only the text of the trigger has the option
+            returning = [name for name, _, trigger, _ in tree["tasks"] if trigger.endswith("errors='return'")]
+        return cls(tree["tasks"], tree["codes"], limited=tree.get("limited", ()), returning=returning)
 
     def text(self) -> str:
         """Return the text to store."""
         rows = [[list(part) if isinstance(part, tuple) else part for part in row] for row in self.tasks]
         limited = {"limited": [*self.limited]} if self.limited else {}
-        return dumps({"tasks": rows, "codes": dict(self.codes), **limited})
+        return dumps({"tasks": rows, "codes": dict(self.codes), **limited, "returning": [*self.returning]})
 
     def names(self) -> list[str]:
         """Return the names of the tasks, in topological order."""
@@ -131,11 +139,16 @@ class PipelinePlan:
 
 
 def _is_limited(task: Any) -> bool:
-    """Return whether pools or ``map(limit=...)`` limit a task.
+    """Return whether pools or ``map(limit=...)`` limit a task."""
+    return getattr(task, "pool", None) is not None or _map_option(task, "limit") is not None
 
-    ``limit`` is looked up in its ``__dict__``: a `Task` looks for similar names if an attribute is missing.
+
+def _map_option(task: Any, name: str) -> Any:
+    """Return an option of ``map()``, `None` if the task is not mapped.
+
+    It is looked up in the ``__dict__`` of the task: a `Task` looks for similar names if an attribute is missing.
     """
-    return getattr(task, "pool", None) is not None or getattr(task, "__dict__", {}).get("limit") is not None
+    return getattr(task, "__dict__", {}).get(name)
 
 
 def _identity(function: Any) -> object:

@@ -393,11 +393,12 @@ class RunHistory:
                     raise LookupError(f"the result of task {name!r} was not recorded: {row.reason}")
                 return self._load_elements(run, name)
             if value is None:
-                raise RestoreError(None, f"the row of its file {blob!r} is damaged: run the task again.")
+                reason = f"the row of its file {blob!r} is damaged: run the task again."
+                raise RestoreError(None, reason, damaged=True)
             with reading(self._database.path, f"the result of task {name!r}", "run the task again."):
                 return self._serialization.load(None, self._database.read_payload(value, blob))
         except RestoreError as error:
-            raise RestoreError(None, error.reason, name, self._database.path) from error
+            raise RestoreError(None, error.reason, name, self._database.path, error.damaged) from error
 
     def _load_elements(self, run: int, name: str) -> list[Any]:
         """Return the result of a mapped task: the results of its elements that succeeded."""
@@ -406,7 +407,7 @@ class RunHistory:
         if last is None or not maps.has_values(name):
             reason = "it has record=False, or is an iterator that a mapped task has consumed"
             raise LookupError(f"the result of task {name!r} was not recorded: {reason}.")
-        if (failed := maps.failed(name)) and "errors='return'" in self._trigger(run, name):
+        if (failed := maps.failed(name)) and name in self._plan_of(run).returning:
             reason = "returned as exceptions, which are not recorded; run.tasks[name].elements.failed has their texts"
             raise LookupError(f"the result of task {name!r} was not recorded: {failed} of its elements were {reason}.")
         rows = maps.rows(last)
@@ -414,11 +415,6 @@ class RunHistory:
         if last.size is None or any(row.value is None for row in done) or len(rows) < last.size:
             raise LookupError(f"the result of task {name!r} was not recorded: results of elements could not be.")
         return [maps.value(row) for row in done]
-
-    def _trigger(self, run: int, name: str) -> str:
-        """Return the trigger of a task, with how it is mapped."""
-        (plan,) = self._select("SELECT plan FROM runs WHERE id = ?", (run,))[0]
-        return self._plan(plan).wiring()[name][1]
 
     def _planned_tasks(self, key: str) -> dict[str, tuple[tuple[str, ...], bool]]:
         """Return for each task of a plan, in topological order, its upstreams, and whether it is limited."""
@@ -428,6 +424,10 @@ class RunHistory:
             wiring = plan.wiring()
             self._tasks[key] = {name: (tuple(sources), name in limited) for name, (sources, _) in wiring.items()}
         return self._tasks[key]
+
+    def _plan_of(self, run: int) -> PipelinePlan:
+        (key,) = self._select("SELECT plan FROM runs WHERE id = ?", (run,))[0]
+        return self._plan(key)
 
     def _plan(self, key: str) -> PipelinePlan:
         (text,) = self._select("SELECT content FROM plans WHERE key = ?", (key,))[0]

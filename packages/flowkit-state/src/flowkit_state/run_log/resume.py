@@ -277,7 +277,7 @@ class Recorded:
         self.incomplete: dict[str, str] = {}  # mapped tasks of which elements have failed -> why they run again
         for name in self.maps.by_name.keys() & self.tasks.keys():
             state, value = self.tasks[name][0], self.tasks[name][4]
-            if keeps_dropped and "errors='return'" not in self._plan.wiring()[name][1]:
+            if keeps_dropped and name not in self._plan.returning:
                 continue  # exceptions are not recorded, so elements that have returned one run again
             if state == DONE[0] and value is None and (failed := self.maps.failed(name)):
                 self.incomplete[name] = f"{failed} of its elements failed"
@@ -391,18 +391,19 @@ class Recorded:
         """Return what `resume` would do."""
         done, reasons = self.up_to_date(plan, max_age)
         before = self._plan.names()
+        errors, _ = self._database.execute("read it", _FAILURES, (self._row, self._row))
+        failures = {from_sql(name): text for name, text in errors}
         for index, name in enumerate(plan.names()):
-            if index not in done and index not in reasons:
-                reasons[index] = f"it is not recorded in run {self._run_id}" if name in before else "it is new"
-                if name in self.maps.by_name:
-                    reasons[index] += f"; {self.maps.recorded_count(name)}"
-        for name, text in self._database.execute("read it", _FAILURES, (self._row, self._row))[0]:
-            task = from_sql(name)
-            if task in plan.names() and reasons.get(index := plan.names().index(task), "").startswith("it is not"):
-                kind, message, _ = loads(text)
-                reasons[index] = f"it failed: {kind}: {message}" if message else f"it failed: {kind}"
-                if task in self.maps.by_name:
-                    reasons[index] += f"; {self.maps.recorded_count(task)}"
+            if index in done or index in reasons:
+                continue
+            if name not in before:
+                why = "it is new"
+            elif name in failures:
+                kind, message, _ = loads(failures[name])
+                why = f"it failed: {kind}: {message}" if message else f"it failed: {kind}"
+            else:
+                why = f"it is not recorded in run {self._run_id}"
+            reasons[index] = f"{why}; {self.maps.recorded_count(name)}" if name in self.maps.by_name else why
         return Preview(self._run_id, done, reasons)
 
     def difference(self, plan: PipelinePlan, max_age: float | None) -> Difference:
@@ -472,7 +473,7 @@ def _restore(
 
 def _unrestorable(error: RestoreError, name: str, database: Database) -> RestoreError:
     hint = 'Fix that, or run the task again with run(resume="force").'
-    return RestoreError(None, f"{error.reason} {hint}", name, database.path)
+    return RestoreError(None, f"{error.reason} {hint}", name, database.path, error.damaged)
 
 
 def _warn_incomparable(pipeline: str, descriptions: Sequence[str]) -> None:

@@ -50,7 +50,8 @@ def decode(
     except NotFoundError as error:
         raise RestoreError(key, str(error)) from None
     except Exception as error:  # the constructors raise many kinds of errors for damaged trees
-        raise RestoreError(key, f"the stored entry is damaged ({type(error).__name__}: {error}).") from error
+        reason = f"the stored entry is damaged ({type(error).__name__}: {error})."
+        raise RestoreError(key, reason, damaged=True) from error
 
 
 def _expand(tree: Any) -> Any:

@@ -132,7 +132,7 @@ class Serialization:
             try:
                 tree, parts = unpack(payload)
             except (OverflowError, RecursionError, TypeError, ValueError) as error:
-                raise RestoreError(key, f"the stored entry is damaged ({error}).") from error
+                raise RestoreError(key, f"the stored entry is damaged ({error}).", damaged=True) from error
             return decode(tree, key=key, serializers=self._by_name, parts=parts)
         if not self.pickled:
             hint = 'open the file with StateManager(..., serializer="pickle") if you trust everyone who could write it.'
@@ -198,7 +198,8 @@ def from_json(key: str | None, text: str, serializers: Mapping[str, Serializer] 
         reason = "it is nested more deeply than the json module of this Python supports; store a flatter value."
         raise RestoreError(key, reason) from None
     except ValueError as error:
-        raise RestoreError(key, f"the stored entry is damaged: it is not JSON text ({error}).") from error
+        reason = f"the stored entry is damaged: it is not JSON text ({error})."
+        raise RestoreError(key, reason, damaged=True) from error
     return decode(tree, key=key, serializers=serializers)
 
 

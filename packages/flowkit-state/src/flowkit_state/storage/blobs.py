@@ -59,11 +59,12 @@ class BlobStore:
         try:
             data, _ = atomic_files.read_file(path)
         except FileNotFoundError:
-            raise RestoreError(None, f"its file {path} is missing.") from None
+            raise RestoreError(None, f"its file {path} is missing.", damaged=True) from None
         except OSError as error:
             raise atomic_files.failure(path, "read it", error) from error
         if self.name_of(data) != name:
-            raise RestoreError(None, f"its file {path} is damaged: its content does not match its name.")
+            reason = f"its file {path} is damaged: its content does not match its name."
+            raise RestoreError(None, reason, damaged=True)
         return data
 
     def sizes(self) -> Iterator[tuple[str, int]]:
@@ -105,7 +106,7 @@ class BlobStore:
 
     def _path(self, name: str) -> str:
         if type(name) is not str or not _is_name(name):  # a damaged row must not refer to any other file
-            raise RestoreError(None, "the name of its file is damaged.")
+            raise RestoreError(None, "the name of its file is damaged.", damaged=True)
         return os.path.join(self.folder, name[:2], name)
 
 

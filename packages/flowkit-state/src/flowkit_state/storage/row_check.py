@@ -60,12 +60,12 @@ def entry_of(path: str, row: Sequence[Any]) -> tuple[str, Entry]:
         key = from_sql(row[0])
     except (AttributeError, ValueError):
         reason = f"its key is {short_repr(row[0], 40)}; clear() removes it with all other entries."
-        raise RestoreError(None, reason, None, path) from None
+        raise RestoreError(None, reason, None, path, damaged=True) from None
     try:
         check_row(row[1:], _ENTRY)
     except ValueError as error:
         reason = f"the stored entry is damaged: {error}; delete({short_repr(key)}) removes it."
-        raise RestoreError(key, reason, None, path) from None
+        raise RestoreError(key, reason, None, path, damaged=True) from None
     return key, Entry(*row[1:])
 
 

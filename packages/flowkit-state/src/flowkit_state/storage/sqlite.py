@@ -184,7 +184,8 @@ class SQLiteStore:
         try:
             return data if isinstance(value, bytes) else data.decode()
         except UnicodeDecodeError:
-            raise RestoreError(None, f"the stored value is damaged: its file {blob} is no text.") from None
+            reason = f"the stored value is damaged: its file {blob} is no text."
+            raise RestoreError(None, reason, damaged=True) from None
 
     def unpin(self, blob: str, claim: Claim) -> None:
         self.execute("write it", "DELETE FROM pins WHERE name = ? AND token = ?", (blob, claim.token))
