@@ -319,8 +319,10 @@ def _result_error(call: Call, error: BaseException) -> SerializationError | None
         return None
     from .process.serialization_errors import result_hint
 
-    reason = f"cannot be sent back by the pool ({describe_error(error)})"
-    failure = SerializationError(call.node.name, "result", reason, result_hint(call.node, reason))
+    described = describe_error(error)
+    reason = f"cannot be sent back by the pool ({described})"
+    is_generator = "'generator'" in described  # the text is all that a pool sends of the result
+    failure = SerializationError(call.node.name, "result", reason, result_hint(call.node, is_generator=is_generator))
     failure.__cause__ = error
     return failure
 

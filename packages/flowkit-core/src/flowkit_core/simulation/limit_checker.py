@@ -188,7 +188,7 @@ class LimitChecker:
         holder = self._holders.get(task)
         if holder is None:
             return
-        goes_on = self._given_up.get((task, attempt), record.detail.startswith("it was abandoned"))
+        goes_on = self._given_up.get((task, attempt), getattr(record._data, "goes_on", False))
         if record.what == "ignored":
             holder.abandoned.discard(attempt)
         elif holder.running == attempt and goes_on:

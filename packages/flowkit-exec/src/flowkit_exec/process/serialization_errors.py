@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from flowkit_core import SerializationError
@@ -39,9 +40,9 @@ def unpicklable_argument(
     return SerializationError(node.name, "argument", reason, "pass plain data between tasks, or use executor='thread'")
 
 
-def result_hint(node: Node, reason: str) -> str:
-    """Return what to do about a result of a task that cannot be pickled, for a reason."""
-    if node.feeds and node.element is None and "'generator'" in reason:
+def result_hint(node: Node, *, is_generator: bool) -> str:
+    """Return what to do about a result of a task that cannot be pickled."""
+    if node.feeds and node.element is None and is_generator:
         return (
             "return plain data, or write the task as a generator function (with yield), which runs where run() was "
             "called, or use executor='thread'"
@@ -64,7 +65,7 @@ def transfer_error(node: Node, part: str, value_type: str, reason: str) -> Seria
             node.name,
             part,
             f"is a {value_type}, which cannot be pickled ({reason})",
-            result_hint(node, reason),
+            result_hint(node, is_generator=value_type == GeneratorType.__name__),
         )
     if part == "argument":
         return SerializationError(

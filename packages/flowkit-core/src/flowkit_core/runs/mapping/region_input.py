@@ -245,7 +245,7 @@ class RegionInput:
 
 def _advice(error: BaseException) -> str:
     """Return what to do about an object of the standard library that is bound to another thread."""
-    if type(error).__module__ != "sqlite3" or "thread" not in str(error):
+    if type(error).__module__ != "sqlite3" or "thread" not in str(error):  # sqlite3 has no class or code for it
         return ""
     return (
         "; one thread pulls all of them, which is not the thread of the task that returned the iterator: open the "

@@ -66,7 +66,7 @@ def find_globals_used(error: BaseException) -> GlobalsUsed | None:
         is_local = isinstance(error, UnboundLocalError) or name in code.co_freevars or name in code.co_cellvars
         return None if is_local or not name else GlobalsUsed("name", (_global_variable(frame.f_globals, name),))
     if isinstance(error, ImportError):
-        name = str(error).removeprefix("cannot import name '").partition("' from ")[0]
+        name = str(error).removeprefix("cannot import name '").partition("' from ")[0]  # `name_from` is new in 3.12
         module = sys.modules.get(error.name or "")
         return None if module is None else GlobalsUsed("member", (_global_variable(vars(module), name),))
     if isinstance(error, AttributeError) and type(error.obj) is ModuleType:
@@ -75,7 +75,8 @@ def find_globals_used(error: BaseException) -> GlobalsUsed | None:
         return GlobalsUsed("attribute", _globals_read(frame, lambda value: value is error.obj), error.name)
     if isinstance(error, KeyError) and error.args and type(key := error.args[0]) in (str, int):
         return GlobalsUsed("key", _globals_read(frame, lambda value: type(value) is dict and key not in value), key)
-    if isinstance(error, (AttributeError, TypeError)) and "NoneType" in str(error):
+    is_of_none = isinstance(error, AttributeError) and error.name is not None  # else `obj` is unknown
+    if is_of_none or (isinstance(error, TypeError) and "NoneType" in str(error)):  # a TypeError has no attributes
         return GlobalsUsed("value", _globals_read(frame, lambda value: value is None))
     return None
 

@@ -107,7 +107,7 @@ class WorkerHandle:
             self._resources.release()
             if isinstance(error, OSError) and protocol.has_errno(error):
                 raise self._options.not_started(error) or start_error(error) from error
-            if isinstance(error, RuntimeError) and "subinterpreter" in str(error):
+            if isinstance(error, RuntimeError) and "subinterpreter" in str(error):  # Python has no class for it
                 raise ExecutorError(
                     f"worker processes cannot be started in this sub-interpreter ({error}): use executor='thread', or "
                     f"call run() in the main interpreter"
