@@ -22,29 +22,36 @@ class Cluster:
 
     Args:
         folder: an empty folder.
-        workers: number of workers, under a nanny that replaces a dead one; 0 means one worker without a nanny.
+        workers: number of workers.
+        has_nanny: whether a nanny replaces a dead worker.
         path: folders whose modules workers find before all others.
+        allowed_failures: number of deaths of its workers that Dask allows a call; 3 is what Dask has without it.
     """
 
-    def __init__(self, folder, workers=2, path=()):
+    def __init__(self, folder, workers=2, *, has_nanny=True, path=(), allowed_failures=1):
         self.file = folder / "scheduler.json"
         self.env = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([*path, str(SUPPORT), *filter(None, sys.path)]),
-            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures),
             "DASK_LOGGING__DISTRIBUTED": "error",
         }
         self.log = (folder / "cluster.log").open("w")
         self.processes = []
         try:
             self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0")
-            self.start("worker", *(["--nworkers", str(workers)] if workers else ["--no-nanny"]), "--nthreads", "1")
+            for count in [workers] if has_nanny else [0] * workers:
+                self.start_workers(count)
             with Client(scheduler_file=str(self.file), set_as_default=False, timeout=60) as client:
-                client.wait_for_workers(workers or 1, timeout=60)
+                client.wait_for_workers(workers, timeout=60)
                 self.address = client.scheduler.address
         except BaseException:
             self.close()
             raise
+
+    def start_workers(self, count=0):
+        """Start workers under a nanny; 0 means one without a nanny."""
+        return self.start("worker", *(["--nworkers", str(count)] if count else ["--no-nanny"]), "--nthreads", "1")
 
     def start(self, kind, *options):
         command = [sys.executable, str(SUPPORT / "serve.py"), kind, "--no-dashboard"]
@@ -90,11 +97,11 @@ def client(session_client):
 
 @pytest.fixture
 def start_cluster(tmp_path):
-    """A function that starts a cluster for one test, with one worker."""
+    """A function that starts a cluster for one test, by default with one worker, which has no nanny."""
     with ExitStack() as stack:
 
-        def start(**options):
-            cluster = Cluster(tmp_path, workers=0, **options)
+        def start(workers=1, *, has_nanny=False, **options):
+            cluster = Cluster(tmp_path, workers, has_nanny=has_nanny, **options)
             stack.callback(cluster.close)
             return cluster
 
@@ -103,7 +110,7 @@ def start_cluster(tmp_path):
 
 @pytest.fixture
 def lonely_cluster(start_cluster):
-    """A cluster for one test, with one worker."""
+    """A cluster for one test, with one worker, which has no nanny."""
     return start_cluster()
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import dask_tasks as tasks
 import pytest
 
-from flowkit_core import DAG, Task, WorkerDiedError
+from flowkit_core import DAG, Task
 from flowkit_dask import DaskExecutor
 from flowkit_state import StateManager
 
@@ -46,15 +46,6 @@ def test_failing_elements_of_blocks_are_named(client):
     assert elements.counts == {"succeeded": 2499, "failed": 1}
     assert str(elements.failed[2000]) == "4001 is odd"
     assert elements.attempts[2000] == 2
-
-
-def test_element_that_kills_its_worker_is_blamed_alone(client):
-    die = Task(tasks.die_if_negative, name="die")
-    dag = DAG("d", tasks=[die.map("x", errors="drop")])
-    results = dag.run(DaskExecutor(client), params={"x": [*range(300), -1, *range(20)]})
-    (number,) = results.elements["die"].failed
-    assert (number, type(results.elements["die"].failed[number])) == (300, WorkerDiedError)
-    assert len(results["die"]) == 320
 
 
 def test_result_of_an_element_that_cannot_be_pickled_fails_it_alone(client):

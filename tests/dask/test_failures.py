@@ -1,4 +1,4 @@
-"""Workers that die, schedulers that cannot be reached or are gone, code that workers lack, and interrupts."""
+"""Schedulers that cannot be reached or are gone, code that workers lack, and interrupts."""
 
 from __future__ import annotations
 
@@ -23,42 +23,9 @@ from flowkit_core import (
     Task,
     TaskStarted,
     TaskTimeoutError,
-    WorkerDiedError,
 )
 from flowkit_core.conformance.checks.tasks import fail_when_counted
 from flowkit_dask import DaskExecutor
-
-
-def test_worker_killed_once_starts_task_again(client, tmp_path):
-    """Dask does that: the attempt is the first one, so a task may run more than once."""
-    die, end = Task(partial(tasks.die, tmp_path / "calls", 1), name="die"), Task(tasks.add_one, name="end")
-    die >> end
-    results = DAG("d", tasks=[end]).run(DaskExecutor(client))
-    assert (results, results.attempts["die"]) == ({"die": 2, "end": 3}, 1)
-
-
-def test_worker_killed_each_time_blames_only_its_task(client, tmp_path):
-    die = Task(partial(tasks.die, tmp_path / "calls", 99), name="die")
-    others = [Task(tasks.one, name=f"other_{number}") for number in range(20)]
-    ends = [Task(tasks.add_one, name=f"end_{number}") for number in range(20)]
-    for other, end in zip(others, ends, strict=True):
-        other >> end
-    options = {"fail_fast": False, "raise_on_failure": False}
-    results = DAG("d", tasks=[die, *ends]).run(DaskExecutor(client), **options)
-    assert {name for name, state in results.states.items() if state != "succeeded"} == {"die"}
-    error = results.failed["die"]
-    assert isinstance(error, WorkerDiedError)
-    assert error.pid > 0
-    assert "2 workers of the Dask cluster have died while they ran task 'die'" in error.__notes__[0]
-
-
-def test_value_of_a_dead_worker_is_computed_again(client, tmp_path):
-    """The only copy of a result is on the worker that dies: Dask computes it again."""
-    start, die = Task(tasks.one, name="start"), Task(partial(tasks.die, tmp_path / "calls", 1), name="die")
-    end = Task(tasks.total, name="end")
-    die.after(start)
-    [start, die] >> end
-    assert DAG("d", tasks=[end]).run(DaskExecutor(client)) == {"start": 1, "die": 2, "end": 3}
 
 
 def test_unreachable_scheduler_is_error_with_its_address(monkeypatch):
@@ -263,43 +230,6 @@ def test_end_of_an_abandoned_call_may_come_before_its_failure(monkeypatch):
         results = DAG("d", tasks=[late]).run(executor, raise_on_failure=False)
     assert results.states == {"late": "failed"}
     assert isinstance(results.failed["late"], TaskTimeoutError)
-
-
-def test_worker_that_joins_late_is_used(lonely_cluster, tmp_path):
-    """Two tasks wait for each other, and the first worker has one thread."""
-    paths = tmp_path / "first", tmp_path / "second"
-    first = Task(partial(tasks.meet, *paths), name="first")
-    second = Task(partial(tasks.meet, *reversed(paths)), name="second")
-    started = []
-
-    def observe(event):
-        if not started:
-            lonely_cluster.start("worker", "--no-nanny", "--nthreads", "1")
-        started.append(event.task)
-
-    observe.events = (TaskStarted,)
-    with DaskExecutor(lonely_cluster.address) as executor:
-        results = DAG("d", tasks=[first, second]).run(executor, observers=[observe])
-    assert results["first"] != results["second"]
-
-
-def test_cluster_without_workers_is_reported(lonely_cluster, monkeypatch):
-    """The tasks wait, and run when a worker joins."""
-    reports = []
-
-    def start_worker(text):
-        reports.append(text)
-        lonely_cluster.start("worker", "--no-nanny", "--nthreads", "1")
-
-    monkeypatch.setattr("flowkit_dask.connection.WORKERS_TIMEOUT", 0)
-    monkeypatch.setattr("flowkit_dask.connection.safe_warn", start_worker)
-    (worker,) = lonely_cluster.processes[1:]
-    worker.kill()
-    worker.wait()
-    with DaskExecutor(lonely_cluster.address) as executor:
-        assert DAG("d", tasks=[Task(tasks.one)]).run(executor) == {"one": 1}
-    (text,) = reports
-    assert text.startswith(f"the Dask scheduler at {lonely_cluster.address} has no workers: tasks wait until one joins")
 
 
 def test_scheduler_that_does_not_name_its_workers_holds_up_no_run(client, monkeypatch, tmp_path):

@@ -39,6 +39,20 @@ def die(path, times):
     return calls
 
 
+def die_after(path):
+    """Wait for a file, and kill this worker."""
+    wait_for(path)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_as(pids, released, *_):
+    """Append the id of this process to a file, and wait for another file; return how often that was done."""
+    with Path(pids).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    wait_for(released)
+    return len(Path(pids).read_text().split())
+
+
 def wait_for(path, *_):
     """Count the call, and wait for a file, 30 s at most."""
     count(f"{path}.calls")

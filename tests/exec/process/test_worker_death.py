@@ -157,7 +157,8 @@ def test_task_that_always_kills_its_worker_fails_after_its_retries(executor, tmp
     task = Task(faults.mortal, retries=2, delay=0, retry_on=WorkerDiedError)
     error = outcome(executor, task, params={"tries": str(path), "deaths": 99})
     assert error.exitcode == 9
-    assert "flowkit: 3 workers have died while they ran task 'mortal'" in error.__notes__
+    assert (error.deaths, error.worker) == (3, "")
+    assert "3 workers have died while they ran this task" in str(error)
     assert "failed after 3 attempts" in error.__notes__[-1]
     assert path.stat().st_size == 3
 

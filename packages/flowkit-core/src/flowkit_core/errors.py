@@ -102,11 +102,6 @@ class DAGCycleError(FlowkitError, ValueError):
     """
 
     def __init__(self, cycle: Sequence[str]) -> None:
-        """Create the error.
-
-        Args:
-            cycle: the names of the tasks along the edges; the first is repeated at the end.
-        """
         self.cycle = tuple(cycle)
         super().__init__(self.cycle)
 
@@ -380,9 +375,11 @@ class WorkerDiedError(FlowkitError, RuntimeError):
 
     Attributes:
         task: name of the task.
-        pid: process id of the worker.
+        pid: process id of the worker; None if it is unknown.
         exitcode: exit code of the worker, negative for a signal; None if it is unknown.
-        signal: name of the signal, such as ``"SIGKILL"``; None if there was none.
+        signal: name of the signal, such as ``"SIGKILL"``; None if there was none, or if it is unknown.
+        worker: address of the worker on a cluster; empty for a worker process of this program.
+        deaths: number of workers that have died while they ran the task in this run, at least 1.
 
     Examples:
         >>> from flowkit_core import WorkerDiedError
@@ -390,23 +387,31 @@ class WorkerDiedError(FlowkitError, RuntimeError):
         task 'load': its worker process 4711 exited with code 3 while it ran
     """
 
-    def __init__(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> None:
+    def __init__(
+        self, task: str, pid: int | None, exitcode: int | None, signal: str | None, worker: str = "", deaths: int = 1
+    ) -> None:
         self.task, self.pid, self.exitcode, self.signal = task, pid, exitcode, signal
-        super().__init__(task, pid, exitcode, signal)
+        self.worker, self.deaths = worker, deaths
+        super().__init__(task, pid, exitcode, signal, worker, deaths)
 
-    def describe(self, task: str, pid: int, exitcode: int | None, signal: str | None) -> str:
+    def describe(self, *_facts: Any) -> str:
         """Return the message for these facts."""
-        if signal == "SIGKILL":
+        if self.signal == "SIGKILL":
             ended = "was killed by SIGKILL"
             hint = "; if you did not kill it, the machine may be out of memory: use fewer workers or smaller pieces"
-        elif signal:
-            ended, hint = f"was killed by {signal}", "; the standard error output of the worker may show where"
-        elif exitcode is not None:
-            ended, hint = f"exited with code {exitcode}", ""
+        elif self.signal:
+            ended, hint = f"was killed by {self.signal}", "; the standard error output of the worker may show where"
+        elif self.exitcode is not None:
+            ended, hint = f"exited with code {self.exitcode}", ""
+        elif self.worker:
+            ended = "ended, or lost its connection,"
+            hint = "; its log may show why; if it was out of memory, use smaller pieces, or workers with more memory"
         else:  # it still runs, or another part of the program has collected its exit status
             ended = "closed its connection, or ended with an unknown exit status,"
             hint = "; a task that closes all file descriptors closes the connection"
-        return f"task {task!r}: its worker process {pid} {ended} while it ran{hint}"
+        process = (f" {self.pid}" if self.pid else "") + (f" at {self.worker}" if self.worker else "")
+        others = f"; {self.deaths} workers have died while they ran this task" if self.deaths > 1 else ""
+        return f"task {self.task!r}: its worker process{process} {ended} while it ran{others}{hint}"
 
 
 class RemoteTaskError(FlowkitError, RuntimeError):

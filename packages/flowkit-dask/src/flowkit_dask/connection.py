@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import CancelledError as AsyncCancelledError
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,16 @@ from flowkit_core import ExecutorError
 from flowkit_core._warnings import safe_warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from distributed import Client
 
 WORKERS_TIMEOUT = 10.0
-"""Seconds without a worker after which a warning is issued."""
+"""Seconds without a worker after which a warning is issued, and a run that ends waits for lost results no longer."""
+CHECK_INTERVAL = 0.5
+"""Seconds between two looks at the connection while something is waited for."""
+MAX_NAMES = 3
+"""Number of tasks that a warning names."""
 MAX_GATHERS = 5
 """How often values are computed again that are lost because workers have died."""
 
@@ -66,23 +71,35 @@ class Connection:
             self._threads = sum(self._client.nthreads().values())
         return self._threads
 
-    def note_report(self) -> None:
-        """Note that a worker has sent a report, so there are workers."""
-        self._no_workers_since = None
+    def note_workers(self) -> None:
+        """Note that there are workers: one has sent a report, for example."""
+        self._no_workers_since, self._has_warned = None, False
 
-    def check_workers(self) -> None:
-        """Warn, once, if calls have waited for `WORKERS_TIMEOUT`, because no worker is connected. Returns at once."""
-        if self._has_warned or self._is_finding_workers:
+    def check_workers(self, running: Sequence[str] = ()) -> None:
+        """Warn, once, if calls or results have waited for `WORKERS_TIMEOUT`, because no worker is connected.
+
+        Returns at once.
+
+        Args:
+            running: names of the tasks that had started, and have not ended.
+        """
+        if self._is_finding_workers:
             return
-        if self._no_workers_since is not None and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT:
+        if self._are_workers_gone and not self._has_warned:
             self._has_warned = True
+            names = ", ".join(map(repr, running[:MAX_NAMES])) + (", ..." if len(running) > MAX_NAMES else "")
+            ended = f"; the last workers ended while they ran {names}" if running else ""
             safe_warn(
                 f"the Dask scheduler at {self.address} has no workers: tasks wait until one joins (see the logs of the "
-                f"workers if they have ended); run(timeout=...) limits how long a run waits"
+                f"workers if they have ended{ended}); run(timeout=...) limits how long a run waits"
             )
-            return
         self._is_finding_workers = True
         Thread(target=self._find_workers, name="flowkit-dask-workers", daemon=True).start()
+
+    @property
+    def _are_workers_gone(self) -> bool:
+        """Whether there have been no workers for `WORKERS_TIMEOUT`, as far as it is known."""
+        return self._no_workers_since is not None and monotonic() - self._no_workers_since >= WORKERS_TIMEOUT
 
     def _find_workers(self) -> None:
         """Body of a thread: get the workers from the scheduler, which may not answer."""
@@ -91,13 +108,18 @@ class Connection:
         except Exception:  # the connection is lost, which the lane finds
             has_workers = True
         if has_workers:
-            self._no_workers_since = None
+            self.note_workers()
         elif self._no_workers_since is None:
             self._no_workers_since = monotonic()
         self._is_finding_workers = False
 
-    def gather(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the values of futures.
+    def gather(self, futures: Sequence[Any], is_ending: Callable[[], bool]) -> list[Any]:
+        """Return the values of futures, and wait while the cluster computes those again that were lost with a worker.
+
+        Args:
+            futures: the futures.
+            is_ending: returns whether the run stops, or all its tasks have ended: then a worker that can compute a lost
+                value again is waited for no longer than `WORKERS_TIMEOUT`.
 
         Raises:
             ExecutorError: a value is lost.
@@ -105,17 +127,33 @@ class Connection:
         """
         self.check()
         try:
-            values: list[Any] = self._gather_again(list(futures))
+            values: list[Any] = self._gather_again(list(futures), is_ending)
         except (CancelledError, AsyncCancelledError) as error:
             self.check()
             raise ExecutorError("the value is lost: the Dask cluster has dropped it") from error
         return values
 
-    def _gather_again(self, futures: list[Any]) -> Any:
+    def _gather_again(self, futures: list[Any], is_ending: Callable[[], bool]) -> Any:
         """Return the values of futures; if they are lost because workers have died, they are computed again."""
         for _ in range(MAX_GATHERS):
             try:
-                return self._client.gather(futures)
+                return self._gather_once(futures, is_ending)
             except KilledWorker:
                 self._client.retry([future for future in futures if future.status == "error"])
-        return self._client.gather(futures)
+        return self._gather_once(futures, is_ending)
+
+    def _gather_once(self, futures: list[Any], is_ending: Callable[[], bool]) -> Any:
+        async def gather() -> Any:
+            return await self._client.gather(futures, asynchronous=True)
+
+        values = asyncio.run_coroutine_threadsafe(gather(), self._client.loop.asyncio_loop)
+        while not wait([values], 0 if (gives_up := self._are_workers_gone and is_ending()) else CHECK_INTERVAL).done:
+            if gives_up:
+                raise ExecutorError(
+                    f"the value is lost with the worker that had it, and the Dask scheduler at {self.address} has had "
+                    f"no worker for {WORKERS_TIMEOUT:g} s that could compute it again: start workers, and run again "
+                    f"(with run(state=...), resume=True continues)"
+                )
+            self.check()
+            self.check_workers()
+        return values.result()

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import KilledWorker
 
-from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError, WorkerDiedError
+from flowkit_core import ExecutorError, Outcome, Retry, SerializationError, TaskTimeoutError
 from flowkit_core.runs.call import Call, fetch_and_release
 from flowkit_core.runs.exception_transport import unpack_error
-from flowkit_core.runs.handle import handles_among, is_handle
+from flowkit_core.runs.handle import is_handle
 from flowkit_core.runs.limits.ranked_queue import RankedQueue
 from flowkit_core.runs.mapping.element import Block, Element
 from flowkit_core.runs.states import CANCELLED, FAILED, SKIPPED, SUCCEEDED, Phase
@@ -27,7 +27,8 @@ from flowkit_core.runs.wake_up import WakeUp
 from . import reporter
 from .blocks import BLOCK_SECONDS, unpacked
 from .calls import NoResult
-from .connection import Connection
+from .connection import CHECK_INTERVAL, Connection
+from .deaths import Deaths
 from .errors import CallFailedError, WorkerMismatchError, summary
 from .event_hub import hub_of
 from .handle import DaskHandle
@@ -50,16 +51,12 @@ if TYPE_CHECKING:
 
 MAX_SUBMITTED = 20_000
 """Number of calls that have not ended, above which none are made ahead."""
-CHECK_INTERVAL = 0.5
-"""Seconds between two looks at the connection, and at futures that no worker reports."""
 MIN_WINDOW = 256
 """Number of elements of a mapped task that are on their way at least; more in a cluster with many threads."""
 MIN_BLOCK_WINDOW = 8
 """The same of blocks, also in a small cluster, because workers may join later."""
 STOP_TIMEOUT = 2.0
 """Seconds that workers have to report which calls are running when the run stops."""
-MAX_UNSEEN_DEATHS = 5
-"""How often a call is sent again whose workers died before they reported its start, or its arrival."""
 
 
 class DaskLane:
@@ -119,6 +116,7 @@ class DaskLane:
         self._session = session
         self._connection.check()
         self._submissions = Submissions(self, self._client, self._hub.topic, session.nodes(self))
+        self._deaths = Deaths(self._client, self._submissions)
         self._hub.add(self._client, self._submissions.run, self._receive)
         if session.run.is_ranked:
             self._ready = RankedQueue((), session.run.graph)
@@ -163,7 +161,10 @@ class DaskLane:
 
     def gather(self, futures: Sequence[Any]) -> list[Any]:
         """Return the values of futures: see `Connection.gather`."""
-        return self._connection.gather(futures)
+        return self._connection.gather(futures, self._is_ending)
+
+    def _is_ending(self) -> bool:
+        return self._session.is_over or self._session.run.phase >= Phase.STOPPING
 
     # ---- the loop ----------------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class DaskLane:
             if session.is_over or (session.has_one_lane and not (ready or by_ticket or timers)):
                 return
             if monotonic() >= self._check_at:
-                self._check()
+                self._check(route)
             left = self._check_at - monotonic()
             if self._is_stopping:
                 left = min(left, self._stop_until - monotonic())
@@ -206,22 +207,25 @@ class DaskLane:
         """Queue a report; called in the thread of the event loop of the client."""
         self._reports.append((record, place))
         self._was_heard = True
+        self._connection.note_workers()
         self._wake_up.set()
 
-    def _check(self) -> None:
-        """Look at the connection, and at futures whose end no worker has reported.
+    def _check(self, route: Callable[[Node], object]) -> None:
+        """Look at the connection, and at calls whose end no worker has reported.
 
         Raises:
             ExecutorError: the connection is lost.
         """
         self._connection.check()
-        if self._was_heard:
-            self._connection.note_report()
-        elif self._submissions.by_ticket:
-            self._connection.check_workers()
+        by_ticket, now = self._submissions.by_ticket, monotonic()
+        if by_ticket and not self._was_heard:
+            self._connection.check_workers([each.call.node.name for each in by_ticket.values() if each.worker])
         self._was_heard = False
         seen, self._seen_finished = self._seen_finished, set()
-        for submission in list(self._submissions.by_ticket.values()):
+        for submission in list(by_ticket.values()):
+            if now >= submission.expires_at:
+                self._expire(submission, route)
+                continue
             future = submission.future
             status = future.status if future is not None else "pending"
             if status == "pending" or (submission.sources and submission.call.node.index not in self._confirmed):
@@ -357,6 +361,7 @@ class DaskLane:
             submission.worker, submission.pid = place[0], place[2]
             run.note_worker(call.node, place[1], place[2], place[3])
         if kind == reporter.STARTED:
+            submission.note_start()
             return
         answer: Any = None
         if kind in (reporter.SUCCEEDED, reporter.FAILED) and extra is not None:
@@ -447,8 +452,7 @@ class DaskLane:
         seconds = self._seconds_of.pop(submission.ticket, 0.0)
         if future.status == "cancelled":
             self._connection.check()
-            error: BaseException = ExecutorError(f"the Dask cluster has cancelled the call of task {node.name!r}")
-            self._end(submission, Outcome(FAILED, error=error), seconds, route)
+            self._end_or_send_again(submission, self._deaths.error_of_cancelled(submission), route)
             return
         found = future.exception()
         if isinstance(found, CallFailedError):
@@ -467,32 +471,29 @@ class DaskLane:
                 f"install flowkit-dask on all workers (the scheduler does not need it)"
             ) from found
         elif isinstance(found, KilledWorker):
-            self._take_death(submission, found, route)
+            self._end_or_send_again(submission, self._deaths.error_of(submission, found), route)
         else:
             reason = f"could not be passed to the call on the cluster ({summary(found)})"
             error = SerializationError(node.name, "argument", reason, "pass plain data between tasks")
             error.__cause__ = found
             self._end(submission, Outcome(FAILED, error=error), seconds, route)
 
-    def _take_death(self, submission: Submission, error: Any, route: Callable[[Node], object]) -> None:
-        """Fail the task of a call whose workers have died; send it again if it may only have waited there."""
-        node, worker = submission.call.node, error.last_worker.address
-        is_seen = worker in (submission.worker, submission.arrived_at)
-        if not is_seen and submission.deaths < MAX_UNSEEN_DEATHS:
-            self._submissions.note_death(submission)
-            arguments = (*submission.call.args, *submission.call.kwargs.values())
-            futures = [value.future for value in handles_among(arguments) if isinstance(value, DaskHandle)]
-            lost = [future for future in futures if future is not None and future.status == "error"]
-            if lost:  # they were computed again on the worker that has died
-                self._client.retry(lost)
+    def _expire(self, submission: Submission, route: Callable[[Node], object]) -> None:
+        """Fail the attempt of a call that has taken longer than its timeout, and whose worker does not say so."""
+        call = submission.call
+        self._abandoned[submission.ticket] = call
+        error = TaskTimeoutError(call.node.name, call.timeout or 0.0, "abandoned")
+        self._end(submission, Outcome(FAILED, error=error, goes_on=True), call.timeout or 0.0, route)
+
+    def _end_or_send_again(
+        self, submission: Submission, error: Exception | None, route: Callable[[Node], object]
+    ) -> None:
+        """Fail the task of a call that was lost with its workers; send it again if there is no error."""
+        if error is None:
             self._withdraw_call(submission)
-            return
-        died = WorkerDiedError(node.name, submission.pid, None, None)
-        died.add_note(
-            f"flowkit: {error.allowed_failures + 1} workers of the Dask cluster have died while they ran task "
-            f"{node.name!r}; the last one was {worker}: its log, or that of its nanny, may show why"
-        )
-        self._end(submission, Outcome(FAILED, error=died, retryable=not submission.is_condition), 0.0, route)
+        else:
+            outcome = Outcome(FAILED, error=error, retryable=not submission.is_condition)
+            self._end(submission, outcome, 0.0, route)
 
     def _end(self, submission: Submission, result: Any, seconds: float, route: Callable[[Node], object]) -> None:
         """Pass the outcome of a call to the run."""

@@ -6,6 +6,8 @@ import operator
 import pickle
 from collections import Counter
 from itertools import count
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -43,6 +45,8 @@ MAX_BATCH = 1000
 """Maximum number of calls that are sent to the scheduler together."""
 MAX_BATCH_BYTES = 4 << 20
 """Bytes of calls after which no more are sent together: Dask warns of 10 MB."""
+TIMEOUT_MARGIN = 5.0
+"""Seconds after the timeout of an attempt in which the worker must have reported its end."""
 MAX_NAMES = 200
 """Number of tasks up to which each has a key prefix of its own: many prefixes slow the scheduler down."""
 
@@ -63,7 +67,10 @@ class Submission:
         sources: indices of the nodes whose results it needs, and that had not ended when it was submitted.
         worker: address of the worker that has reported the start; empty before.
         pid: process id of that worker.
+        expires_at: time at which the attempt fails, if its worker has not said so; infinite before its start, or if it
+            has no timeout.
         deaths: how often workers have died without a report that the call had started there.
+        losses: how often values were lost before that were sent from this process.
         arrived_at: address of the worker that has reported that it is going to start; empty otherwise.
         is_condition: whether only the condition of the call is evaluated.
         is_reported: whether its end was reported, and the lane waits for its result or exception.
@@ -75,19 +82,21 @@ class Submission:
         "arrived_at",
         "call",
         "deaths",
+        "expires_at",
         "future",
         "has_ended",
         "inputs",
         "is_condition",
         "is_reported",
         "key",
+        "losses",
         "pid",
         "sources",
         "ticket",
         "worker",
     )
 
-    def __init__(self, call: Call, ticket: int, key: Key, sources: frozenset[int], deaths: int) -> None:
+    def __init__(self, call: Call, ticket: int, key: Key, sources: frozenset[int], deaths: int, losses: int) -> None:
         self.call = call
         self.ticket = ticket
         self.key = key
@@ -95,9 +104,15 @@ class Submission:
         self.sources = sources
         self.worker = self.arrived_at = ""
         self.pid = 0
-        self.deaths = deaths
+        self.expires_at = inf
+        self.deaths, self.losses = deaths, losses
         self.is_condition = self.is_reported = self.has_ended = False
         self.inputs: Sequence[Future[Any]] = ()
+
+    def note_start(self) -> None:
+        """Note that a worker has started the call; Dask may start it again elsewhere, in the same attempt."""
+        if self.call.timeout is not None and not self.is_condition and self.expires_at == inf:
+            self.expires_at = monotonic() + self.call.timeout + TIMEOUT_MARGIN
 
     def release(self) -> None:
         """Have the cluster forget the call and its result."""
@@ -137,6 +152,7 @@ class Submissions:
         self._inputs: list[Future[Any]] = []  # of the call that is prepared
         self._functions: dict[int, tuple[Callable[..., Any], bytes]] = {}
         self._scattered: dict[int, tuple[Any, Future[Any]]] = {}
+        self._losses = 0
         has_few_names = len(nodes) <= MAX_NAMES
         self._group = {node.index: f"{_prefix(node, has_few_names)}-{self.run}" for node in nodes}
 
@@ -212,7 +228,7 @@ class Submissions:
             self._probe(call),
         )
         key = self._group[node.index], ticket
-        submission = Submission(call, ticket, key, frozenset(sources), deaths)
+        submission = Submission(call, ticket, key, frozenset(sources), deaths, self._losses)
         data = pickle.dumps(invocation, 5)
         task = DaskTask(key, operator.call, DaskTask(None, pickle.loads, data), *references)
         task._token = f"{self.run}-{ticket}"  # else `Client.get` computes one from the content
@@ -259,6 +275,17 @@ class Submissions:
     def note_death(self, submission: Submission) -> None:
         """Note that the worker of a submission has died, without a report that the call had started there."""
         self._deaths[node_key(submission.call.node)] += 1
+
+    def has_lost_argument(self, submission: Submission) -> bool:
+        """Return whether a value of this process may be lost that was sent for a call: it is sent again with the next.
+
+        Dask cannot compute such values again if the workers that have them die.
+        """
+        lost = [key for key, (_, future) in self._scattered.items() if future.status != "finished"]
+        for key in lost:
+            del self._scattered[key]
+        self._losses += bool(lost)
+        return submission.losses < self._losses or any(future.status != "finished" for future in submission.inputs)
 
     def close(self) -> None:
         """Have the cluster forget everything but results."""

@@ -425,10 +425,8 @@ class ProcessLane:
                 worker.log_idle_exit()
             self._on_failed_start(worker, why)
         for node, attempt in running:
-            error = WorkerDiedError(node.name, worker.process.pid, code, signal_name(code))
             self._deaths[node.index] = deaths = self._deaths.get(node.index, 0) + 1
-            if deaths > 1:
-                error.add_note(f"flowkit: {deaths} workers have died while they ran task {node.name!r}")
+            error = WorkerDiedError(node.name, worker.process.pid, code, signal_name(code), deaths=deaths)
             self._schedule.finish(node, Outcome(FAILED, error=error), seconds, attempt)
 
     def _on_failed_start(self, worker: WorkerHandle, why: str) -> None:
