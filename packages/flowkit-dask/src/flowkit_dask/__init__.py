@@ -2,7 +2,8 @@
 
 * `executor`: `DaskExecutor`. `client`: its client of Dask. `local_cluster`: a cluster on this machine.
 * `lane`: the loop of one run. `submissions`: its calls as tasks of Dask. `handle`: a result that stays on the cluster.
-* `connection`: the connection to the scheduler, and the values that come over it. `deaths`: calls whose workers have died.
+* `connection`: the connection to the scheduler, and the values that come over it.
+* `deaths`: calls whose workers have died.
 * `calls`: one call, as a worker makes it. `blocks`: the calls of a block of elements.
 * `pickling`: pickles of functions and arguments. `errors`: exceptions that pass from workers to the client.
 * `reporter`: what a worker reports of its calls. `event_hub`: passes the reports to the lanes.
